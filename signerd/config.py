@@ -1,0 +1,167 @@
+"""signerd's configuration: one TOML file, read once, frozen. Unknown keys are fatal and named.
+
+    config = load(Path("/etc/signerd/signerd.toml"))
+
+Relative paths are relative to the file's directory. The file never holds a secret: the PIN comes from
+where `hsm.pin` says.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo
+
+from signerd.core.names import is_name
+from signerd.errors import ConfigError
+
+
+def _name(text: str) -> str:
+    if not is_name(text):
+        raise ValueError("must be 1 to 64 of [A-Za-z0-9._-], beginning with a letter or digit")
+    return text
+
+
+def _resolved(path: Path, info: ValidationInfo) -> Path:
+    base = (info.context or {}).get("base")
+    return path if base is None else Path(base) / path
+
+
+def _pin_source(text: str) -> str:
+    kind, _, rest = text.partition(":")
+    known = {"file": bool(rest), "fd": rest.isdecimal(), "credential": bool(rest), "prompt": not rest}
+    if not known.get(kind, False):
+        raise ValueError('must be "file:PATH", "fd:NUMBER", "credential:NAME" or "prompt"; never the PIN itself')
+    return text
+
+
+Name = Annotated[str, AfterValidator(_name)]
+FilePath = Annotated[Path, AfterValidator(_resolved)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Server(_Section):
+    """The mTLS listener for stations and auditors."""
+
+    listen: str = "127.0.0.1:8443"  # host:port; port 0 lets the kernel choose, see port_file
+    certificate: FilePath  # PEM, with its chain
+    key: FilePath  # PEM, mode 0600 or stricter
+    client_ca: FilePath  # PEM, the operations CA
+    port_file: FilePath | None = None  # where to write the bound port, for tests and demos
+
+
+class Admin(_Section):
+    """The Unix socket for administrators. Its directory must be of mode 0700 and ours."""
+
+    socket: FilePath
+
+
+class Metrics(_Section):
+    """Prometheus metrics, on a local port. Absent section: none."""
+
+    listen: str = "127.0.0.1:9464"
+
+
+class Database(_Section):
+    """SQLite file, or a SQLAlchemy URL."""
+
+    url: str  # "sqlite:///signerd.sqlite" is relative to the configuration's directory
+
+
+class Ledger(_Section):
+    """The log's name, and the second place of its last checkpoint."""
+
+    origin: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9./_-]{0,127}$")]
+    vkey: FilePath  # the log's verifier key, C2SP signed-note text
+    head: FilePath  # must not lie where the database's backups go
+
+
+class Hsm(_Section):
+    """The PKCS#11 token."""
+
+    module: Path
+    token: str
+    pin: Annotated[str, AfterValidator(_pin_source)]
+    environment: dict[str, str] = Field(default_factory=dict)  # for the module, e.g. SOFTHSM2_CONF
+    ca_key: str = "birthmark-ca"  # CKA_LABELs
+    checkpoint_key: str = "birthmark-checkpoint"
+    master_key: str = "birthmark-master"
+    key_holders: Annotated[int, Field(ge=1, le=16)] = 1
+    deadline_s: Annotated[float, Field(gt=0, le=120)] = 10.0  # an operation longer than this replaces the process
+
+
+class Authority(_Section):
+    """The device tree: who issues."""
+
+    certificate: FilePath  # PEM, the sub-CA
+    root: FilePath  # PEM
+    max_validity_days: Annotated[int, Field(ge=1, le=36500)] = 10950
+    allow_no_expiry: bool = True  # notAfter 99991231235959Z (IEEE 802.1AR) is within bounds
+
+
+class Limits(_Section):
+    """Bounds on what peers may take."""
+
+    session_lifetime_s: Annotated[int, Field(ge=10, le=86400)] = 900
+    station_calls_per_s: Annotated[float, Field(gt=0)] = 20.0
+    station_burst: Annotated[int, Field(ge=1)] = 200
+    auditor_calls_per_s: Annotated[float, Field(gt=0)] = 200.0
+    auditor_burst: Annotated[int, Field(ge=1)] = 1000
+    refusals_per_h: Annotated[int, Field(ge=1)] = 600  # ledger entries a peer; beyond it they are folded
+    concurrent_calls: Annotated[int, Field(ge=1)] = 256
+    streams_per_connection: Annotated[int, Field(ge=1)] = 64
+
+
+class Log(_Section):
+    """Structured logs, JSON lines on standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class Config(_Section):
+    """The whole file."""
+
+    deployment: Name
+    server: Server
+    admin: Admin
+    metrics: Metrics | None = None
+    database: Database
+    ledger: Ledger
+    hsm: Hsm
+    authority: Authority
+    limits: Limits = Limits()
+    log: Log = Log()
+
+
+def load(path: Path) -> Config:
+    """Reads and validates the file.
+
+    Raises:
+        ConfigError: it cannot be read, is no TOML, or a key is unknown, missing or wrong; all of them named.
+    """
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}; `signerd init` makes one") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}") from error
+    try:
+        return Config.model_validate(data, context={"base": path.resolve().parent})
+    except ValidationError as error:
+        lines = [
+            f"  {'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}" for problem in error.errors()
+        ]
+        raise ConfigError(f"{path}:\n" + "\n".join(lines)) from error
+
+
+def database_url(config: Config, base: Path) -> str:
+    """The SQLAlchemy URL, a relative SQLite path taken as relative to `base`."""
+    prefix = "sqlite:///"
+    if config.database.url.startswith(prefix):
+        return prefix + str(base / config.database.url.removeprefix(prefix))
+    return config.database.url

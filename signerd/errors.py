@@ -1,0 +1,70 @@
+"""What can go wrong in signerd, in two kinds.
+
+`Refused` is the peer's doing: it carries a code of docs/formats.md, which the peer gets, and a detail,
+which only our log gets. `Fault` is ours: the peer gets `unavailable` or `internal`.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Code(StrEnum):
+    """The codes of docs/formats.md, "Codes"."""
+
+    UNAUTHENTICATED = "unauthenticated"
+    PEER_REVOKED = "peer_revoked"
+    ROLE_DENIED = "role_denied"
+    RATE_LIMITED = "rate_limited"
+    REQUEST_MALFORMED = "request_malformed"
+    ORDER_UNKNOWN = "order_unknown"
+    ORDER_NOT_OPEN = "order_not_open"
+    ORDER_FULL = "order_full"
+    CHIP_UNKNOWN = "chip_unknown"
+    SESSION_UNKNOWN = "session_unknown"
+    SESSION_USED = "session_used"
+    CSR_REJECTED = "csr_rejected"
+    KEY_REJECTED = "key_rejected"
+    KEY_ALREADY_CERTIFIED = "key_already_certified"
+    EVIDENCE_REJECTED = "evidence_rejected"
+    LEVEL_INSUFFICIENT = "level_insufficient"
+    FIRMWARE_TOO_OLD = "firmware_too_old"
+    CHIP_ALREADY_CERTIFIED = "chip_already_certified"
+    CERTIFICATE_REVOKED = "certificate_revoked"
+    STAMP_REJECTED = "stamp_rejected"
+    STAMP_LOCKS_OPEN = "stamp_locks_open"
+    STAMP_CONFLICT = "stamp_conflict"
+    NOT_FOUND = "not_found"
+    ALREADY_EXISTS = "already_exists"
+    INVALID = "invalid"
+    UNAVAILABLE = "unavailable"
+    INTERNAL = "internal"
+
+
+class Refused(Exception):
+    """The peer asked for something that it does not get."""
+
+    def __init__(self, code: Code, detail: str) -> None:
+        super().__init__(f"{code}: {detail}")
+        self.code = code
+        self.detail = detail
+
+
+class Fault(Exception):
+    """Something of ours does not work. `code` is `unavailable` if the same request may succeed later."""
+
+    def __init__(self, detail: str, *, code: Code = Code.INTERNAL) -> None:
+        super().__init__(detail)
+        self.code = code
+        self.detail = detail
+
+
+class Unavailable(Fault):
+    """The HSM or the store does not answer now."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail, code=Code.UNAVAILABLE)
+
+
+class ConfigError(Exception):
+    """The configuration or the installation is wrong. The text names the remedy."""
