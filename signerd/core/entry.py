@@ -1,0 +1,278 @@
+"""Ledger entries: one frozen dataclass a type of docs/formats.md, "Ledger".
+
+Guarantees that an entry has exactly the members of its type, in the canonical form of RFC 8785, within
+`MAX_ENTRY` bytes. A member's form follows from its Python type: bytes become lower-case hexadecimal,
+times UTC text, tuples arrays.
+
+    encode(OrderClosed(time=now, work_order="WO-1"))
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime
+from typing import ClassVar
+
+import rfc8785
+
+MAX_ENTRY = 65_535  # bytes: C2SP tlog-tiles gives an entry's length 16 bits
+_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """What every entry has. `time` is aware; entries speak of whole seconds, UTC."""
+
+    type: ClassVar[str]
+
+    time: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogOpened(Entry):
+    """Entry 0: whose log this is."""
+
+    type: ClassVar[str] = "log_opened"
+
+    deployment: str
+    origin: str
+    issuer_sha256: bytes
+    root_sha256: bytes
+    vkey: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StationAdded(Entry):
+    """A station was registered."""
+
+    type: ClassVar[str] = "station_added"
+
+    peer: str
+    spki_sha256: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditorAdded(Entry):
+    """An auditor was registered."""
+
+    type: ClassVar[str] = "auditor_added"
+
+    peer: str
+    spki_sha256: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StationRevoked(Entry):
+    """A station may no longer call."""
+
+    type: ClassVar[str] = "station_revoked"
+
+    peer: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditorRevoked(Entry):
+    """An auditor may no longer call."""
+
+    type: ClassVar[str] = "auditor_revoked"
+
+    peer: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProductAdded(Entry):
+    """A product, or a revision of one."""
+
+    type: ClassVar[str] = "product_added"
+
+    product: str
+    product_sha256: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrderOpened(Entry):
+    """The terms of a work order."""
+
+    type: ClassVar[str] = "order_opened"
+
+    work_order: str
+    product: str
+    product_sha256: bytes
+    quantity: int
+    not_before: datetime
+    not_after: datetime
+    stations: tuple[str, ...]
+    level: str
+    minimum_firmware: Mapping[str, str]
+    serial_pattern: str
+    serial_start: int
+    reissue: str
+    settings_sha256: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrderClosed(Entry):
+    """A work order takes no more boards."""
+
+    type: ClassVar[str] = "order_closed"
+
+    work_order: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChipsImported(Entry):
+    """Chips put on a work order's list; `chips_sha256` from `digest_chips`."""
+
+    type: ClassVar[str] = "chips_imported"
+
+    work_order: str
+    count: int
+    chips_sha256: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChipsPersonalized(Entry):
+    """Chips that carry a secret from a trusted place; `chips_sha256` from `digest_chips`."""
+
+    type: ClassVar[str] = "chips_personalized"
+
+    count: int
+    chips_sha256: bytes
+    locked: bool
+    site: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Issued(Entry):
+    """A certificate. `certificate_serial` is the serial's unsigned big-endian bytes."""
+
+    type: ClassVar[str] = "issued"
+
+    work_order: str
+    product: str
+    number: int
+    chip_id: str
+    serial_number: str
+    certificate_serial: bytes
+    certificate_sha256: bytes
+    spki_sha256: bytes
+    csr_sha256: bytes
+    settings_sha256: bytes
+    level: str
+    method: str
+    claims_sha256: bytes
+    evidence_sha256: bytes
+    challenge: bytes
+    station: str
+    supersedes: bytes | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stamped(Entry):
+    """What the board said of itself at the end."""
+
+    type: ClassVar[str] = "stamped"
+
+    work_order: str
+    chip_id: str
+    serial_number: str
+    certificate_sha256: bytes
+    stamp_sha256: bytes
+    station: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Revoked(Entry):
+    """A certificate that counts no more. `reason` is a CRLReason name (RFC 5280 §5.3.1)."""
+
+    type: ClassVar[str] = "revoked"
+
+    work_order: str
+    chip_id: str
+    serial_number: str
+    certificate_serial: bytes
+    certificate_sha256: bytes
+    reason: str
+    superseded_by: bytes | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefusedCall(Entry):
+    """One refusal, or `count` of them folded; folded ones have None for the last three members."""
+
+    type: ClassVar[str] = "refused"
+
+    peer: str | None
+    call: str
+    code: str
+    count: int
+    work_order: str | None
+    chip_id: str | None
+    csr_sha256: bytes | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IntentOpen(Entry):
+    """An intent that a crash left without its certificate, as start-up found it."""
+
+    type: ClassVar[str] = "intent_open"
+
+    work_order: str
+    chip_id: str
+    serial_number: str
+    number: int
+    tbs_sha256: bytes
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CrlIssued(Entry):
+    """A certificate revocation list with `count` certificates."""
+
+    type: ClassVar[str] = "crl_issued"
+
+    crl_number: int
+    crl_sha256: bytes
+    next_update: datetime
+    count: int
+
+
+class EntryTooLongError(ValueError):
+    """The entry would pass `MAX_ENTRY` bytes."""
+
+
+def encode(entry: Entry) -> bytes:
+    """The entry's bytes: the leaf data of the ledger's tree.
+
+    Raises:
+        EntryTooLongError: more than `MAX_ENTRY` bytes.
+    """
+    members: dict[str, object] = {"v": _VERSION, "type": entry.type}
+    for field in fields(entry):
+        members[field.name] = _json(getattr(entry, field.name))
+    data = rfc8785.dumps(members)  # type: ignore[arg-type]  # its type for JSON is private
+    if len(data) > MAX_ENTRY:
+        raise EntryTooLongError(f"a {entry.type} entry of {len(data)} bytes")
+    return data
+
+
+def digest_chips(chip_ids: Iterable[str]) -> bytes:
+    """SHA-256 of the chip ids, sorted, each followed by a newline."""
+    return hashlib.sha256("".join(f"{chip_id}\n" for chip_id in sorted(chip_ids)).encode()).digest()
+
+
+def serial_bytes(certificate_serial: int) -> bytes:
+    """A certificate serial's unsigned big-endian bytes, at least one."""
+    return certificate_serial.to_bytes(max(1, (certificate_serial.bit_length() + 7) // 8), "big")
+
+
+def _json(value: object) -> object:
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    if isinstance(value, Mapping):
+        return dict(value)
+    return value
