@@ -1,0 +1,79 @@
+"""What can go wrong at a station, and what each failure means for the board on the needle bed.
+
+Every error carries a `code` (for logs, summaries and machines), a `detail` (one sentence for people,
+never a secret), a `remedy` (what the operator does now) and a `verdict`.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Verdict(StrEnum):
+    """What becomes of the board whose step failed."""
+
+    AGAIN = "again"  # the same step may succeed later, unchanged
+    REJECT = "reject"  # this board goes to the repair desk; the next one may be fine
+    STOP = "stop"  # no board can pass: the order, the station or its configuration must be mended first
+
+
+class AgentError(Exception):
+    """The root of everything that a step of the line may raise."""
+
+    def __init__(self, code: str, detail: str, *, verdict: Verdict, remedy: str = "") -> None:
+        super().__init__(f"{code}: {detail}")
+        self.code = code
+        self.detail = detail
+        self.verdict = verdict
+        self.remedy = remedy
+
+    @property
+    def retryable(self) -> bool:
+        """True if the same step may succeed later without a change."""
+        return self.verdict is Verdict.AGAIN
+
+
+class Refused(AgentError):
+    """signerd refused the call. `code` is one of docs/formats.md, "Codes"."""
+
+    def __init__(self, code: str, *, verdict: Verdict = Verdict.REJECT, remedy: str = "") -> None:
+        super().__init__(code, "signerd refused", verdict=verdict, remedy=remedy)
+
+
+class SignerUnavailable(AgentError):
+    """No answer from signerd, or one that says "try again"."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(
+            "signer_unavailable",
+            detail,
+            verdict=Verdict.AGAIN,
+            remedy="Check the line to signerd; the board may stay where it is.",
+        )
+
+
+class BoardError(AgentError):
+    """The board answered, and the answer was an error or made no sense.
+
+    `code` is a name of docs/board-protocol.md, "Errors", or one of `bad_answer` (breaks the protocol),
+    `too_large` (announces more than the bounds allow), `keygen_failed`, `keygen_slow`, `wrong_digest`
+    (the board read back something else than it was sent), `transfer_failed` (began again too often).
+    """
+
+    def __init__(self, code: str, detail: str, *, retryable: bool = False, remedy: str = "") -> None:
+        verdict = Verdict.AGAIN if retryable else Verdict.REJECT
+        super().__init__(code, detail, verdict=verdict, remedy=remedy)
+
+
+class LineError(AgentError):
+    """The board did not answer, or its port is gone. `code`: `no_answer`, `port_gone` or `port_busy`."""
+
+    def __init__(self, code: str, detail: str, *, remedy: str = "") -> None:
+        super().__init__(code, detail, verdict=Verdict.AGAIN, remedy=remedy)
+
+
+class ConfigError(AgentError):
+    """The configuration or the enrolment is wrong. The text names the remedy."""
+
+    def __init__(self, detail: str, *, remedy: str = "") -> None:
+        super().__init__("configuration", detail, verdict=Verdict.STOP, remedy=remedy)

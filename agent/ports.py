@@ -1,0 +1,267 @@
+"""What the order of work at a station needs from the outside, as it needs it.
+
+Adapters implement these; `agent.provision` sees nothing else. Methods raise `agent.errors` only.
+Nothing here can make a board's key or a CSR: both come from the board, through `Driver`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Protocol
+
+OnProgress = Callable[[int, int], None]
+"""Called with (done, total): bytes of a transfer, or percent of a key generation with total 100."""
+
+
+class KeyState(StrEnum):
+    """Where a board's key stands (docs/board-protocol.md, `hello`)."""
+
+    NONE = "none"
+    BUSY = "busy"
+    DONE = "done"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class FirmwareComponent:
+    """One part of a board's firmware, as the board says."""
+
+    version: str
+    digest: bytes  # SHA-256, 32 bytes
+
+
+@dataclass(frozen=True, slots=True)
+class BoardIdentity:
+    """A board's `hello`, checked for form. All of it is what the board says, and no more."""
+
+    model: str
+    chip_id: str
+    firmware: Mapping[str, FirmwareComponent]
+    security_state: Mapping[str, bool]
+    methods: tuple[str, ...]  # evidence methods, preferred first
+    key_types: tuple[str, ...]  # p256 p384 rsa2048 rsa3072 rsa4096
+    key_state: KeyState
+    credential_sha256: bytes | None  # of the stored credential content
+    settings_sha256: bytes | None  # of the stored settings
+    sealed: bool
+    buffer: int  # largest SMP message that the board takes, bytes, header included
+
+
+@dataclass(frozen=True, slots=True)
+class BoardRequest:
+    """What the board asks to have certified. The station passes it on and cannot make one."""
+
+    csr_der: bytes
+    method: str
+    claims: bytes
+    evidence: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class BoardStamp:
+    """What the board says of itself at the end (docs/formats.md, "Stamp"), with its signature."""
+
+    stamp: bytes
+    signature: bytes
+
+
+class Driver(Protocol):
+    """One board on one port. Methods are not to be called concurrently on one driver.
+
+    All methods are safe to repeat, also over a reset of the board: the driver repeats lost commands on
+    its own within bounds, and the caller may repeat the method.
+
+    Raises, each method: `LineError` when the board does not answer, `BoardError` for what it answers.
+    """
+
+    async def identify(self) -> BoardIdentity:
+        """Asks the board who it is. The first call after the driver was opened."""
+        ...
+
+    async def keygen(self, key_type: str, on_progress: OnProgress | None = None) -> None:
+        """Has the board make its key, and waits for it. Nothing happens where it has a key of this type."""
+        ...
+
+    async def request(self, challenge: bytes) -> BoardRequest:
+        """The CSR with evidence over `challenge` (32 bytes)."""
+        ...
+
+    async def install(self, content: bytes, on_progress: OnProgress | None = None) -> bytes:
+        """Stores the credential (CBOR `[certificate, [issuer, …]]`).
+
+        Returns SHA-256 of the content as the board read it back; it is that of `content`, or this raises
+        `BoardError`.
+        """
+        ...
+
+    async def configure(self, content: bytes, on_progress: OnProgress | None = None) -> bytes:
+        """Stores the settings (canonical CBOR map). Returns as `install` does."""
+        ...
+
+    async def seal(self) -> None:
+        """Closes the board's locks. Repeating changes nothing."""
+        ...
+
+    async def stamp(self, challenge: bytes) -> BoardStamp:
+        """The stamp over `challenge` (32 bytes)."""
+        ...
+
+
+class OpenDriver(Protocol):
+    """Opens a driver: a class or factory that an entry point of group `birthmark.drivers` names."""
+
+    def __call__(self, port: str, options: Mapping[str, object]) -> AbstractAsyncContextManager[Driver]:
+        """Opens `port` on entering and closes it on leaving.
+
+        Args:
+            port: device name or path, for example `/dev/ttyUSB0`, `/dev/pts/3`, `COM7`.
+            options: the driver's own table of the configuration; an unknown key is a `ConfigError`.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class PortInfo:
+    """A serial port that is there now."""
+
+    device: str  # what to open
+    name: str  # stays the same over replugging, where the system knows a way: by-id path, USB location
+    description: str
+
+
+ListPorts = Callable[[], tuple[PortInfo, ...]]
+"""Lists the ports that are there now. Blocks for some milliseconds: call it in a thread."""
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """Mirrors `OpenSessionResponse`."""
+
+    session: bytes  # opaque, at most 512 bytes
+    challenge: bytes  # 32 bytes
+    expires_at: datetime  # aware, UTC
+    key_types: tuple[str, ...]  # preferred first
+    evidence_methods: tuple[str, ...]  # preferred first
+    level: str  # none, chip, key
+    minimum_firmware: Mapping[str, str]
+    required_locks: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """A ledger entry and the proof that it is in the ledger (C2SP tlog-proof@v1)."""
+
+    index: int
+    entry: bytes  # canonical JSON
+    proof: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Issued:
+    """Mirrors `SignCsrResponse`."""
+
+    certificate_der: bytes
+    chain_der: tuple[bytes, ...]  # sub-CA first, without the root
+    serial_number: str
+    settings: bytes  # canonical CBOR map
+    receipt: Receipt
+    stamped: bool  # a stamp of this certificate is recorded already
+
+
+class Signer(Protocol):
+    """signerd's `SigningService`. Every call raises `Refused` or `SignerUnavailable`, and may be repeated."""
+
+    async def open_session(self, work_order: str, chip_id: str) -> Session:
+        """Opens a session. It reserves nothing."""
+        ...
+
+    async def sign_csr(self, session: bytes, request: BoardRequest) -> Issued:
+        """Has the board's key certified. The same chip and key get the same certificate again."""
+        ...
+
+    async def record_stamp(self, session: bytes, stamp: BoardStamp) -> Receipt:
+        """Records the board's stamp. The same stamp again is answered as before."""
+        ...
+
+
+StepName = str
+"""Name of a step in a recipe, for example `keygen`."""
+
+
+class Progress(Protocol):
+    """Where progress goes: a live table, JSON lines, or nothing. Never fails and never waits."""
+
+    def board_seen(self, port: str) -> None:
+        """A port appeared, or a new board answered on it."""
+        ...
+
+    def step_started(self, port: str, step: StepName) -> None:
+        """A step began."""
+        ...
+
+    def step_progress(self, port: str, step: StepName, done: int, total: int) -> None:
+        """A step moved on."""
+        ...
+
+    def step_done(self, port: str, step: StepName, seconds: float) -> None:
+        """A step is finished."""
+        ...
+
+    def board_done(self, port: str, serial_number: str, seconds: float) -> None:
+        """The board may leave the needle bed."""
+        ...
+
+    def board_failed(self, port: str, step: StepName, code: str, detail: str, remedy: str) -> None:
+        """The board did not get through."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class JournalRecord:
+    """How far one chip of one work order came, for going on after a power cut."""
+
+    work_order: str
+    chip_id: str
+    step: StepName  # the last one finished
+    session: bytes  # empty before a session was opened
+    challenge: bytes
+    issued: Issued | None
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class QueuedStamp:
+    """A stamp that signerd has not confirmed."""
+
+    work_order: str
+    chip_id: str
+    session: bytes
+    stamp: BoardStamp
+
+
+class Journal(Protocol):
+    """Durable memory of the station. Every write is on the disk when it returns."""
+
+    async def load(self, work_order: str, chip_id: str) -> JournalRecord | None:
+        """What is known of this chip, or None."""
+        ...
+
+    async def save(self, record: JournalRecord) -> None:
+        """Replaces what was known of this chip."""
+        ...
+
+    async def queue_stamp(self, stamp: QueuedStamp) -> None:
+        """Puts a stamp into the outbox. The same again changes nothing."""
+        ...
+
+    async def queued_stamps(self) -> tuple[QueuedStamp, ...]:
+        """What the outbox holds, oldest first."""
+        ...
+
+    async def stamp_recorded(self, stamp: QueuedStamp, receipt: Receipt) -> None:
+        """signerd confirmed the stamp: out of the outbox, receipt kept."""
+        ...
