@@ -41,7 +41,7 @@ class Code(StrEnum):
     INTERNAL = "internal"
 
 
-class Refused(Exception):
+class Refused(Exception):  # noqa: N818 (a refusal is an outcome, not an error of ours)
     """The peer asked for something that it does not get."""
 
     def __init__(self, code: Code, detail: str) -> None:
@@ -50,7 +50,7 @@ class Refused(Exception):
         self.detail = detail
 
 
-class Fault(Exception):
+class Fault(Exception):  # noqa: N818 (the counterpart of Refused)
     """Something of ours does not work. `code` is `unavailable` if the same request may succeed later."""
 
     def __init__(self, detail: str, *, code: Code = Code.INTERNAL) -> None:

@@ -1,0 +1,66 @@
+"""The little DER (X.690) that signed structures need beside the cryptography package.
+
+A signed structure of X.509 and PKCS#10 is `SEQUENCE { to-be-signed, AlgorithmIdentifier, BIT STRING }`.
+"""
+
+from __future__ import annotations
+
+_SEQUENCE = 0x30
+_BIT_STRING = 0x03
+_MAX_LENGTH_OCTETS = 3  # 16 MiB; every caller bounds its input far below
+
+
+class DerError(ValueError):
+    """The bytes are not the DER structure that was asked for."""
+
+
+def _header(tag: int, length: int) -> bytes:
+    if length < 0x80:
+        return bytes((tag, length))
+    octets = length.to_bytes((length.bit_length() + 7) // 8, "big")
+    return bytes((tag, 0x80 | len(octets))) + octets
+
+
+def sequence(*elements: bytes) -> bytes:
+    """A SEQUENCE of elements that are DER already."""
+    content = b"".join(elements)
+    return _header(_SEQUENCE, len(content)) + content
+
+
+def signed(to_be_signed: bytes, algorithm: bytes, signature: bytes) -> bytes:
+    """Wraps the three parts of a signed structure; `signature` is the BIT STRING's content, whole octets."""
+    bits = b"\x00" + signature
+    return sequence(to_be_signed, algorithm, _header(_BIT_STRING, len(bits)) + bits)
+
+
+def _element(data: bytes, start: int, tag: int) -> int:
+    """The offset after the element of this tag that begins at `start`."""
+    if len(data) < start + 2 or data[start] != tag:
+        raise DerError("an element is missing or of another kind")
+    length = data[start + 1]
+    body = start + 2
+    if length >= 0x80:
+        octets = length & 0x7F
+        length = int.from_bytes(data[body : body + octets], "big")
+        if not 1 <= octets <= _MAX_LENGTH_OCTETS or _header(tag, length) != data[start : body + octets]:
+            raise DerError("a length is not in its shortest form")
+        body += octets
+    if body + length > len(data):
+        raise DerError("an element is cut")
+    return body + length
+
+
+def split_signed(data: bytes) -> tuple[bytes, bytes, bytes]:
+    """Takes a signed structure apart: (to-be-signed, AlgorithmIdentifier, BIT STRING element), DER each.
+
+    Raises:
+        DerError: not such a structure, or bytes follow it.
+    """
+    if _element(data, 0, _SEQUENCE) != len(data):
+        raise DerError("bytes follow the structure")
+    first = 2 + (data[1] & 0x7F if data[1] >= 0x80 else 0)
+    second = _element(data, first, _SEQUENCE)
+    third = _element(data, second, _SEQUENCE)
+    if _element(data, third, _BIT_STRING) != len(data):
+        raise DerError("bytes follow the signature")
+    return data[first:second], data[second:third], data[third:]

@@ -1,0 +1,176 @@
+"""Products: what a board's certificate looks like and which evidence counts.
+
+The file's form is in docs/formats.md, "Product file".
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Literal
+
+from cryptography import x509
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from signerd.core.evidence import METHODS
+from signerd.core.names import KeyType, is_component, is_name
+from signerd.errors import Code, Refused
+
+MAX_PRODUCT_BYTES = 32768
+# RFC 5280 §4.1.2.5 and IEEE 802.1AR §8.7: "no well-defined expiration date".
+NO_EXPIRY = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
+
+SUBJECT_OIDS = {
+    "C": NameOID.COUNTRY_NAME,
+    "O": NameOID.ORGANIZATION_NAME,
+    "OU": NameOID.ORGANIZATIONAL_UNIT_NAME,
+    "DNQ": NameOID.DN_QUALIFIER,
+    "ST": NameOID.STATE_OR_PROVINCE_NAME,
+    "L": NameOID.LOCALITY_NAME,
+    "CN": NameOID.COMMON_NAME,
+    "serialNumber": NameOID.SERIAL_NUMBER,
+}
+EXTENDED_KEY_USAGES = {
+    "serverAuth": ExtendedKeyUsageOID.SERVER_AUTH,
+    "clientAuth": ExtendedKeyUsageOID.CLIENT_AUTH,
+    "codeSigning": ExtendedKeyUsageOID.CODE_SIGNING,
+    "emailProtection": ExtendedKeyUsageOID.EMAIL_PROTECTION,
+    "timeStamping": ExtendedKeyUsageOID.TIME_STAMPING,
+    "OCSPSigning": ExtendedKeyUsageOID.OCSP_SIGNING,
+}
+_PLACEHOLDER = re.compile(r"\{(serial|chip_id|number|product|work_order)\}")
+
+
+def _template(text: str) -> str:
+    if re.search(r"[{}]", _PLACEHOLDER.sub("", text)):
+        raise ValueError("knows only {serial}, {chip_id}, {number}, {product} and {work_order}")
+    return text
+
+
+def fill(template: str, values: dict[str, str]) -> str:
+    """The template with its placeholders replaced, once, so that a value cannot bring in another."""
+    return _PLACEHOLDER.sub(lambda match: values[match[1]], template)
+
+
+def _named(text: str) -> str:
+    if not is_name(text):
+        raise ValueError("must be 1 to 64 of [A-Za-z0-9._-], beginning with a letter or digit")
+    return text
+
+
+def _lock(text: str) -> str:
+    if not is_component(text):
+        raise ValueError("must be 1 to 32 of [A-Za-z0-9._-]")
+    return text
+
+
+def _method(text: str) -> str:
+    if text not in METHODS:
+        raise ValueError(f"no evidence method {text!r}; known: {', '.join(sorted(METHODS))}")
+    return text
+
+
+def _usage(text: str) -> str:
+    if text not in EXTENDED_KEY_USAGES:
+        try:
+            x509.ObjectIdentifier(text)
+        except ValueError as error:
+            raise ValueError(f"{text!r} is neither a name of RFC 5280 §4.2.1.12 nor an OID") from error
+    return text
+
+
+def _expiry(text: str) -> str:
+    try:
+        datetime.strptime(text, "%Y%m%d%H%M%SZ").replace(tzinfo=UTC)
+    except ValueError as error:
+        raise ValueError("must be YYYYMMDDHHMMSSZ") from error
+    return text
+
+
+Template = Annotated[str, Field(min_length=1, max_length=256), AfterValidator(_template)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Keys(_Section):
+    """Key types that are accepted, preferred first."""
+
+    accept: Annotated[tuple[KeyType, ...], Field(min_length=1)]
+
+
+class EvidenceRules(_Section):
+    """Methods that are accepted, preferred first."""
+
+    methods: Annotated[tuple[Annotated[str, AfterValidator(_method)], ...], Field(min_length=1)]
+
+
+class Profile(_Section):
+    """The certificate, but for key and place."""
+
+    validity_days: Annotated[int, Field(ge=1, le=36500)] | None = None
+    not_after: Annotated[str, AfterValidator(_expiry)] | None = None
+    subject: Annotated[tuple[tuple[str, Template], ...], Field(min_length=1, max_length=16)]
+    key_usage: Annotated[
+        tuple[
+            Literal[
+                "digitalSignature", "contentCommitment", "keyEncipherment", "dataEncipherment", "keyAgreement"
+            ],
+            ...,
+        ],
+        Field(min_length=1),
+    ]
+    extended_key_usage: tuple[Annotated[str, AfterValidator(_usage)], ...] = ()
+    san_dns: tuple[Template, ...] = ()
+    san_uri: tuple[Template, ...] = ()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Profile:
+        if (self.validity_days is None) == (self.not_after is None):
+            raise ValueError("give validity_days or not_after, and not both")
+        for kind, _ in self.subject:
+            if kind not in SUBJECT_OIDS:
+                raise ValueError(f"no subject attribute {kind!r}; known: {', '.join(SUBJECT_OIDS)}")
+        return self
+
+    def expires(self, moment: datetime) -> datetime:
+        """notAfter of a certificate whose place was taken at `moment`."""
+        if self.not_after is not None:
+            return datetime.strptime(self.not_after, "%Y%m%d%H%M%SZ").replace(tzinfo=UTC)
+        return moment + timedelta(days=self.validity_days or 0)
+
+
+class StampRules(_Section):
+    """What a stamp must say beyond what was issued."""
+
+    required_locks: tuple[Annotated[str, AfterValidator(_lock)], ...] = ()
+
+
+class Product(_Section):
+    """A product file, validated."""
+
+    name: Annotated[str, AfterValidator(_named)]
+    keys: Keys
+    evidence: EvidenceRules
+    certificate: Profile
+    stamp: StampRules = StampRules()
+
+
+def parse_product(text: str) -> Product:
+    """Reads a product file.
+
+    Raises:
+        Refused: `invalid`, with each wrong or unknown key named.
+    """
+    if len(text.encode()) > MAX_PRODUCT_BYTES:
+        raise Refused(Code.INVALID, f"a product file has at most {MAX_PRODUCT_BYTES} bytes")
+    try:
+        return Product.model_validate(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        raise Refused(Code.INVALID, f"not TOML: {error}") from error
+    except ValidationError as error:
+        problems = [f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()]
+        raise Refused(Code.INVALID, "; ".join(problems)) from error

@@ -1,0 +1,339 @@
+"""Issuance: the order of the twelve steps, which is the security property.
+
+A certificate exists only for a key whose request carried evidence of the level that the work order demands,
+over that very request, fresh for this session, by a chip that was not used before.
+
+Steps of `sign_csr` (the design's numbering):
+
+     1  the station: known, not revoked, allowed on this work order (its rate is the edge's business)
+     2  the session: sealed by us, unexpired, this station's; single use
+     3  the CSR: form, self-signature, key; of it only the public key goes further
+     4  the evidence, over the transcript: a level and claims
+     5  policy: level, firmware, window
+     6  ┐ one transaction: the place, kept unique by constraints;
+     7  │ the to-be-signed certificate, a pure function, linted;
+     8  ┘ the intent, durable
+     9  the key holder signs exactly those bytes, after its own look
+    10  the signature is verified with the CA's public key
+    11  certificate and ledger entry, durable, in one transaction
+    12  the answer
+
+From step 6 on the work belongs to signerd and not to the caller: it goes on when the caller's deadline
+passes or its line is cut.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import secrets
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from signerd.core.csr import VerifiedCsr, check_csr
+from signerd.core.evidence import METHODS
+from signerd.core.evidence.method import EvidenceError, EvidenceSubmission, Trust, VerifiedEvidence
+from signerd.core.evidence.transcript import verify_evidence
+from signerd.core.names import KeyType, Level, PeerName
+from signerd.core.order import Place, WorkOrder
+from signerd.core.policy import check_firmware, check_level, check_open
+from signerd.core.prepared import PreparedCertificate, lint
+from signerd.core.product import Product, parse_product
+from signerd.core.profile import Issuer, build_tbs, terms_of
+from signerd.core.session import CHALLENGE_BYTES, Session, SessionSealer, session_sha256
+from signerd.core.settings import with_serial
+from signerd.errors import Code, Fault, Refused
+from signerd.ports import (
+    CallContext,
+    Chip,
+    Grant,
+    IntentRequest,
+    KeyHolder,
+    LedgerPosition,
+    PreparedBytes,
+    Record,
+    RecordState,
+    Store,
+)
+
+_SERIAL_BITS = 152  # random, well over the 64 bits of CA/B Forum BR §7.1; with the top bit set: 20 octets
+_PRODUCTS_KEPT = 256  # parsed product files
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedSession:
+    """The answer of `open_session`."""
+
+    session: bytes
+    challenge: bytes
+    expires_at: datetime
+    key_types: tuple[KeyType, ...]
+    methods: tuple[str, ...]
+    level: Level
+    minimum_firmware: Mapping[str, str]
+    required_locks: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class IssuedAnswer:
+    """The answer of `sign_csr`: the certificate's record, its chain, and its place in the ledger."""
+
+    record: Record
+    chain: tuple[bytes, ...]
+    position: LedgerPosition
+
+    @property
+    def stamped(self) -> bool:
+        """True if nothing is left to do for this board."""
+        return self.record.state is RecordState.STAMPED
+
+
+class Issuance:
+    """Opens sessions and signs CSRs. One for each signerd."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        key_holder: KeyHolder,
+        issuer: Issuer,
+        sealer: SessionSealer,
+        session_lifetime: timedelta,
+        clock: Callable[[], datetime],
+    ) -> None:
+        """`clock` gives aware UTC moments."""
+        self._store = store
+        self._key_holder = key_holder
+        self._issuer = issuer
+        self._sealer = sealer
+        self._session_lifetime = session_lifetime
+        self._clock = clock
+        self._products: dict[str, Product] = {}
+        self._under_way: set[asyncio.Task[Record]] = set()
+
+    async def open_session(self, peer: PeerName, work_order: str, chip_id: str) -> OpenedSession:
+        """Opens a session; it reserves nothing. Refuses early what `sign_csr` would refuse later.
+
+        Raises:
+            Refused: steps 1 and 5 of what can be said before there is a CSR.
+        """
+        now = self._clock()
+        context = await self._store.call_context(
+            peer_uri=peer.uri, work_order=work_order, chip_id=chip_id, session_sha256=None
+        )
+        order, product = self._order(context, peer)
+        check_open(order, closed=context.order_closed, now=now)
+        _check_chip(context.chip, product, order)
+        active = context.active
+        if (
+            active is not None
+            and active.state is RecordState.REVOKED
+            and active.place.work_order == work_order
+        ):
+            raise Refused(Code.CERTIFICATE_REVOKED, f"record {active.record_id} of chip {chip_id} is revoked")
+        # A chip that has its place already may come back to a full order.
+        if context.places_taken >= order.quantity and active is None:
+            raise Refused(Code.ORDER_FULL, f"all {order.quantity} places are taken")
+        challenge = secrets.token_bytes(CHALLENGE_BYTES)
+        expires_at = (now + self._session_lifetime).replace(microsecond=0)
+        return OpenedSession(
+            session=self._sealer.seal(Session(peer.uri, work_order, chip_id, challenge, expires_at)),
+            challenge=challenge,
+            expires_at=expires_at,
+            key_types=product.keys.accept,
+            methods=product.evidence.methods,
+            level=order.level,
+            minimum_firmware=order.minimum_firmware,
+            required_locks=product.stamp.required_locks,
+        )
+
+    async def sign_csr(
+        self, peer: PeerName, sealed: bytes, csr_der: bytes, submission: EvidenceSubmission
+    ) -> IssuedAnswer:
+        """The twelve steps. The same chip and key get the same certificate again.
+
+        Args:
+            peer: the station, as its certificate names it.
+            sealed: the session, as `open_session` gave it.
+            csr_der: as the board made it.
+            submission: the evidence, as the board made it.
+
+        Raises:
+            Refused: with the code of the step that refused.
+            Fault: ours; after step 8 the intent stays, and a retry resumes it.
+        """
+        now = self._clock()
+        digest = session_sha256(sealed)
+        session = self._sealer.open(sealed)
+        context = await self._store.call_context(
+            peer_uri=peer.uri,
+            work_order=session.work_order if session else "",
+            chip_id=session.chip_id if session else "",
+            session_sha256=digest,
+        )
+        # 1. The station.
+        _check_station(context, peer)
+        # 2. The session. One that led to a certificate is answered as before, for the same CSR alone.
+        if context.grant is not None and context.granted is not None:
+            return await self._again(peer, context.grant, context.granted, csr_der)
+        if session is None or session.peer != peer.uri or now >= session.expires_at:
+            raise Refused(Code.SESSION_UNKNOWN, "not sealed by this process, another station's, or expired")
+        order, product = self._order(context, peer)
+        # 3. The CSR.
+        csr = check_csr(csr_der, accepted=product.keys.accept)
+        # 4. The evidence.
+        evidence = await self._verify_evidence(submission, session, csr, context.chip, product)
+        # 5. Policy. The window is looked at again inside the transaction, with quantity and uniqueness.
+        check_open(order, closed=context.order_closed, now=now)
+        check_level(evidence, order)
+        check_firmware(evidence.claims, order.minimum_firmware)
+        # 6 to 11, shielded.
+        intent = IntentRequest(
+            order=order,
+            chip_id=session.chip_id,
+            spki_sha256=csr.spki_sha256,
+            session_sha256=digest,
+            challenge=session.challenge,
+            station=peer.uri,
+            csr_der=csr.der,
+            method=evidence.method,
+            claims=submission.claims,
+            evidence=submission.evidence,
+            level=evidence.level,
+            certificate_serial=(1 << _SERIAL_BITS) | secrets.randbits(_SERIAL_BITS),
+            moment=now.replace(microsecond=0),
+        )
+        record = await self._shielded(self._issue(intent, csr, product))
+        # 12. The answer.
+        return await self._answer(record)
+
+    async def _issue(self, intent: IntentRequest, csr: VerifiedCsr, product: Product) -> Record:
+        """Steps 6 to 11."""
+        linted: dict[bytes, PreparedCertificate] = {}
+
+        def prepare(place: Place) -> PreparedBytes:
+            # 7. The to-be-signed certificate, linted before it becomes durable.
+            try:
+                terms = terms_of(product, place, csr.key, self._issuer)
+                tbs = build_tbs(terms, place, csr.key, self._issuer)
+            except ValueError as error:
+                raise Fault(f"the profile of {product.name} gives no certificate: {error}") from error
+            linted[tbs] = lint(tbs, terms=terms, place=place, spki=csr.spki, issuer=self._issuer)
+            return PreparedBytes(tbs, with_serial(intent.order.settings, place.serial_number))
+
+        # 6 to 8. A crash before the commit leaves nothing; after it an intent that a retry resumes.
+        record = await self._store.take_place(intent, prepare)
+        grant = Grant(
+            session_sha256=intent.session_sha256,
+            record_id=record.record_id,
+            challenge=intent.challenge,
+            station=intent.station,
+            csr_sha256=csr.sha256,
+        )
+        certificate_der = record.certificate_der
+        if not certificate_der:
+            prepared = linted.get(record.tbs) or self._resumed(record, csr, product)
+            # 9. The key holder signs.
+            signature = await self._key_holder.sign_certificate(prepared.take())
+            # 10. Verified with the CA's public key.
+            self._verify(signature, prepared.tbs)
+            certificate_der = prepared.certificate(signature)
+        # 11. Certificate and ledger entry. A crash before the commit leaves the intent.
+        return await self._store.complete(record, certificate_der, grant, self._clock())
+
+    def _resumed(self, record: Record, csr: VerifiedCsr, product: Product) -> PreparedCertificate:
+        """The durable bytes of an intent that a crash left open, through the linter again."""
+        terms = terms_of(product, record.place, csr.key, self._issuer)
+        return lint(record.tbs, terms=terms, place=record.place, spki=csr.spki, issuer=self._issuer)
+
+    def _verify(self, signature: bytes, tbs: bytes) -> None:
+        try:
+            self._issuer.key.verify(signature, tbs, ec.ECDSA(self._issuer.hash))
+        except InvalidSignature as error:
+            raise Fault("the key holder's signature does not verify with the sub-CA's certificate") from error
+
+    async def _again(self, peer: PeerName, grant: Grant, record: Record, csr_der: bytes) -> IssuedAnswer:
+        """Answers a session that led to a certificate: a lost answer is harmless."""
+        if grant.station != peer.uri:
+            raise Refused(Code.SESSION_UNKNOWN, "another station's session")
+        if grant.csr_sha256 != hashlib.sha256(csr_der).digest():
+            raise Refused(Code.SESSION_USED, f"the session led to record {record.record_id} for another CSR")
+        if record.state is RecordState.REVOKED:
+            raise Refused(Code.CERTIFICATE_REVOKED, f"record {record.record_id} is revoked")
+        return await self._answer(record)
+
+    async def _answer(self, record: Record) -> IssuedAnswer:
+        if record.issued_index is None:
+            raise Fault(f"record {record.record_id} was completed without a ledger entry")
+        position = await self._store.published(record.issued_index)
+        return IssuedAnswer(record, self._issuer.chain, position)
+
+    async def _verify_evidence(
+        self,
+        submission: EvidenceSubmission,
+        session: Session,
+        csr: VerifiedCsr,
+        chip: Chip | None,
+        product: Product,
+    ) -> VerifiedEvidence:
+        trust = Trust(
+            chip_id=session.chip_id,
+            personalized=chip is not None and chip.personalized,
+            locked=chip is not None and chip.locked,
+            listed=chip is not None and chip.listed,
+            check_mac=self._key_holder.check_chip_mac,
+        )
+        try:
+            return await verify_evidence(
+                submission,
+                methods={name: METHODS[name] for name in product.evidence.methods},
+                challenge=session.challenge,
+                csr_sha256=csr.sha256,
+                trust=trust,
+            )
+        except EvidenceError as error:
+            raise Refused(Code.EVIDENCE_REJECTED, str(error)) from error
+
+    def _order(self, context: CallContext, peer: PeerName) -> tuple[WorkOrder, Product]:
+        """The order, if this station may work on it. Others cannot tell it from one that does not exist."""
+        order = context.order
+        if order is None or context.product_toml is None or peer.uri not in order.stations:
+            raise Refused(Code.ORDER_UNKNOWN, "no such work order for this station")
+        product = self._products.get(context.product_toml)
+        if product is None:
+            if len(self._products) >= _PRODUCTS_KEPT:
+                self._products.clear()
+            product = self._products[context.product_toml] = parse_product(context.product_toml)
+        return order, product
+
+    async def _shielded(self, work: Coroutine[object, object, Record]) -> Record:
+        task = asyncio.ensure_future(work)
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+        return await asyncio.shield(task)
+
+    async def settle(self) -> None:
+        """Waits for work that outlived its caller. For shutting down."""
+        if self._under_way:
+            await asyncio.wait(self._under_way)
+
+
+def _check_station(context: CallContext, peer: PeerName) -> None:
+    if context.peer is None:
+        raise Refused(Code.UNAUTHENTICATED, "the station is not in the registry")
+    if context.peer.revoked_at is not None:
+        raise Refused(Code.PEER_REVOKED, f"{peer.uri} was revoked at {context.peer.revoked_at}")
+
+
+def _check_chip(chip: Chip | None, product: Product, order: WorkOrder) -> None:
+    """Refuses a chip that no method of the product could speak for at the order's level."""
+    listed = chip is not None and chip.listed
+    if chip is not None and chip.personalized:
+        return
+    if listed and "none" in product.evidence.methods and order.level is Level.NONE:
+        return
+    raise Refused(Code.CHIP_UNKNOWN, "neither personalized nor on the work order's list")
