@@ -1,0 +1,39 @@
+# `make demo` and `make test` are all that a newcomer needs; each sets up what it needs first.
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint bench proto lock format clean
+
+help:
+	@echo 'make demo    four simulated boards through the whole line, into var/demo'
+	@echo 'make test    all tests'
+	@echo 'make lint    style, types, import boundaries, generated code'
+	@echo 'make bench   the figures, into var/bench.json'
+	@echo 'make proto   regenerate proto/birthmark/v1; make lock: requirements/*.txt (needs uv)'
+
+setup:
+	@deploy/setup/setup.sh
+
+demo: setup
+	.venv/bin/python tests/demo/run.py
+
+test: setup
+	.venv/bin/python -m pytest -n 2 -m 'not bench'
+
+lint: setup
+	deploy/setup/lint.sh
+
+bench:
+	@deploy/setup/setup.sh --bench
+	.venv/bin/python tests/bench/run.py
+
+proto: setup
+	deploy/setup/generate-proto.sh
+
+lock:
+	deploy/setup/lock.sh
+
+format: setup
+	.venv/bin/ruff format .
+	.venv/bin/ruff check --fix .
+
+clean:
+	rm -rf var build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# Writes requirements/*.txt: every dependency of each extra, pinned with hashes, for every platform and every
+# Python from 3.11 on. Needs uv (https://docs.astral.sh/uv). Arguments go to uv: `lock.sh --upgrade`.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+compile() {
+    uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header "$@"
+}
+
+compile requirements/build.in --output-file requirements/build.txt "$@"
+compile pyproject.toml --extra dev --constraint requirements/build.txt --output-file requirements/dev.txt "$@"
+for extra in agent auditor signerd; do
+    compile pyproject.toml --extra "$extra" --constraint requirements/dev.txt --output-file "requirements/$extra.txt" "$@"
+done

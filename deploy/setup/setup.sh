@@ -1,0 +1,118 @@
+#!/usr/bin/env bash
+# Makes a checkout ready to run: system packages, .venv, pinned Python packages, the project itself.
+#
+#   setup.sh           what demo, test and lint need
+#   setup.sh --bench   and what the benchmark compares with, if it can be had
+#
+# It installs only what is missing, and says what and why. Running it again costs a fraction of a second, until
+# the pinned requirements or pyproject.toml change. Debian 12, Ubuntu 22.04 and 24.04; as root, with sudo, or with
+# neither where the packages are there already.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+venv=.venv
+stamp=$venv/.setup-stamp
+
+say() { printf 'setup: %s\n' "$*"; }
+fail() { printf 'setup: %s\n' "$*" >&2; exit 1; }
+
+softhsm_present() {
+    command -v softhsm2-util >/dev/null && compgen -G '/usr/lib*/softhsm/libsofthsm2.so' >/dev/null ||
+        compgen -G '/usr/lib/*/softhsm/libsofthsm2.so' >/dev/null
+}
+
+# Debian ships venv without ensurepip unless python3-venv is installed: ask for both.
+python_works() {
+    "$1" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1
+}
+
+find_python() {
+    local candidate
+    for candidate in python3 python3.13 python3.12 python3.11; do
+        if python_works "$candidate"; then
+            command -v "$candidate"
+            return
+        fi
+    done
+    return 1
+}
+
+apt_updated=no
+apt_install() {
+    local sudo=()
+    command -v apt-get >/dev/null || fail "no apt-get here: install these yourself, then run again: $*"
+    if [ "$(id -u)" -ne 0 ]; then
+        command -v sudo >/dev/null || fail "not root, and no sudo: have an administrator install: $*"
+        sudo=(sudo)
+    fi
+    if [ "$apt_updated" = no ]; then
+        "${sudo[@]}" apt-get update -qq || say "apt-get update failed; going on with the package lists that are here"
+        apt_updated=yes
+    fi
+    "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive \
+        apt-get install --yes --quiet=2 --no-install-recommends "$@" </dev/null >/dev/null
+}
+
+# The distribution's python3 where it is new enough (Debian 12, Ubuntu 24.04), else python3.11 (Ubuntu 22.04).
+install_python() {
+    if python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+        say "installing python3-venv (apt): makes the project's own Python environment"
+        apt_install python3-venv
+    elif ! command -v python3 >/dev/null; then
+        say "installing python3 and python3-venv (apt): the programs are written in Python"
+        apt_install python3 python3-venv
+    fi
+    find_python >/dev/null && return
+    say "installing python3.11 and python3.11-venv (apt): the system's Python is older than 3.11"
+    apt_install python3.11 python3.11-venv
+}
+
+system_packages() {
+    local wanted=()
+    if ! softhsm_present; then
+        say "installing softhsm2 (apt): the PKCS#11 token of development installations and tests"
+        wanted+=(softhsm2)
+    fi
+    if ! command -v openssl >/dev/null; then
+        say "installing openssl (apt): checks the demo's certificates with a tool that is not ours"
+        wanted+=(openssl)
+    fi
+    [ ${#wanted[@]} -eq 0 ] || apt_install "${wanted[@]}"
+    find_python >/dev/null || install_python
+}
+
+bench_packages() {
+    command -v cfssl >/dev/null && return
+    say "installing golang-cfssl (apt): the CA that the benchmark compares with"
+    (apt_install golang-cfssl) || say "golang-cfssl cannot be installed here: the benchmark goes without it"
+}
+
+fingerprint() {
+    sha256sum pyproject.toml requirements/build.txt requirements/dev.txt deploy/setup/setup.sh
+    pwd # the editable install points here
+}
+
+python_packages() {
+    if [ -x $venv/bin/python ] && [ "$(cat $stamp 2>/dev/null)" = "$(fingerprint)" ]; then
+        return
+    fi
+    local pip=($venv/bin/python -m pip --disable-pip-version-check --quiet --no-input)
+    if ! $venv/bin/python -m pip --version >/dev/null 2>&1; then
+        say "making $venv with $(find_python)"
+        "$(find_python)" -m venv --clear $venv
+    fi
+    rm -f $stamp
+    say "installing pinned Python packages into $venv (requirements/dev.txt): a few minutes the first time"
+    "${pip[@]}" install --require-hashes --only-binary :all: -r requirements/build.txt
+    # crcmod is published as source alone; the build tools just installed, pinned too, build it.
+    "${pip[@]}" install --require-hashes --no-build-isolation --only-binary :all: --no-binary crcmod \
+        -r requirements/dev.txt
+    "${pip[@]}" install --no-deps --no-build-isolation --editable .
+    fingerprint >$stamp
+}
+
+system_packages
+python_packages
+if [ "${1:-}" = --bench ]; then
+    bench_packages
+fi
