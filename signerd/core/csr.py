@@ -45,6 +45,15 @@ _TOLERATED_EXTENSIONS = frozenset(
         ExtensionOID.SUBJECT_KEY_IDENTIFIER,
     }
 )
+# All that the cryptography package raises for bytes that it does not like.
+_PARSER_ERRORS = (
+    ValueError,
+    TypeError,
+    UnsupportedAlgorithm,
+    x509.DuplicateExtension,
+    x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+)
 # ecdsa-with-SHA256, -SHA384, -SHA512 (1.2.840.10045.4.3.{2,3,4}): SEQUENCE { OID } and { OID, NULL }.
 _ECDSA_OIDS = tuple(bytes.fromhex("06082a8648ce3d0403") + bytes((arc,)) for arc in (2, 3, 4))
 _WITHOUT_NULL = {der.sequence(oid, b"\x05\x00"): der.sequence(oid) for oid in _ECDSA_OIDS}
@@ -78,13 +87,14 @@ def check_csr(data: bytes, *, accepted: tuple[KeyType, ...]) -> VerifiedCsr:
         request = x509.load_der_x509_csr(_normalised(data))
         _check_form(request)
         key, key_type = check_key(request.public_key())
+        signed = request.is_signature_valid
     except WeakKeyError as error:
         raise Refused(Code.KEY_REJECTED, str(error)) from error
-    except (ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension) as error:
+    except _PARSER_ERRORS as error:
         raise Refused(Code.CSR_REJECTED, f"{type(error).__name__}: {error}") from error
     if key_type not in accepted:
         raise Refused(Code.KEY_REJECTED, f"the product does not accept {key_type}")
-    if not request.is_signature_valid:
+    if not signed:
         raise Refused(Code.CSR_REJECTED, "the self-signature is wrong")
     spki = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     # One key must have one digest: a compressed point or odd parameters would give it a second.

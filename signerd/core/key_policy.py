@@ -67,7 +67,7 @@ def _check_rsa(key: rsa.RSAPublicKey) -> KeyType:
         raise WeakKeyError(f"RSA of {key.key_size} bits is not accepted")
     if numbers.e != _EXPONENT:
         raise WeakKeyError("the RSA exponent is not 65537")
-    findings = checkrsa(numbers.n, numbers.e, checks=_RSA_CHECKS)["results"]
+    findings = checkrsa(numbers.n, numbers.e, checks=_RSA_CHECKS)
     if findings:
         raise WeakKeyError(f"weak RSA key: {', '.join(sorted(findings))}")
     return key_type
