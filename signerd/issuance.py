@@ -38,7 +38,7 @@ from signerd.core.csr import VerifiedCsr, check_csr
 from signerd.core.evidence import METHODS
 from signerd.core.evidence.method import EvidenceError, EvidenceSubmission, Trust, VerifiedEvidence
 from signerd.core.evidence.transcript import verify_evidence
-from signerd.core.names import KeyType, Level, PeerName
+from signerd.core.names import KeyType, Level, PeerName, Reissue
 from signerd.core.order import Place, WorkOrder
 from signerd.core.policy import check_firmware, check_level, check_open
 from signerd.core.prepared import PreparedCertificate, lint

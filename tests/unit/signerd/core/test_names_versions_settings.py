@@ -57,7 +57,8 @@ def test_levels_are_ordered() -> None:
 
 def test_versions_sort() -> None:
     ordered = ["0.9", "1.0-alpha", "1.0-rc.1", "1.0", "1.0.1", "1.2", "1.10", "2"]
-    assert sorted(ordered[::-1], key=version_key) == ordered
+    mixed = [ordered[index] for index in (3, 0, 7, 5, 1, 6, 2, 4)]
+    assert sorted(mixed, key=version_key) == ordered
     assert version_key("1") == version_key("1.0.0.0")
 
 
