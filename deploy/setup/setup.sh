@@ -105,8 +105,7 @@ python_packages() {
     say "installing pinned Python packages into $venv (requirements/dev.txt): a few minutes the first time"
     "${pip[@]}" install --require-hashes --only-binary :all: -r requirements/build.txt
     # crcmod is published as source alone; the build tools just installed, pinned too, build it.
-    "${pip[@]}" install --require-hashes --no-build-isolation --only-binary :all: --no-binary crcmod \
-        -r requirements/dev.txt
+    "${pip[@]}" install --require-hashes --no-build-isolation --use-pep517 -r requirements/dev.txt
     "${pip[@]}" install --no-deps --no-build-isolation --editable .
     fingerprint >$stamp
 }
