@@ -129,11 +129,7 @@ class Issuance:
         check_open(order, closed=context.order_closed, now=now)
         _check_chip(context.chip, product, order)
         active = context.active
-        if (
-            active is not None
-            and active.state is RecordState.REVOKED
-            and active.place.work_order == work_order
-        ):
+        if active is not None and active.state is RecordState.REVOKED and order.reissue is Reissue.NEVER:
             raise Refused(Code.CERTIFICATE_REVOKED, f"record {active.record_id} of chip {chip_id} is revoked")
         # A chip that has its place already may come back to a full order.
         if context.places_taken >= order.quantity and active is None:
