@@ -33,14 +33,14 @@ class AgentError(Exception):
         return self.verdict is Verdict.AGAIN
 
 
-class Refused(AgentError):
+class Refused(AgentError):  # noqa: N818 (a refusal is an outcome, not an error of ours)
     """signerd refused the call. `code` is one of docs/formats.md, "Codes"."""
 
     def __init__(self, code: str, *, verdict: Verdict = Verdict.REJECT, remedy: str = "") -> None:
         super().__init__(code, "signerd refused", verdict=verdict, remedy=remedy)
 
 
-class SignerUnavailable(AgentError):
+class SignerUnavailable(AgentError):  # noqa: N818 (a state of the line)
     """No answer from signerd, or one that says "try again"."""
 
     def __init__(self, detail: str) -> None:
@@ -49,6 +49,21 @@ class SignerUnavailable(AgentError):
             detail,
             verdict=Verdict.AGAIN,
             remedy="Check the line to signerd; the board may stay where it is.",
+        )
+
+
+class BadAnswer(AgentError):  # noqa: N818 (named for what signerd sent)
+    """signerd answered, and the answer does not hold against the request and the pinned keys.
+
+    A wrong signerd, or answers exchanged on the way: no board is given it, and no other board may go on.
+    """
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(
+            "bad_answer_from_signerd",
+            detail,
+            verdict=Verdict.STOP,
+            remedy="Stop the line and call the company: the wrong signerd, or the root of another company.",
         )
 
 
