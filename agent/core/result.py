@@ -1,0 +1,82 @@
+"""What came of a board: the one value that the journal keeps, the summary counts and the exit code follows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from statistics import median
+
+
+class Outcome(StrEnum):
+    """PASS: certified, stamped, and both are in the ledger. PARKED: not finished, nothing wrong with it."""
+
+    PASS = "PASS"  # noqa: S105  (a verdict, not a password)
+    FAIL = "FAIL"
+    PARKED = "PARKED"
+
+
+@dataclass(frozen=True, slots=True)
+class StepTime:
+    """How long a step took, over all its tries, in seconds."""
+
+    step: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One board's way through the recipe. Texts are empty where nothing is known."""
+
+    port: str
+    work_order: str
+    chip_id: str
+    serial_number: str
+    certificate_sha256: str  # lower-case hexadecimal
+    outcome: Outcome
+    step: str  # the last one begun
+    code: str  # empty on PASS
+    detail: str
+    remedy: str
+    seconds: float  # from the first word to the board to the outcome
+    times: tuple[StepTime, ...]
+    stop: bool = False  # no board can pass until something is mended
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """Counts and times over many boards."""
+
+    boards: int
+    passed: int
+    failed: int
+    parked: int
+    yield_percent: float  # passed of passed and failed; 0 without any
+    median_s: float  # of the boards that passed
+    step_median_s: dict[str, float]
+    codes: dict[str, int]  # of boards that did not pass
+
+
+def summarize(results: Sequence[Result]) -> Summary:
+    """Counts the results; a chip that came several times counts each time."""
+    passed = [result for result in results if result.outcome is Outcome.PASS]
+    failed = sum(result.outcome is Outcome.FAIL for result in results)
+    by_step: dict[str, list[float]] = {}
+    for result in passed:
+        for time in result.times:
+            by_step.setdefault(time.step, []).append(time.seconds)
+    codes: dict[str, int] = {}
+    for result in results:
+        if result.code:
+            codes[result.code] = codes.get(result.code, 0) + 1
+    judged = len(passed) + failed
+    return Summary(
+        boards=len(results),
+        passed=len(passed),
+        failed=failed,
+        parked=len(results) - judged,
+        yield_percent=100.0 * len(passed) / judged if judged else 0.0,
+        median_s=median(result.seconds for result in passed) if passed else 0.0,
+        step_median_s={step: median(seconds) for step, seconds in by_step.items()},
+        codes=codes,
+    )
