@@ -1,0 +1,1 @@
+"""Drivers: one family of boards each, behind `agent.ports.Driver`."""

@@ -1,0 +1,91 @@
+"""One question and its answer over a serial line that loses, delays, repeats and garbles.
+
+An answer is taken only if group, command and sequence number are those of the question that waits, so an
+answer that comes late, twice or to another question is dropped, and no reconnecting is needed after a
+timeout: opening a port again moves DTR and RTS, which resets many boards. A port that vanished is opened
+again by the next question.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from smp import packet
+
+from agent.adapters.drivers.serial_line import SerialLine, open_line
+from agent.adapters.drivers.smp_framing import LINE_LENGTH, FrameReader
+from agent.adapters.drivers.smp_messages import answers
+from agent.errors import LineError
+
+
+class SmpLink:
+    """A line to one board. One question at a time."""
+
+    def __init__(self, port: str, baudrate: int) -> None:
+        self._port = port
+        self._baudrate = baudrate
+        self._line: SerialLine | None = None
+        self._vanished = False
+        self._frames = FrameReader()
+        self._question = b""
+        self._answer: asyncio.Future[bytes] | None = None
+
+    async def open(self) -> None:
+        """Opens the port. Raises `LineError`."""
+        self._frames.reset()
+        self._vanished = False
+        self._line = await open_line(self._port, self._baudrate, self._received, self._gone)
+
+    async def close(self) -> None:
+        """Closes the port."""
+        line, self._line = self._line, None
+        if line is not None:
+            await line.close()
+
+    async def exchange(self, question: bytes, timeout_s: float) -> bytes:
+        """Sends an SMP message and returns the answer to it.
+
+        `timeout_s` begins when the bytes are on their way; the time that they and the longest answer need
+        on the line is added.
+
+        Raises:
+            LineError: no answer in time, or the port is gone.
+        """
+        if self._vanished:
+            await self.close()
+        if self._line is None:
+            await self.open()
+        self._frames.reset()  # half a message from before belongs to no question of ours
+        self._question = question
+        self._answer = asyncio.get_running_loop().create_future()
+        wire = b"".join(packet.encode(question, LINE_LENGTH + 1))
+        try:
+            async with asyncio.timeout(timeout_s + 10 * len(wire) / self._baudrate):
+                await self._write(wire)
+                return await self._answer
+        except TimeoutError as error:
+            raise LineError(
+                "no_answer", f"no answer on {self._port}", remedy="Is a board in place, and powered?"
+            ) from error
+        except LineError as error:
+            self._vanished |= error.code == "port_gone"
+            raise
+        finally:
+            self._answer.cancel()
+            self._answer = None
+
+    async def _write(self, wire: bytes) -> None:
+        if self._line is None:
+            raise LineError("port_gone", f"{self._port} is closed")
+        await self._line.write(wire)
+
+    def _received(self, data: bytes) -> None:
+        for message in self._frames.feed(data):
+            if self._answer is not None and not self._answer.done() and answers(message, self._question):
+                self._answer.set_result(message)
+
+    def _gone(self, detail: str) -> None:
+        self._vanished = True
+        if self._answer is not None and not self._answer.done():
+            error = LineError("port_gone", f"{self._port} vanished: {detail}", remedy="Plug it in again.")
+            self._answer.set_exception(error)
