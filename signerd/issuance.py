@@ -18,16 +18,15 @@ Steps of `sign_csr` (the design's numbering):
     11  certificate and ledger entry, durable, in one transaction
     12  the answer
 
-From step 6 on the work belongs to signerd and not to the caller: it goes on when the caller's deadline
-passes or its line is cut.
+The edge runs each call as a task of its own (`adapters/rpc/gate.py`), so that from step 6 on the work goes on
+when the caller's deadline passes or its line is cut.
 """
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import secrets
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -113,7 +112,6 @@ class Issuance:
         self._session_lifetime = session_lifetime
         self._clock = clock
         self._products: dict[str, Product] = {}
-        self._under_way: set[asyncio.Task[Record]] = set()
 
     async def open_session(self, peer: PeerName, work_order: str, chip_id: str) -> OpenedSession:
         """Opens a session; it reserves nothing. Refuses early what `sign_csr` would refuse later.
@@ -187,7 +185,7 @@ class Issuance:
         check_open(order, closed=context.order_closed, now=now)
         check_level(evidence, order)
         check_firmware(evidence.claims, order.minimum_firmware)
-        # 6 to 11, shielded.
+        # 6 to 11.
         intent = IntentRequest(
             order=order,
             chip_id=session.chip_id,
@@ -203,7 +201,7 @@ class Issuance:
             certificate_serial=(1 << _SERIAL_BITS) | secrets.randbits(_SERIAL_BITS),
             moment=now.replace(microsecond=0),
         )
-        record = await self._shielded(self._issue(intent, csr, product))
+        record = await self._issue(intent, csr, product)
         # 12. The answer.
         return await self._answer(record)
 
@@ -305,17 +303,6 @@ class Issuance:
                 self._products.clear()
             product = self._products[context.product_toml] = parse_product(context.product_toml)
         return order, product
-
-    async def _shielded(self, work: Coroutine[object, object, Record]) -> Record:
-        task = asyncio.ensure_future(work)
-        self._under_way.add(task)
-        task.add_done_callback(self._under_way.discard)
-        return await asyncio.shield(task)
-
-    async def settle(self) -> None:
-        """Waits for work that outlived its caller. For shutting down."""
-        if self._under_way:
-            await asyncio.wait(self._under_way)
 
 
 def _check_station(context: CallContext, peer: PeerName) -> None:
