@@ -1,0 +1,235 @@
+"""One key holder process and the line to it: spawned, greeted, asked, and killed when it is late.
+
+Requests are pipelined. The process answers in order, so the deadline runs for the one at the head: it starts
+anew with every answer, and a long queue at a slow HSM is not taken for a hang.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import sys
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import replace
+
+from signerd.adapters.keyholder.held_pin import HeldPin
+from signerd.adapters.keyholder.protocol import (
+    FrameReader,
+    Operation,
+    Outcome,
+    ProtocolError,
+    Setup,
+    frame,
+    read_answer,
+    read_greeting,
+    setup_frame,
+)
+from signerd.errors import Fault, Unavailable
+
+START_S = 30.0  # to start Python, load the module and log in, on a slow machine with a network HSM
+MAX_IN_FLIGHT = 1024  # requests; more than concurrent calls there can be
+_PROGRAM = ("-P", "-m", "signerd.adapters.keyholder.process")
+# What the process needs of our environment to start at all. The rest may hold other people's secrets.
+_PASSED_ON = ("PATH", "PYTHONPATH", "VIRTUAL_ENV", "LANG", "LC_ALL", "TZ")
+
+
+class KeyHolderRefusal(Fault):
+    """The guard refused what signerd asked for: a fault of signerd, or an attack on it."""
+
+
+class Channel(asyncio.Protocol):
+    """Made by `open_channel`. When it is closed it stays closed."""
+
+    def __init__(self, deadline_s: float) -> None:
+        self.closed = asyncio.Event()
+        self.reason = "closed"
+        self._deadline_s = deadline_s
+        self._loop = asyncio.get_running_loop()
+        self._reader = FrameReader()
+        self._greeting: asyncio.Future[tuple[Outcome, str]] = self._loop.create_future()
+        self._transport: asyncio.Transport | None = None
+        self._process: asyncio.subprocess.Process | None = None
+        self._waiting: deque[tuple[int, asyncio.Future[object]]] = deque()
+        self._number = 0
+        self._unsent: list[bytes] = []
+        self._progress_at = 0.0
+        self._watch: asyncio.TimerHandle | None = None
+
+    @property
+    def in_flight(self) -> int:
+        """Requests without an answer."""
+        return len(self._waiting)
+
+    @property
+    def pid(self) -> int:
+        """Of the process."""
+        if self._process is None:
+            raise Unavailable("the key holder has not started")
+        return self._process.pid
+
+    async def request(self, operation: Operation, *arguments: object) -> object:
+        """Asks, and waits for the answer.
+
+        Raises:
+            KeyHolderRefusal: the guard refused it.
+            Unavailable: the process is gone, late, overloaded, or its token failed.
+        """
+        if self.closed.is_set() or self._transport is None:
+            raise Unavailable("the key holder is being replaced")
+        if len(self._waiting) >= MAX_IN_FLIGHT:
+            raise Unavailable("the key holder has too many requests waiting")
+        self._number += 1
+        data = frame([self._number, operation, *arguments])
+        answered: asyncio.Future[object] = self._loop.create_future()
+        if not self._waiting:
+            self._progress_at = self._loop.time()
+            self._arm()
+        self._waiting.append((self._number, answered))
+        if not self._unsent:
+            # All requests of one turn of the event loop go out in one write.
+            self._loop.call_soon(self._flush)
+        self._unsent.append(data)
+        return await answered
+
+    def _flush(self) -> None:
+        if self._transport is not None and not self.closed.is_set():
+            self._transport.write(b"".join(self._unsent))
+        self._unsent.clear()
+
+    def _arm(self) -> None:
+        if self._watch is None:
+            self._watch = self._loop.call_at(self._progress_at + self._deadline_s, self._look)
+
+    def _look(self) -> None:
+        self._watch = None
+        if not self._waiting:
+            return
+        if self._loop.time() >= self._progress_at + self._deadline_s:
+            self.kill(f"no answer within {self._deadline_s:g} s")
+        else:
+            self._arm()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """asyncio's call: the line is ours."""
+        if isinstance(transport, asyncio.Transport):
+            self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        """asyncio's call: answers have come."""
+        if self.closed.is_set():
+            return
+        self._progress_at = self._loop.time()
+        try:
+            for item in self._reader.feed(data):
+                if self._greeting.done():
+                    self._take(item)
+                else:
+                    self._greeting.set_result(read_greeting(item))
+        except ProtocolError as error:
+            self.kill(f"it does not keep the protocol: {error}")
+
+    def _take(self, item: object) -> None:
+        number, outcome, value = read_answer(item)
+        if not self._waiting or self._waiting[0][0] != number:
+            raise ProtocolError("an answer to another request")
+        _, answered = self._waiting.popleft()
+        if outcome is Outcome.FAILED:
+            self.reason = str(value)
+        if answered.done():  # its caller has gone
+            return
+        if outcome is Outcome.DONE:
+            answered.set_result(value)
+        elif outcome is Outcome.REFUSED:
+            answered.set_exception(KeyHolderRefusal(f"the key holder refuses: {value}"))
+        else:
+            answered.set_exception(Unavailable(f"the token failed: {value}"))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """asyncio's call: the process is gone."""
+        self._end(f"the line broke: {exc}" if exc is not None else "it ended")
+
+    def kill(self, reason: str) -> None:
+        """Ends the process at once; what is under way fails as unavailable."""
+        self._end(reason)
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _end(self, reason: str) -> None:
+        if self.closed.is_set():
+            return
+        self.reason = reason if self.reason == "closed" else self.reason
+        self.closed.set()
+        if self._watch is not None:
+            self._watch.cancel()
+        # A process that hangs in its module notices nothing but this. It holds no state worth keeping.
+        if self._process is not None and self._process.returncode is None:
+            self._process.kill()
+        if not self._greeting.done():
+            self._greeting.set_exception(Unavailable(f"the key holder did not start: {self.reason}"))
+            self._greeting.exception()  # retrieved here for the case that nobody waits any more
+        for _, answered in self._waiting:
+            if not answered.done():
+                answered.set_exception(Unavailable(f"the key holder was lost: {self.reason}"))
+        self._waiting.clear()
+
+    async def start(self, environment: Mapping[str, str]) -> None:
+        """Starts the process and connects to it."""
+        ours, theirs = socket.socketpair()
+        passed_on = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+        with theirs:
+            try:
+                self._process = await asyncio.create_subprocess_exec(
+                    sys.executable,
+                    *_PROGRAM,
+                    stdin=theirs.fileno(),
+                    stdout=asyncio.subprocess.DEVNULL,
+                    env={**passed_on, **environment},
+                )
+            except OSError as error:
+                ours.close()
+                raise Unavailable(f"cannot start the key holder: {error.strerror}") from error
+        ours.settimeout(0)
+        await self._loop.create_connection(lambda: self, sock=ours)
+
+    async def log_in(self, setup: Setup, pin: HeldPin) -> None:
+        """Sends the settings and waits for the login's outcome. Raises WrongPin and Unavailable."""
+        if self._transport is None:
+            raise Unavailable("the key holder has not started")
+        self._transport.write(setup_frame(setup))
+        try:
+            async with asyncio.timeout(START_S):
+                outcome, text = await self._greeting
+        except TimeoutError as error:
+            raise Unavailable(f"the key holder did not start within {START_S:g} s") from error
+        if outcome is Outcome.WRONG_PIN:
+            raise pin.reject(text)
+        if outcome is not Outcome.DONE:
+            raise Unavailable(f"the key holder did not start: {text}")
+
+    async def stop(self) -> None:
+        """Closes the line and waits until the process is gone."""
+        self.kill("stopped")
+        if self._process is not None:
+            await self._process.wait()
+
+
+async def open_channel(
+    setup: Setup, pin: HeldPin, *, environment: Mapping[str, str], deadline_s: float
+) -> Channel:
+    """A process that is logged in and ready. `setup.pin` is left empty; the PIN comes from `pin`.
+
+    Raises:
+        WrongPin: the token rejected the PIN, now or before.
+        Unavailable: it does not start, or a key is missing or not the right one.
+    """
+    channel = Channel(deadline_s)
+    try:
+        async with pin.attempt() as value:
+            await channel.start(environment)
+            await channel.log_in(replace(setup, pin=value), pin)
+    except BaseException:
+        channel.kill("it did not start")
+        raise
+    return channel

@@ -1,0 +1,41 @@
+"""Chip keys for a trusted personalization, from a key holder that can do nothing else.
+
+The daemon's key holder has no operation that returns a chip's key; this one has, signs nothing, and lives
+for one run of `signerd chips personalize`, with a PIN of its own asking.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from signerd.adapters.keyholder.channel import open_channel
+from signerd.adapters.keyholder.held_pin import HeldPin
+from signerd.adapters.keyholder.pool import setup_for
+from signerd.adapters.keyholder.protocol import MAC_SIZE, Mode, Operation
+from signerd.config import Hsm
+from signerd.errors import Fault
+
+
+async def derive_chip_keys(hsm: Hsm, pin: bytes | bytearray, chip_ids: Iterable[str]) -> dict[str, bytes]:
+    """K_chip, 32 bytes, for each chip id (docs/formats.md, "Evidence transcript").
+
+    Raises:
+        WrongPin: the token rejected the PIN.
+        Unavailable: the token does not answer.
+        KeyHolderRefusal: a chip id is not of its form.
+    """
+    held = HeldPin(pin)
+    channel = await open_channel(
+        setup_for(hsm, Mode.PERSONALIZE), held, environment=hsm.environment, deadline_s=hsm.deadline_s
+    )
+    try:
+        keys: dict[str, bytes] = {}
+        for chip_id in chip_ids:
+            key = await channel.request(Operation.DERIVE_CHIP_KEY, chip_id)
+            if not isinstance(key, bytes) or len(key) != MAC_SIZE:
+                raise Fault("the key holder answered with something that is no chip key")
+            keys[chip_id] = key
+        return keys
+    finally:
+        await channel.stop()
+        held.wipe()

@@ -1,0 +1,141 @@
+"""The daemon's key holders: one, or several for an HSM that signs in parallel.
+
+Certificates, CRLs and MACs go to the least busy. Checkpoints go to the first alone, so that one memory of
+the last checkpoint sees them all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from signerd.adapters.keyholder.client import KeyHolderProcess, KeyHolderSettings
+from signerd.adapters.keyholder.held_pin import HeldPin, WrongPin
+from signerd.adapters.keyholder.protocol import Mode, Setup
+from signerd.config import Config, Hsm
+from signerd.core import note
+from signerd.errors import ConfigError
+
+
+def setup_for(hsm: Hsm, mode: Mode) -> Setup:
+    """The first frame for a process in a mode that needs neither certificate nor log."""
+    return Setup(
+        mode=mode.value,
+        module=str(hsm.module),
+        token=hsm.token,
+        ca_key=hsm.ca_key,
+        checkpoint_key=hsm.checkpoint_key,
+        master_key=hsm.master_key,
+        certificate=b"",
+        vkey="",
+        max_validity_days=1,
+        allow_no_expiry=False,
+        pin=b"",
+    )
+
+
+def settings_for(config: Config) -> KeyHolderSettings:
+    """Reads the sub-CA's certificate and the log's verifier key.
+
+    Raises:
+        ConfigError: one of the files is missing or not what it should be.
+    """
+    authority, ledger, hsm = config.authority, config.ledger, config.hsm
+    try:
+        certificate = x509.load_pem_x509_certificate(authority.certificate.read_bytes())
+        vkey = ledger.vkey.read_text(encoding="utf-8").strip()
+        log = note.parse_vkey(vkey)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot read {error.filename}: {error.strerror}; `signerd init` makes it"
+        ) from error
+    except ValueError as error:
+        raise ConfigError(f"{authority.certificate} or {ledger.vkey} is not of its form: {error}") from error
+    if log.name != ledger.origin:
+        raise ConfigError(f"{ledger.vkey} is the key of {log.name}, but ledger.origin is {ledger.origin}")
+    setup = Setup(
+        mode=Mode.SERVE.value,
+        module=str(hsm.module),
+        token=hsm.token,
+        ca_key=hsm.ca_key,
+        checkpoint_key=hsm.checkpoint_key,
+        master_key=hsm.master_key,
+        certificate=certificate.public_bytes(Encoding.DER),
+        vkey=vkey,
+        max_validity_days=authority.max_validity_days,
+        allow_no_expiry=authority.allow_no_expiry,
+        pin=b"",
+    )
+    return KeyHolderSettings(setup, hsm.deadline_s, hsm.environment)
+
+
+class KeyHolderPool:
+    """`hsm.key_holders` processes behind one `signerd.ports.KeyHolder`."""
+
+    def __init__(self, settings: KeyHolderSettings, count: int, *, on_change: Callable[[], None]) -> None:
+        """`on_change` is called whenever `serving` may have changed."""
+        self._first = KeyHolderProcess(settings, on_change=on_change)
+        self._all = [self._first, *(KeyHolderProcess(settings) for _ in range(count - 1))]
+
+    @property
+    def serving(self) -> bool:
+        """True while certificates and checkpoints can be signed."""
+        return self._first.serving
+
+    @property
+    def pids(self) -> list[int]:
+        """Of the processes that serve now."""
+        return [holder.pid for holder in self._all if holder.pid is not None]
+
+    async def start(self, pin: bytes | bytearray) -> None:
+        """Starts all, one after the other: a wrong PIN reaches the token once.
+
+        Raises:
+            WrongPin: the token rejected the PIN.
+            Unavailable: a process does not start.
+        """
+        held = HeldPin(pin)
+        try:
+            for holder in self._all:
+                await holder.start(held)
+        except BaseException:
+            await self.stop()
+            held.wipe()
+            raise
+
+    async def stop(self) -> None:
+        """Ends all of them."""
+        await asyncio.gather(*(holder.stop() for holder in self._all))
+
+    async def wait_wrong_pin(self) -> WrongPin:
+        """Returns once a replacement's login was rejected: signerd must then end with exit code 77."""
+        waits = [asyncio.create_task(holder.wait_wrong_pin()) for holder in self._all]
+        try:
+            done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            return done.pop().result()
+        finally:
+            for wait in waits:
+                wait.cancel()
+
+    def _least_busy(self) -> KeyHolderProcess:
+        ready = [holder for holder in self._all if holder.serving]
+        return min(ready or self._all, key=lambda holder: holder.in_flight)
+
+    async def sign_certificate(self, tbs: bytes) -> bytes:
+        """See `signerd.ports.KeyHolder`."""
+        return await self._least_busy().sign_certificate(tbs)
+
+    async def sign_crl(self, tbs: bytes) -> bytes:
+        """See `signerd.ports.KeyHolder`."""
+        return await self._least_busy().sign_crl(tbs)
+
+    async def sign_checkpoint(self, body: bytes) -> bytes:
+        """See `signerd.ports.KeyHolder`."""
+        return await self._first.sign_checkpoint(body)
+
+    async def check_chip_mac(self, chip_id: str, message: bytes, mac: bytes) -> bool:
+        """See `signerd.ports.KeyHolder`."""
+        return await self._least_busy().check_chip_mac(chip_id, message, mac)

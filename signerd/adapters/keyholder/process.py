@@ -1,0 +1,266 @@
+"""The key holder's program: `python -P -m signerd.adapters.keyholder.process`, its socket as standard input.
+
+One thread, one PKCS#11 module, one session, no network. Settings and PIN come over the socket, never by
+argument or environment. It answers requests one by one, and ends when its socket closes, when its parent
+dies, and when the token fails once: the parent starts another one.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import hmac
+import os
+import resource
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from signerd.adapters.keyholder import certification_request, guard
+from signerd.adapters.keyholder.protocol import (
+    FrameReader,
+    Mode,
+    Operation,
+    Outcome,
+    ProtocolError,
+    Setup,
+    frame,
+    read_request,
+    read_setup,
+)
+from signerd.adapters.keyholder.token import PinRejectedError, Token, TokenError
+from signerd.core import note
+
+CHIP_KEY_LABEL = b"birthmark-chip-key-v1"  # docs/formats.md, "Evidence transcript"
+# Signed at start to see that key and certificate belong together. Neither a TBS nor a checkpoint.
+_SELF_TEST = b"birthmark key holder self-test"
+_READ = 65_536  # bytes at once
+_ANSWERS_AT_ONCE = 8  # a long batch is answered in parts, so that the first caller does not wait for the last
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_PR_SET_DUMPABLE = 4
+
+Handler = Callable[[list[object]], object]
+
+
+def harden() -> None:
+    """Keeps PIN and keys out of core files and debuggers, and ties this life to the parent's."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    # A terminal's Ctrl-C and a service's stop reach the whole group; calls under way are to be finished, and
+    # the parent closes the socket when they are.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if sys.platform == "linux":
+        libc = ctypes.CDLL(None, use_errno=True)
+        for option, value in ((_PR_SET_PDEATHSIG, int(signal.SIGKILL)), (_PR_SET_DUMPABLE, 0)):
+            if libc.prctl(option, value, 0, 0, 0) != 0:
+                raise OSError(ctypes.get_errno(), "prctl")
+
+
+def serving(setup: Setup, token: Token) -> dict[str, Handler]:
+    """The daemon's operations. None of them returns a MAC or a chip's key."""
+    ca_key = token.ca_key(setup.ca_key)
+    checkpoint_key = token.checkpoint_key(setup.checkpoint_key)
+    master_key = token.master_key(setup.master_key)
+    log = note.parse_vkey(setup.vkey)
+    _self_test(setup.certificate, ca_key.sign, log, checkpoint_key.sign)
+    limits = guard.Limits(timedelta(days=setup.max_validity_days), setup.allow_no_expiry)
+    own = guard.Guard(guard.Authority.from_certificate(setup.certificate), limits, log)
+
+    def sign_certificate(arguments: list[object]) -> bytes:
+        (tbs,) = _bytes(arguments, 1)
+        own.check_certificate(tbs, datetime.now(UTC))
+        return ca_key.sign(tbs)
+
+    def sign_crl(arguments: list[object]) -> bytes:
+        (tbs,) = _bytes(arguments, 1)
+        own.check_crl(tbs, datetime.now(UTC))
+        return ca_key.sign(tbs)
+
+    def sign_checkpoint(arguments: list[object]) -> bytes:
+        (body,) = _bytes(arguments, 1)
+        own.check_checkpoint(body)
+        return checkpoint_key.sign(body)
+
+    def check_chip_mac(arguments: list[object]) -> bool:
+        if len(arguments) != 3:
+            raise ProtocolError("check_chip_mac takes three arguments")
+        chip_id, message = guard.check_chip_id(arguments[0]), guard.check_message(arguments[1])
+        (mac,) = _bytes(arguments[2:], 1)
+        key = master_key.mac(CHIP_KEY_LABEL + chip_id.encode())
+        return hmac.compare_digest(hmac.digest(key, message, hashlib.sha256), mac)
+
+    return {
+        Operation.SIGN_CERTIFICATE: sign_certificate,
+        Operation.SIGN_CRL: sign_crl,
+        Operation.SIGN_CHECKPOINT: sign_checkpoint,
+        Operation.CHECK_CHIP_MAC: check_chip_mac,
+    }
+
+
+def personalizing(setup: Setup, token: Token) -> dict[str, Handler]:
+    """The operation of a trusted personalization. Nothing here signs."""
+    master_key = token.master_key(setup.master_key)
+
+    def derive_chip_key(arguments: list[object]) -> bytes:
+        if len(arguments) != 1:
+            raise ProtocolError("derive_chip_key takes one argument")
+        return master_key.mac(CHIP_KEY_LABEL + guard.check_chip_id(arguments[0]).encode())
+
+    return {Operation.DERIVE_CHIP_KEY: derive_chip_key}
+
+
+def generating(setup: Setup, token: Token) -> dict[str, Handler]:
+    """The operations of `signerd init`."""
+
+    def change_pin(arguments: list[object]) -> None:
+        (new,) = _bytes(arguments, 1)
+        token.change_pin(setup.pin.decode(), new.decode())
+
+    def generate_keys(arguments: list[object]) -> dict[str, bytes]:
+        match arguments:
+            case ["p256" | "p384" as key_type, str(common_name)]:
+                pass
+            case _:
+                raise ProtocolError("generate_keys takes a key type and a common name")
+        token.demand_unused(setup.ca_key, setup.checkpoint_key, setup.master_key)
+        public = token.generate_ca_key(setup.ca_key, key_type)
+        checkpoint_key = token.generate_checkpoint_key(setup.checkpoint_key)
+        token.generate_master_key(setup.master_key)
+        sign = token.ca_key(setup.ca_key).sign
+        request = certification_request.make_request(common_name, public, sign)
+        return {"csr": request, "checkpoint_key": checkpoint_key}
+
+    return {Operation.CHANGE_PIN: change_pin, Operation.GENERATE_KEYS: generate_keys}
+
+
+_OPERATIONS = {Mode.SERVE: serving, Mode.PERSONALIZE: personalizing, Mode.GENERATE: generating}
+
+
+def _bytes(arguments: list[object], count: int) -> list[bytes]:
+    found = [argument for argument in arguments if isinstance(argument, bytes)]
+    if len(found) != count or len(arguments) != count:
+        raise ProtocolError("an argument is missing or not of its type")
+    return found
+
+
+def _self_test(
+    certificate_der: bytes,
+    sign: Callable[[bytes], bytes],
+    log: note.VerifierKey,
+    sign_checkpoint: Callable[[bytes], bytes],
+) -> None:
+    key = x509.load_der_x509_certificate(certificate_der).public_key()
+    if not isinstance(key, ec.EllipticCurvePublicKey):
+        raise TokenError("the CA's certificate has no EC key")
+    hash_ = hashes.SHA384() if isinstance(key.curve, ec.SECP384R1) else hashes.SHA256()
+    try:
+        key.verify(sign(_SELF_TEST), _SELF_TEST, ec.ECDSA(hash_))
+    except InvalidSignature as error:
+        raise TokenError("the token's CA key is not the one of the CA's certificate") from error
+    try:
+        Ed25519PublicKey.from_public_bytes(log.public_key).verify(sign_checkpoint(_SELF_TEST), _SELF_TEST)
+    except InvalidSignature as error:
+        raise TokenError("the token's checkpoint key is not the one of the log's verifier key") from error
+
+
+class Connection:
+    """The parent's end of the line."""
+
+    def __init__(self, line: socket.socket) -> None:
+        self._line = line
+        self._reader = FrameReader()
+        self._waiting: list[object] = []
+
+    def next(self) -> object:
+        """The next item, or None when the parent has closed the line."""
+        while not self._waiting:
+            data = self._line.recv(_READ)
+            if not data:
+                return None
+            self._waiting = self._reader.feed(data)
+            self._waiting.reverse()
+        return self._waiting.pop()
+
+    @property
+    def idle(self) -> bool:
+        """True if no further item has been read."""
+        return not self._waiting
+
+    def send(self, data: bytes) -> None:
+        """Sends, and waits until the kernel has taken it."""
+        self._line.sendall(data)
+
+
+def open_token(setup: Setup) -> dict[str, Handler]:
+    """Logs in and gives the operations of this mode. Raises TokenError."""
+    try:
+        mode = Mode(setup.mode)
+        pin = setup.pin.decode()
+    except ValueError as error:
+        raise TokenError("no such mode, or the PIN is not UTF-8") from error
+    token = Token.open(setup.module, setup.token, pin, writable=mode is Mode.GENERATE)
+    try:
+        return _OPERATIONS[mode](setup, token)
+    except ValueError as error:  # of the certificate or the verifier key
+        raise TokenError(str(error)) from error
+
+
+def answer(operations: dict[str, Handler], item: object) -> tuple[bytes, bool]:
+    """The answer's frame, and whether this process may go on."""
+    number, operation, arguments = read_request(item)
+    handler = operations.get(operation)
+    if handler is None:
+        return frame([number, Outcome.REFUSED, f"no operation {operation[:32]!r} in this mode"]), True
+    try:
+        return frame([number, Outcome.DONE, handler(arguments)]), True
+    except guard.SigningRefusedError as error:
+        return frame([number, Outcome.REFUSED, str(error)]), True
+    except TokenError as error:
+        return frame([number, Outcome.FAILED, str(error)]), False
+
+
+def serve(connection: Connection) -> None:
+    """Greets, then answers until the parent closes the line or the token fails."""
+    first = connection.next()
+    if first is None:
+        return
+    try:
+        operations = open_token(read_setup(first))
+    except PinRejectedError as error:
+        connection.send(frame([Outcome.WRONG_PIN, str(error)]))
+        return
+    except TokenError as error:
+        connection.send(frame([Outcome.FAILED, str(error)]))
+        return
+    connection.send(frame([Outcome.DONE, "ready"]))
+    answers: list[bytes] = []
+    going_on = True
+    while going_on and (item := connection.next()) is not None:
+        data, going_on = answer(operations, item)
+        answers.append(data)
+        if connection.idle or len(answers) >= _ANSWERS_AT_ONCE or not going_on:
+            connection.send(b"".join(answers))
+            answers.clear()
+
+
+def main() -> int:
+    """Runs until the socket closes. Its exit code says nothing: the parent goes by the line alone."""
+    harden()
+    with socket.socket(fileno=os.dup(sys.stdin.fileno())) as line:
+        try:
+            serve(Connection(line))
+        except (ProtocolError, OSError):
+            return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,162 @@
+"""What passes between signerd and its key holder: CBOR items in length-prefixed frames, on a socket pair.
+
+    4 bytes   length of the item, big-endian, at most MAX_FRAME
+    item      first frame: the `Setup`; then requests `[number, operation, argument, …]`
+              answers: first `[outcome, text or map]`, then `[number, outcome, value]`, in order
+
+Neither end believes a frame: a length beyond the bound, bytes that are no CBOR, or another shape end the
+connection with `ProtocolError`.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import asdict, dataclass, fields
+from enum import IntEnum, StrEnum
+
+import cbor2
+
+MAX_FRAME = 16 * 1024 * 1024  # bytes; a CRL of 300,000 certificates
+MAX_TBS = 16 * 1024  # bytes of a TBSCertificate
+MAX_MESSAGE = 16 * 1024  # bytes under a chip's MAC; a transcript has at most some 5,000
+MAC_SIZE = 32  # bytes, HMAC-SHA-256
+_LENGTH = struct.Struct(">I")
+
+
+class ProtocolError(Exception):
+    """The other end sent something that is no frame of this protocol."""
+
+
+class Mode(StrEnum):
+    """What a key holder was started for. It does that and nothing else."""
+
+    SERVE = "serve"  # sign and check, for the daemon
+    PERSONALIZE = "personalize"  # derive chip keys, for a trusted personalization; signs nothing
+    GENERATE = "generate"  # make the keys, for `signerd init`
+
+
+class Operation(StrEnum):
+    """What may be asked."""
+
+    SIGN_CERTIFICATE = "sign_certificate"  # serve: TBSCertificate -> DER signature value
+    SIGN_CRL = "sign_crl"  # serve: TBSCertList -> DER signature value
+    SIGN_CHECKPOINT = "sign_checkpoint"  # serve: note text -> 64 bytes
+    CHECK_CHIP_MAC = "check_chip_mac"  # serve: chip id, message, MAC -> bool
+    DERIVE_CHIP_KEY = "derive_chip_key"  # personalize: chip id -> 32 bytes
+    CHANGE_PIN = "change_pin"  # generate: new PIN -> null
+    GENERATE_KEYS = "generate_keys"  # generate: key type, common name -> {"csr", "checkpoint_key"}
+
+
+class Outcome(IntEnum):
+    """How an operation ended."""
+
+    DONE = 0
+    REFUSED = 1  # the guard said no; the process goes on
+    FAILED = 2  # the token failed; the process ends
+    WRONG_PIN = 3  # in the first answer alone; the process ends
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """The first frame. It carries the PIN, so it is never logged and `repr` does not show it."""
+
+    mode: str
+    module: str  # path of the PKCS#11 module
+    token: str  # CKA_LABEL of the token, and of its keys
+    ca_key: str
+    checkpoint_key: str
+    master_key: str
+    certificate: bytes  # the sub-CA's, DER; empty unless the mode is SERVE
+    vkey: str  # the log's verifier key; empty unless the mode is SERVE
+    max_validity_days: int
+    allow_no_expiry: bool
+    pin: bytes
+
+    def __repr__(self) -> str:
+        return f"Setup(mode={self.mode!r}, token={self.token!r})"
+
+
+def frame(item: object) -> bytes:
+    """One frame. Raises ProtocolError if the item is too large."""
+    body = cbor2.dumps(item)
+    if len(body) > MAX_FRAME:
+        raise ProtocolError(f"{len(body)} bytes do not fit a frame")
+    return _LENGTH.pack(len(body)) + body
+
+
+def setup_frame(setup: Setup) -> bytes:
+    """The first frame."""
+    return frame(asdict(setup))
+
+
+def read_setup(item: object) -> Setup:
+    """Raises ProtocolError unless every field is there, of its type, and no other."""
+    if not isinstance(item, dict) or set(item) != {field.name for field in fields(Setup)}:
+        raise ProtocolError("not a setup")
+    for field in fields(Setup):
+        if type(item[field.name]).__name__ != field.type:
+            raise ProtocolError(f"setup: {field.name} is not of type {field.type}")
+    return Setup(**item)
+
+
+def read_request(item: object) -> tuple[int, str, list[object]]:
+    """`(number, operation, arguments)`."""
+    if not isinstance(item, list) or len(item) < 2:
+        raise ProtocolError("not a request")
+    number, operation = item[0], item[1]
+    if type(number) is not int or not isinstance(operation, str):
+        raise ProtocolError("not a request")
+    return number, operation, item[2:]
+
+
+def read_answer(item: object) -> tuple[int, Outcome, object]:
+    """`(number, outcome, value)`."""
+    if not isinstance(item, list) or len(item) != 3 or type(item[0]) is not int:
+        raise ProtocolError("not an answer")
+    return item[0], _outcome(item[1]), item[2]
+
+
+def read_greeting(item: object) -> tuple[Outcome, str]:
+    """`(outcome, text)`: the first answer."""
+    if not isinstance(item, list) or len(item) != 2 or not isinstance(item[1], str):
+        raise ProtocolError("not a greeting")
+    return _outcome(item[0]), item[1]
+
+
+def _outcome(value: object) -> Outcome:
+    try:
+        return Outcome(value)  # type: ignore[arg-type] # any other value is a ValueError
+    except ValueError as error:
+        raise ProtocolError("no such outcome") from error
+
+
+class FrameReader:
+    """Cuts a stream of bytes into items."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> list[object]:
+        """The items that are complete now. Raises ProtocolError; the reader is of no use afterwards."""
+        self._buffer += data
+        items: list[object] = []
+        start = 0
+        while len(self._buffer) - start >= _LENGTH.size:
+            (length,) = _LENGTH.unpack_from(self._buffer, start)
+            if length > MAX_FRAME:
+                raise ProtocolError(f"a frame of {length} bytes")
+            end = start + _LENGTH.size + length
+            if len(self._buffer) < end:
+                break
+            items.append(_item(bytes(self._buffer[start + _LENGTH.size : end])))
+            start = end
+        del self._buffer[:start]
+        return items
+
+
+def _item(body: bytes) -> object:
+    try:
+        item: object = cbor2.loads(body)
+    except (cbor2.CBORDecodeError, ValueError, TypeError, RecursionError) as error:
+        raise ProtocolError("a frame holds no CBOR item") from error
+    return item

@@ -1,0 +1,225 @@
+"""The one module that loads PKCS#11. It runs in a key holder process alone, in its only thread.
+
+python-pkcs11 calls `C_Initialize(NULL)`: the module is told that there are no threads. One process has one
+module, one session, and dies with either; nothing here tries to mend a session.
+
+Keys are made SENSITIVE and not EXTRACTABLE, for signing alone, and neither changed nor copied afterwards;
+a key that says otherwise is not used (deploy/hsm/README.md has the table with reasons).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol, cast
+
+import pkcs11
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives.serialization import load_der_public_key
+from pkcs11 import Attribute, KeyType, Mechanism, MechanismFlag, ObjectClass, TokenFlag
+from pkcs11.exceptions import PinExpired, PinIncorrect, PinInvalid, PinLenRange, PinLocked, PKCS11Error
+from pkcs11.util.ec import encode_ec_public_key, encode_ecdsa_signature, encode_named_curve_parameters
+
+_ED25519_PARAMETERS = bytes.fromhex("06032b6570")  # id-Ed25519 (RFC 8410 §3)
+_CURVES = {"p256": "secp256r1", "p384": "secp384r1"}
+_MASTER_KEY_BITS = 256
+_FIXED = {Attribute.MODIFIABLE: False, Attribute.COPYABLE: False}
+_PRIVATE = {**_FIXED, Attribute.SENSITIVE: True, Attribute.EXTRACTABLE: False}
+
+
+class TokenError(Exception):
+    """The module, the token or a key does not do what it should. The process ends."""
+
+
+class PinRejectedError(TokenError):
+    """The token does not take this PIN, or one more wrong PIN would lock it. Never to be tried again."""
+
+
+@contextmanager
+def _translated(doing: str) -> Iterator[None]:
+    try:
+        yield
+    except (PinIncorrect, PinInvalid, PinLenRange, PinLocked, PinExpired) as error:
+        raise PinRejectedError(f"{doing}: {type(error).__name__}") from error
+    except PKCS11Error as error:
+        raise TokenError(f"{doing}: {type(error).__name__}") from error
+
+
+class _SealedKey(Protocol):
+    """A key in the token. python-pkcs11's types leave out what its mix-ins add at run time."""
+
+    def __getitem__(self, attribute: Attribute) -> Any: ...  # a value of any PKCS#11 type
+
+    def sign(self, data: bytes, *, mechanism: Mechanism) -> bytes: ...
+
+
+@dataclass(frozen=True, slots=True)
+class CaKey:
+    """The sub-CA's key: ECDSA with the hash that belongs to its curve."""
+
+    _key: _SealedKey
+    _hash: str
+
+    def sign(self, message: bytes) -> bytes:
+        """DER `Ecdsa-Sig-Value` over `message`."""
+        with _translated("signing with the CA key"):
+            # CKM_ECDSA takes the digest and returns r ‖ s (PKCS #11 §2.3.6); every module has it.
+            digest = hashlib.new(self._hash, message).digest()
+            return encode_ecdsa_signature(self._key.sign(digest, mechanism=Mechanism.ECDSA))
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointKey:
+    """The log's Ed25519 key."""
+
+    _key: _SealedKey
+
+    def sign(self, message: bytes) -> bytes:
+        """64 bytes (RFC 8032 §5.1.6)."""
+        with _translated("signing with the checkpoint key"):
+            return self._key.sign(message, mechanism=Mechanism.EDDSA)
+
+
+@dataclass(frozen=True, slots=True)
+class MasterKey:
+    """The secret from which every chip's key follows."""
+
+    _key: _SealedKey
+
+    def mac(self, message: bytes) -> bytes:
+        """HMAC-SHA-256, 32 bytes."""
+        with _translated("using the master key"):
+            return self._key.sign(message, mechanism=Mechanism.SHA256_HMAC)
+
+
+class Token:
+    """A logged-in session."""
+
+    def __init__(self, session: pkcs11.Session) -> None:
+        self._session = session
+
+    @classmethod
+    def open(cls, module: str, label: str, pin: str, *, writable: bool = False) -> Token:
+        """Loads the module, finds the token and logs in, once.
+
+        Raises:
+            PinRejectedError: the token refused the PIN, its PIN is locked, or this would be its last try.
+            TokenError: anything else.
+        """
+        try:
+            library = pkcs11.lib(module)
+        except (RuntimeError, OSError) as error:
+            raise TokenError(f"cannot load the PKCS#11 module {module}: {type(error).__name__}") from error
+        with _translated(f"opening the token {label!r}"):
+            token = library.get_token(token_label=label)
+        if token.flags & TokenFlag.USER_PIN_LOCKED:
+            raise PinRejectedError(f"the PIN of the token {label!r} is locked")
+        if token.flags & TokenFlag.USER_PIN_FINAL_TRY:
+            raise PinRejectedError(
+                f"one more wrong PIN would lock the token {label!r}: log in once with another tool first"
+            )
+        with _translated(f"logging in to the token {label!r}"):
+            return cls(token.open(rw=writable, user_pin=pin))
+
+    def ca_key(self, label: str) -> CaKey:
+        """The sub-CA's key."""
+        key = self._key(ObjectClass.PRIVATE_KEY, label)
+        with _translated(f"reading the key {label!r}"):
+            parameters = key[Attribute.EC_PARAMS]
+        for curve, digest in (("secp256r1", "sha256"), ("secp384r1", "sha384")):
+            if parameters == encode_named_curve_parameters(curve):
+                return CaKey(key, digest)
+        raise TokenError(f"the key {label!r} is neither P-256 nor P-384")
+
+    def checkpoint_key(self, label: str) -> CheckpointKey:
+        """The log's key."""
+        return CheckpointKey(self._key(ObjectClass.PRIVATE_KEY, label))
+
+    def master_key(self, label: str) -> MasterKey:
+        """The chips' master key."""
+        return MasterKey(self._key(ObjectClass.SECRET_KEY, label))
+
+    def _key(self, object_class: ObjectClass, label: str) -> _SealedKey:
+        with _translated(f"the key {label!r}"):
+            key = cast("_SealedKey", self._session.get_key(object_class=object_class, label=label))
+            sealed = key[Attribute.SENSITIVE] and not key[Attribute.EXTRACTABLE]
+        if not sealed:
+            raise TokenError(f"the key {label!r} can be read out of the token: make another one")
+        return key
+
+    def demand_unused(self, *labels: str) -> None:
+        """Raises TokenError if an object of one of these labels exists."""
+        for label in labels:
+            with _translated("looking for keys"):
+                taken = next(iter(self._session.get_objects({Attribute.LABEL: label})), None)
+            if taken is not None:
+                raise TokenError(
+                    f"the token holds an object labelled {label!r} already: use another token, or remove it"
+                    " once you know that nothing needs it"
+                )
+
+    def generate_ca_key(self, label: str, key_type: str) -> ec.EllipticCurvePublicKey:
+        """Makes the sub-CA's key; `key_type` is `p256` or `p384`."""
+        with _translated("generating the CA key"):
+            parameters = encode_named_curve_parameters(_CURVES[key_type])
+            public = self._generate_pair(KeyType.EC, parameters, label, Mechanism.EC_KEY_PAIR_GEN)
+            spki = encode_ec_public_key(public)
+        try:
+            key = load_der_public_key(spki)
+        except ValueError as error:
+            raise TokenError("the token gave no usable public key") from error
+        if not isinstance(key, ec.EllipticCurvePublicKey):
+            raise TokenError("the token made a key of another type")
+        return key
+
+    def generate_checkpoint_key(self, label: str) -> bytes:
+        """Makes the log's Ed25519 key and returns its public key, 32 bytes."""
+        with _translated("generating the checkpoint key"):
+            public = self._generate_pair(
+                KeyType.EC_EDWARDS, _ED25519_PARAMETERS, label, Mechanism.EC_EDWARDS_KEY_PAIR_GEN
+            )
+            point: bytes = public[Attribute.EC_POINT]
+        # PKCS #11 3.0 says the raw point; most modules wrap it in an OCTET STRING.
+        raw = point.removeprefix(b"\x04\x20") if len(point) == 34 else point
+        try:
+            ed25519.Ed25519PublicKey.from_public_bytes(raw)
+        except ValueError as error:
+            raise TokenError("the token gave no usable Ed25519 public key") from error
+        return raw
+
+    def generate_master_key(self, label: str) -> None:
+        """Makes the chips' master key, which nobody ever sees."""
+        with _translated("generating the master key"):
+            self._session.generate_key(
+                KeyType.GENERIC_SECRET,
+                _MASTER_KEY_BITS,
+                label=label,
+                id=label.encode(),
+                store=True,
+                capabilities=MechanismFlag.SIGN,
+                template=_PRIVATE,
+            )
+
+    def _generate_pair(
+        self, key_type: KeyType, parameters: bytes, label: str, mechanism: Mechanism
+    ) -> pkcs11.PublicKey:
+        domain = self._session.create_domain_parameters(
+            key_type, {Attribute.EC_PARAMS: parameters}, local=True
+        )
+        public, _ = domain.generate_keypair(
+            label=label,
+            id=label.encode(),
+            store=True,
+            mechanism=mechanism,
+            capabilities=MechanismFlag.SIGN | MechanismFlag.VERIFY,
+            public_template=_FIXED,
+            private_template=_PRIVATE,
+        )
+        return public
+
+    def change_pin(self, old: str, new: str) -> None:
+        """Sets the user PIN."""
+        with _translated("changing the PIN"):
+            self._session.set_pin(old, new)

@@ -1,0 +1,129 @@
+"""Where the PIN comes from: a file descriptor, a file, a systemd credential, or a prompt.
+
+Never from the configuration, the environment or the command line: those are seen by backups, child
+processes and `ps`. The caller wipes the bytearray when it is done with it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import os
+import stat
+import sys
+from pathlib import Path
+
+from signerd.errors import ConfigError
+
+MAX_PIN = 255  # bytes; PKCS #11 leaves the bound to the token, and none allows more
+
+
+def read_pin(source: str, base: Path) -> bytearray:
+    """Reads the PIN from `fd:N`, `file:PATH`, `credential:NAME` or `prompt`.
+
+    A newline at the end does not belong to it. A relative PATH is relative to `base`.
+
+    Raises:
+        ConfigError: it cannot be read, or others could read it too; the text names the remedy.
+    """
+    kind, _, rest = source.partition(":")
+    match kind:
+        case "fd" if rest.isdecimal():
+            return _checked(_from_descriptor(int(rest)), source)
+        case "file" if rest:
+            return _checked(_from_file(base / rest), source)
+        case "credential" if rest:
+            return _checked(_from_credential(rest), source)
+        case "prompt" if not rest:
+            return _checked(_from_prompt(), source)
+        case _:
+            raise ConfigError('a PIN source is "fd:NUMBER", "file:PATH", "credential:NAME" or "prompt"')
+
+
+def _checked(pin: bytearray, source: str) -> bytearray:
+    while pin and pin[-1] in b"\r\n":
+        pin.pop()
+    if not pin:
+        raise ConfigError(f"the PIN from {source} is empty")
+    if len(pin) > MAX_PIN or 0 in pin:
+        raise ConfigError(f"what {source} gives is no PIN: longer than {MAX_PIN} bytes, or binary")
+    try:
+        pin.decode()
+    except UnicodeDecodeError as error:
+        # Not chained: the original carries the bytes.
+        del error
+        raise ConfigError(f"the PIN from {source} is not UTF-8") from None
+    return pin
+
+
+def _read(descriptor: int) -> bytearray:
+    pin = bytearray()
+    while len(pin) <= MAX_PIN + 2:
+        data = os.read(descriptor, MAX_PIN)
+        if not data:
+            break
+        pin += data
+    return pin
+
+
+def _from_descriptor(descriptor: int) -> bytearray:
+    try:
+        return _read(descriptor)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot read the PIN from descriptor {descriptor}: {error.strerror}; open it for signerd,"
+            f" for example: signerd run -c FILE {descriptor}< PIN-FILE"
+        ) from error
+    finally:
+        with contextlib.suppress(OSError):  # it was not open, and the read has said so
+            os.close(descriptor)
+
+
+def _from_file(path: Path) -> bytearray:
+    try:
+        # O_NONBLOCK: a FIFO in its place must not hang us; the type is looked at below.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot read the PIN file {path}: {error.strerror}; it must be a file of mode 0400, no link"
+        ) from error
+    try:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            raise ConfigError(f"the PIN file {path} is not a regular file")
+        if found.st_uid != os.geteuid():
+            raise ConfigError(
+                f"the PIN file {path} belongs to another user: chown it to the one signerd runs as"
+            )
+        if stat.S_IMODE(found.st_mode) != 0o400:
+            raise ConfigError(f"the PIN file {path} must have mode 0400: chmod 0400 {path}")
+        return _read(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _from_credential(name: str) -> bytearray:
+    directory = os.environ.get("CREDENTIALS_DIRECTORY")
+    if directory is None or "/" in name or name in (".", ".."):
+        raise ConfigError(
+            f"there is no credential {name!r}: start signerd by systemd with LoadCredential={name}:/path or"
+            f" LoadCredentialEncrypted={name}:/path"
+        )
+    # systemd itself keeps the directory to this service; the file's owner and mode are its choice.
+    path = Path(directory) / name
+    try:
+        with path.open("rb", buffering=0) as file:
+            return _read(file.fileno())
+    except OSError as error:
+        raise ConfigError(f"cannot read the credential {name!r}: {error.strerror}") from error
+
+
+def _from_prompt() -> bytearray:
+    if not sys.stdin.isatty():
+        raise ConfigError(
+            'PIN source "prompt" needs a terminal: use "fd:N", "file:PATH" or "credential:NAME" for a service'
+        )
+    try:
+        return bytearray(getpass.getpass("PIN of the HSM token: ").encode())
+    except EOFError as error:
+        raise ConfigError("no PIN was entered") from error
