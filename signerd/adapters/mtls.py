@@ -1,0 +1,109 @@
+"""Who calls: the TLS side of signerd's listener, and the name in a caller's certificate.
+
+What this guarantees: a connection without a certificate of the operations CA never reaches a call; the
+name of a caller is the one URI SAN of this deployment in the very certificate that TLS checked, valid at
+this moment. It does not say that the caller may do anything: the registry is asked at each call.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from hashlib import sha256
+from pathlib import Path
+
+import grpc
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from signerd.core.names import PeerName, parse_peer_uri
+from signerd.errors import ConfigError
+
+CACHED_CERTIFICATES = 1024  # certificates whose parse is kept; the oldest unused one leaves first
+SCHEME = "birthmark://"
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What a caller's certificate says. `name` is None where it names no peer of this deployment."""
+
+    name: PeerName | None
+    spki_sha256: bytes
+    not_before: datetime
+    not_after: datetime
+
+    def valid_at(self, now: datetime) -> bool:
+        """True inside the certificate's validity (RFC 5280 §4.1.2.5), both ends included."""
+        return self.not_before <= now <= self.not_after
+
+
+def identity_of(certificate: x509.Certificate, deployment: str) -> Identity:
+    """Reads the name and the key of a peer certificate.
+
+    Raises:
+        ValueError: the certificate's key or extensions cannot be read.
+    """
+    spki = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return Identity(
+        name=_peer_name(certificate, deployment),
+        spki_sha256=sha256(spki).digest(),
+        not_before=certificate.not_valid_before_utc,
+        not_after=certificate.not_valid_after_utc,
+    )
+
+
+def _peer_name(certificate: x509.Certificate, deployment: str) -> PeerName | None:
+    try:
+        san = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return None
+    uris = [uri for uri in san.get_values_for_type(x509.UniformResourceIdentifier) if uri.startswith(SCHEME)]
+    if len(uris) != 1:
+        return None
+    try:
+        name = parse_peer_uri(uris[0])
+    except ValueError:
+        return None
+    return name if name.deployment == deployment else None
+
+
+class Identities:
+    """Identities by certificate, each parsed once while it stays in a bounded cache."""
+
+    def __init__(self, deployment: str, *, capacity: int = CACHED_CERTIFICATES) -> None:
+        self._deployment = deployment
+        self._capacity = capacity
+        self._known: OrderedDict[bytes, Identity | None] = OrderedDict()
+
+    def of(self, auth_context: Mapping[str, Sequence[bytes]]) -> Identity | None:
+        """The caller's identity from gRPC's authentication context, or None where there is none to read."""
+        pems = auth_context.get("x509_pem_cert") or ()
+        if len(pems) != 1:
+            return None
+        pem = pems[0]
+        if pem in self._known:
+            self._known.move_to_end(pem)
+            return self._known[pem]
+        try:
+            identity: Identity | None = identity_of(x509.load_pem_x509_certificate(pem), self._deployment)
+        except (ValueError, x509.DuplicateExtension):
+            identity = None
+        self._known[pem] = identity
+        if len(self._known) > self._capacity:
+            self._known.popitem(last=False)
+        return identity
+
+
+def server_credentials(*, certificate: Path, key: Path, client_ca: Path) -> grpc.ServerCredentials:
+    """TLS for the listener: our certificate, and callers with a certificate of `client_ca` alone.
+
+    Raises:
+        ConfigError: a file cannot be read.
+    """
+    try:
+        key_pem, chain_pem, ca_pem = (path.read_bytes() for path in (key, certificate, client_ca))
+    except OSError as error:
+        raise ConfigError(f"cannot read {error.filename}: {error.strerror}") from error
+    return grpc.ssl_server_credentials([(key_pem, chain_pem)], root_certificates=ca_pem, require_client_auth=True)

@@ -1,0 +1,1 @@
+"""signerd's gRPC services. protobuf types stop in this package."""

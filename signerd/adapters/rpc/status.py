@@ -1,0 +1,70 @@
+"""The one place where an error becomes a gRPC status (docs/formats.md, "Codes").
+
+The peer gets a code. The detail is for our log alone, with one exception: an administrator on the Unix
+socket is told why an input is `invalid`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import grpc
+
+from signerd.errors import Code, Fault, Refused
+
+CODE_METADATA = "birthmark-code"
+
+STATUS_OF: dict[Code, grpc.StatusCode] = {
+    Code.UNAUTHENTICATED: grpc.StatusCode.UNAUTHENTICATED,
+    Code.PEER_REVOKED: grpc.StatusCode.PERMISSION_DENIED,
+    Code.ROLE_DENIED: grpc.StatusCode.PERMISSION_DENIED,
+    Code.RATE_LIMITED: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    Code.REQUEST_MALFORMED: grpc.StatusCode.INVALID_ARGUMENT,
+    Code.ORDER_UNKNOWN: grpc.StatusCode.NOT_FOUND,
+    Code.ORDER_NOT_OPEN: grpc.StatusCode.FAILED_PRECONDITION,
+    Code.ORDER_FULL: grpc.StatusCode.FAILED_PRECONDITION,
+    Code.CHIP_UNKNOWN: grpc.StatusCode.FAILED_PRECONDITION,
+    Code.SESSION_UNKNOWN: grpc.StatusCode.FAILED_PRECONDITION,
+    Code.SESSION_USED: grpc.StatusCode.FAILED_PRECONDITION,
+    Code.CSR_REJECTED: grpc.StatusCode.INVALID_ARGUMENT,
+    Code.KEY_REJECTED: grpc.StatusCode.INVALID_ARGUMENT,
+    Code.KEY_ALREADY_CERTIFIED: grpc.StatusCode.ALREADY_EXISTS,
+    Code.EVIDENCE_REJECTED: grpc.StatusCode.PERMISSION_DENIED,
+    Code.LEVEL_INSUFFICIENT: grpc.StatusCode.PERMISSION_DENIED,
+    Code.FIRMWARE_TOO_OLD: grpc.StatusCode.FAILED_PRECONDITION,
+    Code.CHIP_ALREADY_CERTIFIED: grpc.StatusCode.ALREADY_EXISTS,
+    Code.CERTIFICATE_REVOKED: grpc.StatusCode.FAILED_PRECONDITION,
+    Code.STAMP_REJECTED: grpc.StatusCode.INVALID_ARGUMENT,
+    Code.STAMP_LOCKS_OPEN: grpc.StatusCode.FAILED_PRECONDITION,
+    Code.STAMP_CONFLICT: grpc.StatusCode.ALREADY_EXISTS,
+    Code.NOT_FOUND: grpc.StatusCode.NOT_FOUND,
+    Code.ALREADY_EXISTS: grpc.StatusCode.ALREADY_EXISTS,
+    Code.INVALID: grpc.StatusCode.INVALID_ARGUMENT,
+    Code.UNAVAILABLE: grpc.StatusCode.UNAVAILABLE,
+    Code.INTERNAL: grpc.StatusCode.INTERNAL,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What the peer is told, and how our log and the ledger are to take it."""
+
+    code: Code
+    status: grpc.StatusCode
+    message: str
+    refusal: bool  # the peer's doing: belongs into the ledger
+    unexpected: bool  # no error of ours: belongs into the log with its traceback
+
+
+def status_of(error: BaseException, *, administrator: bool = False) -> Status:
+    """Maps any error of a call. Whatever is not one of signerd's own errors is `internal`."""
+    if isinstance(error, Refused):
+        message = error.code.value
+        if administrator and error.code is Code.INVALID:
+            message = f"{message}: {error.detail}"
+        return Status(error.code, STATUS_OF[error.code], message, refusal=True, unexpected=False)
+    if isinstance(error, Fault):
+        return Status(error.code, STATUS_OF[error.code], error.code.value, refusal=False, unexpected=False)
+    return Status(
+        Code.INTERNAL, grpc.StatusCode.INTERNAL, Code.INTERNAL.value, refusal=False, unexpected=True
+    )
