@@ -33,12 +33,7 @@ def verify_receipt(proof: bytes, entry: bytes, index: int, key: LogKey) -> Check
         raise ReceiptError("the receipt or its entry is too large")
     try:
         header, _, note = proof.decode("utf-8").partition("\n\n")
-        lines = header.split("\n")
-        if lines[0] != _HEADER or len(lines) < 2 or not lines[1].startswith("index "):
-            raise NoteError("not a tlog-proof without extra data")
-        if parse_number(lines[1].removeprefix("index ")) != index:
-            raise NoteError("the receipt is for another index")
-        path = [decode_hash(line) for line in lines[2:]]
+        path = _path(header.split("\n"), index)
         checkpoint = open_checkpoint(note, key)
     except (NoteError, UnicodeDecodeError) as error:
         raise ReceiptError(str(error)) from error
@@ -46,6 +41,14 @@ def verify_receipt(proof: bytes, entry: bytes, index: int, key: LogKey) -> Check
     if root_from_path(leaf, index, checkpoint.size, path) != checkpoint.root:
         raise ReceiptError("the entry is not in the tree of the checkpoint")
     return checkpoint
+
+
+def _path(lines: Sequence[str], index: int) -> list[bytes]:
+    if len(lines) < 2 or lines[0] != _HEADER or not lines[1].startswith("index "):
+        raise NoteError("not a tlog-proof without extra data")
+    if parse_number(lines[1].removeprefix("index ")) != index:
+        raise NoteError("the receipt is for another index")
+    return [decode_hash(line) for line in lines[2:]]
 
 
 def root_from_path(leaf: bytes, index: int, size: int, path: Sequence[bytes]) -> bytes:

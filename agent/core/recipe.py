@@ -16,6 +16,7 @@ Unknown keys are fatal and named. Steps that nothing may replace cannot be left 
 
 from __future__ import annotations
 
+import itertools
 import tomllib
 from dataclasses import dataclass
 from enum import StrEnum
@@ -77,16 +78,16 @@ _INDISPENSABLE = {
     StepName.CONFIGURE: "a stamp speaks of the settings that the board stored",
     StepName.STAMP: "signerd counts a board without a stamp as missing",
 }
-# Why a step that stands too early is wrong, by the step that has to come first.
-_AFTER = {
-    StepName.KEYGEN: (StepName.IDENTIFY, "key types come from the board's hello"),
-    StepName.REQUEST: (StepName.KEYGEN, "a request is for a key"),
-    StepName.SIGN: (StepName.REQUEST, "signerd signs what the request asks"),
-    StepName.INSTALL: (StepName.SIGN, "there is no certificate before"),
-    StepName.CONFIGURE: (StepName.INSTALL, "the certificate goes first"),
-    StepName.SEAL: (StepName.CONFIGURE, "a sealed board stores nothing more"),
-    StepName.VERIFY: (StepName.SEAL, "it looks at what the seal left"),
-    StepName.STAMP: (StepName.INSTALL, "the stamp comes last: it says how the board leaves the line"),
+# Why a step that stands too early is wrong.
+_TOO_EARLY = {
+    StepName.KEYGEN: "key types come from the board's hello",
+    StepName.REQUEST: "a request is for a key",
+    StepName.SIGN: "signerd signs what the request asks",
+    StepName.INSTALL: "there is no certificate before",
+    StepName.CONFIGURE: "the certificate goes first",
+    StepName.SEAL: "a sealed board stores nothing more",
+    StepName.VERIFY: "it looks at what the seal left",
+    StepName.STAMP: "the stamp comes last: it says how the board leaves the line",
 }
 _TIMEOUT_S = {
     StepName.IDENTIFY: 15.0,
@@ -140,7 +141,8 @@ def _step(table: dict[str, Any], number: int) -> Step:
         name = StepName(table.get("name", ""))
     except ValueError as error:
         raise RecipeError(f"{where}: no step {table.get('name')!r}; use {', '.join(StepName)}") from error
-    _only(table, {"name", "timeout_s", "retries"} | ({"key_type"} if name is StepName.KEYGEN else set()), name)
+    known = {"name", "timeout_s", "retries"}
+    _only(table, known | {"key_type"} if name is StepName.KEYGEN else known, name)
     timeout_s = table.get("timeout_s", _TIMEOUT_S[name])
     if type(timeout_s) not in {int, float} or not 0 < timeout_s <= MAX_TIMEOUT_S:
         raise RecipeError(f"{name}: timeout_s must be above 0 and at most {MAX_TIMEOUT_S:g}")
@@ -158,10 +160,9 @@ def _check_order(steps: tuple[Step, ...]) -> None:
     for name, reason in _INDISPENSABLE.items():
         if name not in names:
             raise RecipeError(f"{name}: cannot be left out: {reason}")
-    for earlier, later in zip(names, names[1:], strict=False):
-        if _POSITION[later] < _POSITION[earlier]:
-            first, reason = _AFTER.get(earlier, (later, ""))
-            raise RecipeError(f"{earlier}: must stand after {later if first not in names else first}: {reason}")
+    for early, late in itertools.pairwise(names):
+        if _POSITION[late] < _POSITION[early]:
+            raise RecipeError(f"{early}: must stand after {late}: {_TOO_EARLY[early]}")
 
 
 def _key_type(tables: list[dict[str, Any]]) -> str | None:

@@ -1,4 +1,4 @@
-"""What came of a board: the one value that the journal keeps, the summary counts and the exit code follows."""
+"""What came of a board: the value that the journal keeps and the summary and the exit code follow from."""
 
 from __future__ import annotations
 

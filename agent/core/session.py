@@ -98,7 +98,7 @@ TABLE: Mapping[State, Mapping[Event, State]] = MappingProxyType(
 )
 
 
-class IllegalEvent(Exception):
+class IllegalEventError(Exception):
     """The table has no such move: a fault of this program, never of the board or of signerd."""
 
 
@@ -122,10 +122,10 @@ class Session:
         """Makes the move.
 
         Raises:
-            IllegalEvent: the event may not happen in this state; the state stays.
+            IllegalEventError: the event may not happen in this state; the state stays.
         """
         following = TABLE[self._state].get(event)
         if following is None:
-            raise IllegalEvent(f"{event} may not happen in state {self._state}")
+            raise IllegalEventError(f"{event} may not happen in state {self._state}")
         self._state = following
         return following

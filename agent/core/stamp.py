@@ -138,7 +138,8 @@ def _is_firmware(item: object) -> bool:
     return (
         isinstance(item, dict)
         and len(item) <= _MAX_COMPONENTS
-        and all(_COMPONENT.fullmatch(name) is not None and _is_component(value) for name, value in item.items())
+        and all(_COMPONENT.fullmatch(name) is not None for name in item)
+        and all(_is_component(value) for value in item.values())
     )
 
 
