@@ -1,0 +1,258 @@
+"""A whole installation of the real programs, as separate processes over real sockets and files.
+
+    with Installation(directory) as installation:
+        installation.start_signerd()
+        installation.add_product(SENSOR)
+        station = installation.add_station("plant1", "pc1")
+        installation.open_order(order_toml("WO-1", quantity=4, stations=[station.uri]))
+        keys = installation.personalize(["chip-1"], locked=True)
+
+Everything is done through the commands that an administrator and an operator use. Leaving the context
+ends every process that was started, by pid, and no other.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import grpc
+import psutil
+
+from harness.process import COMMANDS, Program, run, wait_until
+
+DEPLOYMENT = "dev"
+SENSOR = """\
+name = "sensor"
+
+[keys]
+accept = ["p256", "p384"]
+
+[evidence]
+methods = ["hmac-sha256"]
+
+[certificate]
+validity_days = 7300
+subject = [["O", "Example Corp"], ["CN", "{serial}"]]
+key_usage = ["digitalSignature"]
+extended_key_usage = ["clientAuth"]
+san_uri = ["urn:example:chip:{chip_id}"]
+
+[stamp]
+required_locks = ["secure_boot"]
+"""
+
+
+def order_toml(
+    work_order: str,
+    *,
+    quantity: int,
+    stations: Sequence[str],
+    product: str = "sensor",
+    level: str = "chip",
+    serial_pattern: str = "BM-{number:06d}",
+    serial_start: int = 1,
+    reissue: str = "never",
+    not_before: datetime | None = None,
+    not_after: datetime | None = None,
+    minimum_firmware: Mapping[str, str] | None = None,
+) -> str:
+    """A work order file, open now unless told otherwise."""
+    now = datetime.now(UTC)
+    begin, end = not_before or now - timedelta(days=1), not_after or now + timedelta(days=30)
+    minima = "".join(f'{name} = "{version}"\n' for name, version in (minimum_firmware or {}).items())
+    return f"""\
+work_order = "{work_order}"
+product = "{product}"
+quantity = {quantity}
+not_before = {begin:%Y-%m-%dT%H:%M:%SZ}
+not_after = {end:%Y-%m-%dT%H:%M:%SZ}
+stations = [{", ".join(f'"{uri}"' for uri in stations)}]
+level = "{level}"
+serial_pattern = "{serial_pattern}"
+serial_start = {serial_start}
+reissue = "{reissue}"
+
+[minimum_firmware]
+{minima}
+[settings]
+endpoint = "mqtts://example.com:8883"
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """A station or an auditor that was enrolled: its folder, and how to call signerd as it."""
+
+    uri: str
+    directory: Path
+    config: Path
+    key_file: Path
+    certificate_file: Path
+    operations_ca_file: Path
+
+    def credentials(self) -> grpc.ChannelCredentials:
+        """For a gRPC channel of one's own, as a hostile peer would make it."""
+        return grpc.ssl_channel_credentials(
+            root_certificates=self.operations_ca_file.read_bytes(),
+            private_key=self.key_file.read_bytes(),
+            certificate_chain=self.certificate_file.read_bytes(),
+        )
+
+
+class Installation:
+    """A development installation in `directory`, which must not exist yet or be empty."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.home = directory / "signerd"
+        self.config = self.home / "signerd.toml"
+        self.logs = directory / "logs"
+        self.logs.mkdir(parents=True)
+        self._programs = ExitStack()
+        self._signerd: Program | None = None
+        run(
+            [
+                COMMANDS / "signerd",
+                "init",
+                self.home,
+                "--dev",
+                "--deployment",
+                DEPLOYMENT,
+                "--listen",
+                "127.0.0.1:0",
+            ]
+        )
+
+    # signerd
+
+    @property
+    def port_file(self) -> Path:
+        """Where signerd writes the port that the kernel chose."""
+        return self.home / "signerd.port"
+
+    @property
+    def target(self) -> str:
+        """host:port of signerd, as stations reach it."""
+        return f"127.0.0.1:{int(self.port_file.read_text(encoding='ascii'))}"
+
+    @property
+    def process(self) -> Program:
+        """The running signerd."""
+        assert self._signerd is not None, "signerd was not started"
+        return self._signerd
+
+    def start_signerd(self, environment: Mapping[str, str] | None = None) -> Program:
+        """Starts signerd and returns when it serves."""
+        self.port_file.unlink(missing_ok=True)
+        program = Program(
+            [COMMANDS / "signerd", "run", "--config", self.config],
+            log=self.logs / "signerd",
+            environment=environment,
+        )
+        self._signerd = self._programs.enter_context(program)
+        wait_until(self.serving, "signerd to serve", program=program)
+        return program
+
+    def serving(self) -> bool:
+        """True if signerd answers an administrator."""
+        if not self.port_file.exists() or not self.port_file.read_text(encoding="ascii").strip():
+            return False
+        try:
+            self.admin("order", "list")
+        except AssertionError:
+            return False
+        return True
+
+    def key_holder(self) -> psutil.Process:
+        """The key holder's process."""
+        (holder,) = self.process.children()
+        return holder
+
+    def admin(self, *arguments: str | Path, expect: int = 0) -> str:
+        """Runs an administrator's command of `signerd` on this installation; returns what it printed."""
+        return run([COMMANDS / "signerd", *arguments, "--config", self.config], expect=expect)
+
+    # what an administrator does
+
+    def add_product(self, toml: str) -> None:
+        """`signerd product add`."""
+        self.admin("product", "add", self._file("product.toml", toml))
+
+    def open_order(self, toml: str) -> None:
+        """`signerd order open`."""
+        self.admin("order", "open", self._file("order.toml", toml))
+
+    def import_chips(self, work_order: str, chip_ids: Iterable[str]) -> None:
+        """`signerd chips import`: for orders of level none."""
+        listing = self._file("chips.txt", "".join(f"{chip_id}\n" for chip_id in chip_ids))
+        self.admin("chips", "import", "--order", work_order, listing)
+
+    def personalize(self, chip_ids: Sequence[str], *, locked: bool = True) -> dict[str, bytes]:
+        """`signerd chips personalize`; returns each chip's key, for the boards."""
+        listing = self._file("chips.txt", "".join(f"{chip_id}\n" for chip_id in chip_ids))
+        keys = self.directory / "keys.csv"
+        keys.unlink(missing_ok=True)
+        lock = ["--locked"] if locked else []
+        self.admin("chips", "personalize", listing, "--site", "lab", *lock, "--out", keys)
+        with keys.open(encoding="ascii", newline="") as rows:
+            return {row[0]: bytes.fromhex(row[1]) for row in csv.reader(rows) if row[0] in set(chip_ids)}
+
+    def add_station(self, site: str, name: str) -> Peer:
+        """Enrols a station with the agent's own commands; its configuration is `Peer.config`."""
+        uri = f"birthmark://{DEPLOYMENT}/station/{site}/{name}"
+        return self._enroll("agent", "station", uri, self.directory / f"station-{site}-{name}", site, name)
+
+    def add_auditor(self, name: str) -> Peer:
+        """Enrols an auditor with the auditor's own commands."""
+        uri = f"birthmark://{DEPLOYMENT}/auditor/{name}"
+        return self._enroll("auditor", "auditor", uri, self.directory / f"auditor-{name}", None, name)
+
+    def start(
+        self, command: Sequence[str | Path], name: str, environment: Mapping[str, str] | None = None
+    ) -> Program:
+        """Starts another program of this installation; it ends with the context."""
+        return self._programs.enter_context(Program(command, log=self.logs / name, environment=environment))
+
+    def _enroll(
+        self, program: str, role: str, uri: str, directory: Path, site: str | None, name: str
+    ) -> Peer:
+        enroll: list[str | Path] = [COMMANDS / f"birthmark-{program}", "enroll", "--dir", directory]
+        where = [] if site is None else ["--site", site]
+        run([*enroll, "--deployment", DEPLOYMENT, *where, "--name", name])
+        certificate = self.directory / f"{directory.name}.pem"
+        self.admin(role, "add", directory / f"{role}.csr.pem", *where, "--name", name, "--out", certificate)
+        trust: list[str | Path] = [
+            *("--operations-ca", self.home / "operations" / "ca.pem"),
+            *("--log-vkey", self.home / "log.vkey"),
+            *("--device-root", self.home / "ca" / "root.pem"),
+            *("--signerd", self.target),
+        ]
+        run([*enroll, "--install", certificate, *trust])
+        return Peer(
+            uri=uri,
+            directory=directory,
+            config=directory / f"{program}.toml",
+            key_file=directory / f"{role}.key",
+            certificate_file=certificate,
+            operations_ca_file=self.home / "operations" / "ca.pem",
+        )
+
+    def _file(self, name: str, text: str) -> Path:
+        path = self.directory / name
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._programs.close()
