@@ -1,5 +1,23 @@
-"""Durable state of signerd: records, registry and ledger."""
+"""signerd's durable state: certificate records, the registry and the ledger.
 
-from signerd.adapters.store.sqlstore import SqlStore, check_database, create_database, open_log
+Write points, in the order of one issuance, and what a crash right after each means:
+
+  1. place, serial number, intent (`issuing.take_place`): the intent stays. The same chip and key resume
+     it, with the same bytes; start-up enters it in the ledger as open.
+  2. certificate, `issued` entry, grant, head (`issuing.complete`): the certificate counts. Asking again
+     gives it; start-up signs a checkpoint over its entry.
+  3. checkpoint in the second place (`head_file.HeadFile.swap`): start-up publishes it.
+  4. stamp, `stamped` entry, head (`issuing.record_stamp`): the stamp counts. The same stamp again is
+     answered as before.
+
+Administration (`registry`) and refusals (`SqlStore.append_refusals`) are written with their entries and
+count once committed. Refusals still in memory are lost in a crash; nobody was given anything by them.
+
+Before the commit of each, a crash leaves nothing of it, and nobody was told. All of them share commits
+(`writer`); reads are snapshots of what is committed (`worker.Reader`).
+"""
+
+from signerd.adapters.store.database import check_database, create_database
+from signerd.adapters.store.sqlstore import SqlStore, open_log
 
 __all__ = ["SqlStore", "check_database", "create_database", "open_log"]

@@ -8,13 +8,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
+from signerd.adapters.store import listing, registry
+from signerd.adapters.store.parts import Parts
 from signerd.adapters.store.values import OrderState, Product, RevokedCertificate
 from signerd.core.names import PeerName, Role
 from signerd.core.order import WorkOrder
+from signerd.errors import Code, Refused
 from signerd.ports import PeerRecord
 
+MAX_CHIPS = 10_000  # chip ids in one call: bounds how long the writer is held
 
-class Administration:
+
+class Administration(Parts):
     """The part of `SqlStore` that `AdminService` calls. `now` is aware, UTC."""
 
     async def add_peer(self, name: PeerName, spki_sha256: bytes, now: datetime) -> tuple[PeerRecord, int]:
@@ -23,27 +28,27 @@ class Administration:
         Raises:
             Refused: `already_exists`: a peer of this URI is registered, or the key was registered before.
         """
-        raise NotImplementedError
+        return await self._writer.do(lambda tx: registry.add_peer(tx, name, spki_sha256, now))
 
     async def revoke_peer(self, uri: str, now: datetime) -> tuple[PeerRecord, int]:
         """Raises: Refused: `not_found`: no such peer, or it is revoked already."""
-        raise NotImplementedError
+        return await self._writer.do(lambda tx: registry.revoke_peer(tx, uri, now))
 
     async def list_peers(self, role: Role | None = None) -> list[PeerRecord]:
         """All peers, the revoked ones too."""
-        raise NotImplementedError
+        return await self._long_reader.do(lambda connection: listing.list_peers(connection, role))
 
     async def add_product(self, name: str, toml: str, now: datetime) -> int:
         """Adds a product or a revision of one; the ledger index. Raises Refused `already_exists`."""
-        raise NotImplementedError
+        return await self._writer.do(lambda tx: registry.add_product(tx, name, toml, now))
 
     async def list_products(self) -> list[Product]:
         """The newest revision of each product."""
-        raise NotImplementedError
+        return await self._long_reader.do(listing.list_products)
 
     async def product(self, name: str) -> Product | None:
         """The newest revision."""
-        raise NotImplementedError
+        return await self._long_reader.do(lambda connection: listing.product(connection, name))
 
     async def open_order(self, order: WorkOrder, now: datetime) -> int:
         """Opens a work order; the ledger index.
@@ -52,19 +57,19 @@ class Administration:
             Refused: `already_exists`: of this name; `invalid`: no such product revision or station, or
                 serial numbers that another work order may give.
         """
-        raise NotImplementedError
+        return await self._writer.do(lambda tx: registry.open_order(tx, order, now))
 
     async def close_order(self, work_order: str, now: datetime) -> int:
         """Raises: Refused: `not_found`: no such work order; `invalid`: it is closed already."""
-        raise NotImplementedError
+        return await self._writer.do(lambda tx: registry.close_order(tx, work_order, now))
 
     async def list_orders(self) -> list[OrderState]:
         """All work orders, in the order of opening."""
-        raise NotImplementedError
+        return await self._long_reader.do(listing.list_orders)
 
     async def order(self, work_order: str) -> OrderState | None:
         """One work order with its counts."""
-        raise NotImplementedError
+        return await self._long_reader.do(lambda connection: listing.order(connection, work_order))
 
     async def import_chips(self, work_order: str, chip_ids: Sequence[str], now: datetime) -> tuple[int, int]:
         """Puts chips on the order's list; how many were new, and the ledger index.
@@ -72,7 +77,8 @@ class Administration:
         Raises:
             Refused: `not_found`: no such work order; `invalid`: it is closed, or more than `MAX_CHIPS`.
         """
-        raise NotImplementedError
+        _check_count(chip_ids)
+        return await self._writer.do(lambda tx: registry.import_chips(tx, work_order, chip_ids, now))
 
     async def personalize_chips(
         self, chip_ids: Sequence[str], *, locked: bool, site: str, now: datetime
@@ -82,28 +88,55 @@ class Administration:
         Raises:
             Refused: `invalid`: more than `MAX_CHIPS`, or a chip is known with another `locked`.
         """
-        raise NotImplementedError
+        _check_count(chip_ids)
+        return await self._writer.do(
+            lambda tx: registry.personalize_chips(tx, chip_ids, locked=locked, site=site, now=now)
+        )
 
     async def revoke(
-        self, *, serial_number: str | None = None, certificate_sha256: bytes | None = None, reason: str, now: datetime
+        self,
+        *,
+        serial_number: str | None = None,
+        certificate_sha256: bytes | None = None,
+        reason: str,
+        now: datetime,
     ) -> int:
         """Revokes one certificate, named by exactly one of the two; the ledger index.
 
         Raises:
             Refused: `not_found`: no such certificate; `certificate_revoked`: it is revoked already.
         """
-        raise NotImplementedError
+        if (serial_number is None) == (certificate_sha256 is None):
+            raise Refused(Code.INVALID, "a certificate is named by its board's serial number or its SHA-256")
+        return await self._writer.do(
+            lambda tx: registry.revoke_certificate(
+                tx,
+                serial_number=serial_number,
+                certificate_sha256=certificate_sha256,
+                reason=reason,
+                now=now,
+            )
+        )
 
     async def revoked_certificates(self) -> list[RevokedCertificate]:
         """What a CRL lists."""
-        raise NotImplementedError
+        return await self._long_reader.do(listing.revoked_certificates)
 
     async def allot_crl_number(self) -> int:
         """The next CRL number (RFC 5280 §5.2.3). One that is never used is a harmless gap."""
-        raise NotImplementedError
+        return await self._writer.do(registry.allot_crl_number)
 
     async def record_crl(
         self, *, number: int, crl_sha256: bytes, next_update: datetime, count: int, now: datetime
     ) -> int:
         """The `crl_issued` entry; its ledger index."""
-        raise NotImplementedError
+        return await self._writer.do(
+            lambda tx: registry.record_crl(
+                tx, number=number, crl_sha256=crl_sha256, next_update=next_update, count=count, now=now
+            )
+        )
+
+
+def _check_count(chip_ids: Sequence[str]) -> None:
+    if len(chip_ids) > MAX_CHIPS:
+        raise Refused(Code.INVALID, f"more than {MAX_CHIPS} chips in one call")

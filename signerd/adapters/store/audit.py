@@ -2,29 +2,38 @@
 
 from __future__ import annotations
 
+from signerd.adapters.store import listing
+from signerd.adapters.store.parts import Parts
 from signerd.adapters.store.values import RecordFilter, RecordPage
+from signerd.errors import Code, Refused
 from signerd.ports import Record
 
+MAX_ENTRIES = 256  # entries in one answer
 
-class Audit:
+
+class Audit(Parts):
     """The part of `SqlStore` that `AuditService` calls."""
 
     @property
     def published_size(self) -> int:
         """Size of the tree of the last published checkpoint."""
-        raise NotImplementedError
+        return self._ledger.size
 
     def checkpoint(self) -> bytes:
         """The last published checkpoint, a signed note. Raises Unavailable before the first."""
-        raise NotImplementedError
+        return self._ledger.note
 
     def inclusion_proof(self, index: int, tree_size: int) -> list[bytes]:
         """Raises: Refused: `not_found`: unless index < tree_size ≤ the published size."""
-        raise NotImplementedError
+        if not index < tree_size <= self._ledger.size:
+            raise Refused(Code.NOT_FOUND, "beyond the published tree")
+        return self._ledger.inclusion(index, tree_size)
 
     def consistency_proof(self, old_size: int, new_size: int) -> list[bytes]:
         """Raises: Refused: `not_found`: unless 1 ≤ old_size ≤ new_size ≤ the published size."""
-        raise NotImplementedError
+        if not 1 <= old_size <= new_size <= self._ledger.size:
+            raise Refused(Code.NOT_FOUND, "beyond the published tree")
+        return self._ledger.consistency(old_size, new_size)
 
     async def entries(self, start: int, end: int) -> list[bytes]:
         """Entries start…end, at most `MAX_ENTRIES` of them.
@@ -32,18 +41,30 @@ class Audit:
         Raises:
             Refused: `not_found`: unless start ≤ end ≤ the published size.
         """
-        raise NotImplementedError
+        if not start <= end <= self._ledger.size:
+            raise Refused(Code.NOT_FOUND, "beyond the published tree")
+        end = min(end, start + MAX_ENTRIES)
+        found = await self._long_reader.do(lambda connection: listing.read_entries(connection, start, end))
+        return list(found)
 
     async def find_records(
         self, wanted: RecordFilter, *, after_record_id: int = 0, page_size: int = 500
     ) -> RecordPage:
         """A page of the records that match, by ascending id."""
-        raise NotImplementedError
+        return await self._long_reader.do(
+            lambda connection: listing.find_records(
+                connection, wanted, after_record_id=after_record_id, page_size=page_size
+            )
+        )
 
     async def record_by_serial(self, serial_number: str) -> Record | None:
         """The record of this serial number that is not superseded."""
-        raise NotImplementedError
+        return await self._long_reader.do(
+            lambda connection: listing.record_by_serial(connection, serial_number)
+        )
 
     async def record_by_certificate(self, certificate_sha256: bytes) -> Record | None:
         """The record of this certificate, superseded or not."""
-        raise NotImplementedError
+        return await self._long_reader.do(
+            lambda connection: listing.record_by_certificate(connection, certificate_sha256)
+        )

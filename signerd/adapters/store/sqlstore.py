@@ -1,20 +1,53 @@
-"""`SqlStore`: `signerd.ports.Store` on SQLAlchemy Core, with the ledger."""
+"""`SqlStore`: `signerd.ports.Store` on SQLAlchemy Core, with the ledger and the registry."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Self
 
+import structlog
+from sqlalchemy import Connection, insert, select
+from sqlalchemy.exc import SQLAlchemyError
+
+from signerd.adapters.head_file import HeadFile
+from signerd.adapters.head_file import create as create_second_place
+from signerd.adapters.store import calls, issuing
 from signerd.adapters.store.admin import Administration
 from signerd.adapters.store.audit import Audit
-from signerd.core.entry import LogOpened, RefusedCall
-from signerd.ports import CallContext, Grant, IntentRequest, LedgerPosition, PeerRecord, PreparedBytes, Record
+from signerd.adapters.store.database import check_database, make_engine
+from signerd.adapters.store.ledger import Ledger, Sign
+from signerd.adapters.store.listing import read_entries
+from signerd.adapters.store.schema import entries, head
+from signerd.adapters.store.worker import Reader
+from signerd.adapters.store.writer import Writer, Written
+from signerd.core.entry import LogOpened, RefusedCall, encode
+from signerd.core.merkle import Tree, leaf_hash
+from signerd.core.note import NoteError, parse_vkey
+from signerd.core.order import Place
+from signerd.errors import ConfigError, Fault
+from signerd.ports import (
+    CallContext,
+    Grant,
+    IntentRequest,
+    LedgerPosition,
+    PeerRecord,
+    PreparedBytes,
+    Record,
+)
+
+_log = structlog.get_logger(__name__)
 
 
 class SqlStore(Administration, Audit):
-    """All of signerd's durable state. `await SqlStore.open(...)`; `await store.close()`."""
+    """All of signerd's durable state.
+
+    store = await SqlStore.open(url, head_file=…, vkey=…, sign_checkpoint=key_holder.sign_checkpoint, now=…)
+    …
+    await store.close()
+    """
 
     @classmethod
     async def open(
@@ -24,23 +57,191 @@ class SqlStore(Administration, Audit):
         head_file: Path,
         origin: str,
         vkey: str,
-        sign_checkpoint: Callable[[bytes], Awaitable[bytes]],
+        sign_checkpoint: Sign,
         now: datetime,
     ) -> Self:
-        """Raises: ConfigError: no database, not at head, or behind the second place."""
-        raise NotImplementedError
+        """Loads the ledger, compares it with the second place, enters open intents, begins to publish.
 
+        Args:
+            url: SQLAlchemy URL of the database.
+            head_file: the second place.
+            origin: the log's name.
+            vkey: the log's verifier key, signed-note text, of the same name.
+            sign_checkpoint: the key holder's. It need not be ready: publishing waits for it.
+            now: aware, UTC.
 
-def create_database(url: str) -> None:
-    """Creates the database, empty, at the newest schema. Raises ConfigError if it exists."""
-    raise NotImplementedError
+        Raises:
+            ConfigError: no database or not of our schema, no second place, or the database is behind it.
+            Unavailable, Fault: the open intents could not be entered.
+        """
+        try:
+            key = parse_vkey(vkey)
+        except NoteError as error:
+            raise ConfigError(f"the log's verifier key: {error}") from error
+        if key.name != origin:
+            raise ConfigError(f"the log's verifier key is of {key.name}, not of {origin}")
+        check_database(url)
+        second_place = HeadFile(head_file, key)
+        try:
+            tree = await asyncio.to_thread(_load_tree, url)
+            _compare(tree, second_place)
+        except BaseException:
+            second_place.close()
+            raise
+        ledger = Ledger(tree, second_place, key, sign_checkpoint)
+        writer = Writer(make_engine(url, "write"), tree, ledger)
+        reader = Reader("store-reader", make_engine(url, "read"))
+        long_reader = Reader("store-long-reader", make_engine(url, "read"))
+        store = cls(writer, reader, long_reader, ledger)
+        for worker in (writer, reader, long_reader):
+            worker.start()
+        try:
+            left_open = await writer.do(lambda tx: issuing.list_open_intents(tx, now))
+        except BaseException:
+            await store.close()
+            raise
+        if left_open:
+            _log.warning("intents_open", count=left_open)
+        ledger.start()
+        return store
 
+    def __init__(self, writer: Writer, reader: Reader, long_reader: Reader, ledger: Ledger) -> None:
+        super().__init__(writer, reader, long_reader, ledger)
+        self._terms = calls.Terms()
 
-def check_database(url: str) -> None:
-    """Raises ConfigError unless the database exists and is at the newest schema."""
-    raise NotImplementedError
+    async def close(self) -> None:
+        """Finishes what is queued, publishes it if the key holder signs, and lets go of the files."""
+        await self._writer.close()
+        await self._ledger.close()
+        await self._reader.close()
+        await self._long_reader.close()
+
+    @property
+    def fault(self) -> Fault | None:
+        """Why signerd cannot serve now: nothing is published, or nothing is written. None: all is well."""
+        return self._writer.broken or self._ledger.fault
+
+    @property
+    def written(self) -> Written:
+        """Counts since start, for metrics."""
+        return self._writer.written
+
+    async def peer(self, uri: str) -> PeerRecord | None:
+        """The peer of this URI: the valid one, else the one revoked last."""
+        return await self._reader.do(lambda connection: calls.peer(connection, uri))
+
+    async def peer_of_key(self, spki_sha256: bytes) -> PeerRecord | None:
+        """The peer that this public key was registered for, revoked or not."""
+        return await self._reader.do(lambda connection: calls.peer_of_key(connection, spki_sha256))
+
+    async def call_context(
+        self, *, peer_uri: str, work_order: str, chip_id: str, session_sha256: bytes | None
+    ) -> CallContext:
+        """See `signerd.ports.Store`."""
+        return await self._reader.do(
+            lambda connection: calls.call_context(
+                connection,
+                self._terms,
+                peer_uri=peer_uri,
+                work_order=work_order,
+                chip_id=chip_id,
+                session_sha256=session_sha256,
+            )
+        )
+
+    async def take_place(self, request: IntentRequest, prepare: Callable[[Place], PreparedBytes]) -> Record:
+        """See `signerd.ports.Store`. `prepare` runs in the writer's thread."""
+        return await self._writer.do(lambda tx: issuing.take_place(tx, request, prepare))
+
+    async def complete(self, record: Record, certificate_der: bytes, grant: Grant, now: datetime) -> Record:
+        """See `signerd.ports.Store`.
+
+        Raises:
+            Refused: `session_used`; `certificate_revoked` or `chip_already_certified` if the record was
+                revoked or superseded since its place was taken.
+        """
+        return await self._writer.do(lambda tx: issuing.complete(tx, record, certificate_der, grant, now))
+
+    async def record_stamp(
+        self, record: Record, *, stamp: bytes, signature: bytes, station: str, now: datetime
+    ) -> Record:
+        """See `signerd.ports.Store`."""
+        return await self._writer.do(
+            lambda tx: issuing.record_stamp(tx, record, stamp, signature, station, now)
+        )
+
+    async def published(self, index: int) -> LedgerPosition:
+        """See `signerd.ports.Store`."""
+        await self._ledger.wait_published(index)
+        entry = self._ledger.recent(index)
+        if entry is None:
+            (entry,) = await self._reader.do(lambda connection: read_entries(connection, index, index + 1))
+        return LedgerPosition(index, entry, self._ledger.receipt(index))
+
+    async def append_refusals(self, refusals: Sequence[RefusedCall]) -> None:
+        """Enters refusals, in one transaction. For `signerd.adapters.refusals`."""
+        await self._writer.do(lambda tx: [tx.append(refusal) for refusal in refusals])
 
 
 def open_log(url: str, *, head_file: Path, entry: LogOpened) -> None:
-    """Writes entry 0 and the second place's first mark. For `init`, after `create_database`."""
-    raise NotImplementedError
+    """Writes entry 0 into an empty database, and the second place's first mark. For `signerd init`.
+
+    A crash between the two leaves a log without its second place, which `SqlStore.open` refuses; `init`
+    has to be run anew in an empty directory.
+
+    Raises:
+        ConfigError: the database or the second place holds a log already, or cannot be written.
+    """
+    data = encode(entry)
+    leaf = leaf_hash(data)
+    check_database(url)
+    engine = make_engine(url, "write")
+    try:
+        with engine.begin() as connection:
+            connection.execute(insert(entries), {"entry_index": 0, "leaf_hash": leaf, "data": data})
+            connection.execute(insert(head), {"id": 1, "size": 1, "root": leaf})
+    except SQLAlchemyError as error:
+        raise ConfigError("cannot open a log: the database holds one, or cannot be written") from error
+    finally:
+        engine.dispose()
+    create_second_place(head_file, entry.origin)
+
+
+def _load_tree(url: str) -> Tree:
+    engine = make_engine(url, "read")
+    try:
+        with engine.begin() as connection:
+            return _read_tree(connection)
+    except SQLAlchemyError as error:
+        raise ConfigError(f"cannot read the ledger: {error}") from error
+    finally:
+        engine.dispose()
+
+
+def _read_tree(connection: Connection) -> Tree:
+    found = connection.execute(select(head.c.size, head.c.root)).one_or_none()
+    if found is None:
+        raise ConfigError("the database holds no ledger: `signerd init` opens one")
+    tree = Tree()
+    for leaf in connection.execute(select(entries.c.leaf_hash).order_by(entries.c.entry_index)).scalars():
+        tree.append(leaf)
+    if tree.size != found.size or tree.root() != found.root:
+        raise ConfigError(
+            "the ledger's entries do not give the head in the database: the database is damaged"
+        )
+    return tree
+
+
+def _compare(tree: Tree, second_place: HeadFile) -> None:
+    """The database must continue what was published last."""
+    last = second_place.checkpoint
+    if last.size > tree.size:
+        raise ConfigError(
+            f"the database has {tree.size} ledger entries, but a checkpoint over {last.size} was published:"
+            " a restored backup? See docs/operations.md"
+        )
+    if last.root != tree.root(last.size):
+        raise ConfigError(
+            f"the database's ledger is not the one that was published at size {last.size}:"
+            " a restored backup, or another installation's? See docs/operations.md"
+        )

@@ -1,0 +1,124 @@
+"""The second place of the last signed checkpoint: a file that backups of the database do not touch.
+
+Guarantees that the file never goes back: `swap` refuses a smaller tree, another root at the same size,
+and a file that someone else changed. A restored backup of the database is noticed against it at
+start-up. One process holds the file at a time.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+
+from signerd.core.merkle import EMPTY_ROOT
+from signerd.core.note import Checkpoint, NoteError, VerifierKey, open_checkpoint
+from signerd.errors import ConfigError, Fault, Unavailable
+
+_REMEDY = "if this is a restored backup, see docs/operations.md"
+
+
+def create(path: Path, origin: str) -> None:
+    """Makes the file, for a tree of size 0: the mark that a log was opened here. Unsigned.
+
+    Raises:
+        ConfigError: it exists already, or it cannot be made.
+    """
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(Checkpoint(origin, 0, EMPTY_ROOT).body())
+            file.flush()
+            os.fsync(file.fileno())
+        _sync_directory(path.parent)
+    except OSError as error:
+        raise ConfigError(f"cannot make the second place {path}: {error.strerror}") from error
+
+
+class HeadFile:
+    """The file, held by this process from construction to `close`."""
+
+    def __init__(self, path: Path, key: VerifierKey) -> None:
+        """Takes hold of the file and reads it.
+
+        Raises:
+            ConfigError: it is missing, held by another signerd, or not a checkpoint signed with `key`.
+        """
+        self._path = path
+        self._lock = _lock(path.with_name(path.name + ".lock"))
+        try:
+            self.note, self.checkpoint = _read(path, key)
+        except ConfigError:
+            self.close()
+            raise
+
+    def swap(self, checkpoint: Checkpoint, note: bytes) -> None:
+        """Puts a newer checkpoint in the place of the last one.
+
+        A crash before the rename leaves the old checkpoint and a temporary file, which the next swap
+        overwrites; the entries are committed and are signed again at start-up. A crash after it leaves
+        the new checkpoint, which nobody was given yet: start-up publishes it.
+
+        Raises:
+            Fault: the checkpoint is not newer, or the file is not what this process left there.
+            Unavailable: it cannot be written.
+        """
+        last = self.checkpoint
+        if checkpoint.size < last.size or (checkpoint.size == last.size and checkpoint.root != last.root):
+            raise Fault(f"the ledger would go from size {last.size} to {checkpoint.size}: a fork")
+        temporary = self._path.with_name(self._path.name + ".new")
+        try:
+            if self._path.read_bytes() != self.note:
+                raise Fault(f"{self._path} was changed by someone else")
+            with temporary.open("wb") as file:
+                file.write(note)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(self._path)
+            _sync_directory(self._path.parent)
+        except OSError as error:
+            raise Unavailable(f"cannot write {self._path}: {error.strerror}") from error
+        self.checkpoint, self.note = checkpoint, note
+
+    def close(self) -> None:
+        """Lets go of the file."""
+        os.close(self._lock)
+
+
+def _read(path: Path, key: VerifierKey) -> tuple[bytes, Checkpoint]:
+    try:
+        note = path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"cannot read the second place {path}: {error.strerror}; {_REMEDY}") from error
+    empty = Checkpoint(key.name, 0, EMPTY_ROOT)
+    if note == empty.body():
+        return note, empty
+    try:
+        return note, open_checkpoint(note, key)
+    except NoteError as error:
+        raise ConfigError(f"the second place {path} holds no checkpoint of this log: {error}") from error
+
+
+def _lock(path: Path) -> int:
+    try:
+        descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot open {path}: {error.strerror}; `signerd init` makes its directory"
+        ) from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        raise ConfigError(f"another signerd holds {path}") from error
+    return descriptor
+
+
+def _sync_directory(path: Path) -> None:
+    """A rename is durable once its directory is synced."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

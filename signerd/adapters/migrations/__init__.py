@@ -1,0 +1,1 @@
+"""Alembic migrations of the store's schema; `signerd.adapters.store.database` runs them."""

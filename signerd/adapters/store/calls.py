@@ -1,0 +1,118 @@
+"""What a station's call needs to know, in one snapshot and mostly in one statement."""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection, and_, bindparam, false, func, literal, select
+
+from signerd.adapters.store.rows import ORDER, PEER, RECORD, order_of, peer_of, record_of
+from signerd.adapters.store.schema import chips, grants, order_chips, orders, peers, products, records
+from signerd.core.order import WorkOrder
+from signerd.ports import CallContext, Chip, Grant, PeerRecord
+
+_MAX_TERMS = 1_024  # work orders kept in memory
+
+# A revoked peer may have come back with another key, as a newer row.
+_newest_peer = select(func.max(peers.c.id)).where(peers.c.uri == bindparam("peer")).scalar_subquery()
+_anchor = select(literal(1).label("one")).subquery()
+_CONTEXT = select(
+    *PEER,
+    orders.c.places,
+    orders.c.closed_at,
+    chips.c.locked,
+    order_chips.c.chip_id,
+    grants.c.record_id,
+    grants.c.challenge,
+    grants.c.station,
+    grants.c.csr_sha256,
+    *RECORD,
+).select_from(
+    _anchor.outerjoin(peers, peers.c.id == _newest_peer)
+    .outerjoin(orders, orders.c.work_order == bindparam("order"))
+    .outerjoin(chips, chips.c.chip_id == bindparam("chip"))
+    .outerjoin(
+        order_chips,
+        and_(order_chips.c.work_order == bindparam("order"), order_chips.c.chip_id == bindparam("chip")),
+    )
+    .outerjoin(grants, grants.c.session_sha256 == bindparam("session"))
+    .outerjoin(records, and_(records.c.chip_id == bindparam("chip"), records.c.superseded == false()))
+)
+_TERMS = (
+    select(*ORDER, products.c.toml)
+    .join(products, products.c.sha256 == orders.c.product_sha256)
+    .where(orders.c.work_order == bindparam("order"))
+)
+_RECORD = select(*RECORD).where(records.c.id == bindparam("record"))
+_PEER = select(*PEER).where(peers.c.id == _newest_peer)
+_PEER_OF_KEY = select(*PEER).where(peers.c.spki_sha256 == bindparam("key"))
+
+
+class Terms:
+    """Work orders as opened, with their product's text. Neither ever changes, so both are kept in memory.
+
+    Used from the reader's thread alone.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[WorkOrder, str]] = {}
+
+    def of(self, connection: Connection, work_order: str) -> tuple[WorkOrder, str]:
+        """Terms of a work order that exists, and its product's TOML."""
+        known = self._known.get(work_order)
+        if known is None:
+            row = connection.execute(_TERMS, {"order": work_order}).one()
+            if len(self._known) >= _MAX_TERMS:
+                self._known.clear()
+            known = self._known[work_order] = (order_of(row), row.toml)
+        return known
+
+
+def call_context(
+    connection: Connection,
+    terms: Terms,
+    *,
+    peer_uri: str,
+    work_order: str,
+    chip_id: str,
+    session_sha256: bytes | None,
+) -> CallContext:
+    """`Store.call_context`."""
+    row = connection.execute(
+        _CONTEXT,
+        {"peer": peer_uri, "order": work_order, "chip": chip_id, "session": session_sha256},
+    ).one()
+    places, closed_at, locked, listed = row[4:8]
+    order, product_toml = (None, None) if places is None else terms.of(connection, work_order)
+    chip = None
+    if locked is not None or listed is not None:
+        chip = Chip(chip_id, personalized=locked is not None, locked=bool(locked), listed=listed is not None)
+    active = None if row[12] is None else record_of(row[12:])
+    grant = granted = None
+    if session_sha256 is not None and row[8] is not None:
+        grant = Grant(session_sha256, row[8], row[9], row[10], row[11])
+        if active is not None and active.record_id == grant.record_id:
+            granted = active
+        else:
+            granted = record_of(connection.execute(_RECORD, {"record": grant.record_id}).one())
+    return CallContext(
+        peer=None if row[0] is None else peer_of(row),
+        order=order,
+        order_closed=closed_at is not None,
+        product_toml=product_toml,
+        places_taken=places or 0,
+        chip=chip,
+        active=active,
+        grant=grant,
+        granted=granted,
+    )
+
+
+def peer(connection: Connection, uri: str) -> PeerRecord | None:
+    """The peer of this URI: the valid one, else the one that was revoked last."""
+    row = connection.execute(_PEER, {"peer": uri}).one_or_none()
+    return None if row is None else peer_of(row)
+
+
+def peer_of_key(connection: Connection, spki_sha256: bytes) -> PeerRecord | None:
+    """The peer that this key was registered for."""
+    row = connection.execute(_PEER_OF_KEY, {"key": spki_sha256}).one_or_none()
+    return None if row is None else peer_of(row)

@@ -1,0 +1,137 @@
+"""Opening the database: engines, pragmas, schema.
+
+Guarantees that a daemon never makes a database: `create_database` alone does, and `check_database`
+refuses one that is missing or of another schema.
+
+SQLite runs with WAL and synchronous=FULL: what was committed survives a power cut, because the log is
+synced at each commit. The driver's own transaction handling is off, since it would begin
+transactions late and end them at SAVEPOINTs; a writing transaction begins IMMEDIATE, so that it never
+fails half-way for want of the write lock.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.pool import NullPool
+
+from signerd.errors import ConfigError
+
+_BUSY_TIMEOUT_MS = 5_000  # how long a connection waits for another process's lock, e.g. a backup's
+_PRAGMAS = (
+    f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_MS}",
+    "PRAGMA journal_mode = WAL",
+    "PRAGMA synchronous = FULL",
+    "PRAGMA foreign_keys = ON",
+    "PRAGMA trusted_schema = OFF",
+)
+
+
+def make_engine(url: str, mode: Literal["read", "write"]) -> Engine:
+    """An engine whose connections belong to the thread that opens them."""
+    try:
+        engine = create_engine(url, poolclass=NullPool)
+    except (ArgumentError, ImportError) as error:
+        raise ConfigError(f"database.url is not usable: {error}") from error
+    if engine.dialect.name == "sqlite":
+        _prepare_sqlite(engine, mode)
+    return engine
+
+
+def _prepare_sqlite(engine: Engine, mode: Literal["read", "write"]) -> None:
+    pragmas = (*_PRAGMAS, "PRAGMA query_only = ON") if mode == "read" else _PRAGMAS
+    begin = "BEGIN" if mode == "read" else "BEGIN IMMEDIATE"
+
+    @event.listens_for(engine, "connect")
+    def _connected(connection: Any, _record: object) -> None:
+        connection.isolation_level = None
+        for pragma in pragmas:
+            connection.execute(pragma).close()
+
+    @event.listens_for(engine, "begin")
+    def _begun(connection: Connection) -> None:
+        connection.exec_driver_sql(begin)
+
+
+def create_database(url: str) -> None:
+    """Creates the database, empty, at the newest schema. A SQLite file gets mode 0600.
+
+    Raises:
+        ConfigError: it exists already, or it cannot be made.
+    """
+    path = _sqlite_path(url)
+    if path is not None:
+        try:
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        except OSError as error:
+            raise ConfigError(f"cannot create the database {path}: {error.strerror}") from error
+    engine = make_engine(url, "write")
+    try:
+        # One transaction: a crash in it leaves an empty file, which `check_database` refuses and which
+        # has to be removed by hand before `signerd init` runs again.
+        with engine.begin() as connection:
+            if _revision(connection) is not None:
+                raise ConfigError("the database exists already")
+            config = _alembic()
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+    except SQLAlchemyError as error:
+        raise ConfigError(f"cannot create the database: {error}") from error
+    finally:
+        engine.dispose()
+
+
+def check_database(url: str) -> None:
+    """Refuses to go on without a database of this program's schema.
+
+    Raises:
+        ConfigError: it is missing, empty, or of another schema. The text names the remedy.
+    """
+    path = _sqlite_path(url)
+    if path is not None and not path.is_file():
+        raise ConfigError(f"there is no database {path}: `signerd init` makes one")
+    engine = make_engine(url, "read")
+    try:
+        with engine.begin() as connection:
+            found = _revision(connection)
+    except SQLAlchemyError as error:
+        raise ConfigError(f"cannot read the database: {error}") from error
+    finally:
+        engine.dispose()
+    wanted = ScriptDirectory.from_config(_alembic()).get_current_head()
+    if found is None:
+        raise ConfigError("the database is empty: remove it, and `signerd init` makes one")
+    if found != wanted:
+        raise ConfigError(f"the database has schema {found}, not {wanted}: run the signerd that made it")
+
+
+def _alembic() -> Config:
+    config = Config()
+    config.set_main_option("script_location", "signerd.adapters:migrations")
+    return config
+
+
+def _revision(connection: Connection) -> str | None:
+    return MigrationContext.configure(connection).get_current_revision()
+
+
+def _sqlite_path(url: str) -> Path | None:
+    """The file behind a SQLite URL; None for other databases."""
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        raise ConfigError(f"database.url is not a URL: {error}") from error
+    if not parsed.drivername.startswith("sqlite"):
+        return None
+    if not parsed.database or parsed.database == ":memory:":
+        raise ConfigError("database.url names no file")
+    return Path(parsed.database)

@@ -1,0 +1,393 @@
+"""The writes of issuance: a place with its intent, the certificate, the stamp, a revocation.
+
+Each function is one unit of work of the writer: it is undone whole if it raises. What two callers race
+for is decided by the constraints and by the conditions in the UPDATEs, never by a look before; the looks
+here choose between cases that the same caller may repeat.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
+
+from sqlalchemy import and_, bindparam, false, insert, null, select, text, true, update
+
+from signerd.adapters.store.rows import RECORD, record_of, row_of_intent, seconds
+from signerd.adapters.store.schema import grants, orders, places, records, serials
+from signerd.adapters.store.writer import Transaction
+from signerd.core.entry import IntentOpen, Issued, Revoked, Stamped, serial_bytes
+from signerd.core.names import Reissue
+from signerd.core.order import Place
+from signerd.core.serial_number import parse_pattern
+from signerd.errors import Code, Fault, Refused
+from signerd.ports import Grant, IntentRequest, PreparedBytes, Record, RecordState
+
+SUPERSEDED = "superseded"  # the CRLReason of a certificate that another one replaced
+
+_r, _o, _p = records.c, orders.c, places.c
+
+_ACTIVE = select(*RECORD).where(_r.chip_id == bindparam("chip"), _r.superseded == false())
+_BY_ID = select(*RECORD).where(_r.id == bindparam("record"))
+_SUPERSEDE = (
+    update(records).where(_r.id == bindparam("record"), _r.superseded == false()).values(superseded=true())
+)
+
+_OPEN = and_(
+    _o.work_order == bindparam("order"),
+    _o.closed_at.is_(null()),
+    _o.not_before <= bindparam("now"),
+    _o.not_after >= bindparam("now"),
+)
+_TAKE = update(orders).where(_OPEN, _o.places < _o.quantity).values(places=_o.places + 1).returning(_o.places)
+_IS_OPEN = select(_o.work_order).where(_OPEN)
+_PLACE_OF = select(_p.number).where(_p.work_order == bindparam("order"), _p.chip_id == bindparam("chip"))
+_SERIAL_OF = select(serials.c.serial_number).where(serials.c.chip_id == bindparam("chip"))
+_ADD_SERIAL = insert(serials)
+_ADD_PLACE = insert(places)
+_ADD_RECORD = insert(records)
+
+_COMPLETION = select(_r.state, _r.superseded, _r.supersedes_id).where(_r.id == bindparam("record"))
+_COMPLETE = (
+    update(records)
+    .where(_r.id == bindparam("record"), _r.state == "intent", _r.superseded == false())
+    .values(
+        state="issued",
+        certificate_der=bindparam("der"),
+        certificate_sha256=bindparam("sha256"),
+        issued_at=bindparam("at"),
+        issued_index=bindparam("index"),
+    )
+)
+_REPLACED = select(*RECORD).where(
+    _r.chip_id == bindparam("chip"),
+    _r.superseded == true(),
+    _r.certificate_sha256.is_not(null()),
+    _r.revoked_at.is_(null()),
+)
+# PostgreSQL has the same clause, but SQLAlchemy has it in the dialects alone.
+_ADD_GRANT = text(
+    "INSERT INTO grants (session_sha256, record_id, challenge, station, csr_sha256)"
+    " VALUES (:session, :record, :challenge, :station, :csr) ON CONFLICT (session_sha256) DO NOTHING"
+)
+_GRANT = select(grants.c.record_id, grants.c.csr_sha256).where(
+    grants.c.session_sha256 == bindparam("session")
+)
+
+_STAMP = (
+    update(records)
+    .where(_r.id == bindparam("record"), _r.state == "issued", _r.superseded == false())
+    .values(
+        state="stamped",
+        stamp=bindparam("value"),
+        stamp_signature=bindparam("signature"),
+        stamped_at=bindparam("at"),
+        stamped_index=bindparam("index"),
+    )
+)
+_OPEN_INTENTS = (
+    select(*RECORD)
+    .where(_r.state == "intent", _r.superseded == false(), _r.open_index.is_(null()))
+    .order_by(_r.id)
+)
+_LIST_OPEN = update(records).where(_r.id == bindparam("record")).values(open_index=bindparam("index"))
+_REVOKE = (
+    update(records)
+    .where(_r.id == bindparam("record"), _r.certificate_sha256.is_not(null()), _r.revoked_at.is_(null()))
+    .values(
+        state="revoked",
+        revoked_at=bindparam("at"),
+        revoked_index=bindparam("index"),
+        revoked_reason=bindparam("reason"),
+    )
+)
+
+
+def take_place(tx: Transaction, request: IntentRequest, prepare: Callable[[Place], PreparedBytes]) -> Record:
+    """`Store.take_place`: steps 6 to 8."""
+    active = _active(tx, request.chip_id)
+    if active is not None and active.spki_sha256 == request.spki_sha256:
+        if active.state is RecordState.REVOKED:
+            raise Refused(Code.CERTIFICATE_REVOKED, f"record {active.record_id}")
+        return active
+    if active is None:
+        number, serial = _new_place(tx, request, serial=None)
+    else:
+        _supersede(tx, active, request.order.reissue)
+        number, serial = _place_again(tx, request)
+    place = Place(
+        work_order=request.order.work_order,
+        product=request.order.product,
+        chip_id=request.chip_id,
+        number=number,
+        serial_number=serial,
+        certificate_serial=request.certificate_serial,
+        moment=request.moment,
+    )
+    record = _intent(request, place, prepare(place))
+    supersedes_id = None if active is None else active.record_id
+    inserted = tx.connection.execute(_ADD_RECORD, row_of_intent(record, supersedes_id))
+    key = inserted.inserted_primary_key
+    if key is None:
+        raise Fault("the database gave the new record no number")
+    return replace(record, record_id=key[0])
+
+
+def _active(tx: Transaction, chip_id: str) -> Record | None:
+    row = tx.connection.execute(_ACTIVE, {"chip": chip_id}).one_or_none()
+    return None if row is None else record_of(row)
+
+
+def _new_place(tx: Transaction, request: IntentRequest, *, serial: str | None) -> tuple[int, str]:
+    """The next place of the order; the board's serial number with it, unless the chip has one."""
+    order = request.order
+    asked = {"order": order.work_order, "now": seconds(request.moment)}
+    number = tx.connection.execute(_TAKE, asked).scalar_one_or_none()
+    if number is None:
+        _check_open(tx, request)
+        raise Refused(Code.ORDER_FULL, f"all {order.quantity} places of {order.work_order} are taken")
+    if serial is None:
+        serial = parse_pattern(order.serial_pattern).render(order.serial_start + number - 1)
+        tx.connection.execute(_ADD_SERIAL, {"chip_id": request.chip_id, "serial_number": serial})
+    row = {"work_order": order.work_order, "number": number, "chip_id": request.chip_id}
+    tx.connection.execute(_ADD_PLACE, row)
+    return number, serial
+
+
+def _place_again(tx: Transaction, request: IntentRequest) -> tuple[int, str]:
+    """The place of a chip that had a certificate: in its first order it keeps the one it has."""
+    serial = tx.connection.execute(_SERIAL_OF, {"chip": request.chip_id}).scalar_one()
+    asked = {"order": request.order.work_order, "chip": request.chip_id}
+    number = tx.connection.execute(_PLACE_OF, asked).scalar_one_or_none()
+    if number is None:
+        return _new_place(tx, request, serial=serial)
+    _check_open(tx, request)
+    return number, serial
+
+
+def _check_open(tx: Transaction, request: IntentRequest) -> None:
+    asked = {"order": request.order.work_order, "now": seconds(request.moment)}
+    if tx.connection.execute(_IS_OPEN, asked).one_or_none() is None:
+        raise Refused(Code.ORDER_NOT_OPEN, f"{request.order.work_order} is closed or outside its window")
+
+
+def _supersede(tx: Transaction, active: Record, rule: Reissue) -> None:
+    """Marks the chip's record as superseded, if the order allows it. Its certificate, if it has one,
+    stays valid until the new one is there (`complete`)."""
+    stamped = active.stamp is not None
+    if rule is Reissue.NEVER or (rule is Reissue.BEFORE_STAMP and stamped):
+        raise Refused(Code.CHIP_ALREADY_CERTIFIED, f"record {active.record_id}, reissue is {rule.value}")
+    if tx.connection.execute(_SUPERSEDE, {"record": active.record_id}).rowcount != 1:
+        raise Refused(Code.CHIP_ALREADY_CERTIFIED, f"record {active.record_id} was superseded meanwhile")
+
+
+def _intent(request: IntentRequest, place: Place, prepared: PreparedBytes) -> Record:
+    return Record(
+        record_id=0,  # the database numbers it
+        place=place,
+        state=RecordState.INTENT,
+        challenge=request.challenge,
+        station=request.station,
+        spki_sha256=request.spki_sha256,
+        csr_der=request.csr_der,
+        method=request.method,
+        claims=request.claims,
+        evidence=request.evidence,
+        level=request.level,
+        settings=prepared.settings,
+        tbs=prepared.tbs,
+        certificate_der=b"",
+        issued_at=None,
+        issued_index=None,
+        stamp=None,
+        stamp_signature=None,
+        stamped_at=None,
+        stamped_index=None,
+        revoked_at=None,
+        revoked_index=None,
+        superseded=False,
+    )
+
+
+def complete(tx: Transaction, record: Record, certificate_der: bytes, grant: Grant, now: datetime) -> Record:
+    """`Store.complete`: step 11."""
+    _add_grant(tx, grant)
+    state, superseded, supersedes_id = tx.connection.execute(_COMPLETION, {"record": record.record_id}).one()
+    if superseded:
+        raise Refused(Code.CHIP_ALREADY_CERTIFIED, f"record {record.record_id} was superseded meanwhile")
+    if state == RecordState.REVOKED:
+        raise Refused(Code.CERTIFICATE_REVOKED, f"record {record.record_id} was revoked meanwhile")
+    if state != RecordState.INTENT:
+        return record_of(tx.connection.execute(_BY_ID, {"record": record.record_id}).one())
+    replaced = None
+    if supersedes_id is not None:
+        replaced = _revoke_replaced(tx, record, now)
+    digest = hashlib.sha256(certificate_der).digest()
+    index = tx.append(_issued(record, digest, replaced, now))
+    done = tx.connection.execute(
+        _COMPLETE,
+        {
+            "record": record.record_id,
+            "der": certificate_der,
+            "sha256": digest,
+            "at": seconds(now),
+            "index": index,
+        },
+    )
+    if done.rowcount != 1:
+        raise Fault(f"record {record.record_id} changed under its own transaction")
+    return replace(
+        record,
+        state=RecordState.ISSUED,
+        certificate_der=certificate_der,
+        issued_at=now.replace(microsecond=0),
+        issued_index=index,
+    )
+
+
+def _add_grant(tx: Transaction, grant: Grant) -> None:
+    """A session hands out one certificate for one CSR; asking again for the same changes nothing."""
+    added = tx.connection.execute(
+        _ADD_GRANT,
+        {
+            "session": grant.session_sha256,
+            "record": grant.record_id,
+            "challenge": grant.challenge,
+            "station": grant.station,
+            "csr": grant.csr_sha256,
+        },
+    )
+    if added.rowcount == 1:
+        return
+    found = tx.connection.execute(_GRANT, {"session": grant.session_sha256}).one()
+    if tuple(found) != (grant.record_id, grant.csr_sha256):
+        raise Refused(Code.SESSION_USED, f"the session led to record {found.record_id}")
+
+
+def _revoke_replaced(tx: Transaction, record: Record, now: datetime) -> bytes | None:
+    """Revokes the certificate that the new one replaces; its SHA-256, or None where there is none.
+
+    The chip has at most one: an intent that was superseded before it was completed has no certificate.
+    """
+    row = tx.connection.execute(_REPLACED, {"chip": record.place.chip_id}).one_or_none()
+    if row is None:
+        return None
+    old = record_of(row)
+    revoke(tx, old, SUPERSEDED, record.spki_sha256, now)
+    return hashlib.sha256(old.certificate_der).digest()
+
+
+def _issued(record: Record, certificate_sha256: bytes, supersedes: bytes | None, now: datetime) -> Issued:
+    place = record.place
+    return Issued(
+        time=now,
+        work_order=place.work_order,
+        product=place.product,
+        number=place.number,
+        chip_id=place.chip_id,
+        serial_number=place.serial_number,
+        certificate_serial=serial_bytes(place.certificate_serial),
+        certificate_sha256=certificate_sha256,
+        spki_sha256=record.spki_sha256,
+        csr_sha256=hashlib.sha256(record.csr_der).digest(),
+        settings_sha256=hashlib.sha256(record.settings).digest(),
+        level=record.level.label,
+        method=record.method,
+        claims_sha256=hashlib.sha256(record.claims).digest(),
+        evidence_sha256=hashlib.sha256(record.evidence).digest(),
+        challenge=record.challenge,
+        station=record.station,
+        supersedes=supersedes,
+    )
+
+
+def record_stamp(
+    tx: Transaction, record: Record, stamp: bytes, signature: bytes, station: str, now: datetime
+) -> Record:
+    """`Store.record_stamp`."""
+    index = tx.next_index
+    asked = {
+        "record": record.record_id,
+        "value": stamp,
+        "signature": signature,
+        "at": seconds(now),
+        "index": index,
+    }
+    if tx.connection.execute(_STAMP, asked).rowcount == 1:
+        tx.append(
+            Stamped(
+                time=now,
+                work_order=record.place.work_order,
+                chip_id=record.place.chip_id,
+                serial_number=record.place.serial_number,
+                certificate_sha256=hashlib.sha256(record.certificate_der).digest(),
+                stamp_sha256=hashlib.sha256(stamp).digest(),
+                station=station,
+            )
+        )
+        return replace(
+            record,
+            state=RecordState.STAMPED,
+            stamp=stamp,
+            stamp_signature=signature,
+            stamped_at=now.replace(microsecond=0),
+            stamped_index=index,
+        )
+    return _stamped_before(
+        record_of(tx.connection.execute(_BY_ID, {"record": record.record_id}).one()), stamp
+    )
+
+
+def _stamped_before(record: Record, stamp: bytes) -> Record:
+    if record.state is RecordState.REVOKED or record.superseded:
+        raise Refused(Code.CERTIFICATE_REVOKED, f"record {record.record_id}")
+    if record.state is RecordState.INTENT:
+        raise Fault(f"record {record.record_id} has no certificate to stamp")
+    if record.stamp != stamp:
+        raise Refused(Code.STAMP_CONFLICT, f"record {record.record_id} has another stamp")
+    return record
+
+
+def revoke(tx: Transaction, record: Record, reason: str, superseded_by: bytes | None, now: datetime) -> int:
+    """Revokes a record's certificate; the ledger index.
+
+    Raises:
+        Refused: `not_found`: it has no certificate; `certificate_revoked`: it is revoked already.
+    """
+    if not record.certificate_der:
+        raise Refused(Code.NOT_FOUND, f"record {record.record_id} has no certificate")
+    asked = {"record": record.record_id, "at": seconds(now), "index": tx.next_index, "reason": reason}
+    if tx.connection.execute(_REVOKE, asked).rowcount != 1:
+        raise Refused(Code.CERTIFICATE_REVOKED, f"record {record.record_id}")
+    return tx.append(
+        Revoked(
+            time=now,
+            work_order=record.place.work_order,
+            chip_id=record.place.chip_id,
+            serial_number=record.place.serial_number,
+            certificate_serial=serial_bytes(record.place.certificate_serial),
+            certificate_sha256=hashlib.sha256(record.certificate_der).digest(),
+            reason=reason,
+            superseded_by=superseded_by,
+        )
+    )
+
+
+def list_open_intents(tx: Transaction, now: datetime) -> int:
+    """Enters the intents that a crash left open and no entry lists yet; how many."""
+    found = [record_of(row) for row in tx.connection.execute(_OPEN_INTENTS)]
+    for record in found:
+        index = tx.append(
+            IntentOpen(
+                time=now,
+                work_order=record.place.work_order,
+                chip_id=record.place.chip_id,
+                serial_number=record.place.serial_number,
+                number=record.place.number,
+                tbs_sha256=hashlib.sha256(record.tbs).digest(),
+                since=record.place.moment,
+            )
+        )
+        tx.connection.execute(_LIST_OPEN, {"record": record.record_id, "index": index})
+    return len(found)

@@ -1,0 +1,189 @@
+"""Publishing: signed checkpoints over what is committed, and receipts.
+
+Guarantees that nobody is told of an entry before a checkpoint over it is signed and stands in the second
+place, and that published checkpoints only ever grow one tree. One checkpoint is signed at a time, always
+for the newest committed size, so that many entries share one signature.
+
+Order of writes, and what a crash after each means:
+  1. entries and head committed: signed and published at the next start;
+  2. checkpoint signed: the signature is lost, nobody saw it; the same tree is signed again;
+  3. checkpoint in the second place: it is what the next start publishes;
+  4. published: readers and waiters get it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+
+import structlog
+
+from signerd.adapters.head_file import HeadFile
+from signerd.core import receipt
+from signerd.core.merkle import Tree
+from signerd.core.note import Checkpoint, NoteError, VerifierKey, open_checkpoint, sign_note
+from signerd.errors import Code, Fault, Unavailable
+
+Sign = Callable[[bytes], Awaitable[bytes]]  # note text -> 64-byte Ed25519 signature
+
+_RETRY_S = 1.0  # between attempts while the key holder does not sign
+_RECENT = 4_096  # entries kept in memory for the receipts that are about to be asked for
+
+_log = structlog.get_logger(__name__)
+
+
+class Ledger:
+    """The published side of the tree. Lives on the event loop; `start` it there."""
+
+    def __init__(self, tree: Tree, head: HeadFile, key: VerifierKey, sign: Sign) -> None:
+        self._tree = tree
+        self._committed = tree.size
+        self._head = head
+        self._size = head.checkpoint.size
+        self._note = head.note
+        self._key = key
+        self._sign = sign
+        self._recent: dict[int, bytes] = {}
+        self._waiters: list[tuple[int, asyncio.Future[None]]] = []
+        self._wanted = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._fault: Fault | None = None
+
+    @property
+    def size(self) -> int:
+        """Size of the published tree."""
+        return self._size
+
+    @property
+    def note(self) -> bytes:
+        """The published checkpoint as a signed note. Raises Unavailable before the first one."""
+        if self._size == 0:
+            raise Unavailable("no checkpoint is signed yet")
+        return self._note
+
+    @property
+    def fault(self) -> Fault | None:
+        """Why the newest entries are not published; None while all is well."""
+        return self._fault
+
+    def start(self) -> None:
+        """Begins publishing; what start-up found committed and not published comes first."""
+        self._wanted.set()
+        self._task = asyncio.get_running_loop().create_task(self._publish_always(), name="ledger-publisher")
+
+    async def close(self) -> None:
+        """Publishes what is committed, if the key holder signs, and stops."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+            self._task = None
+            try:
+                await self._publish()
+            except Fault as error:
+                _log.warning("ledger_left_unpublished", detail=error.detail)
+        self._fail_waiters(Unavailable("the store is closed"))
+        self._head.close()
+
+    def committed(self, start: int, entries: Sequence[bytes]) -> None:
+        """Notes entries that are committed now, from index `start`, and wants a checkpoint over them."""
+        self._committed = start + len(entries)
+        self._recent.update(enumerate(entries, start))
+        while len(self._recent) > _RECENT:
+            del self._recent[next(iter(self._recent))]
+        self._wanted.set()
+
+    def recent(self, index: int) -> bytes | None:
+        """The entry, if it is one of the last."""
+        return self._recent.get(index)
+
+    async def wait_published(self, index: int) -> None:
+        """Waits until the published tree holds the entry.
+
+        Raises:
+            Unavailable: the checkpoint cannot be signed now. The entry is kept and published later.
+            Fault: publishing has stopped for good.
+        """
+        if index < self._size:
+            return
+        if index >= self._committed:
+            raise Fault(f"entry {index} is not committed")
+        if self._task is None:
+            raise Unavailable("the store is closed")
+        if self._task.done():
+            raise Fault("publishing has stopped")
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters.append((index, future))
+        self._wanted.set()
+        await future
+
+    def receipt(self, index: int) -> bytes:
+        """The receipt of a published entry, against the published checkpoint."""
+        size = self._size
+        return receipt.build(index, self._tree.inclusion(index, size), self.note)
+
+    def inclusion(self, index: int, size: int) -> list[bytes]:
+        """The tree's proof; the caller bounds `size` to the published one."""
+        return self._tree.inclusion(index, size)
+
+    def consistency(self, old: int, new: int) -> list[bytes]:
+        """The tree's proof; the caller bounds `new` to the published size."""
+        return self._tree.consistency(old, new)
+
+    async def _publish_always(self) -> None:
+        while True:
+            behind = self._size < self._committed
+            try:
+                async with asyncio.timeout(_RETRY_S if behind else None):
+                    await self._wanted.wait()
+            except TimeoutError:
+                _log.info("ledger_publishing_again", published=self._size, committed=self._committed)
+            self._wanted.clear()
+            try:
+                await self._publish()
+            except Unavailable as error:
+                self._failed(error)
+            except Fault as error:  # a fork, or a signature that does not hold: never go on
+                _log.critical("ledger_publishing_stopped", detail=error.detail)
+                self._failed(error)
+                return
+            except Exception as error:  # noqa: BLE001 - waiters would never hear of a dead task
+                _log.critical("ledger_publishing_stopped", exc_info=True)
+                self._failed(Fault(f"signing a checkpoint failed: {type(error).__name__}"))
+                return
+
+    async def _publish(self) -> None:
+        size = self._committed
+        if size > self._size:
+            checkpoint = Checkpoint(self._key.name, size, self._tree.root(size))
+            body = checkpoint.body()
+            note = sign_note(body, self._key, await self._sign(body))
+            try:
+                open_checkpoint(note, self._key)
+            except NoteError as error:
+                raise Fault(f"the key holder's signature does not hold: {error}") from error
+            # Durable before anyone sees it; see the order of writes above.
+            await asyncio.to_thread(self._head.swap, checkpoint, note)
+            self._size, self._note = size, note
+        self._fault = None
+        self._release_waiters()
+
+    def _failed(self, error: Fault) -> None:
+        if self._fault is None:
+            _log.error("ledger_not_published", detail=error.detail, published=self._size)
+        self._fault = error
+        self._fail_waiters(error)
+
+    def _release_waiters(self) -> None:
+        waiters, self._waiters = self._waiters, []
+        for index, future in waiters:
+            if index >= self._size:
+                self._waiters.append((index, future))
+            elif not future.done():
+                future.set_result(None)
+
+    def _fail_waiters(self, error: Fault) -> None:
+        waiters, self._waiters = self._waiters, []
+        for _, future in waiters:
+            if not future.done():
+                again = error.code is Code.UNAVAILABLE
+                future.set_exception(Unavailable(error.detail) if again else Fault(error.detail))

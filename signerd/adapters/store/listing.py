@@ -1,0 +1,132 @@
+"""Reads for administrators and auditors: lists, records, entries."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Select, case, false, func, select
+
+from signerd.adapters.store.rows import ORDER, PEER, RECORD, moment_of, order_of, peer_of, record_of
+from signerd.adapters.store.schema import entries, orders, peers, products, records
+from signerd.adapters.store.values import (
+    OrderCounts,
+    OrderState,
+    Product,
+    RecordFilter,
+    RecordPage,
+    RevokedCertificate,
+)
+from signerd.core.names import Role
+from signerd.ports import PeerRecord, Record
+
+_r = records.c
+_COUNTS = select(
+    func.count(_r.certificate_sha256),
+    func.count(_r.stamped_at),
+    func.count(_r.revoked_at),
+    func.count(case(((_r.state == "intent") & (_r.superseded == false()), 1))),
+)
+_p = products.c
+_PRODUCT = (_p.name, _p.sha256, _p.toml, _p.added_at)
+
+
+def list_peers(connection: Connection, role: Role | None) -> list[PeerRecord]:
+    """`Administration.list_peers`."""
+    asked = select(*PEER).order_by(peers.c.id)
+    if role is not None:
+        asked = asked.where(peers.c.role == role.value)
+    return [peer_of(row) for row in connection.execute(asked)]
+
+
+def list_products(connection: Connection) -> list[Product]:
+    """`Administration.list_products`."""
+    newest = select(func.max(_p.id)).group_by(_p.name)
+    asked = select(*_PRODUCT).where(_p.id.in_(newest)).order_by(_p.name)
+    return [Product(row[0], row[1], row[2], moment_of(row[3])) for row in connection.execute(asked)]
+
+
+def product(connection: Connection, name: str) -> Product | None:
+    """`Administration.product`."""
+    asked = select(*_PRODUCT).where(_p.name == name).order_by(_p.id.desc()).limit(1)
+    row = connection.execute(asked).one_or_none()
+    return None if row is None else Product(row[0], row[1], row[2], moment_of(row[3]))
+
+
+def list_orders(connection: Connection) -> list[OrderState]:
+    """`Administration.list_orders`."""
+    rows = connection.execute(_orders().order_by(orders.c.id)).all()
+    return [_state(connection, row) for row in rows]
+
+
+def order(connection: Connection, work_order: str) -> OrderState | None:
+    """`Administration.order`."""
+    row = connection.execute(_orders().where(orders.c.work_order == work_order)).one_or_none()
+    return None if row is None else _state(connection, row)
+
+
+def _orders() -> Select[Any]:
+    return select(*ORDER, orders.c.closed_at, orders.c.opened_index, orders.c.places)
+
+
+def _state(connection: Connection, row: Any) -> OrderState:
+    terms = order_of(row)
+    counts = connection.execute(_COUNTS.where(_r.work_order == terms.work_order)).one()
+    issued, stamped, revoked, open_intents = counts
+    return OrderState(
+        order=terms,
+        closed=row.closed_at is not None,
+        opened_index=row.opened_index,
+        counts=OrderCounts(row.places, issued, stamped, revoked, open_intents),
+    )
+
+
+def revoked_certificates(connection: Connection) -> list[RevokedCertificate]:
+    """`Administration.revoked_certificates`."""
+    asked = (
+        select(_r.certificate_serial, _r.revoked_at, _r.revoked_reason)
+        .where(_r.state == "revoked")
+        .order_by(_r.id)
+    )
+    return [
+        RevokedCertificate(int(serial, 16), moment_of(at), reason)
+        for serial, at, reason in connection.execute(asked)
+    ]
+
+
+def find_records(
+    connection: Connection, wanted: RecordFilter, *, after_record_id: int, page_size: int
+) -> RecordPage:
+    """`Audit.find_records`."""
+    asked = select(*RECORD).where(_r.id > after_record_id).order_by(_r.id).limit(page_size + 1)
+    state = None if wanted.state is None else wanted.state.value
+    for column, value in (
+        (_r.work_order, wanted.work_order),
+        (_r.chip_id, wanted.chip_id),
+        (_r.serial_number, wanted.serial_number),
+        (_r.state, state),
+    ):
+        if value is not None:
+            asked = asked.where(column == value)
+    rows = connection.execute(asked).all()
+    return RecordPage(tuple(record_of(row) for row in rows[:page_size]), more=len(rows) > page_size)
+
+
+def record_by_serial(connection: Connection, serial_number: str) -> Record | None:
+    """`Audit.record_by_serial`."""
+    asked = select(*RECORD).where(_r.serial_number == serial_number, _r.superseded == false())
+    row = connection.execute(asked).one_or_none()
+    return None if row is None else record_of(row)
+
+
+def record_by_certificate(connection: Connection, certificate_sha256: bytes) -> Record | None:
+    """`Audit.record_by_certificate`."""
+    row = connection.execute(select(*RECORD).where(_r.certificate_sha256 == certificate_sha256)).one_or_none()
+    return None if row is None else record_of(row)
+
+
+def read_entries(connection: Connection, start: int, end: int) -> Sequence[bytes]:
+    """The data of entries start…end."""
+    index = entries.c.entry_index
+    asked = select(entries.c.data).where(index >= start, index < end).order_by(index)
+    return connection.execute(asked).scalars().all()

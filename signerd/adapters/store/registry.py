@@ -1,0 +1,242 @@
+"""The writes of administration: peers, products, work orders, chips, CRLs.
+
+Each function is one unit of work of the writer, with its ledger entry: undone whole if it raises.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import Connection, bindparam, false, insert, null, select, update
+
+from signerd.adapters.store import issuing
+from signerd.adapters.store.rows import (
+    ORDER,
+    PEER,
+    RECORD,
+    order_of,
+    peer_of,
+    record_of,
+    row_of_order,
+    seconds,
+)
+from signerd.adapters.store.schema import chips, counters, order_chips, orders, peers, products, records
+from signerd.adapters.store.writer import Transaction
+from signerd.core.entry import (
+    AuditorAdded,
+    AuditorRevoked,
+    ChipsImported,
+    ChipsPersonalized,
+    CrlIssued,
+    OrderClosed,
+    OrderOpened,
+    ProductAdded,
+    StationAdded,
+    StationRevoked,
+    digest_chips,
+)
+from signerd.core.names import PeerName, Role
+from signerd.core.order import WorkOrder
+from signerd.core.serial_number import Pattern, overlap, parse_pattern
+from signerd.errors import Code, Refused
+from signerd.ports import PeerRecord
+
+_IN_CHUNK = 500  # values in one IN (…): well below every database's bound on parameters
+_CRL_NUMBER = "crl_number"
+
+_VALID_PEER = select(*PEER).where(peers.c.uri == bindparam("peer"), peers.c.revoked_at.is_(null()))
+_REVOKE_PEER = (
+    update(peers)
+    .where(peers.c.uri == bindparam("peer"), peers.c.revoked_at.is_(null()))
+    .values(revoked_at=bindparam("at"))
+)
+_CLOSE = (
+    update(orders)
+    .where(orders.c.work_order == bindparam("order"), orders.c.closed_at.is_(null()))
+    .values(closed_at=bindparam("at"))
+)
+
+
+def add_peer(tx: Transaction, name: PeerName, spki_sha256: bytes, now: datetime) -> tuple[PeerRecord, int]:
+    """`Administration.add_peer`."""
+    row = {"uri": name.uri, "role": name.role.value, "spki_sha256": spki_sha256, "added_at": seconds(now)}
+    tx.connection.execute(insert(peers), row)
+    entry = StationAdded if name.role is Role.STATION else AuditorAdded
+    index = tx.append(entry(time=now, peer=name.uri, spki_sha256=spki_sha256))
+    return PeerRecord(name, spki_sha256, now.replace(microsecond=0), None), index
+
+
+def revoke_peer(tx: Transaction, uri: str, now: datetime) -> tuple[PeerRecord, int]:
+    """`Administration.revoke_peer`."""
+    row = tx.connection.execute(_VALID_PEER, {"peer": uri}).one_or_none()
+    if row is None:
+        raise Refused(Code.NOT_FOUND, f"no valid peer {uri}")
+    peer = peer_of(row)
+    tx.connection.execute(_REVOKE_PEER, {"peer": uri, "at": seconds(now)})
+    entry = StationRevoked if peer.name.role is Role.STATION else AuditorRevoked
+    index = tx.append(entry(time=now, peer=uri))
+    return PeerRecord(peer.name, peer.spki_sha256, peer.added_at, now.replace(microsecond=0)), index
+
+
+def add_product(tx: Transaction, name: str, toml: str, now: datetime) -> int:
+    """`Administration.add_product`."""
+    digest = hashlib.sha256(toml.encode()).digest()
+    row = {"name": name, "sha256": digest, "toml": toml, "added_at": seconds(now)}
+    tx.connection.execute(insert(products), row)
+    return tx.append(ProductAdded(time=now, product=name, product_sha256=digest))
+
+
+def open_order(tx: Transaction, order: WorkOrder, now: datetime) -> int:
+    """`Administration.open_order`."""
+    _check_terms(tx.connection, order)
+    index = tx.append(
+        OrderOpened(
+            time=now,
+            work_order=order.work_order,
+            product=order.product,
+            product_sha256=order.product_sha256,
+            quantity=order.quantity,
+            not_before=order.not_before,
+            not_after=order.not_after,
+            stations=order.stations,
+            level=order.level.label,
+            minimum_firmware=order.minimum_firmware,
+            serial_pattern=order.serial_pattern,
+            serial_start=order.serial_start,
+            reissue=order.reissue.value,
+            settings_sha256=hashlib.sha256(order.settings).digest(),
+        )
+    )
+    tx.connection.execute(insert(orders), row_of_order(order, index))
+    return index
+
+
+def _check_terms(connection: Connection, order: WorkOrder) -> None:
+    known = select(products.c.id).where(
+        products.c.name == order.product, products.c.sha256 == order.product_sha256
+    )
+    if connection.execute(known).one_or_none() is None:
+        raise Refused(Code.INVALID, f"there is no product {order.product} of this revision")
+    for station in order.stations:
+        row = connection.execute(_VALID_PEER, {"peer": station}).one_or_none()
+        if row is None or peer_of(row).name.role is not Role.STATION:
+            raise Refused(Code.INVALID, f"no station {station} is registered")
+    ours = _serials(order)
+    for found in connection.execute(select(*ORDER)).all():
+        other = order_of(found)
+        if other.work_order == order.work_order:
+            raise Refused(Code.ALREADY_EXISTS, f"work order {order.work_order}")
+        if overlap(*ours, *_serials(other)):
+            raise Refused(Code.INVALID, f"serial numbers overlap those of work order {other.work_order}")
+
+
+def _serials(order: WorkOrder) -> tuple[Pattern, range]:
+    try:
+        pattern = parse_pattern(order.serial_pattern)
+    except ValueError as error:
+        raise Refused(Code.INVALID, str(error)) from error
+    return pattern, range(order.serial_start, order.serial_start + order.quantity)
+
+
+def close_order(tx: Transaction, work_order: str, now: datetime) -> int:
+    """`Administration.close_order`."""
+    if tx.connection.execute(_CLOSE, {"order": work_order, "at": seconds(now)}).rowcount != 1:
+        _open_order(tx.connection, work_order)
+    return tx.append(OrderClosed(time=now, work_order=work_order))
+
+
+def _open_order(connection: Connection, work_order: str) -> None:
+    asked = select(orders.c.closed_at).where(orders.c.work_order == work_order)
+    row = connection.execute(asked).one_or_none()
+    if row is None:
+        raise Refused(Code.NOT_FOUND, f"no work order {work_order}")
+    if row.closed_at is not None:
+        raise Refused(Code.INVALID, f"work order {work_order} is closed")
+
+
+def import_chips(tx: Transaction, work_order: str, chip_ids: Sequence[str], now: datetime) -> tuple[int, int]:
+    """`Administration.import_chips`."""
+    _open_order(tx.connection, work_order)
+    listed: set[str] = set()
+    for chunk in _chunks(chip_ids):
+        asked = select(order_chips.c.chip_id).where(
+            order_chips.c.work_order == work_order, order_chips.c.chip_id.in_(chunk)
+        )
+        listed.update(tx.connection.execute(asked).scalars())
+    added = sorted(set(chip_ids) - listed)
+    if added:
+        rows = [{"work_order": work_order, "chip_id": chip_id} for chip_id in added]
+        tx.connection.execute(insert(order_chips), rows)
+    index = tx.append(
+        ChipsImported(time=now, work_order=work_order, count=len(added), chips_sha256=digest_chips(added))
+    )
+    return len(added), index
+
+
+def personalize_chips(
+    tx: Transaction, chip_ids: Sequence[str], *, locked: bool, site: str, now: datetime
+) -> tuple[int, int]:
+    """`Administration.personalize_chips`."""
+    known: dict[str, bool] = {}
+    for chunk in _chunks(chip_ids):
+        asked = select(chips.c.chip_id, chips.c.locked).where(chips.c.chip_id.in_(chunk))
+        known.update((row.chip_id, row.locked) for row in tx.connection.execute(asked))
+    for chip_id, known_locked in known.items():
+        if known_locked is not locked:
+            raise Refused(Code.INVALID, f"chip {chip_id} was personalized with locked = {known_locked}")
+    added = sorted(set(chip_ids) - set(known))
+    if added:
+        common = {"locked": locked, "site": site, "personalized_at": seconds(now)}
+        tx.connection.execute(insert(chips), [{"chip_id": chip_id, **common} for chip_id in added])
+    index = tx.append(
+        ChipsPersonalized(
+            time=now, count=len(added), chips_sha256=digest_chips(added), locked=locked, site=site
+        )
+    )
+    return len(added), index
+
+
+def _chunks(chip_ids: Sequence[str]) -> list[Sequence[str]]:
+    return [chip_ids[start : start + _IN_CHUNK] for start in range(0, len(chip_ids), _IN_CHUNK)]
+
+
+def revoke_certificate(
+    tx: Transaction,
+    *,
+    serial_number: str | None,
+    certificate_sha256: bytes | None,
+    reason: str,
+    now: datetime,
+) -> int:
+    """`Administration.revoke`."""
+    if certificate_sha256 is not None:
+        asked = select(*RECORD).where(records.c.certificate_sha256 == certificate_sha256)
+    else:
+        asked = select(*RECORD).where(
+            records.c.serial_number == serial_number, records.c.superseded == false()
+        )
+    row = tx.connection.execute(asked).one_or_none()
+    if row is None:
+        raise Refused(Code.NOT_FOUND, "no such certificate")
+    return issuing.revoke(tx, record_of(row), reason, None, now)
+
+
+def allot_crl_number(tx: Transaction) -> int:
+    """`Administration.allot_crl_number`. A crash after the commit leaves a gap, which RFC 5280 allows."""
+    step = update(counters).where(counters.c.name == _CRL_NUMBER).values(value=counters.c.value + 1)
+    number = tx.connection.execute(step.returning(counters.c.value)).scalar_one_or_none()
+    if number is None:
+        number = 1
+        tx.connection.execute(insert(counters), {"name": _CRL_NUMBER, "value": number})
+    return int(number)
+
+
+def record_crl(
+    tx: Transaction, *, number: int, crl_sha256: bytes, next_update: datetime, count: int, now: datetime
+) -> int:
+    """`Administration.record_crl`."""
+    return tx.append(
+        CrlIssued(time=now, crl_number=number, crl_sha256=crl_sha256, next_update=next_update, count=count)
+    )

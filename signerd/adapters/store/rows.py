@@ -1,0 +1,198 @@
+"""Rows as values, and values as rows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from signerd.adapters.store.schema import orders, peers, records
+from signerd.core.entry import serial_bytes
+from signerd.core.names import Level, Reissue, parse_peer_uri
+from signerd.core.order import Place, WorkOrder
+from signerd.ports import PeerRecord, Record, RecordState
+
+AnyRow = Sequence[Any]  # SQLAlchemy's Row is one
+
+_r = records.c
+# What `record_of` takes apart, in this order.
+RECORD = (
+    _r.id,
+    _r.work_order,
+    _r.product,
+    _r.chip_id,
+    _r.number,
+    _r.serial_number,
+    _r.certificate_serial,
+    _r.moment,
+    _r.state,
+    _r.challenge,
+    _r.station,
+    _r.spki_sha256,
+    _r.csr_der,
+    _r.method,
+    _r.claims,
+    _r.evidence,
+    _r.level,
+    _r.settings,
+    _r.tbs,
+    _r.certificate_der,
+    _r.issued_at,
+    _r.issued_index,
+    _r.stamp,
+    _r.stamp_signature,
+    _r.stamped_at,
+    _r.stamped_index,
+    _r.revoked_at,
+    _r.revoked_index,
+    _r.superseded,
+)
+
+_p = peers.c
+PEER = (_p.uri, _p.spki_sha256, _p.added_at, _p.revoked_at)
+
+_o = orders.c
+ORDER = (
+    _o.work_order,
+    _o.product,
+    _o.product_sha256,
+    _o.quantity,
+    _o.not_before,
+    _o.not_after,
+    _o.stations,
+    _o.level,
+    _o.minimum_firmware,
+    _o.serial_pattern,
+    _o.serial_start,
+    _o.reissue,
+    _o.settings,
+)
+
+
+def seconds(moment: datetime) -> int:
+    """Whole seconds since 1970."""
+    return int(moment.timestamp())
+
+
+def moment_of(value: int) -> datetime:
+    """Aware, UTC."""
+    return datetime.fromtimestamp(value, UTC)
+
+
+def _maybe_moment(value: int | None) -> datetime | None:
+    return None if value is None else moment_of(value)
+
+
+def record_of(row: AnyRow) -> Record:
+    """The value of a row of the columns `RECORD`."""
+    return Record(
+        record_id=row[0],
+        place=Place(
+            work_order=row[1],
+            product=row[2],
+            chip_id=row[3],
+            number=row[4],
+            serial_number=row[5],
+            certificate_serial=int(row[6], 16),
+            moment=moment_of(row[7]),
+        ),
+        state=RecordState(row[8]),
+        challenge=row[9],
+        station=row[10],
+        spki_sha256=row[11],
+        csr_der=row[12],
+        method=row[13],
+        claims=row[14],
+        evidence=row[15],
+        level=Level.from_label(row[16]),
+        settings=row[17],
+        tbs=row[18],
+        certificate_der=row[19] or b"",
+        issued_at=_maybe_moment(row[20]),
+        issued_index=row[21],
+        stamp=row[22],
+        stamp_signature=row[23],
+        stamped_at=_maybe_moment(row[24]),
+        stamped_index=row[25],
+        revoked_at=_maybe_moment(row[26]),
+        revoked_index=row[27],
+        superseded=row[28],
+    )
+
+
+def row_of_intent(record: Record, supersedes_id: int | None) -> dict[str, object]:
+    """The row to insert for a new intent; the database numbers it."""
+    place = record.place
+    return {
+        "work_order": place.work_order,
+        "product": place.product,
+        "chip_id": place.chip_id,
+        "number": place.number,
+        "serial_number": place.serial_number,
+        "certificate_serial": serial_bytes(place.certificate_serial).hex(),
+        "moment": seconds(place.moment),
+        "state": record.state.value,
+        "superseded": False,
+        "supersedes_id": supersedes_id,
+        "challenge": record.challenge,
+        "station": record.station,
+        "spki_sha256": record.spki_sha256,
+        "csr_der": record.csr_der,
+        "method": record.method,
+        "claims": record.claims,
+        "evidence": record.evidence,
+        "level": record.level.label,
+        "settings": record.settings,
+        "tbs": record.tbs,
+    }
+
+
+def peer_of(row: AnyRow) -> PeerRecord:
+    """The value of a row of the columns `PEER`."""
+    return PeerRecord(
+        name=parse_peer_uri(row[0]),
+        spki_sha256=row[1],
+        added_at=moment_of(row[2]),
+        revoked_at=_maybe_moment(row[3]),
+    )
+
+
+def order_of(row: AnyRow) -> WorkOrder:
+    """The value of a row of the columns `ORDER`."""
+    return WorkOrder(
+        work_order=row[0],
+        product=row[1],
+        product_sha256=row[2],
+        quantity=row[3],
+        not_before=moment_of(row[4]),
+        not_after=moment_of(row[5]),
+        stations=tuple(json.loads(row[6])),
+        level=Level.from_label(row[7]),
+        minimum_firmware=json.loads(row[8]),
+        serial_pattern=row[9],
+        serial_start=row[10],
+        reissue=Reissue(row[11]),
+        settings=row[12],
+    )
+
+
+def row_of_order(order: WorkOrder, opened_index: int) -> dict[str, object]:
+    """The row to insert for a work order that opens."""
+    return {
+        "work_order": order.work_order,
+        "product": order.product,
+        "product_sha256": order.product_sha256,
+        "quantity": order.quantity,
+        "places": 0,
+        "not_before": seconds(order.not_before),
+        "not_after": seconds(order.not_after),
+        "stations": json.dumps(order.stations),
+        "level": order.level.label,
+        "minimum_firmware": json.dumps(dict(order.minimum_firmware)),
+        "serial_pattern": order.serial_pattern,
+        "serial_start": order.serial_start,
+        "reissue": order.reissue.value,
+        "settings": order.settings,
+        "opened_index": opened_index,
+    }

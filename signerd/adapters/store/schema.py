@@ -1,0 +1,219 @@
+"""The tables. Uniqueness lives here, as constraints; `constraints.py` says what breaking each one means.
+
+Times are whole seconds since 1970, UTC. Large values stand last in their table, so that a scan over the
+small ones does not read them.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+    false,
+    null,
+)
+
+metadata = MetaData()
+
+# SQLite numbers rows by itself only in a column of exactly this type.
+_ID = BigInteger().with_variant(Integer(), "sqlite")
+
+peers = Table(
+    "peers",
+    metadata,
+    Column("id", _ID, primary_key=True),
+    Column("uri", Text, nullable=False),
+    Column("role", Text, nullable=False),
+    Column("spki_sha256", LargeBinary, nullable=False),
+    Column("added_at", BigInteger, nullable=False),
+    Column("revoked_at", BigInteger),
+    UniqueConstraint("spki_sha256", name="one_peer_a_key"),
+)
+Index(
+    "one_valid_peer_a_uri",
+    peers.c.uri,
+    unique=True,
+    sqlite_where=peers.c.revoked_at.is_(null()),
+    postgresql_where=peers.c.revoked_at.is_(null()),
+)
+Index("peers_by_uri", peers.c.uri, peers.c.id)
+
+products = Table(
+    "products",
+    metadata,
+    Column("id", _ID, primary_key=True),
+    Column("sha256", LargeBinary, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("added_at", BigInteger, nullable=False),
+    Column("toml", Text, nullable=False),
+    UniqueConstraint("sha256", name="one_revision_a_text"),
+)
+Index("products_by_name", products.c.name, products.c.id)
+
+orders = Table(
+    "orders",
+    metadata,
+    Column("id", _ID, primary_key=True),
+    Column("work_order", Text, nullable=False),
+    Column("product", Text, nullable=False),
+    Column("product_sha256", LargeBinary, ForeignKey("products.sha256"), nullable=False),
+    Column("quantity", BigInteger, nullable=False),
+    Column("places", BigInteger, nullable=False),
+    Column("not_before", BigInteger, nullable=False),
+    Column("not_after", BigInteger, nullable=False),
+    Column("level", Text, nullable=False),
+    Column("serial_pattern", Text, nullable=False),
+    Column("serial_start", BigInteger, nullable=False),
+    Column("reissue", Text, nullable=False),
+    Column("opened_index", BigInteger, nullable=False),
+    Column("closed_at", BigInteger),
+    Column("stations", Text, nullable=False),  # JSON array of peer URIs
+    Column("minimum_firmware", Text, nullable=False),  # JSON object
+    Column("settings", LargeBinary, nullable=False),
+    UniqueConstraint("work_order", name="one_order_a_name"),
+    CheckConstraint("places >= 0 AND places <= quantity", name="places_within_quantity"),
+)
+
+chips = Table(
+    "chips",
+    metadata,
+    Column("chip_id", Text, primary_key=True),
+    Column("locked", Boolean, nullable=False),
+    Column("site", Text, nullable=False),
+    Column("personalized_at", BigInteger, nullable=False),
+)
+
+order_chips = Table(
+    "order_chips",
+    metadata,
+    Column("work_order", Text, ForeignKey("orders.work_order"), primary_key=True),
+    Column("chip_id", Text, primary_key=True),
+)
+
+serials = Table(
+    "serials",
+    metadata,
+    Column("chip_id", Text, primary_key=True),  # a chip's serial number is sticky
+    Column("serial_number", Text, nullable=False),
+    UniqueConstraint("serial_number", name="one_chip_a_serial"),
+)
+
+places = Table(
+    "places",
+    metadata,
+    Column("work_order", Text, ForeignKey("orders.work_order"), primary_key=True),
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("chip_id", Text, ForeignKey("serials.chip_id"), nullable=False),
+    UniqueConstraint("work_order", "chip_id", name="one_place_a_chip"),
+)
+
+records = Table(
+    "records",
+    metadata,
+    Column("id", _ID, primary_key=True),
+    Column("work_order", Text, nullable=False),
+    Column("number", BigInteger, nullable=False),
+    Column("product", Text, nullable=False),
+    Column("chip_id", Text, nullable=False),
+    Column("serial_number", Text, nullable=False),
+    Column("certificate_serial", Text, nullable=False),  # hexadecimal, as in the ledger
+    Column("moment", BigInteger, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("superseded", Boolean, nullable=False),
+    Column("supersedes_id", BigInteger, ForeignKey("records.id")),
+    Column("challenge", LargeBinary, nullable=False),
+    Column("station", Text, nullable=False),
+    Column("spki_sha256", LargeBinary, nullable=False),
+    Column("method", Text, nullable=False),
+    Column("level", Text, nullable=False),
+    Column("certificate_sha256", LargeBinary),
+    Column("issued_at", BigInteger),
+    Column("issued_index", BigInteger),
+    Column("stamped_at", BigInteger),
+    Column("stamped_index", BigInteger),
+    Column("revoked_at", BigInteger),
+    Column("revoked_index", BigInteger),
+    Column("revoked_reason", Text),
+    Column("open_index", BigInteger),  # of the `intent_open` entry that lists it
+    Column("claims", LargeBinary, nullable=False),
+    Column("evidence", LargeBinary, nullable=False),
+    Column("settings", LargeBinary, nullable=False),
+    Column("csr_der", LargeBinary, nullable=False),
+    Column("tbs", LargeBinary, nullable=False),
+    Column("certificate_der", LargeBinary),
+    Column("stamp", LargeBinary),
+    Column("stamp_signature", LargeBinary),
+    ForeignKeyConstraint(
+        ["work_order", "number"], ["places.work_order", "places.number"], name="record_place"
+    ),
+    UniqueConstraint("spki_sha256", name="one_record_a_key"),
+    UniqueConstraint("certificate_serial", name="one_record_a_certificate_serial"),
+    UniqueConstraint("certificate_sha256", name="one_record_a_certificate"),
+)
+Index(
+    "one_active_record_a_chip",
+    records.c.chip_id,
+    unique=True,
+    sqlite_where=records.c.superseded == false(),
+    postgresql_where=records.c.superseded == false(),
+)
+Index("records_by_chip", records.c.chip_id, records.c.id)
+Index("records_by_serial", records.c.serial_number, records.c.id)
+Index("records_by_order", records.c.work_order, records.c.id)
+Index(
+    "open_intents",
+    records.c.id,
+    sqlite_where=records.c.state == "intent",
+    postgresql_where=records.c.state == "intent",
+)
+Index(
+    "revoked_records",
+    records.c.id,
+    sqlite_where=records.c.state == "revoked",
+    postgresql_where=records.c.state == "revoked",
+)
+
+grants = Table(
+    "grants",
+    metadata,
+    Column("session_sha256", LargeBinary, primary_key=True),  # a session hands out one certificate
+    Column("record_id", BigInteger, ForeignKey("records.id"), nullable=False),
+    Column("challenge", LargeBinary, nullable=False),
+    Column("station", Text, nullable=False),
+    Column("csr_sha256", LargeBinary, nullable=False),
+)
+
+entries = Table(
+    "entries",
+    metadata,
+    Column("entry_index", _ID, primary_key=True, autoincrement=False),
+    Column("leaf_hash", LargeBinary, nullable=False),
+    Column("data", LargeBinary, nullable=False),
+)
+
+head = Table(
+    "head",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("size", BigInteger, nullable=False),
+    Column("root", LargeBinary, nullable=False),
+    CheckConstraint("id = 1", name="one_head"),
+)
+
+counters = Table(
+    "counters",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("value", BigInteger, nullable=False),
+)

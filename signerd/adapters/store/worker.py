@@ -1,0 +1,136 @@
+"""A thread with one database connection that runs what async callers hand it, many at a time.
+
+Guarantees that a unit of work runs to its end whether or not its caller still waits, and that what a
+caller hands over after another caller got its answer sees what that answer was about. Nothing waits for
+a batch to fill: a batch is what came while the one before was running.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, TypeVar, cast
+
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from signerd.adapters.store.constraints import translated
+from signerd.errors import Fault, Unavailable
+
+MAX_BATCH = 256  # units in one transaction: bounds how long a commit holds the write lock
+
+C = TypeVar("C")  # what a unit of work is given
+T = TypeVar("T")
+Unit = Callable[[C], Any]
+Outcome = tuple[Any, BaseException | None]
+Waiting = tuple[Unit[C], "asyncio.Future[Any]"]
+
+
+class Worker(ABC, Generic[C]):
+    """Start it with `start`, inside the event loop; end it with `close`."""
+
+    def __init__(self, name: str, engine: Engine) -> None:
+        self._engine = engine
+        self._queue: queue.SimpleQueue[Waiting[C] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._closed = False
+
+    def start(self) -> None:
+        """Starts the thread; outcomes arrive on the running event loop."""
+        self._loop = asyncio.get_running_loop()
+        self._thread.start()
+
+    async def do(self, unit: Callable[[C], T]) -> T:
+        """Runs one unit of work and gives what it returned.
+
+        Raises:
+            Refused, Fault: as the unit raised them, or as its database error is translated.
+        """
+        if self._closed or self._loop is None:
+            raise Unavailable("the store is closed")
+        future: asyncio.Future[Any] = self._loop.create_future()
+        self._queue.put((unit, future))
+        return cast("T", await future)
+
+    async def close(self) -> None:
+        """Runs what is queued, then ends the thread."""
+        if not self._closed:
+            self._closed = True
+            self._queue.put(None)
+            await asyncio.to_thread(self._thread.join)
+            self._engine.dispose()
+
+    @abstractmethod
+    def run_batch(self, connection: Connection, units: Sequence[Unit[C]]) -> list[Outcome]:
+        """Runs the units in one transaction; one outcome each. Called in the thread."""
+
+    def settled(self) -> None:
+        """Called on the event loop after a batch, before its callers get their outcomes."""
+
+    def _run(self) -> None:
+        with self._engine.connect() as connection:
+            while batch := self._take():
+                try:
+                    outcomes = self.run_batch(connection, [unit for unit, _ in batch])
+                except Exception as error:  # noqa: BLE001 - a dead thread would leave every caller waiting
+                    fault = Fault(f"a batch failed: {type(error).__name__}")
+                    fault.__cause__ = error
+                    outcomes = [(None, fault)] * len(batch)
+                self._post(batch, outcomes)
+
+    def _take(self) -> list[Waiting[C]]:
+        """All that waits, at least one and at most `MAX_BATCH`; nothing at the end."""
+        first = self._queue.get()
+        if first is None:
+            return []
+        batch = [first]
+        while len(batch) < MAX_BATCH:
+            try:
+                item = self._queue.get_nowait()
+            except queue.Empty:
+                break
+            if item is None:  # the end: run this batch first
+                self._queue.put(None)
+                break
+            batch.append(item)
+        return batch
+
+    def _post(self, batch: list[Waiting[C]], outcomes: list[Outcome]) -> None:
+        assert self._loop is not None  # noqa: S101 - start() sets it before the thread exists
+        self._loop.call_soon_threadsafe(self._settle, batch, outcomes)
+
+    def _settle(self, batch: list[Waiting[C]], outcomes: list[Outcome]) -> None:
+        self.settled()
+        for (_, future), (value, error) in zip(batch, outcomes, strict=True):
+            if future.done():  # the caller went away; the work is done all the same
+                continue
+            if error is None:
+                future.set_result(value)
+            else:
+                future.set_exception(error)
+
+
+class Reader(Worker[Connection]):
+    """Reads: each batch is one snapshot of what is committed."""
+
+    def run_batch(self, connection: Connection, units: Sequence[Unit[Connection]]) -> list[Outcome]:
+        """Runs the units one after the other; an error fails its own unit alone."""
+        try:
+            with connection.begin():
+                return [_attempt(connection, unit) for unit in units]
+        except SQLAlchemyError as error:
+            fault = translated(error)
+            return [(None, fault)] * len(units)
+
+
+def _attempt(connection: Connection, unit: Unit[Connection]) -> Outcome:
+    try:
+        return unit(connection), None
+    except SQLAlchemyError as error:
+        return None, translated(error)
+    except Exception as error:  # noqa: BLE001 - belongs to the caller, who waits in another thread
+        return None, error

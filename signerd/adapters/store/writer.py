@@ -1,0 +1,142 @@
+"""Group commit: the one thread that writes, and the ledger's tree.
+
+Guarantees that records and their ledger entries are committed together or not at all, that a unit of
+work that fails undoes itself and no other, and that nobody gets an answer before the commit.
+
+The head row (size, root) moves by compare-and-swap in the same transaction as the entries: a second
+writer, or a database that was exchanged underneath, fails here and nothing more is written.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, Engine, bindparam, insert, update
+from sqlalchemy.exc import SQLAlchemyError
+
+from signerd.adapters.store.constraints import translated
+from signerd.adapters.store.ledger import Ledger
+from signerd.adapters.store.schema import entries, head
+from signerd.adapters.store.worker import Outcome, Unit, Worker
+from signerd.core.entry import Entry, encode
+from signerd.core.merkle import Tree, leaf_hash
+from signerd.errors import Fault
+
+_ADD_ENTRIES = insert(entries)
+_MOVE_HEAD = (
+    update(head)
+    .where(head.c.id == 1, head.c.size == bindparam("old_size"), head.c.root == bindparam("old_root"))
+    .values(size=bindparam("new_size"), root=bindparam("new_root"))
+)
+
+
+class Transaction:
+    """What a unit of work is given: the connection, and the ledger to append to."""
+
+    __slots__ = ("_base", "connection", "pending")
+
+    def __init__(self, connection: Connection, size: int) -> None:
+        self.connection = connection
+        self.pending: list[bytes] = []
+        self._base = size
+
+    def append(self, entry: Entry) -> int:
+        """Adds a ledger entry; its index. It is dropped if the unit of work fails."""
+        self.pending.append(encode(entry))
+        return self._base + len(self.pending) - 1
+
+    @property
+    def next_index(self) -> int:
+        """The index that the next `append` gives."""
+        return self._base + len(self.pending)
+
+
+@dataclass(slots=True)
+class Written:
+    """Counts since start, for metrics."""
+
+    batches: int = 0
+    units: int = 0
+    entries: int = 0
+
+
+class Writer(Worker[Transaction]):
+    """The writing thread. `tree` belongs to it; others read it below the committed size alone."""
+
+    def __init__(self, engine: Engine, tree: Tree, ledger: Ledger) -> None:
+        super().__init__("store-writer", engine)
+        self._tree = tree
+        self._root = tree.root()
+        self._ledger = ledger
+        self.broken: Fault | None = None  # set when writing has stopped for good
+        self._committed: deque[tuple[int, list[bytes]]] = deque()  # filled here, emptied on the event loop
+        self.written = Written()
+
+    def run_batch(self, connection: Connection, units: Sequence[Unit[Transaction]]) -> list[Outcome]:
+        """One transaction for all units, a savepoint for each."""
+        if self.broken is not None:
+            return [(None, self.broken)] * len(units)
+        size = self._tree.size
+        transaction = Transaction(connection, size)
+        try:
+            # A crash before the commit leaves nothing of this batch, and nobody was told of any of it.
+            # A crash after it leaves all of it: callers ask again and find their record; entries that no
+            # checkpoint covers yet are signed at start-up.
+            with connection.begin():
+                outcomes = [self._attempt(transaction, unit) for unit in units]
+                root = self._append(connection, size, transaction.pending)
+        except (SQLAlchemyError, Fault) as error:
+            self._tree.truncate(size)
+            fault = translated(error) if isinstance(error, SQLAlchemyError) else error
+            return [(None, fault)] * len(units)
+        self._root = root
+        self._committed.append((size, transaction.pending))
+        self.written.batches += 1
+        self.written.units += len(units)
+        self.written.entries += len(transaction.pending)
+        return outcomes
+
+    def settled(self) -> None:
+        """Tells the ledger what is committed; it asks for a checkpoint over it."""
+        while self._committed:
+            start, added = self._committed.popleft()
+            if added:
+                self._ledger.committed(start, added)
+
+    def _attempt(self, transaction: Transaction, unit: Unit[Transaction]) -> Outcome:
+        connection = transaction.connection
+        kept = len(transaction.pending)
+        connection.exec_driver_sql("SAVEPOINT unit")
+        try:
+            value = unit(transaction)
+        except Exception as error:  # noqa: BLE001 - belongs to the caller, who waits in another thread
+            connection.exec_driver_sql("ROLLBACK TO SAVEPOINT unit")
+            connection.exec_driver_sql("RELEASE SAVEPOINT unit")
+            del transaction.pending[kept:]
+            return None, translated(error) if isinstance(error, SQLAlchemyError) else error
+        connection.exec_driver_sql("RELEASE SAVEPOINT unit")
+        return value, None
+
+    def _append(self, connection: Connection, size: int, pending: list[bytes]) -> bytes:
+        """Entries, tree and head; the new root."""
+        if not pending:
+            return self._root
+        rows = []
+        for index, data in enumerate(pending, size):
+            leaf = leaf_hash(data)
+            self._tree.append(leaf)
+            rows.append({"entry_index": index, "leaf_hash": leaf, "data": data})
+        connection.execute(_ADD_ENTRIES, rows)
+        root = self._tree.root()
+        moved = connection.execute(
+            _MOVE_HEAD,
+            {"old_size": size, "old_root": self._root, "new_size": self._tree.size, "new_root": root},
+        )
+        if moved.rowcount != 1:
+            self.broken = Fault(
+                "the ledger's head in the database is not ours: another writer, or another file"
+            )
+            raise self.broken
+        return root
