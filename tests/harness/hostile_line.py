@@ -1,0 +1,195 @@
+"""A line for attackers: a real signerd, stations whose keys the attacker has, and paper boards.
+
+line = HostileLine(installation)
+order = line.open_order(quantity=2)
+session = line.pc1.open(order, board.chip_id)
+line.refused("evidence_rejected", lambda: line.pc1.sign(session, *forged))
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import grpc
+
+from birthmark.v1 import admin_pb2, admin_pb2_grpc, audit_pb2, audit_pb2_grpc, signing_pb2, signing_pb2_grpc
+from harness.installation import SENSOR, Installation, Peer, order_toml
+from harness.paper_board import PaperBoard
+from harness.process import wait_until
+
+CALL_TIMEOUT_S = 30.0
+CHIPS = 200
+MANY = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
+
+
+def code_of(call: Callable[[], Any]) -> str:
+    """The code with which the call is refused; "" if it is answered.
+
+    Fails where the status says more than the code: that would be an oracle.
+    """
+    try:
+        call()
+    except grpc.RpcError as refusal:
+        return _code(refusal)
+    return ""
+
+
+def _code(refusal: grpc.RpcError) -> str:
+    assert isinstance(refusal, grpc.Call)
+    trailing = dict(refusal.trailing_metadata() or ())
+    code = str(trailing.get("birthmark-code", ""))
+    assert refusal.details() == code, f"the status says {refusal.details()!r} beside its code {code!r}"
+    assert set(trailing) <= {"birthmark-code"}, f"metadata beside the code: {trailing}"
+    return code
+
+
+class Station:
+    """Raw calls with a station's key: whatever a hostile factory can send."""
+
+    def __init__(self, uri: str, target: str, credentials: grpc.ChannelCredentials) -> None:
+        self.uri = uri
+        self.channel = grpc.secure_channel(target, credentials, options=MANY)
+        self.signing = signing_pb2_grpc.SigningServiceStub(self.channel)
+        self.audit = audit_pb2_grpc.AuditServiceStub(self.channel)
+
+    @classmethod
+    def enrolled(cls, peer: Peer, target: str) -> Station:
+        """A peer that an administrator registered."""
+        return cls(peer.uri, target, peer.credentials())
+
+    @classmethod
+    def of(cls, uri: str, target: str, root: bytes, key: bytes, certificate: bytes) -> Station:
+        """A peer with key and certificate of its own making, PEM."""
+        return cls(uri, target, grpc.ssl_channel_credentials(root, key, certificate))
+
+    def open(self, order: str, chip_id: str) -> signing_pb2.OpenSessionResponse:
+        """OpenSession."""
+        request = signing_pb2.OpenSessionRequest(work_order=order, chip_id=chip_id)
+        return self.signing.OpenSession(request, timeout=CALL_TIMEOUT_S)
+
+    def sign(
+        self, session: signing_pb2.OpenSessionResponse, csr: bytes, evidence: signing_pb2.Evidence
+    ) -> signing_pb2.SignCsrResponse:
+        """SignCsr."""
+        request = signing_pb2.SignCsrRequest(session=session.session, csr_der=csr, evidence=evidence)
+        return self.signing.SignCsr(request, timeout=CALL_TIMEOUT_S)
+
+    def certify(
+        self, order: str, board: PaperBoard
+    ) -> tuple[signing_pb2.OpenSessionResponse, signing_pb2.SignCsrResponse]:
+        """The honest way to a certificate."""
+        session = self.open(order, board.chip_id)
+        return session, self.sign(session, *board.request(session.challenge))
+
+    def record(
+        self, session: signing_pb2.OpenSessionResponse, stamp: bytes, signature: bytes
+    ) -> signing_pb2.RecordStampResponse:
+        """RecordStamp."""
+        request = signing_pb2.RecordStampRequest(session=session.session, stamp=stamp, signature=signature)
+        return self.signing.RecordStamp(request, timeout=CALL_TIMEOUT_S)
+
+    def stamp(
+        self,
+        board: PaperBoard,
+        session: signing_pb2.OpenSessionResponse,
+        signed: signing_pb2.SignCsrResponse,
+    ) -> signing_pb2.RecordStampResponse:
+        """The honest way to a stamp."""
+        made = board.stamp(session.challenge, signed.serial_number, signed.certificate_der, signed.settings)
+        return self.record(session, *made)
+
+    def raw(self, method: str) -> Callable[[bytes], bytes]:
+        """A call with any bytes as its request."""
+        call = self.channel.unary_unary(method, request_serializer=bytes, response_deserializer=bytes)
+        return lambda data: bytes(call(data, timeout=CALL_TIMEOUT_S))
+
+    def close(self) -> None:
+        """Closes the channel."""
+        self.channel.close()
+
+
+class HostileLine:
+    """The installation, seen by attackers (stations), by the administrator and by an auditor."""
+
+    def __init__(self, installation: Installation) -> None:
+        self.installation = installation
+        installation.start_signerd()
+        installation.add_product(SENSOR)
+        self.pc1, self.pc2 = self.add_station("plant1", "pc1"), self.add_station("plant1", "pc2")
+        self.auditor = Station.enrolled(installation.add_auditor("eve"), installation.target)
+        keys = installation.personalize([f"chip:{number}" for number in range(CHIPS)])
+        self.chip_keys = tuple(keys.values())
+        self._chips = iter(keys.items())
+        self._orders = itertools.count(1)
+        socket = f"unix:{installation.home / 'admin' / 'admin.sock'}"
+        self._admin_channel = grpc.secure_channel(
+            socket, grpc.local_channel_credentials(grpc.LocalConnectionType.UDS)
+        )
+        self.admin = admin_pb2_grpc.AdminServiceStub(self._admin_channel)
+
+    def add_station(self, site: str, name: str) -> Station:
+        """Enrols one more station."""
+        return Station.enrolled(self.installation.add_station(site, name), self.installation.target)
+
+    def board(self) -> PaperBoard:
+        """A genuine board that nobody used before."""
+        return PaperBoard(*next(self._chips))
+
+    def open_order(self, *, stations: tuple[str, ...] | None = None, **terms: Any) -> str:
+        """Opens a work order with serial numbers of its own; returns its id."""
+        number = next(self._orders)
+        name = f"WO-{number}"
+        text = order_toml(
+            name,
+            quantity=terms.pop("quantity", 10),
+            stations=stations or (self.pc1.uri, self.pc2.uri),
+            serial_pattern=f"S{number}-{{number:04d}}",
+            **terms,
+        )
+        self.admin.OpenWorkOrder(admin_pb2.OpenWorkOrderRequest(work_order_toml=text), timeout=CALL_TIMEOUT_S)
+        return name
+
+    def counts(self, order: str) -> audit_pb2.WorkOrderCounts:
+        """How a work order stands, as an auditor reads it."""
+        request = audit_pb2.GetWorkOrderRequest(work_order=order)
+        return self.auditor.audit.GetWorkOrder(request, timeout=CALL_TIMEOUT_S).counts
+
+    def entries(self, start: int = 0) -> Iterator[dict[str, Any]]:
+        """The published ledger."""
+        request = audit_pb2.StreamEntriesRequest(start=start)
+        for batch in self.auditor.audit.StreamEntries(request, timeout=CALL_TIMEOUT_S):
+            for entry in batch.entries:
+                yield json.loads(entry)
+
+    def size(self) -> int:
+        """Entries of the published ledger."""
+        request = audit_pb2.GetCheckpointRequest()
+        note = self.auditor.audit.GetCheckpoint(request, timeout=CALL_TIMEOUT_S).checkpoint
+        return int(note.split(b"\n")[1])
+
+    def refused(self, code: str, call: Callable[[], Any], *, peer: str | None = "pc1") -> None:
+        """The call is refused with this code and nothing else, and the refusal stands in the ledger."""
+        before = self.size()
+        assert code_of(call) == code
+        uri = {"pc1": self.pc1.uri, "pc2": self.pc2.uri}.get(peer or "", peer)
+
+        def recorded() -> bool:
+            return any(
+                entry["type"] == "refused" and entry["code"] == code and entry["peer"] == uri
+                for entry in self.entries(before)
+            )
+
+        wait_until(recorded, f"the refusal {code} of {uri} in the ledger")
+
+    def certificates(self) -> list[str]:
+        """SHA-256 of every certificate that the ledger says was issued."""
+        return [entry["certificate_sha256"] for entry in self.entries() if entry["type"] == "issued"]
+
+    def close(self) -> None:
+        """Closes the channels; the installation ends by itself."""
+        for station in (self.pc1, self.pc2, self.auditor):
+            station.close()
+        self._admin_channel.close()
