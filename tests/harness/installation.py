@@ -25,6 +25,7 @@ from typing import Self
 import grpc
 import psutil
 
+from harness.board_farm import BoardFarm
 from harness.process import COMMANDS, Program, run, wait_until
 
 DEPLOYMENT = "dev"
@@ -109,8 +110,10 @@ class Peer:
 class Installation:
     """A development installation in `directory`, which must not exist yet or be empty."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, signerd: Sequence[str | Path] = (COMMANDS / "signerd",)) -> None:
+        """`signerd` is the command whose `run` is the daemon."""
         self.directory = directory
+        self._daemon = signerd
         self.home = directory / "signerd"
         self.config = self.home / "signerd.toml"
         self.logs = directory / "logs"
@@ -152,7 +155,7 @@ class Installation:
         """Starts signerd and returns when it serves."""
         self.port_file.unlink(missing_ok=True)
         program = Program(
-            [COMMANDS / "signerd", "run", "--config", self.config],
+            [*self._daemon, "run", "--config", self.config],
             log=self.logs / "signerd",
             environment=environment,
         )
