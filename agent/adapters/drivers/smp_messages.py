@@ -48,9 +48,9 @@ _REMEDIES = {
 }
 
 _Digest = Annotated[bytes, Field(min_length=32, max_length=32)]
-_Component = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,32}\Z")]
+_Component = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,32}$")]
 _VERSION = re.compile(r"[A-Za-z0-9.-]{1,32}")
-_Word = Annotated[str, Field(pattern=r"^[a-z0-9-]{1,32}\Z")]
+_Word = Annotated[str, Field(pattern=r"^[a-z0-9-]{1,32}$")]
 _Size = Annotated[int, Field(ge=0, le=MAX_CONTENT)]
 
 
@@ -64,8 +64,8 @@ class HelloAnswer(Answer):
     """See `hello`."""
 
     proto: int
-    model: Annotated[str, Field(pattern=r"^[ -~]{0,64}\Z")]  # printable: it goes to the operator's terminal
-    chip: Annotated[str, Field(pattern=r"^[A-Za-z0-9._:-]{1,64}\Z")]
+    model: Annotated[str, Field(pattern=r"^[ -~]{0,64}$")]  # printable: it goes to the operator's terminal
+    chip: Annotated[str, Field(pattern=r"^[A-Za-z0-9._:-]{1,64}$")]
     fw: Annotated[
         dict[_Component, Annotated[list[Any], Field(min_length=2, max_length=2)]], Field(max_length=16)
     ]
