@@ -223,6 +223,12 @@ class Installation:
         """Starts another program of this installation; it ends with the context."""
         return self._programs.enter_context(Program(command, log=self.logs / name, environment=environment))
 
+    def start_boards(self, chips: Mapping[str, bytes], name: str = "boards", **options: object) -> BoardFarm:
+        """Plugs in a simulated board a chip; `options` are those of `python -m boards`."""
+        secrets = self._file(f"{name}.csv", "".join(f"{chip},{key.hex()}\n" for chip, key in chips.items()))
+        farm = BoardFarm(secrets, log=self.logs / name, options=options)
+        return self._programs.enter_context(farm)
+
     def _enroll(
         self, program: str, role: str, uri: str, directory: Path, site: str | None, name: str
     ) -> Peer:

@@ -37,14 +37,16 @@ class Program:
         *,
         log: Path,
         environment: Mapping[str, str] | None = None,
+        commanded: bool = False,
     ) -> None:
+        """`commanded`: `tell` writes to its standard input, which is closed otherwise."""
         self.command = [str(part) for part in command]
         self.stdout_file = log.with_suffix(".out")
         self.stderr_file = log.with_suffix(".err")
         with self.stdout_file.open("ab") as out, self.stderr_file.open("ab") as err:
             self._process = subprocess.Popen(
                 self.command,
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE if commanded else subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,
                 cwd=REPOSITORY,
@@ -67,6 +69,12 @@ class Program:
     def errors(self) -> str:
         """Standard error so far."""
         return self.stderr_file.read_text(encoding="utf-8", errors="replace")
+
+    def tell(self, line: str) -> None:
+        """Writes a line to standard input."""
+        assert self._process.stdin is not None, "the program was started without `commanded`"
+        self._process.stdin.write(line.encode() + b"\n")
+        self._process.stdin.flush()
 
     def children(self) -> list[psutil.Process]:
         """Processes that this one started, and theirs."""
