@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -21,7 +22,7 @@ from signerd.errors import ConfigError
 
 
 def setup_for(hsm: Hsm, mode: Mode) -> Setup:
-    """The first frame for a process in a mode that needs neither certificate nor log."""
+    """The first frame, complete for a mode that needs neither certificate nor log."""
     return Setup(
         mode=mode.value,
         module=str(hsm.module),
@@ -43,7 +44,7 @@ def settings_for(config: Config) -> KeyHolderSettings:
     Raises:
         ConfigError: one of the files is missing or not what it should be.
     """
-    authority, ledger, hsm = config.authority, config.ledger, config.hsm
+    authority, ledger = config.authority, config.ledger
     try:
         certificate = x509.load_pem_x509_certificate(authority.certificate.read_bytes())
         vkey = ledger.vkey.read_text(encoding="utf-8").strip()
@@ -56,20 +57,19 @@ def settings_for(config: Config) -> KeyHolderSettings:
         raise ConfigError(f"{authority.certificate} or {ledger.vkey} is not of its form: {error}") from error
     if log.name != ledger.origin:
         raise ConfigError(f"{ledger.vkey} is the key of {log.name}, but ledger.origin is {ledger.origin}")
-    setup = Setup(
-        mode=Mode.SERVE.value,
-        module=str(hsm.module),
-        token=hsm.token,
-        ca_key=hsm.ca_key,
-        checkpoint_key=hsm.checkpoint_key,
-        master_key=hsm.master_key,
+    return settings_with(config, certificate, vkey)
+
+
+def settings_with(config: Config, certificate: x509.Certificate, vkey: str) -> KeyHolderSettings:
+    """As `settings_for`, with the sub-CA's certificate and the log's verifier key at hand."""
+    setup = replace(
+        setup_for(config.hsm, Mode.SERVE),
         certificate=certificate.public_bytes(Encoding.DER),
         vkey=vkey,
-        max_validity_days=authority.max_validity_days,
-        allow_no_expiry=authority.allow_no_expiry,
-        pin=b"",
+        max_validity_days=config.authority.max_validity_days,
+        allow_no_expiry=config.authority.allow_no_expiry,
     )
-    return KeyHolderSettings(setup, hsm.deadline_s, hsm.environment)
+    return KeyHolderSettings(setup, config.hsm.deadline_s, config.hsm.environment)
 
 
 class KeyHolderPool:

@@ -1,0 +1,133 @@
+"""Where things are in an installation, and how they are written: once, durably, with their mode."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from signerd.errors import ConfigError
+
+PRIVATE = 0o600
+PUBLIC = 0o644
+PIN = 0o400
+_DIRECTORY = 0o700
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The paths under an installation's directory."""
+
+    directory: Path
+
+    @property
+    def config(self) -> Path:
+        """signerd's configuration."""
+        return self.directory / "signerd.toml"
+
+    @property
+    def pin(self) -> Path:
+        """The token's PIN; development only."""
+        return self.directory / "hsm.pin"
+
+    @property
+    def softhsm(self) -> Path:
+        """SoftHSM's tokens and configuration; development only."""
+        return self.directory / "softhsm"
+
+    @property
+    def offline_root(self) -> Path:
+        """The root's certificate and key; development only, elsewhere the key is offline."""
+        return self.directory / "root"
+
+    @property
+    def ca(self) -> Path:
+        """The device tree's certificates."""
+        return self.directory / "ca"
+
+    @property
+    def request(self) -> Path:
+        """The sub-CA's certification request, for the offline root."""
+        return self.ca / "sub-ca.csr.pem"
+
+    @property
+    def sub_ca(self) -> Path:
+        """The sub-CA's certificate."""
+        return self.ca / "sub-ca.pem"
+
+    @property
+    def operations(self) -> Path:
+        """The operations CA and signerd's server certificate."""
+        return self.directory / "operations"
+
+    @property
+    def vkey(self) -> Path:
+        """The log's verifier key."""
+        return self.directory / "log.vkey"
+
+    @property
+    def head(self) -> Path:
+        """The second place of the last checkpoint."""
+        return self.directory / "head" / "checkpoint"
+
+
+def make_installation_directory(directory: Path) -> Layout:
+    """Makes the directory and its subdirectories, mode 0700.
+
+    Raises:
+        ConfigError: it is not empty, or cannot be made.
+    """
+    layout = Layout(directory.resolve())
+    try:
+        layout.directory.mkdir(mode=_DIRECTORY, parents=True, exist_ok=True)
+        if any(layout.directory.iterdir()):
+            raise ConfigError(
+                f"{directory} is not empty: give a new directory, `signerd init` overwrites nothing"
+            )
+        layout.directory.chmod(_DIRECTORY)
+        for subdirectory in ("ca", "operations", "head", "admin"):
+            make_directory(layout.directory / subdirectory)
+    except OSError as error:
+        raise ConfigError(f"cannot make {error.filename}: {error.strerror}") from error
+    return layout
+
+
+def make_directory(path: Path) -> None:
+    """A new directory, mode 0700. Raises OSError."""
+    path.mkdir(mode=_DIRECTORY)
+
+
+def write_new(path: Path, data: bytes, mode: int) -> None:
+    """A new file that is on the disk when this returns, name and all.
+
+    Raises:
+        ConfigError: it exists, or cannot be written.
+    """
+    try:
+        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, mode)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fchmod(descriptor, mode)  # whatever the umask
+            os.fsync(descriptor)
+        directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+    except OSError as error:
+        raise ConfigError(f"cannot write {path}: {error.strerror}") from error
+
+
+def write_certificate(path: Path, certificate: x509.Certificate) -> None:
+    """A certificate as PEM, readable by all."""
+    write_new(path, certificate.public_bytes(Encoding.PEM), PUBLIC)
+
+
+def write_key(path: Path, key: ec.EllipticCurvePrivateKey) -> None:
+    """A private key as PKCS#8 PEM, mode 0600."""
+    write_new(path, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()), PRIVATE)

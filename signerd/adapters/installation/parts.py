@@ -1,0 +1,61 @@
+"""The parts that every installation has: operations CA, verifier key, and the ledger's first entry."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import datetime
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from signerd.adapters import operations_ca
+from signerd.adapters.installation.layout import PUBLIC, Layout, write_certificate, write_key, write_new
+from signerd.adapters.store import create_database, open_log
+from signerd.config import Config, database_url
+from signerd.core.entry import LogOpened
+from signerd.core.note import VerifierKey
+
+
+def write_operations(layout: Layout, deployment: str, host: str, now: datetime) -> None:
+    """Operations CA, server certificate, and their keys."""
+    ca = operations_ca.create_ca(deployment, now)
+    server, server_key = operations_ca.issue_server(ca, deployment, host, now)
+    write_certificate(layout.operations / "ca.pem", ca.certificate)
+    write_key(layout.operations / "ca.key", ca.key)
+    write_certificate(layout.operations / "server.pem", server)
+    write_key(layout.operations / "server.key", server_key)
+
+
+def write_vkey(layout: Layout, origin: str, checkpoint_key: bytes) -> str:
+    """The log's verifier key (C2SP signed-note), one line; returns it without the newline."""
+    text = VerifierKey(origin, checkpoint_key).text()
+    write_new(layout.vkey, f"{text}\n".encode(), PUBLIC)
+    return text
+
+
+def write_device_certificates(layout: Layout, sub_ca: x509.Certificate, root: x509.Certificate) -> None:
+    """`ca/`: the sub-CA, the chain that boards are given (without the root), and the root."""
+    write_certificate(layout.ca / "root.pem", root)
+    write_certificate(layout.ca / "chain.pem", sub_ca)
+    write_certificate(layout.sub_ca, sub_ca)
+
+
+def open_ledger(
+    config: Config, layout: Layout, vkey: str, sub_ca: x509.Certificate, root: x509.Certificate, now: datetime
+) -> None:
+    """Database, entry 0, and the second place's first mark. `signerd run` signs the first checkpoint."""
+    url = database_url(config, layout.directory)
+    create_database(url)
+    entry = LogOpened(
+        time=now,
+        deployment=config.deployment,
+        origin=config.ledger.origin,
+        issuer_sha256=_sha256(sub_ca),
+        root_sha256=_sha256(root),
+        vkey=vkey,
+    )
+    open_log(url, head_file=config.ledger.head, entry=entry)
+
+
+def _sha256(certificate: x509.Certificate) -> bytes:
+    return hashlib.sha256(certificate.public_bytes(Encoding.DER)).digest()

@@ -1,0 +1,160 @@
+"""`signerd init` with a real HSM, in two steps with the offline root between them.
+
+`create` makes the keys in the token and leaves `ca/sub-ca.csr.pem`. The root signs it, wherever it is kept.
+`install_certificate` checks what comes back, has the token prove that it holds the key, and opens the ledger.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from signerd.adapters.installation import device_ca, parts
+from signerd.adapters.installation.keys import NewKeys, generate_keys
+from signerd.adapters.installation.layout import PUBLIC, Layout, make_installation_directory, write_new
+from signerd.adapters.installation.settings_file import Choices, host_of, write_settings
+from signerd.adapters.keyholder.client import KeyHolderProcess
+from signerd.adapters.keyholder.held_pin import HeldPin
+from signerd.adapters.keyholder.pool import settings_with
+from signerd.adapters.pin import read_pin
+from signerd.config import Config, load
+from signerd.errors import ConfigError, Fault
+
+KEY_TYPES = ("p256", "p384")
+
+
+def create(
+    directory: Path,
+    *,
+    module: Path,
+    token: str,
+    pin_source: str,
+    deployment: str,
+    key_type: str = "p256",
+    listen: str = "127.0.0.1:8443",
+    origin: str | None = None,
+) -> Path:
+    """Makes keys, configuration and operations CA; returns the path of the request for the offline root.
+
+    `pin_source` as in the configuration; a relative file is relative to the working directory. `origin` is
+    the log's name, by default `<deployment>/birthmark`.
+
+    Raises:
+        ConfigError: the directory is not empty, a value is not of its form, or a file cannot be written;
+            the text says what to remove.
+        WrongPin: the token rejected the PIN.
+        Unavailable: the token does not make the keys.
+    """
+    if key_type not in KEY_TYPES:
+        raise ConfigError(f"key type {key_type!r}: use {' or '.join(KEY_TYPES)}")
+    host = host_of(listen)
+    pin_source = _absolute(pin_source)
+    layout = make_installation_directory(directory)
+    choices = Choices(
+        deployment=deployment,
+        listen=listen,
+        origin=origin or f"{deployment}/birthmark",
+        module=module,
+        token=token,
+        pin_source=pin_source,
+        metrics=True,
+    )
+    # The token comes last: what fails before leaves nothing in it.
+    try:
+        config = write_settings(layout, choices)
+        parts.write_operations(layout, deployment, host, datetime.now(UTC).replace(microsecond=0))
+        pin = read_pin(pin_source, layout.directory)
+    except ConfigError as error:
+        raise ConfigError(f"{error}\nremove {layout.directory} before you start again") from error
+    keys = _generate(config, layout, pin, key_type)
+    try:
+        parts.write_vkey(layout, config.ledger.origin, keys.checkpoint_key)
+        write_new(layout.request, keys.request.public_bytes(Encoding.PEM), PUBLIC)
+    except ConfigError as error:
+        raise ConfigError(f"{error}\n{_leftovers(config, layout)}") from error
+    return layout.request
+
+
+def _absolute(pin_source: str) -> str:
+    kind, _, rest = pin_source.partition(":")
+    return f"file:{Path(rest).absolute()}" if kind == "file" and rest else pin_source
+
+
+def _generate(config: Config, layout: Layout, pin: bytearray, key_type: str) -> NewKeys:
+    common_name = device_ca.sub_ca_common_name(config.deployment)
+    try:
+        return asyncio.run(generate_keys(config.hsm, pin, key_type=key_type, common_name=common_name))
+    except Fault as error:
+        error.add_note(_leftovers(config, layout))
+        raise
+    finally:
+        pin[:] = bytes(len(pin))
+
+
+def _leftovers(config: Config, layout: Layout) -> str:
+    hsm = config.hsm
+    return (
+        f"before you start again, remove {layout.directory}, and from the token {hsm.token!r} what this run"
+        f" may have left there: {hsm.ca_key}, {hsm.checkpoint_key}, {hsm.master_key}"
+    )
+
+
+def install_certificate(directory: Path, *, certificate: Path, root: Path) -> None:
+    """Takes the sub-CA's certificate from the offline root and finishes the installation.
+
+    Everything is checked before anything is written, so that a wrong file can be replaced and tried again.
+
+    Raises:
+        ConfigError: there is no request to answer, a file cannot be read, or the certificate is not usable;
+            the text lists what fails.
+        WrongPin: the token rejected the PIN.
+        Unavailable: the token does not answer, or its key is not the certificate's.
+    """
+    layout = Layout(directory.resolve())
+    config = load(layout.config)
+    if layout.sub_ca.exists():
+        raise ConfigError(f"{layout.sub_ca} is there already: this installation is finished")
+    now = datetime.now(UTC).replace(microsecond=0)
+    try:
+        request = x509.load_pem_x509_csr(layout.request.read_bytes())
+        vkey = layout.vkey.read_text(encoding="ascii").strip()
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{layout.directory} is not an installation that `signerd init` began") from error
+    sub_ca, root_certificate = _load(certificate), _load(root)
+    device_ca.check_sub_ca(sub_ca, root_certificate, request, now)
+    asyncio.run(_prove(config, layout, sub_ca, vkey))
+    try:
+        parts.open_ledger(config, layout, vkey, sub_ca, root_certificate, now)
+        parts.write_device_certificates(layout, sub_ca, root_certificate)
+    except (ConfigError, Fault) as error:
+        made = f"the database, {config.ledger.head}, {layout.sub_ca}, chain.pem and root.pem beside it"
+        raise ConfigError(f"{error}\nremove what is there of {made}, and repeat this step") from error
+
+
+def _load(path: Path) -> x509.Certificate:
+    try:
+        certificates = x509.load_pem_x509_certificates(path.read_bytes())
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise ConfigError(f"{path} is not a certificate in PEM") from error
+    if len(certificates) != 1:
+        raise ConfigError(f"{path} holds {len(certificates)} certificates: give one")
+    return certificates[0]
+
+
+async def _prove(config: Config, layout: Layout, sub_ca: x509.Certificate, vkey: str) -> None:
+    """Starts a key holder as `signerd run` will: it tries each key against certificate and verifier key."""
+    pin = read_pin(config.hsm.pin, layout.directory)
+    held = HeldPin(pin)
+    pin[:] = bytes(len(pin))
+    holder = KeyHolderProcess(settings_with(config, sub_ca, vkey))
+    try:
+        await holder.start(held)
+    finally:
+        await holder.stop()
+        held.wipe()

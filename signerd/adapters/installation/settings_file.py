@@ -1,0 +1,91 @@
+"""Writes `signerd.toml`, and reads it back through `signerd.config` before anything relies on it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from signerd.adapters.installation.layout import PUBLIC, Layout, write_new
+from signerd.config import Config, load
+from signerd.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """What differs between installations."""
+
+    deployment: str
+    listen: str
+    origin: str
+    module: Path
+    token: str
+    pin_source: str
+    metrics: bool
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+def write_settings(layout: Layout, choices: Choices) -> Config:
+    """Writes the file; the configuration is what signerd will read.
+
+    Raises:
+        ConfigError: a choice is not of its form; the file then does not stay.
+    """
+    write_new(layout.config, _text(choices).encode(), PUBLIC)
+    try:
+        return load(layout.config)
+    except ConfigError:
+        layout.config.unlink()
+        raise
+
+
+def host_of(listen: str) -> str:
+    """The host of `host:port`. Raises ConfigError."""
+    host, _, port = listen.rpartition(":")
+    if not host or not port.isdecimal() or int(port) > 65_535:
+        raise ConfigError(f"{listen!r} is not HOST:PORT")
+    return host.strip("[]")
+
+
+def _text(choices: Choices) -> str:
+    metrics = '\n[metrics]\nlisten = "127.0.0.1:9464"\n' if choices.metrics else ""
+    environment = "".join(f"{name} = {_string(value)}\n" for name, value in choices.environment.items())
+    if environment:
+        environment = f"\n[hsm.environment]\n{environment}"
+    return f"""\
+# Made by `signerd init`. Relative paths are relative to this file's directory. No secret belongs in here.
+deployment = {_string(choices.deployment)}
+
+[server]
+listen = {_string(choices.listen)}
+certificate = "operations/server.pem"
+key = "operations/server.key"
+client_ca = "operations/ca.pem"
+port_file = "signerd.port"
+
+[admin]
+socket = "admin/admin.sock"
+{metrics}
+[database]
+url = "sqlite:///signerd.sqlite"
+
+[ledger]
+origin = {_string(choices.origin)}
+vkey = "log.vkey"
+head = "head/checkpoint"  # keep it where the database's backups do not go
+
+[hsm]
+module = {_string(str(choices.module))}
+token = {_string(choices.token)}
+pin = {_string(choices.pin_source)}
+{environment}
+[authority]
+certificate = "ca/sub-ca.pem"
+root = "ca/root.pem"
+"""
+
+
+def _string(text: str) -> str:
+    # A JSON string is a TOML basic string, but for DEL, which JSON leaves bare and TOML forbids.
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

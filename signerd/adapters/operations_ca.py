@@ -1,0 +1,197 @@
+"""The operations tree: who may log in. It shares nothing with the device tree.
+
+The operations CA certifies signerd's server key and the keys that stations and auditors made for themselves.
+Its key is a file, not in the HSM: what it can do is undone by the registry, which pins each peer's public
+key and is asked at every call.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from signerd.core.names import parse_peer_uri
+from signerd.errors import Code, ConfigError, Refused
+
+CA_DAYS = 7300
+SERVER_DAYS = 825
+PEER_DAYS = 825
+MAX_REQUEST = 16_384  # bytes of PEM
+_BACKDATED = timedelta(minutes=5)  # so that a peer whose clock is a little slow is let in at once
+
+
+@dataclass(frozen=True, slots=True)
+class OperationsCa:
+    """The CA's certificate and key, both P-256."""
+
+    certificate: x509.Certificate
+    key: ec.EllipticCurvePrivateKey
+
+
+def create_ca(deployment: str, now: datetime) -> OperationsCa:
+    """A new operations CA. `now` is aware."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = _name(deployment, "Birthmark operations CA")
+    builder = (
+        _builder(name, name, key.public_key(), now, CA_DAYS)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(_key_usage(ca=True), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+    )
+    return OperationsCa(builder.sign(key, hashes.SHA256()), key)
+
+
+def load_ca(directory: Path) -> OperationsCa:
+    """The CA of an installation, from `operations/ca.pem` and `operations/ca.key`.
+
+    Raises:
+        ConfigError: a file is missing or not what it should be.
+    """
+    certificate_file, key_file = directory / "operations" / "ca.pem", directory / "operations" / "ca.key"
+    try:
+        certificate = x509.load_pem_x509_certificate(certificate_file.read_bytes())
+        key = load_pem_private_key(key_file.read_bytes(), password=None)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot read {error.filename}: {error.strerror}; sign the request with the operations CA where"
+            " it is kept, and add the peer with --certificate"
+        ) from error
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise ConfigError(f"{certificate_file} or {key_file} is not of its form") from error
+    if not isinstance(key, ec.EllipticCurvePrivateKey) or key.public_key() != certificate.public_key():
+        raise ConfigError(f"{key_file} is not the key of {certificate_file}")
+    return OperationsCa(certificate, key)
+
+
+def issue_server(
+    ca: OperationsCa, deployment: str, host: str, now: datetime
+) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
+    """signerd's server certificate and key. `host` is where it listens, a name or an address."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    alternatives = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+    own = _general_name(host)
+    if own is not None and own not in alternatives:
+        alternatives.append(own)
+    uri = x509.UniformResourceIdentifier(f"birthmark://{deployment}/signerd")
+    certificate = _leaf(
+        ca,
+        _name(deployment, "signerd"),
+        key.public_key(),
+        [*alternatives, uri],
+        ExtendedKeyUsageOID.SERVER_AUTH,
+        now,
+        SERVER_DAYS,
+    )
+    return certificate, key
+
+
+def sign_peer_request(request_pem: bytes, uri: str, ca: OperationsCa, now: datetime) -> x509.Certificate:
+    """A certificate for the key that a station or an auditor made. Of its request only the key is taken.
+
+    Raises:
+        Refused: `invalid`: the URI is not a peer's, or the request is not one, not signed by its own key,
+            or not for a P-256 key.
+    """
+    try:
+        peer = parse_peer_uri(uri)
+    except ValueError as error:
+        raise Refused(Code.INVALID, f"{uri} is not the name of a station or an auditor") from error
+    if len(request_pem) > MAX_REQUEST:
+        raise Refused(Code.INVALID, f"a request has at most {MAX_REQUEST} bytes")
+    try:
+        request = x509.load_pem_x509_csr(request_pem)
+        key = request.public_key()
+        proven = request.is_signature_valid
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise Refused(Code.INVALID, "not a certification request in PEM") from error
+    if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
+        raise Refused(Code.INVALID, "a peer's key must be P-256")
+    if not proven:
+        raise Refused(Code.INVALID, "the request is not signed by the key that it names")
+    return _leaf(
+        ca,
+        _name(peer.deployment, peer.name),
+        key,
+        [x509.UniformResourceIdentifier(uri)],
+        ExtendedKeyUsageOID.CLIENT_AUTH,
+        now,
+        PEER_DAYS,
+    )
+
+
+def _leaf(
+    ca: OperationsCa,
+    subject: x509.Name,
+    key: ec.EllipticCurvePublicKey,
+    alternatives: list[x509.GeneralName],
+    usage: x509.ObjectIdentifier,
+    now: datetime,
+    days: int,
+) -> x509.Certificate:
+    own = ca.certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+    authority = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(own)
+    builder = (
+        _builder(subject, ca.certificate.subject, key, now, days)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(_key_usage(ca=False), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
+        .add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
+        .add_extension(authority, critical=False)
+    )
+    return builder.sign(ca.key, hashes.SHA256())
+
+
+def _builder(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, now: datetime, days: int
+) -> x509.CertificateBuilder:
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - _BACKDATED)
+        .not_valid_after(now + timedelta(days=days))
+    )
+
+
+def _name(deployment: str, common_name: str) -> x509.Name:
+    return x509.Name(
+        [
+            x509.NameAttribute(NameOID.ORGANIZATION_NAME, deployment),
+            x509.NameAttribute(NameOID.COMMON_NAME, common_name),
+        ]
+    )
+
+
+def _key_usage(*, ca: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=not ca,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=ca,
+        crl_sign=ca,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+def _general_name(host: str) -> x509.GeneralName | None:
+    """A listening address as peers would dial it; None for the addresses that mean "all of mine"."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return x509.DNSName(host)
+    return None if address.is_unspecified else x509.IPAddress(address)
