@@ -13,7 +13,7 @@ setup:
 	@deploy/setup/setup.sh
 
 demo: setup
-	.venv/bin/python tests/demo/run.py
+	PYTHONPATH=tests .venv/bin/python -m demo.run
 
 test: setup
 	.venv/bin/python -m pytest -n 2 -m 'not bench'
@@ -23,7 +23,7 @@ lint: setup
 
 bench:
 	@deploy/setup/setup.sh --bench
-	.venv/bin/python tests/bench/run.py
+	PYTHONPATH=tests .venv/bin/python -m bench.run
 
 proto: setup
 	deploy/setup/generate-proto.sh

@@ -1,0 +1,202 @@
+"""`make demo`: four simulated boards through the whole line, by the real programs as separate processes.
+
+Leaves its results in var/demo and ends with 1 if anything is not as it should be.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cbor2
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from rich.console import Console
+
+from demo.evidence_folder import Collected, collect
+from demo.forgeries import Forger, Forgery
+from harness.board_farm import BoardFarm
+from harness.installation import SENSOR, Installation, Peer, order_toml
+from harness.paper_board import PaperBoard
+from harness.process import COMMANDS, REPOSITORY, Program, ProgramError, run, wait_until
+
+FOLDER = REPOSITORY / "var" / "demo"
+ORDER = "WO-DEMO"
+BOARDS = 4
+AGENT_TIMEOUT_S = 50.0
+
+
+class Demo:
+    """The story, told and checked step by step."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.console = Console(highlight=False)
+        self.failures: list[str] = []
+
+    def tell(self, text: str) -> None:
+        """A new step of the story."""
+        self.console.print(f"\n[bold]{text}[/bold]")
+
+    def check(self, what: str, *, holds: bool, detail: str = "") -> None:
+        """Prints one result and remembers failures."""
+        mark = "[green]ok[/green]  " if holds else "[red]FAIL[/red]"
+        self.console.print(f"  {mark} {what}" + (f": {detail}" if detail else ""))
+        if not holds:
+            self.failures.append(what)
+
+    def play(self, installation: Installation) -> None:
+        """From an empty folder to a verified ledger."""
+        self.tell("signerd: an installation with a software token, started")
+        installation.start_signerd()
+        self.console.print(f"  pid {installation.process.pid}, key holder {installation.key_holder().pid}")
+        installation.add_product(SENSOR)
+        station = installation.add_station("plant1", "pc1")
+        auditor = installation.add_auditor("company")
+        installation.open_order(order_toml(ORDER, quantity=BOARDS, stations=[station.uri]))
+        *chips, spare = [f"CHIP-{number:04d}" for number in range(1, BOARDS + 2)]
+        keys = installation.personalize([*chips, spare])
+        self.console.print(f"  product sensor, order {ORDER} for {BOARDS} boards, station {station.uri}")
+
+        self.tell("a hostile program with the station's certificate tries")
+        forger = Forger(station, installation.target, ORDER, PaperBoard(spare, keys[spare]))
+        self.forge(forger.while_places_are_left())
+
+        self.tell(f"birthmark-agent: {BOARDS} boards on serial lines")
+        farm = installation.start_boards(
+            {chip: keys[chip] for chip in chips}, baud=115200, keygen_seconds=1.0, buffer=512
+        )
+        self.run_agent(installation, station, farm)
+
+        self.tell("the hostile program again")
+        self.forge(forger.when_the_order_is_full())
+        forger.close()
+
+        self.tell("birthmark-auditor: verifies everything with code of its own")
+        self.audit(auditor)
+
+        self.tell("and with tools that are not ours")
+        collected = collect(installation, auditor, self.folder)
+        self.check_records(collected)
+        self.check_certificates(collected, farm)
+
+    def forge(self, forgeries: list[Forgery]) -> None:
+        """Each forgery must be refused with its code."""
+        for forgery in forgeries:
+            code = forgery.code()
+            self.check(forgery.what, holds=code == forgery.expected, detail=f"refused, {code}")
+
+    def run_agent(self, installation: Installation, station: Peer, farm: BoardFarm) -> None:
+        """The agent's own live table on a terminal; a line a board otherwise."""
+        command: list[str | Path] = [COMMANDS / "birthmark-agent", "run", "--config", station.config]
+        command += ["--order", ORDER, "--count", str(BOARDS)]
+        for port in farm.ports:
+            command += ["--port", port]
+        begun = time.monotonic()
+        if self.console.is_terminal:
+            code = subprocess.run(
+                command, stdin=subprocess.DEVNULL, timeout=AGENT_TIMEOUT_S, check=False
+            ).returncode
+        else:
+            agent = installation.start(command, "agent")
+            code = self.follow(agent)
+        self.check(f"{BOARDS} boards are done", holds=code == 0, detail=f"{time.monotonic() - begun:.1f} s")
+
+    def follow(self, agent: Program) -> int:
+        """Prints what the agent says, as it says it."""
+        printed = 0
+
+        def print_news() -> None:
+            nonlocal printed
+            lines = agent.output().split("\n")[:-1]
+            for line in lines[printed:]:
+                self.console.print(f"  {line}", soft_wrap=True)
+            printed = len(lines)
+
+        def ended() -> bool:
+            running = agent.running()
+            print_news()
+            return not running
+
+        wait_until(ended, "the agent to end", timeout_s=AGENT_TIMEOUT_S)
+        return agent.wait()
+
+    def audit(self, auditor: Peer) -> None:
+        """`birthmark-auditor verify`, with its own exit code."""
+        command: list[str | Path] = [COMMANDS / "birthmark-auditor", "verify", "--config", auditor.config]
+        try:
+            printed = run(command)
+        except ProgramError as error:
+            self.check("birthmark-auditor verify", holds=False, detail=str(error))
+            return
+        for line in printed.splitlines():
+            self.console.print(f"  {line}")
+        self.check("birthmark-auditor verify", holds=True)
+
+    def check_records(self, collected: Collected) -> None:
+        """Counts, and the refusals in the ledger."""
+        self.check(
+            f"{BOARDS} certificates, {BOARDS} stamps",
+            holds=len(collected.certificates) == BOARDS and collected.stamped == set(collected.certificates),
+        )
+        refused = [entry for entry in collected.entries if entry["type"] == "refused"]
+        codes = sorted(entry["code"] for entry in refused)
+        self.check(
+            "each refusal stands in the ledger",
+            holds=codes == sorted(["evidence_rejected"] * 3 + ["role_denied", "order_full"]),
+        )
+        for entry in refused:
+            self.console.print(f"       {json.dumps(entry)}", soft_wrap=True)
+
+    def check_certificates(self, collected: Collected, farm: BoardFarm) -> None:
+        """openssl, a public linter, and the boards' own keys."""
+        views = [farm.view(board.number) for board in farm.boards]
+        boards = {cbor2.loads(view.config)["serial"]: view for view in views if view.config is not None}
+        for serial, path in sorted(collected.certificates.items()):
+            verify: list[str | Path] = ["openssl", "verify", "-CAfile", self.folder / "root.pem"]
+            self.check_tool(
+                f"openssl verify {serial}", [*verify, "-untrusted", self.folder / "chain.pem", path]
+            )
+            self.check_tool(
+                f"lint_pkix_cert {serial}", [COMMANDS / "lint_pkix_cert", "lint", "-s", "ERROR", path]
+            )
+            certificate = x509.load_pem_x509_certificate(path.read_bytes())
+            spki = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+            own = boards[serial].spki_sha256 if serial in boards else None
+            self.check(f"{serial} holds the board's own key", holds=own == hashlib.sha256(spki).hexdigest())
+
+    def check_tool(self, what: str, command: list[str | Path]) -> None:
+        """A tool that says no with its exit code."""
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        said = "" if done.returncode == 0 else (done.stdout + done.stderr).strip()
+        self.check(what, holds=done.returncode == 0, detail=said)
+
+
+def main() -> int:
+    """Plays the demo in var/demo; returns the exit code."""
+    begun = time.monotonic()
+    shutil.rmtree(FOLDER, ignore_errors=True)
+    FOLDER.mkdir(parents=True)
+    demo = Demo(FOLDER)
+    with Installation(FOLDER / "installation") as installation:
+        demo.play(installation)
+    if demo.failures:
+        demo.console.print(f"\n[red]{len(demo.failures)} checks failed[/red]: {'; '.join(demo.failures)}")
+        return 1
+    demo.console.print(f"\n[green]All checks hold[/green], {time.monotonic() - begun:.0f} s. Look at:")
+    shown = FOLDER.relative_to(REPOSITORY)
+    for name in ("root.pem", "chain.pem", "certificates/", "checkpoint", "log.vkey", "installation/logs/"):
+        demo.console.print(f"  {shown / name}")
+    demo.console.print(
+        f"  openssl verify -CAfile {shown}/root.pem -untrusted {shown}/chain.pem {shown}/certificates/*.pem"
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
