@@ -28,6 +28,11 @@ class AgentError(Exception):
         self.remedy = remedy
 
     @property
+    def stops_line(self) -> bool:
+        """True if no board can pass until something is mended."""
+        return self.verdict is Verdict.STOP
+
+    @property
     def retryable(self) -> bool:
         """True if the same step may succeed later without a change."""
         return self.verdict is Verdict.AGAIN
@@ -52,6 +57,30 @@ class SignerUnavailable(AgentError):  # noqa: N818 (a state of the line)
         )
 
 
+class DriverFault(AgentError):
+    """A driver raised what no driver may raise. It ends this board's way and no other's."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__(
+            "driver_fault",
+            f"the driver failed with {kind}",
+            verdict=Verdict.REJECT,
+            remedy="Try another board; if it fails too, the driver is at fault.",
+        )
+
+
+class StoppedError(AgentError):
+    """The station was asked to stop while a board was on its way."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "stopped",
+            "the station was stopped",
+            verdict=Verdict.AGAIN,
+            remedy="Start the station again; the board goes on where it stands.",
+        )
+
+
 class BadAnswer(AgentError):  # noqa: N818 (named for what signerd sent)
     """signerd answered, and the answer does not hold against the request and the pinned keys.
 
@@ -71,8 +100,8 @@ class BoardError(AgentError):
     """The board answered, and the answer was an error or made no sense.
 
     `code` is a name of docs/board-protocol.md, "Errors", or one of `bad_answer` (breaks the protocol),
-    `too_large` (announces more than the bounds allow), `keygen_failed`, `keygen_slow`, `wrong_digest`
-    (the board read back something else than it was sent), `transfer_failed` (began again too often).
+    `no_group` (the firmware lacks our group), `too_large` (a content that no board takes),
+    `keygen_failed`, `keygen_slow`, `wrong_digest` (the board read back something else than it was sent).
     """
 
     def __init__(self, code: str, detail: str, *, retryable: bool = False, remedy: str = "") -> None:
@@ -81,10 +110,22 @@ class BoardError(AgentError):
 
 
 class LineError(AgentError):
-    """The board did not answer, or its port is gone. `code`: `no_answer`, `port_gone` or `port_busy`."""
+    """The board did not answer, or its port is gone. `code`: `no_answer`, `too_slow`, `port_gone` or `port_busy`."""
 
     def __init__(self, code: str, detail: str, *, remedy: str = "") -> None:
         super().__init__(code, detail, verdict=Verdict.AGAIN, remedy=remedy)
+
+
+class JournalError(AgentError):
+    """The station's journal cannot be read or written. Without it no board is worked on."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(
+            "journal",
+            detail,
+            verdict=Verdict.STOP,
+            remedy="See that the state directory exists, belongs to this user and has room.",
+        )
 
 
 class ConfigError(AgentError):

@@ -13,6 +13,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
 
+from agent.core.result import Result
+
 OnProgress = Callable[[int, int], None]
 """Called with (done, total): bytes of a transfer, or percent of a key generation with total 100."""
 
@@ -188,80 +190,92 @@ class Signer(Protocol):
         ...
 
 
-StepName = str
-"""Name of a step in a recipe, for example `keygen`."""
+class Clock(Protocol):
+    """Time that only goes forward, and waiting. Tests move it by hand."""
+
+    def now_s(self) -> float:
+        """Seconds since some moment."""
+        ...
+
+    async def sleep(self, seconds: float) -> None:
+        """Waits."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class QueuedStamp:
+    """A stamp that the station has checked, and that signerd has not answered yet."""
+
+    work_order: str
+    chip_id: str
+    serial_number: str
+    certificate_sha256: bytes
+    session: bytes
+    stamp: BoardStamp
 
 
 class Progress(Protocol):
     """Where progress goes: a live table, JSON lines, or nothing. Never fails and never waits."""
 
-    def board_seen(self, port: str) -> None:
-        """A port appeared, or a new board answered on it."""
+    def board_seen(self, port: str, chip_id: str) -> None:
+        """A board answered on a port, and its way begins."""
         ...
 
-    def step_started(self, port: str, step: StepName) -> None:
-        """A step began."""
+    def step_started(self, port: str, step: str) -> None:
+        """A step began; keygen and the opening of the session may run at once."""
         ...
 
-    def step_progress(self, port: str, step: StepName, done: int, total: int) -> None:
+    def step_progress(self, port: str, step: str, done: int, total: int) -> None:
         """A step moved on."""
         ...
 
-    def step_done(self, port: str, step: StepName, seconds: float) -> None:
+    def step_done(self, port: str, step: str, seconds: float) -> None:
         """A step is finished."""
         ...
 
-    def board_done(self, port: str, serial_number: str, seconds: float) -> None:
-        """The board may leave the needle bed."""
+    def waiting(self, port: str, detail: str) -> None:
+        """The board is held up by something that is not the board."""
         ...
 
-    def board_failed(self, port: str, step: StepName, code: str, detail: str, remedy: str) -> None:
-        """The board did not get through."""
+    def board_finished(self, result: Result) -> None:
+        """The board passed, failed or was parked."""
         ...
 
-
-@dataclass(frozen=True, slots=True)
-class JournalRecord:
-    """How far one chip of one work order came, for going on after a power cut."""
-
-    work_order: str
-    chip_id: str
-    step: StepName  # the last one finished
-    session: bytes  # empty before a session was opened
-    challenge: bytes
-    issued: Issued | None
-    updated_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class QueuedStamp:
-    """A stamp that signerd has not confirmed."""
-
-    work_order: str
-    chip_id: str
-    session: bytes
-    stamp: BoardStamp
+    def stamp_settled(self, queued: QueuedStamp, code: str) -> None:
+        """A stamp left the outbox after its board had gone. `code` is empty if signerd recorded it."""
+        ...
 
 
 class Journal(Protocol):
-    """Durable memory of the station. Every write is on the disk when it returns."""
+    """Durable memory of the station. Every write is on the disk when it returns.
 
-    async def load(self, work_order: str, chip_id: str) -> JournalRecord | None:
-        """What is known of this chip, or None."""
+    Raises, each method: `JournalError`.
+    """
+
+    async def begin(self, port: str, work_order: str, chip_id: str) -> int:
+        """A board's way begins; returns the number of its run."""
         ...
 
-    async def save(self, record: JournalRecord) -> None:
-        """Replaces what was known of this chip."""
+    async def step_done(self, run: int, step: str, seconds: float) -> None:
+        """The run has this step behind it."""
         ...
 
-    async def queue_stamp(self, stamp: QueuedStamp) -> None:
+    async def finish(self, run: int, result: Result) -> None:
+        """The run is over."""
+        ...
+
+    async def queue_stamp(self, run: int, queued: QueuedStamp) -> None:
         """Puts a stamp into the outbox. The same again changes nothing."""
         ...
 
     async def queued_stamps(self) -> tuple[QueuedStamp, ...]:
-        """What the outbox holds, oldest first."""
+        """The stamps that signerd has not answered, oldest first."""
         ...
 
-    async def stamp_recorded(self, stamp: QueuedStamp, receipt: Receipt) -> None:
-        """signerd confirmed the stamp: out of the outbox, receipt kept."""
+    async def stamp_recorded(self, queued: QueuedStamp, receipt: Receipt) -> None:
+        """signerd recorded the stamp: out of the outbox, receipt kept, and its parked run has passed."""
+        ...
+
+    async def stamp_refused(self, queued: QueuedStamp, code: str, remedy: str) -> None:
+        """signerd refused the stamp: out of the outbox, and its run has failed."""
         ...

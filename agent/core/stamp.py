@@ -45,7 +45,6 @@ class CheckedStamp:
 
     stamp: bytes
     signature: bytes
-    sha256: bytes
 
 
 def check_stamp(stamp: bytes, signature: bytes, expected: Expected) -> CheckedStamp:
@@ -80,11 +79,11 @@ def check_stamp(stamp: bytes, signature: bytes, expected: Expected) -> CheckedSt
     still_open = [lock for lock in expected.required_locks if locks.get(lock) is not True]
     if still_open:
         raise BoardError("stamp_locks_open", f"open: {', '.join(still_open)}")
-    return CheckedStamp(stamp, signature, hashlib.sha256(stamp).digest())
+    return CheckedStamp(stamp, signature)
 
 
 def check_stamp_receipt(
-    *, stamp_sha256: bytes, certificate_sha256: bytes, index: int, entry: bytes, proof: bytes, log_key: LogKey
+    *, stamp: bytes, certificate_sha256: bytes, index: int, entry: bytes, proof: bytes, log_key: LogKey
 ) -> None:
     """Checks that the ledger holds this stamp of this certificate.
 
@@ -94,7 +93,7 @@ def check_stamp_receipt(
     expected = {
         "v": 1,
         "type": "stamped",
-        "stamp_sha256": stamp_sha256.hex(),
+        "stamp_sha256": hashlib.sha256(stamp).hexdigest(),
         "certificate_sha256": certificate_sha256.hex(),
     }
     try:
@@ -102,22 +101,6 @@ def check_stamp_receipt(
         verify_receipt(proof, entry, index, log_key)
     except ReceiptError as error:
         raise BadAnswer(str(error)) from error
-
-
-def stamped_certificate_sha256(stamp: bytes) -> bytes:
-    """The certificate's digest in a stamp that `check_stamp` has passed before.
-
-    Raises:
-        BoardError: `stamp_malformed`.
-    """
-    try:
-        items = strict_cbor.decode(stamp, max_bytes=MAX_STAMP_BYTES)
-        digest = items[4]
-    except (CborError, TypeError, IndexError, KeyError) as error:
-        raise BoardError("stamp_malformed", "a queued stamp cannot be read") from error
-    if not isinstance(digest, bytes):
-        raise BoardError("stamp_malformed", "a queued stamp cannot be read")
-    return digest
 
 
 def _verify_signature(stamp: bytes, signature: bytes, issued: CheckedCertificate) -> None:

@@ -1,0 +1,38 @@
+"""Sending stamps of the outbox: by the board's own way first, by the outbox later.
+
+A stamp leaves the outbox only with signerd's answer. Sending it twice is harmless: the same stamp is
+answered as before.
+"""
+
+from __future__ import annotations
+
+from agent.core.note import LogKey
+from agent.core.stamp import check_stamp_receipt
+from agent.errors import Refused
+from agent.ports import Journal, QueuedStamp, Signer
+
+
+async def deliver(queued: QueuedStamp, signer: Signer, journal: Journal, log_key: LogKey) -> None:
+    """Sends the stamp once, and takes it out of the outbox if signerd answered.
+
+    Raises:
+        Refused: signerd will not record it: out of the outbox, and its run has failed.
+        SignerUnavailable: no answer; it stays.
+        BadAnswer: the answer proves nothing; it stays.
+    """
+    try:
+        receipt = await signer.record_stamp(queued.session, queued.stamp)
+    except Refused as error:
+        # A crash before this write: the stamp is sent and refused once more.
+        await journal.stamp_refused(queued, error.code, error.remedy)
+        raise
+    check_stamp_receipt(
+        stamp=queued.stamp.stamp,
+        certificate_sha256=queued.certificate_sha256,
+        index=receipt.index,
+        entry=receipt.entry,
+        proof=receipt.proof,
+        log_key=log_key,
+    )
+    # A crash before this write: the stamp is sent once more, and answered as before.
+    await journal.stamp_recorded(queued, receipt)

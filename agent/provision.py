@@ -1,0 +1,102 @@
+"""A board's visit at a station, from the opened port to the result in the journal.
+
+    result = await provision(station, "/dev/ttyUSB0", open_driver("/dev/ttyUSB0", {}), "WO-2026-001")
+
+A board that said who it is ends as PASS, FAIL or PARKED, and the journal says so. The steps between are
+in `way`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AbstractAsyncContextManager
+
+from agent.core.recipe import StepName
+from agent.core.result import Outcome, Result
+from agent.errors import AgentError, DriverFault, StoppedError
+from agent.ports import BoardIdentity, Driver
+from agent.tries import StepRunner
+from agent.way import Station, Way
+
+
+async def provision(
+    station: Station, port: str, opened: AbstractAsyncContextManager[Driver], work_order: str
+) -> Result:
+    """Opens the port, asks the board who it is and takes it through the recipe."""
+    started_s = station.clock.now_s()
+    steps = _steps(station, port)
+    result: Result | None = None
+    try:
+        async with opened as driver:
+            identity = await steps.take(StepName.IDENTIFY, driver.identify)
+            result = await work(station, port, driver, identity, work_order, started_s)
+    except AgentError as error:
+        if result is None:  # no board said who it is; a port that fails to close changes no result
+            result = await _unidentified(station, port, work_order, error, started_s)
+    return result
+
+
+async def work(
+    station: Station, port: str, driver: Driver, identity: BoardIdentity, work_order: str, started_s: float
+) -> Result:
+    """Takes a board that has just said who it is through the recipe. `started_s`: when it was asked.
+
+    Cancelled, it parks the board, puts that into the journal, and is cancelled.
+    """
+    steps = _steps(station, port)
+    way = Way(station, port, driver, identity, work_order, steps)
+    steps.run = await station.journal.begin(port, work_order, identity.chip_id)
+    await steps.book(StepName.IDENTIFY, station.clock.now_s() - started_s)
+    station.progress.board_seen(port, identity.chip_id)
+    error: AgentError | None = None
+    try:
+        await way.take()
+    except AgentError as failure:
+        error = failure
+    except Exception as failure:  # noqa: BLE001  (a driver of others may raise anything: it ends one board)
+        error = DriverFault(type(failure).__name__)
+    except asyncio.CancelledError:
+        result = way.result(StoppedError(), station.clock.now_s() - started_s)
+        await asyncio.shield(_finish(station, steps.run, result))
+        raise
+    result = way.result(error, station.clock.now_s() - started_s)
+    await _finish(station, steps.run, result)
+    return result
+
+
+async def _unidentified(
+    station: Station, port: str, work_order: str, error: AgentError, started_s: float
+) -> Result:
+    run = await station.journal.begin(port, work_order, "")
+    result = Result(
+        port=port,
+        work_order=work_order,
+        chip_id="",
+        serial_number="",
+        certificate_sha256="",
+        outcome=Outcome.FAIL,
+        step=StepName.IDENTIFY,
+        code=error.code,
+        detail=error.detail,
+        remedy=error.remedy,
+        seconds=station.clock.now_s() - started_s,
+        times=(),
+        stop=error.stops_line,
+    )
+    await _finish(station, run, result)
+    return result
+
+
+async def _finish(station: Station, run: int, result: Result) -> None:
+    await station.journal.finish(run, result)
+    station.progress.board_finished(result)
+
+
+def _steps(station: Station, port: str) -> StepRunner:
+    return StepRunner(
+        port,
+        recipe=station.recipe,
+        journal=station.journal,
+        progress=station.progress,
+        clock=station.clock,
+    )

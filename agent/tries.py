@@ -1,0 +1,164 @@
+"""Runs the steps of one board: each bounded, tried again within its recipe's bounds, timed and shown.
+
+Two kinds of failure are waited out differently. A board that does not answer gets the step's `retries`.
+A signerd that does not answer is nobody's fault on the needle bed: the board waits for it, up to
+`Bounds.signer_wait_s`, and each wait is shown.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from agent.core.recipe import Recipe, Step, StepName
+from agent.core.result import StepTime
+from agent.errors import AgentError, BoardError, LineError, SignerUnavailable
+from agent.ports import Clock, Journal, Progress
+
+T = TypeVar("T")
+A = TypeVar("A")
+B = TypeVar("B")
+
+_FIRST_PAUSE_S = 0.2
+_LONGEST_PAUSE_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How long a board is held up by a signerd that does not answer, in seconds."""
+
+    signer_wait_s: float = 120.0  # before there is a certificate
+    stamp_wait_s: float = 10.0  # for the answer to a stamp: it is in the outbox, the board may go
+
+
+async def await_signer(
+    call: Callable[[], Awaitable[T]], *, wait_s: float, clock: Clock, on_wait: Callable[[str], None]
+) -> T:
+    """Makes the call until signerd answers, with growing pauses, for `wait_s` seconds.
+
+    Raises:
+        SignerUnavailable: it did not answer in that time.
+    """
+    end_s = clock.now_s() + wait_s
+    pause_s = _FIRST_PAUSE_S
+    while True:
+        try:
+            return await call()
+        except SignerUnavailable as error:
+            if clock.now_s() + pause_s > end_s:
+                raise
+            on_wait(error.detail)
+        await clock.sleep(pause_s)
+        pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+
+
+class StepRunner:
+    """The steps of one board on one port."""
+
+    def __init__(
+        self, port: str, *, recipe: Recipe, journal: Journal, progress: Progress, clock: Clock
+    ) -> None:
+        self._port = port
+        self._recipe = recipe
+        self._journal = journal
+        self._progress = progress
+        self._clock = clock
+        self._times: dict[str, float] = {}
+        self.run = 0  # of the journal; 0 until the board has said who it is
+        self.current = ""
+
+    @property
+    def times(self) -> tuple[StepTime, ...]:
+        """How long each finished step took, all its tries together, in seconds."""
+        return tuple(StepTime(step, seconds) for step, seconds in self._times.items())
+
+    def has(self, name: StepName) -> bool:
+        """True if the recipe takes this step."""
+        return self._recipe.step(name) is not None
+
+    async def take(self, name: StepName, action: Callable[[], Awaitable[T]]) -> T:
+        """Takes a step with the board.
+
+        Raises:
+            AgentError: what the last try raised; `BoardError("step_timeout")` if it took too long.
+        """
+        step = self._step(name)
+        return await self.timed(name, lambda: self._tries(step, action))
+
+    async def ask(self, name: str, call: Callable[[], Awaitable[T]], *, wait_s: float) -> T:
+        """Asks signerd, as a step of that name, and waits for it `wait_s` seconds.
+
+        Raises:
+            AgentError: `Refused`, or `SignerUnavailable` if it did not answer in that time.
+        """
+        return await self.timed(
+            name, lambda: await_signer(call, wait_s=wait_s, clock=self._clock, on_wait=self.on_wait)
+        )
+
+    async def timed(self, name: str, action: Callable[[], Awaitable[T]]) -> T:
+        """Runs the action as a step of that name: shown, timed and put into the journal."""
+        self.current = name
+        self._progress.step_started(self._port, name)
+        started_s = self._clock.now_s()
+        try:
+            outcome = await action()
+        except AgentError:
+            self.current = name  # keygen and session run at once: the one that failed is meant
+            raise
+        await self.book(name, self._clock.now_s() - started_s)
+        return outcome
+
+    async def book(self, name: str, seconds: float) -> None:
+        """Notes a step as done."""
+        self._times[name] = self._times.get(name, 0.0) + seconds
+        if self.run:
+            await self._journal.step_done(self.run, name, seconds)
+        self._progress.step_done(self._port, name, seconds)
+
+    def _step(self, name: StepName) -> Step:
+        step = self._recipe.step(name)
+        if step is None:
+            raise ValueError(f"the recipe leaves out {name}")
+        return step
+
+    async def _tries(self, step: Step, action: Callable[[], Awaitable[T]]) -> T:
+        left = step.retries
+        while True:
+            try:
+                return await _bounded(step, action)
+            except (LineError, BoardError) as error:
+                if left == 0 or not error.retryable:
+                    raise
+                self._progress.waiting(self._port, f"{step.name} again: {error.code}")
+            left -= 1
+            await self._clock.sleep(_FIRST_PAUSE_S)
+
+    def on_progress(self, name: StepName) -> Callable[[int, int], None]:
+        """What a driver calls while a step moves on."""
+        return lambda done, total: self._progress.step_progress(self._port, name, done, total)
+
+    def on_wait(self, detail: str) -> None:
+        """What is called while signerd is waited for."""
+        self._progress.waiting(self._port, detail)
+
+
+async def _bounded(step: Step, action: Callable[[], Awaitable[T]]) -> T:
+    try:
+        async with asyncio.timeout(step.timeout_s):
+            return await action()
+    except TimeoutError as error:
+        detail = f"{step.name} took longer than {step.timeout_s:g} s"
+        raise BoardError("step_timeout", detail, retryable=True) from error
+
+
+async def both(first: Coroutine[Any, Any, A], second: Coroutine[Any, Any, B]) -> tuple[A, B]:
+    """Runs both; the first failure ends the other, and is raised once that one has ended."""
+    tasks = asyncio.ensure_future(first), asyncio.ensure_future(second)
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
