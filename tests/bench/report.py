@@ -1,0 +1,79 @@
+"""The figures as a table, each beside its aim."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+CFSSL_SHARE = 0.3
+BOARDS_PER_S = 300
+SIDE_BY_SIDE = 1.25
+ADDED_MS = 150
+SIGNERD_MB = 150
+AGENT_MB = 100
+
+
+def print_report(result: dict[str, Any], console: Console) -> None:
+    """Prints rates, then each aim with what was reached."""
+    rates = Table("what", "at once", "per second", "p50 ms", "p99 ms", title="Rates")
+    names = {"sign": "SignCsr", "boards": "complete boards"}
+    for rate in result["signerd"]:
+        _row(rates, names[rate["what"]], rate)
+    for rate in result["cfssl"] or []:
+        _row(rates, "cfssl sign", rate)
+    for rate in result["token"]["key_holder"]:
+        _row(rates, "key holder signs", rate)
+    rates.add_row("token signs, nothing around it", "1", str(result["token"]["raw_per_s"]), "", "")
+    console.print(rates)
+    lines = Table("boards at once", "wall s", "added ms p50", "added ms max", "agent MB", title="Line")
+    for line in result["line"]:
+        cells = (
+            line["boards"],
+            line["wall_s"],
+            line["added_ms_p50"],
+            line["added_ms_max"],
+            line["agent_peak_mb"],
+        )
+        lines.add_row(*(str(cell) for cell in cells))
+    console.print(lines)
+    aims = Table("aim", "wanted", "reached", "", title="Aims")
+    for what, wanted, reached, holds in _aims(result):
+        aims.add_row(what, wanted, reached, "[green]yes[/green]" if holds else "[red]no[/red]")
+    console.print(aims)
+
+
+def _row(table: Table, what: str, rate: dict[str, Any]) -> None:
+    per_s, p50, p99 = rate["per_s"], rate["p50_ms"], rate["p99_ms"]
+    table.add_row(what, str(rate["at_once"]), f"{per_s:.0f}", f"{p50:.1f}", f"{p99:.1f}")
+
+
+def _best(rates: list[dict[str, Any]]) -> float:
+    return max(float(rate["per_s"]) for rate in rates)
+
+
+def _aims(result: dict[str, Any]) -> list[tuple[str, str, str, bool]]:
+    sign = _best([rate for rate in result["signerd"] if rate["what"] == "sign"])
+    boards = _best([rate for rate in result["signerd"] if rate["what"] == "boards"])
+    line = {entry["boards"]: entry for entry in result["line"]}
+    ratio = line[16]["wall_s"] / line[1]["wall_s"]
+    added = line[1]["added_ms_p50"]
+    memory = result["memory"]["signerd_with_records"]["signerd_mb"]
+    agent = line[16]["agent_peak_mb"]
+    aims = [
+        ("complete boards a second", f"{BOARDS_PER_S}", f"{boards:.0f}", boards >= BOARDS_PER_S),
+        ("16 boards at once, times one", f"≤ {SIDE_BY_SIDE}", f"{ratio:.2f}", ratio <= SIDE_BY_SIDE),
+        ("added a board, ms", f"≤ {ADDED_MS}", f"{added:.0f}", added <= ADDED_MS),
+        (
+            f"signerd with {result['memory']['records']} records, MB",
+            f"< {SIGNERD_MB}",
+            f"{memory:.0f}",
+            memory < SIGNERD_MB,
+        ),
+        ("agent with 16 ports, MB", f"< {AGENT_MB}", f"{agent:.0f}", agent < AGENT_MB),
+    ]
+    if result["cfssl"]:
+        share = sign / _best(result["cfssl"])
+        aims.insert(0, ("SignCsr, times cfssl", f"≥ {CFSSL_SHARE}", f"{share:.2f}", share >= CFSSL_SHARE))
+    return aims

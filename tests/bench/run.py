@@ -1,0 +1,173 @@
+"""`make bench`: the figures, all from one run on one machine, into var/bench.json and a table.
+
+Figures on different machines do not compare; ratios within one run do. Rate limits are lifted for the run,
+everything else is as `signerd init --dev` makes it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+from rich.console import Console
+
+from bench import cfssl_server
+from bench.line import run_line
+from bench.memory import resident_mb
+from bench.report import print_report
+from demo.evidence_folder import collect
+from harness.installation import SENSOR, Installation, Peer, order_toml
+from harness.process import REPOSITORY
+
+FOLDER = REPOSITORY / "var" / "bench"
+RESULT = REPOSITORY / "var" / "bench.json"
+WARM_UP = 50  # as in signerd_load
+RUNS = [
+    (what, at_once, operations)
+    for at_once, operations in ((1, 300), (16, 2000), (64, 3000))
+    for what in ("sign", "boards")
+]
+CFSSL_RUNS = [(1, 500), (16, 3000), (64, 3000)]
+RECORDS = 100_000
+LINES = (1, 4, 16)
+
+
+def main() -> None:
+    """Measures, prints, writes."""
+    console = Console(highlight=False)
+    shutil.rmtree(FOLDER, ignore_errors=True)
+    result: dict[str, Any] = {
+        "machine": {
+            "cpus": os.cpu_count(),
+            "python": platform.python_version(),
+            "system": platform.platform(),
+        }
+    }
+    with Installation(FOLDER) as installation:
+        lift_rate_limits(installation.config)
+        installation.start_signerd()
+        installation.add_product(SENSOR)
+        station = installation.add_station("plant1", "pc1")
+        auditor = installation.add_auditor("bench")
+        console.print("boards one after another and side by side, on simulated lines …")
+        result["line"] = [run_line(installation, station, boards).as_json() for boards in LINES]
+        console.print("signerd under load …")
+        result["signerd"] = measure_signerd(installation, station)
+        result["memory"] = {"signerd_after_load": resident_mb(installation)}
+        certificate = any_certificate(installation, auditor)
+        console.print(f"filling signerd with {RECORDS} records …")
+        result["memory"] |= measure_memory(installation, station)
+        installation.process.stop()
+        console.print("the token alone …")
+        job = {"config": str(installation.config), "certificate": certificate}
+        result["token"] = run_job("bench.token_rate", job)
+    result["cfssl"] = measure_cfssl(console)
+    RESULT.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    print_report(result, console)
+    console.print(f"\nwritten to {RESULT.relative_to(REPOSITORY)}")
+
+
+def lift_rate_limits(config: Path) -> None:
+    """A bench is one station that does the work of many."""
+    text = config.read_text(encoding="utf-8")
+    if "[limits]" in text:
+        raise RuntimeError("signerd.toml has limits of its own")
+    lifted = "\n[limits]\nstation_calls_per_s = 1e6\nstation_burst = 1000000\n"
+    config.write_text(text + lifted, encoding="utf-8")
+
+
+def run_job(module: str, job: Mapping[str, Any]) -> Any:
+    """Runs a measuring process of its own; its result is what it prints."""
+    done = subprocess.run(
+        [sys.executable, "-m", module],
+        input=json.dumps(job),
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=REPOSITORY,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY / "tests")},
+    )
+    if done.returncode != 0:
+        raise RuntimeError(f"{module} failed:\n{done.stderr[-3000:]}")
+    return json.loads(done.stdout) if done.stdout else None
+
+
+def measure_signerd(installation: Installation, station: Peer) -> Any:
+    """`SignCsr` and complete boards, at 1, 16 and 64 at once."""
+    count = sum(operations + WARM_UP for _, _, operations in RUNS)
+    keys = installation.personalize([f"load-{number}" for number in range(count)])
+    terms = order_toml("WO-load", quantity=count, stations=[station.uri], serial_pattern="load-{number:06d}")
+    installation.open_order(terms)
+    job = {
+        "target": installation.target,
+        "ca": station.operations_ca_file.read_text(encoding="ascii"),
+        "key": station.key_file.read_text(encoding="ascii"),
+        "certificate": station.certificate_file.read_text(encoding="ascii"),
+        "work_order": "WO-load",
+        "chips": [(chip, key.hex()) for chip, key in keys.items()],
+        "runs": RUNS,
+    }
+    return run_job("bench.signerd_load", job)
+
+
+def any_certificate(installation: Installation, auditor: Peer) -> str:
+    """A certificate that was issued, DER as hexadecimal: for the key holder to sign again."""
+    folder = FOLDER / "collected"
+    folder.mkdir()
+    path = next(iter(collect(installation, auditor, folder).certificates.values()))
+    return x509.load_pem_x509_certificate(path.read_bytes()).public_bytes(Encoding.DER).hex()
+
+
+def measure_memory(installation: Installation, station: Peer) -> dict[str, Any]:
+    """Restarts signerd with many records."""
+    terms = order_toml(
+        "WO-fill", quantity=RECORDS, stations=[station.uri], serial_pattern="fill-{number:06d}"
+    )
+    installation.open_order(terms)
+    installation.process.stop()
+    job = {
+        "config": str(installation.config),
+        "station": station.uri,
+        "work_order": "WO-fill",
+        "count": RECORDS,
+    }
+    run_job("bench.fill_records", job)
+    begun = time.monotonic()
+    installation.start_signerd()
+    seconds = time.monotonic() - begun
+    return {
+        "records": RECORDS,
+        "start_s": round(seconds, 2),
+        "signerd_with_records": resident_mb(installation),
+    }
+
+
+def measure_cfssl(console: Console) -> Any:
+    """cfssl on the same machine, or None where it cannot be had."""
+    if not cfssl_server.installed():
+        console.print("cfssl is not installed (Debian: golang-cfssl): nothing to compare with")
+        return None
+    console.print("cfssl under load …")
+    with cfssl_server.running(FOLDER / "cfssl") as server:
+        job = {
+            "port": server.port,
+            "ca_file": str(server.ca_file),
+            "client_certificate": str(server.client_certificate),
+            "client_key": str(server.client_key),
+            "runs": CFSSL_RUNS,
+        }
+        return run_job("bench.cfssl_load", job)
+
+
+if __name__ == "__main__":
+    main()
