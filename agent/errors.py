@@ -110,7 +110,7 @@ class BoardError(AgentError):
 
 
 class LineError(AgentError):
-    """The board did not answer, or its port is gone. `code`: `no_answer`, `too_slow`, `port_gone` or `port_busy`."""
+    """The board did not answer: `no_answer`, `too_slow`. Or its port is gone or taken: `port_gone`, `port_busy`."""
 
     def __init__(self, code: str, detail: str, *, remedy: str = "") -> None:
         super().__init__(code, detail, verdict=Verdict.AGAIN, remedy=remedy)

@@ -56,17 +56,15 @@ class FrameReader:
             self._line += part
 
     def _take_line(self, line: bytes) -> bytes | None:
-        start = line.find(START_DELIMITER)
-        if start >= 0:
+        # The last delimiter counts: what stands before it is a log, or a line that was cut.
+        start, goes_on = line.rfind(START_DELIMITER), line.rfind(CONTINUE_DELIMITER)
+        if start > goes_on:
             self._body = bytearray()
-            payload = line[start + len(START_DELIMITER) :]
-        else:
-            start = line.find(CONTINUE_DELIMITER)
-            if start < 0 or self._body is None:
-                return None  # a log line
-            payload = line[start + len(CONTINUE_DELIMITER) :]
+        elif goes_on < 0 or self._body is None:
+            return None
+        payload = line[max(start, goes_on) + 2 :].rstrip(b"\r")
         try:
-            self._body += binascii.a2b_base64(payload.rstrip(b"\r"), strict_mode=True)
+            self._body += binascii.a2b_base64(payload, strict_mode=True)
         except binascii.Error:
             self._body = None
             return None

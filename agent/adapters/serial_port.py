@@ -1,0 +1,55 @@
+"""Which serial ports are there now, under names that stay the same when a cable is plugged in again.
+
+The name of a USB port is its place in the tree of hubs, `usb-1-1.4:1.0`: it stands for a place on the
+needle bed whatever adapter is plugged in there, on Linux and on Windows. A port named in the
+configuration, by path or by pattern, keeps the path that matched, so `/dev/serial/by-path/…` and other
+links stay themselves.
+"""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Sequence
+from pathlib import Path
+
+from serial.tools import list_ports as pyserial_ports
+from serial.tools.list_ports_common import ListPortInfo
+
+from agent.ports import PortInfo
+
+
+def list_ports(patterns: Sequence[str] = (), *, discover: bool = True) -> tuple[PortInfo, ...]:
+    """Lists ports by name. Blocks for some milliseconds: call it in a thread.
+
+    Args:
+        patterns: paths or glob patterns of ports to list besides, for example `/dev/pts/[0-9]*` or
+            `COM7`. What a pattern with wildcards does not match now is not there; a plain name that is no
+            path (`COM7`) is taken as it is.
+        discover: list the USB serial ports that the system knows.
+    """
+    found: dict[str, PortInfo] = {}
+    if discover:
+        for info in pyserial_ports.comports():
+            if info.vid is not None:  # not the motherboard's own ports: no board hangs on them unnamed
+                found[_target(info.device)] = _described(info)
+    for pattern in patterns:
+        for device in _matches(pattern):
+            found[_target(device)] = PortInfo(device, device, "named in the configuration")
+    return tuple(sorted(found.values(), key=lambda port: port.name))
+
+
+def _described(info: ListPortInfo) -> PortInfo:
+    name = f"usb-{info.location}" if info.location else info.device
+    return PortInfo(info.device, name, info.description or "")
+
+
+def _matches(pattern: str) -> list[str]:
+    if glob.has_magic(pattern):
+        return sorted(glob.glob(pattern))  # noqa: PTH207 (the pattern may be absolute, which Path.glob refuses)
+    is_path = "/" in pattern
+    return [pattern] if not is_path or Path(pattern).exists() else []
+
+
+def _target(device: str) -> str:
+    """What the device name stands for: one port is listed once, however it is named."""
+    return str(Path(device).resolve()) if "/" in device else device
