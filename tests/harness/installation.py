@@ -29,6 +29,7 @@ from harness.board_farm import BoardFarm
 from harness.process import COMMANDS, Program, run, wait_until
 
 DEPLOYMENT = "dev"
+_ANY_PORT = "127.0.0.1:0"
 SENSOR = """\
 name = "sensor"
 
@@ -120,18 +121,8 @@ class Installation:
         self.logs.mkdir(parents=True)
         self._programs = ExitStack()
         self._signerd: Program | None = None
-        run(
-            [
-                COMMANDS / "signerd",
-                "init",
-                self.home,
-                "--dev",
-                "--deployment",
-                DEPLOYMENT,
-                "--listen",
-                "127.0.0.1:0",
-            ]
-        )
+        where = ["--deployment", DEPLOYMENT, "--listen", _ANY_PORT]
+        run([COMMANDS / "signerd", "init", self.home, "--dev", *where])
 
     # signerd
 
@@ -161,7 +152,13 @@ class Installation:
         )
         self._signerd = self._programs.enter_context(program)
         wait_until(self.serving, "signerd to serve", program=program)
+        self._keep_port()
         return program
+
+    def _keep_port(self) -> None:
+        """The port that the kernel chose stays over restarts: stations have it in their configuration."""
+        text = self.config.read_text(encoding="utf-8")
+        self.config.write_text(text.replace(f'"{_ANY_PORT}"', f'"{self.target}"'), encoding="utf-8")
 
     def serving(self) -> bool:
         """True if signerd answers an administrator."""
