@@ -1,0 +1,1 @@
+"""What touches gRPC, files and the database of the kept state."""

@@ -1,0 +1,1 @@
+"""Pure verification: bytes and values in, values or `Malformed` and `CheckFailed` out."""

@@ -1,0 +1,148 @@
+"""What the history of a log adds up to: the state that entries are checked against.
+
+`Books` is the port behind which it is kept; all its answers come from entries that were applied before.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+from auditor.core.entry import Issued, LogOpened, OrderOpened
+
+
+@dataclass(frozen=True, slots=True)
+class PeerState:
+    """A peer that was added. `revoked_at` None: it may call."""
+
+    uri: str
+    spki_sha256: bytes
+    revoked_at: datetime | None
+
+
+@dataclass(slots=True)
+class OrderState:
+    """A work order and what was counted on it."""
+
+    terms: OrderOpened
+    opened_index: int
+    closed_at: datetime | None = None
+    places: int = 0  # distinct chips
+    highest: int = 0  # highest place number
+    unproved: int = 0  # distinct chips without evidence
+    imported: int = 0  # chips on its list
+    stamped: int = 0
+    revoked: int = 0
+    certificates: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateState:
+    """One `issued` entry and what came after it."""
+
+    index: int
+    certificate_sha256: bytes
+    certificate_serial: bytes
+    spki_sha256: bytes
+    challenge: bytes
+    work_order: str
+    number: int
+    chip_id: str
+    serial_number: str
+    stamped_index: int | None
+    revoked_index: int | None
+    superseded_by: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class IntentState:
+    """An `intent_open` entry. `resolved` once its place has a certificate."""
+
+    index: int
+    work_order: str
+    number: int
+    chip_id: str
+    serial_number: str
+    since: datetime
+    resolved: bool
+
+
+@dataclass(slots=True)
+class Totals:
+    """Counts over the whole log."""
+
+    last_time: datetime | None = None  # the latest time of an entry
+    personalized: int = 0
+    personalized_locked: int = 0
+    proved_chips: int = 0  # distinct chips with evidence by personalization
+    proved_key_chips: int = 0  # of them, level "key"
+    certificates: int = 0
+    stamped: int = 0
+    revoked: int = 0
+    crl_number: int = -1
+    refused: dict[str, int] = field(default_factory=dict)  # by code
+    methods: dict[str, int] = field(default_factory=dict)  # certificates by method
+    levels: dict[str, int] = field(default_factory=dict)  # certificates by level
+    superseding: dict[str, tuple[int, bytes]] = field(default_factory=dict)
+    # chip id -> index of a `revoked` entry whose successor has yet to come, and that one's spki_sha256
+
+
+class Books(Protocol):
+    """The kept state. What is got is a copy, but for `totals` and orders: these are changed in place."""
+
+    totals: Totals
+    opened: LogOpened | None
+
+    def peer(self, uri: str) -> PeerState | None:
+        """The peer, revoked or not."""
+        ...
+
+    def put_peer(self, peer: PeerState) -> None:
+        """Adds or changes a peer."""
+        ...
+
+    def has_product(self, product: str, product_sha256: bytes | None = None) -> bool:
+        """True if this product, in this revision, was added."""
+        ...
+
+    def add_product(self, product: str, product_sha256: bytes) -> None:
+        """Adds a revision of a product."""
+        ...
+
+    def order(self, work_order: str) -> OrderState | None:
+        """The work order's state, to be changed in place."""
+        ...
+
+    def add_order(self, order: OrderState) -> None:
+        """Adds a work order."""
+        ...
+
+    def related(self, issued: Issued) -> list[CertificateState]:
+        """Certificates that share chip, serial number, place, key, certificate, serial or challenge with
+        this entry, newest first, at most 16. Of an honest log: the chip's own earlier ones."""
+        ...
+
+    def certificate(self, certificate_sha256: bytes) -> CertificateState | None:
+        """The certificate of this SHA-256."""
+        ...
+
+    def add_certificate(self, index: int, issued: Issued) -> None:
+        """Adds a certificate."""
+        ...
+
+    def stamped(self, certificate: CertificateState, index: int) -> None:
+        """Notes the index of its `stamped` entry."""
+        ...
+
+    def revoked(self, certificate: CertificateState, index: int, superseded_by: bytes | None) -> None:
+        """Notes the index of its `revoked` entry."""
+        ...
+
+    def intent(self, work_order: str, number: int) -> IntentState | None:
+        """The newest `intent_open` entry of this place."""
+        ...
+
+    def put_intent(self, intent: IntentState) -> None:
+        """Adds or changes an intent."""
+        ...

@@ -1,0 +1,87 @@
+"""Claims, evidence transcripts and settings (docs/formats.md, sections of these names)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from auditor.core import cbor, forms
+from auditor.core.findings import Code
+from auditor.errors import CheckFailed, Malformed
+
+MAX_CLAIMS = 4_096  # bytes
+MAX_SETTINGS = 8_192  # bytes
+_MAX_ITEMS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """Firmware components as (version, SHA-256), and locks: true is closed."""
+
+    firmware: Mapping[str, tuple[str, bytes]]
+    security_state: Mapping[str, bool]
+
+
+def parse_claims(data: bytes) -> Claims:
+    """Reads claims. Raises Malformed."""
+    match cbor.decode(data, maximum=MAX_CLAIMS):
+        case [firmware, security_state]:
+            return read_claims(firmware, security_state)
+        case _:
+            raise Malformed("claims are an array of two maps")
+
+
+def read_claims(firmware: Any, security_state: Any) -> Claims:
+    """Checks the two items of claims, decoded, here or within a stamp. Raises Malformed."""
+    if not isinstance(firmware, dict) or not isinstance(security_state, dict):
+        raise Malformed("claims are an array of two maps")
+    if max(len(firmware), len(security_state)) > _MAX_ITEMS:
+        raise Malformed("too many components or locks")
+    for name in (*firmware, *security_state):
+        forms.component(name)
+    for lock in security_state.values():
+        forms.boolean(lock)
+    return Claims({name: _component(value) for name, value in firmware.items()}, security_state)
+
+
+def _component(value: Any) -> tuple[str, bytes]:
+    match value:
+        case [str(version), bytes(measured)] if len(measured) == 32:
+            forms.version_key(version)
+            return version, measured
+        case _:
+            raise Malformed("a component is not [version, 32 bytes]")
+
+
+def check_minimum(claims: Claims, minimum: Mapping[str, str]) -> None:
+    """Raises CheckFailed FIRMWARE_TOO_OLD where a component is absent or below its minimum."""
+    for name, least in minimum.items():
+        version = claims.firmware[name][0] if name in claims.firmware else None
+        if version is None or forms.version_key(version) < forms.version_key(least):
+            raise CheckFailed(
+                Code.FIRMWARE_TOO_OLD, f"firmware {name}", expected=f"at least {least}", found=version or "absent"
+            )
+
+
+def transcript(*, challenge: bytes, chip_id: str, csr_sha256: bytes, claims: Claims) -> bytes:
+    """The evidence transcript: what the board signed or MACed."""
+    return cbor.encode(
+        [
+            "birthmark-evidence-v1",
+            challenge,
+            chip_id,
+            csr_sha256,
+            {name: list(value) for name, value in claims.firmware.items()},
+            dict(claims.security_state),
+        ]
+    )
+
+
+def split_settings(data: bytes) -> tuple[str, bytes]:
+    """The serial number in a board's settings, and the order's settings without it. Raises Malformed."""
+    value = cbor.decode(data, maximum=MAX_SETTINGS)
+    if not isinstance(value, dict) or not isinstance(value.get("serial"), str):
+        raise Malformed('settings are a map with "serial"')
+    serial_number = value.pop("serial")
+    return serial_number, cbor.encode(value)

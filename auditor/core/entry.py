@@ -1,0 +1,296 @@
+"""Ledger entries, strictly read: canonical JSON (RFC 8785) with exactly the members of their type.
+
+    entry = parse_entry(leaf)      # an Issued, a Stamped, …, or CheckFailed
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, field, fields
+from datetime import datetime
+from typing import Any, ClassVar
+
+import rfc8785
+
+from auditor.core import forms
+from auditor.core.findings import Code
+from auditor.core.forms import Form
+from auditor.errors import CheckFailed, Malformed
+
+MAX_ENTRY = 65_535  # bytes
+LEVELS = ("none", "chip", "key")  # ascending
+CRL_REASONS = (  # RFC 5280 §5.3.1
+    "unspecified",
+    "keyCompromise",
+    "cACompromise",
+    "affiliationChanged",
+    "superseded",
+    "cessationOfOperation",
+    "certificateHold",
+    "privilegeWithdrawn",
+    "aACompromise",
+)
+
+
+def _member(form: Form) -> Any:
+    return field(metadata={"form": form})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """What every entry has."""
+
+    type: ClassVar[str]
+    time: datetime = _member(forms.time)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogOpened(Entry):
+    """Entry 0."""
+
+    type: ClassVar[str] = "log_opened"
+    deployment: str = _member(forms.name)
+    origin: str = _member(forms.origin)
+    issuer_sha256: bytes = _member(forms.digest)
+    root_sha256: bytes = _member(forms.digest)
+    vkey: str = _member(forms.vkey)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StationAdded(Entry):
+    """A station may call."""
+
+    type: ClassVar[str] = "station_added"
+    peer: str = _member(forms.station)
+    spki_sha256: bytes = _member(forms.digest)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditorAdded(Entry):
+    """An auditor may call."""
+
+    type: ClassVar[str] = "auditor_added"
+    peer: str = _member(forms.auditor)
+    spki_sha256: bytes = _member(forms.digest)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StationRevoked(Entry):
+    """A station may no longer call."""
+
+    type: ClassVar[str] = "station_revoked"
+    peer: str = _member(forms.station)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditorRevoked(Entry):
+    """An auditor may no longer call."""
+
+    type: ClassVar[str] = "auditor_revoked"
+    peer: str = _member(forms.auditor)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProductAdded(Entry):
+    """A product or a revision of one."""
+
+    type: ClassVar[str] = "product_added"
+    product: str = _member(forms.name)
+    product_sha256: bytes = _member(forms.digest)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrderOpened(Entry):
+    """A work order's terms."""
+
+    type: ClassVar[str] = "order_opened"
+    work_order: str = _member(forms.name)
+    product: str = _member(forms.name)
+    product_sha256: bytes = _member(forms.digest)
+    quantity: int = _member(forms.positive)
+    not_before: datetime = _member(forms.time)
+    not_after: datetime = _member(forms.time)
+    stations: frozenset[str] = _member(forms.stations)
+    level: str = _member(forms.one_of(*LEVELS))
+    minimum_firmware: Mapping[str, str] = _member(forms.minimum_firmware)
+    serial_pattern: str = _member(forms.serial_pattern)
+    serial_start: int = _member(forms.integer)
+    reissue: str = _member(forms.one_of("never", "before-stamp", "always"))
+    settings_sha256: bytes = _member(forms.digest)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrderClosed(Entry):
+    """A work order takes no more boards."""
+
+    type: ClassVar[str] = "order_closed"
+    work_order: str = _member(forms.name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChipsImported(Entry):
+    """Chips on a work order's list."""
+
+    type: ClassVar[str] = "chips_imported"
+    work_order: str = _member(forms.name)
+    count: int = _member(forms.integer)
+    chips_sha256: bytes = _member(forms.digest)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChipsPersonalized(Entry):
+    """Chips that carry a secret."""
+
+    type: ClassVar[str] = "chips_personalized"
+    count: int = _member(forms.integer)
+    chips_sha256: bytes = _member(forms.digest)
+    locked: bool = _member(forms.boolean)
+    site: str = _member(forms.place_name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Issued(Entry):
+    """A certificate."""
+
+    type: ClassVar[str] = "issued"
+    work_order: str = _member(forms.name)
+    product: str = _member(forms.name)
+    number: int = _member(forms.positive)
+    chip_id: str = _member(forms.chip_id)
+    serial_number: str = _member(forms.chip_id)
+    certificate_serial: bytes = _member(forms.serial)
+    certificate_sha256: bytes = _member(forms.digest)
+    spki_sha256: bytes = _member(forms.digest)
+    csr_sha256: bytes = _member(forms.digest)
+    settings_sha256: bytes = _member(forms.digest)
+    level: str = _member(forms.one_of(*LEVELS))
+    method: str = _member(forms.matching(r"[a-z0-9-]{1,32}"))
+    claims_sha256: bytes = _member(forms.digest)
+    evidence_sha256: bytes = _member(forms.digest)
+    challenge: bytes = _member(forms.digest)
+    station: str = _member(forms.station)
+    supersedes: bytes | None = _member(forms.optional(forms.digest))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stamped(Entry):
+    """A board's own word at the end."""
+
+    type: ClassVar[str] = "stamped"
+    work_order: str = _member(forms.name)
+    chip_id: str = _member(forms.chip_id)
+    serial_number: str = _member(forms.chip_id)
+    certificate_sha256: bytes = _member(forms.digest)
+    stamp_sha256: bytes = _member(forms.digest)
+    station: str = _member(forms.station)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Revoked(Entry):
+    """A certificate that counts no more."""
+
+    type: ClassVar[str] = "revoked"
+    work_order: str = _member(forms.name)
+    chip_id: str = _member(forms.chip_id)
+    serial_number: str = _member(forms.chip_id)
+    certificate_serial: bytes = _member(forms.serial)
+    certificate_sha256: bytes = _member(forms.digest)
+    reason: str = _member(forms.one_of(*CRL_REASONS))
+    superseded_by: bytes | None = _member(forms.optional(forms.digest))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefusedCall(Entry):
+    """A refusal, or several folded into one."""
+
+    type: ClassVar[str] = "refused"
+    peer: str | None = _member(forms.optional(forms.peer))
+    call: str = _member(forms.label)
+    code: str = _member(forms.label)
+    count: int = _member(forms.positive)
+    work_order: str | None = _member(forms.optional(forms.name))
+    chip_id: str | None = _member(forms.optional(forms.chip_id))
+    csr_sha256: bytes | None = _member(forms.optional(forms.digest))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IntentOpen(Entry):
+    """An intent that a crash left without its certificate."""
+
+    type: ClassVar[str] = "intent_open"
+    work_order: str = _member(forms.name)
+    chip_id: str = _member(forms.chip_id)
+    serial_number: str = _member(forms.chip_id)
+    number: int = _member(forms.positive)
+    tbs_sha256: bytes = _member(forms.digest)
+    since: datetime = _member(forms.time)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CrlIssued(Entry):
+    """A certificate revocation list."""
+
+    type: ClassVar[str] = "crl_issued"
+    crl_number: int = _member(forms.integer)
+    crl_sha256: bytes = _member(forms.digest)
+    next_update: datetime = _member(forms.time)
+    count: int = _member(forms.integer)
+
+
+_TYPES: tuple[type[Entry], ...] = (
+    LogOpened, StationAdded, AuditorAdded, StationRevoked, AuditorRevoked, ProductAdded, OrderOpened,
+    OrderClosed, ChipsImported, ChipsPersonalized, Issued, Stamped, Revoked, RefusedCall, IntentOpen, CrlIssued,
+)  # fmt: skip
+_FORMS: dict[str, tuple[type[Entry], dict[str, Form]]] = {
+    kind.type: (kind, {item.name: item.metadata["form"] for item in fields(kind) if item.default is MISSING})
+    for kind in _TYPES
+}
+
+
+def parse_entry(data: bytes) -> Entry:
+    """Reads one entry.
+
+    Raises:
+        CheckFailed: ENTRY_OVERSIZED, ENTRY_NOT_CANONICAL, or ENTRY_FORM for its type and members.
+    """
+    if len(data) > MAX_ENTRY:
+        raise CheckFailed(
+            Code.ENTRY_OVERSIZED, "the entry is too large", expected=f"at most {MAX_ENTRY}", found=str(len(data))
+        )
+    members = _canonical_object(data)
+    kind, member_forms = _kind(members)
+    wanted = member_forms.keys() | {"v", "type"}
+    if members.keys() != wanted:
+        odd = ", ".join(sorted(members.keys() ^ wanted))
+        raise CheckFailed(Code.ENTRY_FORM, f"members missing or too many in `{kind.type}`", found=odd[:200])
+    values = {}
+    for key, form in member_forms.items():
+        try:
+            values[key] = form(members[key])
+        except Malformed as error:
+            raise CheckFailed(
+                Code.ENTRY_FORM, f"`{key}` of `{kind.type}` {error}", found=repr(members[key])[:200]
+            ) from error
+    return kind(**values)
+
+
+def _kind(members: dict[str, Any]) -> tuple[type[Entry], dict[str, Form]]:
+    if type(members.get("v")) is not int or members["v"] != 1:
+        raise CheckFailed(Code.ENTRY_FORM, "unknown version", expected="1", found=repr(members.get("v"))[:64])
+    found = members.get("type")
+    if not isinstance(found, str) or found not in _FORMS:
+        raise CheckFailed(Code.ENTRY_FORM, "unknown type", found=repr(found)[:64])
+    return _FORMS[found]
+
+
+def _canonical_object(data: bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(data.decode("utf-8"))
+        canonical = isinstance(value, dict) and rfc8785.dumps(value) == data
+    except (ValueError, RecursionError) as error:
+        # Covers JSONDecodeError, UnicodeError and rfc8785's own errors, which derive from ValueError.
+        raise CheckFailed(Code.ENTRY_NOT_CANONICAL, "the entry is not JSON that RFC 8785 can encode") from error
+    if not canonical:
+        raise CheckFailed(Code.ENTRY_NOT_CANONICAL, "the entry is not a JSON object in its canonical form")
+    return dict(value)

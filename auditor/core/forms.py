@@ -1,0 +1,166 @@
+"""The forms of single members of ledger entries (docs/formats.md, "Names and bounds").
+
+A form takes a decoded JSON value and returns it as the program uses it: hexadecimal as bytes, times as
+aware datetimes. Every form raises Malformed for anything else.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from auditor.errors import Malformed
+
+Form = Callable[[Any], Any]
+
+MAX_INTEGER = 2**53 - 1  # RFC 8785 §3.2.2.3: beyond it numbers are not exact
+_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
+_VERSION = re.compile(r"(?P<numbers>[0-9]{1,10}(?:\.[0-9]{1,10}){0,3})(?:-(?P<tag>[A-Za-z0-9.-]+))?")
+_PATTERN = re.compile(r"(?P<before>[^{}]*)\{number(?::0(?P<width>[1-9][0-9]?)d)?\}(?P<after>[^{}]*)")
+_N = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
+
+
+def matching(pattern: str) -> Form:
+    """Text that matches a regular expression as a whole."""
+    compiled = re.compile(pattern)
+
+    def form(value: Any) -> str:
+        if not isinstance(value, str) or compiled.fullmatch(value) is None:
+            raise Malformed(f"does not match {pattern}")
+        return value
+
+    return form
+
+
+name = matching(_N)
+chip_id = matching(r"[A-Za-z0-9._:-]{1,64}")
+component = matching(r"[A-Za-z0-9._-]{1,32}")
+station = matching(rf"birthmark://{_N}/station/{_N}/{_N}")
+auditor = matching(rf"birthmark://{_N}/auditor/{_N}")
+peer = matching(rf"birthmark://{_N}/(?:station/{_N}/{_N}|auditor/{_N})")
+origin = matching(r"[A-Za-z0-9][A-Za-z0-9./_-]{0,127}")
+vkey = matching(r"[!-~]{1,255}")
+label = matching(r"[A-Za-z0-9_-]{1,64}")
+place_name = matching(r"[^\x00-\x1f\x7f]{1,64}")
+
+
+def boolean(value: Any) -> bool:
+    """True or false."""
+    if not isinstance(value, bool):
+        raise Malformed("is not a boolean")
+    return value
+
+
+def integer(value: Any) -> int:
+    """0 to 2^53 - 1."""
+    if type(value) is not int or not 0 <= value <= MAX_INTEGER:
+        raise Malformed("is not an integer from 0 to 2^53 - 1")
+    return value
+
+
+def positive(value: Any) -> int:
+    """1 to 2^53 - 1."""
+    if integer(value) == 0:
+        raise Malformed("is 0")
+    return int(value)
+
+
+_HEX = re.compile(r"(?:[0-9a-f]{2})+")
+
+
+def digest(value: Any) -> bytes:
+    """32 bytes in lower-case hexadecimal."""
+    if not isinstance(value, str) or len(value) != 64 or _HEX.fullmatch(value) is None:
+        raise Malformed("is not 32 bytes in lower-case hexadecimal")
+    return bytes.fromhex(value)
+
+
+def serial(value: Any) -> bytes:
+    """A certificate serial (RFC 5280 §4.1.2.2): positive, at most 20 octets, without leading zeros."""
+    if not isinstance(value, str) or len(value) > 40 or _HEX.fullmatch(value) is None or value.startswith("00"):
+        raise Malformed("is not a certificate serial in lower-case hexadecimal")
+    return bytes.fromhex(value)
+
+
+def time(value: Any) -> datetime:
+    """`YYYY-MM-DDTHH:MM:SSZ`."""
+    if not isinstance(value, str) or _TIME.fullmatch(value) is None:
+        raise Malformed("is not a time of the form YYYY-MM-DDTHH:MM:SSZ")
+    try:
+        return datetime.fromisoformat(value)
+    except ValueError as error:
+        raise Malformed("is not a time that exists") from error
+
+
+def one_of(*values: str) -> Form:
+    """One of a few texts."""
+
+    def form(value: Any) -> str:
+        if not isinstance(value, str) or value not in values:
+            raise Malformed(f"is none of {', '.join(values)}")
+        return value
+
+    return form
+
+
+def optional(inner: Form) -> Form:
+    """Null, or what `inner` takes."""
+
+    def form(value: Any) -> Any:
+        return None if value is None else inner(value)
+
+    return form
+
+
+def stations(value: Any) -> frozenset[str]:
+    """An array of distinct station URIs."""
+    if not isinstance(value, list):
+        raise Malformed("is not an array")
+    found = frozenset(station(item) for item in value)
+    if len(found) != len(value):
+        raise Malformed("names a station twice")
+    return found
+
+
+def minimum_firmware(value: Any) -> Mapping[str, str]:
+    """An object of component names and versions."""
+    if not isinstance(value, dict):
+        raise Malformed("is not an object")
+    for key, version in value.items():
+        component(key)
+        version_key(version)
+    return value
+
+
+def version_key(value: Any) -> tuple[tuple[int, ...], bool, str]:
+    """A firmware version as something that sorts as docs/formats.md says. Raises Malformed."""
+    match = _VERSION.fullmatch(value) if isinstance(value, str) and len(value) <= 32 else None
+    if match is None:
+        raise Malformed("is not a version")
+    numbers = [int(part) for part in match["numbers"].split(".")]
+    if max(numbers) > 0xFFFFFFFF:
+        raise Malformed("a version's number is above 4294967295")
+    numbers += [0] * (4 - len(numbers))
+    return tuple(numbers), match["tag"] is None, match["tag"] or ""
+
+
+def serial_pattern(value: Any) -> str:
+    """Text with exactly one `{number}` or `{number:0Wd}`."""
+    if not isinstance(value, str) or len(value) > 128 or _PATTERN.fullmatch(value) is None:
+        raise Malformed("is not a serial pattern with one {number}")
+    return value
+
+
+def render_serial(pattern: str, number: int) -> str:
+    """The serial number that a pattern, already of its form, gives for `number`."""
+    match = _PATTERN.fullmatch(pattern)
+    if match is None:
+        raise Malformed("is not a serial pattern")
+    return f"{match['before']}{number:0{int(match['width'] or 1)}d}{match['after']}"
+
+
+def time_text(moment: datetime) -> str:
+    """A time as it stands in entries and findings."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

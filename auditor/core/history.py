@@ -1,0 +1,256 @@
+"""The history of a log, entry by entry: does each follow from what stands before it?
+
+    findings = apply(books, index, entry, trust=trust, now=now)
+
+An entry that breaks a rule is still entered in the books, so that one lie is one finding and not a
+trail of them. Issuance has a module of its own, `issuance`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from auditor.core import entry as entries
+from auditor.core.books import Books, CertificateState, IntentState, OrderState, PeerState
+from auditor.core.clock import SKEW
+from auditor.core.entry import Entry
+from auditor.core.findings import Code, Finding
+from auditor.core.forms import time_text
+from auditor.core.issuance import check_station, issued
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """What the auditor holds of its own: nothing in the log may disagree with it."""
+
+    deployment: str
+    origin: str
+    vkey: str
+    root_sha256: bytes
+
+
+def apply(books: Books, index: int, entry: Entry, *, trust: Trust, now: datetime) -> list[Finding]:
+    """Checks one entry against the books, and enters it. `now` is the auditor's clock."""
+    found = list(_time(books, index, entry, now))
+    if (index == 0) != isinstance(entry, entries.LogOpened):
+        found.append(Finding(Code.LOG_IDENTITY, "`log_opened` is entry 0 and no other", index, found=entry.type))
+        return found
+    if isinstance(entry, entries.LogOpened):
+        found += _opened(books, index, entry, trust)
+    else:
+        found += _RULES[type(entry)](books, index, entry)
+    return found
+
+
+def unfinished(books: Books) -> Iterator[Finding]:
+    """What may not stand open at the end of a published tree."""
+    for chip_id, (index, _) in books.totals.superseding.items():
+        yield Finding(
+            Code.REVOCATION_HISTORY, "superseded, and no certificate came after it", index, found=f"chip {chip_id}"
+        )
+
+
+def _time(books: Books, index: int, entry: Entry, now: datetime) -> Iterator[Finding]:
+    last = books.totals.last_time
+    if entry.time > now + SKEW:
+        yield Finding(
+            Code.TIME_ORDER, "an entry of the future", index, None, f"at most {time_text(now)}", time_text(entry.time)
+        )
+        return
+    if last is not None and entry.time < last - SKEW:
+        yield Finding(
+            Code.TIME_ORDER, "time runs backward", index, None, f"at least {time_text(last)}", time_text(entry.time)
+        )
+    books.totals.last_time = entry.time if last is None else max(last, entry.time)
+
+
+def _opened(books: Books, index: int, entry: entries.LogOpened, trust: Trust) -> Iterator[Finding]:
+    books.opened = entry
+    for what, found, expected in (
+        ("deployment", entry.deployment, trust.deployment),
+        ("origin", entry.origin, trust.origin),
+        ("vkey", entry.vkey, trust.vkey),
+        ("root", entry.root_sha256.hex(), trust.root_sha256.hex()),
+    ):
+        if found != expected:
+            yield Finding(Code.LOG_IDENTITY, f"`log_opened` names another {what}", index, None, expected, found)
+
+
+def _peer_added(books: Books, index: int, entry: entries.StationAdded | entries.AuditorAdded) -> Iterator[Finding]:
+    known = books.peer(entry.peer)
+    if known is not None and known.revoked_at is None:
+        yield Finding(Code.PEER_HISTORY, "added while it is registered", index, found=entry.peer)
+    if books.opened is not None and not entry.peer.startswith(f"birthmark://{books.opened.deployment}/"):
+        yield Finding(
+            Code.PEER_HISTORY, "a peer of another deployment", index, None, books.opened.deployment, entry.peer
+        )
+    books.put_peer(PeerState(entry.peer, entry.spki_sha256, None))
+
+
+def _peer_revoked(
+    books: Books, index: int, entry: entries.StationRevoked | entries.AuditorRevoked
+) -> Iterator[Finding]:
+    known = books.peer(entry.peer)
+    if known is None or known.revoked_at is not None:
+        yield Finding(Code.PEER_HISTORY, "revoked without being registered", index, found=entry.peer)
+    else:
+        books.put_peer(replace(known, revoked_at=entry.time))
+
+
+def _product_added(books: Books, index: int, entry: entries.ProductAdded) -> Iterator[Finding]:  # noqa: ARG001
+    books.add_product(entry.product, entry.product_sha256)  # any revision may follow any other
+    yield from ()
+
+
+def _order_opened(books: Books, index: int, entry: entries.OrderOpened) -> Iterator[Finding]:
+    if not books.has_product(entry.product, entry.product_sha256):
+        yield Finding(
+            Code.PRODUCT_UNKNOWN, f"no revision {entry.product_sha256.hex()} was added", index, found=entry.product
+        )
+    if books.order(entry.work_order) is not None:
+        yield Finding(Code.ORDER_HISTORY, "opened twice", index, found=entry.work_order)
+        return
+    if entry.not_before >= entry.not_after:
+        yield Finding(Code.ORDER_HISTORY, "its window is empty", index, found=entry.work_order)
+    books.add_order(OrderState(entry, index))
+
+
+def _order_closed(books: Books, index: int, entry: entries.OrderClosed) -> Iterator[Finding]:
+    order = books.order(entry.work_order)
+    if order is None or order.closed_at is not None:
+        yield Finding(Code.ORDER_HISTORY, "closed without being open", index, found=entry.work_order)
+    else:
+        order.closed_at = entry.time
+
+
+def _chips_imported(books: Books, index: int, entry: entries.ChipsImported) -> Iterator[Finding]:
+    order = books.order(entry.work_order)
+    if order is None:
+        yield _unknown_order(index, entry.work_order)
+    else:
+        order.imported += entry.count
+
+
+def _chips_personalized(books: Books, index: int, entry: entries.ChipsPersonalized) -> Iterator[Finding]:  # noqa: ARG001
+    books.totals.personalized += entry.count  # it adds to a count, and contradicts nothing
+    books.totals.personalized_locked += entry.count if entry.locked else 0
+    yield from ()
+
+
+def _stamped(books: Books, index: int, entry: entries.Stamped) -> Iterator[Finding]:
+    certificate = books.certificate(entry.certificate_sha256)
+    if certificate is None:
+        yield _off(Code.STAMP_HISTORY, "a stamp of a certificate that was not issued", index, entry)
+        return
+    if certificate.stamped_index is not None:
+        yield _off(Code.STAMP_HISTORY, f"stamped twice, first by entry {certificate.stamped_index}", index, entry)
+        return
+    if certificate.revoked_index is not None:
+        yield _off(Code.STAMP_HISTORY, f"stamped after entry {certificate.revoked_index} revoked it", index, entry)
+    yield from _agrees(Code.STAMP_HISTORY, index, entry, certificate)
+    order = books.order(certificate.work_order)
+    if order is not None:
+        yield from check_station(books, index, entry, order, None)
+        order.stamped += 1
+    books.stamped(certificate, index)
+    books.totals.stamped += 1
+
+
+def _revoked(books: Books, index: int, entry: entries.Revoked) -> Iterator[Finding]:
+    certificate = books.certificate(entry.certificate_sha256)
+    if certificate is None:
+        yield _off(Code.REVOCATION_HISTORY, "a certificate that was not issued", index, entry)
+        return
+    if certificate.revoked_index is not None:
+        first = certificate.revoked_index
+        yield _off(Code.REVOCATION_HISTORY, f"revoked twice, first by entry {first}", index, entry)
+        return
+    yield from _agrees(Code.REVOCATION_HISTORY, index, entry, certificate)
+    if certificate.certificate_serial != entry.certificate_serial:
+        yield _off(Code.REVOCATION_HISTORY, "another certificate serial than was issued", index, entry)
+    if entry.superseded_by is not None:
+        books.totals.superseding[entry.chip_id] = (index, entry.superseded_by)
+        if entry.reason != "superseded":
+            yield _off(Code.REVOCATION_HISTORY, f"superseded, for the reason {entry.reason}", index, entry)
+    books.revoked(certificate, index, entry.superseded_by)
+    books.totals.revoked += 1
+    order = books.order(certificate.work_order)
+    if order is not None:
+        order.revoked += 1
+
+
+def _refused(books: Books, index: int, entry: entries.RefusedCall) -> Iterator[Finding]:  # noqa: ARG001
+    refused = books.totals.refused  # anybody may be refused anything
+    refused[entry.code] = refused.get(entry.code, 0) + entry.count
+    yield from ()
+
+
+def _intent_open(books: Books, index: int, entry: entries.IntentOpen) -> Iterator[Finding]:
+    if books.order(entry.work_order) is None:
+        yield _unknown_order(index, entry.work_order)
+        return
+    if entry.since > entry.time + SKEW:
+        yield _off(Code.INTENT_HISTORY, "an intent that is older than its beginning", index, entry)
+    books.put_intent(
+        IntentState(
+            index, entry.work_order, entry.number, entry.chip_id, entry.serial_number, entry.since, resolved=False
+        )
+    )
+
+
+def _crl_issued(books: Books, index: int, entry: entries.CrlIssued) -> Iterator[Finding]:
+    totals = books.totals
+    if entry.crl_number <= totals.crl_number:
+        yield Finding(
+            Code.CRL_HISTORY, "its number does not rise", index, None, f"> {totals.crl_number}", str(entry.crl_number)
+        )
+    if entry.count > totals.revoked:
+        yield Finding(
+            Code.CRL_HISTORY, "it lists more than was revoked", index, None, f"<= {totals.revoked}", str(entry.count)
+        )
+    totals.crl_number = max(totals.crl_number, entry.crl_number)
+
+
+def _agrees(
+    code: Code, index: int, entry: entries.Stamped | entries.Revoked, certificate: CertificateState
+) -> Iterator[Finding]:
+    for what, found, expected in (
+        ("work order", entry.work_order, certificate.work_order),
+        ("chip id", entry.chip_id, certificate.chip_id),
+        ("serial number", entry.serial_number, certificate.serial_number),
+    ):
+        if found != expected:
+            detail = f"another {what} than entry {certificate.index} issued"
+            yield Finding(code, detail, index, entry.serial_number, expected, found)
+
+
+def _off(
+    code: Code, detail: str, index: int, entry: entries.Stamped | entries.Revoked | entries.IntentOpen
+) -> Finding:
+    return Finding(code, detail, index, entry.serial_number)
+
+
+def _unknown_order(index: int, work_order: str) -> Finding:
+    return Finding(Code.ORDER_UNKNOWN, "no such work order was opened", index, found=work_order)
+
+
+_RULES: dict[type[Entry], Callable[[Books, int, Any], Iterator[Finding]]] = {
+    entries.StationAdded: _peer_added,
+    entries.AuditorAdded: _peer_added,
+    entries.StationRevoked: _peer_revoked,
+    entries.AuditorRevoked: _peer_revoked,
+    entries.ProductAdded: _product_added,
+    entries.OrderOpened: _order_opened,
+    entries.OrderClosed: _order_closed,
+    entries.ChipsImported: _chips_imported,
+    entries.ChipsPersonalized: _chips_personalized,
+    entries.Issued: issued,
+    entries.Stamped: _stamped,
+    entries.Revoked: _revoked,
+    entries.RefusedCall: _refused,
+    entries.IntentOpen: _intent_open,
+    entries.CrlIssued: _crl_issued,
+}

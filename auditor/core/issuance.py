@@ -1,0 +1,199 @@
+"""The rules that an `issued` entry must keep, given all that stands before it in the log."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import datetime
+
+from auditor.core.books import Books, CertificateState, IntentState, OrderState
+from auditor.core.clock import IN_FLIGHT, SKEW
+from auditor.core.entry import LEVELS, Issued, Stamped
+from auditor.core.findings import Code, Finding
+from auditor.core.forms import render_serial, time_text
+
+PERSONALIZED = "hmac-sha256"  # the method whose chips a `chips_personalized` entry must have counted
+UNPROVED = "none"
+
+
+def issued(books: Books, index: int, entry: Issued) -> Iterator[Finding]:
+    """Checks an `issued` entry, and enters it."""
+    related = books.related(entry)
+    own = [certificate for certificate in related if certificate.chip_id == entry.chip_id]
+    order = books.order(entry.work_order)
+    intent = books.intent(entry.work_order, entry.number)
+    if order is None:
+        yield _finding(Code.ORDER_UNKNOWN, "no such work order was opened", index, entry, found=entry.work_order)
+    else:
+        yield from _terms(index, entry, order)
+        yield from _open(index, entry, order, intent)
+        yield from check_station(books, index, entry, order, intent)
+        yield from _place(index, entry, order, related)
+        yield from _serial(index, entry, order, related)
+    yield from _unique(index, entry, related)
+    yield from _one_a_chip(books, index, entry, order, own)
+    if not own:
+        yield from _counted(books, index, entry, order)
+    if intent is not None and not intent.resolved:
+        yield from _resolve(books, index, entry, intent)
+    _enter(books, index, entry, order)
+
+
+def check_station(
+    books: Books, index: int, entry: Issued | Stamped, order: OrderState, intent: IntentState | None
+) -> Iterator[Finding]:
+    """The station was listed on the order, registered before, and not revoked."""
+    peer = books.peer(entry.station)
+    reason = None
+    if entry.station not in order.terms.stations:
+        reason = f"the station is not on work order {order.terms.work_order}"
+    elif peer is None:
+        reason = "the station was not registered before"
+    elif peer.revoked_at is not None and not _in_flight(peer.revoked_at, entry.time, intent):
+        reason = f"the station was revoked at {time_text(peer.revoked_at)}"
+    if reason is not None:
+        yield Finding(Code.STATION_NOT_ALLOWED, reason, index, entry.serial_number, found=entry.station)
+
+
+def _in_flight(ended: datetime, moment: datetime, intent: IntentState | None) -> bool:
+    """True if what stands at `moment` may have begun before `ended`: shortly before, or as an intent that
+    a crash held up and that the ledger lists."""
+    return moment <= ended + IN_FLIGHT or (intent is not None and intent.since <= ended)
+
+
+def _terms(index: int, entry: Issued, order: OrderState) -> Iterator[Finding]:
+    terms = order.terms
+    if entry.product != terms.product:
+        yield _finding(Code.ORDER_TERMS, "another product than ordered", index, entry, terms.product, entry.product)
+    if LEVELS.index(entry.level) < LEVELS.index(terms.level):
+        yield _finding(Code.LEVEL, "less evidence than ordered", index, entry, terms.level, entry.level)
+    if (entry.method == UNPROVED) != (entry.level == LEVELS[0]):
+        found = f"method {entry.method}, level {entry.level}"
+        yield _finding(Code.LEVEL, "method `none` and level `none` belong together", index, entry, found=found)
+
+
+def _open(index: int, entry: Issued, order: OrderState, intent: IntentState | None) -> Iterator[Finding]:
+    terms, when = order.terms, time_text(entry.time)
+    if order.closed_at is not None and not _in_flight(order.closed_at, entry.time, intent):
+        expected = f"before {time_text(order.closed_at)}"
+        yield _finding(Code.ORDER_NOT_OPEN, "issued after its order was closed", index, entry, expected, when)
+    elif entry.time < terms.not_before - SKEW or not _in_flight(terms.not_after, entry.time, intent):
+        window = f"{time_text(terms.not_before)} to {time_text(terms.not_after)}"
+        yield _finding(Code.ORDER_NOT_OPEN, "issued outside its order's window", index, entry, window, when)
+
+
+def _place(index: int, entry: Issued, order: OrderState, related: list[CertificateState]) -> Iterator[Finding]:
+    here = [certificate for certificate in related if certificate.work_order == entry.work_order]
+    if not any(certificate.chip_id == entry.chip_id for certificate in here):
+        order.places += 1
+        order.unproved += entry.method == UNPROVED
+        if max(order.places, entry.number) > order.terms.quantity:
+            found = f"place {entry.number}, chip {order.places} of the order"
+            yield _finding(
+                Code.OVER_QUANTITY, "more boards than ordered", index, entry, str(order.terms.quantity), found
+            )
+    for other in here:
+        if (other.number == entry.number) != (other.chip_id == entry.chip_id):
+            detail = f"chip and place do not go together as in entry {other.index}"
+            expected = f"{other.chip_id} {other.number}"
+            yield _finding(Code.NUMBER, detail, index, entry, expected, f"{entry.chip_id} {entry.number}")
+            break
+
+
+def _serial(index: int, entry: Issued, order: OrderState, related: list[CertificateState]) -> Iterator[Finding]:
+    for other in related:
+        if (other.serial_number == entry.serial_number) != (other.chip_id == entry.chip_id) and (
+            other.serial_number == entry.serial_number or other.chip_id == entry.chip_id
+        ):
+            detail = f"chip and serial number do not go together as in entry {other.index}"
+            expected = f"{other.chip_id} {other.serial_number}"
+            found = f"{entry.chip_id} {entry.serial_number}"
+            yield _finding(Code.SERIAL_NUMBER, detail, index, entry, expected, found)
+            return
+    if any(other.chip_id == entry.chip_id for other in related):
+        return
+    expected = render_serial(order.terms.serial_pattern, order.terms.serial_start + entry.number - 1)
+    if entry.serial_number != expected:
+        detail = "not the serial number of this place"
+        yield _finding(Code.SERIAL_NUMBER, detail, index, entry, expected, entry.serial_number)
+
+
+def _unique(index: int, entry: Issued, related: list[CertificateState]) -> Iterator[Finding]:
+    for other in related:
+        if other.spki_sha256 == entry.spki_sha256:
+            detail = f"entry {other.index} certified this key already"
+            yield _finding(Code.KEY_TWICE, detail, index, entry, found=entry.spki_sha256.hex())
+            return
+    for what in ("certificate_sha256", "certificate_serial", "challenge"):
+        value = getattr(entry, what)
+        used = next((other.index for other in related if getattr(other, what) == value), None)
+        if used is not None:
+            yield _finding(Code.VALUE_REUSED, f"{what} of entry {used} again", index, entry, found=value.hex())
+
+
+def _one_a_chip(
+    books: Books, index: int, entry: Issued, order: OrderState | None, own: list[CertificateState]
+) -> Iterator[Finding]:
+    waiting = books.totals.superseding.pop(entry.chip_id, None)
+    if not own:
+        if entry.supersedes is not None:
+            yield _finding(Code.CHIP_TWICE, "supersedes a certificate that this chip never had", index, entry)
+        return
+    last = own[0]
+    reissue = "never" if order is None else order.terms.reissue
+    if last.revoked_index is None:
+        reason = "still counts"
+    elif reissue == "never" or (reissue == "before-stamp" and last.stamped_index is not None):
+        reason = f"may not be followed by another: reissue is {reissue}"
+    elif entry.supersedes != (None if waiting is None else last.certificate_sha256):
+        reason = "is not what this one says that it supersedes"
+    elif waiting is not None and waiting[1] != entry.spki_sha256:
+        reason = "was superseded by another key"
+    else:
+        return
+    detail = f"the chip's certificate of entry {last.index} {reason}"
+    yield _finding(Code.CHIP_TWICE, detail, index, entry, found=entry.chip_id)
+
+
+def _counted(books: Books, index: int, entry: Issued, order: OrderState | None) -> Iterator[Finding]:
+    """New chips must have been counted before: personalized, or put on the order's list."""
+    totals = books.totals
+    if entry.method == PERSONALIZED:
+        totals.proved_chips += 1
+        totals.proved_key_chips += entry.level == LEVELS[-1]
+        for what, taken, known in (
+            ("chips", totals.proved_chips, totals.personalized),
+            ("locked chips", totals.proved_key_chips, totals.personalized_locked),
+        ):
+            if taken > known:
+                detail = f"more {what} than were personalized"
+                yield _finding(Code.CHIPS_UNCOUNTED, detail, index, entry, f"at most {known}", str(taken))
+                return
+    if entry.method == UNPROVED and order is not None and order.unproved > order.imported:
+        detail = "more chips than stand on the order's list"
+        found = str(order.unproved)
+        yield _finding(Code.CHIPS_UNCOUNTED, detail, index, entry, f"at most {order.imported}", found)
+
+
+def _resolve(books: Books, index: int, entry: Issued, intent: IntentState) -> Iterator[Finding]:
+    expected = f"{intent.chip_id} {intent.serial_number}"
+    found = f"{entry.chip_id} {entry.serial_number}"
+    if found != expected:
+        detail = f"another board than the intent of entry {intent.index}"
+        yield _finding(Code.INTENT_HISTORY, detail, index, entry, expected, found)
+    books.put_intent(replace(intent, resolved=True))
+
+
+def _enter(books: Books, index: int, entry: Issued, order: OrderState | None) -> None:
+    books.add_certificate(index, entry)
+    totals = books.totals
+    totals.certificates += 1
+    totals.methods[entry.method] = totals.methods.get(entry.method, 0) + 1
+    totals.levels[entry.level] = totals.levels.get(entry.level, 0) + 1
+    if order is not None:
+        order.certificates += 1
+        order.highest = max(order.highest, entry.number)
+
+
+def _finding(code: Code, detail: str, index: int, entry: Issued, expected: str = "", found: str = "") -> Finding:
+    return Finding(code, detail, index, entry.serial_number, expected, found)

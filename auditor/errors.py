@@ -1,0 +1,39 @@
+"""What can go wrong in the auditor, in three kinds.
+
+`CheckFailed` is the log's doing: something is off, and becomes a finding. `Unreachable` says that
+nothing could be checked. `ConfigError` is ours. Parsers of foreign bytes raise `Malformed` alone.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from auditor.core.findings import Code
+
+
+class Malformed(Exception):
+    """Bytes are not of the form that docs/formats.md or a standard says."""
+
+
+class CheckFailed(Exception):
+    """One check did not hold."""
+
+    def __init__(self, code: Code, detail: str, *, expected: str = "", found: str = "") -> None:
+        super().__init__(f"{code.value}: {detail}")
+        self.code = code
+        self.detail = detail
+        self.expected = expected
+        self.found = found
+
+
+class NotFound(Exception):
+    """signerd, or the kept state, has nothing under this key."""
+
+
+class Unreachable(Exception):
+    """signerd does not answer, or does not let us in. The text names the reason."""
+
+
+class ConfigError(Exception):
+    """The configuration or the state directory is wrong. The text names the remedy."""

@@ -1,0 +1,184 @@
+"""What the audit needs from the outside: the log that is audited, and the state that is kept between runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from auditor.core.books import Books, CertificateState, IntentState
+from auditor.core.checkpoint import Checkpoint
+from auditor.core.findings import Finding
+from auditor.core.merkle import Frontier
+from auditor.core.record import Record
+
+
+@dataclass(frozen=True, slots=True)
+class RecordPage:
+    """A page of records. `more`: others follow."""
+
+    records: tuple[Record, ...]
+    more: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RecordWithChain:
+    """A record, and its issuers' DER from the sub-CA upward."""
+
+    record: Record
+    chain: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class OrderTerms:
+    """A work order's terms and counts as signerd states them, for comparison with the ledger."""
+
+    work_order: str
+    product: str
+    quantity: int
+    level: str
+    closed: bool
+    opened_index: int
+    issued: int
+    stamped: int
+    revoked: int
+    open_intents: int
+
+
+class Log(Protocol):
+    """signerd's `AuditService`. Nothing that it returns is verified.
+
+    Every method raises `Unreachable` where signerd does not answer, `Malformed` where an answer is not of the
+    form of the API, `NotFound` where signerd says so.
+    """
+
+    def checkpoint(self) -> bytes:
+        """The last published checkpoint."""
+        ...
+
+    def consistency_proof(self, old_size: int, new_size: int) -> Sequence[bytes]:
+        """RFC 6962 §2.1.2."""
+        ...
+
+    def inclusion_proof(self, index: int, size: int) -> Sequence[bytes]:
+        """RFC 6962 §2.1.1."""
+        ...
+
+    def entries(self, start: int, end: int) -> Iterator[bytes]:
+        """Entries start…end-1, in order; fewer where signerd stops early, never more."""
+        ...
+
+    def records(self, after_record_id: int, *, intents: bool = False) -> RecordPage:
+        """The next page of records, all or intents alone."""
+        ...
+
+    def record(self, certificate_sha256: bytes) -> RecordWithChain:
+        """The record of one certificate."""
+        ...
+
+    def order(self, work_order: str) -> OrderTerms:
+        """One work order."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Where the last run ended: a verified checkpoint, and the frontier of its tree."""
+
+    checkpoint: Checkpoint
+    frontier: Frontier
+    record_id: int  # records up to here were looked at
+
+
+@dataclass(frozen=True, slots=True)
+class KeptFinding:
+    """A finding, and when it was found first."""
+
+    finding: Finding
+    found_at: datetime
+
+
+class State(Books, Protocol):
+    """The books, and what a run keeps for the next one. Durable as a whole or not at all."""
+
+    def kept(self) -> Kept | None:
+        """Where the last run ended; None before the first."""
+        ...
+
+    def keep(self, kept: Kept) -> None:
+        """Sets where this run ended."""
+        ...
+
+    def transaction(self) -> AbstractContextManager[None]:
+        """All that is written within becomes durable together at its end, or nothing if it raises."""
+        ...
+
+    def forget(self) -> None:
+        """Empties everything, to verify from scratch."""
+        ...
+
+    def add_entry(self, index: int, kind: str, data: bytes) -> None:
+        """Keeps an entry's bytes. `kind` is its type, or empty where it could not be read."""
+        ...
+
+    def entry(self, index: int) -> bytes:
+        """An entry's bytes. Raises NotFound."""
+        ...
+
+    def entries(self, start: int = 0, kinds: Sequence[str] = ()) -> Iterator[tuple[int, bytes]]:
+        """Kept entries in order, all or some types."""
+        ...
+
+    def certificate_at(self, index: int) -> CertificateState | None:
+        """The certificate that the entry of this index issued."""
+        ...
+
+    def certificates_of(self, *, serial_number: str = "", work_order: str = "") -> Iterator[CertificateState]:
+        """Certificates of one board or of one order, or all, in the order of issuing."""
+        ...
+
+    def unchecked(self, limit: int) -> list[CertificateState]:
+        """Certificates whose record was not checked since an entry last spoke of them."""
+        ...
+
+    def checked(self, index: int) -> None:
+        """Notes that the record of the certificate that entry `index` issued was looked at."""
+        ...
+
+    def missing_numbers(self, work_order: str, highest: int, limit: int) -> list[int]:
+        """Place numbers from 1 to `highest` that no certificate has, at most `limit` of them."""
+        ...
+
+    def open_intents(self) -> list[IntentState]:
+        """`intent_open` entries whose place has no certificate yet."""
+        ...
+
+    def orders(self) -> list[str]:
+        """All work orders, in the order of opening."""
+        ...
+
+    def await_entry(self, certificate_sha256: bytes, claimed_index: int, serial_number: str) -> None:
+        """Notes a certificate whose entry lies beyond the verified tree, as its record claims."""
+        ...
+
+    def awaited(self) -> list[tuple[bytes, int, str]]:
+        """What was noted so, and has not been settled."""
+        ...
+
+    def settle(self, certificate_sha256: bytes) -> None:
+        """Removes such a note."""
+        ...
+
+    def add_findings(self, findings: Sequence[Finding], now: datetime) -> list[Finding]:
+        """Keeps findings; returns those that were not kept before."""
+        ...
+
+    def findings(self) -> list[KeptFinding]:
+        """All findings that are kept, oldest first."""
+        ...
+
+
+Progress = Callable[[str, int, int], None]
+"""Phase, done, total; 0 where the total is not known."""
