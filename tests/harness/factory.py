@@ -1,0 +1,126 @@
+"""A factory around an installation: a station with the real agent, simulated boards, and an auditor.
+
+with Factory(directory) as factory:
+    run = factory.new_run(boards=4)
+    assert run.start_agent().wait() == 0
+    factory.finished_once(run)
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import grpc
+
+from birthmark.v1 import audit_pb2, audit_pb2_grpc
+from harness.board_farm import BoardFarm
+from harness.installation import SENSOR, Installation, Peer, order_toml
+from harness.process import COMMANDS, Program, run, wait_until
+
+TIMEOUT_S = 10.0
+
+
+def events(agent: Program) -> list[dict[str, Any]]:
+    """The JSON lines that the agent wrote so far."""
+    return [json.loads(line) for line in agent.output().split("\n")[:-1]]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A work order, and boards for it on a station's ports."""
+
+    installation: Installation
+    station: Peer
+    work_order: str
+    farm: BoardFarm
+
+    def start_agent(self) -> Program:
+        """`birthmark-agent run` on all the ports, until every board is done."""
+        command: list[str | Path] = [COMMANDS / "birthmark-agent", "run", "--config", self.station.config]
+        command += ["--order", self.work_order, "--count", str(len(self.farm.boards))]
+        for port in self.farm.ports:
+            command += ["--port", port]
+        return self.installation.start(command, f"agent-{self.work_order}")
+
+
+class Factory:
+    """One installation for many runs."""
+
+    def __init__(self, directory: Path) -> None:
+        self.installation = Installation(directory)
+        self.installation.start_signerd()
+        self.installation.add_product(SENSOR)
+        self.station = self.installation.add_station("plant1", "pc1")
+        self.auditor = self.installation.add_auditor("company")
+        self._runs = 0
+
+    def new_run(self, *, boards: int, **options: object) -> Run:
+        """Opens a work order of as many places and plugs the boards in."""
+        self._runs += 1
+        name = f"R{self._runs}"
+        terms = order_toml(
+            f"WO-{name}",
+            quantity=boards,
+            stations=[self.station.uri],
+            serial_pattern=f"{name}-{{number:03d}}",
+        )
+        self.installation.open_order(terms)
+        keys = self.installation.personalize([f"{name}-chip-{number}" for number in range(boards)])
+        farm = self.installation.start_boards(keys, name, **options)
+        return Run(self.installation, self.station, f"WO-{name}", farm)
+
+    def records(self, work_order: str) -> list[audit_pb2.Record]:
+        """The order's certificates, as an auditor reads them."""
+        with self._audit() as channel:
+            audit = audit_pb2_grpc.AuditServiceStub(channel)
+            request = audit_pb2.FindRecordsRequest(work_order=work_order)
+            return list(audit.FindRecords(request, timeout=TIMEOUT_S).records)
+
+    def entries(self, kind: str, work_order: str) -> list[dict[str, Any]]:
+        """The ledger's entries of one type and order."""
+        with self._audit() as channel:
+            audit = audit_pb2_grpc.AuditServiceStub(channel)
+            batches = audit.StreamEntries(audit_pb2.StreamEntriesRequest(), timeout=TIMEOUT_S)
+            every = [json.loads(entry) for batch in batches for entry in batch.entries]
+        return [entry for entry in every if entry["type"] == kind and entry.get("work_order") == work_order]
+
+    def finished_once(self, run: Run) -> None:
+        """Every board: one certificate, for its own key, one serial number, one stamp; all in the ledger."""
+        chips = sorted(board.chip_id for board in run.farm.boards)
+        records = self.records(run.work_order)
+        assert sorted(record.chip_id for record in records) == chips
+        assert {record.state for record in records} == {audit_pb2.RECORD_STATE_STAMPED}
+        assert len({record.serial_number for record in records}) == len(chips)
+        issued = self.entries("issued", run.work_order)
+        own_keys = {view.spki_sha256 for view in (run.farm.view(board.number) for board in run.farm.boards)}
+        assert sorted(entry["chip_id"] for entry in issued) == chips
+        assert {entry["spki_sha256"] for entry in issued} == own_keys
+        assert sorted(entry["chip_id"] for entry in self.entries("stamped", run.work_order)) == chips
+
+    def verify(self) -> str:
+        """`birthmark-auditor verify`: raises unless all of the ledger holds."""
+        return run([COMMANDS / "birthmark-auditor", "verify", "--config", self.auditor.config])
+
+    def _audit(self) -> grpc.Channel:
+        return grpc.secure_channel(self.installation.target, self.auditor.credentials())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.installation.__exit__(kind, error, trace)
+
+
+def step_begun(agent: Program, step: str) -> None:
+    """Returns when the agent has begun this step with a board."""
+
+    def begun() -> bool:
+        return any(event["event"] == "step_started" and event["step"] == step for event in events(agent))
+
+    wait_until(begun, f"step {step}", program=agent)
