@@ -106,4 +106,6 @@ def server_credentials(*, certificate: Path, key: Path, client_ca: Path) -> grpc
         key_pem, chain_pem, ca_pem = (path.read_bytes() for path in (key, certificate, client_ca))
     except OSError as error:
         raise ConfigError(f"cannot read {error.filename}: {error.strerror}") from error
-    return grpc.ssl_server_credentials([(key_pem, chain_pem)], root_certificates=ca_pem, require_client_auth=True)
+    return grpc.ssl_server_credentials(
+        [(key_pem, chain_pem)], root_certificates=ca_pem, require_client_auth=True
+    )

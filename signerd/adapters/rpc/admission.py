@@ -19,8 +19,8 @@ ADMINISTRATOR = "administrator"
 class Registry(Protocol):
     """What admission asks of the store."""
 
-    async def peer(self, uri: str) -> PeerRecord | None:
-        """The peer of this URI, revoked or not."""
+    async def peer_of_key(self, spki_sha256: bytes) -> PeerRecord | None:
+        """The peer that this public key was registered for, revoked or not."""
         ...
 
 
@@ -75,11 +75,11 @@ class PeerAdmission:
             raise Refused(Code.UNAUTHENTICATED, "the certificate names no peer of this deployment")
         if not identity.valid_at(self._clock()):
             raise Refused(Code.UNAUTHENTICATED, "the certificate is not valid now")
-        record = await self._registry.peer(identity.name.uri)
+        record = await self._registry.peer_of_key(identity.spki_sha256)
         if record is None:
-            raise Refused(Code.UNAUTHENTICATED, "not in the registry")
-        if record.spki_sha256 != identity.spki_sha256:
-            raise Refused(Code.UNAUTHENTICATED, "the registry pins another key for this name")
+            raise Refused(Code.UNAUTHENTICATED, "the key is not in the registry")
+        if record.name.uri != identity.name.uri:
+            raise Refused(Code.UNAUTHENTICATED, f"the registry has the key for {record.name.uri}")
         if record.revoked_at is not None:
             raise Refused(Code.PEER_REVOKED, "revoked")
         return identity.name

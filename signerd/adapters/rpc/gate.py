@@ -19,14 +19,14 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, NoReturn, Protocol, TypeVar
 
 import grpc
 from google.protobuf.message import DecodeError, Message
 
 from signerd.adapters.rpc.status import CODE_METADATA, Status, status_of
 from signerd.core.names import Role
-from signerd.errors import Code, Refused, Unavailable
+from signerd.errors import Code, Fault, Refused, Unavailable
 from signerd.ports import RefusalLog
 
 CALL_DEADLINE_S = 30.0  # longest a caller is kept waiting, whatever its own deadline
@@ -97,12 +97,6 @@ class Account:
     error: BaseException | None
 
 
-@dataclass(frozen=True, slots=True)
-class _Outcome(Generic[ResponseT]):
-    response: ResponseT | None
-    status: Status | None
-
-
 class Gate(Generic[CallerT]):
     """Makes gRPC handlers out of calls.
 
@@ -130,11 +124,11 @@ class Gate(Generic[CallerT]):
             task = self._start(self._unary(call, request, context.auth_context()))
             done, _ = await asyncio.wait((task,), timeout=CALL_DEADLINE_S)
             if not done:
-                return await _abort(context, status_of(Unavailable(f"no answer within {CALL_DEADLINE_S} s")))
+                await _abort(context, status_of(Unavailable(f"no answer within {CALL_DEADLINE_S} s")))
             outcome = task.result()
-            if outcome.status is not None:
-                return await _abort(context, outcome.status)
-            return outcome.response
+            if isinstance(outcome, Status):
+                await _abort(context, outcome)
+            return outcome
 
         return grpc.unary_unary_rpc_method_handler(
             behaviour, request_deserializer=_parser(call.request), response_serializer=_serialize
@@ -145,27 +139,33 @@ class Gate(Generic[CallerT]):
 
         async def behaviour(request: RequestT | None, context: Any) -> None:
             auth, started = context.auth_context(), perf_counter()
+
+            def ended(error: BaseException | None) -> None:
+                seconds = perf_counter() - started
+                self._account(Account(call.name, self._admission.label(auth), seconds, None, error))
+
             try:
                 async with asyncio.timeout(STREAM_DEADLINE_S):
                     caller = await self._admission.admit(auth, call.role)
                     async for response in call.work(caller, _well_formed(request)):
                         await context.write(response)
             except asyncio.CancelledError as error:
-                self._account(Account(call.name, self._admission.label(auth), perf_counter() - started, None, error))
+                ended(error)
                 raise
             except Exception as error:  # noqa: BLE001 -- step 7: every error becomes one status
                 await _abort(context, self._failed(call.name, auth, started, error, Subject()))
             else:
-                self._account(Account(call.name, self._admission.label(auth), perf_counter() - started, None, None))
+                ended(None)
 
         return grpc.unary_stream_rpc_method_handler(
             behaviour, request_deserializer=_parser(call.request), response_serializer=_serialize
         )
 
-    def refuse_all(self, name_of: Callable[[str], str]) -> grpc.GenericRpcHandler[Any, Any]:
+    def refuse_all(self, name_of: Callable[[str], str | None]) -> grpc.GenericRpcHandler[Any, Any]:
         """A handler for every method that no other handler knows: `role_denied`, and recorded.
 
-        `name_of` turns the caller's method path into a name that may stand in the ledger.
+        `name_of` turns the caller's method path into a name that may stand in the ledger; None leaves the
+        method to gRPC's own UNIMPLEMENTED.
         """
         return _RefuseAll(self._refuse, name_of)
 
@@ -174,7 +174,7 @@ class Gate(Generic[CallerT]):
         while self._running:
             await asyncio.wait(self._running)
 
-    def _start(self, work: Coroutine[Any, Any, _Outcome[ResponseT]]) -> asyncio.Task[_Outcome[ResponseT]]:
+    def _start(self, work: Coroutine[Any, Any, ResponseT | Status]) -> asyncio.Task[ResponseT | Status]:
         task = asyncio.get_running_loop().create_task(work)
         self._running.add(task)
         task.add_done_callback(self._running.discard)
@@ -182,29 +182,33 @@ class Gate(Generic[CallerT]):
 
     async def _unary(
         self, call: Call[CallerT, RequestT, ResponseT], request: RequestT | None, auth: AuthContext
-    ) -> _Outcome[ResponseT]:
+    ) -> ResponseT | Status:
         started = perf_counter()
         admitted: RequestT | None = None
         try:
-            # Callers that hang up leave their work running: the bound on calls is not a bound on work.
-            if len(self._running) > self._concurrent_calls:
-                raise Unavailable(f"{len(self._running)} calls are at work")
+            self._check_load()
             caller = await self._admission.admit(auth, call.role)
             admitted = _well_formed(request)
             response = await call.work(caller, admitted)
         except Exception as error:  # noqa: BLE001 -- step 7: every error becomes one status
             subject = Subject() if admitted is None else call.subject(admitted)
-            return _Outcome(None, self._failed(call.name, auth, started, error, subject))
+            return self._failed(call.name, auth, started, error, subject)
         self._account(Account(call.name, self._admission.label(auth), perf_counter() - started, None, None))
-        return _Outcome(response, None)
+        return response
+
+    def _check_load(self) -> None:
+        # Callers that hang up leave their work running: the bound on calls is not a bound on work.
+        if len(self._running) > self._concurrent_calls:
+            raise Unavailable(f"{len(self._running)} calls are at work")
 
     async def _refuse(self, name: str, auth: AuthContext) -> Status:
         started = perf_counter()
+        error: Exception = Refused(Code.ROLE_DENIED, "no such call for this role")
         try:
             await self._admission.admit(auth, None)
-            raise Refused(Code.ROLE_DENIED, "no such call for this role")
-        except Exception as error:  # noqa: BLE001 -- step 7: every error becomes one status
-            return self._failed(name, auth, started, error, Subject())
+        except Exception as refusal:  # noqa: BLE001 -- step 7: every error becomes one status
+            error = refusal
+        return self._failed(name, auth, started, error, Subject())
 
     def _failed(
         self, call: str, auth: AuthContext, started: float, error: Exception, subject: Subject
@@ -224,18 +228,22 @@ class Gate(Generic[CallerT]):
         return status
 
 
-class _RefuseAll(grpc.GenericRpcHandler[Any, Any]):
+class _RefuseAll(grpc.GenericRpcHandler):  # type: ignore[type-arg] # it takes none at run time
     def __init__(
-        self, refuse: Callable[[str, AuthContext], Awaitable[Status]], name_of: Callable[[str], str]
+        self, refuse: Callable[[str, AuthContext], Awaitable[Status]], name_of: Callable[[str], str | None]
     ) -> None:
         self._refuse = refuse
         self._name_of = name_of
 
-    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any]:
+    def service(
+        self, handler_call_details: grpc.HandlerCallDetails
+    ) -> grpc.RpcMethodHandler[Any, Any] | None:
         name = self._name_of(handler_call_details.method)
+        if name is None:
+            return None
 
-        async def behaviour(_request: bytes, context: Any) -> bytes:
-            return await _abort(context, await self._refuse(name, context.auth_context()))
+        async def behaviour(_request: bytes, context: Any) -> None:
+            await _abort(context, await self._refuse(name, context.auth_context()))
 
         return grpc.unary_unary_rpc_method_handler(behaviour)
 
@@ -262,5 +270,6 @@ def _serialize(response: Message) -> bytes:
     return response.SerializeToString()
 
 
-async def _abort(context: Any, status: Status) -> Any:
+async def _abort(context: Any, status: Status) -> NoReturn:
     await context.abort(status.status, status.message, ((CODE_METADATA, status.code.value),))
+    raise Fault("gRPC goes on after an abort")

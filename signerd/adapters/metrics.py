@@ -1,0 +1,148 @@
+"""Prometheus metrics of one signerd, in a registry of its own, served on a local port if configured."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from signerd.errors import ConfigError, Fault
+
+REFRESH_S = 60.0  # how old counts from the database may be
+# Seconds. A call of an idle signerd takes a few milliseconds; an HSM in the cloud makes it hundreds.
+_BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class BoardCounts:
+    """How many certificates there are, over all work orders."""
+
+    issued: int
+    stamped: int
+    revoked: int
+    open_intents: int
+
+
+@dataclass(frozen=True, slots=True)
+class Gauges:
+    """What is read at the moment of a scrape. The functions are called from another thread."""
+
+    published_size: Callable[[], int]
+    serving: Callable[[], bool]
+    key_holders: Callable[[], int]
+
+
+class Metrics:
+    """Counters of calls, and gauges of state."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._calls = Counter("signerd_calls", "Calls by outcome", ("rpc", "code"), registry=self.registry)
+        self._seconds = Histogram(
+            "signerd_call_seconds", "Time in a call", ("rpc",), buckets=_BUCKETS, registry=self.registry
+        )
+        self._refusals = Counter("signerd_refusals", "Refused calls", ("code",), registry=self.registry)
+        self._certificates = Gauge(
+            "signerd_certificates", "Certificates by state", ("state",), registry=self.registry
+        )
+        self._open_intents = Gauge(
+            "signerd_open_intents", "Intents that a crash left open", registry=self.registry
+        )
+        self._replaced = Counter(
+            "signerd_key_holder_restarts", "Key holders that had to be replaced", registry=self.registry
+        )
+        # labels() looks up under a lock; calls happen a thousand times a second.
+        self._outcomes: dict[tuple[str, str], Counter] = {}
+        self._times: dict[str, Histogram] = {}
+
+    def call(self, rpc: str, code: str, seconds: float, *, refusal: bool) -> None:
+        """One call. `rpc` and `code` are of small sets: nothing a caller makes up becomes a label."""
+        key = (rpc, code)
+        if key not in self._outcomes:
+            self._outcomes[key] = self._calls.labels(rpc, code)
+            self._times[rpc] = self._seconds.labels(rpc)
+        self._outcomes[key].inc()
+        self._times[rpc].observe(seconds)
+        if refusal:
+            self._refusals.labels(code).inc()
+
+    def key_holder_replaced(self) -> None:
+        """A key holder serves again after one was lost."""
+        self._replaced.inc()
+
+    def boards(self, counts: BoardCounts) -> None:
+        """New counts from the database."""
+        self._certificates.labels("issued").set(counts.issued)
+        self._certificates.labels("stamped").set(counts.stamped)
+        self._certificates.labels("revoked").set(counts.revoked)
+        self._open_intents.set(counts.open_intents)
+
+    def watch(self, gauges: Gauges) -> None:
+        """Adds what is read at each scrape."""
+        self.registry.register(_State(gauges))
+
+    async def keep_counts(self, count: Callable[[], Awaitable[BoardCounts]]) -> None:
+        """Reads the database again and again, until cancelled. A store that does not answer is for later."""
+        while True:
+            try:
+                self.boards(await count())
+            except Fault as error:
+                _log.warning("metrics_not_refreshed", detail=error.detail)
+            await asyncio.sleep(REFRESH_S)
+
+    def serve(self, listen: str) -> Callable[[], None]:
+        """Serves them on `host:port` from a thread; returns what stops it.
+
+        Raises:
+            ConfigError: the address is not of its form or cannot be bound.
+        """
+        host, _, port = listen.rpartition(":")
+        try:
+            server, thread = start_http_server(int(port), host.strip("[]"), registry=self.registry)
+        except (OSError, ValueError, OverflowError) as error:
+            raise ConfigError(f"metrics.listen: cannot listen on {listen}: {error}") from error
+
+        def stop() -> None:
+            server.shutdown()
+            server.server_close()
+            thread.join()
+
+        return stop
+
+
+class _State(Collector):
+    def __init__(self, gauges: Gauges) -> None:
+        self._gauges = gauges
+
+    def collect(self) -> Iterator[Metric]:
+        """Called by the registry, once a scrape."""
+        gauges = self._gauges
+        yield _gauge(
+            "signerd_ledger_published_size", "Entries under the last checkpoint", gauges.published_size()
+        )
+        yield _gauge("signerd_serving", "1 while certificates can be signed", gauges.serving())
+        yield _gauge("signerd_key_holders", "Key holder processes that serve", gauges.key_holders())
+        yield _gauge("signerd_resident_bytes", "Resident memory of signerd itself", _resident_bytes())
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing beforehand: the registry would have to scrape for it."""
+        return ()
+
+
+def _gauge(name: str, text: str, value: float) -> Metric:
+    return GaugeMetricFamily(name, text, value=float(value))
+
+
+def _resident_bytes() -> int:
+    # proc(5): the second number of statm is resident pages.
+    return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * _PAGE

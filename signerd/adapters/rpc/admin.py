@@ -1,0 +1,179 @@
+"""`AdminService`, on the Unix socket alone: peers, products, certificates. Orders and chips stand beside."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any
+
+import grpc
+from cryptography import x509
+
+from birthmark.v1 import admin_pb2
+from signerd.adapters.linting import SampleLinter
+from signerd.adapters.mtls import identity_of
+from signerd.adapters.rpc import fields
+from signerd.adapters.rpc.admin_orders import OrderAdministration
+from signerd.adapters.rpc.gate import Call, Gate
+from signerd.adapters.store import SqlStore
+from signerd.core.crl import REASONS, build_crl
+from signerd.core.names import Role
+from signerd.core.product import parse_product
+from signerd.core.profile import Issuer
+from signerd.errors import Code, Refused
+from signerd.ports import KeyHolder, PeerRecord
+
+SERVICE = "birthmark.v1.AdminService"
+MAX_CERTIFICATE = 8192  # bytes, AddPeerRequest
+MAX_CRL_HOURS = 8784  # MakeCrlRequest
+_ROLES = {Role.STATION: admin_pb2.PEER_ROLE_STATION, Role.AUDITOR: admin_pb2.PEER_ROLE_AUDITOR}
+_ROLES_BACK = {message: role for role, message in _ROLES.items()}
+
+
+class AdminService:
+    """What administrators do. Every change is a ledger entry, made by the store in the same transaction."""
+
+    def __init__(
+        self,
+        *,
+        deployment: str,
+        store: SqlStore,
+        key_holder: KeyHolder,
+        issuer: Issuer,
+        linter: SampleLinter,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._deployment = deployment
+        self._store = store
+        self._key_holder = key_holder
+        self._issuer = issuer
+        self._linter = linter
+        self._clock = clock
+        self._orders = OrderAdministration(deployment=deployment, store=store, clock=clock)
+
+    def handler(self, gate: Gate[None]) -> grpc.GenericRpcHandler[Any, Any]:
+        """The service behind the administrators' gate."""
+        pb, orders = admin_pb2, self._orders
+        calls: tuple[Call[None, Any, Any], ...] = (
+            Call("AddPeer", pb.AddPeerRequest, self.add_peer),
+            Call("ListPeers", pb.ListPeersRequest, self.list_peers),
+            Call("RevokePeer", pb.RevokePeerRequest, self.revoke_peer),
+            Call("AddProduct", pb.AddProductRequest, self.add_product),
+            Call("ListProducts", pb.ListProductsRequest, self.list_products),
+            Call("OpenWorkOrder", pb.OpenWorkOrderRequest, orders.open_work_order),
+            Call("ShowWorkOrder", pb.ShowWorkOrderRequest, orders.show_work_order),
+            Call("ListWorkOrders", pb.ListWorkOrdersRequest, orders.list_work_orders),
+            Call("CloseWorkOrder", pb.CloseWorkOrderRequest, orders.close_work_order),
+            Call("ImportChips", pb.ImportChipsRequest, orders.import_chips),
+            Call("PersonalizeChips", pb.PersonalizeChipsRequest, orders.personalize_chips),
+            Call("Revoke", pb.RevokeRequest, self.revoke),
+            Call("MakeCrl", pb.MakeCrlRequest, self.make_crl),
+        )
+        return grpc.method_handlers_generic_handler(SERVICE, {call.name: gate.unary(call) for call in calls})
+
+    async def add_peer(self, _caller: None, request: admin_pb2.AddPeerRequest) -> admin_pb2.AddPeerResponse:
+        """Pins the public key of a peer's certificate."""
+        der = fields.size(request.certificate_der, "certificate_der", least=1, most=MAX_CERTIFICATE)
+        try:
+            identity = identity_of(x509.load_der_x509_certificate(der), self._deployment)
+        except (ValueError, x509.DuplicateExtension) as error:
+            raise Refused(Code.INVALID, f"not a certificate that can be read: {error}") from error
+        if identity.name is None:
+            raise Refused(
+                Code.INVALID,
+                f"the certificate must name exactly one station or auditor of deployment {self._deployment}",
+            )
+        if identity.not_after <= self._clock():
+            raise Refused(Code.INVALID, f"the certificate ended at {identity.not_after}")
+        record, index = await self._store.add_peer(identity.name, identity.spki_sha256, self._clock())
+        return admin_pb2.AddPeerResponse(peer=_peer(record), ledger_index=index)
+
+    async def list_peers(
+        self, _caller: None, request: admin_pb2.ListPeersRequest
+    ) -> admin_pb2.ListPeersResponse:
+        """All peers of a role, or of both."""
+        if request.role and request.role not in _ROLES_BACK:
+            raise fields.malformed("role is unknown")
+        role = _ROLES_BACK[request.role] if request.role else None
+        peers = [_peer(record) for record in await self._store.list_peers(role)]
+        return admin_pb2.ListPeersResponse(peers=peers)
+
+    async def revoke_peer(
+        self, _caller: None, request: admin_pb2.RevokePeerRequest
+    ) -> admin_pb2.RevokePeerResponse:
+        """Works at once: the registry is asked at each call."""
+        record, index = await self._store.revoke_peer(request.uri, self._clock())
+        return admin_pb2.RevokePeerResponse(peer=_peer(record), ledger_index=index)
+
+    async def add_product(
+        self, _caller: None, request: admin_pb2.AddProductRequest
+    ) -> admin_pb2.AddProductResponse:
+        """Adds a product or a revision, once the full linter has seen a sample."""
+        product = parse_product(request.product_toml)
+        notes = await self._linter.lint(product)
+        index = await self._store.add_product(product.name, request.product_toml, self._clock())
+        return admin_pb2.AddProductResponse(product=product.name, ledger_index=index, lint_notes=notes)
+
+    async def list_products(
+        self, _caller: None, _request: admin_pb2.ListProductsRequest
+    ) -> admin_pb2.ListProductsResponse:
+        """The newest revision of each."""
+        return admin_pb2.ListProductsResponse(
+            products=[
+                admin_pb2.ListProductsResponse.Product(
+                    name=product.name, product_toml=product.toml, added_at=fields.timestamp(product.added_at)
+                )
+                for product in await self._store.list_products()
+            ]
+        )
+
+    async def revoke(self, _caller: None, request: admin_pb2.RevokeRequest) -> admin_pb2.RevokeResponse:
+        """Revokes one certificate."""
+        if request.reason not in REASONS:
+            raise Refused(Code.INVALID, f"reason must be one of {', '.join(REASONS)}")
+        key = request.WhichOneof("key")
+        if key is None:
+            raise fields.malformed("neither serial_number nor certificate_sha256")
+        index = await self._store.revoke(
+            serial_number=request.serial_number if key == "serial_number" else None,
+            certificate_sha256=(
+                fields.digest(request.certificate_sha256, key) if key == "certificate_sha256" else None
+            ),
+            reason=request.reason,
+            now=self._clock(),
+        )
+        return admin_pb2.RevokeResponse(ledger_index=index)
+
+    async def make_crl(self, _caller: None, request: admin_pb2.MakeCrlRequest) -> admin_pb2.MakeCrlResponse:
+        """A complete CRL. A crash after the signature leaves one that nobody was given, and a gap."""
+        if not 1 <= request.next_update_h <= MAX_CRL_HOURS:
+            raise fields.malformed(f"next_update_h is not 1 to {MAX_CRL_HOURS}")
+        now = self._clock().replace(microsecond=0)
+        next_update = now + timedelta(hours=request.next_update_h)
+        # The number first: of two CRLs at once, the one with the higher number never knows less.
+        number = await self._store.allot_crl_number()
+        revoked = await self._store.revoked_certificates()
+        unsigned = await asyncio.to_thread(
+            build_crl, revoked, issuer=self._issuer, number=number, this_update=now, next_update=next_update
+        )
+        crl = unsigned.signed(await self._key_holder.sign_crl(unsigned.tbs))
+        index = await self._store.record_crl(
+            number=number,
+            crl_sha256=hashlib.sha256(crl).digest(),
+            next_update=next_update,
+            count=len(revoked),
+            now=now,
+        )
+        return admin_pb2.MakeCrlResponse(crl_der=crl, ledger_index=index)
+
+
+def _peer(record: PeerRecord) -> admin_pb2.Peer:
+    return admin_pb2.Peer(
+        uri=record.name.uri,
+        role=_ROLES[record.name.role],
+        spki_sha256=record.spki_sha256,
+        added_at=fields.timestamp(record.added_at),
+        revoked_at=fields.timestamp(record.revoked_at),
+    )

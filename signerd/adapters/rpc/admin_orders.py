@@ -1,0 +1,105 @@
+"""The part of `AdminService` about work orders and chips."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+from birthmark.v1 import admin_pb2
+from signerd.adapters.rpc import fields
+from signerd.adapters.rpc.orders import order_messages
+from signerd.adapters.store import SqlStore
+from signerd.adapters.store.values import OrderState
+from signerd.core.names import is_chip_id, is_name, parse_peer_uri
+from signerd.core.order_file import ProductRevision, parse_order_file
+from signerd.core.product import parse_product
+from signerd.errors import Code, Refused
+
+MAX_CHIPS = 10_000  # a call, admin.proto
+
+
+class OrderAdministration:
+    """Opening, showing and closing work orders; entering chips."""
+
+    def __init__(self, *, deployment: str, store: SqlStore, clock: Callable[[], datetime]) -> None:
+        self._deployment = deployment
+        self._store = store
+        self._clock = clock
+
+    async def open_work_order(
+        self, _caller: None, request: admin_pb2.OpenWorkOrderRequest
+    ) -> admin_pb2.OpenWorkOrderResponse:
+        """Opens a work order with the newest revision of its product."""
+        revisions = {product.name: product for product in await self._store.list_products()}
+
+        def find(name: str) -> ProductRevision | None:
+            stored = revisions.get(name)
+            return None if stored is None else ProductRevision(parse_product(stored.toml), stored.sha256)
+
+        order = parse_order_file(request.work_order_toml, find)
+        for uri in order.stations:
+            if parse_peer_uri(uri).deployment != self._deployment:
+                raise Refused(Code.INVALID, f"stations: {uri} is not of deployment {self._deployment}")
+        index = await self._store.open_order(order, self._clock())
+        work_order, _ = order_messages(await self._order(order.work_order))
+        return admin_pb2.OpenWorkOrderResponse(work_order=work_order, ledger_index=index)
+
+    async def show_work_order(
+        self, _caller: None, request: admin_pb2.ShowWorkOrderRequest
+    ) -> admin_pb2.ShowWorkOrderResponse:
+        """Terms and counts of one."""
+        return _shown(await self._order(request.work_order))
+
+    async def list_work_orders(
+        self, _caller: None, _request: admin_pb2.ListWorkOrdersRequest
+    ) -> admin_pb2.ListWorkOrdersResponse:
+        """Terms and counts of all."""
+        return admin_pb2.ListWorkOrdersResponse(
+            work_orders=[_shown(state) for state in await self._store.list_orders()]
+        )
+
+    async def close_work_order(
+        self, _caller: None, request: admin_pb2.CloseWorkOrderRequest
+    ) -> admin_pb2.CloseWorkOrderResponse:
+        """No place is given after this."""
+        index = await self._store.close_order(request.work_order, self._clock())
+        return admin_pb2.CloseWorkOrderResponse(ledger_index=index)
+
+    async def import_chips(
+        self, _caller: None, request: admin_pb2.ImportChipsRequest
+    ) -> admin_pb2.ImportChipsResponse:
+        """Puts chip ids on an order's list."""
+        chip_ids = _checked(request.chip_ids)
+        added, index = await self._store.import_chips(request.work_order, chip_ids, self._clock())
+        return admin_pb2.ImportChipsResponse(added=added, ledger_index=index)
+
+    async def personalize_chips(
+        self, _caller: None, request: admin_pb2.PersonalizeChipsRequest
+    ) -> admin_pb2.PersonalizeChipsResponse:
+        """Enters chips whose secret a trusted personalization burns."""
+        if not is_name(request.site):
+            raise Refused(Code.INVALID, "site must be 1 to 64 of [A-Za-z0-9._-]")
+        added, index = await self._store.personalize_chips(
+            _checked(request.chip_ids), locked=request.locked, site=request.site, now=self._clock()
+        )
+        return admin_pb2.PersonalizeChipsResponse(added=added, ledger_index=index)
+
+    async def _order(self, work_order: str) -> OrderState:
+        state = await self._store.order(work_order) if is_name(work_order) else None
+        if state is None:
+            raise Refused(Code.NOT_FOUND, f"no work order {work_order!r}")
+        return state
+
+
+def _shown(state: OrderState) -> admin_pb2.ShowWorkOrderResponse:
+    work_order, counts = order_messages(state)
+    return admin_pb2.ShowWorkOrderResponse(work_order=work_order, counts=counts)
+
+
+def _checked(chip_ids: Sequence[str]) -> list[str]:
+    if not 1 <= len(chip_ids) <= MAX_CHIPS:
+        raise fields.malformed(f"{len(chip_ids)} chips in one call, not 1 to {MAX_CHIPS}")
+    for chip_id in chip_ids:
+        if not is_chip_id(chip_id):
+            raise Refused(Code.INVALID, f"{chip_id!r} is not a chip id: 1 to 64 of [A-Za-z0-9._:-]")
+    return list(dict.fromkeys(chip_ids))

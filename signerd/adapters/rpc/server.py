@@ -1,0 +1,143 @@
+"""signerd's two listeners, with their bounds: mTLS for peers, a Unix socket for administrators."""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import grpc
+
+from birthmark.v1 import admin_pb2
+from signerd.adapters.rpc.health import METHODS
+from signerd.errors import ConfigError
+
+MAX_RECEIVED = 1_114_112  # bytes: a CSR of 1 MiB must reach the CSR check, to be refused there and recorded
+MAX_SENT = 8 * 1024 * 1024  # bytes: an auditor's page has at most 3 MiB
+MAX_ADMIN_MESSAGE = 64 * 1024 * 1024  # bytes: CRLs and lists of all work orders
+
+# Times in milliseconds, as gRPC wants them.
+_BOTH: tuple[tuple[str, int], ...] = (
+    ("grpc.so_reuseport", 0),  # a second signerd on our port must fail to start
+    ("grpc.compression_enabled_algorithms_bitset", 1),  # identity alone: nothing to inflate
+)
+_PEERS: tuple[tuple[str, int], ...] = (
+    ("grpc.max_receive_message_length", MAX_RECEIVED),
+    ("grpc.max_send_message_length", MAX_SENT),
+    ("grpc.max_metadata_size", 16 * 1024),
+    ("grpc.keepalive_time_ms", 60_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+    ("grpc.http2.max_ping_strikes", 2),
+    ("grpc.max_connection_idle_ms", 900_000),
+    ("grpc.max_connection_age_ms", 3_600_000),
+    ("grpc.max_connection_age_grace_ms", 60_000),
+)
+_OTHER_SERVICES = {
+    f"/{service.full_name}/{method.name}": f"{service.name}.{method.name}"
+    for service in admin_pb2.DESCRIPTOR.services_by_name.values()
+    for method in service.methods
+}
+
+
+def foreign_method_name(path: str) -> str | None:
+    """What the ledger calls a method that is not served to peers. Administration's names stay in clear.
+
+    None for methods of the health service, which clients may probe for.
+    """
+    return None if path.startswith(METHODS) else _OTHER_SERVICES.get(path, "unknown")
+
+
+def peer_server(
+    handlers: Sequence[grpc.GenericRpcHandler[Any, Any]],
+    *,
+    listen: str,
+    credentials: grpc.ServerCredentials,
+    concurrent_calls: int,
+    streams_per_connection: int,
+) -> tuple[grpc.aio.Server, int]:
+    """The mTLS listener, bound and not yet started, and its port.
+
+    Raises:
+        ConfigError: the address cannot be bound.
+    """
+    server = grpc.aio.server(
+        options=(*_BOTH, *_PEERS, ("grpc.max_concurrent_streams", streams_per_connection)),
+        maximum_concurrent_rpcs=concurrent_calls,
+    )
+    server.add_generic_rpc_handlers(tuple(handlers))
+    return server, _bound(lambda: server.add_secure_port(listen, credentials), listen)
+
+
+def admin_server(handler: grpc.GenericRpcHandler[Any, Any], *, path: Path) -> grpc.aio.Server:
+    """The administrators' listener, bound and not yet started.
+
+    Raises:
+        ConfigError: the directory is open to others, another signerd listens there, or it cannot be bound.
+    """
+    check_socket_directory(path)
+    _remove_stale(path)
+    server = grpc.aio.server(
+        options=(
+            *_BOTH,
+            ("grpc.max_receive_message_length", MAX_ADMIN_MESSAGE),
+            ("grpc.max_send_message_length", MAX_ADMIN_MESSAGE),
+        )
+    )
+    server.add_generic_rpc_handlers((handler,))
+    credentials = grpc.local_server_credentials(grpc.LocalConnectionType.UDS)
+    _bound(lambda: server.add_secure_port(f"unix:{path}", credentials), str(path))
+    path.chmod(0o600)  # the directory is the check; this only says the same again
+    return server
+
+
+def check_socket_directory(path: Path) -> None:
+    """Raises ConfigError unless the socket's directory is ours and of mode 0700: it is the access check."""
+    directory = path.parent
+    try:
+        found = directory.lstat()
+    except OSError as error:
+        raise ConfigError(f"cannot use {directory}: {error.strerror}; make it with mode 0700") from error
+    if not stat.S_ISDIR(found.st_mode):
+        raise ConfigError(f"{directory} must be a directory, and no link")
+    if found.st_uid != os.geteuid():
+        raise ConfigError(f"{directory} must belong to the user that runs signerd: chown it")
+    if stat.S_IMODE(found.st_mode) != 0o700:
+        raise ConfigError(f"{directory} must have mode 0700: chmod 0700 {directory}")
+
+
+def answers(path: Path) -> bool:
+    """True if someone accepts connections on the Unix socket."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(2.0)
+        try:
+            probe.connect(str(path))
+        except (FileNotFoundError, ConnectionRefusedError):
+            return False
+        except OSError as error:
+            raise ConfigError(f"cannot look at {path}: {error.strerror or error}") from error
+    return True
+
+
+def _remove_stale(path: Path) -> None:
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(found.st_mode):
+        raise ConfigError(f"{path} exists and is no socket: move it away")
+    if answers(path):
+        raise ConfigError(f"another signerd answers on {path}")
+    path.unlink()
+
+
+def _bound(bind: Callable[[], int], where: str) -> int:
+    try:
+        port = bind()
+    except RuntimeError as error:
+        raise ConfigError(f"cannot listen on {where}: is it in use?") from error
+    return port

@@ -1,0 +1,162 @@
+"""Work order files (docs/formats.md, "Work order file"): TOML in, checked terms out.
+
+Guarantees that an order which is opened can be worked: its product exists, its stations are stations, its
+last serial number still fits its bound, its window is not empty.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from signerd.core.names import Level, Reissue, Role, is_chip_id, is_component, is_name, parse_peer_uri
+from signerd.core.order import WorkOrder
+from signerd.core.product import Product
+from signerd.core.serial_number import parse_pattern
+from signerd.core.settings import encode_settings
+from signerd.core.strict_cbor import CborError
+from signerd.core.version import version_key
+from signerd.errors import Code, Refused
+
+MAX_ORDER_BYTES = 32768  # OpenWorkOrderRequest.work_order_toml
+MAX_QUANTITY = 100_000_000  # boards; far above a product's life, far below what a table cannot hold
+MAX_STATIONS = 256  # so that the order's ledger entry stays under 65,535 bytes
+MAX_COMPONENTS = 16  # as in claims
+MAX_SERIAL_START = 10**15  # numbers of ledger entries are exact in JSON up to 2**53
+
+
+@dataclass(frozen=True, slots=True)
+class ProductRevision:
+    """A product as it stands when the order is opened."""
+
+    product: Product
+    sha256: bytes  # of its TOML
+
+
+def _name(text: str) -> str:
+    if not is_name(text):
+        raise ValueError("must be 1 to 64 of [A-Za-z0-9._-], beginning with a letter or digit")
+    return text
+
+
+def _moment(moment: datetime) -> datetime:
+    if moment.tzinfo is None:
+        raise ValueError("needs a time zone, as in 2026-11-01T00:00:00Z")
+    if moment.microsecond:
+        raise ValueError("must be whole seconds")
+    return moment.astimezone(UTC)
+
+
+def _station(uri: str) -> str:
+    if parse_peer_uri(uri).role is not Role.STATION:
+        raise ValueError("is not a station")
+    return uri
+
+
+def _component(text: str) -> str:
+    if not is_component(text):
+        raise ValueError("must be 1 to 32 of [A-Za-z0-9._-]")
+    return text
+
+
+def _version(text: str) -> str:
+    version_key(text)
+    return text
+
+
+def _level(text: str) -> str:
+    Level.from_label(text)
+    return text
+
+
+class _OrderFile(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    work_order: Annotated[str, AfterValidator(_name)]
+    product: Annotated[str, AfterValidator(_name)]
+    quantity: Annotated[int, Field(ge=1, le=MAX_QUANTITY)]
+    not_before: Annotated[datetime, AfterValidator(_moment)]
+    not_after: Annotated[datetime, AfterValidator(_moment)]
+    stations: Annotated[
+        list[Annotated[str, AfterValidator(_station)]], Field(min_length=1, max_length=MAX_STATIONS)
+    ]
+    level: Annotated[str, AfterValidator(_level)]
+    serial_pattern: Annotated[str, Field(max_length=64)]
+    serial_start: Annotated[int, Field(ge=0, le=MAX_SERIAL_START)] = 1
+    reissue: Annotated[Reissue, Field(strict=False)] = Reissue.NEVER
+    minimum_firmware: Annotated[
+        dict[Annotated[str, AfterValidator(_component)], Annotated[str, AfterValidator(_version)]],
+        Field(max_length=MAX_COMPONENTS),
+    ] = Field(default_factory=dict)
+    settings: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> _OrderFile:
+        if self.not_before >= self.not_after:
+            raise ValueError("not_before is not before not_after")
+        if len(set(self.stations)) != len(self.stations):
+            raise ValueError("a station stands twice in stations")
+        pattern = parse_pattern(self.serial_pattern)
+        for number in (self.serial_start, self.serial_start + self.quantity - 1):
+            if not is_chip_id(pattern.render(number)):  # the two have one form
+                serial = pattern.render(number)
+                raise ValueError(f"serial_pattern gives {serial!r}, not 1 to 64 of [A-Za-z0-9._:-]")
+        return self
+
+
+def parse_order_file(text: str, find_product: Callable[[str], ProductRevision | None]) -> WorkOrder:
+    """Reads a work order file.
+
+    Args:
+        text: the TOML, at most 32,768 bytes.
+        find_product: the newest revision of a product by name, or None.
+
+    Raises:
+        Refused: `invalid`, with each wrong or unknown key named.
+    """
+    if len(text.encode()) > MAX_ORDER_BYTES:
+        raise Refused(Code.INVALID, f"a work order file has at most {MAX_ORDER_BYTES} bytes")
+    try:
+        file = _OrderFile.model_validate(tomllib.loads(text))
+        settings = encode_settings(file.settings)
+    except tomllib.TOMLDecodeError as error:
+        raise Refused(Code.INVALID, f"not TOML: {error}") from error
+    except ValidationError as error:
+        raise Refused(Code.INVALID, "; ".join(_problem(item) for item in error.errors())) from error
+    except CborError as error:
+        raise Refused(Code.INVALID, f"settings: {error}") from error
+    revision = find_product(file.product)
+    if revision is None:
+        raise Refused(Code.INVALID, f"product: no product {file.product!r}; `signerd product add` adds one")
+    _check_reachable(file, revision.product)
+    return WorkOrder(
+        work_order=file.work_order,
+        product=file.product,
+        product_sha256=revision.sha256,
+        quantity=file.quantity,
+        not_before=file.not_before,
+        not_after=file.not_after,
+        stations=tuple(file.stations),
+        level=Level.from_label(file.level),
+        minimum_firmware=file.minimum_firmware,
+        serial_pattern=file.serial_pattern,
+        serial_start=file.serial_start,
+        reissue=file.reissue,
+        settings=settings,
+    )
+
+
+def _check_reachable(file: _OrderFile, product: Product) -> None:
+    """An order that no evidence of its product can satisfy would only make boards wait."""
+    if file.level != Level.NONE.label and set(product.evidence.methods) == {"none"}:
+        raise Refused(Code.INVALID, f"level: product {product.name!r} accepts evidence method none alone")
+
+
+def _problem(item: Any) -> str:
+    where = ".".join(map(str, item["loc"]))
+    return f"{where}: {item['msg']}" if where else str(item["msg"])
