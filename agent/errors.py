@@ -57,7 +57,7 @@ class SignerUnavailable(AgentError):  # noqa: N818 (a state of the line)
         )
 
 
-class DriverFault(AgentError):
+class DriverFaultError(AgentError):
     """A driver raised what no driver may raise. It ends this board's way and no other's."""
 
     def __init__(self, kind: str) -> None:
@@ -110,7 +110,7 @@ class BoardError(AgentError):
 
 
 class LineError(AgentError):
-    """The board did not answer: `no_answer`, `too_slow`. Or its port is gone or taken: `port_gone`, `port_busy`."""
+    """The board did not answer (`no_answer`, `too_slow`), or the port is `port_gone` or `port_busy`."""
 
     def __init__(self, code: str, detail: str, *, remedy: str = "") -> None:
         super().__init__(code, detail, verdict=Verdict.AGAIN, remedy=remedy)

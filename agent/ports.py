@@ -247,17 +247,17 @@ class Progress(Protocol):
 
 
 class Journal(Protocol):
-    """Durable memory of the station. Every write is on the disk when it returns.
+    """Durable memory of the station. Every awaited write is on the disk when it returns.
 
-    Raises, each method: `JournalError`.
+    Raises, each awaited method: `JournalError`.
     """
 
     async def begin(self, port: str, work_order: str, chip_id: str) -> int:
         """A board's way begins; returns the number of its run."""
         ...
 
-    async def step_done(self, run: int, step: str, seconds: float) -> None:
-        """The run has this step behind it."""
+    def step_done(self, run: int, step: str, seconds: float) -> None:
+        """The run has this step behind it. Holds nothing up: a crash may lose it, and only a time with it."""
         ...
 
     async def finish(self, run: int, result: Result) -> None:

@@ -13,7 +13,7 @@ from contextlib import AbstractAsyncContextManager
 
 from agent.core.recipe import StepName
 from agent.core.result import Outcome, Result
-from agent.errors import AgentError, DriverFault, StoppedError
+from agent.errors import AgentError, DriverFaultError, StoppedError
 from agent.ports import BoardIdentity, Driver
 from agent.tries import StepRunner
 from agent.way import Station, Way
@@ -46,7 +46,7 @@ async def work(
     steps = _steps(station, port)
     way = Way(station, port, driver, identity, work_order, steps)
     steps.run = await station.journal.begin(port, work_order, identity.chip_id)
-    await steps.book(StepName.IDENTIFY, station.clock.now_s() - started_s)
+    steps.book(StepName.IDENTIFY, station.clock.now_s() - started_s)
     station.progress.board_seen(port, identity.chip_id)
     error: AgentError | None = None
     try:
@@ -54,7 +54,7 @@ async def work(
     except AgentError as failure:
         error = failure
     except Exception as failure:  # noqa: BLE001  (a driver of others may raise anything: it ends one board)
-        error = DriverFault(type(failure).__name__)
+        error = DriverFaultError(type(failure).__name__)
     except asyncio.CancelledError:
         result = way.result(StoppedError(), station.clock.now_s() - started_s)
         await asyncio.shield(_finish(station, steps.run, result))

@@ -107,14 +107,14 @@ class StepRunner:
         except AgentError:
             self.current = name  # keygen and session run at once: the one that failed is meant
             raise
-        await self.book(name, self._clock.now_s() - started_s)
+        self.book(name, self._clock.now_s() - started_s)
         return outcome
 
-    async def book(self, name: str, seconds: float) -> None:
+    def book(self, name: str, seconds: float) -> None:
         """Notes a step as done."""
         self._times[name] = self._times.get(name, 0.0) + seconds
         if self.run:
-            await self._journal.step_done(self.run, name, seconds)
+            self._journal.step_done(self.run, name, seconds)
         self._progress.step_done(self._port, name, seconds)
 
     def _step(self, name: StepName) -> Step:

@@ -1,0 +1,265 @@
+"""The station's journal: runs, times, results and the outbox, durable over a power cut.
+
+One thread writes; what is waiting when it begins shares one transaction and one fsync. What a crash
+means is written beside each write. Nothing here is needed to go on with a board but the outbox.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from agent.adapters.journal_schema import open_for_writing
+from agent.core.result import Result
+from agent.errors import AgentError, JournalError
+from agent.ports import BoardStamp, QueuedStamp, Receipt
+
+T = TypeVar("T")
+Work = Callable[[sqlite3.Connection], Any]
+
+KEPT_RUNS = 200_000  # about 200 MB; older runs go, except those whose stamp is still in the outbox
+_PRUNE_EVERY = 1_000  # runs
+_BATCH = 256  # writes that share a commit
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    work: Work
+    done: Callable[[Any, Exception | None], None] | None  # None: nobody waits
+
+
+class SqliteJournal:
+    """See `agent.ports.Journal`. Use it as an asynchronous context manager."""
+
+    def __init__(self, path: Path, *, kept_runs: int = KEPT_RUNS) -> None:
+        self._path = path
+        self._kept_runs = kept_runs
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._write, name="journal", daemon=True)
+        self._failure: Exception | None = None
+
+    async def __aenter__(self) -> Self:
+        """Opens it. Raises ConfigError where there is no journal, JournalError where it is unusable."""
+        open_for_writing(self._path).close()
+        self._thread.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._jobs.put(None)
+        await asyncio.to_thread(self._thread.join)
+
+    async def begin(self, port: str, work_order: str, chip_id: str) -> int:
+        """See `Journal`. A crash before the commit: the board was not touched yet."""
+
+        def work(connection: sqlite3.Connection) -> int:
+            now = _now()
+            # A port is open once: a run that is still under way on it was cut off. So was one of this chip.
+            connection.execute(
+                "UPDATE run SET ended_at = ?, outcome = 'PARKED', code = 'interrupted'"
+                " WHERE ended_at IS NULL AND (port = ? OR (chip_id = ? AND chip_id <> ''))",
+                (now, port, chip_id),
+            )
+            run = connection.execute(
+                "INSERT INTO run (port, work_order, chip_id, started_at) VALUES (?, ?, ?, ?)",
+                (port, work_order, chip_id, now),
+            ).lastrowid
+            if run is None:
+                raise sqlite3.IntegrityError("the new run has no number")
+            if run % _PRUNE_EVERY == 0:
+                _prune(connection, run - self._kept_runs)
+            return run
+
+        return await self._do(work)
+
+    def step_done(self, run: int, step: str, seconds: float) -> None:
+        """See `Journal`. A crash before the commit loses a time."""
+        row = (run, step, seconds)
+        sql = "INSERT OR REPLACE INTO step (run, step, seconds) VALUES (?, ?, ?)"
+        self._jobs.put(_Job(lambda connection: connection.execute(sql, row), None))
+
+    async def finish(self, run: int, result: Result) -> None:
+        """See `Journal`. A crash before the commit: the run shows as cut off, the board is done all the same;
+        presented again, it is found to hold all it was given, and passes.
+        """
+        row = (
+            _now(),
+            result.outcome,
+            result.serial_number,
+            result.certificate_sha256,
+            result.step,
+            result.code,
+            result.detail,
+            result.remedy,
+            result.seconds,
+            run,
+        )
+        sql = (
+            "UPDATE run SET ended_at = ?, outcome = ?, serial_number = ?, certificate_sha256 = ?, step = ?,"
+            " code = ?, detail = ?, remedy = ?, seconds = ? WHERE id = ?"
+        )
+        await self._do(lambda connection: connection.execute(sql, row))
+
+    async def queue_stamp(self, run: int, queued: QueuedStamp) -> None:
+        """See `Journal`. A crash before the commit: nobody was told of the stamp; the board makes another in
+        its next session. After it: the outbox sends this one, before the board may make another.
+        """
+        row = (
+            run,
+            queued.work_order,
+            queued.chip_id,
+            queued.serial_number,
+            queued.certificate_sha256,
+            queued.session,
+            queued.stamp.stamp,
+            queued.stamp.signature,
+            _now(),
+        )
+        sql = (
+            "INSERT INTO outbox (run, work_order, chip_id, serial_number, certificate_sha256, session, stamp,"
+            " signature, queued_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
+        )
+        await self._do(lambda connection: connection.execute(sql, row))
+
+    async def queued_stamps(self) -> tuple[QueuedStamp, ...]:
+        """See `Journal`."""
+        sql = (
+            "SELECT work_order, chip_id, serial_number, certificate_sha256, session, stamp, signature"
+            " FROM outbox WHERE answered_at IS NULL ORDER BY id"
+        )
+        rows = await self._do(lambda connection: connection.execute(sql).fetchall())
+        return tuple(
+            QueuedStamp(
+                work_order=row[0],
+                chip_id=row[1],
+                serial_number=row[2],
+                certificate_sha256=row[3],
+                session=row[4],
+                stamp=BoardStamp(row[5], row[6]),
+            )
+            for row in rows
+        )
+
+    async def stamp_recorded(self, queued: QueuedStamp, receipt: Receipt) -> None:
+        """See `Journal`. A crash before the commit: the stamp is sent again, and answered as before."""
+        await self._answer(
+            queued,
+            "answered_at = ?, ledger_index = ?, entry = ?, receipt = ?",
+            (_now(), receipt.index, receipt.entry, receipt.proof),
+            "outcome = 'PASS', code = '', detail = '', remedy = ''",
+            (),
+        )
+
+    async def stamp_refused(self, queued: QueuedStamp, code: str, remedy: str) -> None:
+        """See `Journal`. A crash before the commit: the stamp is sent again, and refused again."""
+        await self._answer(
+            queued,
+            "answered_at = ?, code = ?",
+            (_now(), code),
+            "outcome = 'FAIL', code = ?, detail = 'signerd refused the stamp', remedy = ?",
+            (code, remedy),
+        )
+
+    async def _answer(
+        self, queued: QueuedStamp, answer: str, values: tuple[Any, ...], result: str, results: tuple[Any, ...]
+    ) -> None:
+        key = (queued.certificate_sha256, queued.stamp.stamp)
+
+        def work(connection: sqlite3.Connection) -> None:
+            where = "certificate_sha256 = ? AND stamp = ?"
+            sql = f"UPDATE outbox SET {answer} WHERE {where} AND answered_at IS NULL"  # noqa: S608  (our own texts)
+            connection.execute(sql, (*values, *key))
+            # Only a run that has ended: one under way writes its own end.
+            sql = (
+                f"UPDATE run SET {result} WHERE outcome = 'PARKED'"  # noqa: S608  (our own texts)
+                f" AND id = (SELECT run FROM outbox WHERE {where})"
+            )
+            connection.execute(sql, (*results, *key))
+
+        await self._do(work)
+
+    async def _do(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        if not self._thread.is_alive():
+            raise JournalError(f"the journal is closed: {self._failure or self._path}")
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+
+        def settle(value: T | None, error: Exception | None) -> None:
+            if future.done():  # its caller was cancelled
+                return
+            if error is not None:
+                future.set_exception(error)
+            else:
+                future.set_result(value)  # type: ignore[arg-type]
+
+        def done(value: Any, error: Exception | None) -> None:
+            loop.call_soon_threadsafe(settle, value, error)
+
+        self._jobs.put(_Job(work, done))
+        return await future
+
+    def _write(self) -> None:
+        """The writing thread: batches until `None` comes."""
+        connection: sqlite3.Connection | None = None
+        ending = False
+        while not ending:
+            batch, ending = self._batch()
+            try:
+                if connection is None:
+                    connection = open_for_writing(self._path)
+                values = _commit(connection, batch)
+            except (sqlite3.Error, AgentError) as error:
+                self._failure = error
+                _settle_all(batch, [None] * len(batch), JournalError(f"cannot write {self._path}: {error}"))
+            else:
+                _settle_all(batch, values, None)
+        if connection is not None:
+            connection.close()
+
+    def _batch(self) -> tuple[list[_Job], bool]:
+        batch: list[_Job] = []
+        job = self._jobs.get()
+        while job is not None:
+            batch.append(job)
+            if len(batch) == _BATCH or self._jobs.empty():
+                return batch, False
+            job = self._jobs.get()
+        return batch, True
+
+
+def _commit(connection: sqlite3.Connection, batch: list[_Job]) -> list[Any]:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        values = [job.work(connection) for job in batch]
+        connection.execute("COMMIT")
+    except sqlite3.Error:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+    return values
+
+
+def _settle_all(batch: list[_Job], values: list[Any], error: Exception | None) -> None:
+    for job, value in zip(batch, values, strict=True):
+        if job.done is not None:
+            job.done(value, error)
+
+
+def _prune(connection: sqlite3.Connection, last: int) -> None:
+    connection.execute(
+        "DELETE FROM run WHERE id <= ? AND id NOT IN (SELECT run FROM outbox WHERE answered_at IS NULL)",
+        (last,),
+    )
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -1,0 +1,217 @@
+"""The line to signerd: gRPC over mTLS, one channel for all ports.
+
+Both directions are bounded: nothing is sent that signerd would refuse for its size, and an answer that
+breaks the API's bounds is a `BadAnswer`. Refusals become `Refused` with a remedy, everything that may
+pass becomes `SignerUnavailable`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import grpc
+import grpc.aio
+
+from agent.core.certificate import MAX_CHAIN, MAX_SERIAL_CHARACTERS, MAX_SETTINGS_BYTES
+from agent.core.receipt import MAX_ENTRY_BYTES, MAX_RECEIPT_BYTES
+from agent.core.remedies import error_for
+from agent.core.stamp import MAX_SIGNATURE_BYTES, MAX_STAMP_BYTES
+from agent.errors import BadAnswer, BoardError, SignerUnavailable
+from agent.ports import BoardRequest, BoardStamp, Issued, Receipt, Session
+from birthmark.v1 import signing_pb2 as pb
+from birthmark.v1 import signing_pb2_grpc as rpc
+
+T = TypeVar("T")
+
+MAX_ANSWER_BYTES = 262_144  # a chain of four, an entry and a receipt are below it
+MAX_CSR_BYTES = 8_192  # signing.proto
+MAX_CLAIMS_BYTES = 4_096
+MAX_EVIDENCE_BYTES = 16_384
+_MAX_CERTIFICATE_BYTES = 8_192
+_MAX_SESSION_BYTES = 512
+_MAX_LIST = 16
+_MAX_NAME = 64
+_KEY_TYPES = {
+    pb.KEY_TYPE_P256: "p256",
+    pb.KEY_TYPE_P384: "p384",
+    pb.KEY_TYPE_RSA2048: "rsa2048",
+    pb.KEY_TYPE_RSA3072: "rsa3072",
+    pb.KEY_TYPE_RSA4096: "rsa4096",
+}
+_LEVELS = {
+    pb.EVIDENCE_LEVEL_NONE: "none",
+    pb.EVIDENCE_LEVEL_CHIP: "chip",
+    pb.EVIDENCE_LEVEL_KEY: "key",
+}
+# Statuses that a proxy, a deadline or a broken line gives, whatever the text beside them.
+_MAY_PASS = frozenset(
+    {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED}
+)
+_OPTIONS = (
+    ("grpc.max_receive_message_length", MAX_ANSWER_BYTES),
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.initial_reconnect_backoff_ms", 200),
+    ("grpc.max_reconnect_backoff_ms", 5_000),
+    ("grpc.enable_http_proxy", 0),  # a proxy in the environment is not between a station and its signerd
+)
+
+
+class GrpcSigner:
+    """See `agent.ports.Signer`. Use it as an asynchronous context manager.
+
+    Args:
+        target: host:port.
+        operations_ca: PEM of the CA that signerd's server certificate has to come from.
+        certificate: PEM, the station's.
+        key: PEM, the station's private key.
+        deadline_s: of each call.
+    """
+
+    def __init__(
+        self, target: str, *, operations_ca: bytes, certificate: bytes, key: bytes, deadline_s: float
+    ) -> None:
+        self._target = target
+        self._credentials = grpc.ssl_channel_credentials(operations_ca, key, certificate)
+        self._deadline_s = deadline_s
+        self._channel: grpc.aio.Channel | None = None
+
+    async def __aenter__(self) -> Self:
+        self._channel = grpc.aio.secure_channel(self._target, self._credentials, options=_OPTIONS)
+        self._stub = rpc.SigningServiceStub(self._channel)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._channel is not None:
+            await self._channel.close(None)
+
+    async def ready(self) -> None:
+        """Waits until the line stands, for one deadline. Raises SignerUnavailable."""
+        if self._channel is None:
+            raise SignerUnavailable("the line to signerd is not open")
+        try:
+            async with asyncio.timeout(self._deadline_s):
+                await self._channel.channel_ready()
+        except TimeoutError as error:
+            raise SignerUnavailable(f"{self._target} did not answer in {self._deadline_s:g} s") from error
+
+    async def open_session(self, work_order: str, chip_id: str) -> Session:
+        """See `Signer`."""
+        answer = await self._call(
+            self._stub.OpenSession, pb.OpenSessionRequest(work_order=work_order, chip_id=chip_id)
+        )
+        _within(answer.session, 1, _MAX_SESSION_BYTES, "session")
+        _within(answer.challenge, 32, 32, "challenge")
+        names = (*answer.evidence_methods, *answer.required_locks, *answer.minimum_firmware.keys())
+        lists = (answer.key_types, answer.evidence_methods, answer.required_locks, answer.minimum_firmware)
+        if any(len(items) > _MAX_LIST for items in lists) or any(len(name) > _MAX_NAME for name in names):
+            raise BadAnswer("what the order demands is longer than it may be")
+        key_types = tuple(_KEY_TYPES[key] for key in answer.key_types if key in _KEY_TYPES)
+        if not key_types:
+            raise BadAnswer("signerd names no key type that this agent knows")
+        return Session(
+            session=answer.session,
+            challenge=answer.challenge,
+            expires_at=_moment(answer),
+            key_types=key_types,
+            evidence_methods=tuple(answer.evidence_methods),
+            level=_LEVELS.get(answer.level, ""),
+            minimum_firmware=dict(answer.minimum_firmware),
+            required_locks=tuple(answer.required_locks),
+        )
+
+    async def sign_csr(self, session: bytes, request: BoardRequest) -> Issued:
+        """See `Signer`. Raises BoardError `too_large` for a request that signerd would not take."""
+        _sendable("request", request.csr_der, MAX_CSR_BYTES)
+        _sendable("claims", request.claims, MAX_CLAIMS_BYTES)
+        _sendable("evidence", request.evidence, MAX_EVIDENCE_BYTES)
+        evidence = pb.Evidence(method=request.method, claims=request.claims, evidence=request.evidence)
+        answer = await self._call(
+            self._stub.SignCsr,
+            pb.SignCsrRequest(session=session, csr_der=request.csr_der, evidence=evidence),
+        )
+        _within(answer.certificate_der, 1, _MAX_CERTIFICATE_BYTES, "certificate")
+        _within(answer.settings, 1, MAX_SETTINGS_BYTES, "settings")
+        if not 1 <= len(answer.chain_der) <= MAX_CHAIN or len(answer.serial_number) > MAX_SERIAL_CHARACTERS:
+            raise BadAnswer("chain or serial number are longer than they may be")
+        for issuer in answer.chain_der:
+            _within(issuer, 1, _MAX_CERTIFICATE_BYTES, "issuer")
+        return Issued(
+            certificate_der=answer.certificate_der,
+            chain_der=tuple(answer.chain_der),
+            serial_number=answer.serial_number,
+            settings=answer.settings,
+            receipt=_receipt(answer),
+            stamped=answer.stamped,
+        )
+
+    async def record_stamp(self, session: bytes, stamp: BoardStamp) -> Receipt:
+        """See `Signer`. Raises BoardError `too_large` for a stamp that signerd would not take."""
+        _sendable("stamp", stamp.stamp, MAX_STAMP_BYTES)
+        _sendable("signature", stamp.signature, MAX_SIGNATURE_BYTES)
+        request = pb.RecordStampRequest(session=session, stamp=stamp.stamp, signature=stamp.signature)
+        return _receipt(await self._call(self._stub.RecordStamp, request))
+
+    async def _call(self, method: Callable[..., Awaitable[T]], request: Any) -> T:
+        try:
+            return await method(request, timeout=self._deadline_s)
+        except grpc.aio.AioRpcError as error:
+            raise _translated(error) from error
+        except grpc.aio.UsageError as error:  # the channel was closed under the call: we are stopping
+            raise SignerUnavailable("the line to signerd was closed") from error
+
+
+def _translated(error: grpc.aio.AioRpcError) -> Exception:
+    code = _code(error)
+    if code:
+        return error_for(code)
+    status = error.code()
+    if status in _MAY_PASS:
+        return SignerUnavailable(_reason(error))
+    if status is grpc.StatusCode.RESOURCE_EXHAUSTED:  # of gRPC's own: an answer beyond our bound
+        return BadAnswer("an answer is larger than the API allows")
+    return error_for(status.name.lower())
+
+
+def _code(error: grpc.aio.AioRpcError) -> str:
+    """signerd's code. Only signerd puts it into the trailing metadata; gRPC's own errors have none."""
+    metadata: Any = error.trailing_metadata() or ()  # pairs; the stubs call them objects
+    for key, value in metadata:
+        if key == "birthmark-code" and isinstance(value, str):
+            return value
+    return ""
+
+
+def _reason(error: grpc.aio.AioRpcError) -> str:
+    """gRPC's own text, which names the TLS failure or the address; bounded, since a peer may have made it."""
+    text = "".join(c if c.isprintable() else " " for c in (error.details() or ""))[:300]
+    return f"signerd does not answer: {text}" if text else "signerd does not answer"
+
+
+def _within(value: bytes, least: int, most: int, name: str) -> None:
+    if not least <= len(value) <= most:
+        raise BadAnswer(f"the {name} in signerd's answer has {len(value)} bytes")
+
+
+def _sendable(name: str, value: bytes, most: int) -> None:
+    if len(value) > most:
+        raise BoardError("too_large", f"the board's {name} has {len(value)} bytes, allowed are {most}")
+
+
+def _receipt(answer: pb.SignCsrResponse | pb.RecordStampResponse) -> Receipt:
+    _within(answer.receipt, 1, MAX_RECEIPT_BYTES, "receipt")
+    _within(answer.ledger_entry, 1, MAX_ENTRY_BYTES, "ledger entry")
+    return Receipt(answer.ledger_index, answer.ledger_entry, answer.receipt)
+
+
+def _moment(answer: pb.OpenSessionResponse) -> datetime:
+    try:
+        return answer.expires_at.ToDatetime(tzinfo=UTC)
+    except (ValueError, OverflowError) as error:
+        raise BadAnswer("the session's expiry is no time") from error

@@ -1,0 +1,110 @@
+"""The station's configuration: one TOML file, read once, frozen. Unknown keys are fatal and named.
+
+    config = load(Path("agent.toml"))
+
+Relative paths are relative to the file's directory. `birthmark-agent enroll --install` writes the file.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo
+
+from agent.errors import ConfigError
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_ENDPOINT = re.compile(r"(?P<host>[A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\]):(?P<port>[0-9]{1,5})")
+
+
+def is_name(text: str) -> bool:
+    """True for a deployment, site, station or work order name (docs/formats.md, "Names and bounds")."""
+    return _NAME.fullmatch(text) is not None
+
+
+def _name(text: str) -> str:
+    if not is_name(text):
+        raise ValueError("must be 1 to 64 of [A-Za-z0-9._-], beginning with a letter or digit")
+    return text
+
+
+def _resolved(path: Path, info: ValidationInfo) -> Path:
+    base = (info.context or {}).get("base")
+    return path if base is None else Path(base) / path
+
+
+def endpoint(text: str) -> str:
+    """Checks `host:port`; raises ValueError."""
+    match = _ENDPOINT.fullmatch(text)
+    if match is None or not 0 < int(match["port"]) < 65_536:
+        raise ValueError("must be host:port")
+    return text
+
+
+Name = Annotated[str, AfterValidator(_name)]
+FilePath = Annotated[Path, AfterValidator(_resolved)]
+Seconds = Annotated[float, Field(gt=0, le=3600)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Signerd(_Section):
+    """Where signerd is, and what this station was given at enrolment. All files are PEM but the vkey."""
+
+    address: Annotated[str, AfterValidator(endpoint)]
+    certificate: FilePath  # the station's
+    key: FilePath  # the station's; mode 0600
+    operations_ca: FilePath
+    log_vkey: FilePath  # the ledger's verifier key, C2SP signed-note text
+    device_root: FilePath  # the root of the boards' certificates
+
+
+class Timeouts(_Section):
+    """How long the station waits for signerd, in seconds."""
+
+    call_s: Seconds = 10.0  # one call
+    signer_wait_s: Seconds = 120.0  # a board for a signerd that does not answer
+    stamp_wait_s: Seconds = 10.0  # a board for the answer to its stamp; then the outbox has it
+    stop_s: Seconds = 20.0  # boards under way when the station is told to stop
+
+
+class Config(_Section):
+    """The whole file."""
+
+    deployment: Name
+    signerd: Signerd
+    state: FilePath  # directory of the journal
+    driver: Name = "smp"  # entry point of group birthmark.drivers
+    drivers: dict[str, dict[str, Any]] = Field(default_factory=dict)  # options by driver, e.g. baudrate
+    ports: tuple[str, ...] = ()  # device names or globs; none: every USB serial port
+    recipe: FilePath | None = None  # none: every step, with default bounds
+    timeouts: Timeouts = Timeouts()
+
+
+def load(path: Path) -> Config:
+    """Reads and validates the file.
+
+    Raises:
+        ConfigError: it cannot be read, is no TOML, or a key is unknown, missing or wrong; all of them named.
+    """
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(
+            f"cannot read {path}: {error.strerror}", remedy="birthmark-agent enroll makes one"
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}") from error
+    try:
+        return Config.model_validate(data, context={"base": path.resolve().parent})
+    except ValidationError as error:
+        lines = [
+            f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}"
+            for problem in error.errors()
+        ]
+        raise ConfigError(f"{path}: " + "; ".join(lines)) from error
