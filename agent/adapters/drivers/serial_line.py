@@ -16,6 +16,14 @@ import serial
 
 from agent.errors import LineError
 
+if sys.platform == "win32":
+    PORT_ERRORS: tuple[type[Exception], ...] = (OSError, ValueError)
+else:
+    import termios
+
+    PORT_ERRORS = (OSError, ValueError, termios.error)
+"""What pyserial raises of a port: SerialException is an OSError, and on POSIX `termios.error` is not."""
+
 WRITE_TIMEOUT_S = 10.0
 
 OnBytes = Callable[[bytes], None]
@@ -50,7 +58,7 @@ class SerialLine(ABC):
     def _close(self) -> None:
         try:
             self._connection.reset_output_buffer()  # or the system waits for a line that nobody reads
-        except (OSError, serial.SerialException):
+        except PORT_ERRORS:
             pass  # the port is gone: there is nothing left to drop
         finally:
             self._connection.close()
@@ -77,7 +85,7 @@ def _open(port: str, baudrate: int) -> serial.Serial:
     exclusive = None if sys.platform == "win32" else True  # Windows never shares a port
     try:
         return serial.Serial(port, baudrate, timeout=0.1, write_timeout=WRITE_TIMEOUT_S, exclusive=exclusive)
-    except (OSError, ValueError) as error:  # SerialException is an OSError
+    except PORT_ERRORS as error:
         busy = getattr(error, "errno", None) in {errno.EBUSY, errno.EAGAIN, errno.EACCES, errno.EPERM}
         if busy or isinstance(error.__cause__, PermissionError) or "PermissionError" in str(error):
             remedy = "Close the other program that has the port, or give this user access to serial ports."

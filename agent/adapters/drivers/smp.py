@@ -194,7 +194,7 @@ class SmpDriver:
             self._sequence = (self._sequence + 1) % 256
             question = messages.encode_request(operation, command, self._sequence, body)
             async with self._forgiving(lambda error: isinstance(error, LineError) or error.code == "busy"):
-                answer = await self._link.exchange(question, self._options.timeout_s)
+                answer = await self._link.exchange(question, self._options.timeout_s, self._buffer)
                 return messages.parse_answer(answer, expected)
 
     def _begin_step(self, failures: int) -> None:

@@ -17,6 +17,9 @@ from agent.adapters.drivers.smp_framing import LINE_LENGTH, FrameReader
 from agent.adapters.drivers.smp_messages import answers
 from agent.errors import LineError
 
+_BITS_A_BYTE = 10  # 8N1
+_BASE64_GROWTH = 1.4  # with delimiters and newlines
+
 
 class SmpLink:
     """A line to one board. One question at a time."""
@@ -42,11 +45,13 @@ class SmpLink:
         if line is not None:
             await line.close()
 
-    async def exchange(self, question: bytes, timeout_s: float) -> bytes:
+    async def exchange(self, question: bytes, timeout_s: float, answer_bytes: int) -> bytes:
         """Sends an SMP message and returns the answer to it.
 
-        `timeout_s` begins when the bytes are on their way; the time that they and the longest answer need
-        on the line is added.
+        Args:
+            question: the message, header included.
+            timeout_s: how long the board may think; what the bytes take on the line is added.
+            answer_bytes: the longest answer that is expected.
 
         Raises:
             LineError: no answer in time, or the port is gone.
@@ -59,8 +64,9 @@ class SmpLink:
         self._question = question
         self._answer = asyncio.get_running_loop().create_future()
         wire = b"".join(packet.encode(question, LINE_LENGTH + 1))
+        line_time = _BITS_A_BYTE * (len(wire) + _BASE64_GROWTH * answer_bytes) / self._baudrate
         try:
-            async with asyncio.timeout(timeout_s + 10 * len(wire) / self._baudrate):
+            async with asyncio.timeout(timeout_s + line_time):
                 await self._write(wire)
                 return await self._answer
         except TimeoutError as error:

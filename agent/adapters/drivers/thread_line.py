@@ -9,7 +9,7 @@ from functools import partial
 
 import serial
 
-from agent.adapters.drivers.serial_line import SerialLine
+from agent.adapters.drivers.serial_line import PORT_ERRORS, SerialLine
 from agent.errors import LineError
 
 
@@ -28,7 +28,7 @@ class ThreadLine(SerialLine):
             try:
                 data = self._connection.read(1)  # waits; then all that is there at once
                 data += self._connection.read(self._connection.in_waiting)
-            except (OSError, serial.SerialException) as error:
+            except PORT_ERRORS as error:
                 self._deliver(partial(self._on_gone, type(error).__name__))
                 return
             if data:
@@ -48,7 +48,7 @@ class ThreadLine(SerialLine):
             await asyncio.to_thread(self._connection.write, data)
         except serial.SerialTimeoutException as error:
             raise LineError("no_answer", "the port takes no bytes") from error
-        except (OSError, serial.SerialException) as error:
+        except PORT_ERRORS as error:
             raise LineError("port_gone", "the port is gone") from error
 
     def stop(self) -> None:
