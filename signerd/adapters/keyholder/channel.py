@@ -7,6 +7,7 @@ anew with every answer, and a long queue at a slow HSM is not taken for a hang.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
 import sys
@@ -29,6 +30,7 @@ from signerd.adapters.keyholder.protocol import (
 from signerd.errors import Fault, Unavailable
 
 START_S = 30.0  # to start Python, load the module and log in, on a slow machine with a network HSM
+_GONE_S = 5.0  # a killed process may still wait in a driver
 MAX_IN_FLIGHT = 1024  # requests; more than concurrent calls there can be
 _PROGRAM = ("-P", "-m", "signerd.adapters.keyholder.process")
 # What the process needs of our environment to start at all. The rest may hold other people's secrets.
@@ -209,10 +211,12 @@ class Channel(asyncio.Protocol):
             raise Unavailable(f"the key holder did not start: {text}")
 
     async def stop(self) -> None:
-        """Closes the line and waits until the process is gone."""
+        """Ends the process and waits until it is gone; one that the kernel cannot end now is left to it."""
         self.kill("stopped")
         if self._process is not None:
-            await self._process.wait()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_GONE_S):
+                    await self._process.wait()
 
 
 async def open_channel(
@@ -230,6 +234,6 @@ async def open_channel(
             await channel.start(environment)
             await channel.log_in(replace(setup, pin=value), pin)
     except BaseException:
-        channel.kill("it did not start")
+        await channel.stop()
         raise
     return channel

@@ -1,0 +1,21 @@
+"""SoftHSM tokens: one for the tests that do not change it, and one each for those that do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from harness.key_holders import TokenAtHand, make_token
+
+
+@pytest.fixture(scope="session")
+def token(tmp_path_factory: pytest.TempPathFactory) -> TokenAtHand:
+    """One installation for all."""
+    return make_token(tmp_path_factory.mktemp("token") / "dev")
+
+
+@pytest.fixture
+def own_token(tmp_path: Path) -> TokenAtHand:
+    """An installation for this test alone."""
+    return make_token(tmp_path / "dev")

@@ -1,0 +1,149 @@
+"""A wrong PIN reaches the token once, and never again."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from harness.key_holders import PATIENCE_S, Changes, TokenAtHand, running
+from harness.signing_samples import leaf_tbs
+from signerd.adapters.keyholder.channel import open_channel
+from signerd.adapters.keyholder.client import KeyHolderProcess, KeyHolderSettings
+from signerd.adapters.keyholder.held_pin import HeldPin, WrongPin
+from signerd.adapters.keyholder.personalization import derive_chip_keys
+from signerd.adapters.keyholder.pool import KeyHolderPool, setup_for
+from signerd.adapters.keyholder.protocol import Mode, Operation
+from signerd.errors import Unavailable
+
+SPIES = [
+    Path("/usr/lib/x86_64-linux-gnu/pkcs11-spy.so"),
+    Path("/usr/lib/aarch64-linux-gnu/pkcs11-spy.so"),
+    Path("/usr/lib64/pkcs11/pkcs11-spy.so"),
+]
+
+FLAGS = """
+import pkcs11, sys
+from pkcs11 import TokenFlag
+token = pkcs11.lib(sys.argv[1]).get_token(token_label=sys.argv[2])
+print(bool(token.flags & TokenFlag.USER_PIN_COUNT_LOW))
+"""
+
+
+def pin_count_is_low(token: TokenAtHand) -> bool:
+    hsm = token.config.hsm
+    command = [sys.executable, "-c", FLAGS, str(hsm.module), hsm.token]
+    done = subprocess.run(command, env=dict(hsm.environment), capture_output=True, text=True, check=True)
+    return done.stdout.strip() == "True"
+
+
+class Spied:
+    """The settings with a module that logs every call before it goes on to SoftHSM."""
+
+    def __init__(self, token: TokenAtHand, log: Path) -> None:
+        spy = next((path for path in SPIES if path.exists()), None)
+        if spy is None:
+            pytest.skip("pkcs11-spy is not installed: apt install opensc-pkcs11")
+        self._log = log
+        settings = token.settings
+        self.settings: KeyHolderSettings = replace(
+            settings,
+            setup=replace(settings.setup, module=str(spy)),
+            environment={
+                **settings.environment,
+                "PKCS11SPY": settings.setup.module,
+                "PKCS11SPY_OUTPUT": str(log),
+            },
+        )
+
+    @property
+    def logins(self) -> int:
+        """Calls of C_Login so far."""
+        lines = self._log.read_text(encoding="utf-8", errors="replace").splitlines()
+        return sum(line.endswith(": C_Login") for line in lines)
+
+
+async def test_a_right_pin_logs_in_once_a_process(token: TokenAtHand, tmp_path: Path) -> None:
+    spied = Spied(token, tmp_path / "spy.log")
+    async with running(spied.settings, token.pin) as holder:
+        await holder.sign_certificate(leaf_tbs(token.sub_ca))
+    assert spied.logins == 1
+
+
+async def test_a_wrong_pin_is_tried_once(own_token: TokenAtHand, tmp_path: Path) -> None:
+    spied = Spied(own_token, tmp_path / "spy.log")
+    pin = HeldPin(b"not the PIN")
+    holder = KeyHolderProcess(spied.settings)
+    for _ in range(3):
+        with pytest.raises(WrongPin):
+            await holder.start(pin)
+    assert spied.logins == 1
+    assert not holder.serving
+
+
+async def test_a_pool_tries_a_wrong_pin_once(own_token: TokenAtHand, tmp_path: Path) -> None:
+    spied = Spied(own_token, tmp_path / "spy.log")
+    pool = KeyHolderPool(spied.settings, 4, on_change=lambda: None)
+    with pytest.raises(WrongPin):
+        await pool.start(b"not the PIN")
+    assert spied.logins == 1
+
+
+async def test_the_token_counts_a_wrong_pin(own_token: TokenAtHand) -> None:
+    assert not pin_count_is_low(own_token)
+    with pytest.raises(WrongPin, match="PinIncorrect"):
+        async with running(own_token.settings, b"not the PIN"):
+            pass
+    assert pin_count_is_low(own_token)
+    async with running(own_token.settings, own_token.pin):
+        pass
+    assert not pin_count_is_low(own_token)
+
+
+async def test_a_pin_changed_meanwhile_is_not_tried_again(own_token: TokenAtHand) -> None:
+    changes = Changes()
+    settings = own_token.settings
+    async with running(settings, own_token.pin, changes) as holder:
+        await change_pin(own_token, b"another PIN")
+        assert holder.pid is not None
+        os.kill(holder.pid, signal.SIGKILL)
+        async with asyncio.timeout(PATIENCE_S):
+            known = await holder.wait_wrong_pin()
+        assert "PinIncorrect" in known.detail
+        assert holder.starts == 1
+        assert not holder.serving
+        with pytest.raises(WrongPin):
+            await holder.sign_certificate(leaf_tbs(own_token.sub_ca))
+        assert pin_count_is_low(own_token)
+
+
+async def change_pin(token: TokenAtHand, new: bytes) -> None:
+    channel = await open_channel(
+        setup_for(token.config.hsm, Mode.GENERATE),
+        HeldPin(token.pin),
+        environment=token.settings.environment,
+        deadline_s=10,
+    )
+    await channel.request(Operation.CHANGE_PIN, new)
+    await channel.stop()
+
+
+async def test_personalization_says_so_too(own_token: TokenAtHand) -> None:
+    with pytest.raises(WrongPin):
+        await derive_chip_keys(own_token.config.hsm, b"not the PIN", ["chip-1"])
+
+
+async def test_a_wrong_pin_is_a_fault_that_the_peer_hears_as_unavailable() -> None:
+    pin = HeldPin(b"1234")
+    assert "1234" not in repr(pin)
+    error = pin.reject("no")
+    assert isinstance(error, Unavailable)
+    with pytest.raises(WrongPin):
+        async with pin.attempt():
+            pass
