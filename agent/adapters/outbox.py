@@ -1,0 +1,45 @@
+"""Sends what the outbox holds, oldest first, until signerd has answered each stamp.
+
+The boards of these stamps have left the needle bed. A refusal is therefore told loudly, with the serial
+number: somebody has to find that board.
+"""
+
+from __future__ import annotations
+
+from agent.delivery import deliver
+from agent.errors import Refused, SignerUnavailable
+from agent.way import Station
+
+_PAUSE_S = 3.0  # between two looks; the outbox is almost always empty
+
+
+class OutboxSender:
+    """The outbox of one station."""
+
+    def __init__(self, station: Station) -> None:
+        self._station = station
+
+    async def run(self) -> None:
+        """Sends for ever; ends by being cancelled. Raises BadAnswer and JournalError."""
+        while True:
+            await self.flush()
+            await self._station.clock.sleep(_PAUSE_S)
+
+    async def flush(self) -> int:
+        """Sends what waits, once; returns how many stamps still wait. Raises BadAnswer and JournalError."""
+        station = self._station
+        waiting = await station.journal.queued_stamps()
+        left = len(waiting)
+        for queued in waiting:
+            if queued.chip_id in station.busy_chips:
+                continue  # its board is on a port again and sends it itself
+            try:
+                await deliver(queued, station.signer, station.journal, station.trust.log_key)
+            except SignerUnavailable:
+                break  # the others would wait as long, and their order stays
+            except Refused as error:
+                station.progress.stamp_settled(queued, error.code)
+            else:
+                station.progress.stamp_settled(queued, "")
+            left -= 1
+        return left

@@ -1,0 +1,154 @@
+"""Watches the ports: every board that is put on one is taken, and no port waits for another.
+
+A port whose board is finished waits until that board is gone or another chip answers. A board that was
+parked because signerd is away is taken up again where it stands.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+
+from agent.core.result import Outcome, Result
+from agent.errors import AgentError, BoardError, LineError
+from agent.ports import BoardIdentity, Driver, ListPorts, PortInfo
+from agent.provision import work
+from agent.way import Station
+
+_LOOK_S = 0.5  # between two looks at the list of ports, and at an idle port
+_MISSES = 2  # unanswered hellos until a finished board counts as gone: some restart after their seal
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to do. `boards`: stop after that many; `once`: one board a port; neither: until told to stop."""
+
+    work_order: str
+    boards: int | None = None
+    once: bool = False
+    stop_s: float = 20.0  # boards under way when told to stop
+
+
+class PortWatch:
+    """The ports of one station."""
+
+    def __init__(
+        self,
+        station: Station,
+        open_driver: Callable[[str], AbstractAsyncContextManager[Driver]],
+        list_ports: ListPorts,
+        plan: Plan,
+    ) -> None:
+        self._station = station
+        self._open = open_driver
+        self._list_ports = list_ports
+        self._plan = plan
+        self._present: dict[str, PortInfo] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._working: set[str] = set()
+        self._served: set[str] = set()  # ports that had their one board
+        self._finished = 0
+        self.stopping = asyncio.Event()
+        self.fault: AgentError | None = None
+
+    async def run(self) -> None:
+        """Serves ports until the plan is fulfilled or `stopping` is set, then lets boards finish.
+
+        A result that says that no board can pass stops it; `fault` holds a failure of the station itself.
+        """
+        try:
+            while not self.stopping.is_set():
+                await self._look()
+                if self._plan.once and self._present and self._served >= set(self._present):
+                    break
+                await self._pause()
+        finally:
+            self.stopping.set()
+            await self._wind_down()
+
+    async def _look(self) -> None:
+        ports = await asyncio.to_thread(self._list_ports)
+        self._present = {port.name: port for port in ports}
+        self._tasks = {name: task for name, task in self._tasks.items() if not task.done()}
+        for name in self._present:
+            if name not in self._tasks and not (self._plan.once and name in self._served):
+                self._tasks[name] = asyncio.create_task(self._serve(name), name=f"port {name}")
+
+    async def _pause(self) -> None:
+        try:
+            await asyncio.wait_for(self.stopping.wait(), _LOOK_S)
+        except TimeoutError:
+            return
+
+    async def _wind_down(self) -> None:
+        idle = [task for name, task in self._tasks.items() if name not in self._working]
+        busy = [task for name, task in self._tasks.items() if name in self._working]
+        for task in idle:
+            task.cancel()
+        if busy:
+            await asyncio.wait(busy, timeout=self._plan.stop_s)
+        for task in busy:
+            task.cancel()  # parks its board
+        await asyncio.gather(*idle, *busy, return_exceptions=True)
+
+    async def _serve(self, name: str) -> None:
+        """One port, as long as it is there."""
+        while name in self._present and not self.stopping.is_set():
+            try:
+                async with self._open(self._present[name].device) as driver:
+                    await self._serve_boards(name, driver)
+            except LineError as error:
+                self._station.progress.waiting(name, error.detail)
+            except AgentError as error:  # journal or configuration: no port can work
+                self.fault = error
+                self.stopping.set()
+            await self._pause()
+
+    async def _serve_boards(self, name: str, driver: Driver) -> None:
+        """The boards that come while the port stays open. Raises LineError when it is gone."""
+        finished = ""
+        misses = 0
+        while name in self._present and not self.stopping.is_set():
+            started_s = self._station.clock.now_s()
+            identity = await self._identify(name, driver)
+            misses = 0 if identity else misses + 1
+            if misses >= _MISSES:
+                finished = ""
+            if identity is not None and identity.chip_id != finished:
+                result = await self._work(name, driver, identity, started_s)
+                finished = "" if _goes_on(result) else identity.chip_id
+                self._account(name, result)
+            await self._pause()
+
+    async def _identify(self, name: str, driver: Driver) -> BoardIdentity | None:
+        try:
+            return await driver.identify()
+        except LineError as error:
+            if error.code in {"port_gone", "port_busy"}:
+                raise
+            return None  # nothing is on the port
+        except BoardError as error:
+            self._station.progress.waiting(name, f"{error.code}: {error.detail}")
+            return None
+
+    async def _work(self, name: str, driver: Driver, identity: BoardIdentity, started_s: float) -> Result:
+        self._working.add(name)
+        try:
+            return await work(self._station, name, driver, identity, self._plan.work_order, started_s)
+        finally:
+            self._working.discard(name)
+
+    def _account(self, name: str, result: Result) -> None:
+        if _goes_on(result) and not self._plan.once:
+            return
+        self._finished += 1
+        self._served.add(name)
+        if result.stop or self._finished == self._plan.boards:
+            self.stopping.set()
+
+
+def _goes_on(result: Result) -> bool:
+    """True for a board that was parked before its stamp: it is to be taken up again."""
+    return result.outcome is Outcome.PARKED and result.step != "record"
