@@ -5,6 +5,7 @@ from __future__ import annotations
 import tomllib
 from pathlib import Path
 
+from agent import config as agent_config
 from agent.core.recipe import StepName, parse_recipe
 from signerd import config
 from signerd.core.order_file import ProductRevision, parse_order_file
@@ -52,3 +53,9 @@ def test_order_names_a_station_of_the_deployment() -> None:
     deployment = tomllib.loads(text_of("signerd.toml"))["deployment"]
     (station,) = tomllib.loads(text_of("order.toml"))["stations"]
     assert station.startswith(f"birthmark://{deployment}/station/")
+
+
+def test_agents_configuration() -> None:
+    loaded = agent_config.load(EXAMPLES / "agent.toml")
+    assert loaded.recipe == EXAMPLES / "recipe.toml"
+    assert loaded.driver in loaded.drivers
