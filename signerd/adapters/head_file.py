@@ -46,7 +46,7 @@ class HeadFile:
             ConfigError: it is missing, held by another signerd, or not a checkpoint signed with `key`.
         """
         self._path = path
-        self._lock = _lock(path.with_name(path.name + ".lock"))
+        self._lock: int | None = _lock(path.with_name(path.name + ".lock"))
         try:
             self.note, self.checkpoint = _read(path, key)
         except ConfigError:
@@ -82,8 +82,10 @@ class HeadFile:
         self.checkpoint, self.note = checkpoint, note
 
     def close(self) -> None:
-        """Lets go of the file."""
-        os.close(self._lock)
+        """Lets go of the file. Once more does nothing."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
 
 def _read(path: Path, key: VerifierKey) -> tuple[bytes, Checkpoint]:

@@ -48,6 +48,7 @@ class Ledger:
         self._wanted = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._fault: Fault | None = None
+        self._closing = False
 
     @property
     def size(self) -> int:
@@ -72,15 +73,12 @@ class Ledger:
         self._task = asyncio.get_running_loop().create_task(self._publish_always(), name="ledger-publisher")
 
     async def close(self) -> None:
-        """Publishes what is committed, if the key holder signs, and stops."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        """Publishes what is committed, if the key holder signs, and stops. Once more does nothing."""
+        self._closing = True
+        self._wanted.set()
+        if self._task is not None:  # not cancelled: a swap under way runs in a thread, to its end
+            await self._task
             self._task = None
-            try:
-                await self._publish()
-            except Fault as error:
-                _log.warning("ledger_left_unpublished", detail=error.detail)
         self._fail_waiters(Unavailable("the store is closed"))
         self._head.close()
 
@@ -107,7 +105,7 @@ class Ledger:
             return
         if index >= self._committed:
             raise Fault(f"entry {index} is not committed")
-        if self._task is None:
+        if self._task is None or self._closing:
             raise Unavailable("the store is closed")
         if self._task.done():
             raise Fault("publishing has stopped")
@@ -130,7 +128,7 @@ class Ledger:
         return self._tree.consistency(old, new)
 
     async def _publish_always(self) -> None:
-        while True:
+        while not self._closing or self._wanted.is_set():
             behind = self._size < self._committed
             try:
                 async with asyncio.timeout(_RETRY_S if behind else None):
@@ -156,8 +154,9 @@ class Ledger:
         if size > self._size:
             checkpoint = Checkpoint(self._key.name, size, self._tree.root(size))
             body = checkpoint.body()
-            note = sign_note(body, self._key, await self._sign(body))
+            signature = await self._sign(body)
             try:
+                note = sign_note(body, self._key, signature)
                 open_checkpoint(note, self._key)
             except NoteError as error:
                 raise Fault(f"the key holder's signature does not hold: {error}") from error

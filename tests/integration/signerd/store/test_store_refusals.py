@@ -1,0 +1,166 @@
+"""Refusals in the ledger, within each peer's share."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from harness.store_world import NOW, STATION, digest
+from signerd.adapters import refusals as module
+from signerd.adapters.refusals import LedgerRefusals
+from signerd.adapters.store import SqlStore
+from signerd.core.entry import RefusedCall
+from signerd.errors import Unavailable
+
+OTHER = "birthmark://test/station/plant1/pc2"
+
+
+class Sink:
+    """Keeps what it is given, or fails."""
+
+    def __init__(self) -> None:
+        self.entered: list[RefusedCall] = []
+        self.available = True
+        self.called = asyncio.Event()
+
+    async def append_refusals(self, refusals: Sequence[RefusedCall]) -> None:
+        if not self.available:
+            raise Unavailable("disk full")
+        self.entered.extend(refusals)
+        self.called.set()
+
+    async def until(self, count: int) -> None:
+        while len(self.entered) < count:
+            self.called.clear()
+            await self.called.wait()
+
+    def summary(self) -> list[tuple[str | None, str, int]]:
+        return [(refusal.peer, refusal.code, refusal.count) for refusal in self.entered]
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+def made(sink: Any, clock: Clock | None = None, per_h: int = 2) -> LedgerRefusals:
+    monotonic = clock or Clock()
+    return LedgerRefusals(sink, refusals_per_h=per_h, clock=lambda: NOW, monotonic=monotonic)
+
+
+async def test_a_refusal_is_an_entry(store: SqlStore) -> None:
+    refusals = made(store)
+    refusals.start()
+    refusals.refused(
+        peer=STATION,
+        call="SignCsr",
+        code="csr_rejected",
+        work_order="WO-1",
+        chip_id="chip-1",
+        csr_sha256=digest("csr"),
+    )
+    while store._ledger._committed < 5:
+        await store.product("sensor")  # lets the event loop turn
+    position = await store.published(4)
+    assert json.loads(position.entry) == {
+        "v": 1,
+        "type": "refused",
+        "time": "2026-11-15T12:00:00Z",
+        "peer": STATION,
+        "call": "SignCsr",
+        "code": "csr_rejected",
+        "count": 1,
+        "work_order": "WO-1",
+        "chip_id": "chip-1",
+        "csr_sha256": digest("csr").hex(),
+    }
+    await refusals.close()
+
+
+async def test_beyond_the_share_refusals_are_folded() -> None:
+    sink = Sink()
+    refusals = made(sink)
+    for code in ("a", "a", "a", "a", "b"):
+        refusals.refused(peer=STATION, call="SignCsr", code=code, chip_id="chip")
+    refusals.refused(peer=OTHER, call="SignCsr", code="a")
+    await refusals.close()
+    assert sink.summary() == [
+        (STATION, "a", 1),
+        (STATION, "a", 1),
+        (OTHER, "a", 1),
+        (STATION, "a", 2),
+        (STATION, "b", 1),
+    ]
+    assert [refusal.chip_id for refusal in sink.entered] == ["chip", "chip", None, None, None]
+
+
+async def test_a_share_fills_again_over_an_hour() -> None:
+    sink, clock = Sink(), Clock()
+    refusals = made(sink, clock)
+    for _ in range(3):
+        refusals.refused(peer=STATION, call="SignCsr", code="a")
+    clock.seconds = 1800.0
+    refusals.refused(peer=STATION, call="SignCsr", code="b")
+    refusals.refused(peer=STATION, call="SignCsr", code="c")
+    await refusals.close()
+    assert sink.summary() == [
+        (STATION, "a", 1),
+        (STATION, "a", 1),
+        (STATION, "b", 1),
+        (STATION, "a", 1),
+        (STATION, "c", 1),
+    ]
+
+
+async def test_strangers_share_one_share() -> None:
+    sink = Sink()
+    refusals = made(sink)
+    for _ in range(5):
+        refusals.refused(peer=None, call="OpenSession", code="unauthenticated")
+    await refusals.close()
+    assert sink.summary() == [(None, "unauthenticated", count) for count in (1, 1, 3)]
+
+
+async def test_folded_refusals_are_entered_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "FOLD_S", 0.0)
+    sink = Sink()
+    refusals = made(sink, per_h=1)
+    refusals.refused(peer=STATION, call="SignCsr", code="a")
+    refusals.refused(peer=STATION, call="SignCsr", code="a")
+    refusals.start()
+    await sink.until(2)
+    assert sink.summary() == [(STATION, "a", 1), (STATION, "a", 1)]
+    await refusals.close()
+
+
+async def test_what_could_not_be_entered_is_kept() -> None:
+    sink = Sink()
+    sink.available = False
+    refusals = made(sink, per_h=10)
+    for code in ("a", "a", "b"):
+        refusals.refused(peer=STATION, call="SignCsr", code=code, chip_id="chip")
+    await refusals.flush()
+    assert refusals.failed_writes == 1
+    sink.available = True
+    await refusals.close()
+    assert sink.summary() == [(STATION, "a", 2), (STATION, "b", 1)]
+
+
+async def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_MAX_PENDING", 2)
+    monkeypatch.setattr(module, "_MAX_FOLDED", 2)
+    monkeypatch.setattr(module, "_SHARES", 2)
+    sink = Sink()
+    refusals = made(sink, per_h=10)
+    for number in range(10):
+        refusals.refused(peer=f"peer {number}", call="SignCsr", code="a")
+    assert (len(refusals._pending), len(refusals._shares), len(refusals._folded)) == (2, 2, 3)
+    await refusals.close()
+    assert sum(refusal.count for refusal in sink.entered) == 10

@@ -1,0 +1,245 @@
+"""Administration and audit over the real database."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from harness.store_world import (
+    NOW,
+    ORDER,
+    PRODUCT_TOML,
+    STATION,
+    digest,
+    grant_of,
+    intent,
+    issue,
+    prepare,
+    with_terms,
+)
+from signerd.adapters.store import SqlStore
+from signerd.adapters.store.admin import MAX_CHIPS
+from signerd.adapters.store.values import OrderCounts, RecordFilter, RevokedCertificate
+from signerd.core.entry import digest_chips
+from signerd.core.merkle import Tree, leaf_hash
+from signerd.core.names import Role, parse_peer_uri
+from signerd.errors import Code, Refused
+from signerd.ports import RecordState
+
+AUDITOR = parse_peer_uri("birthmark://test/auditor/customer")
+
+
+async def refused(awaitable: Any) -> Code:
+    with pytest.raises(Refused) as caught:
+        await awaitable
+    return caught.value.code
+
+
+async def entry(store: SqlStore, index: int) -> dict[str, Any]:
+    value = json.loads((await store.published(index)).entry)
+    assert isinstance(value, dict)
+    return value
+
+
+async def test_peers_come_and_go(store: SqlStore) -> None:
+    peer, index = await store.add_peer(AUDITOR, digest("auditor"), NOW)
+    assert await store.peer(AUDITOR.uri) == await store.peer_of_key(digest("auditor")) == peer
+    assert await entry(store, index) == {
+        "v": 1,
+        "type": "auditor_added",
+        "time": "2026-11-15T12:00:00Z",
+        "peer": AUDITOR.uri,
+        "spki_sha256": digest("auditor").hex(),
+    }
+    assert [known.name.role for known in await store.list_peers()] == [Role.STATION, Role.AUDITOR]
+    assert await store.list_peers(Role.AUDITOR) == [peer]
+
+    gone, index = await store.revoke_peer(AUDITOR.uri, NOW)
+    assert (await store.peer(AUDITOR.uri), gone.revoked_at) == (gone, NOW)
+    assert (await entry(store, index))["type"] == "auditor_revoked"
+    assert await refused(store.revoke_peer(AUDITOR.uri, NOW)) is Code.NOT_FOUND
+
+
+async def test_a_name_has_one_valid_key_and_a_key_is_never_reused(store: SqlStore) -> None:
+    station = parse_peer_uri(STATION)
+    assert await refused(store.add_peer(station, digest("new"), NOW)) is Code.ALREADY_EXISTS
+    await store.revoke_peer(STATION, NOW)
+    assert await refused(store.add_peer(station, digest("station"), NOW)) is Code.ALREADY_EXISTS
+    peer, _ = await store.add_peer(station, digest("new"), NOW)
+    assert await store.peer(STATION) == peer
+    assert await store.peer("birthmark://test/station/plant1/pc2") is None
+
+
+async def test_products_have_revisions(store: SqlStore) -> None:
+    revised = PRODUCT_TOML + "# revised\n"
+    index = await store.add_product("sensor", revised, NOW)
+    assert (await entry(store, index))["product_sha256"] == hashlib.sha256(revised.encode()).hexdigest()
+    assert [known.toml for known in await store.list_products()] == [revised]
+    current = await store.product("sensor")
+    assert current is not None
+    assert current.toml == revised
+    assert await store.product("other") is None
+    assert await refused(store.add_product("sensor", PRODUCT_TOML, NOW)) is Code.ALREADY_EXISTS
+    context = await store.call_context(peer_uri="", work_order="WO-1", chip_id="", session_sha256=None)
+    assert context.product_toml == PRODUCT_TOML  # the order keeps the revision it was opened with
+
+
+async def test_an_order_opens_and_closes(store: SqlStore) -> None:
+    state = await store.order("WO-1")
+    assert state is not None
+    assert (state.order, state.closed, state.counts) == (ORDER, False, OrderCounts(0, 0, 0, 0, 0))
+    opened = await entry(store, state.opened_index)
+    assert (opened["quantity"], opened["serial_pattern"]) == (10, "BM-{number:06d}")
+    index = await store.close_order("WO-1", NOW)
+    assert (await entry(store, index))["type"] == "order_closed"
+    (state,) = await store.list_orders()
+    assert state.closed
+    assert await refused(store.close_order("WO-1", NOW)) is Code.INVALID
+    assert await refused(store.close_order("WO-2", NOW)) is Code.NOT_FOUND
+    assert await store.order("WO-2") is None
+
+
+@pytest.mark.parametrize(
+    ("terms", "code"),
+    [
+        ({"work_order": "WO-1"}, Code.ALREADY_EXISTS),
+        ({"product_sha256": digest("unknown revision")}, Code.INVALID),
+        ({"product": "other"}, Code.INVALID),
+        ({"stations": ("birthmark://test/station/plant1/unknown",)}, Code.INVALID),
+        ({"serial_start": 10}, Code.INVALID),
+        ({"serial_start": 1, "serial_pattern": "BM-0{number:05d}"}, Code.INVALID),
+        ({"serial_pattern": "BM"}, Code.INVALID),
+    ],
+)
+async def test_terms_that_open_no_order(store: SqlStore, terms: dict[str, Any], code: Code) -> None:
+    good: dict[str, Any] = {"work_order": "WO-2", "serial_start": 11}
+    assert await refused(store.open_order(with_terms(**(good | terms)), NOW)) is code
+    assert await store.open_order(with_terms(**good), NOW)
+
+
+async def test_a_revoked_station_opens_no_order(store: SqlStore) -> None:
+    await store.revoke_peer(STATION, NOW)
+    order = with_terms(work_order="WO-2", serial_start=11)
+    assert await refused(store.open_order(order, NOW)) is Code.INVALID
+
+
+async def test_chips_are_counted_once(store: SqlStore) -> None:
+    assert await store.import_chips("WO-1", ["b", "a", "b"], NOW) == (2, 4)
+    added, index = await store.import_chips("WO-1", ["c", "a"], NOW)
+    assert added == 1
+    assert (await entry(store, index))["chips_sha256"] == digest_chips(["c"]).hex()
+    added, index = await store.personalize_chips(["x", "y"], locked=True, site="fab", now=NOW)
+    listed = await entry(store, index)
+    assert (added, listed["count"], listed["locked"], listed["site"]) == (2, 2, True, "fab")
+    assert (await store.personalize_chips(["x"], locked=True, site="fab", now=NOW))[0] == 0
+    relocked = store.personalize_chips(["x", "z"], locked=False, site="fab", now=NOW)
+    assert await refused(relocked) is Code.INVALID
+    assert (await store.personalize_chips(["z"], locked=False, site="fab", now=NOW))[0] == 1
+    assert await refused(store.import_chips("WO-2", ["a"], NOW)) is Code.NOT_FOUND
+    await store.close_order("WO-1", NOW)
+    assert await refused(store.import_chips("WO-1", ["d"], NOW)) is Code.INVALID
+
+
+async def test_ten_thousand_chips_a_call(store: SqlStore) -> None:
+    many = [f"chip-{number}" for number in range(MAX_CHIPS)]
+    assert (await store.import_chips("WO-1", many, NOW))[0] == MAX_CHIPS
+    assert (await store.import_chips("WO-1", many, NOW))[0] == 0
+    assert await refused(store.import_chips("WO-1", [*many, "more"], NOW)) is Code.INVALID
+
+
+async def test_revocation_and_crl(store: SqlStore) -> None:
+    request = intent("chip-1")
+    record = await issue(store, request)
+    await issue(store, intent("chip-2"))
+    index = await store.revoke(serial_number="BM-000001", reason="keyCompromise", now=NOW)
+    revoked = await entry(store, index)
+    assert (revoked["reason"], revoked["superseded_by"]) == ("keyCompromise", None)
+    assert revoked["certificate_serial"] == f"{request.certificate_serial:x}".zfill(32)
+    expected = RevokedCertificate(request.certificate_serial, NOW, "keyCompromise")
+    assert await store.revoked_certificates() == [expected]
+    certificate = hashlib.sha256(record.certificate_der).digest()
+    again = store.revoke(certificate_sha256=certificate, reason="keyCompromise", now=NOW)
+    assert await refused(again) is Code.CERTIFICATE_REVOKED
+    unknown = store.revoke(certificate_sha256=digest("unknown"), reason="keyCompromise", now=NOW)
+    assert await refused(unknown) is Code.NOT_FOUND
+    assert await refused(store.revoke(reason="keyCompromise", now=NOW)) is Code.INVALID
+
+    assert [await store.allot_crl_number() for _ in range(3)] == [1, 2, 3]
+    index = await store.record_crl(
+        number=3, crl_sha256=digest("crl"), next_update=NOW + timedelta(hours=1), count=1, now=NOW
+    )
+    listed = await entry(store, index)
+    assert (listed["crl_number"], listed["next_update"]) == (3, "2026-11-15T13:00:00Z")
+
+
+async def test_an_intent_has_nothing_to_revoke(store: SqlStore) -> None:
+    await store.take_place(intent("chip-1"), prepare)
+    revoking = store.revoke(serial_number="BM-000001", reason="keyCompromise", now=NOW)
+    assert await refused(revoking) is Code.NOT_FOUND
+
+
+async def test_counts(store: SqlStore) -> None:
+    records = [await issue(store, intent(f"chip-{number}")) for number in range(3)]
+    for record in records[:2]:
+        await store.record_stamp(record, stamp=b"s", signature=b"s", station=STATION, now=NOW)
+    await store.revoke(serial_number="BM-000001", reason="keyCompromise", now=NOW)
+    await store.take_place(intent("chip-3"), prepare)
+    state = await store.order("WO-1")
+    assert state is not None
+    assert state.counts == OrderCounts(places=4, issued=3, stamped=2, revoked=1, open_intents=1)
+
+
+async def test_records_are_found_page_by_page(store: SqlStore) -> None:
+    records = [await issue(store, intent(f"chip-{number}")) for number in range(5)]
+    intent_left = await store.take_place(intent("chip-5"), prepare)
+    page = await store.find_records(RecordFilter(), page_size=4)
+    assert (list(page.records), page.more) == (records[:4], True)
+    rest = await store.find_records(RecordFilter(), after_record_id=records[3].record_id, page_size=2)
+    assert (list(rest.records), rest.more) == ([records[4], intent_left], False)
+    for wanted in (
+        RecordFilter(chip_id="chip-2"),
+        RecordFilter(serial_number="BM-000003"),
+        RecordFilter(work_order="WO-1", chip_id="chip-2", state=RecordState.ISSUED),
+    ):
+        assert (await store.find_records(wanted)).records == (records[2],)
+    assert (await store.find_records(RecordFilter(state=RecordState.INTENT))).records == (intent_left,)
+    assert (await store.find_records(RecordFilter(work_order="WO-2"))).records == ()
+    assert await store.record_by_serial("BM-000009") is None
+    assert await store.record_by_certificate(digest("unknown")) is None
+
+
+async def test_proofs_are_bounded_to_the_published_tree(store: SqlStore) -> None:
+    record = await issue(store, intent("chip-1"))
+    assert record.issued_index is not None
+    await store.published(record.issued_index)
+    size = store.published_size
+    read = await store.entries(0, size)
+    tree = Tree()
+    for data in read:
+        tree.append(leaf_hash(data))
+    assert store.inclusion_proof(1, size) == tree.inclusion(1, size)
+    assert store.consistency_proof(2, size) == tree.consistency(2, size)
+    assert await store.entries(2, 4) == read[2:4]
+    assert await store.entries(size, size) == []
+    for index, of in ((size, size), (0, size + 1), (0, 0)):
+        with pytest.raises(Refused):
+            store.inclusion_proof(index, of)
+    for old, new in ((0, size), (2, 1), (1, size + 1)):
+        with pytest.raises(Refused):
+            store.consistency_proof(old, new)
+    assert await refused(store.entries(0, size + 1)) is Code.NOT_FOUND
+    assert await refused(store.entries(2, 1)) is Code.NOT_FOUND
+
+
+async def test_a_grant_for_another_record_is_refused(store: SqlStore) -> None:
+    one, other = intent("chip-1"), intent("chip-2")
+    first = await issue(store, one)
+    second = await store.take_place(other, prepare)
+    grant = grant_of(other, second)
+    stolen = type(grant)(one.session_sha256, second.record_id, grant.challenge, STATION, grant.csr_sha256)
+    assert await refused(store.complete(second, b"certificate", stolen, NOW)) is Code.SESSION_USED
+    assert first.place.number == 1
