@@ -29,6 +29,7 @@ class SmpLink:
         self._baudrate = baudrate
         self._line: SerialLine | None = None
         self._vanished = False
+        self._mid_line = True  # the board may have heard half a line: noise at plugging in, a question cut
         self._frames = FrameReader()
         self._question = b""
         self._answer: asyncio.Future[bytes] | None = None
@@ -37,6 +38,7 @@ class SmpLink:
         """Opens the port. Raises `LineError`."""
         self._frames.reset()
         self._vanished = False
+        self._mid_line = True
         self._line = await open_line(self._port, self._baudrate, self._received, self._gone)
 
     async def close(self) -> None:
@@ -63,12 +65,15 @@ class SmpLink:
         self._frames.reset()  # half a message from before belongs to no question of ours
         self._question = question
         self._answer = asyncio.get_running_loop().create_future()
-        wire = b"".join(packet.encode(question, LINE_LENGTH + 1))
+        wire = b"\n" * self._mid_line + b"".join(packet.encode(question, LINE_LENGTH + 1))
+        self._mid_line = True
         line_time = _BITS_A_BYTE * (len(wire) + _BASE64_GROWTH * answer_bytes) / self._baudrate
         try:
             async with asyncio.timeout(timeout_s + line_time):
                 await self._write(wire)
-                return await self._answer
+                answer = await self._answer
+                self._mid_line = False
+                return answer
         except TimeoutError as error:
             raise LineError(
                 "no_answer", f"no answer on {self._port}", remedy="Is a board in place, and powered?"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
@@ -189,6 +190,17 @@ async def test_a_port_that_vanishes_is_a_line_error(make_board: Callable[..., Pt
         with pytest.raises(LineError):
             await driver.identify()
         await other.identify()
+
+
+async def test_noise_that_the_board_heard_before_does_not_cost_the_first_question(
+    make_board: Callable[..., PtyBoard],
+) -> None:
+    pty = make_board()
+    descriptor = os.open(pty.port, os.O_WRONLY | os.O_NOCTTY)
+    os.write(descriptor, b"\x06\x09AAs")
+    os.close(descriptor)
+    async with SmpDriver(pty.port, {"failures": 0, "timeout_s": 5.0}) as driver:
+        await driver.identify()
 
 
 async def test_a_port_that_is_not_there(tmp_path: Any) -> None:
