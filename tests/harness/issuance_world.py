@@ -1,0 +1,154 @@
+"""Issuance and stamping over a real store, with a software key holder behind the real guard.
+
+async with issuance_world(directory) as world:
+    order = await world.open_order(quantity=1)
+    session, answer = await world.certify(order, world.board())
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from harness.installation import SENSOR
+from harness.paper_board import PaperBoard
+from harness.software_key_holder import SoftwareKeyHolder, make_device_tree
+from signerd.adapters.store import SqlStore, create_database, open_log
+from signerd.core.entry import LogOpened
+from signerd.core.evidence.method import EvidenceSubmission
+from signerd.core.names import Level, PeerName, Reissue, parse_peer_uri
+from signerd.core.order import WorkOrder
+from signerd.core.profile import Issuer
+from signerd.core.session import SessionSealer
+from signerd.issuance import Issuance, IssuedAnswer, OpenedSession
+from signerd.ports import LedgerPosition
+from signerd.stamping import Stamping
+
+CHIPS = 40
+LIFETIME = timedelta(minutes=10)
+PRODUCT = SENSOR.replace('["hmac-sha256"]', '["hmac-sha256", "none"]')
+
+
+class IssuanceWorld:
+    """One signerd without its edges. `now` is a clock that the test moves."""
+
+    def __init__(self, store: SqlStore, key_holder: SoftwareKeyHolder, issuer: Issuer) -> None:
+        self.store = store
+        self.key_holder = key_holder
+        self.issuer = issuer
+        self.now = datetime.now(UTC)
+        self.pc1 = parse_peer_uri("birthmark://test/station/plant1/pc1")
+        self.pc2 = parse_peer_uri("birthmark://test/station/plant1/pc2")
+        self._chips = itertools.count()
+        self._orders = itertools.count(1)
+        self.restart()
+
+    def restart(self) -> None:
+        """A new process: sessions that led to nothing are gone."""
+        self.issuance = Issuance(
+            store=self.store,
+            key_holder=self.key_holder,
+            issuer=self.issuer,
+            sealer=SessionSealer(hashlib.sha256(str(id(object())).encode()).digest()),
+            session_lifetime=LIFETIME,
+            clock=lambda: self.now,
+        )
+        self.stamping = Stamping(store=self.store, clock=lambda: self.now)
+
+    async def stock(self) -> None:
+        """Stations, the product, and chips of which half are locked."""
+        for peer in (self.pc1, self.pc2):
+            await self.store.add_peer(peer, hashlib.sha256(peer.uri.encode()).digest(), self.now)
+        await self.store.add_product("sensor", PRODUCT, self.now)
+        for locked in (True, False):
+            chips = [f"{'locked' if locked else 'open'}:{number}" for number in range(CHIPS)]
+            await self.store.personalize_chips(chips, locked=locked, site="lab", now=self.now)
+
+    def board(self, *, locked: bool = True) -> PaperBoard:
+        """A genuine board that nobody used before."""
+        chip = f"{'locked' if locked else 'open'}:{next(self._chips)}"
+        return PaperBoard(chip, self.key_holder.chip_key(chip))
+
+    async def open_order(self, **terms: Any) -> str:
+        """Opens a work order; returns its id."""
+        number = next(self._orders)
+        moment = self.now.replace(microsecond=0)
+        order = WorkOrder(
+            work_order=f"WO-{number}",
+            product="sensor",
+            product_sha256=hashlib.sha256(PRODUCT.encode()).digest(),
+            quantity=10,
+            not_before=moment - timedelta(days=1),
+            not_after=moment + timedelta(days=1),
+            stations=(self.pc1.uri, self.pc2.uri),
+            level=Level.CHIP,
+            minimum_firmware={},
+            serial_pattern=f"S{number}-{{number:04d}}",
+            serial_start=1,
+            reissue=Reissue.NEVER,
+            settings=b"\xa0",
+        )
+        await self.store.open_order(replace(order, **terms), self.now)
+        return order.work_order
+
+    async def sign(
+        self, session: OpenedSession, board: PaperBoard, peer: PeerName | None = None
+    ) -> IssuedAnswer:
+        """SignCsr with a fresh request of the board."""
+        csr, evidence = board.request(session.challenge)
+        submission = EvidenceSubmission(evidence.method, evidence.claims, evidence.evidence)
+        return await self.issuance.sign_csr(peer or self.pc1, session.session, csr, submission)
+
+    async def certify(
+        self, order: str, board: PaperBoard, peer: PeerName | None = None
+    ) -> tuple[OpenedSession, IssuedAnswer]:
+        """OpenSession and SignCsr."""
+        session = await self.issuance.open_session(peer or self.pc1, order, board.chip_id)
+        return session, await self.sign(session, board, peer)
+
+    async def stamp(self, board: PaperBoard, session: OpenedSession, answer: IssuedAnswer) -> LedgerPosition:
+        """RecordStamp with the board's honest stamp."""
+        record = answer.record
+        stamp, signature = board.stamp(
+            session.challenge, record.place.serial_number, record.certificate_der, record.settings
+        )
+        return await self.stamping.record_stamp(self.pc1, session.session, stamp, signature)
+
+
+@asynccontextmanager
+async def issuance_world(directory: Path) -> AsyncIterator[IssuanceWorld]:
+    """A world in an empty directory."""
+    tree = make_device_tree(now=datetime.now(UTC).replace(microsecond=0) - timedelta(days=2))
+    key_holder = SoftwareKeyHolder(tree.sub_ca, tree.sub_ca_key)
+    url, head = f"sqlite:///{directory / 'signerd.sqlite'}", directory / "head" / "checkpoint"
+    create_database(url)
+    now, log = datetime.now(UTC), key_holder.log
+    opened = LogOpened(
+        time=now,
+        deployment="test",
+        origin=log.name,
+        issuer_sha256=bytes(32),
+        root_sha256=bytes(32),
+        vkey=log.text(),
+    )
+    open_log(url, head_file=head, entry=opened)
+    store = await SqlStore.open(
+        url,
+        head_file=head,
+        origin=log.name,
+        vkey=log.text(),
+        sign_checkpoint=key_holder.sign_checkpoint,
+        now=now,
+    )
+    try:
+        world = IssuanceWorld(store, key_holder, Issuer.of((tree.sub_ca,)))
+        await world.stock()
+        yield world
+    finally:
+        await store.close()
