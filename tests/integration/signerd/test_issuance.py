@@ -136,17 +136,17 @@ async def test_a_key_holder_that_fails_leaves_an_intent_that_is_resumed(world: I
     board, order = world.board(), await world.open_order(quantity=1)
     session = await world.issuance.open_session(world.pc1, order, board.chip_id)
     csr, evidence = board.request(session.challenge)
-    mac = world.key_holder.check_chip_mac
+    check = world.key_holder.check_chip_mac
 
-    async def then_fails(chip_id: str, message: bytes, mac_: bytes) -> bool:
-        held = await mac(chip_id, message, mac_)
+    async def then_fails(chip_id: str, message: bytes, mac: bytes) -> bool:
+        held = await check(chip_id, message, mac)
         world.key_holder.available = False
         return held
 
     world.key_holder.check_chip_mac = then_fails  # type: ignore[method-assign]
     with pytest.raises(Unavailable):
         await world.issuance.sign_csr(world.pc1, session.session, csr, submission_of(evidence))
-    world.key_holder.check_chip_mac = mac  # type: ignore[method-assign]
+    world.key_holder.check_chip_mac = check  # type: ignore[method-assign]
     world.key_holder.available = True
     context = await world.store.call_context(
         peer_uri=world.pc1.uri, work_order=order, chip_id=board.chip_id, session_sha256=None
