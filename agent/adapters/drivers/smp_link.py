@@ -4,6 +4,9 @@ An answer is taken only if group, command and sequence number are those of the q
 answer that comes late, twice or to another question is dropped, and no reconnecting is needed after a
 timeout: opening a port again moves DTR and RTS, which resets many boards. A port that vanished is opened
 again by the next question.
+
+Upstream's `SMPClient` is not used for this: it refuses every later answer after a late one, polls the port
+each 5 ms, and writes whole requests and answers, settings included, to the log when one fails.
 """
 
 from __future__ import annotations

@@ -39,6 +39,7 @@ ERROR_NAMES = {
     10: "bad_request",
     11: "sealed",
 }
+_PASSING = frozenset({"busy", "bad_offset"})  # a state of the moment, not of the board
 _REMEDIES = {
     "storage_full": "The board's storage is full or worn: erase it, or set the board aside.",
     "key_mismatch": "The board has another key than the certificate: begin again with this board.",
@@ -164,7 +165,12 @@ def _raise_error(body: dict[Any, Any]) -> None:
         return
     if isinstance(err, dict) and type(err.get("rc")) is int and err.get("group") == GROUP:
         code = ERROR_NAMES.get(err["rc"], "unknown")
-        raise BoardError(code, f"the board answered error {err['rc']}", remedy=_REMEDIES.get(code, ""))
+        raise BoardError(
+            code,
+            f"the board answered error {err['rc']}",
+            retryable=code in _PASSING,
+            remedy=_REMEDIES.get(code, ""),
+        )
     if err is None and type(rc) is int:
         no_group = rc == MGMT_ERR.ENOTSUP
         code = "no_group" if no_group else "unknown"
