@@ -37,34 +37,37 @@ find_python() {
     return 1
 }
 
-apt_updated=no
-apt_install() {
-    local sudo=()
+sudo=()
+apt_ready=no
+apt_prepare() {
+    [ "$apt_ready" = no ] || return 0
     command -v apt-get >/dev/null || fail "no apt-get here: install these yourself, then run again: $*"
     if [ "$(id -u)" -ne 0 ]; then
         command -v sudo >/dev/null || fail "not root, and no sudo: have an administrator install: $*"
         sudo=(sudo)
     fi
-    if [ "$apt_updated" = no ]; then
-        "${sudo[@]}" apt-get update -qq || say "apt-get update failed; going on with the package lists that are here"
-        apt_updated=yes
-    fi
+    "${sudo[@]}" apt-get update -qq || say "apt-get update failed; going on with the package lists that are here"
+    apt_ready=yes
+}
+
+apt_install() {
+    apt_prepare "$@"
     "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive \
         apt-get install --yes --quiet=2 --no-install-recommends "$@" </dev/null >/dev/null
 }
 
 # The distribution's python3 where it is new enough (Debian 12, Ubuntu 24.04), else python3.11 (Ubuntu 22.04).
 install_python() {
-    if python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
-        say "installing python3-venv (apt): makes the project's own Python environment"
-        apt_install python3-venv
-    elif ! command -v python3 >/dev/null; then
-        say "installing python3 and python3-venv (apt): the programs are written in Python"
+    apt_prepare python3 python3-venv
+    local candidate
+    candidate=$(apt-cache policy python3 | sed -n 's/^ *Candidate: //p')
+    if dpkg --compare-versions "${candidate:-0}" ge 3.11; then
+        say "installing python3 and python3-venv (apt): the programs run in a Python environment of their own"
         apt_install python3 python3-venv
+    else
+        say "installing python3.11 and python3.11-venv (apt): this system's python3 is older than 3.11"
+        apt_install python3.11 python3.11-venv
     fi
-    find_python >/dev/null && return
-    say "installing python3.11 and python3.11-venv (apt): the system's Python is older than 3.11"
-    apt_install python3.11 python3.11-venv
 }
 
 system_packages() {
