@@ -18,6 +18,15 @@ class CborError(ValueError):
     """The bytes are not deterministic CBOR of the allowed kind."""
 
 
+def _refuse(_decoder: cbor2.CBORDecoder) -> Any:
+    raise CborError("a tag")
+
+
+# Shared values and string references: a few bytes would stand for a structure without end. Other tags are
+# refused by the type that they decode to.
+_REFUSED_TAGS = dict.fromkeys((25, 28, 29, 256), _refuse)
+
+
 def encode(item: Any) -> bytes:
     """The one deterministic encoding of the item.
 
@@ -48,8 +57,9 @@ def decode(data: bytes, *, max_bytes: int, max_depth: int = 4) -> Any:
             allow_indefinite=False,
             allow_duplicate_keys=False,
             strict_hashable_types=True,
+            semantic_decoders=_REFUSED_TAGS,
         )
-    except (cbor2.CBORError, ValueError, OverflowError) as error:
+    except (cbor2.CBORError, ValueError, OverflowError, TypeError) as error:
         raise CborError(f"not CBOR of the allowed kind: {error}") from error
     if encode(item) != data:
         raise CborError("not the deterministic encoding, or bytes follow it")
