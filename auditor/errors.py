@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     from auditor.core.findings import Code
 
 
-class Malformed(Exception):
+class Malformed(Exception):  # noqa: N818 (named for what the bytes are)
     """Bytes are not of the form that docs/formats.md or a standard says."""
 
 
-class CheckFailed(Exception):
+class CheckFailed(Exception):  # noqa: N818 (an outcome of checking, not an error of ours)
     """One check did not hold."""
 
     def __init__(self, code: Code, detail: str, *, expected: str = "", found: str = "") -> None:
@@ -27,11 +27,11 @@ class CheckFailed(Exception):
         self.found = found
 
 
-class NotFound(Exception):
+class NotFound(Exception):  # noqa: N818 (an answer)
     """signerd, or the kept state, has nothing under this key."""
 
 
-class Unreachable(Exception):
+class Unreachable(Exception):  # noqa: N818 (a state of the line)
     """signerd does not answer, or does not let us in. The text names the reason."""
 
 

@@ -70,8 +70,8 @@ class Log(Protocol):
         """Entries start…end-1, in order; fewer where signerd stops early, never more."""
         ...
 
-    def records(self, after_record_id: int, *, intents: bool = False) -> RecordPage:
-        """The next page of records, all or intents alone."""
+    def records(self, after_record_id: int, *, intents: bool = False, work_order: str = "") -> RecordPage:
+        """The next page of records: all, or intents alone, or of one order."""
         ...
 
     def record(self, certificate_sha256: bytes) -> RecordWithChain:

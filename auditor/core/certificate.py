@@ -1,7 +1,7 @@
 """Certificates: the chain to the pinned root, the leaf's form, and its agreement with its entry.
 
-    issuer = verify_issuer(chain, root, opened)     # once
-    leaf = read_leaf(der, issuer)                   # a board's certificate, verified
+issuer = verify_issuer(chain, root, opened)     # once
+leaf = read_leaf(der, issuer)                   # a board's certificate, verified
 """
 
 from __future__ import annotations
@@ -144,7 +144,9 @@ def check_agrees(leaf: Leaf, issued: Issued, order: OrderOpened | None) -> None:
             raise _differs(f"the certificate's {what}", expected, found)
     begin = certificate.not_valid_before_utc
     if begin > issued.time + SKEW or certificate.not_valid_after_utc <= issued.time:
-        raise _differs("the certificate is not valid when it is issued", time_text(issued.time), time_text(begin))
+        raise _differs(
+            "the certificate is not valid when it is issued", time_text(issued.time), time_text(begin)
+        )
     if order is not None and not order.not_before <= begin <= order.not_after:
         raise _differs("the place was taken outside the order's window", order.work_order, time_text(begin))
     names = _identity(certificate)

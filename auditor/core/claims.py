@@ -60,7 +60,10 @@ def check_minimum(claims: Claims, minimum: Mapping[str, str]) -> None:
         version = claims.firmware[name][0] if name in claims.firmware else None
         if version is None or forms.version_key(version) < forms.version_key(least):
             raise CheckFailed(
-                Code.FIRMWARE_TOO_OLD, f"firmware {name}", expected=f"at least {least}", found=version or "absent"
+                Code.FIRMWARE_TOO_OLD,
+                f"firmware {name}",
+                expected=f"at least {least}",
+                found=version or "absent",
             )
 
 

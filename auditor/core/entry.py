@@ -1,7 +1,9 @@
 """Ledger entries, strictly read: canonical JSON (RFC 8785) with exactly the members of their type.
 
-    entry = parse_entry(leaf)      # an Issued, a Stamped, …, or CheckFailed
+entry = parse_entry(leaf)      # an Issued, a Stamped, …, or CheckFailed
 """
+
+# ruff: noqa: RUF009 (`_member` is dataclasses.field)
 
 from __future__ import annotations
 
@@ -239,8 +241,9 @@ class CrlIssued(Entry):
 
 
 _TYPES: tuple[type[Entry], ...] = (
-    LogOpened, StationAdded, AuditorAdded, StationRevoked, AuditorRevoked, ProductAdded, OrderOpened,
-    OrderClosed, ChipsImported, ChipsPersonalized, Issued, Stamped, Revoked, RefusedCall, IntentOpen, CrlIssued,
+    LogOpened, StationAdded, AuditorAdded, StationRevoked, AuditorRevoked, ProductAdded,
+    OrderOpened, OrderClosed, ChipsImported, ChipsPersonalized,
+    Issued, Stamped, Revoked, RefusedCall, IntentOpen, CrlIssued,
 )  # fmt: skip
 _FORMS: dict[str, tuple[type[Entry], dict[str, Form]]] = {
     kind.type: (kind, {item.name: item.metadata["form"] for item in fields(kind) if item.default is MISSING})
@@ -256,7 +259,10 @@ def parse_entry(data: bytes) -> Entry:
     """
     if len(data) > MAX_ENTRY:
         raise CheckFailed(
-            Code.ENTRY_OVERSIZED, "the entry is too large", expected=f"at most {MAX_ENTRY}", found=str(len(data))
+            Code.ENTRY_OVERSIZED,
+            "the entry is too large",
+            expected=f"at most {MAX_ENTRY}",
+            found=str(len(data)),
         )
     members = _canonical_object(data)
     kind, member_forms = _kind(members)
@@ -290,7 +296,9 @@ def _canonical_object(data: bytes) -> dict[str, Any]:
         canonical = isinstance(value, dict) and rfc8785.dumps(value) == data
     except (ValueError, RecursionError) as error:
         # Covers JSONDecodeError, UnicodeError and rfc8785's own errors, which derive from ValueError.
-        raise CheckFailed(Code.ENTRY_NOT_CANONICAL, "the entry is not JSON that RFC 8785 can encode") from error
+        raise CheckFailed(
+            Code.ENTRY_NOT_CANONICAL, "the entry is not JSON that RFC 8785 can encode"
+        ) from error
     if not canonical:
         raise CheckFailed(Code.ENTRY_NOT_CANONICAL, "the entry is not a JSON object in its canonical form")
     return dict(value)

@@ -79,7 +79,12 @@ def digest(value: Any) -> bytes:
 
 def serial(value: Any) -> bytes:
     """A certificate serial (RFC 5280 §4.1.2.2): positive, at most 20 octets, without leading zeros."""
-    if not isinstance(value, str) or len(value) > 40 or _HEX.fullmatch(value) is None or value.startswith("00"):
+    if (
+        not isinstance(value, str)
+        or len(value) > 40
+        or _HEX.fullmatch(value) is None
+        or value.startswith("00")
+    ):
         raise Malformed("is not a certificate serial in lower-case hexadecimal")
     return bytes.fromhex(value)
 

@@ -36,7 +36,9 @@ def apply(books: Books, index: int, entry: Entry, *, trust: Trust, now: datetime
     """Checks one entry against the books, and enters it. `now` is the auditor's clock."""
     found = list(_time(books, index, entry, now))
     if (index == 0) != isinstance(entry, entries.LogOpened):
-        found.append(Finding(Code.LOG_IDENTITY, "`log_opened` is entry 0 and no other", index, found=entry.type))
+        found.append(
+            Finding(Code.LOG_IDENTITY, "`log_opened` is entry 0 and no other", index, found=entry.type)
+        )
         return found
     if isinstance(entry, entries.LogOpened):
         found += _opened(books, index, entry, trust)
@@ -49,7 +51,10 @@ def unfinished(books: Books) -> Iterator[Finding]:
     """What may not stand open at the end of a published tree."""
     for chip_id, (index, _) in books.totals.superseding.items():
         yield Finding(
-            Code.REVOCATION_HISTORY, "superseded, and no certificate came after it", index, found=f"chip {chip_id}"
+            Code.REVOCATION_HISTORY,
+            "superseded, and no certificate came after it",
+            index,
+            found=f"chip {chip_id}",
         )
 
 
@@ -57,12 +62,22 @@ def _time(books: Books, index: int, entry: Entry, now: datetime) -> Iterator[Fin
     last = books.totals.last_time
     if entry.time > now + SKEW:
         yield Finding(
-            Code.TIME_ORDER, "an entry of the future", index, None, f"at most {time_text(now)}", time_text(entry.time)
+            Code.TIME_ORDER,
+            "an entry of the future",
+            index,
+            None,
+            f"at most {time_text(now)}",
+            time_text(entry.time),
         )
         return
     if last is not None and entry.time < last - SKEW:
         yield Finding(
-            Code.TIME_ORDER, "time runs backward", index, None, f"at least {time_text(last)}", time_text(entry.time)
+            Code.TIME_ORDER,
+            "time runs backward",
+            index,
+            None,
+            f"at least {time_text(last)}",
+            time_text(entry.time),
         )
     books.totals.last_time = entry.time if last is None else max(last, entry.time)
 
@@ -76,16 +91,25 @@ def _opened(books: Books, index: int, entry: entries.LogOpened, trust: Trust) ->
         ("root", entry.root_sha256.hex(), trust.root_sha256.hex()),
     ):
         if found != expected:
-            yield Finding(Code.LOG_IDENTITY, f"`log_opened` names another {what}", index, None, expected, found)
+            yield Finding(
+                Code.LOG_IDENTITY, f"`log_opened` names another {what}", index, None, expected, found
+            )
 
 
-def _peer_added(books: Books, index: int, entry: entries.StationAdded | entries.AuditorAdded) -> Iterator[Finding]:
+def _peer_added(
+    books: Books, index: int, entry: entries.StationAdded | entries.AuditorAdded
+) -> Iterator[Finding]:
     known = books.peer(entry.peer)
     if known is not None and known.revoked_at is None:
         yield Finding(Code.PEER_HISTORY, "added while it is registered", index, found=entry.peer)
     if books.opened is not None and not entry.peer.startswith(f"birthmark://{books.opened.deployment}/"):
         yield Finding(
-            Code.PEER_HISTORY, "a peer of another deployment", index, None, books.opened.deployment, entry.peer
+            Code.PEER_HISTORY,
+            "a peer of another deployment",
+            index,
+            None,
+            books.opened.deployment,
+            entry.peer,
         )
     books.put_peer(PeerState(entry.peer, entry.spki_sha256, None))
 
@@ -108,7 +132,10 @@ def _product_added(books: Books, index: int, entry: entries.ProductAdded) -> Ite
 def _order_opened(books: Books, index: int, entry: entries.OrderOpened) -> Iterator[Finding]:
     if not books.has_product(entry.product, entry.product_sha256):
         yield Finding(
-            Code.PRODUCT_UNKNOWN, f"no revision {entry.product_sha256.hex()} was added", index, found=entry.product
+            Code.PRODUCT_UNKNOWN,
+            f"no revision {entry.product_sha256.hex()} was added",
+            index,
+            found=entry.product,
         )
     if books.order(entry.work_order) is not None:
         yield Finding(Code.ORDER_HISTORY, "opened twice", index, found=entry.work_order)
@@ -146,10 +173,14 @@ def _stamped(books: Books, index: int, entry: entries.Stamped) -> Iterator[Findi
         yield _off(Code.STAMP_HISTORY, "a stamp of a certificate that was not issued", index, entry)
         return
     if certificate.stamped_index is not None:
-        yield _off(Code.STAMP_HISTORY, f"stamped twice, first by entry {certificate.stamped_index}", index, entry)
+        yield _off(
+            Code.STAMP_HISTORY, f"stamped twice, first by entry {certificate.stamped_index}", index, entry
+        )
         return
     if certificate.revoked_index is not None:
-        yield _off(Code.STAMP_HISTORY, f"stamped after entry {certificate.revoked_index} revoked it", index, entry)
+        yield _off(
+            Code.STAMP_HISTORY, f"stamped after entry {certificate.revoked_index} revoked it", index, entry
+        )
     yield from _agrees(Code.STAMP_HISTORY, index, entry, certificate)
     order = books.order(certificate.work_order)
     if order is not None:
@@ -196,7 +227,13 @@ def _intent_open(books: Books, index: int, entry: entries.IntentOpen) -> Iterato
         yield _off(Code.INTENT_HISTORY, "an intent that is older than its beginning", index, entry)
     books.put_intent(
         IntentState(
-            index, entry.work_order, entry.number, entry.chip_id, entry.serial_number, entry.since, resolved=False
+            index,
+            entry.work_order,
+            entry.number,
+            entry.chip_id,
+            entry.serial_number,
+            entry.since,
+            resolved=False,
         )
     )
 
@@ -205,11 +242,21 @@ def _crl_issued(books: Books, index: int, entry: entries.CrlIssued) -> Iterator[
     totals = books.totals
     if entry.crl_number <= totals.crl_number:
         yield Finding(
-            Code.CRL_HISTORY, "its number does not rise", index, None, f"> {totals.crl_number}", str(entry.crl_number)
+            Code.CRL_HISTORY,
+            "its number does not rise",
+            index,
+            None,
+            f"> {totals.crl_number}",
+            str(entry.crl_number),
         )
     if entry.count > totals.revoked:
         yield Finding(
-            Code.CRL_HISTORY, "it lists more than was revoked", index, None, f"<= {totals.revoked}", str(entry.count)
+            Code.CRL_HISTORY,
+            "it lists more than was revoked",
+            index,
+            None,
+            f"<= {totals.revoked}",
+            str(entry.count),
         )
     totals.crl_number = max(totals.crl_number, entry.crl_number)
 

@@ -23,7 +23,9 @@ def issued(books: Books, index: int, entry: Issued) -> Iterator[Finding]:
     order = books.order(entry.work_order)
     intent = books.intent(entry.work_order, entry.number)
     if order is None:
-        yield _finding(Code.ORDER_UNKNOWN, "no such work order was opened", index, entry, found=entry.work_order)
+        yield _finding(
+            Code.ORDER_UNKNOWN, "no such work order was opened", index, entry, found=entry.work_order
+        )
     else:
         yield from _terms(index, entry, order)
         yield from _open(index, entry, order, intent)
@@ -64,12 +66,16 @@ def _in_flight(ended: datetime, moment: datetime, intent: IntentState | None) ->
 def _terms(index: int, entry: Issued, order: OrderState) -> Iterator[Finding]:
     terms = order.terms
     if entry.product != terms.product:
-        yield _finding(Code.ORDER_TERMS, "another product than ordered", index, entry, terms.product, entry.product)
+        yield _finding(
+            Code.ORDER_TERMS, "another product than ordered", index, entry, terms.product, entry.product
+        )
     if LEVELS.index(entry.level) < LEVELS.index(terms.level):
         yield _finding(Code.LEVEL, "less evidence than ordered", index, entry, terms.level, entry.level)
     if (entry.method == UNPROVED) != (entry.level == LEVELS[0]):
         found = f"method {entry.method}, level {entry.level}"
-        yield _finding(Code.LEVEL, "method `none` and level `none` belong together", index, entry, found=found)
+        yield _finding(
+            Code.LEVEL, "method `none` and level `none` belong together", index, entry, found=found
+        )
 
 
 def _open(index: int, entry: Issued, order: OrderState, intent: IntentState | None) -> Iterator[Finding]:
@@ -82,7 +88,9 @@ def _open(index: int, entry: Issued, order: OrderState, intent: IntentState | No
         yield _finding(Code.ORDER_NOT_OPEN, "issued outside its order's window", index, entry, window, when)
 
 
-def _place(index: int, entry: Issued, order: OrderState, related: list[CertificateState]) -> Iterator[Finding]:
+def _place(
+    index: int, entry: Issued, order: OrderState, related: list[CertificateState]
+) -> Iterator[Finding]:
     here = [certificate for certificate in related if certificate.work_order == entry.work_order]
     if not any(certificate.chip_id == entry.chip_id for certificate in here):
         order.places += 1
@@ -100,7 +108,9 @@ def _place(index: int, entry: Issued, order: OrderState, related: list[Certifica
             break
 
 
-def _serial(index: int, entry: Issued, order: OrderState, related: list[CertificateState]) -> Iterator[Finding]:
+def _serial(
+    index: int, entry: Issued, order: OrderState, related: list[CertificateState]
+) -> Iterator[Finding]:
     for other in related:
         if (other.serial_number == entry.serial_number) != (other.chip_id == entry.chip_id) and (
             other.serial_number == entry.serial_number or other.chip_id == entry.chip_id
@@ -128,7 +138,9 @@ def _unique(index: int, entry: Issued, related: list[CertificateState]) -> Itera
         value = getattr(entry, what)
         used = next((other.index for other in related if getattr(other, what) == value), None)
         if used is not None:
-            yield _finding(Code.VALUE_REUSED, f"{what} of entry {used} again", index, entry, found=value.hex())
+            yield _finding(
+                Code.VALUE_REUSED, f"{what} of entry {used} again", index, entry, found=value.hex()
+            )
 
 
 def _one_a_chip(
@@ -195,5 +207,7 @@ def _enter(books: Books, index: int, entry: Issued, order: OrderState | None) ->
         order.highest = max(order.highest, entry.number)
 
 
-def _finding(code: Code, detail: str, index: int, entry: Issued, expected: str = "", found: str = "") -> Finding:
+def _finding(
+    code: Code, detail: str, index: int, entry: Issued, expected: str = "", found: str = ""
+) -> Finding:
     return Finding(code, detail, index, entry.serial_number, expected, found)

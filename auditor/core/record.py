@@ -1,6 +1,6 @@
 """One certificate record against the ledger: every byte that the entry speaks of, and every signature.
 
-    check_record(record, facts, issuer)      # returns nothing, or raises CheckFailed with the first lie
+check_record(record, facts, issuer)      # returns nothing, or raises CheckFailed with the first lie
 """
 
 from __future__ import annotations
@@ -147,11 +147,16 @@ def _check_state(record: Record, facts: Facts) -> None:
     ):
         ahead = there and claimed >= facts.size
         if index is None and there and not ahead:
-            raise CheckFailed(Code.RECORD_STATE, f"{what} in the record, but not in the ledger", found=str(claimed))
+            raise CheckFailed(
+                Code.RECORD_STATE, f"{what} in the record, but not in the ledger", found=str(claimed)
+            )
         if index is not None and (not there or claimed != index):
             found = f"entry {claimed}" if there else f"not {what}"
             raise CheckFailed(
-                Code.RECORD_STATE, f"{what} otherwise than in the ledger", expected=f"entry {index}", found=found
+                Code.RECORD_STATE,
+                f"{what} otherwise than in the ledger",
+                expected=f"entry {index}",
+                found=found,
             )
 
 
@@ -184,7 +189,9 @@ def _check_settings(record: Record, facts: Facts) -> None:
         ("serial number", serial_number, facts.issued.serial_number),
     ]
     if facts.order is not None:
-        compared.append(("the order's settings", sha256(ordered).hexdigest(), facts.order.settings_sha256.hex()))
+        compared.append(
+            ("the order's settings", sha256(ordered).hexdigest(), facts.order.settings_sha256.hex())
+        )
     _compare(Code.SETTINGS, compared)
 
 
@@ -209,5 +216,8 @@ def _compare(code: Code, compared: Iterable[tuple[str, object, object]]) -> None
     for what, found, expected in compared:
         if found != expected:
             raise CheckFailed(
-                code, f"{what} of the record and of the ledger", expected=str(expected), found=str(found)[:200]
+                code,
+                f"{what} of the record and of the ledger",
+                expected=str(expected),
+                found=str(found)[:200],
             )

@@ -36,7 +36,8 @@ def parse_stamp(data: bytes) -> Stamp:
     match cbor.decode(data, maximum=MAX_STAMP):
         case [
             "birthmark-stamp-v1",
-            bytes(challenge), str(chip), str(serial), bytes(certificate), bytes(settings), firmware, locks, pop,
+            bytes(challenge), str(chip), str(serial), bytes(certificate), bytes(settings),
+            firmware, locks, pop,
         ]:  # fmt: skip
             digests = [challenge, certificate, settings, *([] if pop is None else [pop])]
         case _:

@@ -1,0 +1,171 @@
+"""The books (`auditor.core.books`) in SQLite. `state` adds what a run keeps for the next one."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+from auditor.core.books import CertificateState, IntentState, OrderState, PeerState, Totals
+from auditor.core.entry import Issued, LogOpened
+
+CERTIFICATE = (
+    "idx, sha256, serial, spki, challenge, work_order, number, chip_id, serial_number,"
+    " stamped_index, revoked_index, superseded_by"
+)
+_INTENT = "idx, work_order, number, chip_id, serial_number, since, resolved"
+_RELATED = 16
+
+
+class SqliteBooks:
+    """The part of `SqliteState` that entries are checked against."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._db = connection
+        self.totals = Totals()
+        self.opened: LogOpened | None = None
+        self._orders: dict[str, OrderState] = {}
+        self._peers: dict[str, PeerState] = {}
+
+    def peer(self, uri: str) -> PeerState | None:
+        """See `auditor.core.books`."""
+        known = self._peers.get(uri)
+        if known is None:
+            row = self._db.execute("SELECT spki, revoked_at FROM peers WHERE uri = ?", (uri,)).fetchone()
+            if row is None:
+                return None
+            known = self._peers[uri] = PeerState(uri, row[0], moment_of(row[1]))
+        return known
+
+    def put_peer(self, peer: PeerState) -> None:
+        """See `auditor.core.books`."""
+        self._peers[peer.uri] = peer
+        revoked = None if peer.revoked_at is None else seconds_of(peer.revoked_at)
+        self._db.execute(
+            "INSERT OR REPLACE INTO peers VALUES (?, ?, ?)", (peer.uri, peer.spki_sha256, revoked)
+        )
+
+    def has_product(self, product: str, product_sha256: bytes | None = None) -> bool:
+        """See `auditor.core.books`."""
+        query = "SELECT 1 FROM products WHERE name = ? AND (sha256 = ? OR ?)"
+        asked = (product, product_sha256, product_sha256 is None)
+        return self._db.execute(query, asked).fetchone() is not None
+
+    def add_product(self, product: str, product_sha256: bytes) -> None:
+        """See `auditor.core.books`."""
+        self._db.execute("INSERT OR IGNORE INTO products VALUES (?, ?)", (product, product_sha256))
+
+    def order(self, work_order: str) -> OrderState | None:
+        """See `auditor.core.books`."""
+        return self._orders.get(work_order)
+
+    def add_order(self, order: OrderState) -> None:
+        """See `auditor.core.books`."""
+        self._orders[order.terms.work_order] = order
+        self._db.execute("INSERT INTO orders VALUES (?, ?, '')", (order.opened_index, order.terms.work_order))
+
+    def orders(self) -> list[str]:
+        """See `auditor.ports.State`."""
+        return list(self._orders)
+
+    def related(self, issued: Issued) -> list[CertificateState]:
+        """See `auditor.core.books`."""
+        query = (
+            f"SELECT {CERTIFICATE} FROM certificates WHERE chip_id = ? OR serial_number = ?"  # noqa: S608
+            " OR (work_order = ? AND number = ?) OR spki = ? OR sha256 = ? OR serial = ? OR challenge = ?"
+            f" ORDER BY idx DESC LIMIT {_RELATED}"
+        )
+        asked = (
+            issued.chip_id, issued.serial_number, issued.work_order, issued.number, issued.spki_sha256,
+            issued.certificate_sha256, issued.certificate_serial, issued.challenge,
+        )  # fmt: skip
+        return [CertificateState(*row) for row in self._db.execute(query, asked)]
+
+    def certificate(self, certificate_sha256: bytes) -> CertificateState | None:
+        """See `auditor.core.books`."""
+        return self._one_certificate("sha256 = ?", certificate_sha256)
+
+    def certificate_at(self, index: int) -> CertificateState | None:
+        """See `auditor.ports.State`."""
+        return self._one_certificate("idx = ?", index) if index < 2**63 else None
+
+    def certificates_of(self, *, serial_number: str = "", work_order: str = "") -> Iterator[CertificateState]:
+        """See `auditor.ports.State`."""
+        query = (
+            f"SELECT {CERTIFICATE} FROM certificates"  # noqa: S608 (a constant)
+            " WHERE (?1 = '' OR serial_number = ?1) AND (?2 = '' OR work_order = ?2) ORDER BY idx"
+        )
+        for row in self._db.execute(query, (serial_number, work_order)):
+            yield CertificateState(*row)
+
+    def _one_certificate(self, where: str, value: bytes | int) -> CertificateState | None:
+        query = f"SELECT {CERTIFICATE} FROM certificates WHERE {where} ORDER BY idx LIMIT 1"  # noqa: S608 (constants)
+        row = self._db.execute(query, (value,)).fetchone()
+        return None if row is None else CertificateState(*row)
+
+    def add_certificate(self, index: int, issued: Issued) -> None:
+        """See `auditor.core.books`."""
+        row = (
+            index, issued.certificate_sha256, issued.certificate_serial, issued.spki_sha256, issued.challenge,
+            issued.work_order, issued.number, issued.chip_id, issued.serial_number,
+        )  # fmt: skip
+        query = "INSERT INTO certificates VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, NULL, NULL, 1)"
+        self._db.execute(query, row)
+
+    def stamped(self, certificate: CertificateState, index: int) -> None:
+        """See `auditor.core.books`."""
+        query = "UPDATE certificates SET stamped_index = ?, unchecked = 1 WHERE idx = ?"
+        self._db.execute(query, (index, certificate.index))
+
+    def revoked(self, certificate: CertificateState, index: int, superseded_by: bytes | None) -> None:
+        """See `auditor.core.books`."""
+        query = "UPDATE certificates SET revoked_index = ?, superseded_by = ?, unchecked = 1 WHERE idx = ?"
+        self._db.execute(query, (index, superseded_by, certificate.index))
+
+    def intent(self, work_order: str, number: int) -> IntentState | None:
+        """See `auditor.core.books`."""
+        query = f"SELECT {_INTENT} FROM intents WHERE work_order = ? AND number = ? ORDER BY idx DESC LIMIT 1"  # noqa: S608
+        row = self._db.execute(query, (work_order, number)).fetchone()
+        return None if row is None else _intent(row)
+
+    def put_intent(self, intent: IntentState) -> None:
+        """See `auditor.core.books`."""
+        row = (
+            intent.index, intent.work_order, intent.number, intent.chip_id, intent.serial_number,
+            seconds_of(intent.since), intent.resolved,
+        )  # fmt: skip
+        self._db.execute("INSERT OR REPLACE INTO intents VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+
+    def open_intents(self) -> list[IntentState]:
+        """See `auditor.ports.State`."""
+        query = f"SELECT {_INTENT} FROM intents WHERE NOT resolved ORDER BY idx"  # noqa: S608 (a constant)
+        return [_intent(row) for row in self._db.execute(query)]
+
+    def missing_numbers(self, work_order: str, highest: int, limit: int) -> list[int]:
+        """See `auditor.ports.State`."""
+        missing: list[int] = []
+        query = (
+            "SELECT DISTINCT number FROM certificates WHERE work_order = ? AND number <= ? ORDER BY number"
+        )
+        expected = 1
+        for (number,) in self._db.execute(query, (work_order, highest)):
+            missing += range(expected, min(number, expected + limit - len(missing)))
+            expected = number + 1
+        return missing
+
+
+def _intent(row: tuple[Any, ...]) -> IntentState:
+    index, work_order, number, chip_id, serial_number, since, resolved = row
+    began = datetime.fromtimestamp(since, UTC)
+    return IntentState(index, work_order, number, chip_id, serial_number, began, resolved=bool(resolved))
+
+
+def seconds_of(moment: datetime) -> int:
+    """Whole seconds since 1970, UTC."""
+    return int(moment.timestamp())
+
+
+def moment_of(seconds: int | None) -> datetime | None:
+    """The aware moment; None stays None."""
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)

@@ -1,0 +1,208 @@
+"""Checks certificate records against the verified ledger, in both directions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+
+from cryptography import x509
+
+from auditor.core.books import CertificateState, OrderState
+from auditor.core.certificate import Issuer, verify_issuer
+from auditor.core.entry import Issued, Stamped, parse_entry
+from auditor.core.findings import Code, Finding, finding_of
+from auditor.core.record import Facts, Record, RecordState, check_record
+from auditor.errors import CheckFailed, Malformed, NotFound
+from auditor.ports import Log, Progress, RecordPage, State
+
+MAX_EXCESS = 100_000  # records beyond those that the ledger knows: open intents, and what is just being made
+MAX_MISSING = 1_000  # place numbers reported of one order
+
+
+@dataclass(slots=True)
+class RecordRun:
+    """One pass over the records that are new or that entries spoke of since they were checked."""
+
+    log: Log
+    state: State
+    root: x509.Certificate
+    size: int  # of the verified tree
+    progress: Progress
+    report: Callable[[Finding], None]
+    records: int = 0
+    stamps: int = 0
+    awaited: int = 0
+    _issuer: Issuer | None = field(default=None, init=False)
+
+    def run(self, after_record_id: int) -> int:
+        """Checks all that is due; returns the record id to go on from. Raises Unreachable."""
+        if not self._find_issuer():
+            return after_record_id
+        noted = self.state.awaited()
+        after_record_id = self._new(after_record_id)
+        self._touched()
+        self._settle(noted)
+        self._numbers()
+        self.awaited = len(self.state.awaited())
+        return after_record_id
+
+    def _find_issuer(self) -> bool:
+        """Fetches the chain with the first certificate that is due. False: nothing can be checked now."""
+        while due := self.state.unchecked(1):
+            try:
+                chain = self.log.record(due[0].certificate_sha256).chain
+            except NotFound:
+                self._missing(due[0])
+                continue
+            except Malformed as error:
+                self.report(Finding(Code.ANSWER_MALFORMED, f"the chain: {error}"))
+                return False
+            return self._verify_issuer(chain)
+        return True  # no certificate is due: new records, if any, are of certificates yet to be logged
+
+    def _verify_issuer(self, chain: Sequence[bytes]) -> bool:
+        if self.state.opened is None:
+            return False
+        try:
+            self._issuer = verify_issuer(chain, self.root, self.state.opened)
+        except CheckFailed as error:
+            self.report(finding_of(error))
+        return self._issuer is not None
+
+    def _pages(self, after: int, *, intents: bool = False, work_order: str = "") -> Iterator[Record]:
+        """Records page by page, ascending, bounded. What is not so is a finding and ends them."""
+        left = self.state.totals.certificates + MAX_EXCESS
+        try:
+            while True:
+                page = self.log.records(after, intents=intents, work_order=work_order)
+                left -= len(page.records)
+                _check_page(page, after, left)
+                for record in page.records:
+                    after = record.record_id
+                    yield record
+                if not page.more:
+                    return
+        except (Malformed, NotFound) as error:
+            self.report(Finding(Code.ANSWER_MALFORMED, f"records after {after}: {error}"))
+
+    def _new(self, after_record_id: int) -> int:
+        total = self.state.totals.certificates
+        for record in self._pages(after_record_id):
+            after_record_id = record.record_id
+            if record.state is RecordState.INTENT and not record.certificate:
+                continue
+            certificate = self._entry_of(record)
+            if certificate is not None:
+                self._check(record, certificate)
+            elif record.issued_index >= self.size:
+                digest = sha256(record.certificate).digest()
+                self.state.await_entry(digest, record.issued_index, record.serial_number)
+            else:
+                self._unlogged(sha256(record.certificate).digest(), record.issued_index, record.serial_number)
+            self.progress("records", self.records, total)
+        return after_record_id
+
+    def _touched(self) -> None:
+        """Certificates that no new record spoke of: older ones that were stamped or revoked since, and
+        those whose record is missing."""
+        while due := self.state.unchecked(500):
+            for certificate in due:
+                try:
+                    record = self.log.record(certificate.certificate_sha256).record
+                except NotFound:
+                    self._missing(certificate)
+                except Malformed as error:
+                    self._answer(certificate, error)
+                else:
+                    self._check(record, certificate)
+                self.progress("records", self.records, self.state.totals.certificates)
+
+    def _entry_of(self, record: Record) -> CertificateState | None:
+        """The `issued` entry that a record belongs to: the one it names, if that speaks of this board."""
+        named = self.state.certificate_at(record.issued_index)
+        if named is not None and (named.chip_id, named.serial_number) == (
+            record.chip_id,
+            record.serial_number,
+        ):
+            return named
+        return self.state.certificate(sha256(record.certificate).digest())
+
+    def _check(self, record: Record, certificate: CertificateState) -> None:
+        if self._issuer is None:
+            return
+        self.records += 1
+        self.state.checked(certificate.index)
+        order = self.state.order(certificate.work_order)
+        try:
+            check_record(record, self._facts(certificate, order), self._issuer)
+            self.stamps += bool(record.stamp)
+        except CheckFailed as error:
+            self.report(finding_of(error, index=certificate.index, serial_number=certificate.serial_number))
+
+    def _facts(self, certificate: CertificateState, order: OrderState | None) -> Facts:
+        issued = parse_entry(self.state.entry(certificate.index))
+        stamped = None
+        if certificate.stamped_index is not None:
+            stamped = parse_entry(self.state.entry(certificate.stamped_index))
+        if not isinstance(issued, Issued) or not isinstance(stamped, Stamped | None):
+            raise NotFound(f"the kept entry {certificate.index} is not what the books say")
+        return Facts(issued, certificate, None if order is None else order.terms, stamped, self.size)
+
+    def _settle(self, noted: list[tuple[bytes, int, str]]) -> None:
+        """Certificates whose entry was still to come at the last run: by now it must be there."""
+        for digest, claimed, serial_number in noted:
+            self.state.settle(digest)
+            if self.state.certificate(digest) is None:
+                self._unlogged(digest, claimed, serial_number)
+
+    def _numbers(self) -> None:
+        """Places without gaps: each number below the highest has a certificate, or an open intent."""
+        gaps: dict[str, set[int]] = {}
+        for name in self.state.orders():
+            order = self.state.order(name)
+            if order is not None and order.highest > order.places:
+                gaps[name] = set(self.state.missing_numbers(name, order.highest, MAX_MISSING))
+        if not gaps:
+            return
+        for record in self._pages(0, intents=True):
+            gaps.get(record.work_order, set()).discard(record.number)
+        for name in [name for name, numbers in gaps.items() if numbers]:
+            for record in self._pages(0, work_order=name):
+                if record.state is RecordState.INTENT or record.issued_index >= self.size:
+                    gaps[name].discard(record.number)
+        for name, numbers in gaps.items():
+            for number in sorted(numbers):
+                detail = f"work order {name}: place {number} has neither certificate nor intent"
+                self.report(Finding(Code.NUMBER, detail))
+
+    def _missing(self, certificate: CertificateState) -> None:
+        self.state.checked(certificate.index)
+        self.report(
+            Finding(
+                Code.RECORD_MISSING,
+                "signerd has no record of this certificate",
+                certificate.index,
+                certificate.serial_number,
+                certificate.certificate_sha256.hex(),
+            )
+        )
+
+    def _unlogged(self, digest: bytes, claimed: int, serial_number: str) -> None:
+        detail = f"a certificate that is not in the ledger; its record names entry {claimed}"
+        self.report(Finding(Code.RECORD_UNLOGGED, detail, None, serial_number, "", digest.hex()))
+
+    def _answer(self, certificate: CertificateState, error: Malformed) -> None:
+        self.state.checked(certificate.index)
+        detail = f"record: {error}"
+        self.report(Finding(Code.ANSWER_MALFORMED, detail, certificate.index, certificate.serial_number))
+
+
+def _check_page(page: RecordPage, after: int, left: int) -> None:
+    """Raises Malformed unless the page goes on where the last one ended, and the end is still in sight."""
+    if left < 0 or (page.more and not page.records):
+        raise Malformed("records without end")
+    for record in page.records:
+        if record.record_id <= after:
+            raise Malformed("record ids do not ascend")
+        after = record.record_id

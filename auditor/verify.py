@@ -1,0 +1,138 @@
+"""One run of the audit, in this order:
+
+    1  the checkpoint: form, and the signature of the pinned key
+    2  it continues the checkpoint that the last run kept (or the run begins from scratch)
+    3  the entries: hashed into the kept tree, they must give the checkpoint's root
+    4  each entry's form, and that it follows from all before it
+    5  the records of all certificates that are new or were spoken of: chain, CSR, evidence, settings, stamp
+    6  places without gaps
+    7  what was verified is kept, and every finding
+
+A failure of 1 to 3 keeps nothing but its finding: what signerd showed is not the log. From 4 on the log is
+genuine and its content is off: the run goes on, keeps the checkpoint, and keeps all findings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from cryptography import x509
+
+from auditor.core.books import IntentState, OrderState, Totals
+from auditor.core.checkpoint import Checkpoint
+from auditor.core.findings import Finding, Rejected
+from auditor.core.history import Trust
+from auditor.core.merkle import Frontier
+from auditor.core.note import VerifierKey
+from auditor.head import check_continues, read_head
+from auditor.ledger import LedgerRun
+from auditor.ports import Kept, KeptFinding, Log, Progress, State
+from auditor.records import RecordRun
+
+MAX_FINDINGS = 10_000  # kept of one run
+
+
+@dataclass(frozen=True, slots=True)
+class Pinned:
+    """What the auditor trusts: two public keys, and the names that go with them."""
+
+    log_key: VerifierKey
+    root: x509.Certificate
+    trust: Trust
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The outcome of a run."""
+
+    head: Checkpoint | None  # what was verified; None where the head was rejected
+    start: int  # size that the run began from
+    records: int  # checked in this run
+    stamps: int
+    awaited: int  # records whose entry lies beyond the verified tree
+    totals: Totals
+    orders: tuple[OrderState, ...]
+    open_intents: tuple[IntentState, ...]
+    new: tuple[Finding, ...]
+    dropped: int  # findings beyond MAX_FINDINGS
+    findings: tuple[KeptFinding, ...]  # all that are kept, this run's included
+
+    @property
+    def clean(self) -> bool:
+        """True if nothing was ever found."""
+        return not self.findings
+
+
+class Audit:
+    """An audit of one log with one kept state."""
+
+    def __init__(
+        self, log: Log, state: State, pinned: Pinned, *, clock: Callable[[], datetime], progress: Progress
+    ) -> None:
+        self._log = log
+        self._state = state
+        self._pinned = pinned
+        self._clock = clock
+        self._progress = progress
+
+    def run(self, *, from_scratch: bool = False) -> Report:
+        """Verifies all that is new; from scratch, all there is.
+
+        Raises:
+            Unreachable: signerd stopped answering. What was kept before is kept still.
+            ConfigError: the state cannot be written.
+        """
+        try:
+            return self._run(from_scratch=from_scratch)
+        except Rejected as rejected:
+            with self._state.transaction():
+                new = self._state.add_findings([rejected.finding], self._clock())
+            return self._report(None, self._start(), None, new, 0)
+
+    def _run(self, *, from_scratch: bool) -> Report:
+        head = read_head(self._log, self._pinned.log_key)
+        found: list[Finding] = []
+        with self._state.transaction():
+            kept = self._state.kept()
+            if kept is not None:
+                check_continues(self._log, head, kept.checkpoint)
+            start, record_id = Frontier.empty(), 0
+            if from_scratch:
+                self._state.forget()
+            elif kept is not None:
+                start, record_id = kept.frontier, kept.record_id
+            ledger = LedgerRun(
+                self._log, self._state, self._pinned.trust, self._clock(), self._progress, found.append
+            )
+            frontier = ledger.read(head, start, kept.checkpoint if kept is not None else None)
+            records = RecordRun(
+                self._log, self._state, self._pinned.root, head.size, self._progress, found.append
+            )
+            record_id = records.run(record_id)
+            self._state.keep(Kept(head, frontier, record_id))
+            new = self._state.add_findings(found[:MAX_FINDINGS], self._clock())
+        return self._report(head, start.size, records, new, max(0, len(found) - MAX_FINDINGS))
+
+    def _start(self) -> int:
+        kept = self._state.kept()
+        return 0 if kept is None else kept.checkpoint.size
+
+    def _report(
+        self, head: Checkpoint | None, start: int, run: RecordRun | None, new: list[Finding], dropped: int
+    ) -> Report:
+        states = (self._state.order(name) for name in self._state.orders())
+        return Report(
+            head=head,
+            start=start,
+            records=0 if run is None else run.records,
+            stamps=0 if run is None else run.stamps,
+            awaited=0 if run is None else run.awaited,
+            totals=self._state.totals,
+            orders=tuple(order for order in states if order is not None),
+            open_intents=tuple(self._state.open_intents()),
+            new=tuple(new),
+            dropped=dropped,
+            findings=tuple(self._state.findings()),
+        )
