@@ -18,7 +18,7 @@ class CborError(ValueError):
     """The bytes are not deterministic CBOR of the allowed kind."""
 
 
-def _refuse(_decoder: cbor2.CBORDecoder) -> Any:
+def _refuse(_decoder: Any, _immutable: bool) -> Any:  # noqa: FBT001 (the library's callback)
     raise CborError("a tag")
 
 
