@@ -9,6 +9,7 @@ where `hsm.pin` says.
 from __future__ import annotations
 
 import tomllib
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -24,6 +25,22 @@ def _name(text: str) -> str:
     return text
 
 
+def _listen(text: str) -> str:
+    host, _, port = text.rpartition(":")
+    if not host or not (port.isascii() and port.isdecimal()) or int(port) > 65_535:
+        raise ValueError('must be "HOST:PORT"')
+    return text
+
+
+def _local(text: str) -> str:
+    host = _listen(text).rpartition(":")[0]
+    if host != "localhost" and not ip_address(host.strip("[]")).is_loopback:
+        raise ValueError(
+            "must be an address of this machine alone, such as 127.0.0.1: metrics are not authenticated"
+        )
+    return text
+
+
 def _resolved(path: Path, info: ValidationInfo) -> Path:
     base = (info.context or {}).get("base")
     return path if base is None else Path(base) / path
@@ -33,11 +50,15 @@ def _pin_source(text: str) -> str:
     kind, _, rest = text.partition(":")
     known = {"file": bool(rest), "fd": rest.isdecimal(), "credential": bool(rest), "prompt": not rest}
     if not known.get(kind, False):
-        raise ValueError('must be "file:PATH", "fd:NUMBER", "credential:NAME" or "prompt"; never the PIN itself')
+        raise ValueError(
+            'must be "file:PATH", "fd:NUMBER", "credential:NAME" or "prompt"; never the PIN itself'
+        )
     return text
 
 
 Name = Annotated[str, AfterValidator(_name)]
+Listen = Annotated[str, AfterValidator(_listen)]
+LocalListen = Annotated[str, AfterValidator(_local)]
 FilePath = Annotated[Path, AfterValidator(_resolved)]
 
 
@@ -48,7 +69,7 @@ class _Section(BaseModel):
 class Server(_Section):
     """The mTLS listener for stations and auditors."""
 
-    listen: str = "127.0.0.1:8443"  # host:port; port 0 lets the kernel choose, see port_file
+    listen: Listen = "127.0.0.1:8443"  # host:port; port 0 lets the kernel choose, see port_file
     certificate: FilePath  # PEM, with its chain
     key: FilePath  # PEM, mode 0600 or stricter
     client_ca: FilePath  # PEM, the operations CA
@@ -64,7 +85,7 @@ class Admin(_Section):
 class Metrics(_Section):
     """Prometheus metrics, on a local port. Absent section: none."""
 
-    listen: str = "127.0.0.1:9464"
+    listen: LocalListen = "127.0.0.1:9464"
 
 
 class Database(_Section):
@@ -92,7 +113,9 @@ class Hsm(_Section):
     checkpoint_key: str = "birthmark-checkpoint"
     master_key: str = "birthmark-master"
     key_holders: Annotated[int, Field(ge=1, le=16)] = 1
-    deadline_s: Annotated[float, Field(gt=0, le=120)] = 10.0  # an operation longer than this replaces the process
+    deadline_s: Annotated[float, Field(gt=0, le=120)] = (
+        10.0  # an operation longer than this replaces the process
+    )
 
 
 class Authority(_Section):
@@ -154,7 +177,8 @@ def load(path: Path) -> Config:
         return Config.model_validate(data, context={"base": path.resolve().parent})
     except ValidationError as error:
         lines = [
-            f"  {'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}" for problem in error.errors()
+            f"  {'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}"
+            for problem in error.errors()
         ]
         raise ConfigError(f"{path}:\n" + "\n".join(lines)) from error
 

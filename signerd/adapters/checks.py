@@ -1,0 +1,200 @@
+"""What must hold before signerd starts, each with a name and a remedy: `check-config`, and the start itself.
+
+Nothing here logs in to the token unless it is asked to, and no PKCS#11 module enters this process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import stat
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+from signerd.adapters.keyholder.held_pin import WrongPin
+from signerd.adapters.keyholder.pool import KeyHolderPool, settings_for
+from signerd.adapters.pin import read_pin
+from signerd.adapters.rpc.server import check_socket_directory
+from signerd.adapters.store import check_database
+from signerd.config import Config, database_url
+from signerd.core import note
+from signerd.core.merkle import EMPTY_ROOT
+from signerd.core.profile import Issuer
+from signerd.errors import ConfigError, Unavailable
+
+EXPIRES_SOON = timedelta(days=30)
+MODULE_DEADLINE_S = 20.0
+_LOAD = "import ctypes, sys; ctypes.CDLL(sys.argv[1]).C_GetFunctionList"
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that must hold. `run` says what it found, or raises ConfigError."""
+
+    name: str
+    run: Callable[[], str]
+
+
+def start_checks(config: Config, base: Path, now: datetime) -> tuple[Check, ...]:
+    """What every start looks at. `base` is the configuration's directory; `now` is aware."""
+    return (
+        Check("server certificate", lambda: _server(config, now)),
+        Check("sub-CA", lambda: _authority(config, now)),
+        Check("database", lambda: _database(config, base)),
+        Check("second place of the checkpoint", lambda: _head(config)),
+        Check("administrators' socket", lambda: _socket(config)),
+    )
+
+
+def all_checks(config: Config, base: Path, now: datetime) -> tuple[Check, ...]:
+    """And what `check-config` looks at beyond that."""
+    return (*start_checks(config, base, now), Check("PKCS#11 module", lambda: _module(config)))
+
+
+def load_issuer(config: Config) -> Issuer:
+    """The sub-CA and what stands between it and the root.
+
+    Raises:
+        ConfigError: a file cannot be read or is not what it should be.
+    """
+    return Issuer.of(tuple(_certificates(config.authority.certificate)))
+
+
+def _server(config: Config, now: datetime) -> str:
+    server = config.server
+    _private(server.key)
+    certificate, ca = _certificates(server.certificate)[0], _certificates(server.client_ca)[0]
+    try:
+        key = load_pem_private_key(_read(server.key), password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise ConfigError(f"{server.key} is not a private key in PEM without a password") from error
+    if key.public_key() != certificate.public_key():
+        raise ConfigError(f"{server.key} is not the key of {server.certificate}")
+    _issued_by(certificate, ca, server.certificate, server.client_ca)
+    _valid(ca, server.client_ca, now)
+    return _valid(certificate, server.certificate, now)
+
+
+def _authority(config: Config, now: datetime) -> str:
+    authority = config.authority
+    load_issuer(config)
+    chain, root = _certificates(authority.certificate), _certificates(authority.root)[0]
+    for certificate, issuer in zip(chain, (*chain[1:], root), strict=True):
+        _issued_by(certificate, issuer, authority.certificate, authority.root)
+    _valid(root, authority.root, now)
+    return _valid(chain[0], authority.certificate, now)
+
+
+def _database(config: Config, base: Path) -> str:
+    check_database(database_url(config, base))
+    return "at the newest schema"
+
+
+def _head(config: Config) -> str:
+    ledger = config.ledger
+    try:
+        key = note.parse_vkey(_read(ledger.vkey).decode("ascii").strip())
+    except ValueError as error:
+        raise ConfigError(f"{ledger.vkey} is not a verifier key: {error}") from error
+    if key.name != ledger.origin:
+        raise ConfigError(f"{ledger.vkey} is the key of {key.name}, but ledger.origin is {ledger.origin}")
+    data = _read(ledger.head)
+    if data == note.Checkpoint(key.name, 0, EMPTY_ROOT).body():
+        return "no checkpoint was signed yet"
+    try:
+        return f"checkpoint of {note.open_checkpoint(data, key).size} entries"
+    except note.NoteError as error:
+        raise ConfigError(f"{ledger.head} holds no checkpoint of this log: {error}") from error
+
+
+def _socket(config: Config) -> str:
+    check_socket_directory(config.admin.socket)
+    return str(config.admin.socket)
+
+
+def _module(config: Config) -> str:
+    """Loads the module in a process of its own, which calls nothing in it."""
+    try:
+        done = subprocess.run(  # noqa: S603 -- our own interpreter, and the path that the administrator set
+            (sys.executable, "-I", "-c", _LOAD, str(config.hsm.module)),
+            capture_output=True,
+            env={**os.environ, **config.hsm.environment},
+            timeout=MODULE_DEADLINE_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise ConfigError(f"{config.hsm.module} does not load within {MODULE_DEADLINE_S} s") from error
+    if done.returncode != 0:
+        said = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
+        raise ConfigError(f"hsm.module: {config.hsm.module} is no PKCS#11 module that loads: {said}")
+    return str(config.hsm.module)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}; `signerd init` makes it") from error
+
+
+def _private(path: Path) -> None:
+    try:
+        found = path.stat()
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}; `signerd init` makes it") from error
+    if found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o077:
+        raise ConfigError(f"{path} must be readable by signerd's user alone: chown it, chmod 0600 {path}")
+
+
+def _certificates(path: Path) -> list[x509.Certificate]:
+    try:
+        return x509.load_pem_x509_certificates(_read(path))
+    except ValueError as error:
+        raise ConfigError(f"{path} is not a certificate in PEM") from error
+
+
+def _issued_by(
+    certificate: x509.Certificate, issuer: x509.Certificate, path: Path, issuer_path: Path
+) -> None:
+    try:
+        certificate.verify_directly_issued_by(issuer)
+    except (ValueError, TypeError, InvalidSignature) as error:
+        raise ConfigError(
+            f"a certificate in {path} was not issued by the next one, up to {issuer_path}"
+        ) from error
+
+
+def _valid(certificate: x509.Certificate, path: Path, now: datetime) -> str:
+    begin, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    if not begin <= now <= end:
+        raise ConfigError(f"{path} is valid from {begin} to {end}, and it is {now:%Y-%m-%d %H:%M:%S%z} now")
+    soon = "; EXPIRES SOON" if end - now < EXPIRES_SOON else ""
+    return f"valid to {end:%Y-%m-%d}{soon}"
+
+
+def login_check(config: Config, base: Path) -> Check:
+    """Logs in to the token once and tries each key, as `run` would. A wrong PIN is counted by the token."""
+    return Check("login to the token", lambda: asyncio.run(_login(config, base)))
+
+
+async def _login(config: Config, base: Path) -> str:
+    pool = KeyHolderPool(settings_for(config), 1, on_change=lambda: None)
+    pin = read_pin(config.hsm.pin, base)
+    try:
+        await pool.start(pin)
+    except WrongPin:
+        raise
+    except Unavailable as error:
+        raise ConfigError(error.detail) from error
+    finally:
+        pin[:] = bytes(len(pin))
+        await pool.stop()
+    return f"token {config.hsm.token!r} has the three keys"

@@ -1,0 +1,32 @@
+"""The command `signerd`, put together of its nouns."""
+
+from __future__ import annotations
+
+import typer
+
+from signerd.adapters.cli import certificates, chips, daemon, installation, orders, peers, products
+from signerd.adapters.cli.exits import exit_for
+
+__all__ = ["build_app", "exit_for"]
+
+
+def build_app(run: daemon.Run) -> typer.Typer:
+    """All commands. `run` is the daemon."""
+    app = typer.Typer(
+        help="Birthmark's signer: certifies the keys of boards on lines that you do not own.",
+        no_args_is_help=True,
+        add_completion=False,
+        # A traceback is for those who report a fault; it must not show the values of variables.
+        pretty_exceptions_enable=False,
+    )
+    app.command("init")(installation.init)
+    app.command("run")(daemon.run_command(run))
+    app.command("check-config")(daemon.check_config)
+    app.add_typer(peers.station_app(), name="station")
+    app.add_typer(peers.auditor_app(), name="auditor")
+    app.add_typer(products.app, name="product")
+    app.add_typer(orders.app, name="order")
+    app.add_typer(chips.app, name="chips")
+    app.command("revoke")(certificates.revoke)
+    app.command("crl")(certificates.crl)
+    return app

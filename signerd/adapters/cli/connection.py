@@ -1,0 +1,49 @@
+"""The line from a command to the running daemon: its Unix socket."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import grpc
+
+from birthmark.v1.admin_pb2_grpc import AdminServiceStub
+from signerd.adapters.cli.exits import Unreachable
+from signerd.config import load
+from signerd.errors import Code, Refused
+
+CODE_METADATA = "birthmark-code"
+MAX_MESSAGE = 64 * 1024 * 1024  # bytes: CRLs and lists of all work orders
+_OPTIONS = (
+    ("grpc.max_receive_message_length", MAX_MESSAGE),
+    ("grpc.max_send_message_length", MAX_MESSAGE),
+)
+
+
+@contextmanager
+def administration(config_path: Path) -> Iterator[AdminServiceStub]:
+    """A stub of the daemon's AdminService.
+
+    Raises:
+        ConfigError: the configuration cannot be read.
+        Unreachable: signerd does not answer.
+        Refused: with the daemon's code; the detail is the reason, for `invalid` alone.
+    """
+    path = load(config_path).admin.socket
+    credentials = grpc.local_channel_credentials(grpc.LocalConnectionType.UDS)
+    with grpc.secure_channel(f"unix:{path}", credentials, options=_OPTIONS) as channel:
+        try:
+            yield AdminServiceStub(channel)
+        except grpc.RpcError as error:
+            raise _translated(error, path) from error
+
+
+def _translated(error: grpc.RpcError, path: Path) -> Exception:
+    if not isinstance(error, grpc.Call):
+        return error
+    metadata = dict(error.trailing_metadata() or ())
+    code, said = metadata.get(CODE_METADATA), error.details() or ""
+    if code is None:
+        return Unreachable(f"signerd does not answer on {path}: {said}\nis it running? (signerd run -c FILE)")
+    return Refused(Code(str(code)), said.removeprefix(str(code)).removeprefix(": "))

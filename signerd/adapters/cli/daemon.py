@@ -1,0 +1,58 @@
+"""`signerd run` and `signerd check-config`."""
+# ruff: noqa: PLC0415 -- commands load what they need, so that --help comes at once
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from signerd.adapters.cli.options import DEFAULT_CONFIG, ConfigOption
+
+if TYPE_CHECKING:
+    from signerd.config import Config
+
+# run(config, the configuration's directory, announce)
+Run = Callable[["Config", Path, Callable[[str], None]], None]
+
+
+def run_command(run: Run) -> Callable[..., None]:
+    """`signerd run`, with the daemon that `__main__` wires."""
+
+    def command(config: ConfigOption = DEFAULT_CONFIG) -> None:
+        """Runs the daemon until SIGTERM or SIGINT."""
+        from signerd.config import load
+
+        run(load(config), config.resolve().parent, typer.echo)
+
+    return command
+
+
+def check_config(
+    *,
+    config: ConfigOption = DEFAULT_CONFIG,
+    login: Annotated[
+        bool, typer.Option("--login", help="Also log in to the token. A wrong PIN counts.")
+    ] = False,
+) -> None:
+    """Checks all that `run` needs, and starts nothing."""
+    from datetime import UTC, datetime
+
+    from signerd.adapters.checks import Check, all_checks, login_check
+    from signerd.config import load
+    from signerd.errors import ConfigError
+
+    settings, base = load(config), config.resolve().parent
+    checks: tuple[Check, ...] = all_checks(settings, base, datetime.now(UTC))
+    wrong = 0
+    typer.echo(f"ok     configuration: {config}")
+    for check in (*checks, login_check(settings, base)) if login else checks:
+        try:
+            typer.echo(f"ok     {check.name}: {check.run()}")
+        except ConfigError as error:
+            wrong += 1
+            typer.echo(f"WRONG  {check.name}: {error}")
+    if wrong:
+        raise ConfigError(f"{wrong} of the checks failed")

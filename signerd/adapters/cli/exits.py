@@ -1,0 +1,58 @@
+"""How a command ends: the exit codes, and the sentence that goes with each kind of error."""
+
+from __future__ import annotations
+
+import sys
+from enum import IntEnum
+
+from signerd.adapters.keyholder.held_pin import WrongPin
+from signerd.errors import Code, ConfigError, Fault, Refused
+
+
+class Exit(IntEnum):
+    """Exit codes, beside 0 and typer's 2 for wrong usage."""
+
+    FAILED = 1  # refused, or it did not work
+    CONFIGURATION = 3
+    UNREACHABLE = 4  # signerd does not answer
+    WRONG_PIN = 77  # EX_NOPERM of sysexits.h; systemd must not restart
+
+
+class Unreachable(Exception):  # noqa: N818 (an outcome of a command, like Refused)
+    """signerd does not answer on its socket."""
+
+
+_REMEDIES = {
+    Code.NOT_FOUND: "there is no such object",
+    Code.ALREADY_EXISTS: "an object of this name or with this key exists already",
+    Code.CERTIFICATE_REVOKED: "the certificate is revoked already",
+    Code.REQUEST_MALFORMED: "a value is missing, too large or not of its form",
+    Code.UNAVAILABLE: "the HSM or the database does not answer; signerd's log says more",
+    Code.INTERNAL: "a fault inside signerd; its log says more",
+}
+
+
+def exit_for(error: Exception) -> int:
+    """Prints what went wrong and returns the exit code. An error that no command expects is raised again."""
+    match error:
+        case WrongPin():
+            return _say(f"{error.detail}\nnothing was tried again: correct the PIN first", Exit.WRONG_PIN)
+        case ConfigError():
+            return _say(str(error), Exit.CONFIGURATION)
+        case Unreachable():
+            return _say(str(error), Exit.UNREACHABLE)
+        case Refused():
+            return _say(f"{error.code}: {error.detail or _REMEDIES.get(error.code, '')}", Exit.FAILED)
+        case Fault():
+            return _say(
+                "\n".join([f"{error.code}: {error.detail}", *getattr(error, "__notes__", ())]), Exit.FAILED
+            )
+        case OSError() if error.filename is not None:
+            return _say(f"{error.filename}: {error.strerror}", Exit.FAILED)
+        case _:
+            raise error
+
+
+def _say(text: str, code: Exit) -> int:
+    sys.stderr.write(f"signerd: {text}\n")
+    return int(code)

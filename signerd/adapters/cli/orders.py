@@ -1,0 +1,141 @@
+"""`signerd order …`."""
+# ruff: noqa: PLC0415 -- commands load what they need, so that --help comes at once
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from signerd.adapters.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption
+
+if TYPE_CHECKING:
+    from birthmark.v1 import admin_pb2
+
+app = typer.Typer(help="Work orders: how many boards, where, when, on which terms.", no_args_is_help=True)
+IdArgument = Annotated[str, typer.Argument(metavar="ID", help="The work order.")]
+
+
+@app.command("open")
+def open_(
+    file: Annotated[Path, typer.Argument(help="Work order file, TOML.")],
+    config: ConfigOption = DEFAULT_CONFIG,
+) -> None:
+    """Opens a work order. Its terms do not change afterwards."""
+    from birthmark.v1 import admin_pb2
+    from signerd.adapters.cli.connection import administration
+    from signerd.adapters.cli.files import read_text
+
+    request = admin_pb2.OpenWorkOrderRequest(work_order_toml=read_text(file))
+    with administration(config) as daemon:
+        answer = daemon.OpenWorkOrder(request)
+    order = answer.work_order
+    typer.echo(f"opened {order.work_order}: {order.quantity} boards of {order.product}")
+    typer.echo(f"ledger entry {answer.ledger_index}")
+
+
+@app.command()
+def show(
+    work_order: IdArgument,
+    *,
+    config: ConfigOption = DEFAULT_CONFIG,
+    as_json: JsonOption = False,
+) -> None:
+    """Shows terms and counts of one."""
+    from birthmark.v1 import admin_pb2
+    from signerd.adapters.cli.connection import administration
+    from signerd.adapters.cli.output import print_json, print_table
+
+    with administration(config) as daemon:
+        shown = daemon.ShowWorkOrder(admin_pb2.ShowWorkOrderRequest(work_order=work_order))
+    if as_json:
+        print_json(_plain(shown))
+        return
+    print_table(f"Work order {work_order}", ("", ""), _details(shown))
+
+
+@app.command("list")
+def list_(*, config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
+    """Lists all, with their counts."""
+    from birthmark.v1 import admin_pb2
+    from signerd.adapters.cli.connection import administration
+    from signerd.adapters.cli.output import print_json, print_table
+
+    with administration(config) as daemon:
+        orders = daemon.ListWorkOrders(admin_pb2.ListWorkOrdersRequest()).work_orders
+    if as_json:
+        print_json([_plain(shown) for shown in orders])
+        return
+    columns = (
+        "work order",
+        "product",
+        "state",
+        "quantity",
+        "places",
+        "issued",
+        "stamped",
+        "missing",
+        "revoked",
+    )
+    print_table("Work orders", columns, (_row(shown) for shown in orders))
+
+
+@app.command()
+def close(work_order: IdArgument, config: ConfigOption = DEFAULT_CONFIG) -> None:
+    """Closes one: no place is given after this."""
+    from birthmark.v1 import admin_pb2
+    from signerd.adapters.cli.connection import administration
+
+    with administration(config) as daemon:
+        answer = daemon.CloseWorkOrder(admin_pb2.CloseWorkOrderRequest(work_order=work_order))
+    typer.echo(f"closed {work_order} (ledger entry {answer.ledger_index})")
+
+
+def _missing(shown: admin_pb2.ShowWorkOrderResponse) -> int:
+    """Boards that took a place and have neither a stamp nor a revoked certificate."""
+    counts = shown.counts
+    return max(0, counts.issued + counts.open_intents - counts.stamped - counts.revoked)
+
+
+def _plain(shown: admin_pb2.ShowWorkOrderResponse) -> dict[str, Any]:
+    from signerd.adapters.cli.output import plain
+
+    return plain(shown)
+
+
+def _state(shown: admin_pb2.ShowWorkOrderResponse) -> str:
+    return str(_plain(shown)["work_order"]["state"])
+
+
+def _row(shown: admin_pb2.ShowWorkOrderResponse) -> Sequence[str]:
+    order, counts = shown.work_order, shown.counts
+    numbers = (
+        order.quantity, counts.places, counts.issued, counts.stamped, _missing(shown), counts.revoked
+    )  # fmt: skip
+    return (order.work_order, order.product, _state(shown), *map(str, numbers))
+
+
+def _details(shown: admin_pb2.ShowWorkOrderResponse) -> list[tuple[str, str]]:
+    from signerd.adapters.cli.output import when
+
+    order, counts = shown.work_order, shown.counts
+    return [
+        ("state", _state(shown)),
+        ("product", order.product),
+        ("window", f"{when(order.not_before)} to {when(order.not_after)}"),
+        ("stations", "\n".join(order.stations)),
+        ("least level of evidence", str(_plain(shown)["work_order"]["level"])),
+        ("minimum firmware", ", ".join(f"{name} {least}" for name, least in order.minimum_firmware.items())),
+        ("serial numbers", f"{order.serial_pattern} from {order.serial_start}"),
+        ("reissue", order.reissue),
+        ("quantity", str(order.quantity)),
+        ("places taken", str(counts.places)),
+        ("issued", str(counts.issued)),
+        ("stamped", str(counts.stamped)),
+        ("missing a stamp", str(_missing(shown))),
+        ("revoked", str(counts.revoked)),
+        ("open intents", str(counts.open_intents)),
+        ("opened in ledger entry", str(order.opened_index)),
+    ]

@@ -1,0 +1,97 @@
+"""What commands print: tables for people, JSON for machines; and files that are never half written."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import typer
+from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
+from rich.console import Console
+from rich.table import Table
+
+WIDE = 250  # columns where nobody sees the edge of a screen
+
+
+def print_json(value: object) -> None:
+    """One JSON document on standard output."""
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """A table; long values wrap, and nothing is cut."""
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=WIDE)
+    table = Table(title=title, title_justify="left")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    console.print(table, markup=False)
+
+
+def when(moment: Timestamp) -> str:
+    """UTC, to the second."""
+    return f"{datetime.fromtimestamp(moment.seconds, UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def plain(message: Message) -> dict[str, Any]:
+    """A message as JSON has it: bytes as hexadecimal, moments as text, enums as their names, nothing absent
+    but optional messages."""
+    return {
+        field.name: _value(message, field)
+        for field in message.DESCRIPTOR.fields
+        if field.message_type is None or field.is_repeated or message.HasField(field.name)
+    }
+
+
+def _value(message: Message, field: Any) -> Any:
+    value = getattr(message, field.name)
+    if field.message_type is not None and field.message_type.GetOptions().map_entry:
+        return dict(value)
+    if field.is_repeated:
+        return [_one(item, field) for item in value]
+    return _one(value, field)
+
+
+def _one(value: Any, field: Any) -> Any:
+    if isinstance(value, Timestamp):
+        return when(value)
+    if isinstance(value, Message):
+        return plain(value)
+    if isinstance(value, bytes):
+        return value.hex()
+    if field.enum_type is not None:
+        return label(field.enum_type.values_by_number[value].name, field.enum_type.name)
+    return value
+
+
+def label(name: str, enum: str) -> str:
+    """`WORK_ORDER_STATE_OPEN` of `WorkOrderState` is "open"."""
+    prefix = "".join(f"_{letter}" if letter.isupper() else letter.upper() for letter in enum).lstrip("_")
+    return name.removeprefix(f"{prefix}_").lower()
+
+
+def write_new(path: Path, data: bytes, mode: int) -> None:
+    """A file that did not exist before. Raises OSError, with the file's name."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def replace(path: Path, data: bytes) -> None:
+    """A file that is either the old one or the new one. Raises OSError, with the file's name."""
+    temporary = path.with_name(path.name + ".new")
+    with temporary.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)

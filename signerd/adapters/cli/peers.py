@@ -1,0 +1,163 @@
+"""`signerd station …` and `signerd auditor …`: who may log in."""
+# ruff: noqa: PLC0415 -- commands load what they need, so that --help comes at once
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from signerd.adapters.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption
+
+if TYPE_CHECKING:
+    from birthmark.v1 import admin_pb2
+
+RequestArgument = Annotated[Path | None, typer.Argument(help="The peer's certification request, PEM.")]
+NameOption = Annotated[str | None, typer.Option("--name", help="The peer's name.")]
+OutOption = Annotated[Path | None, typer.Option("--out", help="Where to write the peer's certificate.")]
+CertificateOption = Annotated[
+    Path | None,
+    typer.Option("--certificate", help="A certificate that the operations CA signed elsewhere, PEM."),
+]
+UriArgument = Annotated[str, typer.Argument(help="birthmark://…, as `list` shows it.")]
+
+
+def station_app() -> typer.Typer:
+    """`signerd station`."""
+    app = typer.Typer(help="Stations: the factory PCs that may ask for certificates.", no_args_is_help=True)
+
+    @app.command()
+    def add(
+        request: RequestArgument = None,
+        site: Annotated[str | None, typer.Option("--site", help="Where the station stands.")] = None,
+        name: NameOption = None,
+        out: OutOption = None,
+        certificate: CertificateOption = None,
+        config: ConfigOption = DEFAULT_CONFIG,
+    ) -> None:
+        """Signs a station's request with the operations CA and registers its key."""
+        if certificate is not None:
+            _register(config, certificate, (request, site, name, out))
+        elif request is None or site is None or name is None or out is None:
+            raise typer.BadParameter("give REQUEST, --site, --name and --out; or --certificate alone")
+        else:
+            _sign_and_register(config, request, f"station/{site}/{name}", out)
+
+    _add_listing(app, "station")
+    return app
+
+
+def auditor_app() -> typer.Typer:
+    """`signerd auditor`."""
+    app = typer.Typer(help="Auditors: who may read the ledger.", no_args_is_help=True)
+
+    @app.command()
+    def add(
+        request: RequestArgument = None,
+        name: NameOption = None,
+        out: OutOption = None,
+        certificate: CertificateOption = None,
+        config: ConfigOption = DEFAULT_CONFIG,
+    ) -> None:
+        """Signs an auditor's request with the operations CA and registers its key."""
+        if certificate is not None:
+            _register(config, certificate, (request, name, out))
+        elif request is None or name is None or out is None:
+            raise typer.BadParameter("give REQUEST, --name and --out; or --certificate alone")
+        else:
+            _sign_and_register(config, request, f"auditor/{name}", out)
+
+    _add_listing(app, "auditor")
+    return app
+
+
+def _add_listing(app: typer.Typer, role: str) -> None:
+    @app.command("list")
+    def list_(*, config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
+        """Lists them, the revoked ones too."""
+        from birthmark.v1 import admin_pb2
+        from signerd.adapters.cli.connection import administration
+        from signerd.adapters.cli.output import plain, print_json, print_table, when
+
+        wanted = admin_pb2.PeerRole.Value(f"PEER_ROLE_{role.upper()}")
+        with administration(config) as daemon:
+            peers = daemon.ListPeers(admin_pb2.ListPeersRequest(role=wanted)).peers
+        if as_json:
+            print_json([plain(peer) for peer in peers])
+            return
+        print_table(
+            f"{role.capitalize()}s",
+            ("uri", "added", "revoked", "public key (SHA-256)"),
+            (
+                (
+                    peer.uri,
+                    when(peer.added_at),
+                    when(peer.revoked_at) if peer.HasField("revoked_at") else "",
+                    peer.spki_sha256.hex(),
+                )
+                for peer in peers
+            ),
+        )
+
+    @app.command()
+    def revoke(uri: UriArgument, config: ConfigOption = DEFAULT_CONFIG) -> None:
+        """Revokes one at once, on open connections too."""
+        from birthmark.v1 import admin_pb2
+        from signerd.adapters.cli.connection import administration
+
+        with administration(config) as daemon:
+            answer = daemon.RevokePeer(admin_pb2.RevokePeerRequest(uri=uri))
+        typer.echo(f"revoked {answer.peer.uri} (ledger entry {answer.ledger_index})")
+
+
+def _sign_and_register(config: Path, request: Path, path: str, out: Path) -> None:
+    from datetime import UTC, datetime
+
+    from cryptography.hazmat.primitives.serialization import Encoding
+
+    from signerd.adapters.cli.output import write_new
+    from signerd.adapters.operations_ca import load_ca, sign_peer_request
+    from signerd.config import load
+
+    uri = f"birthmark://{load(config).deployment}/{path}"
+    certificate = sign_peer_request(
+        request.read_bytes(), uri, load_ca(config.resolve().parent), datetime.now(UTC)
+    )
+    # Written first: a key that is registered and whose certificate is lost could not be added again.
+    write_new(out, certificate.public_bytes(Encoding.PEM), 0o644)
+    try:
+        answer = _add(config, certificate.public_bytes(Encoding.DER))
+    except BaseException:
+        out.unlink()
+        raise
+    _say_added(answer)
+    typer.echo(f"certificate: {out}")
+
+
+def _register(config: Path, certificate: Path, others: tuple[object, ...]) -> None:
+    from cryptography import x509
+    from cryptography.hazmat.primitives.serialization import Encoding
+
+    from signerd.errors import Code, Refused
+
+    if any(other is not None for other in others):
+        raise typer.BadParameter("--certificate stands alone: it names the peer itself")
+    try:
+        loaded = x509.load_pem_x509_certificate(certificate.read_bytes())
+    except ValueError as error:
+        raise Refused(Code.INVALID, f"{certificate} is not a certificate in PEM") from error
+    _say_added(_add(config, loaded.public_bytes(Encoding.DER)))
+
+
+def _add(config: Path, der: bytes) -> admin_pb2.AddPeerResponse:
+    from birthmark.v1 import admin_pb2
+    from signerd.adapters.cli.connection import administration
+
+    with administration(config) as daemon:
+        return daemon.AddPeer(admin_pb2.AddPeerRequest(certificate_der=der))
+
+
+def _say_added(answer: admin_pb2.AddPeerResponse) -> None:
+    typer.echo(f"added {answer.peer.uri} (ledger entry {answer.ledger_index})")
+    typer.echo(f"public key, SHA-256: {answer.peer.spki_sha256.hex()}")

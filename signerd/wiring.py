@@ -1,0 +1,285 @@
+"""The daemon's composition root: chooses every implementation, starts them in order, ends them in reverse.
+
+`__main__` loads this module for `signerd run` alone, so that the other commands start at once.
+
+    start: checks, key holders, store, refusals, administrators' socket, peers' port, metrics, READY
+    end:   no new calls; calls under way finish; refusals and entries are written; key holders end
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import secrets
+import signal
+import time
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import structlog
+
+from signerd.adapters import systemd
+from signerd.adapters.checks import load_issuer, start_checks
+from signerd.adapters.keyholder.pool import KeyHolderPool, settings_for
+from signerd.adapters.linting import SampleLinter
+from signerd.adapters.logs import configure_logs
+from signerd.adapters.metrics import BoardCounts, Gauges, Metrics
+from signerd.adapters.mtls import Identities, server_credentials
+from signerd.adapters.pin import read_pin
+from signerd.adapters.rate_limit import Rate, RateLimiter
+from signerd.adapters.refusals import LedgerRefusals
+from signerd.adapters.rpc.accounting import accountant
+from signerd.adapters.rpc.admin import AdminService
+from signerd.adapters.rpc.admission import AdministratorAdmission, PeerAdmission
+from signerd.adapters.rpc.audit import AuditService
+from signerd.adapters.rpc.gate import Gate
+from signerd.adapters.rpc.health import health_handler
+from signerd.adapters.rpc.server import admin_server, foreign_method_name, peer_server
+from signerd.adapters.rpc.signing import SigningService
+from signerd.adapters.store import SqlStore
+from signerd.config import Config, Limits, database_url
+from signerd.core.names import Role
+from signerd.core.note import parse_vkey
+from signerd.core.profile import Issuer
+from signerd.core.session import SessionSealer
+from signerd.issuance import Issuance
+from signerd.stamping import Stamping
+
+STOP_GRACE_S = 10.0  # calls under way may take this long; their work goes on for as long again
+ADMIN_CALLS = 64
+SESSION_KEY_BYTES = 32
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """What the servers are made of."""
+
+    config: Config
+    pool: KeyHolderPool
+    store: SqlStore
+    refusals: LedgerRefusals
+    issuer: Issuer
+    metrics: Metrics
+
+
+def run(config: Config, base: Path, announce: Callable[[str], None]) -> None:
+    """Runs signerd until SIGTERM or SIGINT.
+
+    Args:
+        config: the configuration.
+        base: its directory.
+        announce: is given one line once signerd serves.
+
+    Raises:
+        ConfigError: something is wrong that will still be wrong at the next start.
+        WrongPin: the token rejected the PIN, now or when a key holder was replaced.
+        Fault: the token or the store does not start.
+    """
+    configure_logs(config.log.level)
+    for check in start_checks(config, base, _now()):
+        _log.info("checked", check=check.name, found=check.run())
+    pin = read_pin(config.hsm.pin, base)
+    try:
+        asyncio.run(_serve(config, base, pin, announce))
+    finally:
+        pin[:] = bytes(len(pin))
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+async def _serve(config: Config, base: Path, pin: bytearray, announce: Callable[[str], None]) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with AsyncExitStack() as running:
+        parts = await _start_parts(config, base, pin, running)
+        where = await _start_servers(parts, running)
+        gc.collect()
+        gc.freeze()  # what start-up made lives as long as the process: no collection needs to walk it
+        announce(where)
+        systemd.notify(systemd.READY)
+        await _until_stopped(stop, parts.pool)
+        _log.info("stopping")
+        systemd.notify(systemd.STOPPING)
+
+
+async def _until_stopped(stop: asyncio.Event, pool: KeyHolderPool) -> None:
+    """Returns when told to stop; raises WrongPin when the PIN turns out to be wrong."""
+    stopped = asyncio.create_task(stop.wait())
+    wrong_pin = asyncio.create_task(pool.wait_wrong_pin())
+    done, pending = await asyncio.wait((stopped, wrong_pin), return_when=asyncio.FIRST_COMPLETED)
+    for task in pending:
+        task.cancel()
+    if wrong_pin in done:
+        raise wrong_pin.result()
+
+
+async def _start_parts(config: Config, base: Path, pin: bytearray, running: AsyncExitStack) -> _Parts:
+    metrics = Metrics()
+    served_before = False
+
+    def key_holder_changed() -> None:
+        nonlocal served_before
+        _log.info("key_holder", serving=pool.serving)
+        if pool.serving and served_before:
+            metrics.key_holder_replaced()
+        served_before = served_before or pool.serving
+
+    pool = KeyHolderPool(settings_for(config), config.hsm.key_holders, on_change=key_holder_changed)
+    running.push_async_callback(pool.stop)
+    await pool.start(pin)
+    store = await SqlStore.open(
+        database_url(config, base),
+        head_file=config.ledger.head,
+        origin=config.ledger.origin,
+        vkey=_vkey(config),
+        sign_checkpoint=pool.sign_checkpoint,
+        now=_now(),
+    )
+    running.push_async_callback(store.close)
+    refusals = LedgerRefusals(store, refusals_per_h=config.limits.refusals_per_h, clock=_now)
+    refusals.start()
+    running.push_async_callback(refusals.close)
+    return _Parts(config, pool, store, refusals, load_issuer(config), metrics)
+
+
+def _vkey(config: Config) -> str:
+    return config.ledger.vkey.read_text(encoding="utf-8").strip()
+
+
+async def _start_servers(parts: _Parts, running: AsyncExitStack) -> str:
+    """Starts to listen; returns the line that says where."""
+    config, store, pool = parts.config, parts.store, parts.pool
+    account = accountant(parts.metrics, _log)
+    peers = Gate(
+        _peer_admission(config, store),
+        account=account,
+        refusals=parts.refusals,
+        concurrent_calls=config.limits.concurrent_calls,
+    )
+    administrators = Gate(
+        AdministratorAdmission(), account=account, refusals=None, concurrent_calls=ADMIN_CALLS
+    )
+    peers_server, port = peer_server(
+        (
+            _signing(parts).handler(peers),
+            AuditService(store, parts.issuer.chain).handler(peers),
+            health_handler(lambda: pool.serving and store.fault is None),
+            peers.refuse_all(foreign_method_name),
+        ),
+        listen=config.server.listen,
+        credentials=server_credentials(
+            certificate=config.server.certificate, key=config.server.key, client_ca=config.server.client_ca
+        ),
+        concurrent_calls=config.limits.concurrent_calls,
+        streams_per_connection=config.limits.streams_per_connection,
+    )
+    admins_server = admin_server(_admin(parts).handler(administrators), path=config.admin.socket)
+
+    async def stop_serving() -> None:
+        await asyncio.gather(peers_server.stop(STOP_GRACE_S), admins_server.stop(STOP_GRACE_S))
+        try:
+            async with asyncio.timeout(STOP_GRACE_S):
+                await asyncio.gather(peers.drained(), administrators.drained())
+        except TimeoutError:
+            _log.warning("stopped_with_calls_under_way")  # their intents are durable, and are resumed
+
+    running.push_async_callback(stop_serving)
+    await admins_server.start()
+    await peers_server.start()
+    _start_metrics(parts, running)
+    host = config.server.listen.rpartition(":")[0]
+    if config.server.port_file is not None:
+        _write_port_file(config.server.port_file, port)
+    _log.info("serving", host=host, port=port, pid=os.getpid())
+    return f"signerd serves stations on {host}:{port} and administrators on {config.admin.socket}"
+
+
+def _peer_admission(config: Config, store: SqlStore) -> PeerAdmission:
+    return PeerAdmission(
+        identities=Identities(config.deployment),
+        limiter=RateLimiter(time.monotonic),
+        rates=_rates(config.limits),
+        registry=store,
+        clock=_now,
+    )
+
+
+def _rates(limits: Limits) -> dict[Role, Rate]:
+    return {
+        Role.STATION: Rate(limits.station_calls_per_s, limits.station_burst),
+        Role.AUDITOR: Rate(limits.auditor_calls_per_s, limits.auditor_burst),
+    }
+
+
+def _signing(parts: _Parts) -> SigningService:
+    # Sessions live as long as the process: a restart invalidates those that led to no certificate.
+    sealer = SessionSealer(secrets.token_bytes(SESSION_KEY_BYTES))
+    issuance = Issuance(
+        store=parts.store,
+        key_holder=parts.pool,
+        issuer=parts.issuer,
+        sealer=sealer,
+        session_lifetime=timedelta(seconds=parts.config.limits.session_lifetime_s),
+        clock=_now,
+    )
+    return SigningService(issuance, Stamping(store=parts.store, clock=_now), sealer)
+
+
+def _admin(parts: _Parts) -> AdminService:
+    config = parts.config
+    linter = SampleLinter(
+        parts.issuer,
+        max_validity=timedelta(days=config.authority.max_validity_days),
+        allow_no_expiry=config.authority.allow_no_expiry,
+        log=parse_vkey(_vkey(config)),
+        clock=_now,
+    )
+    return AdminService(
+        deployment=config.deployment,
+        store=parts.store,
+        key_holder=parts.pool,
+        issuer=parts.issuer,
+        linter=linter,
+        clock=_now,
+    )
+
+
+def _start_metrics(parts: _Parts, running: AsyncExitStack) -> None:
+    if parts.config.metrics is None:
+        return
+    store, pool, metrics = parts.store, parts.pool, parts.metrics
+    metrics.watch(Gauges(lambda: store.published_size, lambda: pool.serving, lambda: len(pool.pids)))
+    running.callback(metrics.serve(parts.config.metrics.listen))
+
+    async def count() -> BoardCounts:
+        counts = [state.counts for state in await store.list_orders()]
+        return BoardCounts(
+            issued=sum(each.issued for each in counts),
+            stamped=sum(each.stamped for each in counts),
+            revoked=sum(each.revoked for each in counts),
+            open_intents=sum(each.open_intents for each in counts),
+        )
+
+    counting = asyncio.create_task(metrics.keep_counts(count), name="metrics counts")
+
+    async def stop_counting() -> None:
+        counting.cancel()
+        await asyncio.wait((counting,))
+
+    running.push_async_callback(stop_counting)
+
+
+def _write_port_file(path: Path, port: int) -> None:
+    """Whole or not at all: whoever waits for the file reads a port."""
+    temporary = path.with_name(path.name + ".new")
+    temporary.write_text(f"{port}\n", encoding="ascii")
+    temporary.replace(path)
