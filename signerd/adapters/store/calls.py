@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, and_, bindparam, false, func, literal, select
 
+from signerd.adapters.store.prepared import Prepared
 from signerd.adapters.store.rows import ORDER, PEER, RECORD, order_of, peer_of, record_of
 from signerd.adapters.store.schema import chips, grants, order_chips, orders, peers, products, records
 from signerd.core.order import WorkOrder
@@ -14,35 +15,37 @@ _MAX_TERMS = 1_024  # work orders kept in memory
 # A revoked peer may have come back with another key, as a newer row.
 _newest_peer = select(func.max(peers.c.id)).where(peers.c.uri == bindparam("peer")).scalar_subquery()
 _anchor = select(literal(1).label("one")).subquery()
-_CONTEXT = select(
-    *PEER,
-    orders.c.places,
-    orders.c.closed_at,
-    chips.c.locked,
-    order_chips.c.chip_id,
-    grants.c.record_id,
-    grants.c.challenge,
-    grants.c.station,
-    grants.c.csr_sha256,
-    *RECORD,
-).select_from(
-    _anchor.outerjoin(peers, peers.c.id == _newest_peer)
-    .outerjoin(orders, orders.c.work_order == bindparam("order"))
-    .outerjoin(chips, chips.c.chip_id == bindparam("chip"))
-    .outerjoin(
-        order_chips,
-        and_(order_chips.c.work_order == bindparam("order"), order_chips.c.chip_id == bindparam("chip")),
+_CONTEXT = Prepared(
+    select(
+        *PEER,
+        orders.c.places,
+        orders.c.closed_at,
+        chips.c.locked,
+        order_chips.c.chip_id,
+        grants.c.record_id,
+        grants.c.challenge,
+        grants.c.station,
+        grants.c.csr_sha256,
+        *RECORD,
+    ).select_from(
+        _anchor.outerjoin(peers, peers.c.id == _newest_peer)
+        .outerjoin(orders, orders.c.work_order == bindparam("order"))
+        .outerjoin(chips, chips.c.chip_id == bindparam("chip"))
+        .outerjoin(
+            order_chips,
+            and_(order_chips.c.work_order == bindparam("order"), order_chips.c.chip_id == bindparam("chip")),
+        )
+        .outerjoin(grants, grants.c.session_sha256 == bindparam("session"))
+        .outerjoin(records, and_(records.c.chip_id == bindparam("chip"), records.c.superseded == false()))
     )
-    .outerjoin(grants, grants.c.session_sha256 == bindparam("session"))
-    .outerjoin(records, and_(records.c.chip_id == bindparam("chip"), records.c.superseded == false()))
 )
 _TERMS = (
     select(*ORDER, products.c.toml)
     .join(products, products.c.sha256 == orders.c.product_sha256)
     .where(orders.c.work_order == bindparam("order"))
 )
-_RECORD = select(*RECORD).where(records.c.id == bindparam("record"))
-_PEER = select(*PEER).where(peers.c.id == _newest_peer)
+_RECORD = Prepared(select(*RECORD).where(records.c.id == bindparam("record")))
+_PEER = Prepared(select(*PEER).where(peers.c.id == _newest_peer))
 _PEER_OF_KEY = select(*PEER).where(peers.c.spki_sha256 == bindparam("key"))
 
 
@@ -76,10 +79,10 @@ def call_context(
     session_sha256: bytes | None,
 ) -> CallContext:
     """`Store.call_context`."""
-    row = connection.execute(
-        _CONTEXT,
+    row = _CONTEXT.row(
+        connection,
         {"peer": peer_uri, "order": work_order, "chip": chip_id, "session": session_sha256},
-    ).one()
+    )
     places, closed_at, locked, listed = row[4:8]
     order, product_toml = (None, None) if places is None else terms.of(connection, work_order)
     chip = None
@@ -92,7 +95,7 @@ def call_context(
         if active is not None and active.record_id == grant.record_id:
             granted = active
         else:
-            granted = record_of(connection.execute(_RECORD, {"record": grant.record_id}).one())
+            granted = record_of(_RECORD.row(connection, {"record": grant.record_id}))
     return CallContext(
         peer=None if row[0] is None else peer_of(row),
         order=order,
@@ -108,7 +111,7 @@ def call_context(
 
 def peer(connection: Connection, uri: str) -> PeerRecord | None:
     """The peer of this URI: the valid one, else the one that was revoked last."""
-    row = connection.execute(_PEER, {"peer": uri}).one_or_none()
+    row = _PEER.row(connection, {"peer": uri})
     return None if row is None else peer_of(row)
 
 

@@ -14,7 +14,8 @@ from datetime import datetime
 
 from sqlalchemy import and_, bindparam, false, insert, null, select, text, true, update
 
-from signerd.adapters.store.rows import RECORD, record_of, row_of_intent, seconds
+from signerd.adapters.store.prepared import Prepared
+from signerd.adapters.store.rows import INTENT, RECORD, record_of, row_of_intent, seconds
 from signerd.adapters.store.schema import grants, orders, places, records, serials
 from signerd.adapters.store.writer import Transaction
 from signerd.core.entry import IntentOpen, Issued, Revoked, Stamped, serial_bytes
@@ -28,9 +29,9 @@ SUPERSEDED = "superseded"  # the CRLReason of a certificate that another one rep
 
 _r, _o, _p = records.c, orders.c, places.c
 
-_ACTIVE = select(*RECORD).where(_r.chip_id == bindparam("chip"), _r.superseded == false())
-_BY_ID = select(*RECORD).where(_r.id == bindparam("record"))
-_SUPERSEDE = (
+_ACTIVE = Prepared(select(*RECORD).where(_r.chip_id == bindparam("chip"), _r.superseded == false()))
+_BY_ID = Prepared(select(*RECORD).where(_r.id == bindparam("record")))
+_SUPERSEDE = Prepared(
     update(records).where(_r.id == bindparam("record"), _r.superseded == false()).values(superseded=true())
 )
 
@@ -40,16 +41,20 @@ _OPEN = and_(
     _o.not_before <= bindparam("now"),
     _o.not_after >= bindparam("now"),
 )
-_TAKE = update(orders).where(_OPEN, _o.places < _o.quantity).values(places=_o.places + 1).returning(_o.places)
-_IS_OPEN = select(_o.work_order).where(_OPEN)
-_PLACE_OF = select(_p.number).where(_p.work_order == bindparam("order"), _p.chip_id == bindparam("chip"))
-_SERIAL_OF = select(serials.c.serial_number).where(serials.c.chip_id == bindparam("chip"))
-_ADD_SERIAL = insert(serials)
-_ADD_PLACE = insert(places)
-_ADD_RECORD = insert(records)
+_TAKE = Prepared(
+    update(orders).where(_OPEN, _o.places < _o.quantity).values(places=_o.places + 1).returning(_o.places)
+)
+_IS_OPEN = Prepared(select(_o.work_order).where(_OPEN))
+_PLACE_OF = Prepared(
+    select(_p.number).where(_p.work_order == bindparam("order"), _p.chip_id == bindparam("chip"))
+)
+_SERIAL_OF = Prepared(select(serials.c.serial_number).where(serials.c.chip_id == bindparam("chip")))
+_ADD_SERIAL = Prepared(insert(serials), ("chip_id", "serial_number"))
+_ADD_PLACE = Prepared(insert(places), ("work_order", "number", "chip_id"))
+_ADD_RECORD = Prepared(insert(records).returning(_r.id), INTENT)
 
-_COMPLETION = select(_r.state, _r.superseded, _r.supersedes_id).where(_r.id == bindparam("record"))
-_COMPLETE = (
+_COMPLETION = Prepared(select(_r.state, _r.superseded, _r.supersedes_id).where(_r.id == bindparam("record")))
+_COMPLETE = Prepared(
     update(records)
     .where(_r.id == bindparam("record"), _r.state == "intent", _r.superseded == false())
     .values(
@@ -60,22 +65,26 @@ _COMPLETE = (
         issued_index=bindparam("index"),
     )
 )
-_REPLACED = select(*RECORD).where(
-    _r.chip_id == bindparam("chip"),
-    _r.superseded == true(),
-    _r.certificate_sha256.is_not(null()),
-    _r.revoked_at.is_(null()),
+_REPLACED = Prepared(
+    select(*RECORD).where(
+        _r.chip_id == bindparam("chip"),
+        _r.superseded == true(),
+        _r.certificate_sha256.is_not(null()),
+        _r.revoked_at.is_(null()),
+    )
 )
 # PostgreSQL has the same clause, but SQLAlchemy has it in the dialects alone.
-_ADD_GRANT = text(
-    "INSERT INTO grants (session_sha256, record_id, challenge, station, csr_sha256)"
-    " VALUES (:session, :record, :challenge, :station, :csr) ON CONFLICT (session_sha256) DO NOTHING"
+_ADD_GRANT = Prepared(
+    text(
+        "INSERT INTO grants (session_sha256, record_id, challenge, station, csr_sha256)"
+        " VALUES (:session, :record, :challenge, :station, :csr) ON CONFLICT (session_sha256) DO NOTHING"
+    )
 )
-_GRANT = select(grants.c.record_id, grants.c.csr_sha256).where(
-    grants.c.session_sha256 == bindparam("session")
+_GRANT = Prepared(
+    select(grants.c.record_id, grants.c.csr_sha256).where(grants.c.session_sha256 == bindparam("session"))
 )
 
-_STAMP = (
+_STAMP = Prepared(
     update(records)
     .where(_r.id == bindparam("record"), _r.state == "issued", _r.superseded == false())
     .values(
@@ -92,7 +101,7 @@ _OPEN_INTENTS = (
     .order_by(_r.id)
 )
 _LIST_OPEN = update(records).where(_r.id == bindparam("record")).values(open_index=bindparam("index"))
-_REVOKE = (
+_REVOKE = Prepared(
     update(records)
     .where(_r.id == bindparam("record"), _r.certificate_sha256.is_not(null()), _r.revoked_at.is_(null()))
     .values(
@@ -127,15 +136,12 @@ def take_place(tx: Transaction, request: IntentRequest, prepare: Callable[[Place
     )
     record = _intent(request, place, prepare(place))
     supersedes_id = None if active is None else active.record_id
-    inserted = tx.connection.execute(_ADD_RECORD, row_of_intent(record, supersedes_id))
-    key = inserted.inserted_primary_key
-    if key is None:
-        raise Fault("the database gave the new record no number")
-    return replace(record, record_id=key[0])
+    (record_id,) = _ADD_RECORD.row(tx.connection, row_of_intent(record, supersedes_id))
+    return replace(record, record_id=record_id)
 
 
 def _active(tx: Transaction, chip_id: str) -> Record | None:
-    row = tx.connection.execute(_ACTIVE, {"chip": chip_id}).one_or_none()
+    row = _ACTIVE.row(tx.connection, {"chip": chip_id})
     return None if row is None else record_of(row)
 
 
@@ -143,32 +149,33 @@ def _new_place(tx: Transaction, request: IntentRequest, *, serial: str | None) -
     """The next place of the order; the board's serial number with it, unless the chip has one."""
     order = request.order
     asked = {"order": order.work_order, "now": seconds(request.moment)}
-    number = tx.connection.execute(_TAKE, asked).scalar_one_or_none()
-    if number is None:
+    taken = _TAKE.row(tx.connection, asked)
+    if taken is None:
         _check_open(tx, request)
         raise Refused(Code.ORDER_FULL, f"all {order.quantity} places of {order.work_order} are taken")
+    (number,) = taken
     if serial is None:
         serial = parse_pattern(order.serial_pattern).render(order.serial_start + number - 1)
-        tx.connection.execute(_ADD_SERIAL, {"chip_id": request.chip_id, "serial_number": serial})
+        _ADD_SERIAL.run(tx.connection, {"chip_id": request.chip_id, "serial_number": serial})
     row = {"work_order": order.work_order, "number": number, "chip_id": request.chip_id}
-    tx.connection.execute(_ADD_PLACE, row)
+    _ADD_PLACE.run(tx.connection, row)
     return number, serial
 
 
 def _place_again(tx: Transaction, request: IntentRequest) -> tuple[int, str]:
     """The place of a chip that had a certificate: in its first order it keeps the one it has."""
-    serial = tx.connection.execute(_SERIAL_OF, {"chip": request.chip_id}).scalar_one()
+    (serial,) = _SERIAL_OF.row(tx.connection, {"chip": request.chip_id})
     asked = {"order": request.order.work_order, "chip": request.chip_id}
-    number = tx.connection.execute(_PLACE_OF, asked).scalar_one_or_none()
-    if number is None:
+    kept = _PLACE_OF.row(tx.connection, asked)
+    if kept is None:
         return _new_place(tx, request, serial=serial)
     _check_open(tx, request)
-    return number, serial
+    return kept[0], serial
 
 
 def _check_open(tx: Transaction, request: IntentRequest) -> None:
     asked = {"order": request.order.work_order, "now": seconds(request.moment)}
-    if tx.connection.execute(_IS_OPEN, asked).one_or_none() is None:
+    if _IS_OPEN.row(tx.connection, asked) is None:
         raise Refused(Code.ORDER_NOT_OPEN, f"{request.order.work_order} is closed or outside its window")
 
 
@@ -178,7 +185,7 @@ def _supersede(tx: Transaction, active: Record, rule: Reissue) -> None:
     stamped = active.stamp is not None
     if rule is Reissue.NEVER or (rule is Reissue.BEFORE_STAMP and stamped):
         raise Refused(Code.CHIP_ALREADY_CERTIFIED, f"record {active.record_id}, reissue is {rule.value}")
-    if tx.connection.execute(_SUPERSEDE, {"record": active.record_id}).rowcount != 1:
+    if _SUPERSEDE.count(tx.connection, {"record": active.record_id}) != 1:
         raise Refused(Code.CHIP_ALREADY_CERTIFIED, f"record {active.record_id} was superseded meanwhile")
 
 
@@ -213,20 +220,20 @@ def _intent(request: IntentRequest, place: Place, prepared: PreparedBytes) -> Re
 def complete(tx: Transaction, record: Record, certificate_der: bytes, grant: Grant, now: datetime) -> Record:
     """`Store.complete`: step 11."""
     _add_grant(tx, grant)
-    state, superseded, supersedes_id = tx.connection.execute(_COMPLETION, {"record": record.record_id}).one()
+    state, superseded, supersedes_id = _COMPLETION.row(tx.connection, {"record": record.record_id})
     if superseded:
         raise Refused(Code.CHIP_ALREADY_CERTIFIED, f"record {record.record_id} was superseded meanwhile")
     if state == RecordState.REVOKED:
         raise Refused(Code.CERTIFICATE_REVOKED, f"record {record.record_id} was revoked meanwhile")
     if state != RecordState.INTENT:
-        return record_of(tx.connection.execute(_BY_ID, {"record": record.record_id}).one())
+        return record_of(_BY_ID.row(tx.connection, {"record": record.record_id}))
     replaced = None
     if supersedes_id is not None:
         replaced = _revoke_replaced(tx, record, now)
     digest = hashlib.sha256(certificate_der).digest()
     index = tx.append(_issued(record, digest, replaced, now))
-    done = tx.connection.execute(
-        _COMPLETE,
+    done = _COMPLETE.count(
+        tx.connection,
         {
             "record": record.record_id,
             "der": certificate_der,
@@ -235,7 +242,7 @@ def complete(tx: Transaction, record: Record, certificate_der: bytes, grant: Gra
             "index": index,
         },
     )
-    if done.rowcount != 1:
+    if done != 1:
         raise Fault(f"record {record.record_id} changed under its own transaction")
     return replace(
         record,
@@ -248,8 +255,8 @@ def complete(tx: Transaction, record: Record, certificate_der: bytes, grant: Gra
 
 def _add_grant(tx: Transaction, grant: Grant) -> None:
     """A session hands out one certificate for one CSR; asking again for the same changes nothing."""
-    added = tx.connection.execute(
-        _ADD_GRANT,
+    added = _ADD_GRANT.count(
+        tx.connection,
         {
             "session": grant.session_sha256,
             "record": grant.record_id,
@@ -258,11 +265,11 @@ def _add_grant(tx: Transaction, grant: Grant) -> None:
             "csr": grant.csr_sha256,
         },
     )
-    if added.rowcount == 1:
+    if added == 1:
         return
-    found = tx.connection.execute(_GRANT, {"session": grant.session_sha256}).one()
+    found = _GRANT.row(tx.connection, {"session": grant.session_sha256})
     if tuple(found) != (grant.record_id, grant.csr_sha256):
-        raise Refused(Code.SESSION_USED, f"the session led to record {found.record_id}")
+        raise Refused(Code.SESSION_USED, f"the session led to record {found[0]}")
 
 
 def _revoke_replaced(tx: Transaction, record: Record, now: datetime) -> bytes | None:
@@ -270,7 +277,7 @@ def _revoke_replaced(tx: Transaction, record: Record, now: datetime) -> bytes | 
 
     The chip has at most one: an intent that was superseded before it was completed has no certificate.
     """
-    row = tx.connection.execute(_REPLACED, {"chip": record.place.chip_id}).one_or_none()
+    row = _REPLACED.row(tx.connection, {"chip": record.place.chip_id})
     if row is None:
         return None
     old = record_of(row)
@@ -314,7 +321,7 @@ def record_stamp(
         "at": seconds(now),
         "index": index,
     }
-    if tx.connection.execute(_STAMP, asked).rowcount == 1:
+    if _STAMP.count(tx.connection, asked) == 1:
         tx.append(
             Stamped(
                 time=now,
@@ -334,9 +341,7 @@ def record_stamp(
             stamped_at=now.replace(microsecond=0),
             stamped_index=index,
         )
-    return _stamped_before(
-        record_of(tx.connection.execute(_BY_ID, {"record": record.record_id}).one()), stamp
-    )
+    return _stamped_before(record_of(_BY_ID.row(tx.connection, {"record": record.record_id})), stamp)
 
 
 def _stamped_before(record: Record, stamp: bytes) -> Record:
@@ -358,7 +363,7 @@ def revoke(tx: Transaction, record: Record, reason: str, superseded_by: bytes | 
     if not record.certificate_der:
         raise Refused(Code.NOT_FOUND, f"record {record.record_id} has no certificate")
     asked = {"record": record.record_id, "at": seconds(now), "index": tx.next_index, "reason": reason}
-    if tx.connection.execute(_REVOKE, asked).rowcount != 1:
+    if _REVOKE.count(tx.connection, asked) != 1:
         raise Refused(Code.CERTIFICATE_REVOKED, f"record {record.record_id}")
     return tx.append(
         Revoked(

@@ -49,6 +49,30 @@ RECORD = (
     _r.superseded,
 )
 
+# What `row_of_intent` gives.
+INTENT = (
+    "work_order",
+    "product",
+    "chip_id",
+    "number",
+    "serial_number",
+    "certificate_serial",
+    "moment",
+    "state",
+    "superseded",
+    "supersedes_id",
+    "challenge",
+    "station",
+    "spki_sha256",
+    "csr_der",
+    "method",
+    "claims",
+    "evidence",
+    "level",
+    "settings",
+    "tbs",
+)
+
 _p = peers.c
 PEER = (_p.uri, _p.spki_sha256, _p.added_at, _p.revoked_at)
 
@@ -117,7 +141,7 @@ def record_of(row: AnyRow) -> Record:
         stamped_index=row[25],
         revoked_at=_maybe_moment(row[26]),
         revoked_index=row[27],
-        superseded=row[28],
+        superseded=bool(row[28]),
     )
 
 

@@ -13,17 +13,21 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, Engine, bindparam, insert, update
+from sqlalchemy import Connection, Engine, bindparam, insert, text, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from signerd.adapters.store.constraints import translated
 from signerd.adapters.store.ledger import Ledger
+from signerd.adapters.store.prepared import Prepared
 from signerd.adapters.store.schema import entries, head
 from signerd.adapters.store.worker import Outcome, Unit, Worker
 from signerd.core.entry import Entry, encode
 from signerd.core.merkle import Tree, leaf_hash
 from signerd.errors import Fault
 
+_SAVEPOINT = Prepared(text("SAVEPOINT unit"))
+_RELEASE = Prepared(text("RELEASE SAVEPOINT unit"))
+_UNDO = Prepared(text("ROLLBACK TO SAVEPOINT unit"))
 _ADD_ENTRIES = insert(entries)
 _MOVE_HEAD = (
     update(head)
@@ -108,15 +112,15 @@ class Writer(Worker[Transaction]):
     def _attempt(self, transaction: Transaction, unit: Unit[Transaction]) -> Outcome:
         connection = transaction.connection
         kept = len(transaction.pending)
-        connection.exec_driver_sql("SAVEPOINT unit")
+        _SAVEPOINT.run(connection, {})
         try:
             value = unit(transaction)
         except Exception as error:  # noqa: BLE001 - belongs to the caller, who waits in another thread
-            connection.exec_driver_sql("ROLLBACK TO SAVEPOINT unit")
-            connection.exec_driver_sql("RELEASE SAVEPOINT unit")
+            _UNDO.run(connection, {})
+            _RELEASE.run(connection, {})
             del transaction.pending[kept:]
             return None, translated(error) if isinstance(error, SQLAlchemyError) else error
-        connection.exec_driver_sql("RELEASE SAVEPOINT unit")
+        _RELEASE.run(connection, {})
         return value, None
 
     def _append(self, connection: Connection, size: int, pending: list[bytes]) -> bytes:
