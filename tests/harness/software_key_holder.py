@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from signerd.adapters.installation import device_ca
+from signerd.adapters import device_ca
 from signerd.adapters.keyholder import guard
 from signerd.adapters.keyholder.channel import KeyHolderRefusal
 from signerd.core.note import VerifierKey

@@ -10,7 +10,8 @@ import secrets
 from datetime import UTC, datetime
 from pathlib import Path
 
-from signerd.adapters.installation import device_ca, parts, softhsm
+from signerd.adapters import device_ca
+from signerd.adapters.installation import parts, softhsm
 from signerd.adapters.installation.keys import generate_keys
 from signerd.adapters.installation.layout import (
     PIN,

@@ -11,7 +11,7 @@ from signerd.adapters.keyholder.held_pin import HeldPin
 from signerd.adapters.keyholder.pool import setup_for
 from signerd.adapters.keyholder.protocol import Mode, Operation
 from signerd.config import Hsm
-from signerd.errors import Fault
+from signerd.errors import Fault, Unavailable
 
 _KEY_GENERATION_S = 120.0  # small tokens take their time
 
@@ -31,7 +31,8 @@ async def generate_keys(
 
     Raises:
         WrongPin: the token rejected the PIN.
-        Unavailable: the token does not do it, or holds an object of one of the labels already.
+        KeyHolderRefusal: the token holds an object of one of the labels already; nothing was made.
+        Unavailable: the token does not do it. If keys may be left in it, the text says which.
     """
     held = HeldPin(pin)
     channel = await open_channel(
@@ -40,7 +41,10 @@ async def generate_keys(
     try:
         if new_pin is not None:
             await channel.request(Operation.CHANGE_PIN, new_pin)
-        answer = await channel.request(Operation.GENERATE_KEYS, key_type, common_name)
+        try:
+            answer = await channel.request(Operation.GENERATE_KEYS, key_type, common_name)
+        except Unavailable as error:
+            raise Unavailable(f"{error.detail}\n{leftovers(hsm)}") from error
     finally:
         await channel.stop()
         held.wipe()
@@ -49,3 +53,9 @@ async def generate_keys(
             return NewKeys(x509.load_der_x509_csr(request), checkpoint_key)
         case _:
             raise Fault("the key holder answered with something that is not keys")
+
+
+def leftovers(hsm: Hsm) -> str:
+    """What to remove from the token after a failure. It held none of these before, so they are this run's."""
+    labels = ", ".join((hsm.ca_key, hsm.checkpoint_key, hsm.master_key))
+    return f"remove what is there of {labels} from the token {hsm.token!r}"

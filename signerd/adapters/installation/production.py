@@ -7,22 +7,24 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from signerd.adapters.installation import device_ca, parts
-from signerd.adapters.installation.keys import NewKeys, generate_keys
+from signerd.adapters import device_ca
+from signerd.adapters.installation import parts
+from signerd.adapters.installation.keys import NewKeys, generate_keys, leftovers
 from signerd.adapters.installation.layout import PUBLIC, Layout, make_installation_directory, write_new
 from signerd.adapters.installation.settings_file import Choices, host_of, write_settings
 from signerd.adapters.keyholder.client import KeyHolderProcess
-from signerd.adapters.keyholder.held_pin import HeldPin
+from signerd.adapters.keyholder.held_pin import HeldPin, WrongPin
 from signerd.adapters.keyholder.pool import settings_with
 from signerd.adapters.pin import read_pin
 from signerd.config import Config, load
-from signerd.errors import ConfigError, Fault
+from signerd.errors import ConfigError, Fault, Unavailable
 
 KEY_TYPES = ("p256", "p384")
 
@@ -37,11 +39,13 @@ def create(
     key_type: str = "p256",
     listen: str = "127.0.0.1:8443",
     origin: str | None = None,
+    environment: Mapping[str, str] | None = None,
 ) -> Path:
     """Makes keys, configuration and operations CA; returns the path of the request for the offline root.
 
     `pin_source` as in the configuration; a relative file is relative to the working directory. `origin` is
-    the log's name, by default `<deployment>/birthmark`.
+    the log's name, by default `<deployment>/birthmark`. `environment` is what the module needs to find its
+    own configuration, for example YUBIHSM_PKCS11_CONF: a key holder sees little else of ours.
 
     Raises:
         ConfigError: the directory is not empty, a value is not of its form, or a file cannot be written;
@@ -62,6 +66,7 @@ def create(
         token=token,
         pin_source=pin_source,
         metrics=True,
+        environment=environment or {},
     )
     # The token comes last: what fails before leaves nothing in it.
     try:
@@ -75,7 +80,8 @@ def create(
         parts.write_vkey(layout, config.ledger.origin, keys.checkpoint_key)
         write_new(layout.request, keys.request.public_bytes(Encoding.PEM), PUBLIC)
     except ConfigError as error:
-        raise ConfigError(f"{error}\n{_leftovers(config, layout)}") from error
+        left = leftovers(config.hsm)
+        raise ConfigError(f"{error}\n{left}, and {layout.directory}, before you start again") from error
     return layout.request
 
 
@@ -86,21 +92,17 @@ def _absolute(pin_source: str) -> str:
 
 def _generate(config: Config, layout: Layout, pin: bytearray, key_type: str) -> NewKeys:
     common_name = device_ca.sub_ca_common_name(config.deployment)
+    remedy = f"\nremove {layout.directory} before you start again"
     try:
         return asyncio.run(generate_keys(config.hsm, pin, key_type=key_type, common_name=common_name))
+    except WrongPin as error:
+        raise WrongPin(f"{error.detail}{remedy}") from error
+    except Unavailable as error:
+        raise Unavailable(f"{error.detail}{remedy}") from error
     except Fault as error:
-        error.add_note(_leftovers(config, layout))
-        raise
+        raise ConfigError(f"{error.detail}{remedy}") from error
     finally:
         pin[:] = bytes(len(pin))
-
-
-def _leftovers(config: Config, layout: Layout) -> str:
-    hsm = config.hsm
-    return (
-        f"before you start again, remove {layout.directory}, and from the token {hsm.token!r} what this run"
-        f" may have left there: {hsm.ca_key}, {hsm.checkpoint_key}, {hsm.master_key}"
-    )
 
 
 def install_certificate(directory: Path, *, certificate: Path, root: Path) -> None:

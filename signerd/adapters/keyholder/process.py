@@ -36,7 +36,7 @@ from signerd.adapters.keyholder.protocol import (
     read_request,
     read_setup,
 )
-from signerd.adapters.keyholder.token import PinRejectedError, Token, TokenError
+from signerd.adapters.keyholder.token import KeyExistsError, PinRejectedError, Token, TokenError
 from signerd.core import note
 
 CHIP_KEY_LABEL = b"birthmark-chip-key-v1"  # docs/formats.md, "Evidence transcript"
@@ -221,7 +221,7 @@ def answer(operations: dict[str, Handler], item: object) -> tuple[bytes, bool]:
         return frame([number, Outcome.REFUSED, f"no operation {operation[:32]!r} in this mode"]), True
     try:
         return frame([number, Outcome.DONE, handler(arguments)]), True
-    except guard.SigningRefusedError as error:
+    except (guard.SigningRefusedError, KeyExistsError) as error:
         return frame([number, Outcome.REFUSED, str(error)]), True
     except TokenError as error:
         return frame([number, Outcome.FAILED, str(error)]), False

@@ -37,6 +37,10 @@ class PinRejectedError(TokenError):
     """The token does not take this PIN, or one more wrong PIN would lock it. Never to be tried again."""
 
 
+class KeyExistsError(TokenError):
+    """A label is taken. Nothing was made or changed."""
+
+
 @contextmanager
 def _translated(doing: str) -> Iterator[None]:
     try:
@@ -150,12 +154,12 @@ class Token:
         return key
 
     def demand_unused(self, *labels: str) -> None:
-        """Raises TokenError if an object of one of these labels exists."""
+        """Raises KeyExistsError if an object of one of these labels exists."""
         for label in labels:
             with _translated("looking for keys"):
                 taken = next(iter(self._session.get_objects({Attribute.LABEL: label})), None)
             if taken is not None:
-                raise TokenError(
+                raise KeyExistsError(
                     f"the token holds an object labelled {label!r} already: use another token, or remove it"
                     " once you know that nothing needs it"
                 )

@@ -104,7 +104,7 @@ async def test_personalization_refuses_what_is_no_chip_id(token: TokenAtHand) ->
 async def test_existing_keys_are_never_replaced(token: TokenAtHand) -> None:
     channel = await channel_in(token, Mode.GENERATE)
     try:
-        with pytest.raises(Unavailable, match="already"):
+        with pytest.raises(KeyHolderRefusal, match="already"):
             await channel.request(Operation.GENERATE_KEYS, "p256", "ca")
     finally:
         await channel.stop()

@@ -1,0 +1,390 @@
+"""`signerd init`: a development installation, and the two steps with an HSM and an offline root between."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import stat
+import subprocess
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
+from sqlalchemy import create_engine, text
+
+from harness.key_holders import TokenAtHand, running
+from harness.signing_samples import leaf_tbs
+from signerd.adapters import device_ca
+from signerd.adapters.installation import create, create_dev, install_certificate, softhsm
+from signerd.adapters.keyholder.held_pin import WrongPin
+from signerd.config import database_url, load
+from signerd.core.note import parse_vkey
+from signerd.errors import ConfigError
+
+ROOT = device_ca.create_root("example", datetime.now(UTC).replace(microsecond=0))
+
+
+def first_entry(directory: Path) -> dict[str, object]:
+    engine = create_engine(database_url(load(directory / "signerd.toml"), directory))
+    with engine.connect() as connection:
+        rows = connection.execute(text("SELECT entry_index, data FROM entries")).all()
+    engine.dispose()
+    ((index, data),) = rows
+    assert index == 0
+    entry: dict[str, object] = json.loads(data)
+    return entry
+
+
+def sign_once(token: TokenAtHand) -> None:
+    async def story() -> None:
+        async with running(token.settings, token.pin) as holder:
+            tbs = leaf_tbs(token.sub_ca)
+            signature = await holder.sign_certificate(tbs)
+            key = token.sub_ca.public_key()
+            assert isinstance(key, ec.EllipticCurvePublicKey)
+            hash_ = hashes.SHA384() if isinstance(key.curve, ec.SECP384R1) else hashes.SHA256()
+            key.verify(signature, tbs, ec.ECDSA(hash_))
+
+    asyncio.run(story())
+
+
+# development
+
+
+@pytest.fixture(scope="module")
+def dev(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("dev") / "made" / "here"
+    assert create_dev(directory, deployment="desk", listen="127.0.0.1:0") == directory / "signerd.toml"
+    return directory
+
+
+def test_dev_makes_everything_with_its_mode(dev: Path) -> None:
+    modes = {
+        str(path.relative_to(dev)): stat.S_IMODE(path.stat().st_mode)
+        for path in dev.rglob("*")
+        if "tokens" not in path.parts
+    }
+    assert stat.S_IMODE(dev.stat().st_mode) == 0o700
+    assert modes == {
+        "admin": 0o700,
+        "ca": 0o700,
+        "ca/chain.pem": 0o644,
+        "ca/root.pem": 0o644,
+        "ca/sub-ca.pem": 0o644,
+        "head": 0o700,
+        "head/checkpoint": 0o600,
+        "hsm.pin": 0o400,
+        "log.vkey": 0o644,
+        "operations": 0o700,
+        "operations/ca.key": 0o600,
+        "operations/ca.pem": 0o644,
+        "operations/server.key": 0o600,
+        "operations/server.pem": 0o644,
+        "root": 0o700,
+        "root/root.key": 0o600,
+        "root/root.pem": 0o644,
+        "signerd.sqlite": 0o600,
+        "signerd.toml": 0o644,
+        "softhsm": 0o700,
+        "softhsm/softhsm2.conf": 0o600,
+    }
+
+
+def test_dev_signs(dev: Path) -> None:
+    token = TokenAtHand(dev, load(dev / "signerd.toml"))
+    sign_once(token)
+    root = x509.load_pem_x509_certificate((dev / "root" / "root.pem").read_bytes())
+    assert token.sub_ca.issuer == root.subject
+    token.sub_ca.verify_directly_issued_by(root)
+    constraints = token.sub_ca.extensions.get_extension_for_class(x509.BasicConstraints)
+    assert constraints.critical
+    assert constraints.value == x509.BasicConstraints(ca=True, path_length=0)
+
+
+def test_dev_opens_the_ledger(dev: Path) -> None:
+    entry = first_entry(dev)
+    vkey = (dev / "log.vkey").read_text(encoding="ascii").strip()
+    sub_ca, root = (
+        x509.load_pem_x509_certificate((dev / "ca" / file).read_bytes())
+        for file in ("sub-ca.pem", "root.pem")
+    )
+    assert entry.pop("time")
+    assert entry == {
+        "v": 1,
+        "type": "log_opened",
+        "deployment": "desk",
+        "origin": "desk.birthmark.example/line",
+        "issuer_sha256": sub_ca.fingerprint(hashes.SHA256()).hex(),
+        "root_sha256": root.fingerprint(hashes.SHA256()).hex(),
+        "vkey": vkey,
+    }
+    assert parse_vkey(vkey).name == "desk.birthmark.example/line"
+    head = (dev / "head" / "checkpoint").read_text(encoding="ascii")
+    assert head.startswith("desk.birthmark.example/line\n0\n")
+
+
+def test_openssl_accepts_the_chain(dev: Path) -> None:
+    tool = shutil.which("openssl")
+    if tool is None:
+        pytest.skip("openssl is not installed")
+    for ca, certificate, purpose in (
+        ("ca/root.pem", "ca/sub-ca.pem", "any"),
+        ("operations/ca.pem", "operations/server.pem", "sslserver"),
+    ):
+        options = ["-x509_strict", "-purpose", purpose, "-CAfile", str(dev / ca)]
+        subprocess.run([tool, "verify", *options, str(dev / certificate)], check=True, capture_output=True)
+
+
+def test_the_pin_is_nowhere_else(dev: Path) -> None:
+    pin = (dev / "hsm.pin").read_bytes().strip()
+    for path in dev.rglob("*"):
+        if path.is_file() and path.name != "hsm.pin":
+            assert pin not in path.read_bytes()
+
+
+def test_a_directory_that_is_not_empty_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "mine").write_text("mine", encoding="ascii")
+    with pytest.raises(ConfigError, match="not empty"):
+        create_dev(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
+def test_a_wrong_name_is_refused_and_the_text_says_what_to_remove(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="deployment") as refusal:
+        create_dev(tmp_path / "dev", deployment="not a name")
+    assert f"remove {tmp_path / 'dev'}" in str(refusal.value)
+
+
+@pytest.mark.parametrize("listen", ["", "localhost", ":1", "localhost:x", "localhost:70000"])
+def test_a_wrong_address_is_refused_before_anything_is_made(tmp_path: Path, listen: str) -> None:
+    with pytest.raises(ConfigError, match="HOST:PORT"):
+        create_dev(tmp_path / "dev", listen=listen)
+    assert not (tmp_path / "dev").exists()
+
+
+def test_missing_softhsm_names_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(softhsm, "_MODULES", (tmp_path / "libsofthsm2.so",))
+    with pytest.raises(ConfigError, match="apt install softhsm2"):
+        create_dev(tmp_path / "dev")
+    assert not (tmp_path / "dev").exists()
+
+
+# with an HSM
+
+
+@dataclass(frozen=True, slots=True)
+class Hsm:
+    """An empty token that someone else has set up."""
+
+    module: Path
+    pin_file: Path
+    environment: Mapping[str, str]
+
+
+@pytest.fixture
+def hsm(tmp_path: Path) -> Hsm:
+    module = softhsm.find_module()
+    environment, pin = softhsm.create_token(tmp_path / "softhsm", module)
+    pin_file = tmp_path / "pin"
+    pin_file.write_bytes(pin)
+    pin_file.chmod(0o400)
+    return Hsm(module, pin_file, environment)
+
+
+def begin(hsm: Hsm, directory: Path, *, key_type: str = "p256", pin_source: str | None = None) -> Path:
+    return create(
+        directory,
+        module=hsm.module,
+        token=softhsm.TOKEN_LABEL,
+        pin_source=pin_source or f"file:{hsm.pin_file}",
+        deployment="example",
+        key_type=key_type,
+        environment=hsm.environment,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the offline root sends back."""
+
+    certificate: Path
+    root: Path
+
+
+def answer(
+    request_file: Path,
+    directory: Path,
+    *,
+    root: tuple[x509.Certificate, ec.EllipticCurvePrivateKey] = ROOT,
+    change: Callable[[x509.Certificate], x509.CertificateBuilder] | None = None,
+) -> Answer:
+    certificate, key = root
+    request = x509.load_pem_x509_csr(request_file.read_bytes())
+    signed = device_ca.sign_sub_ca(request, certificate, key, datetime.now(UTC).replace(microsecond=0))
+    if change is not None:
+        signed = change(signed).sign(key, hashes.SHA256())
+    answered = Answer(directory / "sub-ca.pem", directory / "root.pem")
+    answered.certificate.write_bytes(signed.public_bytes(Encoding.PEM))
+    answered.root.write_bytes(certificate.public_bytes(Encoding.PEM))
+    return answered
+
+
+def rebuilt(
+    certificate: x509.Certificate,
+    *,
+    replaced: x509.ExtensionType | None = None,
+    without: type[x509.ExtensionType] | None = None,
+    key: ec.EllipticCurvePublicKey | None = None,
+    not_after: datetime | None = None,
+) -> x509.CertificateBuilder:
+    """The same certificate, to be signed again, but for what is given."""
+    own = certificate.public_key()
+    assert isinstance(own, ec.EllipticCurvePublicKey)
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(certificate.subject)
+        .issuer_name(certificate.issuer)
+        .public_key(key or own)
+        .serial_number(certificate.serial_number)
+        .not_valid_before(certificate.not_valid_before_utc)
+        .not_valid_after(not_after or certificate.not_valid_after_utc)
+    )
+    for extension in certificate.extensions:
+        value = extension.value
+        if replaced is not None and value.oid == replaced.oid:
+            value = replaced
+        if without is None or not isinstance(value, without):
+            builder = builder.add_extension(value, critical=extension.critical)
+    return builder
+
+
+@pytest.mark.parametrize("key_type", ["p256", "p384"])
+def test_the_two_steps(hsm: Hsm, tmp_path: Path, key_type: str) -> None:
+    directory = tmp_path / "signerd"
+    request = begin(hsm, directory, key_type=key_type)
+    assert request == directory / "ca" / "sub-ca.csr.pem"
+    assert not (directory / "signerd.sqlite").exists()
+    answered = answer(request, tmp_path)
+    install_certificate(directory, certificate=answered.certificate, root=answered.root)
+    assert (directory / "ca" / "chain.pem").read_bytes() == answered.certificate.read_bytes()
+    assert (directory / "ca" / "root.pem").read_bytes() == answered.root.read_bytes()
+    assert not (directory / "root").exists()
+    assert not (directory / "hsm.pin").exists()
+    assert first_entry(directory)["origin"] == "example/birthmark"
+    sign_once(TokenAtHand(directory, load(directory / "signerd.toml")))
+    with pytest.raises(ConfigError, match="finished"):
+        install_certificate(directory, certificate=answered.certificate, root=answered.root)
+
+
+def usage(*, key_cert_sign: bool, crl_sign: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=True,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=key_cert_sign,
+        crl_sign=crl_sign,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+OTHER_KEY = ec.generate_private_key(ec.SECP256R1()).public_key()
+LEAF = x509.BasicConstraints(ca=False, path_length=None)
+DEEP = x509.BasicConstraints(ca=True, path_length=1)
+BAD_ANSWERS: dict[str, tuple[Callable[[x509.Certificate], x509.CertificateBuilder], str]] = {
+    "another key": (lambda signed: rebuilt(signed, key=OTHER_KEY), "key is not the one in the token"),
+    "a leaf": (lambda signed: rebuilt(signed, replaced=LEAF), "CA:TRUE"),
+    "no constraints": (lambda signed: rebuilt(signed, without=x509.BasicConstraints), "CA:TRUE"),
+    "path length 1": (lambda signed: rebuilt(signed, replaced=DEEP), "path length is not 0"),
+    "no keyCertSign": (
+        lambda signed: rebuilt(signed, replaced=usage(key_cert_sign=False, crl_sign=True)),
+        "keyCertSign",
+    ),
+    "no cRLSign": (
+        lambda signed: rebuilt(signed, replaced=usage(key_cert_sign=True, crl_sign=False)),
+        "cRLSign",
+    ),
+    "no key id": (
+        lambda signed: rebuilt(signed, without=x509.SubjectKeyIdentifier),
+        "no subject key identifier",
+    ),
+    "outlives the root": (
+        lambda signed: rebuilt(signed, not_after=ROOT[0].not_valid_after_utc + timedelta(days=1)),
+        "outlives the root",
+    ),
+}
+
+
+def test_what_comes_back_is_checked_and_can_be_replaced(hsm: Hsm, tmp_path: Path) -> None:
+    directory = tmp_path / "signerd"
+    request = begin(hsm, directory)
+    before = sorted(directory.rglob("*"))
+    for change, reason in BAD_ANSWERS.values():
+        answered = answer(request, tmp_path, change=change)
+        with pytest.raises(ConfigError, match=reason) as refusal:
+            install_certificate(directory, certificate=answered.certificate, root=answered.root)
+        assert len(str(refusal.value).splitlines()) == 2  # the heading, and this one problem
+        assert sorted(directory.rglob("*")) == before
+    good = answer(request, tmp_path)
+    other_root = tmp_path / "other-root.pem"
+    certificate, _ = device_ca.create_root("other", datetime.now(UTC).replace(microsecond=0))
+    other_root.write_bytes(certificate.public_bytes(Encoding.PEM))
+    for wrong, reason in ((other_root, "not issued by this root"), (request, "not a certificate")):
+        with pytest.raises(ConfigError, match=reason):
+            install_certificate(directory, certificate=good.certificate, root=wrong)
+    assert sorted(directory.rglob("*")) == before
+    install_certificate(directory, certificate=good.certificate, root=good.root)
+
+
+def test_a_wrong_pin_at_the_second_step_leaves_it_open(hsm: Hsm, tmp_path: Path) -> None:
+    directory = tmp_path / "signerd"
+    answered = answer(begin(hsm, directory), tmp_path)
+    right = hsm.pin_file.read_bytes()
+    rewrite_pin(hsm, b"not the PIN")
+    before = sorted(directory.rglob("*"))
+    with pytest.raises(WrongPin):
+        install_certificate(directory, certificate=answered.certificate, root=answered.root)
+    assert sorted(directory.rglob("*")) == before
+    rewrite_pin(hsm, right)
+    install_certificate(directory, certificate=answered.certificate, root=answered.root)
+
+
+def rewrite_pin(hsm: Hsm, pin: bytes) -> None:
+    hsm.pin_file.chmod(0o600)
+    hsm.pin_file.write_bytes(pin)
+    hsm.pin_file.chmod(0o400)
+
+
+def test_a_wrong_pin_at_the_first_step_is_said_with_what_to_remove(hsm: Hsm, tmp_path: Path) -> None:
+    rewrite_pin(hsm, b"not the PIN")
+    with pytest.raises(WrongPin, match=f"remove {tmp_path / 'signerd'}") as refusal:
+        begin(hsm, tmp_path / "signerd")
+    assert "birthmark-ca" not in str(refusal.value)
+
+
+def test_keys_that_exist_are_not_touched(hsm: Hsm, tmp_path: Path) -> None:
+    answered = answer(begin(hsm, tmp_path / "first"), tmp_path)
+    with pytest.raises(ConfigError, match="holds an object labelled"):
+        begin(hsm, tmp_path / "second")
+    install_certificate(tmp_path / "first", certificate=answered.certificate, root=answered.root)
+
+
+def test_an_unknown_key_type_and_pin_source_are_refused(hsm: Hsm, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="p256 or p384"):
+        begin(hsm, tmp_path / "signerd", key_type="rsa2048")
+    with pytest.raises(ConfigError, match="never the PIN itself"):
+        begin(hsm, tmp_path / "signerd", pin_source="1234")
+
+
+def test_the_second_step_needs_the_first(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="signerd init"):
+        install_certificate(tmp_path, certificate=tmp_path / "a", root=tmp_path / "b")
