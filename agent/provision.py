@@ -28,7 +28,7 @@ async def provision(
     result: Result | None = None
     try:
         async with opened as driver:
-            identity = await steps.take(StepName.IDENTIFY, driver.identify)
+            identity = await steps.tries(StepName.IDENTIFY, driver.identify)
             result = await work(station, port, driver, identity, work_order, started_s)
     except AgentError as error:
         if result is None:  # no board said who it is; a port that fails to close changes no result
@@ -45,9 +45,10 @@ async def work(
     """
     steps = _steps(station, port)
     way = Way(station, port, driver, identity, work_order, steps)
+    station.progress.board_seen(port, identity.chip_id)
+    station.progress.step_started(port, StepName.IDENTIFY)
     steps.run = await station.journal.begin(port, work_order, identity.chip_id)
     steps.book(StepName.IDENTIFY, station.clock.now_s() - started_s)
-    station.progress.board_seen(port, identity.chip_id)
     error: AgentError | None = None
     try:
         await way.take()

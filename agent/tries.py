@@ -84,8 +84,7 @@ class StepRunner:
         Raises:
             AgentError: what the last try raised; `BoardError("step_timeout")` if it took too long.
         """
-        step = self._step(name)
-        return await self.timed(name, lambda: self._tries(step, action))
+        return await self.timed(name, lambda: self.tries(name, action))
 
     async def ask(self, name: str, call: Callable[[], Awaitable[T]], *, wait_s: float) -> T:
         """Asks signerd, as a step of that name, and waits for it `wait_s` seconds.
@@ -123,7 +122,9 @@ class StepRunner:
             raise ValueError(f"the recipe leaves out {name}")
         return step
 
-    async def _tries(self, step: Step, action: Callable[[], Awaitable[T]]) -> T:
+    async def tries(self, name: StepName, action: Callable[[], Awaitable[T]]) -> T:
+        """Tries a step within its bounds, neither shown nor timed. Raises as `take` does."""
+        step = self._step(name)
         left = step.retries
         while True:
             try:

@@ -61,7 +61,7 @@ class LiveTable:
 
     def step_done(self, port: str, step: str, seconds: float) -> None:
         """See `Progress`."""
-        self._table.advance(self._task(port))
+        self._table.update(self._task(port), advance=1, description=escape(f"{step} {seconds:.2f} s"))
 
     def waiting(self, port: str, detail: str) -> None:
         """See `Progress`."""

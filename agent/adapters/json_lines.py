@@ -1,7 +1,8 @@
 """Progress as JSON lines on standard output, for machines and for logs.
 
 Each line is an object with `event` and `time`; the other members are the arguments of the `Progress`
-method of that name.
+method of that name. A result is one of `board_done`, `board_failed`, `board_parked`; the last line is
+`summary`.
 """
 
 from __future__ import annotations
@@ -11,10 +12,15 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
-from agent.core.result import Result, Summary
+from agent.core.result import Outcome, Result, Summary
 from agent.ports import QueuedStamp
 
 _TENTHS = 10
+_FINISHED = {
+    Outcome.PASS: "board_done",
+    Outcome.FAIL: "board_failed",
+    Outcome.PARKED: "board_parked",
+}
 
 
 class JsonLines:
@@ -50,7 +56,7 @@ class JsonLines:
 
     def board_finished(self, result: Result) -> None:
         """See `Progress`."""
-        self._write("board_finished", **result_object(result))
+        self._write(_FINISHED[result.outcome], **result_object(result))
 
     def stamp_settled(self, queued: QueuedStamp, code: str) -> None:
         """See `Progress`."""

@@ -1,0 +1,136 @@
+"""The command's shape: what it takes, what it prints, and with which code it ends.
+
+| code | means |
+|---|---|
+| 0 | done; of `run` and `provision`: every board passed |
+| 1 | a board failed or was parked, a check of `doctor` failed, signerd refused |
+| 2 | wrong usage |
+| 3 | the configuration or the enrolment is wrong |
+| 4 | signerd does not answer |
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import typer
+
+from agent.adapters.cli import boards, setup, status
+from agent.config import load
+from agent.errors import AgentError, ConfigError, SignerUnavailable
+
+T = TypeVar("T")
+
+_DEFAULT_CONFIG = Path(
+    r"C:\ProgramData\Birthmark\agent.toml" if sys.platform == "win32" else "/etc/birthmark-agent/agent.toml"
+)
+ConfigOption = Annotated[Path, typer.Option("--config", "-c", help="The station's agent.toml.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="For machines.")]
+OrderOption = Annotated[str, typer.Option("--order", help="The work order.")]
+
+app = typer.Typer(
+    name="birthmark-agent",
+    help="The station: takes boards on serial lines through key, certificate and stamp.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.command()
+def enroll(
+    directory: Annotated[Path, typer.Option("--dir", help="Where the station's files go.")],
+    deployment: Annotated[str | None, typer.Option(help="Name of the deployment.")] = None,
+    site: Annotated[str | None, typer.Option(help="The factory.")] = None,
+    name: Annotated[str | None, typer.Option(help="This station.")] = None,
+    install: Annotated[Path | None, typer.Option(help="The certificate that came back.")] = None,
+    operations_ca: Annotated[Path | None, typer.Option(help="PEM, with --install.")] = None,
+    log_vkey: Annotated[Path | None, typer.Option(help="The ledger's key, with --install.")] = None,
+    device_root: Annotated[Path | None, typer.Option(help="PEM, with --install.")] = None,
+    signerd: Annotated[str | None, typer.Option(help="host:port, with --install.")] = None,
+) -> None:
+    """Makes the station's own key and a request; with --install, takes the certificate that came back."""
+    if install is None:
+        wanted = {"--deployment": deployment, "--site": site, "--name": name}
+        setup.make_request(directory, **_all_given(wanted))
+        return
+    files = {"--operations-ca": operations_ca, "--log-vkey": log_vkey, "--device-root": device_root}
+    setup.install(
+        directory, install, address=_all_given({"--signerd": signerd})["signerd"], **_all_given(files)
+    )
+
+
+@app.command()
+def ports(config: ConfigOption = _DEFAULT_CONFIG, *, json: JsonOption = False) -> None:
+    """Lists the serial ports that `run` would watch."""
+    setup.show_ports(load(config), as_json=json)
+
+
+@app.command()
+def provision(
+    order: OrderOption,
+    port: Annotated[str, typer.Option("--port", help="The board's port.")],
+    config: ConfigOption = _DEFAULT_CONFIG,
+    *,
+    json: JsonOption = False,
+) -> None:
+    """Takes the one board on a port through the recipe."""
+    raise typer.Exit(boards.provision(load(config), port, order, as_json=json))
+
+
+@app.command()
+def run(
+    order: OrderOption,
+    port: Annotated[
+        list[str] | None, typer.Option("--port", help="Port or pattern; may be repeated.")
+    ] = None,
+    count: Annotated[int | None, typer.Option(min=1, help="End after so many boards.")] = None,
+    config: ConfigOption = _DEFAULT_CONFIG,
+    *,
+    once: Annotated[bool, typer.Option("--once", help="End after one board a port.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Watches the ports and takes every board that is put on one."""
+    raise typer.Exit(boards.run(load(config), port or [], order, count=count, once=once, as_json=json))
+
+
+@app.command()
+def doctor(
+    config: ConfigOption = _DEFAULT_CONFIG,
+    order: Annotated[str | None, typer.Option("--order", help="Also asks signerd about this order.")] = None,
+    *,
+    json: JsonOption = False,
+) -> None:
+    """Checks the station; each finding comes with its remedy."""
+    raise typer.Exit(setup.run_doctor(config, order, as_json=json))
+
+
+@app.command(name="status")
+def show_status(config: ConfigOption = _DEFAULT_CONFIG, *, json: JsonOption = False) -> None:
+    """What this station has done: yield, times, stamps that wait."""
+    status.show(load(config), as_json=json)
+
+
+def exit_code(error: AgentError) -> int:
+    """The process's exit code for an error."""
+    if isinstance(error, ConfigError):
+        return 3
+    return 4 if isinstance(error, SignerUnavailable) else 1
+
+
+def main() -> None:
+    """Runs the command and ends the process."""
+    try:
+        app()
+    except AgentError as error:
+        print(f"birthmark-agent: {error.detail}", error.remedy, file=sys.stderr, sep="\n  ")
+        raise SystemExit(exit_code(error)) from error
+
+
+def _all_given(options: dict[str, T | None]) -> dict[str, T]:
+    missing = [name for name, value in options.items() if value is None]
+    if missing:
+        raise typer.BadParameter(f"missing: {', '.join(missing)}")
+    return {name.removeprefix("--").replace("-", "_"): value for name, value in options.items() if value}

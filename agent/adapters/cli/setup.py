@@ -1,0 +1,71 @@
+"""`enroll`, `ports` and `doctor`: what is done before the first board."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+from agent.adapters.serial_port import list_ports
+from agent.config import Config
+
+
+def make_request(directory: Path, *, deployment: str, site: str, name: str) -> None:
+    """Makes the station's key and request, and says what to do with the request."""
+    from agent.adapters import enroll  # noqa: PLC0415 -- the one module that makes keys, loaded for this alone
+
+    path = enroll.request(directory, deployment=deployment, site=site, name=name)
+    print(f"The station's key stays in {directory}.")
+    print(f"Send {path} to signerd's administrator, who runs:")
+    print(f"  signerd station add {path.name} --site {site} --name {name} --out {name}.pem")
+    if sys.platform == "win32":
+        print(
+            "Restrict the folder to this account: "
+            f'icacls "{directory}" /inheritance:r /grant:r "%USERNAME%:F"'
+        )
+
+
+def install(
+    directory: Path,
+    certificate: Path,
+    *,
+    operations_ca: Path,
+    log_vkey: Path,
+    device_root: Path,
+    address: str,
+) -> None:
+    """Takes in what the administrator sent back."""
+    from agent.adapters import enroll  # noqa: PLC0415 -- as above
+
+    given = enroll.Given(certificate, operations_ca, log_vkey, device_root, address)
+    config = enroll.install(directory, given)
+    print(f"Enrolled. Check it with:  birthmark-agent doctor -c {config}")
+
+
+def show_ports(config: Config, *, as_json: bool) -> None:
+    """Lists the ports."""
+    found = list_ports(config.ports, discover=not config.ports)
+    if as_json:
+        print(json.dumps([asdict(port) for port in found]))
+        return
+    for port in found:
+        print(f"{port.device:<20} {port.name:<24} {port.description}")
+    if not found:
+        print("no serial port; plug one in, or name it under `ports` in the configuration", file=sys.stderr)
+
+
+def run_doctor(config_path: Path, order: str | None, *, as_json: bool) -> int:
+    """Prints each check; returns 1 if one failed."""
+    from agent.adapters.doctor import examine  # noqa: PLC0415 -- its TLS parts are of no use to the others
+
+    findings = asyncio.run(examine(config_path, order))
+    if as_json:
+        print(json.dumps([asdict(finding) for finding in findings]))
+    else:
+        for finding in findings:
+            print(f"{'ok  ' if finding.ok else 'BAD '} {finding.check:<14} {finding.detail}")
+            if not finding.ok:
+                print(f"     {'':<14} {finding.remedy}")
+    return 0 if all(finding.ok for finding in findings) else 1

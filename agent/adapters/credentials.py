@@ -1,0 +1,94 @@
+"""What a station was given at enrolment, read from its files: certificate, key, and whom it trusts."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
+
+from agent.core.certificate import Trust
+from agent.core.note import NoteError, parse_vkey
+from agent.errors import ConfigError
+
+_AGAIN = "Run birthmark-agent enroll --install again, with the files that signerd's administrator gave you."
+_STATION = re.compile(r"birthmark://(?P<deployment>[^/]+)/station/(?P<site>[^/]+)/(?P<name>[^/]+)")
+_MAX_FILE_BYTES = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class StationName:
+    """Who a station's certificate says it is."""
+
+    uri: str
+    deployment: str
+    site: str
+    name: str
+
+
+def read_file(path: Path) -> bytes:
+    """A small file. Raises ConfigError."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}", remedy=_AGAIN) from error
+    if len(data) > _MAX_FILE_BYTES:
+        raise ConfigError(f"{path} is larger than {_MAX_FILE_BYTES} bytes", remedy=_AGAIN)
+    return data
+
+
+def parse_certificate(pem: bytes, what: str) -> x509.Certificate:
+    """The first certificate of a PEM file. Raises ConfigError, naming `what`."""
+    try:
+        return x509.load_pem_x509_certificate(pem)
+    except ValueError as error:
+        raise ConfigError(f"{what} is not a PEM certificate", remedy=_AGAIN) from error
+
+
+def read_trust(log_vkey: Path, device_root: Path) -> Trust:
+    """The device root and the log's key. Raises ConfigError."""
+    root = parse_certificate(read_file(device_root), str(device_root))
+    try:
+        log_key = parse_vkey(read_file(log_vkey).decode("utf-8"))
+    except (NoteError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{log_vkey}: {error}", remedy=_AGAIN) from error
+    return Trust(root, log_key)
+
+
+def check_pair(certificate: x509.Certificate, key_pem: bytes) -> None:
+    """Raises ConfigError unless the private key is that of the certificate."""
+    try:
+        key = load_pem_private_key(key_pem, password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise ConfigError("the station's key is not an unencrypted PEM private key", remedy=_AGAIN) from error
+    spki = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    if key.public_key().public_bytes(*spki) != certificate.public_key().public_bytes(*spki):
+        remedy = (
+            "The certificate was made for another request: send station.csr.pem to the administrator again."
+        )
+        raise ConfigError("the station's certificate and key do not belong together", remedy=remedy)
+
+
+def check_issuer(certificate: x509.Certificate, operations_ca: x509.Certificate) -> None:
+    """Raises ConfigError unless the operations CA issued the certificate."""
+    try:
+        certificate.verify_directly_issued_by(operations_ca)
+    except (ValueError, TypeError, InvalidSignature) as error:
+        raise ConfigError("the station's certificate is not of this operations CA", remedy=_AGAIN) from error
+
+
+def station_name(certificate: x509.Certificate) -> StationName:
+    """Who the certificate says the station is. Raises ConfigError for anything but one station URI."""
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        (uri,) = names.get_values_for_type(x509.UniformResourceIdentifier)
+    except (x509.ExtensionNotFound, ValueError) as error:
+        raise ConfigError("the certificate has not exactly one URI", remedy=_AGAIN) from error
+    match = _STATION.fullmatch(uri)
+    if match is None:
+        remedy = "Have the request signed with: signerd station add"
+        raise ConfigError(f"the certificate is for {uri}, which is no station", remedy=remedy)
+    return StationName(uri, match["deployment"], match["site"], match["name"])

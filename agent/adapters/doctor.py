@@ -1,0 +1,192 @@
+"""Examines a station from its configuration to its ports. Each finding says what is wrong and what to do.
+
+The question to signerd, `OpenSession` for the chip id `doctor`, is refused by design; which refusal it
+is tells whether this station may work. It leaves a `refused` entry in the ledger.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import stat
+import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from agent.adapters.credentials import (
+    check_issuer,
+    check_pair,
+    parse_certificate,
+    read_file,
+    read_trust,
+    station_name,
+)
+from agent.adapters.driver_registry import find_driver
+from agent.adapters.journal_report import newest_entry, read_report
+from agent.adapters.journal_schema import FILE_NAME, open_for_writing
+from agent.adapters.serial_port import list_ports
+from agent.adapters.tls_probe import probe
+from agent.config import Config, load
+from agent.errors import AgentError, ConfigError, JournalError, Refused
+from agent.wiring import read_recipe, signer_of
+
+_SOON = timedelta(days=30)
+_CLOCK_TOLERANCE = timedelta(minutes=5)
+_CHIP = "doctor"
+_NO_STATION = frozenset({"unauthenticated", "peer_revoked", "role_denied"})
+_CLOCK = "Set this PC's clock (Windows: w32tm /resync; Linux: timedatectl set-ntp true)."
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One check. `remedy` is empty where it is ok."""
+
+    check: str
+    ok: bool
+    detail: str
+    remedy: str
+
+
+async def examine(config_path: Path, work_order: str | None) -> list[Finding]:
+    """All checks, in the order in which things depend on each other."""
+    findings: list[Finding] = []
+    try:
+        config = load(config_path)
+    except AgentError as error:
+        return [Finding("configuration", ok=False, detail=error.detail, remedy=error.remedy)]
+    findings.append(Finding("configuration", ok=True, detail=str(config_path), remedy=""))
+    checks: list[tuple[str, Callable[[], Awaitable[str]]]] = [
+        ("recipe", _in_thread(lambda: read_recipe(config).name)),
+        ("key", _in_thread(lambda: _key(config))),
+        ("certificate", _in_thread(lambda: _certificate(config))),
+        ("trust", _in_thread(lambda: _trust(config))),
+        ("journal", _in_thread(lambda: _journal(config))),
+        ("clock", _in_thread(lambda: _clock(config))),
+        ("outbox", _in_thread(lambda: _outbox(config))),
+        ("line", _in_thread(lambda: probe(config.signerd, timeout_s=config.timeouts.call_s))),
+        ("signerd", lambda: _signerd(config, work_order)),
+        ("ports", lambda: _ports(config)),
+    ]
+    for name, check in checks:
+        try:
+            findings.append(Finding(name, ok=True, detail=await check(), remedy=""))
+        except AgentError as error:
+            findings.append(Finding(name, ok=False, detail=error.detail, remedy=error.remedy))
+    return findings
+
+
+def _in_thread(check: Callable[[], str]) -> Callable[[], Awaitable[str]]:
+    return lambda: asyncio.to_thread(check)
+
+
+def _key(config: Config) -> str:
+    path = config.signerd.key
+    pem = read_file(path)
+    if sys.platform != "win32" and stat.S_IMODE(path.stat().st_mode) & 0o077:
+        raise ConfigError(f"others may read {path}", remedy=f"chmod 600 {path}")
+    check_pair(parse_certificate(read_file(config.signerd.certificate), "the certificate"), pem)
+    return "belongs to the certificate"
+
+
+def _certificate(config: Config) -> str:
+    certificate = parse_certificate(read_file(config.signerd.certificate), str(config.signerd.certificate))
+    check_issuer(certificate, parse_certificate(read_file(config.signerd.operations_ca), "operations_ca"))
+    name = station_name(certificate)
+    if name.deployment != config.deployment:
+        detail = (
+            f"the certificate is for deployment {name.deployment}, the configuration for {config.deployment}"
+        )
+        raise ConfigError(detail, remedy="Set `deployment` in agent.toml to the certificate's.")
+    now = datetime.now(UTC)
+    until = certificate.not_valid_after_utc
+    if now < certificate.not_valid_before_utc:
+        raise ConfigError(f"not valid before {certificate.not_valid_before_utc:%F %T}", remedy=_CLOCK)
+    if until - now < _SOON:
+        remedy = "Send station.csr.pem to signerd's administrator again: signerd station add"
+        raise ConfigError(f"{name.uri} ends {until:%F %T}", remedy=remedy)
+    return f"{name.uri} until {until:%F}"
+
+
+def _trust(config: Config) -> str:
+    trust = read_trust(config.signerd.log_vkey, config.signerd.device_root)
+    return f"ledger {trust.log_key.name}, device root {trust.device_root.subject.rfc4514_string()}"
+
+
+def _journal(config: Config) -> str:
+    path = config.state / FILE_NAME
+    connection = open_for_writing(path)
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("ROLLBACK")
+    except connection.Error as error:
+        raise JournalError(f"cannot write {path}: {error}") from error
+    finally:
+        connection.close()
+    if not os.access(config.state, os.W_OK):  # WAL makes files beside the journal
+        raise JournalError(f"cannot write into {config.state}")
+    return str(path)
+
+
+def _clock(config: Config) -> str:
+    """The newest ledger entry that this station saw is a moment that has certainly passed."""
+    now = datetime.now(UTC)
+    entry = newest_entry(config.state / FILE_NAME)
+    if entry is None:
+        return f"{now:%F %T} UTC; no ledger entry yet to compare with"
+    try:
+        moment = datetime.fromisoformat(json.loads(entry)["time"])
+        behind = moment - now
+    except (ValueError, KeyError, TypeError) as error:
+        raise JournalError("a ledger entry in the journal cannot be read") from error
+    if behind > _CLOCK_TOLERANCE:
+        raise ConfigError(f"{now:%F %T} UTC is {behind} before the newest ledger entry", remedy=_CLOCK)
+    return f"{now:%F %T} UTC, after the newest ledger entry"
+
+
+def _outbox(config: Config) -> str:
+    report = read_report(config.state / FILE_NAME)
+    if report.refused_stamps:
+        serial_number, code = report.refused_stamps[-1]
+        remedy = "Find these boards: birthmark-agent status. Each is certified and not accounted for."
+        detail = f"{len(report.refused_stamps)} stamps were refused, the last of {serial_number}: {code}"
+        raise ConfigError(detail, remedy=remedy)
+    if report.open_stamps:
+        remedy = "They are sent while birthmark-agent run is running and signerd answers."
+        raise ConfigError(f"{len(report.open_stamps)} stamps wait for signerd", remedy=remedy)
+    return "empty"
+
+
+async def _signerd(config: Config, work_order: str | None) -> str:
+    """Asks for a session. Only a refusal that is about the station, or the order named, is bad."""
+    async with signer_of(config) as signer:
+        await signer.ready()
+        try:
+            await signer.open_session(work_order or _CHIP, _CHIP)
+        except Refused as error:
+            about_order = work_order is not None and error.code in {
+                "order_unknown",
+                "order_not_open",
+                "order_full",
+            }
+            if error.code in _NO_STATION or about_order:
+                raise
+            return "this station may work" + (f" on {work_order}" if work_order else "")
+    return f"this station may work on {work_order}"
+
+
+async def _ports(config: Config) -> str:
+    """Opens each port with the driver and closes it again. That no board is on it is not a fault."""
+    found = await asyncio.to_thread(list_ports, config.ports, discover=not config.ports)
+    if not found:
+        raise ConfigError(
+            "no serial port",
+            remedy="Plug one in, or name it under `ports`; Linux: the group dialout may open it.",
+        )
+    open_driver = find_driver(config.driver)
+    for port in found:
+        async with open_driver(port.device, config.drivers.get(config.driver, {})):
+            pass
+    return ", ".join(port.device for port in found)

@@ -1,0 +1,155 @@
+"""Enrolment: the station makes its own key, asks for a certificate, and keeps what it is given.
+
+This is the only module of the agent that makes a key, and the key is the station's. No module that
+touches a board may import it; tests/hostile/test_agent_makes_no_keys.py holds that.
+
+On POSIX the key's file has mode 0600. Windows knows no modes: docs/stations.md gives the command that
+restricts the directory to the account of the station.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
+from cryptography.x509.oid import NameOID
+
+from agent.adapters import journal_schema
+from agent.adapters.credentials import (
+    check_issuer,
+    check_pair,
+    parse_certificate,
+    read_file,
+    read_trust,
+    station_name,
+)
+from agent.config import endpoint, is_name
+from agent.errors import ConfigError
+
+KEY, REQUEST, CERTIFICATE = "station.key", "station.csr.pem", "station.pem"
+OPERATIONS_CA, LOG_VKEY, DEVICE_ROOT = "operations-ca.pem", "log.vkey", "device-root.pem"
+CONFIG, STATE = "agent.toml", "state"
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What the administrator gave."""
+
+    certificate: Path
+    operations_ca: Path
+    log_vkey: Path
+    device_root: Path
+    address: str  # host:port of signerd
+
+
+def request(directory: Path, *, deployment: str, site: str, name: str) -> Path:
+    """Makes the station's key (P-256), unless it is there, and a request with the station's URI.
+
+    Returns the request's file.
+
+    Raises:
+        ConfigError: a name is not of its form, or the directory cannot be written.
+    """
+    for what, text in (("deployment", deployment), ("site", site), ("name", name)):
+        if not is_name(text):
+            raise ConfigError(f"{what} must be 1 to 64 of [A-Za-z0-9._-], beginning with a letter or digit")
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        key = _own_key(directory / KEY)
+        uri = f"birthmark://{deployment}/station/{site}/{name}"
+        names = x509.SubjectAlternativeName([x509.UniformResourceIdentifier(uri)])
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        builder = x509.CertificateSigningRequestBuilder().subject_name(subject)
+        csr = builder.add_extension(names, critical=False).sign(key, hashes.SHA256())
+        (directory / REQUEST).write_bytes(csr.public_bytes(Encoding.PEM))
+    except OSError as error:
+        raise ConfigError(f"cannot write {directory}: {error.strerror}") from error
+    return directory / REQUEST
+
+
+def _own_key(path: Path) -> ec.EllipticCurvePrivateKey:
+    """The station's key; an existing one is kept, so that a request can be made again."""
+    if path.exists():
+        key = _load(path)
+    else:
+        key = ec.generate_private_key(ec.SECP256R1())
+        pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        # Never readable by others, not for a moment; and never over a key that appeared meanwhile.
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(pem)
+    return key
+
+
+def _load(path: Path) -> ec.EllipticCurvePrivateKey:
+    try:
+        key = load_pem_private_key(read_file(path), password=None)
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"{path} is not an unencrypted PEM private key") from error
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise ConfigError(f"{path} is not an EC key")
+    return key
+
+
+def install(directory: Path, given: Given) -> Path:
+    """Checks what was given, puts it beside the key, and makes the journal. Returns the configuration.
+
+    An existing configuration and an existing journal stay as they are.
+
+    Raises:
+        ConfigError: the certificate is not for this key, not of this CA, no station's; or a file is wrong.
+        JournalError: the journal cannot be made.
+    """
+    try:
+        endpoint(given.address)
+    except ValueError as error:
+        raise ConfigError(f"--signerd {error}") from error
+    certificate_pem, ca_pem = read_file(given.certificate), read_file(given.operations_ca)
+    certificate = parse_certificate(certificate_pem, str(given.certificate))
+    check_pair(certificate, read_file(directory / KEY))
+    check_issuer(certificate, parse_certificate(ca_pem, str(given.operations_ca)))
+    name = station_name(certificate)
+    read_trust(given.log_vkey, given.device_root)
+    try:
+        for file, data in (
+            (CERTIFICATE, certificate_pem),
+            (OPERATIONS_CA, ca_pem),
+            (LOG_VKEY, read_file(given.log_vkey)),
+            (DEVICE_ROOT, read_file(given.device_root)),
+        ):
+            (directory / file).write_bytes(data)
+        config = directory / CONFIG
+        if not config.exists():
+            config.write_text(_toml(name.deployment, given.address), encoding="utf-8")
+        (directory / STATE).mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"cannot write {directory}: {error.strerror}") from error
+    journal_schema.create(directory / STATE / journal_schema.FILE_NAME)
+    return config
+
+
+def _toml(deployment: str, address: str) -> str:
+    """JSON strings are TOML basic strings: both values have passed their form."""
+    return f"""\
+# Relative paths are relative to this file. birthmark-agent doctor checks it.
+deployment = {json.dumps(deployment)}
+state = "{STATE}"
+
+[signerd]
+address = {json.dumps(address)}
+certificate = "{CERTIFICATE}"
+key = "{KEY}"
+operations_ca = "{OPERATIONS_CA}"
+log_vkey = "{LOG_VKEY}"
+device_root = "{DEVICE_ROOT}"
+"""
