@@ -239,22 +239,25 @@ class CrlIssued(Entry):
     count: int
 
 
-class EntryTooLongError(ValueError):
-    """The entry would pass `MAX_ENTRY` bytes."""
+class EntryError(ValueError):
+    """A member has no canonical form, or the entry would pass `MAX_ENTRY` bytes."""
 
 
 def encode(entry: Entry) -> bytes:
     """The entry's bytes: the leaf data of the ledger's tree.
 
     Raises:
-        EntryTooLongError: more than `MAX_ENTRY` bytes.
+        EntryError: more than `MAX_ENTRY` bytes, or an integer beyond 2**53 (RFC 8785 §3.2.2.3).
     """
     members: dict[str, object] = {"v": _VERSION, "type": entry.type}
     for field in fields(entry):
         members[field.name] = _json(getattr(entry, field.name))
-    data = rfc8785.dumps(members)  # type: ignore[arg-type]  # its type for JSON is private
+    try:
+        data = rfc8785.dumps(members)  # type: ignore[arg-type]  # its type for JSON is private
+    except rfc8785.CanonicalizationError as error:
+        raise EntryError(f"a {entry.type} entry has no canonical form: {error}") from error
     if len(data) > MAX_ENTRY:
-        raise EntryTooLongError(f"a {entry.type} entry of {len(data)} bytes")
+        raise EntryError(f"a {entry.type} entry of {len(data)} bytes")
     return data
 
 

@@ -50,7 +50,7 @@ def overlap(first: Pattern, first_numbers: range, second: Pattern, second_number
     """True if both give the same serial number for some of their numbers."""
     if first == second:
         return max(first_numbers.start, second_numbers.start) < min(first_numbers.stop, second_numbers.stop)
-    if len(first_numbers) > len(second_numbers):
+    if first_numbers.stop - first_numbers.start > second_numbers.stop - second_numbers.start:
         return overlap(second, second_numbers, first, first_numbers)
     if not _alike(first.prefix, second.prefix) or not _alike(first.suffix[::-1], second.suffix[::-1]):
         return False

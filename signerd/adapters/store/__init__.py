@@ -7,7 +7,7 @@ Write points, in the order of one issuance, and what a crash right after each me
   2. certificate, `issued` entry, grant, head (`issuing.complete`): the certificate counts. Asking again
      gives it; start-up signs a checkpoint over its entry.
   3. checkpoint in the second place (`head_file.HeadFile.swap`): start-up publishes it.
-  4. stamp, `stamped` entry, head (`issuing.record_stamp`): the stamp counts. The same stamp again is
+  4. stamp, `stamped` entry, head (`stamping.record_stamp`): the stamp counts. The same stamp again is
      answered as before.
 
 Administration (`registry`) and refusals (`SqlStore.append_refusals`) are written with their entries and

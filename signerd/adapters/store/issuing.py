@@ -1,4 +1,4 @@
-"""The writes of issuance: a place with its intent, the certificate, the stamp, a revocation.
+"""The writes of issuance: a place with its intent, then the certificate.
 
 Each function is one unit of work of the writer: it is undone whole if it raises. What two callers race
 for is decided by the constraints and by the conditions in the UPDATEs, never by a look before; the looks
@@ -15,17 +15,16 @@ from datetime import datetime
 from sqlalchemy import and_, bindparam, false, insert, null, select, text, true, update
 
 from signerd.adapters.store.prepared import Prepared
+from signerd.adapters.store.revoking import SUPERSEDED, revoke
 from signerd.adapters.store.rows import INTENT, RECORD, record_of, row_of_intent, seconds
 from signerd.adapters.store.schema import grants, orders, places, records, serials
 from signerd.adapters.store.writer import Transaction
-from signerd.core.entry import IntentOpen, Issued, Revoked, Stamped, serial_bytes
+from signerd.core.entry import Issued, serial_bytes
 from signerd.core.names import Reissue
 from signerd.core.order import Place
 from signerd.core.serial_number import parse_pattern
 from signerd.errors import Code, Fault, Refused
 from signerd.ports import Grant, IntentRequest, PreparedBytes, Record, RecordState
-
-SUPERSEDED = "superseded"  # the CRLReason of a certificate that another one replaced
 
 _r, _o, _p = records.c, orders.c, places.c
 
@@ -82,34 +81,6 @@ _ADD_GRANT = Prepared(
 )
 _GRANT = Prepared(
     select(grants.c.record_id, grants.c.csr_sha256).where(grants.c.session_sha256 == bindparam("session"))
-)
-
-_STAMP = Prepared(
-    update(records)
-    .where(_r.id == bindparam("record"), _r.state == "issued", _r.superseded == false())
-    .values(
-        state="stamped",
-        stamp=bindparam("value"),
-        stamp_signature=bindparam("signature"),
-        stamped_at=bindparam("at"),
-        stamped_index=bindparam("index"),
-    )
-)
-_OPEN_INTENTS = (
-    select(*RECORD)
-    .where(_r.state == "intent", _r.superseded == false(), _r.open_index.is_(null()))
-    .order_by(_r.id)
-)
-_LIST_OPEN = update(records).where(_r.id == bindparam("record")).values(open_index=bindparam("index"))
-_REVOKE = Prepared(
-    update(records)
-    .where(_r.id == bindparam("record"), _r.certificate_sha256.is_not(null()), _r.revoked_at.is_(null()))
-    .values(
-        state="revoked",
-        revoked_at=bindparam("at"),
-        revoked_index=bindparam("index"),
-        revoked_reason=bindparam("reason"),
-    )
 )
 
 
@@ -307,92 +278,3 @@ def _issued(record: Record, certificate_sha256: bytes, supersedes: bytes | None,
         station=record.station,
         supersedes=supersedes,
     )
-
-
-def record_stamp(
-    tx: Transaction, record: Record, stamp: bytes, signature: bytes, station: str, now: datetime
-) -> Record:
-    """`Store.record_stamp`."""
-    index = tx.next_index
-    asked = {
-        "record": record.record_id,
-        "value": stamp,
-        "signature": signature,
-        "at": seconds(now),
-        "index": index,
-    }
-    if _STAMP.count(tx.connection, asked) == 1:
-        tx.append(
-            Stamped(
-                time=now,
-                work_order=record.place.work_order,
-                chip_id=record.place.chip_id,
-                serial_number=record.place.serial_number,
-                certificate_sha256=hashlib.sha256(record.certificate_der).digest(),
-                stamp_sha256=hashlib.sha256(stamp).digest(),
-                station=station,
-            )
-        )
-        return replace(
-            record,
-            state=RecordState.STAMPED,
-            stamp=stamp,
-            stamp_signature=signature,
-            stamped_at=now.replace(microsecond=0),
-            stamped_index=index,
-        )
-    return _stamped_before(record_of(_BY_ID.row(tx.connection, {"record": record.record_id})), stamp)
-
-
-def _stamped_before(record: Record, stamp: bytes) -> Record:
-    if record.state is RecordState.REVOKED or record.superseded:
-        raise Refused(Code.CERTIFICATE_REVOKED, f"record {record.record_id}")
-    if record.state is RecordState.INTENT:
-        raise Fault(f"record {record.record_id} has no certificate to stamp")
-    if record.stamp != stamp:
-        raise Refused(Code.STAMP_CONFLICT, f"record {record.record_id} has another stamp")
-    return record
-
-
-def revoke(tx: Transaction, record: Record, reason: str, superseded_by: bytes | None, now: datetime) -> int:
-    """Revokes a record's certificate; the ledger index.
-
-    Raises:
-        Refused: `not_found`: it has no certificate; `certificate_revoked`: it is revoked already.
-    """
-    if not record.certificate_der:
-        raise Refused(Code.NOT_FOUND, f"record {record.record_id} has no certificate")
-    asked = {"record": record.record_id, "at": seconds(now), "index": tx.next_index, "reason": reason}
-    if _REVOKE.count(tx.connection, asked) != 1:
-        raise Refused(Code.CERTIFICATE_REVOKED, f"record {record.record_id}")
-    return tx.append(
-        Revoked(
-            time=now,
-            work_order=record.place.work_order,
-            chip_id=record.place.chip_id,
-            serial_number=record.place.serial_number,
-            certificate_serial=serial_bytes(record.place.certificate_serial),
-            certificate_sha256=hashlib.sha256(record.certificate_der).digest(),
-            reason=reason,
-            superseded_by=superseded_by,
-        )
-    )
-
-
-def list_open_intents(tx: Transaction, now: datetime) -> int:
-    """Enters the intents that a crash left open and no entry lists yet; how many."""
-    found = [record_of(row) for row in tx.connection.execute(_OPEN_INTENTS)]
-    for record in found:
-        index = tx.append(
-            IntentOpen(
-                time=now,
-                work_order=record.place.work_order,
-                chip_id=record.place.chip_id,
-                serial_number=record.place.serial_number,
-                number=record.place.number,
-                tbs_sha256=hashlib.sha256(record.tbs).digest(),
-                since=record.place.moment,
-            )
-        )
-        tx.connection.execute(_LIST_OPEN, {"record": record.record_id, "index": index})
-    return len(found)

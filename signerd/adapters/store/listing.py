@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Select, case, false, func, select
+from sqlalchemy import ColumnElement, Connection, Select, case, false, func, literal, select
 
 from signerd.adapters.store.rows import ORDER, PEER, RECORD, moment_of, order_of, peer_of, record_of
 from signerd.adapters.store.schema import entries, orders, peers, products, records
@@ -18,7 +18,9 @@ from signerd.adapters.store.values import (
     RevokedCertificate,
 )
 from signerd.core.names import Role
-from signerd.ports import PeerRecord, Record
+from signerd.ports import PeerRecord, Record, RecordState
+
+_MAX_ID = 2**63 - 1  # what a database's integer holds; a page token may be larger
 
 _r = records.c
 _COUNTS = select(
@@ -29,6 +31,11 @@ _COUNTS = select(
 )
 _p = products.c
 _PRODUCT = (_p.name, _p.sha256, _p.toml, _p.added_at)
+
+
+def _in_state(state: RecordState) -> ColumnElement[bool]:
+    """Written into the statement, since the indexes over one state serve no parameter."""
+    return _r.state == literal(state.value, literal_execute=True)
 
 
 def list_peers(connection: Connection, role: Role | None) -> list[PeerRecord]:
@@ -85,7 +92,7 @@ def revoked_certificates(connection: Connection) -> list[RevokedCertificate]:
     """`Administration.revoked_certificates`."""
     asked = (
         select(_r.certificate_serial, _r.revoked_at, _r.revoked_reason)
-        .where(_r.state == "revoked")
+        .where(_in_state(RecordState.REVOKED))
         .order_by(_r.id)
     )
     return [
@@ -98,13 +105,14 @@ def find_records(
     connection: Connection, wanted: RecordFilter, *, after_record_id: int, page_size: int
 ) -> RecordPage:
     """`Audit.find_records`."""
-    asked = select(*RECORD).where(_r.id > after_record_id).order_by(_r.id).limit(page_size + 1)
-    state = None if wanted.state is None else wanted.state.value
+    after = min(after_record_id, _MAX_ID)
+    asked = select(*RECORD).where(_r.id > after).order_by(_r.id).limit(page_size + 1)
+    if wanted.state is not None:
+        asked = asked.where(_in_state(wanted.state))
     for column, value in (
         (_r.work_order, wanted.work_order),
         (_r.chip_id, wanted.chip_id),
         (_r.serial_number, wanted.serial_number),
-        (_r.state, state),
     ):
         if value is not None:
             asked = asked.where(column == value)

@@ -11,7 +11,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, bindparam, false, insert, null, select, update
 
-from signerd.adapters.store import issuing
+from signerd.adapters.store.revoking import revoke
 from signerd.adapters.store.rows import (
     ORDER,
     PEER,
@@ -30,6 +30,7 @@ from signerd.core.entry import (
     ChipsImported,
     ChipsPersonalized,
     CrlIssued,
+    EntryError,
     OrderClosed,
     OrderOpened,
     ProductAdded,
@@ -91,26 +92,31 @@ def add_product(tx: Transaction, name: str, toml: str, now: datetime) -> int:
 def open_order(tx: Transaction, order: WorkOrder, now: datetime) -> int:
     """`Administration.open_order`."""
     _check_terms(tx.connection, order)
-    index = tx.append(
-        OrderOpened(
-            time=now,
-            work_order=order.work_order,
-            product=order.product,
-            product_sha256=order.product_sha256,
-            quantity=order.quantity,
-            not_before=order.not_before,
-            not_after=order.not_after,
-            stations=order.stations,
-            level=order.level.label,
-            minimum_firmware=order.minimum_firmware,
-            serial_pattern=order.serial_pattern,
-            serial_start=order.serial_start,
-            reissue=order.reissue.value,
-            settings_sha256=hashlib.sha256(order.settings).digest(),
-        )
-    )
+    try:
+        index = tx.append(_opened(order, now))
+    except EntryError as error:  # a number or a list of stations beyond all bounds
+        raise Refused(Code.INVALID, str(error)) from error
     tx.connection.execute(insert(orders), row_of_order(order, index))
     return index
+
+
+def _opened(order: WorkOrder, now: datetime) -> OrderOpened:
+    return OrderOpened(
+        time=now,
+        work_order=order.work_order,
+        product=order.product,
+        product_sha256=order.product_sha256,
+        quantity=order.quantity,
+        not_before=order.not_before,
+        not_after=order.not_after,
+        stations=order.stations,
+        level=order.level.label,
+        minimum_firmware=order.minimum_firmware,
+        serial_pattern=order.serial_pattern,
+        serial_start=order.serial_start,
+        reissue=order.reissue.value,
+        settings_sha256=hashlib.sha256(order.settings).digest(),
+    )
 
 
 def _check_terms(connection: Connection, order: WorkOrder) -> None:
@@ -220,7 +226,7 @@ def revoke_certificate(
     row = tx.connection.execute(asked).one_or_none()
     if row is None:
         raise Refused(Code.NOT_FOUND, "no such certificate")
-    return issuing.revoke(tx, record_of(row), reason, None, now)
+    return revoke(tx, record_of(row), reason, None, now)
 
 
 def allot_crl_number(tx: Transaction) -> int:

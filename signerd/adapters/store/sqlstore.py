@@ -14,7 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from signerd.adapters.head_file import HeadFile
 from signerd.adapters.head_file import create as create_second_place
-from signerd.adapters.store import calls, issuing
+from signerd.adapters.store import calls, issuing, open_intents, stamping
 from signerd.adapters.store.admin import Administration
 from signerd.adapters.store.audit import Audit
 from signerd.adapters.store.database import check_database, make_engine
@@ -96,7 +96,7 @@ class SqlStore(Administration, Audit):
         for worker in (writer, reader, long_reader):
             worker.start()
         try:
-            left_open = await writer.do(lambda tx: issuing.list_open_intents(tx, now))
+            left_open = await writer.do(lambda tx: open_intents.enter_open_intents(tx, now))
         except BaseException:
             await store.close()
             raise
@@ -167,7 +167,7 @@ class SqlStore(Administration, Audit):
     ) -> Record:
         """See `signerd.ports.Store`."""
         return await self._writer.do(
-            lambda tx: issuing.record_stamp(tx, record, stamp, signature, station, now)
+            lambda tx: stamping.record_stamp(tx, record, stamp, signature, station, now)
         )
 
     async def published(self, index: int) -> LedgerPosition:

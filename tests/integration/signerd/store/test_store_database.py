@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import stat
 from pathlib import Path
 from typing import Any
@@ -9,15 +10,18 @@ from typing import Any
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import insert, select
+from sqlalchemy import event, insert, select
 from sqlalchemy.exc import IntegrityError, OperationalError
 
 from harness.store_world import NOW, World, digest, intent, issue, stock
-from signerd.adapters.store import SqlStore, check_database, create_database, database
+from signerd.adapters.store import SqlStore, check_database, create_database, database, listing, open_intents
 from signerd.adapters.store.constraints import translated
 from signerd.adapters.store.database import make_engine
 from signerd.adapters.store.schema import metadata, orders, peers, places, records
+from signerd.adapters.store.values import RecordFilter
+from signerd.adapters.store.writer import Transaction
 from signerd.errors import Code, ConfigError, Fault, Refused, Unavailable
+from signerd.ports import RecordState
 
 
 @pytest.mark.parametrize("mode", ["read", "write"])
@@ -157,3 +161,27 @@ async def test_a_head_that_someone_else_moved_stops_all_writing(world: World) ->
                 await store.add_product("other", 'name = "other"', NOW)
         assert store.fault is not None
         assert await store.product("other") is None
+
+
+async def test_reads_by_state_and_by_chip_use_their_indexes(world: World, store: SqlStore) -> None:
+    await store.close()
+    engine = make_engine(world.url, "read")
+    seen: list[str] = []
+
+    @event.listens_for(engine, "before_cursor_execute")
+    def _note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        seen.append(statement)
+
+    with engine.connect() as connection:
+        listing.revoked_certificates(connection)
+        listing.find_records(
+            connection, RecordFilter(state=RecordState.INTENT), after_record_id=0, page_size=10
+        )
+        open_intents.enter_open_intents(Transaction(connection, 0), NOW)
+        selects = [statement for statement in seen if statement.startswith("SELECT")]
+        plans = [
+            connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", (0,) * statement.count("?")).all()
+            for statement in selects
+        ]
+    used = [re.findall(r"USING (?:COVERING )?INDEX (\w+)", str(plan)) for plan in plans]
+    assert used == [["revoked_records"], ["open_intents"], ["open_intents"]]

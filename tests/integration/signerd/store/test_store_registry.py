@@ -113,6 +113,7 @@ async def test_an_order_opens_and_closes(store: SqlStore) -> None:
         ({"serial_start": 10}, Code.INVALID),
         ({"serial_start": 1, "serial_pattern": "BM-0{number:05d}"}, Code.INVALID),
         ({"serial_pattern": "BM"}, Code.INVALID),
+        ({"quantity": 2**64}, Code.INVALID),
     ],
 )
 async def test_terms_that_open_no_order(store: SqlStore, terms: dict[str, Any], code: Code) -> None:
@@ -208,6 +209,7 @@ async def test_records_are_found_page_by_page(store: SqlStore) -> None:
         assert (await store.find_records(wanted)).records == (records[2],)
     assert (await store.find_records(RecordFilter(state=RecordState.INTENT))).records == (intent_left,)
     assert (await store.find_records(RecordFilter(work_order="WO-2"))).records == ()
+    assert (await store.find_records(RecordFilter(), after_record_id=2**64 - 1)).records == ()
     assert await store.record_by_serial("BM-000009") is None
     assert await store.record_by_certificate(digest("unknown")) is None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
@@ -13,7 +13,7 @@ import pytest
 from signerd.core.entry import (
     MAX_ENTRY,
     Entry,
-    EntryTooLongError,
+    EntryError,
     Issued,
     OrderClosed,
     OrderOpened,
@@ -80,8 +80,16 @@ def test_none_is_null() -> None:
 def test_an_entry_is_bounded() -> None:
     room = MAX_ENTRY - len(encode(OrderClosed(time=NOW, work_order="")))
     assert len(encode(OrderClosed(time=NOW, work_order="x" * room))) == MAX_ENTRY
-    with pytest.raises(EntryTooLongError):
+    with pytest.raises(EntryError):
         encode(OrderClosed(time=NOW, work_order="x" * (room + 1)))
+
+
+def test_an_integer_is_one_that_every_reader_knows() -> None:
+    issued = {field.name: b"" for field in fields(Issued)}
+    good = Issued(**{**issued, "time": NOW, "number": 2**53 - 1, "supersedes": None})  # type: ignore[arg-type]
+    assert json.loads(encode(good))["number"] == 2**53 - 1
+    with pytest.raises(EntryError, match="canonical"):
+        encode(replace(good, number=2**53))
 
 
 def test_chips_are_digested_sorted() -> None:
