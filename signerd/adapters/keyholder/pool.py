@@ -14,6 +14,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from signerd.adapters.keyholder.client import KeyHolderProcess, KeyHolderSettings
+from signerd.adapters.keyholder.hardening import close_memory
 from signerd.adapters.keyholder.held_pin import HeldPin, WrongPin
 from signerd.adapters.keyholder.protocol import Mode, Setup
 from signerd.config import Config, Hsm
@@ -97,6 +98,7 @@ class KeyHolderPool:
             WrongPin: the token rejected the PIN.
             Unavailable: a process does not start.
         """
+        close_memory()  # from here on this process holds the PIN
         held = HeldPin(pin)
         try:
             for holder in self._all:

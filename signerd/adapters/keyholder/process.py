@@ -7,11 +7,9 @@ dies, and when the token fails once: the parent starts another one.
 
 from __future__ import annotations
 
-import ctypes
 import hashlib
 import hmac
 import os
-import resource
 import signal
 import socket
 import sys
@@ -25,6 +23,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from signerd.adapters.keyholder import certification_request, guard
+from signerd.adapters.keyholder.hardening import close_memory, die_with_parent
 from signerd.adapters.keyholder.protocol import (
     FrameReader,
     Mode,
@@ -44,24 +43,18 @@ CHIP_KEY_LABEL = b"birthmark-chip-key-v1"  # docs/formats.md, "Evidence transcri
 _SELF_TEST = b"birthmark key holder self-test"
 _READ = 65_536  # bytes at once
 _ANSWERS_AT_ONCE = 8  # a long batch is answered in parts, so that the first caller does not wait for the last
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
-_PR_SET_DUMPABLE = 4
 
 Handler = Callable[[list[object]], object]
 
 
 def harden() -> None:
     """Keeps PIN and keys out of core files and debuggers, and ties this life to the parent's."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    close_memory()
+    die_with_parent()
     # A terminal's Ctrl-C and a service's stop reach the whole group; calls under way are to be finished, and
     # the parent closes the socket when they are.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    if sys.platform == "linux":
-        libc = ctypes.CDLL(None, use_errno=True)
-        for option, value in ((_PR_SET_PDEATHSIG, int(signal.SIGKILL)), (_PR_SET_DUMPABLE, 0)):
-            if libc.prctl(option, value, 0, 0, 0) != 0:
-                raise OSError(ctypes.get_errno(), "prctl")
 
 
 def serving(setup: Setup, token: Token) -> dict[str, Handler]:

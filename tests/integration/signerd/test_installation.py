@@ -283,6 +283,26 @@ def test_the_two_steps(hsm: Hsm, tmp_path: Path, key_type: str) -> None:
         install_certificate(directory, certificate=answered.certificate, root=answered.root)
 
 
+RECIPE = Path(__file__).parents[3] / "deploy" / "hsm" / "sub-ca.cnf"
+
+
+def test_a_root_that_follows_the_recipe_is_accepted(hsm: Hsm, tmp_path: Path) -> None:
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("openssl is not installed")
+    request = begin(hsm, tmp_path / "signerd")
+    root, key, sub_ca = (str(tmp_path / name) for name in ("root.pem", "root.key", "sub-ca.pem"))
+    curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-384", "-nodes", "-keyout", key]
+    subject = ["-subj", "/O=Example Corp/CN=Example Device Root CA", "-days", "10950", "-sha384"]
+    extensions = ["-config", str(RECIPE), "-extensions", "root", "-out", root]
+    made = [openssl, "req", "-x509", *curve, *subject, *extensions]
+    signed = [openssl, "x509", "-req", "-in", str(request), "-CA", root, "-CAkey", key, "-days", "9125"]
+    recipe = ["-sha256", "-extfile", str(RECIPE), "-extensions", "sub_ca", "-out", sub_ca]
+    for command in (made, [*signed, *recipe]):
+        subprocess.run(command, check=True, capture_output=True)
+    install_certificate(tmp_path / "signerd", certificate=Path(sub_ca), root=Path(root))
+
+
 def usage(*, key_cert_sign: bool, crl_sign: bool) -> x509.KeyUsage:
     return x509.KeyUsage(
         digital_signature=True,

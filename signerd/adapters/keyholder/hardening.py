@@ -1,0 +1,37 @@
+"""Keeps what a process holds in memory, a PIN above all, out of core files and away from debuggers."""
+
+from __future__ import annotations
+
+import ctypes
+import resource
+import signal
+import sys
+
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_PR_SET_DUMPABLE = 4
+_NO_CORE = (0, 0)
+
+
+def close_memory() -> None:
+    """No core file; on Linux also no ptrace and no /proc/PID/mem for others of the same user.
+
+    Raises:
+        OSError: the system does not allow it.
+    """
+    # A service manager may have set the limit and forbidden the call.
+    if resource.getrlimit(resource.RLIMIT_CORE) != _NO_CORE:
+        resource.setrlimit(resource.RLIMIT_CORE, _NO_CORE)
+    _prctl(_PR_SET_DUMPABLE, 0)
+
+
+def die_with_parent() -> None:
+    """On Linux, SIGKILL when the parent's thread that started this process ends. Raises OSError."""
+    _prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL))
+
+
+def _prctl(option: int, value: int) -> None:
+    if sys.platform != "linux":
+        return
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(option, value, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl")
