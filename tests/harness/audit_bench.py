@@ -1,0 +1,82 @@
+"""A paper log with its server, a state, and an audit over them: what the auditor's integration tests share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import sha256
+from pathlib import Path
+
+from auditor.adapters.client import Credentials, GrpcLog
+from auditor.adapters.state import SqliteState
+from auditor.core.history import Trust
+from auditor.core.note import parse_vkey
+from auditor.verify import Audit, Pinned, Report
+from harness.paper_certificates import der, key_pem, pem
+from harness.paper_log import DEPLOYMENT, ORIGIN, PaperLog, vkey
+from harness.paper_server import PaperServer, PaperService
+
+LATER = datetime(2027, 1, 1, tzinfo=UTC)
+
+
+@dataclass
+class Bench:
+    """`verify` runs over the wire, with the state kept between runs."""
+
+    log: PaperLog
+    audit: Audit
+    state: SqliteState
+    server: PaperServer
+    grpc_log: GrpcLog
+
+    def verify(self, *, from_scratch: bool = False) -> Report:
+        return self.audit.run(from_scratch=from_scratch)
+
+    def codes(self) -> list[tuple[str, int | None]]:
+        """Code and entry of what one run finds anew."""
+        return [(finding.code.name, finding.index) for finding in self.verify().new]
+
+
+def pinned(log: PaperLog) -> Pinned:
+    text = vkey(log.log_key)
+    root = log.root.certificate
+    return Pinned(parse_vkey(text), root, Trust(DEPLOYMENT, ORIGIN, text, sha256(der(root)).digest()))
+
+
+@contextmanager
+def bench(log: PaperLog, directory: Path, service: PaperService | None = None) -> Iterator[Bench]:
+    with PaperServer(log, service) as server:
+        credentials = Credentials(
+            pem(server.operations.certificate), pem(server.auditor), key_pem(server.auditor_key)
+        )
+        with (
+            GrpcLog(server.endpoint, credentials, wait=lambda _: None) as grpc_log,
+            SqliteState.open(directory) as state,
+        ):
+            audit = Audit(
+                grpc_log, state, pinned(log), clock=lambda: LATER, progress=lambda _phase, _done, _total: None
+            )
+            yield Bench(log, audit, state, server, grpc_log)
+
+
+def opened(*, quantity: int = 4, reissue: str = "never", level: str = "chip") -> PaperLog:
+    """An honest log with one order, before its first board."""
+    log = PaperLog()
+    log.open_log()
+    log.add_station()
+    log.add_product()
+    log.personalize(10)
+    log.open_order(quantity=quantity, reissue=reissue, level=level)
+    return log
+
+
+def small() -> PaperLog:
+    """An honest log with three boards: stamped, revoked, only issued."""
+    log = opened()
+    boards = [log.issue(number) for number in (1, 2, 3)]
+    log.stamp(boards[0])
+    log.stamp(boards[1])
+    log.revoke(boards[1])
+    return log

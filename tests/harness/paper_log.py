@@ -1,0 +1,299 @@
+"""A log on paper: the auditor's counterpart, honest unless told to lie in one exact way.
+
+`PaperLog` keeps entries, tree, records and orders in memory, and answers as `AuditService` does. Its
+methods `add_station`, `issue`, `stamp`, … write what an honest signerd writes; keyword arguments change
+single members of the entry, so that a lie differs from the truth in one thing. The `lie_…` attributes
+change answers on their way out. `paper_server` serves one.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from typing import Any, TypeVar
+
+import cbor2
+import rfc8785
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from birthmark.v1 import audit_pb2, signing_pb2
+from harness.paper_certificates import Authority, csr, der, new_key, spki
+from harness.paper_tree import PaperTree
+
+DEPLOYMENT = "paper"
+ORIGIN = "paper.example/line"
+STATION = f"birthmark://{DEPLOYMENT}/station/plant1/pc1"
+ORDER = "WO-1"
+PRODUCT = "sensor"
+PRODUCT_SHA256 = sha256(b"product file").hexdigest()
+FIRMWARE = {"app": ["1.2.0", sha256(b"firmware").digest()]}
+LOCKS = {"secure_boot": True}
+_LEVELS = {
+    "none": signing_pb2.EVIDENCE_LEVEL_NONE,
+    "chip": signing_pb2.EVIDENCE_LEVEL_CHIP,
+    "key": signing_pb2.EVIDENCE_LEVEL_KEY,
+}
+_T = TypeVar("_T")
+
+
+def honest(value: _T) -> _T:
+    """The answer as it is."""
+    return value
+
+
+def text(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def note(key: Ed25519PrivateKey, body: str, *, name: str = ORIGIN) -> bytes:
+    """A C2SP signed note."""
+    public = key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+    key_id = sha256(name.encode() + b"\n\x01" + public).digest()[:4]
+    signature = base64.b64encode(key_id + key.sign(body.encode())).decode()
+    return f"{body}\n— {name} {signature}\n".encode()
+
+
+def vkey(key: Ed25519PrivateKey, *, name: str = ORIGIN) -> str:
+    public = b"\x01" + key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+    key_id = sha256(name.encode() + b"\n" + public).digest()[:4]
+    return f"{name}+{key_id.hex()}+{base64.b64encode(public).decode()}"
+
+
+@dataclass
+class Board:
+    """A board and its certificate."""
+
+    key: ec.EllipticCurvePrivateKey
+    record: audit_pb2.Record
+    issued_index: int
+
+    @property
+    def certificate_sha256(self) -> str:
+        return sha256(self.record.certificate_der).hexdigest()
+
+
+@dataclass
+class PaperLog:
+    """See the module. `now` moves by a second an entry."""
+
+    log_key: Ed25519PrivateKey = field(default_factory=Ed25519PrivateKey.generate)
+    root: Authority = field(default_factory=lambda: Authority.root("Paper Root"))
+    now: datetime = datetime(2026, 11, 1, tzinfo=UTC)
+
+    lie_checkpoint: Callable[[bytes], bytes] = honest
+    lie_entries: Callable[[list[bytes]], list[bytes]] = honest
+    lie_proof: Callable[[list[bytes]], list[bytes]] = honest
+    lie_records: Callable[[list[audit_pb2.Record]], list[audit_pb2.Record]] = honest
+    lie_chain: Callable[[list[bytes]], list[bytes]] = honest
+    fail_at_entry: int | None = None
+
+    def __post_init__(self) -> None:
+        self.issuer = self.root.subordinate("Paper Sub-CA")
+        self.entries: list[bytes] = []
+        self.tree = PaperTree()
+        self.records: list[audit_pb2.Record] = []
+        self.orders: dict[str, audit_pb2.WorkOrder] = {}
+        self.settings = {"endpoint": "mqtts://example.com:8883"}
+        self._serial = 0
+
+    # What signerd writes
+
+    def append(self, kind: str, **members: Any) -> int:
+        """Adds an entry; returns its index."""
+        self.now += timedelta(seconds=1)
+        return self.append_raw(rfc8785.dumps({"v": 1, "type": kind, "time": text(self.now), **members}))
+
+    def append_raw(self, data: bytes) -> int:
+        self.entries.append(data)
+        self.tree.append(data)
+        return len(self.entries) - 1
+
+    def open_log(self, **changes: Any) -> int:
+        members = {
+            "deployment": DEPLOYMENT,
+            "origin": ORIGIN,
+            "issuer_sha256": sha256(der(self.issuer.certificate)).hexdigest(),
+            "root_sha256": sha256(der(self.root.certificate)).hexdigest(),
+            "vkey": vkey(self.log_key),
+        }
+        return self.append("log_opened", **members | changes)
+
+    def add_station(self, peer: str = STATION) -> int:
+        return self.append("station_added", peer=peer, spki_sha256=sha256(peer.encode()).hexdigest())
+
+    def add_product(self) -> int:
+        return self.append("product_added", product=PRODUCT, product_sha256=PRODUCT_SHA256)
+
+    def personalize(self, count: int, *, locked: bool = True) -> int:
+        chips = sha256(f"{self.tree.size}".encode()).hexdigest()
+        return self.append("chips_personalized", count=count, chips_sha256=chips, locked=locked, site="here")
+
+    def open_order(self, work_order: str = ORDER, **changes: Any) -> int:
+        members: dict[str, Any] = {
+            "work_order": work_order,
+            "product": PRODUCT,
+            "product_sha256": PRODUCT_SHA256,
+            "quantity": 4,
+            "not_before": text(self.now - timedelta(days=1)),
+            "not_after": text(self.now + timedelta(days=300)),
+            "stations": [STATION],
+            "level": "chip",
+            "minimum_firmware": {"app": "1.0.0"},
+            "serial_pattern": f"{work_order}-{{number:06d}}",
+            "serial_start": 1,
+            "reissue": "never",
+            "settings_sha256": sha256(cbor2.dumps(self.settings, canonical=True)).hexdigest(),
+        } | changes
+        index = self.append("order_opened", **members)
+        self.orders[work_order] = audit_pb2.WorkOrder(
+            work_order=work_order,
+            product=PRODUCT,
+            quantity=members["quantity"],
+            level=_LEVELS[members["level"]],
+            state=audit_pb2.WORK_ORDER_STATE_OPEN,
+            opened_index=index,
+        )
+        return index
+
+    def close_order(self, work_order: str = ORDER) -> int:
+        self.orders[work_order].state = audit_pb2.WORK_ORDER_STATE_CLOSED
+        return self.append("order_closed", work_order=work_order)
+
+    def issue(
+        self,
+        number: int,
+        *,
+        chip: str = "",
+        work_order: str = ORDER,
+        key: ec.EllipticCurvePrivateKey | None = None,
+        authority: Authority | None = None,
+        begin: datetime | None = None,
+        ca: bool = False,
+        name: str = "",
+        claims: bytes = cbor2.dumps([FIRMWARE, LOCKS], canonical=True),
+        csr_key: ec.EllipticCurvePrivateKey | None = None,
+        **changes: Any,
+    ) -> Board:
+        """A certificate: its record, and its entry with some members changed."""
+        key = key or new_key()
+        chip = chip or f"chip-{work_order}-{number}"
+        self._serial += 1
+        serial_number = changes.get("serial_number", f"{work_order}-{number:06d}")
+        issuer = authority or self.issuer
+        certificate = issuer.leaf(
+            key, name=name or serial_number, serial=self._serial, begin=begin or self.now, ca=ca
+        )
+        method, level = changes.get("method", "hmac-sha256"), changes.get("level", "key")
+        record = audit_pb2.Record(
+            record_id=len(self.records) + 1,
+            work_order=work_order,
+            product=changes.get("product", PRODUCT),
+            chip_id=chip,
+            serial_number=serial_number,
+            number=number,
+            state=audit_pb2.RECORD_STATE_ISSUED,
+            certificate_der=der(certificate),
+            csr_der=csr(csr_key or key),
+            evidence=signing_pb2.Evidence(
+                method=method,
+                claims=claims,
+                evidence=b"" if method == "none" else sha256(chip.encode()).digest(),
+            ),
+            level=_LEVELS[level],
+            challenge=sha256(f"challenge {self._serial}".encode()).digest(),
+            station=changes.get("station", STATION),
+            settings=cbor2.dumps(self.settings | {"serial": serial_number}, canonical=True),
+        )
+        index = self.log_issued(record, key, **changes)
+        record.issued_index = index
+        record.issued_at.CopyFrom(Timestamp(seconds=int(self.now.timestamp())))
+        self.records.append(record)
+        return Board(key, record, index)
+
+    def log_issued(self, record: audit_pb2.Record, key: ec.EllipticCurvePrivateKey, **changes: Any) -> int:
+        """The `issued` entry of a record."""
+        serial = bytes([self._serial]) if self._serial < 256 else self._serial.to_bytes(4).lstrip(b"\0")
+        members = {
+            "work_order": record.work_order,
+            "product": record.product,
+            "number": record.number,
+            "chip_id": record.chip_id,
+            "serial_number": record.serial_number,
+            "certificate_serial": serial.hex(),
+            "certificate_sha256": sha256(record.certificate_der).hexdigest(),
+            "spki_sha256": sha256(spki(key)).hexdigest(),
+            "csr_sha256": sha256(record.csr_der).hexdigest(),
+            "settings_sha256": sha256(record.settings).hexdigest(),
+            "level": "key",
+            "method": record.evidence.method,
+            "claims_sha256": sha256(record.evidence.claims).hexdigest(),
+            "evidence_sha256": sha256(record.evidence.evidence).hexdigest(),
+            "challenge": record.challenge.hex(),
+            "station": record.station,
+            "supersedes": None,
+        }
+        return self.append("issued", **members | changes)
+
+    def stamp(self, board: Board, *, key: ec.EllipticCurvePrivateKey | None = None, **changes: Any) -> int:
+        """A stamp: its record, and its entry with some members changed."""
+        record = board.record
+        record.stamp = cbor2.dumps(
+            [
+                "birthmark-stamp-v1",
+                record.challenge,
+                record.chip_id,
+                record.serial_number,
+                sha256(record.certificate_der).digest(),
+                sha256(record.settings).digest(),
+                FIRMWARE,
+                LOCKS,
+                None,
+            ],
+            canonical=True,
+        )
+        record.stamp_signature = (key or board.key).sign(record.stamp, ec.ECDSA(hashes.SHA256()))
+        record.state = audit_pb2.RECORD_STATE_STAMPED
+        record.stamped_index = self.log_stamped(board, **changes)
+        record.stamped_at.CopyFrom(Timestamp(seconds=int(self.now.timestamp())))
+        return record.stamped_index
+
+    def log_stamped(self, board: Board, **changes: Any) -> int:
+        """The `stamped` entry of a record."""
+        members = {
+            "work_order": board.record.work_order,
+            "chip_id": board.record.chip_id,
+            "serial_number": board.record.serial_number,
+            "certificate_sha256": board.certificate_sha256,
+            "stamp_sha256": sha256(board.record.stamp).hexdigest(),
+            "station": board.record.station,
+        }
+        return self.append("stamped", **members | changes)
+
+    def revoke(self, board: Board, **changes: Any) -> int:
+        board.record.state = audit_pb2.RECORD_STATE_REVOKED
+        members = {
+            "work_order": board.record.work_order,
+            "chip_id": board.record.chip_id,
+            "serial_number": board.record.serial_number,
+            "certificate_serial": json.loads(self.entries[board.issued_index])["certificate_serial"],
+            "certificate_sha256": board.certificate_sha256,
+            "reason": "keyCompromise",
+            "superseded_by": None,
+        }
+        board.record.revoked_index = self.append("revoked", **members | changes)
+        return board.record.revoked_index
+
+    # What signerd answers
+
+    def checkpoint(self, *, size: int | None = None, key: Ed25519PrivateKey | None = None) -> bytes:
+        size = self.tree.size if size is None else size
+        root = base64.b64encode(self.tree.root(size)).decode()
+        return note(key or self.log_key, f"{ORIGIN}\n{size}\n{root}\n")
