@@ -1,13 +1,15 @@
 """What agent and signerd add to a board, and whether ports slow one another down.
 
 Boards are simulated on lines of 115,200 baud with a known time for their key. They count the bytes that went
-over their line. What agent and signerd add is the agent's time for the board, less its key and its line.
+over their line. What agent and signerd add is the agent's time for the board, less its key and its line. A
+line's bytes are those of a board that makes its key at once: polls during key generation cost no time.
 """
 
 from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +32,7 @@ class LineRun:
     boards: int
     wall_s: float  # from the first board's first step to the last one's end
     added_ms: list[float]  # a board
+    wire_bytes: int  # of the first board
     agent_peak_mb: float
 
     def as_json(self) -> dict[str, Any]:
@@ -38,22 +41,34 @@ class LineRun:
         return {
             "boards": self.boards,
             "wall_s": round(self.wall_s, 3),
+            "wire_bytes": self.wire_bytes,
             "added_ms_p50": round(ordered[len(ordered) // 2], 1),
             "added_ms_max": round(ordered[-1], 1),
             "agent_peak_mb": round(self.agent_peak_mb, 1),
         }
 
 
-def run_line(installation: Installation, station: Peer, boards: int) -> LineRun:
-    """Takes fresh boards through the line, all at once."""
-    name = f"line{boards}"
-    keys = installation.personalize([f"{name}-{number}" for number in range(boards)])
+def run_lines(installation: Installation, station: Peer, counts: Sequence[int]) -> list[dict[str, Any]]:
+    """One run for each number of boards at once."""
+    alone = _run_line(installation, station, 1, keygen_s=0.0, line_s=0.0)
+    line_s = alone.wire_bytes * BITS_A_BYTE / BAUD
+    return [
+        _run_line(installation, station, boards, keygen_s=KEYGEN_S, line_s=line_s).as_json()
+        for boards in counts
+    ]
+
+
+def _run_line(
+    installation: Installation, station: Peer, boards: int, *, keygen_s: float, line_s: float
+) -> LineRun:
+    name = f"line{boards:02}-{'slow' if keygen_s else 'fast'}"
+    keys = installation.personalize([f"{name}-{number:02}" for number in range(boards)])
     work_order = f"WO-{name}"
     terms = order_toml(
         work_order, quantity=boards, stations=[station.uri], serial_pattern=f"{name}-{{number}}"
     )
     installation.open_order(terms)
-    farm = installation.start_boards(keys, name, baud=BAUD, keygen_seconds=KEYGEN_S)
+    farm = installation.start_boards(keys, name, baud=BAUD, keygen_seconds=keygen_s)
     command: list[str | Path] = [COMMANDS / "birthmark-agent", "run", "--config", station.config]
     command += ["--order", work_order, "--count", str(boards)]
     for port in farm.ports:
@@ -64,12 +79,10 @@ def run_line(installation: Installation, station: Peer, boards: int) -> LineRun:
         raise RuntimeError(f"the agent failed: {agent.describe()}")
     events = [json.loads(line) for line in agent.output().split("\n")[:-1]]
     done = {event["port"]: event["seconds"] for event in events if event["event"] == "board_done"}
-    added = []
-    for board in farm.boards:
-        line_s = farm.view(board.number).wire_bytes * BITS_A_BYTE / BAUD
-        added.append((done[board.port] - KEYGEN_S - line_s) * 1000)
+    added = [(done[board.port] - keygen_s - line_s) * 1000 for board in farm.boards]
+    wire_bytes = farm.view(0).wire_bytes
     farm.program.stop()
-    return LineRun(boards, max(done.values()), added, peak)
+    return LineRun(boards, max(done.values()), added, wire_bytes, peak)
 
 
 def _watch(agent: Program) -> float:

@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from rich.console import Console
 
 from bench import cfssl_server
-from bench.line import run_line
+from bench.line import run_lines
 from bench.memory import resident_mb
 from bench.report import print_report
 from demo.evidence_folder import collect
@@ -60,7 +60,7 @@ def main() -> None:
         station = installation.add_station("plant1", "pc1")
         auditor = installation.add_auditor("bench")
         console.print("boards one after another and side by side, on simulated lines …")
-        result["line"] = [run_line(installation, station, boards).as_json() for boards in LINES]
+        result["line"] = run_lines(installation, station, LINES)
         console.print("signerd under load …")
         result["signerd"] = measure_signerd(installation, station)
         result["memory"] = {"signerd_after_load": resident_mb(installation)}
