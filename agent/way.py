@@ -153,7 +153,7 @@ class Way:
             session = await self._open_session()
             await self._make_key(self._choose(session))
             return session
-        session, _ = await both(self._open_session(), self._make_key(key_type))
+        _, session = await both(self._make_key(key_type), self._open_session())
         if key_type not in session.key_types:
             raise BoardError("unsupported", f"the product does not accept keys of type {key_type}")
         return session

@@ -1,0 +1,273 @@
+"""A station's world in memory: boards, journal, progress and a clock, behind the agent's own ports.
+
+world = AgentWorld()
+result = await world.provision(world.board("CHIP-1"))
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field
+from hashlib import sha256
+
+import cbor2
+
+from agent.core.recipe import Recipe, default_recipe
+from agent.core.result import Outcome, Result
+from agent.errors import AgentError, BoardError
+from agent.ports import (
+    BoardIdentity,
+    BoardRequest,
+    BoardStamp,
+    FirmwareComponent,
+    KeyState,
+    OnProgress,
+    QueuedStamp,
+    Receipt,
+)
+from agent.provision import provision
+from agent.tries import Bounds
+from agent.way import Station
+from boards import keys
+from boards.faults import Fault, Faults
+from boards.simulated_board import BoardModel, BoardProtocolError, SimulatedBoard
+from harness.paper_company import PaperCompany
+
+ORDER = "WO-1"
+
+
+class HandClock:
+    """A clock that only sleeping moves."""
+
+    def __init__(self) -> None:
+        self.time_s = 0.0
+
+    def now_s(self) -> float:
+        return self.time_s
+
+    async def sleep(self, seconds: float) -> None:
+        self.time_s += seconds
+        await asyncio.sleep(0)
+
+
+class Gate:
+    """Holds a call up: `arrived` tells that it is there, `open` lets it go on."""
+
+    def __init__(self) -> None:
+        self.arrived = asyncio.Event()
+        self.open = asyncio.Event()
+
+
+class MemoryDriver:
+    """See `agent.ports.Driver`: a simulated board without a line. `before` makes the next calls fail."""
+
+    def __init__(self, board: SimulatedBoard) -> None:
+        self.board = board
+        self.before: dict[str, list[Exception]] = defaultdict(list)
+        self.calls: list[str] = []
+        self.gates: dict[str, Gate] = {}  # calls of this name are held up
+
+    async def identify(self) -> BoardIdentity:
+        await self._enter("identify")
+        hello: Mapping[str, object] = self.board.handle(write=False, command="hello", body={})
+        credential, settings = self.board.storage.get("credential"), self.board.storage.get("config")
+        return BoardIdentity(
+            model=self.board.model.model,
+            chip_id=self.board.model.chip_id,
+            firmware={
+                name: FirmwareComponent(version, digest)
+                for name, (version, digest) in self.board.model.firmware.items()
+            },
+            security_state=self.board.security_state,
+            methods=("hmac-sha256",),
+            key_types=self.board.model.key_types,
+            key_state=KeyState(str(hello["key"])),
+            credential_sha256=None if credential is None else sha256(credential).digest(),
+            settings_sha256=None if settings is None else sha256(settings).digest(),
+            sealed=self.board.sealed,
+            buffer=self.board.model.buffer,
+        )
+
+    async def keygen(self, key_type: str, on_progress: OnProgress | None = None) -> None:
+        await self._enter("keygen")
+        self._handle("keygen", {"type": key_type})
+        if on_progress is not None:
+            on_progress(100, 100)
+
+    async def request(self, challenge: bytes) -> BoardRequest:
+        await self._enter("request")
+        return BoardRequest(*cbor2.loads(self.board.make_request(challenge)))
+
+    async def install(self, content: bytes, on_progress: OnProgress | None = None) -> bytes:
+        await self._enter("install")
+        return self._store("credential", content, on_progress)
+
+    async def configure(self, content: bytes, on_progress: OnProgress | None = None) -> bytes:
+        await self._enter("configure")
+        return self._store("config", content, on_progress)
+
+    async def seal(self) -> None:
+        await self._enter("seal")
+        self._handle("seal", {})
+
+    async def stamp(self, challenge: bytes) -> BoardStamp:
+        await self._enter("stamp")
+        return BoardStamp(*cbor2.loads(self.board.make_stamp(challenge)))
+
+    async def _enter(self, call: str) -> None:
+        self.calls.append(call)
+        if self.before[call]:
+            raise self.before[call].pop(0)
+        if call in self.gates:
+            self.gates[call].arrived.set()
+            await self.gates[call].open.wait()
+
+    def _store(self, command: str, content: bytes, on_progress: OnProgress | None) -> bytes:
+        digest = sha256(content).digest()
+        self._handle(command, {"off": 0, "data": content, "len": len(content), "sha": digest})
+        if on_progress is not None:
+            on_progress(len(content), len(content))
+        return digest
+
+    def _handle(self, command: str, body: Mapping[str, object]) -> None:
+        try:
+            self.board.handle(write=True, command=command, body=body)
+        except BoardProtocolError as error:
+            raise BoardError(f"rc_{error.rc}", command) from error
+
+
+@dataclass
+class _Run:
+    port: str
+    work_order: str
+    chip_id: str
+    steps: dict[str, float] = field(default_factory=dict)
+    result: Result | None = None
+    outcome: Outcome | None = None
+
+
+class MemoryJournal:
+    """See `agent.ports.Journal`."""
+
+    def __init__(self) -> None:
+        self.runs: dict[int, _Run] = {}
+        self.queue: list[tuple[int, QueuedStamp]] = []
+        self.recorded: list[tuple[QueuedStamp, Receipt]] = []
+        self.refused: list[tuple[QueuedStamp, str, str]] = []
+        self.before: dict[str, list[AgentError]] = defaultdict(list)
+
+    async def begin(self, port: str, work_order: str, chip_id: str) -> int:
+        self._enter("begin")
+        self.runs[len(self.runs) + 1] = _Run(port, work_order, chip_id)
+        return len(self.runs)
+
+    def step_done(self, run: int, step: str, seconds: float) -> None:
+        self.runs[run].steps[step] = seconds
+
+    async def finish(self, run: int, result: Result) -> None:
+        self._enter("finish")
+        self.runs[run].result = result
+        self.runs[run].outcome = result.outcome
+
+    async def queue_stamp(self, run: int, queued: QueuedStamp) -> None:
+        self._enter("queue_stamp")
+        if all(queued != waiting for _, waiting in self.queue):
+            self.queue.append((run, queued))
+
+    async def queued_stamps(self) -> tuple[QueuedStamp, ...]:
+        return tuple(queued for _, queued in self.queue)
+
+    async def stamp_recorded(self, queued: QueuedStamp, receipt: Receipt) -> None:
+        self._enter("stamp_recorded")
+        self._settle(queued, Outcome.PASS)
+        self.recorded.append((queued, receipt))
+
+    async def stamp_refused(self, queued: QueuedStamp, code: str, remedy: str) -> None:
+        self._enter("stamp_refused")
+        self._settle(queued, Outcome.FAIL)
+        self.refused.append((queued, code, remedy))
+
+    def _settle(self, queued: QueuedStamp, outcome: Outcome) -> None:
+        for run, waiting in self.queue:
+            if waiting == queued and self.runs[run].outcome is Outcome.PARKED:
+                self.runs[run].outcome = outcome
+        self.queue = [(run, waiting) for run, waiting in self.queue if waiting != queued]
+
+    def _enter(self, call: str) -> None:
+        if self.before[call]:
+            raise self.before[call].pop(0)
+
+
+class RecordedProgress:
+    """See `agent.ports.Progress`: keeps what it was told."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple[str, ...]] = []
+        self.results: list[Result] = []
+
+    def board_seen(self, port: str, chip_id: str) -> None:
+        self.events.append(("board_seen", port, chip_id))
+
+    def step_started(self, port: str, step: str) -> None:
+        self.events.append(("step_started", port, step))
+
+    def step_progress(self, port: str, step: str, done: int, total: int) -> None:
+        self.events.append(("step_progress", port, step, str(done), str(total)))
+
+    def step_done(self, port: str, step: str, seconds: float) -> None:
+        self.events.append(("step_done", port, step, str(seconds)))
+
+    def waiting(self, port: str, detail: str) -> None:
+        self.events.append(("waiting", port, detail))
+
+    def board_finished(self, result: Result) -> None:
+        self.events.append(("board_finished", result.port, result.outcome))
+        self.results.append(result)
+
+    def stamp_settled(self, queued: QueuedStamp, code: str) -> None:
+        self.events.append(("stamp_settled", queued.chip_id, code))
+
+    def named(self, name: str) -> list[tuple[str, ...]]:
+        return [event for event in self.events if event[0] == name]
+
+
+class AgentWorld:
+    """A station with all that is around it."""
+
+    def __init__(self, *, recipe: Recipe | None = None, company: PaperCompany | None = None) -> None:
+        self.company = company or PaperCompany()
+        self.journal = MemoryJournal()
+        self.progress = RecordedProgress()
+        self.clock = HandClock()
+        self.station = Station(
+            signer=self.company,
+            journal=self.journal,
+            progress=self.progress,
+            clock=self.clock,
+            trust=self.company.trust,
+            recipe=recipe or default_recipe(),
+            bounds=Bounds(signer_wait_s=30.0, stamp_wait_s=5.0),
+        )
+
+    @staticmethod
+    def board(
+        chip_id: str = "CHIP-1", *faults: Fault, key_types: tuple[str, ...] = keys.KEY_TYPES[:1]
+    ) -> MemoryDriver:
+        model = BoardModel(chip_id, bytes(32), key_types=key_types)
+        return MemoryDriver(SimulatedBoard(model, faults=Faults(faults)))
+
+    async def provision(self, driver: MemoryDriver, *, port: str = "port-1") -> Result:
+        return await provision(self.station, port, opened(driver), ORDER)
+
+
+def opened(driver: MemoryDriver) -> AbstractAsyncContextManager[MemoryDriver]:
+    """The driver as an open port."""
+
+    @asynccontextmanager
+    async def context() -> AsyncIterator[MemoryDriver]:
+        yield driver
+
+    return context()
