@@ -110,6 +110,14 @@ def test_the_same_chip_on_another_order(line: HostileLine) -> None:
     )
 
 
+def test_the_same_chip_and_key_on_another_order(line: HostileLine) -> None:
+    board = line.board()
+    line.pc1.certify(line.open_order(), board)
+    other = line.open_order()
+    line.refused("chip_already_certified", lambda: line.pc1.certify(other, board))
+    assert line.counts(other).places == 0
+
+
 def test_the_same_chip_and_key_get_the_same_certificate(line: HostileLine) -> None:
     order, board = line.open_order(), line.board()
     _, first = line.pc1.certify(order, board)
@@ -340,7 +348,7 @@ def test_a_stamp_changed_after_signing(line: HostileLine) -> None:
     assert changed != stamp
     line.refused("stamp_rejected", lambda: line.pc1.record(session, changed, signature))
     line.refused("stamp_rejected", lambda: line.pc1.record(session, stamp, signature[:-1]))
-    line.refused("stamp_rejected", lambda: line.pc1.record(session, b"", b""))
+    line.refused("request_malformed", lambda: line.pc1.record(session, b"", b""))
     line.pc1.record(session, stamp, signature)
 
 

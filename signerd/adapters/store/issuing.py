@@ -90,6 +90,9 @@ def take_place(tx: Transaction, request: IntentRequest, prepare: Callable[[Place
     if active is not None and active.spki_sha256 == request.spki_sha256:
         if active.state is RecordState.REVOKED:
             raise Refused(Code.CERTIFICATE_REVOKED, f"record {active.record_id}")
+        if active.place.work_order != request.order.work_order:
+            # Its terms were another order's, and one key never has two certificates.
+            raise Refused(Code.CHIP_ALREADY_CERTIFIED, f"record {active.record_id} is of another work order")
         return active
     if active is None:
         number, serial = _new_place(tx, request, serial=None)
