@@ -173,8 +173,8 @@ class Store(Protocol):
     async def take_place(self, request: IntentRequest, prepare: Callable[[Place], PreparedBytes]) -> Record:
         """Steps 6 to 8: allots the place, calls `prepare` on it (pure), makes the intent durable.
 
-        Returns the chip's record for this key on this order: a new intent, an intent left open by a crash (same place,
-        same TBS), or one that is issued or stamped already. A crash before the commit leaves nothing.
+        Returns the chip's record for this key on this order: a new intent, an intent left open by a crash
+        (same place, same TBS), or one that is issued or stamped already. A crash before the commit leaves nothing.
 
         Raises:
             Refused: `order_not_open`, `order_full`, `key_already_certified`, `chip_already_certified`,
@@ -188,7 +188,7 @@ class Store(Protocol):
 
         Raises:
             Refused: `session_used`: the session has a grant for another record or another CSR;
-                `chip_already_certified`, `certificate_revoked`: the record was superseded or revoked meanwhile.
+                `chip_already_certified`, `certificate_revoked`: it was superseded or revoked meanwhile.
         """
         ...
 
