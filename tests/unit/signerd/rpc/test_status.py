@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import grpc
+import pytest
+
+from signerd.adapters.rpc.status import STATUS_OF, status_of
+from signerd.errors import Code, Fault, Refused, Unavailable
+
+FORMATS = Path(__file__).resolve().parents[4] / "docs" / "formats.md"
+
+
+def documented() -> dict[str, str]:
+    rows = re.findall(
+        r"^\| `([a-z_]+)` \| ([A-Z_]+) \| (?:yes|no) \|", FORMATS.read_text("utf-8"), re.MULTILINE
+    )
+    return dict(rows)
+
+
+def test_every_code_has_the_status_that_the_document_says() -> None:
+    assert documented() == {code.value: status.name for code, status in STATUS_OF.items()}
+    assert set(STATUS_OF) == set(Code)
+
+
+def test_a_refusal_tells_its_code_alone() -> None:
+    status = status_of(Refused(Code.EVIDENCE_REJECTED, "expected 00ff"))
+    assert (status.status, status.message) == (grpc.StatusCode.PERMISSION_DENIED, "evidence_rejected")
+    assert status.refusal
+    assert not status.unexpected
+
+
+def test_only_an_administrator_is_told_why_an_input_is_invalid() -> None:
+    refusal = Refused(Code.INVALID, "quantity: must be 1 or more")
+    assert status_of(refusal, administrator=True).message == "invalid: quantity: must be 1 or more"
+    assert status_of(refusal).message == "invalid"
+    assert status_of(Refused(Code.NOT_FOUND, "no order X"), administrator=True).message == "not_found"
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (Fault("disk"), Code.INTERNAL),
+        (Unavailable("token"), Code.UNAVAILABLE),
+        (KeyError("secret"), Code.INTERNAL),
+    ],
+)
+def test_our_own_faults_are_no_refusals_and_say_nothing(error: Exception, code: Code) -> None:
+    status = status_of(error)
+    assert (status.code, status.message, status.refusal) == (code, code.value, False)
+    assert status.unexpected is isinstance(error, KeyError)
