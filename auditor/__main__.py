@@ -1,0 +1,31 @@
+"""Entry point of `birthmark-auditor`. Turns what the program raises into exit codes."""
+
+from __future__ import annotations
+
+import sys
+
+from auditor.cli.app import FINDINGS, app
+from auditor.errors import CheckFailed, ConfigError, Malformed, NotFound, Unreachable
+
+CONFIGURATION, UNREACHABLE = 3, 4
+
+
+def main() -> None:
+    """Runs the command line; exits 0, 1 (findings), 2 (usage), 3 (configuration) or 4 (unreachable)."""
+    try:
+        app()
+    except ConfigError as error:
+        _end(f"configuration: {error}", CONFIGURATION)
+    except Unreachable as error:
+        _end(f"not reachable: {error}", UNREACHABLE)
+    except (CheckFailed, Malformed, NotFound) as error:
+        _end(str(error), FINDINGS)
+
+
+def _end(text: str, code: int) -> None:
+    sys.stderr.write(f"birthmark-auditor: {text}\n")
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

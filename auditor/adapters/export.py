@@ -1,0 +1,48 @@
+"""Writes certificates, chain and checkpoint as files, for checks with other people's tools."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from auditor.core.findings import Finding
+from auditor.errors import ConfigError, NotFound
+from auditor.lookup import Lookup
+
+
+def export(lookup: Lookup, directory: Path) -> tuple[int, list[Finding]]:
+    """Writes `certificates/<serial number>.pem`, `chain.pem`, `root.pem` and `checkpoint`.
+
+    Only certificates that are checked anew and hold are written; of a board that had several, the last.
+    Returns how many files, and what was off.
+
+    Raises:
+        NotFound: nothing was verified yet.
+        ConfigError: a file cannot be written.
+        Unreachable: signerd stopped answering.
+    """
+    kept = lookup.state.kept()
+    if kept is None:
+        raise NotFound("nothing was verified yet: run `verify` first")
+    findings: list[Finding] = []
+    written: set[str] = set()
+    try:
+        (directory / "certificates").mkdir(parents=True, exist_ok=True)
+        (directory / "checkpoint").write_bytes(kept.checkpoint.note)
+        (directory / "root.pem").write_bytes(lookup.root.public_bytes(Encoding.PEM))
+        for certificate in lookup.state.certificates_of():
+            view = lookup.certificate(certificate)
+            findings += view.findings
+            if view.leaf is None:
+                continue
+            name = certificate.serial_number.replace(":", "_") + ".pem"  # a colon is no file name on Windows
+            pem = view.leaf.certificate.public_bytes(Encoding.PEM)
+            (directory / "certificates" / name).write_bytes(pem)
+            if not written:
+                chain = b"".join(issuer.public_bytes(Encoding.PEM) for issuer in view.chain)
+                (directory / "chain.pem").write_bytes(chain)
+            written.add(name)
+    except OSError as error:
+        raise ConfigError(f"cannot write into {directory}: {error.strerror}") from error
+    return len(written), findings

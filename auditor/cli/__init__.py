@@ -1,0 +1,1 @@
+"""The command line: wiring, and what people and machines read."""

@@ -1,0 +1,235 @@
+"""The commands. Exit codes: 0 ok, 1 findings, 2 usage, 3 configuration, 4 signerd not reachable."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import threading
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from auditor.adapters.enrolment import Installed, install, load_vkey, make_request
+from auditor.adapters.export import export as export_files
+from auditor.cli.output import Output
+from auditor.cli.values import certificate_values, finding_values, order_values, standing, view_values
+from auditor.cli.wiring import Session, session
+from auditor.config import load, read_bytes
+from auditor.core.entry import parse_entry
+from auditor.core.note import parse_vkey
+from auditor.core.receipt import verify_receipt
+from auditor.errors import CheckFailed, Unreachable
+from auditor.verify import Report
+
+FINDINGS = 1
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
+
+ConfigOption = Annotated[Path, typer.Option("--config", "-c", help="auditor.toml")]
+JsonOption = Annotated[bool, typer.Option("--json", help="JSON lines, also on a terminal")]
+DEFAULT_CONFIG = Path("auditor.toml")
+
+
+@app.command()
+def verify(
+    config: ConfigOption = DEFAULT_CONFIG,
+    *,
+    from_scratch: Annotated[
+        bool, typer.Option("--from-scratch", help="forget what was verified, and verify all anew")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Verify all that is new since the last run: checkpoint, entries, history, records."""
+    output = Output(as_json=as_json)
+    with session(config) as opened, output.progress() as progress:
+        report = opened.audit(progress).run(from_scratch=from_scratch)
+    output.summary(report)
+    _exit(clean=report.clean)
+
+
+@app.command()
+def watch(
+    config: ConfigOption = DEFAULT_CONFIG,
+    *,
+    interval: Annotated[float, typer.Option(min=0.1, help="seconds between rounds")] = 10.0,
+    rounds: Annotated[int, typer.Option(min=0, help="end after so many; 0: go on until a finding")] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Verify again and again, print what happens, and stop at the first finding."""
+    output = Output(as_json=as_json)
+    pause = threading.Event()
+    with session(config) as opened:
+        for left in itertools.count(rounds, -1):
+            report = _round(opened, output, last=left == 1)
+            if left == 1 or (report is not None and not report.clean):
+                break
+            pause.wait(interval)
+    if report is not None:
+        output.summary(report)
+        _exit(clean=report.clean)
+
+
+def _round(opened: Session, output: Output, *, last: bool) -> Report | None:
+    """One round of `watch`; None where signerd was not reachable, which is an error in the last one only."""
+    try:
+        report = opened.audit(lambda _phase, _done, _total: None).run()
+    except Unreachable as error:
+        if last:
+            raise
+        output.line("unreachable", {"detail": str(error)})
+        return None
+    if report.head is not None:
+        for index, data in opened.state.entries(report.start):
+            output.line("entry", {"index": index, "entry": _readable(data)})
+    return report
+
+
+@app.command("list")
+def list_boards(
+    config: ConfigOption = DEFAULT_CONFIG,
+    *,
+    order: Annotated[str, typer.Option(help="of this work order alone")] = "",
+    state: Annotated[str, typer.Option(help="issued, stamped or revoked")] = "",
+    as_json: JsonOption = False,
+) -> None:
+    """List the certificates of the verified ledger."""
+    output = Output(as_json=as_json)
+    with session(config) as opened:
+        rows = [
+            certificate_values(certificate)
+            for certificate in opened.state.certificates_of(work_order=order)
+            if not state or standing(certificate) == state
+        ]
+    columns = ("serial_number", "chip_id", "work_order", "number", "state", "issued_entry", "stamped_entry")
+    output.things("certificate", rows, columns)
+
+
+@app.command()
+def show(
+    serial_number: Annotated[str, typer.Argument(help="the board's")],
+    config: ConfigOption = DEFAULT_CONFIG,
+    *,
+    as_json: JsonOption = False,
+) -> None:
+    """Show everything on one board, its record checked and its entries proved against the kept checkpoint."""
+    output = Output(as_json=as_json)
+    with session(config) as opened:
+        views = opened.lookup.board(serial_number)
+    for view in views:
+        output.thing("certificate", view_values(view))
+        output.things(
+            "entry",
+            [
+                {"index": item.index, "type": item.entry.type, "time": str(item.entry.time)}
+                for item in view.entries
+            ],
+            ("index", "type", "time"),
+        )
+        output.findings(view.findings)
+    _exit(clean=not any(view.findings for view in views))
+
+
+@app.command("order")
+def show_order(
+    work_order: Annotated[str, typer.Argument()],
+    config: ConfigOption = DEFAULT_CONFIG,
+    *,
+    as_json: JsonOption = False,
+) -> None:
+    """Show one work order: terms and counts by the ledger, compared with what signerd states."""
+    output = Output(as_json=as_json)
+    with session(config) as opened:
+        view = opened.lookup.order(work_order)
+    output.thing("order", order_values(view.ledger))
+    output.findings(view.findings)
+    _exit(clean=not view.findings)
+
+
+@app.command()
+def findings(config: ConfigOption = DEFAULT_CONFIG, *, as_json: JsonOption = False) -> None:
+    """List all findings that are kept."""
+    output = Output(as_json=as_json)
+    with session(config) as opened:
+        rows = [finding_values(item.finding, item.found_at) for item in opened.state.findings()]
+    output.things("finding", rows, ("found_at", "code", "kind", "entry", "serial_number", "detail"))
+    _exit(clean=not rows)
+
+
+@app.command()
+def export(
+    out: Annotated[Path, typer.Option("--out", help="directory")],
+    config: ConfigOption = DEFAULT_CONFIG,
+    *,
+    as_json: JsonOption = False,
+) -> None:
+    """Write certificates/<serial>.pem, chain.pem, root.pem and checkpoint, each certificate checked anew."""
+    output = Output(as_json=as_json)
+    with session(config) as opened:
+        count, found = export_files(opened.lookup, out)
+    output.thing("exported", {"directory": str(out), "certificates": count})
+    output.findings(found)
+    _exit(clean=not found)
+
+
+@app.command()
+def receipt(
+    file: Annotated[Path, typer.Argument(help="the receipt, a tlog-proof")],
+    entry: Annotated[Path, typer.Argument(help="the ledger entry's bytes")],
+    config: ConfigOption = DEFAULT_CONFIG,
+    *,
+    vkey: Annotated[
+        Path | None, typer.Option(help="the log's verifier key, instead of the configuration's")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Verify a receipt offline: that the entry is in the log."""
+    output = Output(as_json=as_json)
+    path = vkey or load(config).trust.log_vkey
+    key = parse_vkey(load_vkey(read_bytes(path, "the log's verifier key")))
+    data = read_bytes(entry, "the entry")
+    verified = verify_receipt(read_bytes(file, "the receipt"), data, key)
+    kind = parse_entry(data).type
+    output.thing("receipt", {"entry": verified.index, "type": kind, "tree_size": verified.checkpoint.size})
+
+
+@app.command()
+def enroll(
+    directory: Annotated[Path, typer.Option("--dir", help="for key, certificate and auditor.toml")],
+    *,
+    deployment: Annotated[str, typer.Option(help="with --name: make key and request")] = "",
+    name: Annotated[str, typer.Option(help="this auditor's")] = "",
+    certificate: Annotated[
+        Path | None, typer.Option("--install", help="the certificate that came back")
+    ] = None,
+    operations_ca: Annotated[Path | None, typer.Option(help="PEM")] = None,
+    log_vkey: Annotated[Path | None, typer.Option(help="the log's verifier key")] = None,
+    device_root: Annotated[Path | None, typer.Option(help="PEM, the offline root")] = None,
+    signerd: Annotated[str, typer.Option(help="HOST:PORT")] = "",
+) -> None:
+    """Make a key and a request here; then, with --install, write auditor.toml around what came back."""
+    if certificate is None:
+        if not deployment or not name:
+            raise typer.BadParameter("either --deployment and --name, or --install and its files")
+        request = make_request(directory, deployment=deployment, name=name)
+        typer.echo(f"{request}: have it signed with `signerd auditor add`, then run enroll --install")
+        return
+    if operations_ca is None or log_vkey is None or device_root is None or not signerd:
+        raise typer.BadParameter("--install wants --operations-ca, --log-vkey, --device-root and --signerd")
+    path = install(directory, Installed(certificate, operations_ca, log_vkey, device_root, signerd))
+    load(path)
+    typer.echo(f"{path}: now run `birthmark-auditor verify -c {path}`")
+
+
+def _exit(*, clean: bool) -> None:
+    if not clean:
+        raise typer.Exit(FINDINGS)
+
+
+def _readable(data: bytes) -> object:
+    """The entry as JSON, or as text where it is none."""
+    try:
+        parse_entry(data)
+    except CheckFailed:
+        return data[:1000].decode("utf-8", "replace")
+    return json.loads(data)

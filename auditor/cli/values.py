@@ -1,0 +1,134 @@
+"""Reports as plain values, for machines: one JSON object a line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from auditor.core.books import CertificateState, OrderState
+from auditor.core.findings import Finding
+from auditor.core.forms import time_text
+from auditor.core.issuance import PERSONALIZED, UNPROVED
+from auditor.lookup import CertificateView
+from auditor.verify import Report
+
+_EVIDENCE = {
+    PERSONALIZED: "recomputable only with the master key in signerd's HSM; checked here: form and digests",
+    UNPROVED: "there is none: the station's word alone",
+}
+_OTHER_EVIDENCE = "not checked by this auditor but for its digests"
+
+
+def finding_values(finding: Finding, found_at: datetime | None = None) -> dict[str, Any]:
+    """One finding."""
+    values: dict[str, Any] = {
+        "code": finding.code.value,
+        "kind": finding.code.title,
+        "entry": finding.index,
+        "serial_number": finding.serial_number,
+        "detail": finding.detail,
+        "expected": finding.expected,
+        "found": finding.found,
+    }
+    if found_at is not None:
+        values["found_at"] = time_text(found_at)
+    return values
+
+
+def evidence_values(methods: Mapping[str, int]) -> dict[str, dict[str, Any]]:
+    """Certificates by evidence method, and who can recompute it."""
+    return {
+        method: {"certificates": count, "recomputable": _EVIDENCE.get(method, _OTHER_EVIDENCE)}
+        for method, count in sorted(methods.items())
+    }
+
+
+def order_values(order: OrderState) -> dict[str, Any]:
+    """A work order by the ledger."""
+    terms = order.terms
+    return {
+        "work_order": terms.work_order,
+        "product": terms.product,
+        "quantity": terms.quantity,
+        "boards": order.places,
+        "certificates": order.certificates,
+        "stamped": order.stamped,
+        "revoked": order.revoked,
+        "level": terms.level,
+        "reissue": terms.reissue,
+        "not_before": time_text(terms.not_before),
+        "not_after": time_text(terms.not_after),
+        "stations": sorted(terms.stations),
+        "opened": order.opened_index,
+        "closed_at": None if order.closed_at is None else time_text(order.closed_at),
+    }
+
+
+def report_values(report: Report) -> dict[str, Any]:
+    """The summary of a run."""
+    head = report.head
+    return {
+        "clean": report.clean,
+        "tree_size": None if head is None else head.size,
+        "root": None if head is None else head.root.hex(),
+        "verified_from": report.start,
+        "records": report.records,
+        "stamps": report.stamps,
+        "records_ahead": report.awaited,
+        "certificates": report.totals.certificates,
+        "stamped": report.totals.stamped,
+        "revoked": report.totals.revoked,
+        "refused": dict(sorted(report.totals.refused.items())),
+        "levels": dict(sorted(report.totals.levels.items())),
+        "evidence": evidence_values(report.totals.methods),
+        "open_intents": [
+            {"work_order": intent.work_order, "number": intent.number, "entry": intent.index}
+            for intent in report.open_intents
+        ],
+        "orders": [order_values(order) for order in report.orders],
+        "new_findings": len(report.new) + report.dropped,
+        "findings": [finding_values(item.finding, item.found_at) for item in report.findings],
+    }
+
+
+def standing(certificate: CertificateState) -> str:
+    """`issued`, `stamped` or `revoked`, by the ledger."""
+    if certificate.revoked_index is not None:
+        return "revoked"
+    return "issued" if certificate.stamped_index is None else "stamped"
+
+
+def certificate_values(certificate: CertificateState) -> dict[str, Any]:
+    """One certificate by the ledger."""
+    return {
+        "serial_number": certificate.serial_number,
+        "chip_id": certificate.chip_id,
+        "work_order": certificate.work_order,
+        "number": certificate.number,
+        "state": standing(certificate),
+        "certificate_sha256": certificate.certificate_sha256.hex(),
+        "certificate_serial": certificate.certificate_serial.hex(),
+        "spki_sha256": certificate.spki_sha256.hex(),
+        "issued_entry": certificate.index,
+        "stamped_entry": certificate.stamped_index,
+        "revoked_entry": certificate.revoked_index,
+    }
+
+
+def view_values(view: CertificateView) -> dict[str, Any]:
+    """Everything on one certificate."""
+    values = certificate_values(view.certificate)
+    values["entries_proved"] = [item.index for item in view.entries]
+    values["record_holds"] = view.leaf is not None
+    if view.record is not None:
+        values |= {"level": view.record.level, "method": view.record.method, "station": view.record.station}
+    if view.leaf is not None:
+        certificate = view.leaf.certificate
+        values |= {
+            "subject": certificate.subject.rfc4514_string(),
+            "not_before": time_text(certificate.not_valid_before_utc),
+            "not_after": time_text(certificate.not_valid_after_utc),
+        }
+    values["findings"] = [finding_values(finding) for finding in view.findings]
+    return values

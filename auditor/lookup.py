@@ -1,0 +1,159 @@
+"""Questions about one board or one order, answered from the verified ledger and checked against signerd."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from hashlib import sha256
+
+from cryptography import x509
+
+from auditor.core.books import CertificateState, OrderState
+from auditor.core.certificate import Issuer, Leaf, verify_issuer
+from auditor.core.entry import Entry, Issued, Stamped, parse_entry
+from auditor.core.findings import Code, Finding, finding_of
+from auditor.core.merkle import is_included, leaf_hash
+from auditor.core.record import Facts, Record, check_record
+from auditor.errors import CheckFailed, Malformed, NotFound
+from auditor.ports import Log, OrderTerms, State
+
+
+@dataclass(frozen=True, slots=True)
+class ProvedEntry:
+    """An entry whose inclusion proof leads to the kept checkpoint's root."""
+
+    index: int
+    entry: Entry
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateView:
+    """All there is on one certificate. `leaf` is None unless the record holds."""
+
+    certificate: CertificateState
+    entries: tuple[ProvedEntry, ...]
+    record: Record | None
+    leaf: Leaf | None
+    chain: tuple[x509.Certificate, ...]
+    findings: tuple[Finding, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class OrderView:
+    """A work order by the ledger and by signerd's word."""
+
+    ledger: OrderState
+    signerd: OrderTerms
+    findings: tuple[Finding, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """Looks up in a kept state; asks signerd for records and proofs."""
+
+    log: Log
+    state: State
+    root: x509.Certificate
+
+    def board(self, serial_number: str) -> list[CertificateView]:
+        """Everything on one board, a view a certificate. Raises NotFound, Unreachable."""
+        found = list(self.state.certificates_of(serial_number=serial_number))
+        if not found:
+            raise NotFound(f"the verified ledger has no board {serial_number}; `verify` reads what is new")
+        return [self.certificate(certificate) for certificate in found]
+
+    def certificate(self, certificate: CertificateState) -> CertificateView:
+        """One certificate, its record checked and its entries proved. Raises Unreachable."""
+        findings: list[Finding] = []
+        entries = tuple(self._entries(certificate, findings))
+        record: Record | None = None
+        leaf: Leaf | None = None
+        chain: tuple[x509.Certificate, ...] = ()
+        try:
+            answer = self.log.record(certificate.certificate_sha256)
+            record = answer.record
+            issuer = self._issuer(answer.chain)
+            leaf, chain = self._check(record, certificate, issuer), issuer.chain
+        except (NotFound, Malformed) as error:
+            findings.append(
+                Finding(Code.RECORD_MISSING, str(error), certificate.index, certificate.serial_number)
+            )
+        except CheckFailed as error:
+            findings.append(
+                finding_of(error, index=certificate.index, serial_number=certificate.serial_number)
+            )
+        return CertificateView(certificate, entries, record, leaf, chain, tuple(findings))
+
+    def order(self, work_order: str) -> OrderView:
+        """One work order. Raises NotFound, Unreachable."""
+        ledger = self.state.order(work_order)
+        if ledger is None:
+            raise NotFound(f"the verified ledger has no work order {work_order}; `verify` reads what is new")
+        terms = ledger.terms
+        try:
+            said = self.log.order(work_order)
+        except Malformed as error:
+            raise NotFound(f"signerd's answer on {work_order}: {error}") from error
+        findings = tuple(
+            Finding(
+                Code.ORDER_TERMS, f"signerd states another {what}", ledger.opened_index, None, expected, found
+            )
+            for what, found, expected in (
+                ("work order", said.work_order, terms.work_order),
+                ("product", said.product, terms.product),
+                ("quantity", str(said.quantity), str(terms.quantity)),
+                ("level", said.level, terms.level),
+                ("entry", str(said.opened_index), str(ledger.opened_index)),
+            )
+            if found != expected
+        )
+        return OrderView(ledger, said, findings)
+
+    def _issuer(self, chain: tuple[bytes, ...]) -> Issuer:
+        if self.state.opened is None:
+            raise NotFound("no ledger was verified")
+        return verify_issuer(chain, self.root, self.state.opened)
+
+    def _check(self, record: Record, certificate: CertificateState, issuer: Issuer) -> Leaf:
+        issued = parse_entry(self.state.entry(certificate.index))
+        stamped = None
+        if certificate.stamped_index is not None:
+            stamped = parse_entry(self.state.entry(certificate.stamped_index))
+        kept = self.state.kept()
+        if not isinstance(issued, Issued) or not isinstance(stamped, Stamped | None) or kept is None:
+            raise NotFound("the kept state does not hold this certificate's entries")
+        order = self.state.order(certificate.work_order)
+        terms = None if order is None else order.terms
+        return check_record(record, Facts(issued, certificate, terms, stamped, kept.checkpoint.size), issuer)
+
+    def _entries(self, certificate: CertificateState, findings: list[Finding]) -> Iterator[ProvedEntry]:
+        for index in (certificate.index, certificate.stamped_index, certificate.revoked_index):
+            if index is None:
+                continue
+            try:
+                self._prove(index)
+            except CheckFailed as error:
+                findings.append(finding_of(error, index=index, serial_number=certificate.serial_number))
+            else:
+                yield ProvedEntry(index, parse_entry(self.state.entry(index)))
+
+    def _prove(self, index: int) -> None:
+        kept = self.state.kept()
+        if kept is None:
+            raise CheckFailed(Code.NOT_INCLUDED, "no checkpoint was verified")
+        head = kept.checkpoint
+        try:
+            proof = self.log.inclusion_proof(index, head.size)
+            leaf = leaf_hash(self.state.entry(index))
+            held = is_included(index=index, size=head.size, root=head.root, leaf=leaf, proof=proof)
+        except (Malformed, NotFound) as error:
+            raise CheckFailed(Code.PROOF_MALFORMED, f"inclusion proof: {error}") from error
+        if not held:
+            raise CheckFailed(
+                Code.NOT_INCLUDED, f"signerd's proof does not lead to the root of size {head.size}"
+            )
+
+
+def fingerprint(leaf: Leaf) -> str:
+    """SHA-256 of a certificate, as `openssl x509 -fingerprint` counts it."""
+    return sha256(leaf.der).hexdigest()
