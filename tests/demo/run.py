@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import cbor2
 from cryptography import x509
@@ -36,7 +37,7 @@ class Demo:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.console = Console(highlight=False)
+        self.console = Console(highlight=False, soft_wrap=True)
         self.failures: list[str] = []
 
     def tell(self, text: str) -> None:
@@ -115,8 +116,8 @@ class Demo:
             nonlocal printed
             lines = agent.output().split("\n")[:-1]
             for line in lines[printed:]:
-                self.console.print(f"  {line}", soft_wrap=True)
-            printed = len(lines)
+                if told := narrate(json.loads(line)):
+                    self.console.print(f"  {told}" = len(lines)
 
         def ended() -> bool:
             running = agent.running()
@@ -128,15 +129,22 @@ class Demo:
 
     def audit(self, auditor: Peer) -> None:
         """`birthmark-auditor verify`, with its own exit code."""
-        command: list[str | Path] = [COMMANDS / "birthmark-auditor", "verify", "--config", auditor.config]
+        command: list[str | Path] = [
+            COMMANDS / "birthmark-auditor",
+            "verify",
+            "--json",
+            "--config",
+            auditor.config,
+        ]
         try:
             printed = run(command)
         except ProgramError as error:
             self.check("birthmark-auditor verify", holds=False, detail=str(error))
             return
-        for line in printed.splitlines():
-            self.console.print(f"  {line}")
-        self.check("birthmark-auditor verify", holds=True)
+        found = json.loads(printed.splitlines()[-1])
+        sound = found["clean"] and found["certificates"] == found["stamps"] == BOARDS
+        counts = ", ".join(f"{found[what]} {what}" for what in ("tree_size", "certificates", "stamps"))
+        self.check("birthmark-auditor verify", holds=sound, detail=counts)
 
     def check_records(self, collected: Collected) -> None:
         """Counts, and the refusals in the ledger."""
@@ -151,7 +159,7 @@ class Demo:
             holds=codes == sorted(["evidence_rejected"] * 3 + ["role_denied", "order_full"]),
         )
         for entry in refused:
-            self.console.print(f"       {json.dumps(entry)}", soft_wrap=True)
+            self.console.print(f"       {json.dumps(entry)}")
 
     def check_certificates(self, collected: Collected, farm: BoardFarm) -> None:
         """openssl, a public linter, and the boards' own keys."""
@@ -175,6 +183,20 @@ class Demo:
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
         said = "" if done.returncode == 0 else (done.stdout + done.stderr).strip()
         self.check(what, holds=done.returncode == 0, detail=said)
+
+
+def narrate(event: dict[str, Any]) -> str:
+    """A line for people where there is no terminal for the agent's live table; empty for small steps."""
+    match event["event"]:
+        case "board_seen":
+            return f"{event['port']}: {event['chip_id']} answers"
+        case "step_done" if event["step"] in {"keygen", "sign", "install", "stamp"}:
+            return f"{event['port']}: {event['step']} ({event['seconds']:.2f} s)"
+        case "board_done" | "board_failed" | "board_parked":
+            result = f"{event['outcome']} {event['serial_number']} {event['code']}".rstrip()
+            return f"{event['port']}: {result} after {event['seconds']:.1f} s"
+        case _:
+            return ""
 
 
 def main() -> int:

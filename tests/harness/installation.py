@@ -44,7 +44,7 @@ validity_days = 7300
 subject = [["O", "Example Corp"], ["CN", "{serial}"]]
 key_usage = ["digitalSignature"]
 extended_key_usage = ["clientAuth"]
-san_uri = ["urn:example:chip:{chip_id}"]
+san_uri = ["https://boards.example.com/{chip_id}"]
 
 [stamp]
 required_locks = ["secure_boot"]
