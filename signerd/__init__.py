@@ -1,0 +1,1 @@
+"""signerd: decides which board gets a certificate, and keeps the ledger of it."""

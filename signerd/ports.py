@@ -174,7 +174,8 @@ class Store(Protocol):
         """Steps 6 to 8: allots the place, calls `prepare` on it (pure), makes the intent durable.
 
         Returns the chip's record for this key on this order: a new intent, an intent left open by a crash
-        (same place, same TBS), or one that is issued or stamped already. A crash before the commit leaves nothing.
+        (same place, same TBS), or one that is issued or stamped already. A crash before the commit leaves
+        nothing.
 
         Raises:
             Refused: `order_not_open`, `order_full`, `key_already_certified`, `chip_already_certified`,

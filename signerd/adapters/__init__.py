@@ -1,0 +1,1 @@
+"""Everything of signerd that names a vendor, a protocol or a file."""

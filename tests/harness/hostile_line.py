@@ -51,6 +51,7 @@ class Station:
 
     def __init__(self, uri: str, target: str, credentials: grpc.ChannelCredentials) -> None:
         self.uri = uri
+        self._credentials = credentials
         self.channel = grpc.secure_channel(target, credentials, options=MANY)
         self.signing = signing_pb2_grpc.SigningServiceStub(self.channel)
         self.audit = audit_pb2_grpc.AuditServiceStub(self.channel)
@@ -64,6 +65,11 @@ class Station:
     def of(cls, uri: str, target: str, root: bytes, key: bytes, certificate: bytes) -> Station:
         """A peer with key and certificate of its own making, PEM."""
         return cls(uri, target, grpc.ssl_channel_credentials(root, key, certificate))
+
+    def reopened(self, target: str) -> Station:
+        """The same peer on a new connection."""
+        self.close()
+        return Station(self.uri, target, self._credentials)
 
     def open(self, order: str, chip_id: str) -> signing_pb2.OpenSessionResponse:
         """OpenSession."""
@@ -133,6 +139,12 @@ class HostileLine:
     def add_station(self, site: str, name: str) -> Station:
         """Enrols one more station."""
         return Station.enrolled(self.installation.add_station(site, name), self.installation.target)
+
+    def reconnect(self) -> None:
+        """After signerd was started again, perhaps on another port."""
+        self.pc1, self.pc2, self.auditor = (
+            station.reopened(self.installation.target) for station in (self.pc1, self.pc2, self.auditor)
+        )
 
     def board(self) -> PaperBoard:
         """A genuine board that nobody used before."""
