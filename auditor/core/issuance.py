@@ -120,8 +120,9 @@ def _serial(
             found = f"{entry.chip_id} {entry.serial_number}"
             yield _finding(Code.SERIAL_NUMBER, detail, index, entry, expected, found)
             return
-    if any(other.chip_id == entry.chip_id for other in related):
-        return
+    place = (entry.work_order, entry.number)
+    if any(other.chip_id == entry.chip_id or (other.work_order, other.number) == place for other in related):
+        return  # the chip keeps what it has; and a place given twice is a finding of its own
     expected = render_serial(order.terms.serial_pattern, order.terms.serial_start + entry.number - 1)
     if entry.serial_number != expected:
         detail = "not the serial number of this place"

@@ -1,0 +1,365 @@
+"""A log whose tree is genuine and whose content lies: each lie is one finding, at its entry."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+import rfc8785
+
+from birthmark.v1 import audit_pb2, signing_pb2
+from harness.audit_bench import bench, opened
+from harness.paper_certificates import new_key, spki
+from harness.paper_log import ORDER, STATION, PaperLog, text
+
+Story = Callable[[PaperLog], int | None]
+SECOND = "birthmark://paper/station/plant1/pc2"
+
+
+def reissue_where_allowed(log: PaperLog) -> None:
+    log.orders.clear()
+    log.open_order("WO-2", reissue="always")
+    first = log.issue(1, work_order="WO-2")
+    key = new_key()
+    log.stamp(first)
+    log.revoke(first, reason="superseded", superseded_by=sha256(spki(key)).hexdigest())
+    second = log.issue(1, work_order="WO-2", key=key, supersedes=first.certificate_sha256)
+    log.stamp(second)
+
+
+def out_of_order_numbers(log: PaperLog) -> None:
+    log.issue(2)
+    log.issue(1)
+
+
+def an_open_intent(log: PaperLog) -> None:
+    log.issue(2)
+    log.records.append(
+        audit_pb2.Record(
+            record_id=2,
+            state=audit_pb2.RECORD_STATE_INTENT,
+            level=signing_pb2.EVIDENCE_LEVEL_KEY,
+            work_order=ORDER,
+            number=1,
+        )
+    )
+
+
+def refusals_crl_and_peers(log: PaperLog) -> None:
+    log.append(
+        "refused", peer=STATION, call="SignCsr", code="order_full", count=3,
+        work_order=None, chip_id=None, csr_sha256=None,
+    )  # fmt: skip
+    log.revoke(log.issue(1))
+    log.append("crl_issued", crl_number=1, crl_sha256="00" * 32, next_update=text(log.now), count=1)
+    log.append("station_revoked", peer=STATION)
+    log.add_station()
+    log.issue(2)
+
+
+def a_resumed_intent_after_close(log: PaperLog) -> None:
+    log.append(
+        "intent_open", work_order=ORDER, chip_id=f"chip-{ORDER}-1", serial_number=f"{ORDER}-000001",
+        number=1, tbs_sha256="00" * 32, since=text(log.now),
+    )  # fmt: skip
+    log.close_order()
+    log.now += timedelta(days=1)
+    log.issue(1)
+
+
+def in_flight_at_close(log: PaperLog) -> None:
+    log.close_order()
+    log.append("station_revoked", peer=STATION)
+    log.issue(1)
+
+
+HONEST = [
+    reissue_where_allowed, out_of_order_numbers, an_open_intent, refusals_crl_and_peers,
+    a_resumed_intent_after_close, in_flight_at_close,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("story", HONEST)
+def test_what_is_allowed_is_no_finding(tmp_path: Path, story: Callable[[PaperLog], None]) -> None:
+    log = opened()
+    story(log)
+    with bench(log, tmp_path) as made:
+        assert made.codes() == []
+
+
+def _over_quantity(log: PaperLog) -> int:
+    return [log.issue(number) for number in (1, 2, 3, 4, 5)][-1].issued_index
+
+
+def _gap(log: PaperLog) -> None:
+    log.issue(1)
+    log.issue(3)
+
+
+def _place_twice(log: PaperLog) -> int:
+    log.issue(1)
+    log.issue(2)
+    return log.issue(2, chip="another", serial_number=f"{ORDER}-000003").issued_index
+
+
+def _chip_twice(log: PaperLog) -> int:
+    log.issue(1)
+    return log.issue(1).issued_index
+
+
+def _key_twice(log: PaperLog) -> int:
+    return log.issue(2, key=log.issue(1).key).issued_index
+
+
+def _serial_twice(log: PaperLog) -> int:
+    log.issue(1)
+    return log.issue(2, serial_number=f"{ORDER}-000001").issued_index
+
+
+def _revoked_station(log: PaperLog) -> int:
+    log.append("station_revoked", peer=STATION)
+    log.now += timedelta(hours=1)
+    return log.issue(1).issued_index
+
+
+def _unlisted_station(log: PaperLog) -> int:
+    log.add_station(SECOND)
+    return log.issue(1, station=SECOND).issued_index
+
+
+def _unregistered_station(log: PaperLog) -> int:
+    log.open_order("WO-2", stations=[SECOND])
+    return log.issue(1, work_order="WO-2", station=SECOND).issued_index
+
+
+def _after_close(log: PaperLog) -> int:
+    log.close_order()
+    log.now += timedelta(hours=1)
+    return log.issue(1).issued_index
+
+
+def _before_window(log: PaperLog) -> int:
+    log.open_order("WO-2", not_before=text(log.now + timedelta(days=1)))
+    return log.issue(1, work_order="WO-2").issued_index
+
+
+def _level_below(log: PaperLog) -> int:
+    log.open_order("WO-2", level="key")
+    return log.issue(1, work_order="WO-2", level="chip").issued_index
+
+
+def _none_with_level(log: PaperLog) -> int:
+    log.append("chips_imported", work_order=ORDER, count=1, chips_sha256="00" * 32)
+    return log.issue(1, method="none").issued_index
+
+
+def _another_product(log: PaperLog) -> int:
+    return log.issue(1, product="other").issued_index
+
+
+def _unknown_order(log: PaperLog) -> int:
+    return log.issue(1, work_order="WO-9").issued_index
+
+
+def _challenge_again(log: PaperLog) -> int:
+    first = log.issue(1)
+    second = log.issue(2, challenge=first.record.challenge.hex())
+    second.record.challenge = first.record.challenge
+    return second.issued_index
+
+
+def _uncounted_chip(log: PaperLog) -> int:
+    log.open_order("WO-2", quantity=20)
+    return [log.issue(number, work_order="WO-2") for number in range(1, 12)][-1].issued_index
+
+
+def _unlocked_chip(log: PaperLog) -> int:
+    log.personalize(10, locked=False)
+    log.open_order("WO-2", quantity=20)
+    return [log.issue(number, work_order="WO-2") for number in range(1, 12)][-1].issued_index
+
+
+def _unlisted_chip(log: PaperLog) -> int:
+    log.open_order("WO-2", level="none")
+    log.append("chips_imported", work_order="WO-2", count=1, chips_sha256="00" * 32)
+    log.issue(1, work_order="WO-2", method="none", level="none")
+    return log.issue(2, work_order="WO-2", method="none", level="none").issued_index
+
+
+def _superseded_although_never(log: PaperLog) -> int:
+    first = log.issue(1)
+    key = new_key()
+    log.revoke(first, reason="superseded", superseded_by=sha256(spki(key)).hexdigest())
+    return log.issue(1, key=key, supersedes=first.certificate_sha256).issued_index
+
+
+def _superseded_without_successor(log: PaperLog) -> int:
+    return log.revoke(log.issue(1), reason="superseded", superseded_by="00" * 32)
+
+
+def _stamped_twice(log: PaperLog) -> int:
+    board = log.issue(1)
+    log.stamp(board)
+    return log.log_stamped(board)
+
+
+def _stamped_unissued(log: PaperLog) -> int:
+    board = log.issue(1)
+    return log.log_stamped(board, certificate_sha256="00" * 32)
+
+
+def _stamped_another_chip(log: PaperLog) -> int:
+    return log.stamp(log.issue(1), chip_id="another")
+
+
+def _revoked_twice(log: PaperLog) -> int:
+    board = log.issue(1)
+    first = log.revoke(board)
+    second = log.revoke(board)
+    board.record.revoked_index = first
+    return second
+
+
+def _revoked_another_serial(log: PaperLog) -> int:
+    return log.revoke(log.issue(1), certificate_serial="77")
+
+
+def _order_twice(log: PaperLog) -> int:
+    return log.open_order()
+
+
+def _closed_twice(log: PaperLog) -> int:
+    log.close_order()
+    return log.close_order()
+
+
+def _unknown_product(log: PaperLog) -> int:
+    return log.open_order("WO-2", product_sha256="00" * 32)
+
+
+def _peer_twice(log: PaperLog) -> int:
+    return log.add_station()
+
+
+def _peer_of_another_deployment(log: PaperLog) -> int:
+    return log.add_station("birthmark://other/station/plant1/pc1")
+
+
+def _time_backward(log: PaperLog) -> int:
+    log.add_station(SECOND)
+    log.now -= timedelta(hours=1)
+    return log.append("station_revoked", peer=SECOND)
+
+
+def _future(log: PaperLog) -> int:
+    log.now += timedelta(days=300)
+    return log.add_station(SECOND)
+
+
+def _log_opened_again(log: PaperLog) -> int:
+    return log.open_log()
+
+
+def _crl_number(log: PaperLog) -> int:
+    moment = text(log.now)
+    log.append("crl_issued", crl_number=1, crl_sha256="00" * 32, next_update=moment, count=0)
+    return log.append("crl_issued", crl_number=1, crl_sha256="00" * 32, next_update=moment, count=0)
+
+
+def _crl_count(log: PaperLog) -> int:
+    return log.append("crl_issued", crl_number=1, crl_sha256="00" * 32, next_update=text(log.now), count=1)
+
+
+def _intent_of_another_board(log: PaperLog) -> int:
+    log.append(
+        "intent_open", work_order=ORDER, chip_id="another", serial_number=f"{ORDER}-000001",
+        number=1, tbs_sha256="00" * 32, since=text(log.now),
+    )  # fmt: skip
+    return log.issue(1).issued_index
+
+
+def _not_canonical(log: PaperLog) -> int:
+    entry = rfc8785.dumps({"v": 1, "type": "order_closed", "time": text(log.now), "work_order": ORDER})
+    return log.append_raw(entry.replace(b",", b", "))
+
+
+def _unknown_type(log: PaperLog) -> int:
+    return log.append("something_else")
+
+
+def _member_too_many(log: PaperLog) -> int:
+    return log.append("order_closed", work_order=ORDER, more=1)
+
+
+def _oversized(log: PaperLog) -> int:
+    return log.append_raw(b"{" + b" " * 65_535)
+
+
+def _no_json(log: PaperLog) -> int:
+    return log.append_raw(b"\xff\x00")
+
+
+LIES: list[tuple[Story, str]] = [
+    (_over_quantity, "OVER_QUANTITY"),
+    (_gap, "NUMBER"),
+    (_place_twice, "NUMBER"),
+    (_chip_twice, "CHIP_TWICE"),
+    (_key_twice, "KEY_TWICE"),
+    (_serial_twice, "SERIAL_NUMBER"),
+    (_revoked_station, "STATION_NOT_ALLOWED"),
+    (_unlisted_station, "STATION_NOT_ALLOWED"),
+    (_unregistered_station, "STATION_NOT_ALLOWED"),
+    (_after_close, "ORDER_NOT_OPEN"),
+    (_before_window, "ORDER_NOT_OPEN"),
+    (_level_below, "LEVEL"),
+    (_none_with_level, "LEVEL"),
+    (_another_product, "ORDER_TERMS"),
+    (_unknown_order, "ORDER_UNKNOWN"),
+    (_challenge_again, "VALUE_REUSED"),
+    (_uncounted_chip, "CHIPS_UNCOUNTED"),
+    (_unlocked_chip, "CHIPS_UNCOUNTED"),
+    (_unlisted_chip, "CHIPS_UNCOUNTED"),
+    (_superseded_although_never, "CHIP_TWICE"),
+    (_superseded_without_successor, "REVOCATION_HISTORY"),
+    (_stamped_twice, "STAMP_HISTORY"),
+    (_stamped_unissued, "STAMP_HISTORY"),
+    (_stamped_another_chip, "STAMP_HISTORY"),
+    (_revoked_twice, "REVOCATION_HISTORY"),
+    (_revoked_another_serial, "REVOCATION_HISTORY"),
+    (_order_twice, "ORDER_HISTORY"),
+    (_closed_twice, "ORDER_HISTORY"),
+    (_unknown_product, "PRODUCT_UNKNOWN"),
+    (_peer_twice, "PEER_HISTORY"),
+    (_peer_of_another_deployment, "PEER_HISTORY"),
+    (_time_backward, "TIME_ORDER"),
+    (_future, "TIME_ORDER"),
+    (_log_opened_again, "LOG_IDENTITY"),
+    (_crl_number, "CRL_HISTORY"),
+    (_crl_count, "CRL_HISTORY"),
+    (_intent_of_another_board, "INTENT_HISTORY"),
+    (_not_canonical, "ENTRY_NOT_CANONICAL"),
+    (_unknown_type, "ENTRY_FORM"),
+    (_member_too_many, "ENTRY_FORM"),
+    (_oversized, "ENTRY_OVERSIZED"),
+    (_no_json, "ENTRY_NOT_CANONICAL"),
+]
+
+
+@pytest.mark.parametrize(("story", "code"), LIES, ids=[story.__name__[1:] for story, _ in LIES])
+def test_each_lie_is_one_finding_at_its_entry(tmp_path: Path, story: Story, code: str) -> None:
+    log = opened()
+    index = story(log)
+    with bench(log, tmp_path) as made:
+        assert made.codes() == [(code, index)]
+        assert made.state.kept() is not None
+
+
+@pytest.mark.parametrize("member", ["deployment", "origin", "vkey", "root_sha256"])
+def test_entry_0_of_another_log(tmp_path: Path, member: str) -> None:
+    log = PaperLog()
+    log.open_log(**{member: "00" * 32})
+    with bench(log, tmp_path) as made:
+        assert made.codes() == [("LOG_IDENTITY", 0)]
