@@ -1,0 +1,197 @@
+"""Nothing in the agent can make a board's key or a request, nor hand one to a board.
+
+The source of every module is read, and the graph of their imports. Only `agent.adapters.enroll` makes a
+key, the station's own, and nothing that touches a board reaches it. A station that was changed by its
+operator is not held by this: signerd's evidence is.
+"""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import grimp
+import pytest
+
+AGENT = Path(__file__).parents[2] / "agent"
+ENROLL = "agent.adapters.enroll"
+# Where the operator's wish to enroll is taken; it drives no board.
+ENROLLS = {"agent.adapters.cli.setup"}
+# Reads the station's own key, to compare it with the certificate.
+READS_OWN_KEY = {"agent.adapters.credentials"}
+TOUCHES_BOARDS = {
+    "agent.provision",
+    "agent.way",
+    "agent.tries",
+    "agent.delivery",
+    "agent.wiring",
+    "agent.ports",
+    "agent.adapters.cli.boards",
+    "agent.adapters.watch",
+    "agent.adapters.outbox",
+    "agent.adapters.journal",
+    "agent.adapters.signer_client",
+    "agent.adapters.serial_port",
+    "agent.adapters.driver_registry",
+}
+
+MAKES_KEYS = {
+    "generate_private_key",
+    "generate",  # Ed25519PrivateKey.generate and its like
+    "derive_private_key",
+    "from_private_bytes",
+    "private_key",  # EllipticCurvePrivateNumbers(...).private_key()
+    "EllipticCurvePrivateNumbers",
+    "RSAPrivateNumbers",
+    "SigningKey",
+    "CertificateSigningRequestBuilder",
+    "CertificateBuilder",
+}
+READS_KEYS = {
+    "load_pem_private_key",
+    "load_der_private_key",
+    "load_ssh_private_key",
+    "load_key_and_certificates",
+}
+RUNS_ANYTHING = {
+    "system",
+    "popen",
+    "Popen",
+    "create_subprocess_exec",
+    "create_subprocess_shell",
+    "execv",
+    "spawnv",
+}
+LOADS_ANYTHING = {"exec", "eval", "compile", "__import__", "import_module", "getattr", "globals"}
+MODULES = {
+    "subprocess",
+    "multiprocessing",
+    "ctypes",
+    "cffi",
+    "importlib",
+    "OpenSSL",
+    "Crypto",
+    "Cryptodome",
+    "ecdsa",
+    "rsa",
+    "nacl",
+    "asn1crypto",
+    "pyasn1",
+}
+ALLOWED_MODULES = {"importlib.metadata"}  # finds drivers; what they are is the operator's choice
+
+
+def findings(source: str, module: str) -> set[str]:
+    """What the module could make a key with."""
+    forbidden = MAKES_KEYS | RUNS_ANYTHING | LOADS_ANYTHING
+    if module not in READS_OWN_KEY:
+        forbidden = forbidden | READS_KEYS
+    found: set[str] = set()
+    tree = ast.parse(source)
+    plain = {
+        id(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call) and _names_an_attribute(node)
+    }
+    for node in ast.walk(tree):
+        if id(node) in plain:
+            continue
+        if isinstance(node, ast.Name):
+            names = {node.id}
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            names = {node.value} & MAKES_KEYS - {"generate", "private_key"}  # words that stand in texts too
+        elif isinstance(node, ast.Attribute):
+            names = {node.attr}
+        elif isinstance(node, ast.alias):
+            names = set(node.name.split("."))
+        else:
+            names = set()
+        # A pattern of one's own is compiled with re; nothing else is.
+        if isinstance(node, ast.Attribute) and node.attr == "compile" and ast.unparse(node.value) == "re":
+            continue
+        found |= names & forbidden
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names if _is_forbidden_module(alias.name)}
+        if isinstance(node, ast.ImportFrom) and node.level == 0 and _is_forbidden_module(node.module or ""):
+            found.add(node.module or "")
+    return found
+
+
+def _names_an_attribute(call: ast.Call) -> bool:
+    """True for `getattr(thing, "name")`: the name is then looked at like any other text."""
+    is_getattr = isinstance(call.func, ast.Name) and call.func.id == "getattr"
+    return is_getattr and len(call.args) > 1 and isinstance(call.args[1], ast.Constant)
+
+
+def _is_forbidden_module(name: str) -> bool:
+    return name not in ALLOWED_MODULES and name.partition(".")[0] in MODULES
+
+
+def modules() -> dict[str, Path]:
+    return {
+        ".".join(path.relative_to(AGENT.parent).with_suffix("").parts).removesuffix(".__init__"): path
+        for path in AGENT.rglob("*.py")
+    }
+
+
+@pytest.mark.parametrize("module", sorted(set(modules()) - {ENROLL}))
+def test_no_module_makes_keys(module: str) -> None:
+    assert findings(modules()[module].read_text(encoding="utf-8"), module) == set()
+
+
+def test_enrolment_is_found_out() -> None:
+    found = findings(modules()[ENROLL].read_text(encoding="utf-8"), ENROLL)
+    assert {"generate_private_key", "CertificateSigningRequestBuilder"} <= found
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "from cryptography.hazmat.primitives.asymmetric import ec\nec.generate_private_key(ec.SECP256R1())",
+        "from cryptography.hazmat.primitives.asymmetric.ec import generate_private_key as harmless",
+        "from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey as K\nK.generate()",
+        "from cryptography.hazmat.primitives.asymmetric import ec\nec.derive_private_key(1, ec.SECP256R1())",
+        "from cryptography import x509\nx509.CertificateSigningRequestBuilder()",
+        "def step():\n    from cryptography.x509 import CertificateSigningRequestBuilder",
+        "import subprocess\nsubprocess.run(['openssl', 'genpkey'])",
+        "def step():\n    import subprocess as s",
+        "import os\nos.system('openssl genpkey')",
+        "import asyncio\nasyncio.create_subprocess_exec('openssl')",
+        "import importlib\nimportlib.import_module('x')",
+        "__import__('subprocess')",
+        "import ecdsa",
+        "from Crypto.PublicKey import ECC",
+        "getattr(object, 'generate_' + 'private_key')",
+        "getattr(object, 'generate_private_key')",
+        "from cryptography.hazmat.primitives.serialization import load_pem_private_key",
+    ],
+)
+def test_a_generator_that_is_added_is_found(source: str) -> None:
+    module = modules()["agent.way"].read_text(encoding="utf-8")
+    assert findings(module, "agent.way") == set()
+    assert findings(f"{module}\n\n{source}\n", "agent.way")
+
+
+@pytest.fixture(scope="module", name="graph")
+def build_graph() -> grimp.ImportGraph:
+    return grimp.build_graph("agent")
+
+
+def reaching(graph: grimp.ImportGraph) -> set[str]:
+    """Modules that touch boards and reach enrolment."""
+    drivers = graph.find_descendants("agent.adapters.drivers") | {"agent.adapters.drivers"}
+    touching = TOUCHES_BOARDS | drivers | graph.find_descendants("agent.core")
+    return {module for module in touching if graph.chain_exists(importer=module, imported=ENROLL)}
+
+
+def test_enrolment_is_out_of_reach(graph: grimp.ImportGraph) -> None:
+    assert graph.modules >= TOUCHES_BOARDS
+    assert graph.find_modules_that_directly_import(ENROLL) == ENROLLS
+    assert reaching(graph) == set()
+
+
+@pytest.mark.parametrize(
+    "module", ["agent.way", "agent.adapters.drivers.smp", "agent.adapters.journal_schema"]
+)
+def test_a_way_to_enrolment_that_is_added_is_found(module: str) -> None:
+    graph = grimp.build_graph("agent")
+    graph.add_import(importer=module, imported=ENROLL)
+    assert reaching(graph)
