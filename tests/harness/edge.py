@@ -1,0 +1,171 @@
+"""signerd as a process of its own, and peers whose keys the tests have. No agent, no auditor takes part.
+
+with Edge(directory) as edge:
+    edge.start()
+    station = edge.add_peer("station/plant1/pc1")
+    station.signing().OpenSession(...)
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import grpc
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from birthmark.v1 import admin_pb2_grpc, audit_pb2, audit_pb2_grpc, signing_pb2_grpc
+from harness.installation import SENSOR, Installation, order_toml
+from harness.process import wait_until
+from signerd.adapters.operations_ca import load_ca, sign_peer_request
+
+TIMEOUT_S = 20.0
+
+
+class EdgePeer:
+    """A key with a certificate, and a channel that shows it."""
+
+    def __init__(self, target: str, uri: str, certificate: bytes, key: bytes, ca: bytes) -> None:
+        self.uri = uri
+        self.certificate = certificate
+        credentials = grpc.ssl_channel_credentials(ca, key, certificate)
+        limits = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
+        self.channel = grpc.secure_channel(target, credentials, options=limits)
+        self.signing = signing_pb2_grpc.SigningServiceStub(self.channel)
+        self.audit = audit_pb2_grpc.AuditServiceStub(self.channel)
+
+    def raw(self, path: str, request: bytes) -> bytes:
+        """Any method, any bytes."""
+        call: Callable[..., bytes] = self.channel.unary_unary(path)
+        return call(request, timeout=TIMEOUT_S)
+
+
+def code_of(call: Callable[[], Any]) -> str:
+    """The code of a refusal, which is all that its status says; "" for an answer, and the status of gRPC's
+    own refusals."""
+    try:
+        call()
+    except grpc.RpcError as error:
+        return _code(error)
+    return ""
+
+
+def _code(error: grpc.RpcError) -> str:
+    assert isinstance(error, grpc.Call)
+    metadata = dict(error.trailing_metadata() or ())
+    if "birthmark-code" not in metadata:
+        return str(error.code().name)
+    assert error.details() == metadata["birthmark-code"]
+    return str(metadata["birthmark-code"])
+
+
+def new_key() -> ec.EllipticCurvePrivateKey:
+    """P-256, as peers have."""
+    return ec.generate_private_key(ec.SECP256R1())
+
+
+def key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    """PKCS#8, without a password."""
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+class Edge:
+    """An installation, its daemon, an administrator and an auditor."""
+
+    def __init__(self, directory: Path) -> None:
+        self.installation = Installation(directory)
+        self.home = self.installation.home
+        self._peers: list[EdgePeer] = []
+        self._orders = itertools.count(1)
+
+    def start(self) -> None:
+        """Starts signerd and registers the auditor that the tests read with."""
+        self.installation.start_signerd()
+        credentials = grpc.local_channel_credentials(grpc.LocalConnectionType.UDS)
+        self._admin_channel = grpc.secure_channel(f"unix:{self.home / 'admin' / 'admin.sock'}", credentials)
+        self.admin = admin_pb2_grpc.AdminServiceStub(self._admin_channel)
+        self.auditor = self.add_peer("auditor/reader")
+
+    def peer(self, path: str, *, deployment: str = "dev") -> EdgePeer:
+        """A peer with a certificate of the operations CA that nobody registered."""
+        uri = f"birthmark://{deployment}/{path}"
+        key = new_key()
+        name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, path.rpartition("/")[2])])
+        request = x509.CertificateSigningRequestBuilder().subject_name(name).sign(key, hashes.SHA256())
+        certificate = sign_peer_request(
+            request.public_bytes(Encoding.PEM), uri, load_ca(self.home), datetime.now(UTC)
+        )
+        return self.connect(uri, certificate.public_bytes(Encoding.PEM), key_pem(key))
+
+    def connect(self, uri: str, certificate: bytes, key: bytes) -> EdgePeer:
+        """A channel that shows this certificate."""
+        ca = (self.home / "operations" / "ca.pem").read_bytes()
+        peer = EdgePeer(self.installation.target, uri, certificate, key, ca)
+        self._peers.append(peer)
+        return peer
+
+    def add_peer(self, path: str) -> EdgePeer:
+        """A peer that is registered."""
+        peer = self.peer(path)
+        role = path.partition("/")[0]
+        file = self.installation.directory / f"{path.replace('/', '-')}.pem"
+        file.write_bytes(peer.certificate)
+        self.installation.admin(role, "add", "--certificate", file)
+        return peer
+
+    def add_sensor(self) -> None:
+        """The harness's product."""
+        self.installation.add_product(SENSOR)
+
+    def open_order(self, *stations: EdgePeer, quantity: int = 10) -> str:
+        """A work order with serial numbers of its own."""
+        number = next(self._orders)
+        uris = [station.uri for station in stations]
+        pattern = f"E{number}-{{number:04d}}"
+        self.installation.open_order(
+            order_toml(f"WO-{number}", quantity=quantity, stations=uris, serial_pattern=pattern)
+        )
+        return f"WO-{number}"
+
+    def entries(self) -> Iterator[dict[str, Any]]:
+        """The published ledger."""
+        request = audit_pb2.StreamEntriesRequest()
+        for batch in self.auditor.audit.StreamEntries(request, timeout=TIMEOUT_S):
+            for entry in batch.entries:
+                yield json.loads(entry)
+
+    def wait_refused(self, **members: Any) -> dict[str, Any]:
+        """The refusal with these members, once it stands in the ledger."""
+        found: list[dict[str, Any]] = []
+
+        def there() -> bool:
+            found[:] = [
+                entry
+                for entry in self.entries()
+                if entry["type"] == "refused" and members.items() <= entry.items()
+            ]
+            return bool(found)
+
+        wait_until(there, f"a refusal with {members} in the ledger")
+        return found[0]
+
+    def __enter__(self) -> Self:
+        self.installation.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for peer in self._peers:
+            peer.channel.close()
+        if self._peers:
+            self._admin_channel.close()
+        self.installation.__exit__(kind, error, trace)
