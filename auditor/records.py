@@ -10,14 +10,15 @@ from cryptography import x509
 
 from auditor.core.books import CertificateState, OrderState
 from auditor.core.certificate import Issuer, verify_issuer
-from auditor.core.entry import Issued, Stamped, parse_entry
+from auditor.core.entry import Issued, Stamped, reread_entry
 from auditor.core.findings import Code, Finding, finding_of
 from auditor.core.record import Facts, Record, RecordState, check_record
 from auditor.errors import CheckFailed, Malformed, NotFound
 from auditor.ports import Log, Progress, RecordPage, State
 
 MAX_EXCESS = 100_000  # records beyond those that the ledger knows: open intents, and what is just being made
-MAX_MISSING = 1_000  # place numbers reported of one order
+MAX_MISSING = 1_000  # place numbers looked into of one order
+MAX_SHOWN = 20  # of them in a finding
 
 
 @dataclass(slots=True)
@@ -141,10 +142,10 @@ class RecordRun:
             self.report(finding_of(error, index=certificate.index, serial_number=certificate.serial_number))
 
     def _facts(self, certificate: CertificateState, order: OrderState | None) -> Facts:
-        issued = parse_entry(self.state.entry(certificate.index))
+        issued = reread_entry(self.state.entry(certificate.index))
         stamped = None
         if certificate.stamped_index is not None:
-            stamped = parse_entry(self.state.entry(certificate.stamped_index))
+            stamped = reread_entry(self.state.entry(certificate.stamped_index))
         if not isinstance(issued, Issued) or not isinstance(stamped, Stamped | None):
             raise NotFound(f"the kept entry {certificate.index} is not what the books say")
         return Facts(issued, certificate, None if order is None else order.terms, stamped, self.size)
@@ -172,9 +173,10 @@ class RecordRun:
                 if record.state is RecordState.INTENT or record.issued_index >= self.size:
                     gaps[name].discard(record.number)
         for name, numbers in gaps.items():
-            for number in sorted(numbers):
-                detail = f"work order {name}: place {number} has neither certificate nor intent"
-                self.report(Finding(Code.NUMBER, detail))
+            if numbers:
+                detail = f"work order {name}: places that have neither certificate nor intent"
+                shown = ", ".join(str(number) for number in sorted(numbers)[:MAX_SHOWN])
+                self.report(Finding(Code.NUMBER, detail, found=shown))
 
     def _missing(self, certificate: CertificateState) -> None:
         self.state.checked(certificate.index)

@@ -6,7 +6,6 @@ leaf = read_leaf(der, issuer)                   # a board's certificate, verifie
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -174,7 +173,13 @@ def _identity(certificate: x509.Certificate) -> str:
 
 def _names(text: str, value: str) -> bool:
     """True if the value stands in the text, and not as part of a longer number: BM-1 is not BM-10."""
-    return re.search(rf"(?<![0-9]){re.escape(value)}(?![0-9])", text) is not None
+    start = text.find(value)
+    while start >= 0:
+        end = start + len(value)
+        if not text[max(0, start - 1) : start].isdecimal() and not text[end : end + 1].isdecimal():
+            return True
+        start = text.find(value, start + 1)
+    return False
 
 
 def _check_signed(certificate: x509.Certificate, issuer: x509.Certificate) -> None:
