@@ -86,33 +86,34 @@ def findings(source: str, module: str) -> set[str]:
     forbidden = MAKES_KEYS | RUNS_ANYTHING | LOADS_ANYTHING
     if module not in READS_OWN_KEY:
         forbidden = forbidden | READS_KEYS
-    found: set[str] = set()
     tree = ast.parse(source)
     plain = {
         id(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call) and _names_an_attribute(node)
     }
-    for node in ast.walk(tree):
-        if id(node) in plain:
-            continue
-        if isinstance(node, ast.Name):
-            names = {node.id}
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-            names = {node.value} & MAKES_KEYS - {"generate", "private_key"}  # words that stand in texts too
-        elif isinstance(node, ast.Attribute):
-            names = {node.attr}
-        elif isinstance(node, ast.alias):
-            names = set(node.name.split("."))
-        else:
-            names = set()
-        # A pattern of one's own is compiled with re; nothing else is.
-        if isinstance(node, ast.Attribute) and node.attr == "compile" and ast.unparse(node.value) == "re":
-            continue
-        found |= names & forbidden
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names if _is_forbidden_module(alias.name)}
-        if isinstance(node, ast.ImportFrom) and node.level == 0 and _is_forbidden_module(node.module or ""):
-            found.add(node.module or "")
-    return found
+    names = [_names(node) for node in ast.walk(tree) if id(node) not in plain]
+    imported = [_modules(node) for node in ast.walk(tree)]
+    return set().union(*names) & forbidden | {name for name in set().union(*imported) if _is_forbidden(name)}
+
+
+def _names(node: ast.AST) -> set[str]:
+    if isinstance(node, ast.Name):
+        return {node.id}
+    if isinstance(node, ast.Attribute):
+        # A pattern is compiled with re; nothing else is.
+        return set() if ast.unparse(node) == "re.compile" else {node.attr}
+    if isinstance(node, ast.alias):
+        return set(node.name.split("."))
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return {node.value} - {"generate", "private_key"}  # words that stand in texts too
+    return set()
+
+
+def _modules(node: ast.AST) -> set[str]:
+    if isinstance(node, ast.Import):
+        return {alias.name for alias in node.names}
+    if isinstance(node, ast.ImportFrom) and node.level == 0:
+        return {node.module or ""}
+    return set()
 
 
 def _names_an_attribute(call: ast.Call) -> bool:
@@ -121,7 +122,7 @@ def _names_an_attribute(call: ast.Call) -> bool:
     return is_getattr and len(call.args) > 1 and isinstance(call.args[1], ast.Constant)
 
 
-def _is_forbidden_module(name: str) -> bool:
+def _is_forbidden(name: str) -> bool:
     return name not in ALLOWED_MODULES and name.partition(".")[0] in MODULES
 
 
