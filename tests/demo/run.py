@@ -117,7 +117,8 @@ class Demo:
             lines = agent.output().split("\n")[:-1]
             for line in lines[printed:]:
                 if told := narrate(json.loads(line)):
-                    self.console.print(f"  {told}" = len(lines)
+                    self.console.print(f"  {told}")
+            printed = len(lines)
 
         def ended() -> bool:
             running = agent.running()

@@ -33,9 +33,9 @@ def test_four_boards_at_once(factory: Factory) -> None:
 def test_boards_that_are_done_stay_as_they_are(factory: Factory) -> None:
     run = factory.new_run(boards=2, **LINE)
     assert run.start_agent().wait() == 0
-    before = [record.SerializeToString() for record in factory.records(run.work_order)]
+    before = [record.SerializeToString() for record in factory.records(run)]
     assert run.start_agent().wait() == 0
-    assert [record.SerializeToString() for record in factory.records(run.work_order)] == before
+    assert [record.SerializeToString() for record in factory.records(run)] == before
 
 
 @pytest.mark.parametrize("step", STEPS)

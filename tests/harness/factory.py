@@ -22,6 +22,8 @@ from harness.installation import SENSOR, Installation, Peer, order_toml
 from harness.process import COMMANDS, Program, run, wait_until
 
 TIMEOUT_S = 10.0
+WORK_ORDER = "WO-FACTORY"
+CHIPS = 100
 
 
 def events(agent: Program) -> list[dict[str, Any]]:
@@ -31,20 +33,24 @@ def events(agent: Program) -> list[dict[str, Any]]:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A work order, and boards for it on a station's ports."""
+    """Fresh boards on a station's ports."""
 
     installation: Installation
     station: Peer
-    work_order: str
     farm: BoardFarm
+
+    @property
+    def chips(self) -> list[str]:
+        """Ids of the boards' chips, sorted."""
+        return sorted(board.chip_id for board in self.farm.boards)
 
     def start_agent(self) -> Program:
         """`birthmark-agent run` on all the ports, until every board is done."""
         command: list[str | Path] = [COMMANDS / "birthmark-agent", "run", "--config", self.station.config]
-        command += ["--order", self.work_order, "--count", str(len(self.farm.boards))]
+        command += ["--order", WORK_ORDER, "--count", str(len(self.farm.boards))]
         for port in self.farm.ports:
             command += ["--port", port]
-        return self.installation.start(command, f"agent-{self.work_order}")
+        return self.installation.start(command, f"agent-{self.chips[0]}")
 
 
 class Factory:
@@ -56,50 +62,42 @@ class Factory:
         self.installation.add_product(SENSOR)
         self.station = self.installation.add_station("plant1", "pc1")
         self.auditor = self.installation.add_auditor("company")
-        self._runs = 0
+        terms = order_toml(WORK_ORDER, quantity=CHIPS, stations=[self.station.uri])
+        self.installation.open_order(terms)
+        keys = self.installation.personalize([f"chip-{number:03}" for number in range(CHIPS)])
+        self._unused = list(keys.items())
 
     def new_run(self, *, boards: int, **options: object) -> Run:
-        """Opens a work order of as many places and plugs the boards in."""
-        self._runs += 1
-        name = f"R{self._runs}"
-        terms = order_toml(
-            f"WO-{name}",
-            quantity=boards,
-            stations=[self.station.uri],
-            serial_pattern=f"{name}-{{number:03d}}",
-        )
-        self.installation.open_order(terms)
-        keys = self.installation.personalize([f"{name}-chip-{number}" for number in range(boards)])
-        farm = self.installation.start_boards(keys, name, **options)
-        return Run(self.installation, self.station, f"WO-{name}", farm)
+        """Plugs in boards that were never used before; `options` are those of `python -m boards`."""
+        chips, self._unused = dict(self._unused[:boards]), self._unused[boards:]
+        farm = self.installation.start_boards(chips, f"boards-{min(chips)}", **options)
+        return Run(self.installation, self.station, farm)
 
-    def records(self, work_order: str) -> list[audit_pb2.Record]:
-        """The order's certificates, as an auditor reads them."""
+    def records(self, run: Run) -> list[audit_pb2.Record]:
+        """The boards' certificates, as an auditor reads them."""
         with self._audit() as channel:
             audit = audit_pb2_grpc.AuditServiceStub(channel)
-            request = audit_pb2.FindRecordsRequest(work_order=work_order)
-            return list(audit.FindRecords(request, timeout=TIMEOUT_S).records)
+            found = audit.FindRecords(audit_pb2.FindRecordsRequest(), timeout=TIMEOUT_S)
+        return [record for record in found.records if record.chip_id in run.chips]
 
-    def entries(self, kind: str, work_order: str) -> list[dict[str, Any]]:
-        """The ledger's entries of one type and order."""
+    def entries(self, kind: str, run: Run) -> list[dict[str, Any]]:
+        """The ledger's entries of one type that name one of the boards."""
         with self._audit() as channel:
             audit = audit_pb2_grpc.AuditServiceStub(channel)
             batches = audit.StreamEntries(audit_pb2.StreamEntriesRequest(), timeout=TIMEOUT_S)
             every = [json.loads(entry) for batch in batches for entry in batch.entries]
-        return [entry for entry in every if entry["type"] == kind and entry.get("work_order") == work_order]
+        return [entry for entry in every if entry["type"] == kind and entry["chip_id"] in run.chips]
 
     def finished_once(self, run: Run) -> None:
         """Every board: one certificate, for its own key, one serial number, one stamp; all in the ledger."""
-        chips = sorted(board.chip_id for board in run.farm.boards)
-        records = self.records(run.work_order)
-        assert sorted(record.chip_id for record in records) == chips
+        records, issued = self.records(run), self.entries("issued", run)
+        assert sorted(record.chip_id for record in records) == run.chips
         assert {record.state for record in records} == {audit_pb2.RECORD_STATE_STAMPED}
-        assert len({record.serial_number for record in records}) == len(chips)
-        issued = self.entries("issued", run.work_order)
+        assert len({record.serial_number for record in records}) == len(run.chips)
         own_keys = {view.spki_sha256 for view in (run.farm.view(board.number) for board in run.farm.boards)}
-        assert sorted(entry["chip_id"] for entry in issued) == chips
+        assert sorted(entry["chip_id"] for entry in issued) == run.chips
         assert {entry["spki_sha256"] for entry in issued} == own_keys
-        assert sorted(entry["chip_id"] for entry in self.entries("stamped", run.work_order)) == chips
+        assert sorted(entry["chip_id"] for entry in self.entries("stamped", run)) == run.chips
 
     def verify(self) -> str:
         """`birthmark-auditor verify`: raises unless all of the ledger holds."""
