@@ -44,7 +44,7 @@ class EdgePeer:
 
     def raw(self, path: str, request: bytes) -> bytes:
         """Any method, any bytes."""
-        call: Callable[..., bytes] = self.channel.unary_unary(path)
+        call: Callable[..., bytes] = self.channel.unary_unary(path, None, None)
         return call(request, timeout=TIMEOUT_S)
 
 

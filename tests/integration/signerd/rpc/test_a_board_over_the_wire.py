@@ -104,7 +104,7 @@ def test_a_certificate_is_made_although_the_station_hung_up(line: Line) -> None:
     seen = len(list(line.edge.entries()))
     log = line.edge.installation.process
     before = log.errors().count('"rpc": "SignCsr"')
-    call.cancel()
+    call.cancel()  # type: ignore[no-untyped-call] # the stubs leave it so
     # It may have been cancelled before it left; then it left no trace, and the station sends it again.
     if log.errors().count('"rpc": "SignCsr"') == before:
         first = line.station.signing.SignCsr(request, timeout=TIMEOUT_S)

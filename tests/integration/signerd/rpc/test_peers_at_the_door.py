@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import grpc
@@ -26,7 +25,7 @@ def opens(peer: EdgePeer) -> str:
 
 
 @pytest.fixture(scope="module")
-def station(edge: Edge) -> Iterator[EdgePeer]:
+def station(edge: Edge) -> EdgePeer:
     return edge.add_peer("station/plant1/pc1")
 
 
@@ -59,7 +58,7 @@ def test_a_certificate_of_another_ca_never_gets_to_a_call(edge: Edge, station: E
 def test_no_certificate_never_gets_to_a_call(edge: Edge) -> None:
     ca = (edge.home / "operations" / "ca.pem").read_bytes()
     with grpc.secure_channel(edge.installation.target, grpc.ssl_channel_credentials(ca)) as channel:
-        call = channel.unary_unary("/birthmark.v1.SigningService/OpenSession")
+        call = channel.unary_unary("/birthmark.v1.SigningService/OpenSession", None, None)
         assert code_of(lambda: call(b"", timeout=TIMEOUT_S)) == "UNAVAILABLE"
 
 
