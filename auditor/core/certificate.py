@@ -69,7 +69,7 @@ def load_certificate(der: bytes) -> x509.Certificate:
     try:
         certificate = x509.load_der_x509_certificate(der)
         list(certificate.extensions)
-        certificate.subject.rfc4514_string()
+        certificate.subject.rfc4514_string(), certificate.issuer.rfc4514_string()  # read only when asked for
     except X509_ERRORS as error:
         raise Malformed(f"the certificate cannot be read: {type(error).__name__}") from error
     return certificate

@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from hashlib import sha256
 
 from auditor.errors import Malformed
@@ -74,10 +74,16 @@ class Frontier:
         return root
 
 
-def check_proof_shape(proof: Sequence[bytes]) -> None:
+def _check_proof(proof: Sequence[bytes]) -> None:
     """Raises Malformed unless the proof is a list of hashes of a possible length."""
-    if len(proof) > MAX_PROOF_HASHES or any(len(item) != HASH_SIZE for item in proof):
-        raise Malformed("a Merkle proof is not a list of at most 128 hashes of 32 bytes")
+    if len(proof) > MAX_PROOF_HASHES:
+        raise Malformed(f"a Merkle proof of more than {MAX_PROOF_HASHES} hashes")
+    _check_hashes(proof)
+
+
+def _check_hashes(hashes: Iterable[bytes]) -> None:
+    if any(len(item) != HASH_SIZE for item in hashes):
+        raise Malformed(f"a hash that is not of {HASH_SIZE} bytes")
 
 
 def inclusion_root(index: int, size: int, leaf: bytes, proof: Sequence[bytes]) -> bytes | None:
@@ -100,7 +106,8 @@ def inclusion_root(index: int, size: int, leaf: bytes, proof: Sequence[bytes]) -
 
 def is_included(*, index: int, size: int, root: bytes, leaf: bytes, proof: Sequence[bytes]) -> bool:
     """True if the proof shows that `leaf` (a hash) is at `index` of the tree. Raises Malformed."""
-    check_proof_shape(proof)
+    _check_proof(proof)
+    _check_hashes((leaf, root))
     return inclusion_root(index, size, leaf, proof) == root
 
 
@@ -112,7 +119,7 @@ def is_consistent(
     Raises:
         Malformed: the proof is no list of hashes, or the old tree is empty: it is consistent with anything.
     """
-    check_proof_shape(proof)
+    _check_proof(proof)
     if old_size < 1 or new_size < old_size:
         raise Malformed("consistency wants 1 <= old size <= new size")
     if old_size == new_size:

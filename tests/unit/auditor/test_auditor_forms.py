@@ -1,0 +1,218 @@
+"""Entries, CBOR, claims, settings and versions: strict forms, and nothing but domain errors."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from hashlib import sha256
+from typing import Any
+
+import cbor2
+import pytest
+import rfc8785
+from hypothesis import given
+from hypothesis import strategies as st
+
+from auditor.core import cbor, forms
+from auditor.core.claims import check_minimum, parse_claims, split_settings, transcript
+from auditor.core.entry import Issued, parse_entry, reread_entry
+from auditor.core.stamp import parse_stamp
+from auditor.errors import CheckFailed, Malformed
+from harness.audit_bench import small
+from harness.paper_log import FIRMWARE, LOCKS
+
+ENTRIES = small().entries
+ISSUED: dict[str, Any] = next(json.loads(entry) for entry in ENTRIES if json.loads(entry)["type"] == "issued")
+
+
+@pytest.mark.parametrize("data", ENTRIES)
+def test_honest_entries_are_read(data: bytes) -> None:
+    assert parse_entry(data) == reread_entry(data)
+    assert parse_entry(data).type == json.loads(data)["type"]
+
+
+BAD: dict[str, list[object]] = {
+    "v": [2, "1", True, 1.5, None],
+    "type": ["other", 1, None, []],
+    "time": [
+        "2026-02-30T00:00:00Z",
+        "2026-01-01T00:00:00+00:00",
+        "2026-01-01 00:00:00Z",
+        0,
+        "２026-01-01T00:00:00Z",
+    ],
+    "work_order": ["", "-x", "a b", "a" * 65, 7, "é"],
+    "number": [0, -1, 1.5, "1", True],
+    "chip_id": ["", "a/b", "x" * 65],
+    "certificate_serial": ["", "0", "AA", "00ff", "ab" * 21],
+    "certificate_sha256": ["", "AB" * 32, "ab" * 31, "zz" * 32, None],
+    "level": ["secret", "KEY", None],
+    "method": ["", "HMAC", "x" * 33],
+    "station": ["birthmark://paper/auditor/x", "birthmark://paper/station/a", "https://x", None],
+    "supersedes": ["", 0],
+}
+
+
+@pytest.mark.parametrize(
+    ("member", "value"), [(key, value) for key, values in BAD.items() for value in values]
+)
+def test_one_member_of_another_form_is_refused(member: str, value: object) -> None:
+    with pytest.raises(CheckFailed, match=r"F202|F201"):
+        parse_entry(rfc8785.dumps(ISSUED | {member: value}))
+
+
+@pytest.mark.parametrize("member", ISSUED)
+def test_a_missing_member_is_refused(member: str) -> None:
+    with pytest.raises(CheckFailed, match="F202"):
+        parse_entry(rfc8785.dumps({key: value for key, value in ISSUED.items() if key != member}))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda data: b" " + data,
+        lambda data: data + b"\n",
+        lambda data: data.replace(b":", b": ", 1),
+        lambda data: data.replace(b'"v":1', b'"v":1.0'),
+        lambda data: data.replace(b'"v":1', b'"v":1,"v":1'),
+        lambda data: data.replace(b"issued", b"iss\\u0075ed"),
+        lambda data: b"\xef\xbb\xbf" + data,
+        lambda data: data.replace(b"issued", b"\xff"),
+        lambda data: data.replace(b'"issued"', b'"\\ud800"'),
+        lambda _: b"[" * 30_000,
+        lambda _: b"NaN",
+        lambda _: b"",
+    ],
+)  # fmt: skip
+def test_another_encoding_is_refused(change: Any) -> None:
+    with pytest.raises(CheckFailed, match="F201"):
+        parse_entry(change(rfc8785.dumps(ISSUED)))
+
+
+def test_the_bound_is_65535_bytes() -> None:
+    with pytest.raises(CheckFailed, match="F201"):
+        parse_entry(b" " * 65_535)
+    with pytest.raises(CheckFailed, match="F203"):
+        parse_entry(b" " * 65_536)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(st.dictionaries(st.sampled_from(sorted(ISSUED)), JSON), st.binary(max_size=50))
+def test_any_values_raise_nothing_else(changes: dict[str, object], junk: bytes) -> None:
+    for data in (json.dumps(ISSUED | changes).encode(), junk):
+        with contextlib.suppress(CheckFailed):
+            assert isinstance(parse_entry(data), Issued)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        "1800",  # 0 in two bytes
+        "bf6161016162 02ff",  # indefinite map
+        "a2616201616102",  # keys in the wrong order
+        "a2616101616102",  # the same key twice
+        "a10102",  # a key that is not text
+        "c074323031332d30332d32315432303a30343a30305a",  # a tag
+        "c249010000000000000000",  # a bignum
+        "f93c00",  # a float
+        "f7",  # undefined
+        "0000",  # two items
+        "61ff",  # text that is not UTF-8
+        "9bffffffffffffffff",  # an array without end
+        "d81c81d81d00",  # a cycle
+        "",
+    ],
+)
+def test_cbor_outside_the_subset_is_refused(data: str) -> None:
+    with pytest.raises(Malformed):
+        cbor.decode(bytes.fromhex(data), maximum=100)
+
+
+def test_cbor_is_bounded_in_size_and_depth() -> None:
+    with pytest.raises(Malformed):
+        cbor.decode(b"\x00" * 2, maximum=1)
+    with pytest.raises(Malformed):
+        cbor.decode(b"\x81" * 4000 + b"\x00", maximum=5000)
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_of_cbor_raise_malformed_alone(data: bytes) -> None:
+    for parse in (
+        lambda: cbor.decode(data, maximum=300),
+        lambda: parse_claims(data),
+        lambda: split_settings(data),
+    ):
+        with contextlib.suppress(Malformed):
+            parse()
+    with pytest.raises(Malformed):
+        parse_stamp(data)
+
+
+CLAIMS = cbor2.dumps([FIRMWARE, LOCKS], canonical=True)
+
+
+def test_claims_and_their_minimum() -> None:
+    claims = parse_claims(CLAIMS)
+    check_minimum(claims, {"app": "1.2"})
+    for minimum in ({"app": "1.2.0.1"}, {"boot": "0"}):
+        with pytest.raises(CheckFailed, match="F423"):
+            check_minimum(claims, minimum)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {},
+        [FIRMWARE],
+        [FIRMWARE, LOCKS, 0],
+        [{"app": ["1.0", bytes(31)]}, LOCKS],
+        [{"app": ["one", bytes(32)]}, LOCKS],
+        [{"app": [1, bytes(32)]}, LOCKS],
+        [{"a b": ["1.0", bytes(32)]}, LOCKS],
+        [{f"c{index}": ["1", bytes(32)] for index in range(17)}, LOCKS],
+        [FIRMWARE, {"secure_boot": 1}],
+    ],
+)
+def test_claims_of_another_form_are_refused(value: object) -> None:
+    with pytest.raises(Malformed):
+        parse_claims(cbor2.dumps(value, canonical=True))
+
+
+def test_versions_sort_as_the_formats_say() -> None:
+    ascending = ["0", "1.0-a", "1.0-rc1", "1", "1.0.1", "1.2", "1.10", "2.0.0.0", "4294967295"]
+    assert sorted(ascending, key=forms.version_key) == ascending
+    assert forms.version_key("1") == forms.version_key("1.0.0.0")
+    for text in ("", "1.", "1.2.3.4.5", "4294967296", "v1", "1-", "1.0-" + "x" * 32, 1):
+        with pytest.raises(Malformed):
+            forms.version_key(text)
+
+
+def test_serial_patterns() -> None:
+    assert forms.render_serial(forms.serial_pattern("BM-{number:06d}-x"), 12) == "BM-000012-x"
+    assert forms.render_serial(forms.serial_pattern("{number}"), 12) == "12"
+    for text in ("BM", "{number}{number}", "{number:x}", "{number:6d}", "{other}", "{number", "x" * 200, 1):
+        with pytest.raises(Malformed):
+            forms.serial_pattern(text)
+
+
+def test_the_transcript_is_the_one_of_the_formats() -> None:
+    claims = parse_claims(CLAIMS)
+    csr_sha256 = sha256(b"csr").digest()
+    data = transcript(challenge=bytes(32), chip_id="chip-1", csr_sha256=csr_sha256, claims=claims)
+    expected = ["birthmark-evidence-v1", bytes(32), "chip-1", csr_sha256, FIRMWARE, LOCKS]
+    assert data == cbor2.dumps(expected, canonical=True)
+
+
+def test_settings_are_split() -> None:
+    data = cbor2.dumps({"serial": "BM-1", "endpoint": "x"}, canonical=True)
+    assert split_settings(data) == ("BM-1", cbor2.dumps({"endpoint": "x"}))
+    values: tuple[object, ...] = ({"endpoint": "x"}, {"serial": 1}, [])
+    for value in values:
+        with pytest.raises(Malformed):
+            split_settings(cbor2.dumps(value, canonical=True))
