@@ -1,0 +1,222 @@
+"""The commands as users type them, against a log on paper over mTLS."""
+
+from __future__ import annotations
+
+import base64
+import json
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+from auditor.adapters.enrolment import Installed, install, make_request
+from auditor.errors import ConfigError
+from harness.audit_bench import small
+from harness.paper_certificates import Authority, new_key, pem
+from harness.paper_log import DEPLOYMENT, PaperLog, vkey
+from harness.paper_server import PaperServer
+
+
+@dataclass
+class Desk:
+    """An enrolled auditor's directory, and the log that it audits."""
+
+    directory: Path
+    log: PaperLog
+    server: PaperServer
+
+    @property
+    def config(self) -> Path:
+        return self.directory / "auditor.toml"
+
+    def run(self, *arguments: str) -> tuple[int, list[dict[str, object]], str]:
+        """Exit code, JSON lines of standard output, standard error."""
+        done = subprocess.run(
+            [sys.executable, "-m", "auditor", *arguments, "-c", str(self.config)],
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        return done.returncode, [json.loads(line) for line in done.stdout.splitlines()], done.stderr
+
+
+def _enrol(directory: Path, server: PaperServer, log: PaperLog, **changes: object) -> Installed:
+    """What the company sends back for the key in `directory`, with some files changed."""
+    key = load_pem_private_key((directory / "auditor.key").read_bytes(), None)
+    signed = server.operations.peer(key, f"birthmark://{DEPLOYMENT}/auditor/alice", server=False)
+    files: dict[str, object] = {
+        "certificate": pem(signed),
+        "operations_ca": pem(server.operations.certificate),
+        "log_vkey": vkey(log.log_key).encode() + b"\n",
+        "device_root": pem(log.root.certificate),
+    } | changes
+    back = directory / "back"
+    back.mkdir(exist_ok=True)
+    for name, content in files.items():
+        assert isinstance(content, bytes)
+        (back / name).write_bytes(content)
+    return Installed(
+        back / "certificate", back / "operations_ca", back / "log_vkey", back / "device_root", server.endpoint
+    )
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Iterator[Desk]:
+    log = small()
+    with PaperServer(log) as server:
+        directory = tmp_path / "auditor"
+        make_request(directory, deployment=DEPLOYMENT, name="alice")
+        install(directory, _enrol(directory, server, log))
+        yield Desk(directory, log, server)
+
+
+def test_verify_list_show_order(desk: Desk) -> None:
+    code, lines, _ = desk.run("verify")
+    assert code == 0
+    assert lines[-1]["event"] == "summary"
+    assert lines[-1]["clean"] is True
+    assert lines[-1]["records"] == 3
+    assert "only with the master key" in str(lines[-1]["evidence"])
+    code, lines, _ = desk.run("list")
+    assert [line["state"] for line in lines] == ["stamped", "revoked", "issued"]
+    assert desk.run("list", "--state", "revoked")[1] == [lines[1]]
+    code, lines, _ = desk.run("show", "WO-1-000002")
+    assert code == 0
+    assert lines[0]["entries_proved"] == [6, 9, 10]
+    assert lines[0]["record_holds"] is True
+    code, lines, _ = desk.run("order", "WO-1")
+    assert (code, lines[0]["boards"], lines[0]["stamped"]) == (0, 3, 2)
+    assert desk.run("show", "WO-1-000009")[0] == 1
+    assert desk.run("order", "WO-9")[0] == 1
+
+
+def test_a_finding_is_printed_and_stays(desk: Desk) -> None:
+    assert desk.run("verify")[0] == 0
+    desk.log.issue(4, level="none")
+    code, lines, _ = desk.run("verify")
+    assert code == 1
+    assert lines[0]["event"] == "finding"
+    assert (lines[0]["code"], lines[0]["entry"], lines[0]["serial_number"]) == ("F312", 11, "WO-1-000004")
+    code, lines, _ = desk.run("verify")
+    assert (code, lines[-1]["new_findings"]) == (1, 0)
+    code, lines, _ = desk.run("findings")
+    assert (code, {line["code"] for line in lines}) == (1, {"F312"})
+
+
+def test_show_and_order_find_what_changed_since(desk: Desk) -> None:
+    assert desk.run("verify")[0] == 0
+    desk.log.lie_proof = lambda hashes: [bytes(32) for _ in hashes]
+    code, lines, _ = desk.run("show", "WO-1-000001")
+    assert code == 1
+    assert {line["code"] for line in lines if line["event"] == "finding"} == {"F109"}
+    desk.log.orders["WO-1"].quantity = 5
+    code, lines, _ = desk.run("order", "WO-1")
+    assert (code, lines[-1]["code"], lines[-1]["expected"], lines[-1]["found"]) == (1, "F313", "4", "5")
+
+
+def test_watch_prints_entries_and_stops_at_a_finding(desk: Desk) -> None:
+    code, lines, _ = desk.run("watch", "--rounds", "1")
+    assert code == 0
+    assert [line["event"] for line in lines] == ["entry"] * 11 + ["summary"]
+    desk.log.lie_checkpoint = lambda _: desk.log.checkpoint(size=2)
+    code, lines, _ = desk.run("watch", "--interval", "0.1")
+    assert (code, lines[0]["code"]) == (1, "F103")
+
+
+def test_export_writes_what_openssl_accepts(desk: Desk, tmp_path: Path) -> None:
+    assert desk.run("export", "--out", str(tmp_path / "out"))[0] == 1
+    assert desk.run("verify")[0] == 0
+    code, lines, _ = desk.run("export", "--out", str(tmp_path / "out"))
+    assert (code, lines[0]["certificates"]) == (0, 3)
+    out = tmp_path / "out"
+    assert sorted(file.name for file in (out / "certificates").iterdir()) == [
+        f"WO-1-00000{number}.pem" for number in (1, 2, 3)
+    ]
+    assert (out / "checkpoint").read_bytes() == desk.log.checkpoint()
+    root = x509.load_pem_x509_certificate((out / "root.pem").read_bytes())
+    chain = x509.load_pem_x509_certificate((out / "chain.pem").read_bytes())
+    chain.verify_directly_issued_by(root)
+    for file in (out / "certificates").iterdir():
+        x509.load_pem_x509_certificate(file.read_bytes()).verify_directly_issued_by(chain)
+
+
+def test_a_receipt_is_verified_offline(desk: Desk, tmp_path: Path) -> None:
+    desk.server.__exit__()
+    log = desk.log
+    hashes = [base64.b64encode(item).decode() for item in log.tree.inclusion(5, log.tree.size)]
+    text = "\n".join(["c2sp.org/tlog-proof@v1", "index 5", *hashes, "", ""])
+    (tmp_path / "r").write_bytes(text.encode() + log.checkpoint())
+    (tmp_path / "e").write_bytes(log.entries[5])
+    code, lines, _ = desk.run("receipt", str(tmp_path / "r"), str(tmp_path / "e"))
+    assert (code, lines[0]["entry"], lines[0]["type"]) == (0, 5, "issued")
+    (tmp_path / "e").write_bytes(log.entries[6])
+    code, _, said = desk.run("receipt", str(tmp_path / "r"), str(tmp_path / "e"))
+    assert code == 1
+    assert "F109" in said
+
+
+def test_exit_codes_for_configuration_and_line(desk: Desk) -> None:
+    desk.server.__exit__()
+    code, _, said = desk.run("verify")
+    assert code == 4
+    assert "not reachable" in said
+    desk.config.write_text(desk.config.read_text() + "\nunknown = 1\n")
+    code, _, said = desk.run("verify")
+    assert code == 3
+    assert "unknown" in said
+
+
+def test_a_stranger_is_not_let_in(desk: Desk) -> None:
+    other = Authority.root("Other")
+    (desk.directory / "operations-ca.pem").write_bytes(pem(other.certificate))
+    assert desk.run("verify")[0] == 4
+
+
+def test_a_damaged_state_is_named(desk: Desk) -> None:
+    assert desk.run("verify")[0] == 0
+    file = desk.directory / "state" / "state.sqlite"
+    for extra in (file.with_name("state.sqlite-wal"), file.with_name("state.sqlite-shm")):
+        extra.unlink(missing_ok=True)
+    file.write_bytes(b"no database" * 1000)
+    code, _, said = desk.run("verify")
+    assert code == 3
+    assert "state" in said
+
+
+def test_enrolling_makes_a_key_that_stays(tmp_path: Path) -> None:
+    request = make_request(tmp_path, deployment="dev", name="bob")
+    mode = stat.S_IMODE((tmp_path / "auditor.key").stat().st_mode)
+    assert mode == 0o600
+    csr = x509.load_pem_x509_csr(request.read_bytes())
+    names = csr.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert names.get_values_for_type(x509.UniformResourceIdentifier) == ["birthmark://dev/auditor/bob"]
+    with pytest.raises(ConfigError, match="exists"):
+        make_request(tmp_path, deployment="dev", name="bob")
+    with pytest.raises(ConfigError, match="URI"):
+        make_request(tmp_path / "x", deployment="dev", name="b/b")
+
+
+def test_what_comes_back_is_checked(tmp_path: Path) -> None:
+    log = small()
+    server = PaperServer(log)
+    make_request(tmp_path, deployment=DEPLOYMENT, name="alice")
+    other = Authority.root("Other")
+    uri = f"birthmark://{DEPLOYMENT}/auditor/alice"
+    for changes, said in (
+        ({"certificate": pem(server.operations.peer(new_key(), uri, server=False))}, "not for the key"),
+        ({"operations_ca": pem(other.certificate)}, "operations CA|issuer"),
+        ({"log_vkey": b"nothing"}, "verifier key"),
+        ({"device_root": pem(log.issuer.certificate)}, "self-signed"),
+        ({"certificate": b"nothing"}, "PEM"),
+        ({"certificate": pem(log.root.certificate)}, "URI"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            install(tmp_path, _enrol(tmp_path, server, log, **changes))
+    assert install(tmp_path, _enrol(tmp_path, server, log)).name == "auditor.toml"
