@@ -17,7 +17,8 @@ say() { printf 'setup: %s\n' "$*"; }
 fail() { printf 'setup: %s\n' "$*" >&2; exit 1; }
 
 softhsm_present() {
-    command -v softhsm2-util >/dev/null && compgen -G '/usr/lib*/softhsm/libsofthsm2.so' >/dev/null ||
+    command -v softhsm2-util >/dev/null || return 1
+    compgen -G '/usr/lib/softhsm/libsofthsm2.so' >/dev/null ||
         compgen -G '/usr/lib/*/softhsm/libsofthsm2.so' >/dev/null
 }
 
