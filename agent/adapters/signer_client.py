@@ -82,6 +82,7 @@ class GrpcSigner:
 
     async def __aenter__(self) -> Self:
         self._channel = grpc.aio.secure_channel(self._target, self._credentials, options=_OPTIONS)
+        self._channel.get_state(try_to_connect=True)  # TLS is done before the first board asks
         self._stub = rpc.SigningServiceStub(self._channel)
         return self
 

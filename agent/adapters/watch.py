@@ -17,7 +17,6 @@ from agent.ports import BoardIdentity, Driver, ListPorts, PortInfo
 from agent.provision import work
 from agent.way import Station
 
-_LOOK_S = 0.5  # between two looks at the list of ports, and at an idle port
 _MISSES = 2  # unanswered hellos until a finished board counts as gone: some restart after their seal
 
 
@@ -29,6 +28,7 @@ class Plan:
     boards: int | None = None
     once: bool = False
     stop_s: float = 20.0  # boards under way when told to stop
+    look_s: float = 0.5  # between two looks at the list of ports, and at an idle port
 
 
 class PortWatch:
@@ -78,7 +78,7 @@ class PortWatch:
 
     async def _pause(self) -> None:
         try:
-            await asyncio.wait_for(self.stopping.wait(), _LOOK_S)
+            await asyncio.wait_for(self.stopping.wait(), self._plan.look_s)
         except TimeoutError:
             return
 

@@ -1,0 +1,210 @@
+"""Watching ports: what is put on one is taken, what was taken is left alone, and everything ends."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+
+import pytest
+
+from agent.adapters.outbox import OutboxSender
+from agent.adapters.tally import Tally
+from agent.adapters.watch import Plan, PortWatch
+from agent.core.remedies import error_for
+from agent.core.result import Outcome, Result
+from agent.errors import AgentError, JournalError, LineError, SignerUnavailable
+from agent.ports import Driver, PortInfo
+from harness.agent_world import ORDER, AgentWorld, Gate, MemoryDriver, opened
+
+AWAY = SignerUnavailable("the line is down")
+
+
+class Socket(MemoryDriver):
+    """A port on the needle bed: boards come and go. `looked` is set at each hello."""
+
+    def __init__(self, driver: MemoryDriver) -> None:
+        super().__init__(driver.board)
+        self.looks = 0
+        self.on_look: Callable[[int], None] = lambda _looks: None
+
+    async def _enter(self, call: str) -> None:
+        if call == "identify" and "verify" not in self.calls[-1:]:
+            self.looks += 1
+            self.on_look(self.looks)
+        await super()._enter(call)
+
+
+class Bench:
+    """Ports, and a watch over them."""
+
+    def __init__(self, *boards: str, plan: Plan | None = None) -> None:
+        self.world = AgentWorld()
+        self.tally = Tally(self.world.progress)
+        self.station = type(self.world.station)(
+            signer=self.world.company,
+            journal=self.world.journal,
+            progress=self.tally,
+            clock=self.world.clock,
+            trust=self.world.station.trust,
+            recipe=self.world.station.recipe,
+            bounds=self.world.station.bounds,
+        )
+        self.sockets = {f"port-{n}": Socket(self.world.board(chip)) for n, chip in enumerate(boards)}
+        self.present = list(self.sockets)
+        self.open_errors: dict[str, list[AgentError]] = {}
+        self.watch = PortWatch(
+            self.station, self._open, self._list, plan or Plan(ORDER, boards=len(boards), look_s=0.001)
+        )
+
+    def _open(self, device: str) -> AbstractAsyncContextManager[Driver]:
+        if self.open_errors.get(device):
+            raise self.open_errors[device].pop(0)
+        return opened(self.sockets[device])
+
+    def _list(self) -> tuple[PortInfo, ...]:
+        return tuple(PortInfo(name, name, "") for name in self.present)
+
+    async def run(self) -> list[Result]:
+        async with asyncio.timeout(20):
+            await self.watch.run()
+        return self.tally.results
+
+    def stop(self) -> None:
+        self.watch.stopping.set()
+
+
+def outcomes(results: list[Result]) -> dict[str, Outcome]:
+    return {result.chip_id: result.outcome for result in results}
+
+
+async def test_boards_on_all_ports() -> None:
+    bench = Bench("A", "B", "C")
+    assert outcomes(await bench.run()) == dict.fromkeys("ABC", Outcome.PASS)
+    assert bench.tally.all_passed
+
+
+async def test_no_port_waits_for_another() -> None:
+    bench = Bench("A", "B")
+    gate = bench.sockets["port-0"].gates["install"] = Gate()
+
+    def open_gate(_looks: int) -> None:
+        if any(result.chip_id == "B" for result in bench.tally.results):
+            gate.open.set()
+
+    bench.sockets["port-1"].on_look = open_gate
+    assert outcomes(await bench.run()) == dict.fromkeys("AB", Outcome.PASS)
+    assert [result.chip_id for result in bench.tally.results] == ["B", "A"]
+
+
+async def test_port_that_is_plugged_in_later() -> None:
+    bench = Bench("A", "B")
+    bench.present = ["port-0"]
+    bench.sockets["port-0"].on_look = lambda looks: bench.present.append("port-1") if looks == 5 else None
+    assert set(outcomes(await bench.run())) == {"A", "B"}
+
+
+async def test_finished_board_is_left_alone() -> None:
+    bench = Bench("A", plan=Plan(ORDER, look_s=0.001))
+    bench.sockets["port-0"].on_look = lambda looks: bench.stop() if looks == 8 else None
+    assert len(await bench.run()) == 1
+
+
+async def test_next_board_on_the_same_port() -> None:
+    bench = Bench("A", plan=Plan(ORDER, boards=2, look_s=0.001))
+    socket = bench.sockets["port-0"]
+
+    def exchange(looks: int) -> None:
+        if looks == 5:
+            socket.board = bench.world.board("B").board
+
+    socket.on_look = exchange
+    assert outcomes(await bench.run()) == dict.fromkeys("AB", Outcome.PASS)
+
+
+async def test_same_board_taken_out_and_put_in_again() -> None:
+    bench = Bench("A", plan=Plan(ORDER, boards=2, look_s=0.001))
+    socket = bench.sockets["port-0"]
+
+    def take_out(looks: int) -> None:
+        if looks == 5:
+            socket.before["identify"] = [LineError("no_answer", "nothing there")] * 2
+
+    socket.on_look = take_out
+    results = await bench.run()
+    assert [result.outcome for result in results] == [Outcome.PASS] * 2
+    assert len(bench.world.company.boards) == 1
+
+
+async def test_board_that_restarts_after_its_seal_is_not_a_new_one() -> None:
+    bench = Bench("A", plan=Plan(ORDER, look_s=0.001))
+    socket = bench.sockets["port-0"]
+
+    def restart(looks: int) -> None:
+        if looks == 5:
+            socket.before["identify"] = [LineError("no_answer", "starting")]
+        if looks == 10:
+            bench.stop()
+
+    socket.on_look = restart
+    assert len(await bench.run()) == 1
+
+
+async def test_port_that_cannot_be_opened_is_tried_again() -> None:
+    bench = Bench("A")
+    bench.open_errors["port-0"] = [LineError("port_busy", "another program has it")] * 3
+    assert outcomes(await bench.run()) == {"A": Outcome.PASS}
+    assert ("waiting", "port-0", "another program has it") in bench.world.progress.events
+
+
+async def test_once_is_one_board_a_port() -> None:
+    bench = Bench("A", "B", plan=Plan(ORDER, once=True, look_s=0.001))
+    assert set(outcomes(await bench.run())) == {"A", "B"}
+
+
+async def test_parked_board_is_taken_up_again() -> None:
+    bench = Bench("A")
+    bench.world.company.before["sign_csr"] = [AWAY] * 12
+    assert outcomes(await bench.run()) == {"A": Outcome.PASS}
+    assert bench.tally.all_passed
+    assert len(bench.world.progress.results) == 2
+
+
+async def test_order_that_is_full_stops_the_line() -> None:
+    bench = Bench("A", plan=Plan(ORDER, look_s=0.001))
+    bench.world.company.before["open_session"] = [error_for("order_full")]
+    (result,) = await bench.run()
+    assert (result.outcome, result.code) == (Outcome.FAIL, "order_full")
+    assert not bench.tally.all_passed
+
+
+async def test_journal_that_fails_stops_the_station() -> None:
+    bench = Bench("A", plan=Plan(ORDER, look_s=0.001))
+    bench.world.journal.before["begin"] = [JournalError("disk full")]
+    assert await bench.run() == []
+    assert isinstance(bench.watch.fault, JournalError)
+
+
+@pytest.mark.parametrize(("stop_s", "outcome"), [(20.0, Outcome.PASS), (0.0, Outcome.PARKED)])
+async def test_boards_under_way_when_told_to_stop(stop_s: float, outcome: Outcome) -> None:
+    bench = Bench("A", plan=Plan(ORDER, stop_s=stop_s, look_s=0.001))
+    gate = bench.sockets["port-0"].gates["install"] = Gate()
+    running = asyncio.create_task(bench.run())
+    await gate.arrived.wait()
+    bench.stop()
+    if outcome is Outcome.PASS:
+        gate.open.set()
+    assert outcomes(await running) == {"A": outcome}
+    assert bench.world.journal.runs[1].outcome is outcome
+
+
+@pytest.mark.parametrize(("code", "outcome"), [("", Outcome.PASS), ("stamp_conflict", Outcome.FAIL)])
+async def test_outbox_changes_the_verdict_of_a_parked_board(code: str, outcome: Outcome) -> None:
+    bench = Bench("A")
+    bench.world.company.before["record_stamp"] = [AWAY] * 100
+    assert outcomes(await bench.run()) == {"A": Outcome.PARKED}
+    assert not bench.tally.all_passed
+    bench.world.company.before["record_stamp"] = [error_for(code)] if code else []
+    await OutboxSender(bench.station).flush()
+    assert outcomes(bench.tally.results) == {"A": outcome}
+    assert bench.tally.all_passed is (outcome is Outcome.PASS)
