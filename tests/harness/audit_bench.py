@@ -1,4 +1,4 @@
-"""A paper log with its server, a state, and an audit over them: what the auditor's integration tests share."""
+"""A paper log with its server, a state, and an audit over them, for the auditor's integration tests."""
 
 from __future__ import annotations
 

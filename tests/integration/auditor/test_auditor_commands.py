@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from auditor.adapters.enrolment import Installed, install, make_request
@@ -50,6 +51,7 @@ class Desk:
 def _enrol(directory: Path, server: PaperServer, log: PaperLog, **changes: object) -> Installed:
     """What the company sends back for the key in `directory`, with some files changed."""
     key = load_pem_private_key((directory / "auditor.key").read_bytes(), None)
+    assert isinstance(key, ec.EllipticCurvePrivateKey)
     signed = server.operations.peer(key, f"birthmark://{DEPLOYMENT}/auditor/alice", server=False)
     files: dict[str, object] = {
         "certificate": pem(signed),
