@@ -99,7 +99,7 @@ def load(path: Path) -> Config:
             f"cannot read {path}: {error.strerror}", remedy="birthmark-agent enroll makes one"
         ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not valid TOML: {error}") from error
+        raise ConfigError(f"{path} is not valid TOML: {error}", remedy="Mend that line.") from error
     try:
         return Config.model_validate(data, context={"base": path.resolve().parent})
     except ValidationError as error:
@@ -107,4 +107,5 @@ def load(path: Path) -> Config:
             f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}"
             for problem in error.errors()
         ]
-        raise ConfigError(f"{path}: " + "; ".join(lines)) from error
+        remedy = "Mend these keys; docs/stations.md lists all of them."
+        raise ConfigError(f"{path}: " + "; ".join(lines), remedy=remedy) from error

@@ -88,6 +88,15 @@ class PaperSigner(rpc.SigningServiceServicer):
         self.statuses: list[tuple[grpc.StatusCode, str, str]] = []  # status, message, birthmark-code
         self.answers: list[Any] = []  # given in place of the company's
 
+    def issue_station(
+        self, request_pem: bytes, uri: str = STATION, *, days: int = 60, begins: int = -1
+    ) -> bytes:
+        """A certificate, PEM, for the key of a station's request."""
+        key = x509.load_pem_x509_csr(request_pem).public_key()
+        assert isinstance(key, ec.EllipticCurvePublicKey)
+        name = x509.UniformResourceIdentifier(uri)
+        return self.operations.issue(key, name, days=days, begins=begins)
+
     def pems(self) -> dict[str, bytes]:
         """What a station needs to call it, as `GrpcSigner` takes it."""
         certificate = self.operations.issue(

@@ -21,7 +21,7 @@ AWAY = SignerUnavailable("the line is down")
 
 
 class Socket(MemoryDriver):
-    """A port on the needle bed: boards come and go. `looked` is set at each hello."""
+    """A port on the needle bed. `on_look` is called at each hello, with their number."""
 
     def __init__(self, driver: MemoryDriver) -> None:
         super().__init__(driver.board)

@@ -1,0 +1,265 @@
+"""The agent as a process: enrolment, the line, kill -9, signals, status, doctor, exit codes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import stat
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from agent.errors import SignerUnavailable
+from agent.ports import BoardStamp, Receipt
+from harness.agent_process import AgentBench
+from harness.paper_company import DeviceTree, PaperCompany
+
+AWAY = SignerUnavailable("away")
+RUN = ("run", "--order", "WO-1")
+
+
+class SlowCompany(PaperCompany):
+    """Records a stamp, and keeps the answer back until `answer` is set."""
+
+    async def record_stamp(self, session: bytes, stamp: BoardStamp) -> Receipt:
+        receipt = await super().record_stamp(session, stamp)
+        self.recorded.set()
+        await self.answer.wait()
+        return receipt
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.recorded, self.answer = asyncio.Event(), asyncio.Event()
+
+
+@pytest.fixture(name="bench")
+async def start_bench(tmp_path: Path) -> AsyncIterator[AgentBench]:
+    async with AgentBench(tmp_path) as bench:
+        yield bench
+
+
+async def test_key_is_the_stations_own_and_nobody_elses_to_read(bench: AgentBench) -> None:
+    key = bench.station / "station.key"
+    assert stat.S_IMODE(key.stat().st_mode) == 0o600
+    before = key.read_bytes()
+    assert (await bench.request()).code == 0  # a request can be made again, for the same key
+    assert key.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("certificate", "says"),
+    [
+        ({"uri": "birthmark://paper/auditor/eve"}, "no station"),
+        ({"uri": "https://example.com"}, "no station"),
+    ],
+)
+async def test_certificates_that_are_no_stations(
+    bench: AgentBench, certificate: dict[str, str], says: str
+) -> None:
+    ended = await bench.command("enroll", "--dir", bench.station, *bench.given(**certificate))
+    assert ended.code == 3
+    assert says in ended.err
+
+
+async def test_certificate_of_another_key(bench: AgentBench, tmp_path: Path) -> None:
+    given = bench.given()
+    who = ("--deployment", "paper", "--site", "plant1", "--name", "pc2")
+    await bench.command("enroll", "--dir", tmp_path / "other", *who)
+    ended = await bench.command("enroll", "--dir", tmp_path / "other", *given)
+    assert ended.code == 3
+    assert "do not belong together" in ended.err
+    assert not (tmp_path / "other" / "agent.toml").exists()
+
+
+async def test_one_board(bench: AgentBench) -> None:
+    board = bench.board("CHIP-1")
+    ended = await (await bench.start("provision", "--order", "WO-1", "--port", board.port)).end()
+    assert ended.code == 0
+    assert json.loads(ended.out.splitlines()[-1])["serial_number"] == "BM-000001"
+
+
+async def test_boards_side_by_side_then_status(bench: AgentBench) -> None:
+    boards = [bench.board(f"CHIP-{number}") for number in range(4)]
+    ports = [part for board in boards for part in ("--port", board.port)]
+    agent = await bench.start(*RUN, *ports, "--count", "4")
+    assert (await agent.end()).code == 0
+    summary = agent.events[-1]
+    assert (summary["event"], summary["passed"], summary["yield_percent"]) == ("summary", 4, 100.0)
+    assert {"keygen", "sign", "record"} <= set(summary["step_median_s"])
+    status = await (await bench.start("status", "--json")).end()
+    assert json.loads(status.out)["summary"]["passed"] == 4
+    assert json.loads(status.out)["open_stamps"] == []
+
+
+async def test_a_board_that_fails_makes_the_exit_code(bench: AgentBench) -> None:
+    bench.signerd.company.required_locks = ("jtag_closed",)
+    board = bench.board("CHIP-1")
+    ended = await (await bench.start(*RUN, "--port", board.port, "--once")).end()
+    assert ended.code == 1
+    assert '"stamp_locks_open"' in ended.out
+
+
+async def test_signerd_away_has_an_exit_code_of_its_own(bench: AgentBench) -> None:
+    config = bench.config.read_text(encoding="utf-8")
+    bench.config.write_text(config + "\n[timeouts]\nsigner_wait_s = 0.1\n", encoding="utf-8")
+    bench.signerd.company.before["open_session"] = [AWAY] * 10
+    board = bench.board("CHIP-1")
+    assert (await (await bench.start("provision", "--order", "WO-1", "--port", board.port)).end()).code == 4
+
+
+@pytest.mark.parametrize(
+    ("event", "step"),
+    [
+        ("step_started", "session"),
+        ("step_started", "keygen"),
+        ("step_done", "keygen"),
+        ("step_done", "request"),
+        ("step_done", "sign"),
+        ("step_done", "install"),
+        ("step_done", "configure"),
+        ("step_done", "seal"),
+        ("step_done", "verify"),
+        ("step_done", "stamp"),
+        ("step_started", "record"),
+        ("step_done", "record"),
+    ],
+)
+async def test_killed_it_goes_on_with_one_certificate(bench: AgentBench, event: str, step: str) -> None:
+    board = bench.board("CHIP-1", keygen_s=0.2)
+    agent = await bench.start(*RUN, "--port", board.port, "--count", "1")
+    await agent.event(event, step=step)
+    await agent.kill()
+    again = await bench.start(*RUN, "--port", board.port, "--count", "1")
+    assert (await again.end()).code == 0
+    company = bench.signerd.company
+    assert list(company.boards) == ["CHIP-1"]
+    assert company.boards["CHIP-1"].stamp is not None
+    assert [b'"type":"issued"' in entry for entry in company.log.entries].count(True) == 1
+    status = await (await bench.start("status", "--json")).end()
+    assert json.loads(status.out)["open_stamps"] == []
+
+
+async def test_killed_between_the_stamp_and_its_answer(tmp_path: Path) -> None:
+    company = SlowCompany()
+    async with AgentBench(tmp_path, company) as bench:
+        board = bench.board("CHIP-1")
+        agent = await bench.start(*RUN, "--port", board.port, "--count", "1")
+        await company.recorded.wait()
+        await agent.kill()
+        waiting = json.loads((await (await bench.start("status", "--json")).end()).out)["open_stamps"]
+        assert [stamp["chip_id"] for stamp in waiting] == ["CHIP-1"]
+        company.answer.set()
+        again = await bench.start(*RUN, "--port", board.port, "--count", "1")
+        assert (await again.end()).code == 0
+        stamped = [entry for entry in company.log.entries if b'"type":"stamped"' in entry]
+        assert len(stamped) == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_told_to_stop_while_idle(bench: AgentBench, number: signal.Signals) -> None:
+    board = bench.board("CHIP-1")
+    agent = await bench.start(*RUN, "--port", board.port)
+    await agent.event("board_done")
+    os.kill(agent.process.pid, number)
+    ended = await agent.end()
+    assert ended.code == 0
+    assert agent.events[-1]["event"] == "summary"
+
+
+async def test_told_to_stop_twice_parks_the_board(bench: AgentBench) -> None:
+    board = bench.board("CHIP-1", keygen_s=600.0)
+    agent = await bench.start(*RUN, "--port", board.port)
+    await agent.event("step_started", step="keygen")
+    os.kill(agent.process.pid, signal.SIGTERM)
+    os.kill(agent.process.pid, signal.SIGINT)
+    ended = await agent.end()
+    assert ended.code == 1
+    assert [event["code"] for event in agent.events if event["event"] == "board_parked"] == ["stopped"]
+
+
+async def examine(bench: AgentBench, *more: str) -> dict[str, dict[str, object]]:
+    ended = await (await bench.start("doctor", "--json", *more)).end()
+    findings = {finding["check"]: finding for finding in json.loads(ended.out)}
+    assert ended.code == (0 if all(finding["ok"] for finding in findings.values()) else 1)
+    return findings
+
+
+def bad(findings: dict[str, dict[str, object]]) -> set[str]:
+    wrong = {check for check, finding in findings.items() if not finding["ok"]}
+    assert all(findings[check]["remedy"] for check in wrong)
+    return wrong
+
+
+@pytest.fixture(name="sound")
+async def make_sound(bench: AgentBench) -> AgentBench:
+    """A bench with which nothing is wrong."""
+    board = bench.board("CHIP-1")
+    config = bench.config.read_text(encoding="utf-8")
+    bench.config.write_text(f'ports = ["{board.port}"]\n{config}', encoding="utf-8")
+    return bench
+
+
+async def test_doctor_finds_nothing(sound: AgentBench) -> None:
+    assert bad(await examine(sound)) == set()
+    assert bad(await examine(sound, "--order", "WO-1")) == set()
+
+
+async def test_doctor_finds_a_key_that_others_may_read(sound: AgentBench) -> None:
+    (sound.station / "station.key").chmod(0o644)
+    assert bad(await examine(sound)) == {"key"}
+
+
+@pytest.mark.parametrize(("begins", "days"), [(-2, 1), (1, 60)])
+async def test_doctor_finds_a_certificate_out_of_its_time(sound: AgentBench, begins: int, days: int) -> None:
+    request = (sound.station / "station.csr.pem").read_bytes()
+    certificate = sound.signerd.issue_station(request, begins=begins, days=days)
+    (sound.station / "station.pem").write_bytes(certificate)
+    assert "certificate" in bad(await examine(sound))
+
+
+async def test_doctor_finds_no_signerd(sound: AgentBench) -> None:
+    await sound.signerd.__aexit__(None, None, None)
+    config = sound.config.read_text(encoding="utf-8")
+    sound.config.write_text(config + "\n[timeouts]\ncall_s = 1.0\n", encoding="utf-8")
+    findings = await examine(sound)
+    assert bad(findings) == {"line", "signerd"}
+    assert "nothing listens" in str(findings["line"]["detail"])
+
+
+async def test_doctor_finds_another_signerd(sound: AgentBench) -> None:
+    other = AgentBench(sound.directory).signerd
+    (sound.station / "operations-ca.pem").write_bytes(other.operations.pem)
+    config = sound.config.read_text(encoding="utf-8")
+    sound.config.write_text(config + "\n[timeouts]\ncall_s = 1.0\n", encoding="utf-8")
+    assert bad(await examine(sound)) == {"certificate", "line", "signerd"}
+
+
+async def test_doctor_finds_no_journal(sound: AgentBench) -> None:
+    (sound.station / "state" / "journal.sqlite").unlink()
+    assert bad(await examine(sound)) == {"journal", "clock", "outbox"}
+
+
+async def test_doctor_finds_an_unknown_key(sound: AgentBench) -> None:
+    config = sound.config.read_text(encoding="utf-8")
+    sound.config.write_text(f"colour = 1\n{config}", encoding="utf-8")
+    findings = await examine(sound)
+    assert bad(findings) == {"configuration"}
+    assert "colour" in str(findings["configuration"]["detail"])
+
+
+async def test_wrong_device_root_stops_the_line(bench: AgentBench) -> None:
+    bench.signerd.company.tree = DeviceTree()
+    board = bench.board("CHIP-1")
+    agent = await bench.start(*RUN, "--port", board.port)
+    assert (await agent.end()).code == 1
+    assert board.board.storage.get("credential") is None
+
+
+async def test_usage_and_configuration_have_codes(bench: AgentBench, tmp_path: Path) -> None:
+    assert (await bench.command("run", "-c", bench.config)).code == 2
+    ended = await bench.command("run", "--order", "WO-1", "-c", tmp_path / "none.toml")
+    assert ended.code == 3
+    assert "enroll" in ended.err
