@@ -16,7 +16,7 @@ demo: setup
 	PYTHONPATH=tests .venv/bin/python -m demo.run
 
 test: setup
-	.venv/bin/python -m pytest -n 2 -m 'not bench'
+	.venv/bin/python -m pytest -n 2 --dist loadfile -m 'not bench'
 
 lint: setup
 	deploy/setup/lint.sh

@@ -16,10 +16,8 @@ stamp=$venv/.setup-stamp
 say() { printf 'setup: %s\n' "$*"; }
 fail() { printf 'setup: %s\n' "$*" >&2; exit 1; }
 
-softhsm_present() {
-    command -v softhsm2-util >/dev/null || return 1
-    compgen -G '/usr/lib/softhsm/libsofthsm2.so' >/dev/null ||
-        compgen -G '/usr/lib/*/softhsm/libsofthsm2.so' >/dev/null
+library_present() { # in /usr/lib, with or without the directory of the machine's architecture
+    compgen -G "/usr/lib/$1" >/dev/null || compgen -G "/usr/lib/*/$1" >/dev/null
 }
 
 # Debian ships venv without ensurepip unless python3-venv is installed: ask for both.
@@ -73,9 +71,13 @@ install_python() {
 
 system_packages() {
     local wanted=()
-    if ! softhsm_present; then
+    if ! command -v softhsm2-util >/dev/null || ! library_present softhsm/libsofthsm2.so; then
         say "installing softhsm2 (apt): the PKCS#11 token of development installations and tests"
         wanted+=(softhsm2)
+    fi
+    if ! library_present pkcs11-spy.so; then
+        say "installing opensc-pkcs11 (apt): its pkcs11-spy shows the tests what reaches the token"
+        wanted+=(opensc-pkcs11)
     fi
     if ! command -v openssl >/dev/null; then
         say "installing openssl (apt): checks the demo's certificates with a tool that is not ours"
