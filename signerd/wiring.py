@@ -179,7 +179,7 @@ async def _start_servers(parts: _Parts, running: AsyncExitStack) -> str:
         credentials=server_credentials(
             certificate=config.server.certificate, key=config.server.key, client_ca=config.server.client_ca
         ),
-        concurrent_calls=config.limits.concurrent_calls,
+        refuse=peers.refuse,
         streams_per_connection=config.limits.streams_per_connection,
     )
     admins_server = admin_server(_admin(parts).handler(administrators), path=config.admin.socket)

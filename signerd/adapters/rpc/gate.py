@@ -124,10 +124,10 @@ class Gate(Generic[CallerT]):
             task = self._start(self._unary(call, request, context.auth_context()))
             done, _ = await asyncio.wait((task,), timeout=CALL_DEADLINE_S)
             if not done:
-                await _abort(context, status_of(Unavailable(f"no answer within {CALL_DEADLINE_S} s")))
+                await abort(context, status_of(Unavailable(f"no answer within {CALL_DEADLINE_S} s")))
             outcome = task.result()
             if isinstance(outcome, Status):
-                await _abort(context, outcome)
+                await abort(context, outcome)
             return outcome
 
         return grpc.unary_unary_rpc_method_handler(
@@ -153,7 +153,7 @@ class Gate(Generic[CallerT]):
                 ended(error)
                 raise
             except Exception as error:  # noqa: BLE001 -- step 7: every error becomes one status
-                await _abort(context, self._failed(call.name, auth, started, error, Subject()))
+                await abort(context, self._failed(call.name, auth, started, error, Subject()))
             else:
                 ended(None)
 
@@ -168,6 +168,10 @@ class Gate(Generic[CallerT]):
         method to gRPC's own UNIMPLEMENTED.
         """
         return _RefuseAll(self._refuse, name_of)
+
+    def refuse(self, call: str, auth: AuthContext, refusal: Refused) -> Status:
+        """Accounts for a call that was refused before it came here."""
+        return self._failed(call, auth, perf_counter(), refusal, Subject())
 
     async def drained(self) -> None:
         """Returns when no call's work is running."""
@@ -243,7 +247,7 @@ class _RefuseAll(grpc.GenericRpcHandler):  # type: ignore[type-arg] # it takes n
             return None
 
         async def behaviour(_request: bytes, context: Any) -> None:
-            await _abort(context, await self._refuse(name, context.auth_context()))
+            await abort(context, await self._refuse(name, context.auth_context()))
 
         return grpc.unary_unary_rpc_method_handler(behaviour)
 
@@ -270,6 +274,7 @@ def _serialize(response: Message) -> bytes:
     return response.SerializeToString()
 
 
-async def _abort(context: Any, status: Status) -> NoReturn:
+async def abort(context: Any, status: Status) -> NoReturn:
+    """Ends the call with a status, and the code beside it."""
     await context.abort(status.status, status.message, ((CODE_METADATA, status.code.value),))
     raise Fault("gRPC goes on after an abort")
