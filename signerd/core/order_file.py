@@ -6,7 +6,6 @@ last serial number still fits its bound, its window is not empty.
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,7 +15,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from signerd.core.names import Level, Reissue, Role, is_chip_id, is_component, is_name, parse_peer_uri
 from signerd.core.order import WorkOrder
-from signerd.core.product import Product
+from signerd.core.product import Product, read_toml
 from signerd.core.serial_number import parse_pattern
 from signerd.core.settings import encode_settings
 from signerd.core.strict_cbor import CborError
@@ -27,6 +26,7 @@ MAX_ORDER_BYTES = 32768  # OpenWorkOrderRequest.work_order_toml
 MAX_QUANTITY = 100_000_000  # boards; far above a product's life, far below what a table cannot hold
 MAX_STATIONS = 256  # so that the order's ledger entry stays under 65,535 bytes
 MAX_COMPONENTS = 16  # as in claims
+_FIRST_YEAR, _LAST_YEAR = 1970, 9999  # times are kept as seconds since 1970, and written with four digits
 MAX_SERIAL_START = 10**15  # numbers of ledger entries are exact in JSON up to 2**53
 
 
@@ -49,6 +49,8 @@ def _moment(moment: datetime) -> datetime:
         raise ValueError("needs a time zone, as in 2026-11-01T00:00:00Z")
     if moment.microsecond:
         raise ValueError("must be whole seconds")
+    if not _FIRST_YEAR < moment.year < _LAST_YEAR:  # one year beside each, for the time zone
+        raise ValueError(f"must be between {_FIRST_YEAR} and {_LAST_YEAR}")
     return moment.astimezone(UTC)
 
 
@@ -122,10 +124,8 @@ def parse_order_file(text: str, find_product: Callable[[str], ProductRevision | 
     if len(text.encode()) > MAX_ORDER_BYTES:
         raise Refused(Code.INVALID, f"a work order file has at most {MAX_ORDER_BYTES} bytes")
     try:
-        file = _OrderFile.model_validate(tomllib.loads(text))
+        file = _OrderFile.model_validate(read_toml(text))
         settings = encode_settings(file.settings)
-    except tomllib.TOMLDecodeError as error:
-        raise Refused(Code.INVALID, f"not TOML: {error}") from error
     except ValidationError as error:
         raise Refused(Code.INVALID, "; ".join(_problem(item) for item in error.errors())) from error
     except CborError as error:

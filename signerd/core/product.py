@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import tomllib
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -159,6 +159,17 @@ class Product(_Section):
     stamp: StampRules = StampRules()
 
 
+def read_toml(text: str) -> dict[str, Any]:
+    """What a TOML file says. Raises Refused `invalid`."""
+    try:
+        return tomllib.loads(text)
+    except (
+        ValueError,
+        RecursionError,
+    ) as error:  # beside its own: a number or a nesting beyond Python's bounds
+        raise Refused(Code.INVALID, f"not TOML: {error}") from error
+
+
 def parse_product(text: str) -> Product:
     """Reads a product file.
 
@@ -168,9 +179,7 @@ def parse_product(text: str) -> Product:
     if len(text.encode()) > MAX_PRODUCT_BYTES:
         raise Refused(Code.INVALID, f"a product file has at most {MAX_PRODUCT_BYTES} bytes")
     try:
-        return Product.model_validate(tomllib.loads(text))
-    except tomllib.TOMLDecodeError as error:
-        raise Refused(Code.INVALID, f"not TOML: {error}") from error
+        return Product.model_validate(read_toml(text))
     except ValidationError as error:
         problems = [f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()]
         raise Refused(Code.INVALID, "; ".join(problems)) from error

@@ -21,7 +21,10 @@ def encode_settings(settings: Mapping[str, Any]) -> bytes:
     """
     if SERIAL_KEY in settings:
         raise CborError(f'"{SERIAL_KEY}" is set by signerd')
-    data = strict_cbor.encode(dict(settings))
+    try:
+        data = strict_cbor.encode(dict(settings))
+    except RecursionError as error:  # TOML's dotted keys nest as deep as a line is long
+        raise CborError("nested too deep") from error
     strict_cbor.decode(data, max_bytes=MAX_SETTINGS_BYTES - _SERIAL_BYTES)
     return data
 
