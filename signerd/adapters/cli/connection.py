@@ -10,10 +10,10 @@ import grpc
 
 from birthmark.v1.admin_pb2_grpc import AdminServiceStub
 from signerd.adapters.cli.exits import Unreachable
+from signerd.adapters.rpc.status import CODE_METADATA
 from signerd.config import load
 from signerd.errors import Code, Refused
 
-CODE_METADATA = "birthmark-code"
 MAX_MESSAGE = 64 * 1024 * 1024  # bytes: CRLs and lists of all work orders
 _OPTIONS = (
     ("grpc.max_receive_message_length", MAX_MESSAGE),

@@ -53,7 +53,6 @@ class Status:
     status: grpc.StatusCode
     message: str
     refusal: bool  # the peer's doing: belongs into the ledger
-    unexpected: bool  # no error of ours: belongs into the log with its traceback
 
 
 def status_of(error: BaseException, *, administrator: bool = False) -> Status:
@@ -62,9 +61,7 @@ def status_of(error: BaseException, *, administrator: bool = False) -> Status:
         message = error.code.value
         if administrator and error.code is Code.INVALID:
             message = f"{message}: {error.detail}"
-        return Status(error.code, STATUS_OF[error.code], message, refusal=True, unexpected=False)
+        return Status(error.code, STATUS_OF[error.code], message, refusal=True)
     if isinstance(error, Fault):
-        return Status(error.code, STATUS_OF[error.code], error.code.value, refusal=False, unexpected=False)
-    return Status(
-        Code.INTERNAL, grpc.StatusCode.INTERNAL, Code.INTERNAL.value, refusal=False, unexpected=True
-    )
+        return Status(error.code, STATUS_OF[error.code], error.code.value, refusal=False)
+    return Status(Code.INTERNAL, grpc.StatusCode.INTERNAL, Code.INTERNAL.value, refusal=False)

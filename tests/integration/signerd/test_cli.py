@@ -308,6 +308,16 @@ def test_check_config_finds_a_module_that_is_none(unstarted: Installation) -> No
     assert (code, "hsm.module" in said) == (3, True)
 
 
+def test_systemd_hears_of_the_start_and_the_end(fresh: Installation) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(fresh.directory / "notify"))
+        systemd.settimeout(30)
+        program = fresh.start_signerd({"NOTIFY_SOCKET": str(fresh.directory / "notify")})
+        assert systemd.recv(100) == b"READY=1"
+        assert program.stop() == 0
+        assert systemd.recv(100) == b"STOPPING=1"
+
+
 def test_metrics_are_served_locally(fresh: Installation) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -28,7 +28,6 @@ def test_a_refusal_tells_its_code_alone() -> None:
     status = status_of(Refused(Code.EVIDENCE_REJECTED, "expected 00ff"))
     assert (status.status, status.message) == (grpc.StatusCode.PERMISSION_DENIED, "evidence_rejected")
     assert status.refusal
-    assert not status.unexpected
 
 
 def test_only_an_administrator_is_told_why_an_input_is_invalid() -> None:
@@ -49,4 +48,3 @@ def test_only_an_administrator_is_told_why_an_input_is_invalid() -> None:
 def test_our_own_faults_are_no_refusals_and_say_nothing(error: Exception, code: Code) -> None:
     status = status_of(error)
     assert (status.code, status.message, status.refusal) == (code, code.value, False)
-    assert status.unexpected is isinstance(error, KeyError)
