@@ -48,7 +48,8 @@ class LiveTable:
 
     def board_seen(self, port: str, chip_id: str) -> None:
         """See `Progress`."""
-        self._table.reset(self._task(port), chip=escape(chip_id), total=self._total)
+        # Resetting a task forgets its fields: the port's name is given again.
+        self._table.reset(self._task(port), total=self._total, port=escape(port), chip=escape(chip_id))
 
     def step_started(self, port: str, step: str) -> None:
         """See `Progress`."""

@@ -20,6 +20,7 @@ from typing import Any, Self
 
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from agent.adapters import enroll
 from boards.pty_line import PtyBoard
 from boards.simulated_board import BoardModel, SimulatedBoard
 from harness.paper_company import PaperCompany
@@ -108,6 +109,11 @@ class AgentBench:
 
     def given(self, **certificate: Any) -> list[str]:
         """What the administrator sends back, as arguments of `enroll --install`."""
+        files = self._files(**certificate)
+        named = [part for name, path in files.items() for part in (f"--{name}", str(path))]
+        return ["--signerd", self.signerd.address, *named]
+
+    def _files(self, **certificate: Any) -> dict[str, Path]:
         request = (self.station / "station.csr.pem").read_bytes()
         root = self.signerd.company.tree.root.public_bytes(Encoding.PEM)
         files = {
@@ -116,12 +122,10 @@ class AgentBench:
             "log-vkey": self.signerd.company.log.vkey.encode() + b"\n",
             "device-root": root,
         }
-        arguments = ["--signerd", self.signerd.address]
-        for name, data in files.items():
-            path = self.directory / f"given-{name}"
-            path.write_bytes(data)
-            arguments += [f"--{name}", str(path)]
-        return arguments
+        paths = {name: self.directory / f"given-{name}" for name in files}
+        for name, path in paths.items():
+            path.write_bytes(files[name])
+        return paths
 
     async def request(self) -> Ended:
         """`enroll` without a certificate."""
@@ -130,10 +134,11 @@ class AgentBench:
 
     async def __aenter__(self) -> Self:
         await self._stack.enter_async_context(self.signerd)
-        ended = await self.request()
-        assert ended.code == 0, ended
-        ended = await self.command("enroll", "--dir", self.station, *self.given())
-        assert ended.code == 0, ended
+        enroll.request(self.station, deployment="paper", site="plant1", name="pc1")
+        given = self._files()
+        certificate, ca = given["install"], given["operations-ca"]
+        vkey, root = given["log-vkey"], given["device-root"]
+        enroll.install(self.station, enroll.Given(certificate, ca, vkey, root, self.signerd.address))
         return self
 
     async def __aexit__(

@@ -63,5 +63,5 @@ def _shown(config: Config, *, as_json: bool) -> Iterator[Shown]:
 
     from agent.adapters.display import LiveTable  # noqa: PLC0415
 
-    with LiveTable(Console(), read_recipe(config)) as table:
+    with LiveTable(Console(highlight=False), read_recipe(config)) as table:
         yield table

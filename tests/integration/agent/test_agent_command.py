@@ -41,6 +41,16 @@ async def start_bench(tmp_path: Path) -> AsyncIterator[AgentBench]:
         yield bench
 
 
+async def test_enrolment_by_commands(bench: AgentBench) -> None:
+    for file in bench.station.iterdir():
+        if file.is_file():
+            file.unlink()
+    assert "signerd station add" in (await bench.request()).out
+    ended = await bench.command("enroll", "--dir", bench.station, *bench.given())
+    assert (ended.code, ended.err) == (0, "")
+    assert (await (await bench.start("status")).end()).code == 0
+
+
 async def test_key_is_the_stations_own_and_nobody_elses_to_read(bench: AgentBench) -> None:
     key = bench.station / "station.key"
     assert stat.S_IMODE(key.stat().st_mode) == 0o600

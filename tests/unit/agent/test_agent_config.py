@@ -1,0 +1,76 @@
+"""agent.toml: what is taken, and what is named when it is not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from agent.config import load
+from agent.errors import ConfigError
+
+GOOD = """\
+deployment = "example"
+state = "state"
+ports = ["/dev/ttyUSB*"]
+
+[signerd]
+address = "signer.example.com:8443"
+certificate = "station.pem"
+key = "/keys/station.key"
+operations_ca = "ca.pem"
+log_vkey = "log.vkey"
+device_root = "root.pem"
+
+[drivers.smp]
+baudrate = 921600
+
+[timeouts]
+call_s = 5
+"""
+
+
+@pytest.fixture(name="file")
+def make_file(tmp_path: Path) -> Path:
+    return tmp_path / "agent.toml"
+
+
+def test_paths_are_relative_to_the_file(file: Path) -> None:
+    file.write_text(GOOD, encoding="utf-8")
+    config = load(file)
+    assert config.state == file.parent / "state"
+    assert config.signerd.key == Path("/keys/station.key")
+    assert config.drivers == {"smp": {"baudrate": 921_600}}
+    assert (config.driver, config.recipe, config.timeouts.signer_wait_s) == ("smp", None, 120.0)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "names"),
+    [
+        ("ports", "colour = 1\nports", "colour"),
+        ("call_s", "cal_s", "timeouts.cal_s"),
+        ("address =", "adress =", "signerd.adress"),
+        ('deployment = "example"', "", "deployment"),
+        ('"example"', '"exa mple"', "deployment"),
+        (":8443", "", "signerd.address"),
+        (":8443", ":70000", "signerd.address"),
+        ("call_s = 5", "call_s = 0", "timeouts.call_s"),
+        ("call_s = 5", "call_s = [", "TOML"),
+    ],
+)
+def test_what_is_wrong_is_named(file: Path, old: str, new: str, names: str) -> None:
+    file.write_text(GOOD.replace(old, new, 1), encoding="utf-8")
+    with pytest.raises(ConfigError, match=names):
+        load(file)
+
+
+def test_all_wrong_keys_are_named_at_once(file: Path) -> None:
+    file.write_text(GOOD.replace("ports", "prots").replace("call_s", "cal_s"), encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"prots.*cal_s|cal_s.*prots"):
+        load(file)
+
+
+def test_missing_file_names_the_command(file: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(file)
+    assert "enroll" in caught.value.remedy
