@@ -144,7 +144,9 @@ class Demo:
             return
         found = json.loads(printed.splitlines()[-1])
         sound = found["clean"] and found["certificates"] == found["stamps"] == BOARDS
-        counts = ", ".join(f"{found[what]} {what}" for what in ("tree_size", "certificates", "stamps"))
+        counts = (
+            f"{found['tree_size']} entries, {found['certificates']} certificates, {found['stamps']} stamps"
+        )
         self.check("birthmark-auditor verify", holds=sound, detail=counts)
 
     def check_records(self, collected: Collected) -> None:
