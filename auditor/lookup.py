@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from hashlib import sha256
 
 from cryptography import x509
 
 from auditor.core.books import CertificateState, OrderState
 from auditor.core.certificate import Issuer, Leaf, verify_issuer
-from auditor.core.entry import Entry, Issued, Stamped, parse_entry
+from auditor.core.entry import Entry, reread_entry
 from auditor.core.findings import Code, Finding, finding_of
 from auditor.core.merkle import is_included, leaf_hash
-from auditor.core.record import Facts, Record, check_record
+from auditor.core.record import Record, check_record
 from auditor.errors import CheckFailed, Malformed, NotFound
+from auditor.facts import facts_of
 from auditor.ports import Log, OrderTerms, State
 
 
@@ -115,16 +115,10 @@ class Lookup:
         return verify_issuer(chain, self.root, self.state.opened)
 
     def _check(self, record: Record, certificate: CertificateState, issuer: Issuer) -> Leaf:
-        issued = parse_entry(self.state.entry(certificate.index))
-        stamped = None
-        if certificate.stamped_index is not None:
-            stamped = parse_entry(self.state.entry(certificate.stamped_index))
         kept = self.state.kept()
-        if not isinstance(issued, Issued) or not isinstance(stamped, Stamped | None) or kept is None:
-            raise NotFound("the kept state does not hold this certificate's entries")
-        order = self.state.order(certificate.work_order)
-        terms = None if order is None else order.terms
-        return check_record(record, Facts(issued, certificate, terms, stamped, kept.checkpoint.size), issuer)
+        if kept is None:
+            raise NotFound("no ledger was verified")
+        return check_record(record, facts_of(self.state, certificate, kept.checkpoint.size), issuer)
 
     def _entries(self, certificate: CertificateState, findings: list[Finding]) -> Iterator[ProvedEntry]:
         for index in (certificate.index, certificate.stamped_index, certificate.revoked_index):
@@ -135,7 +129,7 @@ class Lookup:
             except CheckFailed as error:
                 findings.append(finding_of(error, index=index, serial_number=certificate.serial_number))
             else:
-                yield ProvedEntry(index, parse_entry(self.state.entry(index)))
+                yield ProvedEntry(index, reread_entry(self.state.entry(index)))
 
     def _prove(self, index: int) -> None:
         kept = self.state.kept()
@@ -152,8 +146,3 @@ class Lookup:
             raise CheckFailed(
                 Code.NOT_INCLUDED, f"signerd's proof does not lead to the root of size {head.size}"
             )
-
-
-def fingerprint(leaf: Leaf) -> str:
-    """SHA-256 of a certificate, as `openssl x509 -fingerprint` counts it."""
-    return sha256(leaf.der).hexdigest()

@@ -8,12 +8,12 @@ from hashlib import sha256
 
 from cryptography import x509
 
-from auditor.core.books import CertificateState, OrderState
+from auditor.core.books import CertificateState
 from auditor.core.certificate import Issuer, verify_issuer
-from auditor.core.entry import Issued, Stamped, reread_entry
 from auditor.core.findings import Code, Finding, finding_of
-from auditor.core.record import Facts, Record, RecordState, check_record
+from auditor.core.record import Record, RecordState, check_record
 from auditor.errors import CheckFailed, Malformed, NotFound
+from auditor.facts import facts_of
 from auditor.ports import Log, Progress, RecordPage, State
 
 MAX_EXCESS = 100_000  # records beyond those that the ledger knows: open intents, and what is just being made
@@ -134,21 +134,11 @@ class RecordRun:
             return
         self.records += 1
         self.state.checked(certificate.index)
-        order = self.state.order(certificate.work_order)
         try:
-            check_record(record, self._facts(certificate, order), self._issuer)
+            check_record(record, facts_of(self.state, certificate, self.size), self._issuer)
             self.stamps += bool(record.stamp)
         except CheckFailed as error:
             self.report(finding_of(error, index=certificate.index, serial_number=certificate.serial_number))
-
-    def _facts(self, certificate: CertificateState, order: OrderState | None) -> Facts:
-        issued = reread_entry(self.state.entry(certificate.index))
-        stamped = None
-        if certificate.stamped_index is not None:
-            stamped = reread_entry(self.state.entry(certificate.stamped_index))
-        if not isinstance(issued, Issued) or not isinstance(stamped, Stamped | None):
-            raise NotFound(f"the kept entry {certificate.index} is not what the books say")
-        return Facts(issued, certificate, None if order is None else order.terms, stamped, self.size)
 
     def _settle(self, noted: list[tuple[bytes, int, str]]) -> None:
         """Certificates whose entry was still to come at the last run: by now it must be there."""

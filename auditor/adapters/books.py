@@ -46,11 +46,10 @@ class SqliteBooks:
             "INSERT OR REPLACE INTO peers VALUES (?, ?, ?)", (peer.uri, peer.spki_sha256, revoked)
         )
 
-    def has_product(self, product: str, product_sha256: bytes | None = None) -> bool:
+    def has_product(self, product: str, product_sha256: bytes) -> bool:
         """See `auditor.core.books`."""
-        query = "SELECT 1 FROM products WHERE name = ? AND (sha256 = ? OR ?)"
-        asked = (product, product_sha256, product_sha256 is None)
-        return self._db.execute(query, asked).fetchone() is not None
+        query = "SELECT 1 FROM products WHERE name = ? AND sha256 = ?"
+        return self._db.execute(query, (product, product_sha256)).fetchone() is not None
 
     def add_product(self, product: str, product_sha256: bytes) -> None:
         """See `auditor.core.books`."""

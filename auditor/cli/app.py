@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import threading
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -141,7 +142,7 @@ def show_order(
     output = Output(as_json=as_json)
     with session(config) as opened:
         view = opened.lookup.order(work_order)
-    output.thing("order", order_values(view.ledger))
+    output.thing("order", order_values(view.ledger) | {"by_signerd": asdict(view.signerd)})
     output.findings(view.findings)
     _exit(clean=not view.findings)
 

@@ -102,7 +102,7 @@ class Books(Protocol):
         """Adds or changes a peer."""
         ...
 
-    def has_product(self, product: str, product_sha256: bytes | None = None) -> bool:
+    def has_product(self, product: str, product_sha256: bytes) -> bool:
         """True if this product, in this revision, was added."""
         ...
 

@@ -50,7 +50,7 @@ def an_open_intent(log: PaperLog) -> None:
 
 def refusals_crl_and_peers(log: PaperLog) -> None:
     log.append(
-        "refused", peer=STATION, call="SignCsr", code="order_full", count=3,
+        "refused", peer=STATION, call="AdminService.MakeCrl", code="order_full", count=3,
         work_order=None, chip_id=None, csr_sha256=None,
     )  # fmt: skip
     log.revoke(log.issue(1))
