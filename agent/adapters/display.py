@@ -31,7 +31,7 @@ class LiveTable:
         self._table = Progress(
             TextColumn("{task.fields[port]}"),
             TextColumn("{task.fields[chip]}"),
-            BarColumn(bar_width=24),
+            BarColumn(bar_width=24, finished_style="green"),
             TimeElapsedColumn(),
             TextColumn("{task.description}"),
             console=console,
@@ -91,7 +91,8 @@ class LiveTable:
         self._table.console.print(f"{escape(queued.serial_number)} ({escape(queued.chip_id)}): {verdict}")
 
     def summary(self, summary: Summary) -> None:
-        """Prints counts, yield and times."""
+        """Ends the table; prints counts, yield and times below it."""
+        self._table.stop()
         table = Table("boards", "passed", "failed", "parked", "yield", "median", title="Summary")
         table.add_row(
             str(summary.boards),

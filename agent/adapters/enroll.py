@@ -34,7 +34,7 @@ from agent.adapters.credentials import (
     read_trust,
     station_name,
 )
-from agent.config import endpoint, is_name
+from agent.config import endpoint, is_name, load
 from agent.errors import ConfigError
 
 KEY, REQUEST, CERTIFICATE = "station.key", "station.csr.pem", "station.pem"
@@ -102,9 +102,9 @@ def _load(path: Path) -> ec.EllipticCurvePrivateKey:
 
 
 def install(directory: Path, given: Given) -> Path:
-    """Checks what was given, puts it beside the key, and makes the journal. Returns the configuration.
+    """Checks what was given, puts it beside the key, and makes the journal where the configuration says.
 
-    An existing configuration and an existing journal stay as they are.
+    An existing configuration and an existing journal stay as they are. Returns the configuration.
 
     Raises:
         ConfigError: the certificate is not for this key, not of this CA, no station's; or a file is wrong.
@@ -131,10 +131,11 @@ def install(directory: Path, given: Given) -> Path:
         config = directory / CONFIG
         if not config.exists():
             config.write_text(_toml(name.deployment, given.address), encoding="utf-8")
-        (directory / STATE).mkdir(mode=0o700, exist_ok=True)
+        state = load(config).state  # an operator may have moved it
+        state.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        raise ConfigError(f"cannot write {directory}: {error.strerror}") from error
-    journal_schema.create(directory / STATE / journal_schema.FILE_NAME)
+        raise ConfigError(f"cannot write {error.filename}: {error.strerror}") from error
+    journal_schema.create(state / journal_schema.FILE_NAME)
     return config
 
 
