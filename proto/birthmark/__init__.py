@@ -1,0 +1,1 @@
+"""Birthmark's wire protocol."""

@@ -1,0 +1,1 @@
+"""Version 1 of the wire protocol: generated code beside its .proto files."""

@@ -15,17 +15,15 @@ import os
 from pathlib import Path
 from typing import Any, Literal
 
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, create_engine, event, inspect
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
+from signerd.adapters import migrations
 from signerd.errors import ConfigError
 
+_VERSION_TABLE = "alembic_version"
 _BUSY_TIMEOUT_MS = 5_000  # how long a connection waits for another process's lock, e.g. a backup's
 _PRAGMAS = (
     f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_MS}",
@@ -81,9 +79,7 @@ def create_database(url: str) -> None:
         with engine.begin() as connection:
             if _revision(connection) is not None:
                 raise ConfigError("the database exists already")
-            config = _alembic()
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+            _upgrade(connection)
     except SQLAlchemyError as error:
         raise ConfigError(f"cannot create the database: {error}") from error
     finally:
@@ -107,21 +103,31 @@ def check_database(url: str) -> None:
         raise ConfigError(f"cannot read the database: {error}") from error
     finally:
         engine.dispose()
-    wanted = ScriptDirectory.from_config(_alembic()).get_current_head()
     if found is None:
         raise ConfigError("the database is empty: remove it, and `signerd init` makes one")
-    if found != wanted:
-        raise ConfigError(f"the database has schema {found}, not {wanted}: run the signerd that made it")
+    if found != migrations.HEAD:
+        raise ConfigError(
+            f"the database has schema {found}, not {migrations.HEAD}: run the signerd that made it"
+        )
 
 
-def _alembic() -> Config:
+def _upgrade(connection: Connection) -> None:
+    # Loaded by `signerd init` alone: a daemon never changes a schema, and Alembic costs it 11 MB.
+    from alembic import command  # noqa: PLC0415
+    from alembic.config import Config  # noqa: PLC0415
+
     config = Config()
     config.set_main_option("script_location", "signerd.adapters:migrations")
-    return config
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
 
 
 def _revision(connection: Connection) -> str | None:
-    return MigrationContext.configure(connection).get_current_revision()
+    """The revision in Alembic's own table; None in an empty database."""
+    if not inspect(connection).has_table(_VERSION_TABLE):
+        return None
+    found = connection.exec_driver_sql(f"SELECT version_num FROM {_VERSION_TABLE}")  # noqa: S608 (a constant)
+    return found.scalar_one_or_none()
 
 
 def _sqlite_path(url: str) -> Path | None:

@@ -9,11 +9,14 @@ from typing import Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import event, insert, select
 from sqlalchemy.exc import IntegrityError, OperationalError
 
 from harness.store_world import NOW, World, digest, intent, issue, stock
+from signerd.adapters import migrations
 from signerd.adapters.store import SqlStore, check_database, create_database, database, listing, open_intents
 from signerd.adapters.store.constraints import translated
 from signerd.adapters.store.database import make_engine
@@ -72,6 +75,12 @@ def test_an_empty_file_is_no_database(tmp_path: Path) -> None:
     (tmp_path / "signerd.sqlite").touch()
     with pytest.raises(ConfigError, match="empty"):
         check_database(f"sqlite:///{tmp_path}/signerd.sqlite")
+
+
+def test_the_named_head_is_the_newest_migration() -> None:
+    config = Config()
+    config.set_main_option("script_location", "signerd.adapters:migrations")
+    assert ScriptDirectory.from_config(config).get_current_head() == migrations.HEAD
 
 
 def test_another_schema_is_refused(world: World) -> None:
