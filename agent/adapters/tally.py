@@ -1,33 +1,52 @@
-"""Counts results as they come, for the summary and the exit code. Results that change later are changed."""
+"""Counts results as they come, for the summary and the exit code, in bounded memory.
+
+A parked board is counted when it has passed or failed: it may be taken up again, or its stamp may be
+answered after it has gone.
+"""
 
 from __future__ import annotations
 
+from collections import Counter, deque
 from dataclasses import replace
 
-from agent.core.remedies import error_for
-from agent.core.result import Outcome, Result
+from agent.core.result import Outcome, Result, Summary, summarize, yield_percent
 from agent.ports import Progress, QueuedStamp
+
+_RECENT = 1_000  # boards whose times make the medians
 
 
 class Tally:
-    """A `Progress` that keeps results and passes everything on to the one that shows it."""
+    """A `Progress` that counts, and passes everything on to the one that shows it."""
 
     def __init__(self, shown: Progress) -> None:
         self._shown = shown
-        self.results: list[Result] = []
+        self._passed = 0
+        self._failed = 0
+        self._codes: Counter[str] = Counter()
+        self._parked: dict[str, Result] = {}  # by chip id
+        self._recent: deque[Result] = deque(maxlen=_RECENT)
 
     @property
     def all_passed(self) -> bool:
         """True if no board failed or was left parked; true without any board."""
-        return all(result.outcome is Outcome.PASS for result in self.results)
+        return not self._failed and not self._parked
+
+    def summary(self) -> Summary:
+        """Exact counts; times of the last 1,000 boards that passed."""
+        parked = Counter(result.code for result in self._parked.values())
+        return replace(
+            summarize(list(self._recent)),
+            boards=self._passed + self._failed + len(self._parked),
+            passed=self._passed,
+            failed=self._failed,
+            parked=len(self._parked),
+            yield_percent=yield_percent(self._passed, self._failed),
+            codes=dict(self._codes + parked),
+        )
 
     def board_seen(self, port: str, chip_id: str) -> None:
-        """See `Progress`. A parked board that is taken up again counts once."""
-        self.results = [
-            result
-            for result in self.results
-            if result.chip_id != chip_id or result.outcome is not Outcome.PARKED
-        ]
+        """See `Progress`."""
+        self._parked.pop(chip_id, None)
         self._shown.board_seen(port, chip_id)
 
     def step_started(self, port: str, step: str) -> None:
@@ -48,24 +67,24 @@ class Tally:
 
     def board_finished(self, result: Result) -> None:
         """See `Progress`."""
-        self.results.append(result)
+        if result.outcome is Outcome.PARKED:
+            self._parked[result.chip_id] = result
+        elif result.outcome is Outcome.PASS:
+            self._passed += 1
+            self._recent.append(result)
+        else:
+            self._fail(result.code)
         self._shown.board_finished(result)
 
     def stamp_settled(self, queued: QueuedStamp, code: str) -> None:
         """See `Progress`. The parked board of this stamp has now passed, or failed."""
-        self.results = [
-            _settled(result, code)
-            if result.outcome is Outcome.PARKED and result.chip_id == queued.chip_id
-            else result
-            for result in self.results
-        ]
+        parked = self._parked.pop(queued.chip_id, None)
+        if code:  # also where the board is one of an earlier run: somebody has to look
+            self._fail(code)
+        elif parked is not None:
+            self._passed += 1
         self._shown.stamp_settled(queued, code)
 
-
-def _settled(result: Result, code: str) -> Result:
-    if code:
-        remedy = error_for(code).remedy
-        return replace(
-            result, outcome=Outcome.FAIL, code=code, detail="signerd refused the stamp", remedy=remedy
-        )
-    return replace(result, outcome=Outcome.PASS, code="", detail="", remedy="")
+    def _fail(self, code: str) -> None:
+        self._failed += 1
+        self._codes[code] += 1

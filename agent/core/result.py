@@ -57,6 +57,11 @@ class Summary:
     codes: dict[str, int]  # of boards that did not pass
 
 
+def yield_percent(passed: int, failed: int) -> float:
+    """What passed, of what passed or failed; 0 without any."""
+    return 100.0 * passed / (passed + failed) if passed + failed else 0.0
+
+
 def summarize(results: Sequence[Result]) -> Summary:
     """Counts the results; a chip that came several times counts each time."""
     passed = [result for result in results if result.outcome is Outcome.PASS]
@@ -69,13 +74,12 @@ def summarize(results: Sequence[Result]) -> Summary:
     for result in results:
         if result.code:
             codes[result.code] = codes.get(result.code, 0) + 1
-    judged = len(passed) + failed
     return Summary(
         boards=len(results),
         passed=len(passed),
         failed=failed,
-        parked=len(results) - judged,
-        yield_percent=100.0 * len(passed) / judged if judged else 0.0,
+        parked=len(results) - len(passed) - failed,
+        yield_percent=yield_percent(len(passed), failed),
         median_s=median(result.seconds for result in passed) if passed else 0.0,
         step_median_s={step: median(seconds) for step, seconds in by_step.items()},
         codes=codes,

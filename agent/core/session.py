@@ -113,11 +113,6 @@ class Session:
         """Where the board stands."""
         return self._state
 
-    @property
-    def final(self) -> bool:
-        """True once nothing more can happen."""
-        return self._state in FINAL
-
     def on(self, event: Event) -> State:
         """Makes the move.
 

@@ -12,7 +12,7 @@ from agent.adapters.json_lines import JsonLines
 from agent.adapters.tally import Tally
 from agent.adapters.watch import Plan
 from agent.config import Config
-from agent.core.result import Outcome, Summary, summarize
+from agent.core.result import Outcome, Summary
 from agent.ports import Progress
 from agent.wiring import provision_one, read_recipe, run_ports
 
@@ -49,7 +49,7 @@ def run(
         try:
             asyncio.run(run_ports(config, ports, plan, tally))
         finally:
-            shown.summary(summarize(tally.results))
+            shown.summary(tally.summary())
     return _PASSED if tally.all_passed else _NOT_PASSED
 
 

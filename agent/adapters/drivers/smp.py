@@ -39,7 +39,7 @@ _BEGIN_AGAIN = frozenset({"bad_offset", "digest_mismatch", "wrong_digest"})
 
 
 class SmpOptions(BaseModel):
-    """The table `[driver.smp]` of the configuration."""
+    """The table `[drivers.smp]` of the configuration."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

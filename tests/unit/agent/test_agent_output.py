@@ -99,6 +99,22 @@ def test_summary() -> None:
     assert summary.codes == {"storage_full": 1, "stopped": 1}
 
 
+def test_tally_counts_a_parked_board_once_and_at_its_end() -> None:
+    parked = replace(RESULT, outcome=Outcome.PARKED, code="signer_unavailable")
+    tally = Tally(JsonLines(io.StringIO()))
+    tally.board_finished(parked)
+    assert (tally.summary().parked, tally.all_passed) == (1, False)
+    tally.board_seen("port-1", "CHIP-1")  # presented again
+    tally.board_finished(RESULT)
+    summary = tally.summary()
+    assert (summary.boards, summary.passed, summary.parked, summary.codes) == (1, 1, 0, {})
+    assert summary.step_median_s == {"keygen": 1.5}
+    tally.stamp_settled(replace(QUEUED, chip_id="CHIP-9"), "")  # of an earlier run
+    assert (tally.summary().boards, tally.all_passed) == (1, True)
+    tally.stamp_settled(replace(QUEUED, chip_id="CHIP-9"), "stamp_conflict")
+    assert (tally.summary().codes, tally.all_passed) == ({"stamp_conflict": 1}, False)
+
+
 def test_summary_of_nothing() -> None:
     assert summarize([]).yield_percent == 0.0
     assert Tally(JsonLines(io.StringIO())).all_passed
