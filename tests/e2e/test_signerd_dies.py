@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -25,7 +26,7 @@ class MortalLine:
 
     def __init__(self, directory: Path) -> None:
         self.control = directory / "die-at"
-        signerd = [sys.executable, SCRIPT, self.control]
+        signerd: list[str | Path] = [sys.executable, SCRIPT, self.control]
         self.installation = Installation(directory / "installation", signerd=signerd)
         self.line = HostileLine(self.installation)
 
@@ -101,11 +102,15 @@ def test_an_open_intent_is_listed_at_start_and_resumed(mortal: MortalLine) -> No
     mortal.die_at("after 6 place")
     lost(line.pc1, order, board)
     mortal.die_and_restart()
-    listed = [e for e in line.entries() if e["type"] == "intent_open" and e["chip_id"] == board.chip_id]
-    assert len(listed) == 1
+
+    def listed() -> list[dict[str, Any]]:
+        return [e for e in line.entries() if e["type"] == "intent_open" and e["chip_id"] == board.chip_id]
+
+    wait_until(lambda: bool(listed()), "the checkpoint over the entry that lists the intent")
+    (entry,) = listed()
     assert line.counts(order).open_intents == 1
     _, signed = line.pc1.certify(order, board)
-    assert signed.serial_number == listed[0]["serial_number"]
+    assert signed.serial_number == entry["serial_number"]
 
 
 def test_another_key_cannot_take_over_an_open_intent(mortal: MortalLine) -> None:
@@ -124,7 +129,7 @@ def test_a_killed_key_holder_is_replaced_and_nothing_is_lost(mortal: MortalLine)
     order = line.open_order(quantity=3)
     for board in (line.board(), line.board(), line.board()):
         mortal.installation.key_holder().send_signal(signal.SIGKILL)
-        answers = set()
+        answers: set[str] = set()
 
         def certified(board: PaperBoard = board, answers: set[str] = answers) -> bool:
             answers.add(code_of(lambda: line.pc1.certify(order, board)))
@@ -134,3 +139,7 @@ def test_a_killed_key_holder_is_replaced_and_nothing_is_lost(mortal: MortalLine)
         assert answers <= {"", "unavailable"}
         one_certificate(line, board, line.pc1.certify(order, board)[1].certificate_der)
     assert line.counts(order).issued == 3
+
+
+def test_an_auditor_finds_nothing_after_all_that(mortal: MortalLine) -> None:
+    mortal.line.verify()

@@ -18,7 +18,7 @@ import grpc
 from birthmark.v1 import admin_pb2, admin_pb2_grpc, audit_pb2, audit_pb2_grpc, signing_pb2, signing_pb2_grpc
 from harness.installation import SENSOR, Installation, Peer, order_toml
 from harness.paper_board import PaperBoard
-from harness.process import wait_until
+from harness.process import COMMANDS, run, wait_until
 
 CALL_TIMEOUT_S = 30.0
 CHIPS = 200
@@ -125,7 +125,8 @@ class HostileLine:
         installation.start_signerd()
         installation.add_product(SENSOR)
         self.pc1, self.pc2 = self.add_station("plant1", "pc1"), self.add_station("plant1", "pc2")
-        self.auditor = Station.enrolled(installation.add_auditor("eve"), installation.target)
+        self._eve = installation.add_auditor("eve")
+        self.auditor = Station.enrolled(self._eve, installation.target)
         keys = installation.personalize([f"chip:{number}" for number in range(CHIPS)])
         self.chip_keys = tuple(keys.values())
         self._chips = iter(keys.items())
@@ -199,6 +200,10 @@ class HostileLine:
     def certificates(self) -> list[str]:
         """SHA-256 of every certificate that the ledger says was issued."""
         return [entry["certificate_sha256"] for entry in self.entries() if entry["type"] == "issued"]
+
+    def verify(self) -> None:
+        """`birthmark-auditor verify`, from the first entry on; fails on any finding."""
+        run([COMMANDS / "birthmark-auditor", "verify", "--from-scratch", "--config", self._eve.config])
 
     def close(self) -> None:
         """Closes the channels; the installation ends by itself."""

@@ -220,3 +220,7 @@ def test_no_secret_and_no_detail_leaves_signerd(line: HostileLine) -> None:
     pin = (line.installation.home / "hsm.pin").read_text(encoding="ascii").strip()
     assert pin not in log
     assert not [key for key in line.chip_keys if key.hex() in log]
+
+
+def test_an_auditor_finds_nothing_after_all_that(line: HostileLine) -> None:
+    line.verify()

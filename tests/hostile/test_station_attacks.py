@@ -410,3 +410,7 @@ def test_no_two_certificates_anywhere_share_a_digest(line: HostileLine) -> None:
     assert issued
     assert len(issued) == len(set(issued))
     assert all(len(bytes.fromhex(digest)) == hashlib.sha256().digest_size for digest in issued)
+
+
+def test_an_auditor_finds_nothing_after_all_that(line: HostileLine) -> None:
+    line.verify()
