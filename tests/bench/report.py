@@ -21,6 +21,8 @@ def print_report(result: dict[str, Any], console: Console) -> None:
     names = {"sign": "SignCsr", "boards": "complete boards"}
     for rate in result["signerd"]:
         _row(rates, names[rate["what"]], rate)
+    for rate in result["memory"]["under_load"]:
+        _row(rates, f"{names[rate['what']]}, {result['memory']['records']} records", rate)
     for rate in result["cfssl"] or []:
         _row(rates, "cfssl sign", rate)
     for rate in result["token"]["key_holder"]:
@@ -59,7 +61,7 @@ def _aims(result: dict[str, Any]) -> list[tuple[str, str, str, bool]]:
     line = {entry["boards"]: entry for entry in result["line"]}
     ratio = line[16]["wall_s"] / line[1]["wall_s"]
     added = line[1]["added_ms_p50"]
-    memory = result["memory"]["signerd_with_records"]["signerd_mb"]
+    memory = result["memory"]["after_load"]["signerd_mb"]
     agent = line[16]["agent_peak_mb"]
     aims = [
         ("complete boards a second", f"{BOARDS_PER_S}", f"{boards:.0f}", boards >= BOARDS_PER_S),

@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,7 @@ RUNS = [
 ]
 CFSSL_RUNS = [(1, 500), (16, 3000), (64, 3000)]
 RECORDS = 100_000
+RUNS_WITH_RECORDS = [("boards", 64, 1000)]
 LINES = (1, 4, 16)
 
 
@@ -62,16 +63,15 @@ def main() -> None:
         console.print("boards one after another and side by side, on simulated lines …")
         result["line"] = run_lines(installation, station, LINES)
         console.print("signerd under load …")
-        result["signerd"] = measure_signerd(installation, station)
-        result["memory"] = {"signerd_after_load": resident_mb(installation)}
+        result["signerd"] = measure_signerd(installation, station, "load", RUNS)
+        result["cfssl"] = measure_cfssl(console)  # beside signerd also in time
         certificate = any_certificate(installation, auditor)
         console.print(f"filling signerd with {RECORDS} records …")
-        result["memory"] |= measure_memory(installation, station)
+        result["memory"] = measure_memory(installation, station)
         installation.process.stop()
         console.print("the token alone …")
         job = {"config": str(installation.config), "certificate": certificate}
         result["token"] = run_job("bench.token_rate", job)
-    result["cfssl"] = measure_cfssl(console)
     RESULT.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     print_report(result, console)
     console.print(f"\nwritten to {RESULT.relative_to(REPOSITORY)}")
@@ -102,20 +102,25 @@ def run_job(module: str, job: Mapping[str, Any]) -> Any:
     return json.loads(done.stdout) if done.stdout else None
 
 
-def measure_signerd(installation: Installation, station: Peer) -> Any:
-    """`SignCsr` and complete boards, at 1, 16 and 64 at once."""
-    count = sum(operations + WARM_UP for _, _, operations in RUNS)
-    keys = installation.personalize([f"load-{number}" for number in range(count)])
-    terms = order_toml("WO-load", quantity=count, stations=[station.uri], serial_pattern="load-{number:06d}")
+def measure_signerd(
+    installation: Installation, station: Peer, name: str, runs: Sequence[tuple[str, int, int]]
+) -> Any:
+    """`SignCsr` and complete boards, on chips and a work order of this name."""
+    count = sum(operations + WARM_UP for _, _, operations in runs)
+    keys = installation.personalize([f"{name}-{number}" for number in range(count)])
+    work_order = f"WO-{name}"
+    terms = order_toml(
+        work_order, quantity=count, stations=[station.uri], serial_pattern=f"{name}-{{number:06d}}"
+    )
     installation.open_order(terms)
     job = {
         "target": installation.target,
         "ca": station.operations_ca_file.read_text(encoding="ascii"),
         "key": station.key_file.read_text(encoding="ascii"),
         "certificate": station.certificate_file.read_text(encoding="ascii"),
-        "work_order": "WO-load",
+        "work_order": work_order,
         "chips": [(chip, key.hex()) for chip, key in keys.items()],
-        "runs": RUNS,
+        "runs": runs,
     }
     return run_job("bench.signerd_load", job)
 
@@ -129,7 +134,7 @@ def any_certificate(installation: Installation, auditor: Peer) -> str:
 
 
 def measure_memory(installation: Installation, station: Peer) -> dict[str, Any]:
-    """Restarts signerd with many records."""
+    """Restarts signerd with many records, and puts load on it."""
     terms = order_toml(
         "WO-fill", quantity=RECORDS, stations=[station.uri], serial_pattern="fill-{number:06d}"
     )
@@ -145,10 +150,14 @@ def measure_memory(installation: Installation, station: Peer) -> dict[str, Any]:
     begun = time.monotonic()
     installation.start_signerd()
     seconds = time.monotonic() - begun
+    started = resident_mb(installation)
+    loaded = measure_signerd(installation, station, "full", RUNS_WITH_RECORDS)
     return {
         "records": RECORDS,
         "start_s": round(seconds, 2),
-        "signerd_with_records": resident_mb(installation),
+        "after_start": started,
+        "under_load": loaded,
+        "after_load": resident_mb(installation),
     }
 
 
