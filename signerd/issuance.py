@@ -60,7 +60,6 @@ from signerd.ports import (
 )
 
 _SERIAL_BITS = 152  # random, well over the 64 bits of CA/B Forum BR §7.1; with the top bit set: 20 octets
-_PRODUCTS_KEPT = 256  # parsed product files
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +110,6 @@ class Issuance:
         self._sealer = sealer
         self._session_lifetime = session_lifetime
         self._clock = clock
-        self._products: dict[str, Product] = {}
 
     async def open_session(self, peer: PeerName, work_order: str, chip_id: str) -> OpenedSession:
         """Opens a session; it reserves nothing. Refuses early what `sign_csr` would refuse later.
@@ -292,17 +290,13 @@ class Issuance:
         except EvidenceError as error:
             raise Refused(Code.EVIDENCE_REJECTED, str(error)) from error
 
-    def _order(self, context: CallContext, peer: PeerName) -> tuple[WorkOrder, Product]:
+    @staticmethod
+    def _order(context: CallContext, peer: PeerName) -> tuple[WorkOrder, Product]:
         """The order, if this station may work on it. Others cannot tell it from one that does not exist."""
         order = context.order
         if order is None or context.product_toml is None or peer.uri not in order.stations:
             raise Refused(Code.ORDER_UNKNOWN, "no such work order for this station")
-        product = self._products.get(context.product_toml)
-        if product is None:
-            if len(self._products) >= _PRODUCTS_KEPT:
-                self._products.clear()
-            product = self._products[context.product_toml] = parse_product(context.product_toml)
-        return order, product
+        return order, parse_product(context.product_toml)
 
 
 def _check_station(context: CallContext, peer: PeerName) -> None:

@@ -76,10 +76,11 @@ class HeadFile:
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(self._path)
+            # At once: if the line below fails, the file is ours all the same, and the next swap writes it again.
+            self.checkpoint, self.note = checkpoint, note
             _sync_directory(self._path.parent)
         except OSError as error:
             raise Unavailable(f"cannot write {self._path}: {error.strerror}") from error
-        self.checkpoint, self.note = checkpoint, note
 
     def close(self) -> None:
         """Lets go of the file. Once more does nothing."""

@@ -10,7 +10,8 @@ import logging
 import re
 import sys
 from collections.abc import Mapping, MutableMapping
-from typing import Any
+from contextlib import suppress
+from typing import Any, TextIO
 
 import structlog
 
@@ -48,6 +49,22 @@ def _clean(value: Any, *, limited: bool = True) -> Any:
     return _clean(str(value))
 
 
+class _Lines:
+    """Where lines are written. One that cannot be, because the disk is full or the reader has gone, is lost:
+    a call, or the task that replaces key holders, must not fail for want of its log line."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+
+    def write(self, text: str) -> None:
+        with suppress(OSError):
+            self._file.write(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            self._file.flush()
+
+
 def configure_logs(level: str) -> None:
     """Sets up logging for the process. `level` as in the configuration."""
     structlog.configure(
@@ -59,6 +76,6 @@ def configure_logs(level: str) -> None:
             structlog.processors.JSONRenderer(ensure_ascii=False),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(_NUMBERED[level]),
-        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(file=_Lines(sys.stderr)),  # type: ignore[arg-type] # needs no more
         cache_logger_on_first_use=True,
     )

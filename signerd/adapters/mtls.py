@@ -16,11 +16,14 @@ from pathlib import Path
 
 import grpc
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from signerd.core.names import PeerName, parse_peer_uri
 from signerd.errors import ConfigError
 
+# All that the cryptography package raises for a certificate that TLS let pass and that cannot be read.
+UNREADABLE = (ValueError, UnsupportedAlgorithm, x509.DuplicateExtension, x509.UnsupportedGeneralNameType)
 CACHED_CERTIFICATES = 1024  # certificates whose parse is kept; the oldest unused one leaves first
 SCHEME = "birthmark://"
 
@@ -43,7 +46,7 @@ def identity_of(certificate: x509.Certificate, deployment: str) -> Identity:
     """Reads the name and the key of a peer certificate.
 
     Raises:
-        ValueError: the certificate's key or extensions cannot be read.
+        One of `UNREADABLE`: the certificate's key or extensions cannot be read.
     """
     spki = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     return Identity(
@@ -88,7 +91,7 @@ class Identities:
             return self._known[pem]
         try:
             identity: Identity | None = identity_of(x509.load_pem_x509_certificate(pem), self._deployment)
-        except (ValueError, x509.DuplicateExtension):
+        except UNREADABLE:
             identity = None
         self._known[pem] = identity
         if len(self._known) > self._capacity:

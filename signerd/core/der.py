@@ -50,6 +50,12 @@ def _element(data: bytes, start: int, tag: int) -> int:
     return body + length
 
 
+def _content(data: bytes, start: int) -> int:
+    """The offset of the content of the element that begins at `start`, which `_element` has checked."""
+    length = data[start + 1]
+    return start + 2 + (length & 0x7F if length >= 0x80 else 0)
+
+
 def split_signed(data: bytes) -> tuple[bytes, bytes, bytes]:
     """Takes a signed structure apart: (to-be-signed, AlgorithmIdentifier, BIT STRING element), DER each.
 
@@ -58,9 +64,11 @@ def split_signed(data: bytes) -> tuple[bytes, bytes, bytes]:
     """
     if _element(data, 0, _SEQUENCE) != len(data):
         raise DerError("bytes follow the structure")
-    first = 2 + (data[1] & 0x7F if data[1] >= 0x80 else 0)
+    first = _content(data, 0)
     second = _element(data, first, _SEQUENCE)
     third = _element(data, second, _SEQUENCE)
     if _element(data, third, _BIT_STRING) != len(data):
         raise DerError("bytes follow the signature")
+    if data[_content(data, third)] != 0:
+        raise DerError("the signature is not of whole octets")
     return data[first:second], data[second:third], data[third:]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import tomllib
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Annotated, Any, Literal
 
 from cryptography import x509
@@ -19,6 +20,7 @@ from signerd.core.names import KeyType, is_component, is_name
 from signerd.errors import Code, Refused
 
 MAX_PRODUCT_BYTES = 32768
+_PRODUCTS_KEPT = 256
 # RFC 5280 §4.1.2.5 and IEEE 802.1AR §8.7: "no well-defined expiration date".
 NO_EXPIRY = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
 
@@ -170,8 +172,9 @@ def read_toml(text: str) -> dict[str, Any]:
         raise Refused(Code.INVALID, f"not TOML: {error}") from error
 
 
+@lru_cache(maxsize=_PRODUCTS_KEPT)
 def parse_product(text: str) -> Product:
-    """Reads a product file.
+    """Reads a product file. Every call of a station needs its order's: the last ones read are kept.
 
     Raises:
         Refused: `invalid`, with each wrong or unknown key named.

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+_MOST_COMPARED = 10_000  # serial numbers that are looked at one by one, while the database's writer waits
 _FIELD = re.compile(r"\{number(?::0([1-9][0-9]?)d)?\}")
 
 
@@ -47,14 +48,28 @@ def parse_pattern(text: str) -> Pattern:
 
 
 def overlap(first: Pattern, first_numbers: range, second: Pattern, second_numbers: range) -> bool:
-    """True if both give the same serial number for some of their numbers."""
+    """True if both give the same serial number for some of their numbers.
+
+    Also true where patterns that look alike have too many numbers to compare: then it is not known.
+    """
     if first == second:
         return max(first_numbers.start, second_numbers.start) < min(first_numbers.stop, second_numbers.stop)
     if first_numbers.stop - first_numbers.start > second_numbers.stop - second_numbers.start:
         return overlap(second, second_numbers, first, first_numbers)
     if not _alike(first.prefix, second.prefix) or not _alike(first.suffix[::-1], second.suffix[::-1]):
         return False
-    return any(second.read(first.render(number)) in second_numbers for number in first_numbers)
+    if set(_lengths(first, first_numbers)).isdisjoint(_lengths(second, second_numbers)):
+        return False
+    if first_numbers.stop - first_numbers.start > _MOST_COMPARED:
+        return True
+    read = (second.read(first.render(number)) for number in first_numbers)
+    # Asked of None, `in` would walk the whole range.
+    return any(number is not None and number in second_numbers for number in read)
+
+
+def _lengths(pattern: Pattern, numbers: range) -> range:
+    """How long the serial numbers are: no shorter than the first, no longer than the last."""
+    return range(len(pattern.render(numbers[0])), len(pattern.render(numbers[-1])) + 1)
 
 
 def _alike(one: str, other: str) -> bool:

@@ -178,7 +178,10 @@ class Channel(asyncio.Protocol):
 
     async def start(self, environment: Mapping[str, str]) -> None:
         """Starts the process and connects to it."""
-        ours, theirs = socket.socketpair()
+        try:
+            ours, theirs = socket.socketpair()
+        except OSError as error:  # no descriptors left, for the moment
+            raise Unavailable(f"cannot start the key holder: {error.strerror}") from error
         passed_on = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
         with theirs:
             try:

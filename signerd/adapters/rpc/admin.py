@@ -13,7 +13,7 @@ from cryptography import x509
 
 from birthmark.v1 import admin_pb2
 from signerd.adapters.linting import SampleLinter
-from signerd.adapters.mtls import identity_of
+from signerd.adapters.mtls import UNREADABLE, identity_of
 from signerd.adapters.rpc import fields
 from signerd.adapters.rpc.admin_orders import OrderAdministration
 from signerd.adapters.rpc.gate import Call, Gate
@@ -78,7 +78,7 @@ class AdminService:
         der = fields.size(request.certificate_der, "certificate_der", least=1, most=MAX_CERTIFICATE)
         try:
             identity = identity_of(x509.load_der_x509_certificate(der), self._deployment)
-        except (ValueError, x509.DuplicateExtension) as error:
+        except UNREADABLE as error:
             raise Refused(Code.INVALID, f"not a certificate that can be read: {error}") from error
         if identity.name is None:
             raise Refused(

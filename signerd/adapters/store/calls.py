@@ -52,7 +52,7 @@ _PEER_OF_KEY = select(*PEER).where(peers.c.spki_sha256 == bindparam("key"))
 class Terms:
     """Work orders as opened, with their product's text. Neither ever changes, so both are kept in memory.
 
-    Used from the reader's thread alone.
+    Used where the store's short reads run, and nowhere else.
     """
 
     def __init__(self) -> None:

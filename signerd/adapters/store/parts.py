@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from signerd.adapters.store.ledger import Ledger
-from signerd.adapters.store.worker import Reader
+from signerd.adapters.store.worker import Reads
 from signerd.adapters.store.writer import Writer
 
 
 class Parts:
     """Writer, readers and ledger. Long reads have a reader of their own: no station waits for them."""
 
-    def __init__(self, writer: Writer, reader: Reader, long_reader: Reader, ledger: Ledger) -> None:
+    def __init__(self, writer: Writer, reader: Reads, long_reader: Reads, ledger: Ledger) -> None:
         self._writer = writer
         self._reader = reader
         self._long_reader = long_reader

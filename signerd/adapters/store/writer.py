@@ -81,7 +81,8 @@ class Writer(Worker[Transaction]):
     def run_batch(self, connection: Connection, units: Sequence[Unit[Transaction]]) -> list[Outcome]:
         """One transaction for all units, a savepoint for each."""
         if self.broken is not None:
-            return [(None, self.broken)] * len(units)
+            # One for each caller: an exception that is raised again and again keeps every traceback.
+            return [(None, Fault(self.broken.detail)) for _ in units]
         size = self._tree.size
         transaction = Transaction(connection, size)
         try:

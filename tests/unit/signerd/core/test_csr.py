@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -129,11 +130,28 @@ def test_refuses_a_length_that_is_not_shortest() -> None:
     assert refusal(b"\x30\x82\x00" + GOOD[2:]) is Code.CSR_REJECTED
 
 
-def test_every_changed_byte_is_refused() -> None:
+def test_every_changed_bit_is_refused() -> None:
     for position in range(len(GOOD)):
-        changed = bytearray(GOOD)
-        changed[position] ^= 0x01
-        assert refusal(bytes(changed)) in {Code.CSR_REJECTED, Code.KEY_REJECTED}
+        for bit in range(8):
+            changed = bytearray(GOOD)
+            changed[position] ^= 1 << bit
+            assert refusal(bytes(changed)) in {Code.CSR_REJECTED, Code.KEY_REJECTED}
+
+
+def test_refuses_a_signature_with_unused_bits() -> None:
+    info, algorithm, signature = der.split_signed(next(_with_even_signatures()))
+    start = signature.index(b"\x00\x30")
+    assert refusal(der.sequence(info, algorithm, signature[:start] + b"\x01" + signature[start + 1 :])) is (
+        Code.CSR_REJECTED
+    )
+
+
+def _with_even_signatures() -> Iterator[bytes]:
+    """Requests whose last bit is 0, so that DER allows to call it unused."""
+    while True:
+        data = signed(builder())
+        if data[-1] % 2 == 0:
+            yield data
 
 
 def test_refuses_key_types_that_the_product_does_not_accept() -> None:
