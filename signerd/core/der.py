@@ -69,6 +69,7 @@ def split_signed(data: bytes) -> tuple[bytes, bytes, bytes]:
     third = _element(data, second, _SEQUENCE)
     if _element(data, third, _BIT_STRING) != len(data):
         raise DerError("bytes follow the signature")
-    if data[_content(data, third)] != 0:
+    content = _content(data, third)
+    if data[content : content + 1] != b"\x00":
         raise DerError("the signature is not of whole octets")
     return data[first:second], data[second:third], data[third:]

@@ -146,6 +146,11 @@ def test_refuses_a_signature_with_unused_bits() -> None:
     )
 
 
+def test_refuses_an_empty_signature() -> None:
+    info, algorithm, _ = der.split_signed(GOOD)
+    assert refusal(der.sequence(info, algorithm, b"\x03\x00")) is Code.CSR_REJECTED
+
+
 def _with_even_signatures() -> Iterator[bytes]:
     """Requests whose last bit is 0, so that DER allows to call it unused."""
     while True:
