@@ -7,6 +7,7 @@ from pathlib import Path
 
 from agent import config as agent_config
 from agent.core.recipe import StepName, parse_recipe
+from auditor import config as auditor_config
 from signerd import config
 from signerd.core.order_file import ProductRevision, parse_order_file
 from signerd.core.product import parse_product
@@ -59,3 +60,13 @@ def test_agents_configuration() -> None:
     loaded = agent_config.load(EXAMPLES / "agent.toml")
     assert loaded.recipe == EXAMPLES / "recipe.toml"
     assert loaded.driver in loaded.drivers
+
+
+def test_auditors_configuration() -> None:
+    loaded = auditor_config.load(EXAMPLES / "auditor.toml")
+    assert loaded.trust.log_vkey == EXAMPLES / "log.vkey"
+
+
+def test_all_are_of_one_deployment() -> None:
+    named = [tomllib.loads(text_of(f"{name}.toml"))["deployment"] for name in ("signerd", "agent", "auditor")]
+    assert named == ["example"] * 3
