@@ -23,11 +23,12 @@ from signerd import issuance, stamping
 from signerd.adapters.keyholder.client import KeyHolderProcess
 from signerd.adapters.store.sqlstore import SqlStore
 from signerd.core.prepared import PreparedCertificate
+from signerd.core.session import SessionSealer
 
 # Name of the point → where the function stands. Each is a point before and a point after.
 FUNCTIONS: dict[str, tuple[Any, str]] = {
     "1 station": (issuance, "_check_station"),
-    "2 session": (issuance.SessionSealer, "open"),
+    "2 session": (SessionSealer, "open"),
     "3 csr": (issuance, "check_csr"),
     "4 evidence": (issuance, "verify_evidence"),
     "4 mac": (KeyHolderProcess, "check_chip_mac"),
