@@ -17,9 +17,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from signerd.__main__ import main
-
 from signerd import issuance, stamping
+from signerd.__main__ import main
 from signerd.adapters.keyholder.client import KeyHolderProcess
 from signerd.adapters.store.sqlstore import SqlStore
 from signerd.core.prepared import PreparedCertificate
