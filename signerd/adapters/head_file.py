@@ -76,7 +76,7 @@ class HeadFile:
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(self._path)
-            # At once: if the line below fails, the file is ours all the same, and the next swap writes it again.
+            # At once: if the line below fails, the file is ours all the same; the next swap writes it again.
             self.checkpoint, self.note = checkpoint, note
             _sync_directory(self._path.parent)
         except OSError as error:
