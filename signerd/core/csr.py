@@ -86,14 +86,12 @@ def check_csr(data: bytes, *, accepted: tuple[KeyType, ...]) -> VerifiedCsr:
     try:
         request = x509.load_der_x509_csr(_normalised(data))
         _check_form(request)
-        key, key_type = check_key(request.public_key())
+        key, key_type = check_key(request.public_key(), accepted)
         signed = request.is_signature_valid
     except WeakKeyError as error:
         raise Refused(Code.KEY_REJECTED, str(error)) from error
     except _PARSER_ERRORS as error:
         raise Refused(Code.CSR_REJECTED, f"{type(error).__name__}: {error}") from error
-    if key_type not in accepted:
-        raise Refused(Code.KEY_REJECTED, f"the product does not accept {key_type}")
     if not signed:
         raise Refused(Code.CSR_REJECTED, "the self-signature is wrong")
     spki = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)

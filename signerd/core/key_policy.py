@@ -7,6 +7,7 @@ patterns that the badkeys package knows; points must not come from a private key
 
 from __future__ import annotations
 
+from collections.abc import Container
 from functools import cache
 
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -27,26 +28,31 @@ class WeakKeyError(ValueError):
     """The key is not one that signerd certifies: type, size or quality."""
 
 
-def check_key(key: object) -> tuple[PublicKey, KeyType]:
-    """An acceptable key and its type.
+def check_key(key: object, accepted: Container[KeyType] = frozenset(KeyType)) -> tuple[PublicKey, KeyType]:
+    """A key of an accepted type and of quality, and its type.
 
     Raises:
         WeakKeyError: a type, size, exponent or quality that is not accepted.
     """
     if isinstance(key, ec.EllipticCurvePublicKey):
-        return key, _check_ec(key)
-    if isinstance(key, rsa.RSAPublicKey):
-        return key, _check_rsa(key)
-    raise WeakKeyError("neither ECDSA nor RSA")
+        key_type = _CURVES.get(key.curve.name)
+    elif isinstance(key, rsa.RSAPublicKey):
+        key_type = _RSA_SIZES.get(key.key_size)
+    else:
+        raise WeakKeyError("neither ECDSA nor RSA")
+    # First of all: what a product does not accept must not cost what its quality costs to find out.
+    if key_type is None or key_type not in accepted:
+        raise WeakKeyError(f"{key_type or 'its curve or size'} is not accepted")
+    if isinstance(key, ec.EllipticCurvePublicKey):
+        _check_point(key, key_type)
+    else:
+        _check_modulus(key)
+    return key, key_type
 
 
-def _check_ec(key: ec.EllipticCurvePublicKey) -> KeyType:
-    key_type = _CURVES.get(key.curve.name)
-    if key_type is None:
-        raise WeakKeyError(f"curve {key.curve.name} is not accepted")
+def _check_point(key: ec.EllipticCurvePublicKey, key_type: KeyType) -> None:
     if key.public_numbers().x in _guessable_x(key_type):
         raise WeakKeyError("the private key can be guessed")
-    return key_type
 
 
 @cache
@@ -58,16 +64,13 @@ def _guessable_x(key_type: KeyType) -> frozenset[int]:
     )
 
 
-def _check_rsa(key: rsa.RSAPublicKey) -> KeyType:
-    from badkeys.checks import checkrsa  # noqa: PLC0415 (most lines have no RSA key, and it costs megabytes)
+def _check_modulus(key: rsa.RSAPublicKey) -> None:
+    # Most lines have no RSA key, and this costs 20 MB and, the first time, up to a second.
+    from badkeys.checks import checkrsa  # noqa: PLC0415
 
     numbers = key.public_numbers()
-    key_type = _RSA_SIZES.get(key.key_size)
-    if key_type is None:
-        raise WeakKeyError(f"RSA of {key.key_size} bits is not accepted")
     if numbers.e != _EXPONENT:
         raise WeakKeyError("the RSA exponent is not 65537")
     findings = checkrsa(numbers.n, numbers.e, checks=_RSA_CHECKS)
     if findings:
         raise WeakKeyError(f"weak RSA key: {', '.join(sorted(findings))}")
-    return key_type
