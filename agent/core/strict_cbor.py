@@ -16,6 +16,15 @@ class CborError(ValueError):
     """The bytes are not deterministic CBOR of the allowed kind."""
 
 
+def _refuse(_decoder: Any, _immutable: bool) -> Any:  # noqa: FBT001 (the library's callback)
+    raise CborError("a tag")
+
+
+# Shared values and string references: a few bytes would stand for a structure without end. Other tags are
+# refused by the type that they decode to.
+_REFUSED_TAGS = dict.fromkeys((25, 28, 29, 256), _refuse)
+
+
 def encode(item: Any) -> bytes:
     """The one encoding of an item of allowed kinds."""
     if not _allowed(item):
@@ -32,8 +41,15 @@ def decode(data: bytes, *, max_bytes: int, max_depth: int = 4) -> Any:
     if not 0 < len(data) <= max_bytes:
         raise CborError(f"{len(data)} bytes, allowed are 1 to {max_bytes}")
     try:
-        item = cbor2.loads(data, max_depth=max_depth, allow_indefinite=False, allow_duplicate_keys=False)
-    except (cbor2.CBORError, ValueError, OverflowError) as error:
+        item = cbor2.loads(
+            data,
+            max_depth=max_depth,
+            allow_indefinite=False,
+            allow_duplicate_keys=False,
+            strict_hashable_types=True,
+            semantic_decoders=_REFUSED_TAGS,
+        )
+    except (cbor2.CBORError, ValueError, OverflowError, TypeError) as error:
         raise CborError("not CBOR of the allowed kind") from error
     if encode(item) != data:
         raise CborError("not the deterministic encoding, or bytes follow it")
