@@ -7,10 +7,11 @@ export PATH="$PWD/.venv/bin:$PATH"
 
 step() { printf '\n== %s\n' "$*"; "$@"; }
 
+fresh=$(mktemp -d)
+trap 'rm -rf "$fresh"' EXIT
+
 protocol_code_is_current() {
-    local fresh file
-    fresh=$(mktemp -d)
-    trap 'rm -rf "$fresh"' RETURN
+    local file
     deploy/setup/generate-proto.sh "$fresh"
     for file in proto/birthmark/v1/*_pb2*; do
         diff -u "$file" "$fresh/birthmark/v1/${file##*/}" || { echo "run: make proto" >&2; return 1; }
