@@ -127,6 +127,9 @@ def test_any_values_raise_nothing_else(changes: dict[str, object], junk: bytes) 
         "9bffffffffffffffff",  # an array without end
         "d81c81d81d00",  # a cycle
         "",
+        "82d81c8101d81d00",  # a shared value
+        "d81c81d81d00",  # a list that holds itself
+        "d9010082616100",  # a string reference
     ],
 )
 def test_cbor_outside_the_subset_is_refused(data: str) -> None:
