@@ -307,7 +307,9 @@ class RecordStampRequest(_message.Message):
     STAMP_FIELD_NUMBER: _builtins.int
     SIGNATURE_FIELD_NUMBER: _builtins.int
     session: _builtins.bytes
-    """The session in which this certificate was handed out. Never expires for this call."""
+    """The session in which this certificate was handed out: one of the last 64 if it was handed out in more.
+    Does not expire for this call.
+    """
     stamp: _builtins.bytes
     """Deterministic CBOR as docs/formats.md says under "Stamp". At most 4,096 bytes."""
     signature: _builtins.bytes

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 
-from sqlalchemy import and_, bindparam, false, insert, null, select, text, true, update
+from sqlalchemy import and_, bindparam, delete, false, insert, null, select, text, true, update
 
 from signerd.adapters.store.prepared import Prepared
 from signerd.adapters.store.revoking import SUPERSEDED, revoke
@@ -25,6 +25,8 @@ from signerd.core.order import Place
 from signerd.core.serial_number import parse_pattern
 from signerd.errors import Code, Fault, Refused
 from signerd.ports import Grant, IntentRequest, PreparedBytes, Record, RecordState
+
+MAX_GRANTS = 64  # sessions kept that led to one certificate: a station may open any number
 
 _r, _o, _p = records.c, orders.c, places.c
 
@@ -81,6 +83,18 @@ _ADD_GRANT = Prepared(
 )
 _GRANT = Prepared(
     select(grants.c.record_id, grants.c.csr_sha256).where(grants.c.session_sha256 == bindparam("session"))
+)
+
+_oldest_kept = (
+    select(grants.c.id)
+    .where(grants.c.record_id == bindparam("record"))
+    .order_by(grants.c.id.desc())
+    .limit(1)
+    .offset(MAX_GRANTS - 1)
+    .scalar_subquery()
+)
+_FORGET = Prepared(
+    delete(grants).where(grants.c.record_id == bindparam("record"), grants.c.id < _oldest_kept)
 )
 
 
@@ -200,6 +214,8 @@ def complete(tx: Transaction, record: Record, certificate_der: bytes, grant: Gra
     if state == RecordState.REVOKED:
         raise Refused(Code.CERTIFICATE_REVOKED, f"record {record.record_id} was revoked meanwhile")
     if state != RecordState.INTENT:
+        # The certificate was handed out before; its oldest sessions make room, and may stamp no more.
+        _FORGET.run(tx.connection, {"record": record.record_id})
         return record_of(_BY_ID.row(tx.connection, {"record": record.record_id}))
     replaced = None
     if supersedes_id is not None:

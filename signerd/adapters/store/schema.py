@@ -187,12 +187,15 @@ Index(
 grants = Table(
     "grants",
     metadata,
-    Column("session_sha256", LargeBinary, primary_key=True),  # a session hands out one certificate
+    Column("id", _ID, primary_key=True),
+    Column("session_sha256", LargeBinary, nullable=False),
     Column("record_id", BigInteger, ForeignKey("records.id"), nullable=False),
     Column("challenge", LargeBinary, nullable=False),
     Column("station", Text, nullable=False),
     Column("csr_sha256", LargeBinary, nullable=False),
+    UniqueConstraint("session_sha256", name="one_grant_a_session"),  # a session hands out one certificate
 )
+Index("grants_by_record", grants.c.record_id, grants.c.id)
 
 entries = Table(
     "entries",

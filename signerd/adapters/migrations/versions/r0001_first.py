@@ -217,6 +217,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "grants",
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("session_sha256", sa.LargeBinary(), nullable=False),
         sa.Column("record_id", sa.BigInteger(), nullable=False),
         sa.Column("challenge", sa.LargeBinary(), nullable=False),
@@ -226,5 +227,7 @@ def upgrade() -> None:
             ["record_id"],
             ["records.id"],
         ),
-        sa.PrimaryKeyConstraint("session_sha256"),
+        sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("session_sha256", name="one_grant_a_session"),
     )
+    op.create_index("grants_by_record", "grants", ["record_id", "id"], unique=False)
