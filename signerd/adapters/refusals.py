@@ -2,8 +2,8 @@
 
 Guarantees that noting a refusal never waits, never fails and takes bounded memory, and that no peer can
 flood the ledger: within its share each refusal is an entry of its own; beyond it they are folded into
-one entry a peer, call and code, written each minute and at the end. Callers without a registered name
-share one share.
+one entry a peer, call and code, written each minute and at the end. A peer is who the operations CA says
+in the caller's certificate, registered or not; callers whose certificate names nobody share one share.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from typing import Any
 
 from signerd.adapters.metrics import Metrics
 from signerd.adapters.rpc.gate import Account
-from signerd.errors import Fault, Refused
+from signerd.errors import Code, Fault, Refused
 
 OK = "ok"
 CANCELLED = "cancelled"
@@ -25,6 +25,9 @@ def accountant(metrics: Metrics, log: Any) -> Callable[[Account], None]:
         error = call.error
         if call.status is None:
             log.info("call", **line)
+        elif isinstance(error, Refused) and error.code is Code.RATE_LIMITED:
+            # As many as a hostile caller likes; metrics and ledger count them, and lines would fill the disk.
+            log.debug("call", **line, detail=error.detail)
         elif isinstance(error, Refused):
             log.info("call", **line, detail=error.detail)
         elif isinstance(error, Fault):

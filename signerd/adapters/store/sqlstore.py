@@ -93,10 +93,10 @@ class SqlStore(Administration, Audit):
         reader = _short_reads(url)
         long_reader = Reader("store-long-reader", make_engine(url, "read"))
         store = cls(writer, reader, long_reader, ledger)
-        writer.start()
-        reader.start()
-        long_reader.start()
         try:
+            writer.start()
+            long_reader.start()
+            reader.start()
             left_open = await writer.do(lambda tx: open_intents.enter_open_intents(tx, now))
         except BaseException:
             await store.close()

@@ -144,8 +144,11 @@ class InPlaceReader:
         self._connection: Connection | None = None
 
     def start(self) -> None:
-        """See `Reads`."""
-        self._connection = self._engine.connect()
+        """See `Reads`. Raises Unavailable."""
+        try:
+            self._connection = self._engine.connect()
+        except SQLAlchemyError as error:
+            raise translated(error) from error
 
     async def do(self, unit: Callable[[Connection], T]) -> T:
         """See `Reads`."""
