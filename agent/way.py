@@ -4,13 +4,17 @@ What holds, whatever fails:
 
 * The station makes no key and no request. Both come out of the board, through `Driver`.
 * A board is given only what `check_answer` passed, and signerd only stamps that `check_stamp` passed.
+* Nothing is written to a board, and no lock of it closed, before it has said its chip id once more: boards
+  are exchanged by hand, and a port that is plugged in again may lead to another.
 * Everything may be repeated. The journal is not needed to go on: the board says what it holds, signerd
   gives the same chip and key the same certificate, and a stamp is in the outbox before it is sent.
 """
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from agent.core.certificate import Answer, Asked, CheckedCertificate, Trust, check_answer
 from agent.core.recipe import Recipe, StepName
@@ -34,6 +38,8 @@ from agent.ports import (
     Signer,
 )
 from agent.tries import Bounds, StepRunner, both
+
+T = TypeVar("T")
 
 _RENEWALS = 2  # of one board's session: a signerd that forgets each of them at once is broken
 _SESSION_GONE = frozenset({"session_unknown", "session_used"})
@@ -114,12 +120,12 @@ class Way:
         self._course.on(Event.IDENTIFIED)
         await self._settle_queued_stamp()
         session, issued, stamped = await self._certify(await self._key_and_session())
-        if stamped and self._holds(issued, self._identity):
+        if stamped and self._holds(issued, self._identity) and self._is_closed(self._identity):
             self._course.on(Event.ALREADY_STAMPED)
             return
         await self._store(issued)
         if self._steps.has(StepName.SEAL):
-            await self._steps.take(StepName.SEAL, self._driver.seal)
+            await self._steps.take(StepName.SEAL, lambda: self._on_this_board(self._driver.seal))
             self._course.on(Event.SEALED)
         if self._steps.has(StepName.VERIFY):
             await self._steps.take(StepName.VERIFY, lambda: self._verify(issued))
@@ -226,26 +232,44 @@ class Way:
             and identity.settings_sha256 == issued.settings_sha256
         )
 
+    def _is_closed(self, identity: BoardIdentity) -> bool:
+        return identity.sealed or not self._steps.has(StepName.SEAL)
+
+    async def _on_this_board(self, action: Callable[[], Awaitable[T]]) -> T:
+        """Does something to the board, at each try only after it has said that it still is the same chip."""
+        self._require_same_chip(await self._driver.identify())
+        return await action()
+
+    def _require_same_chip(self, now: BoardIdentity) -> None:
+        if now.chip_id != self._identity.chip_id:
+            remedy = "Present both boards again, one after the other."
+            raise BoardError("chip_changed", "another chip answers than at the beginning", remedy=remedy)
+
     async def _store(self, issued: CheckedCertificate) -> None:
         """Certificate and settings; what the board holds already is not sent again."""
         steps, driver = self._steps, self._driver
         if self._identity.credential_sha256 != issued.credential_sha256:
             report = steps.on_progress(StepName.INSTALL)
-            await steps.take(StepName.INSTALL, lambda: driver.install(issued.credential, report))
+            await steps.take(
+                StepName.INSTALL,
+                lambda: self._on_this_board(lambda: driver.install(issued.credential, report)),
+            )
         self._course.on(Event.INSTALLED)
         if self._identity.settings_sha256 != issued.settings_sha256:
-            report = steps.on_progress(StepName.CONFIGURE)
-            await steps.take(StepName.CONFIGURE, lambda: driver.configure(issued.settings, report))
+            show = steps.on_progress(StepName.CONFIGURE)
+            await steps.take(
+                StepName.CONFIGURE,
+                lambda: self._on_this_board(lambda: driver.configure(issued.settings, show)),
+            )
         self._course.on(Event.CONFIGURED)
 
     async def _verify(self, issued: CheckedCertificate) -> None:
         """Compares what the board now says of itself with what it was given."""
         now = await self._driver.identify()
-        if now.chip_id != self._identity.chip_id:
-            raise BoardError("verify_differs", "another chip answers than at the beginning")
+        self._require_same_chip(now)
         if now.key_state is not KeyState.DONE or not self._holds(issued, now):
             raise BoardError("verify_differs", "the board does not hold what it was given")
-        if self._steps.has(StepName.SEAL) and not now.sealed:
+        if not self._is_closed(now):
             raise BoardError("verify_differs", "the board does not say that it is sealed")
 
     async def _stamp(self, session: Session, issued: CheckedCertificate) -> QueuedStamp:

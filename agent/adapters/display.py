@@ -48,47 +48,50 @@ class LiveTable:
 
     def board_seen(self, port: str, chip_id: str) -> None:
         """See `Progress`."""
-        # Resetting a task forgets its fields: the port's name is given again.
-        self._table.reset(self._task(port), total=self._total, port=escape(port), chip=escape(chip_id))
+        task = self._task(port)
+        # Resetting a task forgets its fields: the port's name is given again. It keeps the moment at
+        # which the board before was finished, and the time shown would stand still.
+        self._table.tasks[self._table.task_ids.index(task)].stop_time = None
+        self._table.reset(task, total=self._total, port=_plain(port), chip=_plain(chip_id))
 
     def step_started(self, port: str, step: str) -> None:
         """See `Progress`."""
-        self._table.update(self._task(port), description=escape(step))
+        self._table.update(self._task(port), description=_plain(step))
 
     def step_progress(self, port: str, step: str, done: int, total: int) -> None:
         """See `Progress`."""
         share = f"{100 * done // total} %" if total > 0 else ""
-        self._table.update(self._task(port), description=escape(f"{step} {share}"))
+        self._table.update(self._task(port), description=_plain(f"{step} {share}"))
 
     def step_done(self, port: str, step: str, seconds: float) -> None:
         """See `Progress`."""
-        self._table.update(self._task(port), advance=1, description=escape(f"{step} {seconds:.2f} s"))
+        self._table.update(self._task(port), advance=1, description=_plain(f"{step} {seconds:.2f} s"))
 
     def waiting(self, port: str, detail: str) -> None:
         """See `Progress`."""
-        self._table.update(self._task(port), description=f"[yellow]waits: {escape(detail)}[/]")
+        self._table.update(self._task(port), description=f"[yellow]waits: {_plain(detail)}[/]")
 
     def board_finished(self, result: Result) -> None:
         """See `Progress`."""
         task = self._task(result.port)
         colour = _COLOUR[result.outcome]
-        text = f"[bold {colour}]{result.outcome}[/] {escape(result.serial_number)}"
+        text = f"[bold {colour}]{result.outcome}[/] {_plain(result.serial_number)}"
         if result.outcome is Outcome.PASS:
             self._table.update(task, completed=self._total, description=text)
         else:
-            self._table.update(task, description=f"{text} {escape(result.code)} at {escape(result.step)}")
+            self._table.update(task, description=f"{text} {_plain(result.code)} at {_plain(result.step)}")
             self._table.console.print(
-                f"[{colour}]{result.outcome}[/] {escape(result.port)} {escape(result.chip_id)}: "
-                f"{escape(result.detail)}. {escape(result.remedy)}"
+                f"[{colour}]{result.outcome}[/] {_plain(result.port)} {_plain(result.chip_id)}: "
+                f"{_plain(result.detail)}. {_plain(result.remedy)}"
             )
         self._table.stop_task(task)
 
     def stamp_settled(self, queued: QueuedStamp, code: str) -> None:
         """See `Progress`."""
         verdict = (
-            f"[bold red]FAIL[/] stamp refused: {escape(code)}" if code else "[green]PASS[/] stamp recorded"
+            f"[bold red]FAIL[/] stamp refused: {_plain(code)}" if code else "[green]PASS[/] stamp recorded"
         )
-        self._table.console.print(f"{escape(queued.serial_number)} ({escape(queued.chip_id)}): {verdict}")
+        self._table.console.print(f"{_plain(queued.serial_number)} ({_plain(queued.chip_id)}): {verdict}")
 
     def summary(self, summary: Summary) -> None:
         """Ends the table; prints counts, yield and times below it."""
@@ -106,9 +109,14 @@ class LiveTable:
         for step, seconds in summary.step_median_s.items():
             self._console.print(f"  {step:<10} {seconds:8.3f} s (median)")
         for code, count in summary.codes.items():
-            self._console.print(f"  {count} × {escape(code)}")
+            self._console.print(f"  {count} × {_plain(code)}")
 
     def _task(self, port: str) -> TaskID:
         if port not in self._tasks:
-            self._tasks[port] = self._table.add_task("", total=self._total, port=escape(port), chip="")
+            self._tasks[port] = self._table.add_task("", total=self._total, port=_plain(port), chip="")
         return self._tasks[port]
+
+
+def _plain(text: str) -> str:
+    """The text without markup, and without control characters: boards and signerd may have made it."""
+    return escape("".join(c if c.isprintable() else "?" for c in text))

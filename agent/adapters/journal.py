@@ -19,13 +19,13 @@ from typing import Any, Self, TypeVar
 
 from agent.adapters.journal_schema import open_for_writing
 from agent.core.result import Result
-from agent.errors import AgentError, JournalError
+from agent.errors import JournalError
 from agent.ports import BoardStamp, QueuedStamp, Receipt
 
 T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], Any]
 
-KEPT_RUNS = 200_000  # about 200 MB; older runs go, except those whose stamp is still in the outbox
+KEPT_RUNS = 200_000  # about 200 MB; older runs go, except those whose stamp waits or was refused
 _PRUNE_EVERY = 1_000  # runs
 _BATCH = 256  # writes that share a commit
 
@@ -64,6 +64,15 @@ class SqliteJournal:
         def work(connection: sqlite3.Connection) -> int:
             now = _now()
             # A port is open once: a run that is still under way on it was cut off. So was one of this chip.
+            # Where the outbox has had an answer since, that is how the run ended.
+            connection.execute(
+                "UPDATE run SET ended_at = ?, step = 'record', serial_number = outbox.serial_number,"
+                " certificate_sha256 = lower(hex(outbox.certificate_sha256)), code = outbox.code,"
+                " outcome = CASE outbox.code WHEN '' THEN 'PASS' ELSE 'FAIL' END FROM outbox"
+                " WHERE outbox.run = run.id AND outbox.answered_at IS NOT NULL AND run.ended_at IS NULL"
+                " AND (run.port = ? OR (run.chip_id = ? AND run.chip_id <> ''))",
+                (now, port, chip_id),
+            )
             connection.execute(
                 "UPDATE run SET ended_at = ?, outcome = 'PARKED', code = 'interrupted'"
                 " WHERE ended_at IS NULL AND (port = ? OR (chip_id = ? AND chip_id <> ''))",
@@ -178,9 +187,10 @@ class SqliteJournal:
             where = "certificate_sha256 = ? AND stamp = ?"
             sql = f"UPDATE outbox SET {answer} WHERE {where} AND answered_at IS NULL"  # noqa: S608  (our own texts)
             connection.execute(sql, (*values, *key))
-            # Only a run that has ended: one under way writes its own end.
+            # Only a run that has ended: one under way writes its own end. One that failed at `record` failed
+            # because signerd could not answer: now it has.
             sql = (
-                f"UPDATE run SET {result} WHERE outcome = 'PARKED'"  # noqa: S608  (our own texts)
+                f"UPDATE run SET {result} WHERE (outcome = 'PARKED' OR outcome = 'FAIL' AND step = 'record')"  # noqa: S608  (our own texts)
                 f" AND id = (SELECT run FROM outbox WHERE {where})"
             )
             connection.execute(sql, (*results, *key))
@@ -217,7 +227,7 @@ class SqliteJournal:
                 if connection is None:
                     connection = open_for_writing(self._path)
                 values = _commit(connection, batch)
-            except (sqlite3.Error, AgentError) as error:
+            except Exception as error:  # noqa: BLE001  (a value that SQLite cannot hold, too: nobody waits for ever)
                 self._failure = error
                 _settle_all(batch, [None] * len(batch), JournalError(f"cannot write {self._path}: {error}"))
             else:
@@ -241,7 +251,7 @@ def _commit(connection: sqlite3.Connection, batch: list[_Job]) -> list[Any]:
     try:
         values = [job.work(connection) for job in batch]
         connection.execute("COMMIT")
-    except sqlite3.Error:
+    except Exception:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
@@ -256,7 +266,8 @@ def _settle_all(batch: list[_Job], values: list[Any], error: Exception | None) -
 
 def _prune(connection: sqlite3.Connection, last: int) -> None:
     connection.execute(
-        "DELETE FROM run WHERE id <= ? AND id NOT IN (SELECT run FROM outbox WHERE answered_at IS NULL)",
+        "DELETE FROM run WHERE id <= ?"
+        " AND id NOT IN (SELECT run FROM outbox WHERE answered_at IS NULL OR code <> '')",
         (last,),
     )
 

@@ -11,6 +11,12 @@ from agent.core.result import Outcome, Result, StepTime, Summary, summarize
 from agent.errors import JournalError
 
 _RECENT = 10_000  # boards that the summary is made of
+# A refusal is over when a later stamp of that board was recorded: somebody has found it.
+_REFUSED = (
+    "SELECT serial_number, code FROM outbox AS refused WHERE code <> '' AND NOT EXISTS (SELECT 1 FROM outbox"
+    " WHERE outbox.serial_number = refused.serial_number AND outbox.id > refused.id"
+    " AND outbox.entry IS NOT NULL) ORDER BY id"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +68,7 @@ def read_report(path: Path) -> Report:
                     " WHERE answered_at IS NULL ORDER BY id"
                 )
             ),
-            tuple(connection.execute("SELECT serial_number, code FROM outbox WHERE code <> '' ORDER BY id")),
+            tuple(connection.execute(_REFUSED)),
         )
     except sqlite3.Error as error:
         raise JournalError(f"cannot read {path}: {error}") from error

@@ -6,7 +6,7 @@ number: somebody has to find that board.
 
 from __future__ import annotations
 
-from agent.delivery import deliver
+from agent.delivery import deliver, is_final
 from agent.errors import Refused, SignerUnavailable
 from agent.way import Station
 
@@ -38,6 +38,10 @@ class OutboxSender:
             except SignerUnavailable:
                 break  # the others would wait as long, and their order stays
             except Refused as error:
+                if error.stops_line:
+                    break  # none of this station's is taken now
+                if not is_final(error):
+                    continue
                 station.progress.stamp_settled(queued, error.code)
             else:
                 station.progress.stamp_settled(queued, "")

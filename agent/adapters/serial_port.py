@@ -15,6 +15,7 @@ from pathlib import Path
 from serial.tools import list_ports as pyserial_ports
 from serial.tools.list_ports_common import ListPortInfo
 
+from agent.errors import LineError
 from agent.ports import PortInfo
 
 
@@ -26,16 +27,27 @@ def list_ports(patterns: Sequence[str] = (), *, discover: bool = True) -> tuple[
             `COM7`. What a pattern with wildcards does not match now is not there; a plain name that is no
             path (`COM7`) is taken as it is.
         discover: list the USB serial ports that the system knows.
+
+    Raises:
+        LineError: a port vanished while they were listed.
     """
     found: dict[str, PortInfo] = {}
     if discover:
-        for info in pyserial_ports.comports():
+        for info in _known_to_system():
             if info.vid is not None:  # not the motherboard's own ports: no board hangs on them unnamed
                 found[_target(info.device)] = _described(info)
     for pattern in patterns:
         for device in _matches(pattern):
             found[_target(device)] = PortInfo(device, device, "named in the configuration")
     return tuple(sorted(found.values(), key=lambda port: port.name))
+
+
+def _known_to_system() -> list[ListPortInfo]:
+    try:
+        return list(pyserial_ports.comports())
+    except (OSError, TypeError, ValueError) as error:  # pyserial reads of what may be gone by then
+        detail = "a port vanished while ports were listed"
+        raise LineError("port_gone", detail, remedy="Try again.") from error
 
 
 def _described(info: ListPortInfo) -> PortInfo:

@@ -8,6 +8,7 @@ pass becomes `SignerUnavailable`.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from types import TracebackType
@@ -34,7 +35,7 @@ MAX_EVIDENCE_BYTES = 16_384
 _MAX_CERTIFICATE_BYTES = 8_192
 _MAX_SESSION_BYTES = 512
 _MAX_LIST = 16
-_MAX_NAME = 64
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")  # of locks, methods, firmware: they are shown to the operator
 _KEY_TYPES = {
     pb.KEY_TYPE_P256: "p256",
     pb.KEY_TYPE_P384: "p384",
@@ -111,8 +112,8 @@ class GrpcSigner:
         _within(answer.challenge, 32, 32, "challenge")
         names = (*answer.evidence_methods, *answer.required_locks, *answer.minimum_firmware.keys())
         lists = (answer.key_types, answer.evidence_methods, answer.required_locks, answer.minimum_firmware)
-        if any(len(items) > _MAX_LIST for items in lists) or any(len(name) > _MAX_NAME for name in names):
-            raise BadAnswer("what the order demands is longer than it may be")
+        if any(len(items) > _MAX_LIST for items in lists) or not all(map(_NAME.fullmatch, names)):
+            raise BadAnswer("what the order demands is longer than it may be, or not of its form")
         key_types = tuple(_KEY_TYPES[key] for key in answer.key_types if key in _KEY_TYPES)
         if not key_types:
             raise BadAnswer("signerd names no key type that this agent knows")

@@ -12,7 +12,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
 from agent.core.result import Outcome, Result
-from agent.errors import AgentError, BoardError, LineError
+from agent.errors import AgentError, BoardError, DriverFaultError, LineError
 from agent.ports import BoardIdentity, Driver, ListPorts, PortInfo
 from agent.provision import work
 from agent.way import Station
@@ -69,7 +69,10 @@ class PortWatch:
             await self._wind_down()
 
     async def _look(self) -> None:
-        ports = await asyncio.to_thread(self._list_ports)
+        try:
+            ports = await asyncio.to_thread(self._list_ports)
+        except LineError:
+            return  # a port vanished while they were listed: the next look tells
         self._present = {port.name: port for port in ports}
         self._tasks = {name: task for name, task in self._tasks.items() if not task.done()}
         for name in self._present:
@@ -87,15 +90,17 @@ class PortWatch:
         busy = [task for name, task in self._tasks.items() if name in self._working]
         for task in idle:
             task.cancel()
-        if busy:
-            await asyncio.wait(busy, timeout=self._plan.stop_s)
-        for task in busy:
-            task.cancel()  # parks its board
-        await asyncio.gather(*idle, *busy, return_exceptions=True)
+        try:
+            if busy:
+                await asyncio.wait(busy, timeout=self._plan.stop_s)
+        finally:  # also when a second signal ends the wait
+            for task in busy:
+                task.cancel()  # parks its board
+            await asyncio.gather(*idle, *busy, return_exceptions=True)
 
     async def _serve(self, name: str) -> None:
         """One port, as long as it is there."""
-        while name in self._present and not self.stopping.is_set():
+        while self._is_served(name):
             try:
                 async with self._open(self._present[name].device) as driver:
                     await self._serve_boards(name, driver)
@@ -104,13 +109,19 @@ class PortWatch:
             except AgentError as error:  # journal or configuration: no port can work
                 self.fault = error
                 self.stopping.set()
+            except Exception as error:  # noqa: BLE001  (a driver of others may raise anything: other ports go on)
+                self._station.progress.waiting(name, DriverFaultError(type(error).__name__).detail)
             await self._pause()
+
+    def _is_served(self, name: str) -> bool:
+        done = self._plan.once and name in self._served
+        return name in self._present and not done and not self.stopping.is_set()
 
     async def _serve_boards(self, name: str, driver: Driver) -> None:
         """The boards that come while the port stays open. Raises LineError when it is gone."""
         finished = ""
         misses = 0
-        while name in self._present and not self.stopping.is_set():
+        while self._is_served(name):
             started_s = self._station.clock.now_s()
             identity = await self._identify(name, driver)
             misses = 0 if identity else misses + 1

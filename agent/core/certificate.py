@@ -18,6 +18,7 @@ Times are not compared: a factory PC's clock is nobody's evidence, and the certi
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -35,6 +36,7 @@ MAX_CHAIN = 4
 MAX_CREDENTIAL_BYTES = 16_384  # docs/board-protocol.md, contents
 MAX_SETTINGS_BYTES = 8_192
 MAX_SERIAL_CHARACTERS = 64
+_SERIAL_NUMBER = re.compile(r"[A-Za-z0-9._:-]{1,64}")  # docs/formats.md, "Names and bounds"
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,8 +217,8 @@ def _check_chain(leaf: x509.Certificate, chain_der: Sequence[bytes], root: x509.
 
 
 def _check_settings(answer: Answer) -> None:
-    if not 0 < len(answer.serial_number) <= MAX_SERIAL_CHARACTERS:
-        raise BadAnswer("the serial number is empty or too long")
+    if _SERIAL_NUMBER.fullmatch(answer.serial_number) is None:
+        raise BadAnswer("the serial number is not of its form")
     try:
         settings = strict_cbor.decode(answer.settings, max_bytes=MAX_SETTINGS_BYTES, max_depth=5)
     except CborError as error:

@@ -192,7 +192,8 @@ class MemoryJournal:
 
     def _settle(self, queued: QueuedStamp, outcome: Outcome) -> None:
         for run, waiting in self.queue:
-            if waiting == queued and self.runs[run].outcome is Outcome.PARKED:
+            result = self.runs[run].result
+            if waiting == queued and result and (result.outcome is Outcome.PARKED or result.step == "record"):
                 self.runs[run].outcome = outcome
         self.queue = [(run, waiting) for run, waiting in self.queue if waiting != queued]
 

@@ -97,6 +97,7 @@ SESSION: dict[str, Any] = {"session": b"s", "challenge": bytes(32), "key_types":
         {"key_types": [pb.KEY_TYPE_P256] * 17},
         {"required_locks": ["l"] * 17},
         {"required_locks": ["l" * 65]},
+        {"required_locks": ["\x1b[2J"]},
         {"evidence_methods": ["m" * 65]},
         {"minimum_firmware": {"c" * 65: "1"}},
         {"session": bytes(300_000)},

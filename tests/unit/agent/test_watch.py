@@ -100,13 +100,13 @@ async def test_no_port_waits_for_another() -> None:
 async def test_port_that_is_plugged_in_later() -> None:
     bench = Bench("A", "B")
     bench.present = ["port-0"]
-    bench.sockets["port-0"].on_look = lambda looks: bench.present.append("port-1") if looks == 5 else None
+    bench.sockets["port-0"].on_look = lambda looks: bench.present.append("port-1") if looks == 11 else None
     assert set(outcomes(await bench.run())) == {"A", "B"}
 
 
 async def test_finished_board_is_left_alone() -> None:
     bench = Bench("A", plan=Plan(ORDER, look_s=0.001))
-    bench.sockets["port-0"].on_look = lambda looks: bench.stop() if looks == 8 else None
+    bench.sockets["port-0"].on_look = lambda looks: bench.stop() if looks == 11 else None
     assert len(await bench.run()) == 1
 
 
@@ -115,7 +115,7 @@ async def test_next_board_on_the_same_port() -> None:
     socket = bench.sockets["port-0"]
 
     def exchange(looks: int) -> None:
-        if looks == 5:
+        if looks == 8:
             socket.board = bench.world.board("B").board
 
     socket.on_look = exchange
@@ -127,7 +127,7 @@ async def test_same_board_taken_out_and_put_in_again() -> None:
     socket = bench.sockets["port-0"]
 
     def take_out(looks: int) -> None:
-        if looks == 5:
+        if looks == 8:
             socket.before["identify"] = [LineError("no_answer", "nothing there")] * 2
 
     socket.on_look = take_out
@@ -141,9 +141,9 @@ async def test_board_that_restarts_after_its_seal_is_not_a_new_one() -> None:
     socket = bench.sockets["port-0"]
 
     def restart(looks: int) -> None:
-        if looks == 5:
+        if looks == 8:
             socket.before["identify"] = [LineError("no_answer", "starting")]
-        if looks == 10:
+        if looks == 13:
             bench.stop()
 
     socket.on_look = restart

@@ -79,6 +79,7 @@ CHANGES: dict[str, Callable[[Answer], Answer]] = {
     "an issuer that is no CA": lambda answer: replace(answer, chain_der=(rogue_sub(ca=False),)),
     "an endless chain": lambda answer: replace(answer, chain_der=answer.chain_der * 5),
     "another serial number": lambda answer: replace(answer, serial_number="BM-999999"),
+    "serial number with an escape sequence": lambda answer: replace(answer, serial_number="\x1b[2J"),
     "no serial number": lambda answer: replace(answer, serial_number=""),
     "other settings": lambda answer: replace(
         answer, settings=cbor2.dumps({"serial": answer.serial_number}, canonical=True)
