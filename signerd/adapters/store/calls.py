@@ -46,7 +46,7 @@ _TERMS = (
 )
 _RECORD = Prepared(select(*RECORD).where(records.c.id == bindparam("record")))
 _PEER = Prepared(select(*PEER).where(peers.c.id == _newest_peer))
-_PEER_OF_KEY = select(*PEER).where(peers.c.spki_sha256 == bindparam("key"))
+_PEER_OF_KEY = Prepared(select(*PEER).where(peers.c.spki_sha256 == bindparam("key")))
 
 
 class Terms:
@@ -117,5 +117,5 @@ def peer(connection: Connection, uri: str) -> PeerRecord | None:
 
 def peer_of_key(connection: Connection, spki_sha256: bytes) -> PeerRecord | None:
     """The peer that this key was registered for."""
-    row = connection.execute(_PEER_OF_KEY, {"key": spki_sha256}).one_or_none()
+    row = _PEER_OF_KEY.row(connection, {"key": spki_sha256})
     return None if row is None else peer_of(row)

@@ -34,8 +34,14 @@ _PRAGMAS = (
 )
 
 
-def make_engine(url: str, mode: Literal["read", "write"]) -> Engine:
-    """An engine whose connections belong to the thread that opens them."""
+Mode = Literal["read", "snapshot", "write"]
+
+
+def make_engine(url: str, mode: Mode) -> Engine:
+    """An engine whose connections belong to the thread that opens them.
+
+    In mode "snapshot" its user begins and ends transactions on the driver's connection.
+    """
     try:
         engine = create_engine(url, poolclass=NullPool)
     except (ArgumentError, ImportError) as error:
@@ -45,8 +51,8 @@ def make_engine(url: str, mode: Literal["read", "write"]) -> Engine:
     return engine
 
 
-def _prepare_sqlite(engine: Engine, mode: Literal["read", "write"]) -> None:
-    pragmas = (*_PRAGMAS, "PRAGMA query_only = ON") if mode == "read" else _PRAGMAS
+def _prepare_sqlite(engine: Engine, mode: Mode) -> None:
+    pragmas = _PRAGMAS if mode == "write" else (*_PRAGMAS, "PRAGMA query_only = ON")
     begin = "BEGIN" if mode == "read" else "BEGIN IMMEDIATE"
 
     @event.listens_for(engine, "connect")
@@ -54,6 +60,9 @@ def _prepare_sqlite(engine: Engine, mode: Literal["read", "write"]) -> None:
         connection.isolation_level = None
         for pragma in pragmas:
             connection.execute(pragma).close()
+
+    if mode == "snapshot":
+        return
 
     @event.listens_for(engine, "begin")
     def _begun(connection: Connection) -> None:

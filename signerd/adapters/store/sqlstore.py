@@ -185,9 +185,10 @@ class SqlStore(Administration, Audit):
 
 
 def _short_reads(url: str) -> Reads:
-    engine = make_engine(url, "read")
     # A database across a network would hold up every other call while it answers.
-    return InPlaceReader(engine) if engine.dialect.name == "sqlite" else Reader("store-reader", engine)
+    if url.startswith("sqlite:"):
+        return InPlaceReader(make_engine(url, "snapshot"))
+    return Reader("store-reader", make_engine(url, "read"))
 
 
 def open_log(url: str, *, head_file: Path, entry: LogOpened) -> None:

@@ -136,10 +136,12 @@ class Reads(Protocol):
 class InPlaceReader:
     """Reads on the event loop: for short reads of a SQLite file, which take less than a thread's hand-over.
 
-    A station's call reads two or three times, some tens of microseconds each.
+    A station's call reads two or three times, some tens of microseconds each; SQLAlchemy's own begin and
+    commit would take as long again, so the driver's connection brackets the snapshot.
     """
 
     def __init__(self, engine: Engine) -> None:
+        """`engine`: in mode "snapshot"."""
         self._engine = engine
         self._connection: Connection | None = None
 
@@ -152,11 +154,19 @@ class InPlaceReader:
 
     async def do(self, unit: Callable[[Connection], T]) -> T:
         """See `Reads`."""
-        if self._connection is None:
+        connection = self._connection
+        if connection is None:
             raise Unavailable("the store is closed")
+        driver = connection.connection
         try:
-            with self._connection.begin():
-                return unit(self._connection)
+            driver.execute("BEGIN").close()
+            try:
+                return unit(connection)
+            finally:
+                connection.rollback()  # what a Core statement began for SQLAlchemy, if one ran
+                driver.rollback()
+        except connection.dialect.loaded_dbapi.Error as error:
+            raise Unavailable("the database does not answer") from error
         except SQLAlchemyError as error:
             raise translated(error) from error
 
