@@ -59,10 +59,10 @@ async def work(
         error = DriverFaultError(type(failure).__name__)
     except asyncio.CancelledError:
         result = way.result(StoppedError(), station.clock.now_s() - started_s)
-        await asyncio.shield(_finish(station, steps.run, result))
+        await _finish_surely(station, steps.run, result)
         raise
     result = way.result(error, station.clock.now_s() - started_s)
-    await _finish(station, steps.run, result)
+    await _finish_surely(station, steps.run, result)
     return result
 
 
@@ -87,6 +87,16 @@ async def _unidentified(
     )
     await _finish(station, run, result)
     return result
+
+
+async def _finish_surely(station: Station, run: int, result: Result) -> None:
+    """Finishes also when it is cancelled meanwhile: a result that is known is never lost."""
+    finishing = asyncio.ensure_future(_finish(station, run, result))
+    try:
+        await asyncio.shield(finishing)
+    except asyncio.CancelledError:
+        await finishing
+        raise
 
 
 async def _finish(station: Station, run: int, result: Result) -> None:

@@ -11,8 +11,8 @@ from serial.tools import list_ports as pyserial_ports
 
 from agent.adapters.serial_port import list_ports
 from agent.adapters.watch import Plan, PortWatch
-from agent.core.result import Outcome
-from agent.errors import LineError
+from agent.core.result import Outcome, Result
+from agent.errors import BoardError, LineError
 from agent.ports import Driver, PortInfo
 from harness.agent_world import ORDER, AgentWorld, Gate, opened
 
@@ -111,3 +111,26 @@ async def test_driver_that_raises_anything_is_shown_and_tried_again() -> None:
         await watch.run()
     assert ("waiting", "port-0", "the driver failed with RuntimeError") in world.progress.events
     assert [result.outcome for result in world.progress.results] == [Outcome.PASS]
+
+
+async def test_result_that_is_known_is_told_even_when_the_end_comes_meanwhile() -> None:
+    world = AgentWorld()
+    board = world.board("A")
+    board.before["install"] = [BoardError("storage_full", "no room")]
+    finishing, on = asyncio.Event(), asyncio.Event()
+    finish = world.journal.finish
+
+    async def slow(run: int, result: Result) -> None:
+        finishing.set()
+        await on.wait()
+        await finish(run, result)
+
+    world.journal.finish = slow  # type: ignore[method-assign]
+    working = asyncio.create_task(world.provision(board))
+    await finishing.wait()
+    working.cancel()
+    on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await working
+    assert [result.code for result in world.progress.results] == ["storage_full"]
+    assert world.journal.runs[1].outcome is Outcome.FAIL
