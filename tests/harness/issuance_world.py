@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -55,7 +56,7 @@ class IssuanceWorld:
             store=self.store,
             key_holder=self.key_holder,
             issuer=self.issuer,
-            sealer=SessionSealer(hashlib.sha256(str(id(object())).encode()).digest()),
+            sealer=SessionSealer(secrets.token_bytes(32)),
             session_lifetime=LIFETIME,
             clock=lambda: self.now,
         )

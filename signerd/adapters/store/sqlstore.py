@@ -120,7 +120,7 @@ class SqlStore(Administration, Audit):
     @property
     def fault(self) -> Fault | None:
         """Why signerd cannot serve now: nothing is published, or nothing is written. None: all is well."""
-        return self._writer.broken or self._ledger.fault
+        return self._writer.broken or self._writer.failing or self._ledger.fault
 
     @property
     def written(self) -> Written:

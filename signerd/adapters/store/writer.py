@@ -75,6 +75,7 @@ class Writer(Worker[Transaction]):
         self._root = tree.root()
         self._ledger = ledger
         self.broken: Fault | None = None  # set when writing has stopped for good
+        self.failing: Fault | None = None  # why the last batch was not written, e.g. a full disk
         self._committed: deque[tuple[int, list[bytes]]] = deque()  # filled here, emptied on the event loop
         self.written = Written()
 
@@ -95,7 +96,9 @@ class Writer(Worker[Transaction]):
         except (SQLAlchemyError, Fault) as error:
             self._tree.truncate(size)
             fault = translated(error) if isinstance(error, SQLAlchemyError) else error
+            self.failing = fault if isinstance(fault, Fault) else None
             return [(None, fault)] * len(units)
+        self.failing = None
         self._root = root
         self._committed.append((size, transaction.pending))
         self.written.batches += 1

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from harness.store_world import ORDER, World, intent, issue, stock
+from harness.store_world import NOW, ORDER, World, intent, issue, stock
 from signerd.adapters import head_file
 from signerd.adapters.head_file import HeadFile
 from signerd.adapters.store.database import make_engine
@@ -86,3 +86,21 @@ async def test_a_writer_that_has_stopped_keeps_nothing_of_its_callers(tmp_path: 
         assert store.fault is not None
         # An exception keeps the traceback of each time that it was raised, and with it the caller's request.
         assert errors[1] is not errors[2]
+
+
+async def test_a_full_disk_shows_until_a_write_succeeds(tmp_path: Path) -> None:
+    """SQLite's own bound on the file stands for the disk's: the error is the same SQLITE_FULL."""
+    world = World(tmp_path)
+    world.create()
+    async with world.opened() as store:
+        await stock(store, ORDER)
+        await store._writer.do(lambda tx: tx.connection.exec_driver_sql("PRAGMA max_page_count = 1").close())
+        chips = [f"chip:{number}" for number in range(5000)]
+        with pytest.raises(Unavailable):
+            await store.personalize_chips(chips, locked=True, site="lab", now=NOW)
+        assert store.fault is not None
+        await store._writer.do(
+            lambda tx: tx.connection.exec_driver_sql("PRAGMA max_page_count = 1000000").close()
+        )
+        await issue(store, intent("chip:1"))
+        assert store.fault is None
