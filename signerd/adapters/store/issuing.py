@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 
-from sqlalchemy import and_, bindparam, delete, false, insert, null, select, text, true, update
+from sqlalchemy import and_, bindparam, delete, false, func, insert, null, select, text, true, update
 
 from signerd.adapters.store.prepared import Prepared
 from signerd.adapters.store.revoking import SUPERSEDED, revoke
@@ -26,11 +26,15 @@ from signerd.core.serial_number import parse_pattern
 from signerd.errors import Code, Fault, Refused
 from signerd.ports import Grant, IntentRequest, PreparedBytes, Record, RecordState
 
+# Records of one chip over all orders. A genuine chip in hostile hands could have its certificate replaced
+# without end, and each one replaced stays in the CRL.
+MAX_RECORDS = 16
 MAX_GRANTS = 64  # sessions kept that led to one certificate: a station may open any number
 
 _r, _o, _p = records.c, orders.c, places.c
 
 _ACTIVE = Prepared(select(*RECORD).where(_r.chip_id == bindparam("chip"), _r.superseded == false()))
+_RECORDS_OF = Prepared(select(func.count()).select_from(records).where(_r.chip_id == bindparam("chip")))
 _BY_ID = Prepared(select(*RECORD).where(_r.id == bindparam("record")))
 _SUPERSEDE = Prepared(
     update(records).where(_r.id == bindparam("record"), _r.superseded == false()).values(superseded=true())
@@ -173,6 +177,9 @@ def _supersede(tx: Transaction, active: Record, rule: Reissue) -> None:
     stamped = active.stamp is not None
     if rule is Reissue.NEVER or (rule is Reissue.BEFORE_STAMP and stamped):
         raise Refused(Code.CHIP_ALREADY_CERTIFIED, f"record {active.record_id}, reissue is {rule.value}")
+    (made,) = _RECORDS_OF.row(tx.connection, {"chip": active.place.chip_id})
+    if made >= MAX_RECORDS:
+        raise Refused(Code.CHIP_ALREADY_CERTIFIED, f"the chip has had {made} records")
     if _SUPERSEDE.count(tx.connection, {"record": active.record_id}) != 1:
         raise Refused(Code.CHIP_ALREADY_CERTIFIED, f"record {active.record_id} was superseded meanwhile")
 

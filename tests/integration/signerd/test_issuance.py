@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from birthmark.v1 import signing_pb2 as pb
 from harness.issuance_world import LIFETIME, IssuanceWorld, issuance_world
 from harness.paper_board import PaperBoard
+from signerd.adapters.store.issuing import MAX_RECORDS
 from signerd.core import strict_cbor
 from signerd.core.evidence.method import EvidenceSubmission
 from signerd.core.names import Level, Reissue
@@ -130,6 +131,16 @@ async def test_reissue_always_also_after_the_stamp_and_on_another_order(world: I
     assert second.record.place.serial_number == first.record.place.serial_number
     assert second.record.place.work_order == repair
     await refused(Code.ORDER_FULL, world.certify(repair, world.board()))
+
+
+async def test_a_chip_is_not_reissued_without_end(world: IssuanceWorld) -> None:
+    board, order = world.board(), await world.open_order(reissue=Reissue.ALWAYS, quantity=1)
+    for _ in range(MAX_RECORDS):
+        board = rekeyed(board)
+        await world.certify(order, board)
+    await refused(Code.CHIP_ALREADY_CERTIFIED, world.certify(order, rekeyed(board)))
+    # The last one stays valid, and is answered again.
+    assert (await world.certify(order, board))[1].record.state is RecordState.ISSUED
 
 
 async def test_a_key_holder_that_fails_leaves_an_intent_that_is_resumed(world: IssuanceWorld) -> None:
