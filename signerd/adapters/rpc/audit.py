@@ -21,7 +21,6 @@ SERVICE = "birthmark.v1.AuditService"
 BATCH = 256  # entries a message at most, audit.proto
 BATCH_BYTES = 2 * 1024 * 1024  # and of no more than this; one entry has 64 KiB at most
 PAGE = 500  # records a page, audit.proto
-PAGE_BYTES = 3 * 1024 * 1024  # and of no more than this, so that a page fits a message
 _STATES = {message: state for state, message in fields.RECORD_STATES.items()}
 
 
@@ -117,14 +116,7 @@ class AuditService:
             after_record_id=request.after_record_id,
             page_size=request.page_size or PAGE,
         )
-        records: list[audit_pb2.Record] = []
-        room = PAGE_BYTES
-        for record in page.records:
-            message = fields.record_message(record)
-            room -= message.ByteSize()
-            if records and room < 0:
-                return audit_pb2.FindRecordsResponse(records=records, more=True)
-            records.append(message)
+        records = [fields.record_message(record) for record in page.records]
         return audit_pb2.FindRecordsResponse(records=records, more=page.more)
 
     async def get_record(

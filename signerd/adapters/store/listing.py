@@ -20,6 +20,8 @@ from signerd.adapters.store.values import (
 from signerd.core.names import Role
 from signerd.ports import PeerRecord, Record, RecordState
 
+# Of what stations may make large, in one page: it has to fit a message, and an auditor's calls the memory.
+_PAGE_BYTES = 2**20
 _MAX_ID = 2**63 - 1  # what a database's integer holds; a page token may be larger
 
 _r = records.c
@@ -116,8 +118,16 @@ def find_records(
     ):
         if value is not None:
             asked = asked.where(column == value)
-    rows = connection.execute(asked).all()
-    return RecordPage(tuple(record_of(row) for row in rows[:page_size]), more=len(rows) > page_size)
+    found: list[Record] = []
+    room = _PAGE_BYTES
+    with connection.execute(asked) as rows:
+        for row in rows:
+            if len(found) == page_size or room < 0:
+                return RecordPage(tuple(found), more=True)
+            record = record_of(row)
+            found.append(record)
+            room -= len(record.csr_der) + len(record.evidence) + len(record.claims) + len(record.settings)
+    return RecordPage(tuple(found), more=False)
 
 
 def record_by_serial(connection: Connection, serial_number: str) -> Record | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -245,3 +246,17 @@ async def test_a_grant_for_another_record_is_refused(store: SqlStore) -> None:
     stolen = type(grant)(one.session_sha256, second.record_id, grant.challenge, STATION, grant.csr_sha256)
     assert await refused(store.complete(second, b"certificate", stolen, NOW)) is Code.SESSION_USED
     assert first.place.number == 1
+
+
+async def test_a_page_of_large_records_is_cut(store: SqlStore) -> None:
+    large = bytes(300 * 1024)
+    for number in range(5):
+        await issue(store, replace(intent(f"large:{number}"), evidence=large))
+    found: list[int] = []
+    pages, more = 0, True
+    while more:
+        page = await store.find_records(RecordFilter(), after_record_id=found[-1] if found else 0)
+        assert 1 <= len(page.records) <= 4
+        found += [record.record_id for record in page.records]
+        pages, more = pages + 1, page.more
+    assert (pages, len(found), len(set(found))) == (2, 5, 5)
