@@ -17,7 +17,7 @@ from datetime import datetime
 
 from cryptography import x509
 
-from signerd.core.key_policy import check_key
+from signerd.core.key_policy import PublicKey
 from signerd.core.names import PeerName
 from signerd.core.policy import check_firmware
 from signerd.core.product import parse_product
@@ -92,7 +92,9 @@ class Stamping:
 
 def _read(record: Record, grant: Grant, stamp: bytes, signature: bytes) -> Stamp:
     certificate = x509.load_der_x509_certificate(record.certificate_der)
-    key, _ = check_key(certificate.public_key())
+    key = certificate.public_key()
+    if not isinstance(key, PublicKey):
+        raise Fault(f"record {record.record_id} has a certificate for another kind of key")
     try:
         check_signature(key, stamp, signature)
         said = parse_stamp(stamp)

@@ -60,11 +60,6 @@ class SqliteState(SqliteBooks):
         except (ValueError, TypeError, KeyError, Malformed, CheckFailed) as error:
             raise ConfigError(f"the state in {directory} is damaged: move it away and verify anew") from error
 
-    @classmethod
-    def in_memory(cls) -> Self:
-        """A state that lives as long as this object."""
-        return cls(_ready(sqlite3.connect(":memory:", isolation_level=None)))
-
     def __enter__(self) -> Self:
         return self
 

@@ -45,7 +45,6 @@ _TERMS = (
     .where(orders.c.work_order == bindparam("order"))
 )
 _RECORD = Prepared(select(*RECORD).where(records.c.id == bindparam("record")))
-_PEER = Prepared(select(*PEER).where(peers.c.id == _newest_peer))
 _PEER_OF_KEY = Prepared(select(*PEER).where(peers.c.spki_sha256 == bindparam("key")))
 
 
@@ -107,12 +106,6 @@ def call_context(
         grant=grant,
         granted=granted,
     )
-
-
-def peer(connection: Connection, uri: str) -> PeerRecord | None:
-    """The peer of this URI: the valid one, else the one that was revoked last."""
-    row = _PEER.row(connection, {"peer": uri})
-    return None if row is None else peer_of(row)
 
 
 def peer_of_key(connection: Connection, spki_sha256: bytes) -> PeerRecord | None:

@@ -127,10 +127,6 @@ class SqlStore(Administration, Audit):
         """Counts since start, for metrics."""
         return self._writer.written
 
-    async def peer(self, uri: str) -> PeerRecord | None:
-        """The peer of this URI: the valid one, else the one revoked last."""
-        return await self._reader.do(lambda connection: calls.peer(connection, uri))
-
     async def peer_of_key(self, spki_sha256: bytes) -> PeerRecord | None:
         """The peer that this public key was registered for, revoked or not."""
         return await self._reader.do(lambda connection: calls.peer_of_key(connection, spki_sha256))
