@@ -103,8 +103,6 @@ class Ledger:
         """
         if index < self._size:
             return
-        if index >= self._committed:
-            raise Fault(f"entry {index} is not committed")
         if self._task is None or self._closing:
             raise Unavailable("the store is closed")
         if self._task.done():
