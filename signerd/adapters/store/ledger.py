@@ -103,6 +103,9 @@ class Ledger:
         """
         if index < self._size:
             return
+        # The tree, not what the event loop was told: a short read may see a commit before the loop does.
+        if index >= self._tree.size:
+            raise Fault(f"entry {index} is not committed")
         if self._task is None or self._closing:
             raise Unavailable("the store is closed")
         if self._task.done():
