@@ -34,12 +34,18 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from signerd.core.csr import VerifiedCsr, check_csr
-from signerd.core.evidence import METHODS
-from signerd.core.evidence.method import EvidenceError, EvidenceSubmission, Trust, VerifiedEvidence
+from signerd.core.evidence import IDENTITY_METHODS, METHODS, PERSONALIZED_METHODS
+from signerd.core.evidence.method import (
+    EvidenceError,
+    EvidenceSubmission,
+    Identity,
+    Trust,
+    VerifiedEvidence,
+)
 from signerd.core.evidence.transcript import verify_evidence
 from signerd.core.names import KeyType, Level, PeerName, Reissue
 from signerd.core.order import Place, WorkOrder
-from signerd.core.policy import check_firmware, check_level, check_open
+from signerd.core.policy import check_firmware, check_level, check_listed, check_open, least_firmware
 from signerd.core.prepared import PreparedCertificate, lint
 from signerd.core.product import Product, parse_product
 from signerd.core.profile import Issuer, build_tbs, terms_of
@@ -123,7 +129,7 @@ class Issuance:
         )
         order, product = self._order(context, peer)
         check_open(order, closed=context.order_closed, now=now)
-        _check_chip(context.chip, product, order)
+        await self._check_chip(chip_id, context.chip, product, order)
         active = context.active
         if active is not None and active.state is RecordState.REVOKED and order.reissue is Reissue.NEVER:
             raise Refused(Code.CERTIFICATE_REVOKED, f"record {active.record_id} of chip {chip_id} is revoked")
@@ -139,7 +145,7 @@ class Issuance:
             key_types=product.keys.accept,
             methods=product.evidence.methods,
             level=order.level,
-            minimum_firmware=order.minimum_firmware,
+            minimum_firmware=least_firmware(order, product.evidence),
             required_locks=product.stamp.required_locks,
         )
 
@@ -178,11 +184,12 @@ class Issuance:
         # 3. The CSR.
         csr = check_csr(csr_der, accepted=product.keys.accept)
         # 4. The evidence.
-        evidence = await self._verify_evidence(submission, session, csr, context.chip, product)
+        evidence = await self._verify_evidence(submission, session, csr, context.chip, product, now)
         # 5. Policy. The window is looked at again inside the transaction, with quantity and uniqueness.
         check_open(order, closed=context.order_closed, now=now)
         check_level(evidence, order)
-        check_firmware(evidence.claims, order.minimum_firmware)
+        check_firmware(evidence.versions, least_firmware(order, product.evidence))
+        check_listed(product.evidence, listed=context.chip is not None and context.chip.listed)
         # 6 to 11.
         intent = IntentRequest(
             order=order,
@@ -196,6 +203,7 @@ class Issuance:
             claims=submission.claims,
             evidence=submission.evidence,
             level=evidence.level,
+            measured=evidence.measured,
             certificate_serial=(1 << _SERIAL_BITS) | secrets.randbits(_SERIAL_BITS),
             moment=now.replace(microsecond=0),
         )
@@ -271,24 +279,49 @@ class Issuance:
         csr: VerifiedCsr,
         chip: Chip | None,
         product: Product,
+        now: datetime,
     ) -> VerifiedEvidence:
         trust = Trust(
-            chip_id=session.chip_id,
             personalized=chip is not None and chip.personalized,
             locked=chip is not None and chip.locked,
             listed=chip is not None and chip.listed,
-            check_mac=self._key_holder.check_chip_mac,
+            identity=await self._identity(product, submission.method, session.chip_id),
+            rules=product.evidence,
         )
         try:
             return await verify_evidence(
                 submission,
-                methods={name: METHODS[name] for name in product.evidence.methods},
+                methods=METHODS,
                 challenge=session.challenge,
-                csr_sha256=csr.sha256,
+                chip_id=session.chip_id,
+                csr=csr,
                 trust=trust,
+                now=now,
+                check_mac=self._key_holder.check_chip_mac,
             )
         except EvidenceError as error:
             raise Refused(Code.EVIDENCE_REJECTED, str(error)) from error
+
+    async def _identity(self, product: Product, method: str, chip_id: str) -> Identity | None:
+        if method not in IDENTITY_METHODS or method not in product.evidence.methods:
+            return None
+        return await self._store.identity(product=product.name, method=method, chip_id=chip_id)
+
+    async def _check_chip(self, chip_id: str, chip: Chip | None, product: Product, order: WorkOrder) -> None:
+        """Refuses a chip that no method of the product could speak for at the order's level."""
+        rules = product.evidence
+        check_listed(rules, listed=chip is not None and chip.listed)
+        if chip is not None and chip.personalized and PERSONALIZED_METHODS.intersection(rules.methods):
+            return
+        if chip is not None and chip.listed and "none" in rules.methods and order.level is Level.NONE:
+            return
+        # A chip that its vendor certified is not known before it shows its certificate.
+        if "x509" in rules.methods or ("tpm2" in rules.methods and rules.tpm2.roots):
+            return
+        for method in rules.methods:
+            if await self._identity(product, method, chip_id) is not None:
+                return
+        raise Refused(Code.CHIP_UNKNOWN, "no method of the product knows the chip")
 
     @staticmethod
     def _order(context: CallContext, peer: PeerName) -> tuple[WorkOrder, Product]:
@@ -304,13 +337,3 @@ def _check_station(context: CallContext, peer: PeerName) -> None:
         raise Refused(Code.UNAUTHENTICATED, "the station is not in the registry")
     if context.peer.revoked_at is not None:
         raise Refused(Code.PEER_REVOKED, f"{peer.uri} was revoked at {context.peer.revoked_at}")
-
-
-def _check_chip(chip: Chip | None, product: Product, order: WorkOrder) -> None:
-    """Refuses a chip that no method of the product could speak for at the order's level."""
-    listed = chip is not None and chip.listed
-    if chip is not None and chip.personalized:
-        return
-    if listed and "none" in product.evidence.methods and order.level is Level.NONE:
-        return
-    raise Refused(Code.CHIP_UNKNOWN, "neither personalized nor on the work order's list")

@@ -7,13 +7,14 @@ docstring says so.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
 
-from signerd.core.names import Level, PeerName
+from signerd.core.evidence.method import Identity
+from signerd.core.names import Level, MacQuestion, PeerName
 from signerd.core.order import Place, WorkOrder
 
 
@@ -32,8 +33,8 @@ class KeyHolder(Protocol):
         """Signs a checkpoint's note text; returns the 64-byte Ed25519 signature (RFC 8032)."""
         ...
 
-    async def check_chip_mac(self, chip_id: str, message: bytes, mac: bytes) -> bool:
-        """True if `mac` is HMAC-SHA-256(K_chip, message). Neither key nor MAC leaves the process."""
+    async def check_chip_mac(self, question: MacQuestion) -> bool:
+        """The answer to the question. Neither key nor MAC leaves the process."""
         ...
 
 
@@ -81,6 +82,7 @@ class Record:
     claims: bytes
     evidence: bytes
     level: Level
+    measured: Mapping[str, str]  # component -> version, as the evidence measured it
     settings: bytes  # as delivered, with "serial"
     tbs: bytes
     certificate_der: bytes  # empty while the state is INTENT
@@ -136,6 +138,7 @@ class IntentRequest:
     claims: bytes
     evidence: bytes
     level: Level
+    measured: Mapping[str, str]
     certificate_serial: int
     moment: datetime  # aware, UTC, whole seconds
 
@@ -168,6 +171,10 @@ class Store(Protocol):
         self, *, peer_uri: str, work_order: str, chip_id: str, session_sha256: bytes | None
     ) -> CallContext:
         """One snapshot for one call."""
+        ...
+
+    async def identity(self, *, product: str, method: str, chip_id: str) -> Identity | None:
+        """The chip's attestation key that was imported for this product and method."""
         ...
 
     async def take_place(self, request: IntentRequest, prepare: Callable[[Place], PreparedBytes]) -> Record:

@@ -19,7 +19,7 @@ from cryptography import x509
 
 from signerd.core.key_policy import PublicKey
 from signerd.core.names import PeerName
-from signerd.core.policy import check_firmware
+from signerd.core.policy import check_firmware, least_firmware
 from signerd.core.product import parse_product
 from signerd.core.session import session_sha256
 from signerd.core.stamp import Issued, Stamp, StampError, check_agrees, check_signature, parse_stamp
@@ -83,8 +83,11 @@ class Stamping:
         )
         if context.order is None or context.product_toml is None:
             raise Fault(f"work order {record.place.work_order} of record {record.record_id} is gone")
-        check_firmware(said.claims, context.order.minimum_firmware)
-        locks = parse_product(context.product_toml).stamp.required_locks
+        product = parse_product(context.product_toml)
+        # The stamp's word is the newer one; what evidence measured stands where the stamp says nothing.
+        versions = dict(record.measured) | said.claims.versions
+        check_firmware(versions, least_firmware(context.order, product.evidence))
+        locks = product.stamp.required_locks
         still_open = [lock for lock in locks if said.claims.security_state.get(lock) is not True]
         if still_open:
             raise Refused(Code.STAMP_LOCKS_OPEN, f"open: {', '.join(still_open)}")

@@ -65,6 +65,7 @@ class VerifiedCsr:
 
     der: bytes  # as received
     sha256: bytes  # of `der`
+    evidence_digest: bytes  # what the transcript holds of the CSR: `sha256`, unless evidence is inside it
     spki: bytes  # SubjectPublicKeyInfo, DER, in its one canonical form
     spki_sha256: bytes
     key: PublicKey
@@ -98,8 +99,15 @@ def check_csr(data: bytes, *, accepted: tuple[KeyType, ...]) -> VerifiedCsr:
     # One key must have one digest: a compressed point or odd parameters would give it a second.
     if spki not in data:
         raise Refused(Code.KEY_REJECTED, "the SubjectPublicKeyInfo is not in its canonical form")
+    digest = hashlib.sha256(data).digest()
     return VerifiedCsr(
-        data, hashlib.sha256(data).digest(), spki, hashlib.sha256(spki).digest(), key, key_type
+        der=data,
+        sha256=digest,
+        evidence_digest=digest,
+        spki=spki,
+        spki_sha256=hashlib.sha256(spki).digest(),
+        key=key,
+        key_type=key_type,
     )
 
 

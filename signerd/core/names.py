@@ -90,6 +90,24 @@ class Level(Enum):
         raise ValueError(f"no evidence level {label!r}: use none, chip or key")
 
 
+class MacKey(StrEnum):
+    """Keys that are derived from the master key for one chip each (docs/formats.md, "Chip keys")."""
+
+    CHIP = "chip"  # method hmac-sha256
+    PSA_IAK = "psa-iak"  # method psa-token, COSE_Mac0
+
+
+@dataclass(frozen=True, slots=True)
+class MacQuestion:
+    """Is this the MAC of the message under the chip's key? Only the key holder can say."""
+
+    chip_id: str
+    key: MacKey
+    hash: str  # HMAC with "sha256", "sha384" or "sha512"; with `MacKey.CHIP` sha256 alone
+    message: bytes
+    mac: bytes
+
+
 class KeyType(StrEnum):
     """Types of board keys, as in product files and in the board protocol."""
 

@@ -155,6 +155,9 @@ def _check_reachable(file: _OrderFile, product: Product) -> None:
     """An order that no evidence of its product can satisfy would only make boards wait."""
     if file.level != Level.NONE.label and set(product.evidence.methods) == {"none"}:
         raise Refused(Code.INVALID, f"level: product {product.name!r} accepts evidence method none alone")
+    if Level.from_label(file.level) < product.evidence.level:
+        least = product.evidence.level.label
+        raise Refused(Code.INVALID, f"level: product {product.name!r} wants at least {least!r}")
 
 
 def _problem(item: Any) -> str:

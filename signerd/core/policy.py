@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 
-from signerd.core.evidence.claims import Claims
 from signerd.core.evidence.method import VerifiedEvidence
+from signerd.core.evidence.rules import EvidenceRules
 from signerd.core.order import WorkOrder
 from signerd.core.version import version_key
 from signerd.errors import Code, Refused
@@ -30,11 +30,25 @@ def check_level(evidence: VerifiedEvidence, order: WorkOrder) -> None:
         )
 
 
-def check_firmware(claims: Claims, minimum: Mapping[str, str]) -> None:
+def least_firmware(order: WorkOrder, rules: EvidenceRules) -> dict[str, str]:
+    """Component -> least version: the product's, or the order's where that is higher."""
+    least = dict(rules.minimum_firmware)
+    for name, version in order.minimum_firmware.items():
+        if name not in least or version_key(least[name]) < version_key(version):
+            least[name] = version
+    return least
+
+
+def check_firmware(versions: Mapping[str, str], minimum: Mapping[str, str]) -> None:
     """Raises Refused `firmware_too_old` if a component is missing or below its minimum."""
     for name, least in minimum.items():
-        if name not in claims.firmware:
+        if name not in versions:
             raise Refused(Code.FIRMWARE_TOO_OLD, f"firmware {name} is not claimed")
-        version, _ = claims.firmware[name]
-        if version_key(version) < version_key(least):
-            raise Refused(Code.FIRMWARE_TOO_OLD, f"firmware {name} {version} is below {least}")
+        if version_key(versions[name]) < version_key(least):
+            raise Refused(Code.FIRMWARE_TOO_OLD, f"firmware {name} {versions[name]} is below {least}")
+
+
+def check_listed(rules: EvidenceRules, *, listed: bool) -> None:
+    """Raises Refused `chip_unknown` where the product wants each chip on the order's list."""
+    if rules.chips == "listed" and not listed:
+        raise Refused(Code.CHIP_UNKNOWN, "the chip is not on the work order's list")

@@ -15,7 +15,7 @@ from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from signerd.core.evidence import METHODS
+from signerd.core.evidence.rules import EvidenceRules
 from signerd.core.names import KeyType, is_component, is_name
 from signerd.errors import Code, Refused
 
@@ -68,12 +68,6 @@ def _lock(text: str) -> str:
     return text
 
 
-def _method(text: str) -> str:
-    if text not in METHODS:
-        raise ValueError(f"no evidence method {text!r}; known: {', '.join(sorted(METHODS))}")
-    return text
-
-
 def _usage(text: str) -> str:
     if text not in EXTENDED_KEY_USAGES:
         try:
@@ -102,12 +96,6 @@ class Keys(_Section):
     """Key types that are accepted, preferred first."""
 
     accept: Annotated[tuple[KeyType, ...], Field(min_length=1)]
-
-
-class EvidenceRules(_Section):
-    """Methods that are accepted, preferred first."""
-
-    methods: Annotated[tuple[Annotated[str, AfterValidator(_method)], ...], Field(min_length=1)]
 
 
 class Profile(_Section):

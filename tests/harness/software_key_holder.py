@@ -10,7 +10,6 @@ over both), and can be made unavailable.
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import secrets
 from collections.abc import Callable
@@ -26,6 +25,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from signerd.adapters import device_ca
 from signerd.adapters.keyholder import guard
 from signerd.adapters.keyholder.channel import KeyHolderRefusal
+from signerd.core.chip_key import KEY_BYTES, derive_chip_key
+from signerd.core.names import MacKey, MacQuestion
 from signerd.core.note import VerifierKey
 from signerd.errors import Unavailable
 
@@ -90,9 +91,13 @@ class SoftwareKeyHolder:
         """The log's verifier key, C2SP signed-note text."""
         return self.log.text()
 
-    def chip_key(self, chip_id: str) -> bytes:
+    def chip_key(self, chip_id: str, key: MacKey = MacKey.CHIP, hash_name: str = "sha256") -> bytes:
         """What a trusted personalization would burn into this chip."""
-        return hmac.digest(self._master_key, b"birthmark-chip-key-v1" + chip_id.encode(), hashlib.sha256)
+
+        def mac(message: bytes) -> bytes:
+            return hmac.digest(self._master_key, message, "sha256")
+
+        return derive_chip_key(mac, chip_id, key, hash_name)
 
     async def sign_certificate(self, tbs: bytes) -> bytes:
         """See the port."""
@@ -109,13 +114,15 @@ class SoftwareKeyHolder:
         self._look(lambda: self._guard.check_checkpoint(body))
         return self._checkpoint_key.sign(body)
 
-    async def check_chip_mac(self, chip_id: str, message: bytes, mac: bytes) -> bool:
+    async def check_chip_mac(self, question: MacQuestion) -> bool:
         """See the port."""
-        if len(mac) != 32:
+        if len(question.mac) != KEY_BYTES.get(question.hash):
             return False
-        self._look(lambda: guard.check_chip_id(chip_id))
-        self._look(lambda: guard.check_message(message))
-        return hmac.compare_digest(hmac.digest(self.chip_key(chip_id), message, hashlib.sha256), mac)
+        self._look(lambda: guard.check_chip_id(question.chip_id))
+        self._look(lambda: guard.check_chip_key(question.key, question.hash))
+        self._look(lambda: guard.check_message(question.message))
+        key = self.chip_key(question.chip_id, question.key, question.hash)
+        return hmac.compare_digest(hmac.digest(key, question.message, question.hash), question.mac)
 
     def _look(self, check: Callable[[], object]) -> None:
         if not self.available:

@@ -18,7 +18,9 @@ import structlog
 
 from signerd.adapters.keyholder.channel import Channel, open_channel
 from signerd.adapters.keyholder.held_pin import HeldPin, WrongPin
-from signerd.adapters.keyholder.protocol import MAC_SIZE, Operation, Setup
+from signerd.adapters.keyholder.protocol import Operation, Setup
+from signerd.core.chip_key import KEY_BYTES
+from signerd.core.names import MacQuestion
 from signerd.errors import Fault, Unavailable
 
 FIRST_PAUSE_S = 0.05
@@ -161,8 +163,9 @@ class KeyHolderProcess:
         """See `signerd.ports.KeyHolder`. Raises also KeyHolderRefusal, a Fault."""
         return await self._ask_bytes(Operation.SIGN_CHECKPOINT, body)
 
-    async def check_chip_mac(self, chip_id: str, message: bytes, mac: bytes) -> bool:
+    async def check_chip_mac(self, question: MacQuestion) -> bool:
         """See `signerd.ports.KeyHolder`. A MAC of another length is False like any wrong one."""
-        if len(mac) != MAC_SIZE:
+        if len(question.mac) != KEY_BYTES.get(question.hash):
             return False
-        return await self._ask(Operation.CHECK_CHIP_MAC, chip_id, message, mac) is True
+        asked = (question.chip_id, question.key.value, question.hash, question.message, question.mac)
+        return await self._ask(Operation.CHECK_CHIP_MAC, *asked) is True

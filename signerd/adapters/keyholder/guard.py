@@ -22,7 +22,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID
 
 from signerd.adapters.keyholder.protocol import MAX_MESSAGE, MAX_TBS
 from signerd.core import der, note
-from signerd.core.names import is_chip_id
+from signerd.core.chip_key import KEY_BYTES
+from signerd.core.names import MacKey, is_chip_id
 
 NO_EXPIRY = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)  # 99991231235959Z, §4.1.2.5
 MAX_CLOCK_AHEAD = timedelta(minutes=5)
@@ -191,6 +192,15 @@ def check_chip_id(chip_id: object) -> str:
     if not isinstance(chip_id, str) or not is_chip_id(chip_id):
         raise SigningRefusedError("not a chip id")
     return chip_id
+
+
+def check_chip_key(key: object, hash_name: object) -> tuple[MacKey, str]:
+    """Which of a chip's keys, and the hash of its HMAC. Raises SigningRefusedError."""
+    if not isinstance(key, str) or key not in set(MacKey) or hash_name not in KEY_BYTES:
+        raise SigningRefusedError("no such key of a chip")
+    if key == MacKey.CHIP and hash_name != "sha256":
+        raise SigningRefusedError("no such key of a chip")
+    return MacKey(key), str(hash_name)
 
 
 def check_message(message: object) -> bytes:

@@ -11,13 +11,21 @@ from collections.abc import Iterable
 from signerd.adapters.keyholder.channel import open_channel
 from signerd.adapters.keyholder.held_pin import HeldPin
 from signerd.adapters.keyholder.pool import setup_for
-from signerd.adapters.keyholder.protocol import MAC_SIZE, Mode, Operation
+from signerd.adapters.keyholder.protocol import Mode, Operation
 from signerd.config import Hsm
+from signerd.core.chip_key import KEY_BYTES
+from signerd.core.names import MacKey
 from signerd.errors import Fault
 
 
-async def derive_chip_keys(hsm: Hsm, pin: bytes | bytearray, chip_ids: Iterable[str]) -> dict[str, bytes]:
-    """K_chip, 32 bytes, for each chip id (docs/formats.md, "Evidence transcript").
+async def derive_chip_keys(
+    hsm: Hsm,
+    pin: bytes | bytearray,
+    chip_ids: Iterable[str],
+    kind: MacKey = MacKey.CHIP,
+    hash_name: str = "sha256",
+) -> dict[str, bytes]:
+    """Each chip's key for HMAC with this hash (docs/formats.md, "Chip keys").
 
     Raises:
         WrongPin: the token rejected the PIN.
@@ -31,8 +39,8 @@ async def derive_chip_keys(hsm: Hsm, pin: bytes | bytearray, chip_ids: Iterable[
     try:
         keys: dict[str, bytes] = {}
         for chip_id in chip_ids:
-            key = await channel.request(Operation.DERIVE_CHIP_KEY, chip_id)
-            if not isinstance(key, bytes) or len(key) != MAC_SIZE:
+            key = await channel.request(Operation.DERIVE_CHIP_KEY, chip_id, kind.value, hash_name)
+            if not isinstance(key, bytes) or len(key) != KEY_BYTES[hash_name]:
                 raise Fault("the key holder answered with something that is no chip key")
             keys[chip_id] = key
         return keys

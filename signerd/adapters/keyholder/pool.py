@@ -19,6 +19,7 @@ from signerd.adapters.keyholder.held_pin import HeldPin, WrongPin
 from signerd.adapters.keyholder.protocol import Mode, Setup
 from signerd.config import Config, Hsm
 from signerd.core import note
+from signerd.core.names import MacQuestion
 from signerd.errors import ConfigError
 
 
@@ -138,6 +139,6 @@ class KeyHolderPool:
         """See `signerd.ports.KeyHolder`."""
         return await self._first.sign_checkpoint(body)
 
-    async def check_chip_mac(self, chip_id: str, message: bytes, mac: bytes) -> bool:
+    async def check_chip_mac(self, question: MacQuestion) -> bool:
         """See `signerd.ports.KeyHolder`."""
-        return await self._least_busy().check_chip_mac(chip_id, message, mac)
+        return await self._least_busy().check_chip_mac(question)

@@ -7,7 +7,6 @@ dies, and when the token fails once: the parent starts another one.
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import os
 import signal
@@ -37,8 +36,8 @@ from signerd.adapters.keyholder.protocol import (
 )
 from signerd.adapters.keyholder.token import KeyExistsError, PinRejectedError, Token, TokenError
 from signerd.core import note
+from signerd.core.chip_key import derive_chip_key
 
-CHIP_KEY_LABEL = b"birthmark-chip-key-v1"  # docs/formats.md, "Evidence transcript"
 # Signed at start to see that key and certificate belong together. Neither a TBS nor a checkpoint.
 _SELF_TEST = b"birthmark key holder self-test"
 _READ = 65_536  # bytes at once
@@ -83,12 +82,13 @@ def serving(setup: Setup, token: Token) -> dict[str, Handler]:
         return checkpoint_key.sign(body)
 
     def check_chip_mac(arguments: list[object]) -> bool:
-        if len(arguments) != 3:
-            raise ProtocolError("check_chip_mac takes three arguments")
-        chip_id, message = guard.check_chip_id(arguments[0]), guard.check_message(arguments[1])
-        (mac,) = _bytes(arguments[2:], 1)
-        key = master_key.mac(CHIP_KEY_LABEL + chip_id.encode())
-        return hmac.compare_digest(hmac.digest(key, message, hashlib.sha256), mac)
+        if len(arguments) != 5:
+            raise ProtocolError("check_chip_mac takes five arguments")
+        chip_id, (kind, hash_name) = guard.check_chip_id(arguments[0]), guard.check_chip_key(*arguments[1:3])
+        message = guard.check_message(arguments[3])
+        (mac,) = _bytes(arguments[4:], 1)
+        key = derive_chip_key(master_key.mac, chip_id, kind, hash_name)
+        return hmac.compare_digest(hmac.digest(key, message, hash_name), mac)
 
     return {
         Operation.SIGN_CERTIFICATE: sign_certificate,
@@ -102,12 +102,13 @@ def personalizing(setup: Setup, token: Token) -> dict[str, Handler]:
     """The operation of a trusted personalization. Nothing here signs."""
     master_key = token.master_key(setup.master_key)
 
-    def derive_chip_key(arguments: list[object]) -> bytes:
-        if len(arguments) != 1:
-            raise ProtocolError("derive_chip_key takes one argument")
-        return master_key.mac(CHIP_KEY_LABEL + guard.check_chip_id(arguments[0]).encode())
+    def derive(arguments: list[object]) -> bytes:
+        if len(arguments) != 3:
+            raise ProtocolError("derive_chip_key takes three arguments")
+        chip_id, (kind, hash_name) = guard.check_chip_id(arguments[0]), guard.check_chip_key(*arguments[1:])
+        return derive_chip_key(master_key.mac, chip_id, kind, hash_name)
 
-    return {Operation.DERIVE_CHIP_KEY: derive_chip_key}
+    return {Operation.DERIVE_CHIP_KEY: derive}
 
 
 def generating(setup: Setup, token: Token) -> dict[str, Handler]:

@@ -19,7 +19,6 @@ import cbor2
 MAX_FRAME = 16 * 1024 * 1024  # bytes; a CRL of 300,000 certificates
 MAX_TBS = 16 * 1024  # bytes of a TBSCertificate
 MAX_MESSAGE = 16 * 1024  # bytes under a chip's MAC; a transcript has at most some 5,000
-MAC_SIZE = 32  # bytes, HMAC-SHA-256
 _LENGTH = struct.Struct(">I")
 
 
@@ -41,8 +40,8 @@ class Operation(StrEnum):
     SIGN_CERTIFICATE = "sign_certificate"  # serve: TBSCertificate -> DER signature value
     SIGN_CRL = "sign_crl"  # serve: TBSCertList -> DER signature value
     SIGN_CHECKPOINT = "sign_checkpoint"  # serve: note text -> 64 bytes
-    CHECK_CHIP_MAC = "check_chip_mac"  # serve: chip id, message, MAC -> bool
-    DERIVE_CHIP_KEY = "derive_chip_key"  # personalize: chip id -> 32 bytes
+    CHECK_CHIP_MAC = "check_chip_mac"  # serve: chip id, key, hash, message, MAC -> bool
+    DERIVE_CHIP_KEY = "derive_chip_key"  # personalize: chip id, key, hash -> key
     CHANGE_PIN = "change_pin"  # generate: new PIN -> null
     GENERATE_KEYS = "generate_keys"  # generate: key type, common name -> {"csr", "checkpoint_key"}
 

@@ -1,8 +1,8 @@
 """Evidence: why signerd believes that a key was born where it should have been.
 
-Each method is one module here with one class that has a `name` and a `verify`. A new method is a new
-module and one line in `METHODS`. `verify` gets the transcript that signerd itself built; what it returns
-is a level, never a reason finer than "rejected".
+Each method is one module here with one class that has a `name` and a pure `verify`. A new method is a new
+module, a line in `METHODS`, and its trust material as a section in `rules`. `verify` gets the transcript
+that signerd itself built; what it returns is a level, never a reason finer than "rejected".
 """
 
 from __future__ import annotations
@@ -12,3 +12,7 @@ from signerd.core.evidence.method import Method
 from signerd.core.evidence.none import NoEvidence
 
 METHODS: dict[str, Method] = {method.name: method for method in (HmacSha256(), NoEvidence())}
+
+# Which methods rest on a chip's secret of the company's, and which on an imported attestation key.
+PERSONALIZED_METHODS = frozenset({"hmac-sha256", "psa-token"})
+IDENTITY_METHODS = frozenset({"psa-token", "nrf91", "tpm2"})

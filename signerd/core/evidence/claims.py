@@ -23,6 +23,11 @@ class Claims:
     firmware: Mapping[str, tuple[str, bytes]]
     security_state: Mapping[str, bool]
 
+    @property
+    def versions(self) -> dict[str, str]:
+        """Component -> version."""
+        return {name: version for name, (version, _) in self.firmware.items()}
+
     def items(self) -> list[Any]:
         """The two CBOR items, as they stand in claims, transcript and stamp."""
         return [

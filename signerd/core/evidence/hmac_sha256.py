@@ -6,8 +6,8 @@ the key holder for each question and stored nowhere.
 
 from __future__ import annotations
 
-from signerd.core.evidence.method import EvidenceError, Trust
-from signerd.core.names import Level
+from signerd.core.evidence.method import EvidenceError, Proved, ProvedIfMac, Request, Trust
+from signerd.core.names import Level, MacKey, MacQuestion
 
 _MAC_BYTES = 32
 
@@ -17,13 +17,14 @@ class HmacSha256:
 
     name = "hmac-sha256"
 
-    async def verify(self, transcript: bytes, evidence: bytes, trust: Trust) -> Level:
+    def verify(self, request: Request, evidence: bytes, trust: Trust) -> ProvedIfMac:
         """`key` for a chip that was locked when it was personalized, else `chip`."""
         if not trust.personalized:
             raise EvidenceError("the chip was never personalized")
         # A shorter MAC would be a prefix to guess byte by byte.
         if len(evidence) != _MAC_BYTES:
             raise EvidenceError("the MAC is not of 32 bytes")
-        if not await trust.check_mac(trust.chip_id, transcript, evidence):
-            raise EvidenceError("the MAC is wrong")
-        return Level.KEY if trust.locked else Level.CHIP
+        return ProvedIfMac(
+            Proved(Level.KEY if trust.locked else Level.CHIP),
+            MacQuestion(request.chip_id, MacKey.CHIP, "sha256", request.transcript, evidence),
+        )

@@ -1,31 +1,26 @@
-"""What every evidence method takes and gives."""
+"""What every evidence method takes and gives.
+
+A method is a pure function: the request that the evidence must be over, the evidence's bytes and the trust
+material in; `Proved` out, or `EvidenceError` and nothing else, whatever the bytes. A method that rests on a
+secret of the company's gives `ProvedIfMac` instead: the key holder has the last word then.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Protocol
 
 from signerd.core.evidence.claims import Claims
-from signerd.core.names import Level
+from signerd.core.evidence.rules import EvidenceRules
+from signerd.core.names import Level, MacQuestion
 
 MAX_EVIDENCE_BYTES = 16384
 
 
 class EvidenceError(ValueError):
     """The evidence does not hold for this request."""
-
-
-@dataclass(frozen=True, slots=True)
-class Trust:
-    """What signerd knows of the chip beforehand, and the one question that a secret must answer."""
-
-    chip_id: str
-    personalized: bool  # a secret of the company's was burned into it at a trusted place
-    locked: bool  # and its firmware was locked there
-    listed: bool  # it stands on this work order's list
-    # check_mac(chip_id, message, mac): is this the MAC under the chip's key? Asked of the key holder.
-    check_mac: Callable[[str, bytes, bytes], Awaitable[bool]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +33,66 @@ class EvidenceSubmission:
 
 
 @dataclass(frozen=True, slots=True)
+class Request:
+    """What the evidence must be over, built by signerd."""
+
+    chip_id: str  # of the session
+    csr: bytes  # DER, as received
+    spki: bytes  # SubjectPublicKeyInfo of the CSR's key, DER
+    claims: Claims
+    transcript: bytes
+    now: datetime  # aware, UTC
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """A chip's attestation key, from a list that an administrator imported."""
+
+    key_id: bytes  # psa-token: instance id; nrf91: device UUID; tpm2: name of the attestation key
+    spki: bytes  # SubjectPublicKeyInfo, DER
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """What signerd knows beforehand: of the chip, and by the product's rules."""
+
+    personalized: bool  # a secret of the company's was burned into it at a trusted place
+    locked: bool  # and its firmware was locked there
+    listed: bool  # it stands on this work order's list
+    identity: Identity | None  # for this product, method and chip
+    rules: EvidenceRules
+
+
+@dataclass(frozen=True, slots=True)
+class Proved:
+    """What evidence reached."""
+
+    level: Level
+    # Component -> version, for firmware that the evidence itself measured and the product accepts.
+    measured: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ProvedIfMac:
+    """What evidence reaches if, and only if, the key holder says yes to the question."""
+
+    proved: Proved
+    question: MacQuestion
+
+
+@dataclass(frozen=True, slots=True)
 class VerifiedEvidence:
     """Evidence that held. Only `verify_evidence` makes it."""
 
     method: str
     level: Level
     claims: Claims
+    measured: Mapping[str, str]
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """Component -> version: what was measured, and what was only claimed beside it."""
+        return self.claims.versions | dict(self.measured)
 
 
 class Method(Protocol):
@@ -51,13 +100,13 @@ class Method(Protocol):
 
     name: str
 
-    async def verify(self, transcript: bytes, evidence: bytes, trust: Trust) -> Level:
-        """The level that this evidence reaches.
+    def verify(self, request: Request, evidence: bytes, trust: Trust) -> Proved | ProvedIfMac:
+        """What this evidence reaches.
 
         Args:
-            transcript: the bytes that the evidence must be over, built by signerd.
+            request: what the evidence must be over.
             evidence: at most 16,384 bytes from the station.
-            trust: what is known of the chip.
+            trust: what is known beforehand.
 
         Raises:
             EvidenceError: it does not hold.

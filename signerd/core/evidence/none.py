@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from signerd.core.evidence.method import EvidenceError, Trust
+from signerd.core.evidence.method import EvidenceError, Proved, Request, Trust
 from signerd.core.names import Level
 
 
@@ -11,10 +11,10 @@ class NoEvidence:
 
     name = "none"
 
-    async def verify(self, transcript: bytes, evidence: bytes, trust: Trust) -> Level:  # noqa: ARG002 (the port)
+    def verify(self, request: Request, evidence: bytes, trust: Trust) -> Proved:  # noqa: ARG002 (the port)
         """Level `none` for a listed chip that sent nothing."""
         if evidence:
             raise EvidenceError("method none carries no evidence")
         if not trust.listed:
             raise EvidenceError("the chip is not on the work order's list")
-        return Level.NONE
+        return Proved(Level.NONE)

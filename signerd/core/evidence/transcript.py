@@ -6,48 +6,60 @@ own challenge. signerd builds it; a station never sends one.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime
+
 from signerd.core import strict_cbor
+from signerd.core.csr import VerifiedCsr
 from signerd.core.evidence.claims import Claims, parse_claims
 from signerd.core.evidence.method import (
     MAX_EVIDENCE_BYTES,
     EvidenceError,
     EvidenceSubmission,
     Method,
+    ProvedIfMac,
+    Request,
     Trust,
     VerifiedEvidence,
 )
+from signerd.core.names import MacQuestion
 from signerd.core.strict_cbor import CborError
 
 _LABEL = "birthmark-evidence-v1"
 
 
-def transcript(challenge: bytes, chip_id: str, csr_sha256: bytes, claims: Claims) -> bytes:
-    """`["birthmark-evidence-v1", challenge, chip_id, SHA-256(CSR), firmware, security_state]`."""
-    return strict_cbor.encode([_LABEL, challenge, chip_id, csr_sha256, *claims.items()])
+def transcript(challenge: bytes, chip_id: str, csr_digest: bytes, claims: Claims) -> bytes:
+    """`["birthmark-evidence-v1", challenge, chip_id, csr_digest, firmware, security_state]`."""
+    return strict_cbor.encode([_LABEL, challenge, chip_id, csr_digest, *claims.items()])
 
 
 async def verify_evidence(
     submission: EvidenceSubmission,
     *,
-    methods: dict[str, Method],
+    methods: Mapping[str, Method],
     challenge: bytes,
-    csr_sha256: bytes,
+    chip_id: str,
+    csr: VerifiedCsr,
     trust: Trust,
+    now: datetime,
+    check_mac: Callable[[MacQuestion], Awaitable[bool]],
 ) -> VerifiedEvidence:
     """Step 4 of issuance: a level and claims, or nothing.
 
     Args:
         submission: from the station.
-        methods: those that the product accepts, by name.
+        methods: all that there are, by name; those that count are in `trust.rules`.
         challenge: signerd's, of this session.
-        csr_sha256: of the CSR as received.
-        trust: what is known of the session's chip.
+        chip_id: of the session.
+        csr: as step 3 left it.
+        trust: what is known beforehand of the chip, and the product's rules.
+        now: aware, UTC.
+        check_mac: asks the key holder.
 
     Raises:
         EvidenceError: the method is not accepted, the claims are not claims, or the evidence does not hold.
     """
-    method = methods.get(submission.method)
-    if method is None:
+    if submission.method not in trust.rules.methods:
         raise EvidenceError("the product does not accept this method")
     if len(submission.evidence) > MAX_EVIDENCE_BYTES:
         raise EvidenceError("the evidence is too large")
@@ -55,6 +67,20 @@ async def verify_evidence(
         claims = parse_claims(submission.claims)
     except CborError as error:
         raise EvidenceError(f"claims: {error}") from error
-    message = transcript(challenge, trust.chip_id, csr_sha256, claims)
-    level = await method.verify(message, submission.evidence, trust)
-    return VerifiedEvidence(method.name, level, claims)
+    request = Request(
+        chip_id=chip_id,
+        csr=csr.der,
+        spki=csr.spki,
+        claims=claims,
+        transcript=transcript(challenge, chip_id, csr.evidence_digest, claims),
+        now=now,
+    )
+    outcome = methods[submission.method].verify(request, submission.evidence, trust)
+    if isinstance(outcome, ProvedIfMac):
+        if not await check_mac(outcome.question):
+            raise EvidenceError("the MAC is wrong")
+        outcome = outcome.proved
+    for name, version in outcome.measured.items():
+        if name in claims.firmware and claims.firmware[name][0] != version:
+            raise EvidenceError(f"firmware {name} claims another version than was measured")
+    return VerifiedEvidence(submission.method, outcome.level, claims, outcome.measured)

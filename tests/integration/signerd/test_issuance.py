@@ -20,7 +20,7 @@ from harness.paper_board import PaperBoard
 from signerd.adapters.store.issuing import MAX_RECORDS
 from signerd.core import strict_cbor
 from signerd.core.evidence.method import EvidenceSubmission
-from signerd.core.names import Level, Reissue
+from signerd.core.names import Level, MacQuestion, Reissue
 from signerd.errors import Code, Fault, Refused, Unavailable
 from signerd.ports import RecordState
 
@@ -149,8 +149,8 @@ async def test_a_key_holder_that_fails_leaves_an_intent_that_is_resumed(world: I
     csr, evidence = board.request(session.challenge)
     check = world.key_holder.check_chip_mac
 
-    async def then_fails(chip_id: str, message: bytes, mac: bytes) -> bool:
-        held = await check(chip_id, message, mac)
+    async def then_fails(question: MacQuestion) -> bool:
+        held = await check(question)
         world.key_holder.available = False
         return held
 

@@ -21,6 +21,7 @@ from harness.software_key_holder import SoftwareKeyHolder, make_device_tree
 from signerd.adapters.keyholder.channel import KeyHolderRefusal
 from signerd.adapters.keyholder.personalization import derive_chip_keys
 from signerd.adapters.keyholder.pool import KeyHolderPool
+from signerd.core.names import MacKey, MacQuestion
 from signerd.core.note import VerifierKey
 from signerd.errors import Code
 from signerd.ports import KeyHolder
@@ -50,6 +51,10 @@ class Subject:
     def mac(self, message: bytes) -> bytes:
         """As the chip would make it."""
         return hmac.digest(self.chip_key, message, hashlib.sha256)
+
+
+def question(chip_id: str, message: bytes, mac: bytes) -> MacQuestion:
+    return MacQuestion(chip_id, MacKey.CHIP, "sha256", message, mac)
 
 
 @pytest.fixture(params=["process", "pool", "software"])
@@ -97,12 +102,13 @@ async def test_signs_checkpoints_that_contradict_none_before(subject: Subject) -
 
 async def test_checks_a_chips_mac(subject: Subject) -> None:
     mac = subject.mac(b"transcript")
-    assert await subject.holder.check_chip_mac(CHIP, b"transcript", mac) is True
-    assert await subject.holder.check_chip_mac("chip-2", b"transcript", mac) is False
-    assert await subject.holder.check_chip_mac(CHIP, b"transcript!", mac) is False
-    assert await subject.holder.check_chip_mac(CHIP, b"transcript", bytes([mac[0] ^ 1]) + mac[1:]) is False
-    assert await subject.holder.check_chip_mac(CHIP, b"transcript", mac[:31]) is False
-    assert await subject.holder.check_chip_mac(CHIP, b"transcript", b"") is False
+    changed = bytes([mac[0] ^ 1]) + mac[1:]
+    assert await subject.holder.check_chip_mac(question(CHIP, b"transcript", mac)) is True
+    assert await subject.holder.check_chip_mac(question("chip-2", b"transcript", mac)) is False
+    assert await subject.holder.check_chip_mac(question(CHIP, b"transcript!", mac)) is False
+    assert await subject.holder.check_chip_mac(question(CHIP, b"transcript", changed)) is False
+    assert await subject.holder.check_chip_mac(question(CHIP, b"transcript", mac[:31])) is False
+    assert await subject.holder.check_chip_mac(question(CHIP, b"transcript", b"")) is False
 
 
 async def test_refuses_another_issuers_leaf_and_a_ca(subject: Subject) -> None:
@@ -130,7 +136,7 @@ async def test_refuses_a_mac_out_of_bounds(subject: Subject) -> None:
     mac = subject.mac(b"transcript")
     for chip_id, message in (("", b"m"), ("a b", b"m"), (CHIP, b""), (CHIP, b"x" * 20_000)):
         with pytest.raises(KeyHolderRefusal):
-            await subject.holder.check_chip_mac(chip_id, message, mac)
+            await subject.holder.check_chip_mac(question(chip_id, message, mac))
 
 
 async def test_many_at_once_each_get_their_own_answer(subject: Subject) -> None:
@@ -138,7 +144,9 @@ async def test_many_at_once_each_get_their_own_answer(subject: Subject) -> None:
     macs = [b"message %d" % number for number in range(40)]
     signatures, checks, refusals = await asyncio.gather(
         asyncio.gather(*(subject.holder.sign_certificate(tbs) for tbs in messages)),
-        asyncio.gather(*(subject.holder.check_chip_mac(CHIP, text, subject.mac(text)) for text in macs)),
+        asyncio.gather(
+            *(subject.holder.check_chip_mac(question(CHIP, text, subject.mac(text))) for text in macs)
+        ),
         asyncio.gather(*(subject.holder.sign_crl(tbs) for tbs in messages), return_exceptions=True),
     )
     for tbs, signature in zip(messages, signatures, strict=True):

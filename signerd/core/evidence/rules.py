@@ -1,0 +1,172 @@
+"""The product file's section `[evidence]`: which methods count, and what each of them trusts.
+
+All of it is fixed when a work order is opened, since an order keeps its product's revision. The form is in
+docs/formats.md, "Product file".
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from signerd.core.names import Level, is_component
+from signerd.core.version import version_key
+
+METHOD_NAMES = ("hmac-sha256", "x509", "psa-token", "nrf91", "tpm2", "none")
+MAX_ROOTS = 16
+MAX_MEASUREMENTS = 64
+MAX_COMPONENTS = 16  # as in claims
+_MEASUREMENT_BYTES = frozenset({16, 32, 48, 64})  # a UUID (nrf91), SHA-256, SHA-384, SHA-512
+_UNREADABLE = (ValueError, TypeError)
+
+
+def _method(text: str) -> str:
+    if text not in METHOD_NAMES:
+        raise ValueError(f"no evidence method {text!r}; known: {', '.join(sorted(METHOD_NAMES))}")
+    return text
+
+
+def _component(text: str) -> str:
+    if not is_component(text):
+        raise ValueError("must be 1 to 32 of [A-Za-z0-9._-]")
+    return text
+
+
+def _version(text: str) -> str:
+    version_key(text)
+    return text
+
+
+def _level(value: Any) -> Level:
+    if not isinstance(value, str):
+        raise ValueError("must be none, chip or key")  # noqa: TRY004 (pydantic reports ValueError)
+    return Level.from_label(value)
+
+
+def _bytes(value: Any) -> bytes:
+    try:
+        return bytes.fromhex(value)
+    except _UNREADABLE as error:
+        raise ValueError("must be hexadecimal") from error
+
+
+def _measurement(value: bytes) -> bytes:
+    if len(value) not in _MEASUREMENT_BYTES:
+        raise ValueError("must be of 16, 32, 48 or 64 bytes")
+    return value
+
+
+def _root(value: Any) -> x509.Certificate:
+    try:
+        certificate = x509.load_pem_x509_certificate(value.encode())
+        key = certificate.public_key()
+    except (AttributeError, *_UNREADABLE) as error:
+        raise ValueError("must be a certificate, PEM") from error
+    if not isinstance(key, ec.EllipticCurvePublicKey | rsa.RSAPublicKey | ed25519.Ed25519PublicKey):
+        raise ValueError("a root's key must be EC, RSA or Ed25519")  # noqa: TRY004 (as above)
+    return certificate
+
+
+def _oid(text: str) -> str:
+    # The enterprise's own arc (RFC 1155 §3.1.4): nothing of RFC 5280 can be meant by it.
+    if not text.startswith("1.3.6.1.4.1."):
+        raise ValueError("must be an OID of a private enterprise: 1.3.6.1.4.1.…")
+    try:
+        x509.ObjectIdentifier(text)
+    except ValueError as error:
+        raise ValueError("must be an OID") from error
+    return text
+
+
+Hex = Annotated[bytes, BeforeValidator(_bytes)]
+Component = Annotated[str, AfterValidator(_component)]
+Version = Annotated[str, AfterValidator(_version)]
+Roots = Annotated[
+    tuple[Annotated[x509.Certificate, BeforeValidator(_root)], ...],
+    Field(min_length=1, max_length=MAX_ROOTS),
+]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+
+
+class Measurement(_Section):
+    """One accepted state of one firmware component."""
+
+    component: Component
+    version: Version
+    digest: Annotated[Hex, AfterValidator(_measurement)]
+    signer: Annotated[Hex, AfterValidator(_measurement)] | None = None  # psa-token: the signer id
+
+
+Measurements = Annotated[tuple[Measurement, ...], Field(max_length=MAX_MEASUREMENTS)]
+
+
+class X509Rules(_Section):
+    """Attestation keys with a vendor's certificate."""
+
+    roots: Roots
+    chip_id: Literal["serialNumber", "CN"] = "serialNumber"  # attribute of the leaf's subject
+    measurements: Measurements = ()  # DICE: FWIDs that are accepted
+    # The vendor certifies only keys that are born in the chip: a CSR for the certified key itself then
+    # reaches level key without a measurement.
+    certifies_born_keys: bool = False
+
+
+class PsaTokenRules(_Section):
+    """PSA attestation tokens (RFC 9783). Keys of ES tokens are imported by chip."""
+
+    measurements: Annotated[tuple[Measurement, ...], Field(min_length=1, max_length=MAX_MEASUREMENTS)]
+    implementation_ids: Annotated[tuple[Hex, ...], Field(min_length=1, max_length=16)]
+
+
+class Nrf91Rules(_Section):
+    """nRF91 modems. Identity keys are imported by chip."""
+
+    measurements: Measurements = ()  # modem firmware UUIDs; empty: whatever its vendor signed
+
+
+class Tpm2Rules(_Section):
+    """TPM 2.0. Attestation keys are certified under one of `roots`, or imported by chip."""
+
+    roots: Annotated[
+        tuple[Annotated[x509.Certificate, BeforeValidator(_root)], ...], Field(max_length=MAX_ROOTS)
+    ] = ()
+    chip_id: Literal["serialNumber", "CN"] = "serialNumber"
+
+
+class EvidenceRules(_Section):
+    """Methods that are accepted, preferred first, and what they trust."""
+
+    methods: Annotated[tuple[Annotated[str, AfterValidator(_method)], ...], Field(min_length=1)]
+    level: Annotated[Level, BeforeValidator(_level)] = Level.NONE  # the least that an order may demand
+    chips: Literal["any", "listed"] = "any"  # listed: each must also stand on the work order's list
+    minimum_firmware: Annotated[dict[Component, Version], Field(max_length=MAX_COMPONENTS)] = Field(
+        default_factory=dict
+    )
+    certificate_extension: Annotated[str, AfterValidator(_oid)] | None = None
+    x509: X509Rules | None = None
+    psa_token: PsaTokenRules | None = Field(default=None, alias="psa-token")
+    nrf91: Nrf91Rules = Nrf91Rules()
+    tpm2: Tpm2Rules = Tpm2Rules()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> EvidenceRules:
+        if len(set(self.methods)) != len(self.methods):
+            raise ValueError("methods: one stands twice")
+        sections = {"x509": self.x509, "psa-token": self.psa_token}
+        for name, section in sections.items():
+            if name in self.methods and section is None:
+                raise ValueError(f"method {name} needs its section [evidence.{name}]")
+        given = {
+            name
+            for name, section in (*sections.items(), ("nrf91", self.nrf91), ("tpm2", self.tpm2))
+            if section is not None and section.model_fields_set
+        }
+        for name in given - set(self.methods):
+            raise ValueError(f"section [evidence.{name}] is of a method that is not in methods")
+        return self
