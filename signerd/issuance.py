@@ -204,6 +204,7 @@ class Issuance:
             evidence=submission.evidence,
             level=evidence.level,
             measured=evidence.measured,
+            attester=evidence.attester,
             certificate_serial=(1 << _SERIAL_BITS) | secrets.randbits(_SERIAL_BITS),
             moment=now.replace(microsecond=0),
         )

@@ -83,6 +83,7 @@ class Record:
     evidence: bytes
     level: Level
     measured: Mapping[str, str]  # component -> version, as the evidence measured it
+    attester: bytes  # SubjectPublicKeyInfo of the attestation key; empty where none signed
     settings: bytes  # as delivered, with "serial"
     tbs: bytes
     certificate_der: bytes  # empty while the state is INTENT
@@ -139,6 +140,7 @@ class IntentRequest:
     evidence: bytes
     level: Level
     measured: Mapping[str, str]
+    attester: bytes
     certificate_serial: int
     moment: datetime  # aware, UTC, whole seconds
 

@@ -31,7 +31,7 @@ def derive_chip_key(mac: Callable[[bytes], bytes], chip_id: str, key: MacKey, ha
         return mac(_CHIP_LABEL + chip_id.encode())
     if key is MacKey.PSA_IAK and hash_name in KEY_BYTES:
         size = KEY_BYTES[hash_name]
-        # The label ends before a chip id can begin: the hash's name and the block's number are of fixed length.
+        # What stands before the chip id is of fixed length, so no two chips share an input.
         prefix = _PSA_IAK_LABEL + hash_name.encode()
         blocks = -(-size // _BLOCK_BYTES)
         return b"".join(mac(prefix + bytes((block,)) + chip_id.encode()) for block in range(1, blocks + 1))[

@@ -70,6 +70,8 @@ class Proved:
     level: Level
     # Component -> version, for firmware that the evidence itself measured and the product accepts.
     measured: Mapping[str, str] = field(default_factory=dict)
+    # The attestation key that signed, SubjectPublicKeyInfo DER; empty where a secret or nothing did.
+    attester: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,7 @@ class VerifiedEvidence:
     level: Level
     claims: Claims
     measured: Mapping[str, str]
+    attester: bytes
 
     @property
     def versions(self) -> dict[str, str]:

@@ -83,4 +83,4 @@ async def verify_evidence(
     for name, version in outcome.measured.items():
         if name in claims.firmware and claims.firmware[name][0] != version:
             raise EvidenceError(f"firmware {name} claims another version than was measured")
-    return VerifiedEvidence(submission.method, outcome.level, claims, outcome.measured)
+    return VerifiedEvidence(submission.method, outcome.level, claims, outcome.measured, outcome.attester)
