@@ -43,6 +43,7 @@ from signerd.core.evidence.method import (
     VerifiedEvidence,
 )
 from signerd.core.evidence.transcript import verify_evidence
+from signerd.core.evidence_extension import EvidenceStatement
 from signerd.core.names import KeyType, Level, PeerName, Reissue
 from signerd.core.order import Place, WorkOrder
 from signerd.core.policy import check_firmware, check_level, check_listed, check_open, least_firmware
@@ -215,11 +216,12 @@ class Issuance:
     async def _issue(self, intent: IntentRequest, csr: VerifiedCsr, product: Product) -> Record:
         """Steps 6 to 11."""
         linted: dict[bytes, PreparedCertificate] = {}
+        stated = EvidenceStatement.about(intent.level, intent.method, intent.evidence)
 
         def prepare(place: Place) -> PreparedBytes:
             # 7. The to-be-signed certificate, linted before it becomes durable.
             try:
-                terms = terms_of(product, place, csr.key, self._issuer)
+                terms = terms_of(product, place, csr.key, self._issuer, stated)
                 tbs = build_tbs(terms, place, csr.key, self._issuer)
             except ValueError as error:
                 raise Fault(f"the profile of {product.name} gives no certificate: {error}") from error
@@ -248,7 +250,9 @@ class Issuance:
 
     def _resumed(self, record: Record, csr: VerifiedCsr, product: Product) -> PreparedCertificate:
         """The durable bytes of an intent that a crash left open, through the linter again."""
-        terms = terms_of(product, record.place, csr.key, self._issuer)
+        # What the certificate says of evidence is what the intent rests on: this retry's is not recorded.
+        stated = EvidenceStatement.about(record.level, record.method, record.evidence)
+        terms = terms_of(product, record.place, csr.key, self._issuer, stated)
         return lint(record.tbs, terms=terms, place=record.place, spki=csr.spki, issuer=self._issuer)
 
     def _verify(self, signature: bytes, tbs: bytes) -> None:

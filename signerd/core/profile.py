@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from signerd.core.evidence_extension import EvidenceStatement
 from signerd.core.key_policy import PublicKey
 from signerd.core.order import Place
 from signerd.core.product import EXTENDED_KEY_USAGES, SUBJECT_OIDS, Product, Profile, fill
@@ -71,8 +72,13 @@ class Terms:
     extensions: tuple[tuple[x509.ExtensionType, bool], ...]  # with their criticality, in order
 
 
-def terms_of(product: Product, place: Place, key: PublicKey, issuer: Issuer) -> Terms:
+def terms_of(
+    product: Product, place: Place, key: PublicKey, issuer: Issuer, evidence: EvidenceStatement
+) -> Terms:
     """Fills the product's templates for one place.
+
+    `evidence` is what the record of the place says: an intent that a crash left open is resumed with the
+    evidence that it was made of, never with that of the retry.
 
     Raises:
         ValueError: a filled template does not fit its field (RFC 5280 upper bounds).
@@ -104,6 +110,8 @@ def terms_of(product: Product, place: Place, key: PublicKey, issuer: Issuer) -> 
     names += [x509.UniformResourceIdentifier(fill(template, values)) for template in profile.san_uri]
     if names:
         extensions.append((x509.SubjectAlternativeName(names), False))
+    if product.evidence.certificate_extension is not None:
+        extensions.append((evidence.extension(product.evidence.certificate_extension), False))
     return Terms(subject, place.moment, profile.expires(place.moment), tuple(extensions))
 
 

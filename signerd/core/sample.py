@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from signerd.core import der
+from signerd.core.evidence_extension import EvidenceStatement
 from signerd.core.key_policy import PublicKey
 from signerd.core.names import KeyType
 from signerd.core.order import Place
@@ -66,7 +67,8 @@ def sample_tbs(product: Product, key_type: KeyType, issuer: Issuer, moment: date
         moment=moment,
     )
     key = _key(key_type)
-    return build_tbs(terms_of(product, place, key, issuer), place, key, issuer)
+    evidence = EvidenceStatement.about(product.evidence.level, product.evidence.methods[0], b"")
+    return build_tbs(terms_of(product, place, key, issuer, evidence), place, key, issuer)
 
 
 def signed_sample(tbs: bytes, issuer: Issuer) -> bytes:

@@ -2,7 +2,8 @@
 
 Guarantees, even if signerd itself is taken over:
 
-  * certificates: leaves of the own issuer alone, within the validity cap, no delegated OCSP responder;
+  * certificates: leaves of the own issuer alone, within the validity cap, no delegated OCSP responder, and
+    beside the extensions of RFC 5280 at most one statement about evidence, in its one form;
   * CRLs: the own issuer's, complete ones, at most 366 days;
   * checkpoints: the own log's, and never two roots at one size or a smaller size, while the process lives.
 
@@ -21,7 +22,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID
 
 from signerd.adapters.keyholder.protocol import MAX_MESSAGE, MAX_TBS
-from signerd.core import der, note
+from signerd.core import der, evidence_extension, note
 from signerd.core.chip_key import KEY_BYTES
 from signerd.core.names import MacKey, is_chip_id
 
@@ -196,11 +197,13 @@ def check_chip_id(chip_id: object) -> str:
 
 def check_chip_key(key: object, hash_name: object) -> tuple[MacKey, str]:
     """Which of a chip's keys, and the hash of its HMAC. Raises SigningRefusedError."""
-    if not isinstance(key, str) or key not in set(MacKey) or hash_name not in KEY_BYTES:
+    if not isinstance(key, str) or not isinstance(hash_name, str):
+        raise SigningRefusedError("no such key of a chip")
+    if key not in set(MacKey) or hash_name not in KEY_BYTES:
         raise SigningRefusedError("no such key of a chip")
     if key == MacKey.CHIP and hash_name != "sha256":
         raise SigningRefusedError("no such key of a chip")
-    return MacKey(key), str(hash_name)
+    return MacKey(key), hash_name
 
 
 def check_message(message: object) -> bytes:
@@ -218,7 +221,12 @@ def _check_public_key(certificate: x509.Certificate, authority: Authority) -> No
 
 def _check_extensions(extensions: x509.Extensions, authority: Authority) -> None:
     found: dict[x509.ObjectIdentifier, x509.Extension[x509.ExtensionType]] = {}
+    speaks_of_evidence = False
     for extension in extensions:
+        if _is_evidence_statement(extension):
+            _demand(not speaks_of_evidence, "two statements about evidence")
+            speaks_of_evidence = True
+            continue
         _demand(extension.oid in _LEAF_EXTENSIONS, f"extension {extension.oid.dotted_string} on a leaf")
         _demand(
             not extension.critical or extension.oid in _MAY_BE_CRITICAL,
@@ -239,6 +247,23 @@ def _check_extensions(extensions: x509.Extensions, authority: Authority) -> None
     if extended is not None and isinstance(extended.value, x509.ExtendedKeyUsage):
         _demand(_FORBIDDEN_USAGES.isdisjoint(extended.value), "may answer for the CA")
     _check_authority_key_id(found.get(ExtensionOID.AUTHORITY_KEY_IDENTIFIER), authority)
+
+
+def _is_evidence_statement(extension: x509.Extension[x509.ExtensionType]) -> bool:
+    """True for a statement about evidence, under an OID of a private enterprise and not critical; False for
+    what is no candidate for one. Raises SigningRefusedError for anything between."""
+    oid = extension.oid.dotted_string
+    if not oid.startswith(evidence_extension.PRIVATE_ENTERPRISES):
+        return False
+    _demand(not extension.critical, f"extension {oid} is critical")
+    # Some private OIDs have a meaning that the parser knows, such as signed certificate timestamps.
+    if not isinstance(extension.value, x509.UnrecognizedExtension):
+        raise SigningRefusedError(f"extension {oid} on a leaf")
+    try:
+        evidence_extension.parse(extension.value.value)
+    except evidence_extension.EvidenceExtensionError as error:
+        raise SigningRefusedError(f"extension {oid}: {error}") from error
+    return True
 
 
 def _check_authority_key_id(

@@ -10,10 +10,13 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from signerd.core.evidence_extension import EvidenceStatement, parse
+from signerd.core.names import KeyType, Level
 from signerd.core.order import Place
 from signerd.core.prepared import PreparedCertificate, lint
 from signerd.core.product import NO_EXPIRY, fill, parse_product
-from signerd.core.profile import Issuer, build_tbs, terms_of
+from signerd.core.profile import Issuer, Terms, build_tbs, terms_of
+from signerd.core.sample import sample_tbs
 from signerd.errors import Code, ConfigError, Fault, Refused
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
@@ -62,7 +65,8 @@ def sub_ca(
 CA_KEY = ec.generate_private_key(ec.SECP256R1())
 ISSUER = Issuer.of((sub_ca(CA_KEY),))
 OTHER_CA = sub_ca(CA_KEY, common_name="Other")
-TERMS = terms_of(PRODUCT, PLACE, BOARD.public_key(), ISSUER)
+STATED = EvidenceStatement.about(Level.CHIP, "hmac-sha256", b"evidence")
+TERMS = terms_of(PRODUCT, PLACE, BOARD.public_key(), ISSUER, STATED)
 TBS = build_tbs(TERMS, PLACE, BOARD.public_key(), ISSUER)
 
 
@@ -85,14 +89,14 @@ def test_the_certificate_verifies_and_says_what_the_profile_says() -> None:
 
 def test_the_same_place_and_key_give_the_same_bytes() -> None:
     again = Issuer.of((ISSUER.certificate,))  # another throwaway key, as after a restart
-    terms = terms_of(PRODUCT, PLACE, BOARD.public_key(), again)
+    terms = terms_of(PRODUCT, PLACE, BOARD.public_key(), again, STATED)
     assert build_tbs(terms, PLACE, BOARD.public_key(), again) == TBS
 
 
 def test_a_p384_sub_ca_signs_with_sha384() -> None:
     key = ec.generate_private_key(ec.SECP384R1())
     issuer = Issuer.of((sub_ca(key),))
-    terms = terms_of(PRODUCT, PLACE, BOARD.public_key(), issuer)
+    terms = terms_of(PRODUCT, PLACE, BOARD.public_key(), issuer, STATED)
     token = prepared(build_tbs(terms, PLACE, BOARD.public_key(), issuer), terms=terms, issuer=issuer)
     signature = key.sign(token.take(), ec.ECDSA(hashes.SHA384()))
     x509.load_der_x509_certificate(token.certificate(signature)).verify_directly_issued_by(issuer.certificate)
@@ -185,4 +189,55 @@ def test_a_common_name_that_is_too_long_gives_no_certificate() -> None:
     product = parse_product(PRODUCT_TOML.replace('"{serial}"', '"{serial}{serial}{serial}"'))
     place = replace(PLACE, serial_number="s" * 30)
     with pytest.raises(ValueError, match="64"):
-        terms_of(product, place, BOARD.public_key(), ISSUER)
+        terms_of(product, place, BOARD.public_key(), ISSUER, STATED)
+
+
+OWN_OID = "1.3.6.1.4.1.32473.1"
+SPEAKING = parse_product(
+    PRODUCT_TOML.replace("[evidence]", f'[evidence]\ncertificate_extension = "{OWN_OID}"')
+)
+
+
+def speaking_terms(stated: EvidenceStatement = STATED) -> Terms:
+    return terms_of(SPEAKING, PLACE, BOARD.public_key(), ISSUER, stated)
+
+
+def statement_of(certificate: x509.Certificate) -> EvidenceStatement:
+    extension = certificate.extensions.get_extension_for_oid(x509.ObjectIdentifier(OWN_OID))
+    assert not extension.critical
+    assert isinstance(extension.value, x509.UnrecognizedExtension)
+    return parse(extension.value.value)
+
+
+def test_a_certificate_speaks_of_its_evidence_where_the_product_says_so() -> None:
+    terms = speaking_terms()
+    tbs = build_tbs(terms, PLACE, BOARD.public_key(), ISSUER)
+    token = prepared(tbs, terms=terms)
+    signature = CA_KEY.sign(token.take(), ec.ECDSA(hashes.SHA256()))
+    certificate = x509.load_der_x509_certificate(token.certificate(signature))
+    certificate.verify_directly_issued_by(ISSUER.certificate)
+    assert statement_of(certificate) == STATED
+    # Nothing else changes: without the extension it is the certificate of the silent product.
+    assert terms.extensions[:-1] == TERMS.extensions
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        replace(STATED, level=Level.KEY),
+        replace(STATED, method="none"),
+        replace(STATED, evidence_sha256=bytes(32)),
+    ],
+)
+def test_the_linter_finds_a_statement_about_other_evidence(other: EvidenceStatement) -> None:
+    tbs = build_tbs(speaking_terms(), PLACE, BOARD.public_key(), ISSUER)
+    prepared(tbs, terms=speaking_terms())
+    with pytest.raises(Fault, match="extensions are not"):
+        prepared(tbs, terms=speaking_terms(other))
+    with pytest.raises(Fault, match="extensions are not"):
+        prepared(tbs)
+
+
+def test_the_sample_of_a_product_speaks_of_evidence_too() -> None:
+    tbs = sample_tbs(SPEAKING, KeyType.P256, ISSUER, NOW)
+    assert EvidenceStatement.about(Level.NONE, "hmac-sha256", b"").encode() in tbs

@@ -34,8 +34,11 @@ from signerd.adapters.keyholder.guard import (
     Limits,
     SigningRefusedError,
     check_chip_id,
+    check_chip_key,
     check_message,
 )
+from signerd.core.evidence_extension import EvidenceStatement
+from signerd.core.names import Level, MacKey
 from signerd.core.note import VerifierKey
 
 TREE = make_device_tree()
@@ -51,6 +54,14 @@ def make_guard(*, allow_no_expiry: bool = True) -> Guard:
     return Guard(
         AUTHORITY, Limits(timedelta(days=10_950), allow_no_expiry), VerifierKey(ORIGIN, b"\x01" * 32)
     )
+
+
+OWN_OID = "1.3.6.1.4.1.32473.1"  # of the range for documentation (RFC 5612)
+STATEMENT = EvidenceStatement.about(Level.KEY, "x509", b"evidence").encode()
+
+
+def stated(content: bytes = STATEMENT, *, oid: str = OWN_OID, critical: bool = False) -> Extensions:
+    return extension(x509.UnrecognizedExtension(x509.ObjectIdentifier(oid), content), critical=critical)
 
 
 def extension(value: x509.ExtensionType, *, critical: bool = False) -> Extensions:
@@ -88,6 +99,11 @@ def test_signs_for_a_p384_authority() -> None:
     guard.check_certificate(leaf_tbs(tree.sub_ca), now())
     with pytest.raises(SigningRefusedError, match="signature algorithm"):
         guard.check_certificate(leaf_tbs(tree.sub_ca, algorithm=hashes.SHA256()), now())
+
+
+def test_signs_a_leaf_that_speaks_of_its_evidence() -> None:
+    make_guard().check_certificate(leaf_tbs(SUB_CA, extensions=stated()), now())
+    make_guard().check_certificate(leaf_tbs(SUB_CA, extensions=stated(oid="1.3.6.1.4.1.5.6.7")), now())
 
 
 BAD_LEAVES: dict[str, tuple[Callable[[], bytes], str]] = {
@@ -129,6 +145,43 @@ BAD_LEAVES: dict[str, tuple[Callable[[], bytes], str]] = {
             )
         ),
         "extension 1.3.6.1.4.1.99999.1",
+    ),
+    "a critical statement about evidence": (leaf(extensions=stated(critical=True)), "is critical"),
+    "two statements about evidence": (
+        leaf(extensions={**stated(), **stated(oid="1.3.6.1.4.1.32473.2")}),
+        "two statements",
+    ),
+    "a statement about evidence with a byte after it": (
+        leaf(extensions=stated(STATEMENT + b"\x00")),
+        "statement about evidence",
+    ),
+    "a statement about evidence of version 2": (
+        leaf(extensions=stated(STATEMENT.replace(b"\x02\x01\x01", b"\x02\x01\x02", 1))),
+        "statement about evidence",
+    ),
+    "a statement of an unknown level": (
+        leaf(extensions=stated(STATEMENT.replace(b"key", b"ten", 1))),
+        "statement about evidence",
+    ),
+    "a statement of an unknown method": (
+        leaf(extensions=stated(STATEMENT.replace(b"x509", b"x510", 1))),
+        "statement about evidence",
+    ),
+    "a statement about evidence under an OID of nobody's": (
+        leaf(extensions=stated(oid="1.3.6.1.4.2.32473.1")),
+        "extension 1.3.6.1.4.2.32473.1 on a leaf",
+    ),
+    "a statement about evidence under an OID of RFC 5280": (
+        leaf(extensions=stated(oid="2.5.29.9")),
+        "extension 2.5.29.9 on a leaf",
+    ),
+    "a private extension that the parser knows": (
+        leaf(extensions=extension(x509.PrecertPoison())),
+        "extension 1.3.6.1.4.1.11129.2.4.3",
+    ),
+    "a statement about evidence under an OID that has a meaning": (
+        leaf(extensions=stated(oid="1.3.6.1.4.1.11129.2.4.2")),
+        "",
     ),
     "name constraints": (
         leaf(extensions=extension(x509.NameConstraints([x509.DNSName("a")], None), critical=True)),
@@ -289,6 +342,37 @@ def test_bounds_of_a_mac() -> None:
     for message in (b"", b"x" * 16_385, "m", None):
         with pytest.raises(SigningRefusedError):
             check_message(message)
+
+
+@pytest.mark.parametrize(
+    ("key", "hash_name"),
+    [(MacKey.CHIP, "sha256"), *((MacKey.PSA_IAK, size) for size in ("sha256", "sha384", "sha512"))],
+)
+def test_a_chip_has_these_keys(key: MacKey, hash_name: str) -> None:
+    assert check_chip_key(key.value, hash_name) == (key, hash_name)
+
+
+@pytest.mark.parametrize(
+    ("key", "hash_name"),
+    [
+        ("chip", "sha384"),
+        ("chip", "sha512"),
+        ("chip", "sha1"),
+        ("psa-iak", "sha224"),
+        ("psa-iak", ""),
+        ("psa-iak", b"sha256"),
+        ("psa-iak", None),
+        ("psa-iak", ["sha256"]),
+        ("psa_iak", "sha256"),
+        ("", "sha256"),
+        (None, "sha256"),
+        (b"chip", "sha256"),
+        (["chip"], "sha256"),
+    ],
+)
+def test_a_chip_has_no_other_key(key: object, hash_name: object) -> None:
+    with pytest.raises(SigningRefusedError, match="no such key"):
+        check_chip_key(key, hash_name)
 
 
 @pytest.mark.parametrize(
