@@ -35,7 +35,7 @@ class Kind(StrEnum):
     ACCEPTS_ANY_CERTIFICATE = "accepts_any_certificate"
     EXTRA_KEYS = "extra_keys"  # a vendor's own keys in the answer
     STAMP_LIES = "stamp_lies"  # [name of the stamp's field]
-    FORGED_EVIDENCE = "forged_evidence"  # a MAC of a secret that is not the chip's
+    STALE_EVIDENCE = "stale_evidence"  # over another challenge than the session's
     SILENT = "silent"
     ANSWER = "answer"  # [map] is answered in place of the truth, as it is
 

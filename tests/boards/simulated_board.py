@@ -1,7 +1,7 @@
 """A board that answers the board protocol (docs/board-protocol.md): commands in, answers out, no line.
 
-It makes its own key and holds its own chip secret; no command returns either. It can be told to misbehave
-(`boards.faults`). Time is the clock that it is given.
+It makes its own key and holds its own roots of trust (`boards.attesters`); no command returns a secret of
+either. It can be told to misbehave (`boards.faults`). Time is the clock that it is given.
 """
 
 from __future__ import annotations
@@ -9,13 +9,15 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
 import cbor2
 
 from boards import formats, keys
+from boards.attesters.hmac_sha256 import HmacAttester
+from boards.attesters.port import COMPONENT, VERSION, Attester
 from boards.faults import Faults, Kind
 from boards.storage import Storage
 
@@ -50,16 +52,28 @@ class BoardModel:
     """What a board is when it leaves its maker."""
 
     chip_id: str
-    secret: bytes | None  # None: the chip has no secret, and offers method "none" alone
+    secret: bytes | None = None  # a chip key, where `hmac-sha256` is all that the board offers
+    attesters: tuple[Attester, ...] = ()  # its roots of trust, preferred first; with no secret either: "none"
     model: str = "sensor"
     firmware: Mapping[str, tuple[str, bytes]] = field(
-        default_factory=lambda: {"app": ("1.2.0", _digest("app")), "boot": ("2.1.0", _digest("boot"))}
+        default_factory=lambda: {COMPONENT: (VERSION, _digest("app")), "boot": ("2.1.0", _digest("boot"))}
     )
     locks: Mapping[str, bool] = field(default_factory=lambda: {"secure_boot": True, "flash_encryption": True})
     key_types: tuple[str, ...] = keys.KEY_TYPES
     keygen_s: float = 0.0
     buffer: int = 1024
     null_parameters: bool = False  # CSRs as Mbed TLS 2.28 writes them
+
+    @property
+    def roots_of_trust(self) -> dict[str, Attester]:
+        """By method, preferred first."""
+        burned = () if self.secret is None else (HmacAttester(self.secret),)
+        return {attester.method: attester for attester in (*self.attesters, *burned)}
+
+    @property
+    def methods(self) -> list[str]:
+        """What `hello` offers."""
+        return list(self.roots_of_trust) or ["none"]
 
 
 @dataclass(slots=True)
@@ -107,11 +121,11 @@ class SimulatedBoard:
             ("hello", False): self._hello,
             ("keygen", True): self._start_keygen,
             ("keygen", False): lambda _body: self._keygen_state(),
-            ("request", True): lambda body: self._prepare("request", body, self.make_request),
+            ("request", True): self._prepare_request,
             ("request", False): lambda body: self._chunk("request", body),
             ("credential", True): lambda body: self._receive("credential", body),
             ("config", True): lambda body: self._receive("config", body),
-            ("stamp", True): lambda body: self._prepare("stamp", body, self.make_stamp),
+            ("stamp", True): lambda body: self._keep("stamp", self.make_stamp(_challenge(body))),
             ("stamp", False): lambda body: self._chunk("stamp", body),
             ("seal", True): self._seal,
         }
@@ -135,17 +149,33 @@ class SimulatedBoard:
         stored = self.storage.get("key")
         return None if stored is None else keys.from_storage(stored)
 
-    def make_request(self, challenge: bytes) -> bytes:
-        """The content of `request`: CSR, method, claims, evidence."""
+    def make_request(self, challenge: bytes, accepted: Sequence[str] | None = None) -> bytes:
+        """The content of `request`: CSR, method, claims, evidence.
+
+        Args:
+            challenge: signerd's.
+            accepted: methods that the session accepts; None: the board's preference counts.
+
+        Raises:
+            BoardProtocolError: no key yet, or no accepted method.
+        """
+        method = self._choose_method(accepted)
         csr = keys.make_csr(self._need_key(), self.model.chip_id, null_parameters=self.model.null_parameters)
         firmware, locks = self.model.firmware, self.security_state
         claims = formats.claims(firmware, locks)
-        if self.model.secret is None:
-            return cbor2.dumps([csr, "none", claims, b""])
-        forged = self.faults.take(Kind.FORGED_EVIDENCE, "request") is not None
-        secret = os.urandom(32) if forged else self.model.secret
+        attester = self.model.roots_of_trust.get(method)
+        if attester is None:
+            return cbor2.dumps([csr, method, claims, b""])
+        if self.faults.take(Kind.STALE_EVIDENCE, "request") is not None:
+            challenge = os.urandom(len(challenge))
         transcript = formats.transcript(challenge, self.model.chip_id, csr, firmware, locks)
-        return cbor2.dumps([csr, "hmac-sha256", claims, formats.evidence(secret, transcript)])
+        return cbor2.dumps([csr, method, claims, attester.attest(transcript, csr)])
+
+    def _choose_method(self, accepted: Sequence[str] | None) -> str:
+        for method in self.model.methods:
+            if accepted is None or method in accepted:
+                return method
+        raise BoardProtocolError(UNSUPPORTED)
 
     def stamp_fields(self, challenge: bytes) -> formats.StampFields:
         """What the board says of itself, from what its storage holds."""
@@ -184,7 +214,7 @@ class SimulatedBoard:
             "chip": self.model.chip_id,
             "fw": {name: list(component) for name, component in self.model.firmware.items()},
             "sec": self.security_state,
-            "methods": ["none"] if self.model.secret is None else ["hmac-sha256"],
+            "methods": self.model.methods,
             "keys": list(self.model.key_types),
             "key": self._keygen_state()["state"],
             "cred": stored("credential"),
@@ -252,12 +282,17 @@ class SimulatedBoard:
             raise BoardProtocolError(NO_KEY)
         return key
 
-    def _prepare(self, command: str, body: Mapping[str, object], make: Callable[[bytes], bytes]) -> Answer:
-        challenge = body.get("challenge")
-        if not isinstance(challenge, bytes) or len(challenge) != 32:
+    def _prepare_request(self, body: Mapping[str, object]) -> Answer:
+        if "methods" not in body:
+            return self._keep("request", self.make_request(_challenge(body)))
+        accepted = body["methods"]
+        if not isinstance(accepted, list) or not all(isinstance(method, str) for method in accepted):
             raise BoardProtocolError(BAD_REQUEST)
-        self._outgoing[command] = make(challenge)
-        return {"len": len(self._outgoing[command])}
+        return self._keep("request", self.make_request(_challenge(body), accepted))
+
+    def _keep(self, command: str, content: bytes) -> Answer:
+        self._outgoing[command] = content
+        return {"len": len(content)}
 
     def _chunk(self, command: str, body: Mapping[str, object]) -> Answer:
         offset = body.get("off")
@@ -326,6 +361,13 @@ class SimulatedBoard:
     def _reset_at(self, command: str, end: int) -> None:
         if self.faults.take(Kind.RESET_AT_BYTE, command, offset=end) is not None:
             raise ResetRequested
+
+
+def _challenge(body: Mapping[str, object]) -> bytes:
+    challenge = body.get("challenge")
+    if not isinstance(challenge, bytes) or len(challenge) != 32:
+        raise BoardProtocolError(BAD_REQUEST)
+    return challenge
 
 
 def _lie(fields: formats.StampFields, name: str) -> formats.StampFields:
