@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import ExtensionOID, SignatureAlgorithmOID
 
 from signerd.core import der
+from signerd.core.csr_attestation import ID_AA_ATTESTATION, CsrAttestation, take_attestation
 from signerd.core.key_policy import PublicKey, WeakKeyError, check_key
 from signerd.core.names import KeyType
 from signerd.errors import Code, Refused
@@ -25,6 +26,7 @@ from signerd.errors import Code, Refused
 MAX_CSR_BYTES = 8192
 
 _EXTENSION_REQUEST = x509.ObjectIdentifier("1.2.840.113549.1.9.14")  # RFC 2985 §5.4.2
+_ATTRIBUTES = frozenset({_EXTENSION_REQUEST, x509.ObjectIdentifier(ID_AA_ATTESTATION)})
 _ALGORITHMS = frozenset(
     {
         SignatureAlgorithmOID.ECDSA_WITH_SHA256,
@@ -70,6 +72,7 @@ class VerifiedCsr:
     spki_sha256: bytes
     key: PublicKey
     key_type: KeyType
+    attestation: CsrAttestation | None = None  # evidence that came inside it
 
 
 def check_csr(data: bytes, *, accepted: tuple[KeyType, ...]) -> VerifiedCsr:
@@ -89,6 +92,7 @@ def check_csr(data: bytes, *, accepted: tuple[KeyType, ...]) -> VerifiedCsr:
         _check_form(request)
         key, key_type = check_key(request.public_key(), accepted)
         signed = request.is_signature_valid
+        info, attestation = take_attestation(der.split_signed(data)[0])
     except WeakKeyError as error:
         raise Refused(Code.KEY_REJECTED, str(error)) from error
     except _PARSER_ERRORS as error:
@@ -103,11 +107,12 @@ def check_csr(data: bytes, *, accepted: tuple[KeyType, ...]) -> VerifiedCsr:
     return VerifiedCsr(
         der=data,
         sha256=digest,
-        evidence_digest=digest,
+        evidence_digest=hashlib.sha256(info).digest() if attestation else digest,
         spki=spki,
         spki_sha256=hashlib.sha256(spki).digest(),
         key=key,
         key_type=key_type,
+        attestation=attestation,
     )
 
 
@@ -127,7 +132,7 @@ def _check_form(request: x509.CertificateSigningRequest) -> None:
     if request.signature_algorithm_oid not in _ALGORITHMS:
         raise ValueError("signature algorithm is not on the list")
     for attribute in request.attributes:
-        if attribute.oid != _EXTENSION_REQUEST:
+        if attribute.oid not in _ATTRIBUTES:
             raise ValueError(f"attribute {attribute.oid.dotted_string} is not allowed")
     for extension in request.extensions:
         if extension.oid not in _TOLERATED_EXTENSIONS:

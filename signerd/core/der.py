@@ -7,6 +7,7 @@ from __future__ import annotations
 
 _SEQUENCE = 0x30
 _BIT_STRING = 0x03
+_LONG_TAG = 0x1F  # X.690 §8.1.2.4: the tag's number follows in further bytes
 _MAX_LENGTH_OCTETS = 3  # 16 MiB; every caller bounds its input far below
 
 
@@ -73,3 +74,36 @@ def split_signed(data: bytes) -> tuple[bytes, bytes, bytes]:
     if data[content : content + 1] != b"\x00":
         raise DerError("the signature is not of whole octets")
     return data[first:second], data[second:third], data[third:]
+
+
+def content(data: bytes, tag: int) -> bytes:
+    """The content of the one element of this tag that fills `data`.
+
+    Raises:
+        DerError: another element, or bytes follow it.
+    """
+    if _element(data, 0, tag) != len(data):
+        raise DerError("bytes follow the element")
+    return data[_content(data, 0) :]
+
+
+def elements(data: bytes) -> list[bytes]:
+    """Elements that follow one another and fill `data`, as in a SEQUENCE's content; tags of one byte.
+
+    Raises:
+        DerError: not such elements.
+    """
+    found = []
+    start = 0
+    while start < len(data):
+        end = _element(data, start, data[start])
+        if data[start] & _LONG_TAG == _LONG_TAG:
+            raise DerError("a tag of more than one byte")
+        found.append(data[start:end])
+        start = end
+    return found
+
+
+def element(tag: int, content: bytes) -> bytes:
+    """One element of this tag."""
+    return _header(tag, len(content)) + content

@@ -91,6 +91,7 @@ class VerifiedEvidence:
     claims: Claims
     measured: Mapping[str, str]
     attester: bytes
+    evidence: bytes  # what was verified: as the station sent it, or as the CSR held it
 
     @property
     def versions(self) -> dict[str, str]:

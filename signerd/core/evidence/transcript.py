@@ -57,12 +57,12 @@ async def verify_evidence(
         check_mac: asks the key holder.
 
     Raises:
-        EvidenceError: the method is not accepted, the claims are not claims, or the evidence does not hold.
+        EvidenceError: the method is not accepted, the claims are not claims, there are two pieces of evidence,
+            or the evidence does not hold.
     """
     if submission.method not in trust.rules.methods:
         raise EvidenceError("the product does not accept this method")
-    if len(submission.evidence) > MAX_EVIDENCE_BYTES:
-        raise EvidenceError("the evidence is too large")
+    evidence = _evidence(submission, csr)
     try:
         claims = parse_claims(submission.claims)
     except CborError as error:
@@ -75,7 +75,7 @@ async def verify_evidence(
         transcript=transcript(challenge, chip_id, csr.evidence_digest, claims),
         now=now,
     )
-    outcome = methods[submission.method].verify(request, submission.evidence, trust)
+    outcome = methods[submission.method].verify(request, evidence, trust)
     if isinstance(outcome, ProvedIfMac):
         if not await check_mac(outcome.question):
             raise EvidenceError("the MAC is wrong")
@@ -83,4 +83,23 @@ async def verify_evidence(
     for name, version in outcome.measured.items():
         if name in claims.firmware and claims.firmware[name][0] != version:
             raise EvidenceError(f"firmware {name} claims another version than was measured")
-    return VerifiedEvidence(submission.method, outcome.level, claims, outcome.measured, outcome.attester)
+    return VerifiedEvidence(
+        submission.method, outcome.level, claims, outcome.measured, outcome.attester, evidence
+    )
+
+
+def _evidence(submission: EvidenceSubmission, csr: VerifiedCsr) -> bytes:
+    """The one piece of evidence: as the station sent it, or as the CSR holds it."""
+    inside = csr.attestation
+    if inside is None:
+        evidence = submission.evidence
+    elif submission.evidence:
+        # Which of the two counts would be the station's choice.
+        raise EvidenceError("there is evidence inside the CSR and beside it")
+    elif submission.method != inside.method:
+        raise EvidenceError(f"the evidence inside the CSR is of method {inside.method}")
+    else:
+        evidence = inside.evidence
+    if len(evidence) > MAX_EVIDENCE_BYTES:
+        raise EvidenceError("the evidence is too large")
+    return evidence
