@@ -202,7 +202,7 @@ class Issuance:
             csr_der=csr.der,
             method=evidence.method,
             claims=submission.claims,
-            evidence=submission.evidence,
+            evidence=evidence.evidence,
             level=evidence.level,
             measured=evidence.measured,
             attester=evidence.attester,

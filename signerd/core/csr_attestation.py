@@ -15,8 +15,8 @@ Read are two types of statement:
   appendix that the draft had up to revision 20, with all three members, and in them bare TPM structures
   (TPMS_ATTEST, TPMT_SIGNATURE, TPMT_PUBLIC). `certs` are X.509 certificates, the attestation key's first;
   they may be absent.
-- id-pe-cmw (1.3.6.1.5.5.7.1.35) becomes `psa-token`. `stmt` is a CMW (RFC 9999) in its `cbor` choice: a record
-  whose type is an EAT in CBOR, and whose value is the token. There are no `certs`: the key is imported.
+- id-pe-cmw (1.3.6.1.5.5.7.1.35) becomes `psa-token`. `stmt` is a CMW (RFC 9999) in its `cbor` choice: a
+  record whose type is an EAT in CBOR, and whose value is the token. No `certs`: the key is imported.
 
 The drafts before -21 had the same DER, with an optional `hint` behind `stmt`; revisions 21 to 23 had further
 members. Both are refused: they say nothing that signerd needs.

@@ -57,8 +57,8 @@ async def verify_evidence(
         check_mac: asks the key holder.
 
     Raises:
-        EvidenceError: the method is not accepted, the claims are not claims, there are two pieces of evidence,
-            or the evidence does not hold.
+        EvidenceError: the method is not accepted, the claims are not claims, there is evidence inside the CSR
+            and beside it, or the evidence does not hold.
     """
     if submission.method not in trust.rules.methods:
         raise EvidenceError("the product does not accept this method")
