@@ -2,7 +2,7 @@
 
 Guarantees that an entry has exactly the members of its type, in the canonical form of RFC 8785, within
 `MAX_ENTRY` bytes. A member's form follows from its Python type: bytes become lower-case hexadecimal,
-times UTC text, tuples arrays.
+times UTC text, tuples arrays, claims an object of firmware and security state.
 
     encode(OrderClosed(time=now, work_order="WO-1"))
 """
@@ -17,7 +17,10 @@ from typing import ClassVar
 
 import rfc8785
 
+from signerd.core.evidence.claims import Claims
+
 MAX_ENTRY = 65_535  # bytes: C2SP tlog-tiles gives an entry's length 16 bits
+MAX_SHARED_PRIMES = 500  # certificates in one `shared_primes_found` entry (docs/formats.md, "Ledger")
 _VERSION = 1
 
 
@@ -142,6 +145,21 @@ class ChipsPersonalized(Entry):
     chips_sha256: bytes
     locked: bool
     site: str
+    key: str
+    by: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IdentitiesImported(Entry):
+    """Attestation keys entered for chips; `identities_sha256` from `digest_identities`."""
+
+    type: ClassVar[str] = "identities_imported"
+
+    product: str
+    method: str
+    count: int
+    identities_sha256: bytes
+    by: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,7 +180,9 @@ class Issued(Entry):
     settings_sha256: bytes
     level: str
     method: str
-    claims_sha256: bytes
+    claims: Claims
+    measured: Mapping[str, str]
+    attester_sha256: bytes | None
     evidence_sha256: bytes
     challenge: bytes
     station: str
@@ -228,6 +248,17 @@ class IntentOpen(Entry):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SharedPrimesFound(Entry):
+    """RSA certificates whose key shares a prime with another key of the history; at most
+    `MAX_SHARED_PRIMES` of them an entry."""
+
+    type: ClassVar[str] = "shared_primes_found"
+
+    count: int
+    certificates: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CrlIssued(Entry):
     """A certificate revocation list with `count` certificates."""
 
@@ -266,6 +297,16 @@ def digest_chips(chip_ids: Iterable[str]) -> bytes:
     return hashlib.sha256("".join(f"{chip_id}\n" for chip_id in sorted(chip_ids)).encode()).digest()
 
 
+def digest_identities(identities: Iterable[tuple[str, bytes, bytes]]) -> bytes:
+    """SHA-256 of the lines `chip_id key_id spki_sha256`, sorted, each followed by a newline.
+
+    Args:
+        identities: chip id, key id, SHA-256 of the SubjectPublicKeyInfo.
+    """
+    lines = sorted(f"{chip_id} {key_id.hex()} {spki.hex()}\n" for chip_id, key_id, spki in identities)
+    return hashlib.sha256("".join(lines).encode()).digest()
+
+
 def serial_bytes(certificate_serial: int) -> bytes:
     """A certificate serial's unsigned big-endian bytes, at least one."""
     return certificate_serial.to_bytes(max(1, (certificate_serial.bit_length() + 7) // 8), "big")
@@ -276,6 +317,13 @@ def _json(value: object) -> object:
         return value.hex()
     if isinstance(value, datetime):
         return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    if isinstance(value, tuple):
+        return [_json(item) for item in value]
     if isinstance(value, Mapping):
         return dict(value)
+    if isinstance(value, Claims):
+        return {
+            "firmware": {name: [version, digest.hex()] for name, (version, digest) in value.firmware.items()},
+            "security_state": dict(value.security_state),
+        }
     return value

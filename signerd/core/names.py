@@ -9,6 +9,7 @@ from enum import Enum, StrEnum
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _CHIP_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 _COMPONENT = re.compile(r"[A-Za-z0-9._-]{1,32}")
+_ADMINISTRATOR = re.compile(r"[A-Za-z0-9._@-]{1,64}")
 _PEER = re.compile(
     r"birthmark://(?P<deployment>[^/]{1,64})/"
     r"(?:station/(?P<site>[^/]{1,64})/(?P<station>[^/]{1,64})|auditor/(?P<auditor>[^/]{1,64}))"
@@ -28,6 +29,11 @@ def is_chip_id(text: str) -> bool:
 def is_component(text: str) -> bool:
     """True for the name of a firmware component or of a lock."""
     return _COMPONENT.fullmatch(text) is not None
+
+
+def is_administrator(text: str) -> bool:
+    """True for the name that an administrator gives in a command."""
+    return _ADMINISTRATOR.fullmatch(text) is not None
 
 
 class Role(StrEnum):

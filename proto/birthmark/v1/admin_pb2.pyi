@@ -229,8 +229,11 @@ class AddProductResponse(_message.Message):
     PRODUCT_FIELD_NUMBER: _builtins.int
     LEDGER_INDEX_FIELD_NUMBER: _builtins.int
     LINT_NOTES_FIELD_NUMBER: _builtins.int
+    PRODUCT_SHA256_FIELD_NUMBER: _builtins.int
     product: _builtins.str
     ledger_index: _builtins.int
+    product_sha256: _builtins.bytes
+    """SHA-256 of the TOML file, 32 bytes: the revision's name in the ledger."""
     @_builtins.property
     def lint_notes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """What the full certificate linter said of the sample, a line each; errors refuse the product."""
@@ -241,10 +244,11 @@ class AddProductResponse(_message.Message):
         product: _builtins.str = ...,
         ledger_index: _builtins.int = ...,
         lint_notes: _abc.Iterable[_builtins.str] | None = ...,
+        product_sha256: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ledger_index", b"ledger_index", "lint_notes", b"lint_notes", "product", b"product"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ledger_index", b"ledger_index", "lint_notes", b"lint_notes", "product", b"product", "product_sha256", b"product_sha256"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -523,12 +527,18 @@ class PersonalizeChipsRequest(_message.Message):
     CHIP_IDS_FIELD_NUMBER: _builtins.int
     LOCKED_FIELD_NUMBER: _builtins.int
     SITE_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
+    BY_FIELD_NUMBER: _builtins.int
     locked: _builtins.bool
     """True if the chip is locked (secure boot) before it leaves the trusted place: its evidence then
     reaches level "key", else "chip".
     """
     site: _builtins.str
     """Where it is done, as the administrator names it. At most 64 characters."""
+    key: _builtins.str
+    """Which secret is burned: "hmac-sha256", "psa-iak-sha256", "psa-iak-sha384" or "psa-iak-sha512"."""
+    by: _builtins.str
+    """The administrator, 1 to 64 of [A-Za-z0-9._@-]. What the command was told, and not verified."""
     @_builtins.property
     def chip_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """At most 10,000 a call."""
@@ -539,10 +549,12 @@ class PersonalizeChipsRequest(_message.Message):
         chip_ids: _abc.Iterable[_builtins.str] | None = ...,
         locked: _builtins.bool = ...,
         site: _builtins.str = ...,
+        key: _builtins.str = ...,
+        by: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chip_ids", b"chip_ids", "locked", b"locked", "site", b"site"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "chip_ids", b"chip_ids", "key", b"key", "locked", b"locked", "site", b"site"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -569,6 +581,94 @@ class PersonalizeChipsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PersonalizeChipsResponse: _TypeAlias = PersonalizeChipsResponse  # noqa: Y015
+
+@_typing.final
+class Identity(_message.Message):
+    """The attestation key of one chip."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHIP_ID_FIELD_NUMBER: _builtins.int
+    KEY_ID_FIELD_NUMBER: _builtins.int
+    SPKI_FIELD_NUMBER: _builtins.int
+    chip_id: _builtins.str
+    """1 to 64 of [A-Za-z0-9._:-]; with method nrf91 the device UUID's text in lower case."""
+    key_id: _builtins.bytes
+    """psa-token: instance id, 33 bytes; nrf91: device UUID, 16 bytes; tpm2: name of the key, 34 or 50 bytes."""
+    spki: _builtins.bytes
+    """SubjectPublicKeyInfo, DER, at most 1,024 bytes. psa-token: P-256, P-384 or P-521; nrf91: P-256; tpm2:
+    P-256, P-384 or RSA of 2,048 to 4,096 bits with exponent 65,537.
+    """
+    def __init__(
+        self,
+        *,
+        chip_id: _builtins.str = ...,
+        key_id: _builtins.bytes = ...,
+        spki: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chip_id", b"chip_id", "key_id", b"key_id", "spki", b"spki"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Identity: _TypeAlias = Identity  # noqa: Y015
+
+@_typing.final
+class ImportIdentitiesRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PRODUCT_FIELD_NUMBER: _builtins.int
+    METHOD_FIELD_NUMBER: _builtins.int
+    BY_FIELD_NUMBER: _builtins.int
+    IDENTITIES_FIELD_NUMBER: _builtins.int
+    product: _builtins.str
+    method: _builtins.str
+    """"psa-token", "nrf91" or "tpm2", and one of the methods of the product's newest revision."""
+    by: _builtins.str
+    """The administrator, 1 to 64 of [A-Za-z0-9._@-]. What the command was told, and not verified."""
+    @_builtins.property
+    def identities(self) -> _containers.RepeatedCompositeFieldContainer[Global___Identity]:
+        """1 to 1,000 a call; the command sends several calls for more."""
+
+    def __init__(
+        self,
+        *,
+        product: _builtins.str = ...,
+        method: _builtins.str = ...,
+        by: _builtins.str = ...,
+        identities: _abc.Iterable[Global___Identity] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "identities", b"identities", "method", b"method", "product", b"product"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImportIdentitiesRequest: _TypeAlias = ImportIdentitiesRequest  # noqa: Y015
+
+@_typing.final
+class ImportIdentitiesResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ADDED_FIELD_NUMBER: _builtins.int
+    LEDGER_INDEX_FIELD_NUMBER: _builtins.int
+    added: _builtins.int
+    """Identities that were not known before."""
+    ledger_index: _builtins.int
+    def __init__(
+        self,
+        *,
+        added: _builtins.int = ...,
+        ledger_index: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["added", b"added", "ledger_index", b"ledger_index"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImportIdentitiesResponse: _TypeAlias = ImportIdentitiesResponse  # noqa: Y015
 
 @_typing.final
 class RevokeRequest(_message.Message):

@@ -89,6 +89,11 @@ class AdminServiceStub:
                 request_serializer=birthmark_dot_v1_dot_admin__pb2.PersonalizeChipsRequest.SerializeToString,
                 response_deserializer=birthmark_dot_v1_dot_admin__pb2.PersonalizeChipsResponse.FromString,
                 _registered_method=True)
+        self.ImportIdentities = channel.unary_unary(
+                '/birthmark.v1.AdminService/ImportIdentities',
+                request_serializer=birthmark_dot_v1_dot_admin__pb2.ImportIdentitiesRequest.SerializeToString,
+                response_deserializer=birthmark_dot_v1_dot_admin__pb2.ImportIdentitiesResponse.FromString,
+                _registered_method=True)
         self.Revoke = channel.unary_unary(
                 '/birthmark.v1.AdminService/Revoke',
                 request_serializer=birthmark_dot_v1_dot_admin__pb2.RevokeRequest.SerializeToString,
@@ -162,7 +167,8 @@ class AdminServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ImportChips(self, request, context):
-        """Puts chip ids on a work order's list, for work orders of level "none".
+        """Puts chip ids on a work order's list: those that evidence method "none" may speak for, and those that
+        a product wants listed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -170,6 +176,13 @@ class AdminServiceServicer:
 
     def PersonalizeChips(self, request, context):
         """Enters chips whose secret a trusted personalization has burned, or is about to burn.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ImportIdentities(self, request, context):
+        """Enters attestation keys that no vendor certifies, for chips of one product and method.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -246,6 +259,11 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.PersonalizeChips,
                     request_deserializer=birthmark_dot_v1_dot_admin__pb2.PersonalizeChipsRequest.FromString,
                     response_serializer=birthmark_dot_v1_dot_admin__pb2.PersonalizeChipsResponse.SerializeToString,
+            ),
+            'ImportIdentities': grpc.unary_unary_rpc_method_handler(
+                    servicer.ImportIdentities,
+                    request_deserializer=birthmark_dot_v1_dot_admin__pb2.ImportIdentitiesRequest.FromString,
+                    response_serializer=birthmark_dot_v1_dot_admin__pb2.ImportIdentitiesResponse.SerializeToString,
             ),
             'Revoke': grpc.unary_unary_rpc_method_handler(
                     servicer.Revoke,
@@ -555,6 +573,33 @@ class AdminService:
             '/birthmark.v1.AdminService/PersonalizeChips',
             birthmark_dot_v1_dot_admin__pb2.PersonalizeChipsRequest.SerializeToString,
             birthmark_dot_v1_dot_admin__pb2.PersonalizeChipsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ImportIdentities(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/birthmark.v1.AdminService/ImportIdentities',
+            birthmark_dot_v1_dot_admin__pb2.ImportIdentitiesRequest.SerializeToString,
+            birthmark_dot_v1_dot_admin__pb2.ImportIdentitiesResponse.FromString,
             options,
             channel_credentials,
             insecure,

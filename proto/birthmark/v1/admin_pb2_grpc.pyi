@@ -46,9 +46,13 @@ class AdminServiceStub:
     ListWorkOrders: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListWorkOrdersRequest, _admin_pb2.ListWorkOrdersResponse]
     CloseWorkOrder: _grpc.UnaryUnaryMultiCallable[_admin_pb2.CloseWorkOrderRequest, _admin_pb2.CloseWorkOrderResponse]
     ImportChips: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ImportChipsRequest, _admin_pb2.ImportChipsResponse]
-    """Puts chip ids on a work order's list, for work orders of level "none"."""
+    """Puts chip ids on a work order's list: those that evidence method "none" may speak for, and those that
+    a product wants listed.
+    """
     PersonalizeChips: _grpc.UnaryUnaryMultiCallable[_admin_pb2.PersonalizeChipsRequest, _admin_pb2.PersonalizeChipsResponse]
     """Enters chips whose secret a trusted personalization has burned, or is about to burn."""
+    ImportIdentities: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ImportIdentitiesRequest, _admin_pb2.ImportIdentitiesResponse]
+    """Enters attestation keys that no vendor certifies, for chips of one product and method."""
     Revoke: _grpc.UnaryUnaryMultiCallable[_admin_pb2.RevokeRequest, _admin_pb2.RevokeResponse]
     """Revokes a certificate."""
     MakeCrl: _grpc.UnaryUnaryMultiCallable[_admin_pb2.MakeCrlRequest, _admin_pb2.MakeCrlResponse]
@@ -70,9 +74,13 @@ class AdminServiceAsyncStub(AdminServiceStub):
     ListWorkOrders: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListWorkOrdersRequest, _admin_pb2.ListWorkOrdersResponse]  # type: ignore[assignment]
     CloseWorkOrder: _aio.UnaryUnaryMultiCallable[_admin_pb2.CloseWorkOrderRequest, _admin_pb2.CloseWorkOrderResponse]  # type: ignore[assignment]
     ImportChips: _aio.UnaryUnaryMultiCallable[_admin_pb2.ImportChipsRequest, _admin_pb2.ImportChipsResponse]  # type: ignore[assignment]
-    """Puts chip ids on a work order's list, for work orders of level "none"."""
+    """Puts chip ids on a work order's list: those that evidence method "none" may speak for, and those that
+    a product wants listed.
+    """
     PersonalizeChips: _aio.UnaryUnaryMultiCallable[_admin_pb2.PersonalizeChipsRequest, _admin_pb2.PersonalizeChipsResponse]  # type: ignore[assignment]
     """Enters chips whose secret a trusted personalization has burned, or is about to burn."""
+    ImportIdentities: _aio.UnaryUnaryMultiCallable[_admin_pb2.ImportIdentitiesRequest, _admin_pb2.ImportIdentitiesResponse]  # type: ignore[assignment]
+    """Enters attestation keys that no vendor certifies, for chips of one product and method."""
     Revoke: _aio.UnaryUnaryMultiCallable[_admin_pb2.RevokeRequest, _admin_pb2.RevokeResponse]  # type: ignore[assignment]
     """Revokes a certificate."""
     MakeCrl: _aio.UnaryUnaryMultiCallable[_admin_pb2.MakeCrlRequest, _admin_pb2.MakeCrlResponse]  # type: ignore[assignment]
@@ -151,7 +159,9 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_pb2.ImportChipsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_pb2.ImportChipsResponse, _abc.Awaitable[_admin_pb2.ImportChipsResponse]]:
-        """Puts chip ids on a work order's list, for work orders of level "none"."""
+        """Puts chip ids on a work order's list: those that evidence method "none" may speak for, and those that
+        a product wants listed.
+        """
 
     @_abc_1.abstractmethod
     def PersonalizeChips(
@@ -160,6 +170,14 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_admin_pb2.PersonalizeChipsResponse, _abc.Awaitable[_admin_pb2.PersonalizeChipsResponse]]:
         """Enters chips whose secret a trusted personalization has burned, or is about to burn."""
+
+    @_abc_1.abstractmethod
+    def ImportIdentities(
+        self,
+        request: _admin_pb2.ImportIdentitiesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.ImportIdentitiesResponse, _abc.Awaitable[_admin_pb2.ImportIdentitiesResponse]]:
+        """Enters attestation keys that no vendor certifies, for chips of one product and method."""
 
     @_abc_1.abstractmethod
     def Revoke(

@@ -26,19 +26,21 @@ from birthmark.v1 import signing_pb2 as birthmark_dot_v1_dot_signing__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x62irthmark/v1/audit.proto\x12\x0c\x62irthmark.v1\x1a\x1a\x62irthmark/v1/signing.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x16\n\x14GetCheckpointRequest\"+\n\x15GetCheckpointResponse\x12\x12\n\ncheckpoint\x18\x01 \x01(\x0c\"<\n\x18GetInclusionProofRequest\x12\r\n\x05index\x18\x01 \x01(\x04\x12\x11\n\ttree_size\x18\x02 \x01(\x04\"+\n\x19GetInclusionProofResponse\x12\x0e\n\x06hashes\x18\x01 \x03(\x0c\"@\n\x1aGetConsistencyProofRequest\x12\x10\n\x08old_size\x18\x01 \x01(\x04\x12\x10\n\x08new_size\x18\x02 \x01(\x04\"-\n\x1bGetConsistencyProofResponse\x12\x0e\n\x06hashes\x18\x01 \x03(\x0c\"2\n\x14StreamEntriesRequest\x12\r\n\x05start\x18\x01 \x01(\x04\x12\x0b\n\x03\x65nd\x18\x02 \x01(\x04\"7\n\x15StreamEntriesResponse\x12\r\n\x05start\x18\x01 \x01(\x04\x12\x0f\n\x07\x65ntries\x18\x02 \x03(\x0c\"\xd3\x04\n\x06Record\x12\x11\n\trecord_id\x18\x01 \x01(\x04\x12\x12\n\nwork_order\x18\x02 \x01(\t\x12\x0f\n\x07product\x18\x03 \x01(\t\x12\x0f\n\x07\x63hip_id\x18\x04 \x01(\t\x12\x15\n\rserial_number\x18\x05 \x01(\t\x12\x0e\n\x06number\x18\x06 \x01(\x04\x12(\n\x05state\x18\x07 \x01(\x0e\x32\x19.birthmark.v1.RecordState\x12\x17\n\x0f\x63\x65rtificate_der\x18\x08 \x01(\x0c\x12\x0f\n\x07\x63sr_der\x18\t \x01(\x0c\x12(\n\x08\x65vidence\x18\n \x01(\x0b\x32\x16.birthmark.v1.Evidence\x12*\n\x05level\x18\x0b \x01(\x0e\x32\x1b.birthmark.v1.EvidenceLevel\x12\x11\n\tchallenge\x18\x0c \x01(\x0c\x12\x0f\n\x07station\x18\r \x01(\t\x12-\n\tissued_at\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0cissued_index\x18\x0f \x01(\x04\x12\r\n\x05stamp\x18\x10 \x01(\x0c\x12\x17\n\x0fstamp_signature\x18\x11 \x01(\x0c\x12\x15\n\rstamped_index\x18\x12 \x01(\x04\x12.\n\nstamped_at\x18\x13 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rrevoked_index\x18\x14 \x01(\x04\x12.\n\nrevoked_at\x18\x15 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08settings\x18\x16 \x01(\x0c\"\xa6\x01\n\x12\x46indRecordsRequest\x12\x12\n\nwork_order\x18\x01 \x01(\t\x12\x0f\n\x07\x63hip_id\x18\x02 \x01(\t\x12\x15\n\rserial_number\x18\x03 \x01(\t\x12(\n\x05state\x18\x04 \x01(\x0e\x32\x19.birthmark.v1.RecordState\x12\x17\n\x0f\x61\x66ter_record_id\x18\x05 \x01(\x04\x12\x11\n\tpage_size\x18\x06 \x01(\r\"J\n\x13\x46indRecordsResponse\x12%\n\x07records\x18\x01 \x03(\x0b\x32\x14.birthmark.v1.Record\x12\x0c\n\x04more\x18\x02 \x01(\x08\"P\n\x10GetRecordRequest\x12\x17\n\rserial_number\x18\x01 \x01(\tH\x00\x12\x1c\n\x12\x63\x65rtificate_sha256\x18\x02 \x01(\x0cH\x00\x42\x05\n\x03key\"L\n\x11GetRecordResponse\x12$\n\x06record\x18\x01 \x01(\x0b\x32\x14.birthmark.v1.Record\x12\x11\n\tchain_der\x18\x02 \x03(\x0c\")\n\x13GetWorkOrderRequest\x12\x12\n\nwork_order\x18\x01 \x01(\t\"\xf3\x03\n\tWorkOrder\x12\x12\n\nwork_order\x18\x01 \x01(\t\x12\x0f\n\x07product\x18\x02 \x01(\t\x12\x10\n\x08quantity\x18\x03 \x01(\x04\x12.\n\nnot_before\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\tnot_after\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08stations\x18\x06 \x03(\t\x12*\n\x05level\x18\x07 \x01(\x0e\x32\x1b.birthmark.v1.EvidenceLevel\x12\x46\n\x10minimum_firmware\x18\x08 \x03(\x0b\x32,.birthmark.v1.WorkOrder.MinimumFirmwareEntry\x12\x16\n\x0eserial_pattern\x18\t \x01(\t\x12\x14\n\x0cserial_start\x18\n \x01(\x04\x12\x0f\n\x07reissue\x18\x0b \x01(\t\x12\x10\n\x08settings\x18\x0c \x01(\x0c\x12+\n\x05state\x18\r \x01(\x0e\x32\x1c.birthmark.v1.WorkOrderState\x12\x14\n\x0copened_index\x18\x0e \x01(\x04\x1a\x36\n\x14MinimumFirmwareEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"i\n\x0fWorkOrderCounts\x12\x0e\n\x06places\x18\x01 \x01(\x04\x12\x0e\n\x06issued\x18\x02 \x01(\x04\x12\x0f\n\x07stamped\x18\x03 \x01(\x04\x12\x0f\n\x07revoked\x18\x04 \x01(\x04\x12\x14\n\x0copen_intents\x18\x05 \x01(\x04\"r\n\x14GetWorkOrderResponse\x12+\n\nwork_order\x18\x01 \x01(\x0b\x32\x17.birthmark.v1.WorkOrder\x12-\n\x06\x63ounts\x18\x02 \x01(\x0b\x32\x1d.birthmark.v1.WorkOrderCounts*\x91\x01\n\x0bRecordState\x12\x1c\n\x18RECORD_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13RECORD_STATE_INTENT\x10\x01\x12\x17\n\x13RECORD_STATE_ISSUED\x10\x02\x12\x18\n\x14RECORD_STATE_STAMPED\x10\x03\x12\x18\n\x14RECORD_STATE_REVOKED\x10\x04*j\n\x0eWorkOrderState\x12 \n\x1cWORK_ORDER_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15WORK_ORDER_STATE_OPEN\x10\x01\x12\x1b\n\x17WORK_ORDER_STATE_CLOSED\x10\x02\x32\x8f\x05\n\x0c\x41uditService\x12X\n\rGetCheckpoint\x12\".birthmark.v1.GetCheckpointRequest\x1a#.birthmark.v1.GetCheckpointResponse\x12\x64\n\x11GetInclusionProof\x12&.birthmark.v1.GetInclusionProofRequest\x1a\'.birthmark.v1.GetInclusionProofResponse\x12j\n\x13GetConsistencyProof\x12(.birthmark.v1.GetConsistencyProofRequest\x1a).birthmark.v1.GetConsistencyProofResponse\x12Z\n\rStreamEntries\x12\".birthmark.v1.StreamEntriesRequest\x1a#.birthmark.v1.StreamEntriesResponse0\x01\x12R\n\x0b\x46indRecords\x12 .birthmark.v1.FindRecordsRequest\x1a!.birthmark.v1.FindRecordsResponse\x12L\n\tGetRecord\x12\x1e.birthmark.v1.GetRecordRequest\x1a\x1f.birthmark.v1.GetRecordResponse\x12U\n\x0cGetWorkOrder\x12!.birthmark.v1.GetWorkOrderRequest\x1a\".birthmark.v1.GetWorkOrderResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x62irthmark/v1/audit.proto\x12\x0c\x62irthmark.v1\x1a\x1a\x62irthmark/v1/signing.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x16\n\x14GetCheckpointRequest\"+\n\x15GetCheckpointResponse\x12\x12\n\ncheckpoint\x18\x01 \x01(\x0c\"<\n\x18GetInclusionProofRequest\x12\r\n\x05index\x18\x01 \x01(\x04\x12\x11\n\ttree_size\x18\x02 \x01(\x04\"+\n\x19GetInclusionProofResponse\x12\x0e\n\x06hashes\x18\x01 \x03(\x0c\"@\n\x1aGetConsistencyProofRequest\x12\x10\n\x08old_size\x18\x01 \x01(\x04\x12\x10\n\x08new_size\x18\x02 \x01(\x04\"-\n\x1bGetConsistencyProofResponse\x12\x0e\n\x06hashes\x18\x01 \x03(\x0c\"2\n\x14StreamEntriesRequest\x12\r\n\x05start\x18\x01 \x01(\x04\x12\x0b\n\x03\x65nd\x18\x02 \x01(\x04\"7\n\x15StreamEntriesResponse\x12\r\n\x05start\x18\x01 \x01(\x04\x12\x0f\n\x07\x65ntries\x18\x02 \x03(\x0c\"\xd1\x05\n\x06Record\x12\x11\n\trecord_id\x18\x01 \x01(\x04\x12\x12\n\nwork_order\x18\x02 \x01(\t\x12\x0f\n\x07product\x18\x03 \x01(\t\x12\x0f\n\x07\x63hip_id\x18\x04 \x01(\t\x12\x15\n\rserial_number\x18\x05 \x01(\t\x12\x0e\n\x06number\x18\x06 \x01(\x04\x12(\n\x05state\x18\x07 \x01(\x0e\x32\x19.birthmark.v1.RecordState\x12\x17\n\x0f\x63\x65rtificate_der\x18\x08 \x01(\x0c\x12\x0f\n\x07\x63sr_der\x18\t \x01(\x0c\x12(\n\x08\x65vidence\x18\n \x01(\x0b\x32\x16.birthmark.v1.Evidence\x12*\n\x05level\x18\x0b \x01(\x0e\x32\x1b.birthmark.v1.EvidenceLevel\x12\x11\n\tchallenge\x18\x0c \x01(\x0c\x12\x0f\n\x07station\x18\r \x01(\t\x12-\n\tissued_at\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0cissued_index\x18\x0f \x01(\x04\x12\r\n\x05stamp\x18\x10 \x01(\x0c\x12\x17\n\x0fstamp_signature\x18\x11 \x01(\x0c\x12\x15\n\rstamped_index\x18\x12 \x01(\x04\x12.\n\nstamped_at\x18\x13 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rrevoked_index\x18\x14 \x01(\x04\x12.\n\nrevoked_at\x18\x15 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08settings\x18\x16 \x01(\x0c\x12\x34\n\x08measured\x18\x17 \x03(\x0b\x32\".birthmark.v1.Record.MeasuredEntry\x12\x15\n\rattester_spki\x18\x18 \x01(\x0c\x1a/\n\rMeasuredEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xa6\x01\n\x12\x46indRecordsRequest\x12\x12\n\nwork_order\x18\x01 \x01(\t\x12\x0f\n\x07\x63hip_id\x18\x02 \x01(\t\x12\x15\n\rserial_number\x18\x03 \x01(\t\x12(\n\x05state\x18\x04 \x01(\x0e\x32\x19.birthmark.v1.RecordState\x12\x17\n\x0f\x61\x66ter_record_id\x18\x05 \x01(\x04\x12\x11\n\tpage_size\x18\x06 \x01(\r\"J\n\x13\x46indRecordsResponse\x12%\n\x07records\x18\x01 \x03(\x0b\x32\x14.birthmark.v1.Record\x12\x0c\n\x04more\x18\x02 \x01(\x08\"P\n\x10GetRecordRequest\x12\x17\n\rserial_number\x18\x01 \x01(\tH\x00\x12\x1c\n\x12\x63\x65rtificate_sha256\x18\x02 \x01(\x0cH\x00\x42\x05\n\x03key\"L\n\x11GetRecordResponse\x12$\n\x06record\x18\x01 \x01(\x0b\x32\x14.birthmark.v1.Record\x12\x11\n\tchain_der\x18\x02 \x03(\x0c\")\n\x13GetWorkOrderRequest\x12\x12\n\nwork_order\x18\x01 \x01(\t\"\xf3\x03\n\tWorkOrder\x12\x12\n\nwork_order\x18\x01 \x01(\t\x12\x0f\n\x07product\x18\x02 \x01(\t\x12\x10\n\x08quantity\x18\x03 \x01(\x04\x12.\n\nnot_before\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\tnot_after\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08stations\x18\x06 \x03(\t\x12*\n\x05level\x18\x07 \x01(\x0e\x32\x1b.birthmark.v1.EvidenceLevel\x12\x46\n\x10minimum_firmware\x18\x08 \x03(\x0b\x32,.birthmark.v1.WorkOrder.MinimumFirmwareEntry\x12\x16\n\x0eserial_pattern\x18\t \x01(\t\x12\x14\n\x0cserial_start\x18\n \x01(\x04\x12\x0f\n\x07reissue\x18\x0b \x01(\t\x12\x10\n\x08settings\x18\x0c \x01(\x0c\x12+\n\x05state\x18\r \x01(\x0e\x32\x1c.birthmark.v1.WorkOrderState\x12\x14\n\x0copened_index\x18\x0e \x01(\x04\x1a\x36\n\x14MinimumFirmwareEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"i\n\x0fWorkOrderCounts\x12\x0e\n\x06places\x18\x01 \x01(\x04\x12\x0e\n\x06issued\x18\x02 \x01(\x04\x12\x0f\n\x07stamped\x18\x03 \x01(\x04\x12\x0f\n\x07revoked\x18\x04 \x01(\x04\x12\x14\n\x0copen_intents\x18\x05 \x01(\x04\"\x88\x01\n\x14GetWorkOrderResponse\x12+\n\nwork_order\x18\x01 \x01(\x0b\x32\x17.birthmark.v1.WorkOrder\x12-\n\x06\x63ounts\x18\x02 \x01(\x0b\x32\x1d.birthmark.v1.WorkOrderCounts\x12\x14\n\x0cproduct_toml\x18\x03 \x01(\t*\x91\x01\n\x0bRecordState\x12\x1c\n\x18RECORD_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13RECORD_STATE_INTENT\x10\x01\x12\x17\n\x13RECORD_STATE_ISSUED\x10\x02\x12\x18\n\x14RECORD_STATE_STAMPED\x10\x03\x12\x18\n\x14RECORD_STATE_REVOKED\x10\x04*j\n\x0eWorkOrderState\x12 \n\x1cWORK_ORDER_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15WORK_ORDER_STATE_OPEN\x10\x01\x12\x1b\n\x17WORK_ORDER_STATE_CLOSED\x10\x02\x32\x8f\x05\n\x0c\x41uditService\x12X\n\rGetCheckpoint\x12\".birthmark.v1.GetCheckpointRequest\x1a#.birthmark.v1.GetCheckpointResponse\x12\x64\n\x11GetInclusionProof\x12&.birthmark.v1.GetInclusionProofRequest\x1a\'.birthmark.v1.GetInclusionProofResponse\x12j\n\x13GetConsistencyProof\x12(.birthmark.v1.GetConsistencyProofRequest\x1a).birthmark.v1.GetConsistencyProofResponse\x12Z\n\rStreamEntries\x12\".birthmark.v1.StreamEntriesRequest\x1a#.birthmark.v1.StreamEntriesResponse0\x01\x12R\n\x0b\x46indRecords\x12 .birthmark.v1.FindRecordsRequest\x1a!.birthmark.v1.FindRecordsResponse\x12L\n\tGetRecord\x12\x1e.birthmark.v1.GetRecordRequest\x1a\x1f.birthmark.v1.GetRecordResponse\x12U\n\x0cGetWorkOrder\x12!.birthmark.v1.GetWorkOrderRequest\x1a\".birthmark.v1.GetWorkOrderResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'birthmark.v1.audit_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_RECORD_MEASUREDENTRY']._loaded_options = None
+  _globals['_RECORD_MEASUREDENTRY']._serialized_options = b'8\001'
   _globals['_WORKORDER_MINIMUMFIRMWAREENTRY']._loaded_options = None
   _globals['_WORKORDER_MINIMUMFIRMWAREENTRY']._serialized_options = b'8\001'
-  _globals['_RECORDSTATE']._serialized_start=2273
-  _globals['_RECORDSTATE']._serialized_end=2418
-  _globals['_WORKORDERSTATE']._serialized_start=2420
-  _globals['_WORKORDERSTATE']._serialized_end=2526
+  _globals['_RECORDSTATE']._serialized_start=2422
+  _globals['_RECORDSTATE']._serialized_end=2567
+  _globals['_WORKORDERSTATE']._serialized_start=2569
+  _globals['_WORKORDERSTATE']._serialized_end=2675
   _globals['_GETCHECKPOINTREQUEST']._serialized_start=103
   _globals['_GETCHECKPOINTREQUEST']._serialized_end=125
   _globals['_GETCHECKPOINTRESPONSE']._serialized_start=127
@@ -56,25 +58,27 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_STREAMENTRIESRESPONSE']._serialized_start=444
   _globals['_STREAMENTRIESRESPONSE']._serialized_end=499
   _globals['_RECORD']._serialized_start=502
-  _globals['_RECORD']._serialized_end=1097
-  _globals['_FINDRECORDSREQUEST']._serialized_start=1100
-  _globals['_FINDRECORDSREQUEST']._serialized_end=1266
-  _globals['_FINDRECORDSRESPONSE']._serialized_start=1268
-  _globals['_FINDRECORDSRESPONSE']._serialized_end=1342
-  _globals['_GETRECORDREQUEST']._serialized_start=1344
-  _globals['_GETRECORDREQUEST']._serialized_end=1424
-  _globals['_GETRECORDRESPONSE']._serialized_start=1426
-  _globals['_GETRECORDRESPONSE']._serialized_end=1502
-  _globals['_GETWORKORDERREQUEST']._serialized_start=1504
-  _globals['_GETWORKORDERREQUEST']._serialized_end=1545
-  _globals['_WORKORDER']._serialized_start=1548
-  _globals['_WORKORDER']._serialized_end=2047
-  _globals['_WORKORDER_MINIMUMFIRMWAREENTRY']._serialized_start=1993
-  _globals['_WORKORDER_MINIMUMFIRMWAREENTRY']._serialized_end=2047
-  _globals['_WORKORDERCOUNTS']._serialized_start=2049
-  _globals['_WORKORDERCOUNTS']._serialized_end=2154
-  _globals['_GETWORKORDERRESPONSE']._serialized_start=2156
-  _globals['_GETWORKORDERRESPONSE']._serialized_end=2270
-  _globals['_AUDITSERVICE']._serialized_start=2529
-  _globals['_AUDITSERVICE']._serialized_end=3184
+  _globals['_RECORD']._serialized_end=1223
+  _globals['_RECORD_MEASUREDENTRY']._serialized_start=1176
+  _globals['_RECORD_MEASUREDENTRY']._serialized_end=1223
+  _globals['_FINDRECORDSREQUEST']._serialized_start=1226
+  _globals['_FINDRECORDSREQUEST']._serialized_end=1392
+  _globals['_FINDRECORDSRESPONSE']._serialized_start=1394
+  _globals['_FINDRECORDSRESPONSE']._serialized_end=1468
+  _globals['_GETRECORDREQUEST']._serialized_start=1470
+  _globals['_GETRECORDREQUEST']._serialized_end=1550
+  _globals['_GETRECORDRESPONSE']._serialized_start=1552
+  _globals['_GETRECORDRESPONSE']._serialized_end=1628
+  _globals['_GETWORKORDERREQUEST']._serialized_start=1630
+  _globals['_GETWORKORDERREQUEST']._serialized_end=1671
+  _globals['_WORKORDER']._serialized_start=1674
+  _globals['_WORKORDER']._serialized_end=2173
+  _globals['_WORKORDER_MINIMUMFIRMWAREENTRY']._serialized_start=2119
+  _globals['_WORKORDER_MINIMUMFIRMWAREENTRY']._serialized_end=2173
+  _globals['_WORKORDERCOUNTS']._serialized_start=2175
+  _globals['_WORKORDERCOUNTS']._serialized_end=2280
+  _globals['_GETWORKORDERRESPONSE']._serialized_start=2283
+  _globals['_GETWORKORDERRESPONSE']._serialized_end=2419
+  _globals['_AUDITSERVICE']._serialized_start=2678
+  _globals['_AUDITSERVICE']._serialized_end=3333
 # @@protoc_insertion_point(module_scope)

@@ -249,6 +249,26 @@ class Record(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class MeasuredEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     RECORD_ID_FIELD_NUMBER: _builtins.int
     WORK_ORDER_FIELD_NUMBER: _builtins.int
     PRODUCT_FIELD_NUMBER: _builtins.int
@@ -271,6 +291,8 @@ class Record(_message.Message):
     REVOKED_INDEX_FIELD_NUMBER: _builtins.int
     REVOKED_AT_FIELD_NUMBER: _builtins.int
     SETTINGS_FIELD_NUMBER: _builtins.int
+    MEASURED_FIELD_NUMBER: _builtins.int
+    ATTESTER_SPKI_FIELD_NUMBER: _builtins.int
     record_id: _builtins.int
     """Position in the record table, ascending; the page token of FindRecords."""
     work_order: _builtins.str
@@ -298,6 +320,10 @@ class Record(_message.Message):
     """Present once revoked."""
     settings: _builtins.bytes
     """As delivered to the board: canonical CBOR."""
+    attester_spki: _builtins.bytes
+    """SubjectPublicKeyInfo of the attestation key that signed, DER, at most 1,024 bytes; empty where a secret
+    or nothing did.
+    """
     @_builtins.property
     def evidence(self) -> _signing_pb2.Evidence: ...
     @_builtins.property
@@ -306,6 +332,10 @@ class Record(_message.Message):
     def stamped_at(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
     def revoked_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def measured(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Firmware component to version, as the evidence itself measured it. At most 64."""
+
     def __init__(
         self,
         *,
@@ -331,10 +361,12 @@ class Record(_message.Message):
         revoked_index: _builtins.int = ...,
         revoked_at: _timestamp_pb2.Timestamp | None = ...,
         settings: _builtins.bytes = ...,
+        measured: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        attester_spki: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["evidence", b"evidence", "issued_at", b"issued_at", "revoked_at", b"revoked_at", "stamped_at", b"stamped_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["certificate_der", b"certificate_der", "challenge", b"challenge", "chip_id", b"chip_id", "csr_der", b"csr_der", "evidence", b"evidence", "issued_at", b"issued_at", "issued_index", b"issued_index", "level", b"level", "number", b"number", "product", b"product", "record_id", b"record_id", "revoked_at", b"revoked_at", "revoked_index", b"revoked_index", "serial_number", b"serial_number", "settings", b"settings", "stamp", b"stamp", "stamp_signature", b"stamp_signature", "stamped_at", b"stamped_at", "stamped_index", b"stamped_index", "state", b"state", "station", b"station", "work_order", b"work_order"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attester_spki", b"attester_spki", "certificate_der", b"certificate_der", "challenge", b"challenge", "chip_id", b"chip_id", "csr_der", b"csr_der", "evidence", b"evidence", "issued_at", b"issued_at", "issued_index", b"issued_index", "level", b"level", "measured", b"measured", "number", b"number", "product", b"product", "record_id", b"record_id", "revoked_at", b"revoked_at", "revoked_index", b"revoked_index", "serial_number", b"serial_number", "settings", b"settings", "stamp", b"stamp", "stamp_signature", b"stamp_signature", "stamped_at", b"stamped_at", "stamped_index", b"stamped_index", "state", b"state", "station", b"station", "work_order", b"work_order"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -599,6 +631,11 @@ class GetWorkOrderResponse(_message.Message):
 
     WORK_ORDER_FIELD_NUMBER: _builtins.int
     COUNTS_FIELD_NUMBER: _builtins.int
+    PRODUCT_TOML_FIELD_NUMBER: _builtins.int
+    product_toml: _builtins.str
+    """The product's revision that the order was opened with: its TOML file, at most 32,768 bytes. Its SHA-256
+    stands in the `order_opened` entry.
+    """
     @_builtins.property
     def work_order(self) -> Global___WorkOrder: ...
     @_builtins.property
@@ -608,10 +645,11 @@ class GetWorkOrderResponse(_message.Message):
         *,
         work_order: Global___WorkOrder | None = ...,
         counts: Global___WorkOrderCounts | None = ...,
+        product_toml: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "work_order", b"work_order"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "work_order", b"work_order"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "product_toml", b"product_toml", "work_order", b"work_order"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -34,7 +34,9 @@ def documented() -> dict[str, set[str]]:
         if not line.startswith("| `"):
             continue
         types, members = line.strip("|").split("|")
-        without_remarks = re.sub(r"\([^)]*\)|\[[^]]*\]|\{[^}]*\}", "", members)
+        without_remarks, remarks = members, 1
+        while remarks:  # the innermost first
+            without_remarks, remarks = re.subn(r"\([^()]*\)|\[[^\[\]]*\]|\{[^{}]*\}", "", without_remarks)
         for name in re.findall(r"`(\w+)`", types):
             table[name] = set(re.findall(r"`(\w+)`", without_remarks))
     return table
