@@ -69,7 +69,9 @@ class IssuanceWorld:
         await self.store.add_product("sensor", PRODUCT, self.now)
         for locked in (True, False):
             chips = [f"{'locked' if locked else 'open'}:{number}" for number in range(CHIPS)]
-            await self.store.personalize_chips(chips, locked=locked, site="lab", now=self.now)
+            await self.store.personalize_chips(
+                chips, locked=locked, site="lab", key="hmac-sha256", by="ann", now=self.now
+            )
 
     def board(self, *, locked: bool = True) -> PaperBoard:
         """A genuine board that nobody used before."""

@@ -14,6 +14,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from signerd.adapters.store import SqlStore, create_database, open_log
+from signerd.core import strict_cbor
 from signerd.core.entry import LogOpened
 from signerd.core.names import Level, Reissue, parse_peer_uri
 from signerd.core.note import VerifierKey
@@ -25,6 +26,7 @@ NOW = datetime(2026, 11, 15, 12, 0, 0, tzinfo=UTC)
 ORIGIN = "test.example/line"
 STATION = "birthmark://test/station/plant1/pc1"
 PRODUCT_TOML = 'name = "sensor"\n'
+CLAIMS = strict_cbor.encode([{"app": ["1.2.0", bytes(32)]}, {"secure_boot": True}])
 PRODUCT_SHA256 = hashlib.sha256(PRODUCT_TOML.encode()).digest()
 
 ORDER = WorkOrder(
@@ -143,9 +145,11 @@ def intent(
         station=STATION,
         csr_der=f"CSR for {key}".encode(),
         method="hmac-sha256",
-        claims=b"claims",
+        claims=CLAIMS,
         evidence=bytes(32),
         level=Level.KEY,
+        measured={"app": "1.2.0"},
+        attester=digest(f"attester of {chip}"),
         certificate_serial=int.from_bytes(digest(f"{chip} {key} {order.work_order}")[:16], "big") | 1,
         moment=NOW,
     )

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from signerd.adapters.cli.options import DEFAULT_CONFIG, ConfigOption
+from signerd.adapters.cli.options import DEFAULT_CONFIG, ByOption, ConfigOption, caller
 
 BATCH = 10_000  # chips a call, admin.proto
 
@@ -50,6 +50,7 @@ def personalize(
         str | None,
         typer.Option("--pin", help="Where the PIN comes from, if not as configured: prompt, file:PATH, …"),
     ] = None,
+    by: ByOption = None,
     config: ConfigOption = DEFAULT_CONFIG,
 ) -> None:
     """Enters chips into the registry and writes the key that each is to be given.
@@ -80,7 +81,9 @@ def personalize(
             added = 0
             with administration(config) as daemon:
                 for batch in _batches(chip_ids):
-                    request = admin_pb2.PersonalizeChipsRequest(chip_ids=batch, locked=locked, site=site)
+                    request = admin_pb2.PersonalizeChipsRequest(
+                        chip_ids=batch, locked=locked, site=site, key="hmac-sha256", by=by or caller()
+                    )
                     added += daemon.PersonalizeChips(request).added
             keys_file.write("chip_id,key\n")
             keys_file.writelines(f"{chip_id},{key.hex()}\n" for chip_id, key in keys.items())

@@ -114,7 +114,12 @@ class AdminService:
         product = parse_product(request.product_toml)
         notes = await self._linter.lint(product)
         index = await self._store.add_product(product.name, request.product_toml, self._clock())
-        return admin_pb2.AddProductResponse(product=product.name, ledger_index=index, lint_notes=notes)
+        return admin_pb2.AddProductResponse(
+            product=product.name,
+            ledger_index=index,
+            lint_notes=notes,
+            product_sha256=hashlib.sha256(request.product_toml.encode()).digest(),
+        )
 
     async def list_products(
         self, _caller: None, _request: admin_pb2.ListProductsRequest

@@ -16,6 +16,7 @@ from signerd.core.product import parse_product
 from signerd.errors import Code, Refused
 
 MAX_CHIPS = 10_000  # a call, admin.proto
+PERSONALIZED_KEYS = ("hmac-sha256", "psa-iak-sha256", "psa-iak-sha384", "psa-iak-sha512")  # docs/formats.md
 
 
 class OrderAdministration:
@@ -79,8 +80,15 @@ class OrderAdministration:
         """Enters chips whose secret a trusted personalization burns."""
         if not is_name(request.site):
             raise Refused(Code.INVALID, "site must be 1 to 64 of [A-Za-z0-9._-]")
+        if request.key not in PERSONALIZED_KEYS:
+            raise Refused(Code.INVALID, f"key must be one of {', '.join(PERSONALIZED_KEYS)}")
         added, index = await self._store.personalize_chips(
-            _checked(request.chip_ids), locked=request.locked, site=request.site, now=self._clock()
+            _checked(request.chip_ids),
+            locked=request.locked,
+            site=request.site,
+            key=request.key,
+            by=fields.administrator(request.by),
+            now=self._clock(),
         )
         return admin_pb2.PersonalizeChipsResponse(added=added, ledger_index=index)
 

@@ -144,7 +144,11 @@ class AuditService:
         if state is None:
             raise Refused(Code.NOT_FOUND, f"no work order {request.work_order}")
         work_order, counts = order_messages(state)
-        return audit_pb2.GetWorkOrderResponse(work_order=work_order, counts=counts)
+        return audit_pb2.GetWorkOrderResponse(
+            work_order=work_order,
+            counts=counts,
+            product_toml=await self._store.product_text(state.order.product_sha256),
+        )
 
 
 def _serial(text: str) -> str:

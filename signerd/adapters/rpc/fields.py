@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from birthmark.v1 import audit_pb2, signing_pb2
-from signerd.core.names import KeyType, Level, is_chip_id, is_name
+from signerd.core.names import KeyType, Level, is_administrator, is_chip_id, is_name
 from signerd.errors import Code, Refused
 from signerd.ports import Record, RecordState
 
@@ -47,6 +47,13 @@ def chip_id(text: str) -> str:
     """A chip id, or a refusal. A board's serial number has the same form."""
     if not is_chip_id(text):
         raise malformed("chip_id is not of its form")
+    return text
+
+
+def administrator(text: str) -> str:
+    """Who an administrator says to be, or a refusal."""
+    if not is_administrator(text):
+        raise Refused(Code.INVALID, "by must be 1 to 64 of [A-Za-z0-9._@-]")
     return text
 
 
@@ -92,4 +99,6 @@ def record_message(record: Record) -> audit_pb2.Record:
         revoked_index=record.revoked_index or 0,
         revoked_at=timestamp(record.revoked_at),
         settings=record.settings,
+        measured=record.measured,
+        attester_spki=record.attester,
     )

@@ -81,16 +81,33 @@ class Administration(Parts):
         return await self._writer.do(lambda tx: registry.import_chips(tx, work_order, chip_ids, now))
 
     async def personalize_chips(
-        self, chip_ids: Sequence[str], *, locked: bool, site: str, now: datetime
+        self,
+        chip_ids: Sequence[str],
+        *,
+        locked: bool,
+        site: str,
+        key: str,
+        by: str,
+        now: datetime,
     ) -> tuple[int, int]:
         """Enters chips into the registry; how many were new, and the ledger index.
 
+        Args:
+            chip_ids: of their form.
+            locked: the chips' firmware is locked before they leave the place.
+            site: where it is done.
+            key: which secret is burned (docs/formats.md, "Ledger").
+            by: the administrator.
+            now: aware, UTC.
+
         Raises:
-            Refused: `invalid`: more than `MAX_CHIPS`, or a chip is known with another `locked`.
+            Refused: `invalid`: more than `MAX_CHIPS`, or a chip is known with another `locked` or key.
         """
         _check_count(chip_ids)
         return await self._writer.do(
-            lambda tx: registry.personalize_chips(tx, chip_ids, locked=locked, site=site, now=now)
+            lambda tx: registry.personalize_chips(
+                tx, chip_ids, locked=locked, site=site, key=key, by=by, now=now
+            )
         )
 
     async def revoke(

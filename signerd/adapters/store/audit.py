@@ -5,7 +5,7 @@ from __future__ import annotations
 from signerd.adapters.store import listing
 from signerd.adapters.store.parts import Parts
 from signerd.adapters.store.values import RecordFilter, RecordPage
-from signerd.errors import Code, Refused
+from signerd.errors import Code, Fault, Refused
 from signerd.ports import Record
 
 MAX_ENTRIES = 256  # entries in one answer
@@ -68,3 +68,10 @@ class Audit(Parts):
         return await self._long_reader.do(
             lambda connection: listing.record_by_certificate(connection, certificate_sha256)
         )
+
+    async def product_text(self, sha256: bytes) -> str:
+        """The TOML of a product's revision that a work order names."""
+        text = await self._long_reader.do(lambda connection: listing.product_text(connection, sha256))
+        if text is None:
+            raise Fault(f"no product revision {sha256.hex()}")
+        return text

@@ -6,7 +6,17 @@ from sqlalchemy import Connection, and_, bindparam, false, func, literal, select
 
 from signerd.adapters.store.prepared import Prepared
 from signerd.adapters.store.rows import ORDER, PEER, RECORD, order_of, peer_of, record_of
-from signerd.adapters.store.schema import chips, grants, order_chips, orders, peers, products, records
+from signerd.adapters.store.schema import (
+    chips,
+    grants,
+    identities,
+    order_chips,
+    orders,
+    peers,
+    products,
+    records,
+)
+from signerd.core.evidence.method import Identity
 from signerd.core.order import WorkOrder
 from signerd.ports import CallContext, Chip, Grant, PeerRecord
 
@@ -45,6 +55,13 @@ _TERMS = (
     .where(orders.c.work_order == bindparam("order"))
 )
 _RECORD = Prepared(select(*RECORD).where(records.c.id == bindparam("record")))
+_IDENTITY = Prepared(
+    select(identities.c.key_id, identities.c.spki).where(
+        identities.c.product == bindparam("product"),
+        identities.c.method == bindparam("method"),
+        identities.c.chip_id == bindparam("chip"),
+    )
+)
 _PEER_OF_KEY = Prepared(select(*PEER).where(peers.c.spki_sha256 == bindparam("key")))
 
 
@@ -112,3 +129,9 @@ def peer_of_key(connection: Connection, spki_sha256: bytes) -> PeerRecord | None
     """The peer that this key was registered for."""
     row = _PEER_OF_KEY.row(connection, {"key": spki_sha256})
     return None if row is None else peer_of(row)
+
+
+def identity(connection: Connection, *, product: str, method: str, chip_id: str) -> Identity | None:
+    """`Store.identity`."""
+    row = _IDENTITY.row(connection, {"product": product, "method": method, "chip": chip_id})
+    return None if row is None else Identity(key_id=row[0], spki=row[1])

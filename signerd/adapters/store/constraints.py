@@ -20,6 +20,17 @@ _MEANING = (
     ("one_peer_a_key", "peers.spki_sha256", Code.ALREADY_EXISTS),
     ("one_valid_peer_a_uri", "peers.uri", Code.ALREADY_EXISTS),
     ("one_revision_a_text", "products.sha256", Code.ALREADY_EXISTS),
+    (
+        "one_identity_a_chip",
+        "identities.product, identities.method, identities.chip_id",
+        Code.ALREADY_EXISTS,
+    ),
+    (
+        "one_identity_a_key_id",
+        "identities.product, identities.method, identities.key_id",
+        Code.ALREADY_EXISTS,
+    ),
+    ("one_identity_a_key", "identities.product, identities.method, identities.spki", Code.ALREADY_EXISTS),
 )
 
 

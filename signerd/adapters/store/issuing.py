@@ -20,9 +20,11 @@ from signerd.adapters.store.rows import INTENT, RECORD, record_of, row_of_intent
 from signerd.adapters.store.schema import grants, orders, places, records, serials
 from signerd.adapters.store.writer import Transaction
 from signerd.core.entry import Issued, serial_bytes
+from signerd.core.evidence.claims import Claims, parse_claims
 from signerd.core.names import Reissue
 from signerd.core.order import Place
 from signerd.core.serial_number import parse_pattern
+from signerd.core.strict_cbor import CborError
 from signerd.errors import Code, Fault, Refused
 from signerd.ports import Grant, IntentRequest, PreparedBytes, Record, RecordState
 
@@ -197,6 +199,8 @@ def _intent(request: IntentRequest, place: Place, prepared: PreparedBytes) -> Re
         claims=request.claims,
         evidence=request.evidence,
         level=request.level,
+        measured=request.measured,
+        attester=request.attester,
         settings=prepared.settings,
         tbs=prepared.tbs,
         certificate_der=b"",
@@ -282,6 +286,13 @@ def _revoke_replaced(tx: Transaction, record: Record, now: datetime) -> bytes | 
     return hashlib.sha256(old.certificate_der).digest()
 
 
+def _claims(record: Record) -> Claims:
+    try:
+        return parse_claims(record.claims)
+    except CborError as error:
+        raise Fault(f"record {record.record_id} holds no claims: {error}") from error
+
+
 def _issued(record: Record, certificate_sha256: bytes, supersedes: bytes | None, now: datetime) -> Issued:
     place = record.place
     return Issued(
@@ -298,7 +309,9 @@ def _issued(record: Record, certificate_sha256: bytes, supersedes: bytes | None,
         settings_sha256=hashlib.sha256(record.settings).digest(),
         level=record.level.label,
         method=record.method,
-        claims_sha256=hashlib.sha256(record.claims).digest(),
+        claims=_claims(record),
+        measured=record.measured,
+        attester_sha256=hashlib.sha256(record.attester).digest() if record.attester else None,
         evidence_sha256=hashlib.sha256(record.evidence).digest(),
         challenge=record.challenge,
         station=record.station,

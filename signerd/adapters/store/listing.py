@@ -62,6 +62,11 @@ def product(connection: Connection, name: str) -> Product | None:
     return None if row is None else Product(row[0], row[1], row[2], moment_of(row[3]))
 
 
+def product_text(connection: Connection, sha256: bytes) -> str | None:
+    """`Audit.product_text`."""
+    return connection.execute(select(_p.toml).where(_p.sha256 == sha256)).scalar_one_or_none()
+
+
 def list_orders(connection: Connection) -> list[OrderState]:
     """`Administration.list_orders`."""
     rows = connection.execute(_orders().order_by(orders.c.id)).all()

@@ -182,23 +182,31 @@ def import_chips(tx: Transaction, work_order: str, chip_ids: Sequence[str], now:
 
 
 def personalize_chips(
-    tx: Transaction, chip_ids: Sequence[str], *, locked: bool, site: str, now: datetime
+    tx: Transaction, chip_ids: Sequence[str], *, locked: bool, site: str, key: str, by: str, now: datetime
 ) -> tuple[int, int]:
     """`Administration.personalize_chips`."""
-    known: dict[str, bool] = {}
+    known: set[str] = set()
     for chunk in _chunks(chip_ids):
-        asked = select(chips.c.chip_id, chips.c.locked).where(chips.c.chip_id.in_(chunk))
-        known.update((row.chip_id, row.locked) for row in tx.connection.execute(asked))
-    for chip_id, known_locked in known.items():
-        if known_locked is not locked:
-            raise Refused(Code.INVALID, f"chip {chip_id} was personalized with locked = {known_locked}")
-    added = sorted(set(chip_ids) - set(known))
+        asked = select(chips.c.chip_id, chips.c.locked, chips.c.key).where(chips.c.chip_id.in_(chunk))
+        for row in tx.connection.execute(asked):
+            if row.locked is not locked:
+                raise Refused(Code.INVALID, f"chip {row.chip_id} was personalized with locked = {row.locked}")
+            if row.key != key:
+                raise Refused(Code.INVALID, f"chip {row.chip_id} was personalized with key {row.key}")
+            known.add(row.chip_id)
+    added = sorted(set(chip_ids) - known)
     if added:
-        common = {"locked": locked, "site": site, "personalized_at": seconds(now)}
+        common = {"locked": locked, "site": site, "key": key, "by": by, "personalized_at": seconds(now)}
         tx.connection.execute(insert(chips), [{"chip_id": chip_id, **common} for chip_id in added])
     index = tx.append(
         ChipsPersonalized(
-            time=now, count=len(added), chips_sha256=digest_chips(added), locked=locked, site=site
+            time=now,
+            count=len(added),
+            chips_sha256=digest_chips(added),
+            locked=locked,
+            site=site,
+            key=key,
+            by=by,
         )
     )
     return len(added), index

@@ -47,6 +47,8 @@ RECORD = (
     _r.revoked_at,
     _r.revoked_index,
     _r.superseded,
+    _r.measured,
+    _r.attester,
 )
 
 # What `row_of_intent` gives.
@@ -69,6 +71,8 @@ INTENT = (
     "claims",
     "evidence",
     "level",
+    "measured",
+    "attester",
     "settings",
     "tbs",
 )
@@ -142,6 +146,8 @@ def record_of(row: AnyRow) -> Record:
         revoked_at=_maybe_moment(row[26]),
         revoked_index=row[27],
         superseded=bool(row[28]),
+        measured=json.loads(row[29]),
+        attester=row[30] or b"",
     )
 
 
@@ -167,6 +173,8 @@ def row_of_intent(record: Record, supersedes_id: int | None) -> dict[str, object
         "claims": record.claims,
         "evidence": record.evidence,
         "level": record.level.label,
+        "measured": json.dumps(dict(record.measured)),
+        "attester": record.attester or None,
         "settings": record.settings,
         "tbs": record.tbs,
     }

@@ -92,6 +92,25 @@ chips = Table(
     Column("locked", Boolean, nullable=False),
     Column("site", Text, nullable=False),
     Column("personalized_at", BigInteger, nullable=False),
+    Column("key", Text, nullable=False, server_default="hmac-sha256"),  # which secret was burned
+    Column("by", Text),  # null: personalized before this was noted
+)
+
+# Attestation keys that administrators imported (docs/formats.md, "Identity keys").
+identities = Table(
+    "identities",
+    metadata,
+    Column("id", _ID, primary_key=True),
+    Column("product", Text, nullable=False),
+    Column("method", Text, nullable=False),
+    Column("chip_id", Text, nullable=False),
+    Column("key_id", LargeBinary, nullable=False),
+    Column("imported_at", BigInteger, nullable=False),
+    Column("by", Text, nullable=False),
+    Column("spki", LargeBinary, nullable=False),
+    UniqueConstraint("product", "method", "chip_id", name="one_identity_a_chip"),
+    UniqueConstraint("product", "method", "key_id", name="one_identity_a_key_id"),
+    UniqueConstraint("product", "method", "spki", name="one_identity_a_key"),
 )
 
 order_chips = Table(
@@ -154,6 +173,10 @@ records = Table(
     Column("certificate_der", LargeBinary),
     Column("stamp", LargeBinary),
     Column("stamp_signature", LargeBinary),
+    # Added by migration 0002, which a database adds at the end.
+    Column("measured", Text, nullable=False, server_default="{}"),  # JSON object, component -> version
+    Column("attester", LargeBinary),  # SubjectPublicKeyInfo; null: no attestation key signed
+    Column("shared_prime_index", BigInteger),  # of the `shared_primes_found` entry that names it
     ForeignKeyConstraint(
         ["work_order", "number"], ["places.work_order", "places.number"], name="record_place"
     ),

@@ -24,6 +24,7 @@ from signerd.adapters.store.schema import entries, head
 from signerd.adapters.store.worker import InPlaceReader, Reader, Reads
 from signerd.adapters.store.writer import Writer, Written
 from signerd.core.entry import LogOpened, RefusedCall, encode
+from signerd.core.evidence.method import Identity
 from signerd.core.merkle import Tree, leaf_hash
 from signerd.core.note import NoteError, parse_vkey
 from signerd.core.order import Place
@@ -144,6 +145,12 @@ class SqlStore(Administration, Audit):
                 chip_id=chip_id,
                 session_sha256=session_sha256,
             )
+        )
+
+    async def identity(self, *, product: str, method: str, chip_id: str) -> Identity | None:
+        """See `signerd.ports.Store`."""
+        return await self._reader.do(
+            lambda connection: calls.identity(connection, product=product, method=method, chip_id=chip_id)
         )
 
     async def take_place(self, request: IntentRequest, prepare: Callable[[Place], PreparedBytes]) -> Record:

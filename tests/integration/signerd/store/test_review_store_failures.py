@@ -97,7 +97,9 @@ async def test_a_full_disk_shows_until_a_write_succeeds(tmp_path: Path) -> None:
         await store._writer.do(lambda tx: tx.connection.exec_driver_sql("PRAGMA max_page_count = 1").close())
         chips = [f"chip:{number}" for number in range(5000)]
         with pytest.raises(Unavailable):
-            await store.personalize_chips(chips, locked=True, site="lab", now=NOW)
+            await store.personalize_chips(
+                chips, locked=True, site="lab", key="hmac-sha256", by="ann", now=NOW
+            )
         assert store.fault is not None
         await store._writer.do(
             lambda tx: tx.connection.exec_driver_sql("PRAGMA max_page_count = 1000000").close()

@@ -241,7 +241,7 @@ async def test_an_intent_cannot_be_stamped(store: SqlStore) -> None:
 
 async def test_the_context_of_a_call(store: SqlStore) -> None:
     await store.import_chips("WO-1", ["chip-1"], NOW)
-    await store.personalize_chips(["chip-1"], locked=True, site="fab", now=NOW)
+    await store.personalize_chips(["chip-1"], locked=True, site="fab", key="hmac-sha256", by="ann", now=NOW)
     request = intent("chip-1")
     asked = {"peer_uri": STATION, "work_order": "WO-1", "chip_id": "chip-1"}
     before = await store.call_context(**asked, session_sha256=request.session_sha256)
@@ -312,7 +312,7 @@ class TestRaces:
         request = intent("chip")
         sessions = [replace(request, session_sha256=digest(f"session {number}")) for number in range(20)]
         records = await asyncio.gather(*(issue(store, asked) for asked in sessions))
-        assert len(set(records)) == 1
+        assert all(record == records[0] for record in records)
         issued = [entry for entry in await entries(store) if entry["type"] == "issued"]
         assert len(issued) <= 1
         assert records[0].issued_index is not None

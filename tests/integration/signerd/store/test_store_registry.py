@@ -140,13 +140,21 @@ async def test_chips_are_counted_once(store: SqlStore) -> None:
     added, index = await store.import_chips("WO-1", ["c", "a"], NOW)
     assert added == 1
     assert (await entry(store, index))["chips_sha256"] == digest_chips(["c"]).hex()
-    added, index = await store.personalize_chips(["x", "y"], locked=True, site="fab", now=NOW)
+    added, index = await store.personalize_chips(
+        ["x", "y"], locked=True, site="fab", key="hmac-sha256", by="ann", now=NOW
+    )
     listed = await entry(store, index)
     assert (added, listed["count"], listed["locked"], listed["site"]) == (2, 2, True, "fab")
-    assert (await store.personalize_chips(["x"], locked=True, site="fab", now=NOW))[0] == 0
-    relocked = store.personalize_chips(["x", "z"], locked=False, site="fab", now=NOW)
+    assert (
+        await store.personalize_chips(["x"], locked=True, site="fab", key="hmac-sha256", by="ann", now=NOW)
+    )[0] == 0
+    relocked = store.personalize_chips(
+        ["x", "z"], locked=False, site="fab", key="hmac-sha256", by="ann", now=NOW
+    )
     assert await refused(relocked) is Code.INVALID
-    assert (await store.personalize_chips(["z"], locked=False, site="fab", now=NOW))[0] == 1
+    assert (
+        await store.personalize_chips(["z"], locked=False, site="fab", key="hmac-sha256", by="ann", now=NOW)
+    )[0] == 1
     assert await refused(store.import_chips("WO-2", ["a"], NOW)) is Code.NOT_FOUND
     await store.close_order("WO-1", NOW)
     assert await refused(store.import_chips("WO-1", ["d"], NOW)) is Code.INVALID

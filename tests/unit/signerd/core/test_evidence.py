@@ -1,31 +1,53 @@
+"""The transcript and `verify_evidence`: what every method has in common, shown with the two simplest."""
+
 from __future__ import annotations
 
 import hashlib
 import hmac
+from collections.abc import Mapping
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given
 from hypothesis import strategies as st
 
 from signerd.core import strict_cbor
+from signerd.core.csr import VerifiedCsr
 from signerd.core.evidence import METHODS
 from signerd.core.evidence.claims import Claims, parse_claims
-from signerd.core.evidence.method import EvidenceError, EvidenceSubmission, Trust, VerifiedEvidence
+from signerd.core.evidence.method import (
+    MAX_EVIDENCE_BYTES,
+    EvidenceError,
+    EvidenceSubmission,
+    Method,
+    Proved,
+    ProvedIfMac,
+    Request,
+    Trust,
+    VerifiedEvidence,
+)
+from signerd.core.evidence.rules import EvidenceRules
 from signerd.core.evidence.transcript import transcript, verify_evidence
-from signerd.core.names import Level
+from signerd.core.names import KeyType, Level, MacKey, MacQuestion
 from signerd.core.strict_cbor import CborError
 
+NOW = datetime(2026, 11, 15, tzinfo=UTC)
 SECRET = bytes(range(32))
 CHALLENGE = bytes([1]) * 32
-CSR = bytes([2]) * 32
+KEY = ec.generate_private_key(ec.SECP256R1()).public_key()
+CSR = VerifiedCsr(
+    der=b"csr",
+    sha256=bytes([2]) * 32,
+    evidence_digest=bytes([3]) * 32,
+    spki=b"spki",
+    spki_sha256=bytes([4]) * 32,
+    key=KEY,
+    key_type=KeyType.P256,
+)
 CLAIMS = Claims({"app": ("1.2.0", bytes(32))}, {"secure_boot": True})
-
-
-async def check_mac(chip_id: str, message: bytes, mac: bytes) -> bool:
-    key = hmac.digest(SECRET, b"birthmark-chip-key-v1" + chip_id.encode(), "sha256")
-    return hmac.compare_digest(hmac.digest(key, message, "sha256"), mac)
 
 
 def mac_of(chip_id: str, message: bytes) -> bytes:
@@ -33,29 +55,55 @@ def mac_of(chip_id: str, message: bytes) -> bytes:
     return hmac.digest(key, message, "sha256")
 
 
-TRUST = Trust("chip:1", personalized=True, locked=True, listed=False, check_mac=check_mac)
+async def check_mac(question: MacQuestion) -> bool:
+    assert (question.key, question.hash) == (MacKey.CHIP, "sha256")
+    return hmac.compare_digest(mac_of(question.chip_id, question.message), question.mac)
+
+
+TRUST = Trust(
+    personalized=True,
+    locked=True,
+    listed=False,
+    identity=None,
+    rules=EvidenceRules.model_validate({"methods": ["hmac-sha256", "none"]}),
+)
 CLAIMS_BYTES = strict_cbor.encode(CLAIMS.items())
 GOOD = EvidenceSubmission(
-    "hmac-sha256", CLAIMS_BYTES, mac_of("chip:1", transcript(CHALLENGE, "chip:1", CSR, CLAIMS))
+    "hmac-sha256",
+    CLAIMS_BYTES,
+    mac_of("chip:1", transcript(CHALLENGE, "chip:1", CSR.evidence_digest, CLAIMS)),
 )
 
 
 async def verify(
     submission: EvidenceSubmission = GOOD,
     trust: Trust = TRUST,
+    *,
     challenge: bytes = CHALLENGE,
-    csr: bytes = CSR,
-    methods: Any = METHODS,
+    chip_id: str = "chip:1",
+    csr: VerifiedCsr = CSR,
+    methods: Mapping[str, Method] = METHODS,
 ) -> VerifiedEvidence:
     return await verify_evidence(
-        submission, methods=methods, challenge=challenge, csr_sha256=csr, trust=trust
+        submission,
+        methods=methods,
+        challenge=challenge,
+        chip_id=chip_id,
+        csr=csr,
+        trust=trust,
+        now=NOW,
+        check_mac=check_mac,
     )
 
 
+def accepting(*methods: str) -> Trust:
+    return replace(TRUST, rules=EvidenceRules.model_validate({"methods": list(methods)}))
+
+
 def test_the_transcript_is_what_the_page_says() -> None:
-    message = transcript(CHALLENGE, "chip:1", CSR, CLAIMS)
+    message = transcript(CHALLENGE, "chip:1", CSR.evidence_digest, CLAIMS)
     firmware, locks = {"app": ["1.2.0", bytes(32)]}, {"secure_boot": True}
-    expected = ["birthmark-evidence-v1", CHALLENGE, "chip:1", CSR, firmware, locks]
+    expected = ["birthmark-evidence-v1", CHALLENGE, "chip:1", CSR.evidence_digest, firmware, locks]
     assert strict_cbor.decode(message, max_bytes=1000) == expected
 
 
@@ -68,18 +116,18 @@ async def test_a_locked_chip_reaches_key_an_open_one_chip() -> None:
     "change",
     [
         {"challenge": bytes(32)},
-        {"csr": bytes(32)},
-        {"trust": replace(TRUST, chip_id="chip:2")},
+        {"csr": replace(CSR, evidence_digest=bytes(32))},
+        {"chip_id": "chip:2"},
         {"trust": replace(TRUST, personalized=False)},
         {"submission": replace(GOOD, evidence=GOOD.evidence[:31])},
         {"submission": replace(GOOD, evidence=GOOD.evidence + b"\x00")},
         {"submission": replace(GOOD, evidence=b"")},
-        {"submission": replace(GOOD, evidence=bytes(20_000))},
+        {"submission": replace(GOOD, evidence=GOOD.evidence + bytes(MAX_EVIDENCE_BYTES))},
         {"submission": replace(GOOD, method="none")},
         {"submission": replace(GOOD, method="sha256")},
         {"submission": replace(GOOD, method="")},
         {"submission": replace(GOOD, claims=strict_cbor.encode([{"app": ["1.3.0", bytes(32)]}, {}]))},
-        {"methods": {"none": METHODS["none"]}},
+        {"trust": accepting("none")},
     ],
 )
 async def test_one_change_and_it_does_not_hold(change: dict[str, Any]) -> None:
@@ -105,6 +153,62 @@ async def test_method_none_needs_a_listed_chip_and_sends_nothing() -> None:
         await verify(nothing, replace(listed, listed=False))
     with pytest.raises(EvidenceError):
         await verify(replace(nothing, evidence=b"x"), listed)
+
+
+class Measuring:
+    """A method that measures what it is told; with `mac`, the key holder has the last word."""
+
+    name = "hmac-sha256"
+
+    def __init__(self, measured: Mapping[str, str], *, mac: bytes | None = None) -> None:
+        self.proved = Proved(Level.KEY, measured, b"attester")
+        self.mac = mac
+        self.requests: list[Request] = []
+
+    def verify(self, request: Request, evidence: bytes, trust: Trust) -> Proved | ProvedIfMac:
+        assert evidence == GOOD.evidence
+        assert trust is TRUST
+        self.requests.append(request)
+        if self.mac is None:
+            return self.proved
+        question = MacQuestion(request.chip_id, MacKey.CHIP, "sha256", request.transcript, self.mac)
+        return ProvedIfMac(self.proved, question)
+
+
+async def test_a_method_gets_what_signerd_built() -> None:
+    method = Measuring({})
+    await verify(methods={"hmac-sha256": method})
+    assert method.requests == [
+        Request(
+            chip_id="chip:1",
+            csr=b"csr",
+            spki=b"spki",
+            claims=CLAIMS,
+            transcript=transcript(CHALLENGE, "chip:1", CSR.evidence_digest, CLAIMS),
+            now=NOW,
+        )
+    ]
+
+
+async def test_what_was_measured_stands_beside_what_was_claimed() -> None:
+    verified = await verify(methods={"hmac-sha256": Measuring({"app": "1.2.0", "boot": "3.1"})})
+    assert (verified.method, verified.level, verified.attester) == ("hmac-sha256", Level.KEY, b"attester")
+    assert verified.measured == {"app": "1.2.0", "boot": "3.1"}
+    assert verified.claims == CLAIMS
+    assert verified.versions == {"app": "1.2.0", "boot": "3.1"}
+
+
+async def test_a_claim_that_a_measurement_contradicts_is_refused() -> None:
+    with pytest.raises(EvidenceError, match="app"):
+        await verify(methods={"hmac-sha256": Measuring({"app": "1.2.1", "boot": "3.1"})})
+
+
+async def test_the_key_holder_has_the_last_word() -> None:
+    right = mac_of("chip:1", transcript(CHALLENGE, "chip:1", CSR.evidence_digest, CLAIMS))
+    verified = await verify(methods={"hmac-sha256": Measuring({"app": "1.2.0"}, mac=right)})
+    assert verified.measured == {"app": "1.2.0"}
+    with pytest.raises(EvidenceError, match="MAC"):
+        await verify(methods={"hmac-sha256": Measuring({"app": "1.2.0"}, mac=bytes(32))})
 
 
 @pytest.mark.parametrize(
