@@ -100,7 +100,8 @@ class BoardError(AgentError):
     """The board answered, and the answer was an error or made no sense.
 
     `code` is a name of docs/board-protocol.md, "Errors", or one of `bad_answer` (breaks the protocol),
-    `no_group` (the firmware lacks our group), `too_large` (a content that no board takes),
+    `no_group` (the firmware lacks our group), `too_large` (more than the board takes),
+    `no_common_method` (it has no evidence that the work order accepts),
     `keygen_failed`, `keygen_slow`, `wrong_digest` (the board read back something else than it was sent).
     """
 

@@ -6,7 +6,7 @@ Nothing here can make a board's key or a CSR: both come from the board, through 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -88,8 +88,12 @@ class Driver(Protocol):
         """Has the board make its key, and waits for it. Nothing happens where it has a key of this type."""
         ...
 
-    async def request(self, challenge: bytes) -> BoardRequest:
-        """The CSR with evidence over `challenge` (32 bytes)."""
+    async def request(self, challenge: bytes, methods: Sequence[str] = ()) -> BoardRequest:
+        """The CSR with evidence over `challenge` (32 bytes).
+
+        `methods` are those that the session accepts, preferred first; without them the board chooses freely.
+        The evidence is opaque: the driver hands it on as it came.
+        """
         ...
 
     async def install(self, content: bytes, on_progress: OnProgress | None = None) -> bytes:

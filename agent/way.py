@@ -45,6 +45,14 @@ _RENEWALS = 2  # of one board's session: a signerd that forgets each of them at 
 _SESSION_GONE = frozenset({"session_unknown", "session_used"})
 
 
+@dataclass(frozen=True, slots=True)
+class Demands:
+    """What a work order asks of a board before there is a key."""
+
+    key_type: str  # the preferred one
+    methods: tuple[str, ...]  # of evidence
+
+
 @dataclass(frozen=True)
 class Station:
     """What the boards of all ports share."""
@@ -57,7 +65,7 @@ class Station:
     recipe: Recipe
     bounds: Bounds
     busy_chips: set[str] = field(default_factory=set)  # chips on their way now
-    key_types: dict[str, str] = field(default_factory=dict)  # work order: what signerd said it prefers
+    demands: dict[str, Demands] = field(default_factory=dict)  # by work order, as signerd last said
 
 
 class Way:
@@ -153,24 +161,45 @@ class Way:
         )
 
     async def _key_and_session(self) -> Session:
-        """The board makes its key while signerd opens the session; when either fails, both end."""
-        key_type = self._known_key_type()
-        if key_type is None:
+        """The board makes its key while signerd opens the session; when either fails, both end.
+
+        The first board of a work order waits for its session: what the order accepts is not known before, and
+        a board that has nothing to prove its key with must not make one.
+        """
+        demands = self._station.demands.get(self._work_order)
+        key_type = self._known_key_type(demands)
+        if demands is None or key_type is None:
             session = await self._open_session()
-            await self._make_key(self._choose(session))
+            await self._make_key(self._accepted(key_type or self._choose(session), session))
             return session
+        self._require_common_method(demands.methods)
         _, session = await both(self._make_key(key_type), self._open_session())
-        if key_type not in session.key_types:
-            raise BoardError("unsupported", f"the product does not accept keys of type {key_type}")
+        self._accepted(key_type, session)
         return session
 
-    def _known_key_type(self) -> str | None:
+    def _known_key_type(self, demands: Demands | None) -> str | None:
         """The key's type where it is certain before signerd has spoken: a wrong key cannot be unmade."""
         offered = self._identity.key_types
-        named = self._station.recipe.key_type or self._station.key_types.get(self._work_order)
+        named = self._station.recipe.key_type or (demands.key_type if demands else None)
         if named in offered:
             return named
         return offered[0] if len(offered) == 1 else None
+
+    @staticmethod
+    def _accepted(key_type: str, session: Session) -> str:
+        if key_type not in session.key_types:
+            raise BoardError("unsupported", f"the product does not accept keys of type {key_type}")
+        return key_type
+
+    def _require_common_method(self, accepted: tuple[str, ...]) -> None:
+        """signerd decides what counts as evidence: a station neither chooses a method nor asks for less."""
+        if not set(accepted).intersection(self._identity.methods):
+            raise BoardError(
+                "no_common_method",
+                f"the board offers {_listed(self._identity.methods)}, "
+                f"the work order accepts {_listed(accepted)}",
+                remedy="The wrong work order for this board, or a firmware without the product's evidence.",
+            )
 
     def _choose(self, session: Session) -> str:
         for key_type in session.key_types:
@@ -185,7 +214,8 @@ class Way:
             lambda: self._station.signer.open_session(order, chip_id),
             wait_s=self._station.bounds.signer_wait_s,
         )
-        self._station.key_types[order] = session.key_types[0]
+        self._station.demands[order] = Demands(session.key_types[0], session.evidence_methods)
+        self._require_common_method(session.evidence_methods)
         self._course.on(Event.SESSION_OPENED)
         return session
 
@@ -213,7 +243,12 @@ class Way:
             session = await self._open_session()
 
     async def _request_and_sign(self, session: Session) -> tuple[CheckedCertificate, bool]:
-        request = await self._steps.take(StepName.REQUEST, lambda: self._driver.request(session.challenge))
+        methods = session.evidence_methods
+        request = await self._steps.take(
+            StepName.REQUEST, lambda: self._driver.request(session.challenge, methods)
+        )
+        if request.method not in methods:
+            raise BoardError("unsupported", "the board sends evidence of a method that was not asked for")
         self._course.on(Event.REQUEST_READ)
         issued = await self._steps.ask(
             StepName.SIGN,
@@ -292,6 +327,10 @@ class Way:
         )
         await self._station.journal.queue_stamp(self._steps.run, queued)
         return queued
+
+
+def _listed(methods: tuple[str, ...]) -> str:
+    return ", ".join(methods) or "none at all"
 
 
 def _answer(issued: Issued) -> Answer:

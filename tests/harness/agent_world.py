@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -32,6 +32,8 @@ from agent.provision import provision
 from agent.tries import Bounds
 from agent.way import Station
 from boards import keys
+from boards.attesters.hmac_sha256 import HmacAttester
+from boards.attesters.port import Attester
 from boards.faults import Fault, Faults
 from boards.simulated_board import BoardModel, BoardProtocolError, SimulatedBoard
 from harness.paper_company import PaperCompany
@@ -82,7 +84,7 @@ class MemoryDriver:
                 for name, (version, digest) in self.board.model.firmware.items()
             },
             security_state=self.board.security_state,
-            methods=("hmac-sha256",),
+            methods=tuple(self.board.model.methods),
             key_types=self.board.model.key_types,
             key_state=KeyState(str(hello["key"])),
             credential_sha256=None if credential is None else sha256(credential).digest(),
@@ -97,9 +99,9 @@ class MemoryDriver:
         if on_progress is not None:
             on_progress(100, 100)
 
-    async def request(self, challenge: bytes) -> BoardRequest:
+    async def request(self, challenge: bytes, methods: Sequence[str] = ()) -> BoardRequest:
         await self._enter("request")
-        return BoardRequest(*cbor2.loads(self.board.make_request(challenge)))
+        return BoardRequest(*cbor2.loads(self.board.make_request(challenge, methods or None)))
 
     async def install(self, content: bytes, on_progress: OnProgress | None = None) -> bytes:
         await self._enter("install")
@@ -255,9 +257,12 @@ class AgentWorld:
 
     @staticmethod
     def board(
-        chip_id: str = "CHIP-1", *faults: Fault, key_types: tuple[str, ...] = keys.KEY_TYPES[:1]
+        chip_id: str = "CHIP-1",
+        *faults: Fault,
+        key_types: tuple[str, ...] = keys.KEY_TYPES[:1],
+        attesters: tuple[Attester, ...] = (HmacAttester(bytes(32)),),
     ) -> MemoryDriver:
-        model = BoardModel(chip_id, bytes(32), key_types=key_types)
+        model = BoardModel(chip_id, attesters=attesters, key_types=key_types)
         return MemoryDriver(SimulatedBoard(model, faults=Faults(faults)))
 
     async def provision(self, driver: MemoryDriver, *, port: str = "port-1") -> Result:

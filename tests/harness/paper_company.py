@@ -144,6 +144,7 @@ class PaperCompany:
     tree: DeviceTree = field(default_factory=DeviceTree)
     log: PaperLog = field(default_factory=PaperLog)
     key_types: tuple[str, ...] = ("p256", "p384")
+    methods: tuple[str, ...] = ("hmac-sha256",)
     required_locks: tuple[str, ...] = ("secure_boot",)
     settings: dict[str, object] = field(default_factory=lambda: {"endpoint": "mqtts://example.com"})
     calls: list[str] = field(default_factory=list)
@@ -176,7 +177,7 @@ class PaperCompany:
             challenge=os.urandom(32),
             expires_at=datetime.now(UTC) + timedelta(minutes=15),
             key_types=self.key_types,
-            evidence_methods=("hmac-sha256",),
+            evidence_methods=self.methods,
             level="chip",
             minimum_firmware={},
             required_locks=self.required_locks,

@@ -12,7 +12,7 @@ memory, with a result, a `BoardError` or a `LineError`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from hashlib import sha256
 from types import TracebackType
@@ -112,13 +112,18 @@ class SmpDriver:
                 return
         raise BoardError("keygen_failed", f"the board made no key in {_KEYGEN_ATTEMPTS} attempts")
 
-    async def request(self, challenge: bytes) -> BoardRequest:
+    async def request(self, challenge: bytes, methods: Sequence[str] = ()) -> BoardRequest:
         """See `Driver`."""
-        return messages.parse_request(await self._transfer(lambda: self._read(messages.REQUEST, challenge)))
+        body: dict[str, object] = {"challenge": challenge}
+        if methods:
+            body["methods"] = list(methods)
+        self._require_room(body)
+        return messages.parse_request(await self._transfer(lambda: self._read(messages.REQUEST, body)))
 
     async def stamp(self, challenge: bytes) -> BoardStamp:
         """See `Driver`."""
-        return messages.parse_stamp(await self._transfer(lambda: self._read(messages.STAMP, challenge)))
+        body: dict[str, object] = {"challenge": challenge}
+        return messages.parse_stamp(await self._transfer(lambda: self._read(messages.STAMP, body)))
 
     async def install(self, content: bytes, on_progress: OnProgress | None = None) -> bytes:
         """See `Driver`."""
@@ -144,8 +149,7 @@ class SmpDriver:
         except TimeoutError as error:
             raise LineError("too_slow", "the transfer did not end in time") from error
 
-    async def _read(self, command: int, challenge: bytes) -> bytes:
-        body: dict[str, object] = {"challenge": challenge}
+    async def _read(self, command: int, body: dict[str, object]) -> bytes:
         total = (await self._ask(OP.WRITE, command, body, messages.LengthAnswer)).len
         content = b""
         while len(content) < total:
@@ -180,6 +184,11 @@ class SmpDriver:
         if stored != digest:
             raise BoardError("wrong_digest", "the board read back something else than it was sent")
         return stored
+
+    def _require_room(self, body: dict[str, object]) -> None:
+        size = len(messages.encode_request(OP.WRITE, messages.REQUEST, 0, body))
+        if size > self._buffer:
+            raise BoardError("too_large", f"a request of {size} bytes; the board takes {self._buffer}")
 
     def _room(self, command: int, body: dict[str, object]) -> int:
         """Bytes of data that fit into one message beside the rest of `body`."""

@@ -20,7 +20,11 @@ from agent.ports import BoardIdentity, BoardRequest, BoardStamp, FirmwareCompone
 
 GROUP = 83
 PROTOCOL = 1
-MAX_CONTENT = 16_384  # bytes of one content
+MAX_CONTENT = 16_384  # bytes of one content that is written
+MAX_READ = 32_768  # bytes of one content that is read: a request holds up to 28,672 and their heads
+MAX_CSR = 8_192  # bytes, docs/formats.md, as the next two
+MAX_CLAIMS = 4_096
+MAX_EVIDENCE = 16_384
 MIN_BUFFER = 256  # bytes; the least `buf` of a board
 MIN_CHUNK = 64  # bytes; the least that a read answers, unless less is left
 
@@ -43,7 +47,7 @@ _PASSING = frozenset({"busy", "bad_offset"})  # a state of the moment, not of th
 _REMEDIES = {
     "storage_full": "The board's storage is full or worn: erase it, or set the board aside.",
     "key_mismatch": "The board has another key than the certificate: begin again with this board.",
-    "unsupported": "The firmware does not offer this key type, or the board has a key of another type.",
+    "unsupported": "The firmware lacks this key type or evidence method, or its key is of another type.",
     "sealed": "The board was finished before with other content: set it aside.",
     "no_group": "The firmware has no Birthmark group: flash the manufacturing firmware.",
 }
@@ -52,7 +56,9 @@ _Digest = Annotated[bytes, Field(min_length=32, max_length=32)]
 _Component = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,32}$")]
 _VERSION = re.compile(r"[A-Za-z0-9.-]{1,32}")
 _Word = Annotated[str, Field(pattern=r"^[a-z0-9-]{1,32}$")]
-_Size = Annotated[int, Field(ge=0, le=MAX_CONTENT)]
+_METHOD = re.compile(r"[a-z0-9-]{1,32}")
+_ReadSize = Annotated[int, Field(ge=0, le=MAX_READ)]
+_WrittenSize = Annotated[int, Field(ge=0, le=MAX_CONTENT)]
 
 
 class Answer(BaseModel):
@@ -90,20 +96,20 @@ class KeygenAnswer(Answer):
 class LengthAnswer(Answer):
     """A content is ready to be read."""
 
-    len: _Size
+    len: _ReadSize
 
 
 class ChunkAnswer(Answer):
     """A part of a content that is being read."""
 
-    off: _Size
+    off: _ReadSize
     data: bytes
 
 
 class StoredAnswer(Answer):
     """A part of a content was taken; with `sha`, the whole of it is stored."""
 
-    off: _Size
+    off: _WrittenSize
     sha: _Digest | None = None
 
 
@@ -233,10 +239,13 @@ def _component(name: str, pair: list[Any]) -> FirmwareComponent:
 
 
 def parse_request(content: bytes) -> BoardRequest:
-    """Reads the content of `request`: `[csr, method, claims, evidence]`."""
+    """Reads the content of `request`: `[csr, method, claims, evidence]`. Nobody here looks into evidence."""
     match _decode_cbor(content):
         case [bytes(csr), str(method), bytes(claims), bytes(evidence)] if (
-            0 < len(csr) <= 8192 and 0 < len(method) <= 32 and len(claims) <= 4096
+            0 < len(csr) <= MAX_CSR
+            and _METHOD.fullmatch(method)
+            and len(claims) <= MAX_CLAIMS
+            and len(evidence) <= MAX_EVIDENCE
         ):
             return BoardRequest(csr, method, claims, evidence)
     raise BoardError("bad_answer", "the request is not [csr, method, claims, evidence] in bounds")

@@ -12,6 +12,7 @@ from agent.core.recipe import Recipe, StepName, default_recipe
 from agent.core.remedies import error_for
 from agent.core.result import Outcome
 from agent.errors import AgentError, BoardError, JournalError, LineError, SignerUnavailable
+from agent.ports import BoardRequest, Issued
 from boards.faults import ALWAYS, Fault, Kind
 from harness.agent_world import AgentWorld, Gate, MemoryDriver
 from harness.paper_company import DeviceTree, PaperCompany, PaperLog
@@ -47,6 +48,8 @@ async def test_passes(world: AgentWorld, board: MemoryDriver) -> None:
 
 
 async def test_key_is_begun_before_the_session_is_open(world: AgentWorld, board: MemoryDriver) -> None:
+    await world.provision(world.board("CHIP-0"))  # it brought what the work order accepts
+    world.progress.events.clear()
     await world.provision(board)
     started = [event[2] for event in world.progress.named("step_started")]
     done = [event[2] for event in world.progress.named("step_done")]
@@ -73,6 +76,7 @@ async def test_key_of_the_next_board_need_not_wait(world: AgentWorld) -> None:
 
 
 async def test_refusal_ends_the_wait_for_the_key(world: AgentWorld, board: MemoryDriver) -> None:
+    await world.provision(world.board("CHIP-0"))
     board.gates["keygen"] = Gate()  # a key that is never made
     world.company.before["open_session"] = [error_for("order_full")]
     result = await world.provision(board)
@@ -104,6 +108,98 @@ async def test_board_that_is_done_stays_as_it_is(world: AgentWorld, board: Memor
     assert second.certificate_sha256 == first.certificate_sha256
     assert not {"install", "configure", "seal", "stamp"} & set(board.calls)
     assert world.company.calls.count("record_stamp") == 1
+
+
+# evidence
+
+
+class _Opaque:
+    """A root of trust whose evidence no part of the agent could understand."""
+
+    def __init__(self, method: str) -> None:
+        self.method = method
+
+    def attest(self, transcript: bytes, csr: bytes) -> bytes:
+        return self.method.encode() + transcript + csr
+
+    def identity(self) -> None:
+        return None
+
+
+async def test_evidence_goes_to_signerd_as_the_board_made_it(
+    world: AgentWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.company.methods = ("tpm2",)
+    board = world.board("CHIP-1", attesters=(_Opaque("tpm2"),))
+    sent: list[BoardRequest] = []
+    sign_csr = world.company.sign_csr
+
+    async def record(session: bytes, request: BoardRequest) -> Issued:
+        sent.append(request)
+        return await sign_csr(session, request)
+
+    monkeypatch.setattr(world.company, "sign_csr", record)
+    assert (await world.provision(board)).outcome is Outcome.PASS
+    (request,) = sent
+    assert request.method == "tpm2"
+    assert request.evidence.startswith(b"tpm2")
+    assert request.evidence.endswith(request.csr_der)
+
+
+@pytest.mark.parametrize(
+    ("accepted", "chosen"),
+    [
+        (("tpm2", "x509", "psa-token"), "psa-token"),  # the board's own preference
+        (("x509", "hmac-sha256"), "x509"),
+        (("hmac-sha256", "x509"), "x509"),
+    ],
+)
+async def test_board_chooses_among_what_the_session_accepts(
+    world: AgentWorld, monkeypatch: pytest.MonkeyPatch, accepted: tuple[str, ...], chosen: str
+) -> None:
+    world.company.methods = accepted
+    board = world.board("CHIP-1", attesters=(_Opaque("psa-token"), _Opaque("x509")))
+    methods: list[str] = []
+    sign_csr = world.company.sign_csr
+
+    async def record(session: bytes, request: BoardRequest) -> Issued:
+        methods.append(request.method)
+        return await sign_csr(session, request)
+
+    monkeypatch.setattr(world.company, "sign_csr", record)
+    assert (await world.provision(board)).outcome is Outcome.PASS
+    assert methods == [chosen]
+
+
+@pytest.mark.parametrize("first_of_the_order", [True, False])
+async def test_board_without_accepted_evidence_makes_no_key(
+    world: AgentWorld, first_of_the_order: bool
+) -> None:
+    world.company.methods = ("psa-token", "tpm2")
+    if not first_of_the_order:
+        await world.provision(world.board("CHIP-0", attesters=(_Opaque("tpm2"),)))
+    world.company.calls.clear()
+    board = world.board("CHIP-1", attesters=(_Opaque("x509"), _Opaque("hmac-sha256")))
+    result = await world.provision(board)
+    assert (result.outcome, result.code) == (Outcome.FAIL, "no_common_method")
+    assert result.detail == "the board offers x509, hmac-sha256, the work order accepts psa-token, tpm2"
+    assert result.remedy
+    assert not result.stop  # the next board may be of another kind
+    assert board.calls == ["identify"]
+    assert board.board.key is None
+    assert world.company.calls == (["open_session"] if first_of_the_order else [])
+
+
+async def test_board_that_ignores_what_is_accepted_is_not_sent_to_signerd(
+    world: AgentWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.company.methods = ("x509",)
+    board = world.board("CHIP-1", attesters=(_Opaque("psa-token"), _Opaque("x509")))
+    make_request = board.board.make_request
+    monkeypatch.setattr(board.board, "make_request", lambda challenge, _accepted: make_request(challenge))
+    result = await world.provision(board)
+    assert (result.outcome, result.code, result.step) == (Outcome.FAIL, "unsupported", "request")
+    assert "sign_csr" not in world.company.calls
 
 
 STEPS = ("keygen", "request", "install", "configure", "seal", "stamp")

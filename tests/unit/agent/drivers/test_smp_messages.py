@@ -221,6 +221,20 @@ def test_a_request_in_form_is_read() -> None:
     assert messages.parse_request(cbor2.dumps(REQUEST)).method == "hmac-sha256"
 
 
+def test_the_largest_request_is_read_and_fits_into_a_content() -> None:
+    content = cbor2.dumps([bytes(8192), "x" * 32, bytes(4096), bytes(16_384)])
+    length = messages.parse_answer(answer(cbor2.dumps({"len": len(content)})), messages.LengthAnswer)
+    assert length.len <= messages.MAX_READ
+    request = messages.parse_request(content)
+    assert (len(request.csr_der), len(request.claims), len(request.evidence)) == (8192, 4096, 16_384)
+
+
+def test_a_request_with_every_method_fits_into_the_smallest_buffer() -> None:
+    methods = ["hmac-sha256", "x509", "psa-token", "nrf91", "tpm2", "none"]
+    body: dict[str, object] = {"challenge": bytes(32), "methods": methods}
+    assert len(messages.encode_request(OP.WRITE, messages.REQUEST, 255, body)) <= messages.MIN_BUFFER
+
+
 _BAD_REQUEST_ITEMS = [
     (0, b""),
     (0, bytes(8193)),
@@ -228,9 +242,12 @@ _BAD_REQUEST_ITEMS = [
     (1, ""),
     (1, "x" * 33),
     (1, b"none"),
+    (1, "HMAC"),
+    (1, "x\x1b[2J"),
     (2, bytes(4097)),
     (2, None),
     (3, "mac"),
+    (3, bytes(16_385)),
 ]
 
 
