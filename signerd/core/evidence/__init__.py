@@ -10,8 +10,16 @@ from __future__ import annotations
 from signerd.core.evidence.hmac_sha256 import HmacSha256
 from signerd.core.evidence.method import Method
 from signerd.core.evidence.none import NoEvidence
+from signerd.core.evidence.tpm2 import Tpm2
 
-METHODS: dict[str, Method] = {method.name: method for method in (HmacSha256(), NoEvidence())}
+METHODS: dict[str, Method] = {
+    method.name: method
+    for method in (
+        HmacSha256(),
+        Tpm2(),
+        NoEvidence(),
+    )
+}
 
 # Which methods rest on a chip's secret of the company's, and which on an imported attestation key.
 PERSONALIZED_METHODS = frozenset({"hmac-sha256", "psa-token"})

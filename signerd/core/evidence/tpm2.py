@@ -1,0 +1,189 @@
+"""Method `tpm2`: a TPM 2.0 says that the CSR's key was made inside it, and can never leave.
+
+Evidence is `[attest, signature, public, [certificate, …]]` (docs/formats.md): what TPM2_Certify (Part 3,
+18.2) gave for the key, signed by an attestation key (AK) of the same TPM. Parts and sections are those of the
+TPM 2.0 Library, revision 1.59. It holds when
+
+1. the AK is one that the product trusts for this chip (below),
+2. its signature is over the attest, with SHA-256, SHA-384 or SHA-512,
+3. the attest begins with TPM_GENERATED_VALUE and is of TPM2_Certify (Part 2, 10.12.12),
+4. its `extraData` is the SHA-256 of the transcript, whole: fresh, for this CSR and chip,
+5. the certified name is the name of `public`, nameAlg ‖ H(public) (Part 1, "Names"). TPM2_Certify refuses an
+   object of which only the public area is loaded (Part 3, 18.2.1), so that the attributes are true,
+6. they say that the key was born in this TPM and cannot be copied out of it, and signs what it is given,
+7. its public key is the CSR's, as bytes of a SubjectPublicKeyInfo.
+
+**Whose AK.** The product decides, never the station. With `roots` there must be a chain, and the chip id is
+the one that the AK's certificate names; an identity that was imported for the chip as well must be of that
+very key. Without `roots` there must be no chain, and the AK is the one that was imported for the chip.
+
+**What is taken on trust.** Step 3 means something for a *restricted* AK alone: a TPM never signs bytes from
+outside that begin with TPM_GENERATED_VALUE with such a key (Part 2, 8.3.3.12), while an unrestricted one
+signs any forgery. The AK's public area is not part of the evidence, so whoever certifies or imports an AK
+vouches that it is restricted, `fixedTPM` and of a genuine TPM. So that no other certificate of the same CA is
+taken for that promise, the AK's must carry the extended key usage tcg-kp-AIKCertificate. `qualifiedSigner`
+cannot show it: it is H(QN of the parent ‖ name of the AK) (Part 1, "Names"), and the parent's is not known
+here. Its hash must be that of an imported AK's name, which tells a wrong list early and proves nothing. The
+certified key's `qualifiedName` likewise would only say under which parent it was made; `fixedTPM` already
+says that every ancestor is of this TPM (Part 2, 8.3.3.2).
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.hazmat.primitives.serialization import load_der_public_key
+
+from signerd.core import strict_cbor
+from signerd.core.evidence.chain import chip_id_of, validate_chain
+from signerd.core.evidence.method import (
+    MAX_EVIDENCE_BYTES,
+    EvidenceError,
+    Identity,
+    Proved,
+    Request,
+    Trust,
+)
+from signerd.core.evidence.tpm_structures import (
+    Attest,
+    Attribute,
+    Public,
+    Signature,
+    parse_attest,
+    parse_public,
+    parse_signature,
+)
+from signerd.core.key_policy import PublicKey, WeakKeyError, check_key
+from signerd.core.names import Level
+from signerd.core.strict_cbor import CborError
+
+_NAME_ALGORITHM_BYTES = 2  # of a name, Part 2, 10.5.3
+
+# tcg-kp-AIKCertificate (TCG OID registry); Web Authentication §8.3.1 demands it of AKs' certificates too.
+AK_PURPOSE = x509.ObjectIdentifier("2.23.133.8.3")
+
+_BORN_HERE = Attribute.FIXED_TPM | Attribute.FIXED_PARENT | Attribute.SENSITIVE_DATA_ORIGIN
+_REQUIRED = _BORN_HERE | Attribute.USER_WITH_AUTH | Attribute.SIGN
+# One key, one use. A restricted key is made to sign what the TPM says of itself (Part 2, 8.3.3.10), one with
+# `decrypt` to decrypt (8.3.3.11), one with `x509sign` never signs for TPM2_Sign, so not a CSR either
+# (8.3.3.13). No TPM sets `encryptedDuplication` beside `fixedTPM` (8.3.3.9). What remains is the user's
+# choice: stClear, adminWithPolicy, noDA.
+_FORBIDDEN = Attribute.RESTRICTED | Attribute.X509_SIGN | Attribute.DECRYPT | Attribute.ENCRYPTED_DUPLICATION
+
+
+class Tpm2:
+    """TPM2_Certify of the CSR's key by a certified or imported attestation key."""
+
+    name = "tpm2"
+
+    def verify(self, request: Request, evidence: bytes, trust: Trust) -> Proved:
+        """Level `key`: the TPM itself says where the key was born, whatever firmware runs beside it."""
+        attest_bytes, signature_bytes, public_bytes, chain = _parts(evidence)
+        # Cheap first: no signature is looked at for bytes that could not hold anyway.
+        attest = parse_attest(attest_bytes)
+        signature = parse_signature(signature_bytes)
+        public = parse_public(public_bytes)
+        if attest.extra_data != hashlib.sha256(request.transcript).digest():
+            raise EvidenceError("extraData is not the SHA-256 of the transcript")
+        _check_certified(attest, public, request.spki)
+        key, spki = _attestation_key(chain, attest, request, trust)
+        _check_signature(key, signature, attest_bytes)
+        return Proved(Level.KEY, attester=spki)
+
+
+def _parts(evidence: bytes) -> tuple[bytes, bytes, bytes, list[bytes]]:
+    try:
+        item = strict_cbor.decode(evidence, max_bytes=MAX_EVIDENCE_BYTES)
+    except CborError as error:
+        raise EvidenceError(f"evidence: {error}") from error
+    match item:
+        case [bytes(attest), bytes(signature), bytes(public), list(chain)]:
+            if all(isinstance(certificate, bytes) for certificate in chain):
+                return attest, signature, public, chain
+    raise EvidenceError("evidence is not [attest, signature, public, [certificate, …]]")
+
+
+def _check_certified(attest: Attest, public: Public, spki: bytes) -> None:
+    if attest.name != public.name:
+        raise EvidenceError("the certified name is not that of the public area")
+    # Part 1, "Names": a qualified name is computed with the object's own nameAlg.
+    if attest.qualified_name[:_NAME_ALGORITHM_BYTES] != attest.name[:_NAME_ALGORITHM_BYTES]:
+        raise EvidenceError("name and qualified name are of different hashes")
+    missing = _REQUIRED & ~public.attributes
+    if missing:
+        raise EvidenceError(f"the key lacks {missing.name}")
+    wrong = _FORBIDDEN & public.attributes
+    if wrong:
+        raise EvidenceError(f"the key has {wrong.name}")
+    if public.spki != spki:
+        raise EvidenceError("the certified key is not the CSR's")
+
+
+def _attestation_key(
+    chain: list[bytes], attest: Attest, request: Request, trust: Trust
+) -> tuple[PublicKey, bytes]:
+    """The AK that the product trusts for this chip, and its SubjectPublicKeyInfo."""
+    identity = trust.identity
+    if trust.rules.tpm2.roots:
+        spki = _certified_ak(chain, request, trust)
+        if identity is not None and identity.spki != spki:
+            raise EvidenceError("another attestation key was imported for this chip")
+    elif chain:
+        raise EvidenceError("the product has no roots for a chain")
+    elif identity is None:
+        raise EvidenceError("no attestation key was imported for this chip")
+    else:
+        spki = identity.spki
+    if identity is not None:
+        _check_signer(attest, identity)
+    return _strong(spki), spki
+
+
+def _certified_ak(chain: list[bytes], request: Request, trust: Trust) -> bytes:
+    rules = trust.rules.tpm2
+    valid = validate_chain(chain, rules.roots, request.now, purposes=(AK_PURPOSE,))
+    try:
+        usage = valid.leaf.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    except x509.ExtensionNotFound as error:
+        raise EvidenceError("the certificate does not say that its key is an attestation key") from error
+    # anyExtendedKeyUsage, which `validate_chain` lets pass, promises nothing of a TPM.
+    if AK_PURPOSE not in usage:
+        raise EvidenceError("the certificate is not for an attestation key")
+    if chip_id_of(valid.leaf, rules.chip_id) != request.chip_id:
+        raise EvidenceError("the certificate is another chip's")
+    return valid.leaf_spki
+
+
+def _check_signer(attest: Attest, identity: Identity) -> None:
+    if attest.qualified_signer[:_NAME_ALGORITHM_BYTES] != identity.key_id[:_NAME_ALGORITHM_BYTES]:
+        raise EvidenceError("qualifiedSigner has another hash than the imported key's name")
+
+
+def _strong(spki: bytes) -> PublicKey:
+    """P-256, P-384, or RSA of 2048, 3072 or 4096 bits with e = 65537. TPMs had ROCA (CVE-2017-15361)."""
+    try:
+        return check_key(load_der_public_key(spki))[0]
+    except (WeakKeyError, TypeError, ValueError, UnsupportedAlgorithm) as error:
+        raise EvidenceError(f"the attestation key is not accepted: {error}") from error
+
+
+def _check_signature(key: PublicKey, signature: Signature, message: bytes) -> None:
+    try:
+        match key, signature.scheme:
+            case ec.EllipticCurvePublicKey(), "ecdsa":
+                key.verify(signature.value, message, ec.ECDSA(signature.hash))
+            case rsa.RSAPublicKey(), "rsassa":
+                key.verify(signature.value, message, padding.PKCS1v15(), signature.hash)
+            case rsa.RSAPublicKey(), "rsapss":
+                # Part 1, B.7: the salt is of the hash's size, or, in older TPMs, as long as the key allows.
+                scheme = padding.PSS(padding.MGF1(signature.hash), padding.PSS.AUTO)
+                key.verify(signature.value, message, scheme, signature.hash)
+            case _:
+                raise EvidenceError("the signature's scheme is not of the attestation key's type")
+    except InvalidSignature as error:
+        raise EvidenceError("the attestation key did not sign this attest") from error
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise EvidenceError(f"the signature cannot be checked: {error}") from error
