@@ -44,22 +44,22 @@ def check_key(key: object, accepted: Container[KeyType] = frozenset(KeyType)) ->
     if key_type is None or key_type not in accepted:
         raise WeakKeyError(f"{key_type or 'its curve or size'} is not accepted")
     if isinstance(key, ec.EllipticCurvePublicKey):
-        _check_point(key, key_type)
+        check_point(key)
     else:
         _check_modulus(key)
     return key, key_type
 
 
-def _check_point(key: ec.EllipticCurvePublicKey, key_type: KeyType) -> None:
-    if key.public_numbers().x in _guessable_x(key_type):
+def check_point(key: ec.EllipticCurvePublicKey) -> None:
+    """Raises WeakKeyError for a point whose private key anyone can guess. Any curve."""
+    if key.public_numbers().x in _guessable_x(type(key.curve)):
         raise WeakKeyError("the private key can be guessed")
 
 
 @cache
-def _guessable_x(key_type: KeyType) -> frozenset[int]:
-    curve: ec.EllipticCurve = ec.SECP256R1() if key_type is KeyType.P256 else ec.SECP384R1()
+def _guessable_x(curve: type[ec.EllipticCurve]) -> frozenset[int]:
     return frozenset(
-        ec.derive_private_key(scalar, curve).public_key().public_numbers().x
+        ec.derive_private_key(scalar, curve()).public_key().public_numbers().x
         for scalar in range(1, _GUESSABLE_SCALARS + 1)
     )
 

@@ -7,16 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from functools import partial
 
 from signerd.adapters.store import listing, registry
+from signerd.adapters.store.identities import import_identities
 from signerd.adapters.store.parts import Parts
+from signerd.adapters.store.shared_primes import RsaCertificates, record_shared_primes, rsa_certificates
 from signerd.adapters.store.values import OrderState, Product, RevokedCertificate
+from signerd.core.entry import MAX_SHARED_PRIMES
+from signerd.core.identity_list import ChipIdentity
 from signerd.core.names import PeerName, Role
 from signerd.core.order import WorkOrder
 from signerd.errors import Code, Refused
 from signerd.ports import PeerRecord
 
 MAX_CHIPS = 10_000  # chip ids in one call: bounds how long the writer is held
+MAX_IDENTITIES = 1_000  # identities in one call, for the same reason; each may hold 1 KiB
 
 
 class Administration(Parts):
@@ -109,6 +115,46 @@ class Administration(Parts):
                 tx, chip_ids, locked=locked, site=site, key=key, by=by, now=now
             )
         )
+
+    async def import_identities(
+        self, product: str, method: str, identities: Sequence[ChipIdentity], *, by: str, now: datetime
+    ) -> tuple[int, int]:
+        """Enters attestation keys; how many were new, and the ledger index.
+
+        Args:
+            product: of its form; it need not be known here.
+            method: whose keys they are.
+            identities: as `check_identity` made them.
+            by: the administrator.
+            now: aware, UTC.
+
+        Raises:
+            Refused: `invalid`: more than `MAX_IDENTITIES`, or a chip, a key id or a key is imported with
+                something else. The text names the chip, and nothing of the call is entered.
+        """
+        if len(identities) > MAX_IDENTITIES:
+            raise Refused(Code.INVALID, f"more than {MAX_IDENTITIES} identities in one call")
+        return await self._writer.do(
+            lambda tx: import_identities(tx, product, method, identities, by=by, now=now)
+        )
+
+    async def rsa_certificates(self, *, after_record_id: int = 0) -> RsaCertificates:
+        """A page of the RSA certificates of the whole history, by ascending record.
+
+        A record that gets its certificate after a page went past it comes with the next full search.
+        """
+        return await self._long_reader.do(lambda connection: rsa_certificates(connection, after_record_id))
+
+    async def record_shared_primes(self, certificates: Sequence[bytes], now: datetime) -> int:
+        """Names certificates, by their SHA-256, in `shared_primes_found` entries; how many were new.
+
+        One transaction an entry: after a crash between two, calling it again enters the rest.
+        """
+        new = 0
+        for start in range(0, len(certificates), MAX_SHARED_PRIMES):
+            chunk = certificates[start : start + MAX_SHARED_PRIMES]
+            new += await self._writer.do(partial(record_shared_primes, certificates=chunk, now=now))
+        return new
 
     async def revoke(
         self,

@@ -1,0 +1,105 @@
+"""Importing attestation keys: one unit of work of the writer."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+
+from sqlalchemy import Connection, insert, or_, select
+
+from signerd.adapters.store.rows import seconds
+from signerd.adapters.store.schema import identities
+from signerd.adapters.store.writer import Transaction
+from signerd.core.entry import IdentitiesImported, digest_identities
+from signerd.core.identity_list import ChipIdentity
+from signerd.errors import Code, Refused
+
+_IN_CHUNK = 200  # identities in one statement, three values each: below every database's bound on parameters
+_i = identities.c
+
+
+class _Known:
+    """What is imported, by each of the three names that must be unique."""
+
+    def __init__(self) -> None:
+        self._chips: dict[str, ChipIdentity] = {}
+        self._key_ids: dict[bytes, str] = {}
+        self._keys: dict[bytes, str] = {}
+
+    def note(self, identity: ChipIdentity) -> None:
+        self._chips[identity.chip_id] = identity
+        self._key_ids[identity.key_id] = identity.chip_id
+        self._keys[identity.spki] = identity.chip_id
+
+    def holds(self, wanted: ChipIdentity) -> bool:
+        """True if it is imported as it stands.
+
+        Raises:
+            Refused: `invalid`: the chip, the key id or the key is imported with something else.
+        """
+        chip = wanted.chip_id
+        known = self._chips.get(chip)
+        if known == wanted:
+            return True
+        if known is not None:
+            what = "key" if known.key_id == wanted.key_id else "key id"
+            raise Refused(Code.INVALID, f"chip {chip}: it is imported with another {what}")
+        if wanted.key_id in self._key_ids:
+            other = self._key_ids[wanted.key_id]
+            raise Refused(Code.INVALID, f"chip {chip}: its key id is imported for chip {other}")
+        if wanted.spki in self._keys:
+            other = self._keys[wanted.spki]
+            raise Refused(Code.INVALID, f"chip {chip}: its public key is imported for chip {other}")
+        return False
+
+
+def import_identities(
+    tx: Transaction, product: str, method: str, wanted: Sequence[ChipIdentity], *, by: str, now: datetime
+) -> tuple[int, int]:
+    """`Administration.import_identities`."""
+    known = _Known()
+    for identity in _imported(tx.connection, product, method, wanted):
+        known.note(identity)
+    added: list[ChipIdentity] = []
+    for identity in wanted:
+        if not known.holds(identity):
+            known.note(identity)
+            added.append(identity)
+    if added:
+        common = {"product": product, "method": method, "imported_at": seconds(now), "by": by}
+        tx.connection.execute(
+            insert(identities),
+            [{"chip_id": each.chip_id, "key_id": each.key_id, "spki": each.spki, **common} for each in added],
+        )
+    lines = ((each.chip_id, each.key_id, hashlib.sha256(each.spki).digest()) for each in added)
+    index = tx.append(
+        IdentitiesImported(
+            time=now,
+            product=product,
+            method=method,
+            count=len(added),
+            identities_sha256=digest_identities(lines),
+            by=by,
+        )
+    )
+    return len(added), index
+
+
+def _imported(
+    connection: Connection, product: str, method: str, wanted: Sequence[ChipIdentity]
+) -> Iterator[ChipIdentity]:
+    """All that shares a chip id, a key id or a key with one of those wanted."""
+    for start in range(0, len(wanted), _IN_CHUNK):
+        chunk = wanted[start : start + _IN_CHUNK]
+        asked = select(_i.chip_id, _i.key_id, _i.spki).where(
+            _i.product == product,
+            _i.method == method,
+            or_(
+                _i.chip_id.in_([each.chip_id for each in chunk]),
+                _i.key_id.in_([each.key_id for each in chunk]),
+                _i.spki.in_([each.spki for each in chunk]),
+            ),
+        )
+        for row in connection.execute(asked):
+            yield ChipIdentity(row.chip_id, row.key_id, row.spki)
