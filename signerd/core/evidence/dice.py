@@ -1,0 +1,184 @@
+"""DICE: what the certificates of a chain say of the firmware that their keys belong to.
+
+Each layer of firmware measures the next one and certifies its key; the certificate's extension TcbInfo, or
+MultiTcbInfo, holds the measurement (TCG DICE Attestation Architecture, §6.1). What is read here counts only
+because `validate_chain` verified the certificates.
+
+Firmware is accepted when nothing between the chip's immutable part and the key that signs is left open:
+
+- the leaf has a measurement, and no certificate above it lacks one that has a measured one above it again:
+  an unmeasured layer could certify whatever it likes for the layers below;
+- every FWID of the chain is one that the product accepts, for exactly one component and version;
+- every component that the product names was measured, and none in two versions;
+- no flag or integrity register says something that the product's rules cannot judge.
+
+A chain that falls short is still that of a genuine chip: it measures nothing. A chip that says of itself that
+it is not configured, not secure, in recovery or open for debugging is no genuine one any more, since its key
+may have left it: `EvidenceError`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Final
+
+from cryptography import x509
+from cryptography.hazmat import asn1
+
+from signerd.core import der
+from signerd.core.evidence.method import EvidenceError
+from signerd.core.evidence.rules import Measurement
+
+TCB_INFO: Final = x509.ObjectIdentifier("2.23.133.5.4.1")
+MULTI_TCB_INFO: Final = x509.ObjectIdentifier("2.23.133.5.4.5")
+EXTENSIONS: Final = frozenset({TCB_INFO, MULTI_TCB_INFO})
+
+# Bytes of a digest by its algorithm's OID (NIST CSOR): SHA-256, SHA-384, SHA-512. A digest of another
+# algorithm is well-formed and never accepted.
+_DIGEST_BYTES: Final = {
+    "2.16.840.1.101.3.4.2.1": 32,
+    "2.16.840.1.101.3.4.2.2": 48,
+    "2.16.840.1.101.3.4.2.3": 64,
+}
+# OperationalFlags, bits numbered as in a BIT STRING: from the highest of the first octet.
+_INSECURE: Final = {0: "notConfigured", 1: "notSecure", 2: "recovery", 3: "debug"}
+# notImmutable is true of all firmware that can be updated, and the FWID says which it is; fixedWidth speaks
+# of the encoding. Of the others, notReplayProtected to notTcb, each weakens what the measurement says.
+_HARMLESS: Final = frozenset({7, 31})
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredFirmware:
+    """What a chain measures."""
+
+    present: bool  # some certificate of it speaks of firmware
+    versions: Mapping[str, str] = field(default_factory=dict)  # component -> version; empty: not accepted
+
+
+@asn1.sequence
+class _Fwid:
+    hash_algorithm: x509.ObjectIdentifier
+    digest: bytes
+
+
+@asn1.sequence
+class _TcbInfo:
+    """DiceTcbInfo; `flagsMask` is [10] and `integrityRegisters` [11], as in the ASN.1 module (Appendix A)."""
+
+    vendor: Annotated[str | None, asn1.Implicit(0)]
+    model: Annotated[str | None, asn1.Implicit(1)]
+    version: Annotated[str | None, asn1.Implicit(2)]
+    svn: Annotated[int | None, asn1.Implicit(3)]
+    layer: Annotated[int | None, asn1.Implicit(4)]
+    index: Annotated[int | None, asn1.Implicit(5)]
+    fwids: Annotated[list[_Fwid] | None, asn1.Implicit(6)]
+    flags: Annotated[asn1.BitString | None, asn1.Implicit(7)]
+    vendor_info: Annotated[bytes | None, asn1.Implicit(8)]
+    type: Annotated[bytes | None, asn1.Implicit(9)]
+    flags_mask: Annotated[asn1.BitString | None, asn1.Implicit(10)]
+    integrity_registers: Annotated[list[asn1.TLV] | None, asn1.Implicit(11)]
+
+
+@asn1.sequence
+class _TcbInfos:
+    infos: list[_TcbInfo]
+
+
+def measured_firmware(
+    certificates: Sequence[x509.Certificate], accepted: Sequence[Measurement]
+) -> MeasuredFirmware:
+    """What the chain says of the firmware, held against what the product accepts.
+
+    Args:
+        certificates: of a valid chain, leaf first.
+        accepted: the product's measurements.
+
+    Raises:
+        EvidenceError: an extension is malformed, or the chip says that it is in an insecure state.
+    """
+    layers = [_tcb_infos(certificate) for certificate in certificates]
+    for info in (info for layer in layers for info in layer):
+        insecure = [name for bit, name in _INSECURE.items() if bit in _bits(info.flags)]
+        if insecure:
+            raise EvidenceError(f"DICE: the chip is in state {', '.join(insecure)}")
+    if not any(layers):
+        return MeasuredFirmware(present=False)
+    if not _all_measured(layers) or not all(_judged(info) for layer in layers for info in layer):
+        return MeasuredFirmware(present=True)
+    return MeasuredFirmware(present=True, versions=_versions(layers, accepted))
+
+
+def _tcb_infos(certificate: x509.Certificate) -> tuple[_TcbInfo, ...]:
+    """All TcbInfo of one certificate; none where it has no such extension.
+
+    Raises:
+        EvidenceError: an extension that is not strictly DER of its form.
+    """
+    return tuple(info for data in _extensions(certificate) for info in _parse(data))
+
+
+def _extensions(certificate: x509.Certificate) -> Iterator[bytes]:
+    for extension in certificate.extensions:
+        if isinstance(extension.value, x509.UnrecognizedExtension):
+            if extension.oid == TCB_INFO:
+                yield der.sequence(extension.value.value)
+            elif extension.oid == MULTI_TCB_INFO:
+                yield extension.value.value
+
+
+def _parse(data: bytes) -> list[_TcbInfo]:
+    try:
+        # SEQUENCE OF is read as the one field of a sequence around it.
+        infos = asn1.decode_der(_TcbInfos, der.sequence(data)).infos
+    except ValueError as error:
+        raise EvidenceError(f"DICE: TcbInfo is malformed: {error}") from error
+    if not infos:
+        raise EvidenceError("DICE: MultiTcbInfo is empty")
+    for info in infos:
+        if info.fwids is None:
+            continue
+        if not info.fwids:
+            raise EvidenceError("DICE: TcbInfo has an empty list of FWIDs")
+        for fwid in info.fwids:
+            size = _DIGEST_BYTES.get(fwid.hash_algorithm.dotted_string, len(fwid.digest))
+            if len(fwid.digest) != size:
+                raise EvidenceError("DICE: an FWID's digest is not of its algorithm's length")
+    return infos
+
+
+def _bits(flags: asn1.BitString | None) -> frozenset[int]:
+    """The bits that are set. Absent flags are all 0, and `flagsMask` never hides one that is set."""
+    octets = b"" if flags is None else flags.as_bytes()
+    return frozenset(bit for bit in range(8 * len(octets)) if octets[bit // 8] & 0x80 >> bit % 8)
+
+
+def _judged(info: _TcbInfo) -> bool:
+    """True if it says nothing but what the rules can judge."""
+    return _bits(info.flags) <= _HARMLESS and info.integrity_registers is None
+
+
+def _all_measured(layers: Sequence[Sequence[_TcbInfo]]) -> bool:
+    """True if the leaf is measured, and each layer between it and the topmost measured one."""
+    measured = [any(info.fwids for info in layer) for layer in layers]
+    count = sum(measured)
+    return count > 0 and all(measured[:count])
+
+
+def _versions(layers: Sequence[Sequence[_TcbInfo]], accepted: Sequence[Measurement]) -> dict[str, str]:
+    """Component -> version; empty unless all that is measured is accepted and all that must be is measured."""
+    meanings: dict[bytes, set[tuple[str, str]]] = {}
+    for measurement in accepted:
+        meaning = (measurement.component, measurement.version)
+        meanings.setdefault(measurement.digest, set()).add(meaning)
+    found: dict[str, str] = {}
+    for info in (info for layer in layers for info in layer):
+        for fwid in info.fwids or ():
+            if fwid.hash_algorithm.dotted_string not in _DIGEST_BYTES:
+                return {}
+            match list(meanings.get(fwid.digest, ())):
+                case [(component, version)] if found.setdefault(component, version) == version:
+                    continue
+                case _:
+                    return {}
+    return found if found.keys() == {measurement.component for measurement in accepted} else {}

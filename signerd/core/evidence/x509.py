@@ -1,0 +1,107 @@
+"""Method `x509`: an attestation key that the chip's vendor certified, or that DICE did, signs the transcript.
+
+Evidence is deterministic CBOR, `[signature, [certificate, …]]`, with the certificate of the key that signed
+first. What is checked, in this order:
+
+1. The form: strict CBOR, 1 to 6 certificates.
+2. The chain, to one of the product's roots.
+3. The chip: the subject of the leaf names exactly the chip of this session.
+4. The signature over the transcript, by the algorithm that the key's type decides.
+5. The firmware, where the chain measures it.
+
+The level is `key` if all the firmware that DICE measured is accepted; or, for a chip that measures none, if
+the product says that its vendor certifies only keys that were born in the chip, and the CSR is for that very
+key. All else that holds is `chip`. In particular, where the vendor promises nothing, a CSR for the
+attestation key itself is neither refused nor worth more: the chip took part, and where its key was born stays
+open. And where firmware was measured and not accepted, that promise does not help: the firmware holds the key.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding
+from cryptography.x509 import ObjectIdentifier
+from cryptography.x509.oid import ExtendedKeyUsageOID
+
+from signerd.core import strict_cbor
+from signerd.core.evidence import dice
+from signerd.core.evidence.chain import AttestationKey, ValidChain, chip_id_of, validate_chain
+from signerd.core.evidence.method import MAX_EVIDENCE_BYTES, EvidenceError, Proved, Request, Trust
+from signerd.core.evidence.rules import X509Rules
+from signerd.core.names import Level
+from signerd.core.strict_cbor import CborError
+
+# Extended key usages that a certified attestation key may have: the TCG's for attestation and identity keys
+# of DICE (tcg-dice-kp 6 to 9), and clientAuth, which secure elements' vendors write. A key for signing code,
+# time stamps or OCSP answers attests nothing, whatever root it is under.
+_PURPOSES: Final = frozenset(
+    {
+        ExtendedKeyUsageOID.CLIENT_AUTH,
+        ObjectIdentifier("2.23.133.5.4.100.6"),  # identityInit
+        ObjectIdentifier("2.23.133.5.4.100.7"),  # identityLoc
+        ObjectIdentifier("2.23.133.5.4.100.8"),  # attestInit
+        ObjectIdentifier("2.23.133.5.4.100.9"),  # attestLoc
+    }
+)
+_HASHES: Final[dict[str, hashes.HashAlgorithm]] = {
+    "secp256r1": hashes.SHA256(),
+    "secp384r1": hashes.SHA384(),
+    "secp521r1": hashes.SHA512(),
+}
+
+
+class X509Attestation:
+    """A signature over the transcript, by a key with a chain to a pinned root."""
+
+    name = "x509"
+
+    def verify(self, request: Request, evidence: bytes, trust: Trust) -> Proved:
+        """`key` or `chip`, as the module's docstring says."""
+        rules = trust.rules.x509
+        if rules is None:
+            raise EvidenceError("the product has no rules for x509")
+        signature, certificates = _parse(evidence)
+        chain = validate_chain(
+            certificates, rules.roots, request.now, purposes=_PURPOSES, critical=dice.EXTENSIONS
+        )
+        # The station's word for the chip is only what the certificate is held against.
+        if chip_id_of(chain.leaf, rules.chip_id) != request.chip_id:
+            raise EvidenceError("the certificate is another chip's")
+        _check_signature(chain.key, signature, request.transcript)
+        firmware = dice.measured_firmware(chain.certificates, rules.measurements)
+        return Proved(_level(request, chain, firmware, rules), firmware.versions, chain.leaf_spki)
+
+
+def _parse(evidence: bytes) -> tuple[bytes, list[bytes]]:
+    try:
+        item = strict_cbor.decode(evidence, max_bytes=MAX_EVIDENCE_BYTES, max_depth=2)
+    except CborError as error:
+        raise EvidenceError(f"the evidence is not its CBOR: {error}") from error
+    match item:
+        case [bytes(signature), [*certificates]] if all(type(der) is bytes for der in certificates):
+            return signature, certificates
+        case _:
+            raise EvidenceError("the evidence is not [signature, [certificate, …]]")
+
+
+def _check_signature(key: AttestationKey, signature: bytes, message: bytes) -> None:
+    """The key's type alone decides the algorithm; nothing that was sent does."""
+    try:
+        if isinstance(key, ed25519.Ed25519PublicKey):
+            key.verify(signature, message)
+        elif isinstance(key, ec.EllipticCurvePublicKey):
+            key.verify(signature, message, ec.ECDSA(_HASHES[key.curve.name]))
+        else:
+            key.verify(signature, message, padding.PKCS1v15(), hashes.SHA256())
+    except (InvalidSignature, UnsupportedAlgorithm, ValueError) as error:
+        raise EvidenceError("the signature over the transcript does not verify") from error
+
+
+def _level(request: Request, chain: ValidChain, firmware: dice.MeasuredFirmware, rules: X509Rules) -> Level:
+    if firmware.versions:
+        return Level.KEY
+    born = rules.certifies_born_keys and request.spki == chain.leaf_spki
+    return Level.KEY if born and not firmware.present else Level.CHIP
