@@ -10,6 +10,7 @@ from __future__ import annotations
 from signerd.core.evidence.hmac_sha256 import HmacSha256
 from signerd.core.evidence.method import Method
 from signerd.core.evidence.none import NoEvidence
+from signerd.core.evidence.x509 import X509Attestation
 from signerd.core.evidence.tpm2 import Tpm2
 
 METHODS: dict[str, Method] = {
