@@ -10,14 +10,17 @@ from __future__ import annotations
 from signerd.core.evidence.hmac_sha256 import HmacSha256
 from signerd.core.evidence.method import Method
 from signerd.core.evidence.none import NoEvidence
-from signerd.core.evidence.x509 import X509Attestation
+from signerd.core.evidence.nrf91 import Nrf91
 from signerd.core.evidence.tpm2 import Tpm2
+from signerd.core.evidence.x509 import X509Attestation
 
 METHODS: dict[str, Method] = {
     method.name: method
     for method in (
         HmacSha256(),
+        Nrf91(),
         Tpm2(),
+        X509Attestation(),
         NoEvidence(),
     )
 }

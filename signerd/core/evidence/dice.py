@@ -166,7 +166,7 @@ def _all_measured(layers: Sequence[Sequence[_TcbInfo]]) -> bool:
 
 
 def _versions(layers: Sequence[Sequence[_TcbInfo]], accepted: Sequence[Measurement]) -> dict[str, str]:
-    """Component -> version; empty unless all that is measured is accepted and all that must be is measured."""
+    """Component -> version; empty unless each measurement is accepted and each component is measured."""
     meanings: dict[bytes, set[tuple[str, str]]] = {}
     for measurement in accepted:
         meaning = (measurement.component, measurement.version)

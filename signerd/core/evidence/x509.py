@@ -12,8 +12,9 @@ first. What is checked, in this order:
 The level is `key` if all the firmware that DICE measured is accepted; or, for a chip that measures none, if
 the product says that its vendor certifies only keys that were born in the chip, and the CSR is for that very
 key. All else that holds is `chip`. In particular, where the vendor promises nothing, a CSR for the
-attestation key itself is neither refused nor worth more: the chip took part, and where its key was born stays
-open. And where firmware was measured and not accepted, that promise does not help: the firmware holds the key.
+attestation key itself is neither refused nor worth more: the chip took part, and where its key was born
+stays open. And where firmware was measured and not accepted, the promise does not help: the firmware holds
+the key.
 """
 
 from __future__ import annotations
