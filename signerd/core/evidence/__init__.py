@@ -11,6 +11,7 @@ from signerd.core.evidence.hmac_sha256 import HmacSha256
 from signerd.core.evidence.method import Method
 from signerd.core.evidence.none import NoEvidence
 from signerd.core.evidence.nrf91 import Nrf91
+from signerd.core.evidence.psa_token import PsaToken
 from signerd.core.evidence.tpm2 import Tpm2
 from signerd.core.evidence.x509 import X509Attestation
 
@@ -19,6 +20,7 @@ METHODS: dict[str, Method] = {
     for method in (
         HmacSha256(),
         Nrf91(),
+        PsaToken(),
         Tpm2(),
         X509Attestation(),
         NoEvidence(),

@@ -20,6 +20,8 @@ MAX_ROOTS = 16
 MAX_MEASUREMENTS = 64
 MAX_COMPONENTS = 16  # as in claims
 _MEASUREMENT_BYTES = frozenset({16, 32, 48, 64})  # a UUID (nrf91), SHA-256, SHA-384, SHA-512
+_PSA_HASH_BYTES = frozenset({32, 48, 64})  # psa-hash-type (RFC 9783 §4)
+_IMPLEMENTATION_ID_BYTES = 32  # RFC 9783 §4.2.2
 _UNREADABLE = (ValueError, TypeError)
 
 
@@ -56,6 +58,12 @@ def _bytes(value: Any) -> bytes:
 def _measurement(value: bytes) -> bytes:
     if len(value) not in _MEASUREMENT_BYTES:
         raise ValueError("must be of 16, 32, 48 or 64 bytes")
+    return value
+
+
+def _implementation_id(value: bytes) -> bytes:
+    if len(value) != _IMPLEMENTATION_ID_BYTES:
+        raise ValueError("must be of 32 bytes")
     return value
 
 
@@ -121,7 +129,20 @@ class PsaTokenRules(_Section):
     """PSA attestation tokens (RFC 9783). Keys of ES tokens are imported by chip."""
 
     measurements: Annotated[tuple[Measurement, ...], Field(min_length=1, max_length=MAX_MEASUREMENTS)]
-    implementation_ids: Annotated[tuple[Hex, ...], Field(min_length=1, max_length=16)]
+    implementation_ids: Annotated[
+        tuple[Annotated[Hex, AfterValidator(_implementation_id)], ...], Field(min_length=1, max_length=16)
+    ]
+
+    @model_validator(mode="after")
+    def _one_state_a_measurement(self) -> PsaTokenRules:
+        states: dict[bytes, tuple[str, str]] = {}
+        for one in self.measurements:
+            if len(one.digest) not in _PSA_HASH_BYTES:
+                raise ValueError("measurements: a PSA measurement is of 32, 48 or 64 bytes")
+            state = (one.component, one.version)
+            if states.setdefault(one.digest, state) != state:
+                raise ValueError("measurements: one digest stands for two components or versions")
+        return self
 
 
 class Nrf91Rules(_Section):
