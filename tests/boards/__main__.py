@@ -1,5 +1,10 @@
 """Runs simulated boards on ptys until SIGTERM: `PYTHONPATH=tests python -m boards --count 4`.
 
+    --count 4 --evidence psa-token,x509 --trust trust.json --wrong '{"0": {"lifecycle": "unknown"}}'
+
+makes boards of two methods in turn, writes what signerd must be given to trust them, and makes something
+wrong with board 0, by a keyword of its vendor's `attester` (boards/attesters).
+
 Writes a JSON line a board, `{"board": 0, "chip": "…", "port": "/dev/pts/3", "link": null}`, then
 `{"ready": 4}`. Reads commands from standard input, a JSON line each, and answers each with a line:
 
@@ -24,14 +29,15 @@ import threading
 from pathlib import Path
 
 from boards import keys
-from boards.farm import FarmOptions, invented_chips, make_boards, read_secrets
+from boards.farm import FarmOptions, invented_chips, make_mixed_boards, mixed_chips, read_secrets, trust_in
 from boards.faults import Faults
 from boards.pty_line import PtyBoard
+from boards.vendors import METHODS, make_vendors
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="boards", description="Simulated boards on ptys")
-    parser.add_argument("--count", type=int, help="boards; default: as many as there are secrets")
+    parser.add_argument("--count", type=int, help="boards; default: one a secret, or one a method")
     parser.add_argument("--secrets", type=Path, help="CSV of chip_id,hexkey; default: invented chips")
     parser.add_argument("--state-dir", type=Path, help="keeps what the boards store over restarts")
     parser.add_argument("--link-dir", type=Path, help="makes links board-0, board-1, … to the ports here")
@@ -41,7 +47,12 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--boot-seconds", type=float, default=0.0, help="deaf for so long after a reset")
     parser.add_argument("--buffer", type=int, default=1024, help="largest SMP message that a board takes")
     parser.add_argument("--null-parameters", action="store_true", help="CSRs as Mbed TLS 2.28 writes them")
-    parser.add_argument("--without-secret", action="store_true", help="chips without a secret: method none")
+    known = ",".join(METHODS)
+    parser.add_argument("--evidence", default="hmac-sha256", help=f"the boards' methods in turn, of {known}")
+    parser.add_argument("--evidence-in-csr", action="store_true", help="inside the CSR, where a method can")
+    parser.add_argument("--prefix", default="CHIP-", help="of the ids of chips that no secret names")
+    parser.add_argument("--trust", type=Path, help="writes the vendors' product sections and identities here")
+    parser.add_argument("--wrong", default="{}", help='JSON: {"0": {"lifecycle": "unknown"}}')
     parser.add_argument("--faults", default="{}", help='JSON: {"0": [{"kind": "silent", "times": 1}]}')
     return parser.parse_args()
 
@@ -55,8 +66,9 @@ def _options(arguments: argparse.Namespace) -> FarmOptions:
         boot_s=arguments.boot_seconds,
         buffer=arguments.buffer,
         null_parameters=arguments.null_parameters,
-        without_secret=arguments.without_secret,
+        evidence_in_csr=arguments.evidence_in_csr,
         faults={int(number): faults for number, faults in json.loads(arguments.faults).items()},
+        wrong={int(number): wrong for number, wrong in json.loads(arguments.wrong).items()},
     )
 
 
@@ -102,12 +114,23 @@ def _show(pty: PtyBoard) -> dict[str, object]:
     }
 
 
-async def _run(arguments: argparse.Namespace) -> None:
+def _make(arguments: argparse.Namespace) -> list[PtyBoard]:
+    methods = arguments.evidence.split(",")
     if arguments.secrets is not None:
-        chips = read_secrets(arguments.secrets)[: arguments.count]
+        secrets = read_secrets(arguments.secrets)
     else:
-        chips = invented_chips(arguments.count or 1)
-    boards = make_boards(chips, _options(arguments))
+        secrets = invented_chips(arguments.count or 1)
+    count = arguments.count or (len(secrets) if arguments.secrets is not None else len(methods))
+    vendors = make_vendors(methods, dict(secrets))
+    chips = mixed_chips(methods, count, secrets, arguments.prefix)
+    boards = make_mixed_boards(chips, vendors, _options(arguments))
+    if arguments.trust is not None:
+        arguments.trust.write_text(json.dumps(trust_in(vendors, boards)), encoding="utf-8")
+    return boards
+
+
+async def _run(arguments: argparse.Namespace) -> None:
+    boards = _make(arguments)
     loop = asyncio.get_running_loop()
     stopped = asyncio.Event()
     for wanted in (signal.SIGTERM, signal.SIGINT):

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 import cbor2
 
 from boards import formats, keys
+from boards.attesters import csr_attestation
 from boards.attesters.hmac_sha256 import HmacAttester
 from boards.attesters.port import COMPONENT, VERSION, Attester
 from boards.faults import Faults, Kind
@@ -63,6 +64,7 @@ class BoardModel:
     keygen_s: float = 0.0
     buffer: int = 1024
     null_parameters: bool = False  # CSRs as Mbed TLS 2.28 writes them
+    evidence_in_csr: bool = False  # as an attribute of the CSR, not beside it: psa-token and tpm2
 
     @property
     def roots_of_trust(self) -> dict[str, Attester]:
@@ -160,16 +162,24 @@ class SimulatedBoard:
             BoardProtocolError: no key yet, or no accepted method.
         """
         method = self._choose_method(accepted)
-        csr = keys.make_csr(self._need_key(), self.model.chip_id, null_parameters=self.model.null_parameters)
+        key = self._need_key()
+        csr = keys.make_csr(key, self.model.chip_id, null_parameters=self.model.null_parameters)
         firmware, locks = self.model.firmware, self.security_state
         claims = formats.claims(firmware, locks)
         attester = self.model.roots_of_trust.get(method)
         if attester is None:
             return cbor2.dumps([csr, method, claims, b""])
-        if self.faults.take(Kind.STALE_EVIDENCE, "request") is not None:
-            challenge = os.urandom(len(challenge))
-        transcript = formats.transcript(challenge, self.model.chip_id, csr, firmware, locks)
-        return cbor2.dumps([csr, method, claims, attester.attest(transcript, csr)])
+        stale = self.faults.take(Kind.STALE_EVIDENCE, "request") is not None
+        over = os.urandom(len(challenge)) if stale else challenge
+
+        def attest(request: bytes) -> bytes:
+            return attester.attest(
+                formats.transcript(over, self.model.chip_id, request, firmware, locks), csr
+            )
+
+        if self.model.evidence_in_csr:
+            return cbor2.dumps([csr_attestation.wrap(key, csr, method, attest), method, claims, b""])
+        return cbor2.dumps([csr, method, claims, attest(csr)])
 
     def _choose_method(self, accepted: Sequence[str] | None) -> str:
         for method in self.model.methods:

@@ -11,7 +11,7 @@ repeated here. A vendor's keys are made with it and live as long as it does.
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 # What vendors measure and declare as accepted, so that it agrees with what the boards claim.
 COMPONENT = "app"
@@ -47,11 +47,12 @@ class Vendor(Protocol):
         """TOML text of `[evidence.<method>]` for a product file; "" if the method has none."""
         ...
 
-    def attester(self, chip_id: str, **wrong: object) -> Attester:
+    def attester(self, chip_id: str, *args: Any, **wrong: Any) -> Attester:
         """A new chip's root of trust; the same chip id gives the same keys.
 
         Args:
             chip_id: as the board says it.
-            **wrong: what is wrong with this chip, by names of the vendor's own: `lifecycle="unknown"`.
+            *args: none; the two together let each vendor have keywords of its own.
+            **wrong: what is wrong with this chip, by those keywords: `lifecycle="unknown"`.
         """
         ...
