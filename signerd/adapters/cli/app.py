@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from signerd.adapters.cli import certificates, chips, daemon, installation, orders, peers, products
+from signerd.adapters.cli import certificates, chips, daemon, database, installation, orders, peers, products
 from signerd.adapters.cli.exits import exit_for
 
 __all__ = ["build_app", "exit_for"]
@@ -22,6 +22,7 @@ def build_app(run: daemon.Run) -> typer.Typer:
     app.command("init")(installation.init)
     app.command("run")(daemon.run_command(run))
     app.command("check-config")(daemon.check_config)
+    app.add_typer(database.app, name="database")
     app.add_typer(peers.station_app(), name="station")
     app.add_typer(peers.auditor_app(), name="auditor")
     app.add_typer(products.app, name="product")

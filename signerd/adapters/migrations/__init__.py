@@ -2,3 +2,4 @@
 
 # The newest revision. The daemon compares with it, so that it need not load Alembic (11 MB) to start.
 HEAD = "0002"
+EARLIER = ("0001",)  # what `signerd database upgrade` upgrades, oldest first

@@ -17,7 +17,7 @@ Before the commit of each, a crash leaves nothing of it, and nobody was told. Al
 (`writer`); reads are snapshots of what is committed (`worker.Reader`).
 """
 
-from signerd.adapters.store.database import check_database, create_database
+from signerd.adapters.store.database import check_database, create_database, upgrade_database
 from signerd.adapters.store.sqlstore import SqlStore, open_log
 
-__all__ = ["SqlStore", "check_database", "create_database", "open_log"]
+__all__ = ["SqlStore", "check_database", "create_database", "open_log", "upgrade_database"]

@@ -1,7 +1,7 @@
 """Opening the database: engines, pragmas, schema.
 
-Guarantees that a daemon never makes a database: `create_database` alone does, and `check_database`
-refuses one that is missing or of another schema.
+Guarantees that a daemon never makes or changes a schema: `create_database` and `upgrade_database` alone
+do, and `check_database` refuses a database that is missing or of another schema.
 
 SQLite runs with WAL and synchronous=FULL: what was committed survives a power cut, because the log is
 synced at each commit. The driver's own transaction handling is off, since it would begin
@@ -101,9 +101,7 @@ def check_database(url: str) -> None:
     Raises:
         ConfigError: it is missing, empty, or of another schema. The text names the remedy.
     """
-    path = _sqlite_path(url)
-    if path is not None and not path.is_file():
-        raise ConfigError(f"there is no database {path}: `signerd init` makes one")
+    _check_file(url)
     engine = make_engine(url, "read")
     try:
         with engine.begin() as connection:
@@ -112,16 +110,57 @@ def check_database(url: str) -> None:
         raise ConfigError(f"cannot read the database: {error}") from error
     finally:
         engine.dispose()
-    if found is None:
-        raise ConfigError("the database is empty: remove it, and `signerd init` makes one")
-    if found != migrations.HEAD:
+    if _is_behind(found):
         raise ConfigError(
-            f"the database has schema {found}, not {migrations.HEAD}: run the signerd that made it"
+            f"the database has schema {found}, not {migrations.HEAD}: back it up, then run"
+            " `signerd database upgrade`"
         )
 
 
+def upgrade_database(url: str) -> str | None:
+    """Brings the database to the newest schema; the schema that it had, or None if it is the newest.
+
+    One transaction, in PostgreSQL and in SQLite: a crash in it leaves the old schema, one after it the new.
+    No signerd may run on the database meanwhile.
+
+    Raises:
+        ConfigError: it is missing, empty, of a schema that this program does not know, or cannot be written.
+    """
+    _check_file(url)
+    engine = make_engine(url, "write")
+    try:
+        with engine.begin() as connection:
+            found = _revision(connection)
+            if not _is_behind(found):
+                return None
+            _upgrade(connection)
+            return found
+    except SQLAlchemyError as error:
+        raise ConfigError(f"cannot upgrade the database: {error}") from error
+    finally:
+        engine.dispose()
+
+
+def _is_behind(found: str | None) -> bool:
+    """True for an earlier schema, False for the newest."""
+    if found is None:
+        raise ConfigError("the database is empty: remove it, and `signerd init` makes one")
+    if found != migrations.HEAD and found not in migrations.EARLIER:
+        raise ConfigError(
+            f"the database has schema {found}, which this signerd does not know: run the signerd that made it"
+        )
+    return found != migrations.HEAD
+
+
+def _check_file(url: str) -> None:
+    path = _sqlite_path(url)
+    if path is not None and not path.is_file():
+        raise ConfigError(f"there is no database {path}: `signerd init` makes one")
+
+
 def _upgrade(connection: Connection) -> None:
-    # Loaded by `signerd init` alone: a daemon never changes a schema, and Alembic costs it 11 MB.
+    # Loaded by `signerd init` and `signerd database upgrade` alone: a daemon never changes a schema, and
+    # Alembic costs it 11 MB.
     from alembic import command  # noqa: PLC0415
     from alembic.config import Config  # noqa: PLC0415
 

@@ -1,0 +1,43 @@
+"""`signerd database …`."""
+# ruff: noqa: PLC0415 -- commands load what they need, so that --help comes at once
+
+from __future__ import annotations
+
+import typer
+
+from signerd.adapters.cli.options import DEFAULT_CONFIG, ConfigOption
+
+app = typer.Typer(help="The database: its schema.", no_args_is_help=True)
+
+
+@app.callback()
+def _group() -> None:
+    """With one command alone, typer would leave out its name."""
+
+
+@app.command()
+def upgrade(config: ConfigOption = DEFAULT_CONFIG) -> None:
+    """Brings the database of an earlier version to this one's schema, while signerd is stopped.
+
+    Back it up first: there is no way back but the backup.
+    """
+    from contextlib import closing
+
+    from signerd.adapters.head_file import HeadFile
+    from signerd.adapters.store import upgrade_database
+    from signerd.config import database_url, load
+    from signerd.core.note import NoteError, parse_vkey
+    from signerd.errors import ConfigError
+
+    settings, base = load(config), config.resolve().parent
+    try:
+        key = parse_vkey(settings.ledger.vkey.read_text("ascii").strip())
+    except (NoteError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{settings.ledger.vkey} is not a verifier key: {error}") from error
+    # Every signerd that runs on this database holds the second place.
+    with closing(HeadFile(settings.ledger.head, key)):
+        before = upgrade_database(database_url(settings, base))
+    if before is None:
+        typer.echo("the database has the newest schema already")
+    else:
+        typer.echo(f"upgraded the database from schema {before}")

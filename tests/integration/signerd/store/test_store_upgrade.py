@@ -1,0 +1,198 @@
+"""A database of an earlier signerd: the daemon refuses it, the command upgrades it, all of it or none."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import insert, select
+from sqlalchemy.exc import IntegrityError
+
+from harness.store_world import NOW, STATION, World, certificate_of, digest, grant_of, intent, issue, prepare
+from signerd.adapters import migrations
+from signerd.adapters.store import SqlStore, check_database, upgrade_database
+from signerd.adapters.store.database import make_engine
+from signerd.adapters.store.schema import chips, metadata
+from signerd.adapters.store.values import RecordFilter
+from signerd.errors import ConfigError
+from signerd.ports import Record, RecordState
+
+VECTOR = Path(__file__).parents[3] / "vectors" / "store-0001"
+OLD = {"chip-1": "issued", "chip-2": "stamped", "chip-3": "revoked", "chip-4": "intent"}
+
+
+@pytest.fixture
+def old(tmp_path: Path) -> World:
+    """What a signerd of schema 0001 left."""
+    world = World(tmp_path)
+    with sqlite3.connect(world.database) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.executescript((VECTOR / "database.sql").read_text("utf-8"))
+    connection.close()
+    world.head_file.parent.mkdir()
+    shutil.copy(VECTOR / "checkpoint", world.head_file)
+    return world
+
+
+def revision(world: World) -> str:
+    with make_engine(world.url, "read").begin() as connection:
+        return str(connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar_one())
+
+
+def dump(world: World) -> list[str]:
+    connection = sqlite3.connect(world.database)
+    try:
+        return list(connection.iterdump())
+    finally:
+        connection.close()
+
+
+def tables_of(world: World) -> set[str]:
+    with make_engine(world.url, "read").begin() as connection:
+        rows = connection.exec_driver_sql("SELECT name FROM sqlite_master WHERE type = 'table'")
+        return set(rows.scalars())
+
+
+async def records_of(store: SqlStore) -> dict[str, Record]:
+    page = await store.find_records(RecordFilter())
+    return {record.place.chip_id: record for record in page.records}
+
+
+def test_the_daemon_refuses_it_and_names_the_command(old: World) -> None:
+    before = dump(old)
+    with pytest.raises(ConfigError, match="signerd database upgrade"):
+        check_database(old.url)
+    assert dump(old) == before
+
+
+async def test_opening_it_refuses_too(old: World) -> None:
+    with pytest.raises(ConfigError, match="signerd database upgrade"):
+        await old.open()
+
+
+def test_upgrading_gives_the_newest_schema_and_again_does_nothing(old: World) -> None:
+    assert upgrade_database(old.url) == "0001"
+    check_database(old.url)
+    after = dump(old)
+    assert upgrade_database(old.url) is None
+    assert dump(old) == after
+    with make_engine(old.url, "read").begin() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+
+
+def test_every_earlier_migration_is_one_that_is_upgraded() -> None:
+    config = Config()
+    config.set_main_option("script_location", "signerd.adapters:migrations")
+    revisions = [script.revision for script in ScriptDirectory.from_config(config).walk_revisions()]
+    assert revisions == [migrations.HEAD, *reversed(migrations.EARLIER)]
+
+
+def test_a_schema_of_the_future_is_left_alone(old: World) -> None:
+    with make_engine(old.url, "write").begin() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+    before = dump(old)
+    with pytest.raises(ConfigError, match="does not know"):
+        upgrade_database(old.url)
+    assert dump(old) == before
+
+
+def test_nothing_is_made_where_nothing_is(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="signerd init"):
+        upgrade_database(f"sqlite:///{tmp_path}/none.sqlite")
+    assert not (tmp_path / "none.sqlite").exists()
+    (tmp_path / "empty.sqlite").touch()
+    with pytest.raises(ConfigError, match="empty"):
+        upgrade_database(f"sqlite:///{tmp_path}/empty.sqlite")
+
+
+async def test_what_was_recorded_is_kept_and_goes_on(old: World) -> None:
+    upgrade_database(old.url)
+    async with old.opened() as store:
+        records = await records_of(store)
+        assert {chip: record.state.value for chip, record in records.items()} == OLD
+        assert all(not record.measured and not record.attester for record in records.values())
+        # The certificate of before is stamped, with its own grant.
+        context = await store.call_context(
+            peer_uri=STATION,
+            work_order="WO-1",
+            chip_id="chip-1",
+            session_sha256=intent("chip-1").session_sha256,
+        )
+        assert context.granted == records["chip-1"]
+        assert context.chip is not None
+        assert context.chip.locked
+        stamped = await store.record_stamp(
+            records["chip-1"], stamp=b"stamp", signature=b"signature", station=STATION, now=NOW
+        )
+        assert stamped.state is RecordState.STAMPED
+        # The open intent is resumed: its bytes and its serial number are those of before.
+        resumed = await store.take_place(intent("chip-4"), prepare)
+        assert (resumed.record_id, resumed.tbs) == (records["chip-4"].record_id, records["chip-4"].tbs)
+        done = await store.complete(
+            resumed, certificate_of(resumed), grant_of(intent("chip-4"), resumed), NOW
+        )
+        assert done.issued_index is not None
+        entry = (await store.published(done.issued_index)).entry
+        assert b'"measured":{}' in entry
+        assert b'"attester_sha256":null' in entry
+        assert b'"firmware":{"app":["1.2.0","' in entry
+        # A new chip gets the next place.
+        fresh = await issue(store, intent("chip-5"))
+        assert fresh.place.serial_number == "BM-000005"
+
+
+async def test_chips_of_before_have_the_one_key_of_that_time(old: World) -> None:
+    upgrade_database(old.url)
+    with make_engine(old.url, "read").begin() as connection:
+        rows = connection.execute(select(chips.c.key, chips.c.by)).all()
+    assert set(rows) == {("hmac-sha256", None)}
+    async with old.opened() as store:
+        again = await store.personalize_chips(
+            ["chip-1"], locked=True, site="lab", key="hmac-sha256", by="ann", now=NOW
+        )
+        assert again[0] == 0
+
+
+def test_uniqueness_of_before_still_holds(old: World) -> None:
+    upgrade_database(old.url)
+    table = metadata.tables["records"]
+    with make_engine(old.url, "write").connect() as connection:
+        row = dict(connection.execute(select(table).where(table.c.chip_id == "chip-1")).mappings().one())
+        row |= {"id": None, "certificate_sha256": None, "certificate_serial": "0f"}
+        with pytest.raises(IntegrityError, match=r"records\.spki_sha256"):
+            connection.execute(insert(table), row | {"superseded": True})
+        with pytest.raises(IntegrityError, match=r"records\.chip_id"):
+            connection.execute(insert(table), row | {"spki_sha256": digest("other")})
+
+
+def upgrade_and_die(world: World, number: int) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "harness.upgrade_that_dies", world.url, str(number)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+async def test_a_crash_leaves_the_old_schema_or_the_new_one(old: World, tmp_path: Path) -> None:
+    before = dump(old)
+    kept = tmp_path / "kept.sqlite"
+    kept.write_bytes(old.database.read_bytes())
+    lived = upgrade_and_die(old, 0)
+    assert lived.returncode == 0, lived.stderr
+    after, last = dump(old), int(lived.stdout)
+    assert last > 5  # each column and table, the version, the commit, and its end
+    for number in range(1, last + 1):
+        old.restore(kept)
+        assert upgrade_and_die(old, number).returncode == -signal.SIGKILL
+        found = dump(old)
+        assert found == (after if number == last else before)
+        upgrade_database(old.url)
+        assert dump(old) == after
+    async with old.opened() as store:
+        assert {chip: record.state.value for chip, record in (await records_of(store)).items()} == OLD
