@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import socket
 import sys
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import replace
 
+from signerd.adapters.keyholder.hardening import bare_environment
 from signerd.adapters.keyholder.held_pin import HeldPin
 from signerd.adapters.keyholder.protocol import (
     FrameReader,
@@ -33,8 +33,6 @@ START_S = 30.0  # to start Python, load the module and log in, on a slow machine
 _GONE_S = 5.0  # a killed process may still wait in a driver
 MAX_IN_FLIGHT = 1024  # requests; more than concurrent calls there can be
 _PROGRAM = ("-P", "-m", "signerd.adapters.keyholder.process")
-# What the process needs of our environment to start at all. The rest may hold other people's secrets.
-_PASSED_ON = ("PATH", "PYTHONPATH", "VIRTUAL_ENV", "LANG", "LC_ALL", "TZ")
 
 
 class KeyHolderRefusal(Fault):
@@ -182,7 +180,6 @@ class Channel(asyncio.Protocol):
             ours, theirs = socket.socketpair()
         except OSError as error:  # no descriptors left, for the moment
             raise Unavailable(f"cannot start the key holder: {error.strerror}") from error
-        passed_on = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
         with theirs:
             try:
                 self._process = await asyncio.create_subprocess_exec(
@@ -190,7 +187,7 @@ class Channel(asyncio.Protocol):
                     *_PROGRAM,
                     stdin=theirs.fileno(),
                     stdout=asyncio.subprocess.DEVNULL,
-                    env={**passed_on, **environment},
+                    env={**bare_environment(), **environment},
                 )
             except OSError as error:
                 ours.close()

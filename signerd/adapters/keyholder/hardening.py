@@ -1,8 +1,10 @@
-"""Keeps what a process holds in memory, a PIN above all, out of core files and away from debuggers."""
+"""Keeps what a process holds in memory, a PIN above all, out of core files and away from debuggers; and what
+signerd's environment holds away from the processes that it starts."""
 
 from __future__ import annotations
 
 import ctypes
+import os
 import resource
 import signal
 import sys
@@ -10,6 +12,13 @@ import sys
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _PR_SET_DUMPABLE = 4
 _NO_CORE = (0, 0)
+# What a Python process needs of our environment to start at all. The rest may hold other people's secrets.
+_PASSED_ON = ("PATH", "PYTHONPATH", "VIRTUAL_ENV", "LANG", "LC_ALL", "TZ")
+
+
+def bare_environment() -> dict[str, str]:
+    """The environment for a process of ours."""
+    return {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
 
 
 def close_memory() -> None:

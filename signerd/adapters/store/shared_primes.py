@@ -11,6 +11,7 @@ from sqlalchemy import Connection, bindparam, null, select, update
 from signerd.adapters.store.schema import records
 from signerd.adapters.store.writer import Transaction
 from signerd.core.entry import SharedPrimesFound
+from signerd.ports import RecordState
 
 SCANNED = 2_000  # records looked at for one page: an auditor's read waits no longer than this takes
 # AlgorithmIdentifier of an RSA SubjectPublicKeyInfo (RFC 8017 §A.1): what finds RSA keys without parsing.
@@ -32,6 +33,7 @@ class RsaCertificate:
     certificate_sha256: bytes
     certificate_der: bytes
     named: bool
+    revoked: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +48,7 @@ class RsaCertificates:
 def rsa_certificates(connection: Connection, after_record_id: int) -> RsaCertificates:
     """`Administration.rsa_certificates`."""
     asked = (
-        select(_r.id, _r.certificate_sha256, _r.certificate_der, _r.shared_prime_index)
+        select(_r.id, _r.certificate_sha256, _r.certificate_der, _r.shared_prime_index, _r.state)
         .where(_r.id > after_record_id)
         .order_by(_r.id)
         .limit(SCANNED)
@@ -54,10 +56,11 @@ def rsa_certificates(connection: Connection, after_record_id: int) -> RsaCertifi
     found: list[RsaCertificate] = []
     last, scanned = after_record_id, 0
     with connection.execute(asked) as rows:
-        for last, sha256, der, index in rows:  # noqa: B007 - the last one read is the page's token
+        for last, sha256, der, index, state in rows:  # noqa: B007 - the last one read is the page's token
             scanned += 1
             if der is not None and _RSA in der:
-                found.append(RsaCertificate(sha256, der, named=index is not None))
+                revoked = state == RecordState.REVOKED.value
+                found.append(RsaCertificate(sha256, der, named=index is not None, revoked=revoked))
     return RsaCertificates(tuple(found), last, more=scanned == SCANNED)
 
 
