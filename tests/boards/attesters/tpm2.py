@@ -289,8 +289,8 @@ def _builder(
 class Tpm2Vendor:
     """TPMs whose AKs are certified under the vendor's root, or, with `certified=False`, imported.
 
-    Wrong TPMs: the members of `Wrong`, by name. `cleared=("sensitiveDataOrigin",)` has a key that was imported,
-    `kind="quote"` signs a quote, `certificate="other root"` has another vendor's.
+    Wrong TPMs: the members of `Wrong`, by name. `cleared=("sensitiveDataOrigin",)` has a key that was
+    imported, `kind="quote"` signs a quote, `certificate="other root"` has another vendor's.
     """
 
     def __init__(
