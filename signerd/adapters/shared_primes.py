@@ -160,12 +160,12 @@ class SharedPrimesSearch:
 
 
 def _tell(found: SharedPrimes, seconds: float) -> None:
-    certificates = [digest.hex() for digest in (*found.valid, *found.revoked)[:_LOGGED]]
+    valid = [digest.hex() for digest in found.valid[:_LOGGED]]
     counts = {"keys": found.keys, "valid": len(found.valid), "revoked": len(found.revoked)}
     if found.new:
-        _log.error("shared_primes_found", new=found.new, certificates=certificates, **counts)
+        _log.error("shared_primes_found", new=found.new, certificates=valid, **counts)
     elif found.valid:
-        _log.warning("shared_primes_remain", certificates=certificates, **counts)
+        _log.warning("shared_primes_remain", certificates=valid, **counts)
     _log.info("shared_primes_searched", seconds=round(seconds, 1), **counts)
 
 
