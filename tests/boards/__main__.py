@@ -5,8 +5,8 @@
 makes boards of two methods in turn, writes what signerd must be given to trust them, and makes something
 wrong with board 0, by a keyword of its vendor's `attester` (boards/attesters).
 
-Writes a JSON line a board, `{"board": 0, "chip": "…", "port": "/dev/pts/3", "link": null}`, then
-`{"ready": 4}`. Reads commands from standard input, a JSON line each, and answers each with a line:
+Writes a JSON line a board, `{"board": 0, "chip": "…", "method": "x509", "port": "/dev/pts/3", "link": null}`,
+then `{"ready": 4}`. Reads commands from standard input, a JSON line each, and answers each with a line:
 
     {"board": 0, "reset": true}                                  presses reset
     {"board": 0, "erase": true}                                  erases its storage and presses reset
@@ -139,7 +139,9 @@ async def _run(arguments: argparse.Namespace) -> None:
     for number, pty in enumerate(boards):
         pty.start()
         link = _link(arguments.link_dir, number, pty.port)
-        _say({"board": number, "chip": pty.board.model.chip_id, "port": pty.port, "link": link})
+        model = pty.board.model
+        said = {"board": number, "chip": model.chip_id, "method": model.methods[0]}
+        _say({**said, "port": pty.port, "link": link})
     _say({"ready": len(boards)})
     threading.Thread(target=_read_commands, args=(loop, boards), daemon=True).start()
     await stopped.wait()

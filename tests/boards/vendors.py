@@ -1,20 +1,48 @@
 """A vendor for each method, and how a chip of each is named.
 
 vendors = make_vendors(["x509", "nrf91"])
-attester = vendors["nrf91"].attester(chip_id_of("nrf91", "CHIP-000001"))
+attester = vendors["nrf91"].attester(chip_id_of("nrf91", "CHIP-000001"), swapped=True)
+
+What is wrong with a chip is said by flat keywords of its vendor: fields of the module's `Wrong`, or the
+parameters of `attester`.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import uuid
 from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 from boards.attesters.hmac_sha256 import HmacVendor
-from boards.attesters.nrf91 import Nrf91Vendor
+from boards.attesters.nrf91 import Context, Nrf91Attester, Nrf91Vendor, Wrong
 from boards.attesters.port import Vendor
+from boards.attesters.psa_token import PsaVendor
+from boards.attesters.tpm2 import Tpm2Vendor
+from boards.attesters.x509 import X509Vendor
+
+
+class Modems(Nrf91Vendor):
+    """nRF91 modems whose `Wrong` is given flat; UUIDs may be text and bytes hexadecimal, as JSON has them."""
+
+    def attester(
+        self, chip_id: str, *, context: Context = "bytes", wrong: Wrong | None = None, **members: Any
+    ) -> Nrf91Attester:
+        said = {name: _of_json(name, value) for name, value in members.items()}
+        return super().attester(chip_id, context=context, wrong=dataclasses.replace(wrong or Wrong(), **said))
+
+
+def _of_json(name: str, value: Any) -> Any:
+    if not isinstance(value, str) or name == "encoding":
+        return value
+    return uuid.UUID(value) if name in {"keygen_uuid", "token_uuid", "firmware"} else bytes.fromhex(value)
+
 
 _MAKERS: Mapping[str, Callable[[], Vendor]] = {
-    "nrf91": Nrf91Vendor,
+    "x509": X509Vendor,
+    "psa-token": PsaVendor,
+    "nrf91": Modems,
+    "tpm2": Tpm2Vendor,
 }
 METHODS = ("hmac-sha256", *_MAKERS, "none")
 

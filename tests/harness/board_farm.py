@@ -20,6 +20,7 @@ class Plugged:
     number: int
     chip_id: str
     port: str
+    method: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,26 +35,52 @@ class BoardView:
     config: bytes | None
 
 
-class BoardFarm:
-    """Running boards. They keep their state while this process lives, and over their own resets."""
+@dataclass(frozen=True, slots=True)
+class VendorsTrust:
+    """What signerd must be given to trust the boards, by method."""
 
-    def __init__(self, secrets: Path, *, log: Path, options: Mapping[str, object]) -> None:
-        command: list[str | Path] = [sys.executable, "-m", "boards", "--secrets", secrets]
+    sections: Mapping[str, str]  # of a product file
+    identities: Mapping[str, list[dict[str, str]]]  # lines of `signerd chips import-identities`
+
+
+class BoardFarm:
+    """Running boards. They keep their state while this process lives, and over their own resets.
+
+    Vendors' keys are the process's too: another farm's boards are of other vendors.
+    """
+
+    def __init__(
+        self, secrets: Path | None, *, trust: Path, log: Path, options: Mapping[str, object]
+    ) -> None:
+        """`options` are those of `python -m boards`: True is a flag, a map is written as JSON."""
+        command: list[str | Path] = [sys.executable, "-m", "boards", "--trust", trust]
+        if secrets is not None:
+            command += ["--secrets", secrets]
         for name, value in options.items():
-            command += [f"--{name.replace('_', '-')}", str(value)]
+            flag = f"--{name.replace('_', '-')}"
+            text = json.dumps(value) if isinstance(value, Mapping) else str(value)
+            command += [flag] if value is True else [flag, text]
         self.program = Program(
             command, log=log, environment={"PYTHONPATH": str(REPOSITORY / "tests")}, commanded=True
         )
         self._answers = 0
         wait_until(lambda: '{"ready"' in self.program.output(), "the boards", program=self.program)
         self.boards = [
-            Plugged(line["board"], line["chip"], line["port"]) for line in self._lines() if "board" in line
+            Plugged(line["board"], line["chip"], line["port"], line["method"])
+            for line in self._lines()
+            if "board" in line
         ]
+        self.trust = VendorsTrust(**json.loads(trust.read_text(encoding="utf-8")))
 
     @property
     def ports(self) -> list[str]:
         """Device paths, in the order of the chips."""
         return [board.port for board in self.boards]
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """Of evidence, in the order of the boards, each once."""
+        return tuple(dict.fromkeys(board.method for board in self.boards))
 
     def view(self, number: int) -> BoardView:
         """The board as it stands now."""

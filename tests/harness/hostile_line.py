@@ -1,9 +1,33 @@
 """A line for attackers: a real signerd, stations whose keys the attacker has, and paper boards.
 
-line = HostileLine(installation)
-order = line.open_order(quantity=2)
-session = line.pc1.open(order, board.chip_id)
-line.refused("evidence_rejected", lambda: line.pc1.sign(session, *forged))
+    line = HostileLine(installation)
+    order = line.open_order(quantity=2)
+    session = line.pc1.open(order, board.chip_id)
+    line.refused("evidence_rejected", lambda: line.pc1.sign(session, *forged))
+
+Boards and products of every method (boards/attesters), made at the first need:
+
+    order = line.open_order(product=line.product("psa-token"), level="key")
+    order = line.open_order(product=line.product("x509", "tpm2", "hmac-sha256"), level="chip")
+    board = line.board("psa-token")                          # genuine: line.pc1.certify(order, board) passes
+    wrong = line.board("psa-token", lifecycle="unknown")     # one keyword of its vendor's `attester` is wrong
+    inside = line.board("tpm2", in_csr=True)                 # the evidence inside the CSR
+    unlocked = line.board(locked=False)                      # hmac-sha256, personalized without --locked
+    stranger = line.board("nrf91", known=False)              # as genuine, and nobody imported its identity
+
+Another vendor than the usual one, with products that trust it:
+
+    vendor = PsaVendor(algorithm="ES384")
+    order = line.open_order(product=line.product("psa-token", vendor=vendor))
+    board = line.board("psa-token", vendor=vendor)
+
+Parts change places by hand:
+
+    session = line.pc1.open(order, board.chip_id)
+    csr, evidence = board.request(session.challenge)
+    evidence = board.evidence_for(session.challenge, other.csr())
+    evidence.method = "none"
+    line.refused("evidence_rejected", lambda: line.pc1.sign(session, csr, evidence))
 """
 
 from __future__ import annotations
@@ -16,12 +40,17 @@ from typing import Any
 import grpc
 
 from birthmark.v1 import admin_pb2, admin_pb2_grpc, audit_pb2, audit_pb2_grpc, signing_pb2, signing_pb2_grpc
-from harness.installation import SENSOR, Installation, Peer, order_toml
+from boards.attesters.hmac_sha256 import HmacVendor
+from boards.attesters.port import Vendor
+from boards.vendors import make_vendors
+from harness.installation import SENSOR, Installation, Peer, order_toml, product_toml
 from harness.paper_board import PaperBoard
 from harness.process import COMMANDS, run, wait_until
+from harness.silicon import Silicon
 
 CALL_TIMEOUT_S = 30.0
 CHIPS = 200
+UNLOCKED = 20  # chips that are personalized at once when the first unlocked one is asked for
 MANY = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
 
 
@@ -130,7 +159,11 @@ class HostileLine:
         keys = installation.personalize([f"chip:{number}" for number in range(CHIPS)])
         self.chip_keys = tuple(keys.values())
         self._chips = iter(keys.items())
-        self._orders = itertools.count(1)
+        self._unlocked: Iterator[tuple[str, bytes]] = iter(())
+        self._silicon: dict[str, Silicon] = {}  # the usual vendors, by method
+        self._others: list[Silicon] = []
+        self._products: dict[tuple[object, ...], str] = {}
+        self._orders, self._bare = itertools.count(1), itertools.count(1)
         socket = f"unix:{installation.home / 'admin' / 'admin.sock'}"
         self._admin_channel = grpc.secure_channel(
             socket, grpc.local_channel_credentials(grpc.LocalConnectionType.UDS)
@@ -147,9 +180,81 @@ class HostileLine:
             station.reopened(self.installation.target) for station in (self.pc1, self.pc2, self.auditor)
         )
 
-    def board(self) -> PaperBoard:
-        """A genuine board that nobody used before."""
-        return PaperBoard(*next(self._chips))
+    def board(
+        self,
+        method: str = "hmac-sha256",
+        *,
+        vendor: Vendor | None = None,
+        locked: bool = True,
+        known: bool = True,
+        in_csr: bool = False,
+        **wrong: Any,
+    ) -> PaperBoard:
+        """A board that nobody used before; a genuine one unless told otherwise.
+
+        Args:
+            method: of its evidence; `none` has no root of trust.
+            vendor: of its chip, if not the usual one.
+            locked: `hmac-sha256`: the chip was locked when it was personalized.
+            known: its identity is imported for every product that accepts the method.
+            in_csr: the evidence goes inside the CSR.
+            **wrong: keywords of the vendor's `attester`.
+        """
+        if method == "none":
+            return PaperBoard(f"bare:{next(self._bare)}")
+        if method == "hmac-sha256":
+            chip_id, secret = next(self._chips) if locked else self._next_unlocked()
+            attester = HmacVendor({chip_id: secret}).attester(chip_id, **wrong)
+            return PaperBoard(chip_id, secret, attester=attester)
+        silicon = self._silicon_of(method, vendor)
+        chip_id = silicon.next_chip() if known else silicon.stranger()
+        return PaperBoard(chip_id, attester=silicon.vendor.attester(chip_id, **wrong), in_csr=in_csr)
+
+    def product(self, *methods: str, vendor: Vendor | None = None, **terms: Any) -> str:
+        """The name of a product that accepts these methods, preferred first, and trusts their vendors.
+
+        Added at the first call, with the identities of the vendors' chips; the same arguments name the same
+        product.
+
+        Args:
+            *methods: of evidence.
+            vendor: of the first method's chips, if not the usual one.
+            **terms: of `product_toml`.
+        """
+        silicon = {
+            method: self._silicon_of(method, vendor if method == methods[0] else None)
+            for method in methods
+            if method not in {"hmac-sha256", "none"}
+        }
+        asked = (methods, id(vendor), json.dumps(terms, sort_keys=True))
+        if asked not in self._products:
+            name = f"product-{len(self._products) + 1}"
+            sections = [each.vendor.product_section() for each in silicon.values()]
+            self.installation.add_product(product_toml(name, methods=methods, sections=sections, **terms))
+            for method, each in silicon.items():
+                if lines := each.identities():
+                    self.installation.add_identities(lines, name, method)
+            self._products[asked] = name
+        return self._products[asked]
+
+    def _silicon_of(self, method: str, vendor: Vendor | None) -> Silicon:
+        if vendor is None:
+            if method not in self._silicon:
+                self._silicon[method] = Silicon(method, make_vendors([method])[method])
+            return self._silicon[method]
+        for silicon in self._others:
+            if silicon.vendor is vendor:
+                return silicon
+        self._others.append(Silicon(method, vendor))
+        return self._others[-1]
+
+    def _next_unlocked(self) -> tuple[str, bytes]:
+        chip = next(self._unlocked, None)
+        if chip is None:
+            chip_ids = [f"unlocked:{next(self._bare)}" for _ in range(UNLOCKED)]
+            self._unlocked = iter(self.installation.personalize(chip_ids, locked=False).items())
+            chip = next(self._unlocked)
+        return chip
 
     def open_order(self, *, stations: tuple[str, ...] | None = None, **terms: Any) -> str:
         """Opens a work order with serial numbers of its own; returns its id."""

@@ -14,13 +14,14 @@ ends every process that was started, by pid, and no other.
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import grpc
 import psutil
@@ -30,25 +31,58 @@ from harness.process import COMMANDS, Program, run, wait_until
 
 DEPLOYMENT = "dev"
 _ANY_PORT = "127.0.0.1:0"
-SENSOR = """\
-name = "sensor"
+
+
+def product_toml(
+    name: str = "sensor",
+    *,
+    methods: Sequence[str] = ("hmac-sha256",),
+    sections: Iterable[str] = (),
+    level: str | None = None,
+    minimum_firmware: Mapping[str, str] | None = None,
+    certificate_extension: str | None = None,
+) -> str:
+    """A product file.
+
+    Args:
+        name: of the product.
+        methods: of evidence, preferred first.
+        sections: `[evidence.<method>]` as the boards' vendors wrote them, of these methods alone.
+        level: the least that a work order may demand.
+        minimum_firmware: component -> version.
+        certificate_extension: OID of the extension that speaks of evidence.
+    """
+    terms = [f"methods = [{', '.join(json.dumps(method) for method in methods)}]"]
+    if level is not None:
+        terms.append(f'level = "{level}"')
+    if certificate_extension is not None:
+        terms.append(f'certificate_extension = "{certificate_extension}"')
+    if minimum_firmware:
+        minima = [f'{component} = "{version}"' for component, version in minimum_firmware.items()]
+        terms += ["", "[evidence.minimum_firmware]", *minima]
+    trusted = "".join(section.rstrip("\n") + "\n\n" for section in sections if section)
+    return f"""\
+name = "{name}"
 
 [keys]
 accept = ["p256", "p384"]
 
 [evidence]
-methods = ["hmac-sha256"]
+{chr(10).join(terms)}
 
-[certificate]
+{trusted}[certificate]
 validity_days = 7300
-subject = [["O", "Example Corp"], ["CN", "{serial}"]]
+subject = [["O", "Example Corp"], ["CN", "{{serial}}"]]
 key_usage = ["digitalSignature"]
 extended_key_usage = ["clientAuth"]
-san_uri = ["https://boards.example.com/{chip_id}"]
+san_uri = ["https://boards.example.com/{{chip_id}}"]
 
 [stamp]
 required_locks = ["secure_boot"]
 """
+
+
+SENSOR = product_toml()
 
 
 def order_toml(
@@ -195,6 +229,21 @@ class Installation:
         with keys.open(encoding="ascii", newline="") as rows:
             return {row[0]: bytes.fromhex(row[1]) for row in csv.reader(rows) if row[0] in set(chip_ids)}
 
+    def add_identities(self, lines: Iterable[Mapping[str, str]], product: str, method: str) -> None:
+        """`signerd chips import-identities`: attestation keys, a line a chip (docs/formats.md)."""
+        listing = self._file("identities.jsonl", "".join(json.dumps(dict(line)) + "\n" for line in lines))
+        self.admin("chips", "import-identities", listing, "--product", product, "--method", method)
+
+    def add_product_for(self, farm: BoardFarm, name: str, **terms: Any) -> None:
+        """A product that trusts just these boards: their methods, their vendors, their identities.
+
+        `terms` are those of `product_toml`.
+        """
+        methods = terms.pop("methods", farm.methods)
+        self.add_product(product_toml(name, methods=methods, sections=farm.trust.sections.values(), **terms))
+        for method, lines in farm.trust.identities.items():
+            self.add_identities(lines, name, method)
+
     def add_station(self, site: str, name: str) -> Peer:
         """Enrols a station with the agent's own commands; its configuration is `Peer.config`."""
         uri = f"birthmark://{DEPLOYMENT}/station/{site}/{name}"
@@ -211,10 +260,20 @@ class Installation:
         """Starts another program of this installation; it ends with the context."""
         return self._programs.enter_context(Program(command, log=self.logs / name, environment=environment))
 
-    def start_boards(self, chips: Mapping[str, bytes], name: str = "boards", **options: object) -> BoardFarm:
-        """Plugs in a simulated board a chip; `options` are those of `python -m boards`."""
-        secrets = self._file(f"{name}.csv", "".join(f"{chip},{key.hex()}\n" for chip, key in chips.items()))
-        farm = BoardFarm(secrets, log=self.logs / name, options=options)
+    def start_boards(
+        self, chips: Mapping[str, bytes] | None = None, name: str = "boards", **options: object
+    ) -> BoardFarm:
+        """Plugs in simulated boards; `options` are those of `python -m boards`, `wrong` and `faults` as maps.
+
+        `chips` are personalized ones with their keys: a board each, or those of the boards whose turn it is
+        to be of method `hmac-sha256` where `evidence` names several methods.
+        """
+        secrets = None
+        if chips is not None:
+            rows = "".join(f"{chip},{key.hex()}\n" for chip, key in chips.items())
+            secrets = self._file(f"{name}.csv", rows)
+        trust = self.directory / f"{name}.trust.json"
+        farm = BoardFarm(secrets, trust=trust, log=self.logs / name, options=options)
         return self._programs.enter_context(farm)
 
     def _enroll(
