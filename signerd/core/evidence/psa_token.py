@@ -29,7 +29,7 @@ from typing import TypeVar
 
 from signerd.core.evidence.cbor_items import CborItemError, Item, Key, read_item
 from signerd.core.evidence.cose import CoseError, Mac0, Sign1, mac_structure, read_message, verify_sign1
-from signerd.core.evidence.method import EvidenceError, Proved, ProvedIfMac, Request, Trust
+from signerd.core.evidence.method import EvidenceError, Identity, Proved, ProvedIfMac, Request, Trust
 from signerd.core.evidence.rules import Measurement, PsaTokenRules
 from signerd.core.names import Level, MacKey, MacQuestion
 
@@ -152,58 +152,63 @@ class PsaToken:
 
     def verify(self, request: Request, evidence: bytes, trust: Trust) -> Proved | ProvedIfMac:
         """`key` for accepted firmware, else `chip`; see the module."""
-        rules = trust.rules.psa_token
-        if rules is None:
-            raise EvidenceError("the product has no rules for PSA tokens")
-        try:
-            message = read_message(evidence)
-            if message.kid is not None:
-                # The instance id names the key (§5.2); whoever carries a key id could change it.
-                raise EvidenceError("the unprotected header is not empty")
-            if isinstance(message, Sign1):
-                return _signed(message, request, trust, rules)
-            return _maced(message, request, trust, rules)
-        except CoseError as error:
-            raise EvidenceError(str(error)) from error
+        nonce = hashlib.sha256(request.transcript).digest()
+        return verify_token(evidence, nonce=nonce, chip_id=request.chip_id, trust=trust)
 
 
-def _signed(message: Sign1, request: Request, trust: Trust, rules: PsaTokenRules) -> Proved:
-    identity = trust.identity
+def verify_token(evidence: bytes, *, nonce: bytes, chip_id: str, trust: Trust) -> Proved | ProvedIfMac:
+    """What a token with this nonce reaches.
+
+    Raises:
+        EvidenceError: it does not hold.
+    """
+    rules = trust.rules.psa_token
+    if rules is None:
+        raise EvidenceError("the product has no rules for PSA tokens")
+    try:
+        message = read_message(evidence)
+        if message.kid is not None:
+            # The instance id names the key (§5.2); whoever carries a key id could change it.
+            raise EvidenceError("the unprotected header is not empty")
+        if isinstance(message, Sign1):
+            return _signed(message, nonce, trust.identity, rules)
+        return _maced(message, nonce, chip_id, trust, rules)
+    except CoseError as error:
+        raise EvidenceError(str(error)) from error
+
+
+def _signed(message: Sign1, nonce: bytes, identity: Identity | None, rules: PsaTokenRules) -> Proved:
     if identity is None:
         raise EvidenceError("no attestation key was imported for the chip")
     # First of all: nothing that this key did not sign is looked into.
     verify_sign1(message, identity.spki)
     claims = read_claims(message.payload)
-    _check(claims, request, rules)
+    _check(claims, nonce, rules)
     if claims.instance_id != identity.key_id:
         raise EvidenceError("the instance id is not that of the imported key")
     measured = accepted_firmware(claims.components, rules.measurements)
     return Proved(Level.KEY if measured else Level.CHIP, measured, identity.spki)
 
 
-def _maced(message: Mac0, request: Request, trust: Trust, rules: PsaTokenRules) -> ProvedIfMac:
+def _maced(message: Mac0, nonce: bytes, chip_id: str, trust: Trust, rules: PsaTokenRules) -> ProvedIfMac:
     if not trust.personalized:
         raise EvidenceError("the chip was never personalized")
     if trust.identity is not None:
         raise EvidenceError("a MAC of a chip whose attestation key is a public one")
     claims = read_claims(message.payload)
-    _check(claims, request, rules)
+    _check(claims, nonce, rules)
     measured = accepted_firmware(claims.components, rules.measurements) if trust.locked else {}
     return ProvedIfMac(
         Proved(Level.KEY if measured else Level.CHIP, measured),
         MacQuestion(
-            request.chip_id,
-            MacKey.PSA_IAK,
-            message.algorithm.hash_name,
-            mac_structure(message),
-            message.tag,
+            chip_id, MacKey.PSA_IAK, message.algorithm.hash_name, mac_structure(message), message.tag
         ),
     )
 
 
-def _check(claims: PsaClaims, request: Request, rules: PsaTokenRules) -> None:
-    if claims.nonce != hashlib.sha256(request.transcript).digest():
-        raise EvidenceError("the nonce is not that of the transcript")
+def _check(claims: PsaClaims, nonce: bytes, rules: PsaTokenRules) -> None:
+    if claims.nonce != nonce:
+        raise EvidenceError("the nonce is another one")
     # §4.3.1 would also trust non-PSA-RoT debug: there the firmware that makes the key can be looked into.
     if claims.lifecycle not in _SECURED:
         raise EvidenceError("the lifecycle is not secured")
