@@ -4,6 +4,7 @@ library would sign.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import count
@@ -50,6 +51,7 @@ _TIMES: dict[Validity, tuple[bytes, bytes]] = {
     "expired": (b"200101000000Z", b"200102000000Z"),
     "not-yet": (b"99981231235959Z", b"99991231235959Z"),
 }
+_PRINTABLE = re.compile(r"[A-Za-z0-9 '()+,./:=?-]*")  # X.680 §41.4
 _serials = count(1)
 
 
@@ -103,12 +105,18 @@ def _library(value: x509.ExtensionType, *, critical: bool) -> bytes:
     return extension(value.oid.dotted_string, value.public_bytes(), critical=critical)
 
 
-def subject(*attributes: tuple[x509.ObjectIdentifier, str]) -> x509.Name:
-    return x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, "Example Silicon")]
-                     + [x509.NameAttribute(kind, value) for kind, value in attributes])  # fmt: skip
+def subject(*attributes: tuple[x509.ObjectIdentifier, str]) -> bytes:
+    """A Name: the maker, and these attributes. serialNumber is a PrintableString (RFC 5280, appendix A.1)."""
+    name = [(NameOID.ORGANIZATION_NAME, "Example Silicon"), *attributes]
+    return tlv(0x30, *(tlv(0x31, _attribute(kind, value)) for kind, value in name))
 
 
-def common_name(text: str) -> x509.Name:
+def _attribute(kind: x509.ObjectIdentifier, value: str) -> bytes:
+    printable = kind == NameOID.SERIAL_NUMBER and _PRINTABLE.fullmatch(value)
+    return tlv(0x30, oid(kind.dotted_string), tlv(0x13 if printable else 0x0C, value.encode()))
+
+
+def common_name(text: str) -> bytes:
     return subject((NameOID.COMMON_NAME, text))
 
 
@@ -144,14 +152,14 @@ def _algorithm(key: Key, digest: Hash) -> bytes:
 class Authority:
     """A CA: what it signs with, and its own certificate."""
 
-    name: x509.Name
+    name: bytes  # DER
     key: Key
     certificate: bytes = b""
 
 
 def issue(
     issuer: Authority,
-    name: x509.Name,
+    name: bytes,
     public_key: bytes,
     extensions: Sequence[bytes],
     *,
@@ -168,9 +176,9 @@ def issue(
         tlv(0xA0, integer(version)) if version is not None else b"",
         integer(next(_serials) if serial is None else serial),
         algorithm,
-        issuer.name.public_bytes(),
+        issuer.name,
         tlv(0x30, *times),
-        name.public_bytes(),
+        name,
         public_key,
         tlv(0xA3, tlv(0x30, *extensions)) if extensions else b"",
     )
