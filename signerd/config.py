@@ -140,6 +140,13 @@ class Limits(_Section):
     streams_per_connection: Annotated[int, Field(ge=1)] = 64
 
 
+class Hygiene(_Section):
+    """What signerd does in the background about keys that it certified."""
+
+    # Hours between searches for RSA keys that share a prime, the first at start; 0: only when asked.
+    shared_primes_every_h: Annotated[int, Field(ge=0, le=8760)] = 24
+
+
 class Log(_Section):
     """Structured logs, JSON lines on standard error."""
 
@@ -158,6 +165,7 @@ class Config(_Section):
     hsm: Hsm
     authority: Authority
     limits: Limits = Limits()
+    hygiene: Hygiene = Hygiene()
     log: Log = Log()
 
 

@@ -40,6 +40,7 @@ from signerd.adapters.rpc.gate import Gate
 from signerd.adapters.rpc.health import health_handler
 from signerd.adapters.rpc.server import admin_server, foreign_method_name, peer_server
 from signerd.adapters.rpc.signing import SigningService
+from signerd.adapters.shared_primes import SearchState, SharedPrimesSearch
 from signerd.adapters.store import SqlStore
 from signerd.config import Config, Limits, database_url
 from signerd.core.names import Role
@@ -66,6 +67,7 @@ class _Parts:
     refusals: LedgerRefusals
     issuer: Issuer
     metrics: Metrics
+    search: SharedPrimesSearch
 
 
 def run(config: Config, base: Path, announce: Callable[[str], None]) -> None:
@@ -148,7 +150,23 @@ async def _start_parts(config: Config, base: Path, pin: bytearray, running: Asyn
     refusals = LedgerRefusals(store, refusals_per_h=config.limits.refusals_per_h, clock=_now)
     refusals.start()
     running.push_async_callback(refusals.close)
-    return _Parts(config, pool, store, refusals, load_issuer(config), metrics)
+    search = _search(store, metrics)
+    running.push_async_callback(search.stop)
+    return _Parts(config, pool, store, refusals, load_issuer(config), metrics, search)
+
+
+def _search(store: SqlStore, metrics: Metrics) -> SharedPrimesSearch:
+    def ended(state: SearchState) -> None:
+        if state.failure or state.last is None:
+            metrics.shared_primes_failed()
+            return
+        metrics.shared_primes(
+            valid=len(state.last.valid),
+            revoked=len(state.last.revoked),
+            finished_at=state.last.finished_at,
+        )
+
+    return SharedPrimesSearch(store, clock=_now, on_end=ended)
 
 
 def _vkey(config: Config) -> str:
@@ -196,6 +214,8 @@ async def _start_servers(parts: _Parts, running: AsyncExitStack) -> str:
     await admins_server.start()
     await peers_server.start()
     _start_metrics(parts, running)
+    if config.hygiene.shared_primes_every_h:
+        parts.search.repeat(timedelta(hours=config.hygiene.shared_primes_every_h))
     host = config.server.listen.rpartition(":")[0]
     if config.server.port_file is not None:
         _write_port_file(config.server.port_file, port)

@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 import structlog
@@ -61,6 +62,22 @@ class Metrics:
         self._replaced = Counter(
             "signerd_key_holder_restarts", "Key holders that had to be replaced", registry=self.registry
         )
+        self._shared_primes = Gauge(
+            "signerd_shared_prime_certificates",
+            "Certificates whose RSA key shares a prime with another, by state, as of the last search",
+            ("state",),
+            registry=self.registry,
+        )
+        self._searched = Gauge(
+            "signerd_shared_primes_searched_timestamp_seconds",
+            "When the last search for shared primes ended well",
+            registry=self.registry,
+        )
+        self._searches_failed = Counter(
+            "signerd_shared_primes_failures",
+            "Searches for shared primes that did not end well",
+            registry=self.registry,
+        )
         # labels() looks up under a lock; calls happen a thousand times a second.
         self._outcomes: dict[tuple[str, str], Counter] = {}
         self._times: dict[str, Histogram] = {}
@@ -86,6 +103,16 @@ class Metrics:
         self._certificates.labels("stamped").set(counts.stamped)
         self._certificates.labels("revoked").set(counts.revoked)
         self._open_intents.set(counts.open_intents)
+
+    def shared_primes(self, *, valid: int, revoked: int, finished_at: datetime) -> None:
+        """What a search for shared primes found among all certificates."""
+        self._shared_primes.labels("valid").set(valid)
+        self._shared_primes.labels("revoked").set(revoked)
+        self._searched.set(finished_at.timestamp())
+
+    def shared_primes_failed(self) -> None:
+        """A search did not end well; what the last one found stands."""
+        self._searches_failed.inc()
 
     def watch(self, gauges: Gauges) -> None:
         """Adds what is read at each scrape."""
