@@ -236,7 +236,9 @@ class AddProductResponse(_message.Message):
     """SHA-256 of the TOML file, 32 bytes: the revision's name in the ledger."""
     @_builtins.property
     def lint_notes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """What the full certificate linter said of the sample, a line each; errors refuse the product."""
+        """What deserves a second look, a line each: in the sample's certificate, as the full linter sees it, and in
+        the roots that the product trusts. Errors refuse the product.
+        """
 
     def __init__(
         self,

@@ -9,9 +9,10 @@ from typing import Annotated
 
 import typer
 
-from signerd.adapters.cli.options import DEFAULT_CONFIG, ByOption, ConfigOption, caller
+from signerd.adapters.cli.options import DEFAULT_CONFIG, ByOption, ConfigOption, JsonOption, caller
 
 BATCH = 10_000  # chips a call, admin.proto
+IDENTITIES = 1_000  # a call, admin.proto
 
 app = typer.Typer(help="Chips: which may take part, and their keys.", no_args_is_help=True)
 FileArgument = Annotated[Path, typer.Argument(help="One chip id a line.")]
@@ -93,6 +94,64 @@ def personalize(
         out.unlink()
         raise
     typer.echo(f"{added} of {len(chip_ids)} chips are new in the registry; keys: {out}")
+
+
+@app.command("import-identities")
+def import_identities(
+    file: Annotated[Path, typer.Argument(help="One chip a line of JSON: chip_id, key_id, public_key.")],
+    *,
+    product: Annotated[str, typer.Option("--product", help="The product whose boards have these keys.")],
+    method: Annotated[str, typer.Option("--method", help="psa-token, nrf91 or tpm2.")],
+    by: ByOption = None,
+    config: ConfigOption = DEFAULT_CONFIG,
+    as_json: JsonOption = False,
+) -> None:
+    """Enters the public halves of chips' attestation keys. Lines that are entered already count 0."""
+    import time
+
+    from birthmark.v1 import admin_pb2
+    from signerd.adapters.cli.connection import administration
+    from signerd.adapters.cli.files import IdentityBatch, read_identities
+    from signerd.adapters.cli.output import print_json, progress
+    from signerd.errors import Refused
+
+    began = time.monotonic()
+    who = by or caller()
+    added = lines = 0
+    batch = IdentityBatch()
+    try:
+        with administration(config) as daemon, progress(file) as advance:
+            for batch in read_identities(file, IDENTITIES):
+                request = admin_pb2.ImportIdentitiesRequest(
+                    product=product,
+                    method=method,
+                    by=who,
+                    identities=[
+                        admin_pb2.Identity(chip_id=each.chip_id, key_id=each.key_id, spki=each.spki)
+                        for each in batch.identities
+                    ],
+                )
+                added += daemon.ImportIdentities(request).added
+                lines += len(batch.identities)
+                advance(batch.position)
+    except Refused as refused:
+        raise Refused(refused.code, _located(refused.detail, file, batch.lines, lines)) from refused
+    seconds = time.monotonic() - began
+    if as_json:
+        print_json({"product": product, "method": method, "lines": lines, "added": added})
+        return
+    typer.echo(f"{added} of {lines} identities are new for {product}, method {method}")
+    typer.echo(f"{seconds:.1f} s, {lines / seconds:.0f} lines/s")
+
+
+def _located(detail: str, file: Path, lines: dict[str, int], entered: int) -> str:
+    """The daemon's reason with the line of the chip that it names, and what was entered before."""
+    chip_id = detail.removeprefix("chip ").partition(": ")[0]
+    if chip_id in lines:
+        detail = f"{file}, line {lines[chip_id]}: {detail}"
+    if entered:
+        detail += f"\n{entered} identities of the lines before are entered; importing the list again is safe"
+    return detail
 
 
 def _batches(chip_ids: list[str]) -> Iterator[list[str]]:

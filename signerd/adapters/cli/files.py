@@ -1,9 +1,12 @@
-"""Files that administrators hand in."""
+"""Files that administrators hand in. Errors name the file and the line."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from signerd.core.identity_list import MAX_LINE, ChipIdentity, IdentityError, parse_line
 from signerd.core.names import is_chip_id
 from signerd.errors import Code, Refused
 
@@ -37,3 +40,48 @@ def read_chip_ids(path: Path) -> list[str]:
     if not lines:
         raise Refused(Code.INVALID, f"{path} holds no chip id")
     return list(lines)
+
+
+@dataclass(slots=True)
+class IdentityBatch:
+    """Some lines of a list of identities."""
+
+    identities: list[ChipIdentity] = field(default_factory=list)
+    lines: dict[str, int] = field(default_factory=dict)  # chip id -> its last line in this batch
+    position: int = 0  # bytes of the file up to the batch's end
+
+
+def read_identities(path: Path, batch_size: int) -> Iterator[IdentityBatch]:
+    """A list of identities (docs/formats.md, "Identity keys"), in batches; empty lines do not count.
+
+    Only one batch is in memory at a time, so that a list may be of any length.
+
+    Raises:
+        Refused: `invalid`: a line is no identity, or there is none.
+    """
+    position = 0
+    some = False
+    batch = IdentityBatch()
+    with path.open("rb") as file:
+        # What is longer than a line may be comes in pieces, of which the first is refused.
+        for number, line in enumerate(iter(lambda: file.readline(MAX_LINE + 2), b""), 1):
+            position += len(line)
+            text = line.strip()
+            if not text:
+                continue
+            some = True
+            try:
+                identity = parse_line(text)
+            except IdentityError as error:
+                raise Refused(Code.INVALID, f"{path}, line {number}: {error}") from error
+            batch.identities.append(identity)
+            batch.lines[identity.chip_id] = number
+            if len(batch.identities) == batch_size:
+                batch.position = position
+                yield batch
+                batch = IdentityBatch()
+    batch.position = position
+    if batch.identities:
+        yield batch
+    if not some:
+        raise Refused(Code.INVALID, f"{path} holds no identity")

@@ -15,19 +15,35 @@ app = typer.Typer(help="Products: what a board's certificate looks like.", no_ar
 
 @app.command()
 def add(
-    file: Annotated[Path, typer.Argument(help="Product file, TOML.")], config: ConfigOption = DEFAULT_CONFIG
+    file: Annotated[Path, typer.Argument(help="Product file, TOML.")],
+    *,
+    config: ConfigOption = DEFAULT_CONFIG,
+    as_json: JsonOption = False,
 ) -> None:
-    """Adds a product, or a new revision of one. A sample certificate goes through the full linter first."""
+    """Adds a product, or a new revision of one, and says what it trusts.
+
+    A sample certificate goes through the full linter first, and the roots are looked at.
+    """
     from birthmark.v1 import admin_pb2
     from signerd.adapters.cli.connection import administration
     from signerd.adapters.cli.files import read_text
+    from signerd.adapters.cli.output import plain, print_json
+    from signerd.core.product import parse_product
+    from signerd.core.product_trust import describe_trust
 
-    request = admin_pb2.AddProductRequest(product_toml=read_text(file))
+    text = read_text(file)
     with administration(config) as daemon:
-        answer = daemon.AddProduct(request)
+        answer = daemon.AddProduct(admin_pb2.AddProductRequest(product_toml=text))
+    trust = describe_trust(parse_product(text).evidence)
+    if as_json:
+        print_json({**plain(answer), "trust": trust})
+        return
     typer.echo(f"added product {answer.product} (ledger entry {answer.ledger_index})")
+    typer.echo(f"revision {answer.product_sha256.hex()} trusts from now on:")
+    for line in trust:
+        typer.echo(f"  {line}")
     for note in answer.lint_notes:
-        typer.echo(f"linter: {note}")
+        typer.echo(f"note: {note}")
 
 
 @app.command("list")

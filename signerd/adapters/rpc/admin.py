@@ -1,4 +1,5 @@
-"""`AdminService`, on the Unix socket alone: peers, products, certificates. Orders and chips stand beside."""
+"""`AdminService`, on the Unix socket alone: peers, products, certificates. Orders, chips and identities
+stand beside."""
 
 from __future__ import annotations
 
@@ -15,12 +16,14 @@ from birthmark.v1 import admin_pb2
 from signerd.adapters.linting import SampleLinter
 from signerd.adapters.mtls import UNREADABLE, identity_of
 from signerd.adapters.rpc import fields
+from signerd.adapters.rpc.admin_identities import IdentityAdministration
 from signerd.adapters.rpc.admin_orders import OrderAdministration
 from signerd.adapters.rpc.gate import Call, Gate
 from signerd.adapters.store import SqlStore
 from signerd.core.crl import REASONS, build_crl
 from signerd.core.names import Role
 from signerd.core.product import parse_product
+from signerd.core.product_trust import review_trust
 from signerd.core.profile import Issuer
 from signerd.errors import Code, Refused
 from signerd.ports import KeyHolder, PeerRecord
@@ -52,10 +55,11 @@ class AdminService:
         self._linter = linter
         self._clock = clock
         self._orders = OrderAdministration(deployment=deployment, store=store, clock=clock)
+        self._identities = IdentityAdministration(store=store, clock=clock)
 
     def handler(self, gate: Gate[None]) -> grpc.GenericRpcHandler[Any, Any]:
         """The service behind the administrators' gate."""
-        pb, orders = admin_pb2, self._orders
+        pb, orders, identities = admin_pb2, self._orders, self._identities
         calls: tuple[Call[None, Any, Any], ...] = (
             Call("AddPeer", pb.AddPeerRequest, self.add_peer),
             Call("ListPeers", pb.ListPeersRequest, self.list_peers),
@@ -68,6 +72,7 @@ class AdminService:
             Call("CloseWorkOrder", pb.CloseWorkOrderRequest, orders.close_work_order),
             Call("ImportChips", pb.ImportChipsRequest, orders.import_chips),
             Call("PersonalizeChips", pb.PersonalizeChipsRequest, orders.personalize_chips),
+            Call("ImportIdentities", pb.ImportIdentitiesRequest, identities.import_identities),
             Call("Revoke", pb.RevokeRequest, self.revoke),
             Call("MakeCrl", pb.MakeCrlRequest, self.make_crl),
         )
@@ -112,7 +117,8 @@ class AdminService:
     ) -> admin_pb2.AddProductResponse:
         """Adds a product or a revision, once the full linter has seen a sample."""
         product = parse_product(request.product_toml)
-        notes = await self._linter.lint(product)
+        trust = review_trust(product.evidence, self._clock())
+        notes = [*trust, *await self._linter.lint(product)]
         index = await self._store.add_product(product.name, request.product_toml, self._clock())
         return admin_pb2.AddProductResponse(
             product=product.name,

@@ -1,0 +1,72 @@
+"""The part of `AdminService` about attestation keys that no vendor certifies."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import datetime
+
+from birthmark.v1 import admin_pb2
+from signerd.adapters.rpc import fields
+from signerd.adapters.store import SqlStore
+from signerd.core.evidence import IDENTITY_METHODS
+from signerd.core.identity_list import ChipIdentity, IdentityError, check_identity
+from signerd.core.names import is_chip_id
+from signerd.core.product import parse_product
+from signerd.errors import Code, Refused
+
+MAX_IDENTITIES = 1_000  # a call, admin.proto
+
+
+class IdentityAdministration:
+    """Importing attestation keys."""
+
+    def __init__(self, *, store: SqlStore, clock: Callable[[], datetime]) -> None:
+        self._store = store
+        self._clock = clock
+
+    async def import_identities(
+        self, _caller: None, request: admin_pb2.ImportIdentitiesRequest
+    ) -> admin_pb2.ImportIdentitiesResponse:
+        """All of them, or none. One that is imported already counts 0."""
+        count = len(request.identities)
+        if not 1 <= count <= MAX_IDENTITIES:
+            raise fields.malformed(f"{count} identities in one call, not 1 to {MAX_IDENTITIES}")
+        by = fields.administrator(request.by)
+        await self._check_method(request.product, request.method)
+        # Their keys' quality takes up to some milliseconds each: not on the event loop.
+        identities = await asyncio.to_thread(_checked, request)
+        added, index = await self._store.import_identities(
+            request.product, request.method, identities, by=by, now=self._clock()
+        )
+        return admin_pb2.ImportIdentitiesResponse(added=added, ledger_index=index)
+
+    async def _check_method(self, product: str, method: str) -> None:
+        if method not in IDENTITY_METHODS:
+            known = ", ".join(sorted(IDENTITY_METHODS))
+            raise Refused(
+                Code.INVALID, f"method {method!r} rests on no imported keys; those that do: {known}"
+            )
+        stored = await self._store.product(product)
+        if stored is None:
+            raise Refused(Code.INVALID, f"no product {product!r}; `signerd product add` adds one")
+        accepted = parse_product(stored.toml).evidence.methods
+        if method not in accepted:
+            raise Refused(
+                Code.INVALID,
+                f"product {product} accepts {', '.join(accepted)} in its newest revision, and not {method}",
+            )
+
+
+def _checked(request: admin_pb2.ImportIdentitiesRequest) -> list[ChipIdentity]:
+    identities = []
+    for each in request.identities:
+        if not is_chip_id(each.chip_id):
+            raise Refused(Code.INVALID, f"{each.chip_id!r} is not a chip id: 1 to 64 of [A-Za-z0-9._:-]")
+        identity = ChipIdentity(each.chip_id, each.key_id, each.spki)
+        try:
+            check_identity(identity, request.method)
+        except IdentityError as error:
+            raise Refused(Code.INVALID, f"chip {each.chip_id}: {error}") from error
+        identities.append(identity)
+    return identities

@@ -1,0 +1,169 @@
+"""What a product trusts: looked at before it is added, and told to the administrator who adds it.
+
+A root that no chain could ever hold under is refused; what holds and deserves a second look becomes a note.
+
+    notes = review_trust(product.evidence, now)
+    for line in describe_trust(product.evidence): ...
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime, timedelta
+from typing import TypeVar
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+
+from signerd.core.evidence.chain import check_key
+from signerd.core.evidence.method import EvidenceError
+from signerd.core.evidence.rules import EvidenceRules, Measurement
+from signerd.core.names import Level
+from signerd.errors import Code, Refused
+
+_Extension = TypeVar("_Extension", bound=x509.ExtensionType)
+EXPIRES_SOON = timedelta(days=365)  # a work order, and a root's successor, are planned about a year ahead
+
+
+def review_trust(rules: EvidenceRules, now: datetime) -> list[str]:
+    """What deserves a second look, a line each.
+
+    Args:
+        rules: of the product.
+        now: aware.
+
+    Raises:
+        Refused: `invalid`: a root is expired, no CA, or of a key that no chain may have; or no method of the
+            product reaches the level that it demands.
+    """
+    reached = max((_reach(name, rules) for name in rules.methods), key=lambda level: level.value)
+    if reached < rules.level:
+        raise Refused(
+            Code.INVALID,
+            f"evidence.level: it demands {rules.level.label}, and its methods reach {reached.label} at most",
+        )
+    notes: list[str] = []
+    for method, roots in _roots(rules):
+        seen: set[bytes] = set()
+        for number, root in enumerate(roots):
+            where = f"evidence.{method}.roots.{number}"
+            notes += _review_root(root, where, now)
+            fingerprint = root.fingerprint(hashes.SHA256())
+            if fingerprint in seen:
+                raise Refused(Code.INVALID, f"{where}: the same root stands there before")
+            seen.add(fingerprint)
+    return notes
+
+
+def describe_trust(rules: EvidenceRules) -> list[str]:
+    """Whom and what the product trusts, a line each: methods, the level that each may reach, roots."""
+    lines = [f"least level {rules.level.label}; chips: {_CHIPS[rules.chips]}"]
+    if rules.minimum_firmware:
+        least = ", ".join(f"{name} {version}" for name, version in sorted(rules.minimum_firmware.items()))
+        lines.append(f"minimum firmware: {least}")
+    for name in rules.methods:
+        lines.append(f"{name}, at most level {_reach(name, rules).label}: {_MEANINGS[name](rules)}")
+        for method, roots in _roots(rules):
+            if method == name:
+                lines += [f"  root {_root(root)}" for root in roots]
+    return lines
+
+
+def _reach(name: str, rules: EvidenceRules) -> Level:
+    """The highest level that evidence of this method can reach under the product's rules."""
+    if name == "none":
+        return Level.NONE
+    if name == "x509" and rules.x509 is not None:
+        return Level.KEY if rules.x509.measurements or rules.x509.certifies_born_keys else Level.CHIP
+    return Level.KEY
+
+
+def _roots(rules: EvidenceRules) -> Iterator[tuple[str, tuple[x509.Certificate, ...]]]:
+    if rules.x509 is not None:
+        yield "x509", rules.x509.roots
+    yield "tpm2", rules.tpm2.roots
+
+
+def _review_root(root: x509.Certificate, where: str, now: datetime) -> list[str]:
+    try:
+        check_key(root.public_key())
+        constraints = _extension(root, x509.BasicConstraints)
+        usage = _extension(root, x509.KeyUsage)
+    except (EvidenceError, ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
+        raise Refused(Code.INVALID, f"{where}: {error}") from error
+    # RFC 5280 §6.1.4 (k) and (n), which this signerd applies to roots too.
+    if constraints is None or not constraints.ca or (usage is not None and not usage.key_cert_sign):
+        raise Refused(Code.INVALID, f"{where}: it is no CA")
+    ends = root.not_valid_after_utc
+    if ends <= now:
+        raise Refused(Code.INVALID, f"{where}: it ended at {ends:%Y-%m-%d}")
+    notes = []
+    if ends <= now + EXPIRES_SOON:
+        notes.append(f"{where}: it ends at {ends:%Y-%m-%d}; evidence under it holds no longer then")
+    if root.not_valid_before_utc > now:
+        notes.append(f"{where}: it is not valid before {root.not_valid_before_utc:%Y-%m-%d}")
+    if root.issuer != root.subject:
+        notes.append(f"{where}: it is not self-signed; its own issuer's revocation of it is not looked at")
+    return notes
+
+
+def _extension(root: x509.Certificate, kind: type[_Extension]) -> _Extension | None:
+    try:
+        return root.extensions.get_extension_for_class(kind).value
+    except x509.ExtensionNotFound:
+        return None
+
+
+def _root(root: x509.Certificate) -> str:
+    # RFC 4514 escapes what could pass for another attribute; control characters it leaves as they are.
+    subject = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in _subject(root))
+    return f"{subject}, until {root.not_valid_after_utc:%Y-%m-%d}, SHA-256 {_fingerprint(root)}"
+
+
+def _subject(root: x509.Certificate) -> str:
+    return root.subject.rfc4514_string() or "(no subject)"
+
+
+def _fingerprint(root: x509.Certificate) -> str:
+    return root.fingerprint(hashes.SHA256()).hex()
+
+
+def _measured(measurements: Sequence[Measurement]) -> str:
+    states = sorted({f"{one.component} {one.version}" for one in measurements})
+    return f"{len(measurements)} accepted measurements ({', '.join(states)})" if states else "no measurements"
+
+
+def _x509(rules: EvidenceRules) -> str:
+    section = rules.x509
+    assert section is not None  # noqa: S101 - rules with the method have the section
+    born = "; its vendor certifies only keys that are born in the chip" if section.certifies_born_keys else ""
+    return f"{_measured(section.measurements)}; chip id from the subject's {section.chip_id}{born}"
+
+
+def _psa_token(rules: EvidenceRules) -> str:
+    section = rules.psa_token
+    assert section is not None  # noqa: S101 - rules with the method have the section
+    ids = ", ".join(one.hex() for one in section.implementation_ids)
+    return f"{_measured(section.measurements)}; keys imported by chip, or derived; implementations {ids}"
+
+
+def _nrf91(rules: EvidenceRules) -> str:
+    measured = rules.nrf91.measurements
+    return f"{_measured(measured) if measured else 'any modem firmware'}; keys imported by chip"
+
+
+def _tpm2(rules: EvidenceRules) -> str:
+    if not rules.tpm2.roots:
+        return "keys imported by chip"
+    return f"keys imported by chip, or certified; chip id from the subject's {rules.tpm2.chip_id}"
+
+
+_CHIPS = {"any": "any that a method knows", "listed": "only those on the work order's list"}
+_MEANINGS: dict[str, Callable[[EvidenceRules], str]] = {
+    "hmac-sha256": lambda _rules: "chips with a secret of yours; level key if they were locked before",
+    "x509": _x509,
+    "psa-token": _psa_token,
+    "nrf91": _nrf91,
+    "tpm2": _tpm2,
+    "none": lambda _rules: "the station's word for chips on the work order's list",
+}

@@ -1,0 +1,164 @@
+"""Roots that no chain could hold under are refused, others told; what a product trusts is said in full."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
+
+from signerd.core.evidence.rules import METHOD_NAMES, EvidenceRules
+from signerd.core.product_trust import EXPIRES_SOON, describe_trust, review_trust
+from signerd.errors import Code, Refused
+
+NOW = datetime(2026, 11, 15, tzinfo=UTC)
+KEY = ec.generate_private_key(ec.SECP256R1())
+MEASURED = [{"component": "app", "version": "1.2.0", "digest": "00" * 32}]
+
+
+def root(
+    *,
+    key: Any = KEY,
+    subject: str = "Vendor Root",
+    issuer: str | None = None,
+    begins: datetime = NOW - timedelta(days=1),
+    ends: datetime = NOW + EXPIRES_SOON + timedelta(days=1),
+    ca: bool | None = True,
+    sign: bool = True,
+) -> str:
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, subject)])
+    above = name if issuer is None else x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, issuer)])
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(above)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(begins)
+        .not_valid_after(ends)
+    )
+    if ca is not None:
+        builder = builder.add_extension(x509.BasicConstraints(ca, None), critical=True)
+    usages = dict.fromkeys(
+        (
+            "digital_signature",
+            "content_commitment",
+            "key_encipherment",
+            "data_encipherment",
+            "key_agreement",
+            "encipher_only",
+            "decipher_only",
+        ),
+        False,
+    )
+    builder = builder.add_extension(x509.KeyUsage(**usages, key_cert_sign=sign, crl_sign=True), critical=True)
+    return builder.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM).decode()
+
+
+def rules(*roots: str, method: str = "x509", **terms: Any) -> EvidenceRules:
+    return EvidenceRules.model_validate({"methods": [method], method: {"roots": list(roots)}, **terms})
+
+
+@pytest.mark.parametrize("method", ["x509", "tpm2"])
+def test_a_good_root_leaves_nothing_to_say(method: str) -> None:
+    assert review_trust(rules(root(), method=method), NOW) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"ends": NOW}, "ended at 2026-11-15"),
+        ({"ca": False}, "no CA"),
+        ({"ca": None}, "no CA"),
+        ({"sign": False}, "no CA"),
+        ({"key": rsa.generate_private_key(65537, 1024)}, "2048"),
+        ({"key": rsa.generate_private_key(3, 2048)}, "exponent"),
+        ({"key": ec.generate_private_key(ec.SECP256K1())}, "P-256"),
+    ],
+)
+@pytest.mark.parametrize("method", ["x509", "tpm2"])
+def test_a_root_that_no_chain_could_hold_under_is_refused(
+    method: str, change: dict[str, Any], named: str
+) -> None:
+    with pytest.raises(Refused, match=named) as caught:
+        review_trust(rules(root(), root(**change), method=method), NOW)
+    assert caught.value.code is Code.INVALID
+    assert f"evidence.{method}.roots.1" in caught.value.detail
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"ends": NOW + EXPIRES_SOON}, "it ends at"),
+        ({"begins": NOW + timedelta(days=1)}, "not valid before 2026-11-16"),
+        ({"issuer": "Another"}, "not self-signed"),
+    ],
+)
+def test_a_root_that_deserves_a_second_look_is_told(change: dict[str, Any], named: str) -> None:
+    (note,) = review_trust(rules(root(**change)), NOW)
+    assert named in note
+
+
+def test_one_root_twice_is_refused() -> None:
+    twice = root()
+    with pytest.raises(Refused, match="stands there before"):
+        review_trust(rules(twice, twice), NOW)
+    review_trust(rules(twice, root()), NOW)
+
+
+def test_a_level_that_no_method_reaches_is_refused() -> None:
+    review_trust(rules(root(), level="chip"), NOW)
+    with pytest.raises(Refused, match="reach chip at most"):
+        review_trust(rules(root(), level="key"), NOW)
+    measuring = {"methods": ["x509"], "level": "key", "x509": {"roots": [root()], "measurements": MEASURED}}
+    review_trust(EvidenceRules.model_validate(measuring), NOW)
+    born = {"methods": ["x509"], "level": "key", "x509": {"roots": [root()], "certifies_born_keys": True}}
+    review_trust(EvidenceRules.model_validate(born), NOW)
+    with pytest.raises(Refused, match="reach none at most"):
+        review_trust(EvidenceRules.model_validate({"methods": ["none"], "level": "chip"}), NOW)
+
+
+def test_all_that_is_trusted_is_said() -> None:
+    first, second = (
+        root(subject="One"),
+        root(subject="Two\nroot of all", key=ec.generate_private_key(ec.SECP384R1())),
+    )
+    said = "\n".join(
+        describe_trust(
+            EvidenceRules.model_validate(
+                {
+                    "methods": list(METHOD_NAMES),
+                    "level": "chip",
+                    "chips": "listed",
+                    "minimum_firmware": {"app": "1.2.0"},
+                    "x509": {"roots": [first], "measurements": MEASURED, "chip_id": "CN"},
+                    "psa-token": {"measurements": MEASURED, "implementation_ids": ["11" * 32]},
+                    "nrf91": {"measurements": []},
+                    "tpm2": {"roots": [second]},
+                }
+            )
+        )
+    )
+    for method in METHOD_NAMES:
+        assert f"{method}, at most level " in said
+    for pem in (first, second):
+        digest = x509.load_pem_x509_certificate(pem.encode()).fingerprint(hashes.SHA256()).hex()
+        assert f"SHA-256 {digest}" in said
+    for part in (
+        "least level chip",
+        "only those on the work order's list",
+        "minimum firmware: app 1.2.0",
+        "x509, at most level key: 1 accepted measurements (app 1.2.0); chip id from the subject's CN",
+        "root CN=One, until 2027-11-16",
+        "implementations " + "11" * 32,
+        "nrf91, at most level key: any modem firmware",
+        "none, at most level none",
+    ):
+        assert part in said
+    assert all(line.isprintable() for line in said.splitlines())
+    assert "CN=Two\N{REPLACEMENT CHARACTER}root of all" in said
