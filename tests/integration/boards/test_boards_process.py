@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import cbor2
 import pytest
 
 from agent.adapters.drivers.smp import SmpDriver
@@ -76,6 +77,40 @@ async def test_commands_change_a_running_board() -> None:
         assert (await driver.identify()).key_state == "none"
     assert tell(process, board=0, show=True)["exchanges"] >= 4
     stop(process)
+
+
+async def test_a_farm_of_several_methods_tells_what_signerd_must_trust(tmp_path: Path) -> None:
+    secrets, trust = tmp_path / "keys.csv", tmp_path / "trust.json"
+    secrets.write_text(f"chip:1,{1:064x}\n")
+    process = start(
+        *("--secrets", str(secrets), "--evidence", "nrf91,hmac-sha256,x509,none", "--count", "5"),
+        *("--trust", str(trust), "--prefix", "R-", "--wrong", '{"0": {"swapped": true}}'),
+    )
+    boards = [line_of(process) for _ in range(5)]
+    assert line_of(process) == {"ready": 5}
+    assert [board["method"] for board in boards] == ["nrf91", "hmac-sha256", "x509", "none", "nrf91"]
+    assert [board["chip"] for board in boards[1:4]] == ["chip:1", "R-000002", "R-000003"]
+    told = json.loads(trust.read_text())
+    assert {method for method, section in told["sections"].items() if section} == {"nrf91", "x509"}
+    assert [line["chip_id"] for line in told["identities"]["nrf91"]] == [boards[0]["chip"], boards[4]["chip"]]
+    texts = []
+    for board in (boards[0], boards[4]):
+        async with SmpDriver(board["port"], {}) as driver:
+            await driver.identify()
+            await driver.keygen("p256")
+            texts.append([len(text) for text in cbor2.loads((await driver.request(bytes(32))).evidence)])
+    (token, keygen), (honest_keygen, honest_token) = texts
+    assert keygen > token  # of the wrong board: the two answers have changed places
+    assert honest_keygen > honest_token
+    stop(process)
+
+
+def test_more_boards_than_secrets_are_refused(tmp_path: Path) -> None:
+    secrets = tmp_path / "keys.csv"
+    secrets.write_text(f"chip:1,{1:064x}\n")
+    process = start("--secrets", str(secrets), "--count", "2")
+    process.communicate(timeout=30)
+    assert process.returncode == 1
 
 
 @pytest.mark.parametrize(
