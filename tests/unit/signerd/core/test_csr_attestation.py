@@ -34,6 +34,7 @@ from boards.attesters.csr_attestation import (
 from boards.attesters.tpm2 import Tpm2Vendor
 from signerd.core.csr import MAX_CSR_BYTES, VerifiedCsr, check_csr
 from signerd.core.csr_attestation import CsrAttestation, CsrAttestationError, take_attestation
+from signerd.core.der import DerError, elements
 from signerd.core.evidence import METHODS
 from signerd.core.evidence.method import (
     EvidenceError,
@@ -225,6 +226,7 @@ WRONG_VALUES = {
     "another content format": cmw(264, TOKEN),
     "a content format as a float": cmw(263.0, TOKEN),
     "a type that is a list": cmw([EAT], TOKEN),
+    "a type in bytes": cmw(EAT.encode(), TOKEN),
     "a type that is null": cmw(None, TOKEN),
     "a token that is text": cmw(EAT, "token"),
     "an attestation result": cmw(EAT, TOKEN, 8),
@@ -239,6 +241,8 @@ WRONG_VALUES = {
 def test_one_thing_wrong_in_the_value_and_the_csr_is_refused(value: bytes) -> None:
     check(holding(bundle([GOOD_STATEMENT])))
     assert refusal(holding(value))
+    with pytest.raises(CsrAttestationError):
+        take_attestation(Parts.of(PLAIN).info(attribute.attribute(value)))
 
 
 def test_the_attribute_stands_once_with_one_value() -> None:
@@ -259,6 +263,13 @@ def test_the_attribute_stands_once_with_one_value() -> None:
         assert refusal(carrying(*attributes))
         with pytest.raises(CsrAttestationError):
             take_attestation(Parts.of(PLAIN).info(*attributes))
+
+
+def test_elements_have_tags_of_one_byte_and_fill_their_bytes() -> None:
+    assert elements(b"\x1e\x01\x00\x05\x00") == [b"\x1e\x01\x00", b"\x05\x00"]
+    for odd in (b"\x1f\x01\x00", b"\x3f\x01\x00", b"\x05", b"\x05\x01", b"\x05\x00\x05"):
+        with pytest.raises(DerError):
+            elements(odd)
 
 
 def test_the_attributes_are_in_ders_order() -> None:

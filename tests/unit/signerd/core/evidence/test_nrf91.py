@@ -12,6 +12,8 @@ from uuid import UUID
 import cbor2
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+from cryptography.hazmat.primitives.hashes import SHA384
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 from hypothesis import given
 from hypothesis import strategies as st
@@ -418,6 +420,18 @@ def test_a_signed_identity_message_of_another_form_is_refused(items: tuple[objec
     verify_attesttoken(signed_token(1, ID, 3, FIRMWARE.bytes, NONCE_16), IDENTITY.spki)
     with pytest.raises(EvidenceError):
         verify_attesttoken(signed_token(*items), IDENTITY.spki)
+
+
+def test_es384_is_refused_even_under_a_key_that_fits() -> None:
+    key = ec.generate_private_key(ec.SECP384R1())
+    protected = bytes.fromhex("a1013822")
+    payload = modem.message(9, ID, b"\x11", DIGEST, NONCE_16)
+    signed = cbor2.dumps(["Signature1", protected, CSR, payload])
+    numbers = decode_dss_signature(key.sign(signed, ec.ECDSA(SHA384())))
+    signature = b"".join(number.to_bytes(48, "big") for number in numbers)
+    text = f"{modem.text(CSR)}.{modem.text(modem.cose(protected, b'!', payload, signature))}"
+    with pytest.raises(EvidenceError, match="not an ES256 signature"):
+        verify_keygen(text, spki_of(key.public_key()))
 
 
 @pytest.mark.parametrize("head", [b"", modem.SELF_DESCRIBED * 2, b"\xda\x00\x00\xd9\xf7"])
