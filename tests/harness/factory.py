@@ -4,11 +4,19 @@ with Factory(directory) as factory:
     run = factory.new_run(boards=4)
     assert run.start_agent().wait() == 0
     factory.finished_once(run)
+
+Boards of other methods have a product and a work order of their own:
+
+    run = factory.new_evidence_run("psa-token", "x509", level="key", wrong={0: {"lifecycle": "unknown"}})
+    assert run.start_agent().wait() == 1
+    assert run.outcomes()[run.farm.boards[0].chip_id] == "evidence_rejected"
 """
 
 from __future__ import annotations
 
+import itertools
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -17,13 +25,15 @@ from typing import Any, Self
 import grpc
 
 from birthmark.v1 import audit_pb2, audit_pb2_grpc
+from boards.vendors import make_vendors
 from harness.board_farm import BoardFarm
-from harness.installation import SENSOR, Installation, Peer, order_toml
+from harness.installation import SENSOR, Installation, Peer, order_toml, product_toml
 from harness.process import COMMANDS, Program, run, wait_until
 
 TIMEOUT_S = 10.0
 WORK_ORDER = "WO-FACTORY"
 CHIPS = 100
+_ENDS = frozenset({"board_done", "board_failed", "board_parked"})
 
 
 def events(agent: Program) -> list[dict[str, Any]]:
@@ -38,6 +48,7 @@ class Run:
     installation: Installation
     station: Peer
     farm: BoardFarm
+    work_order: str = WORK_ORDER
 
     @property
     def chips(self) -> list[str]:
@@ -47,10 +58,20 @@ class Run:
     def start_agent(self) -> Program:
         """`birthmark-agent run` on all the ports, until every board is done."""
         command: list[str | Path] = [COMMANDS / "birthmark-agent", "run", "--config", self.station.config]
-        command += ["--order", WORK_ORDER, "--count", str(len(self.farm.boards))]
+        command += ["--order", self.work_order, "--count", str(len(self.farm.boards))]
         for port in self.farm.ports:
             command += ["--port", port]
-        return self.installation.start(command, f"agent-{self.chips[0]}")
+        return self.installation.start(command, self._log)
+
+    def outcomes(self) -> dict[str, str]:
+        """Chip id -> the code with which the agent was last done with the board; "" for PASS."""
+        text = (self.installation.logs / f"{self._log}.out").read_text(encoding="utf-8")
+        ended = [line for line in map(json.loads, text.splitlines()) if line["event"] in _ENDS]
+        return {line["chip_id"]: line["code"] for line in ended}
+
+    @property
+    def _log(self) -> str:
+        return f"agent-{self.chips[0]}"
 
 
 class Factory:
@@ -66,12 +87,55 @@ class Factory:
         self.installation.open_order(terms)
         keys = self.installation.personalize([f"chip-{number:03}" for number in range(CHIPS)])
         self._unused = list(keys.items())
+        self._numbers = itertools.count(1)
 
     def new_run(self, *, boards: int, **options: object) -> Run:
         """Plugs in boards that were never used before; `options` are those of `python -m boards`."""
         chips, self._unused = dict(self._unused[:boards]), self._unused[boards:]
         farm = self.installation.start_boards(chips, f"boards-{min(chips)}", **options)
         return Run(self.installation, self.station, farm)
+
+    def new_evidence_run(
+        self,
+        *evidence: str,
+        boards: int | None = None,
+        level: str = "key",
+        accepted: Sequence[str] | None = None,
+        **options: object,
+    ) -> Run:
+        """Plugs in boards of these methods in turn, under a product and a work order that are made for them.
+
+        Args:
+            *evidence: the boards' methods.
+            boards: how many; one a method if it is not said.
+            level: that the work order demands.
+            accepted: methods that the product accepts, if not those of the boards.
+            **options: of `python -m boards`.
+        """
+        number = next(self._numbers)
+        count = boards or len(evidence)
+        chips, self._unused = dict(self._unused[:count]), self._unused[count:]
+        name = f"evidence-{number}"
+        farm = self.installation.start_boards(
+            chips, name, evidence=",".join(evidence), count=count, prefix=f"E{number}-", **options
+        )
+        work_order = f"WO-EVIDENCE-{number}"
+        if accepted is None:
+            self.installation.add_product_for(farm, name)
+        else:
+            trusted = make_vendors(accepted).values()
+            sections = [vendor.product_section() for vendor in trusted]
+            self.installation.add_product(product_toml(name, methods=accepted, sections=sections))
+        terms = order_toml(
+            work_order,
+            product=name,
+            quantity=count,
+            stations=[self.station.uri],
+            level=level,
+            serial_pattern=f"E{number}-{{number:04d}}",
+        )
+        self.installation.open_order(terms)
+        return Run(self.installation, self.station, farm, work_order)
 
     def records(self, run: Run) -> list[audit_pb2.Record]:
         """The boards' certificates, as an auditor reads them."""
