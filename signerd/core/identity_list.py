@@ -164,11 +164,9 @@ def _spki(text: str) -> bytes:
         raise IdentityError(
             "a certificate. The list takes public keys: `openssl x509 -in CERT -noout -pubkey`"
         )
+    data = None if "-----BEGIN" in text else _base64(text)
     try:
-        if "-----BEGIN" in text:
-            key = load_pem_public_key(text.encode())
-        else:
-            key = load_der_public_key(_base64(text))
+        key = load_pem_public_key(text.encode()) if data is None else load_der_public_key(data)
         return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     except _UNREADABLE as error:
         raise IdentityError("public_key is neither PEM nor base64 of a SubjectPublicKeyInfo") from error
