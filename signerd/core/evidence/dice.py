@@ -19,7 +19,7 @@ may have left it: `EvidenceError`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Final
 
@@ -109,42 +109,41 @@ def measured_firmware(
     return MeasuredFirmware(present=True, versions=_versions(layers, accepted))
 
 
-def _tcb_infos(certificate: x509.Certificate) -> tuple[_TcbInfo, ...]:
+def _tcb_infos(certificate: x509.Certificate) -> list[_TcbInfo]:
     """All TcbInfo of one certificate; none where it has no such extension.
 
     Raises:
         EvidenceError: an extension that is not strictly DER of its form.
     """
-    return tuple(info for data in _extensions(certificate) for info in _parse(data))
-
-
-def _extensions(certificate: x509.Certificate) -> Iterator[bytes]:
+    infos: list[_TcbInfo] = []
     for extension in certificate.extensions:
-        if isinstance(extension.value, x509.UnrecognizedExtension):
-            if extension.oid == TCB_INFO:
-                yield der.sequence(extension.value.value)
-            elif extension.oid == MULTI_TCB_INFO:
-                yield extension.value.value
-
-
-def _parse(data: bytes) -> list[_TcbInfo]:
-    try:
-        # SEQUENCE OF is read as the one field of a sequence around it.
-        infos = asn1.decode_der(_TcbInfos, der.sequence(data)).infos
-    except ValueError as error:
-        raise EvidenceError(f"DICE: TcbInfo is malformed: {error}") from error
-    if not infos:
-        raise EvidenceError("DICE: MultiTcbInfo is empty")
-    for info in infos:
-        if info.fwids is None:
+        if not isinstance(extension.value, x509.UnrecognizedExtension):
             continue
-        if not info.fwids:
-            raise EvidenceError("DICE: TcbInfo has an empty list of FWIDs")
-        for fwid in info.fwids:
-            size = _DIGEST_BYTES.get(fwid.hash_algorithm.dotted_string, len(fwid.digest))
-            if len(fwid.digest) != size:
-                raise EvidenceError("DICE: an FWID's digest is not of its algorithm's length")
+        try:
+            if extension.oid == TCB_INFO:
+                infos.append(asn1.decode_der(_TcbInfo, extension.value.value))
+            elif extension.oid == MULTI_TCB_INFO:
+                # SEQUENCE OF is read as the one field of a sequence around it.
+                several = asn1.decode_der(_TcbInfos, der.sequence(extension.value.value)).infos
+                if not several:
+                    raise ValueError("MultiTcbInfo has no element")  # noqa: TRY301 (as the reader raises)
+                infos += several
+        except ValueError as error:
+            raise EvidenceError(f"DICE: TcbInfo is malformed: {error}") from error
+    for info in infos:
+        _check_fwids(info.fwids)
     return infos
+
+
+def _check_fwids(fwids: list[_Fwid] | None) -> None:
+    if fwids is None:
+        return
+    if not fwids:  # FWIDLIST is SIZE (1..MAX)
+        raise EvidenceError("DICE: TcbInfo has an empty list of FWIDs")
+    for fwid in fwids:
+        size = _DIGEST_BYTES.get(fwid.hash_algorithm.dotted_string, len(fwid.digest))
+        if len(fwid.digest) != size:
+            raise EvidenceError("DICE: an FWID's digest is not of its algorithm's length")
 
 
 def _bits(flags: asn1.BitString | None) -> frozenset[int]:

@@ -34,8 +34,11 @@ from boards.attesters.certificate_writer import (
 from signerd.core.evidence.chain import chip_id_of, validate_chain
 from signerd.core.evidence.method import EvidenceError
 
-# Serial numbers that are not positive: the package warns of them, signerd refuses them.
-pytestmark = pytest.mark.filterwarnings("ignore::cryptography.utils.CryptographyDeprecationWarning")
+# Serial numbers that are not positive and attributes that are too long: the package warns, signerd refuses.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::cryptography.utils.CryptographyDeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:Attribute's length:UserWarning"),
+]
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 OWN = x509.ObjectIdentifier("1.3.6.1.4.1.32473.7")
