@@ -11,7 +11,8 @@ CONFIGURATION, UNREACHABLE = 3, 4
 
 
 def main() -> None:
-    """Runs the command line; exits 0, 1 (findings), 2 (usage), 3 (configuration) or 4 (unreachable)."""
+    """Runs the command line; exits 0, 1 (findings), 2 (usage), 3 (configuration), 4 (unreachable)
+    or 5 (no findings, and alarms)."""
     try:
         app()
     except ConfigError as error:

@@ -22,4 +22,12 @@ def facts_of(state: State, certificate: CertificateState, size: int) -> Facts:
     if not isinstance(issued, Issued) or not isinstance(stamped, Stamped | None):
         raise ConfigError("the state is damaged: move it away and verify anew")
     order = state.order(certificate.work_order)
-    return Facts(issued, certificate, None if order is None else order.terms, stamped, size)
+    intent = state.intent(certificate.work_order, certificate.number)
+    return Facts(
+        issued,
+        certificate,
+        None if order is None else order.terms,
+        stamped,
+        size,
+        None if intent is None else intent.since,
+    )

@@ -8,14 +8,16 @@ from dataclasses import dataclass
 from cryptography import x509
 
 from auditor.core.books import CertificateState, OrderState
-from auditor.core.certificate import Issuer, Leaf, verify_issuer
+from auditor.core.certificate import Issuer, verify_issuer
 from auditor.core.entry import Entry, reread_entry
 from auditor.core.findings import Code, Finding, finding_of
+from auditor.core.identities import Identities
 from auditor.core.merkle import is_included, leaf_hash
-from auditor.core.record import Record, check_record
+from auditor.core.record import Checked, Record, Yardstick, check_record
 from auditor.errors import CheckFailed, Malformed, NotFound
 from auditor.facts import facts_of
 from auditor.ports import Log, OrderTerms, State
+from auditor.products import Products
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +30,12 @@ class ProvedEntry:
 
 @dataclass(frozen=True, slots=True)
 class CertificateView:
-    """All there is on one certificate. `leaf` is None unless the record holds."""
+    """All there is on one certificate. `checked` is None unless the record holds."""
 
     certificate: CertificateState
     entries: tuple[ProvedEntry, ...]
     record: Record | None
-    leaf: Leaf | None
+    checked: Checked | None
     chain: tuple[x509.Certificate, ...]
     findings: tuple[Finding, ...]
 
@@ -54,6 +56,8 @@ class Lookup:
     log: Log
     state: State
     root: x509.Certificate
+    identities: Identities | None
+    products: Products
 
     def board(self, serial_number: str) -> list[CertificateView]:
         """Everything on one board, a view a certificate. Raises NotFound, Unreachable."""
@@ -67,13 +71,13 @@ class Lookup:
         findings: list[Finding] = []
         entries = tuple(self._entries(certificate, findings))
         record: Record | None = None
-        leaf: Leaf | None = None
+        checked: Checked | None = None
         chain: tuple[x509.Certificate, ...] = ()
         try:
             answer = self.log.record(certificate.certificate_sha256)
             record = answer.record
             issuer = self._issuer(answer.chain)
-            leaf, chain = self._check(record, certificate, issuer), issuer.chain
+            checked, chain = self._check(record, certificate, issuer), issuer.chain
         except (NotFound, Malformed) as error:
             findings.append(
                 Finding(Code.RECORD_MISSING, str(error), certificate.index, certificate.serial_number)
@@ -82,7 +86,7 @@ class Lookup:
             findings.append(
                 finding_of(error, index=certificate.index, serial_number=certificate.serial_number)
             )
-        return CertificateView(certificate, entries, record, leaf, chain, tuple(findings))
+        return CertificateView(certificate, entries, record, checked, chain, tuple(findings))
 
     def order(self, work_order: str) -> OrderView:
         """One work order. Raises NotFound, Unreachable."""
@@ -94,7 +98,7 @@ class Lookup:
             said = self.log.order(work_order)
         except Malformed as error:
             raise NotFound(f"signerd's answer on {work_order}: {error}") from error
-        findings = tuple(
+        findings = [
             Finding(
                 Code.ORDER_TERMS, f"signerd states another {what}", ledger.opened_index, None, expected, found
             )
@@ -106,19 +110,26 @@ class Lookup:
                 ("entry", str(said.opened_index), str(ledger.opened_index)),
             )
             if found != expected
-        )
-        return OrderView(ledger, said, findings)
+        ]
+        try:
+            self.products.of(ledger)
+        except CheckFailed as error:
+            findings.append(finding_of(error, index=ledger.opened_index))
+        return OrderView(ledger, said, tuple(findings))
 
     def _issuer(self, chain: tuple[bytes, ...]) -> Issuer:
         if self.state.opened is None:
             raise NotFound("no ledger was verified")
         return verify_issuer(chain, self.root, self.state.opened)
 
-    def _check(self, record: Record, certificate: CertificateState, issuer: Issuer) -> Leaf:
-        kept = self.state.kept()
+    def _check(self, record: Record, certificate: CertificateState, issuer: Issuer) -> Checked:
+        kept, order = self.state.kept(), self.state.order(certificate.work_order)
         if kept is None:
             raise NotFound("no ledger was verified")
-        return check_record(record, facts_of(self.state, certificate, kept.checkpoint.size), issuer)
+        yardstick = Yardstick(None if order is None else self.products.of(order), self.identities)
+        return check_record(
+            record, facts_of(self.state, certificate, kept.checkpoint.size), issuer, yardstick
+        )
 
     def _entries(self, certificate: CertificateState, findings: list[Finding]) -> Iterator[ProvedEntry]:
         for index in (certificate.index, certificate.stamped_index, certificate.revoked_index):

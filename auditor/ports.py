@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from auditor.core.books import Books, CertificateState, IntentState
+from auditor.core.books import Basis, Books, CertificateState, IntentState
 from auditor.core.checkpoint import Checkpoint
 from auditor.core.findings import Finding
 from auditor.core.merkle import Frontier
@@ -45,6 +45,7 @@ class OrderTerms:
     stamped: int
     revoked: int
     open_intents: int
+    product_file: bytes  # TOML, of the revision that the order was opened with
 
 
 class Log(Protocol):
@@ -145,6 +146,28 @@ class State(Books, Protocol):
 
     def checked(self, index: int) -> None:
         """Notes that the record of the certificate that entry `index` issued was looked at."""
+        ...
+
+    def put_basis(self, index: int, basis: Basis, rests_on: str) -> None:
+        """Notes what the evidence of the certificate that entry `index` issued rests on.
+
+        Args:
+            index: of the `issued` entry.
+            basis: as its record showed.
+            rests_on: what its chip must have been counted under (`auditor.core.counting`), or empty.
+        """
+        ...
+
+    def bases(self) -> dict[str, dict[Basis, int]]:
+        """Certificates by method and by what their evidence rests on."""
+        ...
+
+    def chips_resting_on(self) -> dict[str, int]:
+        """Distinct chips by what they must have been counted under, as records showed."""
+        ...
+
+    def weak_keys(self) -> list[tuple[int, CertificateState]]:
+        """Certificates not revoked whose key shares a prime, each with the index of the entry saying so."""
         ...
 
     def missing_numbers(self, work_order: str, highest: int, limit: int) -> list[int]:

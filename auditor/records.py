@@ -8,17 +8,23 @@ from hashlib import sha256
 
 from cryptography import x509
 
-from auditor.core.books import CertificateState
+from auditor.core.books import Basis, CertificateState
 from auditor.core.certificate import Issuer, verify_issuer
+from auditor.core.counting import known
 from auditor.core.findings import Code, Finding, finding_of
-from auditor.core.record import Record, RecordState, check_record
+from auditor.core.identities import Identities
+from auditor.core.product import ProductRules
+from auditor.core.record import Record, RecordState, Yardstick, check_record
 from auditor.errors import CheckFailed, Malformed, NotFound
 from auditor.facts import facts_of
 from auditor.ports import Log, Progress, RecordPage, State
+from auditor.products import Products
 
 MAX_EXCESS = 100_000  # records beyond those that the ledger knows: open intents, and what is just being made
 MAX_MISSING = 1_000  # place numbers looked into of one order
 MAX_SHOWN = 20  # of them in a finding
+# What is found when the evidence itself does not hold, or not for what the ledger says.
+_FALSE = frozenset({Code.EVIDENCE, Code.EVIDENCE_FALSE, Code.EVIDENCE_LEVEL, Code.ATTESTER})
 
 
 @dataclass(slots=True)
@@ -28,6 +34,7 @@ class RecordRun:
     log: Log
     state: State
     root: x509.Certificate
+    identities: Identities | None  # the company's own list, where there is one
     size: int  # of the verified tree
     progress: Progress
     report: Callable[[Finding], None]
@@ -35,6 +42,11 @@ class RecordRun:
     stamps: int = 0
     awaited: int = 0
     _issuer: Issuer | None = field(default=None, init=False)
+    _products: Products = field(init=False)
+    _rules: dict[str, ProductRules | None] = field(default_factory=dict, init=False)  # by work order
+
+    def __post_init__(self) -> None:
+        self._products = Products(self.log)
 
     def run(self, after_record_id: int) -> int:
         """Checks all that is due; returns the record id to go on from. Raises Unreachable."""
@@ -45,6 +57,7 @@ class RecordRun:
         self._touched()
         self._settle(noted)
         self._numbers()
+        self._counts()
         self.awaited = len(self.state.awaited())
         return after_record_id
 
@@ -134,11 +147,46 @@ class RecordRun:
             return
         self.records += 1
         self.state.checked(certificate.index)
+        yardstick = Yardstick(self._product(certificate.work_order), self.identities)
+        basis, rests_on = Basis.UNCHECKED, ""
         try:
-            check_record(record, facts_of(self.state, certificate, self.size), self._issuer)
+            facts = facts_of(self.state, certificate, self.size)
+            checked = check_record(record, facts, self._issuer, yardstick)
+            basis, rests_on = checked.basis, checked.rests_on
             self.stamps += bool(record.stamp)
         except CheckFailed as error:
+            basis = Basis.FALSE if error.code in _FALSE else basis
             self.report(finding_of(error, index=certificate.index, serial_number=certificate.serial_number))
+        self.state.put_basis(certificate.index, basis, rests_on)
+
+    def _product(self, work_order: str) -> ProductRules | None:
+        """The rules that the order's evidence is measured by. None where that is a finding of its own."""
+        if work_order not in self._rules:
+            self._rules[work_order] = None
+            order = self.state.order(work_order)
+            if order is not None:
+                try:
+                    self._rules[work_order] = self._products.of(order)
+                except CheckFailed as error:
+                    self.report(finding_of(error, index=order.opened_index))
+        return self._rules[work_order]
+
+    def _counts(self) -> None:
+        """Counts that the entries alone do not tell: of the evidence's hash, or of a chain that is not there;
+        and the chips of an order whose product wants each on its list."""
+        totals = self.state.totals
+        for name, chips in self.state.chips_resting_on().items():
+            if name.startswith(("psa-iak-", "tpm2 ")) and chips > known(totals.known, name):
+                detail = f"more chips than were personalized or imported: {name}"
+                expected = f"at most {known(totals.known, name)}"
+                self.report(Finding(Code.CHIPS_UNCOUNTED, detail, None, None, expected, str(chips)))
+        for work_order, rules in self._rules.items():
+            order = self.state.order(work_order)
+            if rules is None or order is None or not rules.listed or order.places <= order.imported:
+                continue
+            detail = f"work order {work_order}: more chips than stand on its list"
+            expected = f"at most {order.imported}"
+            self.report(Finding(Code.CHIPS_UNCOUNTED, detail, None, None, expected, str(order.places)))
 
     def _settle(self, noted: list[tuple[bytes, int, str]]) -> None:
         """Certificates whose entry was still to come at the last run: by now it must be there."""

@@ -4,7 +4,8 @@
     2  it continues the checkpoint that the last run kept (or the run begins from scratch)
     3  the entries: hashed into the kept tree, they must give the checkpoint's root
     4  each entry's form, and that it follows from all before it
-    5  the records of all certificates that are new or were spoken of: chain, CSR, evidence, settings, stamp
+    5  the records of all certificates that are new or were spoken of: chain, CSR, evidence (verified again by
+       the order's product file), settings, stamp
     6  places without gaps
     7  what was verified is kept, and every finding
 
@@ -14,16 +15,17 @@ genuine and its content is off: the run goes on, keeps the checkpoint, and keeps
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
 from cryptography import x509
 
-from auditor.core.books import IntentState, OrderState, Totals
+from auditor.core.books import Basis, CertificateState, IntentState, OrderState, Totals
 from auditor.core.checkpoint import Checkpoint
 from auditor.core.findings import Finding, Rejected
 from auditor.core.history import Trust
+from auditor.core.identities import Identities
 from auditor.core.merkle import Frontier
 from auditor.core.note import VerifierKey
 from auditor.head import check_continues, read_head
@@ -36,11 +38,22 @@ MAX_FINDINGS = 10_000  # kept of one run
 
 @dataclass(frozen=True, slots=True)
 class Pinned:
-    """What the auditor trusts: two public keys, and the names that go with them."""
+    """What the auditor trusts: two public keys, and the names that go with them; and, where the company
+    handed it over, its list of attestation keys."""
 
     log_key: VerifierKey
     root: x509.Certificate
     trust: Trust
+    identities: Identities | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Alarm:
+    """A certificate that is not revoked although entry `index` says that its key shares a prime with another:
+    whoever computes that has both private keys. No lie of the log, and not kept: a revocation ends it."""
+
+    index: int
+    certificate: CertificateState
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +66,8 @@ class Report:
     stamps: int
     awaited: int  # records whose entry lies beyond the verified tree
     totals: Totals
+    bases: Mapping[str, Mapping[Basis, int]]  # certificates by method, and by what their evidence rests on
+    alarms: tuple[Alarm, ...]
     orders: tuple[OrderState, ...]
     open_intents: tuple[IntentState, ...]
     new: tuple[Finding, ...]
@@ -108,7 +123,13 @@ class Audit:
             )
             frontier = ledger.read(head, start, kept.checkpoint if kept is not None else None)
             records = RecordRun(
-                self._log, self._state, self._pinned.root, head.size, self._progress, found.append
+                self._log,
+                self._state,
+                self._pinned.root,
+                self._pinned.identities,
+                head.size,
+                self._progress,
+                found.append,
             )
             record_id = records.run(record_id)
             self._state.keep(Kept(head, frontier, record_id))
@@ -130,6 +151,8 @@ class Audit:
             stamps=0 if run is None else run.stamps,
             awaited=0 if run is None else run.awaited,
             totals=self._state.totals,
+            bases=self._state.bases(),
+            alarms=tuple(Alarm(index, certificate) for index, certificate in self._state.weak_keys()),
             orders=tuple(order for order in states if order is not None),
             open_intents=tuple(self._state.open_intents()),
             new=tuple(new),

@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-from auditor.core.books import CertificateState, IntentState, OrderState, PeerState, Totals
+from auditor.core.books import Basis, CertificateState, IntentState, OrderState, PeerState, Totals
+from auditor.core.counting import mark
 from auditor.core.entry import Issued, LogOpened
 
 CERTIFICATE = (
     "idx, sha256, serial, spki, challenge, work_order, number, chip_id, serial_number,"
-    " stamped_index, revoked_index, superseded_by"
+    " stamped_index, revoked_index, superseded_by, counted"
 )
 _INTENT = "idx, work_order, number, chip_id, serial_number, since, resolved"
 _RELATED = 16
@@ -50,6 +51,11 @@ class SqliteBooks:
         """See `auditor.core.books`."""
         query = "SELECT 1 FROM products WHERE name = ? AND sha256 = ?"
         return self._db.execute(query, (product, product_sha256)).fetchone() is not None
+
+    def knows_product(self, product: str) -> bool:
+        """See `auditor.core.books`."""
+        query = "SELECT 1 FROM products WHERE name = ? LIMIT 1"
+        return self._db.execute(query, (product,)).fetchone() is not None
 
     def add_product(self, product: str, product_sha256: bytes) -> None:
         """See `auditor.core.books`."""
@@ -107,9 +113,12 @@ class SqliteBooks:
         """See `auditor.core.books`."""
         row = (
             index, issued.certificate_sha256, issued.certificate_serial, issued.spki_sha256, issued.challenge,
-            issued.work_order, issued.number, issued.chip_id, issued.serial_number,
+            issued.work_order, issued.number, issued.chip_id, issued.serial_number, mark(issued),
+            issued.method, Basis.UNCHECKED.value,
         )  # fmt: skip
-        query = "INSERT INTO certificates VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, NULL, NULL, 1)"
+        query = (
+            "INSERT INTO certificates VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, NULL, NULL, ?, 1, ?, ?, '')"
+        )
         self._db.execute(query, row)
 
     def stamped(self, certificate: CertificateState, index: int) -> None:
@@ -121,6 +130,37 @@ class SqliteBooks:
         """See `auditor.core.books`."""
         query = "UPDATE certificates SET revoked_index = ?, superseded_by = ?, unchecked = 1 WHERE idx = ?"
         self._db.execute(query, (index, superseded_by, certificate.index))
+
+    def add_weak_key(self, index: int, certificate_sha256: bytes) -> None:
+        """See `auditor.core.books`."""
+        self._db.execute("INSERT OR IGNORE INTO weak_keys VALUES (?, ?)", (certificate_sha256, index))
+
+    def weak_keys(self) -> list[tuple[int, CertificateState]]:
+        """See `auditor.ports.State`."""
+        columns = ", ".join(f"c.{name.strip()}" for name in CERTIFICATE.split(","))
+        query = (
+            f"SELECT w.idx, {columns} FROM weak_keys w JOIN certificates c ON c.sha256 = w.sha256"  # noqa: S608
+            " WHERE c.revoked_index IS NULL ORDER BY w.idx, c.idx"
+        )
+        return [(row[0], CertificateState(*row[1:])) for row in self._db.execute(query)]
+
+    def put_basis(self, index: int, basis: Basis, rests_on: str) -> None:
+        """See `auditor.ports.State`."""
+        query = "UPDATE certificates SET basis = ?, rests_on = ? WHERE idx = ?"
+        self._db.execute(query, (basis.value, rests_on, index))
+
+    def bases(self) -> dict[str, dict[Basis, int]]:
+        """See `auditor.ports.State`."""
+        found: dict[str, dict[Basis, int]] = {}
+        query = "SELECT method, basis, count(*) FROM certificates GROUP BY method, basis ORDER BY method"
+        for method, basis, count in self._db.execute(query):
+            found.setdefault(method, {})[Basis(basis)] = count
+        return found
+
+    def chips_resting_on(self) -> dict[str, int]:
+        """See `auditor.ports.State`."""
+        query = "SELECT rests_on, count(DISTINCT chip_id) FROM certificates WHERE rests_on != '' GROUP BY 1"
+        return dict(self._db.execute(query))
 
     def intent(self, work_order: str, number: int) -> IntentState | None:
         """See `auditor.core.books`."""

@@ -34,10 +34,10 @@ def export(lookup: Lookup, directory: Path) -> tuple[int, list[Finding]]:
         for certificate in lookup.state.certificates_of():
             view = lookup.certificate(certificate)
             findings += view.findings
-            if view.leaf is None:
+            if view.checked is None:
                 continue
             name = certificate.serial_number.replace(":", "_") + ".pem"  # a colon is no file name on Windows
-            pem = view.leaf.certificate.public_bytes(Encoding.PEM)
+            pem = view.checked.leaf.certificate.public_bytes(Encoding.PEM)
             (directory / "certificates" / name).write_bytes(pem)
             if not written:
                 chain = b"".join(issuer.public_bytes(Encoding.PEM) for issuer in view.chain)

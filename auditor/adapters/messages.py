@@ -52,6 +52,8 @@ def record_of(message: audit_pb2.Record) -> Record:
         stamped_index=message.stamped_index,
         revoked_index=message.revoked_index,
         settings=message.settings,
+        measured=dict(message.measured),
+        attester=message.attester_spki,
     )
 
 
@@ -72,6 +74,7 @@ def order_of(message: audit_pb2.GetWorkOrderResponse) -> OrderTerms:
         stamped=counts.stamped,
         revoked=counts.revoked,
         open_intents=counts.open_intents,
+        product_file=message.product_toml.encode(),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-VERSION = 1
+VERSION = 2
 
 SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
@@ -16,8 +16,10 @@ CREATE TABLE certificates (
     idx INTEGER PRIMARY KEY,
     sha256 BLOB NOT NULL, serial BLOB NOT NULL, spki BLOB NOT NULL, challenge BLOB NOT NULL,
     work_order TEXT NOT NULL, number INTEGER NOT NULL, chip_id TEXT NOT NULL, serial_number TEXT NOT NULL,
-    stamped_index INTEGER, revoked_index INTEGER, superseded_by BLOB, unchecked INTEGER NOT NULL
+    stamped_index INTEGER, revoked_index INTEGER, superseded_by BLOB, counted TEXT NOT NULL,
+    unchecked INTEGER NOT NULL, method TEXT NOT NULL, basis TEXT NOT NULL, rests_on TEXT NOT NULL
 );
+CREATE TABLE weak_keys (sha256 BLOB PRIMARY KEY, idx INTEGER NOT NULL) WITHOUT ROWID;
 CREATE INDEX certificate_sha256 ON certificates (sha256);
 CREATE INDEX certificate_serial ON certificates (serial);
 CREATE INDEX certificate_spki ON certificates (spki);
@@ -42,4 +44,6 @@ CREATE UNIQUE INDEX finding_once
     ON findings (code, detail, ifnull(idx, -1), ifnull(serial_number, ''), found);
 """
 
-TABLES = ("entries", "peers", "products", "orders", "certificates", "intents", "awaited", "findings")
+TABLES = (
+    "entries", "peers", "products", "orders", "certificates", "weak_keys", "intents", "awaited", "findings",
+)  # fmt: skip

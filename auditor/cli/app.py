@@ -1,11 +1,10 @@
-"""The commands. Exit codes: 0 ok, 1 findings, 2 usage, 3 configuration, 4 signerd not reachable."""
+"""The commands. Exit codes: 0 ok, 1 findings, 2 usage, 3 configuration, 4 signerd not reachable, 5 alarms."""
 
 from __future__ import annotations
 
 import itertools
 import json
 import threading
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -14,7 +13,14 @@ import typer
 from auditor.adapters.enrolment import Installed, install, load_vkey, make_request
 from auditor.adapters.export import export as export_files
 from auditor.cli.output import Output
-from auditor.cli.values import certificate_values, finding_values, order_values, standing, view_values
+from auditor.cli.values import (
+    certificate_values,
+    finding_values,
+    order_values,
+    standing,
+    terms_values,
+    view_values,
+)
 from auditor.cli.wiring import Session, session
 from auditor.config import load, read_bytes
 from auditor.core.entry import parse_entry
@@ -23,12 +29,18 @@ from auditor.core.receipt import verify_receipt
 from auditor.errors import CheckFailed, Unreachable
 from auditor.verify import Report
 
-FINDINGS = 1
+FINDINGS, ALARMS = 1, 5
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 
 ConfigOption = Annotated[Path, typer.Option("--config", "-c", help="auditor.toml")]
 JsonOption = Annotated[bool, typer.Option("--json", help="JSON lines, also on a terminal")]
+IdentitiesOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--identities", help="the company's own list of attestation keys; may be given several times"
+    ),
+]
 DEFAULT_CONFIG = Path("auditor.toml")
 
 
@@ -39,14 +51,15 @@ def verify(
     from_scratch: Annotated[
         bool, typer.Option("--from-scratch", help="forget what was verified, and verify all anew")
     ] = False,
+    identities: IdentitiesOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Verify all that is new since the last run: checkpoint, entries, history, records."""
     output = Output(as_json=as_json)
-    with session(config) as opened, output.progress() as progress:
+    with session(config, identities or ()) as opened, output.progress() as progress:
         report = opened.audit(progress).run(from_scratch=from_scratch)
     output.summary(report)
-    _exit(clean=report.clean)
+    _exit_of(report)
 
 
 @app.command()
@@ -55,20 +68,26 @@ def watch(
     *,
     interval: Annotated[float, typer.Option(min=0.1, help="seconds between rounds")] = 10.0,
     rounds: Annotated[int, typer.Option(min=0, help="end after so many; 0: go on until a finding")] = 0,
+    identities: IdentitiesOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Verify again and again, print what happens, and stop at the first finding."""
+    """Verify again and again, print what happens, and stop at the first finding or new alarm."""
     output = Output(as_json=as_json)
     pause = threading.Event()
-    with session(config) as opened:
+    with session(config, identities or ()) as opened:
         for left in itertools.count(rounds, -1):
             report = _round(opened, output, last=left == 1)
-            if left == 1 or (report is not None and not report.clean):
+            if left == 1 or (report is not None and _is_news(report)):
                 break
             pause.wait(interval)
     if report is not None:
         output.summary(report)
-        _exit(clean=report.clean)
+        _exit_of(report)
+
+
+def _is_news(report: Report) -> bool:
+    """A finding, or an alarm of an entry that this round read; one that was known before goes on standing."""
+    return not report.clean or any(alarm.index >= report.start for alarm in report.alarms)
 
 
 def _round(opened: Session, output: Output, *, last: bool) -> Report | None:
@@ -111,11 +130,12 @@ def show(
     serial_number: Annotated[str, typer.Argument(help="the board's")],
     config: ConfigOption = DEFAULT_CONFIG,
     *,
+    identities: IdentitiesOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show everything on one board, its record checked and its entries proved against the kept checkpoint."""
     output = Output(as_json=as_json)
-    with session(config) as opened:
+    with session(config, identities or ()) as opened:
         views = opened.lookup.board(serial_number)
     for view in views:
         output.thing("certificate", view_values(view))
@@ -142,7 +162,7 @@ def show_order(
     output = Output(as_json=as_json)
     with session(config) as opened:
         view = opened.lookup.order(work_order)
-    output.thing("order", order_values(view.ledger) | {"by_signerd": asdict(view.signerd)})
+    output.thing("order", order_values(view.ledger) | {"by_signerd": terms_values(view.signerd)})
     output.findings(view.findings)
     _exit(clean=not view.findings)
 
@@ -162,11 +182,12 @@ def export(
     out: Annotated[Path, typer.Option("--out", help="directory")],
     config: ConfigOption = DEFAULT_CONFIG,
     *,
+    identities: IdentitiesOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Write certificates/<serial>.pem, chain.pem, root.pem and checkpoint, each certificate checked anew."""
     output = Output(as_json=as_json)
-    with session(config) as opened:
+    with session(config, identities or ()) as opened:
         count, found = export_files(opened.lookup, out)
     output.thing("exported", {"directory": str(out), "certificates": count})
     output.findings(found)
@@ -220,6 +241,12 @@ def enroll(
     path = install(directory, Installed(certificate, operations_ca, log_vkey, device_root, signerd))
     load(path)
     typer.echo(f"{path}: now run `birthmark-auditor verify -c {path}`")
+
+
+def _exit_of(report: Report) -> None:
+    _exit(clean=report.clean)
+    if report.alarms:
+        raise typer.Exit(ALARMS)
 
 
 def _exit(*, clean: bool) -> None:

@@ -77,11 +77,15 @@ class Output:
         if self._json:
             self.line("summary", values)
             return
-        orders, kept = values.pop("orders"), values.pop("findings")
+        orders, kept, alarms = values.pop("orders"), values.pop("findings"), values.pop("alarms")
         self.thing("summary", values)
         if orders:
             columns = ("work_order", "product", "quantity", "boards", "stamped", "revoked", "level")
             self.things("order", orders, columns)
+        for alarm in alarms:
+            text = f"the key of board {alarm['serial_number']} shares a prime with another: revoke it"
+            where = escape(f"entry {alarm['entry']}: ")
+            self.console.print(f"[bold yellow]{where}{escape(text)}[/]", highlight=False)
         earlier = len(kept) - len(report.new)
         if earlier:
             self.console.print(f"[bold red]{earlier} findings of earlier runs stand: see `findings`[/]")

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import datetime
+from hashlib import sha256
 from typing import Any
 
-from auditor.core.books import CertificateState, OrderState
+from auditor.core.books import Basis, CertificateState, OrderState
 from auditor.core.findings import Finding
 from auditor.core.forms import time_text
-from auditor.core.issuance import PERSONALIZED, UNPROVED
 from auditor.lookup import CertificateView
-from auditor.verify import Report
+from auditor.ports import OrderTerms
+from auditor.verify import Alarm, Report
 
-_EVIDENCE = {
-    PERSONALIZED: "recomputable only with the master key in signerd's HSM; checked here: form and digests",
-    UNPROVED: "there is none: the station's word alone",
+_BASES = {
+    Basis.SIGNATURE: "rechecked",
+    Basis.MAC: "on_a_mac",
+    Basis.WORD: "on_the_stations_word",
+    Basis.UNCHECKED: "not_rechecked",
+    Basis.FALSE: "false",
 }
-_OTHER_EVIDENCE = "not checked by this auditor but for its digests"
 
 
 def finding_values(finding: Finding, found_at: datetime | None = None) -> dict[str, Any]:
@@ -36,11 +40,22 @@ def finding_values(finding: Finding, found_at: datetime | None = None) -> dict[s
     return values
 
 
-def evidence_values(methods: Mapping[str, int]) -> dict[str, dict[str, Any]]:
-    """Certificates by evidence method, and who can recompute it."""
+def evidence_values(bases: Mapping[str, Mapping[Basis, int]]) -> dict[str, dict[str, int]]:
+    """Certificates by evidence method, and what their evidence rests on (docs/auditing.md, "Evidence")."""
     return {
-        method: {"certificates": count, "recomputable": _EVIDENCE.get(method, _OTHER_EVIDENCE)}
-        for method, count in sorted(methods.items())
+        method: {"certificates": sum(counts.values())}
+        | {name: counts[basis] for basis, name in _BASES.items() if basis in counts}
+        for method, counts in sorted(bases.items())
+    }
+
+
+def alarm_values(alarm: Alarm) -> dict[str, Any]:
+    """A certificate whose key is broken, and which is not revoked."""
+    return {
+        "kind": "shared prime",
+        "entry": alarm.index,
+        "serial_number": alarm.certificate.serial_number,
+        "certificate_sha256": alarm.certificate.certificate_sha256.hex(),
     }
 
 
@@ -65,6 +80,13 @@ def order_values(order: OrderState) -> dict[str, Any]:
     }
 
 
+def terms_values(terms: OrderTerms) -> dict[str, Any]:
+    """A work order by signerd's word."""
+    values = asdict(terms)
+    values["product_sha256"] = sha256(values.pop("product_file")).hexdigest()
+    return values
+
+
 def report_values(report: Report) -> dict[str, Any]:
     """The summary of a run."""
     head = report.head
@@ -81,7 +103,8 @@ def report_values(report: Report) -> dict[str, Any]:
         "revoked": report.totals.revoked,
         "refused": dict(sorted(report.totals.refused.items())),
         "levels": dict(sorted(report.totals.levels.items())),
-        "evidence": evidence_values(report.totals.methods),
+        "evidence": evidence_values(report.bases),
+        "alarms": [alarm_values(alarm) for alarm in report.alarms],
         "open_intents": [
             {"work_order": intent.work_order, "number": intent.number, "entry": intent.index}
             for intent in report.open_intents
@@ -120,11 +143,17 @@ def view_values(view: CertificateView) -> dict[str, Any]:
     """Everything on one certificate."""
     values = certificate_values(view.certificate)
     values["entries_proved"] = [item.index for item in view.entries]
-    values["record_holds"] = view.leaf is not None
+    values["record_holds"] = view.checked is not None
     if view.record is not None:
-        values |= {"level": view.record.level, "method": view.record.method, "station": view.record.station}
-    if view.leaf is not None:
-        certificate = view.leaf.certificate
+        values |= {
+            "level": view.record.level,
+            "method": view.record.method,
+            "measured": dict(view.record.measured),
+            "station": view.record.station,
+        }
+    if view.checked is not None:
+        values["evidence"] = _BASES[view.checked.basis]
+        certificate = view.checked.leaf.certificate
         values |= {
             "subject": certificate.subject.rfc4514_string(),
             "not_before": time_text(certificate.not_valid_before_utc),

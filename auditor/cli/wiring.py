@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -16,9 +16,12 @@ from auditor.adapters.enrolment import load_root, load_vkey
 from auditor.adapters.state import SqliteState
 from auditor.config import Config, load, read_bytes
 from auditor.core.history import Trust
+from auditor.core.identities import Identities, read_identities
 from auditor.core.note import parse_vkey
+from auditor.errors import ConfigError, Malformed
 from auditor.lookup import Lookup
 from auditor.ports import Progress
+from auditor.products import Products
 from auditor.verify import Audit, Pinned
 
 
@@ -37,7 +40,7 @@ class Session:
     @property
     def lookup(self) -> Lookup:
         """For questions about single things."""
-        return Lookup(self.log, self.state, self.pinned.root)
+        return Lookup(self.log, self.state, self.pinned.root, self.pinned.identities, Products(self.log))
 
 
 def utc_now() -> datetime:
@@ -45,20 +48,33 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-def pinned(config: Config) -> Pinned:
-    """The trust that the configuration names. Raises ConfigError."""
+def pinned(config: Config, identities: Sequence[Path] = ()) -> Pinned:
+    """The trust that the configuration and the command name. Raises ConfigError."""
     text = load_vkey(read_bytes(config.trust.log_vkey, "the log's verifier key"))
     key = parse_vkey(text)
     root = load_root(config.trust.device_root)
     digest = sha256(root.public_bytes(Encoding.DER)).digest()
-    return Pinned(key, root, Trust(config.deployment, key.name, text, digest))
+    trust = Trust(config.deployment, key.name, text, digest)
+    return Pinned(key, root, trust, None if not identities else load_identities(identities))
+
+
+def load_identities(files: Sequence[Path]) -> Identities:
+    """The company's list of attestation keys, in one file or several. Raises ConfigError."""
+    lists = []
+    for file in files:
+        data = read_bytes(file, "the list of attestation keys")
+        try:
+            lists.append(read_identities(data.decode("utf-8").splitlines()))
+        except (Malformed, UnicodeDecodeError) as error:
+            raise ConfigError(f"{file}: {error}") from error
+    return Identities.joined(lists)
 
 
 @contextlib.contextmanager
-def session(path: Path) -> Iterator[Session]:
+def session(path: Path, identities: Sequence[Path] = ()) -> Iterator[Session]:
     """Everything that a configuration file names, opened. Raises ConfigError."""
     config = load(path)
-    trust = pinned(config)
+    trust = pinned(config, identities)
     credentials = Credentials(
         read_bytes(config.signerd.operations_ca, "the operations CA"),
         read_bytes(config.identity.certificate, "our certificate"),

@@ -7,9 +7,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import Enum
 from typing import Protocol
 
 from auditor.core.entry import Issued, LogOpened, OrderOpened
+
+
+class Basis(Enum):
+    """What a certificate's evidence rests on, as far as this auditor could tell from its record."""
+
+    SIGNATURE = "signature"  # verified here again
+    MAC = "mac"  # only signerd can
+    WORD = "word"  # the station's: there is none
+    UNCHECKED = "unchecked"  # no record, or no product file, to verify it with
+    FALSE = "false"  # it does not hold
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +64,7 @@ class CertificateState:
     stamped_index: int | None
     revoked_index: int | None
     superseded_by: bytes | None
+    counted: str  # what its chip must have been counted under, and its level: `name/level`; may be empty
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +85,12 @@ class Totals:
     """Counts over the whole log."""
 
     last_time: datetime | None = None  # the latest time of an entry
-    personalized: int = 0
-    personalized_locked: int = 0
-    proved_chips: int = 0  # distinct chips with evidence by personalization
-    proved_key_chips: int = 0  # of them, level "key"
+    known: dict[str, int] = field(default_factory=dict)
+    # Chips that were personalized or whose identities were imported, by what they are counted under
+    # (`auditor.core.counting`).
+    locked: dict[str, int] = field(default_factory=dict)  # of those personalized, the locked ones
+    shown: dict[str, int] = field(default_factory=dict)  # distinct chips whose evidence rests on such a count
+    shown_locked: dict[str, int] = field(default_factory=dict)  # of those with a chip key, at level "key"
     certificates: int = 0
     stamped: int = 0
     revoked: int = 0
@@ -104,6 +118,10 @@ class Books(Protocol):
 
     def has_product(self, product: str, product_sha256: bytes) -> bool:
         """True if this product, in this revision, was added."""
+        ...
+
+    def knows_product(self, product: str) -> bool:
+        """True if any revision of this product was added."""
         ...
 
     def add_product(self, product: str, product_sha256: bytes) -> None:
@@ -137,6 +155,10 @@ class Books(Protocol):
 
     def revoked(self, certificate: CertificateState, index: int, superseded_by: bytes | None) -> None:
         """Notes the index of its `revoked` entry."""
+        ...
+
+    def add_weak_key(self, index: int, certificate_sha256: bytes) -> None:
+        """Notes that the entry of this index says that the certificate's key shares a prime."""
         ...
 
     def intent(self, work_order: str, number: int) -> IntentState | None:

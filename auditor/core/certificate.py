@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import ExtensionOID
 
+from auditor.core import der
 from auditor.core.clock import SKEW
 from auditor.core.csr import X509_ERRORS
 from auditor.core.entry import Issued, LogOpened, OrderOpened
@@ -142,7 +143,7 @@ def check_agrees(leaf: Leaf, issued: Issued, order: OrderOpened | None) -> None:
         if found != expected:
             raise _differs(f"the certificate's {what}", expected, found)
     begin = certificate.not_valid_before_utc
-    if begin > issued.time + SKEW or certificate.not_valid_after_utc <= issued.time:
+    if begin - issued.time > SKEW or certificate.not_valid_after_utc <= issued.time:
         raise _differs(
             "the certificate is not valid when it is issued", time_text(issued.time), time_text(begin)
         )
@@ -161,6 +162,32 @@ def check_agrees(leaf: Leaf, issued: Issued, order: OrderOpened | None) -> None:
         or (_names(names, issued.work_order) and _names(beside, str(issued.number)))
     ):
         raise _differs("the certificate names another board", issued.serial_number, names[:200])
+
+
+def check_extension(leaf: Leaf, issued: Issued, oid: str | None) -> None:
+    """Checks what the certificate says of its evidence, under the product's OID (docs/formats.md, section
+    "Certificate extension").
+
+    Raises:
+        CheckFailed: CERTIFICATE_DIFFERS.
+    """
+    if oid is None:
+        return
+    statement = der.element(
+        der.SEQUENCE,
+        b"\x02\x01\x01"  # version 1
+        + der.element(der.UTF8_STRING, issued.level.encode())
+        + der.element(der.UTF8_STRING, issued.method.encode())
+        + der.element(der.OCTET_STRING, issued.evidence_sha256),
+    )
+    found = [
+        extension.value.value
+        for extension in leaf.certificate.extensions
+        if extension.oid.dotted_string == oid and isinstance(extension.value, x509.UnrecognizedExtension)
+    ]
+    if found != [statement]:
+        shown = found[0].hex() if found else "absent"
+        raise _differs("what the certificate says of its evidence", statement.hex(), shown[:200])
 
 
 def _identity(certificate: x509.Certificate) -> str:

@@ -22,6 +22,11 @@ class Claims:
     firmware: Mapping[str, tuple[str, bytes]]
     security_state: Mapping[str, bool]
 
+    @property
+    def versions(self) -> dict[str, str]:
+        """Component to version, as claimed."""
+        return {name: version for name, (version, _) in self.firmware.items()}
+
 
 def parse_claims(data: bytes) -> Claims:
     """Reads claims. Raises Malformed."""
@@ -54,10 +59,30 @@ def _component(value: Any) -> tuple[str, bytes]:
             raise Malformed("a component is not [version, 32 bytes]")
 
 
-def check_minimum(claims: Claims, minimum: Mapping[str, str]) -> None:
+def ledger_claims(value: Any) -> Claims:
+    """Claims as an entry holds them: digests in hexadecimal. Raises Malformed."""
+    if not isinstance(value, dict) or value.keys() != {"firmware", "security_state"}:
+        raise Malformed("is not an object of firmware and security_state")
+    firmware = value["firmware"]
+    if not isinstance(firmware, dict):
+        raise Malformed("has a firmware that is not an object")
+    return read_claims(
+        {name: _with_bytes(component) for name, component in firmware.items()}, value["security_state"]
+    )
+
+
+def _with_bytes(component: Any) -> list[Any]:
+    match component:
+        case [version, measured]:
+            return [version, forms.digest(measured)]
+        case _:
+            raise Malformed("has a component that is not [version, digest]")
+
+
+def check_minimum(versions: Mapping[str, str], minimum: Mapping[str, str]) -> None:
     """Raises CheckFailed FIRMWARE_TOO_OLD where a component is absent or below its minimum."""
     for name, least in minimum.items():
-        version = claims.firmware[name][0] if name in claims.firmware else None
+        version = versions.get(name)
         if version is None or forms.version_key(version) < forms.version_key(least):
             raise CheckFailed(
                 Code.FIRMWARE_TOO_OLD,

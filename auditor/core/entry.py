@@ -16,12 +16,16 @@ from typing import Any, ClassVar
 import rfc8785
 
 from auditor.core import forms
+from auditor.core.claims import Claims, ledger_claims
 from auditor.core.findings import Code
 from auditor.core.forms import Form
 from auditor.errors import CheckFailed, Malformed
 
 MAX_ENTRY = 65_535  # bytes
 LEVELS = ("none", "chip", "key")  # ascending
+CHIP_KEY = "hmac-sha256"  # kinds of keys that a trusted personalization burns
+CHIP_KEYS = (CHIP_KEY, "psa-iak-sha256", "psa-iak-sha384", "psa-iak-sha512")
+IDENTITY_METHODS = ("psa-token", "nrf91", "tpm2")  # whose attestation keys may be imported
 CRL_REASONS = (  # RFC 5280 §5.3.1
     "unspecified",
     "keyCompromise",
@@ -115,7 +119,7 @@ class OrderOpened(Entry):
     not_after: datetime = _member(forms.time)
     stations: frozenset[str] = _member(forms.stations)
     level: str = _member(forms.one_of(*LEVELS))
-    minimum_firmware: Mapping[str, str] = _member(forms.minimum_firmware)
+    minimum_firmware: Mapping[str, str] = _member(forms.versions)
     serial_pattern: str = _member(forms.serial_pattern)
     serial_start: int = _member(forms.integer)
     reissue: str = _member(forms.one_of("never", "before-stamp", "always"))
@@ -149,6 +153,20 @@ class ChipsPersonalized(Entry):
     chips_sha256: bytes = _member(forms.digest)
     locked: bool = _member(forms.boolean)
     site: str = _member(forms.place_name)
+    key: str = _member(forms.one_of(*CHIP_KEYS))
+    by: str = _member(forms.administrator)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IdentitiesImported(Entry):
+    """Attestation keys entered for chips of a product."""
+
+    type: ClassVar[str] = "identities_imported"
+    product: str = _member(forms.name)
+    method: str = _member(forms.one_of(*IDENTITY_METHODS))
+    count: int = _member(forms.integer)
+    identities_sha256: bytes = _member(forms.digest)
+    by: str = _member(forms.administrator)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,7 +186,9 @@ class Issued(Entry):
     settings_sha256: bytes = _member(forms.digest)
     level: str = _member(forms.one_of(*LEVELS))
     method: str = _member(forms.matching(r"[a-z0-9-]{1,32}"))
-    claims_sha256: bytes = _member(forms.digest)
+    claims: Claims = _member(ledger_claims)
+    measured: Mapping[str, str] = _member(forms.versions)
+    attester_sha256: bytes | None = _member(forms.optional(forms.digest))
     evidence_sha256: bytes = _member(forms.digest)
     challenge: bytes = _member(forms.digest)
     station: str = _member(forms.station)
@@ -230,6 +250,15 @@ class IntentOpen(Entry):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SharedPrimesFound(Entry):
+    """RSA certificates whose modulus shares a prime with another one of the history."""
+
+    type: ClassVar[str] = "shared_primes_found"
+    count: int = _member(forms.positive)
+    certificates: tuple[bytes, ...] = _member(forms.certificates)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CrlIssued(Entry):
     """A certificate revocation list."""
 
@@ -242,8 +271,8 @@ class CrlIssued(Entry):
 
 _TYPES: tuple[type[Entry], ...] = (
     LogOpened, StationAdded, AuditorAdded, StationRevoked, AuditorRevoked, ProductAdded,
-    OrderOpened, OrderClosed, ChipsImported, ChipsPersonalized,
-    Issued, Stamped, Revoked, RefusedCall, IntentOpen, CrlIssued,
+    OrderOpened, OrderClosed, ChipsImported, ChipsPersonalized, IdentitiesImported,
+    Issued, Stamped, Revoked, RefusedCall, IntentOpen, SharedPrimesFound, CrlIssued,
 )  # fmt: skip
 _FORMS: dict[str, tuple[type[Entry], dict[str, Form]]] = {
     kind.type: (kind, {item.name: item.metadata["form"] for item in fields(kind) if item.default is MISSING})

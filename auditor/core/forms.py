@@ -15,6 +15,8 @@ from auditor.errors import Malformed
 
 Form = Callable[[Any], Any]
 
+MAX_COMPONENTS = 64  # firmware components in one object
+MAX_CERTIFICATES = 500  # in one `shared_primes_found` entry
 MAX_INTEGER = 2**53 - 1  # RFC 8785 §3.2.2.3: beyond it numbers are not exact
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
 _VERSION = re.compile(r"(?P<numbers>[0-9]{1,10}(?:\.[0-9]{1,10}){0,3})(?:-(?P<tag>[A-Za-z0-9.-]+))?")
@@ -44,6 +46,10 @@ origin = matching(r"[A-Za-z0-9][A-Za-z0-9./_-]{0,127}")
 vkey = matching(r"[!-~]{1,255}")
 label = matching(r"[A-Za-z0-9_./-]{1,64}")  # names of calls and codes
 place_name = matching(r"[^\x00-\x1f\x7f]{1,64}")
+private_oid = matching(
+    r"1\.3\.6\.1\.4\.1(?:\.(?:0|[1-9][0-9]{0,9})){1,12}"
+)  # an enterprise's own (RFC 1155 §3.1.4)
+administrator = matching(r"[A-Za-z0-9._@-]{1,64}")
 
 
 def boolean(value: Any) -> bool:
@@ -129,14 +135,24 @@ def stations(value: Any) -> frozenset[str]:
     return found
 
 
-def minimum_firmware(value: Any) -> Mapping[str, str]:
+def versions(value: Any) -> Mapping[str, str]:
     """An object of component names and versions."""
-    if not isinstance(value, dict):
-        raise Malformed("is not an object")
+    if not isinstance(value, dict) or len(value) > MAX_COMPONENTS:
+        raise Malformed("is not an object of at most 64 components")
     for key, version in value.items():
         component(key)
         version_key(version)
     return value
+
+
+def certificates(value: Any) -> tuple[bytes, ...]:
+    """An array of 1 to 500 distinct SHA-256 values."""
+    if not isinstance(value, list) or not 1 <= len(value) <= MAX_CERTIFICATES:
+        raise Malformed("is not an array of 1 to 500 certificates")
+    found = tuple(digest(item) for item in value)
+    if len(set(found)) != len(found):
+        raise Malformed("names a certificate twice")
+    return found
 
 
 def version_key(value: Any) -> tuple[tuple[int, ...], bool, str]:

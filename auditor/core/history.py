@@ -16,6 +16,7 @@ from typing import Any
 from auditor.core import entry as entries
 from auditor.core.books import Books, CertificateState, IntentState, OrderState, PeerState
 from auditor.core.clock import SKEW
+from auditor.core.counting import identities
 from auditor.core.entry import Entry
 from auditor.core.findings import Code, Finding
 from auditor.core.forms import time_text
@@ -60,7 +61,7 @@ def unfinished(books: Books) -> Iterator[Finding]:
 
 def _time(books: Books, index: int, entry: Entry, now: datetime) -> Iterator[Finding]:
     last = books.totals.last_time
-    if entry.time > now + SKEW:
+    if entry.time - now > SKEW:
         yield Finding(
             Code.TIME_ORDER,
             "an entry of the future",
@@ -70,7 +71,7 @@ def _time(books: Books, index: int, entry: Entry, now: datetime) -> Iterator[Fin
             time_text(entry.time),
         )
         return
-    if last is not None and entry.time < last - SKEW:
+    if last is not None and last - entry.time > SKEW:
         yield Finding(
             Code.TIME_ORDER,
             "time runs backward",
@@ -162,9 +163,31 @@ def _chips_imported(books: Books, index: int, entry: entries.ChipsImported) -> I
 
 
 def _chips_personalized(books: Books, index: int, entry: entries.ChipsPersonalized) -> Iterator[Finding]:  # noqa: ARG001
-    books.totals.personalized += entry.count  # it adds to a count, and contradicts nothing
-    books.totals.personalized_locked += entry.count if entry.locked else 0
+    known = books.totals.known
+    known[entry.key] = known.get(entry.key, 0) + entry.count  # it adds to a count, and contradicts nothing
+    if entry.locked:
+        locked = books.totals.locked
+        locked[entry.key] = locked.get(entry.key, 0) + entry.count
     yield from ()
+
+
+def _identities_imported(books: Books, index: int, entry: entries.IdentitiesImported) -> Iterator[Finding]:
+    known, name = books.totals.known, identities(entry.method, entry.product)
+    known[name] = known.get(name, 0) + entry.count
+    if not books.knows_product(entry.product):
+        yield Finding(Code.PRODUCT_UNKNOWN, "identities of no known product", index, found=entry.product)
+
+
+def _shared_primes_found(books: Books, index: int, entry: entries.SharedPrimesFound) -> Iterator[Finding]:
+    for digest in entry.certificates:
+        books.add_weak_key(index, digest)
+        if books.certificate(digest) is None:
+            detail = "a certificate that was not issued"
+            yield Finding(Code.SHARED_PRIMES_HISTORY, detail, index, found=digest.hex())
+    if entry.count != len(entry.certificates):
+        detail = "it counts other than it names"
+        expected, found = str(len(entry.certificates)), str(entry.count)
+        yield Finding(Code.SHARED_PRIMES_HISTORY, detail, index, None, expected, found)
 
 
 def _stamped(books: Books, index: int, entry: entries.Stamped) -> Iterator[Finding]:
@@ -223,7 +246,7 @@ def _intent_open(books: Books, index: int, entry: entries.IntentOpen) -> Iterato
     if books.order(entry.work_order) is None:
         yield _unknown_order(index, entry.work_order)
         return
-    if entry.since > entry.time + SKEW:
+    if entry.since - entry.time > SKEW:
         yield _off(Code.INTENT_HISTORY, "an intent that is older than its beginning", index, entry)
     books.put_intent(
         IntentState(
@@ -294,10 +317,12 @@ _RULES: dict[type[Entry], Callable[[Books, int, Any], Iterator[Finding]]] = {
     entries.OrderClosed: _order_closed,
     entries.ChipsImported: _chips_imported,
     entries.ChipsPersonalized: _chips_personalized,
+    entries.IdentitiesImported: _identities_imported,
     entries.Issued: issued,
     entries.Stamped: _stamped,
     entries.Revoked: _revoked,
     entries.RefusedCall: _refused,
     entries.IntentOpen: _intent_open,
+    entries.SharedPrimesFound: _shared_primes_found,
     entries.CrlIssued: _crl_issued,
 }

@@ -8,12 +8,14 @@ from datetime import datetime
 
 from auditor.core.books import Books, CertificateState, IntentState, OrderState
 from auditor.core.clock import IN_FLIGHT, SKEW
-from auditor.core.entry import LEVELS, Issued, Stamped
+from auditor.core.counting import PSA_MAC, counted_under, known, mark
+from auditor.core.entry import CHIP_KEY, LEVELS, Issued, Stamped
 from auditor.core.findings import Code, Finding
 from auditor.core.forms import render_serial, time_text
 
-PERSONALIZED = "hmac-sha256"  # the method whose chips a `chips_personalized` entry must have counted
 UNPROVED = "none"
+_SIGNED = frozenset({"x509", "nrf91", "tpm2"})  # methods whose evidence a key signs, whatever the chip
+_MEASURING = frozenset({"x509", "psa-token", "nrf91"})  # methods whose evidence may measure firmware
 
 
 def issued(books: Books, index: int, entry: Issued) -> Iterator[Finding]:
@@ -34,8 +36,7 @@ def issued(books: Books, index: int, entry: Issued) -> Iterator[Finding]:
         yield from _serial(index, entry, order, related)
     yield from _unique(index, entry, related)
     yield from _one_a_chip(books, index, entry, order, own)
-    if not own:
-        yield from _counted(books, index, entry, order)
+    yield from _counted(books, index, entry, order, own)
     if intent is not None and not intent.resolved:
         yield from _resolve(books, index, entry, intent)
     _enter(books, index, entry, order)
@@ -60,7 +61,7 @@ def check_station(
 def _in_flight(ended: datetime, moment: datetime, intent: IntentState | None) -> bool:
     """True if what stands at `moment` may have begun before `ended`: shortly before, or as an intent that
     a crash held up and that the ledger lists."""
-    return moment <= ended + IN_FLIGHT or (intent is not None and intent.since <= ended)
+    return moment - ended <= IN_FLIGHT or (intent is not None and intent.since <= ended)
 
 
 def _terms(index: int, entry: Issued, order: OrderState) -> Iterator[Finding]:
@@ -76,6 +77,22 @@ def _terms(index: int, entry: Issued, order: OrderState) -> Iterator[Finding]:
         yield _finding(
             Code.LEVEL, "method `none` and level `none` belong together", index, entry, found=found
         )
+    yield from _method(index, entry)
+
+
+def _method(index: int, entry: Issued) -> Iterator[Finding]:
+    """What the method can show, and what it cannot."""
+    signed = entry.attester_sha256 is not None
+    if signed != (entry.method in _SIGNED) and entry.method != "psa-token":
+        yield _finding(Code.LEVEL, "method and attestation key do not go together", index, entry)
+    if entry.measured and (entry.method not in _MEASURING or entry.level != LEVELS[-1]):
+        detail = "measured firmware, although the method measures none or the level says that none counted"
+        yield _finding(Code.LEVEL, detail, index, entry, found=f"method {entry.method}, level {entry.level}")
+    for name, version in entry.measured.items():
+        claimed = entry.claims.firmware.get(name, (version, b""))[0]
+        if claimed != version:
+            detail = f"firmware {name} is claimed otherwise than measured"
+            yield _finding(Code.LEVEL, detail, index, entry, version, claimed)
 
 
 def _open(index: int, entry: Issued, order: OrderState, intent: IntentState | None) -> Iterator[Finding]:
@@ -83,7 +100,7 @@ def _open(index: int, entry: Issued, order: OrderState, intent: IntentState | No
     if order.closed_at is not None and not _in_flight(order.closed_at, entry.time, intent):
         expected = f"before {time_text(order.closed_at)}"
         yield _finding(Code.ORDER_NOT_OPEN, "issued after its order was closed", index, entry, expected, when)
-    elif entry.time < terms.not_before - SKEW or not _in_flight(terms.not_after, entry.time, intent):
+    elif terms.not_before - entry.time > SKEW or not _in_flight(terms.not_after, entry.time, intent):
         window = f"{time_text(terms.not_before)} to {time_text(terms.not_after)}"
         yield _finding(Code.ORDER_NOT_OPEN, "issued outside its order's window", index, entry, window, when)
 
@@ -168,21 +185,27 @@ def _one_a_chip(
     yield _finding(Code.CHIP_TWICE, detail, index, entry, found=entry.chip_id)
 
 
-def _counted(books: Books, index: int, entry: Issued, order: OrderState | None) -> Iterator[Finding]:
-    """New chips must have been counted before: personalized, or put on the order's list."""
-    totals = books.totals
-    if entry.method == PERSONALIZED:
-        totals.proved_chips += 1
-        totals.proved_key_chips += entry.level == LEVELS[-1]
-        for what, taken, known in (
-            ("chips", totals.proved_chips, totals.personalized),
-            ("locked chips", totals.proved_key_chips, totals.personalized_locked),
-        ):
-            if taken > known:
-                detail = f"more {what} than were personalized"
-                yield _finding(Code.CHIPS_UNCOUNTED, detail, index, entry, f"at most {known}", str(taken))
-                return
-    if entry.method == UNPROVED and order is not None and order.unproved > order.imported:
+def _counted(
+    books: Books, index: int, entry: Issued, order: OrderState | None, own: list[CertificateState]
+) -> Iterator[Finding]:
+    """New chips must have been counted before: personalized, imported, or put on the order's list."""
+    name, totals = counted_under(entry), books.totals
+    before = {certificate.counted for certificate in own}
+    tallies = []
+    if name and not any(counted.startswith(f"{name}/") for counted in before):
+        tallies.append(("chips", totals.shown, totals.known))
+    if name in {CHIP_KEY, PSA_MAC} and entry.level == LEVELS[-1] and mark(entry) not in before:
+        tallies.append(("locked chips", totals.shown_locked, totals.locked))
+    exceeded = False
+    for what, shown, counted in tallies:
+        shown[name] = shown.get(name, 0) + 1
+        least = known(counted, name)
+        if shown[name] > least and not exceeded:
+            exceeded = True
+            detail = f"more {what} than were personalized or imported: {name}"
+            found = str(shown[name])
+            yield _finding(Code.CHIPS_UNCOUNTED, detail, index, entry, f"at most {least}", found)
+    if entry.method == UNPROVED and not own and order is not None and order.unproved > order.imported:
         detail = "more chips than stand on the order's list"
         found = str(order.unproved)
         yield _finding(Code.CHIPS_UNCOUNTED, detail, index, entry, f"at most {order.imported}", found)

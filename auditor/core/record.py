@@ -5,25 +5,27 @@ check_record(record, facts, issuer)      # returns nothing, or raises CheckFaile
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 from hashlib import sha256
 
 from auditor.core import forms
-from auditor.core.books import CertificateState
-from auditor.core.certificate import Issuer, Leaf, check_agrees, read_leaf
+from auditor.core.books import Basis, CertificateState
+from auditor.core.certificate import Issuer, Leaf, check_agrees, check_extension, read_leaf
 from auditor.core.claims import check_minimum, parse_claims, split_settings, transcript
 from auditor.core.clock import SKEW
-from auditor.core.csr import check_csr
-from auditor.core.entry import Issued, OrderOpened, Stamped
+from auditor.core.csr import Csr, check_csr
+from auditor.core.entry import LEVELS, Issued, OrderOpened, Stamped
+from auditor.core.evidence.asked import Asked, Shown
+from auditor.core.evidence.recheck import recheck
 from auditor.core.findings import Code
-from auditor.core.issuance import PERSONALIZED, UNPROVED
+from auditor.core.forms import version_key
+from auditor.core.identities import Identities
+from auditor.core.product import ProductRules
 from auditor.core.stamp import check_stamp
 from auditor.errors import CheckFailed, Malformed
-
-_EVIDENCE_SIZES = {UNPROVED: 0, PERSONALIZED: 32}  # bytes
 
 
 class RecordState(Enum):
@@ -61,6 +63,8 @@ class Record:
     stamped_index: int
     revoked_index: int
     settings: bytes
+    measured: Mapping[str, str]
+    attester: bytes  # SubjectPublicKeyInfo of the attestation key, DER; empty: none signed
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +76,34 @@ class Facts:
     order: OrderOpened | None
     stamped: Stamped | None
     size: int
+    since: datetime | None  # an intent that a crash held up: when its evidence was verified
+
+    @property
+    def moment(self) -> datetime:
+        """When signerd looked at the evidence."""
+        return self.issued.time if self.since is None else min(self.since, self.issued.time)
 
 
-def check_record(record: Record, facts: Facts, issuer: Issuer) -> Leaf:
-    """Checks a record against what the ledger says of its certificate; returns the certificate.
+@dataclass(frozen=True, slots=True)
+class Yardstick:
+    """What evidence is measured by. Without a product file it cannot be verified again; without a list any
+    key that the ledger names counts for a chip whose key is not certified."""
+
+    product: ProductRules | None
+    identities: Identities | None
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A record that holds. `rests_on`: what its chip must have been counted under (`core.counting`)."""
+
+    leaf: Leaf
+    basis: Basis
+    rests_on: str
+
+
+def check_record(record: Record, facts: Facts, issuer: Issuer, yardstick: Yardstick) -> Checked:
+    """Checks a record against what the ledger says of its certificate.
 
     Raises:
         CheckFailed: the first thing that does not hold.
@@ -88,16 +116,24 @@ def check_record(record: Record, facts: Facts, issuer: Issuer) -> Leaf:
     _check_state(record, facts)
     if sha256(record.csr).digest() != facts.issued.csr_sha256:
         raise CheckFailed(Code.CSR, "the CSR is not the one of the entry")
-    check_csr(record.csr, leaf.spki)
-    _check_evidence(record, facts)
+    csr = check_csr(record.csr, leaf.spki)
+    _check_evidence(record, facts, csr)
+    product = yardstick.product
+    shown = Shown(Basis.UNCHECKED, facts.issued.level)
+    if product is not None:
+        shown = _recheck(record, facts, csr, leaf, product)
+        _check_attester(shown, facts.issued, yardstick.identities)
+        check_extension(leaf, facts.issued, product.extension)
+    least = _least(facts.order, product)
+    check_minimum(facts.issued.claims.versions | dict(facts.issued.measured), least)
     _check_settings(record, facts)
     if record.stamp:
-        _check_stamp(record, facts, leaf)
-    return leaf
+        _check_stamp(record, facts, leaf, least, () if product is None else product.required_locks)
+    return Checked(leaf, shown.basis, shown.rests_on)
 
 
-def evidence_transcript(record: Record) -> bytes:
-    """The bytes that the board's evidence is over, for who holds the key to check it.
+def evidence_transcript(record: Record, csr: Csr) -> bytes:
+    """The bytes that the board's evidence is over.
 
     Raises:
         Malformed: the claims are not of their form.
@@ -105,7 +141,7 @@ def evidence_transcript(record: Record) -> bytes:
     return transcript(
         challenge=record.challenge,
         chip_id=record.chip_id,
-        csr_sha256=sha256(record.csr).digest(),
+        csr_sha256=csr.evidence_digest,
         claims=parse_claims(record.claims),
     )
 
@@ -125,6 +161,7 @@ def _check_members(record: Record, facts: Facts) -> None:
             ("method", record.method, issued.method),
             ("challenge", record.challenge.hex(), issued.challenge.hex()),
             ("station", record.station, issued.station),
+            ("measured", dict(sorted(record.measured.items())), dict(sorted(issued.measured.items()))),
         ],
     )
     if record.issued_at is None or abs(record.issued_at - issued.time) > SKEW:
@@ -160,23 +197,77 @@ def _check_state(record: Record, facts: Facts) -> None:
             )
 
 
-def _check_evidence(record: Record, facts: Facts) -> None:
-    """Digests and form. Whether the evidence itself holds, only who has its key can tell."""
+def _check_evidence(record: Record, facts: Facts, csr: Csr) -> None:
+    """Digests and form: the record's claims, evidence and attestation key are those of the entry."""
     issued = facts.issued
-    _compare(
-        Code.EVIDENCE,
-        [
-            ("claims", sha256(record.claims).hexdigest(), issued.claims_sha256.hex()),
-            ("evidence", sha256(record.evidence).hexdigest(), issued.evidence_sha256.hex()),
-            ("evidence size", len(record.evidence), _EVIDENCE_SIZES.get(record.method, len(record.evidence))),
-        ],
-    )
+    attester = sha256(record.attester).hexdigest() if record.attester else "none"
+    logged = "none" if issued.attester_sha256 is None else issued.attester_sha256.hex()
+    _compare(Code.ATTESTER, [("the attestation key", attester, logged)])
+    evidence = sha256(record.evidence).hexdigest()
+    _compare(Code.EVIDENCE, [("evidence", evidence, issued.evidence_sha256.hex())])
     try:
         claims = parse_claims(record.claims)
     except Malformed as error:
         raise CheckFailed(Code.EVIDENCE, f"claims: {error}") from error
-    if facts.order is not None:
-        check_minimum(claims, facts.order.minimum_firmware)
+    _compare(Code.EVIDENCE, [("claims", claims, issued.claims)])
+    if csr.inside is not None and (csr.inside.method, csr.inside.evidence) != (
+        record.method,
+        record.evidence,
+    ):
+        raise CheckFailed(Code.EVIDENCE, "the evidence inside the CSR is not the record's")
+
+
+def _recheck(record: Record, facts: Facts, csr: Csr, leaf: Leaf, product: ProductRules) -> Shown:
+    """Verifies the evidence once more, and that the ledger says no more than it shows."""
+    issued = facts.issued
+    asked = Asked(
+        chip_id=issued.chip_id,
+        product=issued.product,
+        csr=csr.der,
+        spki=leaf.spki,
+        transcript=evidence_transcript(record, csr),
+        attester=record.attester,
+        moment=facts.moment,
+        rules=product,
+    )
+    shown = recheck(issued.method, asked, record.evidence)
+    if LEVELS.index(shown.level) < LEVELS.index(issued.level):
+        raise CheckFailed(
+            Code.EVIDENCE_LEVEL,
+            "the evidence shows less than the ledger says",
+            expected=f"at most {shown.level}",
+            found=issued.level,
+        )
+    measured = dict(shown.measured) if issued.level == LEVELS[-1] else {}
+    if dict(issued.measured) != measured:
+        raise CheckFailed(
+            Code.EVIDENCE_LEVEL,
+            "the evidence measures other firmware than the ledger says",
+            expected=str(measured),
+            found=str(dict(issued.measured))[:200],
+        )
+    return shown
+
+
+def _check_attester(shown: Shown, issued: Issued, identities: Identities | None) -> None:
+    """The key that signed is the ledger's, and, where no certificate says so, the company's list knows it as
+    this chip's."""
+    found = sha256(shown.attester).digest() if shown.attester else None
+    if found != issued.attester_sha256:
+        raise CheckFailed(Code.ATTESTER, "another key signed than the ledger names")
+    listed = identities is None or identities.has(issued.chip_id, shown.key_id, shown.attester)
+    if shown.imported and not listed:
+        raise CheckFailed(
+            Code.ATTESTER, "the attestation key is not on the list for this chip", found=issued.chip_id
+        )
+
+
+def _least(order: OrderOpened | None, product: ProductRules | None) -> Mapping[str, str]:
+    """The firmware minimum: of the order's and the product's the higher, component by component."""
+    least = {} if product is None else dict(product.minimum_firmware)
+    for name, version in ({} if order is None else order.minimum_firmware).items():
+        least[name] = max(version, least.get(name, version), key=version_key)
+    return least
 
 
 def _check_settings(record: Record, facts: Facts) -> None:
@@ -195,7 +286,9 @@ def _check_settings(record: Record, facts: Facts) -> None:
     _compare(Code.SETTINGS, compared)
 
 
-def _check_stamp(record: Record, facts: Facts, leaf: Leaf) -> None:
+def _check_stamp(
+    record: Record, facts: Facts, leaf: Leaf, least: Mapping[str, str], locks: Iterable[str]
+) -> None:
     stamp = check_stamp(
         record.stamp,
         record.stamp_signature,
@@ -208,8 +301,10 @@ def _check_stamp(record: Record, facts: Facts, leaf: Leaf) -> None:
     if facts.stamped is not None:
         found = sha256(record.stamp).hexdigest()
         _compare(Code.STAMP_DIFFERS, [("SHA-256 of the stamp", found, facts.stamped.stamp_sha256.hex())])
-    if facts.order is not None:
-        check_minimum(stamp.claims, facts.order.minimum_firmware)
+    check_minimum(stamp.claims.versions, least)
+    opened = [lock for lock in locks if stamp.claims.security_state.get(lock) is not True]
+    if opened:
+        raise CheckFailed(Code.LOCKS_OPEN, "locks that the product demands are open", found=", ".join(opened))
 
 
 def _compare(code: Code, compared: Iterable[tuple[str, object, object]]) -> None:
@@ -218,6 +313,6 @@ def _compare(code: Code, compared: Iterable[tuple[str, object, object]]) -> None
             raise CheckFailed(
                 code,
                 f"{what} of the record and of the ledger",
-                expected=str(expected),
+                expected=str(expected)[:200],
                 found=str(found)[:200],
             )

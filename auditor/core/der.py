@@ -1,0 +1,63 @@
+"""The little DER (X.690) that the cryptography package does not take apart: elements with one-byte tags."""
+
+from __future__ import annotations
+
+from auditor.errors import Malformed
+
+BIT_STRING, OCTET_STRING, OID, UTF8_STRING, SEQUENCE, SET = 0x03, 0x04, 0x06, 0x0C, 0x30, 0x31
+_MAX_LENGTH_SIZE = 2  # bytes of a length in its long form: 64 KiB; every input is bounded far below
+
+
+def element(tag: int, content: bytes) -> bytes:
+    """An element around content that is DER already."""
+    size = len(content)
+    if size < 0x80:
+        return bytes((tag, size)) + content
+    length = size.to_bytes((size.bit_length() + 7) // 8, "big")
+    return bytes((tag, 0x80 | len(length))) + length + content
+
+
+def split(data: bytes) -> list[bytes]:
+    """The elements that follow each other in `data`, as they stand. Raises Malformed."""
+    found = []
+    start = 0
+    while start < len(data):
+        end = start + _header_size(data, start) + _length(data, start)
+        if end > len(data):
+            raise Malformed("an element is cut")
+        raw = data[start:end]
+        if element(raw[0], raw[_header_size(data, start) :]) != raw:
+            raise Malformed("a length is not in its shortest form")
+        found.append(raw)
+        start = end
+    return found
+
+
+def content(data: bytes, tag: int) -> bytes:
+    """The content of the one element of this tag that fills `data`. Raises Malformed."""
+    match split(data):
+        case [one] if one[0] == tag:
+            return one[_header_size(one, 0) :]
+        case _:
+            raise Malformed(f"not one element of tag {tag:#x}")
+
+
+def members(data: bytes, tag: int = SEQUENCE) -> list[bytes]:
+    """The elements inside the one element of this tag that fills `data`. Raises Malformed."""
+    return split(content(data, tag))
+
+
+def _header_size(data: bytes, start: int) -> int:
+    if len(data) < start + 2 or data[start] & 0x1F == 0x1F:
+        raise Malformed("an element is cut, or its tag is long")
+    first = data[start + 1]
+    if first < 0x80:
+        return 2
+    if not 1 <= first & 0x7F <= _MAX_LENGTH_SIZE:
+        raise Malformed("a length is indefinite or too large")
+    return 2 + (first & 0x7F)
+
+
+def _length(data: bytes, start: int) -> int:
+    first = data[start + 1]
+    return first if first < 0x80 else int.from_bytes(data[start + 2 : start + 2 + (first & 0x7F)], "big")

@@ -1,0 +1,125 @@
+"""What the certificates of a DICE chain say of the firmware that their keys belong to (TCG DICE Attestation
+Architecture, §6.1: TcbInfo and MultiTcbInfo).
+
+    DiceTcbInfo ::= SEQUENCE { vendor [0], model [1], version [2], svn [3], layer [4], index [5],
+                               fwids [6] SEQUENCE OF SEQUENCE { hashAlg OID, digest OCTET STRING },
+                               flags [7] BIT STRING, vendorInfo [8], type [9], flagsMask [10],
+                               integrityRegisters [11] }      -- all IMPLICIT, all OPTIONAL
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from cryptography import x509
+
+from auditor.core import der
+from auditor.core.evidence.asked import false
+from auditor.core.evidence.attestation_key import MULTI_TCB_INFO, TCB_INFO
+from auditor.core.product import Measurement
+from auditor.errors import Malformed
+
+_FWIDS, _FLAGS, _INTEGRITY_REGISTERS = 0xA6, 0x87, 0xAB
+# OperationalFlags, from the highest bit of the first byte: notConfigured, notSecure, recovery, debug.
+_INSECURE = frozenset(range(4))
+# notImmutable is true of whatever can be updated, and the FWID says what it is; fixedWidth is about encoding.
+_HARMLESS = frozenset({7, 31})
+_DIGEST_SIZES = {  # bytes by the DER of hashAlg: SHA-256, SHA-384, SHA-512 (2.16.840.1.101.3.4.2.1 to 3)
+    bytes.fromhex("0609608648016503040201"): 32,
+    bytes.fromhex("0609608648016503040202"): 48,
+    bytes.fromhex("0609608648016503040203"): 64,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _TcbInfo:
+    digests: tuple[bytes | None, ...]  # None: of an algorithm that no product can accept
+    flags: frozenset[int]
+    registers: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Firmware:
+    """What a chain measures. `accepted` is empty unless all of it is accepted."""
+
+    measured: bool
+    accepted: Mapping[str, str]
+
+
+def firmware_of(path: Sequence[x509.Certificate], accepted: Sequence[Measurement]) -> Firmware:
+    """The firmware of a verified path, leaf first.
+
+    Raises:
+        CheckFailed: EVIDENCE_FALSE: malformed, or a chip that says of itself that it is not secure.
+    """
+    try:
+        layers = [_layer(certificate) for certificate in path]
+    except Malformed as error:
+        raise false(f"DICE: {error}") from error
+    infos = [info for layer in layers for info in layer]
+    if any(info.flags & _INSECURE for info in infos):
+        raise false("DICE: the chip says that it is not secure")
+    # A layer without a measurement could certify whatever it likes for those below it: measured is the leaf,
+    # and each layer from it up to the topmost that is.
+    with_digests = [any(info.digests for info in layer) for layer in layers]
+    unbroken = any(with_digests) and all(with_digests[: sum(with_digests)])
+    judged = all(info.flags <= _HARMLESS and not info.registers for info in infos)
+    versions: dict[str, str] = {}
+    for digest in (digest for info in infos for digest in info.digests):
+        meant = {(item.component, item.version) for item in accepted if item.digest == digest}
+        if len(meant) != 1:
+            return Firmware(measured=True, accepted={})
+        component, version = meant.pop()
+        if versions.setdefault(component, version) != version:
+            return Firmware(measured=True, accepted={})
+    complete = versions.keys() == {item.component for item in accepted}
+    return Firmware(bool(infos), versions if unbroken and judged and complete else {})
+
+
+def _layer(certificate: x509.Certificate) -> list[_TcbInfo]:
+    found = []
+    for extension in certificate.extensions:
+        if not isinstance(extension.value, x509.UnrecognizedExtension):
+            continue
+        if extension.oid == TCB_INFO:
+            found.append(_tcb_info(extension.value.value))
+        elif extension.oid == MULTI_TCB_INFO:
+            infos = der.members(extension.value.value)
+            if not infos:
+                raise Malformed("MultiTcbInfo is empty")
+            found += [_tcb_info(info) for info in infos]
+    return found
+
+
+def _tcb_info(data: bytes) -> _TcbInfo:
+    parts = {part[0]: part for part in der.members(data)}
+    if list(parts) != sorted(parts) or len(parts) != len(der.members(data)):
+        raise Malformed("TcbInfo has a member twice, or out of order")
+    digests: tuple[bytes | None, ...] = ()
+    if _FWIDS in parts:
+        digests = tuple(_fwid(item) for item in der.members(parts[_FWIDS], _FWIDS))
+        if not digests:
+            raise Malformed("TcbInfo has an empty list of FWIDs")
+    flags = frozenset(_bits(der.content(parts[_FLAGS], _FLAGS))) if _FLAGS in parts else frozenset[int]()
+    return _TcbInfo(digests, flags, _INTEGRITY_REGISTERS in parts)
+
+
+def _fwid(data: bytes) -> bytes | None:
+    match der.members(data):
+        case [algorithm, octets]:
+            digest = der.content(octets, der.OCTET_STRING)
+        case _:
+            raise Malformed("an FWID is not algorithm and digest")
+    size = _DIGEST_SIZES.get(algorithm)
+    if size is not None and len(digest) != size:
+        raise Malformed("an FWID's digest is not of its algorithm's length")
+    return None if size is None else digest
+
+
+def _bits(content: bytes) -> list[int]:
+    """Numbers of the bits that are set in a BIT STRING's content (X.690 §8.6)."""
+    if not content or content[0] > 7:
+        raise Malformed("flags are not a BIT STRING")
+    octets = content[1:]
+    return [bit for bit in range(8 * len(octets)) if octets[bit // 8] & (0x80 >> bit % 8)]

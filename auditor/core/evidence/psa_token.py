@@ -1,0 +1,156 @@
+"""Method `psa-token`: a PSA attestation token (RFC 9783), COSE_Sign1 or COSE_Mac0, over SHA-256(transcript).
+
+A token is of one of two families of claim numbers: those of EAT (RFC 9783 §4; TF-M's own profile name has
+the same numbers), and those of PSA_IOT_PROFILE_1 before them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from auditor.core import cose
+from auditor.core.books import Basis
+from auditor.core.counting import identities
+from auditor.core.evidence.asked import MAX_EVIDENCE, Asked, Shown, false
+from auditor.core.evidence.attestation_key import load_key
+from auditor.core.product import Measurement
+from auditor.errors import Malformed
+
+_SECURED = range(0x3000, 0x3100)  # RFC 9783 §4.3.1
+_INSTANCE_ID = 33  # bytes: EAT UEID of type RAND, 0x01 and 32 bytes (RFC 9783 §4.2.1)
+
+
+@dataclass(frozen=True, slots=True)
+class _Family:
+    """Claim numbers, and the profiles that use them."""
+
+    profile: int
+    profiles: frozenset[str]
+    nonce: int
+    instance: int
+    implementation: int
+    lifecycle: int
+    components: int
+
+
+_EAT = _Family(
+    265,
+    frozenset({"tag:psacertified.org,2023:psa#tfm", "http://arm.com/psa/2.0.0"}),
+    10,
+    256,
+    2396,
+    2395,
+    2399,
+)
+_LEGACY = _Family(-75000, frozenset({"PSA_IOT_PROFILE_1"}), -75008, -75009, -75003, -75002, -75006)
+
+
+def check(asked: Asked, evidence: bytes) -> Shown:
+    """Level `key` where every component is accepted, and each that the product names is there; else `chip`.
+    Of a COSE_Mac0 everything but the MAC.
+
+    Raises:
+        CheckFailed: EVIDENCE_FALSE.
+    """
+    try:
+        message = cose.read_message(evidence, maximum=MAX_EVIDENCE)
+        claims = cose.claims(message.payload)
+        family = _family(claims)
+        components = _components(claims.get(family.components))
+    except Malformed as error:
+        raise false(f"psa-token: {error}") from error
+    if message.hash is None:
+        _check_signed(message, asked.attester)
+    elif asked.attester:
+        raise false("psa-token: a MAC, although the record names a key that signed")
+    _check_claims(claims, family, asked)
+    versions = _accepted(components, asked.rules.measurements["psa-token"])
+    level = "key" if versions else "chip"
+    if message.hash is not None:
+        return Shown(Basis.MAC, level, versions, rests_on=f"psa-iak-{message.hash}")
+    return Shown(
+        Basis.SIGNATURE,
+        level,
+        versions,
+        asked.attester,
+        imported=True,
+        key_id=claims[family.instance],
+        rests_on=identities("psa-token", asked.product),
+    )
+
+
+def _check_signed(message: cose.Message, attester: bytes) -> None:
+    key = load_key(attester)
+    if not isinstance(key, ec.EllipticCurvePublicKey) or not message.is_signed_by(key):
+        raise false("psa-token: the attestation key did not sign it")
+
+
+def _family(claims: Mapping[Any, Any]) -> _Family:
+    families = [family for family in (_EAT, _LEGACY) if claims.get(family.profile) in family.profiles]
+    if len(families) != 1:
+        raise Malformed("no profile that is known, or two")
+    return families[0]
+
+
+def _check_claims(claims: Mapping[Any, Any], family: _Family, asked: Asked) -> None:
+    instance = claims.get(family.instance)
+    if not isinstance(instance, bytes) or len(instance) != _INSTANCE_ID or instance[0] != 1:
+        raise false("psa-token: no instance id")
+    nonce = sha256(asked.transcript).digest()
+    if claims.get(family.nonce) != nonce:
+        raise false(
+            "psa-token: for another session, request or chip", nonce.hex(), _text(claims.get(family.nonce))
+        )
+    if claims.get(family.implementation) not in asked.rules.implementation_ids:
+        raise false(
+            "psa-token: an implementation that the product does not accept",
+            "",
+            _text(claims.get(family.implementation)),
+        )
+    lifecycle = claims.get(family.lifecycle)
+    if type(lifecycle) is not int or lifecycle not in _SECURED:
+        raise false("psa-token: the lifecycle is not secured", "0x3000 to 0x30ff", _text(lifecycle))
+
+
+def _components(value: Any) -> list[tuple[bytes, bytes]]:
+    """Measurement and signer of each; none where the token has no components."""
+    if value is None:
+        return []
+    if not isinstance(value, list):
+        raise Malformed("components are not an array")
+    return [_component(item) for item in value]
+
+
+def _component(item: Any) -> tuple[bytes, bytes]:
+    match item:
+        case {2: bytes(value), 5: bytes(signer)}:  # measurement value and signer id, RFC 9783 §4.4.1
+            return value, signer
+        case _:
+            raise Malformed("a component without measurement and signer")
+
+
+def _accepted(components: Sequence[tuple[bytes, bytes]], accepted: Sequence[Measurement]) -> dict[str, str]:
+    """Component to version; empty unless all are accepted and all that the product names are there."""
+    versions: dict[str, str] = {}
+    for value, signer in components:
+        meant = {
+            (item.component, item.version)
+            for item in accepted
+            if item.digest == value and item.signer in {None, signer}
+        }
+        if len(meant) != 1:
+            return {}
+        component, version = meant.pop()
+        if component in versions:
+            return {}
+        versions[component] = version
+    return versions if versions.keys() == {item.component for item in accepted} else {}
+
+
+def _text(value: object) -> str:
+    return value.hex() if isinstance(value, bytes) else str(value)

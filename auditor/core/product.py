@@ -1,0 +1,163 @@
+"""The product file, as far as evidence and stamps are judged by it (docs/formats.md, "Product file").
+
+The company wrote it, and its digest stands in the ledger: it is what evidence is measured by. A rule that
+this reader does not know is refused, so that none is passed over.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+
+from auditor.core import forms
+from auditor.core.csr import X509_ERRORS
+from auditor.core.entry import LEVELS
+from auditor.errors import Malformed
+
+MAX_PRODUCT = 32_768  # bytes
+METHODS = ("hmac-sha256", "x509", "psa-token", "nrf91", "tpm2", "none")
+_MAX_ROOTS = 16
+_MAX_MEASUREMENTS = 64
+_MAX_IDS = 16
+_MAX_LOCKS = 16
+_IMPLEMENTATION_ID = 32  # bytes
+_DIGESTS = (16, 32, 48, 64)  # bytes: a UUID, SHA-256, SHA-384, SHA-512
+_NAMES = ("serialNumber", "CN")
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """One accepted state of one firmware component. `signer` None: whoever signed it."""
+
+    component: str
+    version: str
+    digest: bytes
+    signer: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class ProductRules:
+    """What a product trusts and demands."""
+
+    name: str
+    methods: tuple[str, ...]
+    level: str
+    listed: bool  # each chip stands on the work order's list
+    minimum_firmware: Mapping[str, str]
+    extension: str | None  # OID of the certificate extension that tells the evidence
+    required_locks: tuple[str, ...]
+    roots: Mapping[str, tuple[x509.Certificate, ...]]  # by method
+    chip_id: Mapping[str, str]  # by method: attribute of the certificate's subject
+    born_keys: bool  # x509: the vendor certifies only keys that are born in the chip
+    measurements: Mapping[str, tuple[Measurement, ...]]  # by method
+    implementation_ids: frozenset[bytes]
+
+
+def read_product(data: bytes) -> ProductRules:
+    """Reads a product file. Raises Malformed."""
+    if len(data) > MAX_PRODUCT:
+        raise Malformed("the product file is too large")
+    try:
+        file = tomllib.loads(data.decode("utf-8"))
+    except (ValueError, RecursionError) as error:  # TOMLDecodeError and UnicodeDecodeError are ValueErrors
+        raise Malformed("the product file is not TOML") from error
+    evidence = _table(file, "evidence")
+    methods = _many(evidence.pop("methods", None), forms.one_of(*METHODS), "methods", len(METHODS))
+    if not methods or len(set(methods)) != len(methods):
+        raise Malformed("methods: none, or one twice")
+    sections = {method: _table(evidence, method) for method in METHODS}
+    roots, chip_id, measurements = {}, {}, {}
+    for method in ("x509", "tpm2"):
+        section = sections[method]
+        roots[method] = _many(section.pop("roots", []), _root, f"{method}: roots", _MAX_ROOTS)
+        chip_id[method] = forms.one_of(*_NAMES)(section.pop("chip_id", _NAMES[0]))
+    for method in ("x509", "psa-token", "nrf91"):
+        given = sections[method].pop("measurements", [])
+        measurements[method] = _many(given, _measurement, f"{method}: measurements", _MAX_MEASUREMENTS)
+    rules = ProductRules(
+        name=forms.name(file.get("name")),
+        methods=methods,
+        level=forms.one_of(*LEVELS)(evidence.pop("level", LEVELS[0])),
+        listed=forms.one_of("any", "listed")(evidence.pop("chips", "any")) == "listed",
+        minimum_firmware=forms.versions(_table(evidence, "minimum_firmware")),
+        extension=forms.optional(forms.private_oid)(evidence.pop("certificate_extension", None)),
+        required_locks=_many(
+            _table(file, "stamp").get("required_locks", []), forms.component, "required_locks", _MAX_LOCKS
+        ),
+        roots=roots,
+        chip_id=chip_id,
+        born_keys=forms.boolean(sections["x509"].pop("certifies_born_keys", False)),
+        measurements=measurements,
+        implementation_ids=frozenset(
+            _many(sections["psa-token"].pop("implementation_ids", []), _implementation_id, "ids", _MAX_IDS)
+        ),
+    )
+    unknown = [*evidence, *(key for section in sections.values() for key in section)]
+    if unknown:
+        raise Malformed(f"rules that are not known here: {', '.join(sorted(unknown))[:100]}")
+    return rules
+
+
+def _table(parent: dict[str, Any], key: str) -> dict[str, Any]:
+    """Takes a table out of its parent; an empty one where it is absent."""
+    value = parent.pop(key, {})
+    if not isinstance(value, dict):
+        raise Malformed(f"{key} is not a table")
+    return dict(value)
+
+
+def _many(value: Any, form: Callable[[Any], Any], what: str, most: int) -> tuple[Any, ...]:
+    if not isinstance(value, list) or len(value) > most:
+        raise Malformed(f"{what} is not an array of at most {most}")
+    try:
+        return tuple(form(item) for item in value)
+    except Malformed as error:
+        raise Malformed(f"{what}: {error}") from error
+
+
+def _root(value: Any) -> x509.Certificate:
+    try:
+        certificate = x509.load_pem_x509_certificate(str(value).encode())
+        key = certificate.public_key()
+        list(certificate.extensions)
+    except X509_ERRORS as error:
+        raise Malformed("is not a certificate in PEM") from error
+    if not isinstance(key, ec.EllipticCurvePublicKey | rsa.RSAPublicKey | ed25519.Ed25519PublicKey):
+        raise Malformed("has a key that cannot sign certificates here")
+    return certificate
+
+
+def _measurement(value: Any) -> Measurement:
+    if not isinstance(value, dict) or value.keys() - {"signer"} != {"component", "version", "digest"}:
+        raise Malformed("is not {component, version, digest, and perhaps signer}")
+    forms.version_key(value["version"])
+    signer = forms.optional(_digest)(value.get("signer"))
+    return Measurement(
+        forms.component(value["component"]), value["version"], _digest(value["digest"]), signer
+    )
+
+
+def _digest(value: Any) -> bytes:
+    data = _hex(value)
+    if len(data) not in _DIGESTS:
+        raise Malformed("is not of 16, 32, 48 or 64 bytes")
+    return data
+
+
+def _implementation_id(value: Any) -> bytes:
+    data = _hex(value)
+    if len(data) != _IMPLEMENTATION_ID:
+        raise Malformed("is not of 32 bytes")
+    return data
+
+
+def _hex(value: Any) -> bytes:
+    try:
+        return bytes.fromhex(value)
+    except (ValueError, TypeError) as error:
+        raise Malformed("is not hexadecimal") from error
