@@ -8,7 +8,9 @@ import json
 import os
 import signal
 import sys
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -71,6 +73,30 @@ async def test_an_entry_that_left_memory_is_read_again(world: World, store: SqlS
 async def test_an_entry_that_is_not_committed_is_not_waited_for(store: SqlStore) -> None:
     with pytest.raises(Fault, match="not committed"):
         await store.published(999)
+
+
+async def test_a_commit_that_is_read_before_the_event_loop_is_told_of_it_is_waited_for(
+    store: SqlStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    committed, held = threading.Event(), []
+    tell = store._writer._post
+
+    def hold(*outcome: Any) -> None:
+        held.append(outcome)
+        committed.set()
+
+    monkeypatch.setattr(store._writer, "_post", hold)
+    adding = asyncio.ensure_future(store.add_product("other", 'name = "other"', NOW))
+    assert await asyncio.to_thread(committed.wait, 30)
+    assert await store.product("other") is not None
+    assert not adding.done()
+    ((_, outcomes),) = held
+    ((index, _),) = outcomes
+    waiting = asyncio.ensure_future(store.published(index))
+    # In this order: someone asks for the receipt of what he has read, then the event loop hears of it.
+    asyncio.get_running_loop().call_soon(tell, *held[0])
+    assert json.loads((await waiting).entry)["product"] == "other"
+    assert await adding == index
 
 
 async def test_while_the_key_holder_is_away_nothing_is_lost(world: World, store: SqlStore) -> None:
