@@ -6,6 +6,7 @@ The master key stays in the HSM: what comes in is the HSM's own HMAC-SHA-256 wit
 from __future__ import annotations
 
 from collections.abc import Callable
+from enum import StrEnum
 
 from signerd.core.names import MacKey
 
@@ -13,6 +14,21 @@ KEY_BYTES = {"sha256": 32, "sha384": 48, "sha512": 64}  # an HMAC key of its has
 _CHIP_LABEL = b"birthmark-chip-key-v1"
 _PSA_IAK_LABEL = b"birthmark-psa-iak-v1"
 _BLOCK_BYTES = 32
+
+
+class BurnedKey(StrEnum):
+    """Which secret a trusted personalization burns, as registry and ledger name it."""
+
+    HMAC_SHA256 = "hmac-sha256"
+    PSA_IAK_SHA256 = "psa-iak-sha256"
+    PSA_IAK_SHA384 = "psa-iak-sha384"
+    PSA_IAK_SHA512 = "psa-iak-sha512"
+
+    @property
+    def mac_key(self) -> tuple[MacKey, str]:
+        """The key of the chip, and the hash of its HMAC."""
+        key = MacKey.CHIP if self is BurnedKey.HMAC_SHA256 else MacKey.PSA_IAK
+        return key, self.rpartition("-")[2]
 
 
 def derive_chip_key(mac: Callable[[bytes], bytes], chip_id: str, key: MacKey, hash_name: str) -> bytes:

@@ -10,13 +10,14 @@ from signerd.adapters.rpc import fields
 from signerd.adapters.rpc.orders import order_messages
 from signerd.adapters.store import SqlStore
 from signerd.adapters.store.values import OrderState
+from signerd.core.chip_key import BurnedKey
 from signerd.core.names import is_chip_id, is_name, parse_peer_uri
 from signerd.core.order_file import ProductRevision, parse_order_file
 from signerd.core.product import parse_product
 from signerd.errors import Code, Refused
 
 MAX_CHIPS = 10_000  # a call, admin.proto
-PERSONALIZED_KEYS = ("hmac-sha256", "psa-iak-sha256", "psa-iak-sha384", "psa-iak-sha512")  # docs/formats.md
+PERSONALIZED_KEYS = tuple(BurnedKey)
 
 
 class OrderAdministration:

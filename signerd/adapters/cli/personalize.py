@@ -1,0 +1,155 @@
+"""`signerd chips personalize`: the secrets of chips, for a place that the company trusts.
+
+The order is the security property:
+
+    1  the place for the result is made, so that nothing is derived for what cannot be written
+    2  the keys are derived, in a key holder of its own, with the PIN
+    3  registry and ledger: who, when, where, which chips, which key, locked or not; durable
+    4  the keys are written
+
+A crash before 3 leaves nothing but an empty file or folder. A crash between 3 and 4 leaves chips in the
+registry whose key nobody has: they can prove nothing until the command runs again, which gives the same keys.
+The other way round, a crash would leave keys outside that no ledger entry speaks of.
+"""
+# ruff: noqa: PLC0415 -- commands load what they need, so that --help comes at once
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from signerd.adapters.cli.options import DEFAULT_CONFIG, ByOption, ConfigOption, caller
+from signerd.core.chip_key import BurnedKey
+from signerd.errors import Code, Refused
+
+BATCH = 10_000  # chips a call, admin.proto
+
+ChipsArgument = Annotated[Path, typer.Argument(help="One chip id a line.")]
+
+
+def personalize(
+    file: ChipsArgument,
+    *,
+    site: Annotated[str, typer.Option("--site", help="Where it is done.")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out", help="New file for chip ids and keys, CSV; with --chip, new folder. Closed to others."
+        ),
+    ],
+    key: Annotated[BurnedKey, typer.Option("--key", help="Which secret is burned.")] = BurnedKey.HMAC_SHA256,
+    chip: Annotated[
+        str | None,
+        typer.Option(
+            "--chip", help="Key files and espefuse commands for this chip: esp32s2, s3, c3, c6, h2, p4."
+        ),
+    ] = None,
+    key_block: Annotated[
+        str | None,
+        typer.Option("--key-block", help="With --chip: BLOCK_KEY0 to BLOCK_KEY5. Default: BLOCK_KEY5."),
+    ] = None,
+    locked: Annotated[
+        bool, typer.Option("--locked", help="The chips are locked (secure boot) before they leave the place.")
+    ] = False,
+    pin: Annotated[
+        str | None,
+        typer.Option("--pin", help="Where the PIN comes from, if not as configured: prompt, file:PATH, …"),
+    ] = None,
+    by: ByOption = None,
+    config: ConfigOption = DEFAULT_CONFIG,
+) -> None:
+    """Enters chips into the registry and writes the key that each is to be given.
+
+    Whoever has the result can speak for these chips: burn the keys, then destroy it.
+    """
+    from signerd.adapters.cli.files import read_chip_ids
+    from signerd.adapters.espefuse import KEY_BLOCKS, SHEET, check_block, check_chip, write_files
+
+    # The last one: it cannot hold a key of flash encryption on most of these chips, and is free for this one.
+    block = key_block or KEY_BLOCKS[-1]
+    if chip is None and key_block is not None:
+        raise typer.BadParameter("--key-block goes with --chip")
+    if chip is not None:
+        check_chip(chip)
+        check_block(block)
+        if key is not BurnedKey.HMAC_SHA256:
+            raise Refused(Code.INVALID, f"an HMAC key block holds the key of hmac-sha256, not {key}")
+    chip_ids = read_chip_ids(file)
+    _make_room(out, folder=chip is not None)
+    try:
+        keys = _derived(config, chip_ids, key, pin)
+        added = _register(config, chip_ids, locked=locked, site=site, key=key, by=by or caller())
+        if chip is None:
+            _write_csv(out, keys)
+            said = f"keys: {out}"
+        else:
+            write_files(out, keys, chip=chip, block=block, locked=locked)
+            said = f"keys, and what to do with them: {out / SHEET}"
+    except BaseException:
+        _remove(out)
+        raise
+    typer.echo(f"{added} of {len(chip_ids)} chips are new in the registry; {said}")
+
+
+def batches(chip_ids: list[str]) -> Iterator[list[str]]:
+    """As many chips as one call takes."""
+    for start in range(0, len(chip_ids), BATCH):
+        yield chip_ids[start : start + BATCH]
+
+
+def _make_room(out: Path, *, folder: bool) -> None:
+    """What exists is never written over: it may be the only copy of keys that are burned already."""
+    if folder:
+        out.mkdir(mode=0o700)
+        return
+    os.close(os.open(out, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+
+
+def _remove(out: Path) -> None:
+    if out.is_dir():
+        shutil.rmtree(out)
+    else:
+        out.unlink()
+
+
+def _derived(config: Path, chip_ids: list[str], key: BurnedKey, pin: str | None) -> dict[str, bytes]:
+    import asyncio
+
+    from signerd.adapters.keyholder.personalization import derive_chip_keys
+    from signerd.adapters.pin import read_pin
+    from signerd.config import load
+
+    hsm = load(config).hsm
+    secret = read_pin(pin or hsm.pin, config.resolve().parent)
+    try:
+        return asyncio.run(derive_chip_keys(hsm, secret, chip_ids, *key.mac_key))
+    finally:
+        secret[:] = bytes(len(secret))
+
+
+def _register(config: Path, chip_ids: list[str], *, locked: bool, site: str, key: BurnedKey, by: str) -> int:
+    """How many were new."""
+    from birthmark.v1 import admin_pb2
+    from signerd.adapters.cli.connection import administration
+
+    added = 0
+    with administration(config) as daemon:
+        for batch in batches(chip_ids):
+            request = admin_pb2.PersonalizeChipsRequest(
+                chip_ids=batch, locked=locked, site=site, key=key.value, by=by
+            )
+            added += daemon.PersonalizeChips(request).added
+    return added
+
+
+def _write_csv(out: Path, keys: Mapping[str, bytes]) -> None:
+    with out.open("w", encoding="ascii", newline="") as file:
+        file.write("chip_id,key\n")
+        file.writelines(f"{chip_id},{key.hex()}\n" for chip_id, key in keys.items())
+        file.flush()
+        os.fsync(file.fileno())
