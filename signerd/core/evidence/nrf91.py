@@ -94,9 +94,13 @@ class Nrf91:
 
 
 def _proved(firmware: bytes, rules: Nrf91Rules, attester: bytes) -> Proved:
-    measured = {entry.component: entry.version for entry in rules.measurements if entry.digest == firmware}
-    accepted = bool(measured) or not rules.measurements
-    return Proved(Level.KEY if accepted else Level.CHIP, measured, attester)
+    if not rules.measurements:
+        return Proved(Level.KEY, {}, attester)
+    states = {(entry.component, entry.version) for entry in rules.measurements if entry.digest == firmware}
+    # None: firmware that the product does not know. Two: it does not say which version this is.
+    if len(states) != 1:
+        return Proved(Level.CHIP, {}, attester)
+    return Proved(Level.KEY, dict(states), attester)
 
 
 def verify_keygen(text: str, spki: bytes) -> Keygen:

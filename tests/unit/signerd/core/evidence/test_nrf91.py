@@ -214,6 +214,14 @@ def test_without_named_firmware_any_reaches_key_and_none_is_measured() -> None:
     )
 
 
+def test_firmware_that_stands_for_two_versions_measures_none() -> None:
+    entry = f'{{ component = "{COMPONENT}", version = "%s", digest = "{FIRMWARE.hex}" }}'
+    twice = rules_of(f"[evidence.nrf91]\nmeasurements = [{entry % VERSION}, {entry % VERSION}]")
+    assert verify(GOOD["bytes"], trust=replace(TRUST, rules=twice)).level is Level.KEY
+    two = rules_of(f"[evidence.nrf91]\nmeasurements = [{entry % VERSION}, {entry % '9.9.9'}]")
+    assert verify(GOOD["bytes"], trust=replace(TRUST, rules=two)) == Proved(Level.CHIP, {}, IDENTITY.spki)
+
+
 NONCE = hashlib.sha256(REQUEST.transcript).digest()
 
 
