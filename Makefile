@@ -1,12 +1,13 @@
 # `make demo` and `make test` are all that a newcomer needs; each sets up what it needs first.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench proto lock format clean
+.PHONY: help setup demo test lint bench fuzz proto lock format clean
 
 help:
 	@echo 'make demo    four simulated boards through the whole line, into var/demo'
 	@echo 'make test    all tests'
 	@echo 'make lint    style, types, import boundaries, generated code'
 	@echo 'make bench   the figures, into var/bench.json'
+	@echo 'make fuzz    fuzzes one parser: make fuzz TARGET=csr SECONDS=600'
 	@echo 'make proto   regenerate proto/birthmark/v1; make lock: requirements/*.txt (needs uv)'
 
 setup:
@@ -24,6 +25,10 @@ lint: setup
 bench:
 	@deploy/setup/setup.sh --bench
 	PYTHONPATH=tests .venv/bin/python -m bench.run
+
+fuzz:
+	@deploy/setup/setup.sh --fuzz
+	PYTHONPATH=proto:tests:. .venv/bin/python -m fuzz.run $(or $(TARGET),csr) --seconds $(or $(SECONDS),600)
 
 proto: setup
 	deploy/setup/generate-proto.sh

@@ -9,6 +9,7 @@ compile() {
 }
 
 compile requirements/build.in --output-file requirements/build.txt "$@"
+compile requirements/fuzz.in --output-file requirements/fuzz.txt "$@"
 compile pyproject.toml --extra dev --constraint requirements/build.txt --output-file requirements/dev.txt "$@"
 for extra in agent auditor signerd; do
     compile pyproject.toml --extra "$extra" --constraint requirements/dev.txt --output-file "requirements/$extra.txt" "$@"

@@ -3,6 +3,7 @@
 #
 #   setup.sh           what demo, test and lint need
 #   setup.sh --bench   and what the benchmark compares with, if it can be had
+#   setup.sh --fuzz    and the fuzzer
 #
 # It installs only what is missing, and says what and why. Running it again costs a fraction of a second, until
 # the pinned requirements or pyproject.toml change. Debian 12, Ubuntu 22.04 and 24.04; as root, with sudo, or with
@@ -116,8 +117,17 @@ python_packages() {
     fingerprint >$stamp
 }
 
+fuzz_packages() {
+    $venv/bin/python -c 'import atheris' 2>/dev/null && return
+    say "installing the fuzzer into $venv (requirements/fuzz.txt)"
+    $venv/bin/python -m pip --disable-pip-version-check --quiet --no-input \
+        install --require-hashes --only-binary :all: -r requirements/fuzz.txt
+}
+
 system_packages
 python_packages
 if [ "${1:-}" = --bench ]; then
     bench_packages
+elif [ "${1:-}" = --fuzz ]; then
+    fuzz_packages
 fi

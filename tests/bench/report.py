@@ -29,6 +29,12 @@ def print_report(result: dict[str, Any], console: Console) -> None:
         _row(rates, "key holder signs", rate)
     rates.add_row("token signs, nothing around it", "1", str(result["token"]["raw_per_s"]), "", "")
     console.print(rates)
+    evidence = Table(
+        "method", "verifications/s", "times the token's signatures", title="Evidence, on one core"
+    )
+    for method, per_s in result["evidence"].items():
+        evidence.add_row(method, str(per_s), f"{per_s / result['token']['raw_per_s']:.2f}")
+    console.print(evidence)
     lines = Table("boards at once", "wall s", "added ms p50", "added ms max", "agent MB", title="Line")
     for line in result["line"]:
         cells = (

@@ -72,6 +72,8 @@ def main() -> None:
         console.print("the token alone …")
         job = {"config": str(installation.config), "certificate": certificate}
         result["token"] = run_job("bench.token_rate", job)
+    console.print("evidence …")
+    result["evidence"] = run_job("bench.evidence_rate", {})
     RESULT.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     print_report(result, console)
     console.print(f"\nwritten to {RESULT.relative_to(REPOSITORY)}")

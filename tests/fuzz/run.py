@@ -1,8 +1,9 @@
 """Coverage-guided fuzzing of one target: `make fuzz TARGET=csr SECONDS=600`.
 
-Ends with 1 and leaves the input in var/fuzz/<target>/ when a target raises anything but a domain error, takes
-longer than 10 s for one input, or needs more than 200 MB beyond what the loaded program has. What reached new code
-is kept in var/fuzz/<target>/corpus and used in the next run, beside tests/fuzz/corpus/<target>.
+Ends with an error and leaves the input in var/fuzz/<target>/ when a target raises anything but a domain
+error, takes longer than 10 s for one input, or needs more than 200 MB beyond the loaded program. What
+reached new code is kept in var/fuzz/<target>/corpus and used in the next run, beside
+tests/fuzz/corpus/<target>.
 """
 
 from __future__ import annotations

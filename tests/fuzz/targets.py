@@ -21,5 +21,6 @@ class Target:
 
 
 TARGETS: dict[str, Target] = {
-    name: Target(run, seeds) for name, (run, seeds) in (evidence_targets.TARGETS | request_targets.TARGETS).items()
+    name: Target(run, seeds)
+    for name, (run, seeds) in (evidence_targets.TARGETS | request_targets.TARGETS).items()
 }

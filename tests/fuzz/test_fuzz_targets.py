@@ -10,9 +10,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fuzz.request_targets import close_line
 from fuzz.targets import TARGETS
 
 CORPUS = Path(__file__).parent / "corpus"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def line_closed() -> Iterator[None]:
+    yield
+    close_line()
 
 
 @cache
@@ -33,7 +40,7 @@ def test_genuine_inputs_are_answered(name: str) -> None:
         TARGETS[name].run(seed)
 
 
-@pytest.mark.parametrize(("name", "path"), kept(), ids=lambda value: getattr(value, "name", value))
+@pytest.mark.parametrize(("name", "path"), list(kept()), ids=lambda value: getattr(value, "name", value))
 def test_inputs_that_fuzzing_kept_are_answered(name: str, path: Path) -> None:
     TARGETS[name].run(path.read_bytes())
 
