@@ -12,10 +12,11 @@ from pathlib import Path
 from auditor.adapters.client import Credentials, GrpcLog
 from auditor.adapters.state import SqliteState
 from auditor.core.history import Trust
+from auditor.core.identities import Identities
 from auditor.core.note import parse_vkey
 from auditor.verify import Audit, Pinned, Report
 from harness.paper_certificates import der, key_pem, pem
-from harness.paper_log import DEPLOYMENT, ORIGIN, PaperLog, vkey
+from harness.paper_log import DEPLOYMENT, ORIGIN, PRODUCT_TOML, PaperLog, vkey
 from harness.paper_server import PaperServer, PaperService
 
 LATER = datetime(2027, 1, 1, tzinfo=UTC)
@@ -39,14 +40,20 @@ class Bench:
         return [(finding.code.name, finding.index) for finding in self.verify().new]
 
 
-def pinned(log: PaperLog) -> Pinned:
+def pinned(log: PaperLog, identities: Identities | None = None) -> Pinned:
     text = vkey(log.log_key)
     root = log.root.certificate
-    return Pinned(parse_vkey(text), root, Trust(DEPLOYMENT, ORIGIN, text, sha256(der(root)).digest()))
+    trust = Trust(DEPLOYMENT, ORIGIN, text, sha256(der(root)).digest())
+    return Pinned(parse_vkey(text), root, trust, identities)
 
 
 @contextmanager
-def bench(log: PaperLog, directory: Path, service: PaperService | None = None) -> Iterator[Bench]:
+def bench(
+    log: PaperLog,
+    directory: Path,
+    service: PaperService | None = None,
+    identities: Identities | None = None,
+) -> Iterator[Bench]:
     with PaperServer(log, service) as server:
         credentials = Credentials(
             pem(server.operations.certificate), pem(server.auditor), key_pem(server.auditor_key)
@@ -56,14 +63,25 @@ def bench(log: PaperLog, directory: Path, service: PaperService | None = None) -
             SqliteState.open(directory) as state,
         ):
             audit = Audit(
-                grpc_log, state, pinned(log), clock=lambda: LATER, progress=lambda _phase, _done, _total: None
+                grpc_log,
+                state,
+                pinned(log, identities),
+                clock=lambda: LATER,
+                progress=lambda _phase, _done, _total: None,
             )
             yield Bench(log, audit, state, server, grpc_log)
 
 
-def opened(*, quantity: int = 4, reissue: str = "never", level: str = "chip") -> PaperLog:
+def opened(
+    *,
+    quantity: int = 4,
+    reissue: str = "never",
+    level: str = "chip",
+    product: str = PRODUCT_TOML,
+    now: datetime = PaperLog.now,
+) -> PaperLog:
     """An honest log with one order, before its first board."""
-    log = PaperLog()
+    log = PaperLog(product_toml=product, now=now)
     log.open_log()
     log.add_station()
     log.add_product()

@@ -91,6 +91,7 @@ class Authority:
         serial: int,
         begin: datetime = BEGIN,
         ca: bool = False,
+        extension: x509.UnrecognizedExtension | None = None,
     ) -> x509.Certificate:
         """A board's certificate."""
         builder = (
@@ -106,6 +107,8 @@ class Authority:
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
             .add_extension(self._identifier(), critical=False)
         )
+        if extension is not None:
+            builder = builder.add_extension(extension, critical=False)
         return builder.sign(self.key, hashes.SHA256())
 
     def peer(self, key: ec.EllipticCurvePrivateKey, uri: str, *, server: bool) -> x509.Certificate:

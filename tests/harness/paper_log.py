@@ -9,22 +9,28 @@ change answers on their way out. `paper_server` serves one.
 from __future__ import annotations
 
 import base64
+import io
 import json
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import cbor2
 import rfc8785
+from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from birthmark.v1 import audit_pb2, signing_pb2
+from boards.attesters import csr_attestation
+from boards.attesters.port import Attester, Vendor
 from harness.paper_certificates import Authority, csr, der, new_key, spki
 from harness.paper_tree import PaperTree
 
@@ -33,7 +39,15 @@ ORIGIN = "paper.example/line"
 STATION = f"birthmark://{DEPLOYMENT}/station/plant1/pc1"
 ORDER = "WO-1"
 PRODUCT = "sensor"
-PRODUCT_SHA256 = sha256(b"product file").hexdigest()
+PRODUCT_TOML = """\
+name = "sensor"
+
+[evidence]
+methods = ["hmac-sha256", "none"]
+
+[stamp]
+required_locks = ["secure_boot"]
+"""
 FIRMWARE = {"app": ["1.2.0", sha256(b"firmware").digest()]}
 LOCKS = {"secure_boot": True}
 _LEVELS = {
@@ -47,6 +61,37 @@ _T = TypeVar("_T")
 def honest(value: _T) -> _T:
     """The answer as it is."""
     return value
+
+
+def product_with(*vendors: Vendor, methods: str = "", rules: str = "") -> str:
+    """A product file that trusts what these vendors say, or another list of `methods`. `rules`: more lines of
+    its section `[evidence]`."""
+    sections = "\n".join(vendor.product_section() for vendor in vendors)
+    names = methods or ", ".join(f'"{name}"' for name in re.findall(r"\[evidence\.([a-z0-9-]+)\]", sections))
+    return f'name = "{PRODUCT}"\n\n[evidence]\nmethods = [{names}]\n{rules}\n{sections}'
+
+
+def spki_of(attester: Attester, evidence: bytes) -> bytes:
+    """The attestation key, SubjectPublicKeyInfo: the imported one, or that of the first certificate; empty
+    where there is none."""
+    identity = attester.identity()
+    if identity is not None:
+        return _public(load_pem_public_key(identity["public_key"].encode()))
+    if attester.method in {"x509", "tpm2"}:
+        chain = cbor2.loads(evidence)[-1]
+        return _public(x509.load_der_x509_certificate(chain[0]).public_key())
+    return b""
+
+
+def _public(key: Any) -> bytes:
+    return bytes(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
+
+
+def ledger_claims(claims: bytes) -> dict[str, Any]:
+    """Claims as an entry holds them."""
+    firmware, locks = cbor2.load(io.BytesIO(claims))
+    values = {name: [version, digest.hex()] for name, (version, digest) in firmware.items()}
+    return {"firmware": values, "security_state": dict(locks)}
 
 
 def text(moment: datetime) -> str:
@@ -87,12 +132,14 @@ class PaperLog:
     log_key: Ed25519PrivateKey = field(default_factory=Ed25519PrivateKey.generate)
     root: Authority = field(default_factory=lambda: Authority.root("Paper Root"))
     now: datetime = datetime(2026, 11, 1, tzinfo=UTC)
+    product_toml: str = PRODUCT_TOML
 
     lie_checkpoint: Callable[[bytes], bytes] = honest
     lie_entries: Callable[[list[bytes]], list[bytes]] = honest
     lie_proof: Callable[[list[bytes]], list[bytes]] = honest
     lie_records: Callable[[list[audit_pb2.Record]], list[audit_pb2.Record]] = honest
     lie_chain: Callable[[list[bytes]], list[bytes]] = honest
+    lie_product: Callable[[str], str] = honest
     fail_at_entry: int | None = None
 
     def __post_init__(self) -> None:
@@ -130,17 +177,40 @@ class PaperLog:
         return self.append("station_added", peer=peer, spki_sha256=sha256(peer.encode()).hexdigest())
 
     def add_product(self) -> int:
-        return self.append("product_added", product=PRODUCT, product_sha256=PRODUCT_SHA256)
+        return self.append("product_added", product=PRODUCT, product_sha256=self.product_sha256)
 
-    def personalize(self, count: int, *, locked: bool = True) -> int:
+    @property
+    def product_sha256(self) -> str:
+        return sha256(self.product_toml.encode()).hexdigest()
+
+    def personalize(self, count: int, *, locked: bool = True, key: str = "hmac-sha256") -> int:
         chips = sha256(f"{self.tree.size}".encode()).hexdigest()
-        return self.append("chips_personalized", count=count, chips_sha256=chips, locked=locked, site="here")
+        return self.append(
+            "chips_personalized",
+            count=count,
+            chips_sha256=chips,
+            locked=locked,
+            site="here",
+            key=key,
+            by="carol",
+        )
+
+    def import_identities(self, method: str, count: int, **changes: Any) -> int:
+        digest = sha256(f"{self.tree.size}".encode()).hexdigest()
+        members = {
+            "product": PRODUCT,
+            "method": method,
+            "count": count,
+            "identities_sha256": digest,
+            "by": "carol",
+        }
+        return self.append("identities_imported", **members | changes)
 
     def open_order(self, work_order: str = ORDER, **changes: Any) -> int:
         members: dict[str, Any] = {
             "work_order": work_order,
             "product": PRODUCT,
-            "product_sha256": PRODUCT_SHA256,
+            "product_sha256": self.product_sha256,
             "quantity": 4,
             "not_before": text(self.now - timedelta(days=1)),
             "not_after": text(self.now + timedelta(days=300)),
@@ -180,18 +250,59 @@ class PaperLog:
         name: str = "",
         claims: bytes = cbor2.dumps([FIRMWARE, LOCKS], canonical=True),
         csr_key: ec.EllipticCurvePrivateKey | None = None,
+        attester: Attester | None = None,
+        over: Mapping[str, Any] | None = None,
+        inside: bool = False,
+        evidence: bytes | None = None,
+        extension: x509.UnrecognizedExtension | None = None,
         **changes: Any,
     ) -> Board:
-        """A certificate: its record, and its entry with some members changed."""
+        """A certificate: its record, and its entry with some members changed.
+
+        Args:
+            attester: makes the evidence; without one it is 32 bytes that stand for a MAC.
+            over: what is changed in the transcript that the attester is given: `challenge`, `chip`, `csr`.
+            inside: the evidence stands in the CSR.
+            evidence: what is recorded, whatever the attester made.
+            extension: of the certificate.
+        """
         key = key or new_key()
         chip = chip or f"chip-{work_order}-{number}"
         self._serial += 1
         serial_number = changes.get("serial_number", f"{work_order}-{number:06d}")
         issuer = authority or self.issuer
         certificate = issuer.leaf(
-            key, name=name or serial_number, serial=self._serial, begin=begin or self.now, ca=ca
+            key,
+            name=name or serial_number,
+            serial=self._serial,
+            begin=begin or self.now,
+            ca=ca,
+            extension=extension,
         )
-        method, level = changes.get("method", "hmac-sha256"), changes.get("level", "key")
+        level = changes.get("level", "key")
+        method = attester.method if attester is not None else changes.get("method", "hmac-sha256")
+        request = csr(csr_key or key)
+        challenge = sha256(f"challenge {self._serial}".encode()).digest()
+        made, signer = sha256(chip.encode()).digest(), b""
+        if method == "none":
+            made = b""
+        if attester is not None:
+            told = {"challenge": challenge, "chip": chip} | dict(over or {})
+
+            def attest(csr_bytes: bytes) -> bytes:
+                nonlocal made
+                digest = sha256(told.get("csr", csr_bytes)).digest()
+                items = ["birthmark-evidence-v1", told["challenge"], told["chip"], digest]
+                transcript = cbor2.dumps([*items, *cbor2.loads(claims)], canonical=True)
+                made = attester.attest(transcript, request)
+                return made
+
+            if inside:
+                request = csr_attestation.wrap(csr_key or key, request, method, attest)
+            else:
+                attest(request)
+            signer = spki_of(attester, made)
+        made = made if evidence is None else evidence
         record = audit_pb2.Record(
             record_id=len(self.records) + 1,
             work_order=work_order,
@@ -201,14 +312,12 @@ class PaperLog:
             number=number,
             state=audit_pb2.RECORD_STATE_ISSUED,
             certificate_der=der(certificate),
-            csr_der=csr(csr_key or key),
-            evidence=signing_pb2.Evidence(
-                method=method,
-                claims=claims,
-                evidence=b"" if method == "none" else sha256(chip.encode()).digest(),
-            ),
+            csr_der=request,
+            evidence=signing_pb2.Evidence(method=method, claims=claims, evidence=made),
             level=_LEVELS[level],
-            challenge=sha256(f"challenge {self._serial}".encode()).digest(),
+            measured=changes.get("measured", {}),
+            attester_spki=changes.pop("attester_spki", signer),
+            challenge=challenge,
             station=changes.get("station", STATION),
             settings=cbor2.dumps(self.settings | {"serial": serial_number}, canonical=True),
         )
@@ -234,7 +343,9 @@ class PaperLog:
             "settings_sha256": sha256(record.settings).hexdigest(),
             "level": "key",
             "method": record.evidence.method,
-            "claims_sha256": sha256(record.evidence.claims).hexdigest(),
+            "claims": ledger_claims(record.evidence.claims),
+            "measured": dict(record.measured),
+            "attester_sha256": sha256(record.attester_spki).hexdigest() if record.attester_spki else None,
             "evidence_sha256": sha256(record.evidence.evidence).hexdigest(),
             "challenge": record.challenge.hex(),
             "station": record.station,
@@ -242,7 +353,14 @@ class PaperLog:
         }
         return self.append("issued", **members | changes)
 
-    def stamp(self, board: Board, *, key: ec.EllipticCurvePrivateKey | None = None, **changes: Any) -> int:
+    def stamp(
+        self,
+        board: Board,
+        *,
+        key: ec.EllipticCurvePrivateKey | None = None,
+        locks: Mapping[str, bool] = MappingProxyType(LOCKS),
+        **changes: Any,
+    ) -> int:
         """A stamp: its record, and its entry with some members changed."""
         record = board.record
         record.stamp = cbor2.dumps(
@@ -254,7 +372,7 @@ class PaperLog:
                 sha256(record.certificate_der).digest(),
                 sha256(record.settings).digest(),
                 FIRMWARE,
-                LOCKS,
+                dict(locks),
                 None,
             ],
             canonical=True,

@@ -71,7 +71,8 @@ class PaperService(audit_pb2_grpc.AuditServiceServicer):
             stamped=sum(bool(record.stamp) for record in mine),
             revoked=sum(record.state == audit_pb2.RECORD_STATE_REVOKED for record in mine),
         )
-        return audit_pb2.GetWorkOrderResponse(work_order=order, counts=counts)
+        product = self.log.lie_product(self.log.product_toml)
+        return audit_pb2.GetWorkOrderResponse(work_order=order, counts=counts, product_toml=product)
 
 
 class PaperServer:
