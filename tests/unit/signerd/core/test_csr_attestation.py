@@ -11,7 +11,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -31,6 +31,7 @@ from boards.attesters.csr_attestation import (
     statement,
     wrap,
 )
+from boards.attesters.psa_token import PsaVendor
 from boards.attesters.tpm2 import Tpm2Vendor
 from signerd.core.csr import MAX_CSR_BYTES, VerifiedCsr, check_csr
 from signerd.core.csr_attestation import CsrAttestation, CsrAttestationError, take_attestation
@@ -39,6 +40,7 @@ from signerd.core.evidence import METHODS
 from signerd.core.evidence.method import (
     EvidenceError,
     EvidenceSubmission,
+    Identity,
     Method,
     Proved,
     Request,
@@ -465,6 +467,26 @@ def tpm_evidence(info: bytes) -> bytes:
 async def test_a_tpms_evidence_holds_inside_the_csr() -> None:
     csr = check(wrap(KEY, PLAIN, "tpm2", tpm_evidence))
     verified = await verify(csr, methods=METHODS, trust=TPM_TRUST)
+    assert verified.level is Level.KEY
+
+
+async def test_a_psa_token_holds_inside_the_csr() -> None:
+    vendor = PsaVendor()
+    chip = vendor.attester(CHIP)
+    line = chip.identity()
+    assert line is not None
+    key = load_pem_public_key(line["public_key"].encode())
+    spki = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    section = f'[evidence]\nmethods = ["psa-token"]\n{vendor.product_section()}'
+    rules = EvidenceRules.model_validate(tomllib.loads(section)["evidence"])
+    trust = replace(TRUST, identity=Identity(bytes.fromhex(line["key_id"]), spki), rules=rules)
+
+    def attest(info: bytes) -> bytes:
+        return chip.attest(formats.transcript(CHALLENGE, CHIP, info, {}, {}), PLAIN)
+
+    csr = check(wrap(KEY, PLAIN, "psa-token", attest))
+    submission = replace(NOTHING_BESIDE, method="psa-token")
+    verified = await verify(csr, submission, methods=METHODS, trust=trust)
     assert verified.level is Level.KEY
 
 
