@@ -34,7 +34,7 @@ import hashlib
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, padding
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from signerd.core import strict_cbor
@@ -171,19 +171,21 @@ def _strong(spki: bytes) -> PublicKey:
 
 
 def _check_signature(key: PublicKey, signature: Signature, message: bytes) -> None:
+    if isinstance(key, ec.EllipticCurvePublicKey) != (signature.scheme == "ecdsa"):
+        raise EvidenceError("the signature's scheme is not of the attestation key's type")
     try:
-        match key, signature.scheme:
-            case ec.EllipticCurvePublicKey(), "ecdsa":
-                key.verify(signature.value, message, ec.ECDSA(signature.hash))
-            case rsa.RSAPublicKey(), "rsassa":
-                key.verify(signature.value, message, padding.PKCS1v15(), signature.hash)
-            case rsa.RSAPublicKey(), "rsapss":
-                # Part 1, B.7: the salt is of the hash's size, or, in older TPMs, as long as the key allows.
-                scheme = padding.PSS(padding.MGF1(signature.hash), padding.PSS.AUTO)
-                key.verify(signature.value, message, scheme, signature.hash)
-            case _:
-                raise EvidenceError("the signature's scheme is not of the attestation key's type")
+        if isinstance(key, ec.EllipticCurvePublicKey):
+            key.verify(signature.value, message, ec.ECDSA(signature.hash))
+        else:
+            key.verify(signature.value, message, _padding(signature), signature.hash)
     except InvalidSignature as error:
         raise EvidenceError("the attestation key did not sign this attest") from error
     except (ValueError, UnsupportedAlgorithm) as error:
         raise EvidenceError(f"the signature cannot be checked: {error}") from error
+
+
+def _padding(signature: Signature) -> padding.PSS | padding.PKCS1v15:
+    if signature.scheme == "rsassa":
+        return padding.PKCS1v15()
+    # Part 1, B.7: the salt is of the hash's size, or, in older TPMs, as long as the key allows.
+    return padding.PSS(padding.MGF1(signature.hash), padding.PSS.AUTO)

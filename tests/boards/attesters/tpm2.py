@@ -63,6 +63,7 @@ SIGNATURE_HASHES: Mapping[str, hashes.HashAlgorithm] = {
     "sha512": hashes.SHA512(),
 }
 
+PublicKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey
 HashName = Literal["sha1", "sha256", "sha384", "sha512"]
 Certificate = Literal[
     "own", "none", "other root", "expired", "other chip", "no purpose", "any purpose", "without issuer"
@@ -224,11 +225,11 @@ class _Ca:
         issuer: str, by: keys.PrivateKey, subject: str, key: keys.PrivateKey, *, path_length: int
     ) -> x509.Certificate:
         usage = _key_usage(ca=True)
-        builder = _builder(issuer, by, key, _name(subject), timedelta(days=3650))
+        builder = _builder(issuer, by, key.public_key(), _name(subject), timedelta(days=3650))
         builder = builder.add_extension(x509.BasicConstraints(True, path_length), True)
         return builder.add_extension(usage, True).sign(by, hashes.SHA256())
 
-    def chain_for(self, chip_id: str, key: keys.PrivateKey, kind: Certificate) -> tuple[bytes, ...]:
+    def chain_for(self, chip_id: str, key: PublicKey, kind: Certificate) -> tuple[bytes, ...]:
         """The AK's certificate and its issuer's."""
         subject = x509.Name(
             [
@@ -269,7 +270,7 @@ def _key_usage(*, ca: bool) -> x509.KeyUsage:
 
 
 def _builder(
-    issuer: str, by: keys.PrivateKey, key: keys.PrivateKey, subject: x509.Name, lifetime: timedelta
+    issuer: str, by: keys.PrivateKey, key: PublicKey, subject: x509.Name, lifetime: timedelta
 ) -> x509.CertificateBuilder:
     begin = datetime.now(UTC).replace(microsecond=0) - timedelta(days=2)
     authority = x509.AuthorityKeyIdentifier.from_issuer_public_key(by.public_key())
@@ -277,11 +278,11 @@ def _builder(
         x509.CertificateBuilder()
         .subject_name(subject)
         .issuer_name(_name(issuer))
-        .public_key(key.public_key())
+        .public_key(key)
         .serial_number(x509.random_serial_number())
         .not_valid_before(begin)
         .not_valid_after(begin + lifetime)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), False)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), False)
         .add_extension(authority, False)
     )
 
@@ -326,5 +327,19 @@ class Tpm2Vendor:
         chain: tuple[bytes, ...] = ()
         if self.certified and is_wrong.certificate != "none":
             ca = self._other_ca if is_wrong.certificate == "other root" else self._ca
-            chain = ca.chain_for(chip_id, key, is_wrong.certificate)
+            chain = ca.chain_for(chip_id, key.public_key(), is_wrong.certificate)
         return Tpm2Attester(chip_id, key, chain, self.scheme, self.name_hash, is_wrong)
+
+    def certify(self, chip_id: str, ak: bytes, kind: Certificate = "own") -> tuple[bytes, ...]:
+        """The chain of an attestation key that some other TPM holds.
+
+        Args:
+            chip_id: goes into the certificate's subject.
+            ak: SubjectPublicKeyInfo, DER.
+            kind: what is wrong with it.
+        """
+        key = load_der_public_key(ak)
+        if not isinstance(key, ec.EllipticCurvePublicKey | rsa.RSAPublicKey):
+            raise TypeError("not an attestation key")
+        ca = self._other_ca if kind == "other root" else self._ca
+        return ca.chain_for(chip_id, key, kind)

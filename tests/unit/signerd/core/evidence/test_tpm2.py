@@ -120,7 +120,7 @@ def test_attestation_keys_of_each_kind(ak: str, scheme: Any, certified: bool) ->
     if scheme == "ecdsa":
         crossed = replace(crossed, scheme="rsassa")
     signature = cbor2.loads(crossed.attest(TRANSCRIPT, case.request.csr))[1]
-    refused(case.with_parts([*case.parts()[:1], signature, *case.parts()[2:]]), "scheme")
+    refused(case.with_parts([*case.parts()[:1], signature, *case.parts()[2:]]), "^the signature's scheme")
 
 
 @pytest.mark.parametrize("name_hash", ["sha384", "sha512"])
