@@ -1,4 +1,6 @@
-"""`make demo`: four simulated boards through the whole line, by the real programs as separate processes.
+"""`make demo`: four simulated boards, two each of two evidence methods, through the whole line.
+
+By the real programs as separate processes, with attackers between them.
 
 Leaves its results in var/demo and ends with 1 if anything is not as it should be.
 """
@@ -11,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +22,18 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from rich.console import Console
 
+from boards.attesters.psa_token import PsaVendor
 from demo.evidence_folder import Collected, collect
-from demo.forgeries import Forger, Forgery
+from demo.forgeries import Forger, Forgery, Hoard
 from harness.board_farm import BoardFarm
-from harness.installation import SENSOR, Installation, Peer, order_toml
+from harness.installation import Installation, Peer, order_toml
 from harness.paper_board import PaperBoard
 from harness.process import COMMANDS, REPOSITORY, Program, ProgramError, run, wait_until
 
 FOLDER = REPOSITORY / "var" / "demo"
 ORDER = "WO-DEMO"
-BOARDS = 4
+METHODS = ("hmac-sha256", "psa-token")
+BOARDS = 4  # in turn
 AGENT_TIMEOUT_S = 50.0
 
 
@@ -56,26 +61,46 @@ class Demo:
         self.tell("signerd: an installation with a software token, started")
         installation.start_signerd()
         self.console.print(f"  pid {installation.process.pid}, key holder {installation.key_holder().pid}")
-        installation.add_product(SENSOR)
         station = installation.add_station("plant1", "pc1")
         auditor = installation.add_auditor("company")
-        installation.open_order(order_toml(ORDER, quantity=BOARDS, stations=[station.uri]))
-        *chips, spare = [f"CHIP-{number:04d}" for number in range(1, BOARDS + 2)]
+        *chips, spare = [f"CHIP-{number:04d}" for number in range(1, BOARDS // 2 + 2)]
         keys = installation.personalize([*chips, spare])
-        self.console.print(f"  product sensor, order {ORDER} for {BOARDS} boards, station {station.uri}")
+        hoard = Hoard.of(PaperBoard(spare, keys[spare]), PsaVendor())
+        farm = installation.start_boards(
+            {chip: keys[chip] for chip in chips},
+            evidence=",".join(METHODS),
+            count=BOARDS,
+            prefix="PSA-",
+            baud=115200,
+            keygen_seconds=1.0,
+            buffer=512,
+        )
+        installation.add_product_for(farm, "sensor")
+        installation.add_identities(hoard.identities(), "sensor", "psa-token")
+        terms = order_toml(ORDER, quantity=BOARDS, stations=[station.uri], level="key")
+        installation.open_order(terms)
+        self.console.print(
+            f"  product sensor accepts {' and '.join(METHODS)}, order {ORDER}: {BOARDS} boards"
+        )
+        self.console.print(f"  station {station.uri}")
 
         self.tell("a hostile program with the station's certificate tries")
-        forger = Forger(station, installation.target, ORDER, PaperBoard(spare, keys[spare]))
-        self.forge(forger.while_places_are_left())
+        forger = Forger(station, installation.target, ORDER, hoard)
+        forgeries = forger.with_the_stations_certificate()
+        self.forge(forgeries)
+
+        self.tell("and with genuine boards, put aside")
+        attacks = forger.with_genuine_boards()
+        self.forge(attacks)
 
         self.tell(f"birthmark-agent: {BOARDS} boards on serial lines")
-        farm = installation.start_boards(
-            {chip: keys[chip] for chip in chips}, baud=115200, keygen_seconds=1.0, buffer=512
-        )
+        for board in farm.boards:
+            self.console.print(f"  {board.port}: {board.chip_id}, evidence by {board.method}")
         self.run_agent(installation, station, farm)
 
         self.tell("the hostile program again")
-        self.forge(forger.when_the_order_is_full())
+        late = forger.when_the_order_is_full()
+        self.forge(late)
         forger.close()
 
         self.tell("birthmark-auditor: verifies everything with code of its own")
@@ -84,6 +109,7 @@ class Demo:
         self.tell("and with tools that are not ours")
         collected = collect(installation, auditor, self.folder)
         self.check_records(collected)
+        self.check_refusals(collected, [*forgeries, *attacks, *late])
         self.check_certificates(collected, farm)
 
     def forge(self, forgeries: list[Forgery]) -> None:
@@ -150,19 +176,34 @@ class Demo:
         self.check("birthmark-auditor verify", holds=sound, detail=counts)
 
     def check_records(self, collected: Collected) -> None:
-        """Counts, and the refusals in the ledger."""
+        """Counts, and what the ledger says of the evidence."""
         self.check(
             f"{BOARDS} certificates, {BOARDS} stamps",
             holds=len(collected.certificates) == BOARDS and collected.stamped == set(collected.certificates),
         )
-        refused = [entry for entry in collected.entries if entry["type"] == "refused"]
-        codes = sorted(entry["code"] for entry in refused)
+        issued = [entry for entry in collected.entries if entry["type"] == "issued"]
+        counts = Counter(f"{entry['method']} at level {entry['level']}" for entry in issued)
         self.check(
-            "each refusal stands in the ledger",
-            holds=codes == sorted(["evidence_rejected"] * 3 + ["role_denied", "order_full"]),
+            "the ledger says by what evidence",
+            holds=counts == {f"{method} at level key": BOARDS // len(METHODS) for method in METHODS},
+            detail=", ".join(f"{count} {what}" for what, count in counts.items()),
         )
-        for entry in refused:
-            self.console.print(f"       {json.dumps(entry)}")
+
+    def check_refusals(self, collected: Collected, forgeries: list[Forgery]) -> None:
+        """Each forgery is looked up in the ledger, and there are no other refusals."""
+        left = {
+            index: (entry["code"], entry["chip_id"])
+            for index, entry in enumerate(collected.entries)
+            if entry["type"] == "refused"
+        }
+        for forgery in forgeries:
+            wanted = (forgery.expected, forgery.chip_id)
+            index = next((index for index, found in left.items() if found == wanted), None)
+            where = "is not in the ledger" if index is None else f"ledger entry {index}, {forgery.expected}"
+            self.check(forgery.what, holds=index is not None, detail=where)
+            if index is not None:
+                del left[index]
+        self.check("no other refusal", holds=not left)
 
     def check_certificates(self, collected: Collected, farm: BoardFarm) -> None:
         """openssl, a public linter, and the boards' own keys."""
