@@ -166,7 +166,8 @@ class Wrong:
     unprotected: Mapping[int, object] = field(default_factory=dict)
     tag: int | None = None  # 0 leaves it out
     proof: Literal["own", "empty", "truncated", "der", "zero", "longer"] = "own"
-    detached: bool = False
+    detached: bool = False  # the payload is signed, and left out
+    signs_nil: bool = False  # nil stands in the payload's place, and is signed
     envelope_style: Style = "shortest"
     trailing: bytes = b""
 
@@ -217,9 +218,10 @@ class PsaAttester:
         protected = encode(Pairs(((1, named), *wrong.protected.items())))
         protected = protected if wrong.protected_raw is None else wrong.protected_raw
         symmetric = self.signing_key is None or wrong.key == "public"
-        signed = encode(["MAC0" if symmetric else "Signature1", protected, b"", claims])
+        context = "MAC0" if symmetric else "Signature1"
+        signed = encode([context, protected, b"", None if wrong.signs_nil else claims])
         proof = self._mac(signed) if symmetric else self._sign(signed)
-        payload = None if wrong.detached else claims
+        payload = None if wrong.detached or wrong.signs_nil else claims
         message = encode([protected, dict(wrong.unprotected), payload, proof], wrong.envelope_style)
         tag = (MAC0_TAG if symmetric else SIGN1_TAG) if wrong.tag is None else wrong.tag
         head = _head(6, tag, "long" if wrong.envelope_style == "long" else "shortest") if tag else b""

@@ -20,6 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from boards import formats, keys
 from boards.attesters.psa_token import (
     FIRMWARE,
     IMPLEMENTATION_ID,
@@ -36,10 +37,13 @@ from boards.attesters.psa_token import (
     Raw,
     encode,
 )
+from signerd.core.chip_key import derive_chip_key
+from signerd.core.csr import check_csr
 from signerd.core.evidence.claims import Claims
 from signerd.core.evidence.method import (
     MAX_EVIDENCE_BYTES,
     EvidenceError,
+    EvidenceSubmission,
     Identity,
     Proved,
     ProvedIfMac,
@@ -55,7 +59,8 @@ from signerd.core.evidence.psa_token import (
     verify_token,
 )
 from signerd.core.evidence.rules import EvidenceRules, Measurement
-from signerd.core.names import Level, MacKey
+from signerd.core.evidence.transcript import verify_evidence
+from signerd.core.names import KeyType, Level, MacKey, MacQuestion
 
 VECTORS = Path(__file__).parents[4] / "vectors" / "psa"
 CHIP, OTHER_CHIP = "CHIP-000001", "CHIP-000002"
@@ -215,6 +220,39 @@ def test_the_key_holder_is_asked_for_the_sessions_chip(algorithm: str, hash_name
     assert (outcome.question.chip_id, outcome.question.hash) == ("the:session's", hash_name)
 
 
+@pytest.mark.parametrize(
+    ("algorithm", "hash_name"), [("HMAC256", "sha256"), ("HMAC384", "sha384"), ("HMAC512", "sha512")]
+)
+async def test_a_chip_with_the_derived_key_is_accepted_on_the_whole_way(
+    algorithm: str, hash_name: str
+) -> None:
+    def derive(chip_id: str, key: MacKey, name: str) -> bytes:
+        return derive_chip_key(lambda data: hmac.digest(b"master", data, "sha256"), chip_id, key, name)
+
+    async def check_mac(question: MacQuestion) -> bool:
+        key = derive(question.chip_id, question.key, question.hash)
+        return hmac.compare_digest(hmac.digest(key, question.message, question.hash), question.mac)
+
+    secrets = {CHIP: derive(CHIP, MacKey.PSA_IAK, hash_name)}
+    csr_der = keys.make_csr(keys.make_key("p256"), CHIP)
+    evidence = (
+        PsaVendor(algorithm=algorithm, secrets=secrets)
+        .attester(CHIP)
+        .attest(formats.transcript(VECTOR_NONCE, CHIP, csr_der, {}, {}), csr_der)
+    )
+    verified = await verify_evidence(
+        EvidenceSubmission("psa-token", formats.claims({}, {}), evidence),
+        methods={"psa-token": PsaToken()},
+        challenge=VECTOR_NONCE,
+        chip_id=CHIP,
+        csr=check_csr(csr_der, accepted=tuple(KeyType)),
+        trust=PERSONALIZED,
+        now=REQUEST.now,
+        check_mac=check_mac,
+    )
+    assert (verified.level, verified.versions) == (Level.KEY, ALL)
+
+
 GENUINE: dict[str, dict[str, Any]] = {
     "claims with longer heads than needed": {"claims_style": "long"},
     "a claim that nobody knows": {"claims": {-80000: [Raw(b"\xf9\x3e\x00"), {"a": None}]}},
@@ -232,6 +270,9 @@ GENUINE: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("what", GENUINE)
 def test_what_the_standard_leaves_free_is_accepted(what: str) -> None:
     assert verify(chip(**GENUINE[what])).level is Level.KEY
+
+
+ACCEPTED = [{2: digest, 5: SIGNER} for _, _, digest in FIRMWARE.values()]
 
 
 # One thing wrong with the token itself, whatever signs it.
@@ -292,6 +333,8 @@ WRONG_TOKEN: dict[str, dict[str, Any]] = {
     "a measurement of 16 bytes": {"claims": {"components": [{2: bytes(16), 5: SIGNER}]}},
     "a measurement of text": {"claims": {"components": [{2: "0" * 32, 5: SIGNER}]}},
     "a component's version as a number": {"claims": {"components": [{2: bytes(32), 4: 1, 5: SIGNER}]}},
+    "accepted components and one without a signer": {"claims": {"components": [*ACCEPTED, {2: OTHER}]}},
+    "accepted components and one that is no map": {"claims": {"components": [*ACCEPTED, 0]}},
     "indefinite lengths": {"claims_style": "indefinite"},
     **{f"{name} twice": {"twice": name} for name in ("nonce", "lifecycle", "components", "profile")},
     "an extra unprotected header": {"unprotected": {33: b"certificate"}},
@@ -310,6 +353,7 @@ WRONG_TOKEN: dict[str, dict[str, Any]] = {
     "a signature of zeros": {"proof": "zero"},
     "another key": {"key": "other"},
     "a detached payload": {"detached": True},
+    "no payload at all": {"signs_nil": True},
     "no tag": {"tag": 0},
     "tag of a COSE_Sign": {"tag": 98},
     "tag of a CWT": {"tag": 61},
@@ -532,6 +576,22 @@ def test_parts_of_two_genuine_tokens_make_none() -> None:
             if mixed not in (first, second):
                 with pytest.raises(EvidenceError):
                     PsaToken().verify(REQUEST, mixed, trust_in(each))
+
+
+@pytest.mark.parametrize("size", [0, 31, 33, 64])
+def test_an_implementation_id_has_32_bytes_whatever_a_product_accepts(size: int) -> None:
+    claims = {
+        265: RFC_9783,
+        10: bytes(32),
+        256: b"\x01" + bytes(32),
+        2394: 1,
+        2395: 0x3000,
+        2396: bytes(32),
+        2399: ACCEPTED,
+    }
+    assert read_claims(encode(claims)).implementation_id == bytes(32)
+    with pytest.raises(EvidenceError, match="implementation id"):
+        read_claims(encode({**claims, 2396: bytes(size)}))
 
 
 # The product's rules.
