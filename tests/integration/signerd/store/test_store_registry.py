@@ -140,24 +140,32 @@ async def test_chips_are_counted_once(store: SqlStore) -> None:
     added, index = await store.import_chips("WO-1", ["c", "a"], NOW)
     assert added == 1
     assert (await entry(store, index))["chips_sha256"] == digest_chips(["c"]).hex()
-    added, index = await store.personalize_chips(
-        ["x", "y"], locked=True, site="fab", key="hmac-sha256", by="ann", now=NOW
-    )
-    listed = await entry(store, index)
-    assert (added, listed["count"], listed["locked"], listed["site"]) == (2, 2, True, "fab")
-    assert (
-        await store.personalize_chips(["x"], locked=True, site="fab", key="hmac-sha256", by="ann", now=NOW)
-    )[0] == 0
-    relocked = store.personalize_chips(
-        ["x", "z"], locked=False, site="fab", key="hmac-sha256", by="ann", now=NOW
-    )
-    assert await refused(relocked) is Code.INVALID
-    assert (
-        await store.personalize_chips(["z"], locked=False, site="fab", key="hmac-sha256", by="ann", now=NOW)
-    )[0] == 1
     assert await refused(store.import_chips("WO-2", ["a"], NOW)) is Code.NOT_FOUND
     await store.close_order("WO-1", NOW)
     assert await refused(store.import_chips("WO-1", ["d"], NOW)) is Code.INVALID
+
+
+async def test_personalized_chips_keep_their_locks_and_their_key(store: SqlStore) -> None:
+    async def personalize(*chips: str, locked: bool = True, key: str = "psa-iak-sha256") -> tuple[int, int]:
+        return await store.personalize_chips(chips, locked=locked, site="fab", key=key, by="ann@x", now=NOW)
+
+    added, index = await personalize("x", "y")
+    assert added == 2
+    assert await entry(store, index) == {
+        "v": 1,
+        "type": "chips_personalized",
+        "time": "2026-11-15T12:00:00Z",
+        "count": 2,
+        "chips_sha256": digest_chips(["x", "y"]).hex(),
+        "locked": True,
+        "site": "fab",
+        "key": "psa-iak-sha256",
+        "by": "ann@x",
+    }
+    assert (await personalize("x"))[0] == 0
+    assert await refused(personalize("x", "z", locked=False)) is Code.INVALID
+    assert await refused(personalize("x", "z", key="hmac-sha256")) is Code.INVALID
+    assert (await personalize("z", locked=False, key="hmac-sha256"))[0] == 1
 
 
 async def test_ten_thousand_chips_a_call(store: SqlStore) -> None:

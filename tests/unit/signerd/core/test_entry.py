@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from signerd.core import strict_cbor
 from signerd.core.entry import (
     MAX_ENTRY,
+    MAX_SHARED_PRIMES,
     Entry,
     EntryError,
     Issued,
     OrderClosed,
     OrderOpened,
+    SharedPrimesFound,
     digest_chips,
+    digest_identities,
     encode,
     serial_bytes,
 )
+from signerd.core.evidence.claims import Claims, parse_claims
+from signerd.core.evidence.rules import MAX_MEASUREMENTS, METHOD_NAMES
 
 NOW = datetime(2026, 11, 15, 12, 30, 0, 999, tzinfo=UTC)
 FORMATS = Path(__file__).parents[4] / "docs" / "formats.md"
@@ -74,9 +82,7 @@ def test_the_form_of_each_kind_of_member() -> None:
 
 
 def test_none_is_null() -> None:
-    issued = {field.name: b"" for field in fields(Issued)}
-    entry = Issued(**{**issued, "time": NOW, "number": 1, "supersedes": None})  # type: ignore[arg-type]
-    assert json.loads(encode(entry))["supersedes"] is None
+    assert json.loads(encode(issued_entry()))["supersedes"] is None
 
 
 def test_an_entry_is_bounded() -> None:
@@ -87,11 +93,90 @@ def test_an_entry_is_bounded() -> None:
 
 
 def test_an_integer_is_one_that_every_reader_knows() -> None:
-    issued = {field.name: b"" for field in fields(Issued)}
-    good = Issued(**{**issued, "time": NOW, "number": 2**53 - 1, "supersedes": None})  # type: ignore[arg-type]
+    good = issued_entry(number=2**53 - 1)
     assert json.loads(encode(good))["number"] == 2**53 - 1
     with pytest.raises(EntryError, match="canonical"):
         encode(replace(good, number=2**53))
+
+
+def issued_entry(**members: Any) -> Issued:
+    digest = bytes(32)
+    good: dict[str, Any] = {
+        "time": NOW,
+        "work_order": "WO-1",
+        "product": "sensor",
+        "number": 1,
+        "chip_id": "chip",
+        "serial_number": "BM-1",
+        "certificate_serial": b"\x01",
+        "certificate_sha256": digest,
+        "spki_sha256": digest,
+        "csr_sha256": digest,
+        "settings_sha256": digest,
+        "level": "key",
+        "method": "x509",
+        "claims": Claims({}, {}),
+        "measured": {},
+        "attester_sha256": None,
+        "evidence_sha256": digest,
+        "challenge": digest,
+        "station": "birthmark://x/station/a/b",
+        "supersedes": None,
+    }
+    return Issued(**good | members)
+
+
+def test_claims_and_measurements_stand_in_clear() -> None:
+    claims = Claims({"app": ("1.2.0", b"\xab" * 32)}, {"secure_boot": True, "debug_closed": False})
+    entry = issued_entry(claims=claims, measured={"boot": "2.0"}, attester_sha256=b"\xcd" * 32)
+    value = json.loads(encode(entry))
+    assert value["claims"] == {
+        "firmware": {"app": ["1.2.0", "ab" * 32]},
+        "security_state": {"secure_boot": True, "debug_closed": False},
+    }
+    assert (value["measured"], value["attester_sha256"]) == ({"boot": "2.0"}, "cd" * 32)
+    assert json.loads(encode(issued_entry()))["claims"] == {"firmware": {}, "security_state": {}}
+
+
+def test_the_largest_certificate_fits_an_entry() -> None:
+    claims = parse_claims(
+        strict_cbor.encode(
+            [
+                {f"{number:032}": [f"1-{'x' * 30}", bytes(32)] for number in range(16)},
+                {f"{number:032}": False for number in range(16)},
+            ]
+        )
+    )
+    name = "n" * 64
+    entry = issued_entry(
+        work_order=name,
+        product=name,
+        number=2**53 - 1,
+        chip_id=name,
+        serial_number=name,
+        certificate_serial=bytes(20),
+        method=max(METHOD_NAMES, key=len),
+        claims=claims,
+        measured={f"{number:032}": f"1-{'x' * 30}" for number in range(MAX_MEASUREMENTS)},
+        attester_sha256=bytes(32),
+        station=f"birthmark://{name}/station/{name}/{name}",
+        supersedes=bytes(32),
+    )
+    assert len(encode(entry)) < MAX_ENTRY // 4
+
+
+def test_the_largest_list_of_shared_primes_fits_an_entry() -> None:
+    certificates = (bytes(32),) * MAX_SHARED_PRIMES
+    data = encode(SharedPrimesFound(time=NOW, count=MAX_SHARED_PRIMES, certificates=certificates))
+    assert len(data) < MAX_ENTRY
+    assert json.loads(data)["certificates"] == ["00" * 32] * MAX_SHARED_PRIMES
+
+
+def test_identities_are_digested_as_sorted_lines() -> None:
+    one, two = ("a", b"\x01", b"\xaa" * 32), ("b", b"\x02\x03", b"\xbb" * 32)
+    text = f"a 01 {'aa' * 32}\nb 0203 {'bb' * 32}\n"
+    assert digest_identities([two, one]) == hashlib.sha256(text.encode()).digest()
+    assert digest_identities([]).hex().startswith("e3b0c442")
 
 
 def test_chips_are_digested_sorted() -> None:
