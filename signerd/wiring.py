@@ -269,6 +269,7 @@ def _admin(parts: _Parts) -> AdminService:
         key_holder=parts.pool,
         issuer=parts.issuer,
         linter=linter,
+        search=parts.search,
         clock=_now,
     )
 

@@ -761,3 +761,103 @@ class MakeCrlResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___MakeCrlResponse: _TypeAlias = MakeCrlResponse  # noqa: Y015
+
+@_typing.final
+class SearchSharedPrimesRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BEGIN_FIELD_NUMBER: _builtins.int
+    begin: _builtins.bool
+    """Begin a search, or join the one that is under way."""
+    def __init__(
+        self,
+        *,
+        begin: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["begin", b"begin"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SearchSharedPrimesRequest: _TypeAlias = SearchSharedPrimesRequest  # noqa: Y015
+
+@_typing.final
+class SearchSharedPrimesResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Certificate(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        CERTIFICATE_SHA256_FIELD_NUMBER: _builtins.int
+        WORK_ORDER_FIELD_NUMBER: _builtins.int
+        CHIP_ID_FIELD_NUMBER: _builtins.int
+        SERIAL_NUMBER_FIELD_NUMBER: _builtins.int
+        REVOKED_FIELD_NUMBER: _builtins.int
+        certificate_sha256: _builtins.bytes
+        work_order: _builtins.str
+        chip_id: _builtins.str
+        serial_number: _builtins.str
+        revoked: _builtins.bool
+        def __init__(
+            self,
+            *,
+            certificate_sha256: _builtins.bytes = ...,
+            work_order: _builtins.str = ...,
+            chip_id: _builtins.str = ...,
+            serial_number: _builtins.str = ...,
+            revoked: _builtins.bool = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["certificate_sha256", b"certificate_sha256", "chip_id", b"chip_id", "revoked", b"revoked", "serial_number", b"serial_number", "work_order", b"work_order"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    ENDED_FIELD_NUMBER: _builtins.int
+    RUNNING_FIELD_NUMBER: _builtins.int
+    FAILURE_FIELD_NUMBER: _builtins.int
+    FINISHED_AT_FIELD_NUMBER: _builtins.int
+    KEYS_FIELD_NUMBER: _builtins.int
+    VALID_FIELD_NUMBER: _builtins.int
+    REVOKED_FIELD_NUMBER: _builtins.int
+    CERTIFICATES_FIELD_NUMBER: _builtins.int
+    ended: _builtins.int
+    """Searches that ended since signerd started, failed ones too."""
+    running: _builtins.bool
+    failure: _builtins.str
+    """Why the last one failed; empty if it did not."""
+    keys: _builtins.int
+    """RSA keys that were compared."""
+    valid: _builtins.int
+    """Certificates whose key shares a prime with another key, and that are not revoked."""
+    revoked: _builtins.int
+    """Those that are revoked."""
+    @_builtins.property
+    def finished_at(self) -> _timestamp_pb2.Timestamp:
+        """Of the last search that did not fail, all that follows; absent: there was none."""
+
+    @_builtins.property
+    def certificates(self) -> _containers.RepeatedCompositeFieldContainer[Global___SearchSharedPrimesResponse.Certificate]:
+        """At most 1,000 of both, valid ones first. The ledger names all."""
+
+    def __init__(
+        self,
+        *,
+        ended: _builtins.int = ...,
+        running: _builtins.bool = ...,
+        failure: _builtins.str = ...,
+        finished_at: _timestamp_pb2.Timestamp | None = ...,
+        keys: _builtins.int = ...,
+        valid: _builtins.int = ...,
+        revoked: _builtins.int = ...,
+        certificates: _abc.Iterable[Global___SearchSharedPrimesResponse.Certificate] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["finished_at", b"finished_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["certificates", b"certificates", "ended", b"ended", "failure", b"failure", "finished_at", b"finished_at", "keys", b"keys", "revoked", b"revoked", "running", b"running", "valid", b"valid"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SearchSharedPrimesResponse: _TypeAlias = SearchSharedPrimesResponse  # noqa: Y015

@@ -104,6 +104,11 @@ class AdminServiceStub:
                 request_serializer=birthmark_dot_v1_dot_admin__pb2.MakeCrlRequest.SerializeToString,
                 response_deserializer=birthmark_dot_v1_dot_admin__pb2.MakeCrlResponse.FromString,
                 _registered_method=True)
+        self.SearchSharedPrimes = channel.unary_unary(
+                '/birthmark.v1.AdminService/SearchSharedPrimes',
+                request_serializer=birthmark_dot_v1_dot_admin__pb2.SearchSharedPrimesRequest.SerializeToString,
+                response_deserializer=birthmark_dot_v1_dot_admin__pb2.SearchSharedPrimesResponse.FromString,
+                _registered_method=True)
 
 
 class AdminServiceServicer:
@@ -202,6 +207,14 @@ class AdminServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SearchSharedPrimes(self, request, context):
+        """Where the search for RSA keys that share a prime stands, and what it found last. Begins one if asked; it
+        goes on after the answer, and findings that are new become ledger entries.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AdminServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -274,6 +287,11 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.MakeCrl,
                     request_deserializer=birthmark_dot_v1_dot_admin__pb2.MakeCrlRequest.FromString,
                     response_serializer=birthmark_dot_v1_dot_admin__pb2.MakeCrlResponse.SerializeToString,
+            ),
+            'SearchSharedPrimes': grpc.unary_unary_rpc_method_handler(
+                    servicer.SearchSharedPrimes,
+                    request_deserializer=birthmark_dot_v1_dot_admin__pb2.SearchSharedPrimesRequest.FromString,
+                    response_serializer=birthmark_dot_v1_dot_admin__pb2.SearchSharedPrimesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -654,6 +672,33 @@ class AdminService:
             '/birthmark.v1.AdminService/MakeCrl',
             birthmark_dot_v1_dot_admin__pb2.MakeCrlRequest.SerializeToString,
             birthmark_dot_v1_dot_admin__pb2.MakeCrlResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SearchSharedPrimes(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/birthmark.v1.AdminService/SearchSharedPrimes',
+            birthmark_dot_v1_dot_admin__pb2.SearchSharedPrimesRequest.SerializeToString,
+            birthmark_dot_v1_dot_admin__pb2.SearchSharedPrimesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -57,6 +57,10 @@ class AdminServiceStub:
     """Revokes a certificate."""
     MakeCrl: _grpc.UnaryUnaryMultiCallable[_admin_pb2.MakeCrlRequest, _admin_pb2.MakeCrlResponse]
     """Signs a certificate revocation list (RFC 5280 section 5) of all revoked certificates."""
+    SearchSharedPrimes: _grpc.UnaryUnaryMultiCallable[_admin_pb2.SearchSharedPrimesRequest, _admin_pb2.SearchSharedPrimesResponse]
+    """Where the search for RSA keys that share a prime stands, and what it found last. Begins one if asked; it
+    goes on after the answer, and findings that are new become ledger entries.
+    """
 
 @_typing.type_check_only
 class AdminServiceAsyncStub(AdminServiceStub):
@@ -85,6 +89,10 @@ class AdminServiceAsyncStub(AdminServiceStub):
     """Revokes a certificate."""
     MakeCrl: _aio.UnaryUnaryMultiCallable[_admin_pb2.MakeCrlRequest, _admin_pb2.MakeCrlResponse]  # type: ignore[assignment]
     """Signs a certificate revocation list (RFC 5280 section 5) of all revoked certificates."""
+    SearchSharedPrimes: _aio.UnaryUnaryMultiCallable[_admin_pb2.SearchSharedPrimesRequest, _admin_pb2.SearchSharedPrimesResponse]  # type: ignore[assignment]
+    """Where the search for RSA keys that share a prime stands, and what it found last. Begins one if asked; it
+    goes on after the answer, and findings that are new become ledger entries.
+    """
 
 class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -194,5 +202,15 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_admin_pb2.MakeCrlResponse, _abc.Awaitable[_admin_pb2.MakeCrlResponse]]:
         """Signs a certificate revocation list (RFC 5280 section 5) of all revoked certificates."""
+
+    @_abc_1.abstractmethod
+    def SearchSharedPrimes(
+        self,
+        request: _admin_pb2.SearchSharedPrimesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.SearchSharedPrimesResponse, _abc.Awaitable[_admin_pb2.SearchSharedPrimesResponse]]:
+        """Where the search for RSA keys that share a prime stands, and what it found last. Begins one if asked; it
+        goes on after the answer, and findings that are new become ledger entries.
+        """
 
 def add_AdminServiceServicer_to_server(servicer: AdminServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -30,4 +30,5 @@ def build_app(run: daemon.Run) -> typer.Typer:
     app.add_typer(chips.app, name="chips")
     app.command("revoke")(certificates.revoke)
     app.command("crl")(certificates.crl)
+    app.add_typer(certificates.app, name="certificates")
     return app

@@ -1,4 +1,4 @@
-"""`signerd revoke` and `signerd crl`."""
+"""`signerd revoke`, `signerd crl` and `signerd certificates …`."""
 # ruff: noqa: PLC0415 -- commands load what they need, so that --help comes at once
 
 from __future__ import annotations
@@ -8,7 +8,12 @@ from typing import Annotated
 
 import typer
 
-from signerd.adapters.cli.options import DEFAULT_CONFIG, ConfigOption
+from signerd.adapters.cli.exits import Exit
+from signerd.adapters.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption
+
+POLL_S = 0.5  # a search of a thousand keys takes a second, one of 100,000 minutes
+
+app = typer.Typer(help="Certificates: the quality of keys that have one.", no_args_is_help=True)
 
 
 def revoke(
@@ -52,3 +57,51 @@ def crl(
         answer = daemon.MakeCrl(admin_pb2.MakeCrlRequest(next_update_h=hours))
     replace(out, answer.crl_der)
     typer.echo(f"wrote {out}, {len(answer.crl_der)} bytes (ledger entry {answer.ledger_index})")
+
+
+@app.command("shared-primes")
+def shared_primes(*, config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
+    """Searches all RSA keys that were ever certified for primes in common. Exit code 1 if there are any.
+
+    Two keys that share a prime are both broken: anyone can compute their private keys.
+    """
+    import time
+
+    from birthmark.v1 import admin_pb2
+    from signerd.adapters.cli.connection import administration
+    from signerd.adapters.cli.output import plain, print_json, print_table
+    from signerd.errors import Fault
+
+    with administration(config) as daemon:
+        answer = daemon.SearchSharedPrimes(admin_pb2.SearchSharedPrimesRequest(begin=True))
+        ended = answer.ended
+        while answer.ended == ended:
+            time.sleep(POLL_S)
+            answer = daemon.SearchSharedPrimes(admin_pb2.SearchSharedPrimesRequest())
+    if answer.failure:
+        raise Fault(f"the search failed: {answer.failure}")
+    if as_json:
+        print_json(plain(answer))
+    else:
+        typer.echo(f"{answer.keys} RSA keys compared")
+        if answer.certificates:
+            print_table(
+                f"Keys that share a prime: {answer.valid} valid and {answer.revoked} revoked certificates",
+                ("serial number", "chip", "work order", "revoked", "certificate SHA-256"),
+                [
+                    (
+                        each.serial_number,
+                        each.chip_id,
+                        each.work_order,
+                        "yes" if each.revoked else "no",
+                        each.certificate_sha256.hex(),
+                    )
+                    for each in answer.certificates
+                ],
+            )
+            if answer.valid + answer.revoked > len(answer.certificates):
+                typer.echo(
+                    f"the first {len(answer.certificates)}; the ledger's entries shared_primes_found name all"
+                )
+    if answer.valid or answer.revoked:
+        raise typer.Exit(Exit.FAILED)

@@ -1,5 +1,5 @@
-"""`AdminService`, on the Unix socket alone: peers, products, certificates. Orders, chips and identities
-stand beside."""
+"""`AdminService`, on the Unix socket alone: peers, products, certificates. Orders, chips, identities
+and the search for weak keys stand beside."""
 
 from __future__ import annotations
 
@@ -16,9 +16,11 @@ from birthmark.v1 import admin_pb2
 from signerd.adapters.linting import SampleLinter
 from signerd.adapters.mtls import UNREADABLE, identity_of
 from signerd.adapters.rpc import fields
+from signerd.adapters.rpc.admin_hygiene import HygieneAdministration
 from signerd.adapters.rpc.admin_identities import IdentityAdministration
 from signerd.adapters.rpc.admin_orders import OrderAdministration
 from signerd.adapters.rpc.gate import Call, Gate
+from signerd.adapters.shared_primes import SharedPrimesSearch
 from signerd.adapters.store import SqlStore
 from signerd.core.crl import REASONS, build_crl
 from signerd.core.names import Role
@@ -46,6 +48,7 @@ class AdminService:
         key_holder: KeyHolder,
         issuer: Issuer,
         linter: SampleLinter,
+        search: SharedPrimesSearch,
         clock: Callable[[], datetime],
     ) -> None:
         self._deployment = deployment
@@ -56,6 +59,7 @@ class AdminService:
         self._clock = clock
         self._orders = OrderAdministration(deployment=deployment, store=store, clock=clock)
         self._identities = IdentityAdministration(store=store, clock=clock)
+        self._hygiene = HygieneAdministration(store=store, search=search)
 
     def handler(self, gate: Gate[None]) -> grpc.GenericRpcHandler[Any, Any]:
         """The service behind the administrators' gate."""
@@ -75,6 +79,7 @@ class AdminService:
             Call("ImportIdentities", pb.ImportIdentitiesRequest, identities.import_identities),
             Call("Revoke", pb.RevokeRequest, self.revoke),
             Call("MakeCrl", pb.MakeCrlRequest, self.make_crl),
+            Call("SearchSharedPrimes", pb.SearchSharedPrimesRequest, self._hygiene.search_shared_primes),
         )
         return grpc.method_handlers_generic_handler(SERVICE, {call.name: gate.unary(call) for call in calls})
 

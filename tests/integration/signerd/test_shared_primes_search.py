@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from harness.issuance_world import PRODUCT, issuance_world
 from harness.key_holders import until
 from harness.paper_board import PaperBoard
+from harness.shared_primes import two_with_a_shared_prime
 from harness.signing_samples import name
 from signerd.adapters.shared_primes import SearchState, SharedPrimesSearch
 from signerd.adapters.shared_primes_process import MAX_MEMORY
@@ -35,26 +36,10 @@ RSA_PRODUCT = PRODUCT.replace('name = "sensor"', 'name = "rsa"').replace(
 )
 
 
-def key_of(p: int, q: int) -> rsa.RSAPrivateKey:
-    exponent = 65537
-    d = pow(exponent, -1, (p - 1) * (q - 1))
-    numbers = rsa.RSAPrivateNumbers(
-        p=p,
-        q=q,
-        d=d,
-        dmp1=d % (p - 1),
-        dmq1=d % (q - 1),
-        iqmp=pow(q, -1, p),
-        public_numbers=rsa.RSAPublicNumbers(exponent, p * q),
-    )
-    return numbers.private_key()
-
-
 @cache
 def keys() -> tuple[rsa.RSAPrivateKey, rsa.RSAPrivateKey, rsa.RSAPrivateKey]:
     """Two that share a prime, and one that shares none."""
-    first, second, sound = (rsa.generate_private_key(65537, 2048) for _ in range(3))
-    return first, key_of(first.private_numbers().p, second.private_numbers().p), sound
+    return *two_with_a_shared_prime(), rsa.generate_private_key(65537, 2048)
 
 
 def certificate(key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey, serial: int = 1) -> bytes:
