@@ -84,6 +84,14 @@ system_packages() {
         say "installing openssl (apt): checks the demo's certificates with a tool that is not ours"
         wanted+=(openssl)
     fi
+    if ! command -v swtpm >/dev/null; then
+        say "installing swtpm (apt): a TPM in software, whose evidence the tests verify"
+        wanted+=(swtpm)
+    fi
+    if ! command -v tpm2_certify >/dev/null; then
+        say "installing tpm2-tools (apt): with them the tests speak to that TPM"
+        wanted+=(tpm2-tools)
+    fi
     [ ${#wanted[@]} -eq 0 ] || apt_install "${wanted[@]}"
     find_python >/dev/null || install_python
 }
