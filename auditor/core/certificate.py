@@ -63,16 +63,20 @@ class Leaf:
     spki: bytes  # DER
 
 
-def load_certificate(der: bytes) -> x509.Certificate:
+def load_certificate(encoded: bytes) -> x509.Certificate:
     """Reads a certificate with all its extensions. Raises Malformed."""
-    if len(der) > MAX_CERTIFICATE:
+    if len(encoded) > MAX_CERTIFICATE:
         raise Malformed("the certificate is too large")
     try:
-        certificate = x509.load_der_x509_certificate(der)
+        certificate = x509.load_der_x509_certificate(encoded)
         list(certificate.extensions)
         certificate.subject.rfc4514_string(), certificate.issuer.rfc4514_string()  # read only when asked for
+        # The package passes over unused bits of the signature: one certificate would have two encodings.
+        whole = der.content(der.members(encoded)[-1], der.BIT_STRING).startswith(b"\x00")
     except X509_ERRORS as error:
         raise Malformed(f"the certificate cannot be read: {type(error).__name__}") from error
+    if not whole:
+        raise Malformed("the certificate's signature is not of whole octets")
     return certificate
 
 
@@ -88,7 +92,7 @@ def verify_issuer(chain: Sequence[bytes], root: x509.Certificate, opened: LogOpe
     if found != opened.issuer_sha256.hex():
         raise _chain("the chain does not begin with the ledger's issuer", opened.issuer_sha256.hex(), found)
     try:
-        issuers = tuple(load_certificate(der) for der in chain)
+        issuers = tuple(load_certificate(encoded) for encoded in chain)
     except Malformed as error:
         raise _chain(f"an issuer: {error}") from error
     for depth, (certificate, above) in enumerate(zip(issuers, (*issuers[1:], root), strict=True)):
@@ -103,14 +107,14 @@ def verify_issuer(chain: Sequence[bytes], root: x509.Certificate, opened: LogOpe
     )
 
 
-def read_leaf(der: bytes, issuer: Issuer) -> Leaf:
+def read_leaf(encoded: bytes, issuer: Issuer) -> Leaf:
     """Verifies that the issuer signed this certificate, and that it is a leaf.
 
     Raises:
         CheckFailed: CERTIFICATE_CHAIN, CERTIFICATE_FORM.
     """
     try:
-        certificate = load_certificate(der)
+        certificate = load_certificate(encoded)
         key = certificate.public_key()
     except (Malformed, *X509_ERRORS) as error:
         raise CheckFailed(Code.CERTIFICATE_FORM, "the certificate cannot be read") from error
@@ -123,7 +127,7 @@ def read_leaf(der: bytes, issuer: Issuer) -> Leaf:
     if not isinstance(key, ec.EllipticCurvePublicKey | rsa.RSAPublicKey):
         raise CheckFailed(Code.CERTIFICATE_FORM, "a key type that no product accepts")
     _check_leaf(certificate)
-    return Leaf(der, certificate, key, key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
+    return Leaf(encoded, certificate, key, key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
 
 
 def check_agrees(leaf: Leaf, issued: Issued, order: OrderOpened | None) -> None:

@@ -92,6 +92,8 @@ def check_chain(
     if not 1 <= len(chain) <= MAX_CHAIN:
         raise false("the chain's length", f"1 to {MAX_CHAIN}", str(len(chain)))
     path = [_load(der) for der in chain]
+    if any(certificate in roots for certificate in path):
+        raise false("the chain holds a root of the product, which it leaves out")
     root = next((root for root in roots if _issued(path[-1], root)), None)
     if root is None:
         raise false("the chain does not end at a root of the product")

@@ -93,9 +93,11 @@ def _layer(certificate: x509.Certificate) -> list[_TcbInfo]:
 
 
 def _tcb_info(data: bytes) -> _TcbInfo:
-    parts = {part[0]: part for part in der.members(data)}
-    if list(parts) != sorted(parts) or len(parts) != len(der.members(data)):
+    members = der.members(data)
+    numbers = [member[0] & 0x1F for member in members]
+    if numbers != sorted(set(numbers)):
         raise Malformed("TcbInfo has a member twice, or out of order")
+    parts = {member[0]: member for member in members}
     digests: tuple[bytes | None, ...] = ()
     if _FWIDS in parts:
         digests = tuple(_fwid(item) for item in der.members(parts[_FWIDS], _FWIDS))

@@ -29,25 +29,31 @@ _INSTANCE_ID = 33  # bytes: EAT UEID of type RAND, 0x01 and 32 bytes (RFC 9783 Â
 class _Family:
     """Claim numbers, and the profiles that use them."""
 
-    profile: int
     profiles: frozenset[str]
+    profile: int
     nonce: int
     instance: int
-    implementation: int
+    client: int
     lifecycle: int
+    implementation: int
     components: int
+    no_measurements: int | None  # stands, with 1, where there are no components
+
+    @property
+    def numbers(self) -> frozenset[int]:
+        """All of them."""
+        named = (self.profile, self.nonce, self.instance, self.client, self.lifecycle, self.implementation)
+        return frozenset((*named, self.components, *filter(None, [self.no_measurements])))
 
 
 _EAT = _Family(
-    265,
     frozenset({"tag:psacertified.org,2023:psa#tfm", "http://arm.com/psa/2.0.0"}),
-    10,
-    256,
-    2396,
-    2395,
-    2399,
-)
-_LEGACY = _Family(-75000, frozenset({"PSA_IOT_PROFILE_1"}), -75008, -75009, -75003, -75002, -75006)
+    265, 10, 256, 2394, 2395, 2396, 2399, None,
+)  # fmt: skip
+_LEGACY = _Family(
+    frozenset({"PSA_IOT_PROFILE_1"}),
+    -75000, -75008, -75009, -75001, -75002, -75003, -75006, -75007,
+)  # fmt: skip
 
 
 def check(asked: Asked, evidence: bytes) -> Shown:
@@ -61,7 +67,7 @@ def check(asked: Asked, evidence: bytes) -> Shown:
         message = cose.read_message(evidence, maximum=MAX_EVIDENCE)
         claims = cose.claims(message.payload)
         family = _family(claims)
-        components = _components(claims.get(family.components))
+        components = _components(claims, family)
     except Malformed as error:
         raise false(f"psa-token: {error}") from error
     if message.hash is None:
@@ -91,16 +97,20 @@ def _check_signed(message: cose.Message, attester: bytes) -> None:
 
 
 def _family(claims: Mapping[Any, Any]) -> _Family:
-    families = [family for family in (_EAT, _LEGACY) if claims.get(family.profile) in family.profiles]
-    if len(families) != 1:
-        raise Malformed("no profile that is known, or two")
-    return families[0]
+    for family, other in ((_EAT, _LEGACY), (_LEGACY, _EAT)):
+        if claims.get(family.profile) in family.profiles:
+            if other.numbers & claims.keys():
+                raise Malformed("claims of two profiles")
+            return family
+    raise Malformed("no profile that is known here")
 
 
 def _check_claims(claims: Mapping[Any, Any], family: _Family, asked: Asked) -> None:
     instance = claims.get(family.instance)
     if not isinstance(instance, bytes) or len(instance) != _INSTANCE_ID or instance[0] != 1:
         raise false("psa-token: no instance id")
+    if type(claims.get(family.client)) is not int:
+        raise false("psa-token: no client id")
     nonce = sha256(asked.transcript).digest()
     if claims.get(family.nonce) != nonce:
         raise false(
@@ -117,12 +127,13 @@ def _check_claims(claims: Mapping[Any, Any], family: _Family, asked: Asked) -> N
         raise false("psa-token: the lifecycle is not secured", "0x3000 to 0x30ff", _text(lifecycle))
 
 
-def _components(value: Any) -> list[tuple[bytes, bytes]]:
-    """Measurement and signer of each; none where the token has no components."""
-    if value is None:
+def _components(claims: Mapping[Any, Any], family: _Family) -> list[tuple[bytes, bytes]]:
+    """Measurement and signer of each; none where a token of the old profile says that there are none."""
+    value = claims.get(family.components)
+    if value is None and family.no_measurements is not None and claims.get(family.no_measurements) == 1:
         return []
-    if not isinstance(value, list):
-        raise Malformed("components are not an array")
+    if not isinstance(value, list) or not value or family.no_measurements in claims:
+        raise Malformed("no software components, or both components and none")
     return [_component(item) for item in value]
 
 

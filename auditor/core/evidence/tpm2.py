@@ -39,7 +39,7 @@ _HASHES: dict[int, hashes.HashAlgorithm] = {
     tpm.SHA512: hashes.SHA512(),
 }
 # TPMA_OBJECT (Part 2, 8.3): what must be set, and what must not.
-_SET = {1: "fixedTPM", 4: "fixedParent", 5: "sensitiveDataOrigin", 6: "userWithAuth"}
+_SET = {1: "fixedTPM", 4: "fixedParent", 5: "sensitiveDataOrigin", 6: "userWithAuth", 18: "sign"}
 _CLEAR = {16: "restricted"}
 _AIK_CERTIFICATE = x509.ObjectIdentifier("2.23.133.8.3")  # tcg-kp-AIKCertificate
 

@@ -48,6 +48,20 @@ BAD: dict[str, list[object]] = {
     "certificate_sha256": ["", "AB" * 32, "ab" * 31, "zz" * 32, None],
     "level": ["secret", "KEY", None],
     "method": ["", "HMAC", "x" * 33],
+    "claims": [
+        None,
+        [],
+        {},
+        {"firmware": {}},
+        {"firmware": {}, "security_state": {}, "more": {}},
+        {"firmware": {"app": ["1.0", "00"]}, "security_state": {}},
+        {"firmware": {"app": ["1.0"]}, "security_state": {}},
+        {"firmware": {"app": ["one", "00" * 32]}, "security_state": {}},
+        {"firmware": [], "security_state": {}},
+        {"firmware": {}, "security_state": {"secure_boot": 1}},
+    ],
+    "measured": [None, [], {"app": 1}, {"a b": "1.0"}, {f"c{index}": "1" for index in range(65)}],
+    "attester_sha256": ["", "00", 0],
     "station": ["birthmark://paper/auditor/x", "birthmark://paper/station/a", "https://x", None],
     "supersedes": ["", 0],
 }
@@ -161,10 +175,10 @@ CLAIMS = cbor2.dumps([FIRMWARE, LOCKS], canonical=True)
 
 def test_claims_and_their_minimum() -> None:
     claims = parse_claims(CLAIMS)
-    check_minimum(claims, {"app": "1.2"})
+    check_minimum(claims.versions, {"app": "1.2"})
     for minimum in ({"app": "1.2.0.1"}, {"boot": "0"}):
         with pytest.raises(CheckFailed, match="F423"):
-            check_minimum(claims, minimum)
+            check_minimum(claims.versions, minimum)
 
 
 @pytest.mark.parametrize(

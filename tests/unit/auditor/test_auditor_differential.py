@@ -1,0 +1,291 @@
+"""The auditor's evidence methods against signerd's: two programs that share no code come to one result.
+
+Each case is evidence of a simulated chip, right or wrong in one thing. Both must refuse it, or both must find
+the same level, the same firmware and the same attestation key.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import sha256
+from typing import Any
+from uuid import UUID
+
+import cbor2
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from auditor.core.evidence.asked import Asked
+from auditor.core.evidence.recheck import recheck
+from auditor.core.product import read_product
+from auditor.errors import CheckFailed
+from boards.attesters import nrf91, psa_token, tpm2
+from boards.attesters.nrf91 import Nrf91Vendor
+from boards.attesters.port import Attester, Vendor
+from boards.attesters.psa_token import PsaVendor
+from boards.attesters.tpm2 import Tpm2Vendor
+from boards.attesters.x509 import FWID, X509Vendor
+from harness.paper_certificates import csr, new_key, spki
+from harness.paper_log import FIRMWARE, LOCKS, product_with, spki_of
+from signerd.core.evidence import METHODS
+from signerd.core.evidence.claims import parse_claims
+from signerd.core.evidence.method import EvidenceError, Identity, ProvedIfMac, Request, Trust
+from signerd.core.evidence.rules import EvidenceRules
+
+NOW = datetime.now(UTC)
+CHIP = "CHIP-000001"
+MODEM = "50363154-3931-44f0-8022-121b6401627d"
+KEY = new_key()
+CSR = csr(KEY)
+CLAIMS = cbor2.dumps([FIRMWARE, LOCKS], canonical=True)
+TRANSCRIPT = cbor2.dumps(
+    ["birthmark-evidence-v1", bytes(range(32)), CHIP, sha256(CSR).digest(), FIRMWARE, LOCKS], canonical=True
+)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A chip that made evidence, and what its product and the company's list say of it."""
+
+    attester: Attester
+    product: str
+    evidence: bytes
+    chip: str = CHIP
+    identity: tuple[bytes, bytes] | None = None  # key id, SPKI
+
+    @classmethod
+    def of(cls, vendor: Vendor, attester: Attester, chip: str = CHIP, **changes: Any) -> Case:
+        """What the vendor and its chip say; `changes`: of members."""
+        made: dict[str, Any] = {
+            "evidence": attester.attest(TRANSCRIPT, CSR),
+            "product": product_with(vendor),
+            "identity": _identity(attester),
+        }
+        return cls(attester, chip=chip, **made | changes)
+
+
+def _identity(attester: Attester) -> tuple[bytes, bytes] | None:
+    line = attester.identity()
+    return None if line is None else (bytes.fromhex(line["key_id"]), spki_of(attester, b""))
+
+
+Result = tuple[str, dict[str, str], bytes] | None
+
+
+def by_signerd(case: Case) -> Result:
+    rules = EvidenceRules.model_validate(tomllib.loads(case.product)["evidence"])
+    request = Request(
+        chip_id=case.chip, csr=CSR, spki=spki(KEY), claims=parse_claims(CLAIMS), transcript=TRANSCRIPT, now=NOW
+    )
+    identity = None if case.identity is None else Identity(*case.identity)
+    trust = Trust(personalized=True, locked=True, listed=True, identity=identity, rules=rules)
+    try:
+        outcome = METHODS[case.attester.method].verify(request, case.evidence, trust)
+    except EvidenceError:
+        return None
+    proved = outcome.proved if isinstance(outcome, ProvedIfMac) else outcome
+    return proved.level.label, dict(proved.measured), proved.attester
+
+
+def by_the_auditor(case: Case) -> Result:
+    asked = Asked(
+        chip_id=case.chip,
+        product="sensor",
+        csr=CSR,
+        spki=spki(KEY),
+        transcript=TRANSCRIPT,
+        attester=b"" if case.identity is None else case.identity[1],
+        moment=NOW,
+        rules=read_product(case.product.encode()),
+    )
+    try:
+        shown = recheck(case.attester.method, asked, case.evidence)
+    except CheckFailed:
+        return None
+    if case.identity is not None and shown.key_id not in {b"", case.identity[0]}:
+        return None  # as `Identities.has` has it
+    return shown.level, dict(shown.measured), shown.attester
+
+
+def _x509(right: dict[str, Any] | None = None, **wrong: Any) -> Callable[[], Case]:
+    def make() -> Case:
+        vendor = X509Vendor(**right or {})
+        return Case.of(vendor, vendor.attester(CHIP, **wrong))
+
+    return make
+
+
+def _psa(algorithm: str = "ES256", profile: str = psa_token.RFC_9783, **wrong: Any) -> Callable[[], Case]:
+    def make() -> Case:
+        vendor = PsaVendor(algorithm=algorithm, profile=profile, secrets={CHIP: bytes(64)})
+        return Case.of(vendor, vendor.attester(CHIP, **wrong))
+
+    return make
+
+
+def _nrf91(context: nrf91.Context = "bytes", **wrong: Any) -> Callable[[], Case]:
+    def make() -> Case:
+        vendor = Nrf91Vendor()
+        attester = vendor.attester(MODEM, context=context, wrong=nrf91.Wrong(**wrong))
+        return Case.of(vendor, attester, MODEM)
+
+    return make
+
+
+def _tpm2(right: dict[str, Any] | None = None, **wrong: Any) -> Callable[[], Case]:
+    def make() -> Case:
+        vendor = Tpm2Vendor(**right or {})
+        return Case.of(vendor, vendor.attester(CHIP, **wrong))
+
+    return make
+
+
+def _of_another(case: Callable[[], Case], **changes: Any) -> Callable[[], Case]:
+    """Evidence as it is, with something else beside it changed."""
+
+    def make() -> Case:
+        made = case()
+        return Case(**{name: getattr(made, name) for name in made.__dataclass_fields__} | changes)
+
+    return make
+
+
+OTHER = ec.generate_private_key(ec.SECP256R1())
+RIGHT: dict[str, Callable[[], Case]] = {
+    "x509": _x509(),
+    "x509 p384": _x509({"key_type": "p384"}, key_type="p384"),
+    "x509 rsa": _x509({"key_type": "rsa2048"}, key_type="rsa2048"),
+    "x509 ed25519": _x509({"key_type": "ed25519"}, key_type="ed25519"),
+    "x509 p521": _x509(key_type="p521"),
+    "x509 CN": _x509({"attribute": "CN"}),
+    "x509 unmeasured": _x509({"measures": False}),
+    "x509 born": _x509({"measures": False, "certifies_born_keys": True}, key=KEY),
+    "x509 born elsewhere": _x509({"measures": False, "certifies_born_keys": True}),
+    "x509 own key": _x509({"measures": False}, key=KEY),
+    "x509 replaced firmware": _x509(digest=sha256(b"replaced").digest()),
+    "x509 without TcbInfo": _x509(digest=None),
+    "x509 TcbInfo not critical": _x509(tcb_critical=False),
+    "x509 flag 7": _x509(flags=(7,)),
+    "x509 flag 4": _x509(flags=(4,)),
+    "x509 no usage": _x509(usage=()),
+    "psa": _psa(),
+    "psa es384": _psa("ES384"),
+    "psa es512": _psa("ES512"),
+    "psa hmac256": _psa("HMAC256"),
+    "psa hmac384": _psa("HMAC384"),
+    "psa hmac512": _psa("HMAC512"),
+    "psa 2.0.0": _psa(profile=psa_token.PSA_2_0_0),
+    "psa iot 1": _psa(profile=psa_token.PSA_IOT_1),
+    "psa iot 1 unmeasured": _psa(profile=psa_token.PSA_IOT_1, firmware="unmeasured"),
+    "psa replaced": _psa(firmware="replaced"),
+    "psa one more": _psa(firmware="one more"),
+    "psa without app": _psa(firmware="without app"),
+    "psa other signer": _psa(signer=psa_token.OTHER),
+    "psa lifecycle 0x30ff": _psa(lifecycle=0x30FF),
+    "psa long heads": _psa(claims_style="long"),
+    "nrf91": _nrf91(),
+    "nrf91 empty": _nrf91("empty"),
+    "nrf91 other firmware": _nrf91(firmware=UUID(int=1)),
+    "tpm2": _tpm2(),
+    "tpm2 imported": _tpm2({"certified": False}),
+    "tpm2 rsassa": _tpm2({"key_type": "rsa2048"}),
+    "tpm2 rsapss": _tpm2({"key_type": "rsa2048", "scheme": "rsapss"}),
+    "tpm2 p384 sha384": _tpm2({"key_type": "p384", "name_hash": "sha384"}),
+}
+WRONG: dict[str, Callable[[], Case]] = {
+    "x509 another root": _x509(root="another"),
+    "x509 expired": _x509(validity="expired"),
+    "x509 a CA as leaf": _x509(leaf_ca=True),
+    "x509 usage": _x509(usage=("key_agreement",)),
+    "x509 too long": _x509(path="too-long"),
+    "x509 cut": _x509(path="cut"),
+    "x509 reordered": _x509(path="reordered"),
+    "x509 self-signed": _x509(path="leaf-is-root"),
+    "x509 with root": _x509(path="with-root"),
+    "x509 no name": _x509(names=()),
+    "x509 two names": _x509(names=(CHIP, CHIP)),
+    "x509 other name": _x509(names=("other",)),
+    "x509 sha1": _x509(signature_hash="sha1"),
+    **{f"x509 flag {bit}": _x509(flags=(bit,)) for bit in range(4)},
+    "x509 another chip": _of_another(_x509(), chip="other"),
+    **{f"psa {name}": _psa(lifecycle=name) for name in psa_token.LIFECYCLES if name != "secured"},
+    "psa implementation": _psa(implementation_id=psa_token.OTHER),
+    "psa instance": _psa(instance_id=b"\x01" + bytes(32)),
+    "psa instance form": _psa(instance_id=b"\x02" + bytes(32)),
+    **{
+        f"psa nonce {nonce}": _psa(nonce=nonce)
+        for nonce in ("truncated", "other", "array", "transcript", bytes(32))
+    },
+    "psa no profile": _psa(claims={"profile": None}),
+    "psa other profile": _psa(claims={"profile": "other"}),
+    "psa no components": _psa(claims={"components": None}),
+    "psa empty components": _psa(claims={"components": []}),
+    "psa twice": _psa(twice="nonce"),
+    "psa open lengths": _psa(claims_style="indefinite"),
+    "psa long envelope": _psa(envelope_style="long"),
+    "psa open envelope": _psa(envelope_style="indefinite"),
+    "psa other key": _psa(key="other"),
+    "psa HMAC with the public key": _psa(key="public", named_algorithm=5),
+    "psa no algorithm": _psa(named_algorithm=0),
+    "psa es384 named": _psa(named_algorithm=-35),
+    "psa critical": _psa(protected={2: [99]}),
+    "psa no tag": _psa(tag=0),
+    "psa mac0 tag": _psa(tag=17),
+    **{f"psa proof {proof}": _psa(proof=proof) for proof in ("empty", "truncated", "der", "zero", "longer")},
+    "psa truncated mac": _psa("HMAC256", proof="truncated"),
+    "psa detached": _psa(detached=True),
+    "psa trailing": _psa(trailing=b"\x00"),
+    "psa claims of two profiles": _psa(claims={-75008: bytes(32)}),
+    "psa no client": _psa(claims={"client_id": None}),
+    "nrf91 keygen uuid": _nrf91(keygen_uuid=UUID(int=1)),
+    "nrf91 token uuid": _nrf91(token_uuid=UUID(int=1)),
+    "nrf91 both uuids": _nrf91(keygen_uuid=UUID(int=1), token_uuid=UUID(int=1)),
+    "nrf91 public key message": _nrf91(keygen_type=nrf91.PUBLIC_KEY_MESSAGE),
+    "nrf91 token type": _nrf91(token_type=nrf91.CSR_MESSAGE),
+    "nrf91 nonce": _nrf91(nonce=bytes(16)),
+    "nrf91 csr": _nrf91(csr=b"another"),
+    "nrf91 keygen key": _nrf91(keygen_key=OTHER),
+    "nrf91 token key": _nrf91(token_key=OTHER),
+    "nrf91 keygen aad": _nrf91(keygen_context=b"other"),
+    "nrf91 token aad": _nrf91(token_context=b"other"),
+    "nrf91 swapped": _nrf91(swapped=True),
+    **{f"nrf91 {form}": _nrf91(encoding=form) for form in ("padded", "newline")},
+    "nrf91 null without aad": _nrf91("empty", detached_null=True),
+    "nrf91 body with aad": _nrf91(detached_null=False),
+    "tpm2 certificate none": _tpm2(certificate="none"),
+    **{
+        f"tpm2 {name}": _tpm2(certificate=name)
+        for name in ("other root", "expired", "other chip", "no purpose", "any purpose", "without issuer")
+    },
+    **{f"tpm2 without {name}": _tpm2(cleared=(name,)) for name in tpm2.BORN_HERE},
+    "tpm2 restricted": _tpm2(also_set=("restricted",)),
+    "tpm2 name": _tpm2(name=b"\x00\x0b" + bytes(32)),
+    "tpm2 public": _tpm2(public_key=spki(new_key())),
+    "tpm2 extra data": _tpm2(extra_data=bytes(32)),
+    "tpm2 extra data cut": _tpm2(extra_data_bytes=31),
+    "tpm2 magic": _tpm2(magic=0xFF544346),
+    **{f"tpm2 {kind}": _tpm2(kind=kind) for kind in ("quote", "creation", "nv")},
+    "tpm2 sha1": _tpm2(hash="sha1"),
+    "tpm2 other key": _tpm2(signed_by=OTHER),
+}
+
+
+@pytest.mark.parametrize("case", RIGHT)
+def test_genuine_evidence_is_worth_the_same_to_both(case: str) -> None:
+    made = RIGHT[case]()
+    found = by_the_auditor(made)
+    assert found is not None
+    assert found == by_signerd(made)
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_wrong_evidence_is_refused_by_both(case: str) -> None:
+    made = WRONG[case]()
+    assert (by_the_auditor(made), by_signerd(made)) == (None, None)
+
+
+def _unused() -> bytes:
+    return FWID
