@@ -30,7 +30,7 @@ from typing import TypeVar
 from signerd.core.evidence.cbor_items import CborItemError, Item, Key, read_item
 from signerd.core.evidence.cose import CoseError, Mac0, Sign1, mac_structure, read_message, verify_sign1
 from signerd.core.evidence.method import EvidenceError, Identity, Proved, ProvedIfMac, Request, Trust
-from signerd.core.evidence.rules import Measurement, PsaTokenRules
+from signerd.core.evidence.rules import PsaTokenRules, SignedMeasurement
 from signerd.core.names import Level, MacKey, MacQuestion
 
 _HASH_BYTES = frozenset({32, 48, 64})  # psa-hash-type (§4)
@@ -216,7 +216,9 @@ def _check(claims: PsaClaims, nonce: bytes, rules: PsaTokenRules) -> None:
         raise EvidenceError("the product does not accept this implementation id")
 
 
-def accepted_firmware(components: Iterable[Component], accepted: Iterable[Measurement]) -> dict[str, str]:
+def accepted_firmware(
+    components: Iterable[Component], accepted: Iterable[SignedMeasurement]
+) -> dict[str, str]:
     """Component -> version if all firmware is accepted and all that is accepted is there, else nothing.
 
     A measurement that fits two states, or a component that was measured twice, says nothing certain: nothing.

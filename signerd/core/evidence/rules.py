@@ -6,7 +6,8 @@ docs/formats.md, "Product file".
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from collections.abc import Callable
+from typing import Annotated, Any, Literal, TypeVar
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
@@ -19,8 +20,8 @@ METHOD_NAMES = ("hmac-sha256", "x509", "psa-token", "nrf91", "tpm2", "none")
 MAX_ROOTS = 16
 MAX_MEASUREMENTS = 64
 MAX_COMPONENTS = 16  # as in claims
-_MEASUREMENT_BYTES = frozenset({16, 32, 48, 64})  # a UUID (nrf91), SHA-256, SHA-384, SHA-512
-_PSA_HASH_BYTES = frozenset({32, 48, 64})  # psa-hash-type (RFC 9783 §4)
+_HASH_BYTES = frozenset({32, 48, 64})  # SHA-256, SHA-384, SHA-512; psa-hash-type (RFC 9783 §4)
+_UUID_BYTES = frozenset({16})
 _IMPLEMENTATION_ID_BYTES = 32  # RFC 9783 §4.2.2
 _UNREADABLE = (ValueError, TypeError)
 
@@ -55,9 +56,9 @@ def _bytes(value: Any) -> bytes:
         raise ValueError("must be hexadecimal") from error
 
 
-def _measurement(value: bytes) -> bytes:
-    if len(value) not in _MEASUREMENT_BYTES:
-        raise ValueError("must be of 16, 32, 48 or 64 bytes")
+def _hash(value: bytes) -> bytes:
+    if len(value) not in _HASH_BYTES:
+        raise ValueError("must be of 32, 48 or 64 bytes")
     return value
 
 
@@ -107,11 +108,49 @@ class Measurement(_Section):
 
     component: Component
     version: Version
-    digest: Annotated[Hex, AfterValidator(_measurement)]
-    signer: Annotated[Hex, AfterValidator(_measurement)] | None = None  # psa-token: the signer id
+    digest: Hex
 
 
-Measurements = Annotated[tuple[Measurement, ...], Field(max_length=MAX_MEASUREMENTS)]
+class SignedMeasurement(Measurement):
+    """Also by whose signature the component was loaded, where that matters."""
+
+    signer: Annotated[Hex, AfterValidator(_hash)] | None = None
+
+
+MeasurementT = TypeVar("MeasurementT", bound=Measurement)
+
+
+def _of_sizes(
+    sizes: frozenset[int], named: str
+) -> Callable[[tuple[MeasurementT, ...]], tuple[MeasurementT, ...]]:
+    """Digests of these sizes in bytes, none of which stands for two states."""
+
+    def check(measurements: tuple[MeasurementT, ...]) -> tuple[MeasurementT, ...]:
+        states: dict[bytes, tuple[str, str]] = {}
+        for one in measurements:
+            if len(one.digest) not in sizes:
+                raise ValueError(f"a digest is not of {named} bytes")
+            state = (one.component, one.version)
+            if states.setdefault(one.digest, state) != state:
+                raise ValueError("one digest stands for two components or versions")
+        return measurements
+
+    return check
+
+
+HashMeasurements = Annotated[
+    tuple[Measurement, ...],
+    Field(max_length=MAX_MEASUREMENTS),
+    AfterValidator(_of_sizes(_HASH_BYTES, "32, 48 or 64")),
+]
+SignedMeasurements = Annotated[
+    tuple[SignedMeasurement, ...],
+    Field(min_length=1, max_length=MAX_MEASUREMENTS),
+    AfterValidator(_of_sizes(_HASH_BYTES, "32, 48 or 64")),
+]
+UuidMeasurements = Annotated[
+    tuple[Measurement, ...], Field(max_length=MAX_MEASUREMENTS), AfterValidator(_of_sizes(_UUID_BYTES, "16"))
+]
 
 
 class X509Rules(_Section):
@@ -119,7 +158,7 @@ class X509Rules(_Section):
 
     roots: Roots
     chip_id: Literal["serialNumber", "CN"] = "serialNumber"  # attribute of the leaf's subject
-    measurements: Measurements = ()  # DICE: FWIDs that are accepted
+    measurements: HashMeasurements = ()  # DICE: FWIDs that are accepted
     # The vendor certifies only keys that are born in the chip: a CSR for the certified key itself then
     # reaches level key without a measurement.
     certifies_born_keys: bool = False
@@ -128,27 +167,16 @@ class X509Rules(_Section):
 class PsaTokenRules(_Section):
     """PSA attestation tokens (RFC 9783). Keys of ES tokens are imported by chip."""
 
-    measurements: Annotated[tuple[Measurement, ...], Field(min_length=1, max_length=MAX_MEASUREMENTS)]
+    measurements: SignedMeasurements
     implementation_ids: Annotated[
         tuple[Annotated[Hex, AfterValidator(_implementation_id)], ...], Field(min_length=1, max_length=16)
     ]
-
-    @model_validator(mode="after")
-    def _one_state_a_measurement(self) -> PsaTokenRules:
-        states: dict[bytes, tuple[str, str]] = {}
-        for one in self.measurements:
-            if len(one.digest) not in _PSA_HASH_BYTES:
-                raise ValueError("measurements: a PSA measurement is of 32, 48 or 64 bytes")
-            state = (one.component, one.version)
-            if states.setdefault(one.digest, state) != state:
-                raise ValueError("measurements: one digest stands for two components or versions")
-        return self
 
 
 class Nrf91Rules(_Section):
     """nRF91 modems. Identity keys are imported by chip."""
 
-    measurements: Measurements = ()  # modem firmware UUIDs; empty: whatever its vendor signed
+    measurements: UuidMeasurements = ()  # modem firmware UUIDs; empty: whatever its vendor signed
 
 
 class Tpm2Rules(_Section):

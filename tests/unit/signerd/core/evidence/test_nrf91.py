@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.hashes import SHA384
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from boards import formats, keys
 from boards.attesters import nrf91 as modem
@@ -214,12 +215,14 @@ def test_without_named_firmware_any_reaches_key_and_none_is_measured() -> None:
     )
 
 
-def test_firmware_that_stands_for_two_versions_measures_none() -> None:
+def test_firmware_that_stands_for_two_versions_is_no_rule() -> None:
     entry = f'{{ component = "{COMPONENT}", version = "%s", digest = "{FIRMWARE.hex}" }}'
     twice = rules_of(f"[evidence.nrf91]\nmeasurements = [{entry % VERSION}, {entry % VERSION}]")
     assert verify(GOOD["bytes"], trust=replace(TRUST, rules=twice)).level is Level.KEY
-    two = rules_of(f"[evidence.nrf91]\nmeasurements = [{entry % VERSION}, {entry % '9.9.9'}]")
-    assert verify(GOOD["bytes"], trust=replace(TRUST, rules=two)) == Proved(Level.CHIP, {}, IDENTITY.spki)
+    with pytest.raises(ValidationError, match="two components or versions"):
+        rules_of(f"[evidence.nrf91]\nmeasurements = [{entry % VERSION}, {entry % '9.9.9'}]")
+    with pytest.raises(ValidationError, match="16 bytes"):
+        rules_of(f"[evidence.nrf91]\nmeasurements = [{(entry % VERSION).replace(FIRMWARE.hex, '00' * 32)}]")
 
 
 NONCE = hashlib.sha256(REQUEST.transcript).digest()

@@ -162,6 +162,7 @@ OTHER_KEY = keys.public_der(keys.make_key("p256"))
         {"public_key": OTHER_KEY},
         {"name": b"\x00\x0b" + bytes(32)},
         {"name": b"\x00\x04" + bytes(20)},
+        {"qualified_name": b"\x00\x0c" + bytes(48)},
         {"extra_data": hashlib.sha256(b"another transcript").digest()},
         {"extra_data": TRANSCRIPT},
         {"extra_data": DIGEST + b"\x00"},

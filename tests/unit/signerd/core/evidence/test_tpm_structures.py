@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -25,6 +27,7 @@ RSA_PUBLIC = public_area(keys.public_der(KEYS["rsa2048"]), BORN_HERE)
 ATTEST = Tpm2Vendor(certified=False).attester("T-1").certify(NAME, b"extra")
 ECDSA = paper.sign(KEYS["p256"], b"message", "sha256", "ecdsa")
 RSASSA = paper.sign(KEYS["rsa2048"], b"message", "sha384", "rsassa")
+PUBLISHED = json.loads((Path(__file__).parents[4] / "vectors" / "tpm2" / "webauthn.json").read_text())
 RESERVED = [bit for bit in range(32) if 1 << bit not in paper.ATTRIBUTES.values()]
 GENUINE: list[tuple[Callable[[bytes], object], bytes]] = [
     (parse_attest, ATTEST),
@@ -231,6 +234,17 @@ def test_nothing_is_left_over_and_nothing_missing(parse: Callable[[bytes], objec
             parse(genuine[:size])
     with pytest.raises(EvidenceError):
         parse(genuine + b"\x00")
+
+
+@pytest.mark.parametrize("published", PUBLISHED, ids=lambda published: published["maker"][:3])
+def test_what_tpms_of_three_makers_said(published: dict[str, str]) -> None:
+    attest = parse_attest(bytes.fromhex(published["attest"]))
+    public = parse_public(bytes.fromhex(published["public"]))
+    assert attest.name == public.name
+    assert len(attest.extra_data) == 20  # SHA-1 of what Web Authentication had signed
+    assert public.attributes & Attribute(BORN_HERE) == Attribute(BORN_HERE)
+    # Windows makes its keys so that they also decrypt: no evidence for a signing key.
+    assert Attribute.DECRYPT in public.attributes
 
 
 @given(st.binary(max_size=600), st.sampled_from(GENUINE), st.integers(0, 300), st.integers(0, 8))
