@@ -79,6 +79,7 @@ class Wrong:
     reserved: int = 0  # bits of TPMA_OBJECT that are none
     public_key: bytes | None = None  # SubjectPublicKeyInfo of the public area; None: the CSR's
     name: bytes | None = None  # the certified one
+    qualified_name: bytes | None = None
     extra_data: bytes | None = None
     extra_data_bytes: int | None = None  # how much of it is left
     magic: int = GENERATED
@@ -186,7 +187,8 @@ class Tpm2Attester:
         firmware = bytes.fromhex("0007000200000001")
         parent = qualified(bytes.fromhex("40000001"), secrets.token_bytes(34), self.name_hash)
         head = u32(self.wrong.magic) + u16(KINDS[self.wrong.kind]) + sized(signer) + sized(extra_data)
-        certified = sized(name) + sized(qualified(parent, name, self.name_hash))
+        its_qualified = self.wrong.qualified_name or qualified(parent, name, self.name_hash)
+        certified = sized(name) + sized(its_qualified)
         return head + clock + firmware + certified
 
     def ak_name(self) -> bytes:
