@@ -1,20 +1,34 @@
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
+import os
+import pwd
 import socket
+import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
+from uuid import uuid4
 
 import grpc
 import psutil
 import pytest
+from alembic import command as alembic
+from alembic.config import Config
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from sqlalchemy import create_engine
 
 from birthmark.v1 import admin_pb2
-from harness.edge import TIMEOUT_S, Edge
+from harness.edge import TIMEOUT_S, Edge, new_key
 from harness.installation import SENSOR, Installation, order_toml
 from harness.process import COMMANDS, run, wait_until
 
@@ -207,6 +221,245 @@ def test_chip_keys_are_for_their_owner_alone(edge: Edge, tmp_path: Path) -> None
     assert again.read_text("ascii") == keys.read_text("ascii")
 
 
+def root_pem(subject: str, *, days: int = 4000) -> str:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, subject)])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(days=5000))
+        .not_valid_after(now + timedelta(days=days))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    return certificate.public_bytes(Encoding.PEM).decode()
+
+
+def x509_product(name: str, root: str) -> str:
+    return (
+        SENSOR.replace('"sensor"', f'"{name}"', 1)
+        .replace('methods = ["hmac-sha256"]', 'methods = ["x509", "tpm2"]', 1)
+        .replace("[certificate]", f'[evidence.x509]\nroots = ["""{root}"""]\n\n[certificate]', 1)
+    )
+
+
+def test_what_a_product_trusts_is_said_when_it_is_added(edge: Edge, tmp_path: Path) -> None:
+    file, root = tmp_path / "vendor.toml", root_pem("Vendor Root CA")
+    file.write_text(x509_product("vendor", root), "utf-8")
+    said = edge.installation.admin("product", "add", file)
+    digest = x509.load_pem_x509_certificate(root.encode()).fingerprint(hashes.SHA256()).hex()
+    for part in (
+        "x509, at most level chip",
+        "root CN=Vendor Root CA",
+        digest,
+        "tpm2",
+        "keys imported by chip",
+    ):
+        assert part in said
+    assert hashlib.sha256(file.read_bytes()).hexdigest() in said
+    file.write_text(x509_product("vendor", root_pem("Vendor Root CA", days=100)), "utf-8")
+    added = json.loads(edge.installation.admin("product", "add", file, "--json"))
+    assert added["product_sha256"] == hashlib.sha256(file.read_bytes()).hexdigest()
+    assert any("evidence.x509.roots.0: it ends at" in note for note in added["lint_notes"])
+    assert any("root CN=Vendor Root CA" in line for line in added["trust"])
+    file.write_text(x509_product("vendor", root_pem("Vendor Root CA", days=-1)), "utf-8")
+    code, said = signerd(edge.installation, "product", "add", file)
+    assert (code, "evidence.x509.roots.0: it ended at" in said) == (1, True)
+
+
+def identity_line(chip: str, *, number: int, key: ec.EllipticCurvePrivateKey | None = None) -> str:
+    public = (key or new_key()).public_key()
+    spki = public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    members = {
+        "chip_id": chip,
+        "key_id": "000b" + number.to_bytes(32, "big").hex(),
+        "public_key": base64.b64encode(spki).decode(),
+    }
+    return json.dumps(members) + "\n"
+
+
+@pytest.fixture(scope="module")
+def gateway(edge: Edge) -> Edge:
+    """With a product whose chips have imported keys."""
+    text = SENSOR.replace('"sensor"', '"gateway"', 1).replace('["hmac-sha256"]', '["tpm2"]', 1)
+    edge.installation.add_product(text)
+    return edge
+
+
+IMPORT = ("chips", "import-identities", "--product", "gateway", "--method", "tpm2")
+
+
+def test_identities_are_imported_and_again_count_nothing(gateway: Edge, tmp_path: Path) -> None:
+    file = tmp_path / "identities.jsonl"
+    lines = [identity_line(f"again:{number}", number=number) for number in range(1, 1102)]
+    file.write_text("\n".join(lines), "utf-8")  # with empty lines between
+    said = gateway.installation.admin(*IMPORT, file, "--by", "ann@example.com")
+    assert "1101 of 1101 identities are new for gateway, method tpm2" in said
+    assert "lines/s" in said
+    again = json.loads(gateway.installation.admin(*IMPORT, file, "--json"))
+    assert again == {"product": "gateway", "method": "tpm2", "lines": 1101, "added": 0}
+    file.write_text(file.read_text("utf-8") + identity_line("again:new", number=5000), "utf-8")
+    assert "1 of 1102" in gateway.installation.admin(*IMPORT, file)
+    wait_until(lambda: len(imported(gateway)) >= 6, "the entries to be published")
+    entries = imported(gateway)[:2]
+    assert [each["count"] for each in entries] == [1000, 101]
+    assert {(each["by"], each["product"], each["method"]) for each in entries} == {
+        ("ann@example.com", "gateway", "tpm2")
+    }
+
+
+def imported(edge: Edge) -> list[dict[str, Any]]:
+    return [each for each in edge.entries() if each["type"] == "identities_imported"]
+
+
+def test_who_imports_is_the_caller_unless_told(gateway: Edge, tmp_path: Path) -> None:
+    file = tmp_path / "identities.jsonl"
+
+    def noted(chip: str, number: int, **environment: str) -> str:
+        file.write_text(identity_line(chip, number=number), "utf-8")
+        before = len(imported(gateway))
+        command = [str(SIGNERD), *IMPORT, str(file), "-c", str(gateway.installation.config)]
+        bare = {name: value for name, value in os.environ.items() if name not in {"SUDO_USER", "USER"}}
+        subprocess.run(command, env=bare | environment, check=True, timeout=60, capture_output=True)
+        wait_until(lambda: len(imported(gateway)) > before, "the entry to be published")
+        return str(imported(gateway)[-1]["by"])
+
+    assert noted("by:1", 6001, SUDO_USER="ann", USER="root") == "ann"
+    assert noted("by:2", 6002, USER="bob") == "bob"
+    assert noted("by:3", 6003) == pwd.getpwuid(os.getuid()).pw_name
+
+
+Key = ec.EllipticCurvePrivateKey
+
+
+def private_key_line(key: Key) -> str:
+    text = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+    return json.dumps({"chip_id": "a", "key_id": "00", "public_key": text})
+
+
+@pytest.mark.parametrize(
+    ("line", "named"),
+    [
+        (lambda _: "{", "line 3: not a line of JSON"),
+        (private_key_line, "line 3: a private key"),
+        (
+            lambda _: identity_line("bad:1", number=7001, key=ec.derive_private_key(1, ec.SECP256R1())),
+            "line 3: chip bad:1: the public key: the private key can be guessed",
+        ),
+        (
+            lambda _: identity_line("bad:1", number=7001).replace("000b", "0004"),
+            "line 3: chip bad:1: key_id is not",
+        ),
+        (
+            lambda _: identity_line("bad:0", number=7001),
+            "line 3: chip bad:0: it is imported with another key id",
+        ),
+        (
+            lambda _: identity_line("bad:1", number=7000),
+            "line 3: chip bad:1: its key id is imported for chip bad:0",
+        ),
+        (
+            lambda key: identity_line("bad:1", number=7001, key=key),
+            "line 3: chip bad:1: its public key is imported for chip bad:0",
+        ),
+    ],
+)
+def test_a_bad_line_is_named_and_nothing_of_its_call_is_entered(
+    gateway: Edge, tmp_path: Path, line: Callable[[Key], str], named: str
+) -> None:
+    file, key = tmp_path / "identities.jsonl", new_key()
+    file.write_text("\n" + identity_line("bad:0", number=7000, key=key) + line(key), "utf-8")
+    code, said = signerd(gateway.installation, *IMPORT, file)
+    assert (code, named in said) == (1, True), said
+    assert "BEGIN" not in said
+    assert "are entered" not in said
+    file.write_text(identity_line(f"free:{uuid4()}", number=uuid4().int, key=key), "utf-8")
+    assert "1 of 1" in gateway.installation.admin(*IMPORT, file)  # its key is not taken
+
+
+def test_what_was_entered_before_a_bad_line_is_told(gateway: Edge, tmp_path: Path) -> None:
+    file = tmp_path / "identities.jsonl"
+    lines = "".join(identity_line(f"half:{number}", number=8000 + number) for number in range(1000))
+    file.write_text(lines + "{}\n", "utf-8")
+    code, said = signerd(gateway.installation, *IMPORT, file)
+    assert (code, "line 1001" in said, "1000 identities of the lines before are entered" in said) == (
+        1,
+        True,
+        True,
+    )
+    file.write_text(lines, "utf-8")
+    assert "0 of 1000" in gateway.installation.admin(*IMPORT, file)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"--product": "nothing"}, "no product 'nothing'"),
+        ({"--method": "nrf91"}, "product gateway accepts tpm2 in its newest revision, and not nrf91"),
+        ({"--method": "x509"}, "rests on no imported keys"),
+        ({"--by": "ann smith"}, "by must be"),
+        ({"--by": "a" * 65}, "by must be"),
+    ],
+)
+def test_an_import_that_means_nothing(
+    gateway: Edge, tmp_path: Path, change: dict[str, str], named: str
+) -> None:
+    file = tmp_path / "identities.jsonl"
+    file.write_text(identity_line("none:1", number=9001), "utf-8")
+    options = {"--product": "gateway", "--method": "tpm2", "--by": "ann"} | change
+    arguments = [part for option in options.items() for part in option]
+    code, said = signerd(gateway.installation, "chips", "import-identities", *arguments, file)
+    assert (code, named in said) == (1, True), said
+
+
+def test_an_empty_list_and_none(gateway: Edge, tmp_path: Path) -> None:
+    file = tmp_path / "identities.jsonl"
+    code, said = signerd(gateway.installation, *IMPORT, file)
+    assert (code, "No such file" in said) == (1, True)
+    file.write_text("\n \n", "utf-8")
+    code, said = signerd(gateway.installation, *IMPORT, file)
+    assert (code, "holds no identity" in said) == (1, True)
+
+
+def identities_request(*identities: admin_pb2.Identity) -> admin_pb2.ImportIdentitiesRequest:
+    return admin_pb2.ImportIdentitiesRequest(
+        product="gateway", method="tpm2", by="ann", identities=identities
+    )
+
+
+def test_a_call_that_the_command_would_not_send(gateway: Edge) -> None:
+    spki = new_key().public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    good = admin_pb2.Identity(chip_id="raw:1", key_id=b"\x00\x0b" + b"\x01" * 32, spki=spki)
+    send = gateway.admin.ImportIdentities
+    assert send(identities_request(good), timeout=TIMEOUT_S).added == 1
+    assert send(identities_request(*[good] * 1000), timeout=TIMEOUT_S).added == 0
+    wrong = [
+        identities_request(*[good] * 1001),
+        identities_request(),
+    ]
+    for change in (
+        {"chip_id": "a\nb"},
+        {"chip_id": ""},
+        {"spki": b""},
+        {"spki": bytes(10**6)},
+        {"key_id": b""},
+    ):
+        changed = admin_pb2.Identity(chip_id=good.chip_id, key_id=good.key_id, spki=good.spki)
+        for name, value in change.items():
+            setattr(changed, name, value)
+        wrong.append(identities_request(changed))
+    for request in wrong:
+        with pytest.raises(grpc.RpcError) as refused:
+            send(request, timeout=TIMEOUT_S)
+        assert isinstance(refused.value, grpc.Call)
+        said = refused.value.details() or ""
+        assert said == "request_malformed" if request in wrong[:2] else said.startswith("invalid: ")
+
+
 def test_a_crl(edge: Edge, tmp_path: Path) -> None:
     out = tmp_path / "dev.crl"
     edge.installation.admin("crl", "--out", out, "--hours", "24")
@@ -225,6 +478,38 @@ def test_a_command_without_a_daemon(unstarted: Installation) -> None:
 
 def test_a_configuration_that_is_not_there(tmp_path: Path) -> None:
     run([SIGNERD, "order", "list", "-c", tmp_path / "none.toml"], expect=3)
+
+
+def test_a_database_of_before_is_upgraded_by_its_command(fresh: Installation) -> None:
+    assert "the newest schema already" in fresh.admin("database", "upgrade")
+    database, before = fresh.home / "signerd.sqlite", fresh.directory / "before.sqlite"
+    make_at(before, "0001")
+    with closing(sqlite3.connect(before)) as old:
+        old.execute("ATTACH ? AS new", (str(database),))
+        for table in ("entries", "head"):
+            old.execute(f"INSERT INTO main.{table} SELECT * FROM new.{table}")
+        old.commit()
+    for suffix in ("", "-wal", "-shm"):
+        Path(f"{database}{suffix}").unlink(missing_ok=True)
+    before.rename(database)
+    for refused in ("run", "check-config"):
+        code, said = signerd(fresh, refused)
+        assert (code, "signerd database upgrade" in said) == (3, True), said
+    assert "upgraded the database from schema 0001" in fresh.admin("database", "upgrade")
+    fresh.start_signerd()
+    assert "another signerd holds" in signerd(fresh, "database", "upgrade")[1]
+    assert signerd(fresh, "order", "list")[0] == 0
+
+
+def make_at(path: Path, revision: str) -> None:
+    """A database of an earlier schema, empty."""
+    config = Config()
+    config.set_main_option("script_location", "signerd.adapters:migrations")
+    engine = create_engine(f"sqlite:///{path}")
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        alembic.upgrade(config, revision)
+    engine.dispose()
 
 
 def test_sigterm_ends_all_and_the_next_start_works(fresh: Installation) -> None:
