@@ -40,7 +40,7 @@ _IMPLEMENTATION_ID_BYTES = 32
 _CLIENT_ID_LIMIT = 2**31
 _SECURED = range(0x3000, 0x3100)  # the low byte is the implementation's (§4.3.1)
 _MAX_INDICATOR = 2048  # characters; a URL, and a hint that nothing here follows
-_NO_MEASUREMENTS = 1  # the one value of that claim (draft-tschofenig-rats-psa-token-07 §3.4.2)
+_NO_MEASUREMENTS = 1  # the one value of that claim (draft-tschofenig-rats-psa-token-07)
 _EAN_13_AND_5 = re.compile(r"[0-9]{13}-[0-9]{5}")  # §4.2.3
 _OLD_EAN_13 = re.compile(r"[0-9]{13}(?:-?[0-9]{5})?")  # before; TF-M has no dash in it
 
@@ -103,7 +103,7 @@ def _current(name: str, boot_seed: tuple[int, ...], certification_form: re.Patte
 
 _PROFILES = (
     _current("tag:psacertified.org,2023:psa#tfm", (268,), _EAN_13_AND_5),
-    # Drafts 08 to 12, and TF-M since 1.6: the boot seed had a number of its own before EAT's.
+    # The drafts before the RFC, and TF-M: the boot seed had a number of its own before it got EAT's.
     _current("http://arm.com/psa/2.0.0", (2397, 268), _OLD_EAN_13),
     _Profile(
         name="PSA_IOT_PROFILE_1",
@@ -243,7 +243,7 @@ def accepted_firmware(
 def read_claims(payload: bytes | None) -> PsaClaims:
     """Reads a claims-set in one of the three profiles.
 
-    Unknown claims are passed over (§5.1.4), but not those of another profile: which of two values counts
+    Unknown claims are passed over (§5.1.3), but not those of another profile: which of two values counts
     must not depend on the reader. Heads need not be of the shortest form (§5.1.1): the payload is signed.
 
     Raises:
