@@ -21,6 +21,8 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from boards import formats, keys
+from boards.attesters import csr_attestation
+from boards.attesters.csr_attestation import SEQUENCE, der
 from boards.attesters.tpm2 import Tpm2Vendor
 from harness.installation import product_toml
 from harness.issuance_world import IssuanceWorld, issuance_world
@@ -163,6 +165,17 @@ async def test_every_changed_byte_of_what_the_tpm_said(tpm: SoftwareTpm) -> None
             await verify(csr, bytes(changed), identity)
 
 
+async def test_evidence_inside_the_csr(tpm: SoftwareTpm) -> None:
+    ak, key = tpm.attestation_key(), tpm.signing_key()
+    parts = csr_attestation.Parts.of(tpm.csr(key))
+    attest, signature = tpm.certify(key, ak, qualification(parts.info()))
+    bundle = csr_attestation.tpm_bundle(pack(key, ak, attest, signature))
+    info = parts.info(csr_attestation.attribute(bundle))
+    bits = der(0x03, b"\x00", tpm.sign(key, info))
+    evidence = await verify(der(SEQUENCE, info, parts.algorithm, bits), b"")
+    assert (evidence.level, evidence.attester) == (Level.KEY, ak.spki)
+
+
 # Keys that were not born there.
 
 
@@ -245,7 +258,9 @@ async def test_a_key_without_user_with_auth(tpm: SoftwareTpm) -> None:
 
 
 async def test_an_attest_with_sha1(tpm: SoftwareTpm) -> None:
-    await refused(tpm, tpm.attestation_key(hash_name="sha1"), tpm.signing_key(), "hash 0x0004")
+    await refused(
+        tpm, tpm.attestation_key(hash_name="sha1"), tpm.signing_key(), "TPMT_SIGNATURE names the hash 0x0004"
+    )
 
 
 async def test_another_qualification(tpm: SoftwareTpm) -> None:
