@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import hmac
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 
 import pytest
@@ -27,6 +26,12 @@ from signerd.errors import Code
 from signerd.ports import KeyHolder
 
 CHIP = "chip-1"
+OTHER_CHIP = "chip-2"
+Which = tuple[MacKey, str]
+KEYS: tuple[Which, ...] = (
+    (MacKey.CHIP, "sha256"),
+    *((MacKey.PSA_IAK, hash_name) for hash_name in ("sha256", "sha384", "sha512")),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +41,7 @@ class Subject:
     holder: KeyHolder
     sub_ca: x509.Certificate
     log: VerifierKey
-    chip_key: bytes
+    keys: Mapping[tuple[str, Which], bytes]  # of both chips
 
     def demand_signature(self, signature: bytes, message: bytes) -> None:
         """Raises InvalidSignature."""
@@ -50,28 +55,44 @@ class Subject:
 
     def mac(self, message: bytes) -> bytes:
         """As the chip would make it."""
-        return hmac.digest(self.chip_key, message, hashlib.sha256)
+        return self.mac_with((MacKey.CHIP, "sha256"), message)
+
+    def mac_with(self, which: Which, message: bytes, chip_id: str = CHIP) -> bytes:
+        """With one of the chip's keys, and its hash."""
+        return hmac.digest(self.keys[chip_id, which], message, which[1])
 
 
-def question(chip_id: str, message: bytes, mac: bytes) -> MacQuestion:
-    return MacQuestion(chip_id, MacKey.CHIP, "sha256", message, mac)
+def question(chip_id: str, message: bytes, mac: bytes, which: Which = (MacKey.CHIP, "sha256")) -> MacQuestion:
+    return MacQuestion(chip_id, *which, message, mac)
+
+
+@pytest.fixture(scope="session")
+def derived(token: TokenAtHand) -> Mapping[tuple[str, Which], bytes]:
+    """Each key of both chips, as a personalization gets them from the token."""
+    keys: dict[tuple[str, Which], bytes] = {}
+    for which in KEYS:
+        found = asyncio.run(derive_chip_keys(token.config.hsm, token.pin, [CHIP, OTHER_CHIP], *which))
+        keys |= {(chip_id, which): key for chip_id, key in found.items()}
+    return keys
 
 
 @pytest.fixture(params=["process", "pool", "software"])
-async def subject(request: pytest.FixtureRequest, token: TokenAtHand) -> AsyncIterator[Subject]:
+async def subject(
+    request: pytest.FixtureRequest, token: TokenAtHand, derived: Mapping[tuple[str, Which], bytes]
+) -> AsyncIterator[Subject]:
     if request.param == "software":
         tree = make_device_tree()
         holder = SoftwareKeyHolder(tree.sub_ca, tree.sub_ca_key)
-        yield Subject(holder, tree.sub_ca, holder.log, holder.chip_key(CHIP))
+        keys = {(chip, which): holder.chip_key(chip, *which) for chip in (CHIP, OTHER_CHIP) for which in KEYS}
+        yield Subject(holder, tree.sub_ca, holder.log, keys)
         return
-    chip_keys = await derive_chip_keys(token.config.hsm, token.pin, [CHIP])
     if request.param == "process":
         async with running(token.settings, token.pin) as process:
-            yield Subject(process, token.sub_ca, token.log, chip_keys[CHIP])
+            yield Subject(process, token.sub_ca, token.log, derived)
         return
     pool = KeyHolderPool(token.settings, 2, on_change=lambda: None)
     await pool.start(token.pin)
-    yield Subject(pool, token.sub_ca, token.log, chip_keys[CHIP])
+    yield Subject(pool, token.sub_ca, token.log, derived)
     await pool.stop()
 
 
@@ -109,6 +130,38 @@ async def test_checks_a_chips_mac(subject: Subject) -> None:
     assert await subject.holder.check_chip_mac(question(CHIP, b"transcript", changed)) is False
     assert await subject.holder.check_chip_mac(question(CHIP, b"transcript", mac[:31])) is False
     assert await subject.holder.check_chip_mac(question(CHIP, b"transcript", b"")) is False
+
+
+@pytest.mark.parametrize("which", KEYS)
+async def test_each_key_of_a_chip_checks_what_was_made_with_it_and_nothing_else(
+    subject: Subject, which: Which
+) -> None:
+    mac = subject.mac_with(which, b"token")
+    assert await subject.holder.check_chip_mac(question(CHIP, b"token", mac, which)) is True
+    changed = bytes([mac[0] ^ 1]) + mac[1:]
+    assert await subject.holder.check_chip_mac(question(CHIP, b"token", changed, which)) is False
+    assert await subject.holder.check_chip_mac(question(CHIP, b"token", mac[:-1], which)) is False
+    assert await subject.holder.check_chip_mac(question(CHIP, b"token", mac + b"\x00", which)) is False
+    assert await subject.holder.check_chip_mac(question(CHIP, b"Token", mac, which)) is False
+    assert await subject.holder.check_chip_mac(question(OTHER_CHIP, b"token", mac, which)) is False
+    for other in KEYS:
+        if other != which:
+            # With the other key's own hash, as a board that mixes up its keys would do it.
+            mixed = hmac.digest(subject.keys[CHIP, which], b"token", other[1])
+            assert await subject.holder.check_chip_mac(question(CHIP, b"token", mixed, other)) is False
+
+
+async def test_no_two_keys_are_alike(subject: Subject) -> None:
+    keys = sorted(subject.keys.values(), key=len)
+    assert [len(key) for key in keys] == [32, 32, 32, 32, 48, 48, 64, 64]
+    assert len({key[:16] for key in keys}) == len(keys)
+
+
+@pytest.mark.parametrize("which", [(MacKey.CHIP, "sha384"), (MacKey.CHIP, "sha512")])
+async def test_a_key_that_no_chip_has_is_refused(subject: Subject, which: Which) -> None:
+    mac = hmac.digest(bytes(32), b"token", which[1])
+    with pytest.raises(KeyHolderRefusal, match="no such key"):
+        await subject.holder.check_chip_mac(question(CHIP, b"token", mac, which))
 
 
 async def test_refuses_another_issuers_leaf_and_a_ca(subject: Subject) -> None:

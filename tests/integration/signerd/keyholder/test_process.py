@@ -101,6 +101,28 @@ async def test_personalization_refuses_what_is_no_chip_id(token: TokenAtHand) ->
         await derive_chip_keys(token.config.hsm, token.pin, ["a", "b c"])
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("chip-1", "chip", "sha384"),
+        ("chip-1", "psa-iak", "sha1"),
+        ("chip-1", "master", "sha256"),
+        ("chip-1", "psa-iak", ["sha256"]),
+        ("chip-1", 1, "sha256"),
+    ],
+)
+async def test_personalization_derives_no_other_key(
+    token: TokenAtHand, arguments: tuple[object, ...]
+) -> None:
+    channel = await channel_in(token, Mode.PERSONALIZE)
+    try:
+        with pytest.raises(KeyHolderRefusal, match="no such key"):
+            await channel.request(Operation.DERIVE_CHIP_KEY, *arguments)
+        assert await channel.request(Operation.DERIVE_CHIP_KEY, "chip-1", "psa-iak", "sha256")
+    finally:
+        await channel.stop()
+
+
 async def test_existing_keys_are_never_replaced(token: TokenAtHand) -> None:
     channel = await channel_in(token, Mode.GENERATE)
     try:
