@@ -20,6 +20,7 @@ Another vendor than the usual one, with products that trust it:
     vendor = PsaVendor(algorithm="ES384")
     order = line.open_order(product=line.product("psa-token", vendor=vendor))
     board = line.board("psa-token", vendor=vendor)
+    vendor = line.burned_psa_vendor("HMAC256")               # COSE_Mac0, keys derived from the master key
 
 Parts change places by hand:
 
@@ -35,13 +36,14 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Literal
 
 import grpc
 
 from birthmark.v1 import admin_pb2, admin_pb2_grpc, audit_pb2, audit_pb2_grpc, signing_pb2, signing_pb2_grpc
 from boards.attesters.hmac_sha256 import HmacVendor
 from boards.attesters.port import Vendor
+from boards.attesters.psa_token import PsaVendor
 from boards.vendors import make_vendors
 from harness.installation import SENSOR, Installation, Peer, order_toml, product_toml
 from harness.paper_board import PaperBoard
@@ -240,13 +242,26 @@ class HostileLine:
     def _silicon_of(self, method: str, vendor: Vendor | None) -> Silicon:
         if vendor is None:
             if method not in self._silicon:
-                self._silicon[method] = Silicon(method, make_vendors([method])[method])
+                self._silicon[method] = Silicon(method, lambda _: make_vendors([method])[method])
             return self._silicon[method]
         for silicon in self._others:
             if silicon.vendor is vendor:
                 return silicon
-        self._others.append(Silicon(method, vendor))
+        self._others.append(Silicon(method, lambda _: vendor))
         return self._others[-1]
+
+    def burned_psa_vendor(self, algorithm: Literal["HMAC256", "HMAC384", "HMAC512"]) -> PsaVendor:
+        """A vendor of PSA chips into which the company burned keys: their tokens are COSE_Mac0."""
+        key = "psa-iak-sha" + algorithm.removeprefix("HMAC")
+
+        def burned(chip_ids: list[str]) -> PsaVendor:
+            secrets = self.installation.personalize(chip_ids, key=key)
+            return PsaVendor(algorithm=algorithm, secrets=secrets)
+
+        silicon = Silicon("psa-token", burned)
+        self._others.append(silicon)
+        assert isinstance(silicon.vendor, PsaVendor)
+        return silicon.vendor
 
     def _next_unlocked(self) -> tuple[str, bytes]:
         chip = next(self._unlocked, None)

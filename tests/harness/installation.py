@@ -219,13 +219,15 @@ class Installation:
         listing = self._file("chips.txt", "".join(f"{chip_id}\n" for chip_id in chip_ids))
         self.admin("chips", "import", "--order", work_order, listing)
 
-    def personalize(self, chip_ids: Sequence[str], *, locked: bool = True) -> dict[str, bytes]:
+    def personalize(
+        self, chip_ids: Sequence[str], *, locked: bool = True, key: str = "hmac-sha256"
+    ) -> dict[str, bytes]:
         """`signerd chips personalize`; returns each chip's key, for the boards."""
         listing = self._file("chips.txt", "".join(f"{chip_id}\n" for chip_id in chip_ids))
         keys = self.directory / "keys.csv"
         keys.unlink(missing_ok=True)
         lock = ["--locked"] if locked else []
-        self.admin("chips", "personalize", listing, "--site", "lab", *lock, "--out", keys)
+        self.admin("chips", "personalize", listing, "--site", "lab", "--key", key, *lock, "--out", keys)
         with keys.open(encoding="ascii", newline="") as rows:
             return {row[0]: bytes.fromhex(row[1]) for row in csv.reader(rows) if row[0] in set(chip_ids)}
 

@@ -1,6 +1,6 @@
 """Chips that a maker has delivered: a vendor, its chips one after the other, and who they say they are.
 
-silicon = Silicon("x509", X509Vendor())
+silicon = Silicon("x509", lambda chip_ids: X509Vendor())
 chip_id = silicon.next_chip()
 board = PaperBoard(chip_id, attester=silicon.vendor.attester(chip_id, flags=(3,)))
 """
@@ -8,7 +8,7 @@ board = PaperBoard(chip_id, attester=silicon.vendor.attester(chip_id, flags=(3,)
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from boards.attesters.port import Vendor
 from boards.vendors import chip_id_of
@@ -21,12 +21,13 @@ _VENDORS = itertools.count(1)
 class Silicon:
     """The chips of one vendor. Ids are never those of another one's chips."""
 
-    def __init__(self, method: str, vendor: Vendor) -> None:
+    def __init__(self, method: str, make: Callable[[list[str]], Vendor]) -> None:
+        """`make` gets the ids of the chips that will be delivered."""
         self.method = method
-        self.vendor = vendor
-        number = next(_VENDORS)
-        self._name = f"{method}:{number}"
-        self._delivered: Iterator[str] = iter([self._chip_id(each) for each in range(DELIVERED)])
+        self._name = f"{method}:{next(_VENDORS)}"
+        chip_ids = [self._chip_id(number) for number in range(DELIVERED)]
+        self.vendor = make(chip_ids)
+        self._delivered: Iterator[str] = iter(chip_ids)
         self._strangers: Iterator[str] = map(self._chip_id, itertools.count(DELIVERED))
 
     def _chip_id(self, number: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Literal
 
 import pytest
 
@@ -75,6 +76,17 @@ def test_another_vendor_is_trusted_by_the_product_that_names_it(
     line.pc1.certify(theirs, line.board(method, vendor=vendor))
     usual = line.open_order(product=line.product(method), level="key")
     line.refused(code, lambda: line.pc1.certify(usual, line.board(method, vendor=vendor)))
+
+
+@pytest.mark.parametrize("algorithm", ["HMAC256", "HMAC512"])
+def test_psa_tokens_under_keys_that_the_company_burned(
+    line: HostileLine, algorithm: Literal["HMAC256", "HMAC512"]
+) -> None:
+    vendor = line.burned_psa_vendor(algorithm)
+    order = line.open_order(product=line.product("psa-token", vendor=vendor), level="key")
+    line.pc1.certify(order, line.board("psa-token", vendor=vendor))
+    wrong = line.board("psa-token", vendor=vendor, key="other")
+    line.refused("evidence_rejected", lambda: line.pc1.certify(order, wrong))
 
 
 def test_a_twin_is_the_same_chip_with_another_key(line: HostileLine) -> None:
