@@ -160,8 +160,7 @@ def _judged(info: _TcbInfo) -> bool:
 def _all_measured(layers: Sequence[Sequence[_TcbInfo]]) -> bool:
     """True if the leaf is measured, and each layer between it and the topmost measured one."""
     measured = [any(info.fwids for info in layer) for layer in layers]
-    count = sum(measured)
-    return count > 0 and all(measured[:count])
+    return all(measured[: measured.count(True)])
 
 
 def _versions(layers: Sequence[Sequence[_TcbInfo]], accepted: Sequence[Measurement]) -> dict[str, str]:

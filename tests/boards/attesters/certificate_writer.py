@@ -18,7 +18,7 @@ from cryptography.x509.oid import NameOID
 
 Key = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | rsa.RSAPrivateKey
 KeyType = Literal["p256", "p384", "p521", "ed25519", "rsa2048", "rsa4096", "rsa1024", "k256"]
-Hash = Literal["sha1", "sha256", "sha384", "sha512"]
+Hash = Literal["sha1", "sha224", "sha256", "sha384", "sha512"]
 Validity = Literal["always", "expired", "not-yet"]
 
 _CURVES: dict[str, ec.EllipticCurve] = {
@@ -29,18 +29,21 @@ _CURVES: dict[str, ec.EllipticCurve] = {
 }
 _HASHES: dict[str, hashes.HashAlgorithm] = {
     "sha1": hashes.SHA1(),
+    "sha224": hashes.SHA224(),
     "sha256": hashes.SHA256(),
     "sha384": hashes.SHA384(),
     "sha512": hashes.SHA512(),
 }
 _ECDSA_OIDS = {
     "sha1": "1.2.840.10045.4.1",
+    "sha224": "1.2.840.10045.4.3.1",
     "sha256": "1.2.840.10045.4.3.2",
     "sha384": "1.2.840.10045.4.3.3",
     "sha512": "1.2.840.10045.4.3.4",
 }
 _RSA_OIDS = {
     "sha1": "1.2.840.113549.1.1.5",
+    "sha224": "1.2.840.113549.1.1.14",
     "sha256": "1.2.840.113549.1.1.11",
     "sha384": "1.2.840.113549.1.1.12",
     "sha512": "1.2.840.113549.1.1.13",
@@ -167,10 +170,14 @@ def issue(
     digest: Hash = "sha256",
     version: int | None = 2,
     serial: int | None = None,
+    generalized: bool = False,
 ) -> bytes:
-    """A certificate, DER. `version` as it is written: 2 is v3, None is v1."""
+    """A certificate, DER. `version` as it is written: 2 is v3, None is v1. `generalized`: all times are
+    GeneralizedTime, which is wrong up to 2049.
+    """
     algorithm = _algorithm(issuer.key, digest)
-    times = (tlv(0x17 if len(text) == 13 else 0x18, text) for text in _TIMES[validity])
+    texts = [b"20" + text if generalized and len(text) == 13 else text for text in _TIMES[validity]]
+    times = (tlv(0x17 if len(text) == 13 else 0x18, text) for text in texts)
     tbs = tlv(
         0x30,
         tlv(0xA0, integer(version)) if version is not None else b"",

@@ -46,6 +46,8 @@ PURPOSE = x509.ObjectIdentifier("1.3.6.1.4.1.32473.8")
 ROOT_KEY, CA_KEY, LEAF_KEY = make_key("p256"), make_key("p256"), make_key("p256")
 ROOT = root_authority("Root", ROOT_KEY)
 CA = sub_authority(ROOT, "CA", CA_KEY)
+# The package's own verifier does not judge CA keys of Ed25519: what is refused below it, the walk refused.
+ED_ROOT = root_authority("Ed Root", make_key("ed25519"))
 NAME = subject((NameOID.SERIAL_NUMBER, "CHIP-1"))
 EXTENSIONS = (basic_constraints(ca=False), key_usage("digital_signature"))
 
@@ -128,6 +130,28 @@ def test_the_certificates_are_the_path_and_none_to_spare() -> None:
     refused([other.certificate, *good])
 
 
+def test_a_ca_that_certifies_itself_adds_nothing() -> None:
+    again = sub_authority(CA, "CA", CA_KEY)
+    below = leaf(again)
+    validate([below, CA.certificate])
+    assert "key stands twice" in refused([below, again.certificate, CA.certificate])
+
+
+def test_the_packages_own_verifier_is_asked_too() -> None:
+    """A rule that only it has: times up to 2049 are UTCTime (RFC 5280 §4.1.2.5)."""
+    validate([leaf(), CA.certificate])
+    assert "does not verify" in refused([leaf(generalized=True), CA.certificate])
+
+
+def test_names_of_kinds_that_the_package_cannot_read() -> None:
+    for tag, holds in ((0x82, True), (0xA3, False), (0xA5, False)):  # dNSName, x400Address, ediPartyName
+        names = extension("2.5.29.17", tlv(0x30, tlv(tag, b"a" if holds else b"")))
+        if holds:
+            validate([leaf(extensions=(names,)), CA.certificate])
+        else:
+            assert "cannot be read" in refused([leaf(extensions=(names,)), CA.certificate])
+
+
 def test_a_root_is_no_leaf() -> None:
     bare = Authority(NAME, LEAF_KEY)
     alone = Authority(NAME, LEAF_KEY, leaf(bare))
@@ -167,6 +191,10 @@ def test_every_issuer_is_a_ca_that_may_sign_certificates() -> None:
         refused([leaf(middle), middle.certificate])
         top = root_authority("Root", ROOT_KEY, wrong)
         refused([leaf(), CA.certificate], [top])
+        # Where the package's own verifier cannot judge.
+        seen, unseen = ca_with(*good, issuer=ED_ROOT), ca_with(*wrong, issuer=ED_ROOT)
+        validate([leaf(seen), seen.certificate], [ED_ROOT])
+        refused([leaf(unseen), unseen.certificate], [ED_ROOT])
     # Key usage may be absent (RFC 5280 §6.1.4 (n): "if present").
     bare = ca_with(basic_constraints(ca=True))
     validate([leaf(bare), bare.certificate])
@@ -253,7 +281,9 @@ def test_signature_algorithms_and_keys_that_are_too_weak() -> None:
     assert isinstance(rsa_key, rsa.RSAPrivateKey)
     top = root_authority("Top", rsa_key)
     validate([leaf(top)], [top])
-    assert "algorithm" in refused([leaf(top, digest="sha1")], [top])
+    for digest in ("sha1", "sha224"):
+        assert "is not accepted" in refused([leaf(top, digest=digest)], [top])
+        assert "is not accepted" in refused([leaf(digest=digest), CA.certificate])
 
 
 @cache
@@ -282,6 +312,8 @@ def test_version_and_serial_number() -> None:
     for serial in (0, -1, 1 << 160):
         assert "serial number" in refused([leaf(serial=serial), CA.certificate])
     assert "v3" in refused([leaf(extensions=(), version=None), CA.certificate])
+    validate([leaf(ED_ROOT, extensions=())], [ED_ROOT])
+    assert "v3" in refused([leaf(ED_ROOT, extensions=(), version=None)], [ED_ROOT])
     for version in (1, 3):
         assert "version" in refused([leaf(version=version), CA.certificate])
 
