@@ -16,7 +16,8 @@ whoever made the list answers for that, as for the implementation ids that the p
 
 A token speaks for firmware as it was loaded. Any client of the secure world may ask for one (client id,
 §4.1.2: negative from the non-secure side, positive from the secure one), so all that was booted vouches for
-the CSR: a product whose application asks from the non-secure side must name it among its measurements.
+the CSR: a product whose application asks from the non-secure side must name it among its measurements, or
+name the secure callers that count (`client_ids`).
 """
 
 from __future__ import annotations
@@ -141,6 +142,7 @@ class PsaClaims:
     nonce: bytes
     instance_id: bytes
     implementation_id: bytes
+    client_id: int  # who asked: positive a secure partition, negative the non-secure side (§4.1.2)
     lifecycle: int
     components: tuple[Component, ...]  # empty: a boot loader that measures nothing
 
@@ -186,7 +188,7 @@ def _signed(message: Sign1, nonce: bytes, identity: Identity | None, rules: PsaT
     _check(claims, nonce, rules)
     if claims.instance_id != identity.key_id:
         raise EvidenceError("the instance id is not that of the imported key")
-    measured = accepted_firmware(claims.components, rules.measurements)
+    measured = _measured(claims, rules)
     return Proved(Level.KEY if measured else Level.CHIP, measured, identity.spki)
 
 
@@ -197,7 +199,7 @@ def _maced(message: Mac0, nonce: bytes, chip_id: str, trust: Trust, rules: PsaTo
         raise EvidenceError("a MAC of a chip whose attestation key is a public one")
     claims = read_claims(message.payload)
     _check(claims, nonce, rules)
-    measured = accepted_firmware(claims.components, rules.measurements) if trust.locked else {}
+    measured = _measured(claims, rules) if trust.locked else {}
     return ProvedIfMac(
         Proved(Level.KEY if measured else Level.CHIP, measured),
         MacQuestion(
@@ -214,6 +216,13 @@ def _check(claims: PsaClaims, nonce: bytes, rules: PsaTokenRules) -> None:
         raise EvidenceError("the lifecycle is not secured")
     if claims.implementation_id not in rules.implementation_ids:
         raise EvidenceError("the product does not accept this implementation id")
+
+
+def _measured(claims: PsaClaims, rules: PsaTokenRules) -> dict[str, str]:
+    """Component -> version, if accepted firmware and an accepted caller speak here, else nothing."""
+    if rules.client_ids and claims.client_id not in rules.client_ids:
+        return {}
+    return accepted_firmware(claims.components, rules.measurements)
 
 
 def accepted_firmware(
@@ -260,7 +269,6 @@ def read_claims(payload: bytes | None) -> PsaClaims:
     profile = _profile_of(claims)
     if not claims.keys().isdisjoint(_KNOWN_KEYS - profile.keys):
         raise EvidenceError("claims of two profiles in one token")
-    _required(claims, profile.client_id, _client_id, "client id")
     _boot_seed(claims, profile)
     if profile.certification in claims:
         _required(
@@ -274,6 +282,7 @@ def read_claims(payload: bytes | None) -> PsaClaims:
         implementation_id=_required(
             claims, profile.implementation_id, _implementation_id, "implementation id"
         ),
+        client_id=_required(claims, profile.client_id, _client_id, "client id"),
         lifecycle=_required(claims, profile.lifecycle, _lifecycle, "lifecycle"),
         components=_components(claims, profile),
     )

@@ -171,6 +171,8 @@ class PsaTokenRules(_Section):
     implementation_ids: Annotated[
         tuple[Annotated[Hex, AfterValidator(_implementation_id)], ...], Field(min_length=1, max_length=16)
     ]
+    # Who may have asked for the token (RFC 9783 §4.1.2), as a secure partition of the company's; empty: any.
+    client_ids: Annotated[tuple[int, ...], Field(max_length=16)] = ()
 
 
 class Nrf91Rules(_Section):

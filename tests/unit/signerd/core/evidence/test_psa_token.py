@@ -167,6 +167,7 @@ def test_the_published_claims_are_read_as_they_are_printed() -> None:
         nonce=b"\x01" * 32,
         instance_id=b"\x01" + b"\x02" * 32,
         implementation_id=bytes(32),
+        client_id=2147483647,
         lifecycle=12288,
         components=(Component(b"\x03" * 32, b"\x04" * 32),),
     )
@@ -736,3 +737,14 @@ def test_no_refusal_says_what_was_expected() -> None:
         for secret in (attester.instance_id, IMPLEMENTATION_ID, SIGNER):
             assert secret.hex() not in str(refusal.value)
             assert repr(secret) not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("client_id", "level"), [(3001, Level.KEY), (3002, Level.CHIP), (-1, Level.CHIP), (-3001, Level.CHIP)]
+)
+def test_a_caller_that_the_product_does_not_name_proves_the_chip_alone(client_id: int, level: Level) -> None:
+    attester = chip(claims={"client_id": client_id})
+    assert verify(attester).level is Level.KEY
+    named = replace(trust_in(attester), rules=rules_of({**SECTION, "client_ids": [3001, 4001]}))
+    found = verify(attester, named)
+    assert (found.level, bool(found.measured)) == (level, level is Level.KEY)
