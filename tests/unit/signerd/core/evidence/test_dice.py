@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 from cryptography import x509
@@ -24,6 +26,9 @@ from signerd.core.evidence.dice import EXTENSIONS, MeasuredFirmware, measured_fi
 from signerd.core.evidence.method import EvidenceError
 from signerd.core.evidence.rules import Measurement
 
+VECTORS: dict[str, str] = json.loads(
+    (Path(__file__).parents[4] / "vectors" / "dice" / "tcbinfo.json").read_text()
+)
 KEY = make_key("p256")
 SELF = Authority(common_name("anyone"), KEY)
 BOOT, APP, NEW_APP, EVIL = (hashlib.sha256(name).digest() for name in (b"boot", b"app", b"app 1.3", b"evil"))
@@ -260,3 +265,21 @@ def test_deep_and_large_values_are_read_or_are_an_evidence_error(tag: int) -> No
 def test_many_digests_and_layers() -> None:
     many = layer(tcb_info([APP] * 150))
     assert firmware(many, layer(*[tcb_info([BOOT])] * 100, multi=True), *[BOOT_LAYER] * 4) == GENUINE
+
+
+@pytest.mark.parametrize(("name", "size"), [("sha256", 32), ("sha384", 48), ("sha512", 64), ("svn-zero", 32)])
+def test_a_published_tcb_info_is_read_and_no_other_digest_accepted(name: str, size: int) -> None:
+    info = bytes.fromhex(VECTORS[name])
+    accepted = [measurement("layer", "1.2.3.4", info[-size:])]
+    assert firmware(layer(info), accepted=accepted).versions == {"layer": "1.2.3.4"}
+    for position in range(len(info) - size, len(info)):
+        changed = bytearray(info)
+        changed[position] ^= 1
+        assert firmware(layer(bytes(changed)), accepted=accepted) == UNACCEPTED
+
+
+def test_a_published_tcb_info_with_sha_1_is_read_and_never_accepted() -> None:
+    info = bytes.fromhex(VECTORS["sha1"])
+    assert firmware(layer(info), accepted=()) == UNACCEPTED
+    named = [measurement("layer", "1.2.3.4", bytes.fromhex(VECTORS["sha256"])[-32:])]
+    assert firmware(layer(info), accepted=named) == UNACCEPTED
