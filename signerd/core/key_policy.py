@@ -22,6 +22,15 @@ _EXPONENT = 65537  # FIPS 186-5 §A.1.1 wants it above 2^16; others are refused 
 _RSA_CHECKS = ("fermat", "roca", "rsainvalid", "rsapoly", "smallfactors")
 # Private keys 1 to 1024 (and their negatives, which share x): what a broken generator returns.
 _GUESSABLE_SCALARS = 1024
+# Points of examples that reach production by mistake. The negative of a private key shares its x.
+_PUBLISHED_X = frozenset(
+    {
+        # The attestation key of Trusted Firmware-M's dummy provisioning, which is its default.
+        0x79EBA90E8BF450A6751576AD4599B07ADF938DA3BB0BD17D0036ED49A2D0FC3F,
+        # The attestation key of the examples of RFC 9783, appendix A.
+        0x4E5E22099E3BCEB45B446D1355FD1DC3B545947B6FD7C1C89D886798C3726E8F,
+    }
+)
 
 
 class WeakKeyError(ValueError):
@@ -51,9 +60,12 @@ def check_key(key: object, accepted: Container[KeyType] = frozenset(KeyType)) ->
 
 
 def check_point(key: ec.EllipticCurvePublicKey) -> None:
-    """Raises WeakKeyError for a point whose private key anyone can guess. Any curve."""
-    if key.public_numbers().x in _guessable_x(type(key.curve)):
+    """Raises WeakKeyError for a point whose private key anyone can guess or look up. Any curve."""
+    x = key.public_numbers().x
+    if x in _guessable_x(type(key.curve)):
         raise WeakKeyError("the private key can be guessed")
+    if x in _PUBLISHED_X:
+        raise WeakKeyError("the private key was published with an example")
 
 
 @cache

@@ -41,6 +41,10 @@ def pem(key: Any) -> str:
 
 
 GOOD = {"chip_id": "gw:1", "key_id": UEID.hex(), "public_key": pem(P256)}
+# What anyone can look up: Trusted Firmware-M's dummy provisioning, and the examples of RFC 9783.
+TFM_DUMMY_KEY = 0xA9B454B26D6F90A4EA31193564CBA91FEC6F9A002A7DC0504B92A1937134585F
+RFC_9783_KEY = 0x43FFFECB95F8085A7C40E1D3EA790BEF4EB78CDD77D58503A64C1600F91B33E7
+
 PSA = ChipIdentity("gw:1", UEID, spki(P256))
 NRF91 = ChipIdentity(str(UUID(bytes=UUID_BYTES)), UUID_BYTES, spki(P256))
 TPM2 = ChipIdentity("gw:1", NAME_SHA256, spki(P256))
@@ -147,6 +151,16 @@ def compressed() -> bytes:
         (replace(NRF91, chip_id=NRF91.chip_id.replace("-", "")), "nrf91", "text of the device UUID"),
         (replace(NRF91, spki=spki(P384)), "nrf91", "P-256"),
         (replace(NRF91, spki=spki(ec.derive_private_key(7, ec.SECP256R1()))), "nrf91", "guessed"),
+        (
+            replace(PSA, spki=spki(ec.derive_private_key(TFM_DUMMY_KEY, ec.SECP256R1()))),
+            "psa-token",
+            "published",
+        ),
+        (
+            replace(PSA, spki=spki(ec.derive_private_key(RFC_9783_KEY, ec.SECP256R1()))),
+            "psa-token",
+            "published",
+        ),
         (replace(TPM2, key_id=NAME_SHA256[:-1]), "tpm2", "name of a TPM key"),
         (replace(TPM2, key_id=b"\x00\x04" + NAME_SHA256[2:]), "tpm2", "name of a TPM key"),
         (replace(TPM2, key_id=b"\x00\x0b" + NAME_SHA384[2:]), "tpm2", "name of a TPM key"),
