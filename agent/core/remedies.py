@@ -27,7 +27,10 @@ _TABLE: dict[str, tuple[Verdict, str]] = {
     "key_rejected": (Verdict.REJECT, f"{_REPAIR}: its key is of a wrong type or weak"),
     "key_already_certified": (Verdict.REJECT, f"{_KEEP}: its key belongs to another chip"),
     "evidence_rejected": (Verdict.REJECT, f"{_KEEP}: it cannot prove where its key comes from"),
-    "level_insufficient": (Verdict.REJECT, f"The order demands stronger evidence. {_ADMIN}"),
+    "level_insufficient": (
+        Verdict.REJECT,
+        f"The order demands stronger evidence, or firmware that the product accepts. {_ADMIN}",
+    ),
     "firmware_too_old": (Verdict.REJECT, "Flash the firmware of the work order, then try again"),
     "chip_already_certified": (
         Verdict.REJECT,
