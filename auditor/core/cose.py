@@ -59,6 +59,7 @@ class Message:
     hash: str | None  # of a MAC's HMAC; None for a signature
     algorithm: int
     protected: bytes
+    unprotected: Mapping[Any, Any]
     payload: bytes | None
     authenticator: bytes  # signature or MAC
 
@@ -111,11 +112,11 @@ def read_message(data: bytes, *, maximum: int) -> Message:
         raise Malformed("not a COSE header, or one that asks for more than is known here")
     algorithm = header.get(_ALGORITHM)
     if tag == _SIGN1 and algorithm in _ECDSA:
-        return Message(None, algorithm, protected, payload, authenticator)
+        return Message(None, algorithm, protected, unprotected, payload, authenticator)
     if tag == _MAC0 and algorithm in _HMAC:
         digest, size = _HMAC[algorithm]
         if len(authenticator) == size:
-            return Message(digest, algorithm, protected, payload, authenticator)
+            return Message(digest, algorithm, protected, unprotected, payload, authenticator)
     raise Malformed("neither COSE_Sign1 nor COSE_Mac0 of an algorithm that is allowed")
 
 

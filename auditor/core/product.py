@@ -26,7 +26,8 @@ _MAX_MEASUREMENTS = 64
 _MAX_IDS = 16
 _MAX_LOCKS = 16
 _IMPLEMENTATION_ID = 32  # bytes
-_DIGESTS = (16, 32, 48, 64)  # bytes: a UUID, SHA-256, SHA-384, SHA-512
+_UUID = (16,)  # bytes
+_HASHES = (32, 48, 64)  # bytes: SHA-256, SHA-384, SHA-512
 _NAMES = ("serialNumber", "CN")
 
 
@@ -76,9 +77,13 @@ def read_product(data: bytes) -> ProductRules:
         section = sections[method]
         roots[method] = _many(section.pop("roots", []), _root, f"{method}: roots", _MAX_ROOTS)
         chip_id[method] = forms.one_of(*_NAMES)(section.pop("chip_id", _NAMES[0]))
-    for method in ("x509", "psa-token", "nrf91"):
+    for method, form in (
+        ("x509", _measurement(_HASHES)),
+        ("psa-token", _measurement(_HASHES, signer=True)),
+        ("nrf91", _measurement(_UUID)),
+    ):
         given = sections[method].pop("measurements", [])
-        measurements[method] = _many(given, _measurement, f"{method}: measurements", _MAX_MEASUREMENTS)
+        measurements[method] = _many(given, form, f"{method}: measurements", _MAX_MEASUREMENTS)
     rules = ProductRules(
         name=forms.name(file.get("name")),
         methods=methods,
@@ -132,20 +137,25 @@ def _root(value: Any) -> x509.Certificate:
     return certificate
 
 
-def _measurement(value: Any) -> Measurement:
-    if not isinstance(value, dict) or value.keys() - {"signer"} != {"component", "version", "digest"}:
-        raise Malformed("is not {component, version, digest, and perhaps signer}")
-    forms.version_key(value["version"])
-    signer = forms.optional(_digest)(value.get("signer"))
-    return Measurement(
-        forms.component(value["component"]), value["version"], _digest(value["digest"]), signer
-    )
+def _measurement(sizes: tuple[int, ...], *, signer: bool = False) -> Callable[[Any], Measurement]:
+    """The form of one measurement: a digest of one of these sizes, and perhaps the signer's id."""
+    wanted = {"component", "version", "digest"}
+
+    def form(value: Any) -> Measurement:
+        if not isinstance(value, dict) or value.keys() - ({"signer"} if signer else set()) != wanted:
+            raise Malformed("is not {component, version, digest}")
+        forms.version_key(value["version"])
+        by = None if "signer" not in value else _digest(value["signer"], _HASHES)
+        digest = _digest(value["digest"], sizes)
+        return Measurement(forms.component(value["component"]), value["version"], digest, by)
+
+    return form
 
 
-def _digest(value: Any) -> bytes:
+def _digest(value: Any, sizes: tuple[int, ...]) -> bytes:
     data = _hex(value)
-    if len(data) not in _DIGESTS:
-        raise Malformed("is not of 16, 32, 48 or 64 bytes")
+    if len(data) not in sizes:
+        raise Malformed("is of another size than a measurement")
     return data
 
 

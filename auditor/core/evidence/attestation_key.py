@@ -17,13 +17,14 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
 from cryptography.x509.oid import ExtensionOID, NameOID
 
+from auditor.core.certificate import load_certificate
 from auditor.core.clock import IN_FLIGHT, SKEW
 from auditor.core.csr import X509_ERRORS
 from auditor.core.evidence.asked import false
 from auditor.core.forms import time_text
+from auditor.errors import Malformed
 
 MAX_CHAIN = 6
-_MAX_CERTIFICATE = 8_192  # bytes
 _RSA_SIZES = range(2048, 4097)  # bits
 TCB_INFO = x509.ObjectIdentifier("2.23.133.5.4.1")
 MULTI_TCB_INFO = x509.ObjectIdentifier("2.23.133.5.4.5")
@@ -91,7 +92,7 @@ def check_chain(
     """
     if not 1 <= len(chain) <= MAX_CHAIN:
         raise false("the chain's length", f"1 to {MAX_CHAIN}", str(len(chain)))
-    path = [_load(der) for der in chain]
+    path = [_load(encoded) for encoded in chain]
     if any(certificate in roots for certificate in path):
         raise false("the chain holds a root of the product, which it leaves out")
     root = next((root for root in roots if _issued(path[-1], root)), None)
@@ -123,16 +124,11 @@ def check_chip(leaf: x509.Certificate, attribute: str, chip_id: str) -> None:
         raise false("the certificate is another chip's", chip_id, ", ".join(named) or "no name")
 
 
-def _load(der: bytes) -> x509.Certificate:
-    if len(der) > _MAX_CERTIFICATE:
-        raise false("a certificate of the chain is too large")
+def _load(encoded: bytes) -> x509.Certificate:
     try:
-        certificate = x509.load_der_x509_certificate(der)
-        list(certificate.extensions)
-        list(certificate.subject)
-    except X509_ERRORS as error:
-        raise false(f"a certificate of the chain cannot be read: {type(error).__name__}") from error
-    return certificate
+        return load_certificate(encoded)
+    except Malformed as error:
+        raise false(f"in the chain: {error}") from error
 
 
 def _issued(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:

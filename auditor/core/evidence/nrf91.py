@@ -26,6 +26,7 @@ from auditor.core.evidence.attestation_key import load_key
 from auditor.errors import Malformed
 
 _UUID, _NONCE = 16, 16  # bytes
+_IDENTITY_KEY = {4: b"\x21"}  # kid (RFC 9052 §3.1)
 
 
 def check(asked: Asked, evidence: bytes) -> Shown:
@@ -113,7 +114,10 @@ def _halves(text: str) -> tuple[bytes, cose.Message]:
     before, dot, after = text.partition(".")
     if not dot:
         raise Malformed("no dot")
-    return _base64url(before), cose.read_message(_base64url(after), maximum=MAX_EVIDENCE)
+    message = cose.read_message(_base64url(after), maximum=MAX_EVIDENCE)
+    if message.unprotected != _IDENTITY_KEY:
+        raise Malformed("not signed with the identity key")
+    return _base64url(before), message
 
 
 def _base64url(text: str) -> bytes:

@@ -85,7 +85,7 @@ def test_verify_list_show_order(desk: Desk) -> None:
     assert lines[-1]["event"] == "summary"
     assert lines[-1]["clean"] is True
     assert lines[-1]["records"] == 3
-    assert "only with the master key" in str(lines[-1]["evidence"])
+    assert lines[-1]["evidence"] == {"hmac-sha256": {"certificates": 3, "on_a_mac": 3}}
     code, lines, _ = desk.run("list")
     assert [line["state"] for line in lines] == ["stamped", "revoked", "issued"]
     assert desk.run("list", "--state", "revoked")[1] == [lines[1]]
@@ -110,6 +110,37 @@ def test_a_finding_is_printed_and_stays(desk: Desk) -> None:
     assert (code, lines[-1]["new_findings"]) == (1, 0)
     code, lines, _ = desk.run("findings")
     assert (code, {line["code"] for line in lines}) == (1, {"F312"})
+
+
+def test_a_broken_key_is_an_exit_code_of_its_own(desk: Desk) -> None:
+    board = desk.log.issue(4)
+    desk.log.append("shared_primes_found", count=1, certificates=[board.certificate_sha256])
+    code, lines, _ = desk.run("verify")
+    assert (code, lines[-1]["clean"]) == (5, True)
+    assert lines[-1]["alarms"] == [
+        {
+            "kind": "shared prime",
+            "entry": 12,
+            "serial_number": "WO-1-000004",
+            "certificate_sha256": board.certificate_sha256,
+        }
+    ]
+    code, lines, _ = desk.run("watch", "--rounds", "1")  # known before: no reason to stop early
+    assert code == 5
+    desk.log.revoke(board)
+    assert desk.run("verify")[0] == 0
+
+
+def test_the_companys_list_of_identities(desk: Desk, tmp_path: Path) -> None:
+    file = tmp_path / "identities.jsonl"
+    file.write_text("\n")
+    assert desk.run("verify", "--identities", str(file))[0] == 0
+    assert desk.run("show", "WO-1-000001", "--identities", str(file), "--identities", str(file))[0] == 0
+    file.write_text('\n{"chip_id": "x"}\n')
+    code, _, said = desk.run("verify", "--identities", str(file))
+    assert code == 3
+    assert "line 2" in said
+    assert desk.run("verify", "--identities", str(tmp_path / "nothing"))[0] == 3
 
 
 def test_show_and_order_find_what_changed_since(desk: Desk) -> None:

@@ -110,6 +110,26 @@ def _chip_twice(log: PaperLog) -> int:
     return log.issue(1).issued_index
 
 
+def _unlocked_chip_again_at_level_key(log: PaperLog) -> int:
+    log.personalize(1, locked=False)
+    log.open_order("WO-2", quantity=20, reissue="always")
+    for number in range(1, 11):
+        log.issue(number, work_order="WO-2")
+    first = log.issue(11, work_order="WO-2", level="chip")
+    key = new_key()
+    log.revoke(first, reason="superseded", superseded_by=sha256(spki(key)).hexdigest())
+    return log.issue(11, work_order="WO-2", key=key, supersedes=first.certificate_sha256).issued_index
+
+
+def _identities_of_no_product(log: PaperLog) -> int:
+    return log.import_identities("nrf91", 1, product="other")
+
+
+def _miscounted_primes(log: PaperLog) -> int:
+    board = log.issue(1)
+    return log.append("shared_primes_found", count=2, certificates=[board.certificate_sha256])
+
+
 def _key_twice(log: PaperLog) -> int:
     return log.issue(2, key=log.issue(1).key).issued_index
 
@@ -315,13 +335,15 @@ LIES: list[tuple[Story, str]] = [
     (_after_close, "ORDER_NOT_OPEN"),
     (_before_window, "ORDER_NOT_OPEN"),
     (_level_below, "LEVEL"),
-    (_none_with_level, "LEVEL"),
     (_another_product, "ORDER_TERMS"),
     (_unknown_order, "ORDER_UNKNOWN"),
     (_challenge_again, "VALUE_REUSED"),
     (_uncounted_chip, "CHIPS_UNCOUNTED"),
     (_unlocked_chip, "CHIPS_UNCOUNTED"),
     (_unlisted_chip, "CHIPS_UNCOUNTED"),
+    (_unlocked_chip_again_at_level_key, "CHIPS_UNCOUNTED"),
+    (_identities_of_no_product, "PRODUCT_UNKNOWN"),
+    (_miscounted_primes, "SHARED_PRIMES_HISTORY"),
     (_superseded_although_never, "CHIP_TWICE"),
     (_superseded_without_successor, "REVOCATION_HISTORY"),
     (_stamped_twice, "STAMP_HISTORY"),
@@ -355,6 +377,13 @@ def test_each_lie_is_one_finding_at_its_entry(tmp_path: Path, story: Story, code
     with bench(log, tmp_path) as made:
         assert made.codes() == [(code, index)]
         assert made.state.kept() is not None
+
+
+def test_a_level_without_evidence_is_one_lie_in_the_entry_and_one_in_the_record(tmp_path: Path) -> None:
+    log = opened()
+    index = _none_with_level(log)
+    with bench(log, tmp_path) as made:
+        assert made.codes() == [("LEVEL", index), ("EVIDENCE_LEVEL", index)]
 
 
 @pytest.mark.parametrize("member", ["deployment", "origin", "vkey", "root_sha256"])

@@ -27,7 +27,7 @@ from boards.attesters.nrf91 import Nrf91Vendor
 from boards.attesters.port import Attester, Vendor
 from boards.attesters.psa_token import PsaVendor
 from boards.attesters.tpm2 import Tpm2Vendor
-from boards.attesters.x509 import FWID, X509Vendor
+from boards.attesters.x509 import X509Vendor
 from harness.paper_certificates import csr, new_key, spki
 from harness.paper_log import FIRMWARE, LOCKS, product_with, spki_of
 from signerd.core.evidence import METHODS
@@ -40,6 +40,8 @@ CHIP = "CHIP-000001"
 MODEM = "50363154-3931-44f0-8022-121b6401627d"
 KEY = new_key()
 CSR = csr(KEY)
+while len(CSR) % 3 == 0:  # its base64 would have no padding that could be wrong
+    CSR = csr(KEY)
 CLAIMS = cbor2.dumps([FIRMWARE, LOCKS], canonical=True)
 TRANSCRIPT = cbor2.dumps(
     ["birthmark-evidence-v1", bytes(range(32)), CHIP, sha256(CSR).digest(), FIRMWARE, LOCKS], canonical=True
@@ -78,7 +80,12 @@ Result = tuple[str, dict[str, str], bytes] | None
 def by_signerd(case: Case) -> Result:
     rules = EvidenceRules.model_validate(tomllib.loads(case.product)["evidence"])
     request = Request(
-        chip_id=case.chip, csr=CSR, spki=spki(KEY), claims=parse_claims(CLAIMS), transcript=TRANSCRIPT, now=NOW
+        chip_id=case.chip,
+        csr=CSR,
+        spki=spki(KEY),
+        claims=parse_claims(CLAIMS),
+        transcript=TRANSCRIPT,
+        now=NOW,
     )
     identity = None if case.identity is None else Identity(*case.identity)
     trust = Trust(personalized=True, locked=True, listed=True, identity=identity, rules=rules)
@@ -216,7 +223,7 @@ WRONG: dict[str, Callable[[], Case]] = {
     "psa instance": _psa(instance_id=b"\x01" + bytes(32)),
     "psa instance form": _psa(instance_id=b"\x02" + bytes(32)),
     **{
-        f"psa nonce {nonce}": _psa(nonce=nonce)
+        f"psa nonce {nonce!r}": _psa(nonce=nonce)
         for nonce in ("truncated", "other", "array", "transcript", bytes(32))
     },
     "psa no profile": _psa(claims={"profile": None}),
@@ -285,7 +292,3 @@ def test_genuine_evidence_is_worth_the_same_to_both(case: str) -> None:
 def test_wrong_evidence_is_refused_by_both(case: str) -> None:
     made = WRONG[case]()
     assert (by_the_auditor(made), by_signerd(made)) == (None, None)
-
-
-def _unused() -> bytes:
-    return FWID
