@@ -254,8 +254,8 @@ def _root_of(last: x509.Certificate, roots: Sequence[x509.Certificate]) -> x509.
         if root.subject == last.issuer:
             try:
                 last.verify_directly_issued_by(root)
-            except InvalidSignature:
-                continue  # roots of one name and several keys
+            except (InvalidSignature, ValueError):
+                continue  # roots of one name with several keys, also of other types
             return root
     raise EvidenceError("the chain does not end at a pinned root")
 

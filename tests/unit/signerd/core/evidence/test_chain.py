@@ -43,6 +43,7 @@ pytestmark = [
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 OWN = x509.ObjectIdentifier("1.3.6.1.4.1.32473.7")
 PURPOSE = x509.ObjectIdentifier("1.3.6.1.4.1.32473.8")
+KEY_TYPES: tuple[KeyType, ...] = ("p256", "p384", "p521", "ed25519", "rsa2048", "rsa4096")
 ROOT_KEY, CA_KEY, LEAF_KEY = make_key("p256"), make_key("p256"), make_key("p256")
 ROOT = root_authority("Root", ROOT_KEY)
 CA = sub_authority(ROOT, "CA", CA_KEY)
@@ -92,7 +93,7 @@ def test_one_to_six_certificates_hold() -> None:
     assert "1 to 6" in refused([])
 
 
-@pytest.mark.parametrize("key_type", ["p256", "p384", "p521", "ed25519", "rsa2048", "rsa4096"])
+@pytest.mark.parametrize("key_type", KEY_TYPES)
 def test_each_key_type_holds_at_each_place(key_type: KeyType) -> None:
     key = make_key(key_type)
     validate([leaf(spki=spki_of(key)), CA.certificate])
@@ -103,9 +104,10 @@ def test_each_key_type_holds_at_each_place(key_type: KeyType) -> None:
 
 
 def test_of_roots_with_one_name_the_one_that_signed_counts() -> None:
-    namesake = root_authority("Root", make_key("p256"))
-    validate([leaf(), CA.certificate], [namesake, ROOT])
-    assert "pinned root" in refused([leaf(), CA.certificate], [namesake])
+    for key_type in KEY_TYPES:
+        namesake = root_authority("Root", make_key(key_type))
+        validate([leaf(), CA.certificate], [namesake, ROOT])
+        assert "pinned root" in refused([leaf(), CA.certificate], [namesake])
     assert "pinned root" in refused([leaf(), CA.certificate], [])
 
 
