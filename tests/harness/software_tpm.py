@@ -17,6 +17,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -171,6 +172,35 @@ class SoftwareTpm:
         self.tool("tpm2_load", "-C", parent, "-u", public, "-r", private, "-c", context)
         return Created(self._kept(context), ticket.read_bytes(), digest.read_bytes())
 
+    def derived_key(self, seed: bytes | None) -> TpmKey:
+        """A transient key of P-256 that TPM2_CreateLoaded derives (Part 3, section 12.9).
+
+        Args:
+            seed: of the derivation parent, as somebody outside knows it; None: the TPM makes it.
+        """
+        context = self._parent()
+        storage = self._kept(context)
+        fixed = 0x00000012 if seed is None else 0  # fixedTPM and fixedParent
+        made_here = 0x00000020 if seed is None else 0  # sensitiveDataOrigin
+        # keyedHash, SHA-256, userWithAuth, restricted and decrypt; the scheme XOR with KDF1_SP800_108.
+        attributes = _u32(0x00030040 | fixed | made_here)
+        public = bytes.fromhex("0008 000b") + attributes + bytes.fromhex("0000 000a 000b 0022 0000")
+        sensitive = _sized(_sized(b"") + _sized(seed or b""))
+        created = self._send(
+            0x00000153, (storage.handle,), 1, sensitive + _sized(public) + _sized(b"") + _u32(0)
+        )[4:]
+        private_end = 2 + int.from_bytes(created[:2], "big")
+        public_end = private_end + 2 + int.from_bytes(created[private_end : private_end + 2], "big")
+        loaded = self._send(0x00000157, (storage.handle,), 1, created[:public_end])
+        parent = int.from_bytes(loaded[:4], "big")
+        # ECC, SHA-256, userWithAuth and sign, P-256; label and context in the place of the point.
+        attributes = _u32(0x00040040 | (0x00000012 if seed is None else 0x00000010))
+        template = bytes.fromhex("0023 000b") + attributes + bytes.fromhex("0000 0010 0010 0003 0010")
+        template += _sized(b"label") + _sized(b"context")
+        inside = _sized(_sized(b"") + _sized(b""))
+        derived = self._send(0x00000191, (parent,), 1, inside + _sized(template))
+        return self._read(int.from_bytes(derived[:4], "big"))
+
     def movable_parent(self) -> Path:
         """A storage key that may be duplicated into another TPM, or out of them all."""
         context = self.file()
@@ -240,25 +270,26 @@ class SoftwareTpm:
             qualification: at most 64 bytes.
             scheme: TPMT_SIG_SCHEME; TPM_ALG_NULL takes that of the AK.
         """
-        sessions = _PASSWORD * 2
-        body = _u32(0x00000148) + _u32(key.handle) + _u32(ak.handle) + _u32(len(sessions)) + sessions
-        body += _sized(qualification) + scheme
-        data = self._send(b"\x80\x02" + _u32(6 + len(body)) + body)
-        parameters = data[14 : 14 + int.from_bytes(data[10:14], "big")]
+        answer = self._send(0x00000148, (key.handle, ak.handle), 2, _sized(qualification) + scheme)
+        parameters = answer[4 : 4 + int.from_bytes(answer[:4], "big")]
         end = 2 + int.from_bytes(parameters[:2], "big")
         return parameters[2:end], parameters[end:]
 
-    def _send(self, command: bytes) -> bytes:
-        answer = self.file()
+    def _send(self, code: int, handles: Sequence[int], passwords: int, parameters: bytes) -> bytes:
+        """A command with passwords that are empty; what follows the response code (Part 1, section 18)."""
+        sessions = _PASSWORD * passwords
+        body = _u32(code) + b"".join(_u32(handle) for handle in handles)
+        body += _u32(len(sessions)) + sessions + parameters
+        command, answer = b"\x80\x02" + _u32(6 + len(body)) + body, self.file()
         for _ in range(_ATTEMPTS):
             self.tool("tpm2_send", "-o", answer, self.file(command))
             data = answer.read_bytes()
-            code = int.from_bytes(data[6:10], "big")
-            if code == 0:
-                return data
-            if code != _RETRY:
+            response = int.from_bytes(data[6:10], "big")
+            if response == 0:
+                return data[10:]
+            if response != _RETRY:
                 break
-        raise ProgramError(f"the TPM answers with {code:#x}")
+        raise ProgramError(f"the TPM answers command {code:#x} with {response:#x}")
 
     def quote(self, ak: TpmKey, qualification: bytes) -> tuple[bytes, bytes]:
         """TPM2_Quote of one PCR: TPMS_ATTEST and TPMT_SIGNATURE."""

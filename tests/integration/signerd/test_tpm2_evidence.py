@@ -230,6 +230,18 @@ async def test_a_key_that_may_leave(tpm: SoftwareTpm) -> None:
     await refused(tpm, ak, child, "FIXED_TPM")
 
 
+async def test_a_derived_key(tpm: SoftwareTpm) -> None:
+    # Whoever knows a seed that came from outside has the key as well. From a seed that the TPM made, the key
+    # is as good as born there, but the TPM does not say so.
+    ak = tpm.attestation_key()
+    for seed, missing in (
+        (bytes(32), "FIXED_TPM.SENSITIVE_DATA_ORIGIN"),
+        (None, "lacks SENSITIVE_DATA_ORIGIN"),
+    ):
+        await refused(tpm, ak, tpm.derived_key(seed), missing)
+        tpm.forget()
+
+
 async def test_a_restricted_key(tpm: SoftwareTpm) -> None:
     # It can sign a CSR: the TPM digests it and sees that it does not begin as an attest does.
     key = tpm.signing_key("ecc256:ecdsa-sha256:null", attributes=f"{BORN_HERE}|restricted")
