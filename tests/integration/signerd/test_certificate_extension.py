@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import subprocess
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -12,9 +14,14 @@ from cryptography import x509
 
 from harness.issuance_world import PRODUCT, IssuanceWorld, issuance_world
 from harness.paper_board import PaperBoard
+from harness.software_key_holder import ORIGIN, make_device_tree
+from signerd.adapters.linting import SampleLinter
 from signerd.core.evidence_extension import EvidenceStatement, parse
 from signerd.core.names import Level, MacQuestion
-from signerd.errors import Unavailable
+from signerd.core.note import VerifierKey
+from signerd.core.product import parse_product
+from signerd.core.profile import Issuer
+from signerd.errors import Refused, Unavailable
 from signerd.ports import Record, RecordState
 
 OWN_OID = x509.ObjectIdentifier("1.3.6.1.4.1.32473.1")
@@ -89,3 +96,43 @@ async def test_a_resumed_intent_keeps_its_bytes_and_speaks_of_the_evidence_it_wa
     answer = await world.sign(session, board, world.pc2)
     assert (answer.record.tbs, answer.record.evidence) == (intent.tbs, intent.evidence)
     assert statement_of(answer.record) == EvidenceStatement.about(Level.KEY, "hmac-sha256", intent.evidence)
+
+
+def openssl(*arguments: str, data: bytes) -> str:
+    done = subprocess.run(["openssl", *arguments], input=data, capture_output=True, check=True, timeout=30)
+    return done.stdout.decode()
+
+
+async def test_openssl_reads_it_as_the_page_says(world: IssuanceWorld) -> None:
+    _, answer = await world.certify(await open_order(world), world.board())
+    certificate = answer.record.certificate_der
+    lines = openssl("asn1parse", "-inform", "DER", data=certificate).splitlines()
+    (at,) = (number for number, line in enumerate(lines) if line.endswith(":1.3.6.1.4.1.32473.1"))
+    offset = lines[at + 1].partition(":")[0].strip()  # of the OCTET STRING that holds the statement
+    shown = openssl("asn1parse", "-inform", "DER", "-strparse", offset, data=certificate)
+    values = [line.rpartition(":")[2].strip() for line in shown.splitlines()[1:]]
+    digest = hashlib.sha256(answer.record.evidence).hexdigest().upper()
+    assert values == ["01", "key", "hmac-sha256", digest]
+
+
+def make_linter() -> SampleLinter:
+    tree = make_device_tree()
+    return SampleLinter(
+        Issuer.of((tree.sub_ca,)),
+        max_validity=timedelta(days=10_950),
+        allow_no_expiry=True,
+        log=VerifierKey(ORIGIN, b"\x01" * 32),
+        clock=lambda: datetime.now(UTC),
+    )
+
+
+async def test_the_full_linter_has_nothing_against_it() -> None:
+    # It says of the product that speaks what it says of the one that does not.
+    silent, speaking = parse_product(PRODUCT), parse_product(SPEAKING)
+    assert await make_linter().lint(speaking) == await make_linter().lint(silent)
+
+
+async def test_an_oid_that_has_another_meaning_is_refused_with_the_product() -> None:
+    wrong = SPEAKING.replace(OWN_OID.dotted_string, "1.3.6.1.4.1.11129.2.4.2")
+    with pytest.raises(Refused, match="key holder would refuse"):
+        await make_linter().lint(parse_product(wrong))
