@@ -26,7 +26,9 @@ from typing import Literal, Self
 
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 
-from boards.attesters.csr_attestation import ATTRIBUTES, SEQUENCE, SET, der
+from boards.attesters import csr_attestation
+from boards.attesters.csr_attestation import SEQUENCE, SET, der
+from boards.attesters.tpm2 import ATTRIBUTES, sized, u32
 from harness.process import Program, ProgramError, wait_until
 
 # As tpm2-tools spell TPMA_OBJECT.
@@ -35,6 +37,8 @@ _PACKAGES = {"swtpm": "swtpm", "tpm2_certify": "tpm2-tools"}
 # TPM 2.0 Library, Part 2, sections 7.2 and 7.3: persistent, of the owner; and transient, in an empty TPM.
 _FIRST_PERSISTENT, _FIRST_TRANSIENT = 0x81010001, 0x80000000
 _PASSWORD = bytes.fromhex("40000009 0000 00 0000")  # TPM_RS_PW, no nonce, no attributes, no secret
+# Part 2, section 6.5.2.
+_CREATE, _LOAD, _CERTIFY, _CREATE_LOADED = 0x153, 0x157, 0x148, 0x191
 _NV_INDEX = "0x01500001"
 # Part 2, section 6.6.3, TPM_RC_RETRY: nothing was done, send it again; as often as the tools themselves do.
 _RETRY, _ATTEMPTS = 0x922, 5
@@ -178,28 +182,24 @@ class SoftwareTpm:
         Args:
             seed: of the derivation parent, as somebody outside knows it; None: the TPM makes it.
         """
-        context = self._parent()
-        storage = self._kept(context)
-        fixed = 0x00000012 if seed is None else 0  # fixedTPM and fixedParent
-        made_here = 0x00000020 if seed is None else 0  # sensitiveDataOrigin
-        # keyedHash, SHA-256, userWithAuth, restricted and decrypt; the scheme XOR with KDF1_SP800_108.
-        attributes = _u32(0x00030040 | fixed | made_here)
-        public = bytes.fromhex("0008 000b") + attributes + bytes.fromhex("0000 000a 000b 0022 0000")
-        sensitive = _sized(_sized(b"") + _sized(seed or b""))
-        created = self._send(
-            0x00000153, (storage.handle,), 1, sensitive + _sized(public) + _sized(b"") + _u32(0)
-        )[4:]
+        storage = self._kept(self._parent()).handle
+        born = ("fixedTPM", "fixedParent", "sensitiveDataOrigin") if seed is None else ()
+        # TPMT_PUBLIC of keyedHash, without a policy; the scheme is XOR with SHA-256 and KDF1_SP800_108.
+        public = bytes.fromhex("0008 000b") + _attributes("userWithAuth", "restricted", "decrypt", *born)
+        public += bytes.fromhex("0000 000a 000b 0022 0000")
+        inside = sized(sized(b"") + sized(seed or b""))
+        answer = self._send(_CREATE, [storage], inside + sized(public) + sized(b"") + u32(0))
+        created = answer[4:]
         private_end = 2 + int.from_bytes(created[:2], "big")
         public_end = private_end + 2 + int.from_bytes(created[private_end : private_end + 2], "big")
-        loaded = self._send(0x00000157, (storage.handle,), 1, created[:public_end])
-        parent = int.from_bytes(loaded[:4], "big")
-        # ECC, SHA-256, userWithAuth and sign, P-256; label and context in the place of the point.
-        attributes = _u32(0x00040040 | (0x00000012 if seed is None else 0x00000010))
-        template = bytes.fromhex("0023 000b") + attributes + bytes.fromhex("0000 0010 0010 0003 0010")
-        template += _sized(b"label") + _sized(b"context")
-        inside = _sized(_sized(b"") + _sized(b""))
-        derived = self._send(0x00000191, (parent,), 1, inside + _sized(template))
-        return self._read(int.from_bytes(derived[:4], "big"))
+        parent = int.from_bytes(self._send(_LOAD, [storage], created[:public_end])[:4], "big")
+        # TPM2B_TEMPLATE of P-256, with label and context in the place of the point.
+        fixed = ("fixedTPM", "fixedParent") if seed is None else ("fixedParent",)
+        template = bytes.fromhex("0023 000b") + _attributes("userWithAuth", "sign", *fixed)
+        template += bytes.fromhex("0000 0010 0010 0003 0010") + sized(b"label") + sized(b"context")
+        nothing = sized(sized(b"") + sized(b""))
+        answer = self._send(_CREATE_LOADED, [parent], nothing + sized(template))
+        return self._read(int.from_bytes(answer[:4], "big"))
 
     def movable_parent(self) -> Path:
         """A storage key that may be duplicated into another TPM, or out of them all."""
@@ -270,17 +270,18 @@ class SoftwareTpm:
             qualification: at most 64 bytes.
             scheme: TPMT_SIG_SCHEME; TPM_ALG_NULL takes that of the AK.
         """
-        answer = self._send(0x00000148, (key.handle, ak.handle), 2, _sized(qualification) + scheme)
+        handles = [key.handle, ak.handle]
+        answer = self._send(_CERTIFY, handles, sized(qualification) + scheme, passwords=2)
         parameters = answer[4 : 4 + int.from_bytes(answer[:4], "big")]
         end = 2 + int.from_bytes(parameters[:2], "big")
         return parameters[2:end], parameters[end:]
 
-    def _send(self, code: int, handles: Sequence[int], passwords: int, parameters: bytes) -> bytes:
+    def _send(self, code: int, handles: Sequence[int], parameters: bytes, *, passwords: int = 1) -> bytes:
         """A command with passwords that are empty; what follows the response code (Part 1, section 18)."""
         sessions = _PASSWORD * passwords
-        body = _u32(code) + b"".join(_u32(handle) for handle in handles)
-        body += _u32(len(sessions)) + sessions + parameters
-        command, answer = b"\x80\x02" + _u32(6 + len(body)) + body, self.file()
+        body = u32(code) + b"".join(u32(handle) for handle in handles)
+        body += u32(len(sessions)) + sessions + parameters
+        command, answer = b"\x80\x02" + u32(6 + len(body)) + body, self.file()
         for _ in range(_ATTEMPTS):
             self.tool("tpm2_send", "-o", answer, self.file(command))
             data = answer.read_bytes()
@@ -348,14 +349,11 @@ class SoftwareTpm:
     def csr(self, key: TpmKey, common_name: str = "board") -> bytes:
         """A PKCS#10 request (RFC 2986) that the key signs inside the TPM."""
         name = der(SEQUENCE, der(SET, der(SEQUENCE, _CN, der(_UTF8, common_name.encode()))))
-        info = der(SEQUENCE, bytes.fromhex("020100"), name, key.spki, der(ATTRIBUTES))
+        info = der(SEQUENCE, bytes.fromhex("020100"), name, key.spki, der(csr_attestation.ATTRIBUTES))
         algorithm = der(SEQUENCE, _CSR_ALGORITHMS[key.kind])
         return der(SEQUENCE, info, algorithm, der(0x03, b"\x00", self.sign(key, info)))
 
 
-def _u32(value: int) -> bytes:
-    return value.to_bytes(4, "big")
-
-
-def _sized(content: bytes) -> bytes:
-    return len(content).to_bytes(2, "big") + content
+def _attributes(*names: str) -> bytes:
+    """TPMA_OBJECT."""
+    return u32(sum(ATTRIBUTES[name] for name in names))

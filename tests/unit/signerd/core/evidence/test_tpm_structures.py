@@ -79,6 +79,8 @@ def test_names_of_three_hashes_are_read(name_hash: paper.HashName) -> None:
         {"name": sized(b"")},
         {"name": sized(NAME[:-1])},
         {"name": sized(NAME + b"\x00")},
+        {"name": u16(len(NAME) + 1) + NAME},
+        {"qualified_name": u16(len(NAME) + 1) + NAME},
         {"name": sized(u16(ALGORITHMS["sha1"]) + bytes(20))},
         {"name": sized(u16(ALGORITHMS["sha384"]) + bytes(32))},
         {"qualified_name": sized(u16(0x0027) + bytes(32))},  # SHA3-256
