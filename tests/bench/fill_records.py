@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from boards import formats
 from signerd import config as configuration
 from signerd.adapters.keyholder.pool import KeyHolderPool, settings_for
 from signerd.adapters.pin import read_pin
@@ -24,7 +25,10 @@ from signerd.core.order import Place
 from signerd.ports import Grant, IntentRequest, PreparedBytes
 
 AT_ONCE = 200
-_CSR_BYTES, _TBS_BYTES, _CERTIFICATE_BYTES, _CLAIMS_BYTES, _SETTINGS_BYTES = 260, 420, 520, 180, 60
+_CSR_BYTES, _TBS_BYTES, _CERTIFICATE_BYTES, _SETTINGS_BYTES = 260, 420, 520, 60
+_FIRMWARE = {"app": ("1.2.0", os.urandom(32)), "boot": ("2.1.0", os.urandom(32))}
+_LOCKS = {"secure_boot": True, "flash_encryption": True, "debug_closed": False}
+_CLAIMS = formats.claims(_FIRMWARE, _LOCKS)  # the ledger says what they claim, so these are real
 
 
 def _prepare(_place: Place) -> PreparedBytes:
@@ -72,9 +76,11 @@ async def fill(job: dict[str, Any]) -> None:
         station=job["station"],
         csr_der=os.urandom(_CSR_BYTES),
         method="hmac-sha256",
-        claims=os.urandom(_CLAIMS_BYTES),
+        claims=_CLAIMS,
         evidence=os.urandom(32),
         level=Level.KEY,
+        measured={},
+        attester=b"",
         certificate_serial=1,
         moment=now,
     )
