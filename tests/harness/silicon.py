@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from boards.attesters.port import Vendor
 from boards.vendors import chip_id_of
 
-DELIVERED = 64  # chips whose identities are imported for each product; the ones after them are strangers
+DELIVERED = 128  # chips whose identities are imported for each product; the ones after them are strangers
 
 _VENDORS = itertools.count(1)
 

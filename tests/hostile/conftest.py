@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from harness.attempts import Attempts
 from harness.hostile_line import HostileLine
 from harness.installation import Installation
 
@@ -13,4 +14,13 @@ def line(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HostileLine]:
     with Installation(tmp_path_factory.mktemp("line")) as installation:
         hostile = HostileLine(installation)
         yield hostile
+        hostile.close()
+
+
+@pytest.fixture(scope="session")
+def attempts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Attempts]:
+    """One installation for all attacks on evidence: none of them may leave it in a state of its own."""
+    with Installation(tmp_path_factory.mktemp("evidence")) as installation:
+        hostile = HostileLine(installation)
+        yield Attempts(hostile)
         hostile.close()
