@@ -228,8 +228,11 @@ def _report(output: bytes) -> tuple[int, list[bytes]]:
     try:
         report = json.loads(output)
         keys, shared = report["keys"], [bytes.fromhex(digest) for digest in report["shared"]]
+        denied = [str(each) for each in report["denied"]]
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise Fault("the search ended without a report") from error
     if type(keys) is not int or any(len(digest) != _DIGEST_BYTES for digest in shared):
         raise Fault("the search's report is not of its form")
+    if denied:
+        _log.warning("shared_primes_search_not_in_the_background", denied=denied)
     return keys, shared

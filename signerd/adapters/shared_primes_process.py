@@ -3,7 +3,7 @@
 It reads certificates on standard input, each as four octets of length, big-endian, and its DER; at the end of
 input it writes one line of JSON and ends:
 
-    {"keys": 100000, "shared": ["SHA-256 of a certificate, hexadecimal", …]}
+    {"keys": 100000, "shared": ["SHA-256 of a certificate, hexadecimal", …], "denied": []}
 
 It runs at the lowest priority and within `MAX_MEMORY`, so that a search never costs signerd its turn or its
 memory, and it holds nothing that is secret: no PIN, no key, no descriptor but its three.
@@ -34,17 +34,27 @@ _LOWEST = 19  # nice(2)
 _FIRST_TO_GO = "1000"  # proc(5), oom_score_adj: when memory runs out, this process and not signerd
 
 
-def step_back() -> None:
-    """Lowest priority, bounded memory, no core file; ends with its parent and by nobody's signal else."""
+def step_back() -> list[str]:
+    """Lowest priority, bounded memory, no core file; ends with its parent and by nobody's signal else.
+
+    Returns what the service manager denied: a search at the usual priority is better than none.
+    """
     die_with_parent()
-    os.nice(_LOWEST)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY, MAX_MEMORY))
-    if sys.platform == "linux":
+    denied: list[str] = []
+    try:
+        os.nice(_LOWEST)
+    except OSError as error:
+        denied.append(f"nice: {error.strerror}")
+    try:
         Path("/proc/self/oom_score_adj").write_text(_FIRST_TO_GO, encoding="ascii")
+    except OSError as error:
+        denied.append(f"oom_score_adj: {error.strerror}")
     # A service's stop reaches the whole group; signerd ends this process itself, and logs no fault then.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    return denied
 
 
 def read_keys(source: BinaryIO) -> dict[int, list[bytes]]:
@@ -72,10 +82,10 @@ def read_keys(source: BinaryIO) -> dict[int, list[bytes]]:
 
 def main() -> int:
     """Reads, compares, reports. Whatever goes wrong ends it with a traceback on standard error."""
-    step_back()
+    denied = step_back()
     keys = read_keys(sys.stdin.buffer)
     shared = [digest for modulus in shared_primes(keys) for digest in keys[modulus]]
-    report = {"keys": len(keys), "shared": sorted(digest.hex() for digest in shared)}
+    report = {"keys": len(keys), "shared": sorted(digest.hex() for digest in shared), "denied": denied}
     sys.stdout.write(json.dumps(report) + "\n")
     sys.stdout.flush()
     return 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import os
 import resource
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -215,6 +216,29 @@ async def test_bytes_that_are_no_certificate_end_the_run_and_not_signerd(pair: l
     await search.begin()
     assert "ValueError" in search.state.failure
     assert history.recorded == []
+
+
+# Denied as by a service manager.
+DENIES_NICE = """\
+import os
+def denied(_by):
+    raise PermissionError(1, "Operation not permitted")
+os.nice = denied
+"""
+
+
+async def test_a_search_that_may_not_step_back_is_made_all_the_same(
+    pair: list[bytes],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(DENIES_NICE, encoding="ascii")
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}")
+    history = PaperHistory(pair)
+    await search_of(history).begin()
+    assert len(history.recorded) == 2
+    assert "nice: Operation not permitted" in capsys.readouterr().out
 
 
 async def test_a_database_that_does_not_answer_is_for_the_next_run(pair: list[bytes]) -> None:
