@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from sqlalchemy import insert, select
+from sqlalchemy import event, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from harness.store_world import NOW, World
@@ -17,6 +17,7 @@ from signerd.adapters.store import SqlStore
 from signerd.adapters.store.admin import MAX_IDENTITIES
 from signerd.adapters.store.constraints import translated
 from signerd.adapters.store.database import make_engine
+from signerd.adapters.store.identities import _imported
 from signerd.adapters.store.schema import identities
 from signerd.core.evidence.method import Identity
 from signerd.core.identity_list import ChipIdentity
@@ -140,3 +141,23 @@ async def test_it_holds_without_a_look_before(world: World, store: SqlStore, row
         assert getattr(translated(caught.value), "code", None) is Code.ALREADY_EXISTS
         fresh = {"chip_id": TWO.chip_id, "key_id": TWO.key_id, "spki": TWO.spki}
         connection.execute(insert(identities), kept | fresh)
+
+
+async def test_looking_for_what_is_imported_uses_its_indexes(world: World, store: SqlStore) -> None:
+    await store.close()
+    engine, seen = make_engine(world.url, "read"), []
+
+    @event.listens_for(engine, "before_cursor_execute")
+    def _note(_connection: object, _cursor: object, statement: str, values: object, *_: object) -> None:
+        seen.append((statement, values))
+
+    with engine.connect() as connection:
+        assert list(_imported(connection, "sensor", "nrf91", [ONE, TWO])) == []
+        selects = [each for each in seen if each[0].startswith("SELECT")]
+        plans = [
+            str(connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values).all())
+            for statement, values in selects
+        ]
+    assert len(plans) == 3
+    for plan, column in zip(plans, ("chip_id", "key_id", "spki"), strict=True):
+        assert f"(product=? AND method=? AND {column}=?)" in plan
