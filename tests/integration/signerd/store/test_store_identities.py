@@ -148,7 +148,7 @@ async def test_looking_for_what_is_imported_uses_its_indexes(world: World, store
     engine, seen = make_engine(world.url, "read"), []
 
     @event.listens_for(engine, "before_cursor_execute")
-    def _note(_connection: object, _cursor: object, statement: str, values: object, *_: object) -> None:
+    def _note(_connection: object, _cursor: object, statement: str, values: Any, *_: object) -> None:
         seen.append((statement, values))
 
     with engine.connect() as connection:
