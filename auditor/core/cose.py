@@ -27,7 +27,6 @@ MAX_DEPTH = 8
 _SIMPLE = {20: False, 21: True, 22: None}
 _SIGN1, _MAC0 = 18, 17  # RFC 9052 §2
 _ALGORITHM = 1  # RFC 9052 §3.1
-_CRITICAL = 2
 # RFC 9053 §2.1: curve, hash, bytes of r and of s.
 _ECDSA: dict[int, tuple[str, hashes.HashAlgorithm, int]] = {
     -7: ("secp256r1", hashes.SHA256(), 32),
@@ -108,9 +107,11 @@ def read_message(data: bytes, *, maximum: int) -> Message:
         case _:
             raise Malformed("not a COSE message")
     header = decode(protected)
-    if not isinstance(header, dict) or _CRITICAL in header or header.keys() & unprotected.keys():
-        raise Malformed("not a COSE header, or one that asks for more than is known here")
-    algorithm = header.get(_ALGORITHM)
+    if not isinstance(header, dict) or header.keys() != {_ALGORITHM} or _ALGORITHM in unprotected:
+        raise Malformed("not a COSE header with the algorithm and nothing else")
+    algorithm = header[_ALGORITHM]
+    if type(algorithm) is not int:
+        raise Malformed("an algorithm that is not a number")
     if tag == _SIGN1 and algorithm in _ECDSA:
         return Message(None, algorithm, protected, unprotected, payload, authenticator)
     if tag == _MAC0 and algorithm in _HMAC:

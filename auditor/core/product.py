@@ -57,6 +57,7 @@ class ProductRules:
     born_keys: bool  # x509: the vendor certifies only keys that are born in the chip
     measurements: Mapping[str, tuple[Measurement, ...]]  # by method
     implementation_ids: frozenset[bytes]
+    client_ids: frozenset[int]  # psa-token: callers that count; empty: any
 
 
 def read_product(data: bytes) -> ProductRules:
@@ -100,6 +101,9 @@ def read_product(data: bytes) -> ProductRules:
         measurements=measurements,
         implementation_ids=frozenset(
             _many(sections["psa-token"].pop("implementation_ids", []), _implementation_id, "ids", _MAX_IDS)
+        ),
+        client_ids=frozenset(
+            _many(sections["psa-token"].pop("client_ids", []), _client, "clients", _MAX_IDS)
         ),
     )
     unknown = [*evidence, *(key for section in sections.values() for key in section)]
@@ -164,6 +168,12 @@ def _implementation_id(value: Any) -> bytes:
     if len(data) != _IMPLEMENTATION_ID:
         raise Malformed("is not of 32 bytes")
     return data
+
+
+def _client(value: Any) -> int:
+    if type(value) is not int:
+        raise Malformed("is not a number")
+    return value
 
 
 def _hex(value: Any) -> bytes:

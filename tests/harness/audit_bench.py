@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import sys
+import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
+from uuid import UUID
 
 from auditor.adapters.client import Credentials, GrpcLog
 from auditor.adapters.state import SqliteState
@@ -15,8 +19,13 @@ from auditor.core.history import Trust
 from auditor.core.identities import Identities
 from auditor.core.note import parse_vkey
 from auditor.verify import Audit, Pinned, Report
+from boards.attesters.nrf91 import Nrf91Vendor
+from boards.attesters.port import Vendor
+from boards.attesters.psa_token import PsaVendor
+from boards.attesters.tpm2 import Tpm2Vendor
+from boards.attesters.x509 import X509Vendor
 from harness.paper_certificates import der, key_pem, pem
-from harness.paper_log import DEPLOYMENT, ORIGIN, PRODUCT_TOML, PaperLog, vkey
+from harness.paper_log import DEPLOYMENT, ORIGIN, PRODUCT_TOML, PaperLog, product_with, vkey
 from harness.paper_server import PaperServer, PaperService
 
 LATER = datetime(2027, 1, 1, tzinfo=UTC)
@@ -98,3 +107,49 @@ def small() -> PaperLog:
     log.stamp(boards[1])
     log.revoke(boards[1])
     return log
+
+
+def main(arguments: list[str]) -> None:
+    """Prints how long an audit from scratch takes: `python -m harness.audit_bench [boards] [method …]`."""
+    boards = int(arguments[0]) if arguments else 2000
+    for method in arguments[1:] or ("hmac-sha256", "x509", "psa-token", "nrf91", "tpm2"):
+        log = _filled(method, boards)
+        with tempfile.TemporaryDirectory() as directory, bench(log, Path(directory)) as made:
+            began = time.process_time(), time.monotonic()
+            report = made.verify()
+            cpu_s, elapsed_s = time.process_time() - began[0], time.monotonic() - began[1]
+        if not report.clean or report.records != boards:
+            raise SystemExit(f"{method}: {report.new[:3]}")
+        rate = boards / elapsed_s
+        print(
+            f"{method:12} {boards} records in {elapsed_s:.1f} s ({cpu_s:.1f} s of CPU): {rate:.0f} a second"
+        )
+
+
+def _filled(method: str, boards: int) -> PaperLog:
+    """A log with so many boards of a method, none stamped."""
+    vendors: dict[str, tuple[Vendor, dict[str, str]]] = {
+        "x509": (X509Vendor(), {"app": "1.2.0"}),
+        "psa-token": (PsaVendor(), {"spe": "2.1.0", "app": "1.2.0"}),
+        "nrf91": (Nrf91Vendor(), {"modem": "1.3.6"}),
+        "tpm2": (Tpm2Vendor(), {}),
+    }
+    if method == "hmac-sha256":
+        log = opened(quantity=boards)
+        log.personalize(boards)
+        for number in range(1, boards + 1):
+            log.issue(number)
+        return log
+    vendor, measured = vendors[method]
+    now = datetime.now(UTC).replace(microsecond=0)
+    log = opened(quantity=boards, product=product_with(vendor), now=now)
+    if method in {"psa-token", "nrf91"}:
+        log.import_identities(method, boards)
+    for number in range(1, boards + 1):
+        chip = str(UUID(int=number))
+        log.issue(number, chip=chip, attester=vendor.attester(chip), measured=measured)
+    return log
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

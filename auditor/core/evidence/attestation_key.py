@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from functools import lru_cache
+from itertools import pairwise
 from typing import TypeVar
 
 from cryptography import x509
@@ -95,12 +97,16 @@ def check_chain(
     path = [_load(encoded) for encoded in chain]
     if any(certificate in roots for certificate in path):
         raise false("the chain holds a root of the product, which it leaves out")
-    root = next((root for root in roots if _issued(path[-1], root)), None)
+    if not all(
+        _issued(certificate, issuer) if depth == 0 else _issued_before(certificate, issuer)
+        for depth, (certificate, issuer) in enumerate(pairwise(path))
+    ):
+        raise false("a certificate of the chain is not signed by the next")
+    last = _issued if len(path) == 1 else _issued_before
+    root = next((root for root in roots if last(path[-1], root)), None)
     if root is None:
         raise false("the chain does not end at a root of the product")
-    for below, (certificate, issuer) in enumerate(zip(path, [*path[1:], root], strict=True)):
-        if not _issued(certificate, issuer):
-            raise false("a certificate of the chain is not signed by the next")
+    for below, issuer in enumerate([*path[1:], root]):
         _check_ca(issuer, below)
     for certificate in (*path, root):
         _check_extensions(certificate)
@@ -139,6 +145,10 @@ def _issued(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
     except (InvalidSignature, *X509_ERRORS):
         return False
     return digest is None or isinstance(digest, _SAFE_HASHES)  # None: Ed25519 brings its own
+
+
+# CAs stand above many chips: the same few signatures would be verified for each.
+_issued_before = lru_cache(maxsize=256)(_issued)
 
 
 def _check_ca(certificate: x509.Certificate, below: int) -> None:

@@ -57,8 +57,8 @@ _LEGACY = _Family(
 
 
 def check(asked: Asked, evidence: bytes) -> Shown:
-    """Level `key` where every component is accepted, and each that the product names is there; else `chip`.
-    Of a COSE_Mac0 everything but the MAC.
+    """Level `key` where every component is accepted, each that the product names is there, and the caller is
+    one that counts; else `chip`. Of a COSE_Mac0 everything but the MAC.
 
     Raises:
         CheckFailed: EVIDENCE_FALSE.
@@ -70,12 +70,16 @@ def check(asked: Asked, evidence: bytes) -> Shown:
         components = _components(claims, family)
     except Malformed as error:
         raise false(f"psa-token: {error}") from error
+    if message.unprotected:
+        raise false("psa-token: parameters that nobody signed")
     if message.hash is None:
         _check_signed(message, asked.attester)
     elif asked.attester:
         raise false("psa-token: a MAC, although the record names a key that signed")
     _check_claims(claims, family, asked)
-    versions = _accepted(components, asked.rules.measurements["psa-token"])
+    callers = asked.rules.client_ids
+    counts = not callers or claims[family.client] in callers
+    versions = _accepted(components, asked.rules.measurements["psa-token"]) if counts else {}
     level = "key" if versions else "chip"
     if message.hash is not None:
         return Shown(Basis.MAC, level, versions, rests_on=f"psa-iak-{message.hash}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
@@ -153,11 +153,12 @@ def _tpm2(right: dict[str, Any] | None = None, **wrong: Any) -> Callable[[], Cas
 def _of_another(case: Callable[[], Case], **changes: Any) -> Callable[[], Case]:
     """Evidence as it is, with something else beside it changed."""
 
-    def make() -> Case:
-        made = case()
-        return Case(**{name: getattr(made, name) for name in made.__dataclass_fields__} | changes)
+    return lambda: replace(case(), **changes)
 
-    return make
+
+def _with_rule(case: Callable[[], Case], rule: str) -> Callable[[], Case]:
+    """A rule more in the last section of the product file."""
+    return lambda: replace(made := case(), product=f"{made.product}{rule}\n")
 
 
 OTHER = ec.generate_private_key(ec.SECP256R1())
@@ -193,6 +194,8 @@ RIGHT: dict[str, Callable[[], Case]] = {
     "psa other signer": _psa(signer=psa_token.OTHER),
     "psa lifecycle 0x30ff": _psa(lifecycle=0x30FF),
     "psa long heads": _psa(claims_style="long"),
+    "psa caller that counts": _with_rule(_psa(), "client_ids = [-1, 3001]"),
+    "psa caller that does not count": _with_rule(_psa(), "client_ids = [3001]"),
     "nrf91": _nrf91(),
     "nrf91 empty": _nrf91("empty"),
     "nrf91 other firmware": _nrf91(firmware=UUID(int=1)),
@@ -239,6 +242,9 @@ WRONG: dict[str, Callable[[], Case]] = {
     "psa no algorithm": _psa(named_algorithm=0),
     "psa es384 named": _psa(named_algorithm=-35),
     "psa critical": _psa(protected={2: [99]}),
+    "psa key id": _psa(unprotected={4: b"key"}),
+    "psa protected key id": _psa(protected={4: b"key"}),
+    "psa content type": _psa(protected={3: "x"}),
     "psa no tag": _psa(tag=0),
     "psa mac0 tag": _psa(tag=17),
     **{f"psa proof {proof}": _psa(proof=proof) for proof in ("empty", "truncated", "der", "zero", "longer")},
