@@ -181,6 +181,35 @@ def test_one_change_and_it_is_no_public_area(genuine: bytes, offset: int, change
         parse_public(genuine[:offset] + change + genuine[offset + len(change) :])
 
 
+@pytest.mark.parametrize(
+    ("key", "scheme"),
+    [
+        ("p256", "0014 000b"),  # RSASSA
+        ("p256", "001a 000b 0000"),  # ECDAA
+        ("p256", "001b 000b"),  # SM2
+        ("p256", "001c 000b"),  # ECSCHNORR
+        ("p256", "0019 000b"),  # ECDH
+        ("rsa2048", "0018 000b"),  # ECDSA
+        ("rsa2048", "0017 000b"),  # OAEP
+        ("rsa2048", "0015"),  # RSAES
+    ],
+)
+def test_a_scheme_of_another_purpose_is_refused(key: str, scheme: str) -> None:
+    spki = keys.public_der(KEYS[key])
+    parse_public(public_area(spki, BORN_HERE, scheme=NULL))
+    with pytest.raises(EvidenceError, match="has the scheme"):
+        parse_public(public_area(spki, BORN_HERE, scheme=bytes.fromhex(scheme)))
+
+
+@pytest.mark.parametrize("kind", ["0018", "0014", "0016"])
+def test_a_signature_has_bytes(kind: str) -> None:
+    head = bytes.fromhex(kind) + u16(ALGORITHMS["sha256"])
+    some, none = (sized(b"\x01"), sized(b"")) if kind != "0018" else (sized(b"\x01") * 2, sized(b"") * 2)
+    parse_signature(head + some)
+    with pytest.raises(EvidenceError):
+        parse_signature(head + none)
+
+
 def test_a_scheme_with_sha1_is_refused() -> None:
     for used, holds in (("sha256", True), ("sha1", False)):
         data = public_area(P256, BORN_HERE, scheme=u16(ALGORITHMS["ecdsa"]) + u16(ALGORITHMS[used]))
