@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import json
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -17,14 +18,17 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from boards.attesters.port import Attester
 from harness.installation import SENSOR
 from harness.paper_board import PaperBoard
 from harness.software_key_holder import SoftwareKeyHolder, make_device_tree
 from signerd.adapters.store import SqlStore, create_database, open_log
 from signerd.core.entry import LogOpened
 from signerd.core.evidence.method import EvidenceSubmission
+from signerd.core.identity_list import check_identity, parse_line
 from signerd.core.names import Level, PeerName, Reissue, parse_peer_uri
 from signerd.core.order import WorkOrder
+from signerd.core.product import parse_product
 from signerd.core.profile import Issuer
 from signerd.core.session import SessionSealer
 from signerd.issuance import Issuance, IssuedAnswer, OpenedSession
@@ -77,6 +81,19 @@ class IssuanceWorld:
         """A genuine board that nobody used before."""
         chip = f"{'locked' if locked else 'open'}:{next(self._chips)}"
         return PaperBoard(chip, self.key_holder.chip_key(chip))
+
+    async def add_product(self, toml: str) -> dict[str, Any]:
+        """Adds a product; the terms by which a work order names it."""
+        product = parse_product(toml).name
+        await self.store.add_product(product, toml, self.now)
+        return {"product": product, "product_sha256": hashlib.sha256(toml.encode()).digest()}
+
+    async def import_identities(self, product: str, *attesters: Attester) -> None:
+        """What `signerd chips import-identities` does with their lines."""
+        for attester in attesters:
+            identity = parse_line(json.dumps(attester.identity()).encode())
+            check_identity(identity, attester.method)
+            await self.store.import_identities(product, attester.method, [identity], by="ann", now=self.now)
 
     async def open_order(self, **terms: Any) -> str:
         """Opens a work order; returns its id."""
