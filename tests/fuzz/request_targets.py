@@ -1,4 +1,8 @@
-"""Whole requests: protobuf bytes through the fields' bounds into the steps of issuance, over a real store."""
+"""Whole requests: protobuf bytes through the fields' bounds into the steps of issuance, over a real store.
+
+A session is sealed, so hardly any mutated one is one. A session of the one byte `*` stands for a genuine
+one, so that the other fields are reached.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ import asyncio
 import tempfile
 from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
+from copy import copy
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,6 +28,8 @@ Seeds = Callable[[], list[bytes]]
 
 
 T = TypeVar("T")
+RequestT = TypeVar("RequestT", pb.SignCsrRequest, pb.RecordStampRequest)
+_GENUINE = b"*"
 
 
 class _Line:
@@ -36,6 +43,8 @@ class _Line:
         self.world: IssuanceWorld = self.run(entered)
         self.order = self.run(self.world.open_order())
         issuance = self.world.issuance
+        self._genuine: pb.SignCsrRequest | None = None
+        self._stamped: pb.RecordStampRequest | None = None
         self.service = SigningService(issuance, self.world.stamping, issuance._sealer)
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
@@ -52,6 +61,19 @@ class _Line:
     def sign_request(self, board: PaperBoard, opened: pb.OpenSessionResponse) -> pb.SignCsrRequest:
         csr, evidence = board.request(opened.challenge)
         return pb.SignCsrRequest(session=opened.session, csr_der=csr, evidence=evidence)
+
+    def genuine(self) -> pb.SignCsrRequest:
+        """Of one board, whose session all the mutated requests share."""
+        if self._genuine is None:
+            board = self.world.board()
+            self._genuine = self.sign_request(board, self.open(board))
+        return self._genuine
+
+    def stamped(self) -> pb.RecordStampRequest:
+        """Of one certified board."""
+        if self._stamped is None:
+            self._stamped = self.stamp_request()
+        return self._stamped
 
     def stamp_request(self) -> pb.RecordStampRequest:
         board = self.world.board()
@@ -86,7 +108,10 @@ def _open(data: bytes) -> None:
 def _sign(data: bytes) -> None:
     line = _line()
     try:
-        line.run(line.service.sign_csr(line.world.pc1, pb.SignCsrRequest.FromString(data)))
+        request = pb.SignCsrRequest.FromString(data)
+        if request.session == _GENUINE:
+            request.session = line.genuine().session
+        line.run(line.service.sign_csr(line.world.pc1, request))
     except (DecodeError, Refused):
         return
 
@@ -94,7 +119,10 @@ def _sign(data: bytes) -> None:
 def _stamp(data: bytes) -> None:
     line = _line()
     try:
-        line.run(line.service.record_stamp(line.world.pc1, pb.RecordStampRequest.FromString(data)))
+        request = pb.RecordStampRequest.FromString(data)
+        if request.session == _GENUINE:
+            request.session = line.stamped().session
+        line.run(line.service.record_stamp(line.world.pc1, request))
     except (DecodeError, Refused):
         return
 
@@ -108,11 +136,23 @@ def _open_seeds() -> list[bytes]:
 def _sign_seeds() -> list[bytes]:
     line = _line()
     board = line.world.board()
-    return [line.sign_request(board, line.open(board)).SerializeToString()]
+    whole = line.sign_request(board, line.open(board))
+    return [whole.SerializeToString(), _with_genuine_session(line.genuine()).SerializeToString()]
+
+
+def _stamp_seeds() -> list[bytes]:
+    line = _line()
+    return [line.stamped().SerializeToString(), _with_genuine_session(line.stamped()).SerializeToString()]
+
+
+def _with_genuine_session(request: RequestT) -> RequestT:
+    changed = copy(request)
+    changed.session = _GENUINE
+    return changed
 
 
 TARGETS: dict[str, tuple[Runner, Seeds]] = {
     "open-session": (_open, _open_seeds),
     "sign-csr": (_sign, _sign_seeds),
-    "record-stamp": (_stamp, lambda: [_line().stamp_request().SerializeToString()]),
+    "record-stamp": (_stamp, _stamp_seeds),
 }
