@@ -243,9 +243,12 @@ def _refused(books: Books, index: int, entry: entries.RefusedCall) -> Iterator[F
 
 
 def _intent_open(books: Books, index: int, entry: entries.IntentOpen) -> Iterator[Finding]:
-    if books.order(entry.work_order) is None:
+    order = books.order(entry.work_order)
+    if order is None:
         yield _unknown_order(index, entry.work_order)
         return
+    if not order.terms.not_before <= entry.since <= order.terms.not_after:
+        yield _off(Code.INTENT_HISTORY, "an intent that began outside its order's window", index, entry)
     if entry.since - entry.time > SKEW:
         yield _off(Code.INTENT_HISTORY, "an intent that is older than its beginning", index, entry)
     books.put_intent(

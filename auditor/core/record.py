@@ -76,12 +76,14 @@ class Facts:
     order: OrderOpened | None
     stamped: Stamped | None
     size: int
-    since: datetime | None  # an intent that a crash held up: when its evidence was verified
+    since: datetime | None  # of the newest intent of this place that a crash held up
 
-    @property
-    def moment(self) -> datetime:
-        """When signerd looked at the evidence."""
-        return self.issued.time if self.since is None else min(self.since, self.issued.time)
+    def moment(self, begin: datetime) -> datetime:
+        """When signerd looked at the evidence of a certificate that is valid from `begin`: when it was
+        entered, or, where a crash lies between, at the intent, whose moment the certificate begins with."""
+        if self.since is not None and abs(self.since - begin) <= SKEW:
+            return min(self.since, self.issued.time)
+        return self.issued.time
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,7 +229,7 @@ def _recheck(record: Record, facts: Facts, csr: Csr, leaf: Leaf, product: Produc
         spki=leaf.spki,
         transcript=evidence_transcript(record, csr),
         attester=record.attester,
-        moment=facts.moment,
+        moment=facts.moment(leaf.certificate.not_valid_before_utc),
         rules=product,
     )
     shown = recheck(issued.method, asked, record.evidence)

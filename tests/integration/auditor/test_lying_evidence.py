@@ -26,7 +26,7 @@ from boards.attesters.psa_token import PsaVendor
 from boards.attesters.tpm2 import Tpm2Vendor
 from boards.attesters.x509 import X509Vendor
 from harness.audit_bench import bench, opened
-from harness.paper_certificates import csr, new_key
+from harness.paper_certificates import csr, new_key, spki
 from harness.paper_log import Board, PaperLog, product_with, spki_of
 
 OID = "1.3.6.1.4.1.32473.1"
@@ -342,16 +342,27 @@ def test_certificates_are_judged_at_the_time_of_the_entry(tmp_path: Path) -> Non
 def test_an_intent_that_a_crash_held_up_is_judged_at_its_beginning(tmp_path: Path) -> None:
     vendor = Tpm2Vendor()
     then = datetime.now(UTC).replace(microsecond=0) - timedelta(days=2) + timedelta(minutes=30)
-    log = opened(product=product_with(vendor), level="key", now=then)
+    log = opened(product=product_with(vendor), level="key", now=then, reissue="always")
     made = Plant(log, vendor, {})
     log.append(
         "intent_open", work_order="WO-1", chip_id=made.chips[0], serial_number="WO-1-000001", number=1,
         tbs_sha256="00" * 32, since=log.now.strftime("%Y-%m-%dT%H:%M:%SZ"),
     )  # fmt: skip
+    began = log.now
     log.now += timedelta(hours=1)
-    made.issue(1, wrong={"certificate": "expired"})
-    with bench(log, tmp_path) as audit:
+    made.issue(1, wrong={"certificate": "expired"}, begin=began)
+    with bench(log, tmp_path / "held up") as audit:
         assert audit.codes() == []
+    key = new_key()
+    superseded_by = sha256(spki(key)).hexdigest()
+    first = log.records[0]
+    board = Board(key, first, first.issued_index)
+    log.revoke(board, reason="superseded", superseded_by=superseded_by)
+    index = made.issue(
+        1, wrong={"certificate": "expired"}, key=key, supersedes=board.certificate_sha256
+    ).issued_index
+    with bench(log, tmp_path / "once more") as audit:
+        assert audit.codes() == [("EVIDENCE_FALSE", index)]
 
 
 def _statement(level: str, method: str, evidence: bytes) -> x509.UnrecognizedExtension:

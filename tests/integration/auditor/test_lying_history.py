@@ -301,6 +301,13 @@ def _intent_of_another_board(log: PaperLog) -> int:
     return log.issue(1).issued_index
 
 
+def _intent_before_its_order(log: PaperLog) -> int:
+    return log.append(
+        "intent_open", work_order=ORDER, chip_id="chip", serial_number=f"{ORDER}-000001",
+        number=1, tbs_sha256="00" * 32, since=text(log.now - timedelta(days=2)),
+    )  # fmt: skip
+
+
 def _not_canonical(log: PaperLog) -> int:
     entry = rfc8785.dumps({"v": 1, "type": "order_closed", "time": text(log.now), "work_order": ORDER})
     return log.append_raw(entry.replace(b",", b", "))
@@ -362,6 +369,7 @@ LIES: list[tuple[Story, str]] = [
     (_crl_number, "CRL_HISTORY"),
     (_crl_count, "CRL_HISTORY"),
     (_intent_of_another_board, "INTENT_HISTORY"),
+    (_intent_before_its_order, "INTENT_HISTORY"),
     (_not_canonical, "ENTRY_NOT_CANONICAL"),
     (_unknown_type, "ENTRY_FORM"),
     (_member_too_many, "ENTRY_FORM"),

@@ -75,6 +75,44 @@ def test_one_member_of_another_form_is_refused(member: str, value: object) -> No
         parse_entry(rfc8785.dumps(ISSUED | {member: value}))
 
 
+OTHERS: dict[str, dict[str, Any]] = {
+    "chips_personalized": {
+        "count": 1, "chips_sha256": "00" * 32, "locked": True, "site": "lab", "key": "psa-iak-sha384",
+        "by": "carol@example",
+    },
+    "identities_imported": {
+        "product": "sensor", "method": "tpm2", "count": 1, "identities_sha256": "00" * 32, "by": "carol",
+    },
+    "shared_primes_found": {"count": 1, "certificates": ["00" * 32]},
+}  # fmt: skip
+
+
+def _other(kind: str, **changes: Any) -> bytes:
+    return rfc8785.dumps({"v": 1, "type": kind, "time": "2026-11-01T00:00:00Z", **OTHERS[kind], **changes})
+
+
+@pytest.mark.parametrize(
+    ("kind", "member", "value"),
+    [
+        ("chips_personalized", "key", "other"),
+        ("chips_personalized", "by", ""),
+        ("chips_personalized", "by", "a b"),
+        ("identities_imported", "method", "x509"),
+        ("identities_imported", "by", "x" * 65),
+        ("identities_imported", "count", -1),
+        ("shared_primes_found", "count", 0),
+        ("shared_primes_found", "certificates", []),
+        ("shared_primes_found", "certificates", ["00" * 31]),
+        ("shared_primes_found", "certificates", ["00" * 32] * 2),
+        ("shared_primes_found", "certificates", [f"{number:064x}" for number in range(501)]),
+    ],
+)
+def test_members_of_other_entries(kind: str, member: str, value: object) -> None:
+    assert parse_entry(_other(kind)).type == kind
+    with pytest.raises(CheckFailed, match="F202"):
+        parse_entry(_other(kind, **{member: value}))
+
+
 @pytest.mark.parametrize("member", ISSUED)
 def test_a_missing_member_is_refused(member: str) -> None:
     with pytest.raises(CheckFailed, match="F202"):
