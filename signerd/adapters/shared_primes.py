@@ -126,6 +126,9 @@ class SharedPrimesSearch:
             self._failed(f"it did not end within {DEADLINE_S:g} s")
         except Fault as error:
             self._failed(error.detail)
+        except Exception as error:  # noqa: BLE001 - a dead task would end all later runs, unheard
+            _log.exception("shared_primes_search_fault")
+            self._failed(repr(error))
         else:
             self._failure, self._last = "", found
             _tell(found, time.monotonic() - began)

@@ -74,8 +74,7 @@ def shared_primes(*, config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption 
 
     with administration(config) as daemon:
         answer = daemon.SearchSharedPrimes(admin_pb2.SearchSharedPrimesRequest(begin=True))
-        ended = answer.ended
-        while answer.ended == ended:
+        while answer.running:
             time.sleep(POLL_S)
             answer = daemon.SearchSharedPrimes(admin_pb2.SearchSharedPrimesRequest())
     if answer.failure:

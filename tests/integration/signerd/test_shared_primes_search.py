@@ -253,6 +253,21 @@ async def test_a_database_that_does_not_answer_is_for_the_next_run(pair: list[by
     assert len(history.recorded) == 2
 
 
+async def test_a_fault_that_nobody_expected_ends_one_run_and_not_the_next(
+    pair: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    history, ends = PaperHistory(pair), list[SearchState]()
+    search = search_of(history, ends)
+    record = history.record_shared_primes
+    monkeypatch.setattr(history, "record_shared_primes", None)  # calling it is a TypeError
+    search.repeat(timedelta(0))
+    await until(lambda: bool(ends))
+    monkeypatch.setattr(history, "record_shared_primes", record)
+    await until(lambda: len(history.recorded) == 2)
+    await search.stop()
+    assert "TypeError" in ends[0].failure
+
+
 @pytest.mark.parametrize("count", [0, 1])
 async def test_no_process_where_nothing_is_to_be_compared(
     pair: list[bytes], count: int, monkeypatch: pytest.MonkeyPatch

@@ -46,7 +46,6 @@ OTHER = make_device_tree(deployment="other")
 SUB_CA = TREE.sub_ca
 AUTHORITY = Authority.from_certificate(SUB_CA.public_bytes(Encoding.DER))
 DAY = timedelta(days=1)
-LEAF = leaf_tbs(SUB_CA)
 MOMENT = now()
 
 
@@ -66,6 +65,9 @@ def stated(content: bytes = STATEMENT, *, oid: str = OWN_OID, critical: bool = F
 
 def extension(value: x509.ExtensionType, *, critical: bool = False) -> Extensions:
     return {value.oid: (value, critical)}
+
+
+LEAF = leaf_tbs(SUB_CA, extensions=stated())
 
 
 def leaf(**changes: object) -> Callable[[], bytes]:
@@ -250,6 +252,19 @@ def test_refuses_a_length_in_long_form() -> None:
     assert tbs[1] == 0x82
     with pytest.raises(SigningRefusedError):
         make_guard().check_certificate(b"\x30\x83\x00" + tbs[2:], now())
+
+
+def test_each_changed_byte_of_a_statement_is_refused_or_another_digest() -> None:
+    guard, start = make_guard(), LEAF.index(STATEMENT)
+    admitted = []
+    for position in range(start, start + len(STATEMENT)):
+        changed = LEAF[:position] + bytes((LEAF[position] ^ 1,)) + LEAF[position + 1 :]
+        try:
+            guard.check_certificate(changed, MOMENT)
+        except SigningRefusedError:
+            continue
+        admitted.append(position)
+    assert admitted == list(range(start + len(STATEMENT) - 32, start + len(STATEMENT)))
 
 
 @given(st.data())
