@@ -60,6 +60,10 @@ def firmware_of(path: Sequence[x509.Certificate], accepted: Sequence[Measurement
     infos = [info for layer in layers for info in layer]
     if any(info.flags & _INSECURE for info in infos):
         raise false("DICE: the chip says that it is not secure")
+    # A layer above the leaf holds a CA's key: other firmware in it could invent chips.
+    topmost = max((number for number, layer in enumerate(layers) if layer), default=0)
+    if not all(_may_certify(layer, accepted) for layer in layers[1 : topmost + 1]):
+        raise false("DICE: firmware that is not accepted holds the key of a CA")
     # A layer without a measurement could certify whatever it likes for those below it: measured is the leaf,
     # and each layer from it up to the topmost that is.
     with_digests = [any(info.digests for info in layer) for layer in layers]
@@ -75,6 +79,14 @@ def firmware_of(path: Sequence[x509.Certificate], accepted: Sequence[Measurement
             return Firmware(measured=True, accepted={})
     complete = versions.keys() == {item.component for item in accepted}
     return Firmware(bool(infos), versions if unbroken and judged and complete else {})
+
+
+def _may_certify(layer: Sequence[_TcbInfo], accepted: Sequence[Measurement]) -> bool:
+    """True for a layer that is measured, and in which nothing but accepted firmware is."""
+    digests = [digest for info in layer for digest in info.digests]
+    meanings = [{(item.component, item.version) for item in accepted if item.digest == it} for it in digests]
+    judged = all(info.flags <= _HARMLESS and not info.registers for info in layer)
+    return bool(digests) and judged and all(len(states) == 1 for states in meanings)
 
 
 def _layer(certificate: x509.Certificate) -> list[_TcbInfo]:

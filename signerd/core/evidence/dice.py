@@ -12,9 +12,13 @@ Firmware is accepted when nothing between the chip's immutable part and the key 
 - every component that the product names was measured, and none in two versions;
 - no flag or integrity register says something that the product's rules cannot judge.
 
-A chain that falls short is still that of a genuine chip: it measures nothing. A chip that says of itself that
-it is not configured, not secure, in recovery or open for debugging is no genuine one any more, since its key
-may have left it: `EvidenceError`.
+A chain that falls short is still that of a genuine chip: it measures nothing. Two kinds of chain do not even
+show that, and are an `EvidenceError`:
+
+- A chip that says of itself that it is not configured, not secure, in recovery or open for debugging: its key
+  may have left it.
+- A layer above the leaf whose firmware is not accepted, or not measured below one that is: it holds a CA's key
+  and can certify any name for any key, so that one genuine chip would be as many as it likes.
 """
 
 from __future__ import annotations
@@ -104,9 +108,11 @@ def measured_firmware(
             raise EvidenceError(f"DICE: the chip is in state {', '.join(insecure)}")
     if not any(layers):
         return MeasuredFirmware(present=False)
+    meanings = _meanings(accepted)
+    _check_certifiers(layers, meanings)
     if not _all_measured(layers) or not all(_judged(info) for layer in layers for info in layer):
         return MeasuredFirmware(present=True)
-    return MeasuredFirmware(present=True, versions=_versions(layers, accepted))
+    return MeasuredFirmware(present=True, versions=_versions(layers, meanings))
 
 
 def _tcb_infos(certificate: x509.Certificate) -> list[_TcbInfo]:
@@ -163,20 +169,45 @@ def _all_measured(layers: Sequence[Sequence[_TcbInfo]]) -> bool:
     return all(measured[: measured.count(True)])
 
 
-def _versions(layers: Sequence[Sequence[_TcbInfo]], accepted: Sequence[Measurement]) -> dict[str, str]:
-    """Component -> version; empty unless each measurement is accepted and each component is measured."""
-    meanings: dict[bytes, set[tuple[str, str]]] = {}
+_State = tuple[str, str]  # component and version
+
+
+def _meanings(accepted: Sequence[Measurement]) -> dict[bytes, set[_State]]:
+    """Digest -> what it stands for."""
+    meanings: dict[bytes, set[_State]] = {}
     for measurement in accepted:
-        meaning = (measurement.component, measurement.version)
-        meanings.setdefault(measurement.digest, set()).add(meaning)
+        meanings.setdefault(measurement.digest, set()).add((measurement.component, measurement.version))
+    return meanings
+
+
+def _state(fwid: _Fwid, meanings: Mapping[bytes, set[_State]]) -> _State | None:
+    """What the product accepts this FWID as, if that is one thing."""
+    states = meanings.get(fwid.digest, set())
+    if fwid.hash_algorithm.dotted_string not in _DIGEST_BYTES or len(states) != 1:
+        return None
+    return next(iter(states))
+
+
+def _check_certifiers(layers: Sequence[Sequence[_TcbInfo]], meanings: Mapping[bytes, set[_State]]) -> None:
+    """Refuses a chain in which a CA's key may be in the hands of firmware that is not accepted.
+
+    CAs above the topmost one that speaks of firmware are the vendor's own, outside of the chip.
+    """
+    topmost = max((number for number, layer in enumerate(layers) if layer), default=0)
+    for layer in layers[1 : topmost + 1]:
+        fwids = [fwid for info in layer for fwid in info.fwids or ()]
+        known = all(_state(fwid, meanings) is not None for fwid in fwids)
+        if not fwids or not known or not all(_judged(info) for info in layer):
+            raise EvidenceError("DICE: firmware that is not accepted holds the key of a CA")
+
+
+def _versions(layers: Sequence[Sequence[_TcbInfo]], meanings: Mapping[bytes, set[_State]]) -> dict[str, str]:
+    """Component -> version; empty unless each measurement is accepted and each component is measured."""
     found: dict[str, str] = {}
     for info in (info for layer in layers for info in layer):
         for fwid in info.fwids or ():
-            if fwid.hash_algorithm.dotted_string not in _DIGEST_BYTES:
+            state = _state(fwid, meanings)
+            if state is None or found.setdefault(*state) != state[1]:
                 return {}
-            match list(meanings.get(fwid.digest, ())):
-                case [(component, version)] if found.setdefault(component, version) == version:
-                    continue
-                case _:
-                    return {}
-    return found if found.keys() == {measurement.component for measurement in accepted} else {}
+    named = {component for states in meanings.values() for component, _ in states}
+    return found if found.keys() == named else {}
