@@ -137,8 +137,7 @@ def test_a_replaced_component_hidden_by_one_that_is_no_component(attempts: Attem
 
 
 def test_newer_firmware_claimed_than_measured(attempts: Attempts) -> None:
-    terms = {"minimum_firmware": {"app": "1.2.0"}}
-    order = attempts.order(METHOD, **terms)
+    order = attempts.order(METHOD, minimum_firmware={"app": "1.2.0"})
     board = attempts.line.board(METHOD)
     boasting = replace(board, firmware={"app": ["9.0.0", bytes(32)]})
     attempts.refused(order, board, boasting.request)
