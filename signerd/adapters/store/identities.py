@@ -40,9 +40,9 @@ class _Known:
         """
         chip = wanted.chip_id
         known = self._chips.get(chip)
-        if known == wanted:
-            return True
         if known is not None:
+            if (known.key_id, known.spki) == (wanted.key_id, wanted.spki):
+                return True
             what = "key" if known.key_id == wanted.key_id else "key id"
             raise Refused(Code.INVALID, f"chip {chip}: it is imported with another {what}")
         if wanted.key_id in self._key_ids:
