@@ -10,30 +10,46 @@ import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import cache
 from hashlib import sha256
 from typing import Any
 from uuid import UUID
 
 import cbor2
 import pytest
+from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from auditor.core.evidence.asked import Asked
+from auditor.core.evidence.dice import firmware_of
 from auditor.core.evidence.recheck import recheck
-from auditor.core.product import read_product
+from auditor.core.product import Measurement, read_product
 from auditor.errors import CheckFailed
 from boards.attesters import nrf91, psa_token, tpm2
+from boards.attesters.certificate_writer import (
+    extension,
+    issue,
+    make_key,
+    root_authority,
+    subject,
+    tlv,
+)
+from boards.attesters.certificate_writer import spki_of as spki_of_writer
 from boards.attesters.nrf91 import Nrf91Vendor
 from boards.attesters.port import Attester, Vendor
 from boards.attesters.psa_token import PsaVendor
 from boards.attesters.tpm2 import Tpm2Vendor
-from boards.attesters.x509 import X509Vendor
+from boards.attesters.x509 import MULTI_TCB_INFO, SHA256_OID, TCB_INFO, X509Vendor, tcb_info
 from harness.paper_certificates import csr, new_key, spki
 from harness.paper_log import FIRMWARE, LOCKS, product_with, spki_of
 from signerd.core.evidence import METHODS
 from signerd.core.evidence.claims import parse_claims
+from signerd.core.evidence.dice import measured_firmware
 from signerd.core.evidence.method import EvidenceError, Identity, ProvedIfMac, Request, Trust
 from signerd.core.evidence.rules import EvidenceRules
+from signerd.core.evidence.rules import Measurement as SignerdMeasurement
 
 NOW = datetime.now(UTC)
 CHIP = "CHIP-000001"
@@ -298,3 +314,70 @@ def test_genuine_evidence_is_worth_the_same_to_both(case: str) -> None:
 def test_wrong_evidence_is_refused_by_both(case: str) -> None:
     made = WRONG[case]()
     assert (by_the_auditor(made), by_signerd(made)) == (None, None)
+
+
+ROOT = root_authority("A root", make_key("p256"))
+LEAF_KEY = spki_of_writer(make_key("p256"))
+DIGESTS = [sha256(bytes([number])).digest() for number in range(3)]
+MEASUREMENTS = [("app", "1.0", DIGESTS[0]), ("app", "1.1", DIGESTS[1]), ("boot", "2.0", DIGESTS[2])]
+
+
+@st.composite
+def _tcb_infos(draw: st.DrawFn) -> bytes:
+    return tcb_info(
+        draw(st.lists(st.sampled_from([*DIGESTS, bytes(32)]), max_size=2)),
+        flags=draw(st.sampled_from([(), (), (), (7,), (31,), (4,), (3,), (0, 31)])),
+        algorithm=draw(st.sampled_from([SHA256_OID] * 3 + ["2.16.840.1.101.3.4.2.2", "1.2.3.4"])),
+        rest=draw(st.sampled_from([b""] * 4 + [b"\xab\x00", b"\x89\x01\x00", b"\x80\x01\x00"])),
+    )
+
+
+@st.composite
+def _layers(draw: st.DrawFn) -> list[bytes]:
+    """Extensions of one certificate."""
+    match draw(st.sampled_from(["none", "one", "one", "many"])):
+        case "none":
+            return []
+        case "one":
+            return [extension(TCB_INFO, draw(_tcb_infos()))]
+        case _:
+            infos = draw(st.lists(_tcb_infos(), max_size=2))
+            return [extension(MULTI_TCB_INFO, tlv(0x30, *infos))]
+
+
+@given(st.lists(_layers(), min_size=1, max_size=3), st.lists(st.sampled_from(MEASUREMENTS), unique=True))
+def test_dice_chains_measure_the_same_to_both(
+    layers: list[list[bytes]], accepted: list[tuple[str, str, bytes]]
+) -> None:
+    path = [
+        x509.load_der_x509_certificate(issue(ROOT, subject(), LEAF_KEY, extensions)) for extensions in layers
+    ]
+    try:
+        ours = firmware_of(path, [Measurement(*each, None) for each in accepted])
+        by_auditor: object = (ours.measured, dict(ours.accepted))
+    except CheckFailed:
+        by_auditor = None
+    rules = [
+        SignerdMeasurement.model_validate({"component": name, "version": version, "digest": digest.hex()})
+        for name, version, digest in accepted
+    ]
+    try:
+        theirs = measured_firmware(path, rules)
+        found: object = (theirs.present, dict(theirs.versions))
+    except EvidenceError:
+        found = None
+    assert by_auditor == found
+
+
+@given(st.sampled_from(sorted(RIGHT)), st.integers(0, 4000), st.binary(max_size=3), st.integers(0, 3))
+@settings(max_examples=300)
+def test_damaged_evidence_is_worth_the_same_to_both(case: str, at: int, put: bytes, taken: int) -> None:
+    made = _made(case)
+    at %= len(made.evidence)
+    damaged = replace(made, evidence=made.evidence[:at] + put + made.evidence[at + taken :])
+    assert by_the_auditor(damaged) == by_signerd(damaged)
+
+
+@cache
+def _made(case: str) -> Case:
+    return RIGHT[case]()
