@@ -17,8 +17,8 @@ show that, and are an `EvidenceError`:
 
 - A chip that says of itself that it is not configured, not secure, in recovery or open for debugging: its key
   may have left it.
-- A layer above the leaf whose firmware is not accepted, or not measured below one that is: it holds a CA's key
-  and can certify any name for any key, so that one genuine chip would be as many as it likes.
+- A layer above the leaf whose firmware is not accepted, or not measured below one that is: it holds the key
+  of a CA and can certify any name for any key, so that one genuine chip would be as many as it likes.
 """
 
 from __future__ import annotations
