@@ -64,8 +64,9 @@ def _line(line: str) -> tuple[str, bytes, bytes]:
         value = json.loads(line)
     except (ValueError, RecursionError) as error:
         raise Malformed("is not JSON") from error
-    if not isinstance(value, dict) or value.keys() != {"chip_id", "key_id", "public_key"}:
-        raise Malformed("is not {chip_id, key_id, public_key}")
+    # `tpm_public` shows signerd what kind of key it imports; here it is evidence that speaks for itself.
+    if not isinstance(value, dict) or value.keys() - {"tpm_public"} != {"chip_id", "key_id", "public_key"}:
+        raise Malformed("is not {chip_id, key_id, public_key} and, for tpm2, tpm_public")
     key_id = bytes.fromhex(_KEY_ID(value["key_id"]))
     return forms.chip_id(value["chip_id"]), key_id, spki_of(load_key(_der(value["public_key"])))
 

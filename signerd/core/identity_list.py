@@ -27,12 +27,15 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_public_key,
 )
 
+from signerd.core.evidence.method import EvidenceError
+from signerd.core.evidence.tpm_structures import Attribute, parse_public
 from signerd.core.key_policy import WeakKeyError, check_key, check_point
 from signerd.core.names import is_chip_id
 
 MAX_LINE = 4096  # bytes: PEM of an RSA key of 4096 bits takes 800, key id and chip id 200
 MAX_SPKI = 1024  # bytes: RSA of 4096 bits takes 550
-_MEMBERS = ("chip_id", "key_id", "public_key")
+_MEMBERS = {"chip_id", "key_id", "public_key"}
+_TPM_MEMBER = "tpm_public"
 _HEX = re.compile(r"[0-9A-Fa-f]+")
 # All that the cryptography package raises for key bytes that it does not like.
 _UNREADABLE = (ValueError, TypeError, UnsupportedAlgorithm)
@@ -40,6 +43,14 @@ _UEID_BYTES, _UEID_RAND = 33, 0x01  # RFC 9783 §4.2.1: an instance id is a UEID
 _UUID_BYTES = 16
 # Name of a TPM object: its nameAlg, then the digest (TPM 2.0 Library, part 1, "Names").
 _TPM_NAMES = {34: b"\x00\x0b", 50: b"\x00\x0c"}  # SHA-256, SHA-384
+# Without `restricted` it would sign a forged statement of its TPM (TPM 2.0 Library, part 2, 8.3.3).
+_ATTESTATION_KEY = (
+    Attribute.FIXED_TPM
+    | Attribute.FIXED_PARENT
+    | Attribute.SENSITIVE_DATA_ORIGIN
+    | Attribute.RESTRICTED
+    | Attribute.SIGN
+)
 _PSA_CURVES = (ec.SECP256R1, ec.SECP384R1, ec.SECP521R1)  # ES256, ES384, ES512
 _A_PRIVATE_KEY = (
     "a private key. The list takes public keys alone: write `openssl pkey -in KEY -pubout`, and take the chip"
@@ -58,6 +69,7 @@ class ChipIdentity:
     chip_id: str
     key_id: bytes
     spki: bytes  # SubjectPublicKeyInfo, DER
+    tpm_public: bytes = b""  # TPMT_PUBLIC of the same key; tpm2 alone, and only while it is imported
 
 
 def parse_line(line: bytes) -> ChipIdentity:
@@ -71,9 +83,15 @@ def parse_line(line: bytes) -> ChipIdentity:
     values = _members(line)
     if not is_chip_id(values["chip_id"]):
         raise IdentityError("chip_id is not 1 to 64 of [A-Za-z0-9._:-]")
-    if not _HEX.fullmatch(values["key_id"]) or len(values["key_id"]) % 2:
-        raise IdentityError("key_id is not hexadecimal")
-    return ChipIdentity(values["chip_id"], bytes.fromhex(values["key_id"]), _spki(values["public_key"]))
+    for name in values.keys() & {"key_id", _TPM_MEMBER}:
+        if not _HEX.fullmatch(values[name]) or len(values[name]) % 2:
+            raise IdentityError(f"{name} is not hexadecimal")
+    return ChipIdentity(
+        values["chip_id"],
+        bytes.fromhex(values["key_id"]),
+        _spki(values["public_key"]),
+        bytes.fromhex(values.get(_TPM_MEMBER, "")),
+    )
 
 
 def check_identity(identity: ChipIdentity, method: str) -> None:
@@ -87,6 +105,8 @@ def check_identity(identity: ChipIdentity, method: str) -> None:
         raise IdentityError(f"method {method} rests on no imported keys")
     if not is_chip_id(identity.chip_id):
         raise IdentityError("chip_id is not 1 to 64 of [A-Za-z0-9._:-]")
+    if identity.tpm_public and method != "tpm2":
+        raise IdentityError(f"{_TPM_MEMBER} belongs to method tpm2")
     if len(identity.spki) > MAX_SPKI:
         raise IdentityError(f"the public key has more than {MAX_SPKI} bytes")
     try:
@@ -123,12 +143,25 @@ def _nrf91(identity: ChipIdentity, key: object) -> None:
 
 
 def _tpm2(identity: ChipIdentity, key: object) -> None:
+    """An attestation key that signs what its own TPM says, and nothing else that begins so."""
     algorithm = _TPM_NAMES.get(len(identity.key_id))
     if algorithm is None or not identity.key_id.startswith(algorithm):
         raise IdentityError(
             "key_id is not the name of a TPM key: 000b and a SHA-256, or 000c and a SHA-384 digest"
         )
     check_key(key)
+    if not identity.tpm_public:
+        raise IdentityError(f"{_TPM_MEMBER} is missing: TPMT_PUBLIC of the key, as tpm2_readpublic shows it")
+    try:
+        public = parse_public(identity.tpm_public)
+    except EvidenceError as error:
+        raise IdentityError(f"{_TPM_MEMBER}: {error}") from error
+    if public.name != identity.key_id or public.spki != identity.spki:
+        raise IdentityError(f"{_TPM_MEMBER} is of another key than key_id or public_key")
+    missing = _ATTESTATION_KEY & ~public.attributes
+    if missing or Attribute.DECRYPT in public.attributes:
+        lacks = missing.name or "sign without decrypt"
+        raise IdentityError(f"the key is no attestation key of its TPM: it lacks {lacks}")
 
 
 _FORMS: dict[str, Callable[[ChipIdentity, object], None]] = {
@@ -143,8 +176,8 @@ def _members(line: bytes) -> dict[str, str]:
         value = json.loads(line.decode("utf-8"), object_pairs_hook=_object)
     except (ValueError, RecursionError) as error:  # not UTF-8, not JSON, a member twice, nested without end
         raise IdentityError("not a line of JSON in UTF-8, or a member stands twice") from error
-    if not isinstance(value, dict) or sorted(value) != sorted(_MEMBERS):
-        raise IdentityError(f"not an object with exactly the members {', '.join(_MEMBERS)}")
+    if not isinstance(value, dict) or value.keys() - {_TPM_MEMBER} != _MEMBERS:
+        raise IdentityError(f"not an object with exactly the members {', '.join(sorted(_MEMBERS))}")
     if not all(isinstance(text, str) for text in value.values()):
         raise IdentityError("a member is not text")
     return value

@@ -593,6 +593,7 @@ class Identity(_message.Message):
     CHIP_ID_FIELD_NUMBER: _builtins.int
     KEY_ID_FIELD_NUMBER: _builtins.int
     SPKI_FIELD_NUMBER: _builtins.int
+    TPM_PUBLIC_FIELD_NUMBER: _builtins.int
     chip_id: _builtins.str
     """1 to 64 of [A-Za-z0-9._:-]; with method nrf91 the device UUID's text in lower case."""
     key_id: _builtins.bytes
@@ -601,16 +602,19 @@ class Identity(_message.Message):
     """SubjectPublicKeyInfo, DER, at most 1,024 bytes. psa-token: P-256, P-384 or P-521; nrf91: P-256; tpm2:
     P-256, P-384 or RSA of 2,048 to 4,096 bits with exponent 65,537.
     """
+    tpm_public: _builtins.bytes
+    """TPMT_PUBLIC of the key, at most 1,024 bytes; with method tpm2, and there alone."""
     def __init__(
         self,
         *,
         chip_id: _builtins.str = ...,
         key_id: _builtins.bytes = ...,
         spki: _builtins.bytes = ...,
+        tpm_public: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chip_id", b"chip_id", "key_id", b"key_id", "spki", b"spki"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chip_id", b"chip_id", "key_id", b"key_id", "spki", b"spki", "tpm_public", b"tpm_public"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -70,7 +70,12 @@ def import_identities(
                     method=method,
                     by=who,
                     identities=[
-                        admin_pb2.Identity(chip_id=each.chip_id, key_id=each.key_id, spki=each.spki)
+                        admin_pb2.Identity(
+                            chip_id=each.chip_id,
+                            key_id=each.key_id,
+                            spki=each.spki,
+                            tpm_public=each.tpm_public,
+                        )
                         for each in batch.identities
                     ],
                 )

@@ -63,7 +63,7 @@ def _checked(request: admin_pb2.ImportIdentitiesRequest) -> list[ChipIdentity]:
     for each in request.identities:
         if not is_chip_id(each.chip_id):
             raise Refused(Code.INVALID, f"{each.chip_id!r} is not a chip id: 1 to 64 of [A-Za-z0-9._:-]")
-        identity = ChipIdentity(each.chip_id, each.key_id, each.spki)
+        identity = ChipIdentity(each.chip_id, each.key_id, each.spki, each.tpm_public)
         try:
             check_identity(identity, request.method)
         except IdentityError as error:

@@ -19,8 +19,9 @@ very key. Without `roots` there must be no chain, and the AK is the one that was
 
 **What is taken on trust.** Step 3 means something for a *restricted* AK alone: a TPM never signs bytes from
 outside that begin with TPM_GENERATED_VALUE with such a key (Part 2, 8.3.3.12), while an unrestricted one
-signs any forgery. The AK's public area is not part of the evidence, so whoever certifies or imports an AK
-vouches that it is restricted, `fixedTPM` and of a genuine TPM. So that no other certificate of the same CA is
+signs any forgery. An import shows the AK's public area, so there it is checked (core/identity_list.py), and
+whoever makes the list vouches for a genuine TPM alone. A chain does not: whoever certifies an AK vouches
+that it is restricted, `fixedTPM` and of a genuine TPM. So that no other certificate of the same CA is
 taken for that promise, the AK's must carry the extended key usage tcg-kp-AIKCertificate. `qualifiedSigner`
 cannot show it: it is H(QN of the parent ‖ name of the AK) (Part 1, "Names"), and the parent's is not known
 here. Its hash must be that of an imported AK's name, which tells a wrong list early and proves nothing. The

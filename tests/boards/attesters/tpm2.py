@@ -191,18 +191,26 @@ class Tpm2Attester:
         certified = sized(name) + sized(its_qualified)
         return head + clock + firmware + certified
 
-    def ak_name(self) -> bytes:
-        """The name of the AK: of a restricted signing key with a scheme of its own."""
+    def ak_public(self) -> bytes:
+        """TPMT_PUBLIC of the AK: of a restricted signing key with a scheme of its own."""
         scheme = u16(ALGORITHMS[self.scheme]) + u16(ALGORITHMS[self._signature_hash()])
         chosen = attributes(also_set=("restricted",))
-        public = public_area(keys.public_der(self.key), chosen, scheme=scheme, name_hash=self.name_hash)
-        return name_of(public, self.name_hash)
+        return public_area(keys.public_der(self.key), chosen, scheme=scheme, name_hash=self.name_hash)
+
+    def ak_name(self) -> bytes:
+        """The name of the AK."""
+        return name_of(self.ak_public(), self.name_hash)
 
     def identity(self) -> dict[str, str] | None:
         if self.chain:
             return None
         public = self.key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-        return {"chip_id": self.chip_id, "key_id": self.ak_name().hex(), "public_key": public.decode()}
+        return {
+            "chip_id": self.chip_id,
+            "key_id": self.ak_name().hex(),
+            "public_key": public.decode(),
+            "tpm_public": self.ak_public().hex(),
+        }
 
     def _extra_data(self, transcript: bytes) -> bytes:
         wrong = self.wrong

@@ -403,7 +403,7 @@ async def test_a_certificate_by_an_imported_attestation_key(world: IssuanceWorld
         await world.issuance.open_session(world.pc1, order, CHIP)
     assert caught.value.code is Code.CHIP_UNKNOWN
     await world.store.import_identities(
-        "gateway", "tpm2", [ChipIdentity(CHIP, ak.name, ak.spki)], by="ann", now=world.now
+        "gateway", "tpm2", [ChipIdentity(CHIP, ak.name, ak.spki, ak.public)], by="ann", now=world.now
     )
     session = await world.issuance.open_session(world.pc1, order, CHIP)
     csr = tpm.csr(key)

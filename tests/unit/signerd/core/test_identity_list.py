@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.serialization import (
 from hypothesis import given
 from hypothesis import strategies as st
 
+from boards.attesters.tpm2 import HashName, attributes, name_of, public_area
 from signerd.core import der
 from signerd.core.identity_list import MAX_LINE, ChipIdentity, IdentityError, check_identity, parse_line
 
@@ -47,7 +48,21 @@ RFC_9783_KEY = 0x43FFFECB95F8085A7C40E1D3EA790BEF4EB78CDD77D58503A64C1600F91B33E
 
 PSA = ChipIdentity("gw:1", UEID, spki(P256))
 NRF91 = ChipIdentity(str(UUID(bytes=UUID_BYTES)), UUID_BYTES, spki(P256))
-TPM2 = ChipIdentity("gw:1", NAME_SHA256, spki(P256))
+
+
+def attestation_key(
+    key: Any = P256,
+    *,
+    name_hash: HashName = "sha256",
+    cleared: tuple[str, ...] = (),
+    also: tuple[str, ...] = ("restricted",),
+) -> ChipIdentity:
+    """A restricted signing key of a TPM on paper."""
+    public = public_area(spki(key), attributes(cleared, also), name_hash=name_hash)
+    return ChipIdentity("gw:1", name_of(public, name_hash), spki(key), public)
+
+
+TPM2 = attestation_key()
 
 
 def line(**change: Any) -> bytes:
@@ -116,8 +131,8 @@ def test_a_private_key_is_refused_and_not_shown(key: Any, form: PrivateFormat) -
     [
         *((replace(PSA, spki=spki(key)), "psa-token") for key in (P256, P384, P521)),
         (NRF91, "nrf91"),
-        *((replace(TPM2, spki=spki(key)), "tpm2") for key in (P256, P384, RSA)),
-        (replace(TPM2, key_id=NAME_SHA384), "tpm2"),
+        *((attestation_key(key), "tpm2") for key in (P256, P384, RSA)),
+        (attestation_key(name_hash="sha384"), "tpm2"),
     ],
 )
 def test_what_each_method_takes(identity: ChipIdentity, method: str) -> None:
@@ -168,6 +183,22 @@ def compressed() -> bytes:
         (replace(TPM2, spki=spki(rsa.generate_private_key(65537, 1024))), "tpm2", "not accepted"),
         (replace(TPM2, spki=spki(rsa.generate_private_key(3, 2048))), "tpm2", "exponent"),
         (replace(TPM2, spki=spki(ec.derive_private_key(1, ec.SECP384R1()))), "tpm2", "guessed"),
+        (replace(TPM2, key_id=NAME_SHA256), "tpm2", "of another key"),
+        (replace(TPM2, spki=spki(ec.generate_private_key(ec.SECP256R1()))), "tpm2", "of another key"),
+        (replace(TPM2, tpm_public=b""), "tpm2", "tpm_public is missing"),
+        (replace(TPM2, tpm_public=TPM2.tpm_public + b"\0"), "tpm2", "tpm_public"),
+        (
+            replace(TPM2, tpm_public=len(TPM2.tpm_public).to_bytes(2, "big") + TPM2.tpm_public),
+            "tpm2",
+            "tpm_public",
+        ),
+        (attestation_key(also=()), "tpm2", "RESTRICTED"),
+        (attestation_key(cleared=("sensitiveDataOrigin",)), "tpm2", "SENSITIVE_DATA_ORIGIN"),
+        (attestation_key(cleared=("fixedTPM",)), "tpm2", "FIXED_TPM"),
+        (attestation_key(cleared=("fixedParent",)), "tpm2", "FIXED_PARENT"),
+        (attestation_key(cleared=("sign",)), "tpm2", "SIGN"),
+        (attestation_key(also=("restricted", "decrypt")), "tpm2", "without decrypt"),
+        (replace(PSA, tpm_public=TPM2.tpm_public), "psa-token", "belongs to method tpm2"),
     ],
 )
 def test_what_no_method_takes(identity: ChipIdentity, method: str, named: str) -> None:
