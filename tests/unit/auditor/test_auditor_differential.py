@@ -335,7 +335,9 @@ def _tcb_infos(draw: st.DrawFn) -> bytes:
 @st.composite
 def _layers(draw: st.DrawFn) -> list[bytes]:
     """Extensions of one certificate."""
-    match draw(st.sampled_from(["none", "one", "one", "many"])):
+    match draw(st.sampled_from(["plain"] * 6 + ["none", "one", "many"])):
+        case "plain":
+            return [extension(TCB_INFO, tcb_info([draw(st.sampled_from(DIGESTS))]))]
         case "none":
             return []
         case "one":
