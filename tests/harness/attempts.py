@@ -17,10 +17,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from birthmark.v1 import admin_pb2
 from birthmark.v1 import signing_pb2 as pb
 from boards.attesters.hmac_sha256 import HmacVendor
 from boards.attesters.port import Attester, Vendor
-from harness.hostile_line import HostileLine, Station, code_of
+from harness.hostile_line import CALL_TIMEOUT_S, HostileLine, Station, code_of
 from harness.paper_board import PaperBoard
 from harness.process import wait_until
 
@@ -110,6 +111,11 @@ class Attempts:
             and entry["type"] == "issued"
         )
         return entry
+
+    def revoke(self, signed: pb.SignCsrResponse) -> None:
+        """An administrator revokes a certificate."""
+        request = admin_pb2.RevokeRequest(serial_number=signed.serial_number, reason="keyCompromise")
+        self.line.admin.Revoke(request, timeout=CALL_TIMEOUT_S)
 
 
 def attester_of(board: PaperBoard) -> Attester:
