@@ -28,6 +28,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from sqlalchemy import create_engine
 
 from birthmark.v1 import admin_pb2
+from boards.attesters.psa_token import PsaVendor
 from harness.edge import TIMEOUT_S, Edge, new_key
 from harness.installation import SENSOR, Installation, order_toml
 from harness.process import COMMANDS, run, wait_until
@@ -276,7 +277,7 @@ def identity_line(chip: str, *, number: int, key: ec.EllipticCurvePrivateKey | N
     spki = public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     members = {
         "chip_id": chip,
-        "key_id": "000b" + number.to_bytes(32, "big").hex(),
+        "key_id": "01" + number.to_bytes(32, "big").hex(),
         "public_key": base64.b64encode(spki).decode(),
     }
     return json.dumps(members) + "\n"
@@ -285,12 +286,12 @@ def identity_line(chip: str, *, number: int, key: ec.EllipticCurvePrivateKey | N
 @pytest.fixture(scope="module")
 def gateway(edge: Edge) -> Edge:
     """With a product whose chips have imported keys."""
-    text = SENSOR.replace('"sensor"', '"gateway"', 1).replace('["hmac-sha256"]', '["tpm2"]', 1)
-    edge.installation.add_product(text)
+    text = SENSOR.replace('"sensor"', '"gateway"', 1).replace('["hmac-sha256"]', '["psa-token"]', 1)
+    edge.installation.add_product(f"{text}\n{PsaVendor().product_section()}")
     return edge
 
 
-IMPORT = ("chips", "import-identities", "--product", "gateway", "--method", "tpm2")
+IMPORT = ("chips", "import-identities", "--product", "gateway", "--method", "psa-token")
 
 
 def test_identities_are_imported_and_again_count_nothing(gateway: Edge, tmp_path: Path) -> None:
@@ -298,17 +299,17 @@ def test_identities_are_imported_and_again_count_nothing(gateway: Edge, tmp_path
     lines = [identity_line(f"again:{number}", number=number) for number in range(1, 1102)]
     file.write_text("\n".join(lines), "utf-8")  # with empty lines between
     said = gateway.installation.admin(*IMPORT, file, "--by", "ann@example.com")
-    assert "1101 of 1101 identities are new for gateway, method tpm2" in said
+    assert "1101 of 1101 identities are new for gateway, method psa-token" in said
     assert "lines/s" in said
     again = json.loads(gateway.installation.admin(*IMPORT, file, "--json"))
-    assert again == {"product": "gateway", "method": "tpm2", "lines": 1101, "added": 0}
+    assert again == {"product": "gateway", "method": "psa-token", "lines": 1101, "added": 0}
     file.write_text(file.read_text("utf-8") + identity_line("again:new", number=5000), "utf-8")
     assert "1 of 1102" in gateway.installation.admin(*IMPORT, file)
     wait_until(lambda: len(imported(gateway)) >= 6, "the entries to be published")
     entries = imported(gateway)[:2]
     assert [each["count"] for each in entries] == [1000, 101]
     assert {(each["by"], each["product"], each["method"]) for each in entries} == {
-        ("ann@example.com", "gateway", "tpm2")
+        ("ann@example.com", "gateway", "psa-token")
     }
 
 
@@ -351,7 +352,7 @@ def private_key_line(key: Key) -> str:
             "line 3: chip bad:1: the public key: the private key can be guessed",
         ),
         (
-            lambda _: identity_line("bad:1", number=7001).replace("000b", "0004"),
+            lambda _: identity_line("bad:1", number=7001).replace('"01', '"02'),
             "line 3: chip bad:1: key_id is not",
         ),
         (
@@ -399,7 +400,7 @@ def test_what_was_entered_before_a_bad_line_is_told(gateway: Edge, tmp_path: Pat
     ("change", "named"),
     [
         ({"--product": "nothing"}, "no product 'nothing'"),
-        ({"--method": "nrf91"}, "product gateway accepts tpm2 in its newest revision, and not nrf91"),
+        ({"--method": "nrf91"}, "product gateway accepts psa-token in its newest revision, and not nrf91"),
         ({"--method": "x509"}, "rests on no imported keys"),
         ({"--by": "ann smith"}, "by must be"),
         ({"--by": "a" * 65}, "by must be"),
@@ -410,7 +411,7 @@ def test_an_import_that_means_nothing(
 ) -> None:
     file = tmp_path / "identities.jsonl"
     file.write_text(identity_line("none:1", number=9001), "utf-8")
-    options = {"--product": "gateway", "--method": "tpm2", "--by": "ann"} | change
+    options = {"--product": "gateway", "--method": "psa-token", "--by": "ann"} | change
     arguments = [part for option in options.items() for part in option]
     code, said = signerd(gateway.installation, "chips", "import-identities", *arguments, file)
     assert (code, named in said) == (1, True), said
@@ -427,13 +428,13 @@ def test_an_empty_list_and_none(gateway: Edge, tmp_path: Path) -> None:
 
 def identities_request(*identities: admin_pb2.Identity) -> admin_pb2.ImportIdentitiesRequest:
     return admin_pb2.ImportIdentitiesRequest(
-        product="gateway", method="tpm2", by="ann", identities=identities
+        product="gateway", method="psa-token", by="ann", identities=identities
     )
 
 
 def test_a_call_that_the_command_would_not_send(gateway: Edge) -> None:
     spki = new_key().public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    good = admin_pb2.Identity(chip_id="raw:1", key_id=b"\x00\x0b" + b"\x01" * 32, spki=spki)
+    good = admin_pb2.Identity(chip_id="raw:1", key_id=b"\x01" * 33, spki=spki)
     send = gateway.admin.ImportIdentities
     assert send(identities_request(good), timeout=TIMEOUT_S).added == 1
     assert send(identities_request(*[good] * 1000), timeout=TIMEOUT_S).added == 0
