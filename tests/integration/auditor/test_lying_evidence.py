@@ -400,6 +400,13 @@ def test_what_a_certificate_says_of_its_evidence(
         assert [code for code, _ in audit.codes()] == codes
 
 
+def test_a_statement_that_the_product_does_not_ask_for(tmp_path: Path) -> None:
+    log = opened()
+    index = log.issue(1, evidence=MAC, extension=_statement("key", "hmac-sha256", MAC)).issued_index
+    with bench(log, tmp_path) as audit:
+        assert audit.codes() == [("CERTIFICATE_DIFFERS", index)]
+
+
 def test_the_products_own_demands(tmp_path: Path) -> None:
     minimum = '[evidence.minimum_firmware]\napp = "1.3.0"'
     log = opened(product=product_with(methods='"hmac-sha256"', rules=minimum))
