@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from auditor.cli.values import finding_values, report_values
+from auditor.cli.values import BASES, finding_values, report_values
 from auditor.core.findings import Finding
 from auditor.ports import Progress as ProgressCall
 from auditor.verify import Report
@@ -41,7 +41,7 @@ class Output:
             for row in rows:
                 self.line(event, row)
             return
-        table = Table(*columns)
+        table = Table(*(column.replace("_", " ") for column in columns))
         for row in rows:
             table.add_row(*(escape(_cell(row[column])) for column in columns))
         self.console.print(table)
@@ -78,7 +78,13 @@ class Output:
             self.line("summary", values)
             return
         orders, kept, alarms = values.pop("orders"), values.pop("findings"), values.pop("alarms")
+        evidence = values.pop("evidence")
         self.thing("summary", values)
+        if evidence:
+            rows = [
+                dict.fromkeys(BASES, 0) | {"method": method} | counts for method, counts in evidence.items()
+            ]
+            self.things("evidence", rows, ("method", "certificates", *BASES))
         if orders:
             columns = ("work_order", "product", "quantity", "boards", "stamped", "revoked", "level")
             self.things("order", orders, columns)

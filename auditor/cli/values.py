@@ -22,6 +22,7 @@ _BASES = {
     Basis.UNCHECKED: "not_rechecked",
     Basis.FALSE: "false",
 }
+BASES = tuple(_BASES.values())
 
 
 def finding_values(finding: Finding, found_at: datetime | None = None) -> dict[str, Any]:
