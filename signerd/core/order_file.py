@@ -16,6 +16,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from signerd.core.names import Level, Reissue, Role, is_chip_id, is_component, is_name, parse_peer_uri
 from signerd.core.order import WorkOrder
 from signerd.core.product import Product, read_toml
+from signerd.core.product_trust import highest_level
 from signerd.core.serial_number import parse_pattern
 from signerd.core.settings import encode_settings
 from signerd.core.strict_cbor import CborError
@@ -153,8 +154,10 @@ def parse_order_file(text: str, find_product: Callable[[str], ProductRevision | 
 
 def _check_reachable(file: _OrderFile, product: Product) -> None:
     """An order that no evidence of its product can satisfy would only make boards wait."""
-    if file.level != Level.NONE.label and set(product.evidence.methods) == {"none"}:
-        raise Refused(Code.INVALID, f"level: product {product.name!r} accepts evidence method none alone")
+    reached = highest_level(product.evidence)
+    if reached < Level.from_label(file.level):
+        most = reached.label
+        raise Refused(Code.INVALID, f"level: the methods of product {product.name!r} reach {most!r} at most")
     if Level.from_label(file.level) < product.evidence.level:
         least = product.evidence.level.label
         raise Refused(Code.INVALID, f"level: product {product.name!r} wants at least {least!r}")

@@ -36,7 +36,7 @@ def review_trust(rules: EvidenceRules, now: datetime) -> list[str]:
         Refused: `invalid`: a root is expired, no CA, or of a key that no chain may have; or no method of the
             product reaches the level that it demands.
     """
-    reached = max((_reach(name, rules) for name in rules.methods), key=lambda level: level.value)
+    reached = highest_level(rules)
     if reached < rules.level:
         raise Refused(
             Code.INVALID,
@@ -53,6 +53,11 @@ def review_trust(rules: EvidenceRules, now: datetime) -> list[str]:
                 raise Refused(Code.INVALID, f"{where}: the same root stands there before")
             seen.add(fingerprint)
     return notes
+
+
+def highest_level(rules: EvidenceRules) -> Level:
+    """What evidence of the product's best method can reach."""
+    return max((_reach(name, rules) for name in rules.methods), key=lambda level: level.value)
 
 
 def describe_trust(rules: EvidenceRules) -> list[str]:

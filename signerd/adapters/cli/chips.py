@@ -22,7 +22,7 @@ def import_(
     order: Annotated[str, typer.Option("--order", help="The work order.")],
     config: ConfigOption = DEFAULT_CONFIG,
 ) -> None:
-    """Puts chips on a work order's list, for work orders of level none."""
+    """Puts chips on a work order's list, for evidence method none and for products that want chips listed."""
     from birthmark.v1 import admin_pb2
     from signerd.adapters.cli.connection import administration
     from signerd.adapters.cli.files import read_chip_ids

@@ -132,6 +132,7 @@ def find_records(
             record = record_of(row)
             found.append(record)
             room -= len(record.csr_der) + len(record.evidence) + len(record.claims) + len(record.settings)
+            room -= len(record.attester) + sum(map(len, (*record.measured, *record.measured.values())))
     return RecordPage(tuple(found), more=False)
 
 
