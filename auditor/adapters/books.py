@@ -109,15 +109,25 @@ class SqliteBooks:
         row = self._db.execute(query, (value,)).fetchone()
         return None if row is None else CertificateState(*row)
 
+    def other_chip_of(self, issued: Issued) -> CertificateState | None:
+        """See `auditor.core.books`."""
+        query = (
+            f"SELECT {CERTIFICATE} FROM certificates WHERE attester = ? AND chip_id != ? AND method = ?"  # noqa: S608
+            " ORDER BY idx LIMIT 1"
+        )
+        asked = (issued.attester_sha256, issued.chip_id, issued.method)
+        row = self._db.execute(query, asked).fetchone()
+        return None if row is None else CertificateState(*row)
+
     def add_certificate(self, index: int, issued: Issued) -> None:
         """See `auditor.core.books`."""
         row = (
             index, issued.certificate_sha256, issued.certificate_serial, issued.spki_sha256, issued.challenge,
             issued.work_order, issued.number, issued.chip_id, issued.serial_number, mark(issued),
-            issued.method, Basis.UNCHECKED.value,
+            issued.method, Basis.UNCHECKED.value, issued.attester_sha256,
         )  # fmt: skip
         query = (
-            "INSERT INTO certificates VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, NULL, NULL, ?, 1, ?, ?, '')"
+            "INSERT INTO certificates VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, NULL, NULL, ?, 1, ?, ?, '', ?)"
         )
         self._db.execute(query, row)
 

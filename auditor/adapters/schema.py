@@ -17,7 +17,8 @@ CREATE TABLE certificates (
     sha256 BLOB NOT NULL, serial BLOB NOT NULL, spki BLOB NOT NULL, challenge BLOB NOT NULL,
     work_order TEXT NOT NULL, number INTEGER NOT NULL, chip_id TEXT NOT NULL, serial_number TEXT NOT NULL,
     stamped_index INTEGER, revoked_index INTEGER, superseded_by BLOB, counted TEXT NOT NULL,
-    unchecked INTEGER NOT NULL, method TEXT NOT NULL, basis TEXT NOT NULL, rests_on TEXT NOT NULL
+    unchecked INTEGER NOT NULL, method TEXT NOT NULL, basis TEXT NOT NULL, rests_on TEXT NOT NULL,
+    attester BLOB
 );
 CREATE TABLE weak_keys (sha256 BLOB PRIMARY KEY, idx INTEGER NOT NULL) WITHOUT ROWID;
 CREATE INDEX certificate_sha256 ON certificates (sha256);
@@ -27,6 +28,7 @@ CREATE INDEX certificate_challenge ON certificates (challenge);
 CREATE INDEX certificate_place ON certificates (work_order, number);
 CREATE INDEX certificate_chip ON certificates (chip_id);
 CREATE INDEX certificate_serial_number ON certificates (serial_number);
+CREATE INDEX certificate_attester ON certificates (attester) WHERE attester IS NOT NULL;
 CREATE INDEX certificate_unchecked ON certificates (idx) WHERE unchecked = 1;
 CREATE TABLE intents (
     idx INTEGER PRIMARY KEY, work_order TEXT NOT NULL, number INTEGER NOT NULL,

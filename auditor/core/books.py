@@ -145,6 +145,10 @@ class Books(Protocol):
         """The certificate of this SHA-256."""
         ...
 
+    def other_chip_of(self, issued: Issued) -> CertificateState | None:
+        """A certificate of another chip whose evidence the same attestation key signed, by this method."""
+        ...
+
     def add_certificate(self, index: int, issued: Issued) -> None:
         """Adds a certificate."""
         ...

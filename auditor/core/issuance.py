@@ -15,6 +15,7 @@ from auditor.core.forms import render_serial, time_text
 
 UNPROVED = "none"
 _SIGNED = frozenset({"x509", "nrf91", "tpm2"})  # methods whose evidence a key signs, whatever the chip
+_IMPORTED = frozenset({"psa-token", "nrf91"})  # methods whose attestation keys no certificate binds to a chip
 _MEASURING = frozenset({"x509", "psa-token", "nrf91"})  # methods whose evidence may measure firmware
 
 
@@ -36,6 +37,7 @@ def issued(books: Books, index: int, entry: Issued) -> Iterator[Finding]:
         yield from _serial(index, entry, order, related)
     yield from _unique(index, entry, related)
     yield from _one_a_chip(books, index, entry, order, own)
+    yield from _attested(books, index, entry)
     yield from _counted(books, index, entry, order, own)
     if intent is not None and not intent.resolved:
         yield from _resolve(books, index, entry, intent)
@@ -183,6 +185,17 @@ def _one_a_chip(
         return
     detail = f"the chip's certificate of entry {last.index} {reason}"
     yield _finding(Code.CHIP_TWICE, detail, index, entry, found=entry.chip_id)
+
+
+def _attested(books: Books, index: int, entry: Issued) -> Iterator[Finding]:
+    """An imported attestation key is one chip's (docs/formats.md, "Identity keys"). One that a certificate
+    binds to a chip is that certificate's business."""
+    if entry.attester_sha256 is None or entry.method not in _IMPORTED:
+        return
+    other = books.other_chip_of(entry)
+    if other is not None:
+        detail = f"the attestation key is that of chip {other.chip_id} in entry {other.index}"
+        yield _finding(Code.ATTESTER, detail, index, entry, other.chip_id, entry.chip_id)
 
 
 def _counted(
