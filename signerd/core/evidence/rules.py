@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Annotated, Any, Literal, TypeVar
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
@@ -23,7 +24,8 @@ MAX_COMPONENTS = 16  # as in claims
 _HASH_BYTES = frozenset({32, 48, 64})  # SHA-256, SHA-384, SHA-512; psa-hash-type (RFC 9783 §4)
 _UUID_BYTES = frozenset({16})
 _IMPLEMENTATION_ID_BYTES = 32  # RFC 9783 §4.2.2
-_UNREADABLE = (ValueError, TypeError)
+# What a value that is no certificate, or no text, raises; two are plain Exceptions of the package.
+_UNREADABLE = (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion)
 
 
 def _method(text: str) -> str:
