@@ -13,16 +13,28 @@ from datetime import datetime, timedelta
 from typing import TypeVar
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 
-from signerd.core.evidence.chain import check_key
-from signerd.core.evidence.method import EvidenceError
+from signerd.core.evidence.chain import check_key, check_root
 from signerd.core.evidence.rules import EvidenceRules, Measurement
 from signerd.core.names import Level
 from signerd.errors import Code, Refused
 
 _Extension = TypeVar("_Extension", bound=x509.ExtensionType)
 EXPIRES_SOON = timedelta(days=365)  # a work order, and a root's successor, are planned about a year ahead
+
+
+# What reading a certificate raises; several are plain Exceptions of the package. `EvidenceError` is a
+# ValueError.
+_UNREADABLE = (
+    ValueError,
+    TypeError,
+    UnsupportedAlgorithm,
+    x509.DuplicateExtension,
+    x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+)
 
 
 def review_trust(rules: EvidenceRules, now: datetime) -> list[str]:
@@ -92,9 +104,12 @@ def _roots(rules: EvidenceRules) -> Iterator[tuple[str, tuple[x509.Certificate, 
 def _review_root(root: x509.Certificate, where: str, now: datetime) -> list[str]:
     try:
         check_key(root.public_key())
+        check_root(root)
         constraints = _extension(root, x509.BasicConstraints)
         usage = _extension(root, x509.KeyUsage)
-    except (EvidenceError, ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
+        _root(root)  # what is shown of it: names are read when they are asked for
+        self_signed = root.issuer == root.subject
+    except _UNREADABLE as error:
         raise Refused(Code.INVALID, f"{where}: {error}") from error
     # RFC 5280 §6.1.4 (k) and (n), which this signerd applies to roots too.
     if constraints is None or not constraints.ca or (usage is not None and not usage.key_cert_sign):
@@ -107,7 +122,7 @@ def _review_root(root: x509.Certificate, where: str, now: datetime) -> list[str]
         notes.append(f"{where}: it ends at {ends:%Y-%m-%d}; evidence under it holds no longer then")
     if root.not_valid_before_utc > now:
         notes.append(f"{where}: it is not valid before {root.not_valid_before_utc:%Y-%m-%d}")
-    if root.issuer != root.subject:
+    if not self_signed:
         notes.append(f"{where}: it is not self-signed; its own issuer's revocation of it is not looked at")
     return notes
 

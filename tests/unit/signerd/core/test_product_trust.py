@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,6 +12,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
+from pydantic import ValidationError
 
 from signerd.core.evidence.rules import METHOD_NAMES, EvidenceRules
 from signerd.core.product_trust import EXPIRES_SOON, describe_trust, review_trust
@@ -102,6 +104,26 @@ def test_a_root_that_no_chain_could_hold_under_is_refused(
 def test_a_root_that_deserves_a_second_look_is_told(change: dict[str, Any], named: str) -> None:
     (note,) = review_trust(rules(root(**change)), NOW)
     assert named in note
+
+
+@pytest.mark.parametrize("change", [0x01, 0x20, 0x80])
+def test_a_root_with_any_byte_changed_is_refused_as_an_administrators_error(change: int) -> None:
+    good = x509.load_pem_x509_certificate(root().encode()).public_bytes(Encoding.DER)
+    refused = 0
+    for position in range(len(good)):
+        changed = bytearray(good)
+        changed[position] ^= change
+        pem = (
+            f"-----BEGIN CERTIFICATE-----\n{base64.encodebytes(changed).decode()}-----END CERTIFICATE-----\n"
+        )
+        try:
+            accepted = rules(pem)
+            review_trust(accepted, NOW)
+            describe_trust(accepted)
+        except (ValidationError, Refused):  # what product files are refused with
+            refused += 1
+    # What is left: bytes of names and times, and of the signature, which says nothing of a pinned root.
+    assert refused > len(good) // 4
 
 
 def test_one_root_twice_is_refused() -> None:
