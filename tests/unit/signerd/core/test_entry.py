@@ -11,9 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import rfc8785
-from hypothesis import given
-from hypothesis import strategies as st
 
 from signerd.core import strict_cbor
 from signerd.core.entry import (
@@ -100,45 +97,6 @@ def test_an_integer_is_one_that_every_reader_knows() -> None:
     assert json.loads(encode(good))["number"] == 2**53 - 1
     with pytest.raises(EntryError, match="canonical"):
         encode(replace(good, number=2**53))
-
-
-@given(
-    st.text(),
-    st.dictionaries(st.text(st.characters(max_codepoint=127)), st.text()),
-    st.lists(st.text()),
-    st.integers(1 - 2**53, 2**53 - 1),
-    st.binary(),
-    st.booleans(),
-)
-def test_entries_are_in_the_form_of_rfc_8785(
-    text: str, names: dict[str, str], texts: list[str], number: int, data: bytes, flag: bool
-) -> None:
-    order = OrderOpened(
-        time=NOW,
-        work_order=text,
-        product=text,
-        product_sha256=data,
-        quantity=number,
-        not_before=NOW,
-        not_after=NOW,
-        stations=tuple(texts),
-        level=text,
-        minimum_firmware=names,
-        serial_pattern=text,
-        serial_start=number,
-        reissue=text,
-        settings_sha256=data,
-    )
-    claims = Claims(dict.fromkeys(names, ("1", data)), dict.fromkeys(names, flag))
-    for entry in (order, issued_entry(claims=claims, measured=names, station=text)):
-        encoded = encode(entry)
-        assert rfc8785.dumps(json.loads(encoded)) == encoded
-
-
-@pytest.mark.parametrize("change", [{"level": "\ud800"}, {"number": 1.0}, {"measured": {"\u00e9": "1"}}])
-def test_what_has_no_canonical_form_is_refused(change: dict[str, Any]) -> None:
-    with pytest.raises(EntryError, match="canonical"):
-        encode(issued_entry(**change))
 
 
 def issued_entry(**members: Any) -> Issued:
