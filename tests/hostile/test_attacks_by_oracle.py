@@ -1,8 +1,8 @@
 """What refusals tell. Each group is of wrong evidence that fails at different places; one answer is for all.
 
 That a comparison of MACs takes as long for a near miss as for a far one cannot be shown over a network: what
-it would differ by is nanoseconds. So the code is looked at as well: there is one comparison, and it is the one
-that is made for this.
+it would differ by is nanoseconds. So the code is looked at as well: there is one comparison, and it is the
+one that is made for this.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import base64
 import hmac
+import json
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -350,6 +351,27 @@ def test_the_log_holds_no_secret_and_no_right_mac(attempts: Attempts) -> None:
     for secret in (*right, *attempts.line.chip_keys):
         forms = (secret, secret.hex().encode(), base64.b64encode(secret), repr(secret).encode())
         assert not any(form in said for form in forms)
+
+
+def test_a_line_of_ones_own_in_the_log(attempts: Attempts) -> None:
+    """What a station sends never ends a line: whoever reads the log reads signerd's words."""
+    order, board = attempts.order("hmac-sha256"), attempts.line.board()
+    forged_line = '\n{"event": "forged"}\r\n\x1b[2J'
+    session = attempts.line.pc1.open(order, board.chip_id)
+    csr, sent = board.request(session.challenge)
+    claims = deterministic([{"app": ["1.0-" + forged_line[:20], bytes(32)]}, {forged_line: True}])
+    for wrong in (
+        pb.Evidence(method=forged_line, claims=sent.claims, evidence=sent.evidence),
+        pb.Evidence(method=sent.method, claims=claims, evidence=sent.evidence),
+        pb.Evidence(method=sent.method, claims=sent.claims, evidence=forged_line.encode()),
+    ):
+        attempts.refused_in(session, order, board.chip_id, (csr, wrong))
+    attempts.line.refused("request_malformed", lambda: attempts.line.pc1.open(order, forged_line))
+    said = attempts.line.installation.process.stderr_file.read_bytes()
+    assert b"\x1b" not in said
+    events = [json.loads(line)["event"] for line in said.decode("ascii").splitlines()]
+    assert "forged" not in events
+    assert "call" in events
 
 
 def test_an_auditor_finds_nothing_after_the_oracle_attempts(attempts: Attempts) -> None:

@@ -525,6 +525,20 @@ def test_one_key_for_two_chips_of_two_methods(attempts: Attempts, order: str) ->
     attempts.refused(order, modem, shared.request, "key_already_certified")
 
 
+def test_one_key_for_two_chips_at_once(attempts: Attempts) -> None:
+    line = attempts.line
+    for _ in range(3):
+        order, first, second = attempts.order(*ALL, level="chip"), line.board(), line.board("nrf91")
+        requests = []
+        for station, one in ((line.pc1, first), (line.pc2, replace(second, key=first.key))):
+            session = station.open(order, one.chip_id)
+            requests.append((station, session, *one.request(session.challenge)))
+        with ThreadPoolExecutor(2) as pool:
+            codes = list(pool.map(lambda call: code_of(partial(call[0].sign, *call[1:])), requests))
+        assert sorted(codes) == ["", "key_already_certified"]
+        assert line.counts(order).issued == 1
+
+
 def test_a_secret_that_signs_for_a_chip_known_by_its_certificate_alone(
     attempts: Attempts, order: str
 ) -> None:

@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from boards.attesters.psa_token import FIRMWARE, KEYS, OTHER, RFC_9783, PsaAttester, PsaVendor, encode
 from harness.attempts import Attempts, attester_of, evidence
+from harness.installation import product_toml
 from harness.paper_board import PaperBoard
 
 METHOD = "psa-token"
@@ -156,6 +157,22 @@ def test_measured_firmware_below_the_minimum_while_the_claims_say_newer(attempts
         attempts.refused(order, board, claiming.request, code, answered=False)
     enough = attempts.order(METHOD, minimum_firmware={"app": "1.2.0"})
     attempts.line.pc1.certify(enough, board)
+
+
+def test_a_token_that_the_non_secure_side_asked_for(attempts: Attempts) -> None:
+    """The boot chain does not measure the application: the product names the partition that makes the key."""
+    vendor, partition = PsaVendor(), 3001
+    trusted = vendor.product_section() + f"client_ids = [{partition}]\n"
+    installation = attempts.line.installation
+    installation.add_product(product_toml("partition", methods=[METHOD], sections=[trusted]))
+    asked = vendor.attester("PARTITION-1", claims={"client_id": partition})
+    identity = asked.identity()
+    assert identity is not None
+    installation.add_identities([identity], "partition", METHOD)
+    order = attempts.line.open_order(product="partition", level="key")
+    board = PaperBoard("PARTITION-1", attester=asked)
+    other = replace(board, attester=vendor.attester("PARTITION-1"))
+    attempts.refused(order, board, other.request, "level_insufficient")
 
 
 # Nonces

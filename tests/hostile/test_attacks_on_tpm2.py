@@ -276,6 +276,21 @@ def test_a_tpm_whose_key_nobody_imported(attempts: Attempts, listed: Tpm2Vendor)
     attempts.refused(order, board, replace(board, attester=stranger.attester).request)
 
 
+def test_another_certified_key_for_a_chip_whose_key_was_imported(attempts: Attempts) -> None:
+    """The CA certified two keys for one chip; the company knows which one the chip has."""
+    vendor = Tpm2Vendor()
+    product = attempts.line.product(METHOD, vendor=vendor)
+    board = attempts.line.board(METHOD, vendor=vendor)
+    identity = replace(genuine(board), chain=()).identity()
+    assert identity is not None
+    attempts.line.installation.add_identities([identity], product, METHOD)
+    other = keys.make_key("p256")
+    chain = vendor.certify(board.chip_id, keys.public_der(other))
+    second = replace(board, attester=replace(genuine(board), key=other, chain=chain))
+    order = attempts.line.open_order(product=product, level="key")
+    attempts.refused(order, board, second.request)
+
+
 # Algorithms and forms
 
 
