@@ -111,6 +111,7 @@ def validate_chain(
     now: datetime,
     *,
     purposes: Collection[x509.ObjectIdentifier] = (),
+    issuing: Collection[x509.ObjectIdentifier] = (),
     critical: Collection[x509.ObjectIdentifier] = (),
 ) -> ValidChain:
     """The path from an attestation key's certificate to one of the roots.
@@ -122,6 +123,8 @@ def validate_chain(
         now: aware, UTC; must lie in the validity of each certificate and of the root.
         purposes: extended key usages of which the leaf must have one, if it has any (RFC 5280 §4.2.1.12);
             anyExtendedKeyUsage is always one of them.
+        issuing: extended key usages that a CA of the chain may have instead. A CA that is for other purposes
+            alone, web servers for one, certifies no attestation key. What the root is for its pinning says.
         critical: extensions that the caller processes itself, in every certificate of the chain, so that they
             may be critical.
 
@@ -135,10 +138,14 @@ def validate_chain(
         keys = [_key(certificate) for certificate in path]
         known = _KNOWN_CRITICAL | frozenset(critical)
         for certificate in path:
-            _check_basics(certificate, known)
+            _check_basics(certificate)
+            _check_extensions(certificate, known)
         _check_nothing_to_spare(keys, roots)
         root = _root_of(path[-1], roots)
+        check_root(root)
         _check_leaf(path[0], purposes)
+        for certificate in path[1:]:
+            _check_purpose(certificate, (*purposes, *issuing), "an issuer's")
         issuers = (*path[1:], root)
         for below, (certificate, issuer) in enumerate(zip(path, issuers, strict=True)):
             _check_issuer(issuer, below)
@@ -182,6 +189,19 @@ def check_key(key: object) -> AttestationKey:
     raise EvidenceError("a key is neither P-256, P-384, P-521, Ed25519 nor RSA of 2048 to 4096 bits")
 
 
+def check_root(root: x509.Certificate) -> None:
+    """That a root demands nothing of its chains that is not processed here.
+
+    The package would hold them against a path, but it is not asked for every path, and for which ones is in
+    the sender's hands.
+
+    Raises:
+        EvidenceError: name or policy constraints, or an unknown critical extension.
+    """
+    with _unreadable_is_an_evidence_error():
+        _check_extensions(root, _KNOWN_CRITICAL)
+
+
 @contextmanager
 def _unreadable_is_an_evidence_error() -> Iterator[None]:
     try:
@@ -219,14 +239,18 @@ def _spki(key: AttestationKey) -> bytes:
     return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
 
-def _check_basics(certificate: x509.Certificate, known: frozenset[x509.ObjectIdentifier]) -> None:
-    """Version, serial number, signature algorithm, and extensions that we must not pass over."""
+def _check_basics(certificate: x509.Certificate) -> None:
+    """Version, serial number and signature algorithm."""
     if certificate.version is not x509.Version.v3:
         raise EvidenceError("a certificate is not of X.509 v3")
     if not 0 < certificate.serial_number < 1 << MAX_SERIAL_BITS:
         raise EvidenceError("a certificate's serial number is not positive, or too long")
     if certificate.signature_algorithm_oid not in _SIGNATURE_ALGORITHMS:
         raise EvidenceError("a certificate's signature algorithm is not accepted")
+
+
+def _check_extensions(certificate: x509.Certificate, known: frozenset[x509.ObjectIdentifier]) -> None:
+    """Extensions that we must not pass over."""
     for extension in certificate.extensions:
         if extension.oid in _REFUSED:
             raise EvidenceError(f"a certificate has an extension that is not supported: {extension.oid}")
@@ -268,11 +292,16 @@ def _check_leaf(leaf: x509.Certificate, purposes: Collection[x509.ObjectIdentifi
     # RFC 5280 §4.2.1.3 and §4.2.1.9: a key that signs other things than certificates, and not certificates.
     if usage is not None and (not usage.digital_signature or usage.key_cert_sign):
         raise EvidenceError("the leaf's key usage does not allow signing, or allows signing certificates")
-    extended = _extension(leaf, x509.ExtendedKeyUsage)
-    if extended is not None:
-        allowed = {ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE, *purposes}
-        if allowed.isdisjoint(extended):
-            raise EvidenceError("the leaf's extended key usage is for another purpose")
+    _check_purpose(leaf, purposes, "the leaf's")
+
+
+def _check_purpose(
+    certificate: x509.Certificate, purposes: Collection[x509.ObjectIdentifier], whose: str
+) -> None:
+    extended = _extension(certificate, x509.ExtendedKeyUsage)
+    allowed = {ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE, *purposes}
+    if extended is not None and allowed.isdisjoint(extended):
+        raise EvidenceError(f"{whose} extended key usage is for another purpose")
 
 
 def _check_issuer(issuer: x509.Certificate, below: int) -> None:

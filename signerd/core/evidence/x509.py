@@ -38,7 +38,7 @@ from signerd.core.strict_cbor import CborError
 # Extended key usages that a certified attestation key may have: the TCG's for attestation and identity keys
 # of DICE (tcg-dice-kp 6 to 9), and clientAuth, which secure elements' vendors write. A key for signing code,
 # time stamps or OCSP answers attests nothing, whatever root it is under.
-_PURPOSES: Final = frozenset(
+PURPOSES: Final = frozenset(
     {
         ExtendedKeyUsageOID.CLIENT_AUTH,
         ObjectIdentifier("2.23.133.5.4.100.6"),  # identityInit
@@ -47,6 +47,8 @@ _PURPOSES: Final = frozenset(
         ObjectIdentifier("2.23.133.5.4.100.9"),  # attestLoc
     }
 )
+# And a CA of the chain, if it says what it is for: tcg-dice-kp-eca, an embedded CA.
+ISSUING_PURPOSES: Final = frozenset({ObjectIdentifier("2.23.133.5.4.100.12")})
 _HASHES: Final[dict[str, hashes.HashAlgorithm]] = {
     "secp256r1": hashes.SHA256(),
     "secp384r1": hashes.SHA384(),
@@ -66,7 +68,12 @@ class X509Attestation:
             raise EvidenceError("the product has no rules for x509")
         signature, certificates = _parse(evidence)
         chain = validate_chain(
-            certificates, rules.roots, request.now, purposes=_PURPOSES, critical=dice.EXTENSIONS
+            certificates,
+            rules.roots,
+            request.now,
+            purposes=PURPOSES,
+            issuing=ISSUING_PURPOSES,
+            critical=dice.EXTENSIONS,
         )
         # The station's word for the chip is only what the certificate is held against.
         if chip_id_of(chain.leaf, rules.chip_id) != request.chip_id:
