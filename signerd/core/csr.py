@@ -25,6 +25,8 @@ from signerd.errors import Code, Refused
 
 MAX_CSR_BYTES = 8192
 
+_SEQUENCE = 0x30
+_SPKI = 2  # CertificationRequestInfo is version, subject, subjectPKInfo, attributes (RFC 2986 §4.1)
 _EXTENSION_REQUEST = x509.ObjectIdentifier("1.2.840.113549.1.9.14")  # RFC 2985 §5.4.2
 _ATTRIBUTES = frozenset({_EXTENSION_REQUEST, x509.ObjectIdentifier(ID_AA_ATTESTATION)})
 _ALGORITHMS = frozenset(
@@ -101,7 +103,7 @@ def check_csr(data: bytes, *, accepted: tuple[KeyType, ...]) -> VerifiedCsr:
         raise Refused(Code.CSR_REJECTED, "the self-signature is wrong")
     spki = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     # One key must have one digest: a compressed point or odd parameters would give it a second.
-    if spki not in data:
+    if der.elements(der.content(der.split_signed(data)[0], _SEQUENCE))[_SPKI] != spki:
         raise Refused(Code.KEY_REJECTED, "the SubjectPublicKeyInfo is not in its canonical form")
     digest = hashlib.sha256(data).digest()
     return VerifiedCsr(

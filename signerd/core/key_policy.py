@@ -52,11 +52,16 @@ def check_key(key: object, accepted: Container[KeyType] = frozenset(KeyType)) ->
     # First of all: what a product does not accept must not cost what its quality costs to find out.
     if key_type is None or key_type not in accepted:
         raise WeakKeyError(f"{key_type or 'its curve or size'} is not accepted")
+    check_quality(key)
+    return key, key_type
+
+
+def check_quality(key: PublicKey) -> None:
+    """Raises WeakKeyError for a key whose private half anyone can find. Any curve, any size."""
     if isinstance(key, ec.EllipticCurvePublicKey):
         check_point(key)
     else:
         _check_modulus(key)
-    return key, key_type
 
 
 def check_point(key: ec.EllipticCurvePublicKey) -> None:

@@ -37,6 +37,7 @@ from cryptography.x509.verification import (
 
 from signerd.core.der import DerError, split_signed
 from signerd.core.evidence.method import EvidenceError
+from signerd.core.key_policy import WeakKeyError, check_quality
 from signerd.core.names import is_chip_id
 
 MAX_CERTIFICATES = 6  # docs/formats.md, "Evidence transcript"
@@ -153,6 +154,9 @@ def validate_chain(
         for certificate in (*path, root):
             _check_time(certificate, now)
         _ask_the_package(path, root, now)
+        # Last: it costs most, and keys that no vendor certified are not worth it.
+        for key in keys:
+            _check_quality(key)
     return ValidChain(path, keys[0])
 
 
@@ -233,6 +237,16 @@ def _parse(der: bytes) -> x509.Certificate:
 
 def _key(certificate: x509.Certificate) -> AttestationKey:
     return check_key(certificate.public_key())
+
+
+def _check_quality(key: AttestationKey) -> None:
+    """Secure elements had ROCA too (CVE-2017-15361), and who finds a key signs for its chip or its CA."""
+    if isinstance(key, ed25519.Ed25519PublicKey):
+        return
+    try:
+        check_quality(key)
+    except WeakKeyError as error:
+        raise EvidenceError(f"a certified key is weak: {error}") from error
 
 
 def _spki(key: AttestationKey) -> bytes:

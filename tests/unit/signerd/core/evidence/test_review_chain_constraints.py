@@ -19,6 +19,7 @@ from boards.attesters.certificate_writer import (
     issue,
     key_usage,
     make_key,
+    pem,
     root_authority,
     spki_of,
     subject,
@@ -26,8 +27,11 @@ from boards.attesters.certificate_writer import (
 from signerd.core.evidence import dice
 from signerd.core.evidence.chain import validate_chain
 from signerd.core.evidence.method import EvidenceError
+from signerd.core.evidence.rules import EvidenceRules
 from signerd.core.evidence.tpm2 import AK_PURPOSE
 from signerd.core.evidence.x509 import ISSUING_PURPOSES, PURPOSES
+from signerd.core.product_trust import review_trust
+from signerd.errors import Refused
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 LEAF_KEY = make_key("p256")
@@ -138,3 +142,17 @@ def test_a_ca_of_endorsement_keys_certifies_no_attestation_key_of_a_tpm() -> Non
 def test_a_root_for_other_purposes_is_the_administrators_choice() -> None:
     root = root_authority("Root", make_key("p256"), (*CA, extended_key_usage(SERVER_AUTH)))
     validate([leaf(root)], root)
+
+
+def test_a_root_under_which_nothing_could_hold_is_refused_when_its_product_is_added() -> None:
+    key = make_key("p256")
+    for more, holds in (((), True), ((extension("2.5.29.30", OTHERS_ONLY, critical=True),), False)):
+        root = root_authority("Root", key, (*CA, *more))
+        rules = EvidenceRules.model_validate(
+            {"methods": ["x509"], "x509": {"roots": [pem(root.certificate)]}}
+        )
+        if holds:
+            assert review_trust(rules, NOW) == []
+        else:
+            with pytest.raises(Refused, match="not supported"):
+                review_trust(rules, NOW)
