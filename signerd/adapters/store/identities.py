@@ -67,6 +67,7 @@ def import_identities(
             known.note(identity)
             added.append(identity)
     if added:
+        _demand_one_chip_a_key(tx.connection, product, method, added)
         common = {"product": product, "method": method, "imported_at": seconds(now), "by": by}
         tx.connection.execute(
             insert(identities),
@@ -84,6 +85,35 @@ def import_identities(
         )
     )
     return len(added), index
+
+
+def _demand_one_chip_a_key(
+    connection: Connection, product: str, method: str, added: Sequence[ChipIdentity]
+) -> None:
+    """Refuses a key that is another chip's in the list of another product or method.
+
+    Chip ids are one space over all products: under two of them, one chip could have two certificates.
+    """
+    chips = {identity.spki: identity.chip_id for identity in added}
+    for spki, other, of_product, of_method in _of_other_lists(connection, product, method, added):
+        if chips[spki] != other:
+            raise Refused(
+                Code.INVALID,
+                f"chip {chips[spki]}: its public key is imported for chip {other},"
+                f" product {of_product}, method {of_method}",
+            )
+
+
+def _of_other_lists(
+    connection: Connection, product: str, method: str, added: Sequence[ChipIdentity]
+) -> Iterator[tuple[bytes, str, str, str]]:
+    """Key, chip id, product and method of what has one of these keys elsewhere."""
+    for start in range(0, len(added), _IN_CHUNK):
+        keys = [each.spki for each in added[start : start + _IN_CHUNK]]
+        asked = select(_i.spki, _i.chip_id, _i.product, _i.method).where(_i.spki.in_(keys))
+        for row in connection.execute(asked):
+            if (row.product, row.method) != (product, method):
+                yield row.spki, row.chip_id, row.product, row.method
 
 
 def _imported(

@@ -112,6 +112,7 @@ identities = Table(
     UniqueConstraint("product", "method", "key_id", name="one_identity_a_key_id"),
     UniqueConstraint("product", "method", "spki", name="one_identity_a_key"),
 )
+Index("identities_by_key", identities.c.spki)
 
 order_chips = Table(
     "order_chips",
