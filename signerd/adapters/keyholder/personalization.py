@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from signerd.adapters.keyholder.channel import open_channel
+from signerd.adapters.keyholder.hardening import close_memory
 from signerd.adapters.keyholder.held_pin import HeldPin
 from signerd.adapters.keyholder.pool import setup_for
 from signerd.adapters.keyholder.protocol import Mode, Operation
@@ -32,6 +33,7 @@ async def derive_chip_keys(
         Unavailable: the token does not answer.
         KeyHolderRefusal: a chip id is not of its form.
     """
+    close_memory()  # from here on this process holds the PIN, and soon the keys
     held = HeldPin(pin)
     channel = await open_channel(
         setup_for(hsm, Mode.PERSONALIZE), held, environment=hsm.environment, deadline_s=hsm.deadline_s
