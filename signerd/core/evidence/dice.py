@@ -37,6 +37,11 @@ from signerd.core.evidence.rules import Measurement
 TCB_INFO: Final = x509.ObjectIdentifier("2.23.133.5.4.1")
 MULTI_TCB_INFO: Final = x509.ObjectIdentifier("2.23.133.5.4.5")
 EXTENSIONS: Final = frozenset({TCB_INFO, MULTI_TCB_INFO})
+# tcg-dice-kp-eca (§8): a CA whose key is in the chip, in the hands of a layer of its firmware.
+EMBEDDED_CA: Final = x509.ObjectIdentifier("2.23.133.5.4.100.12")
+# All that the architecture defines for certificates. A UEID alone says nothing of firmware.
+_DICE_ARC: Final = "2.23.133.5.4."
+_UEID: Final = x509.ObjectIdentifier("2.23.133.5.4.4")
 
 # Bytes of a digest by its algorithm's OID (NIST CSOR): SHA-256, SHA-384, SHA-512. A digest of another
 # algorithm is well-formed and never accepted.
@@ -56,7 +61,7 @@ _HARMLESS: Final = frozenset({7, 31})
 class MeasuredFirmware:
     """What a chain measures."""
 
-    present: bool  # some certificate of it speaks of firmware
+    present: bool  # some certificate of it speaks of firmware, or is of a key that firmware holds
     versions: Mapping[str, str] = field(default_factory=dict)  # component -> version; empty: not accepted
 
 
@@ -107,12 +112,22 @@ def measured_firmware(
         if insecure:
             raise EvidenceError(f"DICE: the chip is in state {', '.join(insecure)}")
     if not any(layers):
-        return MeasuredFirmware(present=False)
+        return MeasuredFirmware(present=any(_has_layers(certificate) for certificate in certificates))
     meanings = _meanings(accepted)
     _check_certifiers(layers, meanings)
     if not _all_measured(layers) or not all(_judged(info) for layer in layers for info in layer):
         return MeasuredFirmware(present=True)
     return MeasuredFirmware(present=True, versions=_versions(layers, meanings))
+
+
+def _has_layers(certificate: x509.Certificate) -> bool:
+    """True if it is of a chip with layers of firmware, also one that measures them in a form not read here."""
+    for extension in certificate.extensions:
+        if extension.oid.dotted_string.startswith(_DICE_ARC) and extension.oid != _UEID:
+            return True
+        if isinstance(extension.value, x509.ExtendedKeyUsage) and EMBEDDED_CA in extension.value:
+            return True
+    return False
 
 
 def _tcb_infos(certificate: x509.Certificate) -> list[_TcbInfo]:

@@ -14,7 +14,7 @@ the product says that its vendor certifies only keys that were born in the chip,
 key. All else that holds is `chip`. In particular, where the vendor promises nothing, a CSR for the
 attestation key itself is neither refused nor worth more: the chip took part, and where its key was born
 stays open. And where firmware was measured and not accepted, the promise does not help: the firmware holds
-the key.
+the key. Nor does it help what the CA of a chip's own firmware certified: the vendor did not.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ PURPOSES: Final = frozenset(
         ObjectIdentifier("2.23.133.5.4.100.9"),  # attestLoc
     }
 )
-# And a CA of the chain, if it says what it is for: tcg-dice-kp-eca, an embedded CA.
-ISSUING_PURPOSES: Final = frozenset({ObjectIdentifier("2.23.133.5.4.100.12")})
+# And a CA of the chain, if it says what it is for.
+ISSUING_PURPOSES: Final = frozenset({dice.EMBEDDED_CA})
 _HASHES: Final[dict[str, hashes.HashAlgorithm]] = {
     "secp256r1": hashes.SHA256(),
     "secp384r1": hashes.SHA384(),
