@@ -121,7 +121,7 @@ def measured_firmware(
 
 
 def _has_layers(certificate: x509.Certificate) -> bool:
-    """True if it is of a chip with layers of firmware, also one that measures them in a form not read here."""
+    """True if it is of a chip with layers of firmware, also where their measure is not read here."""
     for extension in certificate.extensions:
         if extension.oid.dotted_string.startswith(_DICE_ARC) and extension.oid != _UEID:
             return True
