@@ -146,10 +146,11 @@ class ChipsImported(Entry):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChipsPersonalized(Entry):
-    """Chips that carry a secret."""
+    """Chips that carry a secret. `again`: known before, and given their key once more."""
 
     type: ClassVar[str] = "chips_personalized"
     count: int = _member(forms.integer)
+    again: int = _member(forms.integer)
     chips_sha256: bytes = _member(forms.digest)
     locked: bool = _member(forms.boolean)
     site: str = _member(forms.place_name)

@@ -137,11 +137,13 @@ class ChipsImported(Entry):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChipsPersonalized(Entry):
-    """Chips that carry a secret from a trusted place; `chips_sha256` from `digest_chips`."""
+    """Chips that carry a secret from a trusted place; `chips_sha256` from `digest_chips`. `again`: chips that
+    were registered before, and whose key was given out once more."""
 
     type: ClassVar[str] = "chips_personalized"
 
     count: int
+    again: int
     chips_sha256: bytes
     locked: bool
     site: str

@@ -188,6 +188,7 @@ class PaperLog:
         return self.append(
             "chips_personalized",
             count=count,
+            again=0,
             chips_sha256=chips,
             locked=locked,
             site="here",

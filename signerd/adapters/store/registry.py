@@ -202,6 +202,7 @@ def personalize_chips(
         ChipsPersonalized(
             time=now,
             count=len(added),
+            again=len(known),
             chips_sha256=digest_chips(added),
             locked=locked,
             site=site,

@@ -77,8 +77,8 @@ def test_one_member_of_another_form_is_refused(member: str, value: object) -> No
 
 OTHERS: dict[str, dict[str, Any]] = {
     "chips_personalized": {
-        "count": 1, "chips_sha256": "00" * 32, "locked": True, "site": "lab", "key": "psa-iak-sha384",
-        "by": "carol@example",
+        "count": 1, "again": 0, "chips_sha256": "00" * 32, "locked": True, "site": "lab",
+        "key": "psa-iak-sha384", "by": "carol@example",
     },
     "identities_imported": {
         "product": "sensor", "method": "tpm2", "count": 1, "identities_sha256": "00" * 32, "by": "carol",
@@ -95,6 +95,7 @@ def _other(kind: str, **changes: Any) -> bytes:
     ("kind", "member", "value"),
     [
         ("chips_personalized", "key", "other"),
+        ("chips_personalized", "again", -1),
         ("chips_personalized", "by", ""),
         ("chips_personalized", "by", "a b"),
         ("identities_imported", "method", "x509"),

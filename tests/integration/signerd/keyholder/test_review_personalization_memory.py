@@ -1,5 +1,5 @@
-"""The command that gets chips' keys holds thousands of secrets: none of them may reach a core file, or another
-process of the same user."""
+"""The command that gets chips' keys holds thousands of secrets: none of them may reach a core file, or
+another process of the same user."""
 
 from __future__ import annotations
 

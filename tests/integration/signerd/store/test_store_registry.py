@@ -156,6 +156,7 @@ async def test_personalized_chips_keep_their_locks_and_their_key(store: SqlStore
         "type": "chips_personalized",
         "time": "2026-11-15T12:00:00Z",
         "count": 2,
+        "again": 0,
         "chips_sha256": digest_chips(["x", "y"]).hex(),
         "locked": True,
         "site": "fab",
