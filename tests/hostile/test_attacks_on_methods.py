@@ -100,7 +100,9 @@ def test_evidence_stripped_of_a_chip_that_is_not_on_the_list(
 def test_evidence_stripped_where_the_product_does_not_accept_none(
     attempts: Attempts, board: PaperBoard
 ) -> None:
+    """Though the chip is on the order's list, so that `none` would hold."""
     strict = attempts.order("hmac-sha256", level="chip")
+    attempts.line.installation.import_chips(strict, [board.chip_id])
     attempts.refused(strict, board, changed(board, method="none", evidence=b""))
 
 
