@@ -15,6 +15,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo
 
+from signerd.core.file_problems import problems
 from signerd.core.names import is_name
 from signerd.errors import ConfigError
 
@@ -184,11 +185,7 @@ def load(path: Path) -> Config:
     try:
         return Config.model_validate(data, context={"base": path.resolve().parent})
     except ValidationError as error:
-        lines = [
-            f"  {'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}"
-            for problem in error.errors()
-        ]
-        raise ConfigError(f"{path}:\n" + "\n".join(lines)) from error
+        raise ConfigError("\n  ".join([f"{path}:", *problems(error)])) from error
 
 
 def database_url(config: Config, base: Path) -> str:

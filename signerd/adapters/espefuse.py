@@ -72,10 +72,13 @@ def write_files(folder: Path, keys: Mapping[str, bytes], *, chip: str, block: st
 
 def _write_new(path: Path, data: bytes) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:  # a full disk: the system names no file
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 _HEAD = """\

@@ -85,7 +85,7 @@ def parse_line(line: bytes) -> ChipIdentity:
         raise IdentityError("chip_id is not 1 to 64 of [A-Za-z0-9._:-]")
     for name in values.keys() & {"key_id", _TPM_MEMBER}:
         if not _HEX.fullmatch(values[name]) or len(values[name]) % 2:
-            raise IdentityError(f"{name} is not hexadecimal")
+            raise IdentityError(f"{name} is not hexadecimal: two digits a byte, nothing between")
     return ChipIdentity(
         values["chip_id"],
         bytes.fromhex(values["key_id"]),
@@ -174,10 +174,15 @@ _FORMS: dict[str, Callable[[ChipIdentity, object], None]] = {
 def _members(line: bytes) -> dict[str, str]:
     try:
         value = json.loads(line.decode("utf-8"), object_pairs_hook=_object)
-    except (ValueError, RecursionError) as error:  # not UTF-8, not JSON, a member twice, nested without end
-        raise IdentityError("not a line of JSON in UTF-8, or a member stands twice") from error
+    except IdentityError:
+        raise
+    except UnicodeDecodeError as error:
+        raise IdentityError("not UTF-8: the list is text, an object of JSON a line") from error
+    except (ValueError, RecursionError) as error:  # not JSON, nested without end
+        raise IdentityError("not a line of JSON: the list has one object a line, and no header") from error
     if not isinstance(value, dict) or value.keys() - {_TPM_MEMBER} != _MEMBERS:
-        raise IdentityError(f"not an object with exactly the members {', '.join(sorted(_MEMBERS))}")
+        members = ", ".join(sorted(_MEMBERS))
+        raise IdentityError(f"not an object with exactly the members {members}, and {_TPM_MEMBER} for tpm2")
     if not all(isinstance(text, str) for text in value.values()):
         raise IdentityError("a member is not text")
     return value
@@ -186,7 +191,7 @@ def _members(line: bytes) -> dict[str, str]:
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
     if len(value) != len(pairs):
-        raise ValueError("a member stands twice")
+        raise IdentityError("a member stands twice")
     return value
 
 

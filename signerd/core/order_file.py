@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from signerd.core.file_problems import problems
 from signerd.core.names import Level, Reissue, Role, is_chip_id, is_component, is_name, parse_peer_uri
 from signerd.core.order import WorkOrder
 from signerd.core.product import Product, read_toml
@@ -128,7 +129,7 @@ def parse_order_file(text: str, find_product: Callable[[str], ProductRevision | 
         file = _OrderFile.model_validate(read_toml(text))
         settings = encode_settings(file.settings)
     except ValidationError as error:
-        raise Refused(Code.INVALID, "; ".join(_problem(item) for item in error.errors())) from error
+        raise Refused(Code.INVALID, "; ".join(problems(error))) from error
     except CborError as error:
         raise Refused(Code.INVALID, f"settings: {error}") from error
     revision = find_product(file.product)
@@ -161,8 +162,3 @@ def _check_reachable(file: _OrderFile, product: Product) -> None:
     if Level.from_label(file.level) < product.evidence.level:
         least = product.evidence.level.label
         raise Refused(Code.INVALID, f"level: product {product.name!r} wants at least {least!r}")
-
-
-def _problem(item: Any) -> str:
-    where = ".".join(map(str, item["loc"]))
-    return f"{where}: {item['msg']}" if where else str(item["msg"])

@@ -16,6 +16,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from signerd.core.evidence.rules import EvidenceRules
+from signerd.core.file_problems import problems
 from signerd.core.names import KeyType, is_component, is_name
 from signerd.errors import Code, Refused
 
@@ -172,5 +173,4 @@ def parse_product(text: str) -> Product:
     try:
         return Product.model_validate(read_toml(text))
     except ValidationError as error:
-        problems = [f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()]
-        raise Refused(Code.INVALID, "; ".join(problems)) from error
+        raise Refused(Code.INVALID, "; ".join(problems(error))) from error

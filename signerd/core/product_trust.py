@@ -150,7 +150,11 @@ def _fingerprint(root: x509.Certificate) -> str:
 
 def _measured(measurements: Sequence[Measurement]) -> str:
     states = sorted({f"{one.component} {one.version}" for one in measurements})
-    return f"{len(measurements)} accepted measurements ({', '.join(states)})" if states else "no measurements"
+    return (
+        f"accepted firmware {', '.join(states)} ({len(measurements)} digests)"
+        if states
+        else "no measurements"
+    )
 
 
 def _x509(rules: EvidenceRules) -> str:

@@ -32,7 +32,7 @@ _REMEDIES = {
 }
 
 
-def exit_for(error: Exception) -> int:
+def exit_for(error: Exception) -> int:  # noqa: PLR0911 - a case for each kind of error
     """Prints what went wrong and returns the exit code. An error that no command expects is raised again."""
     match error:
         case WrongPin():
@@ -47,8 +47,11 @@ def exit_for(error: Exception) -> int:
             return _say(
                 "\n".join([f"{error.code}: {error.detail}", *getattr(error, "__notes__", ())]), Exit.FAILED
             )
+        case FileExistsError() if error.filename is not None:
+            return _say(f"{error.filename} exists, and is not written over: name a new place", Exit.FAILED)
         case OSError() if error.filename is not None:
-            return _say(f"{error.filename}: {error.strerror}", Exit.FAILED)
+            said = "\n".join([f"{error.filename}: {error.strerror}", *getattr(error, "__notes__", ())])
+            return _say(said, Exit.FAILED)
         case _:
             raise error
 

@@ -10,13 +10,24 @@ from signerd.core.identity_list import MAX_LINE, ChipIdentity, IdentityError, pa
 from signerd.core.names import is_chip_id
 from signerd.errors import Code, Refused
 
+_MARK = "\N{ZERO WIDTH NO-BREAK SPACE}"
+_MARKED = "{} begins with a byte order mark: save it as UTF-8 without one"
+
 
 def read_text(path: Path) -> str:
-    """A UTF-8 file. Raises Refused `invalid` where it is none, OSError where it cannot be read."""
+    """A UTF-8 file, byte for byte: its digest may go into the ledger.
+
+    Raises:
+        Refused: `invalid`: it is no UTF-8, or begins with a byte order mark.
+        OSError: it cannot be read.
+    """
     try:
-        return path.read_text(encoding="utf-8")
+        text = path.read_bytes().decode("utf-8")
     except UnicodeDecodeError as error:
-        raise Refused(Code.INVALID, f"{path} is not UTF-8") from error
+        raise Refused(Code.INVALID, f"{path} is not UTF-8: save it as UTF-8") from error
+    if text.startswith(_MARK):
+        raise Refused(Code.INVALID, _MARKED.format(path))
+    return text
 
 
 def read_chip_ids(path: Path) -> list[str]:
@@ -66,6 +77,8 @@ def read_identities(path: Path, batch_size: int) -> Iterator[IdentityBatch]:
         # What is longer than a line may be comes in pieces, of which the first is refused.
         for number, line in enumerate(iter(lambda: file.readline(MAX_LINE + 2), b""), 1):
             position += len(line)
+            if number == 1 and line.startswith(_MARK.encode()):
+                raise Refused(Code.INVALID, _MARKED.format(path))
             text = line.strip()
             if not text:
                 continue

@@ -28,6 +28,10 @@ from signerd.core.chip_key import BurnedKey
 from signerd.errors import Code, Refused
 
 BATCH = 10_000  # chips a call, admin.proto
+_REGISTERED = (
+    "the chips are registered, and nothing is left of their keys: run the command again where there is room,"
+    " it gives the same keys"
+)
 
 ChipsArgument = Annotated[Path, typer.Argument(help="One chip id a line.")]
 
@@ -81,6 +85,7 @@ def personalize(
             raise Refused(Code.INVALID, f"an HMAC key block holds the key of hmac-sha256, not {key}")
     chip_ids = read_chip_ids(file)
     _make_room(out, folder=chip is not None)
+    added: int | None = None
     try:
         keys = _derived(config, chip_ids, key, pin)
         added = _register(config, chip_ids, locked=locked, site=site, key=key, by=by or caller())
@@ -90,8 +95,10 @@ def personalize(
         else:
             write_files(out, keys, chip=chip, block=block, locked=locked)
             said = f"keys, and what to do with them: {out / SHEET}"
-    except BaseException:
+    except BaseException as error:
         _remove(out)
+        if added is not None and isinstance(error, OSError):
+            error.add_note(_REGISTERED)
         raise
     typer.echo(f"{added} of {len(chip_ids)} chips are new in the registry; {said}")
 
@@ -148,8 +155,11 @@ def _register(config: Path, chip_ids: list[str], *, locked: bool, site: str, key
 
 
 def _write_csv(out: Path, keys: Mapping[str, bytes]) -> None:
-    with out.open("w", encoding="ascii", newline="") as file:
-        file.write("chip_id,key\n")
-        file.writelines(f"{chip_id},{key.hex()}\n" for chip_id, key in keys.items())
-        file.flush()
-        os.fsync(file.fileno())
+    text = "".join(["chip_id,key\n", *(f"{chip_id},{key.hex()}\n" for chip_id, key in keys.items())])
+    try:
+        with out.open("w", encoding="ascii", newline="") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:  # a full disk: the system names no file
+        raise OSError(error.errno, error.strerror, str(out)) from error

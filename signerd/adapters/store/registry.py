@@ -130,12 +130,16 @@ def _check_terms(connection: Connection, order: WorkOrder) -> None:
         if row is None or peer_of(row).name.role is not Role.STATION:
             raise Refused(Code.INVALID, f"no station {station} is registered")
     ours = _serials(order)
-    for found in connection.execute(select(*ORDER)).all():
-        other = order_of(found)
-        if other.work_order == order.work_order:
-            raise Refused(Code.ALREADY_EXISTS, f"work order {order.work_order}")
+    others = [order_of(found) for found in connection.execute(select(*ORDER)).all()]
+    if any(other.work_order == order.work_order for other in others):
+        raise Refused(Code.ALREADY_EXISTS, f"work order {order.work_order}")
+    for other in others:
         if overlap(*ours, *_serials(other)):
-            raise Refused(Code.INVALID, f"serial numbers overlap those of work order {other.work_order}")
+            raise Refused(
+                Code.INVALID,
+                f"serial numbers overlap those of work order {other.work_order}:"
+                " take another serial_pattern or serial_start",
+            )
 
 
 def _serials(order: WorkOrder) -> tuple[Pattern, range]:
@@ -190,9 +194,10 @@ def personalize_chips(
         asked = select(chips.c.chip_id, chips.c.locked, chips.c.key).where(chips.c.chip_id.in_(chunk))
         for row in tx.connection.execute(asked):
             if row.locked is not locked:
-                raise Refused(Code.INVALID, f"chip {row.chip_id} was personalized with locked = {row.locked}")
+                state = "locked: --locked" if row.locked else "not locked, for good: without --locked"
+                raise Refused(Code.INVALID, f"chip {row.chip_id} is registered as {state}")
             if row.key != key:
-                raise Refused(Code.INVALID, f"chip {row.chip_id} was personalized with key {row.key}")
+                raise Refused(Code.INVALID, f"chip {row.chip_id} has its key, for good: --key {row.key}")
             known.add(row.chip_id)
     added = sorted(set(chip_ids) - known)
     if added:

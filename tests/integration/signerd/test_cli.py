@@ -346,6 +346,8 @@ def private_key_line(key: Key) -> str:
     ("line", "named"),
     [
         (lambda _: "{", "line 3: not a line of JSON"),
+        (lambda _: identity_line("bad:1", number=7001)[:-2] + ', "chip_id": "b"}\n', "a member stands twice"),
+        (lambda _: identity_line("bad:1", number=7001).replace('"01', '"0-1'), "two digits a byte"),
         (private_key_line, "line 3: a private key"),
         (
             lambda _: identity_line("bad:1", number=7001, key=ec.derive_private_key(1, ec.SECP256R1())),

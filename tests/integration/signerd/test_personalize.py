@@ -35,11 +35,14 @@ def listed(directory: Path, *chip_ids: str) -> Path:
     return chips
 
 
-def personalize(edge: Edge, chips: Path, out: Path, *options: str, expect: int = 0) -> str:
-    """What the command printed, its refusals too."""
+def personalize(
+    edge: Edge, chips: Path, out: Path, *options: str, expect: int = 0, full: bool = False
+) -> str:
+    """What the command printed, its refusals too. `full`: no file may have more than 4 KiB."""
+    limited = ("sh", "-c", 'ulimit -f 4; exec "$@"', "sh") if full else ()
     command = [COMMANDS / "signerd", "chips", "personalize", chips, *SITE, "--out", out, *options]
     done = subprocess.run(
-        [*map(str, command), "-c", str(edge.installation.config)],
+        [*limited, *map(str, command), "-c", str(edge.installation.config)],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -55,6 +58,47 @@ def rows(out: Path) -> dict[str, bytes]:
         found = list(csv.reader(file))
     assert found[0] == ["chip_id", "key"]
     return {chip_id: bytes.fromhex(key) for chip_id, key in found[1:]}
+
+
+@pytest.mark.parametrize("options", [(), ("--chip", "esp32c3")])
+def test_a_full_disk_leaves_no_key_and_says_what_to_do(
+    edge: Edge, tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    chips = listed(tmp_path, *(f"full:{len(options)}:{number}" for number in range(100)))
+    said = personalize(edge, chips, tmp_path / "out", *options, expect=1, full=True)
+    assert f"{tmp_path / 'out'}" in said
+    assert "registered, and nothing is left of their keys: run the command again" in said
+    assert "Traceback" not in said
+    assert not (tmp_path / "out").exists()
+    assert "0 of 100" in personalize(edge, chips, tmp_path / "out", *options)
+
+
+def test_what_exists_is_not_written_over(edge: Edge, tmp_path: Path) -> None:
+    chips = listed(tmp_path, "exists:1")
+    personalize(edge, chips, tmp_path / "keys.csv")
+    before = (tmp_path / "keys.csv").read_bytes()
+    said = personalize(edge, chips, tmp_path / "keys.csv", expect=1)
+    assert "keys.csv exists, and is not written over: name a new place" in said
+    assert (tmp_path / "keys.csv").read_bytes() == before
+
+
+def test_a_chip_stays_as_it_was_registered(edge: Edge, tmp_path: Path) -> None:
+    chips = listed(tmp_path, "stays:1")
+    personalize(edge, chips, tmp_path / "a.csv")
+    said = personalize(edge, chips, tmp_path / "b.csv", "--locked", expect=1)
+    assert "chip stays:1 is registered as not locked, for good: without --locked" in said
+
+
+def test_lists_as_windows_writes_them(edge: Edge, tmp_path: Path) -> None:
+    chips = tmp_path / "chips.txt"
+    chips.write_bytes(b"windows:1\r\nwindows:2\r\n")
+    personalize(edge, chips, tmp_path / "a.csv")
+    assert list(rows(tmp_path / "a.csv")) == ["windows:1", "windows:2"]
+    chips.write_bytes(b"\xef\xbb\xbf" + chips.read_bytes())
+    said = personalize(edge, chips, tmp_path / "b.csv", expect=1)
+    assert "chips.txt begins with a byte order mark: save it as UTF-8 without one" in said
+    chips.write_bytes("windows:1\r\n".encode("utf-16"))
+    assert "save it as UTF-8" in personalize(edge, chips, tmp_path / "b.csv", expect=1)
 
 
 def personalized(edge: Edge, **members: Any) -> list[dict[str, Any]]:

@@ -175,7 +175,7 @@ def test_all_that_is_trusted_is_said() -> None:
         "least level chip",
         "only those on the work order's list",
         "minimum firmware: app 1.2.0",
-        "x509, at most level key: 1 accepted measurements (app 1.2.0); chip id from the subject's CN",
+        "x509, at most level key: accepted firmware app 1.2.0 (1 digests); chip id from the subject's CN",
         "root CN=One, until 2027-11-16",
         "implementations " + "11" * 32,
         "nrf91, at most level key: any modem firmware",
