@@ -39,6 +39,10 @@ MULTI_TCB_INFO: Final = x509.ObjectIdentifier("2.23.133.5.4.5")
 EXTENSIONS: Final = frozenset({TCB_INFO, MULTI_TCB_INFO})
 # tcg-dice-kp-eca (§8): a CA whose key is in the chip, in the hands of a layer of its firmware.
 EMBEDDED_CA: Final = x509.ObjectIdentifier("2.23.133.5.4.100.12")
+# And identityLoc and attestLoc: keys that such a CA certified, where Init stands for the vendor's.
+_OF_FIRMWARE: Final = frozenset(
+    {EMBEDDED_CA, *(x509.ObjectIdentifier(f"2.23.133.5.4.100.{number}") for number in (7, 9))}
+)
 # All that the architecture defines for certificates. A UEID alone says nothing of firmware.
 _DICE_ARC: Final = "2.23.133.5.4."
 _UEID: Final = x509.ObjectIdentifier("2.23.133.5.4.4")
@@ -125,7 +129,9 @@ def _has_layers(certificate: x509.Certificate) -> bool:
     for extension in certificate.extensions:
         if extension.oid.dotted_string.startswith(_DICE_ARC) and extension.oid != _UEID:
             return True
-        if isinstance(extension.value, x509.ExtendedKeyUsage) and EMBEDDED_CA in extension.value:
+        if isinstance(extension.value, x509.ExtendedKeyUsage) and not _OF_FIRMWARE.isdisjoint(
+            extension.value
+        ):
             return True
     return False
 

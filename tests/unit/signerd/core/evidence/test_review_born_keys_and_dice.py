@@ -61,6 +61,9 @@ def leaf(issuer: Authority, *more: bytes) -> bytes:
         pytest.param((extension("2.23.133.5.4.8", b"\x30\x00"),), Level.CHIP, id="TcbInfoComp"),
         pytest.param((extension("2.23.133.5.4.9", b"\x30\x00"),), Level.CHIP, id="conceptual message"),
         pytest.param((extension("2.23.133.5.4.1", b"\x30\x00"),), Level.CHIP, id="TcbInfo"),
+        pytest.param((extended_key_usage("2.23.133.5.4.100.8"),), Level.KEY, id="attestInit"),
+        pytest.param((extended_key_usage("2.23.133.5.4.100.7"),), Level.CHIP, id="identityLoc"),
+        pytest.param((extended_key_usage("2.23.133.5.4.100.9"),), Level.CHIP, id="attestLoc"),
     ],
 )
 def test_a_chip_that_speaks_of_firmware_in_any_form_has_keys_that_firmware_holds(
