@@ -1,5 +1,5 @@
-"""A personalization that is run again gives the same keys once more: the ledger says for how many chips, or an
-insider could fetch the keys of boards in the field behind entries that count nothing."""
+"""A personalization that is run again gives the same keys once more: the ledger says for how many chips, or
+an insider could fetch the keys of boards in the field behind entries that count nothing."""
 
 from __future__ import annotations
 
