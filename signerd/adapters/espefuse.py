@@ -94,7 +94,7 @@ For each chip, in this folder, with PORT set to its serial port (PORT=/dev/ttyUS
    writing by itself.
 3. Verify: espefuse --chip {chip} --port "$PORT" summary
    {purpose_field} must be {purpose} and R/-; {block} must be all question marks and -/-.
-{lock}5. When all are done, destroy the keys and every copy of them: find . -name '*.key' -exec shred -u {{}} +
+{lock}5. When all are done, destroy the keys and all copies: find . -name '*.key' -exec shred -u {{}} +
 """
 _LOCKED = """\
 4. Lock it: secure boot v2 with your signing key, flash encryption, debug closed. Not before step 3: secure
