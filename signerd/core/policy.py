@@ -8,6 +8,7 @@ from datetime import datetime
 
 from signerd.core.evidence.method import VerifiedEvidence
 from signerd.core.evidence.rules import EvidenceRules
+from signerd.core.names import Level
 from signerd.core.order import WorkOrder
 from signerd.core.version import version_key
 from signerd.errors import Code, Refused
@@ -26,8 +27,19 @@ def check_level(evidence: VerifiedEvidence, order: WorkOrder) -> None:
     if evidence.level < order.level:
         raise Refused(
             Code.LEVEL_INSUFFICIENT,
-            f"evidence reaches {evidence.level.label}, the order demands {order.level.label}",
+            f"evidence reaches {evidence.level.label}, the order demands {order.level.label}:"
+            f" {_shortfall(evidence)}",
         )
+
+
+def _shortfall(evidence: VerifiedEvidence) -> str:
+    if evidence.level is Level.NONE:
+        return "it is the station's word alone"
+    if evidence.method == "hmac-sha256":
+        return "the chip was not personalized as locked"
+    if evidence.method == "psa-token":
+        return "it shows firmware that the product does not accept, or a MAC of a chip that was not locked"
+    return "it shows no firmware, or firmware that the product does not accept"
 
 
 def least_firmware(order: WorkOrder, rules: EvidenceRules) -> dict[str, str]:

@@ -23,6 +23,9 @@ def accountant(metrics: Metrics, log: Any) -> Callable[[Account], None]:
         metrics.call(call.call, code, call.seconds, refusal=call.status is not None and call.status.refusal)
         line = {"rpc": call.call, "peer": call.caller, "code": code, "ms": round(call.seconds * 1000, 2)}
         error = call.error
+        # Whoever looks for the reason has the board in hand, not the call.
+        of_board = {"work_order": call.subject.work_order, "chip_id": call.subject.chip_id}
+        line |= {name: value for name, value in of_board.items() if value is not None}
         if call.status is None:
             log.info("call", **line)
         elif isinstance(error, Refused) and error.code is Code.RATE_LIMITED:

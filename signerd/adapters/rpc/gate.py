@@ -95,6 +95,7 @@ class Account:
     seconds: float
     status: Status | None
     error: BaseException | None
+    subject: Subject = Subject()
 
 
 class Gate(Generic[CallerT]):
@@ -228,7 +229,7 @@ class Gate(Generic[CallerT]):
                 chip_id=subject.chip_id,
                 csr_sha256=subject.csr_sha256,
             )
-        self._account(Account(call, label, perf_counter() - started, status, error))
+        self._account(Account(call, label, perf_counter() - started, status, error, subject))
         return status
 
 

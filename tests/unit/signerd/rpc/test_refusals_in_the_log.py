@@ -1,0 +1,33 @@
+"""Whoever has a refused board in hand finds the reason in the log by what stands on the board."""
+
+from __future__ import annotations
+
+import structlog
+from structlog.testing import capture_logs
+
+from signerd.adapters.metrics import Metrics
+from signerd.adapters.rpc.accounting import accountant
+from signerd.adapters.rpc.gate import Account, Subject
+from signerd.adapters.rpc.status import status_of
+from signerd.errors import Code, Refused
+
+STATION = "birthmark://dev/station/plant1/pc1"
+
+
+def line_of(subject: Subject) -> dict[str, object]:
+    refusal = Refused(Code.EVIDENCE_REJECTED, "the lifecycle is not secured")
+    with capture_logs() as lines:
+        account = accountant(Metrics(), structlog.get_logger())
+        account(Account("SignCsr", STATION, 0.001, status_of(refusal), refusal, subject))
+    (line,) = lines
+    return dict(line)
+
+
+def test_a_refusal_names_the_board_and_the_reason() -> None:
+    line = line_of(Subject(work_order="WO-1", chip_id="chip:a", csr_sha256=bytes(32)))
+    assert (line["work_order"], line["chip_id"]) == ("WO-1", "chip:a")
+    assert line["detail"] == "the lifecycle is not secured"
+
+
+def test_what_is_not_known_is_left_out() -> None:
+    assert not {"work_order", "chip_id"} & line_of(Subject()).keys()
