@@ -30,7 +30,7 @@ _MEANING = (
         "identities.product, identities.method, identities.key_id",
         Code.ALREADY_EXISTS,
     ),
-    ("one_identity_a_key", "identities.product, identities.method, identities.spki", Code.ALREADY_EXISTS),
+    ("one_identity_a_key", "identities.spki, identities.product, identities.method", Code.ALREADY_EXISTS),
 )
 
 

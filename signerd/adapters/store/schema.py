@@ -110,9 +110,9 @@ identities = Table(
     Column("spki", LargeBinary, nullable=False),
     UniqueConstraint("product", "method", "chip_id", name="one_identity_a_chip"),
     UniqueConstraint("product", "method", "key_id", name="one_identity_a_key_id"),
-    UniqueConstraint("product", "method", "spki", name="one_identity_a_key"),
+    # The key first: its index also finds the key in the lists of other products and methods.
+    UniqueConstraint("spki", "product", "method", name="one_identity_a_key"),
 )
-Index("identities_by_key", identities.c.spki)
 
 order_chips = Table(
     "order_chips",

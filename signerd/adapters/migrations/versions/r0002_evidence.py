@@ -18,7 +18,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Adds columns, none of which rewrites a table, and one table with its index."""
+    """Adds columns, none of which rewrites a table, and one table."""
     op.add_column("records", sa.Column("measured", sa.Text(), nullable=False, server_default="{}"))
     op.add_column("records", sa.Column("attester", sa.LargeBinary(), nullable=True))
     op.add_column("records", sa.Column("shared_prime_index", sa.BigInteger(), nullable=True))
@@ -37,6 +37,5 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("product", "method", "chip_id", name="one_identity_a_chip"),
         sa.UniqueConstraint("product", "method", "key_id", name="one_identity_a_key_id"),
-        sa.UniqueConstraint("product", "method", "spki", name="one_identity_a_key"),
+        sa.UniqueConstraint("spki", "product", "method", name="one_identity_a_key"),
     )
-    op.create_index("identities_by_key", "identities", ["spki"])

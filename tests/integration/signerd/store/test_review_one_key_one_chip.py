@@ -60,4 +60,4 @@ async def test_the_look_into_other_lists_is_served_by_an_index(world: World, sto
         assert list(_of_other_lists(connection, "sensor", "nrf91", [ONE])) == []
         ((statement, values),) = [each for each in seen if each[0].startswith("SELECT")]
         plan = str(connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values).all())
-    assert "USING INDEX identities_by_key (spki=?)" in plan
+    assert "(spki=?)" in plan
