@@ -383,6 +383,9 @@ class ShowWorkOrderResponse(_message.Message):
 
     WORK_ORDER_FIELD_NUMBER: _builtins.int
     COUNTS_FIELD_NUMBER: _builtins.int
+    PRODUCT_TOML_FIELD_NUMBER: _builtins.int
+    product_toml: _builtins.str
+    """The product's revision that the order was opened with: its TOML file. Empty in a list of orders."""
     @_builtins.property
     def work_order(self) -> _audit_pb2.WorkOrder: ...
     @_builtins.property
@@ -392,10 +395,11 @@ class ShowWorkOrderResponse(_message.Message):
         *,
         work_order: _audit_pb2.WorkOrder | None = ...,
         counts: _audit_pb2.WorkOrderCounts | None = ...,
+        product_toml: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "work_order", b"work_order"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "work_order", b"work_order"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "product_toml", b"product_toml", "work_order", b"work_order"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -675,6 +679,155 @@ class ImportIdentitiesResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ImportIdentitiesResponse: _TypeAlias = ImportIdentitiesResponse  # noqa: Y015
+
+@_typing.final
+class ListChipsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AFTER_FIELD_NUMBER: _builtins.int
+    CHIP_ID_FIELD_NUMBER: _builtins.int
+    after: _builtins.str
+    """Chips whose ids come after this one, in the order of the answers; empty: from the beginning."""
+    chip_id: _builtins.str
+    """Only this chip; empty: all."""
+    def __init__(
+        self,
+        *,
+        after: _builtins.str = ...,
+        chip_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "chip_id", b"chip_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListChipsRequest: _TypeAlias = ListChipsRequest  # noqa: Y015
+
+@_typing.final
+class ListChipsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Personalization(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        LOCKED_FIELD_NUMBER: _builtins.int
+        SITE_FIELD_NUMBER: _builtins.int
+        BY_FIELD_NUMBER: _builtins.int
+        AT_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        """Which secret was burned, as in PersonalizeChipsRequest."""
+        locked: _builtins.bool
+        site: _builtins.str
+        by: _builtins.str
+        """Empty where it was personalized before this was noted."""
+        @_builtins.property
+        def at(self) -> _timestamp_pb2.Timestamp: ...
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            locked: _builtins.bool = ...,
+            site: _builtins.str = ...,
+            by: _builtins.str = ...,
+            at: _timestamp_pb2.Timestamp | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "by", b"by", "key", b"key", "locked", b"locked", "site", b"site"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class ImportedIdentity(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        PRODUCT_FIELD_NUMBER: _builtins.int
+        METHOD_FIELD_NUMBER: _builtins.int
+        KEY_ID_FIELD_NUMBER: _builtins.int
+        SPKI_SHA256_FIELD_NUMBER: _builtins.int
+        BY_FIELD_NUMBER: _builtins.int
+        AT_FIELD_NUMBER: _builtins.int
+        product: _builtins.str
+        method: _builtins.str
+        key_id: _builtins.bytes
+        spki_sha256: _builtins.bytes
+        """SHA-256 of the SubjectPublicKeyInfo, as in the ledger, 32 bytes."""
+        by: _builtins.str
+        @_builtins.property
+        def at(self) -> _timestamp_pb2.Timestamp: ...
+        def __init__(
+            self,
+            *,
+            product: _builtins.str = ...,
+            method: _builtins.str = ...,
+            key_id: _builtins.bytes = ...,
+            spki_sha256: _builtins.bytes = ...,
+            by: _builtins.str = ...,
+            at: _timestamp_pb2.Timestamp | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "by", b"by", "key_id", b"key_id", "method", b"method", "product", b"product", "spki_sha256", b"spki_sha256"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class Chip(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        CHIP_ID_FIELD_NUMBER: _builtins.int
+        PERSONALIZED_FIELD_NUMBER: _builtins.int
+        IDENTITIES_FIELD_NUMBER: _builtins.int
+        WORK_ORDERS_FIELD_NUMBER: _builtins.int
+        chip_id: _builtins.str
+        @_builtins.property
+        def personalized(self) -> Global___ListChipsResponse.Personalization:
+            """Absent: it was not personalized."""
+
+        @_builtins.property
+        def identities(self) -> _containers.RepeatedCompositeFieldContainer[Global___ListChipsResponse.ImportedIdentity]: ...
+        @_builtins.property
+        def work_orders(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+            """Work orders on whose list it stands."""
+
+        def __init__(
+            self,
+            *,
+            chip_id: _builtins.str = ...,
+            personalized: Global___ListChipsResponse.Personalization | None = ...,
+            identities: _abc.Iterable[Global___ListChipsResponse.ImportedIdentity] | None = ...,
+            work_orders: _abc.Iterable[_builtins.str] | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["personalized", b"personalized"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["chip_id", b"chip_id", "identities", b"identities", "personalized", b"personalized", "work_orders", b"work_orders"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    CHIPS_FIELD_NUMBER: _builtins.int
+    MORE_FIELD_NUMBER: _builtins.int
+    more: _builtins.bool
+    """There are chips after the last one."""
+    @_builtins.property
+    def chips(self) -> _containers.RepeatedCompositeFieldContainer[Global___ListChipsResponse.Chip]:
+        """At most 500, by chip id."""
+
+    def __init__(
+        self,
+        *,
+        chips: _abc.Iterable[Global___ListChipsResponse.Chip] | None = ...,
+        more: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chips", b"chips", "more", b"more"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListChipsResponse: _TypeAlias = ListChipsResponse  # noqa: Y015
 
 @_typing.final
 class RevokeRequest(_message.Message):

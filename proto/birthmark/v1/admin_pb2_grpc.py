@@ -94,6 +94,11 @@ class AdminServiceStub:
                 request_serializer=birthmark_dot_v1_dot_admin__pb2.ImportIdentitiesRequest.SerializeToString,
                 response_deserializer=birthmark_dot_v1_dot_admin__pb2.ImportIdentitiesResponse.FromString,
                 _registered_method=True)
+        self.ListChips = channel.unary_unary(
+                '/birthmark.v1.AdminService/ListChips',
+                request_serializer=birthmark_dot_v1_dot_admin__pb2.ListChipsRequest.SerializeToString,
+                response_deserializer=birthmark_dot_v1_dot_admin__pb2.ListChipsResponse.FromString,
+                _registered_method=True)
         self.Revoke = channel.unary_unary(
                 '/birthmark.v1.AdminService/Revoke',
                 request_serializer=birthmark_dot_v1_dot_admin__pb2.RevokeRequest.SerializeToString,
@@ -193,6 +198,13 @@ class AdminServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListChips(self, request, context):
+        """Chips that were personalized, have an imported key, or stand on a work order's list; no secret of theirs.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Revoke(self, request, context):
         """Revokes a certificate.
         """
@@ -277,6 +289,11 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.ImportIdentities,
                     request_deserializer=birthmark_dot_v1_dot_admin__pb2.ImportIdentitiesRequest.FromString,
                     response_serializer=birthmark_dot_v1_dot_admin__pb2.ImportIdentitiesResponse.SerializeToString,
+            ),
+            'ListChips': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListChips,
+                    request_deserializer=birthmark_dot_v1_dot_admin__pb2.ListChipsRequest.FromString,
+                    response_serializer=birthmark_dot_v1_dot_admin__pb2.ListChipsResponse.SerializeToString,
             ),
             'Revoke': grpc.unary_unary_rpc_method_handler(
                     servicer.Revoke,
@@ -618,6 +635,33 @@ class AdminService:
             '/birthmark.v1.AdminService/ImportIdentities',
             birthmark_dot_v1_dot_admin__pb2.ImportIdentitiesRequest.SerializeToString,
             birthmark_dot_v1_dot_admin__pb2.ImportIdentitiesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListChips(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/birthmark.v1.AdminService/ListChips',
+            birthmark_dot_v1_dot_admin__pb2.ListChipsRequest.SerializeToString,
+            birthmark_dot_v1_dot_admin__pb2.ListChipsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -53,6 +53,8 @@ class AdminServiceStub:
     """Enters chips whose secret a trusted personalization has burned, or is about to burn."""
     ImportIdentities: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ImportIdentitiesRequest, _admin_pb2.ImportIdentitiesResponse]
     """Enters attestation keys that no vendor certifies, for chips of one product and method."""
+    ListChips: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListChipsRequest, _admin_pb2.ListChipsResponse]
+    """Chips that were personalized, have an imported key, or stand on a work order's list; no secret of theirs."""
     Revoke: _grpc.UnaryUnaryMultiCallable[_admin_pb2.RevokeRequest, _admin_pb2.RevokeResponse]
     """Revokes a certificate."""
     MakeCrl: _grpc.UnaryUnaryMultiCallable[_admin_pb2.MakeCrlRequest, _admin_pb2.MakeCrlResponse]
@@ -85,6 +87,8 @@ class AdminServiceAsyncStub(AdminServiceStub):
     """Enters chips whose secret a trusted personalization has burned, or is about to burn."""
     ImportIdentities: _aio.UnaryUnaryMultiCallable[_admin_pb2.ImportIdentitiesRequest, _admin_pb2.ImportIdentitiesResponse]  # type: ignore[assignment]
     """Enters attestation keys that no vendor certifies, for chips of one product and method."""
+    ListChips: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListChipsRequest, _admin_pb2.ListChipsResponse]  # type: ignore[assignment]
+    """Chips that were personalized, have an imported key, or stand on a work order's list; no secret of theirs."""
     Revoke: _aio.UnaryUnaryMultiCallable[_admin_pb2.RevokeRequest, _admin_pb2.RevokeResponse]  # type: ignore[assignment]
     """Revokes a certificate."""
     MakeCrl: _aio.UnaryUnaryMultiCallable[_admin_pb2.MakeCrlRequest, _admin_pb2.MakeCrlResponse]  # type: ignore[assignment]
@@ -186,6 +190,14 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_admin_pb2.ImportIdentitiesResponse, _abc.Awaitable[_admin_pb2.ImportIdentitiesResponse]]:
         """Enters attestation keys that no vendor certifies, for chips of one product and method."""
+
+    @_abc_1.abstractmethod
+    def ListChips(
+        self,
+        request: _admin_pb2.ListChipsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.ListChipsResponse, _abc.Awaitable[_admin_pb2.ListChipsResponse]]:
+        """Chips that were personalized, have an imported key, or stand on a work order's list; no secret of theirs."""
 
     @_abc_1.abstractmethod
     def Revoke(

@@ -4,12 +4,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from signerd.adapters.cli.options import DEFAULT_CONFIG, ByOption, ConfigOption, JsonOption, caller
 from signerd.adapters.cli.personalize import ChipsArgument, batches, personalize
+
+if TYPE_CHECKING:
+    from birthmark.v1 import admin_pb2
 
 IDENTITIES = 1_000  # a call, admin.proto
 
@@ -37,6 +40,56 @@ def import_(
 
 
 app.command("personalize")(personalize)
+
+
+@app.command("list")
+def list_(
+    chip_id: Annotated[str, typer.Argument(metavar="[CHIP]", help="One chip alone.")] = "",
+    *,
+    config: ConfigOption = DEFAULT_CONFIG,
+    as_json: JsonOption = False,
+) -> None:
+    """Lists chips: which secret was burned, which attestation keys were imported, whose lists they are on.
+
+    With --json one object a line. No secret is shown; signerd has none of them.
+    """
+    import json
+
+    from birthmark.v1 import admin_pb2
+    from signerd.adapters.cli.connection import administration
+    from signerd.adapters.cli.output import plain, print_table
+
+    rows: list[tuple[str, ...]] = []
+    with administration(config) as daemon:
+        after, more = "", True
+        while more:
+            page = daemon.ListChips(admin_pb2.ListChipsRequest(after=after, chip_id=chip_id))
+            for chip in page.chips:
+                if as_json:
+                    typer.echo(json.dumps(plain(chip), ensure_ascii=False))
+                else:
+                    rows.append(_row(chip))
+                after = chip.chip_id
+            more = page.more
+    if not as_json:
+        print_table("Chips", ("chip", "personalized", "imported keys", "on the list of"), rows)
+
+
+def _row(chip: admin_pb2.ListChipsResponse.Chip) -> tuple[str, ...]:
+    from signerd.adapters.cli.output import when
+
+    done = chip.personalized
+    lock = "locked" if done.locked else "not locked"
+    personalized = f"{done.key}, {lock}, at {done.site}, {when(done.at)}"
+    keys = [
+        f"{each.method} for {each.product}: {each.key_id.hex()}, {when(each.at)}" for each in chip.identities
+    ]
+    return (
+        chip.chip_id,
+        personalized + (f", by {done.by}" if done.by else "") if chip.HasField("personalized") else "",
+        "\n".join(keys),
+        ", ".join(chip.work_orders),
+    )
 
 
 @app.command("import-identities")

@@ -43,7 +43,7 @@ def show(
     config: ConfigOption = DEFAULT_CONFIG,
     as_json: JsonOption = False,
 ) -> None:
-    """Shows terms and counts of one."""
+    """Shows terms and counts of one, and what the product's revision that it was opened with trusts."""
     from birthmark.v1 import admin_pb2
     from signerd.adapters.cli.connection import administration
     from signerd.adapters.cli.output import print_json, print_table
@@ -51,7 +51,7 @@ def show(
     with administration(config) as daemon:
         shown = daemon.ShowWorkOrder(admin_pb2.ShowWorkOrderRequest(work_order=work_order))
     if as_json:
-        print_json(_plain(shown))
+        print_json({**_plain(shown), "trust": _trust(shown)})
         return
     print_table(f"Work order {work_order}", ("", ""), _details(shown))
 
@@ -117,13 +117,24 @@ def _row(shown: admin_pb2.ShowWorkOrderResponse) -> Sequence[str]:
     return (order.work_order, order.product, _state(shown), *map(str, numbers))
 
 
+def _trust(shown: admin_pb2.ShowWorkOrderResponse) -> list[str]:
+    from signerd.core.product import parse_product
+    from signerd.core.product_trust import describe_trust
+
+    return describe_trust(parse_product(shown.product_toml).evidence)
+
+
 def _details(shown: admin_pb2.ShowWorkOrderResponse) -> list[tuple[str, str]]:
+    import hashlib
+
     from signerd.adapters.cli.output import when
 
     order, counts = shown.work_order, shown.counts
     return [
         ("state", _state(shown)),
         ("product", order.product),
+        ("its revision", hashlib.sha256(shown.product_toml.encode()).hexdigest()),
+        ("which trusts", "\n".join(_trust(shown))),
         ("window", f"{when(order.not_before)} to {when(order.not_after)}"),
         ("stations", "\n".join(order.stations)),
         ("least level of evidence", str(_plain(shown)["work_order"]["level"])),

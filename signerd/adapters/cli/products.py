@@ -59,3 +59,41 @@ def list_(*, config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False)
         print_json([plain(product) for product in products])
         return
     print_table("Products", ("product", "added"), ((each.name, when(each.added_at)) for each in products))
+
+
+@app.command()
+def show(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The product.")],
+    *,
+    config: ConfigOption = DEFAULT_CONFIG,
+    as_json: JsonOption = False,
+) -> None:
+    """Shows the newest revision of one: what it trusts, and its file.
+
+    A work order keeps the revision that it was opened with: `signerd order show`.
+    """
+    import hashlib
+
+    from birthmark.v1 import admin_pb2
+    from signerd.adapters.cli.connection import administration
+    from signerd.adapters.cli.output import plain, print_json, when
+    from signerd.core.product import parse_product
+    from signerd.core.product_trust import describe_trust
+    from signerd.errors import Code, Refused
+
+    with administration(config) as daemon:
+        products = daemon.ListProducts(admin_pb2.ListProductsRequest()).products
+    product = next((each for each in products if each.name == name), None)
+    if product is None:
+        raise Refused(Code.NOT_FOUND, f"no product {name!r}; `signerd product list` lists them")
+    digest = hashlib.sha256(product.product_toml.encode()).hexdigest()
+    trust = describe_trust(parse_product(product.product_toml).evidence)
+    if as_json:
+        print_json({**plain(product), "product_sha256": digest, "trust": trust})
+        return
+    typer.echo(f"product {name}, added {when(product.added_at)}")
+    typer.echo(f"revision {digest} trusts:")
+    for line in trust:
+        typer.echo(f"  {line}")
+    typer.echo("")
+    typer.echo(product.product_toml, nl=False)

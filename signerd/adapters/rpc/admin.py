@@ -16,6 +16,7 @@ from birthmark.v1 import admin_pb2
 from signerd.adapters.linting import SampleLinter
 from signerd.adapters.mtls import UNREADABLE, identity_of
 from signerd.adapters.rpc import fields
+from signerd.adapters.rpc.admin_chips import ChipAdministration
 from signerd.adapters.rpc.admin_hygiene import HygieneAdministration
 from signerd.adapters.rpc.admin_identities import IdentityAdministration
 from signerd.adapters.rpc.admin_orders import OrderAdministration
@@ -59,6 +60,7 @@ class AdminService:
         self._clock = clock
         self._orders = OrderAdministration(deployment=deployment, store=store, clock=clock)
         self._identities = IdentityAdministration(store=store, clock=clock)
+        self._chips = ChipAdministration(store=store)
         self._hygiene = HygieneAdministration(store=store, search=search)
 
     def handler(self, gate: Gate[None]) -> grpc.GenericRpcHandler[Any, Any]:
@@ -77,6 +79,7 @@ class AdminService:
             Call("ImportChips", pb.ImportChipsRequest, orders.import_chips),
             Call("PersonalizeChips", pb.PersonalizeChipsRequest, orders.personalize_chips),
             Call("ImportIdentities", pb.ImportIdentitiesRequest, identities.import_identities),
+            Call("ListChips", pb.ListChipsRequest, self._chips.list_chips),
             Call("Revoke", pb.RevokeRequest, self.revoke),
             Call("MakeCrl", pb.MakeCrlRequest, self.make_crl),
             Call("SearchSharedPrimes", pb.SearchSharedPrimesRequest, self._hygiene.search_shared_primes),

@@ -50,7 +50,10 @@ class OrderAdministration:
         self, _caller: None, request: admin_pb2.ShowWorkOrderRequest
     ) -> admin_pb2.ShowWorkOrderResponse:
         """Terms and counts of one."""
-        return _shown(await self._order(request.work_order))
+        state = await self._order(request.work_order)
+        shown = _shown(state)
+        shown.product_toml = await self._store.product_text(state.order.product_sha256)
+        return shown
 
     async def list_work_orders(
         self, _caller: None, _request: admin_pb2.ListWorkOrdersRequest

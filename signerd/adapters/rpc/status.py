@@ -59,7 +59,7 @@ def status_of(error: BaseException, *, administrator: bool = False) -> Status:
     """Maps any error of a call. Whatever is not one of signerd's own errors is `internal`."""
     if isinstance(error, Refused):
         message = error.code.value
-        if administrator and error.code is Code.INVALID:
+        if administrator and error.code in {Code.INVALID, Code.NOT_FOUND}:
             message = f"{message}: {error.detail}"
         return Status(error.code, STATUS_OF[error.code], message, refusal=True)
     if isinstance(error, Fault):

@@ -10,10 +10,11 @@ from datetime import datetime
 from functools import partial
 
 from signerd.adapters.store import listing, registry
+from signerd.adapters.store.chip_list import list_chips
 from signerd.adapters.store.identities import import_identities
 from signerd.adapters.store.parts import Parts
 from signerd.adapters.store.shared_primes import RsaCertificates, record_shared_primes, rsa_certificates
-from signerd.adapters.store.values import OrderState, Product, RevokedCertificate
+from signerd.adapters.store.values import ChipPage, OrderState, Product, RevokedCertificate
 from signerd.core.entry import MAX_SHARED_PRIMES
 from signerd.core.identity_list import ChipIdentity
 from signerd.core.names import PeerName, Role
@@ -114,6 +115,12 @@ class Administration(Parts):
             lambda tx: registry.personalize_chips(
                 tx, chip_ids, locked=locked, site=site, key=key, by=by, now=now
             )
+        )
+
+    async def list_chips(self, *, after: str = "", chip_id: str | None = None) -> ChipPage:
+        """A page of the chips after this one, or the one chip."""
+        return await self._long_reader.do(
+            lambda connection: list_chips(connection, after=after, chip_id=chip_id)
         )
 
     async def import_identities(

@@ -65,3 +65,44 @@ class RevokedCertificate:
     certificate_serial: int
     revoked_at: datetime
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Personalization:
+    """When, where and by whom a chip was given which secret. `by` is empty where it was not noted yet."""
+
+    key: str
+    locked: bool
+    site: str
+    by: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ImportedIdentity:
+    """An attestation key that was imported for a chip."""
+
+    product: str
+    method: str
+    key_id: bytes
+    spki_sha256: bytes
+    by: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class KnownChip:
+    """All that administrators entered of a chip."""
+
+    chip_id: str
+    personalized: Personalization | None
+    identities: tuple[ImportedIdentity, ...]
+    work_orders: tuple[str, ...]  # on whose list it stands
+
+
+@dataclass(frozen=True, slots=True)
+class ChipPage:
+    """Chips by ascending id; `more` says that there are further ones."""
+
+    chips: tuple[KnownChip, ...]
+    more: bool

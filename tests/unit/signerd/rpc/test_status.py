@@ -34,7 +34,11 @@ def test_only_an_administrator_is_told_why_an_input_is_invalid() -> None:
     refusal = Refused(Code.INVALID, "quantity: must be 1 or more")
     assert status_of(refusal, administrator=True).message == "invalid: quantity: must be 1 or more"
     assert status_of(refusal).message == "invalid"
-    assert status_of(Refused(Code.NOT_FOUND, "no order X"), administrator=True).message == "not_found"
+    missing = Refused(Code.NOT_FOUND, "no order X")
+    assert status_of(missing, administrator=True).message == "not_found: no order X"
+    assert status_of(missing).message == "not_found"
+    exists = Refused(Code.ALREADY_EXISTS, "order X")
+    assert status_of(exists, administrator=True).message == "already_exists"
 
 
 @pytest.mark.parametrize(
