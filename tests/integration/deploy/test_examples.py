@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
+from datetime import UTC, datetime
 from pathlib import Path
+
+import pytest
 
 from agent import config as agent_config
 from agent.core.recipe import StepName, parse_recipe
 from auditor import config as auditor_config
 from signerd import config
+from signerd.core.evidence.rules import METHOD_NAMES
 from signerd.core.order_file import ProductRevision, parse_order_file
 from signerd.core.product import parse_product
+from signerd.core.product_trust import review_trust
 
 EXAMPLES = Path(__file__).parents[3] / "deploy" / "examples"
+DOCS = EXAMPLES.parents[1] / "docs"
+NOW = datetime(2026, 11, 15, tzinfo=UTC)
 
 
 def text_of(name: str) -> str:
@@ -33,6 +41,28 @@ def test_its_second_place_lies_elsewhere_than_its_database() -> None:
 
 def test_product() -> None:
     assert parse_product(text_of("product.toml")).name == "sensor"
+
+
+@pytest.mark.parametrize("method", [name for name in METHOD_NAMES if name != "hmac-sha256"])
+def test_a_product_of_each_method(method: str) -> None:
+    evidence = parse_product(text_of(f"product-{method}.toml")).evidence
+    assert evidence.methods == (method,)
+    assert review_trust(evidence, NOW) == []
+
+
+def blocks(page: Path) -> list[str]:
+    return re.findall(r"^```toml\n(.*?)^```$", page.read_text("utf-8"), re.DOTALL | re.MULTILINE)
+
+
+def test_what_the_pages_print_is_what_the_programs_read() -> None:
+    printed = [block for page in sorted(DOCS.rglob("*.md")) for block in blocks(page)]
+    assert len(printed) == 2
+    product = parse_product(printed[0])
+    assert set(product.evidence.methods) == set(METHOD_NAMES) - {"none"}
+    assert review_trust(product.evidence, NOW) == []
+    revision = ProductRevision(product, bytes(32))
+    order = parse_order_file(printed[1], lambda name: revision if name == product.name else None)
+    assert order.work_order == "WO-2026-001"
 
 
 def test_order_is_for_the_product() -> None:
