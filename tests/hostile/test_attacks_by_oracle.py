@@ -62,14 +62,15 @@ def answer(call: Callable[[], Any]) -> Answer:
 
 def all_alike(attempts: Attempts, order: str, board: PaperBoard, forgeries: Sequence[Forgery]) -> None:
     """Each is answered as all the others are, and the genuine board in the same session as ever."""
-    session = attempts.line.pc1.open(order, board.chip_id)
+    station = attempts.line.pc2  # with a share of the ledger of its own
+    session = station.open(order, board.chip_id)
     answers = set()
     for forgery in forgeries:
         csr, sent = forgery(session.challenge)
-        answers.add(answer(partial(attempts.line.pc1.sign, session, csr, sent)))
+        answers.add(answer(partial(station.sign, session, csr, sent)))
     code = "evidence_rejected"
     assert answers == {Answer(grpc.StatusCode.PERMISSION_DENIED, code, (("birthmark-code", code),), ())}
-    assert attempts.line.pc1.sign(session, *board.request(session.challenge)).certificate_der
+    assert station.sign(session, *board.request(session.challenge)).certificate_der
 
 
 def bytes_of(board: PaperBoard, made: bytes) -> Forgery:
