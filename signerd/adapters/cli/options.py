@@ -9,6 +9,9 @@ from typing import Annotated
 
 import typer
 
+from signerd.core.names import is_administrator
+from signerd.errors import Code, Refused
+
 DEFAULT_CONFIG = Path("/etc/signerd/signerd.toml")
 
 ConfigOption = Annotated[Path, typer.Option("--config", "-c", help="signerd's configuration file.")]
@@ -19,5 +22,10 @@ ByOption = Annotated[
 
 
 def caller() -> str:
-    """The user who calls, through sudo too."""
-    return os.environ.get("SUDO_USER") or os.environ.get("USER") or pwd.getpwuid(os.getuid()).pw_name
+    """The user who calls, through sudo too. Raises Refused `invalid` for a name that no entry can hold."""
+    user = os.environ.get("SUDO_USER") or os.environ.get("USER") or pwd.getpwuid(os.getuid()).pw_name
+    if not is_administrator(user):  # of a domain, for example
+        raise Refused(
+            Code.INVALID, f"the ledger cannot hold the user's name {user!r}: say with --by who does it"
+        )
+    return user

@@ -83,12 +83,13 @@ def personalize(
         check_block(block)
         if key is not BurnedKey.HMAC_SHA256:
             raise Refused(Code.INVALID, f"an HMAC key block holds the key of hmac-sha256, not {key}")
+    who = by or caller()
     chip_ids = read_chip_ids(file)
     _make_room(out, folder=chip is not None)
     added: int | None = None
     try:
         keys = _derived(config, chip_ids, key, pin)
-        added = _register(config, chip_ids, locked=locked, site=site, key=key, by=by or caller())
+        added = _register(config, chip_ids, locked=locked, site=site, key=key, by=who)
         if chip is None:
             _write_csv(out, keys)
             said = f"keys: {out}"
