@@ -41,7 +41,9 @@ class Output:
             for row in rows:
                 self.line(event, row)
             return
-        table = Table(*(column.replace("_", " ") for column in columns))
+        table = Table()
+        for column in columns:
+            table.add_column(column.replace("_", " "), overflow="fold")  # ids and digests are never cut
         for row in rows:
             table.add_row(*(escape(_cell(row[column])) for column in columns))
         self.console.print(table)
@@ -52,6 +54,8 @@ class Output:
             self.line(event, values)
             return
         table = Table(show_header=False)
+        table.add_column()
+        table.add_column(overflow="fold")
         for key, value in values.items():
             table.add_row(key.replace("_", " "), escape(_cell(value)))
         self.console.print(table)

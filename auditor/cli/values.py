@@ -9,6 +9,7 @@ from hashlib import sha256
 from typing import Any
 
 from auditor.core.books import Basis, CertificateState, OrderState
+from auditor.core.entry import Issued
 from auditor.core.findings import Finding
 from auditor.core.forms import time_text
 from auditor.lookup import CertificateView
@@ -140,18 +141,29 @@ def certificate_values(certificate: CertificateState) -> dict[str, Any]:
     }
 
 
+def _issued_values(issued: Issued) -> dict[str, Any]:
+    """What the certificate rests on, by its entry."""
+    claims = issued.claims
+    return {
+        "level": issued.level,
+        "method": issued.method,
+        "measured": dict(issued.measured),
+        "claimed": {name: version for name, (version, _) in claims.firmware.items()},
+        "locks_claimed": dict(claims.security_state),
+        "attester_sha256": None if issued.attester_sha256 is None else issued.attester_sha256.hex(),
+        "evidence_sha256": issued.evidence_sha256.hex(),
+        "station": issued.station,
+    }
+
+
 def view_values(view: CertificateView) -> dict[str, Any]:
     """Everything on one certificate."""
     values = certificate_values(view.certificate)
     values["entries_proved"] = [item.index for item in view.entries]
     values["record_holds"] = view.checked is not None
-    if view.record is not None:
-        values |= {
-            "level": view.record.level,
-            "method": view.record.method,
-            "measured": dict(view.record.measured),
-            "station": view.record.station,
-        }
+    for item in view.entries:
+        if isinstance(item.entry, Issued):
+            values |= _issued_values(item.entry)
     if view.checked is not None:
         values["evidence"] = _BASES[view.checked.basis]
         certificate = view.checked.leaf.certificate

@@ -93,6 +93,13 @@ def test_verify_list_show_order(desk: Desk) -> None:
     assert code == 0
     assert lines[0]["entries_proved"] == [6, 9, 10]
     assert lines[0]["record_holds"] is True
+    assert (lines[0]["level"], lines[0]["method"], lines[0]["evidence"]) == (
+        "key", "hmac-sha256", "on_a_mac",
+    )  # fmt: skip
+    assert lines[0]["claimed"] == {"app": "1.2.0"}
+    assert lines[0]["locks_claimed"]["secure_boot"] is True
+    assert lines[0]["attester_sha256"] is None
+    assert len(bytes.fromhex(lines[0]["evidence_sha256"])) == 32
     code, lines, _ = desk.run("order", "WO-1")
     assert (code, lines[0]["boards"], lines[0]["stamped"]) == (0, 3, 2)
     assert desk.run("show", "WO-1-000009")[0] == 1
