@@ -51,11 +51,17 @@ class IdentityAdministration:
         if stored is None:
             raise Refused(Code.INVALID, f"no product {product!r}; `signerd product add` adds one")
         accepted = parse_product(stored.toml).evidence.methods
-        if method not in accepted:
-            raise Refused(
-                Code.INVALID,
-                f"product {product} accepts {', '.join(accepted)} in its newest revision, and not {method}",
-            )
+        if method in accepted:
+            return
+        # An order keeps the revision that it was opened with, and its chips may still be coming.
+        for toml in await self._store.open_revisions(product):
+            if method in parse_product(toml).evidence.methods:
+                return
+        raise Refused(
+            Code.INVALID,
+            f"product {product} accepts {', '.join(accepted)} in its newest revision, and not {method};"
+            " nor does any open work order of it",
+        )
 
 
 def _checked(request: admin_pb2.ImportIdentitiesRequest) -> list[ChipIdentity]:

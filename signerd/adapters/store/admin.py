@@ -57,6 +57,10 @@ class Administration(Parts):
         """The newest revision."""
         return await self._long_reader.do(lambda connection: listing.product(connection, name))
 
+    async def open_revisions(self, name: str) -> Sequence[str]:
+        """The TOML of each revision that an order keeps which is not closed."""
+        return await self._long_reader.do(lambda connection: listing.open_revisions(connection, name))
+
     async def open_order(self, order: WorkOrder, now: datetime) -> int:
         """Opens a work order; the ledger index.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, case, false, func, literal, select
+from sqlalchemy import ColumnElement, Connection, Select, case, false, func, literal, null, select
 
 from signerd.adapters.store.rows import ORDER, PEER, RECORD, moment_of, order_of, peer_of, record_of
 from signerd.adapters.store.schema import entries, orders, peers, products, records
@@ -65,6 +65,12 @@ def product(connection: Connection, name: str) -> Product | None:
 def product_text(connection: Connection, sha256: bytes) -> str | None:
     """`Audit.product_text`."""
     return connection.execute(select(_p.toml).where(_p.sha256 == sha256)).scalar_one_or_none()
+
+
+def open_revisions(connection: Connection, name: str) -> Sequence[str]:
+    """`Administration.open_revisions`."""
+    kept = select(orders.c.product_sha256).where(orders.c.product == name, orders.c.closed_at.is_(null()))
+    return connection.execute(select(_p.toml).where(_p.sha256.in_(kept))).scalars().all()
 
 
 def list_orders(connection: Connection) -> list[OrderState]:
