@@ -178,6 +178,10 @@ def load(path: Path) -> Config:
     """
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except PermissionError as error:
+        raise ConfigError(
+            f"cannot read {path}: {error.strerror}; run the command as signerd's user"
+        ) from error
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}; `signerd init` makes one") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

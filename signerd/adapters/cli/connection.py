@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,11 +40,20 @@ def administration(config_path: Path) -> Iterator[AdminServiceStub]:
             raise _translated(error, path) from error
 
 
+def _reason(path: Path, said: str) -> str:
+    """Why, as far as the file system tells, and what to do; gRPC's own words where it does not."""
+    if not os.access(path.parent, os.X_OK):
+        return f"this user may not enter {path.parent}: run the command as signerd's user"
+    if not path.exists():
+        return "there is no such socket\nis it running? (signerd run -c FILE)"
+    return f"{said}\nis it running? (signerd run -c FILE)"
+
+
 def _translated(error: grpc.RpcError, path: Path) -> Exception:
     if not isinstance(error, grpc.Call):
         return error
     metadata = dict(error.trailing_metadata() or ())
     code, said = metadata.get(CODE_METADATA), error.details() or ""
     if code is None:
-        return Unreachable(f"signerd does not answer on {path}: {said}\nis it running? (signerd run -c FILE)")
+        return Unreachable(f"signerd does not answer on {path}: {_reason(path, said)}")
     return Refused(Code(str(code)), said.removeprefix(str(code)).removeprefix(": "))

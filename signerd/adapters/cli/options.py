@@ -14,7 +14,10 @@ from signerd.errors import Code, Refused
 
 DEFAULT_CONFIG = Path("/etc/signerd/signerd.toml")
 
-ConfigOption = Annotated[Path, typer.Option("--config", "-c", help="signerd's configuration file.")]
+# Read by `config.load`, whose errors name the remedy.
+ConfigOption = Annotated[
+    Path, typer.Option("--config", "-c", readable=False, help="signerd's configuration file.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
 ByOption = Annotated[
     str | None, typer.Option("--by", help="Who does it, for the ledger. Default: the user who calls.")
