@@ -113,10 +113,10 @@ def _review_root(root: x509.Certificate, where: str, now: datetime) -> list[str]
         raise Refused(Code.INVALID, f"{where}: {error}") from error
     # RFC 5280 §6.1.4 (k) and (n), which this signerd applies to roots too.
     if constraints is None or not constraints.ca or (usage is not None and not usage.key_cert_sign):
-        raise Refused(Code.INVALID, f"{where}: it is no CA")
+        raise Refused(Code.INVALID, f"{where}: it is no CA: a root is wanted, and not a device's certificate")
     ends = root.not_valid_after_utc
     if ends <= now:
-        raise Refused(Code.INVALID, f"{where}: it ended at {ends:%Y-%m-%d}")
+        raise Refused(Code.INVALID, f"{where}: it ended at {ends:%Y-%m-%d}: ask its owner for the new one")
     notes = []
     if ends <= now + EXPIRES_SOON:
         notes.append(f"{where}: it ends at {ends:%Y-%m-%d}; evidence under it holds no longer then")

@@ -22,13 +22,16 @@ app = typer.Typer(help="Chips: which may take part, and their keys.", no_args_is
 @app.command("import")
 def import_(
     file: ChipsArgument,
+    *,
     order: Annotated[str, typer.Option("--order", help="The work order.")],
     config: ConfigOption = DEFAULT_CONFIG,
+    as_json: JsonOption = False,
 ) -> None:
     """Puts chips on a work order's list, for evidence method none and for products that want chips listed."""
     from birthmark.v1 import admin_pb2
     from signerd.adapters.cli.connection import administration
     from signerd.adapters.cli.files import read_chip_ids
+    from signerd.adapters.cli.output import print_json
 
     chip_ids = read_chip_ids(file)
     added = 0
@@ -36,6 +39,9 @@ def import_(
         for batch in batches(chip_ids):
             request = admin_pb2.ImportChipsRequest(work_order=order, chip_ids=batch)
             added += daemon.ImportChips(request).added
+    if as_json:
+        print_json({"work_order": order, "lines": len(chip_ids), "added": added})
+        return
     typer.echo(f"{added} of {len(chip_ids)} chips are new on the list of {order}")
 
 

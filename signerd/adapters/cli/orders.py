@@ -21,16 +21,22 @@ IdArgument = Annotated[str, typer.Argument(metavar="ID", help="The work order.")
 @app.command("open")
 def open_(
     file: Annotated[Path, typer.Argument(help="Work order file, TOML.")],
+    *,
     config: ConfigOption = DEFAULT_CONFIG,
+    as_json: JsonOption = False,
 ) -> None:
     """Opens a work order. Its terms do not change afterwards."""
     from birthmark.v1 import admin_pb2
     from signerd.adapters.cli.connection import administration
     from signerd.adapters.cli.files import read_text
+    from signerd.adapters.cli.output import plain, print_json
 
     request = admin_pb2.OpenWorkOrderRequest(work_order_toml=read_text(file))
     with administration(config) as daemon:
         answer = daemon.OpenWorkOrder(request)
+    if as_json:
+        print_json(plain(answer))
+        return
     order = answer.work_order
     typer.echo(f"opened {order.work_order}: {order.quantity} boards of {order.product}")
     typer.echo(f"ledger entry {answer.ledger_index}")
@@ -83,13 +89,22 @@ def list_(*, config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False)
 
 
 @app.command()
-def close(work_order: IdArgument, config: ConfigOption = DEFAULT_CONFIG) -> None:
+def close(
+    work_order: IdArgument,
+    *,
+    config: ConfigOption = DEFAULT_CONFIG,
+    as_json: JsonOption = False,
+) -> None:
     """Closes one: no place is given after this."""
     from birthmark.v1 import admin_pb2
     from signerd.adapters.cli.connection import administration
+    from signerd.adapters.cli.output import plain, print_json
 
     with administration(config) as daemon:
         answer = daemon.CloseWorkOrder(admin_pb2.CloseWorkOrderRequest(work_order=work_order))
+    if as_json:
+        print_json({"work_order": work_order, **plain(answer)})
+        return
     typer.echo(f"closed {work_order} (ledger entry {answer.ledger_index})")
 
 

@@ -110,3 +110,21 @@ def test_a_chip_that_nobody_entered(edge: Edge) -> None:
 def test_an_order_that_is_not_there_is_named(edge: Edge) -> None:
     assert "not_found: no work order 'WO-NONE'" in refused(edge, "order", "show", "WO-NONE")
     assert "not_found: no work order WO-NONE" in refused(edge, "order", "close", "WO-NONE")
+
+
+def test_what_commands_did_for_machines(edge: Edge, tmp_path: Path) -> None:
+    station = edge.add_peer("station/plant1/pc2")
+    order, chips = tmp_path / "order.toml", tmp_path / "chips.txt"
+    terms = order_toml(
+        "WO-J", product="gateway", quantity=1, stations=[station.uri], serial_pattern="J-{number}"
+    )
+    order.write_text(terms, "utf-8")
+    chips.write_text("j:1\nj:2\n", "utf-8")
+    admin = edge.installation.admin
+    opened = json.loads(admin("order", "open", order, "--json"))
+    assert opened["work_order"]["work_order"] == "WO-J"
+    assert opened["ledger_index"] == opened["work_order"]["opened_index"]
+    imported = json.loads(admin("chips", "import", chips, "--order", "WO-J", "--json"))
+    assert imported == {"work_order": "WO-J", "lines": 2, "added": 2}
+    closed = json.loads(admin("order", "close", "WO-J", "--json"))
+    assert (closed["work_order"], closed["ledger_index"] > opened["ledger_index"]) == ("WO-J", True)
