@@ -43,6 +43,7 @@ from signerd.adapters.rpc.signing import SigningService
 from signerd.adapters.shared_primes import SearchState, SharedPrimesSearch
 from signerd.adapters.store import SqlStore
 from signerd.config import Config, Limits, database_url
+from signerd.core import key_policy
 from signerd.core.names import Role
 from signerd.core.note import parse_vkey
 from signerd.core.profile import Issuer
@@ -135,6 +136,9 @@ async def _start_parts(config: Config, base: Path, pin: bytearray, running: Asyn
             metrics.key_holder_replaced()
         served_before = served_before or pool.serving
 
+    # On the event loop, the first key of its kind would hold up every caller; beside the start of the key
+    # holders, which takes longer, it holds up nobody. It must succeed: without it no key can be judged.
+    prepared = asyncio.create_task(asyncio.to_thread(key_policy.prepare), name="tables for keys")
     pool = KeyHolderPool(settings_for(config), config.hsm.key_holders, on_change=key_holder_changed)
     running.push_async_callback(pool.stop)
     await pool.start(pin)
@@ -152,6 +156,7 @@ async def _start_parts(config: Config, base: Path, pin: bytearray, running: Asyn
     running.push_async_callback(refusals.close)
     search = _search(store, metrics)
     running.push_async_callback(search.stop)
+    await prepared
     return _Parts(config, pool, store, refusals, load_issuer(config), metrics, search)
 
 
