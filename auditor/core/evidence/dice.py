@@ -16,10 +16,18 @@ from cryptography import x509
 
 from auditor.core import der
 from auditor.core.evidence.asked import false
-from auditor.core.evidence.attestation_key import MULTI_TCB_INFO, TCB_INFO
+from auditor.core.evidence.chain import extension_of
 from auditor.core.product import Measurement
 from auditor.errors import Malformed
 
+TCB_INFO = x509.ObjectIdentifier("2.23.133.5.4.1")
+MULTI_TCB_INFO = x509.ObjectIdentifier("2.23.133.5.4.5")
+_KEY_PURPOSES = "2.23.133.5.4.100."  # tcg-dice-kp (§8): extended key usages
+VENDORS_KEYS = frozenset(x509.ObjectIdentifier(f"{_KEY_PURPOSES}{number}") for number in (6, 8))  # …Init
+LOCAL_KEYS = frozenset(x509.ObjectIdentifier(f"{_KEY_PURPOSES}{number}") for number in (7, 9))  # …Loc
+EMBEDDED_CA = x509.ObjectIdentifier(f"{_KEY_PURPOSES}12")  # of a CA whose key firmware of the chip holds
+_ARC = "2.23.133.5.4."  # of all that DICE defines for certificates
+_UEID = x509.ObjectIdentifier("2.23.133.5.4.4")  # a name, which says nothing of firmware
 _FWIDS, _FLAGS, _INTEGRITY_REGISTERS = 0xA6, 0x87, 0xAB
 # OperationalFlags, from the highest bit of the first byte: notConfigured, notSecure, recovery, debug.
 _INSECURE = frozenset(range(4))
@@ -43,7 +51,7 @@ class _TcbInfo:
 class Firmware:
     """What a chain measures. `accepted` is empty unless all of it is accepted."""
 
-    measured: bool
+    spoken_of: bool  # a certificate speaks of firmware, or is of a key that firmware holds or certified
     accepted: Mapping[str, str]
 
 
@@ -73,12 +81,22 @@ def firmware_of(path: Sequence[x509.Certificate], accepted: Sequence[Measurement
     for digest in (digest for info in infos for digest in info.digests):
         meant = {(item.component, item.version) for item in accepted if item.digest == digest}
         if len(meant) != 1:
-            return Firmware(measured=True, accepted={})
+            return Firmware(spoken_of=True, accepted={})
         component, version = meant.pop()
         if versions.setdefault(component, version) != version:
-            return Firmware(measured=True, accepted={})
+            return Firmware(spoken_of=True, accepted={})
     complete = versions.keys() == {item.component for item in accepted}
-    return Firmware(bool(infos), versions if unbroken and judged and complete else {})
+    spoken_of = any(_speaks_of_firmware(certificate) for certificate in path)
+    return Firmware(spoken_of, versions if unbroken and judged and complete else {})
+
+
+def _speaks_of_firmware(certificate: x509.Certificate) -> bool:
+    """True also where a measurement stands in a form that is not read here, or in no certificate at all: the
+    vendor then promised nothing of a key that the chip's firmware holds, or certified."""
+    oids = {extension.oid for extension in certificate.extensions} - {_UEID}
+    purposes = extension_of(certificate, x509.ExtendedKeyUsage)
+    local = purposes is not None and not {EMBEDDED_CA, *LOCAL_KEYS}.isdisjoint(purposes)
+    return local or any(oid.dotted_string.startswith(_ARC) for oid in oids)
 
 
 def _may_certify(layer: Sequence[_TcbInfo], accepted: Sequence[Measurement]) -> bool:

@@ -22,6 +22,8 @@ from auditor.core.product import Measurement
 from auditor.errors import Malformed
 
 _SECURED = range(0x3000, 0x3100)  # RFC 9783 §4.3.1
+_HASHES = frozenset({32, 48, 64})  # bytes: psa-hash-type, RFC 9783 §4
+_CLIENTS = (range(-(2**31), 0), range(1, 2**31))  # of the non-secure side and of the secure one, §4.1.2
 _INSTANCE_ID = 33  # bytes: EAT UEID of type RAND, 0x01 and 32 bytes (RFC 9783 §4.2.1)
 
 
@@ -113,7 +115,8 @@ def _check_claims(claims: Mapping[Any, Any], family: _Family, asked: Asked) -> N
     instance = claims.get(family.instance)
     if not isinstance(instance, bytes) or len(instance) != _INSTANCE_ID or instance[0] != 1:
         raise false("psa-token: no instance id")
-    if type(claims.get(family.client)) is not int:
+    client = claims.get(family.client)
+    if type(client) is not int or not any(client in side for side in _CLIENTS):
         raise false("psa-token: no client id")
     nonce = sha256(asked.transcript).digest()
     if claims.get(family.nonce) != nonce:
@@ -143,7 +146,8 @@ def _components(claims: Mapping[Any, Any], family: _Family) -> list[tuple[bytes,
 
 def _component(item: Any) -> tuple[bytes, bytes]:
     match item:
-        case {2: bytes(value), 5: bytes(signer)}:  # measurement value and signer id, RFC 9783 §4.4.1
+        # Measurement value and signer id, RFC 9783 §4.4.1.
+        case {2: bytes(value), 5: bytes(signer)} if {len(value), len(signer)} <= _HASHES:
             return value, signer
         case _:
             raise Malformed("a component without measurement and signer")

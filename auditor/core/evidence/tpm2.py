@@ -14,7 +14,7 @@ from hashlib import sha256
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
 from auditor.core import cbor
@@ -22,14 +22,8 @@ from auditor.core.books import Basis
 from auditor.core.counting import identities
 from auditor.core.evidence import tpm_structures as tpm
 from auditor.core.evidence.asked import MAX_EVIDENCE, Asked, Shown, false
-from auditor.core.evidence.attestation_key import (
-    AttestationKey,
-    check_chain,
-    check_chip,
-    key_of,
-    load_key,
-    spki_of,
-)
+from auditor.core.evidence.attestation_key import AttestationKey, load_key, spki_of
+from auditor.core.evidence.chain import check_chain, check_chip, extension_of, key_of
 from auditor.errors import Malformed
 
 _NAME_HASHES = {tpm.SHA256: "sha256", tpm.SHA384: "sha384", tpm.SHA512: "sha512"}
@@ -38,9 +32,12 @@ _HASHES: dict[int, hashes.HashAlgorithm] = {
     tpm.SHA384: hashes.SHA384(),
     tpm.SHA512: hashes.SHA512(),
 }
-# TPMA_OBJECT (Part 2, 8.3): what must be set, and what must not.
+# TPMA_OBJECT (Part 2, 8.3): what must be set, and what may be: stClear, adminWithPolicy, noDA. All others
+# must not: restricted keys sign for the TPM itself, those with decrypt or x509sign are for other things than
+# a CSR, encryptedDuplication goes with no fixedTPM, and the rest is reserved.
 _SET = {1: "fixedTPM", 4: "fixedParent", 5: "sensitiveDataOrigin", 6: "userWithAuth", 18: "sign"}
-_CLEAR = {16: "restricted"}
+_FREE = frozenset({2, 7, 10})
+_AK_BITS = frozenset({256, 384, 2048, 3072, 4096})  # P-256, P-384, RSA
 _AIK_CERTIFICATE = x509.ObjectIdentifier("2.23.133.8.3")  # tcg-kp-AIKCertificate
 
 
@@ -52,6 +49,8 @@ def check(asked: Asked, evidence: bytes) -> Shown:
     """
     attest, signature, public, chain = _read(evidence)
     key = _attestation_key(asked, chain)
+    if isinstance(key, ed25519.Ed25519PublicKey) or key.key_size not in _AK_BITS:
+        raise false("tpm2: an attestation key of a kind that no TPM here has")
     try:
         certified, signed, area = (
             tpm.read_attest(attest),
@@ -70,7 +69,7 @@ def check(asked: Asked, evidence: bytes) -> Shown:
     if certified.name != area.name_hash.to_bytes(2, "big") + digest:
         raise false("tpm2: another key was certified")
     off = [name for bit, name in _SET.items() if not area.attributes >> bit & 1]
-    off += [name for bit, name in _CLEAR.items() if area.attributes >> bit & 1]
+    off += [f"bit {bit}" for bit in range(32) if area.attributes >> bit & 1 and bit not in {*_SET, *_FREE}]
     if off:
         raise false("tpm2: the key's attributes", found=", ".join(off))
     if spki_of(area.key) != asked.spki:
@@ -103,13 +102,12 @@ def _attestation_key(asked: Asked, chain: list[bytes]) -> AttestationKey:
         raise false("tpm2: a chain goes with roots of the product, and an imported key with none")
     if not chain:
         return load_key(asked.attester)
-    leaf = check_chain(chain, roots, asked.moment)[0]
+    leaf = check_chain(chain, roots, asked.moment, purposes={_AIK_CERTIFICATE})[0]
     check_chip(leaf, asked.rules.chip_id["tpm2"], asked.chip_id)
-    try:
-        purposes = leaf.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
-    except x509.ExtensionNotFound as error:
-        raise false("tpm2: the certificate is not an attestation key's") from error
-    if _AIK_CERTIFICATE not in purposes:
+    purposes = extension_of(leaf, x509.ExtendedKeyUsage)
+    if (
+        purposes is None or _AIK_CERTIFICATE not in purposes
+    ):  # a key for any purpose is not promised to be an AK
         raise false("tpm2: the certificate is not an attestation key's")
     return key_of(leaf)
 

@@ -2,29 +2,50 @@
 
 from __future__ import annotations
 
+from cryptography.x509.oid import ExtendedKeyUsageOID
+
 from auditor.core import cbor
 from auditor.core.books import Basis
 from auditor.core.evidence.asked import MAX_EVIDENCE, Asked, Shown, false
-from auditor.core.evidence.attestation_key import check_chain, check_chip, check_signature, key_of, spki_of
-from auditor.core.evidence.dice import firmware_of
+from auditor.core.evidence.attestation_key import check_signature, spki_of
+from auditor.core.evidence.chain import check_chain, check_chip, key_of
+from auditor.core.evidence.dice import (
+    EMBEDDED_CA,
+    LOCAL_KEYS,
+    MULTI_TCB_INFO,
+    TCB_INFO,
+    VENDORS_KEYS,
+    firmware_of,
+)
 from auditor.errors import Malformed
+
+# What a certificate's extendedKeyUsage may say of an attestation key; docs/formats.md names no others.
+_PURPOSES = frozenset({ExtendedKeyUsageOID.CLIENT_AUTH, *VENDORS_KEYS, *LOCAL_KEYS})
 
 
 def check(asked: Asked, evidence: bytes) -> Shown:
-    """Level `key` where all firmware that the chain measures is accepted; where it measures none, for a CSR
-    of the certified key itself whose vendor certifies only keys that are born in the chip. Else `chip`.
+    """Level `key` where all firmware that the chain measures is accepted; where it speaks of none,
+    for a CSR of the certified key itself whose vendor certifies only keys that are born in the chip. Else
+    `chip`.
 
     Raises:
         CheckFailed: EVIDENCE_FALSE.
     """
     signature, chain = _read(evidence)
-    path = check_chain(chain, asked.rules.roots["x509"], asked.moment)
+    path = check_chain(
+        chain,
+        asked.rules.roots["x509"],
+        asked.moment,
+        purposes=_PURPOSES,
+        issuing={EMBEDDED_CA},
+        critical={TCB_INFO, MULTI_TCB_INFO},
+    )
     check_chip(path[0], asked.rules.chip_id["x509"], asked.chip_id)
     key = key_of(path[0])
     check_signature(key, signature, asked.transcript)
     firmware = firmware_of(path, asked.rules.measurements["x509"])
     attester = spki_of(key)
-    born = asked.rules.born_keys and attester == asked.spki and not firmware.measured
+    born = asked.rules.born_keys and attester == asked.spki and not firmware.spoken_of
     level = "key" if firmware.accepted or born else "chip"
     return Shown(Basis.SIGNATURE, level, firmware.accepted, attester)
 
