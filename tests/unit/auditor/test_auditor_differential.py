@@ -1,13 +1,14 @@
 """The auditor's evidence methods against signerd's: two programs that share no code come to one result.
 
 Each case is evidence of a simulated chip, right or wrong in one thing. Both must refuse it, or both must find
-the same level, the same firmware and the same attestation key.
+the same level, the same firmware and the same attestation key. Where the auditor lets pass what signerd does
+not, as docs/auditing.md says, it is in `LAXER`.
 """
 
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cache
@@ -18,7 +19,8 @@ from uuid import UUID
 import cbor2
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.x509.oid import NameOID
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -29,9 +31,18 @@ from auditor.core.product import Measurement, read_product
 from auditor.errors import CheckFailed
 from boards.attesters import nrf91, psa_token, tpm2
 from boards.attesters.certificate_writer import (
+    Authority,
+    Key,
+    KeyType,
+    basic_constraints,
+    common_name,
+    extended_key_usage,
     extension,
     issue,
+    key_usage,
     make_key,
+    oid,
+    pem,
     root_authority,
     subject,
     tlv,
@@ -40,8 +51,15 @@ from boards.attesters.certificate_writer import spki_of as spki_of_writer
 from boards.attesters.nrf91 import Nrf91Vendor
 from boards.attesters.port import Attester, Vendor
 from boards.attesters.psa_token import PsaVendor
-from boards.attesters.tpm2 import Tpm2Vendor
-from boards.attesters.x509 import MULTI_TCB_INFO, SHA256_OID, TCB_INFO, X509Vendor, tcb_info
+from boards.attesters.tpm2 import Tpm2Attester, Tpm2Vendor
+from boards.attesters.x509 import (
+    MULTI_TCB_INFO,
+    SHA256_OID,
+    TCB_INFO,
+    X509Attester,
+    X509Vendor,
+    tcb_info,
+)
 from harness.paper_certificates import csr, new_key, spki
 from harness.paper_log import FIRMWARE, LOCKS, product_with, spki_of
 from signerd.core.evidence import METHODS
@@ -50,6 +68,9 @@ from signerd.core.evidence.dice import measured_firmware
 from signerd.core.evidence.method import EvidenceError, Identity, ProvedIfMac, Request, Trust
 from signerd.core.evidence.rules import EvidenceRules
 from signerd.core.evidence.rules import Measurement as SignerdMeasurement
+
+# Serial numbers that are not positive: the package warns, both refuse.
+pytestmark = pytest.mark.filterwarnings("ignore::cryptography.utils.CryptographyDeprecationWarning")
 
 NOW = datetime.now(UTC)
 CHIP = "CHIP-000001"
@@ -177,7 +198,189 @@ def _with_rule(case: Callable[[], Case], rule: str) -> Callable[[], Case]:
     return lambda: replace(made := case(), product=f"{made.product}{rule}\n")
 
 
+LEAF = (basic_constraints(ca=False), key_usage("digital_signature"))
+CA = (basic_constraints(ca=True), key_usage("key_cert_sign"))
+
+
+@dataclass(frozen=True)
+class Chain:
+    """A chain of a leaf, one CA and a root; its members say what is wrong in it. The leaf's key is the CSR's,
+    and the vendor promises that its keys are born in their chips."""
+
+    method: str = "x509"
+    leaf: Sequence[bytes] = LEAF
+    ca: Sequence[bytes] = CA
+    root: Sequence[bytes] = CA
+    leaf_key: Key = KEY
+    ca_key: Key | None = None  # None: one of its own
+    root_type: KeyType = "p256"
+    more_cas: int = 0  # of the same key, between the CA and the leaf
+    more_roots: Sequence[Key] = ()  # pinned as well
+    issued: Sequence[tuple[str, Any]] = ()  # what `issue` is told of the leaf besides
+
+    def __call__(self) -> Case:
+        vendor = X509Vendor(measures=False, certifies_born_keys=self.method == "x509")
+        vendor.root = root_authority("A root", make_key(self.root_type), self.root)
+        ca = self._below(vendor.root, self.ca_key or make_key("p256"), "A CA")
+        cas = [ca.certificate]
+        for number in range(self.more_cas):
+            ca = self._below(ca, ca.key, f"CA {number}")
+            cas.insert(0, ca.certificate)
+        name = subject((NameOID.SERIAL_NUMBER, CHIP))
+        leaf = issue(ca, name, spki_of_writer(self.leaf_key), self.leaf, **dict(self.issued))
+        chain = (leaf, *cas)
+        product = product_with(vendor).replace("x509", self.method)
+        for number, key in enumerate(self.more_roots):
+            more = root_authority(f"Root {number}", key).certificate
+            product = product.replace("roots = [", f'roots = ["""{pem(more)}""", ')
+        return Case.of(vendor, self._attester(chain), product=product)
+
+    def _below(self, issuer: Authority, key: Key, text: str) -> Authority:
+        name = common_name(text)
+        return Authority(name, key, issue(issuer, name, spki_of_writer(key), self.ca))
+
+    def _attester(self, chain: tuple[bytes, ...]) -> Attester:
+        if self.method == "x509":
+            return X509Attester(self.leaf_key, chain)
+        assert not isinstance(self.leaf_key, ed25519.Ed25519PrivateKey)
+        rsa_key = isinstance(self.leaf_key, rsa.RSAPrivateKey)
+        return Tpm2Attester(CHIP, self.leaf_key, chain, "rsassa" if rsa_key else "ecdsa")
+
+
 OTHER = ec.generate_private_key(ec.SECP256R1())
+GUESSABLE = ec.derive_private_key(7, ec.SECP256R1())
+EXPONENT_3 = rsa.generate_private_key(3, 2048)
+DICE_PURPOSES = {number: f"2.23.133.5.4.100.{number}" for number in (6, 7, 8, 9, 12)}
+CLIENT, SERVER, CODE, OCSP = (f"1.3.6.1.5.5.7.3.{number}" for number in (2, 1, 3, 9))
+ANY, AK, EK = "2.5.29.37.0", "2.23.133.8.3", "2.23.133.8.1"
+AK_LEAF = (*LEAF, extended_key_usage(AK))
+UEID = extension("2.23.133.5.4.4", tlv(0x30, tlv(0x04, b"\x01" + bytes(16))))
+TCB_INFO_COMP = extension("2.23.133.5.4.8", b"\x30\x00")
+OTHERS_ONLY = x509.NameConstraints(
+    [x509.DirectoryName(x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, "Another")]))], None
+).public_bytes()
+UNKNOWN = "1.3.6.1.4.1.32473.9"
+CONSTRAINTS = {
+    "names": extension("2.5.29.30", OTHERS_ONLY, critical=True),
+    "names, not critical": extension("2.5.29.30", OTHERS_ONLY),
+    "policies": extension("2.5.29.36", b"\x30\x03\x80\x01\x00", critical=True),
+    "policies, not critical": extension("2.5.29.36", b"\x30\x03\x80\x01\x00"),
+    "unknown": extension(UNKNOWN, b"\x05\x00", critical=True),
+}
+CRITICAL_TCB = extension(TCB_INFO, tcb_info(), critical=True)
+CRITICAL_MULTI = extension(MULTI_TCB_INFO, tlv(0x30, tcb_info()), critical=True)
+# signerd asks a package's verifier as well, but for paths that it cannot judge: one under Ed25519, for one.
+ROOT_TYPES: tuple[KeyType, ...] = ("p256", "ed25519")
+
+
+def _ca_for(*usages: str, **changes: Any) -> Chain:
+    return Chain(ca=(*CA, extended_key_usage(*usages)), **changes)
+
+
+def _leaf_with(*extensions: bytes, **changes: Any) -> Chain:
+    return Chain(leaf=(*LEAF, *extensions), **changes)
+
+
+def _of_a_tpm(chain: Chain) -> Chain:
+    return replace(chain, method="tpm2", leaf=AK_LEAF if chain.leaf == LEAF else chain.leaf)
+
+
+# What a chain of a vendor that promises born keys reaches with a CSR for the certified key.
+BORN: dict[str, tuple[Chain, str]] = {
+    "nothing": (Chain(), "key"),
+    "no usage": (Chain(leaf=(basic_constraints(ca=False),)), "key"),
+    "nothing at all": (Chain(leaf=()), "key"),
+    "under Ed25519": (Chain(root_type="ed25519"), "key"),
+    "another key": (Chain(leaf_key=OTHER), "chip"),
+    "UEID": (_leaf_with(UEID), "key"),
+    "TcbInfoComp": (_leaf_with(TCB_INFO_COMP), "chip"),
+    "TcbInfo without FWIDs": (_leaf_with(extension(TCB_INFO, b"\x30\x00")), "chip"),
+    "TcbInfo": (_leaf_with(CRITICAL_TCB), "chip"),
+    "arc alone": (_leaf_with(extension("2.23.133.5.4", b"\x30\x00")), "key"),
+    "below UEID": (_leaf_with(extension("2.23.133.5.4.4.1", b"\x30\x00")), "chip"),
+    "TcbInfoComp of the CA": (Chain(ca=(*CA, TCB_INFO_COMP)), "chip"),
+    "UEID of the CA": (Chain(ca=(*CA, UEID)), "key"),
+    "TcbInfo of the root": (Chain(root=(*CA, extension(TCB_INFO, tcb_info()))), "key"),
+    "unknown of the root": (Chain(root=(*CA, extension(UNKNOWN, b"\x05\x00"))), "key"),
+    "purpose of the root": (Chain(root=(*CA, extended_key_usage(SERVER))), "key"),
+    **{
+        f"{where} for {name}": (chain(extended_key_usage(usage)), level)
+        for where, chain in (("leaf", _leaf_with), ("CA", lambda usage: Chain(ca=(*CA, usage))))
+        for name, usage, level in (
+            ("clientAuth", CLIENT, "key"),
+            ("any", ANY, "key"),
+            *((f"DICE {number}", DICE_PURPOSES[number], "key") for number in (6, 8)),
+            *((f"DICE {number}", DICE_PURPOSES[number], "chip") for number in (7, 9)),
+        )
+    },
+    "CA for DICE 12": (_ca_for(DICE_PURPOSES[12]), "chip"),
+    "CA for servers and clients": (_ca_for(SERVER, CLIENT), "key"),
+    "root of the same name": (Chain(more_roots=(make_key("ed25519"),)), "key"),
+    "critical FWIDs": (_leaf_with(CRITICAL_MULTI), "chip"),
+}
+BAD_CHAINS: dict[str, Chain] = {
+    **{
+        f"chain under {root_type}: {name}": replace(chain, root_type=root_type)
+        for root_type in ROOT_TYPES
+        for name, chain in {
+            **{
+                f"leaf for {usage}": _leaf_with(extended_key_usage(usage))
+                for usage in (SERVER, CODE, OCSP, AK, DICE_PURPOSES[12])
+            },
+            **{f"CA for {usage}": _ca_for(usage) for usage in (SERVER, CODE, OCSP, AK, EK)},
+            "leaf signs certificates": Chain(leaf=(LEAF[0], key_usage("digital_signature", "key_cert_sign"))),
+            "leaf agrees on keys": Chain(leaf=(LEAF[0], key_usage("key_agreement"))),
+            **{f"root: {name}": Chain(root=(*CA, each)) for name, each in CONSTRAINTS.items()},
+            "root: critical TcbInfo": Chain(root=(*CA, CRITICAL_TCB)),
+            "root: critical MultiTcbInfo": Chain(root=(*CA, CRITICAL_MULTI)),
+            **{f"CA: {name}": Chain(ca=(*CA, each)) for name, each in CONSTRAINTS.items()},
+            **{f"leaf: {name}": _leaf_with(each) for name, each in CONSTRAINTS.items()},
+            "leaf: critical UEID": _leaf_with(
+                extension("2.23.133.5.4.4", tlv(0x30, tlv(0x04, b"\x01" + bytes(16))), critical=True)
+            ),
+            "leaf and CA of one key": Chain(ca_key=KEY),
+            "two CAs of one key": Chain(more_cas=1),
+            "CA of another root's key": Chain(ca_key=OTHER, more_roots=(OTHER,)),
+            "leaf of another root's key": Chain(more_roots=(KEY,)),
+            "another root of secp256k1": Chain(more_roots=(make_key("k256"),)),
+            "leaf with e = 3": Chain(leaf_key=EXPONENT_3),
+            "CA with e = 3": Chain(ca_key=EXPONENT_3),
+            "leaf of secp256k1": Chain(leaf_key=make_key("k256")),
+            "CA of secp256k1": Chain(ca_key=make_key("k256")),
+            "leaf of RSA 1024": Chain(leaf_key=make_key("rsa1024")),
+            "serial 0": Chain(issued=[("serial", 0)]),
+            "serial of 21 octets": Chain(issued=[("serial", 1 << 160)]),
+            "v2": Chain(issued=[("version", 1)]),
+            "v1": Chain(leaf=(), issued=[("version", None)]),
+            "SHA-224": Chain(issued=[("digest", "sha224")]),
+            "not DER": _leaf_with(
+                tlv(0x30, oid(UNKNOWN), tlv(0x01, b"\x00"), tlv(0x04, b"\x05\x00"))  # BOOLEAN DEFAULT FALSE
+            ),
+        }.items()
+    },
+    **{
+        f"tpm2 chain: {name}": _of_a_tpm(chain)
+        for name, chain in {
+            **{f"CA for {usage}": _ca_for(usage) for usage in (CLIENT, EK, DICE_PURPOSES[12])},
+            "leaf for any": _leaf_with(extended_key_usage(ANY)),
+            "leaf for clients": _leaf_with(extended_key_usage(CLIENT)),
+            "leaf without a purpose": _leaf_with(UEID),
+            "critical TcbInfo": _leaf_with(extended_key_usage(AK), CRITICAL_TCB),
+            "CA: critical TcbInfo": Chain(ca=(*CA, CRITICAL_TCB)),
+            "root: names": Chain(root=(*CA, CONSTRAINTS["names"])),
+            "two CAs of one key": Chain(more_cas=1),
+            "RSA 2304": Chain(leaf_key=rsa.generate_private_key(65_537, 2304)),
+            "e = 3": Chain(leaf_key=EXPONENT_3),
+        }.items()
+    },
+}
+# Found in docs/auditing.md, "What an auditor cannot verify".
+LAXER: dict[str, Chain] = {
+    "guessable leaf": Chain(leaf_key=GUESSABLE),
+    "guessable CA": Chain(ca_key=GUESSABLE),
+    "guessable AK": Chain("tpm2", leaf=AK_LEAF, leaf_key=GUESSABLE),
+    "times of another form": Chain(issued=[("generalized", True)]),
+}
 RIGHT: dict[str, Callable[[], Case]] = {
     "x509": _x509(),
     "x509 p384": _x509({"key_type": "p384"}, key_type="p384"),
@@ -212,6 +415,8 @@ RIGHT: dict[str, Callable[[], Case]] = {
     "psa long heads": _psa(claims_style="long"),
     "psa caller that counts": _with_rule(_psa(), "client_ids = [-1, 3001]"),
     "psa caller that does not count": _with_rule(_psa(), "client_ids = [3001]"),
+    "psa hmac256 caller that counts": _with_rule(_psa("HMAC256"), "client_ids = [-1, 3001]"),
+    "psa hmac256 caller that does not count": _with_rule(_psa("HMAC256"), "client_ids = [3001]"),
     "nrf91": _nrf91(),
     "nrf91 empty": _nrf91("empty"),
     "nrf91 other firmware": _nrf91(firmware=UUID(int=1)),
@@ -220,6 +425,13 @@ RIGHT: dict[str, Callable[[], Case]] = {
     "tpm2 rsassa": _tpm2({"key_type": "rsa2048"}),
     "tpm2 rsapss": _tpm2({"key_type": "rsa2048", "scheme": "rsapss"}),
     "tpm2 p384 sha384": _tpm2({"key_type": "p384", "name_hash": "sha384"}),
+    **{f"tpm2 {name}": _tpm2(also_set=(name,)) for name in ("stClear", "adminWithPolicy", "noDA")},
+    "tpm2 chain": Chain("tpm2", leaf=AK_LEAF, leaf_key=OTHER),
+    "tpm2 chain: CA for AKs": _ca_for(AK, method="tpm2", leaf=AK_LEAF),
+    "tpm2 chain: CA for any": _ca_for(ANY, method="tpm2", leaf=AK_LEAF),
+    "tpm2 chain: TcbInfo": Chain("tpm2", leaf=(*AK_LEAF, extension(TCB_INFO, tcb_info()))),
+    "tpm2 chain: RSA 3072": Chain("tpm2", leaf=AK_LEAF, leaf_key=rsa.generate_private_key(65_537, 3072)),
+    **{f"born: {name}": chain for name, (chain, _) in BORN.items()},
 }
 WRONG: dict[str, Callable[[], Case]] = {
     "x509 another root": _x509(root="another"),
@@ -269,6 +481,9 @@ WRONG: dict[str, Callable[[], Case]] = {
     "psa trailing": _psa(trailing=b"\x00"),
     "psa claims of two profiles": _psa(claims={-75008: bytes(32)}),
     "psa no client": _psa(claims={"client_id": None}),
+    **{f"psa client {number}": _psa(claims={"client_id": number}) for number in (0, 2**31, -(2**31) - 1)},
+    "psa component of 31 bytes": _psa(claims={"components": [{2: bytes(31), 5: bytes(32)}]}),
+    "psa signer of 31 bytes": _psa(claims={"components": [{2: bytes(32), 5: bytes(31)}]}),
     "nrf91 keygen uuid": _nrf91(keygen_uuid=UUID(int=1)),
     "nrf91 token uuid": _nrf91(token_uuid=UUID(int=1)),
     "nrf91 both uuids": _nrf91(keygen_uuid=UUID(int=1), token_uuid=UUID(int=1)),
@@ -290,7 +505,11 @@ WRONG: dict[str, Callable[[], Case]] = {
         for name in ("other root", "expired", "other chip", "no purpose", "any purpose", "without issuer")
     },
     **{f"tpm2 without {name}": _tpm2(cleared=(name,)) for name in tpm2.BORN_HERE},
-    "tpm2 restricted": _tpm2(also_set=("restricted",)),
+    **{
+        f"tpm2 {name}": _tpm2(also_set=(name,))
+        for name in ("restricted", "decrypt", "x509sign", "encryptedDuplication")
+    },
+    **{f"tpm2 reserved {bit}": _tpm2(reserved=1 << bit) for bit in (0, 3, 20, 31)},
     "tpm2 name": _tpm2(name=b"\x00\x0b" + bytes(32)),
     "tpm2 public": _tpm2(public_key=spki(new_key())),
     "tpm2 extra data": _tpm2(extra_data=bytes(32)),
@@ -299,6 +518,7 @@ WRONG: dict[str, Callable[[], Case]] = {
     **{f"tpm2 {kind}": _tpm2(kind=kind) for kind in ("quote", "creation", "nv")},
     "tpm2 sha1": _tpm2(hash="sha1"),
     "tpm2 other key": _tpm2(signed_by=OTHER),
+    **BAD_CHAINS,
 }
 
 
@@ -314,6 +534,34 @@ def test_genuine_evidence_is_worth_the_same_to_both(case: str) -> None:
 def test_wrong_evidence_is_refused_by_both(case: str) -> None:
     made = WRONG[case]()
     assert (by_the_auditor(made), by_signerd(made)) == (None, None)
+
+
+@pytest.mark.parametrize("case", BORN)
+def test_what_a_promise_of_born_keys_covers(case: str) -> None:
+    chain, level = BORN[case]
+    made = chain()
+    expected: Result = (level, {}, spki_of_writer(chain.leaf_key))
+    assert (by_the_auditor(made), by_signerd(made)) == (expected, expected)
+
+
+@pytest.mark.parametrize(
+    ("case", "level"),
+    [
+        (f"psa {kind}caller that {what}", level)
+        for kind in ("", "hmac256 ")
+        for what, level in (("counts", "key"), ("does not count", "chip"))
+    ],
+)
+def test_whose_tokens_count(case: str, level: str) -> None:
+    made = RIGHT[case]()
+    assert [found and found[0] for found in (by_the_auditor(made), by_signerd(made))] == [level, level]
+
+
+@pytest.mark.parametrize("case", LAXER)
+def test_what_signerd_alone_refuses(case: str) -> None:
+    made = LAXER[case]()
+    assert by_signerd(made) is None
+    assert by_the_auditor(made) is not None
 
 
 ROOT = root_authority("A root", make_key("p256"))
@@ -347,16 +595,24 @@ def _layers(draw: st.DrawFn) -> list[bytes]:
             return [extension(MULTI_TCB_INFO, tlv(0x30, *infos))]
 
 
-@given(st.lists(_layers(), min_size=1, max_size=3), st.lists(st.sampled_from(MEASUREMENTS), unique=True))
+MORE = [UEID, TCB_INFO_COMP, *(extended_key_usage(usage) for usage in (*DICE_PURPOSES.values(), CLIENT, AK))]
+
+
+@given(
+    st.lists(_layers(), min_size=1, max_size=3),
+    st.lists(st.sampled_from(MEASUREMENTS), unique=True),
+    st.lists(st.sampled_from([None, None, *MORE]), min_size=3, max_size=3),
+)
 def test_dice_chains_measure_the_same_to_both(
-    layers: list[list[bytes]], accepted: list[tuple[str, str, bytes]]
+    layers: list[list[bytes]], accepted: list[tuple[str, str, bytes]], more: list[bytes | None]
 ) -> None:
+    layers = [[*layer, *filter(None, [one])] for layer, one in zip(layers, more, strict=False)]
     path = [
         x509.load_der_x509_certificate(issue(ROOT, subject(), LEAF_KEY, extensions)) for extensions in layers
     ]
     try:
         ours = firmware_of(path, [Measurement(*each, None) for each in accepted])
-        by_auditor: object = (ours.measured, dict(ours.accepted))
+        by_auditor: object = (ours.spoken_of, dict(ours.accepted))
     except CheckFailed:
         by_auditor = None
     rules = [

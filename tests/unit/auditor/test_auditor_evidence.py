@@ -185,6 +185,11 @@ def test_lists_of_identities() -> None:
     plain = LINE | {"public_key": base64.b64encode(public).decode()}
     assert read_identities([json.dumps(plain)]) == keys
     other = read_identities([json.dumps(LINE | {"chip_id": "other"})])
+    of_tpm = Tpm2Vendor(certified=False).attester(CHIP).identity()
+    assert of_tpm is not None
+    alone = {name: value for name, value in of_tpm.items() if name != "tpm_public"}
+    assert alone != of_tpm
+    assert read_identities([json.dumps(of_tpm)]) == read_identities([json.dumps(alone)])
     assert Identities.joined([keys, other, keys]).keys.keys() == {MODEM, "other"}
 
 
