@@ -14,6 +14,7 @@ from signerd.errors import Code, Fault, Refused, Unavailable
 _MEANING = (
     ("one_active_record_a_chip", "records.chip_id", Code.CHIP_ALREADY_CERTIFIED),
     ("one_record_a_key", "records.spki_sha256", Code.KEY_ALREADY_CERTIFIED),
+    ("one_chip_an_attester", "attesters.spki_sha256", Code.CHIP_ALREADY_CERTIFIED),
     ("one_place_a_chip", "places.work_order, places.chip_id", Code.CHIP_ALREADY_CERTIFIED),
     ("places_within_quantity", "places_within_quantity", Code.ORDER_FULL),
     ("one_order_a_name", "orders.work_order", Code.ALREADY_EXISTS),

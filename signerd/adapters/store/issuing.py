@@ -17,7 +17,7 @@ from sqlalchemy import and_, bindparam, delete, false, func, insert, null, selec
 from signerd.adapters.store.prepared import Prepared
 from signerd.adapters.store.revoking import SUPERSEDED, revoke
 from signerd.adapters.store.rows import INTENT, RECORD, record_of, row_of_intent, seconds
-from signerd.adapters.store.schema import grants, orders, places, records, serials
+from signerd.adapters.store.schema import attesters, grants, orders, places, records, serials
 from signerd.adapters.store.writer import Transaction
 from signerd.core.entry import Issued, serial_bytes
 from signerd.core.evidence.claims import Claims, parse_claims
@@ -60,6 +60,17 @@ _ADD_SERIAL = Prepared(insert(serials), ("chip_id", "serial_number"))
 _ADD_PLACE = Prepared(insert(places), ("work_order", "number", "chip_id"))
 _ADD_RECORD = Prepared(insert(records).returning(_r.id), INTENT)
 
+# PostgreSQL has this clause as well, but SQLAlchemy has it in the dialects alone.
+_ADD_ATTESTER = Prepared(
+    text(
+        "INSERT INTO attesters (spki_sha256, chip_id) VALUES (:attester, :chip)"
+        " ON CONFLICT (spki_sha256) DO NOTHING"
+    )
+)
+_CHIP_OF_ATTESTER = Prepared(
+    select(attesters.c.chip_id).where(attesters.c.spki_sha256 == bindparam("attester"))
+)
+
 _COMPLETION = Prepared(select(_r.state, _r.superseded, _r.supersedes_id).where(_r.id == bindparam("record")))
 _COMPLETE = Prepared(
     update(records)
@@ -80,7 +91,6 @@ _REPLACED = Prepared(
         _r.revoked_at.is_(null()),
     )
 )
-# PostgreSQL has the same clause, but SQLAlchemy has it in the dialects alone.
 _ADD_GRANT = Prepared(
     text(
         "INSERT INTO grants (session_sha256, record_id, challenge, station, csr_sha256)"
@@ -114,6 +124,8 @@ def take_place(tx: Transaction, request: IntentRequest, prepare: Callable[[Place
             # Its terms were another order's, and one key never has two certificates.
             raise Refused(Code.CHIP_ALREADY_CERTIFIED, f"record {active.record_id} is of another work order")
         return active
+    if request.attester:
+        _check_attester(tx, request)
     if active is None:
         number, serial = _new_place(tx, request, serial=None)
     else:
@@ -137,6 +149,21 @@ def take_place(tx: Transaction, request: IntentRequest, prepare: Callable[[Place
 def _active(tx: Transaction, chip_id: str) -> Record | None:
     row = _ACTIVE.row(tx.connection, {"chip": chip_id})
     return None if row is None else record_of(row)
+
+
+def _check_attester(tx: Transaction, request: IntentRequest) -> None:
+    """An attestation key stands for the chip that it is in: what it signed first says which. Certificates and
+    lists name that chip, and by a second name the chip would have a second certificate.
+
+    Of two chips that race for a key the later one waits for the insertion of the first, and then reads it.
+    """
+    digest = hashlib.sha256(request.attester).digest()
+    if _ADD_ATTESTER.count(tx.connection, {"attester": digest, "chip": request.chip_id}) == 1:
+        return
+    (chip_id,) = _CHIP_OF_ATTESTER.row(tx.connection, {"attester": digest})
+    if chip_id != request.chip_id:
+        detail = f"attestation key {digest.hex()} is that of chip {chip_id}, not of {request.chip_id}"
+        raise Refused(Code.CHIP_ALREADY_CERTIFIED, detail)
 
 
 def _new_place(tx: Transaction, request: IntentRequest, *, serial: str | None) -> tuple[int, str]:

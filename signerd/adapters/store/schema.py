@@ -17,6 +17,7 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     MetaData,
+    PrimaryKeyConstraint,
     Table,
     Text,
     UniqueConstraint,
@@ -206,6 +207,16 @@ Index(
     records.c.id,
     sqlite_where=records.c.state == "revoked",
     postgresql_where=records.c.state == "revoked",
+)
+
+# Attestation keys that signed evidence, over all orders, products and methods: a key is one chip's. A chip
+# may have several: a DICE layer's changes with the firmware.
+attesters = Table(
+    "attesters",
+    metadata,
+    Column("spki_sha256", LargeBinary, nullable=False),
+    Column("chip_id", Text, nullable=False),
+    PrimaryKeyConstraint("spki_sha256", name="one_chip_an_attester"),
 )
 
 grants = Table(

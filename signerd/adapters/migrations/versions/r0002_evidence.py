@@ -1,4 +1,4 @@
-"""What evidence measured, who attested it, and imported attestation keys.
+"""What evidence measured, who attested it, whose those attestation keys are, and imported ones.
 
 Records of before have measured nothing and no attestation key; chips of before were personalized for
 hmac-sha256, the one method of that time that rests on a secret, and nobody noted by whom.
@@ -18,7 +18,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Adds columns, none of which rewrites a table, and one table."""
+    """Adds columns, none of which rewrites a table, and two tables."""
     op.add_column("records", sa.Column("measured", sa.Text(), nullable=False, server_default="{}"))
     op.add_column("records", sa.Column("attester", sa.LargeBinary(), nullable=True))
     op.add_column("records", sa.Column("shared_prime_index", sa.BigInteger(), nullable=True))
@@ -38,4 +38,10 @@ def upgrade() -> None:
         sa.UniqueConstraint("product", "method", "chip_id", name="one_identity_a_chip"),
         sa.UniqueConstraint("product", "method", "key_id", name="one_identity_a_key_id"),
         sa.UniqueConstraint("spki", "product", "method", name="one_identity_a_key"),
+    )
+    op.create_table(
+        "attesters",
+        sa.Column("spki_sha256", sa.LargeBinary(), nullable=False),
+        sa.Column("chip_id", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("spki_sha256", name="one_chip_an_attester"),
     )
