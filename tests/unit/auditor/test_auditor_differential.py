@@ -375,11 +375,14 @@ BAD_CHAINS: dict[str, Chain] = {
     },
 }
 # Found in docs/auditing.md, "What an auditor cannot verify".
-LAXER: dict[str, Chain] = {
+LAXER: dict[str, Callable[[], Case]] = {
     "guessable leaf": Chain(leaf_key=GUESSABLE),
     "guessable CA": Chain(ca_key=GUESSABLE),
     "guessable AK": Chain("tpm2", leaf=AK_LEAF, leaf_key=GUESSABLE),
     "times of another form": Chain(issued=[("generalized", True)]),
+    "psa boot seed": _psa(claims={"boot_seed": b""}),
+    "psa certification": _psa(claims={2398: ""}),
+    "tpm2 qualified name": _tpm2(qualified_name=b"\x00\x0c" + bytes(48)),
 }
 RIGHT: dict[str, Callable[[], Case]] = {
     "x509": _x509(),
