@@ -338,6 +338,13 @@ BAD_CHAINS: dict[str, Chain] = {
             "leaf: critical UEID": _leaf_with(
                 extension("2.23.133.5.4.4", tlv(0x30, tlv(0x04, b"\x01" + bytes(16))), critical=True)
             ),
+            "CA is none": Chain(ca=LEAF),
+            "CA signs no certificates": Chain(ca=(CA[0], key_usage("crl_sign"))),
+            "CA without constraints": Chain(ca=CA[1:]),
+            "root is no CA": Chain(root=LEAF),
+            "root signs no certificates": Chain(root=(CA[0], key_usage("crl_sign"))),
+            "root has no CA below": Chain(root=(basic_constraints(ca=True, path_length=0), CA[1])),
+            "leaf is a CA": Chain(leaf=(CA[0], LEAF[1])),
             "leaf and CA of one key": Chain(ca_key=KEY),
             "two CAs of one key": Chain(more_cas=1),
             "CA of another root's key": Chain(ca_key=OTHER, more_roots=(OTHER,)),
