@@ -112,10 +112,10 @@ class SqliteBooks:
     def other_chip_of(self, issued: Issued) -> CertificateState | None:
         """See `auditor.core.books`."""
         query = (
-            f"SELECT {CERTIFICATE} FROM certificates WHERE attester = ? AND chip_id != ? AND method = ?"  # noqa: S608
+            f"SELECT {CERTIFICATE} FROM certificates WHERE attester = ? AND chip_id != ?"  # noqa: S608
             " ORDER BY idx LIMIT 1"
         )
-        asked = (issued.attester_sha256, issued.chip_id, issued.method)
+        asked = (issued.attester_sha256, issued.chip_id)
         row = self._db.execute(query, asked).fetchone()
         return None if row is None else CertificateState(*row)
 

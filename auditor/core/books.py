@@ -146,7 +146,7 @@ class Books(Protocol):
         ...
 
     def other_chip_of(self, issued: Issued) -> CertificateState | None:
-        """A certificate of another chip whose evidence the same attestation key signed, by this method."""
+        """The first certificate of another chip whose evidence the same attestation key signed."""
         ...
 
     def add_certificate(self, index: int, issued: Issued) -> None:

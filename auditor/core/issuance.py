@@ -15,7 +15,6 @@ from auditor.core.forms import render_serial, time_text
 
 UNPROVED = "none"
 _SIGNED = frozenset({"x509", "nrf91", "tpm2"})  # methods whose evidence a key signs, whatever the chip
-_IMPORTED = frozenset({"psa-token", "nrf91"})  # methods whose attestation keys no certificate binds to a chip
 _MEASURING = frozenset({"x509", "psa-token", "nrf91"})  # methods whose evidence may measure firmware
 
 
@@ -188,9 +187,9 @@ def _one_a_chip(
 
 
 def _attested(books: Books, index: int, entry: Issued) -> Iterator[Finding]:
-    """An imported attestation key is one chip's (docs/formats.md, "Identity keys"). One that a certificate
-    binds to a chip is that certificate's business."""
-    if entry.attester_sha256 is None or entry.method not in _IMPORTED:
+    """An attestation key is one chip's, on all orders and by whatever method; a chip may have several
+    (docs/evidence.md)."""
+    if entry.attester_sha256 is None:
         return
     other = books.other_chip_of(entry)
     if other is not None:

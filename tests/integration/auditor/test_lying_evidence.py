@@ -185,9 +185,8 @@ def test_evidence_and_key_of_another_chip(tmp_path: Path, name: str) -> None:
     made = PLANTS[name][0]()
     first = made.issue(1).record
     index = made.issue(2, evidence=first.evidence.evidence, attester_spki=first.attester_spki).issued_index
-    in_the_entry = [] if name == "tpm2 imported" else [("ATTESTER", index)]  # a TPM's may also be certified
     with bench(made.log, tmp_path) as audit:
-        assert audit.codes() == [*in_the_entry, ("EVIDENCE_FALSE", index)]
+        assert audit.codes() == [("ATTESTER", index), ("EVIDENCE_FALSE", index)]
 
 
 @pytest.mark.parametrize(
@@ -290,6 +289,32 @@ def test_one_imported_key_for_two_chips(tmp_path: Path) -> None:
     made.issue(1, key=key, supersedes=first.certificate_sha256)
     with bench(made.log, tmp_path / "one again") as audit:
         assert audit.codes() == []
+
+
+def test_one_certified_key_for_two_chips(tmp_path: Path) -> None:
+    """The vendor certified it anew, under another name: all that each certificate proves is true."""
+    made = dice()
+    first = made.issue(1)
+    key = made.made[0].key  # type: ignore[attr-defined]  # an x509 attester's
+    made.issue(2, attester=made.vendor.attester(made.chips[1], key=key))
+    with bench(made.log, tmp_path) as audit:
+        (finding,) = audit.verify().new
+    assert (finding.code.name, finding.index) == ("ATTESTER", _last(made))
+    assert (
+        finding.detail == f"the attestation key is that of chip {made.chips[0]} in entry {first.issued_index}"
+    )
+    assert (finding.expected, finding.found) == made.chips
+
+
+def test_one_key_for_two_chips_by_two_methods(tmp_path: Path) -> None:
+    made = dice()
+    attester = made.issue(1).record.attester_spki
+    made.issue(2, attester_sha256=sha256(attester).hexdigest(), method="tpm2")
+    with bench(made.log, tmp_path) as audit:
+        details = [each.detail for each in audit.verify().new if each.code.name == "ATTESTER"]
+    assert any(
+        detail.startswith(f"the attestation key is that of chip {made.chips[0]}") for detail in details
+    )
 
 
 def test_a_modem_in_software_is_found_with_the_companys_list_alone(tmp_path: Path) -> None:
