@@ -12,7 +12,16 @@ from typing import Annotated, Any, Literal, TypeVar
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictInt,
+    model_validator,
+)
 
 from signerd.core.names import Level, is_component
 from signerd.core.version import version_key
@@ -163,7 +172,7 @@ class X509Rules(_Section):
     measurements: HashMeasurements = ()  # DICE: FWIDs that are accepted
     # The vendor certifies only keys that are born in the chip: a CSR for the certified key itself then
     # reaches level key without a measurement.
-    certifies_born_keys: bool = False
+    certifies_born_keys: StrictBool = False
 
 
 class PsaTokenRules(_Section):
@@ -174,7 +183,7 @@ class PsaTokenRules(_Section):
         tuple[Annotated[Hex, AfterValidator(_implementation_id)], ...], Field(min_length=1, max_length=16)
     ]
     # Who may have asked for the token (RFC 9783 §4.1.2), as a secure partition of the company's; empty: any.
-    client_ids: Annotated[tuple[int, ...], Field(max_length=16)] = ()
+    client_ids: Annotated[tuple[StrictInt, ...], Field(max_length=16)] = ()
 
 
 class Nrf91Rules(_Section):

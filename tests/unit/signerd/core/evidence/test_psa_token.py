@@ -603,6 +603,9 @@ def test_an_implementation_id_has_32_bytes_whatever_a_product_accepts(size: int)
     [
         ({"implementation_ids": ["00" * 31]}, "32 bytes"),
         ({"implementation_ids": []}, "at least 1"),
+        ({"client_ids": ["3001"]}, "valid integer"),
+        ({"client_ids": [True]}, "valid integer"),
+        ({"client_ids": [3001.0]}, "valid integer"),
         ({"measurements": []}, "at least 1"),
         ({"measurements": [{"component": "app", "version": "1", "digest": "00" * 16}]}, "32, 48 or 64"),
         (
