@@ -502,6 +502,23 @@ def test_one_attestation_key_certified_for_two_chips(attempts: Attempts, order: 
     attempts.refused(order, first, replace(first, attester=shared.attester).request)
 
 
+def test_one_chip_under_two_names_that_its_vendor_certified(attempts: Attempts, order: str) -> None:
+    """The vendor certified its key anew; or a product reads the chip id from another attribute."""
+    line, vendor = attempts.line, vendor_of(attempts, attempts.line.board(METHOD))
+    first, second = line.board(METHOD), line.board(METHOD)
+    line.pc1.certify(order, first)
+    renamed = attempts.faulty(second, key=genuine(first).key)
+    attempts.refused(order, second, renamed.request, "chip_already_certified")
+
+    by_common_name = X509Vendor(attribute="CN")
+    by_common_name.root, by_common_name.intermediate = vendor.root, vendor.intermediate
+    third = line.board(METHOD, vendor=by_common_name)
+    elsewhere = attempts.order(METHOD, vendor=by_common_name)
+    renamed = attempts.faulty(third, vendor=by_common_name, key=genuine(first).key)
+    attempts.refused(elsewhere, third, renamed.request, "chip_already_certified")
+    assert line.counts(elsewhere).places == 1
+
+
 def test_an_emulated_chip_with_a_root_of_its_own(attempts: Attempts, order: str) -> None:
     maker = X509Vendor()
     board = attempts.line.board(METHOD)
