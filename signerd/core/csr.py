@@ -25,7 +25,6 @@ from signerd.errors import Code, Refused
 
 MAX_CSR_BYTES = 8192
 
-_SEQUENCE = 0x30
 _SPKI = 2  # CertificationRequestInfo is version, subject, subjectPKInfo, attributes (RFC 2986 §4.1)
 _EXTENSION_REQUEST = x509.ObjectIdentifier("1.2.840.113549.1.9.14")  # RFC 2985 §5.4.2
 _ATTRIBUTES = frozenset({_EXTENSION_REQUEST, x509.ObjectIdentifier(ID_AA_ATTESTATION)})
@@ -94,7 +93,8 @@ def check_csr(data: bytes, *, accepted: tuple[KeyType, ...]) -> VerifiedCsr:
         _check_form(request)
         key, key_type = check_key(request.public_key(), accepted)
         signed = request.is_signature_valid
-        info, attestation = take_attestation(der.split_signed(data)[0])
+        info = der.split_signed(data)[0]
+        rest, attestation = take_attestation(info)
     except WeakKeyError as error:
         raise Refused(Code.KEY_REJECTED, str(error)) from error
     except _PARSER_ERRORS as error:
@@ -103,13 +103,13 @@ def check_csr(data: bytes, *, accepted: tuple[KeyType, ...]) -> VerifiedCsr:
         raise Refused(Code.CSR_REJECTED, "the self-signature is wrong")
     spki = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     # One key must have one digest: a compressed point or odd parameters would give it a second.
-    if der.elements(der.content(der.split_signed(data)[0], _SEQUENCE))[_SPKI] != spki:
+    if der.elements(der.content(info, der.SEQUENCE))[_SPKI] != spki:
         raise Refused(Code.KEY_REJECTED, "the SubjectPublicKeyInfo is not in its canonical form")
     digest = hashlib.sha256(data).digest()
     return VerifiedCsr(
         der=data,
         sha256=digest,
-        evidence_digest=hashlib.sha256(info).digest() if attestation else digest,
+        evidence_digest=hashlib.sha256(rest).digest() if attestation else digest,
         spki=spki,
         spki_sha256=hashlib.sha256(spki).digest(),
         key=key,

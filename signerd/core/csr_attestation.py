@@ -33,10 +33,6 @@ from signerd.core import der, strict_cbor
 from signerd.core.der import DerError
 from signerd.core.strict_cbor import CborError
 
-_SEQUENCE = 0x30
-_SET = 0x31
-_OID = 0x06
-_OCTET_STRING = 0x04
 _ATTRIBUTES = 0xA0  # RFC 2986 §4.1: attributes [0] IMPLICIT SET OF
 
 ID_AA_ATTESTATION = "1.2.840.113549.1.9.16.2.59"
@@ -84,11 +80,11 @@ def take_attestation(info: bytes) -> tuple[bytes, CsrAttestation | None]:
         CsrAttestationError: not DER of this form, a repeated attribute, or a statement that no method reads.
     """
     try:
-        fields = der.elements(der.content(info, _SEQUENCE))
+        fields = der.elements(der.content(info, der.SEQUENCE))
         if not fields or fields[-1][0] != _ATTRIBUTES:
             return info, None
         attributes = der.elements(der.content(fields[-1], _ATTRIBUTES))
-        parsed = [der.elements(der.content(attribute, _SEQUENCE)) for attribute in attributes]
+        parsed = [der.elements(der.content(attribute, der.SEQUENCE)) for attribute in attributes]
         if len({attribute[0] for attribute in parsed if attribute}) != len(parsed):
             raise CsrAttestationError("an attribute stands twice, or is empty")
         # X.690 §11.6: what is left of a sorted SET OF stays sorted.
@@ -107,25 +103,25 @@ def take_attestation(info: bytes) -> tuple[bytes, CsrAttestation | None]:
 def _single_value(attribute: list[bytes]) -> bytes:
     if len(attribute) != 2:
         raise CsrAttestationError("the attribute is not a type and its values")
-    values = der.elements(der.content(attribute[1], _SET))
+    values = der.elements(der.content(attribute[1], der.SET))
     if len(values) != 1:
         raise CsrAttestationError("the attribute has not exactly one value")
     return values[0]
 
 
 def _bundle(bundle: bytes) -> CsrAttestation:
-    members = der.elements(der.content(bundle, _SEQUENCE))
+    members = der.elements(der.content(bundle, der.SEQUENCE))
     if len(members) not in {1, 2}:
         raise CsrAttestationError("an AttestationBundle has statements and perhaps certificates")
     certificates: list[bytes] = []
     if len(members) == 2:
-        certificates = der.elements(der.content(members[1], _SEQUENCE))
-        if not certificates or any(certificate[0] != _SEQUENCE for certificate in certificates):
+        certificates = der.elements(der.content(members[1], der.SEQUENCE))
+        if not certificates or any(certificate[0] != der.SEQUENCE for certificate in certificates):
             raise CsrAttestationError("certs is empty, or one of them is no X.509 certificate")
-    statements = der.elements(der.content(members[0], _SEQUENCE))
+    statements = der.elements(der.content(members[0], der.SEQUENCE))
     if len(statements) != 1:
         raise CsrAttestationError(f"{len(statements)} statements where one is allowed")
-    match der.elements(der.content(statements[0], _SEQUENCE)):
+    match der.elements(der.content(statements[0], der.SEQUENCE)):
         case [kind, statement] if kind == _TPM_CERTIFY:
             return _tpm_certify(statement, certificates)
         case [kind, statement] if kind == _CMW and not certificates:
@@ -136,16 +132,16 @@ def _bundle(bundle: bytes) -> CsrAttestation:
 
 def _tpm_certify(statement: bytes, certificates: list[bytes]) -> CsrAttestation:
     """`Tcg-csr-tpm-certify ::= SEQUENCE { tpmSAttest, signature, tpmTPublic: OCTET STRING }`."""
-    members = der.elements(der.content(statement, _SEQUENCE))
+    members = der.elements(der.content(statement, der.SEQUENCE))
     if len(members) != 3:
         raise CsrAttestationError("a TPM statement has attest, signature and public area")
-    attest, signature, public = (der.content(member, _OCTET_STRING) for member in members)
+    attest, signature, public = (der.content(member, der.OCTET_STRING) for member in members)
     return CsrAttestation("tpm2", strict_cbor.encode([attest, signature, public, certificates]))
 
 
 def _cmw(statement: bytes) -> CsrAttestation:
     """`CMW ::= CHOICE { json UTF8String, cbor OCTET STRING }`, RFC 9999; a record `[type, value, ?ind]`."""
-    record = strict_cbor.decode(der.content(statement, _OCTET_STRING), max_bytes=_MAX_CMW_BYTES)
+    record = strict_cbor.decode(der.content(statement, der.OCTET_STRING), max_bytes=_MAX_CMW_BYTES)
     match record:
         case [kind, bytes(token)] | [kind, bytes(token), 4]:  # `ind` with the bit of evidence alone, §3.1
             pass

@@ -5,8 +5,8 @@ A signed structure of X.509 and PKCS#10 is `SEQUENCE { to-be-signed, AlgorithmId
 
 from __future__ import annotations
 
-_SEQUENCE = 0x30
-_BIT_STRING = 0x03
+SEQUENCE, SET = 0x30, 0x31
+INTEGER, BIT_STRING, OCTET_STRING, UTF8_STRING = 0x02, 0x03, 0x04, 0x0C
 _LONG_TAG = 0x1F  # X.690 §8.1.2.4: the tag's number follows in further bytes
 _MAX_LENGTH_OCTETS = 3  # 16 MiB; every caller bounds its input far below
 
@@ -22,20 +22,23 @@ def _header(tag: int, length: int) -> bytes:
     return bytes((tag, 0x80 | len(octets))) + octets
 
 
+def element(tag: int, content: bytes) -> bytes:
+    """One element of this tag."""
+    return _header(tag, len(content)) + content
+
+
 def sequence(*elements: bytes) -> bytes:
     """A SEQUENCE of elements that are DER already."""
-    content = b"".join(elements)
-    return _header(_SEQUENCE, len(content)) + content
+    return element(SEQUENCE, b"".join(elements))
 
 
 def signed(to_be_signed: bytes, algorithm: bytes, signature: bytes) -> bytes:
     """Wraps the three parts of a signed structure; `signature` is the BIT STRING's content, whole octets."""
-    bits = b"\x00" + signature
-    return sequence(to_be_signed, algorithm, _header(_BIT_STRING, len(bits)) + bits)
+    return sequence(to_be_signed, algorithm, element(BIT_STRING, b"\x00" + signature))
 
 
-def _element(data: bytes, start: int, tag: int) -> int:
-    """The offset after the element of this tag that begins at `start`."""
+def _bounds(data: bytes, start: int, tag: int) -> tuple[int, int]:
+    """Where the content of the element of this tag that begins at `start` begins, and where it ends."""
     if len(data) < start + 2 or data[start] != tag:
         raise DerError("an element is missing or of another kind")
     length = data[start + 1]
@@ -48,32 +51,7 @@ def _element(data: bytes, start: int, tag: int) -> int:
         body += octets
     if body + length > len(data):
         raise DerError("an element is cut")
-    return body + length
-
-
-def _content(data: bytes, start: int) -> int:
-    """The offset of the content of the element that begins at `start`, which `_element` has checked."""
-    length = data[start + 1]
-    return start + 2 + (length & 0x7F if length >= 0x80 else 0)
-
-
-def split_signed(data: bytes) -> tuple[bytes, bytes, bytes]:
-    """Takes a signed structure apart: (to-be-signed, AlgorithmIdentifier, BIT STRING element), DER each.
-
-    Raises:
-        DerError: not such a structure, or bytes follow it.
-    """
-    if _element(data, 0, _SEQUENCE) != len(data):
-        raise DerError("bytes follow the structure")
-    first = _content(data, 0)
-    second = _element(data, first, _SEQUENCE)
-    third = _element(data, second, _SEQUENCE)
-    if _element(data, third, _BIT_STRING) != len(data):
-        raise DerError("bytes follow the signature")
-    content = _content(data, third)
-    if data[content : content + 1] != b"\x00":
-        raise DerError("the signature is not of whole octets")
-    return data[first:second], data[second:third], data[third:]
+    return body, body + length
 
 
 def content(data: bytes, tag: int) -> bytes:
@@ -82,9 +60,10 @@ def content(data: bytes, tag: int) -> bytes:
     Raises:
         DerError: another element, or bytes follow it.
     """
-    if _element(data, 0, tag) != len(data):
+    body, end = _bounds(data, 0, tag)
+    if end != len(data):
         raise DerError("bytes follow the element")
-    return data[_content(data, 0) :]
+    return data[body:]
 
 
 def elements(data: bytes) -> list[bytes]:
@@ -96,7 +75,7 @@ def elements(data: bytes) -> list[bytes]:
     found = []
     start = 0
     while start < len(data):
-        end = _element(data, start, data[start])
+        _, end = _bounds(data, start, data[start])
         if data[start] & _LONG_TAG == _LONG_TAG:
             raise DerError("a tag of more than one byte")
         found.append(data[start:end])
@@ -104,6 +83,16 @@ def elements(data: bytes) -> list[bytes]:
     return found
 
 
-def element(tag: int, content: bytes) -> bytes:
-    """One element of this tag."""
-    return _header(tag, len(content)) + content
+def split_signed(data: bytes) -> tuple[bytes, bytes, bytes]:
+    """Takes a signed structure apart: (to-be-signed, AlgorithmIdentifier, BIT STRING element), DER each.
+
+    Raises:
+        DerError: not such a structure, or bytes follow it.
+    """
+    parts = elements(content(data, SEQUENCE))
+    if [part[0] for part in parts] != [SEQUENCE, SEQUENCE, BIT_STRING]:
+        raise DerError("not what is signed, its algorithm and its signature")
+    to_be_signed, algorithm, signature = parts
+    if not content(signature, BIT_STRING).startswith(b"\x00"):
+        raise DerError("the signature is not of whole octets")
+    return to_be_signed, algorithm, signature
