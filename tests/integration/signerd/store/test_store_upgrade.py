@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import sqlite3
@@ -17,6 +18,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import insert, select
 from sqlalchemy.exc import IntegrityError
 
+from harness.process import REPOSITORY
 from harness.store_world import NOW, STATION, World, certificate_of, digest, grant_of, intent, issue, prepare
 from signerd.adapters import migrations
 from signerd.adapters.store import SqlStore, check_database, upgrade_database
@@ -176,7 +178,8 @@ def test_uniqueness_of_before_still_holds(old: World) -> None:
 
 def upgrade_and_die(world: World, number: int) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "harness.upgrade_that_dies", world.url, str(number)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY / "tests")}
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=environment)
 
 
 async def test_a_crash_leaves_the_old_schema_or_the_new_one(old: World, tmp_path: Path) -> None:
