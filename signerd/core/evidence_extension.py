@@ -18,8 +18,6 @@ from signerd.core import der
 from signerd.core.evidence.rules import METHOD_NAMES
 from signerd.core.names import Level
 
-# iso.org.dod.internet.private.enterprise (RFC 1155 §3.1.4): nothing of RFC 5280 can be meant by it.
-PRIVATE_ENTERPRISES = "1.3.6.1.4.1."
 _VERSION = der.element(der.INTEGER, b"\x01")
 _DIGEST_BYTES = 32
 

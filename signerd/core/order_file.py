@@ -13,21 +13,20 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from signerd.core.evidence.rules import MAX_COMPONENTS, Component, Version
 from signerd.core.file_problems import problems
-from signerd.core.names import Level, Reissue, Role, is_chip_id, is_component, is_name, parse_peer_uri
+from signerd.core.names import Level, Reissue, Role, is_chip_id, is_name, parse_peer_uri
 from signerd.core.order import WorkOrder
 from signerd.core.product import Product, read_toml
 from signerd.core.product_trust import highest_level
 from signerd.core.serial_number import parse_pattern
 from signerd.core.settings import encode_settings
 from signerd.core.strict_cbor import CborError
-from signerd.core.version import version_key
 from signerd.errors import Code, Refused
 
 MAX_ORDER_BYTES = 32768  # OpenWorkOrderRequest.work_order_toml
 MAX_QUANTITY = 100_000_000  # boards; far above a product's life, far below what a table cannot hold
 MAX_STATIONS = 256  # so that the order's ledger entry stays under 65,535 bytes
-MAX_COMPONENTS = 16  # as in claims
 _FIRST_YEAR, _LAST_YEAR = 1970, 9999  # times are kept as seconds since 1970, and written with four digits
 MAX_SERIAL_START = 10**15  # numbers of ledger entries are exact in JSON up to 2**53
 
@@ -62,17 +61,6 @@ def _station(uri: str) -> str:
     return uri
 
 
-def _component(text: str) -> str:
-    if not is_component(text):
-        raise ValueError("must be 1 to 32 of [A-Za-z0-9._-]")
-    return text
-
-
-def _version(text: str) -> str:
-    version_key(text)
-    return text
-
-
 def _level(text: str) -> str:
     Level.from_label(text)
     return text
@@ -93,10 +81,9 @@ class _OrderFile(BaseModel):
     serial_pattern: Annotated[str, Field(max_length=64)]
     serial_start: Annotated[int, Field(ge=0, le=MAX_SERIAL_START)] = 1
     reissue: Annotated[Reissue, Field(strict=False)] = Reissue.NEVER
-    minimum_firmware: Annotated[
-        dict[Annotated[str, AfterValidator(_component)], Annotated[str, AfterValidator(_version)]],
-        Field(max_length=MAX_COMPONENTS),
-    ] = Field(default_factory=dict)
+    minimum_firmware: Annotated[dict[Component, Version], Field(max_length=MAX_COMPONENTS)] = Field(
+        default_factory=dict
+    )
     settings: dict[str, Any] = Field(default_factory=dict)
 
     @model_validator(mode="after")
@@ -155,10 +142,10 @@ def parse_order_file(text: str, find_product: Callable[[str], ProductRevision | 
 
 def _check_reachable(file: _OrderFile, product: Product) -> None:
     """An order that no evidence of its product can satisfy would only make boards wait."""
-    reached = highest_level(product.evidence)
-    if reached < Level.from_label(file.level):
+    asked, reached = Level.from_label(file.level), highest_level(product.evidence)
+    if reached < asked:
         most = reached.label
         raise Refused(Code.INVALID, f"level: the methods of product {product.name!r} reach {most!r} at most")
-    if Level.from_label(file.level) < product.evidence.level:
+    if asked < product.evidence.level:
         least = product.evidence.level.label
         raise Refused(Code.INVALID, f"level: product {product.name!r} wants at least {least!r}")

@@ -8,33 +8,18 @@ A root that no chain could ever hold under is refused; what holds and deserves a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
-from typing import TypeVar
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 
-from signerd.core.evidence.chain import check_key, check_root
+from signerd.core.evidence.chain import UNREADABLE, check_key, check_root, extension_of
 from signerd.core.evidence.rules import EvidenceRules, Measurement
 from signerd.core.names import Level
 from signerd.errors import Code, Refused
 
-_Extension = TypeVar("_Extension", bound=x509.ExtensionType)
 EXPIRES_SOON = timedelta(days=365)  # a work order, and a root's successor, are planned about a year ahead
-
-
-# What reading a certificate raises; several are plain Exceptions of the package. `EvidenceError` is a
-# ValueError.
-_UNREADABLE = (
-    ValueError,
-    TypeError,
-    UnsupportedAlgorithm,
-    x509.DuplicateExtension,
-    x509.InvalidVersion,
-    x509.UnsupportedGeneralNameType,
-)
 
 
 def review_trust(rules: EvidenceRules, now: datetime) -> list[str]:
@@ -55,21 +40,18 @@ def review_trust(rules: EvidenceRules, now: datetime) -> list[str]:
             f"evidence.level: it demands {rules.level.label}, and its methods reach {reached.label} at most",
         )
     notes: list[str] = []
-    for method, roots in _roots(rules):
-        seen: set[bytes] = set()
+    for method, roots in _roots(rules).items():
         for number, root in enumerate(roots):
             where = f"evidence.{method}.roots.{number}"
             notes += _review_root(root, where, now)
-            fingerprint = root.fingerprint(hashes.SHA256())
-            if fingerprint in seen:
+            if root in roots[:number]:
                 raise Refused(Code.INVALID, f"{where}: the same root stands there before")
-            seen.add(fingerprint)
     return notes
 
 
 def highest_level(rules: EvidenceRules) -> Level:
     """What evidence of the product's best method can reach."""
-    return max((_reach(name, rules) for name in rules.methods), key=lambda level: level.value)
+    return max(_reach(name, rules) for name in rules.methods)
 
 
 def describe_trust(rules: EvidenceRules) -> list[str]:
@@ -80,9 +62,7 @@ def describe_trust(rules: EvidenceRules) -> list[str]:
         lines.append(f"minimum firmware: {least}")
     for name in rules.methods:
         lines.append(f"{name}, at most level {_reach(name, rules).label}: {_MEANINGS[name](rules)}")
-        for method, roots in _roots(rules):
-            if method == name:
-                lines += [f"  root {_root(root)}" for root in roots]
+        lines += [f"  root {_root(root)}" for root in _roots(rules).get(name, ())]
     return lines
 
 
@@ -95,21 +75,19 @@ def _reach(name: str, rules: EvidenceRules) -> Level:
     return Level.KEY
 
 
-def _roots(rules: EvidenceRules) -> Iterator[tuple[str, tuple[x509.Certificate, ...]]]:
-    if rules.x509 is not None:
-        yield "x509", rules.x509.roots
-    yield "tpm2", rules.tpm2.roots
+def _roots(rules: EvidenceRules) -> dict[str, tuple[x509.Certificate, ...]]:
+    return {"x509": rules.x509.roots if rules.x509 is not None else (), "tpm2": rules.tpm2.roots}
 
 
 def _review_root(root: x509.Certificate, where: str, now: datetime) -> list[str]:
     try:
         check_key(root.public_key())
         check_root(root)
-        constraints = _extension(root, x509.BasicConstraints)
-        usage = _extension(root, x509.KeyUsage)
+        constraints = extension_of(root, x509.BasicConstraints)
+        usage = extension_of(root, x509.KeyUsage)
         _root(root)  # what is shown of it: names are read when they are asked for
         self_signed = root.issuer == root.subject
-    except _UNREADABLE as error:
+    except UNREADABLE as error:  # `EvidenceError` is a ValueError
         raise Refused(Code.INVALID, f"{where}: {error}") from error
     # RFC 5280 §6.1.4 (k) and (n), which this signerd applies to roots too.
     if constraints is None or not constraints.ca or (usage is not None and not usage.key_cert_sign):
@@ -127,25 +105,12 @@ def _review_root(root: x509.Certificate, where: str, now: datetime) -> list[str]
     return notes
 
 
-def _extension(root: x509.Certificate, kind: type[_Extension]) -> _Extension | None:
-    try:
-        return root.extensions.get_extension_for_class(kind).value
-    except x509.ExtensionNotFound:
-        return None
-
-
 def _root(root: x509.Certificate) -> str:
     # RFC 4514 escapes what could pass for another attribute; control characters it leaves as they are.
-    subject = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in _subject(root))
-    return f"{subject}, until {root.not_valid_after_utc:%Y-%m-%d}, SHA-256 {_fingerprint(root)}"
-
-
-def _subject(root: x509.Certificate) -> str:
-    return root.subject.rfc4514_string() or "(no subject)"
-
-
-def _fingerprint(root: x509.Certificate) -> str:
-    return root.fingerprint(hashes.SHA256()).hex()
+    text = root.subject.rfc4514_string() or "(no subject)"
+    subject = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
+    fingerprint = root.fingerprint(hashes.SHA256()).hex()
+    return f"{subject}, until {root.not_valid_after_utc:%Y-%m-%d}, SHA-256 {fingerprint}"
 
 
 def _measured(measurements: Sequence[Measurement]) -> str:

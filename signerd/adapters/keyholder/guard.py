@@ -24,6 +24,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID
 from signerd.adapters.keyholder.protocol import MAX_MESSAGE, MAX_TBS
 from signerd.core import der, evidence_extension, note
 from signerd.core.chip_key import KEY_BYTES
+from signerd.core.evidence.rules import PRIVATE_ENTERPRISES
 from signerd.core.names import MacKey, is_chip_id
 
 NO_EXPIRY = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)  # 99991231235959Z, §4.1.2.5
@@ -253,7 +254,7 @@ def _is_evidence_statement(extension: x509.Extension[x509.ExtensionType]) -> boo
     """True for a statement about evidence, under an OID of a private enterprise and not critical; False for
     what is no candidate for one. Raises SigningRefusedError for anything between."""
     oid = extension.oid.dotted_string
-    if not oid.startswith(evidence_extension.PRIVATE_ENTERPRISES):
+    if not oid.startswith(PRIVATE_ENTERPRISES):
         return False
     _demand(not extension.critical, f"extension {oid} is critical")
     # Some private OIDs have a meaning that the parser knows, such as signed certificate timestamps.

@@ -48,7 +48,7 @@ RSA_EXPONENT = 65537  # FIPS 186-5 §A.1.1 wants it above 2^16; others are refus
 
 AttestationKey = ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey | rsa.RSAPublicKey
 
-_Extension = TypeVar("_Extension", bound=x509.ExtensionType)
+ExtensionT = TypeVar("ExtensionT", bound=x509.ExtensionType)
 _CURVES = (ec.SECP256R1, ec.SECP384R1, ec.SECP521R1)
 # SHA-1 and MD5 collide; RSASSA-PSS, DSA, Ed448 and SHA-3 are not what chips' vendors sign with.
 _SIGNATURE_ALGORITHMS = frozenset(
@@ -78,7 +78,7 @@ _KNOWN_CRITICAL = frozenset(
 _REFUSED = (ExtensionOID.NAME_CONSTRAINTS, ExtensionOID.POLICY_CONSTRAINTS)
 _NAME_OIDS = {"serialNumber": NameOID.SERIAL_NUMBER, "CN": NameOID.COMMON_NAME}
 # What reading and comparing a certificate raises; several are plain Exceptions of the package.
-_UNREADABLE = (
+UNREADABLE = (
     ValueError,
     TypeError,
     UnsupportedAlgorithm,
@@ -206,6 +206,14 @@ def check_root(root: x509.Certificate) -> None:
         _check_extensions(root, _KNOWN_CRITICAL)
 
 
+def extension_of(certificate: x509.Certificate, kind: type[ExtensionT]) -> ExtensionT | None:
+    """The certificate's extension of this kind, if it has one. Raises one of `UNREADABLE`."""
+    try:
+        return certificate.extensions.get_extension_for_class(kind).value
+    except x509.ExtensionNotFound:
+        return None
+
+
 @contextmanager
 def _unreadable_is_an_evidence_error() -> Iterator[None]:
     try:
@@ -216,7 +224,7 @@ def _unreadable_is_an_evidence_error() -> Iterator[None]:
         raise EvidenceError("a certificate's signature does not verify") from error
     except VerificationError as error:
         raise EvidenceError(f"the chain does not verify: {error}") from error
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise EvidenceError(f"a certificate cannot be read: {error}") from error
 
 
@@ -299,10 +307,10 @@ def _root_of(last: x509.Certificate, roots: Sequence[x509.Certificate]) -> x509.
 
 
 def _check_leaf(leaf: x509.Certificate, purposes: Collection[x509.ObjectIdentifier]) -> None:
-    constraints = _extension(leaf, x509.BasicConstraints)
+    constraints = extension_of(leaf, x509.BasicConstraints)
     if constraints is not None and constraints.ca:
         raise EvidenceError("the leaf is a CA")
-    usage = _extension(leaf, x509.KeyUsage)
+    usage = extension_of(leaf, x509.KeyUsage)
     # RFC 5280 §4.2.1.3 and §4.2.1.9: a key that signs other things than certificates, and not certificates.
     if usage is not None and (not usage.digital_signature or usage.key_cert_sign):
         raise EvidenceError("the leaf's key usage does not allow signing, or allows signing certificates")
@@ -312,7 +320,7 @@ def _check_leaf(leaf: x509.Certificate, purposes: Collection[x509.ObjectIdentifi
 def _check_purpose(
     certificate: x509.Certificate, purposes: Collection[x509.ObjectIdentifier], whose: str
 ) -> None:
-    extended = _extension(certificate, x509.ExtendedKeyUsage)
+    extended = extension_of(certificate, x509.ExtendedKeyUsage)
     allowed = {ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE, *purposes}
     if extended is not None and allowed.isdisjoint(extended):
         raise EvidenceError(f"{whose} extended key usage is for another purpose")
@@ -325,12 +333,12 @@ def _check_issuer(issuer: x509.Certificate, below: int) -> None:
         issuer: of the next certificate in the path.
         below: CA certificates between it and the leaf. Self-issued ones count as well, which is stricter.
     """
-    constraints = _extension(issuer, x509.BasicConstraints)
+    constraints = extension_of(issuer, x509.BasicConstraints)
     if constraints is None or not constraints.ca:
         raise EvidenceError("an issuer is no CA")
     if constraints.path_length is not None and below > constraints.path_length:
         raise EvidenceError("the chain is longer than an issuer allows")
-    usage = _extension(issuer, x509.KeyUsage)
+    usage = extension_of(issuer, x509.KeyUsage)
     if usage is not None and not usage.key_cert_sign:
         raise EvidenceError("an issuer's key usage does not allow signing certificates")
 
@@ -366,10 +374,3 @@ def _ask_the_package(path: Sequence[x509.Certificate], root: x509.Certificate, n
     )
     # No key stands twice in it, so that there is no other path to find than the one that was walked.
     verifier.verify(path[0], list(path[1:]))
-
-
-def _extension(certificate: x509.Certificate, kind: type[_Extension]) -> _Extension | None:
-    try:
-        return certificate.extensions.get_extension_for_class(kind).value
-    except x509.ExtensionNotFound:
-        return None

@@ -31,6 +31,8 @@ MAX_ROOTS = 16
 MAX_MEASUREMENTS = 64
 MAX_COMPONENTS = 16  # as in claims
 _HASH_BYTES = frozenset({32, 48, 64})  # SHA-256, SHA-384, SHA-512; psa-hash-type (RFC 9783 §4)
+# iso.org.dod.internet.private.enterprise (RFC 1155 §3.1.4): nothing of RFC 5280 can be meant by it.
+PRIVATE_ENTERPRISES = "1.3.6.1.4.1."
 _UUID_BYTES = frozenset({16})
 _IMPLEMENTATION_ID_BYTES = 32  # RFC 9783 §4.2.2
 # What a value that is no certificate, or no text, raises; two are plain Exceptions of the package.
@@ -91,9 +93,8 @@ def _root(value: Any) -> x509.Certificate:
 
 
 def _oid(text: str) -> str:
-    # The enterprise's own arc (RFC 1155 §3.1.4): nothing of RFC 5280 can be meant by it.
-    if not text.startswith("1.3.6.1.4.1."):
-        raise ValueError("must be an OID of a private enterprise: 1.3.6.1.4.1.…")
+    if not text.startswith(PRIVATE_ENTERPRISES):
+        raise ValueError(f"must be an OID of a private enterprise: {PRIVATE_ENTERPRISES}…")
     try:
         x509.ObjectIdentifier(text)
     except ValueError as error:

@@ -39,7 +39,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from signerd.core import strict_cbor
-from signerd.core.evidence.chain import chip_id_of, validate_chain
+from signerd.core.evidence.chain import chip_id_of, extension_of, validate_chain
 from signerd.core.evidence.method import (
     MAX_EVIDENCE_BYTES,
     EvidenceError,
@@ -146,12 +146,9 @@ def _attestation_key(
 def _certified_ak(chain: list[bytes], request: Request, trust: Trust) -> bytes:
     rules = trust.rules.tpm2
     valid = validate_chain(chain, rules.roots, request.now, purposes=(AK_PURPOSE,))
-    try:
-        usage = valid.leaf.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
-    except x509.ExtensionNotFound as error:
-        raise EvidenceError("the certificate does not say that its key is an attestation key") from error
-    # anyExtendedKeyUsage, which `validate_chain` lets pass, promises nothing of a TPM.
-    if AK_PURPOSE not in usage:
+    usage = extension_of(valid.leaf, x509.ExtendedKeyUsage)
+    # No purpose and anyExtendedKeyUsage, which `validate_chain` lets pass, promise nothing of a TPM.
+    if usage is None or AK_PURPOSE not in usage:
         raise EvidenceError("the certificate is not for an attestation key")
     if chip_id_of(valid.leaf, rules.chip_id) != request.chip_id:
         raise EvidenceError("the certificate is another chip's")
