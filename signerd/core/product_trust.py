@@ -144,7 +144,7 @@ def _nrf91(rules: EvidenceRules) -> str:
 def _tpm2(rules: EvidenceRules) -> str:
     if not rules.tpm2.roots:
         return "keys imported by chip"
-    return f"keys imported by chip, or certified; chip id from the subject's {rules.tpm2.chip_id}"
+    return f"keys certified under these roots; chip id from the subject's {rules.tpm2.chip_id}"
 
 
 _CHIPS = {"any": "any that a method knows", "listed": "only those on the work order's list"}

@@ -44,7 +44,6 @@ from signerd.core.strict_cbor import CborError
 
 _SELF_DESCRIBED = b"\xd9\xd9\xf7"  # tag 55799 (RFC 8949 §3.4.6)
 _IDENTITY_KEY = b"\x21"  # kid: CBOR -2. Others are the vendor's own keys
-_IDENTITY_MESSAGE, _PUBLIC_KEY_MESSAGE, _CSR_MESSAGE = 1, 8, 9
 _UUID_BYTES = 16
 _NONCE_BYTES = 16
 _DIGEST_BYTES = 32

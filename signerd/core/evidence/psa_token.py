@@ -24,20 +24,23 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 from signerd.core.evidence.cbor_items import CborItemError, Item, Key, read_item
 from signerd.core.evidence.cose import CoseError, Mac0, Sign1, mac_structure, read_message, verify_sign1
 from signerd.core.evidence.method import EvidenceError, Identity, Proved, ProvedIfMac, Request, Trust
-from signerd.core.evidence.rules import PsaTokenRules, SignedMeasurement
+from signerd.core.evidence.rules import (
+    HASH_BYTES,
+    IMPLEMENTATION_ID_BYTES,
+    PsaTokenRules,
+    SignedMeasurement,
+)
 from signerd.core.names import Level, MacKey, MacQuestion
 
-_HASH_BYTES = frozenset({32, 48, 64})  # psa-hash-type (§4)
 _UEID_BYTES = 33
 _UEID_RAND = 0x01  # RFC 9711 §4.2.1
-_IMPLEMENTATION_ID_BYTES = 32
 _CLIENT_ID_LIMIT = 2**31
 _SECURED = range(0x3000, 0x3100)  # the low byte is the implementation's (§4.3.1)
 _MAX_INDICATOR = 2048  # characters; a URL, and a hint that nothing here follows
@@ -226,13 +229,12 @@ def _measured(claims: PsaClaims, rules: PsaTokenRules) -> dict[str, str]:
 
 
 def accepted_firmware(
-    components: Iterable[Component], accepted: Iterable[SignedMeasurement]
+    components: Iterable[Component], accepted: Sequence[SignedMeasurement]
 ) -> dict[str, str]:
     """Component -> version if all firmware is accepted and all that is accepted is there, else nothing.
 
     A measurement that fits two states, or a component that was measured twice, says nothing certain: nothing.
     """
-    accepted = tuple(accepted)
     measured: dict[str, str] = {}
     for component in components:
         states = {
@@ -327,7 +329,7 @@ def _required(claims: dict[Key, Item], key: int, form: Callable[[Item], T | None
 
 
 def _hash(item: Item) -> bytes | None:
-    return item if isinstance(item, bytes) and len(item) in _HASH_BYTES else None
+    return item if isinstance(item, bytes) and len(item) in HASH_BYTES else None
 
 
 def _instance_id(item: Item) -> bytes | None:
@@ -335,7 +337,7 @@ def _instance_id(item: Item) -> bytes | None:
 
 
 def _implementation_id(item: Item) -> bytes | None:
-    return item if isinstance(item, bytes) and len(item) == _IMPLEMENTATION_ID_BYTES else None
+    return item if isinstance(item, bytes) and len(item) == IMPLEMENTATION_ID_BYTES else None
 
 
 def _client_id(item: Item) -> int | None:

@@ -30,11 +30,11 @@ METHOD_NAMES = ("hmac-sha256", "x509", "psa-token", "nrf91", "tpm2", "none")
 MAX_ROOTS = 16
 MAX_MEASUREMENTS = 64
 MAX_COMPONENTS = 16  # as in claims
-_HASH_BYTES = frozenset({32, 48, 64})  # SHA-256, SHA-384, SHA-512; psa-hash-type (RFC 9783 §4)
+HASH_BYTES = frozenset({32, 48, 64})  # SHA-256, SHA-384, SHA-512; psa-hash-type (RFC 9783 §4)
 # iso.org.dod.internet.private.enterprise (RFC 1155 §3.1.4): nothing of RFC 5280 can be meant by it.
 PRIVATE_ENTERPRISES = "1.3.6.1.4.1."
 _UUID_BYTES = frozenset({16})
-_IMPLEMENTATION_ID_BYTES = 32  # RFC 9783 §4.2.2
+IMPLEMENTATION_ID_BYTES = 32  # RFC 9783 §4.2.2
 # What a value that is no certificate, or no text, raises; two are plain Exceptions of the package.
 _UNREADABLE = (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion)
 
@@ -70,13 +70,13 @@ def _bytes(value: Any) -> bytes:
 
 
 def _hash(value: bytes) -> bytes:
-    if len(value) not in _HASH_BYTES:
+    if len(value) not in HASH_BYTES:
         raise ValueError("must be of 32, 48 or 64 bytes")
     return value
 
 
 def _implementation_id(value: bytes) -> bytes:
-    if len(value) != _IMPLEMENTATION_ID_BYTES:
+    if len(value) != IMPLEMENTATION_ID_BYTES:
         raise ValueError("must be of 32 bytes")
     return value
 
@@ -153,12 +153,12 @@ def _of_sizes(
 HashMeasurements = Annotated[
     tuple[Measurement, ...],
     Field(max_length=MAX_MEASUREMENTS),
-    AfterValidator(_of_sizes(_HASH_BYTES, "32, 48 or 64")),
+    AfterValidator(_of_sizes(HASH_BYTES, "32, 48 or 64")),
 ]
 SignedMeasurements = Annotated[
     tuple[SignedMeasurement, ...],
     Field(min_length=1, max_length=MAX_MEASUREMENTS),
-    AfterValidator(_of_sizes(_HASH_BYTES, "32, 48 or 64")),
+    AfterValidator(_of_sizes(HASH_BYTES, "32, 48 or 64")),
 ]
 UuidMeasurements = Annotated[
     tuple[Measurement, ...], Field(max_length=MAX_MEASUREMENTS), AfterValidator(_of_sizes(_UUID_BYTES, "16"))
