@@ -97,9 +97,12 @@ def test_verify_list_show_order(desk: Desk) -> None:
         "key", "hmac-sha256", "on_a_mac",
     )  # fmt: skip
     assert lines[0]["claimed"] == {"app": "1.2.0"}
-    assert lines[0]["locks_claimed"]["secure_boot"] is True
+    locks, digest = lines[0]["locks_claimed"], lines[0]["evidence_sha256"]
+    assert isinstance(locks, dict)
+    assert locks["secure_boot"] is True
     assert lines[0]["attester_sha256"] is None
-    assert len(bytes.fromhex(lines[0]["evidence_sha256"])) == 32
+    assert isinstance(digest, str)
+    assert len(bytes.fromhex(digest)) == 32
     code, lines, _ = desk.run("order", "WO-1")
     assert (code, lines[0]["boards"], lines[0]["stamped"]) == (0, 3, 2)
     assert desk.run("show", "WO-1-000009")[0] == 1
