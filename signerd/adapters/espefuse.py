@@ -12,6 +12,7 @@ import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from signerd.adapters.cli.output import write_new
 from signerd.errors import Code, Refused
 
 HMAC_CHIPS = ("esp32s2", "esp32s3", "esp32c3", "esp32c6", "esp32h2", "esp32p4")
@@ -60,25 +61,14 @@ def write_files(folder: Path, keys: Mapping[str, bytes], *, chip: str, block: st
         OSError: with the file's name.
     """
     for chip_id, key in keys.items():
-        _write_new(folder / key_file_name(chip_id), key)
+        write_new(folder / key_file_name(chip_id), key, 0o600)
     sheet = "".join(_sheet(list(keys), chip=chip, block=block, locked=locked))
-    _write_new(folder / SHEET, sheet.encode())
+    write_new(folder / SHEET, sheet.encode(), 0o600)
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _write_new(path: Path, data: bytes) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:  # a full disk: the system names no file
-        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 # Step 5: a shell's *.key would leave out a chip whose id begins with a dot.

@@ -92,7 +92,7 @@ def label(name: str, enum: str) -> str:
 def write_new(path: Path, data: bytes, mode: int) -> None:
     """A file that did not exist before. Raises OSError, with the file's name."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
-    with _named(path), os.fdopen(descriptor, "wb") as file:
+    with named(path), os.fdopen(descriptor, "wb") as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
@@ -101,7 +101,7 @@ def write_new(path: Path, data: bytes, mode: int) -> None:
 def replace(path: Path, data: bytes) -> None:
     """A file that is either the old one or the new one. Raises OSError, with the file's name."""
     temporary = path.with_name(path.name + ".new")
-    with _named(temporary), temporary.open("wb") as file:
+    with named(temporary), temporary.open("wb") as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
@@ -109,7 +109,7 @@ def replace(path: Path, data: bytes) -> None:
 
 
 @contextmanager
-def _named(path: Path) -> Iterator[None]:
+def named(path: Path) -> Iterator[None]:
     """A disk that is full says so at a write, and the system then names no file."""
     try:
         yield

@@ -156,11 +156,10 @@ def _register(config: Path, chip_ids: list[str], *, locked: bool, site: str, key
 
 
 def _write_csv(out: Path, keys: Mapping[str, bytes]) -> None:
-    text = "".join(["chip_id,key\n", *(f"{chip_id},{key.hex()}\n" for chip_id, key in keys.items())])
-    try:
-        with out.open("w", encoding="ascii", newline="") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:  # a full disk: the system names no file
-        raise OSError(error.errno, error.strerror, str(out)) from error
+    from signerd.adapters.cli.output import named
+
+    with named(out), out.open("w", encoding="ascii", newline="") as file:
+        file.write("chip_id,key\n")
+        file.writelines(f"{chip_id},{key.hex()}\n" for chip_id, key in keys.items())
+        file.flush()
+        os.fsync(file.fileno())
