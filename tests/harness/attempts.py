@@ -43,7 +43,7 @@ class Attempts:
         if board.method == "hmac-sha256":
             assert board.chip_key is not None
             return HmacVendor({board.chip_id: board.chip_key})
-        return self.line._silicon_of(board.method, vendor).vendor
+        return self.line.silicon_of(board.method, vendor).vendor
 
     def faulty(self, board: PaperBoard, *, vendor: Vendor | None = None, **wrong: Any) -> PaperBoard:
         """The same board and key, with a root of trust that does one thing wrong."""

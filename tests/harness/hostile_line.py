@@ -208,7 +208,7 @@ class HostileLine:
             chip_id, secret = next(self._chips) if locked else self._next_unlocked()
             attester = HmacVendor({chip_id: secret}).attester(chip_id, **wrong)
             return PaperBoard(chip_id, secret, attester=attester)
-        silicon = self._silicon_of(method, vendor)
+        silicon = self.silicon_of(method, vendor)
         chip_id = silicon.next_chip() if known else silicon.stranger()
         return PaperBoard(chip_id, attester=silicon.vendor.attester(chip_id, **wrong), in_csr=in_csr)
 
@@ -224,7 +224,7 @@ class HostileLine:
             **terms: of `product_toml`.
         """
         silicon = {
-            method: self._silicon_of(method, vendor if method == methods[0] else None)
+            method: self.silicon_of(method, vendor if method == methods[0] else None)
             for method in methods
             if method not in {"hmac-sha256", "none"}
         }
@@ -239,7 +239,8 @@ class HostileLine:
             self._products[asked] = name
         return self._products[asked]
 
-    def _silicon_of(self, method: str, vendor: Vendor | None) -> Silicon:
+    def silicon_of(self, method: str, vendor: Vendor | None = None) -> Silicon:
+        """The chips of a method's usual vendor, or of this one."""
         if vendor is None:
             if method not in self._silicon:
                 self._silicon[method] = Silicon(method, lambda _: make_vendors([method])[method])

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import grpc
 import psutil
@@ -236,13 +236,10 @@ class Installation:
         listing = self._file("identities.jsonl", "".join(json.dumps(dict(line)) + "\n" for line in lines))
         self.admin("chips", "import-identities", listing, "--product", product, "--method", method)
 
-    def add_product_for(self, farm: BoardFarm, name: str, **terms: Any) -> None:
-        """A product that trusts just these boards: their methods, their vendors, their identities.
-
-        `terms` are those of `product_toml`.
-        """
-        methods = terms.pop("methods", farm.methods)
-        self.add_product(product_toml(name, methods=methods, sections=farm.trust.sections.values(), **terms))
+    def add_product_for(self, farm: BoardFarm, name: str) -> None:
+        """A product that trusts just these boards: their methods, their vendors, their identities."""
+        sections = farm.trust.sections.values()
+        self.add_product(product_toml(name, methods=farm.methods, sections=sections))
         for method, lines in farm.trust.identities.items():
             self.add_identities(lines, name, method)
 

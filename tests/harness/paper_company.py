@@ -164,9 +164,6 @@ class PaperCompany:
     def trust(self) -> Trust:
         return Trust(self.tree.root, parse_vkey(self.log.vkey))
 
-    def forget_sessions(self) -> None:
-        self.sessions.clear()
-
     async def open_session(self, work_order: str, chip_id: str) -> Session:
         self._enter("open_session")
         session = os.urandom(48)

@@ -142,8 +142,15 @@ def wait_until(
         time.sleep(_POLL_S)
 
 
-def run(command: Sequence[str | Path], *, expect: int = 0, timeout_s: float = 120.0) -> str:
-    """Runs a program to its end and returns what it printed.
+def run(
+    command: Sequence[str | Path],
+    *,
+    expect: int = 0,
+    timeout_s: float = 120.0,
+    directory: Path = REPOSITORY,
+    environment: Mapping[str, str] | None = None,
+) -> str:
+    """Runs a program to its end and returns what it printed; in our environment, unless one is given.
 
     Raises:
         ProgramError: its exit code is not the expected one.
@@ -156,7 +163,8 @@ def run(command: Sequence[str | Path], *, expect: int = 0, timeout_s: float = 12
         text=True,
         timeout=timeout_s,
         check=False,
-        cwd=REPOSITORY,
+        cwd=directory,
+        env=environment,
     )
     if done.returncode != expect:
         raise ProgramError(

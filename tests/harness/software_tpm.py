@@ -15,7 +15,6 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -29,7 +28,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 from boards.attesters import csr_attestation
 from boards.attesters.csr_attestation import SEQUENCE, SET, der
 from boards.attesters.tpm2 import ATTRIBUTES, sized, u32
-from harness.process import Program, ProgramError, wait_until
+from harness.process import Program, ProgramError, run, wait_until
 
 # As tpm2-tools spell TPMA_OBJECT.
 BORN_HERE = "fixedtpm|fixedparent|sensitivedataorigin|userwithauth|sign"
@@ -114,22 +113,7 @@ class SoftwareTpm:
         Raises:
             ProgramError: the tool, or the TPM, refuses.
         """
-        text = [str(part) for part in command]
-        done = subprocess.run(
-            text,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=_TIMEOUT_S,
-            check=False,
-            cwd=self.directory,
-            env=self._environment,
-        )
-        if done.returncode != 0:
-            raise ProgramError(
-                f"`{' '.join(text)}` ended with {done.returncode}:\n{done.stdout}{done.stderr}"
-            )
-        return done.stdout
+        return run(command, timeout_s=_TIMEOUT_S, directory=self.directory, environment=self._environment)
 
     def file(self, content: bytes | None = None) -> Path:
         """A name for a file of the tools, and perhaps what stands in it."""

@@ -428,7 +428,7 @@ def test_everything_empty(attempts: Attempts) -> None:
 
 def test_an_identity_that_was_imported_for_another_product(attempts: Attempts) -> None:
     """The modem is one of the company's, for another product: here nobody trusts it."""
-    vendor_of = attempts.line._silicon_of("nrf91", None).vendor
+    vendor_of = attempts.line.silicon_of("nrf91").vendor
     section = vendor_of.product_section()
     methods = ["nrf91", "hmac-sha256"]
     attempts.line.installation.add_product(product_toml("stranger", methods=methods, sections=[section]))
