@@ -34,7 +34,6 @@ class CertificateView:
 
     certificate: CertificateState
     entries: tuple[ProvedEntry, ...]
-    record: Record | None
     checked: Checked | None
     chain: tuple[x509.Certificate, ...]
     findings: tuple[Finding, ...]
@@ -70,14 +69,12 @@ class Lookup:
         """One certificate, its record checked and its entries proved. Raises Unreachable."""
         findings: list[Finding] = []
         entries = tuple(self._entries(certificate, findings))
-        record: Record | None = None
         checked: Checked | None = None
         chain: tuple[x509.Certificate, ...] = ()
         try:
             answer = self.log.record(certificate.certificate_sha256)
-            record = answer.record
             issuer = self._issuer(answer.chain)
-            checked, chain = self._check(record, certificate, issuer), issuer.chain
+            checked, chain = self._check(answer.record, certificate, issuer), issuer.chain
         except (NotFound, Malformed) as error:
             findings.append(
                 Finding(Code.RECORD_MISSING, str(error), certificate.index, certificate.serial_number)
@@ -86,7 +83,7 @@ class Lookup:
             findings.append(
                 finding_of(error, index=certificate.index, serial_number=certificate.serial_number)
             )
-        return CertificateView(certificate, entries, record, checked, chain, tuple(findings))
+        return CertificateView(certificate, entries, checked, chain, tuple(findings))
 
     def order(self, work_order: str) -> OrderView:
         """One work order. Raises NotFound, Unreachable."""

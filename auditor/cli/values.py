@@ -148,7 +148,7 @@ def _issued_values(issued: Issued) -> dict[str, Any]:
         "level": issued.level,
         "method": issued.method,
         "measured": dict(issued.measured),
-        "claimed": {name: version for name, (version, _) in claims.firmware.items()},
+        "claimed": claims.versions,
         "locks_claimed": dict(claims.security_state),
         "attester_sha256": None if issued.attester_sha256 is None else issued.attester_sha256.hex(),
         "evidence_sha256": issued.evidence_sha256.hex(),

@@ -96,7 +96,6 @@ class Totals:
     revoked: int = 0
     crl_number: int = -1
     refused: dict[str, int] = field(default_factory=dict)  # by code
-    methods: dict[str, int] = field(default_factory=dict)  # certificates by method
     levels: dict[str, int] = field(default_factory=dict)  # certificates by level
     superseding: dict[str, tuple[int, bytes]] = field(default_factory=dict)
     # chip id -> index of a `revoked` entry whose successor has yet to come, and that one's spki_sha256

@@ -236,7 +236,6 @@ def _enter(books: Books, index: int, entry: Issued, order: OrderState | None) ->
     books.add_certificate(index, entry)
     totals = books.totals
     totals.certificates += 1
-    totals.methods[entry.method] = totals.methods.get(entry.method, 0) + 1
     totals.levels[entry.level] = totals.levels.get(entry.level, 0) + 1
     if order is not None:
         order.certificates += 1

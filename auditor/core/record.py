@@ -1,6 +1,6 @@
 """One certificate record against the ledger: every byte that the entry speaks of, and every signature.
 
-check_record(record, facts, issuer)      # returns nothing, or raises CheckFailed with the first lie
+checked = check_record(record, facts, issuer, yardstick)   # or CheckFailed, with the first lie
 """
 
 from __future__ import annotations
