@@ -71,6 +71,33 @@ def product_with(*vendors: Vendor, methods: str = "", rules: str = "") -> str:
     return f'name = "{PRODUCT}"\n\n[evidence]\nmethods = [{names}]\n{rules}\n{sections}'
 
 
+def attested(
+    attester: Attester,
+    key: ec.EllipticCurvePrivateKey,
+    claims: bytes,
+    told: Mapping[str, Any],
+    *,
+    inside: bool,
+) -> tuple[bytes, bytes]:
+    """A CSR of the key, and the evidence over it, which stands beside it or `inside`.
+
+    `told`: what the attester's transcript holds, `challenge` and `chip`, and `csr` if it is not this one.
+    """
+    bare, made = csr(key), b""
+
+    def attest(over: bytes) -> bytes:
+        nonlocal made
+        digest = sha256(told.get("csr", over)).digest()
+        items = ["birthmark-evidence-v1", told["challenge"], told["chip"], digest]
+        made = attester.attest(cbor2.dumps([*items, *cbor2.loads(claims)], canonical=True), bare)
+        return made
+
+    if not inside:
+        return bare, attest(bare)
+    request = csr_attestation.wrap(key, bare, attester.method, attest)
+    return request, made
+
+
 def spki_of(attester: Attester, evidence: bytes) -> bytes:
     """The attestation key, SubjectPublicKeyInfo: the imported one, or that of the first certificate; empty
     where there is none."""
@@ -282,26 +309,13 @@ class PaperLog:
         )
         level = changes.get("level", "key")
         method = attester.method if attester is not None else changes.get("method", "hmac-sha256")
-        request = csr(csr_key or key)
         challenge = sha256(f"challenge {self._serial}".encode()).digest()
-        made, signer = sha256(chip.encode()).digest(), b""
-        if method == "none":
-            made = b""
-        if attester is not None:
+        if attester is None:
+            request, signer = csr(csr_key or key), b""
+            made = b"" if method == "none" else sha256(chip.encode()).digest()
+        else:
             told = {"challenge": challenge, "chip": chip} | dict(over or {})
-
-            def attest(csr_bytes: bytes) -> bytes:
-                nonlocal made
-                digest = sha256(told.get("csr", csr_bytes)).digest()
-                items = ["birthmark-evidence-v1", told["challenge"], told["chip"], digest]
-                transcript = cbor2.dumps([*items, *cbor2.loads(claims)], canonical=True)
-                made = attester.attest(transcript, request)
-                return made
-
-            if inside:
-                request = csr_attestation.wrap(csr_key or key, request, method, attest)
-            else:
-                attest(request)
+            request, made = attested(attester, csr_key or key, claims, told, inside=inside)
             signer = spki_of(attester, made)
         made = made if evidence is None else evidence
         record = audit_pb2.Record(
