@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from auditor.errors import Malformed
 
-BIT_STRING, OCTET_STRING, OID, UTF8_STRING, SEQUENCE, SET = 0x03, 0x04, 0x06, 0x0C, 0x30, 0x31
+BIT_STRING, OCTET_STRING, UTF8_STRING, SEQUENCE, SET = 0x03, 0x04, 0x0C, 0x30, 0x31
 _MAX_LENGTH_SIZE = 2  # bytes of a length in its long form: 64 KiB; every input is bounded far below
 
 

@@ -9,7 +9,6 @@ import json
 import shutil
 import socket
 import sqlite3
-import ssl
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -84,13 +83,6 @@ def running(directory: Path) -> Iterator[Cfssl]:
     with Program(command, log=directory / "cfssl") as program:
         wait_until(lambda: _listens(port), "cfssl to listen", program=program)
         yield Cfssl(port, directory / "ca.pem", directory / "client.pem", directory / "client.key")
-
-
-def client_context(server: Cfssl) -> ssl.SSLContext:
-    """TLS settings of a client."""
-    context = ssl.create_default_context(cafile=str(server.ca_file))
-    context.load_cert_chain(server.client_certificate, server.client_key)
-    return context
 
 
 def _new_key(path: Path) -> ec.EllipticCurvePrivateKey:

@@ -10,7 +10,6 @@ import asyncio
 import json
 import sys
 import time
-from dataclasses import replace
 
 from harness.evidence_samples import VENDORS, EvidenceSample, make_sample
 
@@ -25,7 +24,7 @@ async def per_s(sample: EvidenceSample) -> float:
     done, begun = 0, time.perf_counter()
     while (seconds := time.perf_counter() - begun) < SECONDS:
         for _ in range(AT_ONCE):
-            await replace(sample).verified()
+            await sample.verified()
         done += AT_ONCE
     return done / seconds
 
