@@ -147,10 +147,10 @@ def validate_chain(
         _check_leaf(path[0], purposes)
         for certificate in path[1:]:
             _check_purpose(certificate, (*purposes, *issuing), "an issuer's")
-        issuers = (*path[1:], root)
-        for below, (certificate, issuer) in enumerate(zip(path, issuers, strict=True)):
+        for below, issuer in enumerate((*path[1:], root)):
             _check_issuer(issuer, below)
-            certificate.verify_directly_issued_by(issuer)
+            if issuer is not root:  # whose signature `_root_of` verified
+                path[below].verify_directly_issued_by(issuer)
         for certificate in (*path, root):
             _check_time(certificate, now)
         _ask_the_package(path, root, now)
@@ -296,6 +296,7 @@ def _check_nothing_to_spare(keys: Sequence[AttestationKey], roots: Sequence[x509
 
 
 def _root_of(last: x509.Certificate, roots: Sequence[x509.Certificate]) -> x509.Certificate:
+    """The root that signed the last certificate."""
     for root in roots:
         if root.subject == last.issuer:
             try:
