@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo
 
@@ -73,6 +73,37 @@ class Timeouts(_Section):
     stop_s: Seconds = 20.0  # boards under way when the station is told to stop
 
 
+class BundleFiles(_Section):
+    """The firmware of the product that this station builds."""
+
+    path: FilePath  # the bundle, a zip file
+    key: FilePath  # the company's Ed25519 public key, PEM
+
+
+class LabelPlace(_Section):
+    """Where labels go, and what they look like. At least one of `printer` and `folder`."""
+
+    template: FilePath  # the product's label, a TOML file (docs/stations.md, "Labels")
+    printer: str | None = None  # tcp://host:9100, or a device such as /dev/usb/lp0 or LPT1
+    folder: FilePath | None = None
+    formats: tuple[Literal["png", "svg", "pdf", "zpl"], ...] = ("png",)  # of the files in the folder
+
+
+class Page(_Section):
+    """The page of port tiles, for a tablet on the line."""
+
+    listen: Annotated[str, AfterValidator(endpoint)] = "127.0.0.1:8480"
+    hosts: tuple[str, ...] = ()  # further names under which browsers may ask for it
+
+
+class Results(_Section):
+    """Where results go, for the MES."""
+
+    folder: FilePath | None = None  # a .jsonl and a .csv file a day
+    command: tuple[str, ...] = ()  # run for each board, with its result as JSON on standard input
+    command_timeout_s: Seconds = 30.0
+
+
 class Config(_Section):
     """The whole file."""
 
@@ -82,7 +113,13 @@ class Config(_Section):
     driver: Name = "smp"  # entry point of group birthmark.drivers
     drivers: dict[str, dict[str, Any]] = Field(default_factory=dict)  # options by driver, e.g. baudrate
     ports: tuple[str, ...] = ()  # device names or globs; none: every USB serial port
-    recipe: FilePath | None = None  # none: every step, with default bounds
+    recipe: FilePath | None = None  # none: the driver's own
+    bundle: BundleFiles | None = None
+    label: LabelPlace | None = None
+    page: Page | None = None  # none: no page is served
+    results: Results = Results()
+    places: dict[str, str] = Field(default_factory=dict)  # a port's name to what it is called on the line
+    board_retries: Annotated[int, Field(ge=0, le=10)] = 1  # whole ways of a board that failed and may pass
     timeouts: Timeouts = Timeouts()
 
 

@@ -110,6 +110,13 @@ class BoardError(AgentError):
         super().__init__(code, detail, verdict=verdict, remedy=remedy)
 
 
+class LabelError(AgentError):
+    """A label could not be printed or left in its folder. The board may be presented again."""
+
+    def __init__(self, code: str, detail: str, *, remedy: str = "") -> None:
+        super().__init__(code, detail, verdict=Verdict.AGAIN, remedy=remedy)
+
+
 class LineError(AgentError):
     """The board did not answer (`no_answer`, `too_slow`), or the port is `port_gone` or `port_busy`."""
 

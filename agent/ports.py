@@ -6,13 +6,18 @@ Nothing here can make a board's key or a CSR: both come from the board, through 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from pathlib import Path
 from typing import Protocol
 
+from agent.core.bundle import Bundle
+from agent.core.label import Label
+from agent.core.pop import ProofOfPossession
+from agent.core.recipe import StepName
 from agent.core.result import Result
 
 OnProgress = Callable[[int, int], None]
@@ -71,17 +76,55 @@ class BoardStamp:
     signature: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What stands on a port. `chip_id` is the same before and after flashing."""
+
+    chip_id: str
+    board: BoardIdentity | None  # its firmware's word; None: no firmware of ours has answered yet
+    description: str = ""  # for people, e.g. "ESP32-S3 v0.2, 8 MB"
+
+
+@dataclass(frozen=True, slots=True)
+class Demanded:
+    """What a work order demands of the firmware. Known before a byte is written."""
+
+    bundle_sha256: bytes | None  # 32 bytes; None: the order names no bundle
+    minimum_firmware: Mapping[str, str]
+    required_locks: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Flashed:
+    """What `flash` did."""
+
+    written: tuple[str, ...]  # names of images
+    kept: tuple[str, ...]  # those that stood there already
+
+
 class Driver(Protocol):
     """One board on one port. Methods are not to be called concurrently on one driver.
 
     All methods are safe to repeat, also over a reset of the board: the driver repeats lost commands on
-    its own within bounds, and the caller may repeat the method.
+    its own within bounds, and the caller may repeat the method. A method that is cancelled leaves the port
+    usable. Which of them a family has, its `DriverKind.steps` says; the others raise `BoardError("no_step")`.
 
     Raises, each method: `LineError` when the board does not answer, `BoardError` for what it answers.
     """
 
-    async def identify(self) -> BoardIdentity:
-        """Asks the board who it is. The first call after the driver was opened."""
+    async def present(self) -> str | None:
+        """The chip id of the board that is there now, None without one. Disturbs a finished board as little
+        as the family allows."""
+        ...
+
+    async def identify(self) -> Found:
+        """Asks the board who it is. The first call after the driver was opened, and after each exchange."""
+        ...
+
+    async def flash(self, demanded: Demanded, on_progress: OnProgress | None = None) -> Flashed:
+        """Brings the chip to the bundle's firmware: writes what is missing or older, verifies it, and starts the
+        manufacturing firmware, which answers when this returns. What cannot be right is refused before a byte is written.
+        Nothing is written to a chip that says another id than `identify` said."""
         ...
 
     async def keygen(self, key_type: str, on_progress: OnProgress | None = None) -> None:
@@ -108,8 +151,26 @@ class Driver(Protocol):
         """Stores the settings (canonical CBOR map). Returns as `install` does."""
         ...
 
-    async def seal(self) -> None:
-        """Closes the board's locks. Repeating changes nothing."""
+    async def seal(self, on_progress: OnProgress | None = None) -> None:
+        """Closes the board's locks, the irreversible ones last and each read back. Repeating changes nothing.
+
+        The caller has verified that the board holds what it was given.
+        """
+        ...
+
+    async def first_boot(self, on_progress: OnProgress | None = None) -> None:
+        """Starts the application for the first time and watches it lock itself, until its firmware answers.
+
+        Closes what only may be closed afterwards. Where all this is done already, nothing happens.
+        """
+        ...
+
+    async def locks(self) -> Mapping[str, bool]:
+        """The locks as the silicon says, not the firmware; those that cannot be read are left out."""
+        ...
+
+    async def pop(self) -> ProofOfPossession:
+        """The board's proof-of-possession code, which it makes once and keeps. A secret: for the label alone."""
         ...
 
     async def stamp(self, challenge: bytes) -> BoardStamp:
@@ -118,15 +179,51 @@ class Driver(Protocol):
 
 
 class OpenDriver(Protocol):
-    """Opens a driver: a class or factory that an entry point of group `birthmark.drivers` names."""
+    """Opens a driver: a class or factory."""
 
-    def __call__(self, port: str, options: Mapping[str, object]) -> AbstractAsyncContextManager[Driver]:
+    def __call__(
+        self, port: str, options: Mapping[str, object], firmware: Firmware | None
+    ) -> AbstractAsyncContextManager[Driver]:
         """Opens `port` on entering and closes it on leaving.
 
         Args:
             port: device name or path, for example `/dev/ttyUSB0`, `/dev/pts/3`, `COM7`.
             options: the driver's own table of the configuration; an unknown key is a `ConfigError`.
+            firmware: what `flash` and `seal` write; None where the configuration names no bundle.
         """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Firmware:
+    """A verified bundle, its images laid out as files that only this user can write."""
+
+    bundle: Bundle
+    images: Mapping[str, Path]  # by the image's name in the manifest
+
+
+CheckFirmware = Callable[[Firmware], Awaitable[None]]
+"""A family's own look at a bundle, once a start: are the images of its form, signed with the expected key?
+
+Raises `ConfigError`, which names the image.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class DriverKind:
+    """A family of boards: what an entry point of group `birthmark.drivers` names."""
+
+    steps: frozenset[StepName]  # that its drivers can take
+    open: OpenDriver
+    default_recipe: bytes | None = None  # TOML; None: every step that it can take
+    check_firmware: CheckFirmware | None = None  # None: the family takes no bundle
+
+
+class Labels(Protocol):
+    """Where labels go: a printer, a folder, or both."""
+
+    async def put(self, label: Label) -> None:
+        """Prints or leaves one label. Raises `LabelError`; nothing of the code is in its text."""
         ...
 
 
@@ -155,6 +252,7 @@ class Session:
     level: str  # none, chip, key
     minimum_firmware: Mapping[str, str]
     required_locks: tuple[str, ...]
+    bundle_sha256: bytes | None = None  # of the firmware bundle that the order names, 32 bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,6 +360,14 @@ class Journal(Protocol):
 
     def step_done(self, run: int, step: str, seconds: float) -> None:
         """The run has this step behind it. Holds nothing up: a crash may lose it, and only a time with it."""
+        ...
+
+    async def note_label(self, run: int, certificate_sha256: bytes) -> None:
+        """A label for this certificate was handed over."""
+        ...
+
+    async def has_label(self, certificate_sha256: bytes) -> bool:
+        """True if a label for this certificate was handed over before."""
         ...
 
     async def finish(self, run: int, result: Result) -> None:

@@ -36,14 +36,17 @@ class StepName(StrEnum):
     """The steps, in the order in which a board takes them."""
 
     IDENTIFY = "identify"
+    FLASH = "flash"
     KEYGEN = "keygen"
     REQUEST = "request"
     SIGN = "sign"
     INSTALL = "install"
     CONFIGURE = "configure"
     SEAL = "seal"
+    FIRST_BOOT = "first-boot"
     VERIFY = "verify"
     STAMP = "stamp"
+    LABEL = "label"
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,3 +14,6 @@ compile pyproject.toml --extra dev --constraint requirements/build.txt --output-
 for extra in agent auditor signerd; do
     compile pyproject.toml --extra "$extra" --constraint requirements/dev.txt --output-file "requirements/$extra.txt" "$@"
 done
+# A station that builds products of the ESP32 family and draws its reports.
+compile pyproject.toml --extra agent --extra esp32 --extra report --constraint requirements/dev.txt \
+    --output-file requirements/agent-esp32.txt "$@"

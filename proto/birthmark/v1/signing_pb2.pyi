@@ -135,12 +135,15 @@ class OpenSessionResponse(_message.Message):
     LEVEL_FIELD_NUMBER: _builtins.int
     MINIMUM_FIRMWARE_FIELD_NUMBER: _builtins.int
     REQUIRED_LOCKS_FIELD_NUMBER: _builtins.int
+    BUNDLE_SHA256_FIELD_NUMBER: _builtins.int
     session: _builtins.bytes
     """Opaque to the station; at most 512 bytes. To be sent back as it is."""
     challenge: _builtins.bytes
     """Exactly 32 bytes, fresh, made by signerd. Enters the evidence transcript and the stamp."""
     level: Global___EvidenceLevel.ValueType
     """The least level that the work order demands."""
+    bundle_sha256: _builtins.bytes
+    """SHA-256 of the manifest of the firmware bundle that the work order names, 32 bytes; empty: it names none."""
     @_builtins.property
     def expires_at(self) -> _timestamp_pb2.Timestamp:
         """After this moment SignCsr refuses the session (`session_unknown`)."""
@@ -176,10 +179,11 @@ class OpenSessionResponse(_message.Message):
         level: Global___EvidenceLevel.ValueType = ...,
         minimum_firmware: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         required_locks: _abc.Iterable[_builtins.str] | None = ...,
+        bundle_sha256: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["expires_at", b"expires_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["challenge", b"challenge", "evidence_methods", b"evidence_methods", "expires_at", b"expires_at", "key_types", b"key_types", "level", b"level", "minimum_firmware", b"minimum_firmware", "required_locks", b"required_locks", "session", b"session"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bundle_sha256", b"bundle_sha256", "challenge", b"challenge", "evidence_methods", b"evidence_methods", "expires_at", b"expires_at", "key_types", b"key_types", "level", b"level", "minimum_firmware", b"minimum_firmware", "required_locks", b"required_locks", "session", b"session"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
