@@ -1,12 +1,12 @@
-"""Images as ESP-IDF's tools make them: applications, bootloaders, partition tables, otadata. They hold no code.
+"""Images as ESP-IDF's tools make them: applications and bootloaders. They hold no code.
 
     app = app_image("esp32s3", "sensor-app", "1.4.0", {"firmware": "application"}, size=200_000)
     firmware = parse_image(app)        # firmware.version, firmware.digest, firmware.marker
-    signed = SigningKey.make(folder).sign(app)
 
-`esptool image-info` takes them for genuine. A simulated chip knows what to do with one by its *marker*, a JSON
-map that stands behind its descriptor. Layouts: ESP-IDF v5, `esp_app_format.h`, `esp_app_desc.h`,
-`esp_bootloader_desc.h`, `esp_flash_partitions.h`.
+`esptool image-info` takes them for genuine. A simulated chip knows what to do with one by its *marker*, a
+JSON map that stands behind its descriptor. Layouts: ESP-IDF v5, `esp_app_format.h`, `esp_app_desc.h` and
+`esp_bootloader_desc.h`. Partition tables and otadata: `boards.esp32.layout`; signatures:
+`boards.esp32.signing`.
 """
 
 from __future__ import annotations
@@ -14,20 +14,9 @@ from __future__ import annotations
 import hashlib
 import json
 import struct
-import subprocess
-import sys
-import tempfile
-import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
-
-SECTOR = 4096  # bytes: what flash erases, and what a signature block fills
-PARTITION_TABLE_OFFSET = 0x8000
-PARTITION_TABLE_BYTES = 0xC00  # ESP_PARTITION_TABLE_MAX_LEN
 IDF_VERSION = "v5.4.1"
 
 _IMAGE_MAGIC, _CHECKSUM_SEED = 0xE9, 0xEF
@@ -39,10 +28,6 @@ _APP_DESC_MAGIC = 0xABCD5432
 _BOOT_DESC = struct.Struct("<B3sI32s24s16s")
 _BOOT_DESC_MAGIC = 0x50
 _MARKER = b"SIMULATED-ESP32\0"
-_PARTITION = struct.Struct("<HBBII16sI")
-_PARTITION_MAGIC, _MD5_MAGIC = 0x50AA, b"\xeb\xeb" + b"\xff" * 14
-_OTA_ENTRY = struct.Struct("<I20sII")
-_OTA_VALID = 2  # ESP_OTA_IMG_VALID
 
 
 class ImageError(Exception):
@@ -155,9 +140,10 @@ def bootloader_image(
         _BOOT_DESC_MAGIC, b"", version, IDF_VERSION.encode(), b"Jan  1 2026 12:00:00", b""
     )
     head = descriptor + _marker(marker)
-    code = _filling(f"boot code {version} {sorted(marker.items())}", size // 2)
-    data = head + _filling(f"boot data {version}", size - len(head) - len(code))
-    return _assemble(family, [(family.dram, data), (family.iram, code)], family.iram + 0x100)
+    seed = f"boot {version} {sorted(marker.items())}"
+    return _assemble(
+        family, [(family.dram, head + _filling(seed, size - len(head)))], family.iram + 0x100
+    )  # one segment: on some families all memory is both data's and code's
 
 
 def parse_image(data: bytes) -> Firmware:
@@ -179,9 +165,8 @@ def parse_image(data: bytes) -> Firmware:
         first = segment if number == 0 else first
     at += 16 - at % 16
     if data[at - 1 : at] != bytes([checksum]):
-        raise ImageError(
-            "Checksum failed. Calculated 0x%x read 0x%x" % (checksum, (data[at - 1 : at] or b"\0")[0])
-        )
+        read = data[at - 1 : at].hex() or "nothing"
+        raise ImageError(f"Checksum failed. Calculated 0x{checksum:x} read 0x{read}")
     digest = hashlib.sha256(data[:at]).digest()
     if appended != 1 or data[at : at + 32] != digest:
         raise ImageError("Image hash failed - image is corrupt")
@@ -223,152 +208,3 @@ def _read_marker(data: bytes) -> Mapping[str, object]:
     except ValueError:
         return {}
     return marker if isinstance(marker, dict) else {}
-
-
-@dataclass(frozen=True, slots=True)
-class Partition:
-    """One line of a partition table."""
-
-    name: str
-    type: int  # 0 app, 1 data
-    subtype: int
-    offset: int
-    size: int
-    encrypted: bool = False
-
-    @property
-    def is_app(self) -> bool:
-        return self.type == 0
-
-
-FACTORY, OTA_0 = 0x00, 0x10  # subtypes of app
-DATA_OTA, DATA_NVS, DATA_NVS_KEYS = 0x00, 0x02, 0x04  # subtypes of data
-
-
-def default_partitions(factory_bytes: int = 0x100000, ota_bytes: int = 0x180000) -> tuple[Partition, ...]:
-    """The line's layout; with the default sizes it fits into 4 MB."""
-    return (
-        Partition("nvs", 1, DATA_NVS, 0x9000, 0x6000),
-        Partition("otadata", 1, DATA_OTA, 0xF000, 0x2000),
-        Partition("nvs_keys", 1, DATA_NVS_KEYS, 0x11000, 0x1000, encrypted=True),
-        Partition("factory", 0, FACTORY, 0x20000, factory_bytes),
-        Partition("ota_0", 0, OTA_0, 0x20000 + factory_bytes, ota_bytes),
-    )
-
-
-def partition_table(partitions: Iterable[Partition]) -> bytes:
-    """As gen_esp32part.py writes it: entries, MD5 entry, 0xFF up to 0xC00 bytes."""
-    entries = b"".join(
-        _PARTITION.pack(
-            _PARTITION_MAGIC, part.type, part.subtype, part.offset, part.size, part.name.encode(), part.encrypted
-        )
-        for part in partitions
-    )  # fmt: skip
-    table = entries + _MD5_MAGIC + hashlib.md5(entries, usedforsecurity=False).digest()
-    return table.ljust(PARTITION_TABLE_BYTES, b"\xff")
-
-
-def parse_partition_table(data: bytes) -> tuple[Partition, ...]:
-    """Reads a table; its MD5 entry must be there and right.
-
-    Raises:
-        ImageError: with the text of ESP-IDF's flash_partitions.c.
-    """
-    found: list[Partition] = []
-    for at in range(0, min(len(data), PARTITION_TABLE_BYTES) - _PARTITION.size + 1, _PARTITION.size):
-        entry = data[at : at + _PARTITION.size]
-        if entry.startswith(_MD5_MAGIC):
-            if entry[16:] != hashlib.md5(data[:at], usedforsecurity=False).digest():
-                raise ImageError("Incorrect MD5 checksum")
-            return tuple(found)
-        magic, type_, subtype, offset, size, name, flags = _PARTITION.unpack(entry)
-        if magic != _PARTITION_MAGIC:
-            raise ImageError(f"partition {len(found)} invalid magic number 0x{magic:x}")
-        found.append(Partition(_text(name), type_, subtype, offset, size, bool(flags & 1)))
-    raise ImageError("partition table has no MD5 checksum")
-
-
-def otadata(sequence: int) -> bytes:
-    """An otadata partition that names boot slot (sequence - 1) % slots; 0: a blank one."""
-    if sequence == 0:
-        return b"\xff" * (2 * SECTOR)
-    crc = zlib.crc32(struct.pack("<I", sequence), 0xFFFFFFFF)
-    entry = _OTA_ENTRY.pack(sequence, b"\xff" * 20, _OTA_VALID, crc)
-    return entry.ljust(2 * SECTOR, b"\xff")
-
-
-def parse_otadata(data: bytes) -> int:
-    """The sequence number of the valid entry that counts; 0: none (bootloader_common_get_active_otadata)."""
-    best = 0
-    for at in (0, SECTOR):
-        if len(data) < at + _OTA_ENTRY.size:
-            continue
-        sequence, _, state, crc = _OTA_ENTRY.unpack_from(data, at)
-        invalid = state in {3, 4}  # ESP_OTA_IMG_INVALID, ESP_OTA_IMG_ABORTED
-        if (
-            sequence != 0xFFFFFFFF
-            and not invalid
-            and crc == zlib.crc32(struct.pack("<I", sequence), 0xFFFFFFFF)
-        ):
-            best = max(best, sequence)
-    return best
-
-
-class SigningKey:
-    """A secure boot v2 key, RSA-3072. Making one takes about a second: share it within a test session."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path  # PEM
-        self._signed: dict[bytes, bytes] = {}
-
-    @classmethod
-    def make(cls, folder: Path, name: str = "secure-boot") -> SigningKey:
-        """Makes a key and keeps it as `<folder>/<name>.pem`."""
-        key = rsa.generate_private_key(65537, 3072)
-        path = folder / f"{name}.pem"
-        path.write_bytes(
-            key.private_bytes(
-                serialization.Encoding.PEM,
-                serialization.PrivateFormat.TraditionalOpenSSL,
-                serialization.NoEncryption(),
-            )
-        )
-        return cls(path)
-
-    @property
-    def public_pem(self) -> str:
-        key = serialization.load_pem_private_key(self.path.read_bytes(), None)
-        form = serialization.PublicFormat.SubjectPublicKeyInfo
-        return key.public_key().public_bytes(serialization.Encoding.PEM, form).decode()
-
-    def sign(self, image: bytes) -> bytes:
-        """The image, padded to whole sectors, with its signature sector: `espsecure sign-data --version 2`.
-
-        Raises:
-            RuntimeError: espsecure refused.
-        """
-        name = hashlib.sha256(image).digest()
-        if name not in self._signed:
-            self._signed[name] = self._run_espsecure(image)
-        return self._signed[name]
-
-    def _run_espsecure(self, image: bytes) -> bytes:
-        with tempfile.TemporaryDirectory() as folder:
-            plain, signed = Path(folder, "image.bin"), Path(folder, "signed.bin")
-            plain.write_bytes(image)
-            command = [
-                "sign-data",
-                "--version",
-                "2",
-                "--keyfile",
-                self.path.resolve(),
-                "--output",
-                signed,
-                plain,
-            ]
-            done = subprocess.run(
-                [sys.executable, "-m", "espsecure", *command], cwd=folder, capture_output=True, check=False
-            )
-            if done.returncode:
-                raise RuntimeError(f"espsecure sign-data: {done.stdout.decode()}{done.stderr.decode()}")
-            return signed.read_bytes()
