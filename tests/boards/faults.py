@@ -8,7 +8,7 @@ from enum import StrEnum
 
 ALWAYS = -1
 
-COMMANDS = ("hello", "keygen", "request", "credential", "config", "stamp", "seal")
+COMMANDS = ("hello", "keygen", "request", "credential", "config", "stamp", "seal", "pop")
 
 
 class Kind(StrEnum):

@@ -6,6 +6,7 @@ either. It can be told to misbehave (`boards.faults`). Time is the clock that it
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import os
 import time
@@ -23,6 +24,7 @@ from boards.faults import Faults, Kind
 from boards.storage import Storage
 
 MAX_CONTENT = 16_384
+POP_CODE_BITS, POP_SALT_BYTES = 80, 16  # docs/board-protocol.md: at least 40 bits
 HEAD_ROOM = 40  # bytes of an answer that a chunk leaves for header and map
 
 _KEY_MAKERS: Executor = ThreadPoolExecutor(2, thread_name_prefix="keygen")  # RSA only: it takes seconds
@@ -65,6 +67,7 @@ class BoardModel:
     buffer: int = 1024
     null_parameters: bool = False  # CSRs as Mbed TLS 2.28 writes them
     evidence_in_csr: bool = False  # as an attribute of the CSR, not beside it: psa-token and tpm2
+    pop: bool = False  # it has a proof-of-possession code
 
     @property
     def roots_of_trust(self) -> dict[str, Attester]:
@@ -130,6 +133,7 @@ class SimulatedBoard:
             ("stamp", True): lambda body: self._keep("stamp", self.make_stamp(_challenge(body))),
             ("stamp", False): lambda body: self._chunk("stamp", body),
             ("seal", True): self._seal,
+            ("pop", False): self._answer_pop,
         }
         handler = handlers.get((command, write))
         if handler is None:
@@ -192,6 +196,7 @@ class SimulatedBoard:
         credential, settings = self.storage.get("credential"), self.storage.get("config")
         if credential is None or settings is None:
             raise BoardProtocolError(BAD_STATE)
+        pop = self.pop()
         return formats.StampFields(
             challenge=challenge,
             chip_id=self.model.chip_id,
@@ -200,8 +205,24 @@ class SimulatedBoard:
             settings_digest=hashlib.sha256(settings).digest(),
             firmware=self.model.firmware,
             security_state=self.security_state,
-            pop_commitment=None,
+            pop_commitment=None if pop is None else hashlib.sha256(pop[1] + pop[0].encode()).digest(),
         )
+
+    def pop(self) -> tuple[str, bytes] | None:
+        """Code and salt, made when they are first needed and kept; None where the board has none."""
+        if not self.model.pop:
+            return None
+        kept = self.storage.get("pop")
+        if kept is None:
+            kept = os.urandom(POP_SALT_BYTES) + base64.b32encode(os.urandom(POP_CODE_BITS // 8))
+            self.storage.put("pop", kept)
+        return kept[POP_SALT_BYTES:].decode(), kept[:POP_SALT_BYTES]
+
+    def _answer_pop(self, _body: Mapping[str, object]) -> Answer:
+        pop = self.pop()
+        if pop is None:
+            raise BoardProtocolError(UNSUPPORTED)
+        return {"pop": pop[0], "salt": pop[1]}
 
     def make_stamp(self, challenge: bytes) -> bytes:
         """The content of `stamp`: the stamp and its signature."""
