@@ -1,6 +1,7 @@
-"""Firmware bundles: what a product's boards are flashed with, signed by the company (docs/formats.md, "Bundle").
+"""Firmware bundles: what a product's boards are flashed with (docs/formats.md, "Bundle").
 
-`Bundle` is only made by `verify_bundle`: whoever holds one holds images that the company's key signed.
+`Bundle` is only made by `agent.core.bundle_verify.verify_bundle`: whoever holds one holds images that the
+company's key signed.
 """
 
 from __future__ import annotations
@@ -8,6 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+
+MAX_BUNDLE_BYTES = 64 * 1024 * 1024  # the whole file
+MAX_IMAGE_BYTES = 32 * 1024 * 1024
+MAX_IMAGES = 32
+
+
+class BundleError(ValueError):
+    """The bytes are no bundle that may be flashed; the text says where and why."""
 
 
 class Role(StrEnum):
@@ -68,6 +77,19 @@ class Manifest:
     def image(self, role: Role) -> Image | None:
         """The image of that role; DATA may have several, then the first."""
         return next((image for image in self.images if image.role is role), None)
+
+    def final_firmware(self) -> Mapping[str, Image]:
+        """By component: what a sealed board's application reports in its stamp.
+
+        The manufacturing firmware is not in it, nor a bootloader that a secure one replaces.
+        """
+        replaced = Role.BOOTLOADER if self.image(Role.SECURE_BOOTLOADER) is not None else None
+        left_out = {Role.MANUFACTURING, replaced}
+        return {
+            image.component: image
+            for image in self.images
+            if image.component is not None and image.role not in left_out
+        }
 
 
 @dataclass(frozen=True, slots=True)
