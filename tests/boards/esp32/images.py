@@ -5,7 +5,7 @@
 
 `esptool image-info` takes them for genuine. A simulated chip knows what to do with one by its *marker*, a
 JSON map that stands behind its descriptor. Layouts: ESP-IDF v5, `esp_app_format.h`, `esp_app_desc.h` and
-`esp_bootloader_desc.h`. Partition tables and otadata: `boards.esp32.layout`; signatures:
+`esp_bootloader_desc.h`. Partition tables and otadata: `boards.esp32.partitions`; signatures:
 `boards.esp32.signing`.
 """
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from boards.esp32.images import FAMILIES, app_image, bootloader_image
-from boards.esp32.layout import (
+from boards.esp32.partitions import (
     PARTITION_TABLE_OFFSET,
     Partition,
     default_partitions,

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa, utils
 
 from boards.esp32.images import parse_image
-from boards.esp32.layout import SECTOR
+from boards.esp32.partitions import SECTOR
 
 # ets_secure_boot_signature_t: magic, version, image digest, n, e, R^-1, M', signature, CRC, padding
 _BLOCK = struct.Struct("<BBH32s384sI384sI384sI16s")
