@@ -29,10 +29,11 @@ _MAX_COMPONENTS = 16  # of claims and stamps
 _MAX_BURNS = 32
 _MAX_PEM = 2_048  # characters: an RSA 3072 public key has 625
 
-_Sha256 = Annotated[str, Field(pattern=r"\A[0-9a-f]{64}\Z")]
-_Component = Annotated[str, Field(pattern=r"\A[A-Za-z0-9._-]{1,32}\Z")]
+# Patterns are of the regex crate of Rust: `$` is the end, not the newline before it.
+_Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+_Component = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,32}$")]
 _Version = Annotated[str, Field(min_length=1, max_length=32)]
-_Name = Annotated[str, Field(pattern=r"\A[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")]
+_Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 
 
 class _Object(BaseModel):
@@ -40,7 +41,7 @@ class _Object(BaseModel):
 
 
 class _Image(_Object):
-    name: Annotated[str, Field(pattern=r"\A[a-z0-9-]{1,32}\Z")]
+    name: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,32}$")]
     role: Literal[
         "bootloader", "secure-bootloader", "partition-table", "manufacturing", "application", "data"
     ]
@@ -53,7 +54,7 @@ class _Image(_Object):
 
 
 class _Burn(_Object):
-    name: Annotated[str, Field(pattern=r"\A[A-Z][A-Z0-9_]{0,31}\Z")]
+    name: Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]{0,31}$")]
     value: Annotated[int, Field(gt=0, le=0xFFFF_FFFF)]
     when: Literal["seal", "first-boot"]
 
@@ -67,7 +68,7 @@ class _Manifest(_Object):
     v: Literal[1]
     product: _Name
     version: _Version
-    chip: Annotated[str, Field(pattern=r"\A[a-z0-9]{1,16}\Z")]
+    chip: Annotated[str, Field(pattern=r"^[a-z0-9]{1,16}$")]
     flash_size: Annotated[int, Field(gt=0, le=_MAX_FLASH)]
     images: Annotated[list[_Image], Field(min_length=1, max_length=MAX_IMAGES)]
     minimum_versions: Annotated[dict[_Component, _Version], Field(max_length=_MAX_COMPONENTS)]

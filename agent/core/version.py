@@ -1,4 +1,4 @@
-"""Firmware versions, compared as docs/formats.md says under "Names and bounds"; signerd does it the same way."""
+"""Firmware versions, compared as docs/formats.md says under "Names and bounds"; signerd does it so too."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Firmware bundles for tests: images as ESP-IDF's tools make them, a manifest around them, and the company's key."""
+"""Firmware bundles for tests: images as ESP-IDF makes them, a manifest around them, the company's key."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from functools import cache
 
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 
 from agent.core.bundle import Image, Manifest, Role, SecureBoot
 from agent.core.bundle_checks import BOOTLOADERS, FIRMWARE
@@ -19,7 +19,7 @@ from agent.core.bundle_manifest import encode_manifest
 from agent.core.bundle_verify import make_bundle, sign_bundle
 from agent.core.bundle_zip import pack
 from agent.core.esp_image import parse_image, signing_key_digest
-from boards.esp32 import images
+from boards.esp32 import images, partitions
 
 COMPONENTS = {
     Role.BOOTLOADER: "boot",
@@ -87,15 +87,15 @@ def describe(role: Role, offset: int, content: bytes, name: str | None = None) -
 
 def sample(chip: str = "esp32s3", *, version: str = "1.4.0") -> Sample:
     """A bundle without secure boot; its application is of that version."""
-    partitions = (*images.default_partitions(), images.Partition("storage", 1, 0x82, 0x300000, 0x40000))
-    factory = next(part.offset for part in partitions if part.name == "factory")
-    ota_0 = next(part.offset for part in partitions if part.name == "ota_0")
+    table = (*partitions.default_partitions(), partitions.Partition("storage", 1, 0x82, 0x300000, 0x40000))
+    factory = next(part.offset for part in table if part.name == "factory")
+    ota_0 = next(part.offset for part in table if part.name == "ota_0")
     firmware = images.app_image(chip, "sensor-manufacturing", "1.0.0", {}, size=6_000)
     application = images.app_image(chip, "sensor", version, {}, size=9_000)
     boot = images.FAMILIES[chip].bootloader_offset
     entries = (
         (Role.BOOTLOADER, boot, images.bootloader_image(chip, 3, {}, size=4_000)),
-        (Role.PARTITION_TABLE, 0x8000, images.partition_table(partitions)),
+        (Role.PARTITION_TABLE, 0x8000, partitions.partition_table(table)),
         (Role.MANUFACTURING, factory, firmware),
         (Role.APPLICATION, ota_0, application),
         (Role.DATA, 0x300000, b"a file system" * 100),
@@ -121,9 +121,7 @@ def secure_boot_key() -> str:
 
 
 def with_signature_sector(image: bytes, public_key_pem: str) -> bytes:
-    """The image with a sector that names the key. The signature in it is none: only espsecure would see that."""
-    from cryptography.hazmat.primitives.serialization import load_pem_public_key  # noqa: PLC0415
-
+    """The image with a sector that names the key. Its signature is none: espsecure alone would see that."""
     key = load_pem_public_key(public_key_pem.encode())
     assert isinstance(key, rsa.RSAPublicKey)
     numbers = key.public_numbers()
