@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
+
+_TAIL_DIGITS = 6
+_NOT_HEX = re.compile(r"[^0-9A-Fa-f]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,3 +19,11 @@ class Label:
     model: str
     work_order: str
     code: str = field(repr=False)
+
+    @property
+    def chip_tail(self) -> str:
+        """The last six hexadecimal digits of the chip id, upper case; fewer where it has fewer.
+
+        ESP-IDF's examples name a board on the air by these digits of its MAC.
+        """
+        return _NOT_HEX.sub("", self.chip_id)[-_TAIL_DIGITS:].upper()
