@@ -13,8 +13,8 @@ from smp.header import OP, Flag, Header, Version
 
 from boards import formats
 from boards.faults import COMMANDS
-from boards.pty_line import GROUP, LINE_LENGTH
 from boards.simulated_board import BoardModel, SimulatedBoard
+from boards.smp_server import GROUP, LINE_LENGTH
 
 CHIP_ID = "CHIP-000001"
 SECRET = bytes(range(32))

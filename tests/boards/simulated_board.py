@@ -21,7 +21,7 @@ from boards.attesters import csr_attestation
 from boards.attesters.hmac_sha256 import HmacAttester
 from boards.attesters.port import COMPONENT, VERSION, Attester
 from boards.faults import Faults, Kind
-from boards.storage import Storage
+from boards.storage import Storage, StorageFull, Store
 
 MAX_CONTENT = 16_384
 POP_CODE_BITS, POP_SALT_BYTES = 80, 16  # docs/board-protocol.md: at least 40 bits
@@ -98,12 +98,12 @@ class SimulatedBoard:
     def __init__(
         self,
         model: BoardModel,
-        storage: Storage | None = None,
+        storage: Store | None = None,
         faults: Faults | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.model = model
-        self.storage = storage or Storage()
+        self.storage: Store = storage or Storage()
         self.faults = faults or Faults()
         self._clock = clock
         self.reset()
@@ -138,7 +138,10 @@ class SimulatedBoard:
         handler = handlers.get((command, write))
         if handler is None:
             raise BoardProtocolError(BAD_REQUEST)
-        return handler(body)
+        try:
+            return handler(body)
+        except StorageFull as error:
+            raise BoardProtocolError(STORAGE_FULL) from error
 
     @property
     def sealed(self) -> bool:

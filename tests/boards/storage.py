@@ -4,6 +4,27 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Protocol
+
+
+class StorageFull(Exception):  # noqa: N818 (what the board answers)
+    """It does not fit."""
+
+
+class Store(Protocol):
+    """What a board keeps its things in."""
+
+    def get(self, name: str) -> bytes | None:
+        """What is kept under that name."""
+        ...
+
+    def put(self, name: str, value: bytes) -> None:
+        """Keeps it, whole or not at all. Raises `StorageFull`."""
+        ...
+
+    def erase(self) -> None:
+        """Forgets all."""
+        ...
 
 
 class Storage:
