@@ -1,8 +1,8 @@
 """A printer that is a device of this machine: `/dev/usb/lp0`, a serial port, `LPT1`, `\\\\server\\printer`.
 
-Opening and writing may block for as long as the paper is out, so a thread does it, and nobody waits for it longer
-than the printer has. On Linux the thread gives up by itself; on Windows it may stay in the system's call. No other
-label is begun before it has ended.
+Opening and writing may block for as long as the paper is out, so a thread does it, and nobody waits for it
+longer than the printer has. On Linux the thread gives up by itself; on Windows it may stay in the system's
+call. No other label is begun before it has ended.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ class DevicePort:
         await self._ended(self._thread, raises=True)
 
     async def _ended(self, thread: asyncio.Future[OSError | None], *, raises: bool = False) -> None:
-        # Longer than the thread gives itself, so that its own word comes first. `wait` leaves it alone when this
-        # is cancelled.
+        # Longer than the thread gives itself, so that its own word comes first. `wait` leaves it alone when
+        # this is cancelled.
         await asyncio.wait({thread}, timeout=self._print_s + 1.0)
         if not thread.done():
             raise TimeoutError
@@ -45,7 +45,7 @@ class DevicePort:
 
 
 def _in_thread(call: Callable[[], None]) -> asyncio.Future[OSError | None]:
-    """Runs a call in a thread that the interpreter does not wait for at its end, as it does for the executor's."""
+    """Runs a call in a thread. Unlike an executor's, the interpreter does not wait for it at its end."""
     loop = asyncio.get_running_loop()
     done: asyncio.Future[OSError | None] = loop.create_future()
 

@@ -2,7 +2,8 @@
 
 A file appears whole or not at all, also when power fails, and the same label again takes its place. A name is
 made of letters, digits, dots and hyphens; every other character of a serial number or port stands in it as
-`%XX`. So it never leaves the folder, and two labels never share a file where the file system tells cases apart.
+`%XX`. So it never leaves the folder, and two labels never share a file (on Windows: unless they differ in
+case alone).
 """
 
 from __future__ import annotations

@@ -47,6 +47,11 @@ class Layout:
     lines: tuple[TextLine, ...] = field(repr=False)
     font: LabelFont = field(repr=False)
 
+    @property
+    def module_mm(self) -> float:
+        """A module's side."""
+        return self.module * MM_PER_INCH / self.dpi
+
 
 @dataclass(frozen=True, slots=True)
 class _Measured:

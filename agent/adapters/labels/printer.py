@@ -1,11 +1,11 @@
 """Printers that take ZPL: `tcp://host:9100`, or a device such as `/dev/usb/lp0` or `LPT1`.
 
-One label at a time, in the order of asking, its bytes never mixed with another's. A label of which the printer
-may not have all is an error. Whether it came out is for the eyes: the error's remedy says to look.
+One label at a time, in the order of asking, its bytes never mixed with another's. A label of which the
+printer may not have all is an error. Whether it came out is for the eyes: the error's remedy says to look.
 
-Over TCP the printer is told the end and has to close its side, as it does when it has read everything; that is
-CUPS's `waiteof`. Some never close: with `tcp://host:9100?waiteof=false` a label counts as printed once it is
-sent.
+Over TCP the printer is told the end and has to close its side, as it does when it has read everything; that
+is CUPS's `waiteof`. Some never close: with `tcp://host:9100?waiteof=false` a label counts as printed once it
+is sent.
 """
 
 from __future__ import annotations

@@ -44,13 +44,17 @@ class LabelMaker:
 
     def make(self, label: Label, formats: Sequence[str]) -> dict[str, bytes]:
         """The label by format. Raises LabelError."""
+        layout = self.lay_out(label)
+        return {name: FORMATS[name](layout) for name in formats}
+
+    def lay_out(self, label: Label) -> Layout:
+        """Where everything stands on the label. Raises LabelError."""
         try:
-            layout = lay_out(self.template, label, self._font)
+            return lay_out(self.template, label, self._font)
         except DoesNotFitError as error:
             raise LabelError("label_too_small", str(error), remedy=_TEMPLATE) from None
         except LabelContentError as error:
             raise LabelError("label_content", str(error), remedy=_TEMPLATE) from None
-        return {name: FORMATS[name](layout) for name in formats}
 
 
 def open_maker(path: Path) -> LabelMaker:
