@@ -4,8 +4,8 @@
 Runs in the worker process alone, as all that imports esptool (docs/adr/0014).
 
 A chip takes the key out of a signature block and compares its digest with the one in the eFuses; espsecure
-takes the key that it is given. Hence both: the block is found by its key's digest, and espsecure verifies this
-block, with the others blanked, against the company's key.
+takes the key that it is given. Hence both: the block is found by its key's digest, and espsecure verifies
+this block, with the others blanked, against the company's key.
 """
 
 from __future__ import annotations
