@@ -19,6 +19,7 @@ _ABOUT_THE_STAMP = frozenset(
         "certificate_revoked",
         "stamp_rejected",
         "firmware_too_old",
+        "firmware_differs",
         "stamp_locks_open",
         "stamp_conflict",
         "request_malformed",

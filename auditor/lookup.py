@@ -9,6 +9,7 @@ from cryptography import x509
 
 from auditor.core.books import CertificateState, OrderState
 from auditor.core.certificate import Issuer, verify_issuer
+from auditor.core.claims import firmware_text
 from auditor.core.entry import Entry, reread_entry
 from auditor.core.findings import Code, Finding, finding_of
 from auditor.core.identities import Identities
@@ -105,6 +106,8 @@ class Lookup:
                 ("quantity", str(said.quantity), str(terms.quantity)),
                 ("level", said.level, terms.level),
                 ("entry", str(said.opened_index), str(ledger.opened_index)),
+                ("bundle", said.bundle_sha256.hex(), (terms.bundle_sha256 or b"").hex()),
+                ("firmware", firmware_text(said.firmware), firmware_text(terms.firmware or {})),
             )
             if found != expected
         ]

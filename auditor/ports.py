@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -45,6 +45,8 @@ class OrderTerms:
     stamped: int
     revoked: int
     open_intents: int
+    bundle_sha256: bytes  # empty: it names no firmware bundle
+    firmware: Mapping[str, tuple[str, bytes]]  # empty: stamps are not compared with one
     product_file: bytes  # TOML, of the revision that the order was opened with
 
 

@@ -29,6 +29,7 @@ class Code(StrEnum):
     EVIDENCE_REJECTED = "evidence_rejected"
     LEVEL_INSUFFICIENT = "level_insufficient"
     FIRMWARE_TOO_OLD = "firmware_too_old"
+    FIRMWARE_DIFFERS = "firmware_differs"
     CHIP_ALREADY_CERTIFIED = "chip_already_certified"
     CERTIFICATE_REVOKED = "certificate_revoked"
     STAMP_REJECTED = "stamp_rejected"

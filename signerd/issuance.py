@@ -81,6 +81,7 @@ class OpenedSession:
     level: Level
     minimum_firmware: Mapping[str, str]
     required_locks: tuple[str, ...]
+    bundle_sha256: bytes | None  # of the firmware bundle that the order names
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +149,7 @@ class Issuance:
             level=order.level,
             minimum_firmware=least_firmware(order, product.evidence),
             required_locks=product.stamp.required_locks,
+            bundle_sha256=None if order.bundle is None else order.bundle.sha256,
         )
 
     async def sign_csr(

@@ -19,7 +19,7 @@ from cryptography import x509
 
 from signerd.core.key_policy import PublicKey
 from signerd.core.names import PeerName
-from signerd.core.policy import check_firmware, least_firmware
+from signerd.core.policy import check_bundle, check_firmware, least_firmware
 from signerd.core.product import parse_product
 from signerd.core.session import session_sha256
 from signerd.core.stamp import Issued, Stamp, StampError, check_agrees, check_signature, parse_stamp
@@ -48,7 +48,7 @@ class Stamping:
 
         Raises:
             Refused: `session_unknown`, `certificate_revoked`, `stamp_rejected`, `firmware_too_old`,
-                `stamp_locks_open`, `stamp_conflict`.
+                `firmware_differs`, `stamp_locks_open`, `stamp_conflict`.
         """
         # 1. The session.
         context = await self._store.call_context(
@@ -87,6 +87,7 @@ class Stamping:
         # The stamp's word is the newer one; what evidence measured stands where the stamp says nothing.
         versions = dict(record.measured) | said.claims.versions
         check_firmware(versions, least_firmware(context.order, product.evidence))
+        check_bundle(said.claims.firmware, context.order.bundle)
         locks = product.stamp.required_locks
         still_open = [lock for lock in locks if said.claims.security_state.get(lock) is not True]
         if still_open:

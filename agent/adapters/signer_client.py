@@ -110,6 +110,8 @@ class GrpcSigner:
         )
         _within(answer.session, 1, _MAX_SESSION_BYTES, "session")
         _within(answer.challenge, 32, 32, "challenge")
+        if answer.bundle_sha256:
+            _within(answer.bundle_sha256, 32, 32, "bundle digest")
         names = (*answer.evidence_methods, *answer.required_locks, *answer.minimum_firmware.keys())
         lists = (answer.key_types, answer.evidence_methods, answer.required_locks, answer.minimum_firmware)
         if any(len(items) > _MAX_LIST for items in lists) or not all(map(_NAME.fullmatch, names)):
@@ -126,6 +128,7 @@ class GrpcSigner:
             level=_LEVELS.get(answer.level, ""),
             minimum_firmware=dict(answer.minimum_firmware),
             required_locks=tuple(answer.required_locks),
+            bundle_sha256=answer.bundle_sha256 or None,
         )
 
     async def sign_csr(self, session: bytes, request: BoardRequest) -> Issued:

@@ -32,6 +32,7 @@ _TABLE: dict[str, tuple[Verdict, str]] = {
         f"The order demands stronger evidence, or firmware that the product accepts. {_ADMIN}",
     ),
     "firmware_too_old": (Verdict.REJECT, "Flash the firmware of the work order, then try again"),
+    "firmware_differs": (Verdict.REJECT, "Flash the bundle of the work order, then try again"),
     "chip_already_certified": (
         Verdict.REJECT,
         f"It has a certificate for another key. {_ADMIN} about reissue",

@@ -74,6 +74,8 @@ def order_of(message: audit_pb2.GetWorkOrderResponse) -> OrderTerms:
         stamped=counts.stamped,
         revoked=counts.revoked,
         open_intents=counts.open_intents,
+        bundle_sha256=order.bundle_sha256,
+        firmware={name: (item.version, item.digest) for name, item in order.firmware.items()},
         product_file=message.product_toml.encode(),
     )
 

@@ -77,6 +77,8 @@ def order_values(order: OrderState) -> dict[str, Any]:
         "not_before": time_text(terms.not_before),
         "not_after": time_text(terms.not_after),
         "stations": sorted(terms.stations),
+        "bundle_sha256": None if terms.bundle_sha256 is None else terms.bundle_sha256.hex(),
+        "firmware": None if terms.firmware is None else _firmware_values(terms.firmware),
         "opened": order.opened_index,
         "closed_at": None if order.closed_at is None else time_text(order.closed_at),
     }
@@ -86,7 +88,13 @@ def terms_values(terms: OrderTerms) -> dict[str, Any]:
     """A work order by signerd's word."""
     values = asdict(terms)
     values["product_sha256"] = sha256(values.pop("product_file")).hexdigest()
+    values["bundle_sha256"] = terms.bundle_sha256.hex() or None
+    values["firmware"] = _firmware_values(terms.firmware) or None
     return values
+
+
+def _firmware_values(firmware: Mapping[str, tuple[str, bytes]]) -> dict[str, list[str]]:
+    return {name: [version, digest.hex()] for name, (version, digest) in sorted(firmware.items())}
 
 
 def report_values(report: Report) -> dict[str, Any]:

@@ -63,12 +63,20 @@ def ledger_claims(value: Any) -> Claims:
     """Claims as an entry holds them: digests in hexadecimal. Raises Malformed."""
     if not isinstance(value, dict) or value.keys() != {"firmware", "security_state"}:
         raise Malformed("is not an object of firmware and security_state")
-    firmware = value["firmware"]
-    if not isinstance(firmware, dict):
+    return read_claims(_firmware(value["firmware"]), value["security_state"])
+
+
+def ledger_firmware(value: Any) -> Mapping[str, tuple[str, bytes]]:
+    """The firmware that an order names, as its entry holds it: components as in claims. Raises Malformed."""
+    if value == {}:
+        raise Malformed("names no component")
+    return read_claims(_firmware(value), {}).firmware
+
+
+def _firmware(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
         raise Malformed("has a firmware that is not an object")
-    return read_claims(
-        {name: _with_bytes(component) for name, component in firmware.items()}, value["security_state"]
-    )
+    return {name: _with_bytes(component) for name, component in value.items()}
 
 
 def _with_bytes(component: Any) -> list[Any]:
@@ -90,6 +98,32 @@ def check_minimum(versions: Mapping[str, str], minimum: Mapping[str, str]) -> No
                 expected=f"at least {least}",
                 found=version or "absent",
             )
+
+
+def check_firmware(
+    said: Mapping[str, tuple[str, bytes]], named: Mapping[str, tuple[str, bytes]] | None
+) -> None:
+    """Raises CheckFailed FIRMWARE_DIFFERS where a component that the order names is absent or another one."""
+    for name, component in (named or {}).items():
+        found = said.get(name)
+        if found != component:
+            raise CheckFailed(
+                Code.FIRMWARE_DIFFERS,
+                f"firmware {name} in the stamp is not the order's",
+                expected=component_text(component),
+                found="absent" if found is None else component_text(found),
+            )
+
+
+def component_text(component: tuple[str, bytes]) -> str:
+    """A component as it stands in findings."""
+    version, digest = component
+    return f"{version} {digest.hex()}"
+
+
+def firmware_text(firmware: Mapping[str, tuple[str, bytes]]) -> str:
+    """Components as they stand in findings, in the order of their names."""
+    return ", ".join(f"{name} {component_text(component)}" for name, component in sorted(firmware.items()))
 
 
 def transcript(*, challenge: bytes, chip_id: str, csr_sha256: bytes, claims: Claims) -> bytes:

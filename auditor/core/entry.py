@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 import rfc8785
 
 from auditor.core import forms
-from auditor.core.claims import Claims, ledger_claims
+from auditor.core.claims import Claims, ledger_claims, ledger_firmware
 from auditor.core.findings import Code
 from auditor.core.forms import Form
 from auditor.errors import CheckFailed, Malformed
@@ -124,6 +124,8 @@ class OrderOpened(Entry):
     serial_start: int = _member(forms.integer)
     reissue: str = _member(forms.one_of("never", "before-stamp", "always"))
     settings_sha256: bytes = _member(forms.digest)
+    bundle_sha256: bytes | None = _member(forms.optional(forms.digest))
+    firmware: Mapping[str, tuple[str, bytes]] | None = _member(forms.optional(ledger_firmware))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -67,6 +67,7 @@ class Code(Enum):
     STAMP_SIGNATURE = "F432"
     STAMP_DIFFERS = "F433"
     LOCKS_OPEN = "F434"
+    FIRMWARE_DIFFERS = "F435"
 
     @property
     def title(self) -> str:

@@ -143,6 +143,8 @@ def _order_opened(books: Books, index: int, entry: entries.OrderOpened) -> Itera
         return
     if entry.not_before >= entry.not_after:
         yield Finding(Code.ORDER_HISTORY, "its window is empty", index, found=entry.work_order)
+    if entry.firmware is not None and entry.bundle_sha256 is None:
+        yield Finding(Code.ORDER_HISTORY, "it names firmware of no bundle", index, found=entry.work_order)
     books.add_order(OrderState(entry, index))
 
 

@@ -14,7 +14,7 @@ from hashlib import sha256
 from auditor.core import forms
 from auditor.core.books import Basis, CertificateState
 from auditor.core.certificate import Issuer, Leaf, check_agrees, check_extension, read_leaf
-from auditor.core.claims import check_minimum, parse_claims, split_settings, transcript
+from auditor.core.claims import check_firmware, check_minimum, parse_claims, split_settings, transcript
 from auditor.core.clock import SKEW
 from auditor.core.csr import Csr, check_csr
 from auditor.core.entry import LEVELS, Issued, OrderOpened, Stamped
@@ -304,6 +304,7 @@ def _check_stamp(
         found = sha256(record.stamp).hexdigest()
         _compare(Code.STAMP_DIFFERS, [("SHA-256 of the stamp", found, facts.stamped.stamp_sha256.hex())])
     check_minimum(stamp.claims.versions, least)
+    check_firmware(stamp.claims.firmware, None if facts.order is None else facts.order.firmware)
     opened = [lock for lock in locks if stamp.claims.security_state.get(lock) is not True]
     if opened:
         raise CheckFailed(Code.LOCKS_OPEN, "locks that the product demands are open", found=", ".join(opened))

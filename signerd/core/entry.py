@@ -113,6 +113,8 @@ class OrderOpened(Entry):
     serial_start: int
     reissue: str
     settings_sha256: bytes
+    bundle_sha256: bytes | None
+    firmware: Mapping[str, tuple[str, bytes]] | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -322,10 +324,7 @@ def _json(value: object) -> object:
     if isinstance(value, tuple):
         return [_json(item) for item in value]
     if isinstance(value, Mapping):
-        return dict(value)
+        return {name: _json(item) for name, item in value.items()}
     if isinstance(value, Claims):
-        return {
-            "firmware": {name: [version, digest.hex()] for name, (version, digest) in value.firmware.items()},
-            "security_state": dict(value.security_state),
-        }
+        return {"firmware": _json(value.firmware), "security_state": _json(value.security_state)}
     return value

@@ -10,6 +10,14 @@ from signerd.core.names import Level, Reissue
 
 
 @dataclass(frozen=True, slots=True)
+class FirmwareBundle:
+    """The firmware that an order's boards are flashed with."""
+
+    sha256: bytes  # of its manifest; stations are told it
+    firmware: Mapping[str, tuple[str, bytes]]  # component -> version and SHA-256 in each stamp; may be empty
+
+
+@dataclass(frozen=True, slots=True)
 class WorkOrder:
     """The terms of a work order, as opened. `not_before` and `not_after` are aware, UTC, whole seconds."""
 
@@ -26,6 +34,7 @@ class WorkOrder:
     serial_start: int
     reissue: Reissue
     settings: bytes  # canonical CBOR map without "serial"
+    bundle: FirmwareBundle | None
 
 
 @dataclass(frozen=True, slots=True)

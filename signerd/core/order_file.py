@@ -1,22 +1,33 @@
 """Work order files (docs/formats.md, "Work order file"): TOML in, checked terms out.
 
 Guarantees that an order which is opened can be worked: its product exists, its stations are stations, its
-last serial number still fits its bound, its window is not empty.
+last serial number still fits its bound, its window is not empty, the firmware that it names is not below the
+minimum.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from signerd.core.evidence.rules import MAX_COMPONENTS, Component, Version
 from signerd.core.file_problems import problems
 from signerd.core.names import Level, Reissue, Role, is_chip_id, is_name, parse_peer_uri
-from signerd.core.order import WorkOrder
+from signerd.core.order import FirmwareBundle, WorkOrder
+from signerd.core.policy import check_firmware, least_firmware
 from signerd.core.product import Product, read_toml
 from signerd.core.product_trust import highest_level
 from signerd.core.serial_number import parse_pattern
@@ -29,6 +40,7 @@ MAX_QUANTITY = 100_000_000  # boards; far above a product's life, far below what
 MAX_STATIONS = 256  # so that the order's ledger entry stays under 65,535 bytes
 _FIRST_YEAR, _LAST_YEAR = 1970, 9999  # times are kept as seconds since 1970, and written with four digits
 MAX_SERIAL_START = 10**15  # numbers of ledger entries are exact in JSON up to 2**53
+_SHA256 = re.compile(r"[0-9A-Fa-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +78,27 @@ def _level(text: str) -> str:
     return text
 
 
+def _sha256(value: Any) -> bytes:
+    if not isinstance(value, str) or _SHA256.fullmatch(value) is None:
+        raise ValueError("must be 64 hexadecimal digits")
+    return bytes.fromhex(value)
+
+
+Sha256 = Annotated[bytes, BeforeValidator(_sha256)]
+# Strict mode wants a tuple, and TOML has arrays alone.
+FirmwareComponent = Annotated[tuple[Version, Sha256], Field(strict=False)]
+
+
+class _Bundle(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    sha256: Sha256
+    # Absent, not empty, where stamps are not compared: an empty table would look like a demand.
+    firmware: (
+        Annotated[dict[Component, FirmwareComponent], Field(min_length=1, max_length=MAX_COMPONENTS)] | None
+    ) = None
+
+
 class _OrderFile(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -84,6 +117,7 @@ class _OrderFile(BaseModel):
     minimum_firmware: Annotated[dict[Component, Version], Field(max_length=MAX_COMPONENTS)] = Field(
         default_factory=dict
     )
+    bundle: _Bundle | None = None
     settings: dict[str, Any] = Field(default_factory=dict)
 
     @model_validator(mode="after")
@@ -123,7 +157,7 @@ def parse_order_file(text: str, find_product: Callable[[str], ProductRevision | 
     if revision is None:
         raise Refused(Code.INVALID, f"product: no product {file.product!r}; `signerd product add` adds one")
     _check_reachable(file, revision.product)
-    return WorkOrder(
+    order = WorkOrder(
         work_order=file.work_order,
         product=file.product,
         product_sha256=revision.sha256,
@@ -137,7 +171,10 @@ def parse_order_file(text: str, find_product: Callable[[str], ProductRevision | 
         serial_start=file.serial_start,
         reissue=file.reissue,
         settings=settings,
+        bundle=_bundle(file.bundle),
     )
+    _check_bundle(order, revision.product)
+    return order
 
 
 def _check_reachable(file: _OrderFile, product: Product) -> None:
@@ -149,3 +186,20 @@ def _check_reachable(file: _OrderFile, product: Product) -> None:
     if asked < product.evidence.level:
         least = product.evidence.level.label
         raise Refused(Code.INVALID, f"level: product {product.name!r} wants at least {least!r}")
+
+
+def _bundle(section: _Bundle | None) -> FirmwareBundle | None:
+    return None if section is None else FirmwareBundle(section.sha256, section.firmware or {})
+
+
+def _check_bundle(order: WorkOrder, product: Product) -> None:
+    """Firmware that is named and too old would have every stamp refused, whatever it says."""
+    named = {} if order.bundle is None else order.bundle.firmware
+    minimum = least_firmware(order, product.evidence)
+    try:
+        check_firmware(
+            {name: version for name, (version, _) in named.items()},
+            {name: least for name, least in minimum.items() if name in named},
+        )
+    except Refused as error:
+        raise Refused(Code.INVALID, f"bundle.firmware: {error.detail}") from error

@@ -9,7 +9,7 @@ from datetime import datetime
 from signerd.core.evidence.method import VerifiedEvidence
 from signerd.core.evidence.rules import EvidenceRules
 from signerd.core.names import Level
-from signerd.core.order import WorkOrder
+from signerd.core.order import FirmwareBundle, WorkOrder
 from signerd.core.version import version_key
 from signerd.errors import Code, Refused
 
@@ -58,6 +58,22 @@ def check_firmware(versions: Mapping[str, str], minimum: Mapping[str, str]) -> N
             raise Refused(Code.FIRMWARE_TOO_OLD, f"firmware {name} is not claimed")
         if version_key(versions[name]) < version_key(least):
             raise Refused(Code.FIRMWARE_TOO_OLD, f"firmware {name} {versions[name]} is below {least}")
+
+
+def check_bundle(firmware: Mapping[str, tuple[str, bytes]], bundle: FirmwareBundle | None) -> None:
+    """Raises Refused `firmware_differs` if a component that the order names is missing or another one.
+
+    Versions are compared as they are written. What the order does not name may be anything.
+    """
+    for name, (version, digest) in ({} if bundle is None else bundle.firmware).items():
+        if name not in firmware:
+            raise Refused(Code.FIRMWARE_DIFFERS, f"firmware {name} is not in the stamp")
+        if firmware[name] != (version, digest):
+            found, sha256 = firmware[name]
+            raise Refused(
+                Code.FIRMWARE_DIFFERS,
+                f"firmware {name} is {found} {sha256.hex()}, not the order's {version} {digest.hex()}",
+            )
 
 
 def check_listed(rules: EvidenceRules, *, listed: bool) -> None:

@@ -113,6 +113,7 @@ class IssuanceWorld:
             serial_start=1,
             reissue=Reissue.NEVER,
             settings=b"\xa0",
+            bundle=None,
         )
         await self.store.open_order(replace(order, **terms), self.now)
         return order.work_order

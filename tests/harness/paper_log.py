@@ -249,6 +249,8 @@ class PaperLog:
             "serial_start": 1,
             "reissue": "never",
             "settings_sha256": sha256(cbor2.dumps(self.settings, canonical=True)).hexdigest(),
+            "bundle_sha256": None,
+            "firmware": None,
         } | changes
         index = self.append("order_opened", **members)
         self.orders[work_order] = audit_pb2.WorkOrder(
@@ -258,6 +260,11 @@ class PaperLog:
             level=_LEVELS[members["level"]],
             state=audit_pb2.WORK_ORDER_STATE_OPEN,
             opened_index=index,
+            bundle_sha256=bytes.fromhex(members["bundle_sha256"] or ""),
+            firmware={
+                name: audit_pb2.FirmwareComponent(version=version, digest=bytes.fromhex(digest))
+                for name, (version, digest) in (members["firmware"] or {}).items()
+            },
         )
         return index
 
@@ -374,6 +381,7 @@ class PaperLog:
         *,
         key: ec.EllipticCurvePrivateKey | None = None,
         locks: Mapping[str, bool] = MappingProxyType(LOCKS),
+        firmware: Mapping[str, Any] = MappingProxyType(FIRMWARE),
         **changes: Any,
     ) -> int:
         """A stamp: its record, and its entry with some members changed."""
@@ -386,7 +394,7 @@ class PaperLog:
                 record.serial_number,
                 sha256(record.certificate_der).digest(),
                 sha256(record.settings).digest(),
-                FIRMWARE,
+                dict(firmware),
                 dict(locks),
                 None,
             ],

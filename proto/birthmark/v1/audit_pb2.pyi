@@ -505,6 +505,32 @@ class GetWorkOrderRequest(_message.Message):
 Global___GetWorkOrderRequest: _TypeAlias = GetWorkOrderRequest  # noqa: Y015
 
 @_typing.final
+class FirmwareComponent(_message.Message):
+    """A component of a board's firmware."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    DIGEST_FIELD_NUMBER: _builtins.int
+    version: _builtins.str
+    """At most 32 characters."""
+    digest: _builtins.bytes
+    """SHA-256, 32 bytes."""
+    def __init__(
+        self,
+        *,
+        version: _builtins.str = ...,
+        digest: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FirmwareComponent: _TypeAlias = FirmwareComponent  # noqa: Y015
+
+@_typing.final
 class WorkOrder(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -528,6 +554,27 @@ class WorkOrder(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class FirmwareEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        @_builtins.property
+        def value(self) -> Global___FirmwareComponent: ...
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: Global___FirmwareComponent | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     WORK_ORDER_FIELD_NUMBER: _builtins.int
     PRODUCT_FIELD_NUMBER: _builtins.int
     QUANTITY_FIELD_NUMBER: _builtins.int
@@ -542,6 +589,8 @@ class WorkOrder(_message.Message):
     SETTINGS_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
     OPENED_INDEX_FIELD_NUMBER: _builtins.int
+    BUNDLE_SHA256_FIELD_NUMBER: _builtins.int
+    FIRMWARE_FIELD_NUMBER: _builtins.int
     work_order: _builtins.str
     product: _builtins.str
     quantity: _builtins.int
@@ -557,6 +606,8 @@ class WorkOrder(_message.Message):
     state: Global___WorkOrderState.ValueType
     opened_index: _builtins.int
     """Index of its `order_opened` entry."""
+    bundle_sha256: _builtins.bytes
+    """SHA-256 of the manifest of the firmware bundle that it names, 32 bytes; empty: it names none."""
     @_builtins.property
     def not_before(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -567,6 +618,12 @@ class WorkOrder(_message.Message):
 
     @_builtins.property
     def minimum_firmware(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
+    @_builtins.property
+    def firmware(self) -> _containers.MessageMap[_builtins.str, Global___FirmwareComponent]:
+        """What each stamp's firmware must hold, by component (at most 32 characters); at most 16. Empty: it demands
+        none by its digest.
+        """
+
     def __init__(
         self,
         *,
@@ -584,10 +641,12 @@ class WorkOrder(_message.Message):
         settings: _builtins.bytes = ...,
         state: Global___WorkOrderState.ValueType = ...,
         opened_index: _builtins.int = ...,
+        bundle_sha256: _builtins.bytes = ...,
+        firmware: _abc.Mapping[_builtins.str, Global___FirmwareComponent] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["not_after", b"not_after", "not_before", b"not_before"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["level", b"level", "minimum_firmware", b"minimum_firmware", "not_after", b"not_after", "not_before", b"not_before", "opened_index", b"opened_index", "product", b"product", "quantity", b"quantity", "reissue", b"reissue", "serial_pattern", b"serial_pattern", "serial_start", b"serial_start", "settings", b"settings", "state", b"state", "stations", b"stations", "work_order", b"work_order"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bundle_sha256", b"bundle_sha256", "firmware", b"firmware", "level", b"level", "minimum_firmware", b"minimum_firmware", "not_after", b"not_after", "not_before", b"not_before", "opened_index", b"opened_index", "product", b"product", "quantity", b"quantity", "reissue", b"reissue", "serial_pattern", b"serial_pattern", "serial_start", b"serial_start", "settings", b"settings", "state", b"state", "stations", b"stations", "work_order", b"work_order"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -154,6 +154,14 @@ def _details(shown: admin_pb2.ShowWorkOrderResponse) -> list[tuple[str, str]]:
         ("stations", "\n".join(order.stations)),
         ("least level of evidence", str(_plain(shown)["work_order"]["level"])),
         ("minimum firmware", ", ".join(f"{name} {least}" for name, least in order.minimum_firmware.items())),
+        ("firmware bundle", order.bundle_sha256.hex()),
+        (
+            "firmware of each stamp",
+            "\n".join(
+                f"{name} {order.firmware[name].version} {order.firmware[name].digest.hex()}"
+                for name in sorted(order.firmware)
+            ),
+        ),
         ("serial numbers", f"{order.serial_pattern} from {order.serial_start}"),
         ("reissue", order.reissue),
         ("quantity", str(order.quantity)),

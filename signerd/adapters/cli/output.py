@@ -65,7 +65,8 @@ def plain(message: Message) -> dict[str, Any]:
 def _value(message: Message, field: Any) -> Any:
     value = getattr(message, field.name)
     if field.message_type is not None and field.message_type.GetOptions().map_entry:
-        return dict(value)
+        item = field.message_type.fields_by_name["value"]
+        return {key: _one(value[key], item) for key in value}
     if field.is_repeated:
         return [_one(item, field) for item in value]
     return _one(value, field)

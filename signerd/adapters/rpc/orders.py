@@ -10,6 +10,7 @@ from signerd.adapters.store.values import OrderState
 def order_messages(state: OrderState) -> tuple[audit_pb2.WorkOrder, audit_pb2.WorkOrderCounts]:
     """Terms and counts."""
     order, counts = state.order, state.counts
+    bundle = order.bundle
     return (
         audit_pb2.WorkOrder(
             work_order=order.work_order,
@@ -26,6 +27,11 @@ def order_messages(state: OrderState) -> tuple[audit_pb2.WorkOrder, audit_pb2.Wo
             settings=order.settings,
             state=audit_pb2.WORK_ORDER_STATE_CLOSED if state.closed else audit_pb2.WORK_ORDER_STATE_OPEN,
             opened_index=state.opened_index,
+            bundle_sha256=b"" if bundle is None else bundle.sha256,
+            firmware={
+                name: audit_pb2.FirmwareComponent(version=version, digest=digest)
+                for name, (version, digest) in ({} if bundle is None else bundle.firmware).items()
+            },
         ),
         audit_pb2.WorkOrderCounts(
             places=counts.places,

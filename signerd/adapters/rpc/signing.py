@@ -81,6 +81,7 @@ class SigningService:
             level=fields.LEVELS[opened.level],
             minimum_firmware=opened.minimum_firmware,
             required_locks=opened.required_locks,
+            bundle_sha256=opened.bundle_sha256 or b"",
         )
 
     async def sign_csr(

@@ -116,6 +116,8 @@ def _opened(order: WorkOrder, now: datetime) -> OrderOpened:
         serial_start=order.serial_start,
         reissue=order.reissue.value,
         settings_sha256=hashlib.sha256(order.settings).digest(),
+        bundle_sha256=None if order.bundle is None else order.bundle.sha256,
+        firmware=None if order.bundle is None else order.bundle.firmware or None,
     )
 
 

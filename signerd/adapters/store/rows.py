@@ -10,7 +10,7 @@ from typing import Any
 from signerd.adapters.store.schema import orders, peers, records
 from signerd.core.entry import serial_bytes
 from signerd.core.names import Level, Reissue, parse_peer_uri
-from signerd.core.order import Place, WorkOrder
+from signerd.core.order import FirmwareBundle, Place, WorkOrder
 from signerd.ports import PeerRecord, Record, RecordState
 
 AnyRow = Sequence[Any]  # SQLAlchemy's Row is one
@@ -95,6 +95,8 @@ ORDER = (
     _o.serial_start,
     _o.reissue,
     _o.settings,
+    _o.bundle_sha256,
+    _o.firmware,
 )
 
 
@@ -206,7 +208,19 @@ def order_of(row: AnyRow) -> WorkOrder:
         serial_start=row[10],
         reissue=Reissue(row[11]),
         settings=row[12],
+        bundle=None if row[13] is None else FirmwareBundle(row[13], _firmware_of(row[14])),
     )
+
+
+def _firmware_of(text: str | None) -> dict[str, tuple[str, bytes]]:
+    named = {} if text is None else json.loads(text)
+    return {name: (version, bytes.fromhex(digest)) for name, (version, digest) in named.items()}
+
+
+def _firmware_text(bundle: FirmwareBundle | None) -> str | None:
+    if bundle is None or not bundle.firmware:
+        return None
+    return json.dumps({name: [version, digest.hex()] for name, (version, digest) in bundle.firmware.items()})
 
 
 def row_of_order(order: WorkOrder, opened_index: int) -> dict[str, object]:
@@ -226,5 +240,7 @@ def row_of_order(order: WorkOrder, opened_index: int) -> dict[str, object]:
         "serial_start": order.serial_start,
         "reissue": order.reissue.value,
         "settings": order.settings,
+        "bundle_sha256": None if order.bundle is None else order.bundle.sha256,
+        "firmware": _firmware_text(order.bundle),
         "opened_index": opened_index,
     }

@@ -82,6 +82,8 @@ orders = Table(
     Column("stations", Text, nullable=False),  # JSON array of peer URIs
     Column("minimum_firmware", Text, nullable=False),  # JSON object
     Column("settings", LargeBinary, nullable=False),
+    Column("bundle_sha256", LargeBinary),  # null: it names no firmware bundle
+    Column("firmware", Text),  # JSON object {name: [version, SHA-256]}; null: any
     UniqueConstraint("work_order", name="one_order_a_name"),
     CheckConstraint("places >= 0 AND places <= quantity", name="places_within_quantity"),
 )

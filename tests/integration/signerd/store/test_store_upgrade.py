@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -19,29 +20,47 @@ from sqlalchemy import insert, select
 from sqlalchemy.exc import IntegrityError
 
 from harness.process import REPOSITORY
-from harness.store_world import NOW, STATION, World, certificate_of, digest, grant_of, intent, issue, prepare
+from harness.store_world import (
+    NOW,
+    STATION,
+    World,
+    certificate_of,
+    digest,
+    grant_of,
+    intent,
+    issue,
+    prepare,
+    with_terms,
+)
 from signerd.adapters import migrations
 from signerd.adapters.store import SqlStore, check_database, upgrade_database
 from signerd.adapters.store.database import make_engine
 from signerd.adapters.store.schema import chips, metadata
 from signerd.adapters.store.values import RecordFilter
+from signerd.core.order import FirmwareBundle
 from signerd.errors import ConfigError
 from signerd.ports import Record, RecordState
 
-VECTOR = Path(__file__).parents[3] / "vectors" / "store-0001"
+VECTORS = Path(__file__).parents[3] / "vectors"
 OLD = {"chip-1": "issued", "chip-2": "stamped", "chip-3": "revoked", "chip-4": "intent"}
 
 
+@pytest.fixture(params=migrations.EARLIER)
+def schema(request: pytest.FixtureRequest) -> str:
+    """Each earlier schema."""
+    return str(request.param)
+
+
 @pytest.fixture
-def old(tmp_path: Path) -> World:
-    """What a signerd of schema 0001 left."""
-    world = World(tmp_path)
+def old(schema: str, tmp_path: Path) -> World:
+    """What a signerd of this schema left."""
+    world, vector = World(tmp_path), VECTORS / f"store-{schema}"
     with sqlite3.connect(world.database) as connection:
         connection.execute("PRAGMA journal_mode = WAL")
-        connection.executescript((VECTOR / "database.sql").read_text("utf-8"))
+        connection.executescript((vector / "database.sql").read_text("utf-8"))
     connection.close()
     world.head_file.parent.mkdir()
-    shutil.copy(VECTOR / "checkpoint", world.head_file)
+    shutil.copy(vector / "checkpoint", world.head_file)
     return world
 
 
@@ -81,8 +100,8 @@ async def test_opening_it_refuses_too(old: World) -> None:
         await old.open()
 
 
-def test_upgrading_gives_the_newest_schema_and_again_does_nothing(old: World) -> None:
-    assert upgrade_database(old.url) == "0001"
+def test_upgrading_gives_the_newest_schema_and_again_does_nothing(old: World, schema: str) -> None:
+    assert upgrade_database(old.url) == schema
     check_database(old.url)
     after = dump(old)
     assert upgrade_database(old.url) is None
@@ -116,12 +135,15 @@ def test_nothing_is_made_where_nothing_is(tmp_path: Path) -> None:
         upgrade_database(f"sqlite:///{tmp_path}/empty.sqlite")
 
 
-async def test_what_was_recorded_is_kept_and_goes_on(old: World) -> None:
+async def test_what_was_recorded_is_kept_and_goes_on(old: World, schema: str) -> None:
     upgrade_database(old.url)
+    measured = {} if schema == "0001" else {"app": "1.2.0"}
     async with old.opened() as store:
         records = await records_of(store)
         assert {chip: record.state.value for chip, record in records.items()} == OLD
-        assert all(not record.measured and not record.attester for record in records.values())
+        assert all(record.measured == measured for record in records.values())
+        attesters = {chip: digest(f"attester of {chip}") if measured else b"" for chip in OLD}
+        assert {chip: record.attester for chip, record in records.items()} == attesters
         # The certificate of before is stamped, with its own grant.
         context = await store.call_context(
             peer_uri=STATION,
@@ -132,6 +154,8 @@ async def test_what_was_recorded_is_kept_and_goes_on(old: World) -> None:
         assert context.granted == records["chip-1"]
         assert context.chip is not None
         assert context.chip.locked
+        assert context.order is not None
+        assert context.order.bundle is None
         stamped = await store.record_stamp(
             records["chip-1"], stamp=b"stamp", signature=b"signature", station=STATION, now=NOW
         )
@@ -144,19 +168,30 @@ async def test_what_was_recorded_is_kept_and_goes_on(old: World) -> None:
         )
         assert done.issued_index is not None
         entry = (await store.published(done.issued_index)).entry
-        assert b'"measured":{}' in entry
-        assert b'"attester_sha256":null' in entry
+        assert json.loads(entry)["measured"] == measured
+        assert (json.loads(entry)["attester_sha256"] is None) == (not measured)
         assert b'"firmware":{"app":["1.2.0","' in entry
         # A new chip gets the next place.
         fresh = await issue(store, intent("chip-5"))
         assert fresh.place.serial_number == "BM-000005"
 
 
-async def test_chips_of_before_have_the_one_key_of_that_time(old: World) -> None:
+async def test_orders_that_are_opened_after_it_name_their_bundle(old: World) -> None:
+    upgrade_database(old.url)
+    bundle = FirmwareBundle(digest("bundle"), {"app": ("1.4.0", digest("app"))})
+    async with old.opened() as store:
+        terms = with_terms(work_order="WO-2", serial_pattern="S-{number}", bundle=bundle)
+        await store.open_order(terms, NOW)
+    async with old.opened() as store:
+        orders = [(state.order.work_order, state.order.bundle) for state in await store.list_orders()]
+    assert orders == [("WO-1", None), ("WO-2", bundle)]
+
+
+async def test_chips_of_before_have_the_one_key_of_that_time(old: World, schema: str) -> None:
     upgrade_database(old.url)
     with make_engine(old.url, "read").begin() as connection:
         rows = connection.execute(select(chips.c.key, chips.c.by)).all()
-    assert set(rows) == {("hmac-sha256", None)}
+    assert set(rows) == {("hmac-sha256", None if schema == "0001" else "ann")}
     async with old.opened() as store:
         again = await store.personalize_chips(
             ["chip-1"], locked=True, site="lab", key="hmac-sha256", by="ann", now=NOW
@@ -189,7 +224,7 @@ async def test_a_crash_leaves_the_old_schema_or_the_new_one(old: World, tmp_path
     lived = upgrade_and_die(old, 0)
     assert lived.returncode == 0, lived.stderr
     after, last = dump(old), int(lived.stdout)
-    assert last > 5  # each column and table, the version, the commit, and its end
+    assert last >= 5  # each column and table, the version, the commit, and its end
     for number in range(1, last + 1):
         old.restore(kept)
         assert upgrade_and_die(old, number).returncode == -signal.SIGKILL

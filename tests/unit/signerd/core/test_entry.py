@@ -71,6 +71,8 @@ def test_the_form_of_each_kind_of_member() -> None:
         serial_start=1,
         reissue="never",
         settings_sha256=bytes.fromhex("AB" * 32),
+        bundle_sha256=bytes.fromhex("CD" * 32),
+        firmware={"boot": ("2.0", bytes.fromhex("EF" * 32)), "app": ("1.4.0", bytes(32))},
     )
     data = encode(order)
     value = json.loads(data)
@@ -78,6 +80,9 @@ def test_the_form_of_each_kind_of_member() -> None:
     assert value["time"] == value["not_before"] == value["not_after"] == "2026-11-15T12:30:00Z"
     assert value["settings_sha256"] == "ab" * 32
     assert value["stations"] == ["birthmark://x/station/a/b"]
+    assert value["minimum_firmware"] == {"a": "2", "b": "1"}
+    assert value["bundle_sha256"] == "cd" * 32
+    assert value["firmware"] == {"app": ["1.4.0", "00" * 32], "boot": ["2.0", "ef" * 32]}
     assert data == json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
 
 

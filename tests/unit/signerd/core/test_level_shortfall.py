@@ -27,6 +27,7 @@ ORDER = WorkOrder(
     serial_start=1,
     reissue=Reissue.NEVER,
     settings=b"\xa0",
+    bundle=None,
 )
 
 
