@@ -27,6 +27,7 @@ _BLOCK = struct.Struct("<BBH32s384sI384sI384sI16s")
 _KEY = slice(36, 812)  # n, e, R^-1, M': what the digest in the eFuses is of
 _MAGIC, _VERSION = 0xE7, 2
 _BLOCKS = 3  # a signature sector holds up to so many
+SIGNATURE_BYTES = 4096  # a sector
 
 
 class SignatureError(Exception):
@@ -51,26 +52,33 @@ def signature_blocks(data: bytes) -> list[tuple[bytes, bytes]]:
     return blocks
 
 
-def verify_signature(data: bytes, trusted: Collection[bytes]) -> None:
-    """Checks that a key of `trusted` signed the image that `data` begins with.
+def verify_signature(data: bytes, trusted: Collection[bytes] | None) -> bytes:
+    """Checks that a key of `trusted` signed the image that `data` begins with; returns that key's digest.
 
     Args:
         data: from the image's first byte to the end of its signature sector, or beyond.
-        trusted: SHA-256 of keys, as they stand in the eFuses, 32 bytes each.
+        trusted: SHA-256 of keys, as they stand in the eFuses, 32 bytes each; None: any key.
 
     Raises:
         ImageError: no image.
-        SignatureError: no such signature, or not of this image.
+        SignatureError: no such signature, or not of this image; the text is the ROM's.
     """
+    start = -(-parse_image(data).length // SECTOR) * SECTOR
     blocks = signature_blocks(data)
     if not blocks:
-        raise SignatureError("no signature block")
-    start = -(-parse_image(data).length // SECTOR) * SECTOR
+        found = data[start] if len(data) > start else 0xFF
+        raise SignatureError(
+            f"No signature block magic byte found at signature sector (found 0x{found:x} not 0xe7). "
+            "Image not V2 signed?"
+        )
     digest = hashlib.sha256(data[:start]).digest()
-    for key, block in blocks:
-        if key in trusted and _signs(block, digest):
-            return
-    raise SignatureError("no trusted key signed this image")
+    trustworthy = [(key, block) for key, block in blocks if trusted is None or key in trusted]
+    for key, block in trustworthy:
+        if _signs(block, digest):
+            return key
+    if trustworthy:
+        raise SignatureError("Sig block 0 invalid: Image digest does not match")
+    raise SignatureError("Signature block(0) key digest doesn't match any key digest in eFuse")
 
 
 def _signs(block: bytes, digest: bytes) -> bool:
