@@ -1,4 +1,4 @@
-"""`label sample` and `label test`: a label with invented data, for its designer and for the printer's first try."""
+"""`label sample` and `label test`: a label with invented data, to see it and to try the printer."""
 
 from __future__ import annotations
 

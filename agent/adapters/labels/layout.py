@@ -122,8 +122,8 @@ class _Sheet:
             least_mm = self.smallest * modules * MM_PER_INCH / template.dpi
             raise DoesNotFitError(
                 f"the code has {modules} modules a side, and takes {least_mm:.1f} mm and its quiet zone at "
-                f"{template.code.module_mm:g} mm a module: take a larger label, a shorter payload, or a "
-                "lower error correction"
+                f"{template.code.module_mm:g} mm a module: take a larger label (or `size_mm` of the code), "
+                "a shorter payload, or a lower error correction"
             )
 
     def dots(self, mm: float) -> float:
