@@ -1,8 +1,8 @@
 """A simulated chip of the ESP32 family: ROM loader, flash and eFuses on a pty, and a place for what it boots.
 
-Guarantees: what is in flash and eFuses survives resets, power cuts and (with files) restarts of the simulator;
-everything else is lost at a reset. `PowerLost`, wherever it is raised, turns the chip off. Firmware is another
-module's work: it implements `Machine`.
+Guarantees: what is in flash and eFuses survives resets, power cuts and (with files) restarts of the
+simulator; everything else is lost at a reset. `PowerLost`, wherever it is raised, turns the chip off.
+Firmware is another module's work: it implements `Machine`.
 
     supply = PowerSupply()
     chip = Chip(FAMILIES["esp32c3"], flash=Flash(4 << 20, supply=supply), efuses=Efuses(...), supply=supply,
@@ -21,18 +21,20 @@ from pathlib import Path
 from typing import Protocol
 
 from boards.esp32 import slip
+from boards.esp32.commands import SYNC_WIRE
 from boards.esp32.control import Control, UnknownCommandError
 from boards.esp32.efuses import Efuses
 from boards.esp32.family import Family
 from boards.esp32.flash import Flash
 from boards.esp32.port import SerialPort
 from boards.esp32.power import PowerLost, PowerSupply
-from boards.esp32.rom import SYNC_WIRE, Leave, Loader
+from boards.esp32.rom import Leave, Loader
 from boards.esp32.slip import SlipDecoder
 
 CONSOLE_BAUD = 115_200
 _SYNC_TAIL = len(SYNC_WIRE) - 1  # bytes kept so that a SYNC cut in two is seen
-_WATCHDOG_S = 0.015  # 2000 ticks of the slow clock (136 kHz), as esptool sets it
+# 2000 ticks of the slow clock (136 kHz), as esptool sets it. Not scaled: the host locks it meanwhile.
+_WATCHDOG_S = 0.015
 
 
 class Cause(Enum):
@@ -77,7 +79,7 @@ class Machine(Protocol):
         """Bytes came on the UART, after the time they take on the line."""
 
     def stop(self) -> None:
-        """RAM is lost: the chip is reset, enters the loader or is off. Tasks of `chip.spawn` are cancelled."""
+        """RAM is lost: the chip is reset, enters the loader or is off. Tasks of `spawn` are cancelled."""
 
 
 class EmptyFlash:
@@ -272,7 +274,7 @@ class Chip:
     async def _command_frame(self, frame: bytes) -> None:
         if self.state is not State.LOADER:
             return
-        if self.efuses.download_disabled:  # burned just now: the ROM looks before each command
+        if self._loader.forbidden():
             self.state = State.HALTED
             return
         resets = self.resets
@@ -290,16 +292,19 @@ class Chip:
             self._port.baud = self._loader.registers.baud = took.baud
         await self.sleep(took.after_s)
         if took.leave is not None and self.resets == resets:
-            await self._leave(took.leave)
+            self._leave(took.leave)
 
-    async def _leave(self, leave: Leave) -> None:
+    def _leave(self, leave: Leave) -> None:
         if leave is Leave.TO_ROM:
             self._loader.reset()
             self._port.baud = CONSOLE_BAUD
         elif leave is Leave.RUN:
             self.reset(Cause.SOFTWARE)
         else:
-            await self.sleep(_WATCHDOG_S)
+            self.loop.call_later(_WATCHDOG_S, self._bite, self.resets)
+
+    def _bite(self, resets: int) -> None:
+        if self.resets == resets:
             self.reset(Cause.WATCHDOG)
 
     def _pressed(self, words: list[str]) -> None:

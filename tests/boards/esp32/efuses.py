@@ -1,7 +1,7 @@
-"""eFuses behind their controller's registers: bits only ever go from 0 to 1, protection is honoured, state is kept.
+"""eFuses behind their controller's registers: bits only go from 0 to 1, and protection is honoured.
 
-The cells change when the host (or firmware) writes the program registers and the program command. What is read,
-and what protects, are the read registers: they follow the cells at the read command and at a reset (`load`).
+The cells change when the host (or firmware) writes the program registers and the program command. What is
+read, and what protects, are the read registers: they follow the cells at the read command and at a reset.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ class Efuses:
     # --- what firmware burns
 
     def burn(self, name: str, value: int) -> None:
-        """Burns a field and loads the read registers. Raises `PowerLost`; what is protected stays as it is."""
+        """Burns a field and loads the read registers; what is protected stays. Raises `PowerLost`."""
         place = self._place(name)
         if value >> place.length:
             raise ValueError(f"{name} has {place.length} bits")

@@ -1,6 +1,6 @@
 """What differs between the members of the family: identity, registers, eFuse layout, where the bootloader is.
 
-The numbers are facts of the chips: technical reference manuals, and what esptool and espefuse 5.6 read and write.
+The numbers are facts of the chips: their reference manuals, and what esptool and espefuse 5.6 read and write.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class SpiRegisters:
 
 @dataclass(frozen=True, slots=True)
 class Watchdog:
-    """The RTC watchdog, by which a host resets a chip without lines: addresses and the key that unlocks it."""
+    """The RTC watchdog, by which a host resets a chip without lines: addresses, and the key to it."""
 
     config0: int
     write_protect: int

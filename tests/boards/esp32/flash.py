@@ -1,6 +1,6 @@
-"""NOR flash as it behaves: erasing sets sectors to FF, programming only clears bits, a power cut tears either.
+"""NOR flash as it behaves: erasing sets sectors to FF, programming only clears bits, a power cut tears both.
 
-With a path the array lives in that file (mapped into memory), and is what it was when a simulator starts again.
+With a path the array lives in that file, mapped into memory: a simulator that starts again finds it so.
 """
 
 from __future__ import annotations

@@ -76,7 +76,7 @@ class ClassicCipher:
         at = 0
         while at < len(data):
             piece = data[at : at + _CLASSIC_UNIT - (address + at) % _CLASSIC_UNIT]
-            cipher = Cipher(AES(self._bent(address + at)), ECB())  # noqa: S305 # what the chip does
+            cipher = Cipher(AES(self._bent(address + at)), ECB())
             context = cipher.encryptor() if decrypt else cipher.decryptor()
             for half in range(0, len(piece), 16):
                 out += context.update(piece[half : half + 16][::-1])[::-1]
@@ -137,6 +137,6 @@ class CachedFlash:
         """Programs erased cells so that `data` is read back. Raises `FlashRangeError`, `PowerLost`."""
         if self._efuses.flash_encryption:
             if address % ALIGNMENT or len(data) % ALIGNMENT:
-                raise ValueError(f"{address:#x}+{len(data):#x}: encrypted writes are aligned to {ALIGNMENT} bytes")
+                raise ValueError(f"{address:#x}+{len(data):#x} is not aligned to {ALIGNMENT} bytes")
             data = flash_cipher(self._efuses).encrypt(address, data)
         self._flash.program(address, data)

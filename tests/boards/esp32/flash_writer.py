@@ -9,11 +9,7 @@ from boards.esp32.flash_cipher import FlashCipher
 
 
 class WriteError(Exception):
-    """Data that does not inflate, or is more than was announced. `done` is the number of bytes written."""
-
-    def __init__(self, text: str, done: int) -> None:
-        super().__init__(text)
-        self.done = done
+    """Data that does not inflate, or is more than was announced."""
 
 
 class FlashWriter:
@@ -54,7 +50,7 @@ class FlashWriter:
     def write(self, data: bytes, *, raises: bool) -> float:
         """Writes the next block; the seconds it takes. Raises `PowerLost`.
 
-        With `raises`, `WriteError` too; without, it is kept in `failed`, as by a stub that has answered already.
+        With `raises`, `WriteError` too; without, it is kept in `failed`: a stub has answered by then.
         """
         try:
             return self._write(self._inflated(data) if self.compressed else data)
@@ -68,12 +64,12 @@ class FlashWriter:
         try:
             plain = self._inflate.decompress(data, self._end - self._at + 1)
         except zlib.error as error:
-            raise WriteError("data does not inflate", self._at - self._start) from error
+            raise WriteError("data does not inflate") from error
         return plain
 
     def _write(self, data: bytes) -> float:
         if self._at + len(data) > self._end:
-            raise WriteError("more data than announced", self._at - self._start)
+            raise WriteError("more data than announced")
         data = data[: self._flash.size - self._at]  # the padding of the last block
         seconds = 0.0 if self._erase_first else self._erase_to(min(self._at + len(data), self._erase_end))
         if self._cipher is not None:

@@ -1,6 +1,6 @@
-"""eFuse layouts: which field lies where, which bit of WR_DIS protects it, where the controller's registers are.
+"""eFuse layouts: where each field lies, which bit of WR_DIS protects it, where the registers are.
 
-Facts from the reference manuals, as espefuse 5.6 has them in its tables. A field that is not named here lies in
+Facts of the reference manuals, as espefuse 5.6 has them in its tables. A field that is not named here lies in
 cells that can be programmed and read, and that no bit of WR_DIS protects.
 """
 
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Bits in block 0 or 1: the first one, how many, and the bit of WR_DIS that protects them (None: none)."""
+    """Bits in a block: the first one, how many, and the bit of WR_DIS that protects them (None: none)."""
 
     block: int
     word: int
@@ -33,7 +33,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """One block: where it is read, how many words it has, the bits of WR_DIS and RD_DIS that protect it whole."""
+    """One block: where it is read, how many words it has, its bits in WR_DIS and RD_DIS."""
 
     read: int  # offset from the controller's base
     words: int
@@ -44,7 +44,7 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class EfuseLayout:
-    """The eFuses of one chip. `classic`: the controller of the ESP32, without Reed-Solomon coding or key purposes."""
+    """The eFuses of one chip. `classic`: the ESP32's, without Reed-Solomon coding or key purposes."""
 
     base: int
     blocks: tuple[Block, ...]
@@ -58,7 +58,8 @@ class EfuseLayout:
     secure_boot: str
     download_disable: str
     manual_encrypt_disable: str
-    # Where the controller reports blocks whose words do not belong to their code: register, count's shift, fail bit.
+    # Where a block is reported whose words do not belong to their code: register of the count of wrong bytes,
+    # its shift, register of the fail bit, that bit.
     errors: Mapping[int, tuple[int, int, int, int | None]]
 
 
@@ -256,7 +257,6 @@ def _layout(
     )
 
 
-# Per block: register of the count, its shift, register of the fail bit, that bit.
 LAYOUT_C3 = _layout(
     0x60008800,
     _C3_ONLY,

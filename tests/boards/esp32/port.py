@@ -1,4 +1,4 @@
-"""The chip's UART as a device path: a pty behind a symbolic link, with the time that bytes take on a line. POSIX.
+"""The chip's UART as a device path: a pty behind a symbolic link, and the time that bytes take. Linux.
 
 The rate is the one that the host has set (termios); bytes that come at another rate than the chip's are the
 caller's to drop. Waiting is done by the event loop: a slow line costs no CPU.
@@ -29,8 +29,8 @@ _TOLERANCE = 0.03  # of the rate: beyond it 8N1 loses its stop bit
 class SerialPort:
     """One end of a line that can be plugged in and pulled out.
 
-    `came(due, rate, data)` is called when the host has written; `due` is the loop's time at which the last byte
-    arrives, `rate` the host's. `baud` is the chip's rate: what it sends at another than the host's is lost.
+    `came(due, rate, data)` is called when the host has written; `due` is the loop's time at which the last
+    byte arrives, `rate` the host's. `baud` is the chip's: what it sends at another than the host's is lost.
     """
 
     def __init__(self, link: Path, came: Callable[[float, int, bytes], None], *, time_scale: float) -> None:
@@ -65,7 +65,7 @@ class SerialPort:
         temporary.symlink_to(os.ttyname(slave))
         temporary.replace(self.link)
         os.close(slave)  # the host alone holds it: so is it seen whether anybody listens
-        # Edge-triggered, in an epoll of its own: while nobody has the slave open the master hangs up all the time.
+        # Edge-triggered, in an epoll of its own: a master whose slave nobody has open is always readable.
         self._epoll = select.epoll()
         self._epoll.register(self._master, select.EPOLLIN | select.EPOLLET)
         self._loop.add_reader(self._epoll.fileno(), self._readable)

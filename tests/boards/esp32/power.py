@@ -1,8 +1,8 @@
 """The chip's supply: tells flash and eFuses how far they come before the power fails.
 
-A cut is a budget. Each byte of flash that is erased or programmed and each eFuse word that is programmed counts
-one; the operation that exceeds its budget is done up to there, and `PowerLost` leaves it. The counters go on
-counting without a budget, so that a test can measure a run and then cut another one anywhere inside it.
+A cut is a budget. Each byte of flash that is erased or programmed and each eFuse word that is programmed
+counts one; the operation that exceeds its budget is done up to there, and raises `PowerLost`. The counters
+count without a budget too, so that a test can measure a run and then cut another one anywhere inside it.
 """
 
 from __future__ import annotations

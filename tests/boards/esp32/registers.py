@@ -1,4 +1,4 @@
-"""The chip's address space as READ_REG and WRITE_REG see it: eFuse and SPI controller, watchdog, constants, RAM."""
+"""The chip's address space as READ_REG and WRITE_REG see it: controllers, watchdog, constants, RAM."""
 
 from __future__ import annotations
 

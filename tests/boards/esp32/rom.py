@@ -1,76 +1,29 @@
 """What answers a host in download mode: the ROM loader, and the stub once it has been loaded.
 
-Guarantees: one reply per command as the real loader frames it (eight for SYNC), the stub's reply before it writes,
-the ROM's after; in secure download mode nothing but what writes flash; flash only as `Flash` lets it be changed.
-The loader knows no time and no port: `handle` says what to send, and how long the chip takes before and after.
+Guarantees: one reply per command as the real loader frames it (eight for SYNC), the stub's before it writes,
+the ROM's after; in secure download mode nothing but what writes flash. The loader knows no time and no port:
+`handle` says what to send, and how long the chip takes before and after that.
 """
 
 from __future__ import annotations
 
 import hashlib
 import struct
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from enum import Enum, IntEnum
+from enum import Enum
 
-from boards.esp32 import slip
+from boards.esp32.commands import HEADER, Error, Op, checksum
 from boards.esp32.efuses import Efuses
 from boards.esp32.family import Family
 from boards.esp32.flash import SECTOR, Flash, FlashRangeError, erase_seconds
 from boards.esp32.flash_cipher import flash_cipher
+from boards.esp32.flash_stream import FlashStream
 from boards.esp32.flash_writer import FlashWriter, WriteError
 from boards.esp32.registers import Registers
 
-_HEADER = struct.Struct("<BBHI")
-_SYNC_BODY = b"\x07\x07\x12\x20" + 32 * b"\x55"
-# The SYNC frame has no byte that SLIP escapes: a host's bytes are searched for it as they are.
-SYNC_WIRE = slip.encode(_HEADER.pack(0, 0x08, len(_SYNC_BODY), 0) + _SYNC_BODY)
-_CHECKSUM_SEED = 0xEF
 _READ_SLOW_BLOCK = 64  # bytes, of the ROM's read command
 _MD5_BYTES_A_SECOND = 4_000_000  # through a flash at 40 MHz, two lines
-
-
-class Op(IntEnum):
-    """Commands."""
-
-    FLASH_BEGIN = 0x02
-    FLASH_DATA = 0x03
-    FLASH_END = 0x04
-    MEM_BEGIN = 0x05
-    MEM_END = 0x06
-    MEM_DATA = 0x07
-    SYNC = 0x08
-    WRITE_REG = 0x09
-    READ_REG = 0x0A
-    SPI_SET_PARAMS = 0x0B
-    SPI_ATTACH = 0x0D
-    READ_FLASH_SLOW = 0x0E
-    CHANGE_BAUDRATE = 0x0F
-    FLASH_DEFL_BEGIN = 0x10
-    FLASH_DEFL_DATA = 0x11
-    FLASH_DEFL_END = 0x12
-    SPI_FLASH_MD5 = 0x13
-    GET_SECURITY_INFO = 0x14
-    ERASE_FLASH = 0xD0
-    ERASE_REGION = 0xD1
-    READ_FLASH = 0xD2
-
-
-class Error(IntEnum):
-    """Reasons of a refusal: the ROM's, from C0 on the stub's."""
-
-    INVALID = 0x05
-    FAILED = 0x06
-    CHECKSUM = 0x07
-    FLASH_WRITE = 0x08
-    FLASH_READ = 0x09
-    INFLATE = 0x0B
-    STUB_LENGTH = 0xC0
-    STUB_CHECKSUM = 0xC1
-    STUB_INVALID = 0xC3
-    STUB_FLASH = 0xC4
-    STUB_NOT_BEGUN = 0xC6
-    STUB_INFLATE = 0xC7
-    STUB_TOO_MUCH = 0xC9
 
 
 class Leave(Enum):
@@ -81,14 +34,17 @@ class Leave(Enum):
     WATCHDOG = "watchdog"
 
 
+_NUMBERS = frozenset(Op)
+_ACKNOWLEDGEMENT_SIZE = 4  # bytes, of the host's bare frames while flash is read
 _STUB_ONLY = {Op.ERASE_FLASH, Op.ERASE_REGION, Op.READ_FLASH}
 _ROM_ONLY = {Op.READ_FLASH_SLOW}
-# Docs of the chips since the S2, "Secure download mode": what is left writes flash and tells the security state.
+# ESP-IDF, "Secure download mode": what is left writes flash and tells the security state.
 _SECURE_DOWNLOAD = {
-    Op.SYNC, Op.FLASH_BEGIN, Op.FLASH_DATA, Op.FLASH_END, Op.SPI_SET_PARAMS, Op.SPI_ATTACH, Op.CHANGE_BAUDRATE,
-    Op.FLASH_DEFL_BEGIN, Op.FLASH_DEFL_DATA, Op.FLASH_DEFL_END, Op.GET_SECURITY_INFO,
+    Op.SYNC, Op.FLASH_BEGIN, Op.FLASH_DATA, Op.FLASH_END, Op.FLASH_DEFL_BEGIN, Op.FLASH_DEFL_DATA,
+    Op.FLASH_DEFL_END, Op.SPI_SET_PARAMS, Op.SPI_ATTACH, Op.CHANGE_BAUDRATE, Op.GET_SECURITY_INFO,
 }  # fmt: skip
-# An unknown command is answered with no command's number, several times (esptool drains 8 frames of 14 bytes).
+_SYNC_REPLIES = 8
+# An unknown command is answered under another number, several times: esptool drains 8 frames of 14 bytes.
 _NO_COMMAND = 0xFF
 _UNKNOWN_REPLIES = 8
 
@@ -110,16 +66,6 @@ class _RefusedError(Exception):
         self.error = error
 
 
-def checksum(data: bytes) -> int:
-    """The loaders' XOR over all bytes, by folding halves onto each other."""
-    size = 1 << max(len(data) - 1, 0).bit_length()
-    value = int.from_bytes(data, "little")
-    while size > 1:
-        size //= 2
-        value = (value >> 8 * size) ^ (value & (1 << 8 * size) - 1)
-    return value ^ _CHECKSUM_SEED
-
-
 class Loader:
     """ROM loader and stub of one chip."""
 
@@ -128,6 +74,29 @@ class Loader:
         self._flash = flash
         self._efuses = efuses
         self.registers = Registers(family, flash, efuses)
+        self._handlers: Mapping[Op, Callable[[Op, bytes, int], Took]] = {
+            Op.SYNC: self._sync,
+            Op.READ_REG: self._read_register,
+            Op.WRITE_REG: self._write_registers,
+            Op.SPI_ATTACH: self._accept,
+            Op.SPI_SET_PARAMS: self._accept,
+            Op.CHANGE_BAUDRATE: self._change_baudrate,
+            Op.GET_SECURITY_INFO: self._security_info,
+            Op.MEM_BEGIN: self._accept,
+            Op.MEM_DATA: self._into_ram,
+            Op.MEM_END: self._run_in_ram,
+            Op.FLASH_BEGIN: self._begin,
+            Op.FLASH_DATA: self._data,
+            Op.FLASH_END: self._end,
+            Op.FLASH_DEFL_BEGIN: self._begin,
+            Op.FLASH_DEFL_DATA: self._data,
+            Op.FLASH_DEFL_END: self._end,
+            Op.SPI_FLASH_MD5: self._md5,
+            Op.READ_FLASH_SLOW: self._read_slow,
+            Op.ERASE_FLASH: self._erase_all,
+            Op.ERASE_REGION: self._erase_region,
+            Op.READ_FLASH: self._read,
+        }
         self.reset()
 
     def reset(self) -> None:
@@ -135,34 +104,38 @@ class Loader:
         self.stub = False
         self.registers.reset()
         self._writer: FlashWriter | None = None
-        self._stream: _Stream | None = None
+        self._stream: FlashStream | None = None
 
     def handle(self, frame: bytes) -> Took:
         """Does what a frame asks. Raises `PowerLost`."""
-        if self._stream is not None and len(frame) == 4:
+        if self._stream is not None and len(frame) == _ACKNOWLEDGEMENT_SIZE:
             return self._acknowledged(self._stream, int.from_bytes(frame, "little"))
-        if len(frame) < _HEADER.size:
+        if len(frame) < HEADER.size:
             return Took()
-        direction, number, length, check = _HEADER.unpack_from(frame)
-        body = frame[_HEADER.size :]
+        direction, number, length, check = HEADER.unpack_from(frame)
+        body = frame[HEADER.size :]
         if direction != 0 or length != len(body):
             return Took()
-        try:
-            op = Op(number)
-        except ValueError:
+        if number not in _NUMBERS or not self._allowed(Op(number)):
             return self._unknown(number)
-        if not self._allowed(op):
-            return self._unknown(number)
+        return self._done(Op(number), body, check)
+
+    def _done(self, op: Op, body: bytes, check: int) -> Took:
         try:
-            return self._do(op, body, check)
+            return self._handlers[op](op, body, check)
         except _RefusedError as refused:
-            return self._reply(op, error=refused.error)
+            error = refused.error
         except struct.error:
-            return self._reply(op, error=Error.STUB_LENGTH if self.stub else Error.INVALID)
+            error = Error.STUB_LENGTH if self.stub else Error.INVALID
         except FlashRangeError:
-            return self._reply(op, error=Error.STUB_FLASH if self.stub else Error.FLASH_WRITE)
-        except WriteError as error:
-            return self._reply(op, error=Error.STUB_INFLATE if self.stub else Error.INFLATE, value=error.done)
+            error = Error.STUB_FLASH if self.stub else Error.FLASH_WRITE
+        except WriteError:
+            error = Error.STUB_INFLATE if self.stub else Error.INFLATE
+        return self._reply(op, error=error)
+
+    def forbidden(self) -> bool:
+        """Whether the ROM falls silent: the newer ones look at the eFuses before each command."""
+        return not self.stub and not self._efuses.layout.classic and self._efuses.download_disabled
 
     def _allowed(self, op: Op) -> bool:
         if op is Op.GET_SECURITY_INFO and not self._family.security_info:
@@ -173,57 +146,24 @@ class Loader:
             return False
         return op not in _STUB_ONLY
 
-    def _do(self, op: Op, body: bytes, check: int) -> Took:
-        match op:
-            case Op.SYNC:
-                value = 0 if self.stub else self._family.sync_value
-                return Took(self._reply(op, value=value).frames * 8)
-            case Op.READ_REG:
-                return self._reply(op, value=self.registers.read(*struct.unpack("<I", body)))
-            case Op.WRITE_REG:
-                return self._write_registers(op, body)
-            case Op.SPI_ATTACH | Op.SPI_SET_PARAMS | Op.MEM_BEGIN:
-                return self._reply(op)
-            case Op.MEM_DATA:
-                self._checked(body, check)
-                return self._reply(op)
-            case Op.MEM_END:
-                return self._run_in_ram(op, struct.unpack("<II", body)[1])
-            case Op.CHANGE_BAUDRATE:
-                took = self._reply(op)
-                took.baud = struct.unpack("<II", body)[0]
-                return took
-            case Op.GET_SECURITY_INFO:
-                return self._reply(op, data=self._security_info())
-            case Op.FLASH_BEGIN | Op.FLASH_DEFL_BEGIN:
-                return self._begin(op, body)
-            case Op.FLASH_DATA | Op.FLASH_DEFL_DATA:
-                return self._data(op, body, check)
-            case Op.FLASH_END | Op.FLASH_DEFL_END:
-                return self._end(op, struct.unpack("<I", body)[0])
-            case _:
-                return self._read_or_erase(op, body)
+    def _sync(self, op: Op, _body: bytes, _check: int) -> Took:
+        value = 0 if self.stub else self._family.sync_value
+        return Took(self._reply(op, value=value).frames * _SYNC_REPLIES)
 
-    def _read_or_erase(self, op: Op, body: bytes) -> Took:
-        match op:
-            case Op.SPI_FLASH_MD5:
-                address, size, _, _ = struct.unpack("<IIII", body)
-                digest = hashlib.md5(self._flash.read(address, size), usedforsecurity=False)
-                data = digest.digest() if self.stub else digest.hexdigest().encode()
-                return self._reply(op, data=data, before_s=size / _MD5_BYTES_A_SECOND)
-            case Op.READ_FLASH_SLOW:
-                return self._read_slow(op, *struct.unpack("<II", body))
-            case Op.ERASE_FLASH:
-                return self._erase(op, 0, self._flash.size)
-            case Op.ERASE_REGION:
-                return self._erase(op, *struct.unpack("<II", body))
-            case Op.READ_FLASH:
-                return self._read(op, *struct.unpack("<IIII", body))
-        raise AssertionError(op)
+    def _accept(self, op: Op, _body: bytes, _check: int) -> Took:
+        return self._reply(op)
+
+    def _change_baudrate(self, op: Op, body: bytes, _check: int) -> Took:
+        took = self._reply(op)
+        took.baud = struct.unpack("<II", body)[0]
+        return took
 
     # --- registers and RAM
 
-    def _write_registers(self, op: Op, body: bytes) -> Took:
+    def _read_register(self, op: Op, body: bytes, _check: int) -> Took:
+        return self._reply(op, value=self.registers.read(*struct.unpack("<I", body)))
+
+    def _write_registers(self, op: Op, body: bytes, _check: int) -> Took:
         if not body or len(body) % 16:
             raise _RefusedError(Error.STUB_LENGTH if self.stub else Error.INVALID)
         delay_us = 0
@@ -235,7 +175,12 @@ class Loader:
             took.leave = Leave.WATCHDOG
         return took
 
-    def _run_in_ram(self, op: Op, entry: int) -> Took:
+    def _into_ram(self, op: Op, body: bytes, check: int) -> Took:
+        self._checked(body, check)
+        return self._reply(op)
+
+    def _run_in_ram(self, op: Op, body: bytes, _check: int) -> Took:
+        _, entry = struct.unpack("<II", body)
         if entry == 0 or self.stub:
             return self._reply(op)
         if self._efuses.secure_boot and not self._family.ram_entry_with_secure_boot:
@@ -248,7 +193,7 @@ class Loader:
         self.stub = True
         took.frames.append(b"OHAI")
 
-    def _security_info(self) -> bytes:
+    def _security_info(self, op: Op, _body: bytes, _check: int) -> Took:
         efuses = self._efuses
         names = efuses.layout.fields
         flags = efuses.get("SECURE_BOOT_EN") | efuses.get("SECURE_BOOT_AGGRESSIVE_REVOKE") << 1
@@ -260,11 +205,11 @@ class Loader:
             flags |= (efuses.get(name) if name in names else 0) << bit
         purposes = [*efuses.purposes(), 0]
         count = efuses.get(efuses.layout.crypt_count)
-        return struct.pack("<IB7BII", flags, count, *purposes, self._family.chip_id, 0)
+        return self._reply(op, data=struct.pack("<IB7BII", flags, count, *purposes, self._family.chip_id, 0))
 
     # --- flash
 
-    def _begin(self, op: Op, body: bytes) -> Took:
+    def _begin(self, op: Op, body: bytes, _check: int) -> Took:
         size, _, block, offset = struct.unpack_from("<IIII", body)
         encrypt = len(body) >= 20 and struct.unpack_from("<I", body, 16)[0] == 1
         if encrypt and self._efuses.manual_encrypt_disabled:
@@ -290,7 +235,8 @@ class Loader:
         seconds = writer.write(data, raises=not self.stub)
         return self._reply(op, after_s=seconds) if self.stub else self._reply(op, before_s=seconds)
 
-    def _end(self, op: Op, stay: int) -> Took:
+    def _end(self, op: Op, body: bytes, _check: int) -> Took:
+        (stay,) = struct.unpack("<I", body)
         writer, self._writer = self._writer, None
         if writer is None:
             raise _RefusedError(Error.STUB_NOT_BEGUN if self.stub else Error.FAILED)
@@ -312,11 +258,24 @@ class Loader:
             raise _RefusedError(Error.STUB_CHECKSUM if self.stub else Error.CHECKSUM)
         return data
 
+    def _erase_all(self, op: Op, _body: bytes, _check: int) -> Took:
+        return self._erase(op, 0, self._flash.size)
+
+    def _erase_region(self, op: Op, body: bytes, _check: int) -> Took:
+        return self._erase(op, *struct.unpack("<II", body))
+
+    def _md5(self, op: Op, body: bytes, _check: int) -> Took:
+        address, size, _, _ = struct.unpack("<IIII", body)
+        digest = hashlib.md5(self._flash.read(address, size), usedforsecurity=False)
+        data = digest.digest() if self.stub else digest.hexdigest().encode()
+        return self._reply(op, data=data, before_s=size / _MD5_BYTES_A_SECOND)
+
     def _erase(self, op: Op, address: int, size: int) -> Took:
         self._flash.erase(address, size)
         return self._reply(op, before_s=erase_seconds(address, size))
 
-    def _read_slow(self, op: Op, address: int, size: int) -> Took:
+    def _read_slow(self, op: Op, body: bytes, _check: int) -> Took:
+        address, size = struct.unpack("<II", body)
         if self.registers.read_hooked:  # a pointer of the ROM has been bent to the stub (ESP32-S3)
             took = Took()
             self._start_stub(took)
@@ -325,15 +284,16 @@ class Loader:
             raise _RefusedError(Error.FLASH_READ)
         return self._reply(op, data=self._flash.read(address, size).ljust(_READ_SLOW_BLOCK, b"\xff"))
 
-    def _read(self, op: Op, address: int, size: int, block: int, in_flight: int) -> Took:
+    def _read(self, op: Op, body: bytes, _check: int) -> Took:
+        address, size, block, in_flight = struct.unpack("<IIII", body)
         if not 0 < block <= SECTOR or not in_flight:
             raise _RefusedError(Error.STUB_LENGTH)
-        self._stream = _Stream(self._flash.read(address, size), block, in_flight)
+        self._stream = FlashStream(self._flash.read(address, size), block, in_flight)
         took = self._reply(op)
         took.frames += self._acknowledged(self._stream, 0).frames
         return took
 
-    def _acknowledged(self, stream: _Stream, received: int) -> Took:
+    def _acknowledged(self, stream: FlashStream, received: int) -> Took:
         took = Took(stream.more(received))
         if stream.done:
             self._stream = None
@@ -353,31 +313,9 @@ class Loader:
     ) -> Took:
         status = b"\x00\x00" if error is None else bytes([1, error])
         body = (data if error is None else b"") + (status if self.stub else status + b"\x00\x00")
-        return Took([_HEADER.pack(1, op, len(body), value) + body], before_s=before_s, after_s=after_s)
+        return Took([HEADER.pack(1, op, len(body), value) + body], before_s=before_s, after_s=after_s)
 
     def _unknown(self, number: int) -> Took:
         if self.stub:
             return self._reply(number, error=Error.STUB_INVALID)
         return Took(self._reply(_NO_COMMAND, error=Error.INVALID).frames * _UNKNOWN_REPLIES)
-
-
-class _Stream:
-    """A flash region on its way to the host, a window of blocks ahead of what it has acknowledged."""
-
-    def __init__(self, data: bytes, block: int, in_flight: int) -> None:
-        self._data = data
-        self._block = block
-        self._window = block * in_flight
-        self._sent = 0
-        self.done = False
-
-    def more(self, received: int) -> list[bytes]:
-        """The frames that may go now; after the last block has been acknowledged, the digest."""
-        frames: list[bytes] = []
-        while self._sent < len(self._data) and self._sent < received + self._window:
-            frames.append(self._data[self._sent : self._sent + self._block])
-            self._sent += len(frames[-1])
-        if received >= len(self._data):
-            self.done = True
-            frames.append(hashlib.md5(self._data, usedforsecurity=False).digest())
-        return frames

@@ -1,4 +1,4 @@
-"""SLIP (RFC 1055) as the loaders speak it, by whole buffers: a byte costs no Python instruction of its own."""
+"""SLIP (RFC 1055) as the loaders speak it, by whole buffers: no byte costs a Python instruction."""
 
 from __future__ import annotations
 
