@@ -3,7 +3,8 @@
     result = await provision(station, "/dev/ttyUSB0", open_driver("/dev/ttyUSB0", {}), "WO-2026-001")
 
 A board that said who it is ends as PASS, FAIL or PARKED, and the journal says so. The steps between are
-in `way`.
+in `way`. A board that failed and may pass is taken again from the beginning, `Station.board_retries` times; that is
+one run of the journal, and one result.
 """
 
 from __future__ import annotations
@@ -13,10 +14,12 @@ from contextlib import AbstractAsyncContextManager
 
 from agent.core.recipe import StepName
 from agent.core.result import Outcome, Result
-from agent.errors import AgentError, DriverFaultError, StoppedError
-from agent.ports import BoardIdentity, Driver
+from agent.errors import AgentError, DriverFaultError, SignerUnavailable, StoppedError
+from agent.ports import Driver, Found
 from agent.tries import StepRunner
 from agent.way import Station, Way
+
+_PAUSE_S = 1.0  # before a board is taken again: an adapter that vanished is back by then
 
 
 async def provision(
@@ -28,8 +31,8 @@ async def provision(
     result: Result | None = None
     try:
         async with opened as driver:
-            identity = await steps.tries(StepName.IDENTIFY, driver.identify)
-            result = await work(station, port, driver, identity, work_order, started_s)
+            found = await steps.tries(StepName.IDENTIFY, driver.identify)
+            result = await work(station, port, driver, found, work_order, started_s)
     except Exception as failure:  # noqa: BLE001  (a driver of others may raise anything: it ends one board)
         error = failure if isinstance(failure, AgentError) else DriverFaultError(type(failure).__name__)
         if result is None:  # no board said who it is; a port that fails to close changes no result
@@ -38,25 +41,22 @@ async def provision(
 
 
 async def work(
-    station: Station, port: str, driver: Driver, identity: BoardIdentity, work_order: str, started_s: float
+    station: Station, port: str, driver: Driver, found: Found, work_order: str, started_s: float
 ) -> Result:
     """Takes a board that has just said who it is through the recipe. `started_s`: when it was asked.
 
     Cancelled, it parks the board, puts that into the journal, and is cancelled.
     """
     steps = _steps(station, port)
-    way = Way(station, port, driver, identity, work_order, steps)
-    station.progress.board_seen(port, identity.chip_id)
+    way = Way(station, port, driver, found, work_order, steps)
+    station.progress.board_seen(port, found.chip_id)
     station.progress.step_started(port, StepName.IDENTIFY)
-    steps.run = await station.journal.begin(port, work_order, identity.chip_id)
-    steps.book(StepName.IDENTIFY, station.clock.now_s() - started_s)
-    error: AgentError | None = None
+    steps.run = await station.journal.begin(port, work_order, found.chip_id)
+    seconds = station.clock.now_s() - started_s
+    steps.count(StepName.IDENTIFY, seconds)
+    station.progress.step_done(port, StepName.IDENTIFY, seconds)
     try:
-        await way.take()
-    except AgentError as failure:
-        error = failure
-    except Exception as failure:  # noqa: BLE001  (a driver of others may raise anything: it ends one board)
-        error = DriverFaultError(type(failure).__name__)
+        error = await _take(station, port, way)
     except asyncio.CancelledError:
         result = way.result(StoppedError(), station.clock.now_s() - started_s)
         await _finish_surely(station, steps.run, result)
@@ -64,6 +64,28 @@ async def work(
     result = way.result(error, station.clock.now_s() - started_s)
     await _finish_surely(station, steps.run, result)
     return result
+
+
+async def _take(station: Station, port: str, way: Way) -> AgentError | None:
+    """The way, and again where the board may pass; what it failed with in the end."""
+    error = await _take_once(way, again=False)
+    for _ in range(station.board_retries):
+        if error is None or not error.retryable or isinstance(error, SignerUnavailable):
+            break
+        station.progress.waiting(port, f"the board again: {error.code}")
+        await station.clock.sleep(_PAUSE_S)
+        error = await _take_once(way, again=True)
+    return error
+
+
+async def _take_once(way: Way, *, again: bool) -> AgentError | None:
+    try:
+        await way.take(again=again)
+    except AgentError as failure:
+        return failure
+    except Exception as failure:  # noqa: BLE001  (a driver of others may raise anything: it ends one board)
+        return DriverFaultError(type(failure).__name__)
+    return None
 
 
 async def _unidentified(

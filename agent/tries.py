@@ -1,5 +1,8 @@
 """Runs the steps of one board: each bounded, tried again within its recipe's bounds, timed and shown.
 
+A step's time is that of all its tries, and it is kept also where the step failed or was broken off: a line loses
+its seconds there.
+
 Two kinds of failure are waited out differently. A board that does not answer gets the step's `retries`.
 A signerd that does not answer is nobody's fault on the needle bed: the board waits for it, up to
 `Bounds.signer_wait_s`, and each wait is shown.
@@ -14,7 +17,7 @@ from typing import Any, TypeVar
 
 from agent.core.recipe import Recipe, Step, StepName
 from agent.core.result import StepTime
-from agent.errors import AgentError, BoardError, LineError, SignerUnavailable
+from agent.errors import AgentError, BoardError, LabelError, LineError, SignerUnavailable
 from agent.ports import Clock, Journal, Progress
 
 T = TypeVar("T")
@@ -71,7 +74,7 @@ class StepRunner:
 
     @property
     def times(self) -> tuple[StepTime, ...]:
-        """How long each finished step took, all its tries together, in seconds."""
+        """How long each step took that was begun and has ended, all its tries together, in seconds."""
         return tuple(StepTime(step, seconds) for step, seconds in self._times.items())
 
     def has(self, name: StepName) -> bool:
@@ -106,15 +109,17 @@ class StepRunner:
         except AgentError:
             self.current = name  # keygen and session run at once: the one that failed is meant
             raise
-        self.book(name, self._clock.now_s() - started_s)
+        finally:
+            seconds = self._clock.now_s() - started_s
+            self.count(name, seconds)
+        self._progress.step_done(self._port, name, seconds)
         return outcome
 
-    def book(self, name: str, seconds: float) -> None:
-        """Notes a step as done."""
+    def count(self, name: str, seconds: float) -> None:
+        """Adds to the step's time."""
         self._times[name] = self._times.get(name, 0.0) + seconds
         if self.run:
-            self._journal.step_done(self.run, name, seconds)
-        self._progress.step_done(self._port, name, seconds)
+            self._journal.step_done(self.run, name, self._times[name])
 
     def _step(self, name: StepName) -> Step:
         step = self._recipe.step(name)
@@ -129,7 +134,7 @@ class StepRunner:
         while True:
             try:
                 return await _bounded(step, action)
-            except (LineError, BoardError) as error:
+            except (LineError, BoardError, LabelError) as error:
                 if left == 0 or not error.retryable:
                     raise
                 self._progress.waiting(self._port, f"{step.name} again: {error.code}")

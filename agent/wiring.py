@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass, replace
 from functools import partial
 
+from agent.adapters.bundle_files import open_firmware
 from agent.adapters.credentials import read_file, read_trust
 from agent.adapters.driver_registry import find_driver
 from agent.adapters.journal import SqliteJournal
@@ -18,13 +20,15 @@ from agent.adapters.signer_client import GrpcSigner
 from agent.adapters.stop_signals import on_stop
 from agent.adapters.watch import Plan, PortWatch
 from agent.config import Config
-from agent.core.recipe import Recipe, RecipeError, default_recipe, parse_recipe
+from agent.core.recipe import Recipe, RecipeError, StepName, default_recipe, parse_recipe
 from agent.core.result import Result
-from agent.errors import AgentError, ConfigError
-from agent.ports import Driver, Progress
+from agent.errors import AgentError, ConfigError, LineError
+from agent.ports import Driver, DriverKind, Firmware, Labels, Progress
 from agent.provision import provision
 from agent.tries import Bounds
 from agent.way import Station
+
+_RECIPE_REMEDY = 'docs/stations.md, "Recipes", says what may stand where.'
 
 
 class SystemClock:
@@ -40,13 +44,50 @@ class SystemClock:
 
 
 def read_recipe(config: Config) -> Recipe:
-    """The configured recipe, or the default one. Raises ConfigError."""
-    if config.recipe is None:
-        return default_recipe()
+    """The configured recipe, or the driver's own; one that this station can take. Raises ConfigError."""
+    kind = find_driver(config.driver)
+    recipe = _default_recipe(config, kind)
+    where = f"the recipe of driver {config.driver}"
+    if config.recipe is not None:
+        where = str(config.recipe)
+        recipe = _parsed(where, read_file(config.recipe))
+    _check_recipe(config, kind, recipe, where)
+    return recipe
+
+
+def _default_recipe(config: Config, kind: DriverKind) -> Recipe:
+    """The driver's own recipe, without a step for labels where the station has none."""
+    recipe = default_recipe(kind.steps)
+    if kind.default_recipe is not None:
+        recipe = _parsed(f"the recipe of driver {config.driver}", kind.default_recipe)
+    if config.label is None:
+        return replace(recipe, steps=tuple(step for step in recipe.steps if step.name is not StepName.LABEL))
+    return recipe
+
+
+def _parsed(where: str, data: bytes) -> Recipe:
     try:
-        return parse_recipe(read_file(config.recipe))
+        return parse_recipe(data)
     except RecipeError as error:
-        raise ConfigError(f"{config.recipe}: {error}") from error
+        raise ConfigError(f"{where}: {error}", remedy=_RECIPE_REMEDY) from error
+
+
+def _check_recipe(config: Config, kind: DriverKind, recipe: Recipe, where: str) -> None:
+    for name in recipe.names:
+        if name not in kind.steps:
+            detail = f"{where}: step {name}: driver {config.driver} has no such step"
+            raise ConfigError(
+                detail, remedy="Take the step out of the recipe, or set the product's `driver`."
+            )
+    if StepName.FLASH in recipe.names and config.bundle is None:
+        detail = f"{where}: step {StepName.FLASH}: no [bundle] is configured"
+        raise ConfigError(detail, remedy="Name the product's bundle and its key in agent.toml: [bundle].")
+    if StepName.LABEL in recipe.names and config.label is None:
+        detail = f"{where}: step {StepName.LABEL}: no [label] is configured"
+        raise ConfigError(detail, remedy="Say in agent.toml where labels go: [label].")
+    if config.bundle is not None and kind.check_firmware is None:
+        detail = f"[bundle] is configured, and driver {config.driver} takes none"
+        raise ConfigError(detail, remedy="Take [bundle] out of agent.toml, or set the product's `driver`.")
 
 
 def signer_of(config: Config) -> GrpcSigner:
@@ -60,18 +101,43 @@ def signer_of(config: Config) -> GrpcSigner:
     )
 
 
-def opener(config: Config) -> Callable[[str], AbstractAsyncContextManager[Driver]]:
-    """Opens a port with the configured driver. Raises ConfigError."""
-    return partial(find_driver(config.driver), options=config.drivers.get(config.driver, {}))
+@dataclass(frozen=True)
+class Line:
+    """A station that is open, and how its ports are opened."""
+
+    station: Station
+    open_driver: Callable[[str], AbstractAsyncContextManager[Driver]]
+    places: Mapping[str, str]
+
+    async def place_of(self, port: str) -> str:
+        """What a device is called on the line; its own name where nothing names it."""
+        if not self.places or port in self.places:
+            return self.places.get(port, port)
+        try:
+            present = await asyncio.to_thread(list_ports)
+        except LineError:
+            return port  # another port vanished meanwhile
+        return next((self.places.get(found.name, port) for found in present if found.device == port), port)
 
 
 @asynccontextmanager
-async def open_station(config: Config, progress: Progress) -> AsyncIterator[Station]:
-    """A station, its journal and its line to signerd open. Raises ConfigError and JournalError."""
+async def open_line(config: Config, progress: Progress) -> AsyncIterator[Line]:
+    """A station with its journal, its line to signerd and its firmware open.
+
+    Raises:
+        ConfigError: the configuration is wrong, or what it names: enrolment, driver, recipe, bundle, labels.
+        JournalError: the journal cannot be opened.
+    """
+    kind = find_driver(config.driver)
     signer = signer_of(config)
     trust, recipe = read_trust(config.signerd.log_vkey, config.signerd.device_root), read_recipe(config)
-    async with SqliteJournal(config.state / FILE_NAME) as journal, signer:
-        yield Station(
+    labels = _open_labels(config)
+    places = _places(config)
+    async with AsyncExitStack() as stack:
+        firmware = await _open_firmware(config, kind)
+        journal = await stack.enter_async_context(SqliteJournal(config.state / FILE_NAME))
+        await stack.enter_async_context(signer)
+        station = Station(
             signer=signer,
             journal=journal,
             progress=progress,
@@ -79,14 +145,45 @@ async def open_station(config: Config, progress: Progress) -> AsyncIterator[Stat
             trust=trust,
             recipe=recipe,
             bounds=Bounds(config.timeouts.signer_wait_s, config.timeouts.stamp_wait_s),
+            bundle=None if firmware is None else firmware.bundle,
+            labels=labels,
+            board_retries=config.board_retries,
         )
+        options = config.drivers.get(config.driver, {})
+        yield Line(station, partial(kind.open, options=options, firmware=firmware), places)
+
+
+def _open_labels(config: Config) -> Labels | None:
+    if config.label is None:
+        return None
+    from agent.adapters.labels.open import open_labels  # noqa: PLC0415 -- what draws labels is of no use to others
+
+    return open_labels(config.label)
+
+
+def _places(config: Config) -> Mapping[str, str]:
+    """What ports are called. Two ports of one name would be one in tables, results and on labels."""
+    shown = list(config.places.values())
+    twice = sorted({place for place in shown if shown.count(place) > 1})
+    if twice:
+        raise ConfigError(f"places: {', '.join(twice)} stands twice", remedy="Give each port its own place.")
+    return config.places
+
+
+async def _open_firmware(config: Config, kind: DriverKind) -> Firmware | None:
+    """The bundle, verified with the company's key and by the driver, laid out as files."""
+    if config.bundle is None or kind.check_firmware is None:
+        return None
+    firmware = await asyncio.to_thread(open_firmware, config.bundle, config.state)
+    await kind.check_firmware(firmware)
+    return firmware
 
 
 async def provision_one(config: Config, port: str, work_order: str, progress: Progress) -> Result:
     """Takes the board on one port through the recipe. Told to stop, it parks the board and is cancelled."""
-    open_driver = opener(config)
-    async with open_station(config, progress) as station:
-        task = asyncio.ensure_future(provision(station, port, open_driver(port), work_order))
+    async with open_line(config, progress) as line:
+        place = await line.place_of(port)
+        task = asyncio.ensure_future(provision(line.station, place, line.open_driver(port), work_order))
         with on_stop(task.cancel, task.cancel):
             return await task
 
@@ -98,10 +195,10 @@ async def run_ports(config: Config, ports: Sequence[str], plan: Plan, progress: 
         AgentError: the station itself cannot work: configuration, journal, or a signerd that answers wrongly.
     """
     patterns = tuple(ports) or config.ports
-    open_driver = opener(config)
-    async with open_station(config, progress) as station:
-        watch = PortWatch(station, open_driver, partial(list_ports, patterns, discover=not patterns), plan)
-        outbox = OutboxSender(station)
+    async with open_line(config, progress) as line:
+        listed = partial(list_ports, patterns, discover=not patterns)
+        watch = PortWatch(line.station, line.open_driver, listed, replace(plan, places=line.places))
+        outbox = OutboxSender(line.station)
         sending = asyncio.create_task(outbox.run())
         sending.add_done_callback(lambda _task: watch.stopping.set())
         watching = asyncio.create_task(watch.run())

@@ -185,8 +185,8 @@ async def _ports(config: Config) -> str:
             "no serial port",
             remedy="Plug one in, or name it under `ports`; Linux: the group dialout may open it.",
         )
-    open_driver = find_driver(config.driver)
+    kind = find_driver(config.driver)
     for port in found:
-        async with open_driver(port.device, config.drivers.get(config.driver, {})):
+        async with kind.open(port.device, config.drivers.get(config.driver, {}), None):
             pass
     return ", ".join(port.device for port in found)

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from importlib.metadata import entry_points
-from typing import cast
 
 from agent.errors import ConfigError
-from agent.ports import OpenDriver
+from agent.ports import DriverKind
 
 GROUP = "birthmark.drivers"
 
 
-def find_driver(name: str) -> OpenDriver:
+def find_driver(name: str) -> DriverKind:
     """Loads the driver of that name.
 
     Raises:
-        ConfigError: there is none, there are two, or it cannot be loaded.
+        ConfigError: there is none, there are two, or it cannot be loaded, or is no `DriverKind`.
     """
     found = entry_points(group=GROUP, name=name)
     if len(found) != 1:
@@ -26,7 +25,13 @@ def find_driver(name: str) -> OpenDriver:
         )
     point = next(iter(found))
     try:
-        return cast("OpenDriver", point.load())
+        kind = point.load()
     except (ImportError, AttributeError) as error:
         detail = f"driver {name!r} ({point.value}) cannot be loaded: {error}"
-        raise ConfigError(detail, remedy="Install it anew: pip install birthmark[agent]") from error
+        raise ConfigError(
+            detail, remedy="Install what it needs: pip install birthmark[agent,esp32]"
+        ) from error
+    if not isinstance(kind, DriverKind):
+        detail = f"driver {name!r} ({point.value}) is no agent.ports.DriverKind"
+        raise ConfigError(detail, remedy="It was made for another version of the agent: install a newer one.")
+    return kind

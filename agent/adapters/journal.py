@@ -96,6 +96,21 @@ class SqliteJournal:
         sql = "INSERT OR REPLACE INTO step (run, step, seconds) VALUES (?, ?, ?)"
         self._jobs.put(_Job(lambda connection: connection.execute(sql, row), None))
 
+    async def note_label(self, run: int, certificate_sha256: bytes) -> None:
+        """See `Journal`. A crash before the commit: the label is handed over once more."""
+        row = (certificate_sha256, run, _now())
+        sql = (
+            "INSERT INTO label (certificate_sha256, run, handed_over_at) VALUES (?, ?, ?)"
+            " ON CONFLICT DO NOTHING"
+        )
+        await self._do(lambda connection: connection.execute(sql, row))
+
+    async def has_label(self, certificate_sha256: bytes) -> bool:
+        """See `Journal`."""
+        sql = "SELECT 1 FROM label WHERE certificate_sha256 = ?"
+        row = await self._do(lambda connection: connection.execute(sql, (certificate_sha256,)).fetchone())
+        return row is not None
+
     async def finish(self, run: int, result: Result) -> None:
         """See `Journal`. A crash before the commit: the run shows as cut off, the board is done all the same;
         presented again, it is found to hold all it was given, and passes.

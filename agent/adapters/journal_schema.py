@@ -1,4 +1,9 @@
-"""The journal's tables, and how a journal is made and opened. SQLite, WAL, synchronous=FULL."""
+"""The journal's tables, and how a journal is made, brought up to date and opened. SQLite, WAL, synchronous=FULL.
+
+A journal of an older version is brought up to date where it lies, in one transaction, when it is opened for
+writing: a crash leaves the old journal or the new one. It is never the other way round; an older agent refuses a
+newer journal.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +13,18 @@ from pathlib import Path
 from agent.errors import ConfigError, JournalError
 
 FILE_NAME = "journal.sqlite"
-_VERSION = 1
+_VERSION = 2
 _BUSY_MS = 5_000  # `provision` and `run` may write the same journal
+_LABEL = """
+CREATE TABLE label (
+    certificate_sha256 BLOB PRIMARY KEY,
+    run INTEGER NOT NULL REFERENCES run (id) ON DELETE CASCADE,
+    handed_over_at TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX label_of_run ON label (run);
+"""
+# What brings a journal of the version before to this one.
+_MIGRATIONS = {2: _LABEL}
 _TABLES = """
 CREATE TABLE run (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -31,7 +46,7 @@ CREATE INDEX run_under_way ON run (port) WHERE ended_at IS NULL;
 CREATE TABLE step (
     run INTEGER NOT NULL REFERENCES run (id) ON DELETE CASCADE,
     step TEXT NOT NULL,
-    seconds REAL NOT NULL,
+    seconds REAL NOT NULL,              -- over all tries; also of the step at which the run ended
     PRIMARY KEY (run, step)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE outbox (
@@ -54,6 +69,7 @@ CREATE TABLE outbox (
 ) STRICT;
 CREATE INDEX outbox_open ON outbox (id) WHERE answered_at IS NULL;
 """
+_READABLE = (1, 2)  # what reports read stands in both
 
 
 def create(path: Path) -> None:
@@ -67,7 +83,8 @@ def create(path: Path) -> None:
         try:
             connection.execute("PRAGMA journal_mode = WAL")
             if connection.execute("PRAGMA user_version").fetchone()[0] == 0:
-                connection.executescript(f"BEGIN; {_TABLES} PRAGMA user_version = {_VERSION}; COMMIT;")
+                version = f"PRAGMA user_version = {_VERSION};"
+                connection.executescript(f"BEGIN; {_TABLES} {_LABEL} {version} COMMIT;")
         finally:
             connection.close()
     except sqlite3.Error as error:
@@ -75,18 +92,63 @@ def create(path: Path) -> None:
 
 
 def open_for_writing(path: Path) -> sqlite3.Connection:
-    """A connection for the thread that calls.
+    """A connection for the thread that calls; brings an older journal up to date first.
 
     Raises:
         ConfigError: there is no journal. It is never made here: a missing one may mean lost stamps.
-        JournalError: it cannot be opened.
+        JournalError: it cannot be opened, or is of a newer agent.
     """
-    return _open(path, "rw")
+    connection = _open(path, "rw")
+    try:
+        _migrate(connection)
+        _require_version(connection, path, (_VERSION,))
+    except sqlite3.Error as error:
+        connection.close()
+        raise JournalError(f"cannot bring {path} up to date: {error}") from error
+    return connection
 
 
 def open_for_reading(path: Path) -> sqlite3.Connection:
     """A connection that cannot write, for reports beside a running station. Raises as its sister does."""
-    return _open(path, "ro")
+    connection = _open(path, "ro")
+    _require_version(connection, path, _READABLE)
+    return connection
+
+
+def _migrate(connection: sqlite3.Connection) -> None:
+    """One transaction: a crash before its commit leaves the journal as it was, and the next start does this again.
+
+    The version is read once more inside: two programs may open the journal at once.
+    """
+    if _version(connection) in {0, _VERSION}:  # 0: something else lies there
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        for version in range(_version(connection) + 1, _VERSION + 1):
+            for statement in _statements(_MIGRATIONS[version]):
+                connection.execute(statement)
+            connection.execute(f"PRAGMA user_version = {version}")
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def _statements(script: str) -> list[str]:
+    """`executescript` would commit what was begun."""
+    return [statement for statement in script.split(";") if statement.strip()]
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _require_version(connection: sqlite3.Connection, path: Path, known: tuple[int, ...]) -> None:
+    version = _version(connection)
+    if version not in known:
+        connection.close()
+        raise JournalError(f"{path} is of version {version}, this agent writes version {_VERSION}")
 
 
 def _open(path: Path, mode: str) -> sqlite3.Connection:
@@ -101,10 +163,7 @@ def _open(path: Path, mode: str) -> sqlite3.Connection:
         connection.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("PRAGMA synchronous = FULL")
-        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        _version(connection)  # reads the file: it may be anything
     except sqlite3.Error as error:
         raise JournalError(f"cannot open {path}: {error}") from error
-    if version != _VERSION:
-        connection.close()
-        raise JournalError(f"{path} is of version {version}, this agent writes version {_VERSION}")
     return connection

@@ -1,21 +1,26 @@
 """Watches the ports: every board that is put on one is taken, and no port waits for another.
 
-A port whose board is finished waits until that board is gone or another chip answers. A board that was
-parked because signerd is away is taken up again where it stands.
+A port whose board is finished waits until that board is gone or another chip answers; meanwhile it is only asked
+whether it is there. A board that was parked because signerd is away is taken up again where it stands. Ports are
+shown and journalled under their place on the line, where the configuration names one.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TypeVar
 
+from agent.core.recipe import StepName
 from agent.core.result import Outcome, Result
 from agent.errors import AgentError, BoardError, DriverFaultError, LineError
-from agent.ports import BoardIdentity, Driver, ListPorts, PortInfo
+from agent.ports import Driver, Found, ListPorts, PortInfo
 from agent.provision import work
 from agent.way import Station
+
+T = TypeVar("T")
 
 _MISSES = 2  # unanswered hellos until a finished board counts as gone: some restart after their seal
 
@@ -29,6 +34,7 @@ class Plan:
     once: bool = False
     stop_s: float = 20.0  # boards under way when told to stop
     look_s: float = 0.5  # between two looks at the list of ports, and at an idle port
+    places: Mapping[str, str] = field(default_factory=dict)  # a port's name to what it is called on the line
 
 
 class PortWatch:
@@ -100,66 +106,77 @@ class PortWatch:
 
     async def _serve(self, name: str) -> None:
         """One port, as long as it is there."""
+        place = self._plan.places.get(name, name)
         while self._is_served(name):
             try:
                 async with self._open(self._present[name].device) as driver:
-                    await self._serve_boards(name, driver)
+                    await self._serve_boards(name, place, driver)
             except LineError as error:
-                self._station.progress.waiting(name, error.detail)
+                self._station.progress.waiting(place, error.detail)
             except AgentError as error:  # journal or configuration: no port can work
                 self.fault = error
                 self.stopping.set()
             except Exception as error:  # noqa: BLE001  (a driver of others may raise anything: other ports go on)
-                self._station.progress.waiting(name, DriverFaultError(type(error).__name__).detail)
+                self._station.progress.waiting(place, DriverFaultError(type(error).__name__).detail)
             await self._pause()
 
     def _is_served(self, name: str) -> bool:
         done = self._plan.once and name in self._served
         return name in self._present and not done and not self.stopping.is_set()
 
-    async def _serve_boards(self, name: str, driver: Driver) -> None:
+    async def _serve_boards(self, name: str, place: str, driver: Driver) -> None:
         """The boards that come while the port stays open. Raises LineError when it is gone."""
         finished = ""
         misses = 0
         while self._is_served(name):
-            started_s = self._station.clock.now_s()
-            identity = await self._identify(name, driver)
-            misses = 0 if identity else misses + 1
-            if misses >= _MISSES:
-                finished = ""
-            if identity is not None and identity.chip_id != finished:
-                result = await self._work(name, driver, identity, started_s)
-                finished = "" if _goes_on(result) else identity.chip_id
-                self._account(name, result)
+            if finished:
+                chip_id = await self._look_at(place, driver.present)
+                misses = 0 if chip_id else misses + 1
+                if misses >= _MISSES or chip_id not in {None, finished}:
+                    finished = ""
+            if not finished:
+                misses = 0
+                started_s = self._station.clock.now_s()
+                found = await self._look_at(place, driver.identify)
+                if found is not None:
+                    result = await self._work(name, place, driver, found, started_s)
+                    finished = "" if self._goes_on(result) else found.chip_id
+                    self._account(name, result)
             await self._pause()
 
-    async def _identify(self, name: str, driver: Driver) -> BoardIdentity | None:
+    async def _look_at(self, place: str, look: Callable[[], Awaitable[T]]) -> T | None:
+        """What stands on the port, in bounded time; None for nothing, or nothing that can be understood."""
+        step = self._station.recipe.step(StepName.IDENTIFY)
         try:
-            return await driver.identify()
+            async with asyncio.timeout(step.timeout_s if step else None):
+                return await look()
+        except TimeoutError:
+            return None
         except LineError as error:
             if error.code in {"port_gone", "port_busy"}:
                 raise
             return None  # nothing is on the port
         except BoardError as error:
-            self._station.progress.waiting(name, f"{error.code}: {error.detail}")
+            self._station.progress.waiting(place, f"{error.code}: {error.detail}")
             return None
 
-    async def _work(self, name: str, driver: Driver, identity: BoardIdentity, started_s: float) -> Result:
+    async def _work(self, name: str, place: str, driver: Driver, found: Found, started_s: float) -> Result:
         self._working.add(name)
         try:
-            return await work(self._station, name, driver, identity, self._plan.work_order, started_s)
+            return await work(self._station, place, driver, found, self._plan.work_order, started_s)
         finally:
             self._working.discard(name)
 
     def _account(self, name: str, result: Result) -> None:
-        if _goes_on(result) and not self._plan.once:
+        if self._goes_on(result) and not self._plan.once:
             return
         self._finished += 1
         self._served.add(name)
         if result.stop or self._finished == self._plan.boards:
             self.stopping.set()
 
-
-def _goes_on(result: Result) -> bool:
-    """True for a board that was parked before its stamp: it is to be taken up again."""
-    return result.outcome is Outcome.PARKED and result.step != "record"
+    def _goes_on(self, result: Result) -> bool:
+        """True for a parked board that has more before it than an answer to its stamp: it is taken up again."""
+        if result.outcome is not Outcome.PARKED:
+            return False
+        return result.step != "record" or self._station.recipe.step(StepName.LABEL) is not None

@@ -1,7 +1,6 @@
-"""Recipes: which steps a board takes, how long each may last, how often it is tried.
+"""Recipes: which steps a board takes, in which order, how long each may last, how often it is tried.
 
-A recipe is a TOML file. Steps stand in the order in which they are taken; there is one order, and a
-recipe leaves steps out of it or bounds them:
+A recipe is a TOML file. Its steps are taken in the order in which they stand:
 
     name = "sensor"
 
@@ -11,15 +10,18 @@ recipe leaves steps out of it or bounds them:
     retries = 1
     key_type = "p256"
 
-Unknown keys are fatal and named. Steps that nothing may replace cannot be left out.
+What may stand where is one table, `AFTER`: step by step, what must come before it and why. `check_order` holds
+recipes to it, and `agent.core.session` holds every board to it while it is worked on. Unknown keys are fatal and
+named. Steps that nothing may replace cannot be left out.
 """
 
 from __future__ import annotations
 
-import itertools
 import tomllib
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Any
 
 MAX_RECIPE_BYTES = 32_768
@@ -33,7 +35,7 @@ class RecipeError(ValueError):
 
 
 class StepName(StrEnum):
-    """The steps, in the order in which a board takes them."""
+    """The steps, in the order in which a board takes them where its recipe says nothing else."""
 
     IDENTIFY = "identify"
     FLASH = "flash"
@@ -60,19 +62,29 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """The steps of a product. `key_type` lets keygen begin before signerd has said what it accepts."""
+    """The steps of a product, in their order.
+
+    `key_type` lets keygen begin before signerd has said what it accepts. With `challenge` the board signs a trial
+    stamp over a challenge of the station's own before it is sealed, and again at `verify`.
+    """
 
     name: str
     steps: tuple[Step, ...]
     key_type: str | None = None
+    challenge: bool = False
 
     def step(self, name: StepName) -> Step | None:
         """The step, or None if the recipe leaves it out."""
         return next((step for step in self.steps if step.name is name), None)
 
+    @property
+    def names(self) -> tuple[StepName, ...]:
+        """The names of its steps, in order."""
+        return tuple(step.name for step in self.steps)
 
-# Why a step cannot be left out. Seal and verify may be, and keygen on boards that were given time to make
-# their key before: each of those has its check elsewhere (required locks, the stamp, the board's hello).
+
+# Why a step cannot be left out. The others may be: each has its check elsewhere (required locks, the stamp, the
+# board's hello), or is nothing that the board's identity needs.
 _INDISPENSABLE = {
     StepName.IDENTIFY: "nothing else tells which board is on the port",
     StepName.REQUEST: "sign needs the board's own request",
@@ -81,36 +93,83 @@ _INDISPENSABLE = {
     StepName.CONFIGURE: "a stamp speaks of the settings that the board stored",
     StepName.STAMP: "signerd counts a board without a stamp as missing",
 }
-# Why a step that stands too early is wrong.
-_TOO_EARLY = {
-    StepName.KEYGEN: "key types come from the board's hello",
-    StepName.REQUEST: "a request is for a key",
-    StepName.SIGN: "signerd signs what the request asks",
-    StepName.INSTALL: "there is no certificate before",
-    StepName.CONFIGURE: "the certificate goes first",
-    StepName.SEAL: "a sealed board stores nothing more",
-    StepName.VERIFY: "it looks at what the seal left",
-    StepName.STAMP: "the stamp comes last: it says how the board leaves the line",
+# What a step cannot do without, where it is not left out itself.
+_INSEPARABLE = {
+    StepName.FIRST_BOOT: (StepName.SEAL, "the first boot closes what seal has put in place"),
 }
+
+_S = StepName
+_LOCKED = {
+    _S.SEAL: "it looks at what the seal left",
+    _S.FIRST_BOOT: "it looks at what the first boot left",
+}
+_TABLE: dict[StepName, dict[StepName, str]] = {
+    _S.IDENTIFY: {},
+    _S.FLASH: {_S.IDENTIFY: "nothing is written before it is known which board is there"},
+    _S.KEYGEN: {
+        _S.IDENTIFY: "key types come from the board's hello",
+        _S.FLASH: "the firmware that flash brings makes the key",
+    },
+    _S.REQUEST: {
+        _S.IDENTIFY: "the board is asked who it is first",
+        _S.FLASH: "the firmware that flash brings makes the request",
+        _S.KEYGEN: "a request is for a key",
+    },
+    _S.SIGN: {_S.REQUEST: "signerd signs what the request asks"},
+    _S.INSTALL: {_S.SIGN: "there is no certificate before"},
+    _S.CONFIGURE: {_S.SIGN: "the settings come with the certificate"},
+    _S.SEAL: {
+        _S.INSTALL: "a sealed board stores nothing more",
+        _S.CONFIGURE: "a sealed board stores nothing more",
+    },
+    _S.FIRST_BOOT: {_S.SEAL: "the first boot closes what seal has put in place"},
+    _S.VERIFY: {
+        _S.INSTALL: "it compares the certificate that the board stored",
+        _S.CONFIGURE: "it compares the settings that the board stored",
+        **_LOCKED,
+    },
+    _S.STAMP: {
+        _S.INSTALL: "the stamp speaks of the certificate that the board stored",
+        _S.CONFIGURE: "the stamp speaks of the settings that the board stored",
+        _S.SEAL: "the stamp says how the board leaves the line",
+        _S.FIRST_BOOT: "the stamp says how the board leaves the line",
+        _S.VERIFY: "a board that is not what it should be gets no stamp",
+    },
+    # Before or after the stamp. Before it, the board signs for its code over a challenge of the station's own.
+    _S.LABEL: {
+        _S.INSTALL: "before, the board cannot sign for its code",
+        _S.CONFIGURE: "before, the board cannot sign for its code",
+        _S.SEAL: "a board that fails to lock itself gets no label",
+        _S.FIRST_BOOT: "a board that fails to lock itself gets no label",
+    },
+}
+AFTER: Mapping[StepName, Mapping[StepName, str]] = MappingProxyType(
+    {name: MappingProxyType(earlier) for name, earlier in _TABLE.items()}
+)
+"""By step: the steps that stand before it wherever a recipe has both, each with the reason."""
+
 _TIMEOUT_S = {
     StepName.IDENTIFY: 15.0,
+    StepName.FLASH: 300.0,  # 8 MB over 460,800 baud take about three minutes
     StepName.KEYGEN: 180.0,  # an RSA 4096 key on a small chip takes minutes
     StepName.REQUEST: 30.0,
     StepName.SIGN: 30.0,
     StepName.INSTALL: 60.0,
     StepName.CONFIGURE: 60.0,
     StepName.SEAL: 30.0,
+    StepName.FIRST_BOOT: 120.0,  # encrypting 4 MB in place takes a minute
     StepName.VERIFY: 15.0,
     StepName.STAMP: 30.0,
+    StepName.LABEL: 30.0,
 }
 _DEFAULT_RETRIES = 2
-_POSITION = {name: position for position, name in enumerate(StepName)}
 
 
-def default_recipe() -> Recipe:
-    """Every step, with bounds that suit a serial line of 115,200 baud."""
+def default_recipe(steps: Collection[StepName]) -> Recipe:
+    """These steps in their usual order, with bounds that suit a serial line of 115,200 baud."""
     return Recipe(
-        "default", tuple(Step(name, seconds, _DEFAULT_RETRIES) for name, seconds in _TIMEOUT_S.items())
+        "default",
+        tuple(Step(name, seconds, _DEFAULT_RETRIES) for name, seconds in _TIMEOUT_S.items() if name in steps),
     )
 
 
@@ -134,8 +193,12 @@ def parse_recipe(data: bytes) -> Recipe:
     if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
         raise RecipeError("step: must be [[step]] tables")
     steps = tuple(_step(table, number) for number, table in enumerate(tables, start=1))
-    _check_order(steps)
-    return Recipe(name, steps, _key_type(tables))
+    check_order([step.name for step in steps])
+    return Recipe(name, steps, _key_type(tables), _challenge(tables))
+
+
+# Keys that one step alone has.
+_OWN_KEYS = {StepName.KEYGEN: "key_type", StepName.VERIFY: "challenge"}
 
 
 def _step(table: dict[str, Any], number: int) -> Step:
@@ -144,8 +207,7 @@ def _step(table: dict[str, Any], number: int) -> Step:
         name = StepName(table.get("name", ""))
     except ValueError as error:
         raise RecipeError(f"{where}: no step {table.get('name')!r}; use {', '.join(StepName)}") from error
-    known = {"name", "timeout_s", "retries"}
-    _only(table, known | {"key_type"} if name is StepName.KEYGEN else known, name)
+    _only(table, {"name", "timeout_s", "retries", _OWN_KEYS.get(name, "name")}, name)
     timeout_s = table.get("timeout_s", _TIMEOUT_S[name])
     if type(timeout_s) not in {int, float} or not 0 < timeout_s <= MAX_TIMEOUT_S:
         raise RecipeError(f"{name}: timeout_s must be above 0 and at most {MAX_TIMEOUT_S:g}")
@@ -155,17 +217,25 @@ def _step(table: dict[str, Any], number: int) -> Step:
     return Step(name, float(timeout_s), retries)
 
 
-def _check_order(steps: tuple[Step, ...]) -> None:
-    names = [step.name for step in steps]
+def check_order(names: Sequence[StepName]) -> None:
+    """Checks that no step is missing, stands twice, or stands before one that must come first.
+
+    Raises:
+        RecipeError: the text names the steps and the reason.
+    """
     for name in names:
         if names.count(name) > 1:
             raise RecipeError(f"{name}: stands twice")
     for name, reason in _INDISPENSABLE.items():
         if name not in names:
             raise RecipeError(f"{name}: cannot be left out: {reason}")
-    for early, late in itertools.pairwise(names):
-        if _POSITION[late] < _POSITION[early]:
-            raise RecipeError(f"{early}: must stand after {late}: {_TOO_EARLY[early]}")
+    for name, (needed, reason) in _INSEPARABLE.items():
+        if name in names and needed not in names:
+            raise RecipeError(f"{needed}: cannot be left out where {name} is not: {reason}")
+    for position, name in enumerate(names):
+        for earlier, reason in AFTER[name].items():
+            if earlier in names[position:]:
+                raise RecipeError(f"{name}: must stand after {earlier}: {reason}")
 
 
 def _key_type(tables: list[dict[str, Any]]) -> str | None:
@@ -176,6 +246,16 @@ def _key_type(tables: list[dict[str, Any]]) -> str | None:
         if key_type is not None:
             return str(key_type)
     return None
+
+
+def _challenge(tables: list[dict[str, Any]]) -> bool:
+    for table in tables:
+        challenge = table.get("challenge", False)
+        if type(challenge) is not bool:
+            raise RecipeError("verify: challenge must be true or false")
+        if challenge:
+            return True
+    return False
 
 
 def _only(table: dict[str, Any], known: set[str], where: str) -> None:

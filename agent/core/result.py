@@ -18,7 +18,7 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class StepTime:
-    """How long a step took, over all its tries, in seconds."""
+    """How long a step took, over all its tries, in seconds; also one that failed."""
 
     step: str
     seconds: float
@@ -41,6 +41,7 @@ class Result:
     seconds: float  # from the first word to the board to the outcome
     times: tuple[StepTime, ...]
     stop: bool = False  # no board can pass until something is mended
+    again: bool = False  # presented again, unchanged, the board may pass
 
 
 @dataclass(frozen=True, slots=True)

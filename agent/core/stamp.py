@@ -45,6 +45,9 @@ class CheckedStamp:
 
     stamp: bytes
     signature: bytes
+    commitment: (
+        bytes | None
+    )  # to the board's proof-of-possession code, 32 bytes; None: it says that it has none
 
 
 def check_stamp(stamp: bytes, signature: bytes, expected: Expected) -> CheckedStamp:
@@ -79,7 +82,7 @@ def check_stamp(stamp: bytes, signature: bytes, expected: Expected) -> CheckedSt
     still_open = [lock for lock in expected.required_locks if locks.get(lock) is not True]
     if still_open:
         raise BoardError("stamp_locks_open", f"open: {', '.join(still_open)}")
-    return CheckedStamp(stamp, signature)
+    return CheckedStamp(stamp, signature, commitment)
 
 
 def check_stamp_receipt(

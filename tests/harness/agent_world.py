@@ -15,14 +15,20 @@ from hashlib import sha256
 
 import cbor2
 
-from agent.core.recipe import Recipe, default_recipe
+from agent.core.bundle import Bundle
+from agent.core.label import Label
+from agent.core.pop import ProofOfPossession
+from agent.core.recipe import Recipe, StepName, default_recipe
 from agent.core.result import Outcome, Result
 from agent.errors import AgentError, BoardError
 from agent.ports import (
     BoardIdentity,
     BoardRequest,
     BoardStamp,
+    Demanded,
     FirmwareComponent,
+    Flashed,
+    Found,
     KeyState,
     OnProgress,
     QueuedStamp,
@@ -39,6 +45,7 @@ from boards.simulated_board import BoardModel, BoardProtocolError, SimulatedBoar
 from harness.paper_company import PaperCompany
 
 ORDER = "WO-1"
+SMP_STEPS = frozenset(StepName) - {StepName.FLASH, StepName.FIRST_BOOT, StepName.LABEL}
 
 
 class HandClock:
@@ -72,8 +79,33 @@ class MemoryDriver:
         self.calls: list[str] = []
         self.gates: dict[str, Gate] = {}  # calls of this name are held up
 
-    async def identify(self) -> BoardIdentity:
+    async def present(self) -> str | None:
+        await self._enter("present")
+        return self.board.model.chip_id
+
+    async def identify(self) -> Found:
         await self._enter("identify")
+        return Found(self.board.model.chip_id, self._hello())
+
+    async def flash(self, demanded: Demanded, on_progress: OnProgress | None = None) -> Flashed:  # noqa: ARG002
+        raise BoardError("no_step", "flash")
+
+    async def first_boot(self, on_progress: OnProgress | None = None) -> None:  # noqa: ARG002
+        raise BoardError("no_step", "first-boot")
+
+    async def locks(self) -> Mapping[str, bool]:
+        await self._enter("locks")
+        return {}
+
+    async def pop(self) -> ProofOfPossession:
+        await self._enter("pop")
+        answer = self._handle("pop", {}, write=False)
+        code, salt = answer["pop"], answer["salt"]
+        assert isinstance(code, str)
+        assert isinstance(salt, bytes)
+        return ProofOfPossession(code, salt)
+
+    def _hello(self) -> BoardIdentity:
         hello: Mapping[str, object] = self.board.handle(write=False, command="hello", body={})
         credential, settings = self.board.storage.get("credential"), self.board.storage.get("config")
         return BoardIdentity(
@@ -111,7 +143,7 @@ class MemoryDriver:
         await self._enter("configure")
         return self._store("config", content, on_progress)
 
-    async def seal(self) -> None:
+    async def seal(self, on_progress: OnProgress | None = None) -> None:  # noqa: ARG002
         await self._enter("seal")
         self._handle("seal", {})
 
@@ -134,9 +166,11 @@ class MemoryDriver:
             on_progress(len(content), len(content))
         return digest
 
-    def _handle(self, command: str, body: Mapping[str, object]) -> None:
+    def _handle(
+        self, command: str, body: Mapping[str, object], *, write: bool = True
+    ) -> Mapping[str, object]:
         try:
-            self.board.handle(write=True, command=command, body=body)
+            return self.board.handle(write=write, command=command, body=body)
         except BoardProtocolError as error:
             raise BoardError(f"rc_{error.rc}", command) from error
 
@@ -159,6 +193,7 @@ class MemoryJournal:
         self.queue: list[tuple[int, QueuedStamp]] = []
         self.recorded: list[tuple[QueuedStamp, Receipt]] = []
         self.refused: list[tuple[QueuedStamp, str, str]] = []
+        self.labels: dict[bytes, int] = {}
         self.before: dict[str, list[AgentError]] = defaultdict(list)
 
     async def begin(self, port: str, work_order: str, chip_id: str) -> int:
@@ -168,6 +203,14 @@ class MemoryJournal:
 
     def step_done(self, run: int, step: str, seconds: float) -> None:
         self.runs[run].steps[step] = seconds
+
+    async def note_label(self, run: int, certificate_sha256: bytes) -> None:
+        self._enter("note_label")
+        self.labels[certificate_sha256] = run
+
+    async def has_label(self, certificate_sha256: bytes) -> bool:
+        self._enter("has_label")
+        return certificate_sha256 in self.labels
 
     async def finish(self, run: int, result: Result) -> None:
         self._enter("finish")
@@ -202,6 +245,19 @@ class MemoryJournal:
     def _enter(self, call: str) -> None:
         if self.before[call]:
             raise self.before[call].pop(0)
+
+
+class MemoryLabels:
+    """See `agent.ports.Labels`."""
+
+    def __init__(self) -> None:
+        self.printed: list[Label] = []
+        self.before: list[Exception] = []
+
+    async def put(self, label: Label) -> None:
+        if self.before:
+            raise self.before.pop(0)
+        self.printed.append(label)
 
 
 class RecordedProgress:
@@ -240,8 +296,16 @@ class RecordedProgress:
 class AgentWorld:
     """A station with all that is around it."""
 
-    def __init__(self, *, recipe: Recipe | None = None, company: PaperCompany | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        recipe: Recipe | None = None,
+        company: PaperCompany | None = None,
+        bundle: Bundle | None = None,
+        board_retries: int = 0,
+    ) -> None:
         self.company = company or PaperCompany()
+        self.labels = MemoryLabels()
         self.journal = MemoryJournal()
         self.progress = RecordedProgress()
         self.clock = HandClock()
@@ -251,8 +315,11 @@ class AgentWorld:
             progress=self.progress,
             clock=self.clock,
             trust=self.company.trust,
-            recipe=recipe or default_recipe(),
+            recipe=recipe or default_recipe(SMP_STEPS),
             bounds=Bounds(signer_wait_s=30.0, stamp_wait_s=5.0),
+            bundle=bundle,
+            labels=self.labels,
+            board_retries=board_retries,
         )
 
     @staticmethod

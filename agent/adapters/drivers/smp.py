@@ -5,7 +5,7 @@ begins again: the protocol makes both safe. Whatever the board answers, a method
 memory, with a result, a `BoardError` or a `LineError`.
 
     async with SmpDriver("/dev/ttyUSB0", {"baudrate": 115200}) as board:
-        identity = await board.identify()
+        found = await board.identify()
         await board.keygen("p256")
 """
 
@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import asynccontextmanager
 from hashlib import sha256
 from types import TracebackType
-from typing import Annotated, Self, TypeVar
+from typing import Annotated, NoReturn, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from smp.header import OP
@@ -24,8 +24,20 @@ from smp.header import OP
 from agent.adapters.drivers import smp_messages as messages
 from agent.adapters.drivers.smp_link import SmpLink
 from agent.adapters.drivers.smp_messages import AnswerT
+from agent.core.pop import ProofOfPossession
+from agent.core.recipe import StepName
 from agent.errors import AgentError, BoardError, ConfigError, LineError
-from agent.ports import BoardIdentity, BoardRequest, BoardStamp, OnProgress
+from agent.ports import (
+    BoardIdentity,
+    BoardRequest,
+    BoardStamp,
+    Demanded,
+    DriverKind,
+    Firmware,
+    Flashed,
+    Found,
+    OnProgress,
+)
 
 T = TypeVar("T")
 
@@ -55,7 +67,12 @@ class SmpOptions(BaseModel):
 class SmpDriver:
     """See `agent.ports.Driver`."""
 
-    def __init__(self, port: str, options: Mapping[str, object]) -> None:
+    def __init__(
+        self,
+        port: str,
+        options: Mapping[str, object],
+        firmware: Firmware | None = None,  # noqa: ARG002  (this family's boards come with their firmware)
+    ) -> None:
         try:
             self._options = SmpOptions.model_validate(dict(options))
         except ValidationError as error:
@@ -77,8 +94,38 @@ class SmpDriver:
     ) -> None:
         await self._link.close()
 
-    async def identify(self) -> BoardIdentity:
+    async def present(self) -> str | None:
+        """See `Driver`. A `hello` disturbs no board."""
+        try:
+            return (await self._hello()).chip_id
+        except LineError as error:
+            if error.code != "no_answer":
+                raise
+            return None
+
+    async def identify(self) -> Found:
         """See `Driver`."""
+        identity = await self._hello()
+        return Found(identity.chip_id, identity, identity.model)
+
+    async def flash(self, demanded: Demanded, on_progress: OnProgress | None = None) -> Flashed:  # noqa: ARG002
+        """See `Driver`. This family has no such step."""
+        _no_step(StepName.FLASH)
+
+    async def first_boot(self, on_progress: OnProgress | None = None) -> None:  # noqa: ARG002
+        """See `Driver`. This family has no such step."""
+        _no_step(StepName.FIRST_BOOT)
+
+    async def locks(self) -> Mapping[str, bool]:
+        """See `Driver`. Nothing but the firmware can be asked on this line."""
+        return {}
+
+    async def pop(self) -> ProofOfPossession:
+        """See `Driver`."""
+        self._begin_step(self._options.failures)
+        return messages.proof_of_possession(await self._ask(OP.READ, messages.POP, {}, messages.PopAnswer))
+
+    async def _hello(self) -> BoardIdentity:
         self._begin_step(min(_IDENTIFY_FAILURES, self._options.failures))
         answer = await self._ask(OP.READ, messages.HELLO, {}, messages.HelloAnswer)
         identity = messages.identity(answer)
@@ -133,10 +180,12 @@ class SmpDriver:
         """See `Driver`."""
         return await self._transfer(lambda: self._write(messages.CONFIG, content, on_progress))
 
-    async def seal(self) -> None:
+    async def seal(self, on_progress: OnProgress | None = None) -> None:
         """See `Driver`."""
         self._begin_step(self._options.failures)
         await self._ask(OP.WRITE, messages.SEAL, {}, messages.SealAnswer)
+        if on_progress is not None:
+            on_progress(100, 100)
 
     async def _transfer(self, transfer: Callable[[], Awaitable[T]]) -> T:
         """Runs a transfer, from its beginning again where the board lost its place."""
@@ -221,3 +270,10 @@ class SmpDriver:
             self._failures_left -= 1
             pause, self._pause_s = self._pause_s, min(2 * self._pause_s, _LONGEST_PAUSE_S)
             await asyncio.sleep(pause)
+
+
+def _no_step(name: StepName) -> NoReturn:
+    raise BoardError("no_step", f"boards of driver smp have no step {name}")
+
+
+DRIVER = DriverKind(steps=frozenset(StepName) - {StepName.FLASH, StepName.FIRST_BOOT}, open=SmpDriver)

@@ -15,6 +15,7 @@ from smp.error import MGMT_ERR
 from smp.header import OP, Flag, Header, Version
 
 from agent.adapters.drivers.smp_framing import MAX_MESSAGE
+from agent.core.pop import PopError, ProofOfPossession
 from agent.errors import BoardError
 from agent.ports import BoardIdentity, BoardRequest, BoardStamp, FirmwareComponent, KeyState
 
@@ -28,7 +29,7 @@ MAX_EVIDENCE = 16_384
 MIN_BUFFER = 256  # bytes; the least `buf` of a board
 MIN_CHUNK = 64  # bytes; the least that a read answers, unless less is left
 
-HELLO, KEYGEN, REQUEST, CREDENTIAL, CONFIG, STAMP, SEAL = range(7)
+HELLO, KEYGEN, REQUEST, CREDENTIAL, CONFIG, STAMP, SEAL, POP = range(8)
 
 ERROR_NAMES = {
     1: "unknown",
@@ -117,6 +118,13 @@ class SealAnswer(Answer):
     """The locks are closed."""
 
     sealed: Literal[True]
+
+
+class PopAnswer(Answer):
+    """The proof-of-possession code. A secret: neither `repr` nor an error may show it."""
+
+    pop: str = Field(repr=False)
+    salt: bytes = Field(repr=False)
 
 
 AnswerT = TypeVar("AnswerT", bound=Answer)
@@ -227,6 +235,14 @@ def identity(answer: HelloAnswer) -> BoardIdentity:
         sealed=answer.sealed,
         buffer=min(answer.buf, MAX_MESSAGE),
     )
+
+
+def proof_of_possession(answer: PopAnswer) -> ProofOfPossession:
+    """The board's code and salt. Raises `BoardError`, whose text shows nothing of them."""
+    try:
+        return ProofOfPossession(answer.pop, answer.salt)
+    except PopError as error:
+        raise BoardError("bad_answer", f"PopAnswer: {error}") from error
 
 
 def _component(name: str, pair: list[Any]) -> FirmwareComponent:

@@ -11,7 +11,7 @@ from rich.console import Console
 from agent.adapters.display import LiveTable
 from agent.adapters.json_lines import JsonLines
 from agent.adapters.tally import Tally
-from agent.core.recipe import default_recipe
+from agent.core.recipe import StepName, default_recipe
 from agent.core.result import Outcome, Result, StepTime, summarize
 from agent.ports import BoardStamp, Progress, QueuedStamp
 
@@ -49,7 +49,7 @@ def tell(progress: Progress) -> None:
 
 def test_live_table() -> None:
     console = Console(file=io.StringIO(), force_terminal=True, width=160, highlight=False)
-    with LiveTable(console, default_recipe()) as table:
+    with LiveTable(console, default_recipe(StepName)) as table:
         tell(table)
         table.summary(summarize([RESULT, FAILED]))
     assert isinstance(console.file, io.StringIO)

@@ -14,14 +14,14 @@ from agent.core.result import Outcome
 from agent.errors import AgentError, BoardError, JournalError, LineError, SignerUnavailable
 from agent.ports import BoardRequest, Issued
 from boards.faults import ALWAYS, Fault, Kind
-from harness.agent_world import AgentWorld, Gate, MemoryDriver
+from harness.agent_world import SMP_STEPS, AgentWorld, Gate, MemoryDriver
 from harness.paper_company import DeviceTree, PaperCompany, PaperLog
 
 AWAY = SignerUnavailable("the line is down")
 
 
 def without(*names: StepName) -> Recipe:
-    recipe = default_recipe()
+    recipe = default_recipe(SMP_STEPS)
     return replace(recipe, steps=tuple(step for step in recipe.steps if step.name not in names))
 
 
@@ -39,7 +39,7 @@ async def test_passes(world: AgentWorld, board: MemoryDriver) -> None:
     result = await world.provision(board)
     assert (result.outcome, result.code) == (Outcome.PASS, "")
     assert result.serial_number == "BM-000001"
-    assert {time.step for time in result.times} == {*map(str, StepName), "session", "record"}
+    assert {time.step for time in result.times} == {*map(str, SMP_STEPS), "session", "record"}
     assert board.board.sealed
     assert world.company.boards["CHIP-1"].stamp is not None
     assert world.journal.queue == []
@@ -231,7 +231,7 @@ async def test_what_the_board_refuses_is_not_tried_again(world: AgentWorld, boar
 
 
 async def test_slow_step_is_bounded() -> None:
-    recipe = default_recipe()
+    recipe = default_recipe(SMP_STEPS)
     steps = tuple(
         replace(step, timeout_s=0.01, retries=0) if step.name is StepName.SEAL else step
         for step in recipe.steps

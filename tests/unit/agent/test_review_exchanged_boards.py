@@ -10,7 +10,7 @@ from agent.adapters.outbox import OutboxSender
 from agent.core.remedies import error_for
 from agent.core.result import Outcome
 from agent.errors import LineError, SignerUnavailable
-from agent.ports import BoardIdentity
+from agent.ports import Found, OnProgress
 from agent.provision import provision
 from harness.agent_world import ORDER, AgentWorld, MemoryDriver, opened
 
@@ -43,9 +43,9 @@ class Reopened(MemoryDriver):
         self.other = world.board("B").board
         self.before["seal"] = [LineError("port_gone", "unplugged")]
 
-    async def seal(self) -> None:
+    async def seal(self, on_progress: OnProgress | None = None) -> None:
         try:
-            await super().seal()
+            await super().seal(on_progress)
         except LineError:
             self.board = self.other
             raise
@@ -64,8 +64,10 @@ async def test_stamped_board_whose_seal_is_open_does_not_pass_unsealed() -> None
     assert (await world.provision(board)).outcome is Outcome.PASS
     original = board.identify
 
-    async def unsealed() -> BoardIdentity:
-        return replace(await original(), sealed=False)
+    async def unsealed() -> Found:
+        found = await original()
+        assert found.board is not None
+        return replace(found, board=replace(found.board, sealed=False))
 
     board.identify = unsealed  # type: ignore[method-assign]
     result = await world.provision(board)

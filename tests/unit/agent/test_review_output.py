@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from agent.adapters.display import LiveTable
-from agent.core.recipe import default_recipe
+from agent.core.recipe import StepName, default_recipe
 from agent.core.result import Outcome, Result
 
 RESULT = Result("port-1", "WO-1", "CHIP-1", "BM-1", "aa", Outcome.FAIL, "stamp", "x", "no", "", 1.0, ())
@@ -19,7 +19,7 @@ ESCAPE = "\x1b]0;owned\x07\x1b[2J\u202e"
 @pytest.mark.parametrize("field", ["port", "chip_id", "serial_number", "code", "detail", "remedy", "step"])
 def test_no_escape_sequence_reaches_the_terminal(field: str) -> None:
     stream = io.StringIO()
-    with LiveTable(Console(file=stream, force_terminal=True, width=160), default_recipe()) as table:
+    with LiveTable(Console(file=stream, force_terminal=True, width=160), default_recipe(StepName)) as table:
         table.board_seen("port-1", ESCAPE)
         table.waiting("port-1", ESCAPE)
         table.board_finished(Result(**{**asdict(RESULT), field: ESCAPE}))
@@ -40,7 +40,7 @@ class Moved(LiveTable):
 
 
 def test_time_of_the_second_board_on_a_port_runs() -> None:
-    table = Moved(Console(file=io.StringIO()), default_recipe())
+    table = Moved(Console(file=io.StringIO()), default_recipe(StepName))
     table.board_seen("port-1", "A")
     table.elapsed_s()
     table.time_s = 10.0

@@ -29,7 +29,7 @@ class Socket(MemoryDriver):
         self.on_look: Callable[[int], None] = lambda _looks: None
 
     async def _enter(self, call: str) -> None:
-        if call == "identify" and "verify" not in self.calls[-1:]:
+        if call in {"identify", "present"} and "verify" not in self.calls[-1:]:
             self.looks += 1
             self.on_look(self.looks)
         await super()._enter(call)
@@ -128,7 +128,7 @@ async def test_same_board_taken_out_and_put_in_again() -> None:
 
     def take_out(looks: int) -> None:
         if looks == 8:
-            socket.before["identify"] = [LineError("no_answer", "nothing there")] * 2
+            socket.before["present"] = [LineError("no_answer", "nothing there")] * 2
 
     socket.on_look = take_out
     results = await bench.run()
@@ -142,7 +142,7 @@ async def test_board_that_restarts_after_its_seal_is_not_a_new_one() -> None:
 
     def restart(looks: int) -> None:
         if looks == 8:
-            socket.before["identify"] = [LineError("no_answer", "starting")]
+            socket.before["present"] = [LineError("no_answer", "starting")]
         if looks == 13:
             bench.stop()
 
