@@ -20,6 +20,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
+from agent.adapters.durable_files import sync_directory, write_new
 from agent.config import BundleFiles
 from agent.core.bundle import MAX_BUNDLE_BYTES, BundleError
 from agent.core.bundle_verify import verify_bundle
@@ -133,15 +134,15 @@ def _lay_out(folder: Path, contents: Mapping[str, bytes]) -> None:
     new = Path(tempfile.mkdtemp(prefix=_NEW, dir=folder.parent))  # 0700
     try:
         for name, content in contents.items():
-            _write(new / name, content)
-        _sync_directory(new)
+            write_new(new / name, content)
+        sync_directory(new)
         # A crash up to here leaves a .new- folder that nothing reads; a later start removes it.
         if folder.is_symlink() or folder.exists():
             # Not what the bundle says: altered, damaged, or open to others. It is never looked at again.
             folder.rename(Path(tempfile.mkdtemp(prefix=_OLD, dir=folder.parent)) / folder.name)
             # A crash here leaves no folder; the next start lays it out anew.
         _rename(new, folder, contents)
-        _sync_directory(folder.parent)
+        sync_directory(folder.parent)
         # A crash before the last sync may lose the folder's name; the next start lays it out anew.
     finally:
         shutil.rmtree(new, ignore_errors=True)  # is there only where something failed
@@ -154,25 +155,6 @@ def _rename(new: Path, folder: Path, contents: Mapping[str, bytes]) -> None:
         # Another process of this station was faster. What it laid out has to be the same.
         if not _holds(folder, contents):
             raise
-
-
-def _write(path: Path, content: bytes) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NOFOLLOW | _BINARY, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync_directory(path: Path) -> None:
-    """Makes names in it durable. Windows opens no directories, and NTFS journals names itself."""
-    if sys.platform == "win32":
-        return
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _remove_old(root: Path, current: Path, before_s: float) -> None:

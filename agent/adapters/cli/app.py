@@ -18,6 +18,7 @@ from typing import Annotated, TypeVar
 import typer
 
 from agent.adapters.cli import boards, setup, status
+from agent.adapters.cli.bundle import bundle_app
 from agent.adapters.cli.label import label_app
 from agent.config import load
 from agent.errors import AgentError, ConfigError, SignerUnavailable
@@ -38,6 +39,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(bundle_app, name="bundle")
 app.add_typer(label_app, name="label")
 
 
