@@ -42,12 +42,12 @@ text = "https://example.com/p?s={serial}&p={pop}"
 FONT = LabelFont()
 
 
-def template(text: str = TEMPLATE, **keys: object) -> LabelTemplate:
+def template(text: str = TEMPLATE, /, **keys: object) -> LabelTemplate:
     """A template with some keys of its own: `code__name` is `name` in `[code]`."""
     return parse_template(template_bytes(text, **keys))
 
 
-def template_bytes(text: str = TEMPLATE, **keys: object) -> bytes:
+def template_bytes(text: str = TEMPLATE, /, **keys: object) -> bytes:
     """The file. None leaves a key out."""
     document = tomllib.loads(text)
     for path, value in keys.items():
@@ -67,7 +67,7 @@ def with_code(text: str) -> str:
     return TEMPLATE.partition("[code]")[0] + text
 
 
-def laid_out(label: Label = LABEL, text: str = TEMPLATE, **keys: object) -> Layout:
+def laid_out(label: Label = LABEL, text: str = TEMPLATE, /, **keys: object) -> Layout:
     """A label's layout."""
     return lay_out(template(text, **keys), label, FONT)
 

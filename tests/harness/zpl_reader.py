@@ -37,33 +37,38 @@ class Printed:
 def read_zpl(data: bytes) -> Printed:
     """Everything in the stream, which is ASCII and holds nothing between its commands."""
     text = data.decode("ascii")
-    printed = Printed()
     assert _COMMAND.sub("", text).strip() == "", "bytes outside of commands"
-    x = y = 0
-    hexadecimal = False
+    printed = Printed()
+    place, hexadecimal = (0, 0), False
     for sign, name, rest in _COMMAND.findall(text):
         parameters = rest.strip("\n")
         printed.commands.append(sign + name)
-        if name in {"FO", "FT"}:
-            x, y = map(int, parameters.split(","))
-        elif name == "PW":
-            printed.width = int(parameters)
-        elif name == "LL":
-            printed.height = int(parameters)
-        elif name == "GF":
-            printed.graphics.append((x, y, _graphic(parameters)))
-        elif name == "FH":
-            hexadecimal = True
-        elif name == "FD":
-            raw = parameters.encode("ascii")
-            if hexadecimal:
-                raw = _HEX.sub(lambda match: bytes.fromhex(match[1].decode()), raw)
-            printed.texts.append(raw.decode("utf-8"))
-        elif name == "FS":
-            hexadecimal = False
-        elif name == "XZ":
-            printed.labels += 1
+        match name:
+            case "PW":
+                printed.width = int(parameters)
+            case "LL":
+                printed.height = int(parameters)
+            case "FO" | "FT":
+                across, down = parameters.split(",")
+                place = (int(across), int(down))
+            case "GF":
+                printed.graphics.append((*place, _graphic(parameters)))
+            case "FH":
+                hexadecimal = True
+            case "FD":
+                printed.texts.append(_text(parameters, hexadecimal=hexadecimal))
+            case "FS":
+                hexadecimal = False
+            case "XZ":
+                printed.labels += 1
     return printed
+
+
+def _text(parameters: str, *, hexadecimal: bool) -> str:
+    raw = parameters.encode("ascii")
+    if hexadecimal:
+        raw = _HEX.sub(lambda match: bytes.fromhex(match[1].decode()), raw)
+    return raw.decode("utf-8")
 
 
 def _graphic(parameters: str) -> Image.Image:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import resource
 import stat
 import time
 import tty
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,10 @@ async def listening(serve: Serve) -> AsyncIterator[int]:
         yield server.sockets[0].getsockname()[1]
     finally:
         server.close()
+
+
+def _files(folder: Path) -> list[Path]:
+    return list(folder.iterdir())
 
 
 def _tcp(port: int, *, wait_eof: bool = True) -> LabelPrinter:
@@ -107,11 +112,6 @@ async def test_a_printer_that_is_off() -> None:
     with pytest.raises(LabelError) as refusal:
         await _tcp(port).put(b"x")
     assert refusal.value.code == "printer_off"
-
-
-async def _hangs(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    await reader.read()
-    await asyncio.Event().wait()
 
 
 @pytest.mark.parametrize("data", [b"^XA^XZ", LONG], ids=["short", "long"])
@@ -175,16 +175,19 @@ async def test_a_printer_that_recovers_gets_the_next_label() -> None:
 
 
 async def test_a_cancelled_label_leaves_the_printer_to_the_next() -> None:
-    printer, hang = PaperPrinter(), True
+    printer, hang, begun = PaperPrinter(), True, asyncio.Event()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await (_hangs(reader, writer) if hang else printer.serve(reader, writer))
+        if hang:
+            begun.set()
+            await asyncio.Event().wait()
+        await printer.serve(reader, writer)
 
     async with listening(serve) as port:
         to = LabelPrinter(TcpPort("127.0.0.1", port, wait_eof=True))
         first = asyncio.create_task(to.put(b"first"))
         second = asyncio.create_task(to.put(b"second"))
-        await asyncio.sleep(0.05)
+        await begun.wait()
         hang = False
         first.cancel()
         await second
@@ -209,7 +212,7 @@ async def test_a_name_that_no_host_can_have() -> None:
 
 
 @pytest.fixture
-def terminal() -> AsyncIterator[tuple[int, str]]:
+def terminal() -> Iterator[tuple[int, str]]:
     ours, theirs = os.openpty()
     tty.setraw(theirs)
     yield ours, os.ttyname(theirs)
@@ -341,8 +344,8 @@ async def test_names_never_leave_the_folder(field: str, value: str, tmp_path: Pa
     folder = tmp_path / "labels"
     folder.mkdir()
     await LabelFolder(folder).put(label(**{field: value}), {"png": b"1"})
-    assert [path.name for path in tmp_path.iterdir()] == ["labels"]
-    (file,) = folder.iterdir()
+    assert _files(tmp_path) == [folder]
+    (file,) = _files(folder)
     assert file.is_file()
     assert file.name.isascii()
     assert not file.name.startswith(".")
@@ -365,36 +368,32 @@ async def test_a_link_in_the_folder_is_not_followed(tmp_path: Path) -> None:
     assert elsewhere.read_bytes() == b"untouched"
 
 
-@pytest.mark.parametrize("fails", ["fsync", "write"])
-async def test_a_full_disk(fails: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _full(_descriptor: int) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@contextmanager
+def _no_room(how: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No file can grow beyond 4 KiB, or none reaches the disk."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    if how == "write":
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4_096, limits[1]))
+    else:
+        monkeypatch.setattr(os, "fsync", _full)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+@pytest.mark.parametrize("how", ["fsync", "write"])
+async def test_a_full_disk(how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = LabelFolder(tmp_path)
     await folder.put(LABEL, {"png": b"old"})
-    if fails == "fsync":
-
-        def full(_descriptor: int) -> None:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-        monkeypatch.setattr(os, "fsync", full)
-        data = b"new"
-    else:
-        import resource  # noqa: PLC0415
-
-        import signal  # noqa: PLC0415
-
-        monkeypatch.setattr(signal, "SIGXFSZ", signal.SIGXFSZ)
-        before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (4_096, limits[1]))
-        data = bytes(100_000)
-    try:
-        with pytest.raises(LabelError) as refusal:
-            await folder.put(LABEL, {"png": data})
-    finally:
-        if fails == "write":
-            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-            signal.signal(signal.SIGXFSZ, before)
+    with _no_room(how, monkeypatch), pytest.raises(LabelError) as refusal:
+        await folder.put(LABEL, {"png": bytes(100_000)})
     assert refusal.value.code == "label_folder"
-    (file,) = tmp_path.iterdir()
+    (file,) = _files(tmp_path)
     assert file.read_bytes() == b"old"
 
 

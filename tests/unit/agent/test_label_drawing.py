@@ -175,7 +175,7 @@ def test_modules_are_never_smaller_than_asked(dpi: int) -> None:
 
 def test_a_payload_that_does_not_fit_is_refused() -> None:
     laid_out(label(code="x" * 20), width_mm=60, height_mm=20)
-    with pytest.raises(DoesNotFitError, match="0.33 mm a module: take a larger label"):
+    with pytest.raises(DoesNotFitError, match=r"0\.33 mm a module: take a larger label"):
         laid_out(label(code="x" * 64), width_mm=60, height_mm=20)
 
 
@@ -215,7 +215,7 @@ def test_a_tenth_of_the_code_covered(level: str, where: str, shade: int) -> None
         "corner": (side - patch, side - patch),
         "edge": (side - patch, (side - patch) // 2),
     }[where]
-    x, y = (start + place * layout.module for start, place in zip((layout.code_x, layout.code_y), first))
+    x, y = layout.code_x + first[0] * layout.module, layout.code_y + first[1] * layout.module
     dots = patch * layout.module
     picture.paste(shade, (x, y, x + dots, y + dots))
     assert read_codes(picture) == [payload_of(LABEL)]

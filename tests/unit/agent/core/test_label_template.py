@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from agent.core.label_pattern import LabelContentError
 from agent.core.label_template import MAX_TEMPLATE_BYTES, TemplateError, parse_template
-from harness.label_samples import CODE, LABEL, TEMPLATE, TEXT_CODE, label, template, template_bytes, with_code
+from harness.label_samples import CODE, LABEL, TEMPLATE, TEXT_CODE, label, template, with_code
 
 _URL = with_code(TEXT_CODE)
 _SOFTAP = {"code__transport": "softap"}
