@@ -92,6 +92,10 @@ system_packages() {
         say "installing tpm2-tools (apt): with them the tests speak to that TPM"
         wanted+=(tpm2-tools)
     fi
+    if ! command -v pdftoppm >/dev/null; then
+        say "installing poppler-utils (apt): the tests look at the labels' PDF with its pdftoppm"
+        wanted+=(poppler-utils)
+    fi
     [ ${#wanted[@]} -eq 0 ] || apt_install "${wanted[@]}"
     find_python >/dev/null || install_python
 }
