@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 
 from agent.core.bundle import Image, Manifest, Role, SecureBoot
-from agent.core.bundle_checks import BOOTLOADERS, FIRMWARE
+from agent.core.bundle_checks import FIRMWARE, image_version
 from agent.core.bundle_manifest import encode_manifest
 from agent.core.bundle_verify import make_bundle, sign_bundle
 from agent.core.bundle_zip import pack
@@ -78,8 +78,7 @@ def describe(role: Role, offset: int, content: bytes, name: str | None = None) -
     version, digest, component = None, None, None
     if role in FIRMWARE:
         parsed = parse_image(content)
-        version = str(parsed.bootloader_version) if role in BOOTLOADERS else None
-        version = parsed.app.version if parsed.app is not None else version
+        version = image_version(parsed, role)
         digest, component = parsed.digest, COMPONENTS[role]
     sha256 = hashlib.sha256(content).digest()
     return Image(name or role.value, role, offset, len(content), sha256, component, version, digest)
