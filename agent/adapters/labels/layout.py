@@ -161,7 +161,8 @@ class _Sheet:
         beside = self._template.text_position == "right"
         leading = _leading(lines, side) if beside else 0
         block = _height(lines) + leading * (len(lines) - 1)
-        top = room.y + (room.height - block) // 2 if beside else room.y
+        spare = (room.height - block) // 2
+        top = room.y + spare
         placed = []
         for line in lines:
             x = room.x if beside else (self.width - line.width) // 2
@@ -174,7 +175,7 @@ class _Sheet:
             matrix=matrix,
             module=module,
             code_x=inset if beside else (self.width - side) // 2,
-            code_y=(self.height - side) // 2 if beside else inset,
+            code_y=(self.height - side) // 2 if beside else inset + spare,
             lines=tuple(placed),
             font=font,
         )
