@@ -11,7 +11,8 @@ import re
 from dataclasses import dataclass, field
 
 SALT_BYTES = 16
-_CODE = re.compile(r"[!-~]{4,64}")  # printable ASCII without space: it goes into QR codes and is typed by people
+# Printable ASCII without space: it goes into QR codes, and people type it.
+_CODE = re.compile(r"[!-~]{4,64}")
 
 
 class PopError(ValueError):
