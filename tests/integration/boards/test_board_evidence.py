@@ -21,6 +21,7 @@ from boards.faults import Fault, Faults, Kind
 from boards.pty_line import PtyBoard
 from boards.simulated_board import BoardModel, BoardProtocolError, SimulatedBoard
 from boards.vendors import METHODS, chip_id_of, make_vendors
+from harness.hello import hello
 from harness.installation import product_toml
 from signerd.core.csr import check_csr
 from signerd.core.evidence import METHODS as VERIFIERS
@@ -75,7 +76,7 @@ class Maker:
     async def request(self, pty: PtyBoard) -> BoardRequest:
         """Of a new key on this board."""
         async with SmpDriver(pty.port, {}) as driver:
-            assert (await driver.identify()).methods == (self.method,)
+            assert (await hello(driver)).methods == (self.method,)
             await driver.keygen("p256")
             return await driver.request(self.challenge, (self.method,))
 
@@ -213,7 +214,7 @@ async def test_the_board_uses_the_first_of_its_methods_that_is_accepted(
 ) -> None:
     pty = plug("CHIP-000001", _Filler(), HmacAttester(SECRET), buffer=256)
     async with SmpDriver(pty.port, {}) as driver:
-        assert (await driver.identify()).methods == ("x509", "hmac-sha256")
+        assert (await hello(driver)).methods == ("x509", "hmac-sha256")
         await driver.keygen("p256")
         assert (await driver.request(bytes(32), accepted)).method == chosen
 

@@ -14,6 +14,7 @@ import cbor2
 import pytest
 
 from agent.adapters.drivers.smp import SmpDriver
+from harness.hello import hello
 
 TESTS = Path(__file__).parents[2]
 
@@ -58,7 +59,7 @@ async def test_boards_keep_their_keys_over_restarts(tmp_path: Path) -> None:
         assert line_of(process) == {"ready": 2}
         assert [board["chip"] for board in boards] == ["chip:0", "chip:1"]
         async with SmpDriver(str(tmp_path / "links" / "board-1"), {}) as driver:
-            assert (await driver.identify()).chip_id == "chip:1"
+            assert (await hello(driver)).chip_id == "chip:1"
             await driver.keygen("p256")
         spki.append(tell(process, board=1, show=True)["spki_sha256"])
         stop(process)
@@ -72,9 +73,9 @@ async def test_commands_change_a_running_board() -> None:
     async with SmpDriver(port, {"timeout_s": 0.1}) as driver:
         await driver.keygen("p256")
         assert tell(process, board=0, faults=[{"kind": "lose_answer", "times": 1}])["ok"]
-        assert (await driver.identify()).key_state == "done"
+        assert (await hello(driver)).key_state == "done"
         assert tell(process, board=0, erase=True)["ok"]
-        assert (await driver.identify()).key_state == "none"
+        assert (await hello(driver)).key_state == "none"
     assert tell(process, board=0, show=True)["exchanges"] >= 4
     stop(process)
 

@@ -26,6 +26,7 @@ from boards.farm import FarmOptions, invented_chips, make_boards
 from boards.faults import ALWAYS, COMMANDS, Fault, Kind
 from boards.paper_ca import SETTINGS, certificate_for, credential_for
 from boards.pty_line import PtyBoard
+from harness.hello import hello
 
 CHALLENGE = bytes(range(32))
 FAST: dict[str, object] = {"timeout_s": 0.1}
@@ -41,7 +42,7 @@ async def provision(
 ) -> tuple[BoardIdentity, BoardRequest, BoardStamp]:
     """The whole way of a board, with a certificate of no CA in particular."""
     async with SmpDriver(pty.port, options) as driver:
-        identity = await driver.identify()
+        identity = await hello(driver)
         await driver.keygen(key_type)
         request = await driver.request(CHALLENGE)
         content = credential_for(spki_of(request.csr_der))
@@ -338,7 +339,7 @@ _ITEMS = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=4), inner, max_size=4),
     max_leaves=5,
 )
-_FIELDS = ["state", "pct", "len", "off", "data", "sha", "err", "rc", "sealed", "key", "buf"]
+_FIELDS = ["state", "pct", "pop", "salt", "len", "off", "data", "sha", "err", "rc", "sealed", "key", "buf"]
 _CALLS: dict[str, Callable[[SmpDriver], Awaitable[object]]] = {
     "hello": SmpDriver.identify,
     "keygen": lambda driver: driver.keygen("p256"),
@@ -346,6 +347,7 @@ _CALLS: dict[str, Callable[[SmpDriver], Awaitable[object]]] = {
     "credential": lambda driver: driver.install(bytes(2000)),
     "config": lambda driver: driver.configure(bytes(2000)),
     "seal": SmpDriver.seal,
+    "pop": SmpDriver.pop,
     "stamp": lambda driver: driver.stamp(CHALLENGE),
 }
 

@@ -1,73 +1,225 @@
-"""The state table: what it lists happens, all else raises."""
+"""The table of events, and that recipes and boards are held to the same one."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from agent.core.session import FINAL, TABLE, Event, IllegalEventError, Session, State
+from agent.core.recipe import AFTER, RecipeError, StepName, check_order
+from agent.core.session import FINAL, STEP_EVENT, Event, IllegalEventError, Session, needs_of
 
-WHOLE_WAY = (
-    Event.IDENTIFIED,
-    Event.KEY_MADE,
-    Event.SESSION_OPENED,
-    Event.REQUEST_READ,
-    Event.CERTIFIED,
-    Event.INSTALLED,
-    Event.CONFIGURED,
-    Event.SEALED,
-    Event.VERIFIED,
-    Event.STAMP_READ,
-    Event.STAMP_ANSWERED,
-)
-
-
-def paths() -> dict[State, tuple[Event, ...]]:
-    """A shortest way to each state."""
-    found: dict[State, tuple[Event, ...]] = {State.NEW: ()}
-    frontier = [State.NEW]
-    for state in frontier:
-        for event, following in TABLE[state].items():
-            if following not in found:
-                found[following] = (*found[state], event)
-                frontier.append(following)
-    return found
+ALL = tuple(StepName)
+INDISPENSABLE = {
+    StepName.IDENTIFY,
+    StepName.REQUEST,
+    StepName.SIGN,
+    StepName.INSTALL,
+    StepName.CONFIGURE,
+    StepName.STAMP,
+}
+# What happens beside the steps, before the step's own event.
+BESIDE = {
+    StepName.FLASH: (Event.SESSION_OPENED,),
+    StepName.REQUEST: (Event.SESSION_OPENED, Event.KEY_MADE),
+    StepName.SEAL: (Event.PROVEN,),
+}
 
 
-def at(state: State) -> Session:
-    session = Session()
-    for event in paths()[state]:
-        session.on(event)
+def walk(names: Sequence[StepName], session: Session | None = None) -> Session:
+    """As `agent.way` goes over a recipe, without a board."""
+    session = session or Session(names)
+    for name in names:
+        for event in BESIDE.get(name, ()):
+            if not session.has(event):
+                session.on(event)
+        session.on(STEP_EVENT[name])
+        if name is StepName.STAMP:
+            session.on(Event.STAMP_ANSWERED)
+    session.on(Event.DONE)
     return session
 
 
-def test_every_state_is_in_the_table_and_can_be_reached() -> None:
-    assert set(TABLE) == set(State) == set(paths())
+def until(name: StepName, names: Sequence[StepName] = ALL) -> Session:
+    """A board that has this step before it."""
+    session = Session(names)
+    for earlier in names[: names.index(name)]:
+        for event in (*BESIDE.get(earlier, ()), STEP_EVENT[earlier]):
+            if not session.has(event):
+                session.on(event)
+        if earlier is StepName.STAMP:
+            session.on(Event.STAMP_ANSWERED)
+    return session
+
+
+def is_recipe(names: Sequence[StepName]) -> bool:
+    try:
+        check_order(names)
+    except RecipeError:
+        return False
+    return True
 
 
 def test_whole_way() -> None:
-    session = Session()
-    for event in WHOLE_WAY:
-        session.on(event)
-    assert session.state is State.DONE
+    assert walk(ALL).happened >= {Event.DONE, Event.LABELLED, Event.STAMP_ANSWERED}
 
 
-@pytest.mark.parametrize("state", list(State))
-@pytest.mark.parametrize("event", list(Event))
-def test_what_is_not_listed_raises_and_changes_nothing(state: State, event: Event) -> None:
-    session = at(state)
-    if event in TABLE[state]:
-        assert session.on(event) is TABLE[state][event]
-        return
+@given(order=st.permutations(ALL), left_out=st.sets(st.sampled_from(sorted(set(ALL) - INDISPENSABLE))))
+def test_recipe_is_accepted_if_and_only_if_it_can_be_walked(
+    order: list[StepName], left_out: set[StepName]
+) -> None:
+    if StepName.SEAL in left_out:
+        left_out |= {StepName.FIRST_BOOT}  # the one pair that cannot be parted, whatever the order
+    names = [name for name in order if name not in left_out]
+    try:
+        walk(names)
+    except IllegalEventError:
+        assert not is_recipe(names)
+    else:
+        assert is_recipe(names)
+
+
+def orders(names: frozenset[StepName]) -> st.SearchStrategy[list[StepName]]:
+    """Orders that the table allows, each of them possible: any step of which all that must come first is there."""
+
+    @st.composite
+    def draw_one(draw: st.DrawFn) -> list[StepName]:
+        left, order = set(names), []
+        while left:
+            free = sorted(name for name in left if not left.intersection(AFTER[name]))
+            order.append(draw(st.sampled_from(free)))
+            left.remove(order[-1])
+        return order
+
+    return draw_one()
+
+
+@given(
+    order=st.sampled_from(
+        [frozenset(ALL), frozenset(INDISPENSABLE), frozenset(ALL) - {StepName.SEAL, StepName.FIRST_BOOT}]
+    ).flatmap(orders)
+)
+def test_every_order_that_the_table_allows_is_a_recipe_and_can_be_walked(order: list[StepName]) -> None:
+    check_order(order)
+    walk(order)
+
+
+@pytest.mark.parametrize(
+    ("late", "early"), [(late, early) for late in StepName for early in AFTER[late]], ids=str
+)
+def test_no_step_happens_before_one_that_must_come_first(late: StepName, early: StepName) -> None:
+    session = Session(ALL)
+    for event in Event:  # all but the early one has happened, whatever allowed it
+        if event not in {STEP_EVENT[early], STEP_EVENT[late]} | FINAL:
+            session._happened.add(event)
+    with pytest.raises(IllegalEventError):
+        session.on(STEP_EVENT[late])
+    assert not session.has(STEP_EVENT[late])
+    session._happened.add(STEP_EVENT[early])
+    session.on(STEP_EVENT[late])
+
+
+@pytest.mark.parametrize(
+    ("event", "needed"),
+    [
+        (Event.REQUEST_READ, Event.SESSION_OPENED),
+        (Event.REQUEST_READ, Event.KEY_MADE),
+        (Event.FLASHED, Event.SESSION_OPENED),
+        (Event.SEALED, Event.PROVEN),
+        (Event.PROVEN, Event.INSTALLED),
+        (Event.PROVEN, Event.CONFIGURED),
+        (Event.STAMP_ANSWERED, Event.STAMP_READ),
+        (Event.LABELLED, Event.STAMP_ANSWERED),
+        (Event.DONE, Event.STAMP_ANSWERED),
+        *((Event.DONE, event) for event in STEP_EVENT.values()),
+    ],
+    ids=str,
+)
+def test_what_is_needed_beside_the_order(event: Event, needed: Event) -> None:
+    assert needed in needs_of(ALL)[event]
+
+
+def test_label_before_the_stamp_does_not_wait_for_it() -> None:
+    names = [name for name in ALL if name is not StepName.LABEL]
+    names.insert(names.index(StepName.STAMP), StepName.LABEL)
+    assert walk(names).has(Event.DONE)
+    assert Event.STAMP_ANSWERED not in needs_of(names)[Event.LABELLED]
+
+
+@pytest.mark.parametrize("name", [name for name in ALL if name is not StepName.IDENTIFY])
+@pytest.mark.parametrize("end", [Event.PARKED, Event.FAILED])
+def test_every_board_can_fail_and_be_parked_and_that_is_the_end(name: StepName, end: Event) -> None:
+    session = until(name)
+    session.on(end)
+    for event in Event:
+        with pytest.raises(IllegalEventError):
+            session.on(event)
+
+
+@pytest.mark.parametrize("event", sorted(set(Event) - FINAL - {Event.SESSION_LOST}))
+def test_nothing_happens_twice(event: Event) -> None:
+    session = Session(ALL)
+    session._happened |= {needed for needed in needs_of(ALL)[event]} | {event}
     with pytest.raises(IllegalEventError):
         session.on(event)
-    assert session.state is state
 
 
-@pytest.mark.parametrize("state", sorted(set(State) - FINAL))
-def test_every_board_can_fail_and_be_parked(state: State) -> None:
-    assert {Event.FAILED, Event.PARKED} <= set(TABLE[state])
+def test_done_is_the_end() -> None:
+    session = walk(ALL)
+    with pytest.raises(IllegalEventError):
+        session.on(Event.FAILED)
 
 
 def test_only_an_answered_stamp_makes_a_board_done() -> None:
-    into_done = {event for moves in TABLE.values() for event, state in moves.items() if state is State.DONE}
-    assert into_done == {Event.STAMP_ANSWERED, Event.ALREADY_STAMPED}
+    session = until(StepName.STAMP, ALL[:-1])
+    session.on(Event.STAMP_READ)
+    with pytest.raises(IllegalEventError, match="stamp-answered"):
+        session.on(Event.DONE)
+
+
+def test_session_that_is_lost_is_opened_again_and_the_board_asked_again() -> None:
+    session = until(StepName.SIGN)
+    session.on(Event.SESSION_LOST)
+    with pytest.raises(IllegalEventError):
+        session.on(Event.CERTIFIED)
+    session.on(Event.SESSION_OPENED)
+    with pytest.raises(IllegalEventError):
+        session.on(Event.CERTIFIED)
+    session.on(Event.REQUEST_READ)
+    session.on(Event.CERTIFIED)
+    with pytest.raises(IllegalEventError):
+        session.on(Event.SESSION_LOST)
+
+
+def test_board_that_is_recognized_gets_nothing_but_its_label() -> None:
+    session = until(StepName.INSTALL)
+    session.on(Event.RECOGNIZED)
+    for name in (StepName.INSTALL, StepName.CONFIGURE, StepName.SEAL, StepName.VERIFY, StepName.STAMP):
+        with pytest.raises(IllegalEventError):
+            session.on(STEP_EVENT[name])
+    with pytest.raises(IllegalEventError):
+        session.on(Event.DONE)
+    session.on(Event.LABELLED)
+    session.on(Event.DONE)
+
+
+@pytest.mark.parametrize("stands", [Event.INSTALLED, Event.CONFIGURED])
+def test_board_that_was_given_something_is_not_recognized(stands: Event) -> None:
+    session = until(StepName.INSTALL)
+    session.on(stands)
+    with pytest.raises(IllegalEventError):
+        session.on(Event.RECOGNIZED)
+
+
+def test_board_that_was_stamped_before_still_needs_all_that_a_stamp_needs() -> None:
+    session = until(StepName.VERIFY)
+    with pytest.raises(IllegalEventError):
+        session.on(Event.STAMPED_BEFORE)
+    session.on(Event.VERIFIED)
+    session.on(Event.STAMPED_BEFORE)
+    with pytest.raises(IllegalEventError):
+        session.on(Event.STAMP_READ)
+    session.on(Event.LABELLED)
+    session.on(Event.DONE)
