@@ -1,0 +1,142 @@
+"""Descriptions: what they leave out is taken from the images; what they cannot mean is refused by name."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.core.bundle import BundleError, Burn, Role
+from agent.core.bundle_build import build_bundle, parse_description
+from agent.core.bundle_verify import read_unverified
+from harness.bundle_samples import sample, secure_boot_key, secure_sample
+
+HEAD = """
+product = "sensor"
+version = "1.4.0"
+chip = "esp32s3"
+flash_size = "4MB"
+"""
+ROLES = ("bootloader", "secure-bootloader", "partition-table", "manufacturing", "application")
+FIRMWARE = "".join(f'[[image]]\nrole = "{role}"\nfile = "{role}.bin"\n' for role in ROLES)
+DATA = '[[image]]\nrole = "data"\nname = "data"\nfile = "fs.bin"\npartition = "storage"\n'
+REST = """
+[minimum_versions]
+app = "1.2.0"
+[secure_boot]
+public_key = "secure-boot.pub.pem"
+[[burn]]
+name = "DIS_USB_JTAG"
+value = 1
+when = "seal"
+"""
+WHOLE = HEAD + FIRMWARE + DATA + REST
+FILES = {name: secure_sample().files[name] for name in (*ROLES, "data")}
+
+
+def build(text: str, files: dict[str, bytes] | None = None, pem: bytes | None = None) -> bytes:
+    key = secure_boot_key().encode() if pem is None else pem
+    description = parse_description(text.encode())
+    return build_bundle(description, files or FILES, key if description.public_key else None)
+
+
+def test_a_description_makes_the_bundle_that_its_images_are() -> None:
+    manifest = read_unverified(build(WHOLE)).manifest
+    expected = secure_sample().manifest
+    assert sorted(manifest.images, key=lambda image: image.name) == sorted(
+        expected.images, key=lambda image: image.name
+    )
+    assert (manifest.product, manifest.version, manifest.chip) == ("sensor", "1.4.0", "esp32s3")
+    assert manifest.flash_size == 4 << 20
+    assert manifest.secure_boot == expected.secure_boot
+    assert manifest.minimum_versions == {"app": "1.2.0"}
+    assert manifest.burns == (Burn("DIS_USB_JTAG", 1, after_first_boot=False),)
+
+
+def test_a_description_names_files() -> None:
+    description = parse_description(WHOLE.encode())
+    assert description.files["application"] == "application.bin"
+    assert description.public_key == "secure-boot.pub.pem"
+
+
+def test_an_image_may_be_reported_by_another_name_or_not() -> None:
+    renamed = WHOLE.replace('"application.bin"', '"application.bin"\ncomponent = "main"').replace(
+        'app = "1.2.0"', 'main = "1.2.0"'
+    )
+    silent = WHOLE.replace('"manufacturing.bin"', '"manufacturing.bin"\nreported = false')
+    image = read_unverified(build(renamed)).manifest.image(Role.APPLICATION)
+    assert image is not None
+    assert image.component == "main"
+    image = read_unverified(build(silent)).manifest.image(Role.MANUFACTURING)
+    assert image is not None
+    assert image.component is None
+
+
+def test_data_may_stand_at_an_offset() -> None:
+    text = WHOLE.replace('partition = "storage"', "offset = 0x310000")
+    image = read_unverified(build(text)).manifest.image(Role.DATA)
+    assert image is not None
+    assert image.offset == 0x310000
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        pytest.param("", "product: Field required; version: ", id="nothing"),
+        pytest.param("product =", "not valid TOML", id="no-toml"),
+        pytest.param("x" * 70_000, "larger", id="large"),
+        pytest.param(WHOLE + "more = 1\n", "burn.0.more", id="unknown-key"),
+        pytest.param(WHOLE.replace('"4MB"', '"4M"'), "flash_size", id="flash-size"),
+        pytest.param(WHOLE.replace('"bootloader"', '"boot"'), "image.0.role", id="role"),
+        pytest.param(WHOLE + DATA, "two are called data", id="name-twice"),
+        pytest.param(WHOLE.replace('partition = "storage"', ""), "either partition or offset", id="no-place"),
+        pytest.param(
+            WHOLE.replace('"application.bin"', '"application.bin"\noffset = 0'),
+            "its place",
+            id="place-of-app",
+        ),
+    ],
+)
+def test_descriptions_of_another_form_are_refused(text: str, why: str) -> None:
+    with pytest.raises(BundleError, match=why):
+        parse_description(text.encode())
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        pytest.param(WHOLE.replace("esp32s3", "esp99"), "chip esp99 is not known", id="chip"),
+        pytest.param(WHOLE.replace('"1.4.0"', '"x"'), "the bundle: not a firmware", id="version"),
+        pytest.param(WHOLE.replace('"storage"', '"fs"'), "no partition called fs", id="partition"),
+        pytest.param(WHOLE.replace('"1.2.0"', '"1.5"'), "older than minimum", id="minimum"),
+        pytest.param(
+            WHOLE.replace('"fs.bin"', '"fs.bin"\ncomponent = "fs"'), "data: no firmware", id="data-component"
+        ),
+        pytest.param(WHOLE.replace('"DIS_USB_JTAG"', '"a"'), r"burns\.0\.name", id="burn"),
+        pytest.param(
+            WHOLE.replace('[[image]]\nrole = "partition-table"\nfile = "partition-table.bin"\n', ""),
+            "role partition-table",
+            id="no-table",
+        ),
+    ],
+)
+def test_bundles_that_cannot_be_are_not_made(text: str, why: str) -> None:
+    with pytest.raises(BundleError, match=why):
+        build(text)
+
+
+def test_wrong_images_are_named() -> None:
+    with pytest.raises(BundleError, match="application: it is not signed"):
+        build(WHOLE, FILES | {"application": sample().files["application"]})
+    with pytest.raises(BundleError, match="manufacturing: no ESP image"):
+        build(WHOLE, FILES | {"manufacturing": b"?" + FILES["manufacturing"][1:]})
+    with pytest.raises(BundleError, match="partition-table: "):
+        build(WHOLE, FILES | {"partition-table": b"?"})
+    with pytest.raises(BundleError, match=r"secure_boot\.public_key"):
+        build(WHOLE, pem=b"key")
+
+
+@given(st.text(max_size=200))
+def test_any_text_is_a_description_or_refused(text: str) -> None:
+    with pytest.raises(BundleError):
+        parse_description(text.encode())
