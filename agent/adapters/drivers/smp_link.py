@@ -15,7 +15,7 @@ import asyncio
 
 from smp import packet
 
-from agent.adapters.drivers.serial_line import SerialLine, open_line
+from agent.adapters.drivers.serial_line import OnBytes, SerialLine, open_line
 from agent.adapters.drivers.smp_framing import LINE_LENGTH, FrameReader
 from agent.adapters.drivers.smp_messages import answers
 from agent.errors import LineError
@@ -27,7 +27,9 @@ _BASE64_GROWTH = 1.4  # with delimiters and newlines
 class SmpLink:
     """A line to one board. One question at a time."""
 
-    def __init__(self, port: str, baudrate: int) -> None:
+    def __init__(self, port: str, baudrate: int, on_bytes: OnBytes | None = None) -> None:
+        """`on_bytes` sees all that comes, for who watches the console; None: nobody."""
+        self._on_bytes = on_bytes
         self._port = port
         self._baudrate = baudrate
         self._line: SerialLine | None = None
@@ -94,6 +96,8 @@ class SmpLink:
         await self._line.write(wire)
 
     def _received(self, data: bytes) -> None:
+        if self._on_bytes is not None:
+            self._on_bytes(data)
         for message in self._frames.feed(data):
             if self._answer is not None and not self._answer.done() and answers(message, self._question):
                 self._answer.set_result(message)

@@ -1,1 +1,12 @@
-"""The ESP32 family: ESP32, S2, S3, C3, C6, H2, P4. esptool flashes and locks them, in its own process."""
+"""Driver `esp32`: the ESP32 family by its ROM loader and by the board protocol (docs/esp32.md)."""
+
+from __future__ import annotations
+
+from agent.adapters.drivers.esp32.bundle_check import check_firmware
+from agent.adapters.drivers.esp32.driver import Esp32Driver
+from agent.core.recipe import StepName
+from agent.ports import DriverKind
+
+__all__ = ["DRIVER"]
+
+DRIVER = DriverKind(steps=frozenset(StepName), open=Esp32Driver, check_firmware=check_firmware)

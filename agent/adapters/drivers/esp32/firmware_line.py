@@ -1,0 +1,76 @@
+"""The running firmware of a chip, on the console UART: the board protocol amid the lines of its console."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from smp.header import OP
+
+from agent.adapters.drivers import smp_messages as messages
+from agent.adapters.drivers.esp32.options import Esp32Options
+from agent.adapters.drivers.smp import SmpDriver
+from agent.adapters.drivers.smp_link import SmpLink
+from agent.errors import BoardError, LineError
+from agent.ports import BoardIdentity
+
+_SHORT_TIMEOUT_S = 0.3  # of a hello while a chip boots: it answers at once, or is not there yet
+_PAUSE_S = 0.05
+
+
+class FirmwareLine(SmpDriver):
+    """`SmpDriver`, which can also wait for a firmware that is about to boot."""
+
+    def __init__(self, port: str, options: Esp32Options) -> None:
+        super().__init__(port, options.smp())
+        self.on_console: Callable[[bytes], None] | None = None
+        self._link = SmpLink(port, options.baudrate, self._console)
+
+    def _console(self, data: bytes) -> None:
+        if self.on_console is not None:
+            self.on_console(data)
+
+    async def hello(self, timeout_s: float | None = None) -> BoardIdentity:
+        """One question, not repeated. Raises `LineError`, `BoardError`."""
+        self._sequence = (self._sequence + 1) % 256
+        question = messages.encode_request(OP.READ, messages.HELLO, self._sequence, {})
+        seconds = self._options.timeout_s if timeout_s is None else timeout_s
+        answer = await self._link.exchange(question, seconds, self._buffer)
+        identity = messages.identity(messages.parse_answer(answer, messages.HelloAnswer))
+        self._buffer = identity.buffer
+        return identity
+
+    async def wait(self, timeout_s: float, done: Callable[[BoardIdentity | None], bool]) -> BoardIdentity:
+        """Asks until `done` holds of the answer.
+
+        `done` is called with None where nothing answered, and may raise to end the wait. A port that vanishes
+        is opened again: a chip on USB takes it along when it resets.
+
+        Raises:
+            LineError: `no_answer` after `timeout_s`; or what the last question raised.
+            BoardError: the firmware answers what makes no sense.
+        """
+        loop = asyncio.get_running_loop()
+        end_s = loop.time() + timeout_s
+        while True:
+            asked_s = loop.time()
+            try:
+                board = await self.hello(_SHORT_TIMEOUT_S)
+            except LineError as error:
+                done(None)
+                if loop.time() >= end_s:
+                    raise
+                await asyncio.sleep(
+                    max(0.0, _PAUSE_S - (loop.time() - asked_s)) if error.code == "no_answer" else _PAUSE_S
+                )
+                continue
+            except BoardError as error:
+                if not error.retryable or loop.time() >= end_s:
+                    raise
+                await asyncio.sleep(_PAUSE_S)
+                continue
+            if done(board):
+                return board
+            if loop.time() >= end_s:
+                raise LineError("no_answer", "the firmware answers, and never that it is done")
+            await asyncio.sleep(_PAUSE_S)
