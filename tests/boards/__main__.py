@@ -50,6 +50,7 @@ def _arguments() -> argparse.Namespace:
     known = ",".join(METHODS)
     parser.add_argument("--evidence", default="hmac-sha256", help=f"the boards' methods in turn, of {known}")
     parser.add_argument("--evidence-in-csr", action="store_true", help="inside the CSR, where a method can")
+    parser.add_argument("--pop", action="store_true", help="the boards have a proof-of-possession code")
     parser.add_argument("--prefix", default="CHIP-", help="of the ids of chips that no secret names")
     parser.add_argument("--trust", type=Path, help="writes the vendors' product sections and identities here")
     parser.add_argument("--wrong", default="{}", help='JSON: {"0": {"lifecycle": "unknown"}}')
@@ -67,6 +68,7 @@ def _options(arguments: argparse.Namespace) -> FarmOptions:
         buffer=arguments.buffer,
         null_parameters=arguments.null_parameters,
         evidence_in_csr=arguments.evidence_in_csr,
+        pop=arguments.pop,
         faults={int(number): faults for number, faults in json.loads(arguments.faults).items()},
         wrong={int(number): wrong for number, wrong in json.loads(arguments.wrong).items()},
     )

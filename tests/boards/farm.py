@@ -73,6 +73,7 @@ class FarmOptions:
     buffer: int = 1024
     null_parameters: bool = False
     evidence_in_csr: bool = False
+    pop: bool = False
     faults: Mapping[int, Sequence[dict[str, object]]] = field(default_factory=dict)
     wrong: Mapping[int, Mapping[str, object]] = field(default_factory=dict)
 
@@ -102,6 +103,7 @@ def _make_board(number: int, chip: Chip, vendors: Mapping[str, Vendor], options:
         buffer=options.buffer,
         null_parameters=options.null_parameters,
         evidence_in_csr=options.evidence_in_csr and chip.method in csr_attestation.BUNDLES,
+        pop=options.pop,
     )
     path = None
     if options.state_dir is not None:
