@@ -23,7 +23,7 @@ from agent.config import Config
 from agent.core.recipe import Recipe, RecipeError, StepName, default_recipe, parse_recipe
 from agent.core.result import Result
 from agent.errors import AgentError, ConfigError, LineError
-from agent.ports import Driver, DriverKind, Firmware, Labels, Progress
+from agent.ports import Driver, DriverKind, Firmware, Labels, ListPorts, Progress
 from agent.provision import provision
 from agent.tries import Bounds
 from agent.way import Station
@@ -188,15 +188,24 @@ async def provision_one(config: Config, port: str, work_order: str, progress: Pr
             return await task
 
 
-async def run_ports(config: Config, ports: Sequence[str], plan: Plan, progress: Progress) -> None:
+async def run_ports(
+    config: Config,
+    ports: Sequence[str],
+    plan: Plan,
+    progress: Progress,
+    *,
+    seen_by: Callable[[ListPorts, Mapping[str, str]], ListPorts] = lambda listed, _places: listed,
+) -> None:
     """Watches ports and sends the outbox until the plan is fulfilled or a signal comes.
+
+    `seen_by` is shown each list of ports: a port without a board has no other word.
 
     Raises:
         AgentError: the station itself cannot work: configuration, journal, or a signerd that answers wrongly.
     """
     patterns = tuple(ports) or config.ports
     async with open_line(config, progress) as line:
-        listed = partial(list_ports, patterns, discover=not patterns)
+        listed = seen_by(partial(list_ports, patterns, discover=not patterns), line.places)
         watch = PortWatch(line.station, line.open_driver, listed, replace(plan, places=line.places))
         outbox = OutboxSender(line.station)
         sending = asyncio.create_task(outbox.run())

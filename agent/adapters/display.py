@@ -1,101 +1,103 @@
-"""The live table on a terminal: a line and a progress bar for each port, verdicts, a summary at the end.
+"""The live table on a terminal: a line and a bar for each port, verdicts to be read from afar, a summary.
+
+It fits the terminal, down to 80 columns and 24 lines: with few ports a verdict is three lines high, with many
+it is one. What cannot be shown is counted. Failures and parked boards are also printed above the table, where
+they scroll away and can be scrolled back to.
 
 Only this module imports rich, and only a station with a terminal imports this module.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress_bar import ProgressBar
 from rich.table import Table
+from rich.text import Text
 
-from agent.core.recipe import Recipe
+from agent.core.floor import PortState, PortView, Snapshot
 from agent.core.result import Outcome, Result, Summary
 from agent.ports import QueuedStamp
 
+_REFRESH_HZ = 4.0
+_VERDICT_WIDTH = 17  # four letters of three columns, with their gaps and a margin
+_BIG_LINES = 3
+_REMEDY_LINES = 4  # kept for remedies when it is decided how big verdicts are
 _COLOUR = {Outcome.PASS: "green", Outcome.FAIL: "red", Outcome.PARKED: "yellow"}
-_BESIDE_RECIPE = 2  # session and record: signerd's part of the way
+_VERDICT = {
+    PortState.PASS: ("PASS", "bold white on green"),
+    PortState.FAIL: ("FAIL", "bold white on red"),
+    PortState.PARKED: ("PARKED", "bold black on yellow"),
+}
+_BIG = {
+    PortState.PASS: "█▀█ █▀█ █▀▀ █▀▀\n█▀▀ █▀█ ▀▀█ ▀▀█\n▀   ▀ ▀ ▀▀▀ ▀▀▀",
+    PortState.FAIL: "█▀▀ █▀█ ▀█▀ █  \n█▀  █▀█  █  █  \n▀   ▀ ▀ ▀▀▀ ▀▀▀",
+}
+_ASIDE = {PortState.FAIL, PortState.PARKED}
 
 
 class LiveTable:
-    """See `agent.ports.Progress`. Use it as a context manager."""
+    """See `agent.ports.Progress`. Use it as a context manager. What it shows comes from `look`."""
 
-    def __init__(self, console: Console, recipe: Recipe) -> None:
+    def __init__(self, console: Console, look: Callable[[], Snapshot]) -> None:
         self._console = console
-        self._total = len(recipe.steps) + _BESIDE_RECIPE
-        self._tasks: dict[str, TaskID] = {}
-        self._table = Progress(
-            TextColumn("{task.fields[port]}"),
-            TextColumn("{task.fields[chip]}"),
-            BarColumn(bar_width=24, finished_style="green"),
-            TimeElapsedColumn(),
-            TextColumn("{task.description}"),
-            console=console,
+        self._look = look
+        self._live = Live(
+            console=console, get_renderable=self._render, refresh_per_second=_REFRESH_HZ, transient=False
         )
 
     def __enter__(self) -> Self:
-        self._table.start()
+        self._live.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._table.stop()
+        self._live.stop()
 
     def board_seen(self, port: str, chip_id: str) -> None:
-        """See `Progress`."""
-        task = self._task(port)
-        # Resetting a task forgets its fields: the port's name is given again. It keeps the moment at
-        # which the board before was finished, and the time shown would stand still.
-        self._table.tasks[self._table.task_ids.index(task)].stop_time = None
-        self._table.reset(task, total=self._total, port=_plain(port), chip=_plain(chip_id))
+        """See `Progress`. Shown at the next refresh, as all that moves is."""
 
     def step_started(self, port: str, step: str) -> None:
         """See `Progress`."""
-        self._table.update(self._task(port), description=_plain(step))
 
     def step_progress(self, port: str, step: str, done: int, total: int) -> None:
         """See `Progress`."""
-        share = f"{100 * done // total} %" if total > 0 else ""
-        self._table.update(self._task(port), description=_plain(f"{step} {share}"))
 
     def step_done(self, port: str, step: str, seconds: float) -> None:
         """See `Progress`."""
-        self._table.update(self._task(port), advance=1, description=_plain(f"{step} {seconds:.2f} s"))
 
     def waiting(self, port: str, detail: str) -> None:
         """See `Progress`."""
-        self._table.update(self._task(port), description=f"[yellow]waits: {_plain(detail)}[/]")
 
     def board_finished(self, result: Result) -> None:
-        """See `Progress`."""
-        task = self._task(result.port)
-        colour = _COLOUR[result.outcome]
-        text = f"[bold {colour}]{result.outcome}[/] {_plain(result.serial_number)}"
-        if result.outcome is Outcome.PASS:
-            self._table.update(task, completed=self._total, description=text)
-        else:
-            self._table.update(task, description=f"{text} {_plain(result.code)} at {_plain(result.step)}")
-            self._table.console.print(
-                f"[{colour}]{result.outcome}[/] {_plain(result.port)} {_plain(result.chip_id)}: "
-                f"{_plain(result.detail)}. {_plain(result.remedy)}"
+        """See `Progress`. One that did not pass is also printed, for whoever comes later."""
+        if result.outcome is not Outcome.PASS:
+            self._console.print(
+                f"[{_COLOUR[result.outcome]}]{result.outcome}[/] {_markup(result.port)} "
+                f"{_markup(result.chip_id)} {_markup(result.serial_number)} {_markup(result.code)} "
+                f"at {_markup(result.step)}: {_markup(result.detail)}. {_markup(result.remedy)}"
             )
-        self._table.stop_task(task)
 
     def stamp_settled(self, queued: QueuedStamp, code: str) -> None:
         """See `Progress`."""
         verdict = (
-            f"[bold red]FAIL[/] stamp refused: {_plain(code)}" if code else "[green]PASS[/] stamp recorded"
+            f"[bold red]FAIL[/] stamp refused: {_markup(code)}" if code else "[green]PASS[/] stamp recorded"
         )
-        self._table.console.print(f"{_plain(queued.serial_number)} ({_plain(queued.chip_id)}): {verdict}")
+        self._console.print(f"{_markup(queued.serial_number)} ({_markup(queued.chip_id)}): {verdict}")
+
+    def notice(self, text: str) -> None:
+        """Something that is no board's, for the operator; the table shows the last ones below, too."""
+        self._console.print(f"[yellow]{_markup(text)}[/]")
 
     def summary(self, summary: Summary) -> None:
         """Ends the table; prints counts, yield and times below it."""
-        self._table.stop()
+        self._live.stop()
         table = Table("boards", "passed", "failed", "parked", "yield", "median", title="Summary")
         table.add_row(
             str(summary.boards),
@@ -109,14 +111,120 @@ class LiveTable:
         for step, seconds in summary.step_median_s.items():
             self._console.print(f"  {step:<10} {seconds:8.3f} s (median)")
         for code, count in summary.codes.items():
-            self._console.print(f"  {count} × {_plain(code)}")
+            self._console.print(f"  {count} × {_markup(code)}")
 
-    def _task(self, port: str) -> TaskID:
-        if port not in self._tasks:
-            self._tasks[port] = self._table.add_task("", total=self._total, port=_plain(port), chip="")
-        return self._tasks[port]
+    def _render(self) -> RenderableType:
+        return floor_view(self._look(), self._console.width, self._console.height)
+
+
+def floor_view(floor: Snapshot, width: int, height: int) -> RenderableType:
+    """The whole table, at most `height` - 1 lines of at most `width` columns."""
+    room = height - 2  # the head, and the line on which the cursor stands
+    big = len(floor.ports) * _BIG_LINES + _REMEDY_LINES <= room
+    shown = floor.ports if big else floor.ports[: max(room - 1, 1)]
+    parts: list[RenderableType] = [_head(floor), _ports(shown, big=big)]
+    room -= len(shown) * (_BIG_LINES if big else 1)
+    hidden = len(floor.ports) - len(shown)
+    if hidden:
+        parts.append(Text(f" … {hidden} more ports: enlarge the terminal", style="bold yellow"))
+        room -= 1
+    below = [*_remedies(floor.ports, width), *_notices(floor)]
+    if len(below) > room:
+        fitting = max(room - 1, 0)
+        below = [*below[:fitting], *[Text(f" … {len(below) - fitting} more")][:room]]
+    return Group(*parts, *below)
+
+
+def _head(floor: Snapshot) -> Text:
+    shift = floor.shift
+    text = Text(no_wrap=True, overflow="ellipsis")
+    text.append(f" {_plain(floor.work_order)} ", style="bold reverse")
+    text.append(f"  passed {shift.passed}", style="green")
+    text.append(f"  failed {shift.failed}", style="bold red" if shift.failed else "")
+    if shift.parked:
+        text.append(f"  parked {shift.parked}", style="yellow")
+    text.append(f"  yield {shift.yield_percent:.1f} %")
+    return text
+
+
+def _ports(ports: tuple[PortView, ...], *, big: bool) -> Table:
+    longest = max((len(_plain(port.port)) for port in ports), default=1)
+    table = Table.grid(padding=(0, 1, 0, 0), expand=True)
+    table.add_column(width=min(max(longest, 2), 16), no_wrap=True, overflow="ellipsis", vertical="middle")
+    table.add_column(width=_VERDICT_WIDTH, no_wrap=True, vertical="middle")
+    table.add_column(width=6, justify="right", no_wrap=True, vertical="middle")
+    table.add_column(ratio=1, no_wrap=not big, overflow="ellipsis", vertical="middle")
+    for port in ports:
+        seconds = "" if port.state in {PortState.EMPTY, PortState.GONE} else _minutes(port.elapsed_s)
+        table.add_row(
+            Text(_plain(port.port), style="bold"), _sign(port, big=big), seconds, _words(port, big=big)
+        )
+    return table
+
+
+def _sign(port: PortView, *, big: bool) -> RenderableType:
+    """The verdict, or how far the board is."""
+    verdict = _VERDICT.get(port.state)
+    if verdict is not None:
+        name, style = verdict
+        lines = _BIG.get(port.state, f"\n{name}\n").split("\n") if big else [name]
+        return Text("\n".join(line.center(_VERDICT_WIDTH) for line in lines), style=style)
+    if port.state is PortState.EMPTY:
+        bar: RenderableType = Text("no board".center(_VERDICT_WIDTH), style="dim")
+    elif port.state is PortState.GONE:
+        bar = Text("unplugged".center(_VERDICT_WIDTH), style="dim")
+    else:
+        colour = "yellow" if port.state is PortState.WAITING else "cyan"
+        bar = ProgressBar(100, port.percent, width=_VERDICT_WIDTH, complete_style=colour)
+    return Group(Text(" "), bar, Text("\n ")) if big else bar
+
+
+def _words(port: PortView, *, big: bool) -> Text:
+    text = Text()
+    if port.state is PortState.PASS:
+        text.append(_plain(port.serial_number), style="bold")
+    elif port.state in _ASIDE:
+        text.append(_plain(port.code), style="bold")
+        text.append(f" at {_plain(port.step)} {_plain(port.serial_number)}")
+    elif port.state is PortState.WAITING:
+        text.append(f"waits: {_plain(port.detail)}", style="yellow")
+    elif port.state is PortState.WORKING:
+        share = "" if port.step_percent is None else f" {port.step_percent} %"
+        text.append(f"{_plain(port.step)}{share}", style="bold")
+    if port.state is not PortState.EMPTY and port.chip_id:
+        text.append("\n" if big else "  ")
+        text.append(_plain(port.chip_id), style="dim")
+    return text
+
+
+def _remedies(ports: tuple[PortView, ...], width: int) -> list[RenderableType]:
+    """What to do about each board that stands there and did not pass, a line each."""
+    lines: list[RenderableType] = []
+    for port in ports:
+        if port.state in _ASIDE:
+            text = Text(f" {_plain(port.port)}: ", style="bold", no_wrap=True, overflow="ellipsis")
+            text.append(_plain(port.remedy or port.detail), style="not bold")
+            text.truncate(width, overflow="ellipsis")
+            lines.append(text)
+    return lines
+
+
+def _notices(floor: Snapshot) -> list[RenderableType]:
+    return [
+        Text(f" {_plain(notice.text)}", style="yellow", no_wrap=True, overflow="ellipsis")
+        for notice in floor.notices
+    ]
+
+
+def _minutes(seconds: float) -> str:
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02}"
 
 
 def _plain(text: str) -> str:
-    """The text without markup, and without control characters: boards and signerd may have made it."""
-    return escape("".join(c if c.isprintable() else "?" for c in text))
+    """The text without control characters: boards and signerd may have made it."""
+    return "".join(c if c.isprintable() else "?" for c in text)
+
+
+def _markup(text: str) -> str:
+    """The same, for a text with markup: nothing in it is any."""
+    return escape(_plain(text))

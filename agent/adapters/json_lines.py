@@ -1,8 +1,8 @@
 """Progress as JSON lines on standard output, for machines and for logs.
 
 Each line is an object with `event` and `time`; the other members are the arguments of the `Progress`
-method of that name. A result is one of `board_done`, `board_failed`, `board_parked`; the last line is
-`summary`.
+method of that name. A result is one of `board_done`, `board_failed`, `board_parked`; `notice` is
+something that is no board's; the last line is `summary`.
 """
 
 from __future__ import annotations
@@ -68,6 +68,10 @@ class JsonLines:
             outcome="FAIL" if code else "PASS",
             code=code,
         )
+
+    def notice(self, text: str) -> None:
+        """Something that is no board's, for the operator."""
+        self._write("notice", detail=text)
 
     def summary(self, summary: Summary) -> None:
         """The last line."""

@@ -8,30 +8,45 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
+from agent.adapters.fan_out import FanOut
 from agent.adapters.json_lines import JsonLines
+from agent.adapters.live_state import LiveState
+from agent.adapters.results_desk import ResultsDesk
+from agent.adapters.shop_floor import shop_floor
 from agent.adapters.tally import Tally
 from agent.adapters.watch import Plan
 from agent.config import Config
-from agent.core.result import Outcome, Summary
+from agent.core.result import Outcome, Result, Summary
 from agent.ports import Progress
 from agent.wiring import provision_one, read_recipe, run_ports
 
 _PASSED, _NOT_PASSED, _NO_SIGNERD = 0, 1, 4
+_BESIDE_RECIPE = 2  # session and record: signerd's part of the way
 
 
 class Shown(Progress, Protocol):
-    """Progress that can also show a summary."""
+    """Progress that can also show a summary, and what is no board's."""
 
     def summary(self, summary: Summary) -> None:
         """The end."""
         ...
 
+    def notice(self, text: str) -> None:
+        """Something that an operator should know."""
+        ...
+
 
 def provision(config: Config, port: str, order: str, *, as_json: bool) -> int:
     """One board. Returns the exit code; interrupted, the board is parked and the code is 1."""
-    with _shown(config, as_json=as_json) as shown:
+    live = _live(config, order)
+    with _shown(live, as_json=as_json) as shown:
+
+        async def one() -> Result:
+            async with ResultsDesk(config, shown.notice) as results:
+                return await provision_one(config, port, order, FanOut(live, results, shown))
+
         try:
-            result = asyncio.run(provision_one(config, port, order, shown))
+            result = asyncio.run(one())
         except asyncio.CancelledError:
             return _NOT_PASSED
     if result.outcome is Outcome.PARKED and result.code == "signer_unavailable":
@@ -44,17 +59,31 @@ def run(
 ) -> int:
     """All ports, until the count is reached or a signal comes. Returns 0 only if every board passed."""
     plan = Plan(order, boards=count, once=once, stop_s=config.timeouts.stop_s)
-    with _shown(config, as_json=as_json) as shown:
+    live = _live(config, order)
+    with _shown(live, as_json=as_json) as shown:
         tally = Tally(shown)
+
+        def notice(text: str) -> None:
+            live.notice(text)
+            shown.notice(text)
+
+        async def all_ports() -> None:
+            async with shop_floor(config, live, notice) as results:
+                await run_ports(config, ports, plan, FanOut(live, results, tally), seen_by=live.watching)
+
         try:
-            asyncio.run(run_ports(config, ports, plan, tally))
+            asyncio.run(all_ports())
         finally:
             shown.summary(tally.summary())
     return _PASSED if tally.all_passed else _NOT_PASSED
 
 
+def _live(config: Config, order: str) -> LiveState:
+    return LiveState(order, len(read_recipe(config).steps) + _BESIDE_RECIPE)
+
+
 @contextmanager
-def _shown(config: Config, *, as_json: bool) -> Iterator[Shown]:
+def _shown(live: LiveState, *, as_json: bool) -> Iterator[Shown]:
     """A live table on a terminal, JSON lines otherwise."""
     if as_json or not sys.stdout.isatty():
         yield JsonLines(sys.stdout)
@@ -63,5 +92,5 @@ def _shown(config: Config, *, as_json: bool) -> Iterator[Shown]:
 
     from agent.adapters.display import LiveTable  # noqa: PLC0415
 
-    with LiveTable(Console(highlight=False), read_recipe(config)) as table:
+    with LiveTable(Console(highlight=False), live.snapshot) as table:
         yield table

@@ -9,9 +9,10 @@ from dataclasses import replace
 from rich.console import Console
 
 from agent.adapters.display import LiveTable
+from agent.adapters.fan_out import FanOut
 from agent.adapters.json_lines import JsonLines
+from agent.adapters.live_state import LiveState
 from agent.adapters.tally import Tally
-from agent.core.recipe import StepName, default_recipe
 from agent.core.result import Outcome, Result, StepTime, summarize
 from agent.ports import BoardStamp, Progress, QueuedStamp
 
@@ -49,8 +50,9 @@ def tell(progress: Progress) -> None:
 
 def test_live_table() -> None:
     console = Console(file=io.StringIO(), force_terminal=True, width=160, highlight=False)
-    with LiveTable(console, default_recipe(StepName)) as table:
-        tell(table)
+    live = LiveState("WO-1", 14)
+    with LiveTable(console, live.snapshot) as table:
+        tell(FanOut(live, table))
         table.summary(summarize([RESULT, FAILED]))
     assert isinstance(console.file, io.StringIO)
     shown = console.file.getvalue()

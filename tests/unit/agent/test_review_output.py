@@ -1,51 +1,82 @@
-"""What boards and signerd may put on the operator's terminal, and the time that it shows."""
+"""What boards and signerd may put on the operator's terminal, whatever its size."""
 
 from __future__ import annotations
 
 import io
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 from rich.console import Console
 
-from agent.adapters.display import LiveTable
-from agent.core.recipe import StepName, default_recipe
+from agent.adapters.display import LiveTable, floor_view
+from agent.adapters.fan_out import FanOut
+from agent.adapters.live_state import LiveState
+from agent.core.floor import PortState
 from agent.core.result import Outcome, Result
+from harness.factory_floor import busy_floor, result
 
 RESULT = Result("port-1", "WO-1", "CHIP-1", "BM-1", "aa", Outcome.FAIL, "stamp", "x", "no", "", 1.0, ())
 ESCAPE = "\x1b]0;owned\x07\x1b[2J\u202e"
 
 
 @pytest.mark.parametrize("field", ["port", "chip_id", "serial_number", "code", "detail", "remedy", "step"])
-def test_no_escape_sequence_reaches_the_terminal(field: str) -> None:
+@pytest.mark.parametrize("outcome", list(Outcome))
+def test_no_escape_sequence_reaches_the_terminal(field: str, outcome: Outcome) -> None:
     stream = io.StringIO()
-    with LiveTable(Console(file=stream, force_terminal=True, width=160), default_recipe(StepName)) as table:
-        table.board_seen("port-1", ESCAPE)
-        table.waiting("port-1", ESCAPE)
-        table.board_finished(Result(**{**asdict(RESULT), field: ESCAPE}))
-    assert not any(part in stream.getvalue() for part in ("\x1b]", "\x1b[2J\u202e", "\x07", "\u202e"))
-    assert "?]0;owned?" in stream.getvalue() or field in {"code", "step", "serial_number"}
+    live = LiveState(ESCAPE, 14)
+    with LiveTable(Console(file=stream, force_terminal=True, width=160), live.snapshot) as table:
+        progress = FanOut(live, table)
+        progress.board_seen("port-1", ESCAPE)
+        progress.step_started("port-1", ESCAPE)
+        progress.waiting("port-1", ESCAPE)
+        progress.board_finished(replace(Result(**{**asdict(RESULT), field: ESCAPE}), outcome=outcome))
+        live.notice(ESCAPE)
+        table.notice(ESCAPE)
+    shown = stream.getvalue()
+    assert "\x1b]0" not in shown
+    assert "\x07" not in shown
+    assert "\x1b[2J" not in shown
+    assert "\u202e" not in shown
 
 
-class Moved(LiveTable):
-    """A table whose time the test moves."""
+def drawn(ports: int, width: int, height: int) -> list[str]:
+    console = Console(file=io.StringIO(), width=width, height=height, color_system=None, legacy_windows=False)
+    console.print(floor_view(busy_floor(ports).snapshot(), width, height))
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue().splitlines()
 
-    time_s = 0.0
 
-    def elapsed_s(self) -> float | None:
-        self._table.get_time = lambda: self.time_s
-        task = self._table.tasks[0]
-        task._get_time = lambda: self.time_s
-        return task.elapsed
+@pytest.mark.parametrize("ports", [1, 4, 16, 17, 40, 200])
+@pytest.mark.parametrize(("width", "height"), [(80, 24), (80, 50), (200, 60), (80, 5)])
+def test_the_table_fits_the_terminal(ports: int, width: int, height: int) -> None:
+    lines = drawn(ports, width, height)
+    assert len(lines) < height
+    assert max(map(len, lines)) <= width
+
+
+def test_sixteen_ports_show_all_their_states_in_80_columns() -> None:
+    lines = drawn(16, 80, 24)
+    for number, words in {1: "PASS", 2: "flash 22 %", 3: "FAIL", 11: "waits: signerd", 12: "PARKED"}.items():
+        assert words in lines[number]
+    assert ["no board" in lines[15], "unplugged" in lines[16]] == [True, True]
+    assert "1.3: Take the board to the repair desk" in "\n".join(lines[17:])
+
+
+def test_few_ports_have_verdicts_three_lines_high() -> None:
+    lines = drawn(4, 80, 24)
+    assert sum("█" in line for line in lines) == 3 * 2  # two letters' lines of PASS, FAIL and PASS
+    assert sum("▀   ▀" in line for line in lines) == 3
+
+
+def test_ports_that_do_not_fit_are_counted() -> None:
+    assert any("… 19 more ports" in line for line in drawn(40, 80, 24))
 
 
 def test_time_of_the_second_board_on_a_port_runs() -> None:
-    table = Moved(Console(file=io.StringIO()), default_recipe(StepName))
-    table.board_seen("port-1", "A")
-    table.elapsed_s()
-    table.time_s = 10.0
-    table.board_finished(RESULT)
-    table.time_s = 100.0
-    table.board_seen("port-1", "B")
-    table.time_s = 107.0
-    assert table.elapsed_s() == 7.0
+    live = busy_floor(1)
+    assert live.snapshot().ports[0].state is PortState.PASS
+    live.board_seen("1.1", "B")
+    live.board_finished(result("1.1", 9))
+    live.board_seen("1.1", "C")
+    port = live.snapshot().ports[0]
+    assert (port.state, port.elapsed_s, port.percent) == (PortState.WORKING, 0.0, 0)

@@ -1,0 +1,280 @@
+"""Serves the page of port tiles: to tablets on the line, and to nobody who only tricked a browser.
+
+    async with PageServer(config.page, live):
+        ...
+
+It only shows: three files, the state as JSON, and the state as it changes (server-sent events). It changes
+nothing, knows no secret, and asks nobody who they are; whoever reaches the address may look. What holds:
+
+* GET alone; every path is written here, so that none leads out.
+* A request must name a host that is meant (`listen`, `hosts`), and none may come from another site's page:
+  a name that is bent to this address (DNS rebinding) gets nothing.
+* So many connections, so many of them streams, so many streams an address; the newest is served, an idle one
+  goes. Who reads too slowly is dropped. Nothing of this waits for a browser while a board waits for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import json
+import re
+import socket
+import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict
+from importlib.resources import files
+from types import TracebackType
+from typing import Self
+
+from aiohttp import web
+
+from agent.adapters.live_state import LiveState
+from agent.config import Page
+from agent.errors import ConfigError
+
+MAX_CONNECTIONS = 64
+MAX_STREAMS = 32
+MAX_STREAMS_PER_ADDRESS = 8  # a tablet that was reloaded leaves some that are not noticed as dead yet
+REQUEST_S = 10  # for a connection to say what it wants
+READ_S = 5.0  # for a browser to take what it is sent
+_LOOK_S = 0.25  # changes are sent at most so often
+_BEAT_S = 2.0  # and something is sent at least so often
+_BUFFER_BYTES = 65_536  # of the kernel, per connection
+_BACKLOG = 16  # connections that may come at one stroke, beyond the bound
+_HEADER_BYTES = 4_096  # of a request line or a header
+_HEADERS = 64
+_FILES = {
+    "/": ("index.html", "text/html"),
+    "/page.css": ("page.css", "text/css"),
+    "/page.js": ("page.js", "text/javascript"),
+    "/icon.svg": ("icon.svg", "image/svg+xml"),
+}
+_ALWAYS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self';"
+    " img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cache-Control": "no-store",
+    "Server": "birthmark-agent",
+}
+_HOST = re.compile(r"(?:\[([0-9A-Fa-f:.]{2,45})\]|([A-Za-z0-9._-]{1,253}))(?::[0-9]{1,5})?")
+_OTHER_SITES = frozenset({"cross-site", "same-site"})  # values of Sec-Fetch-Site
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class PageServer:
+    """The page, while it is entered.
+
+    Raises, on entering:
+        ConfigError: the address cannot be listened on.
+    """
+
+    def __init__(self, page: Page, live: LiveState) -> None:
+        self._page = page
+        self._live = live
+        host, _, port = page.listen.rpartition(":")
+        self._host, self._port = host.strip("[]"), int(port)
+        self._names = _names(self._host, page.hosts)
+        self._streams: dict[asyncio.Task[object], str] = {}  # to the address of its browser, oldest first
+        self._busy: set[web.RequestHandler] = set()  # connections that a request is answered on
+        self._encoded: tuple[int, float, bytes] = (-1, 0.0, b"")
+        self._runner: web.AppRunner | None = None
+        self._server: asyncio.Server | None = None
+
+    async def __aenter__(self) -> Self:
+        listening = _listen(self._page.listen, self._host, self._port)
+        try:
+            app = web.Application(middlewares=[self._guard])
+            for path, (name, kind) in _FILES.items():
+                content = files(__package__).joinpath(name).read_bytes()
+                app.router.add_get(path, _file(content, kind), allow_head=False)
+            app.router.add_get("/api/state", self._state, allow_head=False)
+            app.router.add_get("/api/events", self._events, allow_head=False)
+            app.on_response_prepare.append(_add_headers)
+            self._runner = web.AppRunner(
+                app,
+                access_log=None,
+                keepalive_timeout=REQUEST_S,
+                max_line_size=_HEADER_BYTES,
+                max_field_size=_HEADER_BYTES,
+                max_headers=_HEADERS,
+                lingering_time=0,  # nobody reads what a request brings along
+                handler_cancellation=True,
+            )
+            await self._runner.setup()
+            loop = asyncio.get_running_loop()
+            self._server = await loop.create_server(self._enter, sock=listening, backlog=_BACKLOG)
+        except BaseException:
+            listening.close()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._server is None or self._runner is None:
+            return
+        self._server.close()
+        for task in self._streams:
+            task.cancel()
+        await self._runner.cleanup()
+
+    def _enter(self) -> asyncio.BaseProtocol:
+        """Makes room for a connection: the oldest on which nothing was asked goes."""
+        server = self._runner.server if self._runner is not None else None
+        if server is None:
+            return _Refused()
+        there = [connection for connection in server.connections if connection.transport is not None]
+        if len(there) >= MAX_CONNECTIONS:
+            idle = next((connection for connection in there if connection not in self._busy), None)
+            if idle is None:
+                return _Refused()
+            idle.force_close()
+        return server()
+
+    @web.middleware
+    async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        connection = request.protocol
+        self._busy.add(connection)
+        try:
+            if not self._is_meant(request):
+                raise web.HTTPMisdirectedRequest(
+                    text="This station is not called that: page.hosts names it.\n"
+                )
+            from_elsewhere = request.headers.get("Sec-Fetch-Site", "") in _OTHER_SITES
+            if from_elsewhere and request.path.startswith("/api/"):
+                raise web.HTTPForbidden(text="Not for the pages of others.\n")
+            return await handler(request)
+        finally:
+            self._busy.discard(connection)
+
+    def _is_meant(self, request: web.Request) -> bool:
+        """True if the one Host header names this station, or is the address that the request came to."""
+        values = request.headers.getall("Host", [])
+        match = _HOST.fullmatch(values[0]) if len(values) == 1 else None
+        if match is None:
+            return False
+        name = (match[1] or match[2]).lower()
+        return name in self._names or _address(name) == _local_address(request)
+
+    async def _state(self, _request: web.Request) -> web.StreamResponse:
+        return web.Response(body=self._encode(), content_type="application/json", charset="utf-8")
+
+    async def _events(self, request: web.Request) -> web.StreamResponse:
+        task = asyncio.current_task()
+        if task is None:
+            raise web.HTTPInternalServerError
+        address = request.remote or ""
+        same = [other for other, its_address in self._streams.items() if its_address == address]
+        for other in same[: max(len(same) - MAX_STREAMS_PER_ADDRESS + 1, 0)]:
+            del self._streams[other]
+            other.cancel()
+        if len(self._streams) >= MAX_STREAMS:
+            raise web.HTTPServiceUnavailable(text="Too many pages are open.\n")
+        self._streams[task] = address
+        response = web.StreamResponse()
+        response.content_type = "text/event-stream"
+        try:
+            await response.prepare(request)
+            await self._speak(response)
+        except (TimeoutError, ConnectionError):  # reads too slowly, or went away
+            if request.transport is not None:
+                request.transport.abort()
+        finally:
+            self._streams.pop(task, None)
+        return response
+
+    async def _speak(self, response: web.StreamResponse) -> None:
+        """Tells the state as it changes. What a slow browser missed is never sent later."""
+        loop = asyncio.get_running_loop()
+        told, told_at = -1, 0.0
+        while True:
+            version = self._live.version
+            if version != told or loop.time() - told_at >= _BEAT_S:
+                async with asyncio.timeout(READ_S):
+                    await response.write(b"data: " + self._encode() + b"\n\n")
+                told, told_at = version, loop.time()
+            await asyncio.sleep(_LOOK_S)
+
+    def _encode(self) -> bytes:
+        """The state as JSON, made once for all browsers that look at one time."""
+        version, made_at, encoded = self._encoded
+        now = asyncio.get_running_loop().time()
+        if version != self._live.version or now - made_at >= _LOOK_S:
+            version = self._live.version
+            encoded = json.dumps(asdict(self._live.snapshot())).encode()
+            self._encoded = version, now, encoded
+        return encoded
+
+
+class _Refused(asyncio.Protocol):
+    """A connection too many."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        if isinstance(transport, asyncio.Transport):
+            transport.abort()
+
+
+def _file(content: bytes, kind: str) -> Handler:
+    async def answer(_request: web.Request) -> web.StreamResponse:
+        return web.Response(body=content, content_type=kind, charset="utf-8")
+
+    return answer
+
+
+async def _add_headers(_request: web.Request, response: web.StreamResponse) -> None:
+    response.headers.update(_ALWAYS)
+
+
+def _names(host: str, hosts: tuple[str, ...]) -> frozenset[str]:
+    """Names under which a browser may ask, in lower case."""
+    names = {name.lower() for name in hosts}
+    address = _address(host)
+    if address is None:
+        names.add(host.lower())
+    if host == "localhost" or (address is not None and address.is_loopback):
+        names |= {"localhost", "127.0.0.1", "::1"}
+    return frozenset(names)
+
+
+def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.ip_address(text)
+    except ValueError:
+        return None
+
+
+def _local_address(request: web.Request) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """The address of this PC that the connection was made to; one that is nobody's where it is gone."""
+    name = request.transport.get_extra_info("sockname") if request.transport is not None else None
+    address = _address(name[0].partition("%")[0]) if name else None
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        return address.ipv4_mapped
+    return address if address is not None else ipaddress.IPv4Address("255.255.255.255")
+
+
+def _listen(text: str, host: str, port: int) -> socket.socket:
+    try:
+        (family, kind, protocol, _, address), *_ = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        listening = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise ConfigError(f"page.listen: {text}: {error.strerror}", remedy="Mend the address.") from error
+    try:
+        if sys.platform == "win32":
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
+        else:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # Taken over by each connection: what a browser does not read stays small.
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER_BYTES)
+        listening.bind(address)
+    except OSError as error:
+        listening.close()
+        raise ConfigError(
+            f"page.listen: cannot listen on {text}: {error.strerror}",
+            remedy="Another program, or another station, has this port: give page.listen another one.",
+        ) from error
+    return listening

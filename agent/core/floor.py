@@ -1,0 +1,314 @@
+"""What every port of a station is doing, and what the shift has made so far: a pure model, fed by events.
+
+    floor = Floor(steps=14, now=now)
+    floor.ports_listed(["1.1", "1.2"], now)
+    floor.board_seen("1.1", "7c:df:a1:00:00:01", now)
+    floor.snapshot(now)
+
+It stays small whatever comes: so many ports, so many last boards, so many characters of a text. Times are
+aware datetimes, and arguments. A port is shown as soon as it is there, with or without a board.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from agent.core.result import Outcome, Result, yield_percent
+
+MAX_PORTS = 256  # that are remembered; more than one PC has ever had
+RECENT = 20  # last boards that are shown
+NOTICES = 5  # last notices that are shown
+MAX_TEXT = 200  # characters of a text that a board, signerd or a system made
+TROUBLE_S = 10.0  # a port that cannot take boards repeats why more often than this
+_PIECES = re.compile(r"([0-9]{1,18})")
+
+
+class PortState(StrEnum):
+    """What a port shows from afar."""
+
+    EMPTY = "empty"  # no board has come yet
+    GONE = "gone"  # the adapter was pulled out
+    WORKING = "working"
+    WAITING = "waiting"  # a board, or the port itself, is held up by something that is not the board
+    PASS = "pass"  # noqa: S105  (a verdict, not a password)
+    FAIL = "fail"
+    PARKED = "parked"
+
+
+_OUTCOME = {Outcome.PASS: PortState.PASS, Outcome.FAIL: PortState.FAIL, Outcome.PARKED: PortState.PARKED}
+_UNDER_WAY = frozenset({PortState.WORKING, PortState.WAITING})
+
+
+@dataclass(frozen=True, slots=True)
+class PortView:
+    """One port at one moment."""
+
+    port: str
+    state: PortState
+    chip_id: str
+    serial_number: str
+    step: str  # under way, or the last one begun
+    step_percent: int | None  # of the step, where it tells
+    percent: int  # of the whole way
+    elapsed_s: float  # of the board under way, or that the finished one took
+    detail: str
+    code: str
+    remedy: str
+
+
+@dataclass(frozen=True, slots=True)
+class Shift:
+    """Counts since the station was started. A parked board is counted when it has passed or failed."""
+
+    since: str  # UTC, ISO 8601
+    passed: int
+    failed: int
+    parked: int  # now
+    yield_percent: float  # of passed and failed; 0 without any
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """One of the last boards."""
+
+    time: str  # UTC, ISO 8601
+    port: str
+    chip_id: str
+    serial_number: str
+    outcome: Outcome
+    code: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something that an operator should know and that is no board's."""
+
+    time: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Everything that table, page and `status` show, at one moment."""
+
+    time: str
+    work_order: str
+    ports: tuple[PortView, ...]  # by place: port 2 before port 10
+    shift: Shift
+    recent: tuple[Finished, ...]  # newest first
+    notices: tuple[Notice, ...]  # newest first
+
+
+@dataclass(slots=True)
+class _Port:
+    there: bool = True
+    state: PortState = PortState.EMPTY
+    chip_id: str = ""
+    serial_number: str = ""
+    steps: dict[str, float] = field(default_factory=dict)  # under way: share done, 0 to 1; newest last
+    done: set[str] = field(default_factory=set)
+    last_step: str = ""
+    detail: str = ""
+    code: str = ""
+    remedy: str = ""
+    trouble: str = ""  # of the port, while no board is on its way
+    trouble_at: datetime | None = None
+    started_at: datetime | None = None
+    seconds: float = 0.0
+
+
+class Floor:
+    """See the module. Methods are those of `agent.ports.Progress`, with the time beside."""
+
+    def __init__(self, *, work_order: str, steps: int, now: datetime) -> None:
+        """`steps`: how many a board takes, for the bar of its whole way."""
+        self._work_order = work_order
+        self._total = max(steps, 1)
+        self._since = now
+        self._ports: dict[str, _Port] = {}
+        self._passed = 0
+        self._failed = 0
+        self._parked: set[str] = set()  # chip ids
+        self._recent: deque[Finished] = deque(maxlen=RECENT)
+        self._notices: deque[Notice] = deque(maxlen=NOTICES)
+
+    def ports_listed(self, names: Iterable[str]) -> None:
+        """These ports are there now, and no others."""
+        there = set(names)
+        for name in there:
+            self._port(name).there = True
+        for name, port in self._ports.items():
+            if name not in there:
+                port.there = False
+
+    def board_seen(self, name: str, chip_id: str, now: datetime) -> None:
+        """See `Progress`."""
+        self._parked.discard(chip_id)
+        self._ports[name] = _Port(state=PortState.WORKING, chip_id=_clip(chip_id), started_at=now)
+        self._bound()
+
+    def step_started(self, name: str, step: str) -> None:
+        """See `Progress`."""
+        port = self._moving(name)
+        port.steps.pop(step, None)
+        port.steps[step] = 0.0
+        port.last_step = _clip(step)
+
+    def step_progress(self, name: str, step: str, done: int, total: int) -> None:
+        """See `Progress`."""
+        port = self._moving(name)
+        port.steps[step] = min(max(done / total, 0.0), 1.0) if total > 0 else 0.0
+        port.last_step = _clip(step)
+
+    def step_done(self, name: str, step: str) -> None:
+        """See `Progress`."""
+        port = self._moving(name)
+        port.steps.pop(step, None)
+        port.done.add(step)
+        if port.steps:  # keygen and session run at once: the one that goes on is shown
+            port.last_step = _clip(next(reversed(port.steps)))
+
+    def waiting(self, name: str, detail: str, now: datetime) -> None:
+        """See `Progress`."""
+        port = self._port(name)
+        if port.state in _UNDER_WAY:
+            port.state, port.detail = PortState.WAITING, _clip(detail)
+        else:
+            port.trouble, port.trouble_at = _clip(detail), now
+
+    def board_finished(self, result: Result, now: datetime) -> None:
+        """See `Progress`."""
+        port = self._port(result.port)
+        self._ports[result.port] = _Port(
+            state=_OUTCOME[result.outcome],
+            chip_id=_clip(result.chip_id),
+            serial_number=_clip(result.serial_number),
+            done=port.done,
+            steps=port.steps,
+            last_step=_clip(result.step),
+            detail=_clip(result.detail),
+            code=_clip(result.code),
+            remedy=_clip(result.remedy),
+            seconds=result.seconds,
+        )
+        self._count(result)
+        self._recent.append(
+            Finished(
+                time=_iso(now),
+                port=_clip(result.port),
+                chip_id=_clip(result.chip_id),
+                serial_number=_clip(result.serial_number),
+                outcome=result.outcome,
+                code=_clip(result.code),
+                seconds=round(result.seconds, 3),
+            )
+        )
+        self._bound()
+
+    def stamp_settled(self, chip_id: str, serial_number: str, code: str, now: datetime) -> None:
+        """See `Progress`. The parked board of this stamp has now passed, or failed."""
+        parked = chip_id in self._parked
+        self._parked.discard(chip_id)
+        if code:  # also where the board is one of an earlier run: somebody has to look
+            self._failed += 1
+            self.notice(f"stamp of {serial_number} ({chip_id}) refused: {code}", now)
+        elif parked:
+            self._passed += 1
+        for port in self._ports.values():
+            if port.state is PortState.PARKED and port.chip_id == _clip(chip_id):
+                port.state = PortState.FAIL if code else PortState.PASS
+                port.code, port.detail, port.remedy = _clip(code), "", ""
+
+    def notice(self, text: str, now: datetime) -> None:
+        """Something that is no board's, for the operator."""
+        self._notices.append(Notice(_iso(now), _clip(text)))
+
+    def snapshot(self, now: datetime) -> Snapshot:
+        """Everything as it stands now."""
+        return Snapshot(
+            time=_iso(now),
+            work_order=self._work_order,
+            ports=tuple(self._view(name, now) for name in sorted(self._ports, key=by_place)),
+            shift=Shift(
+                since=_iso(self._since),
+                passed=self._passed,
+                failed=self._failed,
+                parked=len(self._parked),
+                yield_percent=yield_percent(self._passed, self._failed),
+            ),
+            recent=tuple(reversed(self._recent)),
+            notices=tuple(reversed(self._notices)),
+        )
+
+    def _view(self, name: str, now: datetime) -> PortView:
+        port = self._ports[name]
+        state, detail = port.state, port.detail
+        if state not in _UNDER_WAY:
+            if port.trouble_at is not None and (now - port.trouble_at).total_seconds() < TROUBLE_S:
+                state, detail = PortState.WAITING, port.trouble
+            if not port.there:
+                state, detail = PortState.GONE, ""
+        elapsed_s = port.seconds
+        if port.started_at is not None:
+            elapsed_s = max((now - port.started_at).total_seconds(), 0.0)
+        share = port.steps.get(port.last_step)
+        way = (len(port.done) + sum(port.steps.values())) / self._total
+        return PortView(
+            port=_clip(name),
+            state=state,
+            chip_id=port.chip_id,
+            serial_number=port.serial_number,
+            step=port.last_step,
+            step_percent=int(100 * share) if share else None,
+            percent=100 if port.state is PortState.PASS else min(int(100 * way), 99),
+            elapsed_s=round(elapsed_s, 1),
+            detail=detail,
+            code=port.code,
+            remedy=port.remedy,
+        )
+
+    def _count(self, result: Result) -> None:
+        if result.outcome is Outcome.PARKED:
+            self._parked.add(result.chip_id)
+        elif result.outcome is Outcome.PASS:
+            self._passed += 1
+        else:
+            self._failed += 1
+
+    def _port(self, name: str) -> _Port:
+        port = self._ports.setdefault(name, _Port())
+        self._bound()
+        return port
+
+    def _moving(self, name: str) -> _Port:
+        """The port, whose board is no longer held up. A late word of a board that is done changes nothing."""
+        port = self._port(name)
+        if port.state not in _UNDER_WAY:
+            return _Port()
+        port.state, port.detail = PortState.WORKING, ""
+        return port
+
+    def _bound(self) -> None:
+        while len(self._ports) > MAX_PORTS:
+            oldest = next((name for name, port in self._ports.items() if not port.there), None)
+            del self._ports[oldest if oldest is not None else next(iter(self._ports))]
+
+
+def by_place(name: str) -> tuple[tuple[int, int | str], ...]:
+    """A key that sorts places as people count: port 2 before port 10."""
+    pieces = enumerate(_PIECES.split(name))  # every second one is digits
+    return tuple((0, int(piece)) if index % 2 else (1, piece) for index, piece in pieces if piece)
+
+
+def _clip(text: str) -> str:
+    return text if len(text) <= MAX_TEXT else text[: MAX_TEXT - 1] + "…"
+
+
+def _iso(moment: datetime) -> str:
+    return moment.isoformat(timespec="milliseconds")

@@ -1,0 +1,154 @@
+"""The model of the floor: what a port shows, what a shift has counted, and what never grows."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from agent.core.floor import (
+    MAX_PORTS,
+    MAX_TEXT,
+    NOTICES,
+    RECENT,
+    TROUBLE_S,
+    Floor,
+    PortState,
+    PortView,
+    by_place,
+)
+from agent.core.result import Outcome
+from harness.factory_floor import BAD, GOOD, HELD, MORNING, ORDER, result
+
+
+def new_floor() -> Floor:
+    return Floor(work_order=ORDER, steps=4, now=MORNING)
+
+
+def only_port(floor: Floor, after_s: float = 0.0) -> PortView:
+    (port,) = floor.snapshot(MORNING + timedelta(seconds=after_s)).ports
+    return port
+
+
+def test_a_port_without_a_board_is_shown_until_it_is_pulled_out() -> None:
+    floor = new_floor()
+    floor.ports_listed(["1"])
+    assert only_port(floor).state is PortState.EMPTY
+    floor.ports_listed([])
+    assert only_port(floor).state is PortState.GONE
+    floor.ports_listed(["1"])
+    assert only_port(floor).state is PortState.EMPTY
+
+
+def test_a_board_on_its_way() -> None:
+    floor = new_floor()
+    floor.board_seen("1", "CHIP-1", MORNING)
+    floor.step_started("1", "identify")
+    floor.step_done("1", "identify")
+    floor.step_started("1", "flash")
+    floor.step_progress("1", "flash", 50, 100)
+    port = only_port(floor, after_s=2.0)
+    assert (port.state, port.step, port.step_percent, port.elapsed_s) == (PortState.WORKING, "flash", 50, 2.0)
+    assert port.percent == 37  # one step and a half of four
+
+
+def test_two_steps_at_once_show_the_one_that_goes_on() -> None:
+    floor = new_floor()
+    floor.board_seen("1", "CHIP-1", MORNING)
+    floor.step_started("1", "keygen")
+    floor.step_started("1", "session")
+    floor.step_done("1", "session")
+    assert only_port(floor).step == "keygen"
+
+
+def test_waiting_ends_with_the_next_word_of_the_board() -> None:
+    floor = new_floor()
+    floor.board_seen("1", "CHIP-1", MORNING)
+    floor.waiting("1", "signerd is away", MORNING)
+    assert (only_port(floor).state, only_port(floor).detail) == (PortState.WAITING, "signerd is away")
+    floor.step_started("1", "sign")
+    assert (only_port(floor).state, only_port(floor).detail) == (PortState.WORKING, "")
+
+
+@pytest.mark.parametrize("before", [None, GOOD], ids=["empty", "after a board"])
+def test_a_port_that_cannot_take_boards_says_so_and_only_while_it_does(before: object) -> None:
+    floor = new_floor()
+    floor.ports_listed(["1"])
+    if before is not None:
+        floor.board_finished(result("1", 1), MORNING)
+    rest = only_port(floor).state
+    floor.waiting("1", "port busy", MORNING)
+    assert (only_port(floor).state, only_port(floor).detail) == (PortState.WAITING, "port busy")
+    assert only_port(floor, after_s=TROUBLE_S).state is rest
+
+
+@pytest.mark.parametrize(
+    ("kind", "state"),
+    [(GOOD, PortState.PASS), (BAD, PortState.FAIL), (HELD, PortState.PARKED)],
+    ids=["pass", "fail", "parked"],
+)
+def test_a_verdict_stays_whatever_comes_late(kind: object, state: PortState) -> None:
+    floor = new_floor()
+    floor.board_seen("1", "CHIP-1", MORNING)
+    floor.board_finished(result("1", 1, kind), MORNING)  # type: ignore[arg-type]
+    floor.step_progress("1", "keygen", 10, 100)
+    floor.step_started("1", "keygen")
+    floor.step_done("1", "keygen")
+    port = only_port(floor, after_s=99.0)
+    assert (port.state, port.elapsed_s) == (state, 61.4)
+    assert (port.percent == 100) is (state is PortState.PASS)
+
+
+def test_the_shift_counts_a_parked_board_at_its_end() -> None:
+    floor = new_floor()
+    floor.board_finished(result("1", 1, HELD), MORNING)
+    floor.board_finished(result("2", 2, HELD), MORNING)
+    floor.board_finished(result("3", 3, HELD), MORNING)
+    shift = floor.snapshot(MORNING).shift
+    assert (shift.passed, shift.failed, shift.parked, shift.yield_percent) == (0, 0, 3, 0.0)
+    chips = [port.chip_id for port in floor.snapshot(MORNING).ports]
+    floor.stamp_settled(chips[0], "SN-1", "", MORNING)
+    floor.stamp_settled(chips[1], "SN-2", "stamp_conflict", MORNING)
+    floor.board_seen("3", chips[2], MORNING)
+    floor.board_finished(result("3", 3), MORNING)
+    snapshot = floor.snapshot(MORNING)
+    assert (snapshot.shift.passed, snapshot.shift.failed, snapshot.shift.parked) == (2, 1, 0)
+    assert [port.state for port in snapshot.ports] == [PortState.PASS, PortState.FAIL, PortState.PASS]
+    assert "stamp_conflict" in snapshot.notices[0].text
+
+
+def test_a_stamp_of_a_board_that_nobody_remembers_counts_only_as_a_failure() -> None:
+    floor = new_floor()
+    floor.stamp_settled("OLD", "SN-9", "", MORNING)
+    assert floor.snapshot(MORNING).shift.passed == 0
+    floor.stamp_settled("OLD", "SN-9", "stamp_conflict", MORNING)
+    assert floor.snapshot(MORNING).shift.failed == 1
+
+
+def test_nothing_grows() -> None:
+    floor = new_floor()
+    long = "x" * 100_000
+    for number in range(MAX_PORTS + 50):
+        floor.board_seen(f"{long}{number}", long, MORNING)
+        floor.waiting(f"{long}{number}", long, MORNING)
+        floor.board_finished(replace(result(f"{number}", number), detail=long, outcome=Outcome.FAIL), MORNING)
+        floor.notice(long, MORNING)
+    snapshot = floor.snapshot(MORNING)
+    assert (len(snapshot.ports), len(snapshot.recent), len(snapshot.notices)) == (MAX_PORTS, RECENT, NOTICES)
+    texts = [text for port in snapshot.ports for text in (port.port, port.detail, port.chip_id)]
+    assert max(map(len, texts)) == MAX_TEXT
+
+
+@pytest.mark.parametrize("total", [0, -5])
+def test_a_step_without_a_size_has_no_share(total: int) -> None:
+    floor = new_floor()
+    floor.board_seen("1", "CHIP-1", MORNING)
+    floor.step_started("1", "flash")
+    floor.step_progress("1", "flash", 10, total)
+    assert only_port(floor).step_percent is None
+
+
+def test_places_sort_as_people_count() -> None:
+    names = ["2", "1.10", "b", "1.2", "10", "", "a1", "²", "٣"]
+    assert sorted(names, key=by_place) == ["", "1.2", "1.10", "2", "10", "a1", "b", "²", "٣"]
