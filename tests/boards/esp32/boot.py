@@ -1,8 +1,9 @@
 """From reset to firmware: what ROM and second stage bootloader do, as a chip's `Machine`.
 
 ROM: loads the bootloader, with secure boot only one that a key in the eFuses signed. Bootloader: partition
-table, otadata, the application, and `boards.esp32.first_boot` where it was built to lock the chip. What cannot
-be started is told on the console in the words of ROM and ESP-IDF, and the chip starts over, again and again.
+table, otadata, the application, and `boards.esp32.first_boot` where it was built to lock the chip. What
+cannot be started is told on the console in the words of ROM and ESP-IDF, and the chip starts over, without
+end.
 """
 
 from __future__ import annotations

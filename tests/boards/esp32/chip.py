@@ -124,7 +124,7 @@ class Chip:
         self.resets = 0
         self._machine = machine
         self._port = SerialPort(link, self._came, time_scale=time_scale)
-        self._control = Control(link.with_name(link.name + ".control"), self._pressed)
+        self._control = Control(link.with_name(link.name + ".control"), self.press)
         self._loader = Loader(family, flash, efuses)
         self._slip = SlipDecoder()
         self._tail = b""
@@ -307,7 +307,8 @@ class Chip:
         if self.resets == resets:
             self.reset(Cause.WATCHDOG)
 
-    def _pressed(self, words: list[str]) -> None:
+    def press(self, words: list[str]) -> None:
+        """What the control FIFO takes, as words. Raises `UnknownCommandError`."""
         match words:
             case ["reset", "run"]:
                 self.reset(Cause.PIN)

@@ -1,8 +1,8 @@
 """Firmware on a simulated chip: manufacturing firmware and application, over the board protocol on the UART.
 
 Which one an image is, its marker says: `{"firmware": "manufacturing" or "application", "model": "sensor"}`,
-and optionally `"behaviour"`: it `"crashes"` at its start, or is `"silent"`. All that it says of the chip comes
-from flash and eFuses; all that it keeps is in `nvs`.
+and optionally `"behaviour"`: it `"crashes"` at its start, or is `"silent"`. All that it says of the chip
+comes from flash and eFuses; all that it keeps is in `nvs`.
 """
 
 from __future__ import annotations
@@ -38,11 +38,18 @@ class FirmwareOptions:
 
 
 class RunningFirmware:
-    """What runs now. `board` is None where it answers nothing."""
+    """What runs now. `board` and `storage` are None where it answers nothing."""
 
-    def __init__(self, role: str, firmware: Firmware, server: SmpServer | None) -> None:
+    def __init__(
+        self,
+        role: str,
+        firmware: Firmware,
+        server: SmpServer | None = None,
+        storage: NvsStorage | None = None,
+    ) -> None:
         self.role = role
         self.firmware = firmware
+        self.storage = storage
         self._server = server
 
     @property
@@ -119,21 +126,21 @@ async def start_firmware(
     console.info("main_task", "Calling app_main()")
     role = str(marker.get("firmware"))
     if role not in {"manufacturing", "application"} or marker.get("behaviour") == "silent":
-        return RunningFirmware(role, firmware, None)
+        return RunningFirmware(role, firmware)
     try:
         storage = NvsStorage(chip.flash, flash, partitions)
         if role == "application" and chip.efuses.flash_encryption:
             _migrate(storage, console)
     except (ValueError, StorageFull) as error:
         console.error("main", f"NVS: {error}")
-        return RunningFirmware(role, firmware, None)
+        return RunningFirmware(role, firmware)
     components = _components(chip, flash, partitions, running, role)
     board = _make_board(chip, storage, components, str(marker.get("model", "sensor")), options)
     board.is_application = role == "application"
     server = SmpServer(board, chip.send, lambda: chip.reset(Cause.SOFTWARE))
     chip.spawn(server.serve())
     console.info("main", f"{role} firmware ready")
-    return RunningFirmware(role, firmware, server)
+    return RunningFirmware(role, firmware, server, storage)
 
 
 def _migrate(storage: NvsStorage, console: Console) -> None:

@@ -1,8 +1,8 @@
 """A board's storage in the `nvs` partition: two copies in turn, so that each write is whole or not at all.
 
 A copy is a header with counter and digest, and all items; the valid copy with the higher counter counts.
-Where it is encrypted its key lies in `nvs_keys`, which flash encryption covers. `migrate` leaves nothing plain
-behind, whenever the power fails.
+Where it is encrypted its key lies in `nvs_keys`, which flash encryption covers. `migrate` leaves nothing
+plain behind, whenever the power fails.
 """
 
 from __future__ import annotations

@@ -100,6 +100,20 @@ class Security:
 
     # --- locking
 
+    def burn_hmac_key(self, key: bytes) -> int:
+        """Burns K_chip as a trusted site does, hidden and write-protected: the last key block. Returns it.
+
+        Raises:
+            LockError: the chip has no HMAC peripheral.
+        """
+        if self._layout.classic:
+            raise LockError("this chip has no HMAC peripheral")
+        block = self._layout.key_blocks[-1]
+        self._efuses.burn_block(block, key)
+        purpose = {self._purpose_field(block): self._layout.purposes[_HMAC_UP]}
+        self._burn({"WR_DIS": self._write_protection(block), "RD_DIS": 1 << self._read_bit(block), **purpose})
+        return block
+
     def enable_secure_boot(self, digest: bytes) -> int:
         """Burns the digest where none is, closes JTAG, turns secure boot v2 on. Returns the digest's block.
 
