@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import grpc
 import psutil
@@ -98,8 +98,13 @@ def order_toml(
     not_before: datetime | None = None,
     not_after: datetime | None = None,
     minimum_firmware: Mapping[str, str] | None = None,
+    bundle_sha256: bytes | None = None,
+    firmware: Mapping[str, Sequence[Any]] | None = None,
 ) -> str:
-    """A work order file, open now unless told otherwise."""
+    """A work order file, open now unless told otherwise.
+
+    `firmware`: component -> version and digest, as in claims; it needs `bundle_sha256`.
+    """
     now = datetime.now(UTC)
     begin, end = not_before or now - timedelta(days=1), not_after or now + timedelta(days=30)
     minima = "".join(f'{name} = "{version}"\n' for name, version in (minimum_firmware or {}).items())
@@ -117,9 +122,17 @@ reissue = "{reissue}"
 
 [minimum_firmware]
 {minima}
-[settings]
+{_bundle(bundle_sha256, firmware or {})}[settings]
 endpoint = "mqtts://example.com:8883"
 """
+
+
+def _bundle(sha256: bytes | None, firmware: Mapping[str, Sequence[Any]]) -> str:
+    if sha256 is None:
+        return ""
+    components = "".join(f'{name} = ["{item[0]}", "{item[1].hex()}"]\n' for name, item in firmware.items())
+    named = f"[bundle.firmware]\n{components}\n" if firmware else ""
+    return f'[bundle]\nsha256 = "{sha256.hex()}"\n\n{named}'
 
 
 @dataclass(frozen=True, slots=True)

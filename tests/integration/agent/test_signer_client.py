@@ -100,6 +100,8 @@ SESSION: dict[str, Any] = {"session": b"s", "challenge": bytes(32), "key_types":
         {"required_locks": ["\x1b[2J"]},
         {"evidence_methods": ["m" * 65]},
         {"minimum_firmware": {"c" * 65: "1"}},
+        {"bundle_sha256": bytes(31)},
+        {"bundle_sha256": bytes(33)},
         {"session": bytes(300_000)},
     ],
 )
@@ -111,6 +113,14 @@ async def test_sessions_out_of_bounds(
     signerd.answers.append(pb.OpenSessionResponse(**{**SESSION, **change}))
     with pytest.raises(BadAnswer):
         await client.open_session("WO-1", "CHIP-1")
+
+
+@pytest.mark.parametrize("bundle", [None, bytes(range(32))], ids=["none", "one"])
+async def test_the_bundle_that_the_order_names(
+    signerd: PaperSigner, client: GrpcSigner, bundle: bytes | None
+) -> None:
+    signerd.answers.append(pb.OpenSessionResponse(**SESSION, bundle_sha256=bundle or b""))
+    assert (await client.open_session("WO-1", "CHIP-1")).bundle_sha256 == bundle
 
 
 ISSUED: dict[str, Any] = {

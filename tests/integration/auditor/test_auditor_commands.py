@@ -109,6 +109,29 @@ def test_verify_list_show_order(desk: Desk) -> None:
     assert desk.run("order", "WO-9")[0] == 1
 
 
+def test_the_bundle_of_an_order_by_the_ledger_and_by_signerd(desk: Desk) -> None:
+    digest = "cd" * 32
+    index = desk.log.open_order("WO-2", bundle_sha256="ab" * 32, firmware={"app": ["1.4.0", digest]})
+    assert desk.run("verify")[0] == 0
+    code, lines, _ = desk.run("order", "WO-2")
+    by_signerd = lines[0]["by_signerd"]
+    assert isinstance(by_signerd, dict)
+    for values in (lines[0], by_signerd):
+        assert (values["bundle_sha256"], values["firmware"]) == ("ab" * 32, {"app": ["1.4.0", digest]})
+    assert (code, len(lines)) == (0, 1)
+    desk.log.orders["WO-2"].firmware["app"].version = "1.4.1"
+    code, lines, _ = desk.run("order", "WO-2")
+    assert (code, lines[-1]["code"], lines[-1]["entry"]) == (1, "F313", index)
+    assert (lines[-1]["expected"], lines[-1]["found"]) == (f"app 1.4.0 {digest}", f"app 1.4.1 {digest}")
+    desk.log.orders["WO-2"].ClearField("firmware")
+    assert [line["found"] for line in desk.run("order", "WO-2")[1][1:]] == [""]
+    desk.log.orders["WO-2"].ClearField("bundle_sha256")
+    details = [line["detail"] for line in desk.run("order", "WO-2")[1][1:]]
+    assert details == ["signerd states another bundle", "signerd states another firmware"]
+    code, lines, _ = desk.run("order", "WO-1")
+    assert (code, lines[0]["bundle_sha256"], lines[0]["firmware"]) == (0, None, None)
+
+
 def test_a_finding_is_printed_and_stays(desk: Desk) -> None:
     assert desk.run("verify")[0] == 0
     desk.log.issue(4, level="none")

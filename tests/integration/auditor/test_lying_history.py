@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from datetime import timedelta
 from hashlib import sha256
@@ -251,6 +252,43 @@ def _order_twice(log: PaperLog) -> int:
     return log.open_order()
 
 
+def _firmware_of_no_bundle(log: PaperLog) -> int:
+    return log.open_order("WO-2", firmware={"app": ["1.4.0", "00" * 32]})
+
+
+def _bundle_that_is_no_digest(log: PaperLog) -> int:
+    return _opened_with(log, bundle_sha256="AB" * 32)
+
+
+def _firmware_of_no_component(log: PaperLog) -> int:
+    return _opened_with(log, firmware={})
+
+
+def _firmware_of_17_components(log: PaperLog) -> int:
+    return _opened_with(log, firmware={f"c{number}": ["1.0", "00" * 32] for number in range(17)})
+
+
+def _firmware_without_digest(log: PaperLog) -> int:
+    return _opened_with(log, firmware={"app": ["1.4.0"]})
+
+
+def _firmware_as_an_array(log: PaperLog) -> int:
+    return _opened_with(log, firmware=[["app", "1.4.0", "00" * 32]])
+
+
+def _firmware_with_a_name_of_other_letters(log: PaperLog) -> int:
+    return _opened_with(log, firmware={"\u0430pp": ["1.4.0", "00" * 32]})
+
+
+def _opened_with(log: PaperLog, **changes: object) -> int:
+    """An order that would be one with `bundle_sha256` and `firmware` of their form."""
+    members = {key: value for key, value in json.loads(log.entries[-1]).items() if key not in {"v", "time"}}
+    kind = members.pop("type")
+    assert kind == "order_opened"
+    named = {"bundle_sha256": "ab" * 32, "firmware": {"app": ["1.4.0", "00" * 32]}}
+    return log.append(kind, **members | named | {"work_order": "WO-2"} | changes)
+
+
 def _closed_twice(log: PaperLog) -> int:
     log.close_order()
     return log.close_order()
@@ -360,6 +398,13 @@ LIES: list[tuple[Story, str]] = [
     (_revoked_another_serial, "REVOCATION_HISTORY"),
     (_order_twice, "ORDER_HISTORY"),
     (_closed_twice, "ORDER_HISTORY"),
+    (_firmware_of_no_bundle, "ORDER_HISTORY"),
+    (_bundle_that_is_no_digest, "ENTRY_FORM"),
+    (_firmware_of_no_component, "ENTRY_FORM"),
+    (_firmware_of_17_components, "ENTRY_FORM"),
+    (_firmware_without_digest, "ENTRY_FORM"),
+    (_firmware_as_an_array, "ENTRY_FORM"),
+    (_firmware_with_a_name_of_other_letters, "ENTRY_FORM"),
     (_unknown_product, "PRODUCT_UNKNOWN"),
     (_peer_twice, "PEER_HISTORY"),
     (_peer_of_another_deployment, "PEER_HISTORY"),

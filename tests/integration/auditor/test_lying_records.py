@@ -7,14 +7,17 @@ from copy import deepcopy
 from datetime import timedelta
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import cbor2
 import pytest
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from birthmark.v1 import audit_pb2, signing_pb2
 from harness.audit_bench import bench, opened
 from harness.paper_certificates import Authority, csr, der, new_key, spki
-from harness.paper_log import FIRMWARE, LOCKS, PaperLog
+from harness.paper_log import FIRMWARE, LOCKS, Board, PaperLog
 
 Records = list[audit_pb2.Record]
 
@@ -191,7 +194,47 @@ def _begins_too_late(log: PaperLog) -> int:
     return log.issue(1, begin=log.now + timedelta(hours=1)).issued_index
 
 
+ORDERED: dict[str, list[Any]] = {
+    "app": ["1.4.0", sha256(b"1.4.0").digest()],
+    "boot": ["2.0", sha256(b"boot").digest()],
+}
+
+
+def _of_an_order_with_a_bundle(log: PaperLog) -> Board:
+    named = {name: [version, digest.hex()] for name, (version, digest) in ORDERED.items()}
+    log.open_order("WO-2", bundle_sha256="ab" * 32, firmware=named)
+    return log.issue(1, work_order="WO-2")
+
+
+def _stamped_with(log: PaperLog, **changed: object) -> int:
+    """A stamp with these components changed (None: left out)."""
+    board = _of_an_order_with_a_bundle(log)
+    firmware = {name: item for name, item in {**ORDERED, **changed}.items() if item is not None}
+    log.stamp(board, firmware=firmware)
+    return board.issued_index
+
+
+def _stamp_with_another_application(log: PaperLog) -> int:
+    return _stamped_with(log, app=["1.4.0", bytes(32)])
+
+
+def _stamp_with_older_firmware(log: PaperLog) -> int:
+    return _stamped_with(log, app=["1.3.0", sha256(b"1.3.0").digest()])
+
+
+def _stamp_with_the_digest_under_another_version(log: PaperLog) -> int:
+    return _stamped_with(log, app=["1.4", ORDERED["app"][1]])
+
+
+def _stamp_without_an_ordered_component(log: PaperLog) -> int:
+    return _stamped_with(log, boot=None)
+
+
 STORIES: list[tuple[Callable[[PaperLog], int], str]] = [
+    (_stamp_with_another_application, "FIRMWARE_DIFFERS"),
+    (_stamp_with_older_firmware, "FIRMWARE_DIFFERS"),
+    (_stamp_with_the_digest_under_another_version, "FIRMWARE_DIFFERS"),
+    (_stamp_without_an_ordered_component, "FIRMWARE_DIFFERS"),
     (_stamp_by_another_key, "STAMP_SIGNATURE"),
     (_stamp_of_other_bytes, "STAMP_DIFFERS"),
     (_stamp_of_another_board, "STAMP_DIFFERS"),
@@ -217,6 +260,28 @@ def test_a_ledger_and_record_that_agree_in_a_lie(
     index = story(log)
     with bench(log, tmp_path) as made:
         assert made.codes() == [(code, index)]
+
+
+def test_a_stamp_with_the_firmware_that_the_order_names(tmp_path: Path) -> None:
+    log = opened()
+    log.stamp(_of_an_order_with_a_bundle(log), firmware=ORDERED | {"modem": ["9.9", bytes(32)]})
+    with bench(log, tmp_path) as made:
+        report = made.verify()
+    assert (report.clean, report.stamps) == (True, 1)
+
+
+def test_a_record_that_is_rewritten_to_other_firmware(tmp_path: Path) -> None:
+    """Even by who has the board's key: the ledger has the digest of the stamp that was recorded."""
+    log = opened()
+    board = _of_an_order_with_a_bundle(log)
+    log.stamp(board, firmware=ORDERED)
+    items = cbor2.loads(board.record.stamp)
+    items[6]["app"] = ["1.4.0", bytes(32)]
+    stamp = cbor2.dumps(items, canonical=True)
+    signature = board.key.sign(stamp, ec.ECDSA(hashes.SHA256()))
+    log.lie_records = _set(0, stamp=stamp, stamp_signature=signature)
+    with bench(log, tmp_path) as made:
+        assert made.codes() == [("STAMP_DIFFERS", board.issued_index)]
 
 
 @pytest.mark.parametrize(

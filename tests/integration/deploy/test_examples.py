@@ -70,6 +70,13 @@ def test_order_is_for_the_product() -> None:
     assert (order.work_order, order.product, order.quantity) == ("WO-2026-001", "sensor", 1000)
 
 
+def test_what_the_order_has_as_a_comment_is_read_too() -> None:
+    text = re.sub(r"^# ?(?=\[bundle|sha256|app =|$)", "", text_of("order.toml"), flags=re.MULTILINE)
+    order = parse_order_file(text, find)
+    assert order.bundle is not None
+    assert list(order.bundle.firmware) == ["app"]
+
+
 def find(name: str) -> ProductRevision | None:
     product = parse_product(text_of("product.toml"))
     return ProductRevision(product, bytes(32)) if name == product.name else None

@@ -30,7 +30,7 @@ from sqlalchemy import create_engine
 from birthmark.v1 import admin_pb2
 from boards.attesters.psa_token import PsaVendor
 from harness.edge import TIMEOUT_S, Edge, new_key
-from harness.installation import SENSOR, Installation, order_toml
+from harness.installation import SENSOR, Installation, order_toml, product_toml
 from harness.process import COMMANDS, run, wait_until
 
 SIGNERD = COMMANDS / "signerd"
@@ -202,6 +202,36 @@ def test_work_orders_and_chips(edge: Edge, tmp_path: Path) -> None:
     file.write_text(order_toml("WO-D", quantity=3, stations=["birthmark://other/station/a/b"]), "utf-8")
     code, said = signerd(edge.installation, "order", "open", file)
     assert (code, "deployment" in said) == (1, True)
+
+
+def test_showing_the_bundle_of_a_work_order(edge: Edge, tmp_path: Path) -> None:
+    edge.installation.add_product(product_toml("bundled"))
+    station = edge.add_peer("station/plant1/pc2")
+    file = tmp_path / "order.toml"
+    bundle, app, boot = bytes(range(32)), bytes(range(1, 33)), bytes(range(2, 34))
+    named = order_toml(
+        "WO-E",
+        quantity=3,
+        stations=[station.uri],
+        product="bundled",
+        serial_pattern="E-{number}",
+        bundle_sha256=bundle,
+        firmware={"boot": ["2.0", boot], "app": ["1.4.0", app]},
+    )
+    file.write_text(named, "utf-8")
+    opened = json.loads(edge.installation.admin("order", "open", file, "--json"))["work_order"]
+    shown = json.loads(edge.installation.admin("order", "show", "WO-E", "--json"))["work_order"]
+    assert opened == shown
+    assert shown["bundle_sha256"] == bundle.hex()
+    assert shown["firmware"] == {
+        "app": {"version": "1.4.0", "digest": app.hex()},
+        "boot": {"version": "2.0", "digest": boot.hex()},
+    }
+    table = edge.installation.admin("order", "show", "WO-E")
+    assert all(text in table for text in (bundle.hex(), f"app 1.4.0 {app.hex()}", f"boot 2.0 {boot.hex()}"))
+    file.write_text(named.replace("E-", "F-").replace("WO-E", "WO-F").replace(app.hex(), "12"), "utf-8")
+    code, said = signerd(edge.installation, "order", "open", file)
+    assert (code, "bundle.firmware.app" in said) == (1, True)
 
 
 def test_chip_keys_are_for_their_owner_alone(edge: Edge, tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from signerd.adapters.store.issuing import MAX_RECORDS
 from signerd.core import strict_cbor
 from signerd.core.evidence.method import EvidenceSubmission
 from signerd.core.names import Level, MacQuestion, Reissue
+from signerd.core.order import FirmwareBundle
 from signerd.errors import Code, Fault, Refused, Unavailable
 from signerd.ports import RecordState
 
@@ -212,6 +213,34 @@ async def test_a_revoked_station_is_refused_within_the_call(world: IssuanceWorld
     session = await world.issuance.open_session(world.pc1, order, board.chip_id)
     await world.store.revoke_peer(world.pc1.uri, now=world.now)
     await refused(Code.PEER_REVOKED, world.sign(session, board))
+
+
+async def test_the_stamp_says_the_firmware_that_the_order_names(world: IssuanceWorld) -> None:
+    board, digest = world.board(), bytes(range(32))
+    bundle = FirmwareBundle(bytes(32), {"app": ("1.4.0", digest)})
+    order = await world.open_order(bundle=bundle)
+    session, answer = await world.certify(order, board)
+    assert session.bundle_sha256 == bundle.sha256
+    changes: list[dict[str, list[Any]]] = [
+        {},
+        {"app": ["1.4.0", bytes(32)]},
+        {"app": ["1.4", digest]},
+        {"App": ["1.4.0", digest]},
+    ]
+    for wrong in changes:
+        other = replace(board, firmware=wrong)
+        await refused(Code.FIRMWARE_DIFFERS, world.stamp(other, session, answer))
+    named = replace(board, firmware={"app": ["1.4.0", digest], "boot": ["1.0", bytes(32)]})
+    first = await world.stamp(named, session, answer)
+    assert (await world.stamp(named, session, answer)).index == first.index
+
+
+async def test_an_order_that_names_a_bundle_without_firmware_compares_none(world: IssuanceWorld) -> None:
+    board = world.board()
+    order = await world.open_order(bundle=FirmwareBundle(bytes(range(32)), {}))
+    session, answer = await world.certify(order, board)
+    assert session.bundle_sha256 == bytes(range(32))
+    await world.stamp(replace(board, firmware={}), session, answer)
 
 
 async def test_the_stamp_needs_the_orders_firmware(world: IssuanceWorld) -> None:
