@@ -1,8 +1,8 @@
 """A board's proof-of-possession code is on its label and in the board, and nowhere else.
 
 The line runs with the real programs: boards that pass, boards whose label cannot be printed, a station that
-is killed while it prints. Then every file that station, signerd and auditor wrote, and all that their processes
-said, is searched for the codes and salts, in every form. The search itself is shown to find them.
+is killed while it prints. Then every file that station, signerd and auditor wrote, and all that their
+processes said, is searched for the codes and salts, in every form. The search itself is shown to find them.
 """
 
 from __future__ import annotations
