@@ -189,6 +189,12 @@ class Chip:
             self.state = State.LOADER
             self._loader.reset()
 
+    def replace_machine(self, machine: Machine) -> None:
+        """Puts another machine into a chip that is off."""
+        if self.state is not State.OFF:
+            raise RuntimeError("the chip is on")
+        self._machine = machine
+
     # --- for the machine
 
     def send(self, data: bytes) -> None:

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import zlib
 
-from boards.esp32.flash import SECTOR, Flash, FlashRangeError, erase_seconds, program_seconds
+from boards.esp32.flash import (
+    BLOCK,
+    BLOCK_ERASE_S,
+    SECTOR,
+    SECTOR_ERASE_S,
+    Flash,
+    FlashRangeError,
+    program_seconds,
+)
 from boards.esp32.flash_cipher import FlashCipher
 
 
@@ -79,9 +87,12 @@ class FlashWriter:
         return seconds + program_seconds(len(data))
 
     def _erase_to(self, end: int) -> float:
-        end = -(-end // SECTOR) * SECTOR
-        if end <= self._erased_to:
-            return 0.0
-        start, self._erased_to = self._erased_to, end
-        self._flash.erase(start, end - start)
-        return erase_seconds(start, end - start)
+        """Erases up to `end` at least, by whole blocks wherever the rest of the range allows it."""
+        seconds = 0.0
+        while self._erased_to < end:
+            start = self._erased_to
+            whole = start % BLOCK == 0 and self._erase_end - start >= BLOCK
+            self._flash.erase(start, BLOCK if whole else SECTOR)
+            self._erased_to += BLOCK if whole else SECTOR
+            seconds += BLOCK_ERASE_S if whole else SECTOR_ERASE_S
+        return seconds

@@ -1,0 +1,231 @@
+"""The real esptool against simulated chips: it finds, writes, verifies and reads them like real ones."""
+
+import os
+import random
+import select
+import termios
+import time
+import tty
+from pathlib import Path
+
+import pytest
+
+from boards.esp32.chip import Cause, State
+from harness.esp32_bench import Esp32Bench
+
+MAC = "7c:df:a1:00:00:01"
+NAMES = {"esp32": "ESP32", "esp32s3": "ESP32-S3", "esp32c3": "ESP32-C3"}
+every_family = pytest.mark.parametrize("family", list(NAMES))
+newer_families = pytest.mark.parametrize("family", ["esp32s3", "esp32c3"])
+
+
+def _image(folder: Path, size: int, *, dense: bool = False, seed: int = 1) -> tuple[Path, bytes]:
+    """Bytes that are half noise, half constant (`dense`: all noise), in a file."""
+    noise = random.Random(seed)
+    data = noise.randbytes(size) if dense else (noise.randbytes(500) + b"\x12" * 524) * (size // 1024)
+    path = folder / f"image-{seed}.bin"
+    path.write_bytes(data)
+    return path, data
+
+
+@every_family
+async def test_a_chip_says_who_it_is(family: str, tmp_path: Path) -> None:
+    async with Esp32Bench(family, tmp_path) as bench:
+        said = await bench.esptool("flash-id")
+
+    assert f"Connected to {NAMES[family]} on" in said
+    assert f"MAC:                {MAC}" in said
+    assert "Detected flash size: 4MB" in said
+    assert "Stub flasher running" in said
+
+
+@every_family
+async def test_what_is_written_is_verified_read_and_erased(family: str, tmp_path: Path) -> None:
+    low, low_data = _image(tmp_path, 0x5000, seed=1)
+    high, high_data = _image(tmp_path, 0x14000, seed=2)
+    async with Esp32Bench(family, tmp_path) as bench:
+        said = await bench.esptool("-b", "921600", "write-flash", "0x10000", low, "0x83000", high)
+        assert said.count("Hash of data verified") == 2
+        assert "compressed" in said
+        assert bench.chip.flash.read(0x10000, len(low_data)) == low_data
+        assert bench.chip.flash.read(0x83000, len(high_data)) == high_data
+
+        assert "Verification successful" in await bench.esptool("verify-flash", "0x83000", high)
+        await bench.esptool("read-flash", "0x83000", hex(len(high_data)), tmp_path / "read.bin")
+        assert (tmp_path / "read.bin").read_bytes() == high_data
+
+        await bench.esptool("erase-region", "0x84000", "0x2000")
+        left = high_data[:0x1000] + b"\xff" * 0x2000 + high_data[0x3000:]
+        assert bench.chip.flash.read(0x83000, len(high_data)) == left
+        await bench.esptool("verify-flash", "0x83000", high, expect=2)
+
+
+@every_family
+async def test_the_rom_alone_writes_and_reads(family: str, tmp_path: Path) -> None:
+    image, data = _image(tmp_path, 0x3000)
+    async with Esp32Bench(family, tmp_path) as bench:
+        said = await bench.esptool("--no-stub", "write-flash", "0x20000", image)
+        assert "Hash of data verified" in said
+        assert "stub" not in said.lower()
+        assert bench.chip.flash.read(0x20000, len(data)) == data
+        await bench.esptool("--no-stub", "read-flash", "0x20000", "0x400", tmp_path / "read.bin")
+
+    assert (tmp_path / "read.bin").read_bytes() == data[:0x400]
+
+
+@every_family
+async def test_uncompressed_and_unaligned(family: str, tmp_path: Path) -> None:
+    image, data = _image(tmp_path, 0x3000)
+    async with Esp32Bench(family, tmp_path) as bench:
+        bench.chip.flash.program(0x30000, bytes(0x5000))
+        said = await bench.esptool("write-flash", "--no-compress", "0x30100", image)
+
+        assert "Hash of data verified" in said
+        assert bench.chip.flash.read(0x30000, 0x100) == b"\xff" * 0x100  # the sector is erased from its start
+        assert bench.chip.flash.read(0x30100, len(data)) == data
+        assert bench.chip.flash.read(0x34000, 0x1000) == bytes(0x1000)
+
+
+@newer_families
+async def test_security_information_is_the_efuses(family: str, tmp_path: Path) -> None:
+    async with Esp32Bench(family, tmp_path) as bench:
+        before = await bench.esptool("get-security-info")
+        bench.chip.efuses.burn("SPI_BOOT_CRYPT_CNT", 1)
+        bench.chip.efuses.burn("KEY_PURPOSE_3", 8)
+        bench.chip.efuses.burn("SECURE_BOOT_KEY_REVOKE1", 1)
+        await bench.press("reset download")
+        after = await bench.esptool("get-security-info")
+
+    assert "Flash Encryption: Disabled" in before
+    assert "BLOCK_KEY3 - USER/EMPTY" in before
+    assert "Flash Encryption: Enabled" in after
+    assert "BLOCK_KEY3 - HMAC_UP" in after
+    assert "0x00000010" in after  # SECURE_BOOT_KEY_REVOKE1
+    assert f"Chip ID: {bench.family.chip_id}" in after
+
+
+@every_family
+async def test_a_sync_takes_a_running_chip_into_its_loader(family: str, tmp_path: Path) -> None:
+    async with Esp32Bench(family, tmp_path) as bench:
+        await bench.esptool("read-mac")
+        assert (bench.machine.starts, bench.machine.stops) == ([Cause.POWER_ON], 1)
+        assert bench.chip.state is State.LOADER
+
+        await bench.press("reset run")
+        await bench.until(lambda: bench.chip.state is State.RUN, "the chip to run")
+        await bench.esptool("-b", "460800", "read-mac")  # leaves the stub at another rate
+        await bench.esptool("read-mac")
+
+    assert bench.machine.starts == [Cause.POWER_ON, Cause.PIN]
+    assert bench.machine.heard == b""
+
+
+@newer_families
+async def test_the_watchdog_resets_into_firmware(family: str, tmp_path: Path) -> None:
+    async with Esp32Bench(family, tmp_path) as bench:
+        await bench.esptool("--after", "watchdog-reset", "read-mac")
+        await bench.until(lambda: bench.chip.state is State.RUN, "the watchdog")
+
+    assert bench.machine.starts == [Cause.POWER_ON, Cause.WATCHDOG]
+
+
+async def test_the_stub_of_an_s3_with_secure_boot_starts_through_the_roms_pointer(tmp_path: Path) -> None:
+    async with Esp32Bench("esp32s3", tmp_path) as bench:
+        bench.chip.efuses.burn("SECURE_BOOT_EN", 1)
+        said = await bench.esptool("flash-id")
+
+    assert "Stub flasher running" in said
+    assert "Detected flash size: 4MB" in said
+
+
+async def test_a_c3_with_secure_boot_runs_no_stub(tmp_path: Path) -> None:
+    async with Esp32Bench("esp32c3", tmp_path) as bench:
+        bench.chip.efuses.burn("SECURE_BOOT_EN", 1)
+        said = await bench.esptool("flash-id")
+
+    assert "Stub flasher is not supported on ESP32-C3 with Secure Boot" in said
+    assert "Detected flash size: 4MB" in said
+
+
+@newer_families
+async def test_secure_download_mode_writes_and_does_nothing_else(family: str, tmp_path: Path) -> None:
+    image, data = _image(tmp_path, 0x2000)
+    async with Esp32Bench(family, tmp_path) as bench:
+        await bench.esptool("--no-stub", "read-mac")
+        bench.chip.efuses.burn("ENABLE_SECURITY_DOWNLOAD", 1)
+        await bench.press("reset download")
+
+        assert "not available in Secure Download Mode" in await bench.esptool("read-mac", expect=2)
+        await bench.esptool("--no-stub", "read-flash", "0", "16", tmp_path / "read.bin", expect=2)
+        await bench.espefuse("summary", expect=2)
+        await bench.esptool("get-security-info")
+        said = await bench.esptool("write-flash", "--flash-size", "4MB", "0x40000", image)
+        assert "Cannot verify written data" in said
+        assert bench.chip.flash.read(0x40000, len(data)) == data
+
+
+@every_family
+async def test_a_disabled_loader_is_silent(family: str, tmp_path: Path) -> None:
+    async with Esp32Bench(family, tmp_path) as bench:
+        await bench.press("reset download")
+        await bench.esptool("--connect-attempts", "1", "read-mac")
+        bench.chip.efuses.burn(bench.family.efuses.download_disable, 1)
+        await bench.press("reset download")
+        await bench.esptool("--connect-attempts", "1", "read-mac", expect=2)
+        assert bench.chip.state is State.HALTED
+
+        await bench.press("reset run")
+        await bench.esptool("--connect-attempts", "1", "read-mac", expect=2)
+
+    assert bench.machine.starts == [Cause.POWER_ON, Cause.PIN]
+    assert b"\x07\x07\x12\x20" in bench.machine.heard  # the SYNC is the firmware's to ignore
+
+
+async def test_the_buttons(tmp_path: Path) -> None:
+    async with Esp32Bench("esp32c3", tmp_path) as bench:
+        await bench.press("power off")
+        await bench.esptool("--connect-attempts", "1", "read-mac", expect=2)
+        await bench.press("power on")
+        await bench.esptool("--connect-attempts", "1", "read-mac")
+
+        host = os.open(bench.port, os.O_RDWR | os.O_NOCTTY)
+        await bench.press("unplug")
+        await bench.until(lambda: not bench.port.is_symlink(), "the port to vanish")
+        assert os.read(host, 1) == b""  # hung up
+        os.close(host)
+        await bench.press("plug")
+        await bench.until(bench.port.exists, "the port to appear")
+        await bench.esptool("--connect-attempts", "1", "read-mac")
+
+
+@pytest.mark.parametrize(("rate", "arrives"), [(termios.B115200, True), (termios.B57600, False)])
+async def test_the_console_is_read_at_its_rate_alone(rate: int, arrives: bool, tmp_path: Path) -> None:
+    async with Esp32Bench("esp32c3", tmp_path) as bench:
+        host = os.open(bench.port, os.O_RDWR | os.O_NOCTTY)
+        tty.setraw(host)
+        settings = termios.tcgetattr(host)
+        settings[4] = settings[5] = rate
+        termios.tcsetattr(host, termios.TCSANOW, settings)
+        await bench.press("reset run")
+        await bench.until(lambda: len(bench.machine.starts) == 2, "the reset")
+        ready, _, _ = select.select([host], [], [], 0)
+        assert bool(ready) is arrives
+        if arrives:
+            assert os.read(host, 100) == b"hello\r\n"
+        os.write(host, b"command\n")
+        os.close(host)
+        if arrives:
+            await bench.until(lambda: bench.machine.heard == b"command\n", "the firmware to hear it")
+    assert bool(bench.machine.heard) is arrives
+
+
+async def test_a_line_takes_its_time_and_no_processor(tmp_path: Path) -> None:
+    image, data = _image(tmp_path, 0x8000, dense=True)
+    async with Esp32Bench("esp32c3", tmp_path, time_scale=1.0) as bench:
+        began, worked = time.monotonic(), time.process_time()
+        await bench.esptool("write-flash", "0", image)
+        took, worked = time.monotonic() - began, time.process_time() - worked
+
+        assert bench.chip.flash.read(0, len(data)) == data
+    assert took > 10 * len(data) / 115_200
+    assert worked < 0.2 * took
