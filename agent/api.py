@@ -247,7 +247,7 @@ class _EventsByPort:
             return
         try:
             callback(event)
-        except Exception:
+        except Exception:  # noqa: BLE001  (a caller's code may raise anything: the board goes on)
             _LOG.exception("the callback for port %s failed at %s", port, type(event).__name__)
 
 

@@ -101,8 +101,8 @@ class BoardError(AgentError):
 
     `code` is a name of docs/board-protocol.md, "Errors", or one of `bad_answer` (breaks the protocol),
     `no_group` (the firmware lacks our group), `too_large` (more than the board takes),
-    `no_common_method` (it has no evidence that the work order accepts), `no_step` (its family has no such step),
-    `no_firmware` (no firmware of ours answers),
+    `no_common_method` (it has no evidence that the work order accepts), `no_step` (its family has no such
+    step), `no_firmware` (no firmware of ours answers),
     `keygen_failed`, `keygen_slow`, `wrong_digest` (the board read back something else than it was sent).
     """
 
@@ -112,7 +112,7 @@ class BoardError(AgentError):
 
 
 class BundleMismatch(AgentError):  # noqa: N818 (named for what is the case)
-    """The station's firmware bundle is not what the work order demands: `bundle_differs`, `bundle_too_old`."""
+    """The station's firmware is not what the order demands: `bundle_differs`, `bundle_too_old`."""
 
     def __init__(self, code: str, detail: str) -> None:
         remedy = (

@@ -1,7 +1,7 @@
 """Looks at a board again while it is worked on: is it the same chip, and does it hold what it was given?
 
-What the board says of itself is compared with what was issued to it; what it signs is verified with the certified
-key; and where the family can ask the silicon, its word stands above the firmware's.
+What the board says of itself is compared with what was issued to it; what it signs is verified with the
+certified key; and where the family can ask the silicon, its word stands above the firmware's.
 """
 
 from __future__ import annotations
@@ -80,9 +80,11 @@ class Inspection:
             raise BoardError("verify_differs", f"open in the chip itself: {', '.join(still_open)}")
 
     async def trial_stamp(self, issued: CheckedCertificate, required_locks: tuple[str, ...]) -> CheckedStamp:
-        """Has the board stamp a challenge of the station's own, and checks that stamp as the last one is checked.
+        """Has the board stamp a challenge of the station's own, and checks that stamp as the last one is
+        checked.
 
-        It is sent nowhere: it shows that the key in the board is the certified one, and what the board would say.
+        It is sent nowhere: it shows that the key in the board is the certified one, and what the board would
+        say.
         """
         challenge = secrets.token_bytes(_CHALLENGE_BYTES)
         stamp = await self._driver.stamp(challenge)

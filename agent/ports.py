@@ -122,9 +122,9 @@ class Driver(Protocol):
         ...
 
     async def flash(self, demanded: Demanded, on_progress: OnProgress | None = None) -> Flashed:
-        """Brings the chip to the bundle's firmware: writes what is missing or older, verifies it, and starts the
-        manufacturing firmware, which answers when this returns. What cannot be right is refused before a byte is written.
-        Nothing is written to a chip that says another id than `identify` said."""
+        """Brings the chip to the bundle's firmware: writes what is missing or older, verifies it, and starts
+        the manufacturing firmware, which answers when this returns. What cannot be right is refused before a
+        byte is written. Nothing is written to a chip that says another id than `identify` said."""
         ...
 
     async def keygen(self, key_type: str, on_progress: OnProgress | None = None) -> None:
@@ -170,7 +170,7 @@ class Driver(Protocol):
         ...
 
     async def pop(self) -> ProofOfPossession:
-        """The board's proof-of-possession code, which it makes once and keeps. A secret: for the label alone."""
+        """The board's proof-of-possession code, made once and kept. A secret: for the label alone."""
         ...
 
     async def stamp(self, challenge: bytes) -> BoardStamp:

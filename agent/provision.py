@@ -3,8 +3,8 @@
     result = await provision(station, "/dev/ttyUSB0", open_driver("/dev/ttyUSB0", {}), "WO-2026-001")
 
 A board that said who it is ends as PASS, FAIL or PARKED, and the journal says so. The steps between are
-in `way`. A board that failed and may pass is taken again from the beginning, `Station.board_retries` times; that is
-one run of the journal, and one result.
+in `way`. A board that failed and may pass is taken again from the beginning, `Station.board_retries` times;
+that is one run of the journal, and one result.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from agent.core.recipe import StepName
 from agent.core.result import Outcome, Result
 from agent.errors import AgentError, DriverFaultError, SignerUnavailable, StoppedError
 from agent.ports import Driver, Found
+from agent.station import Station
 from agent.tries import StepRunner
-from agent.way import Station, Way
+from agent.way import Way
 
 _PAUSE_S = 1.0  # before a board is taken again: an adapter that vanished is back by then
 

@@ -1,7 +1,7 @@
 """Runs the steps of one board: each bounded, tried again within its recipe's bounds, timed and shown.
 
-A step's time is that of all its tries, and it is kept also where the step failed or was broken off: a line loses
-its seconds there.
+A step's time is that of all its tries, and it is kept also where the step failed or was broken off: a line
+loses its seconds there.
 
 Two kinds of failure are waited out differently. A board that does not answer gets the step's `retries`.
 A signerd that does not answer is nobody's fault on the needle bed: the board waits for it, up to

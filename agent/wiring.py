@@ -25,8 +25,8 @@ from agent.core.result import Result
 from agent.errors import AgentError, ConfigError, LineError
 from agent.ports import Driver, DriverKind, Firmware, Labels, ListPorts, Progress
 from agent.provision import provision
+from agent.station import Station
 from agent.tries import Bounds
-from agent.way import Station
 
 _RECIPE_REMEDY = 'docs/stations.md, "Recipes", says what may stand where.'
 

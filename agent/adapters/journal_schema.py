@@ -1,8 +1,9 @@
-"""The journal's tables, and how a journal is made, brought up to date and opened. SQLite, WAL, synchronous=FULL.
+"""The journal's tables, and how a journal is made, brought up to date and opened. SQLite, WAL,
+synchronous=FULL.
 
 A journal of an older version is brought up to date where it lies, in one transaction, when it is opened for
-writing: a crash leaves the old journal or the new one. It is never the other way round; an older agent refuses a
-newer journal.
+writing: a crash leaves the old journal or the new one. It is never the other way round; an older agent
+refuses a newer journal.
 """
 
 from __future__ import annotations
@@ -116,7 +117,8 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
 
 
 def _migrate(connection: sqlite3.Connection) -> None:
-    """One transaction: a crash before its commit leaves the journal as it was, and the next start does this again.
+    """One transaction: a crash before its commit leaves the journal as it was, and the next start does this
+    again.
 
     The version is read once more inside: two programs may open the journal at once.
     """

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from agent.delivery import deliver, is_final
 from agent.errors import Refused, SignerUnavailable
-from agent.way import Station
+from agent.station import Station
 
 _PAUSE_S = 3.0  # between two looks; the outbox is almost always empty
 

@@ -1,8 +1,8 @@
 """Watches the ports: every board that is put on one is taken, and no port waits for another.
 
-A port whose board is finished waits until that board is gone or another chip answers; meanwhile it is only asked
-whether it is there. A board that was parked because signerd is away is taken up again where it stands. Ports are
-shown and journalled under their place on the line, where the configuration names one.
+A port whose board is finished waits until that board is gone or another chip answers; meanwhile it is only
+asked whether it is there. A board that was parked because signerd is away is taken up again where it stands.
+Ports are shown and journalled under their place on the line, where the configuration names one.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from agent.core.result import Outcome, Result
 from agent.errors import AgentError, BoardError, DriverFaultError, LineError
 from agent.ports import Driver, Found, ListPorts, PortInfo
 from agent.provision import work
-from agent.way import Station
+from agent.station import Station
 
 T = TypeVar("T")
 
@@ -176,7 +176,7 @@ class PortWatch:
             self.stopping.set()
 
     def _goes_on(self, result: Result) -> bool:
-        """True for a parked board that has more before it than an answer to its stamp: it is taken up again."""
+        """True for a parked board that has more before it than the answer to its stamp."""
         if result.outcome is not Outcome.PARKED:
             return False
         return result.step != "record" or self._station.recipe.step(StepName.LABEL) is not None

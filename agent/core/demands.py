@@ -19,7 +19,8 @@ def check_bundle(bundle: Bundle, *, digest: bytes | None, minimum_firmware: Mapp
     Args:
         bundle: the station's.
         digest: of the bundle that the order names, 32 bytes; None where it names none.
-        minimum_firmware: least version by component. Components that no image of the bundle is for are not the
+        minimum_firmware: least version by component. Components that no image of the bundle is for are not
+        the
             bundle's to bring: a modem's firmware, for example.
 
     Raises:

@@ -10,9 +10,9 @@ A recipe is a TOML file. Its steps are taken in the order in which they stand:
     retries = 1
     key_type = "p256"
 
-What may stand where is one table, `AFTER`: step by step, what must come before it and why. `check_order` holds
-recipes to it, and `agent.core.session` holds every board to it while it is worked on. Unknown keys are fatal and
-named. Steps that nothing may replace cannot be left out.
+What may stand where is one table, `AFTER`: step by step, what must come before it and why. `check_order`
+holds recipes to it, and `agent.core.session` holds every board to it while it is worked on. Unknown keys are
+fatal and named. Steps that nothing may replace cannot be left out.
 """
 
 from __future__ import annotations
@@ -64,8 +64,8 @@ class Step:
 class Recipe:
     """The steps of a product, in their order.
 
-    `key_type` lets keygen begin before signerd has said what it accepts. With `challenge` the board signs a trial
-    stamp over a challenge of the station's own before it is sealed, and again at `verify`.
+    `key_type` lets keygen begin before signerd has said what it accepts. With `challenge` the board signs a
+    trial stamp over a challenge of the station's own before it is sealed, and again at `verify`.
     """
 
     name: str
@@ -83,8 +83,8 @@ class Recipe:
         return tuple(step.name for step in self.steps)
 
 
-# Why a step cannot be left out. The others may be: each has its check elsewhere (required locks, the stamp, the
-# board's hello), or is nothing that the board's identity needs.
+# Why a step cannot be left out. The others may be: each has its check elsewhere (required locks, the stamp,
+# the board's hello), or is nothing that the board's identity needs.
 _INDISPENSABLE = {
     StepName.IDENTIFY: "nothing else tells which board is on the port",
     StepName.REQUEST: "sign needs the board's own request",
@@ -135,7 +135,8 @@ _TABLE: dict[StepName, dict[StepName, str]] = {
         _S.FIRST_BOOT: "the stamp says how the board leaves the line",
         _S.VERIFY: "a board that is not what it should be gets no stamp",
     },
-    # Before or after the stamp. Before it, the board signs for its code over a challenge of the station's own.
+    # Before or after the stamp. Before it, the board signs for its code over a challenge of the station's
+    # own.
     _S.LABEL: {
         _S.INSTALL: "before, the board cannot sign for its code",
         _S.CONFIGURE: "before, the board cannot sign for its code",

@@ -2,10 +2,11 @@
 
 Every move that a station makes with a board is an event. An event may happen when all that it needs has
 happened, and once. What the table does not allow raises, so that no path through `agent.way` can sign before
-the request, seal before what the seal protects was verified, or call a board done before its stamp was answered.
+the request, seal before what the seal protects was verified, or call a board done before its stamp was
+answered.
 
-What a step needs is what a recipe's order needs, `agent.core.recipe.AFTER`: a recipe that passes `check_order`
-can be walked, and one that does not cannot.
+What a step needs is what a recipe's order needs, `agent.core.recipe.AFTER`: a recipe that passes
+`check_order` can be walked, and one that does not cannot.
 
     session = Session(recipe.names)
     session.on(Event.IDENTIFIED)

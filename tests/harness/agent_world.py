@@ -35,8 +35,8 @@ from agent.ports import (
     Receipt,
 )
 from agent.provision import provision
+from agent.station import Station
 from agent.tries import Bounds
-from agent.way import Station
 from boards import keys
 from boards.attesters.hmac_sha256 import HmacAttester
 from boards.attesters.port import Attester

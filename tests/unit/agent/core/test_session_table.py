@@ -81,8 +81,15 @@ def test_recipe_is_accepted_if_and_only_if_it_can_be_walked(
         assert is_recipe(names)
 
 
+SELECTIONS = (
+    frozenset(ALL),
+    frozenset(INDISPENSABLE),
+    frozenset(ALL) - {StepName.SEAL, StepName.FIRST_BOOT},
+)
+
+
 def orders(names: frozenset[StepName]) -> st.SearchStrategy[list[StepName]]:
-    """Orders that the table allows, each of them possible: any step of which all that must come first is there."""
+    """Orders that the table allows: next is any step of which all that must come first is there."""
 
     @st.composite
     def draw_one(draw: st.DrawFn) -> list[StepName]:
@@ -142,7 +149,7 @@ def test_what_is_needed_beside_the_order(event: Event, needed: Event) -> None:
 
 
 def test_label_before_the_stamp_does_not_wait_for_it() -> None:
-    names = [name for name in ALL if name is not StepName.LABEL]
+    names: list[StepName] = [name for name in ALL if name is not StepName.LABEL]
     names.insert(names.index(StepName.STAMP), StepName.LABEL)
     assert walk(names).has(Event.DONE)
     assert Event.STAMP_ANSWERED not in needs_of(names)[Event.LABELLED]
@@ -161,7 +168,7 @@ def test_every_board_can_fail_and_be_parked_and_that_is_the_end(name: StepName, 
 @pytest.mark.parametrize("event", sorted(set(Event) - FINAL - {Event.SESSION_LOST}))
 def test_nothing_happens_twice(event: Event) -> None:
     session = Session(ALL)
-    session._happened |= {needed for needed in needs_of(ALL)[event]} | {event}
+    session._happened |= needs_of(ALL)[event] | {event}
     with pytest.raises(IllegalEventError):
         session.on(event)
 

@@ -1,0 +1,37 @@
+"""What the boards of all ports of a station share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from agent.core.bundle import Bundle
+from agent.core.certificate import Trust
+from agent.core.recipe import Recipe
+from agent.ports import Clock, Journal, Labels, Progress, Signer
+from agent.tries import Bounds
+
+
+@dataclass(frozen=True, slots=True)
+class Demands:
+    """What a work order asks of a board before there is a key."""
+
+    key_type: str  # the preferred one
+    methods: tuple[str, ...]  # of evidence
+
+
+@dataclass(frozen=True)
+class Station:
+    """What the boards of all ports share."""
+
+    signer: Signer
+    journal: Journal
+    progress: Progress
+    clock: Clock
+    trust: Trust
+    recipe: Recipe
+    bounds: Bounds
+    bundle: Bundle | None = None  # the firmware that this station flashes and seals
+    labels: Labels | None = None
+    board_retries: int = 0  # whole ways of a board that failed and may pass
+    busy_chips: set[str] = field(default_factory=set)  # chips on their way now
+    demands: dict[str, Demands] = field(default_factory=dict)  # by work order, as signerd last said
