@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from pydantic import ValidationError
 
-_SAID = {"extra_forbidden": "no such key", "missing": "it is missing"}
+_SAID = {
+    "extra_forbidden": "no such key",
+    "missing": "it is missing",
+    "model_type": "must be a table",
+    "dict_type": "must be a table",
+}
 _PREFIX = "Value error, "
 
 

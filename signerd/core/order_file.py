@@ -84,9 +84,16 @@ def _sha256(value: Any) -> bytes:
     return bytes.fromhex(value)
 
 
+def _pair(value: Any) -> tuple[Any, Any]:
+    match value:
+        case [version, digest]:
+            return version, digest
+        case _:
+            raise ValueError("must be an array of version and SHA-256")
+
+
 Sha256 = Annotated[bytes, BeforeValidator(_sha256)]
-# Strict mode wants a tuple, and TOML has arrays alone.
-FirmwareComponent = Annotated[tuple[Version, Sha256], Field(strict=False)]
+FirmwareComponent = Annotated[tuple[Version, Sha256], BeforeValidator(_pair)]
 
 
 class _Bundle(BaseModel):

@@ -13,6 +13,10 @@ import grpc
 from signerd.errors import Code, Fault, Refused
 
 CODE_METADATA = "birthmark-code"
+# Bytes on the wire. gRPC's default for all metadata of an answer is 8 KiB; a client that is sent more says
+# that signerd does not answer.
+MAX_MESSAGE = 6 * 1024
+_ESCAPED = 3  # bytes for one that the status carries percent-encoded (gRPC over HTTP/2, "Percent-Byte")
 
 STATUS_OF: dict[Code, grpc.StatusCode] = {
     Code.UNAUTHENTICATED: grpc.StatusCode.UNAUTHENTICATED,
@@ -61,8 +65,23 @@ def status_of(error: BaseException, *, administrator: bool = False) -> Status:
     if isinstance(error, Refused):
         message = error.code.value
         if administrator and error.code in {Code.INVALID, Code.NOT_FOUND}:
-            message = f"{message}: {error.detail}"
+            message = _cut(f"{message}: {error.detail}")
         return Status(error.code, STATUS_OF[error.code], message, refusal=True)
     if isinstance(error, Fault):
         return Status(error.code, STATUS_OF[error.code], error.code.value, refusal=False)
     return Status(Code.INTERNAL, grpc.StatusCode.INTERNAL, Code.INTERNAL.value, refusal=False)
+
+
+def _cut(message: str) -> str:
+    """As much of it as a status can carry: a file may be wrong in a thousand places, or in one long name."""
+    room = MAX_MESSAGE - _wire_bytes("…")
+    for position, character in enumerate(message):
+        room -= _wire_bytes(character)
+        if room < 0:
+            return message[:position] + "…"
+    return message
+
+
+def _wire_bytes(character: str) -> int:
+    plain = " " <= character <= "~" and character != "%"
+    return 1 if plain else _ESCAPED * len(character.encode())

@@ -31,6 +31,8 @@ key_usage = ["digitalSignature"]
             "evidence.methods.0: no evidence method 'hmac';"
             " known: hmac-sha256, none, nrf91, psa-token, tpm2, x509",
         ),
+        ('[keys]\naccept = ["p256"]', 'keys = ["p256"]', "keys: must be a table"),
+        ("[evidence]", "[evidence]\nminimum_firmware = 1", "evidence.minimum_firmware: must be a table"),
         ('["p256"]', "[]", "keys.accept: Tuple should have at least 1 item after validation, not 0"),
         ('"hmac-sha256"', '"x509"', "evidence: method x509 needs its section [evidence.x509]"),
     ],

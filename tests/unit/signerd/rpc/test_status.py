@@ -2,13 +2,16 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from urllib.parse import quote
 
 import grpc
 import pytest
 
-from signerd.adapters.rpc.status import STATUS_OF, status_of
+from signerd.adapters.rpc.status import MAX_MESSAGE, STATUS_OF, status_of
 from signerd.errors import Code, Fault, Refused, Unavailable
 
+# What gRPC sends as it is; it escapes the rest ("Percent-Byte" of its specification).
+PLAIN = "".join(map(chr, range(ord(" "), ord("~") + 1))).replace("%", "")
 FORMATS = Path(__file__).resolve().parents[4] / "docs" / "formats.md"
 
 
@@ -39,6 +42,21 @@ def test_only_an_administrator_is_told_why_an_input_is_invalid() -> None:
     assert status_of(missing).message == "not_found"
     exists = Refused(Code.ALREADY_EXISTS, "order X")
     assert status_of(exists, administrator=True).message == "already_exists"
+
+
+@pytest.mark.parametrize("character", ["a", "%", "\n", "ä", "€", "𝄞"])
+def test_what_an_administrator_is_told_fits_into_a_status(character: str) -> None:
+    def told(count: int) -> str:
+        return status_of(Refused(Code.INVALID, character * count), administrator=True).message
+
+    def on_the_wire(message: str) -> int:
+        return len(quote(message, safe=PLAIN))
+
+    room = (MAX_MESSAGE - on_the_wire("invalid: ") - on_the_wire("…")) // on_the_wire(character)
+    assert told(room) == "invalid: " + character * room
+    for count in (room + 1, 40_000):
+        assert told(count) == "invalid: " + character * room + "…"
+        assert on_the_wire(told(count)) <= MAX_MESSAGE
 
 
 @pytest.mark.parametrize(
