@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import string
+from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
 
+import matplotlib
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from agent.adapters.labels.layout import DoesNotFitError, Layout
+from agent.adapters.labels.font import LabelFont
+from agent.adapters.labels.layout import DoesNotFitError, Layout, lay_out
 from agent.adapters.labels.raster import as_pdf, as_png, draw, draw_text
 from agent.adapters.labels.render import LabelMaker
 from agent.adapters.labels.svg import as_svg
@@ -41,6 +45,12 @@ _EVERY_CHARACTER = "".join(chr(character) for character in range(0x21, 0x7F))
 _COMMANDS = [*("^XA", "^CI", "^PW", "^LL", "^LH", "^LS", "^FO", "^GF", "^FS"), "^PQ", "^XZ"]
 _TEXT_COMMANDS = ["^FT", "^A", "^FH", "^FD", "^FS"]
 _LARGE = {"width_mm": 90, "height_mm": 40}
+
+
+@pytest.fixture(scope="module")
+def dejavu() -> LabelFont:
+    """A font with Cyrillic, which comes with matplotlib."""
+    return LabelFont(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf")
 
 
 def payload_of(layout_label: Any, **keys: object) -> str:
@@ -260,3 +270,20 @@ def test_provisioning_json_survives_the_way() -> None:
     this = label(code='"}{\\u0041"')
     (read,) = read_codes(draw(laid_out(this)))
     assert json.loads(read)["pop"] == this.code
+
+
+def test_a_font_of_its_own_goes_to_the_printer_as_a_graphic(dejavu: LabelFont) -> None:
+    """And so does any text of other scripts: no printer can be trusted to have it."""
+    layout = lay_out(template(), label(port="место 3"), dejavu)
+    printed = read_zpl(as_zpl(layout))
+    assert printed.texts == []
+    assert len(printed.graphics) == 1 + 4
+    assert printed.picture().tobytes() == draw(layout).convert("L").tobytes()
+
+
+def test_the_printers_font_stays_within_the_line() -> None:
+    heights = {}
+    for port in ("000000000000", "------------"):
+        zpl = as_zpl(laid_out(label(port=port), lines=["{port}"])).decode()
+        heights[port] = int(re.findall(r"\^A0N,(\d+)", zpl)[0])
+    assert heights == {"000000000000": 17, "------------": 9}  # of 17.6 dots
