@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from agent import config as agent_config
+from agent.adapters.drivers.esp32.recipe import DEFAULT_RECIPE
 from agent.core.recipe import StepName, parse_recipe
 from auditor import config as auditor_config
 from signerd import config
@@ -82,9 +83,17 @@ def find(name: str) -> ProductRevision | None:
     return ProductRevision(product, bytes(32)) if name == product.name else None
 
 
-def test_recipe_has_every_step() -> None:
+def test_recipe_has_the_steps_of_boards_that_come_with_their_firmware() -> None:
     recipe = parse_recipe((EXAMPLES / "recipe.toml").read_bytes())
-    assert [step.name for step in recipe.steps] == list(StepName)
+    others = {StepName.FLASH, StepName.FIRST_BOOT, StepName.LABEL}
+    assert recipe.names == tuple(name for name in StepName if name not in others)
+
+
+def test_recipe_for_esp32_has_every_step_and_is_what_its_driver_does_without_one() -> None:
+    recipe = parse_recipe((EXAMPLES / "recipe-esp32.toml").read_bytes())
+    assert recipe.names == tuple(StepName)
+    assert recipe.challenge
+    assert recipe == parse_recipe(DEFAULT_RECIPE)
 
 
 def test_order_names_a_station_of_the_deployment() -> None:
