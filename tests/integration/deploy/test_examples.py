@@ -55,15 +55,32 @@ def blocks(page: Path) -> list[str]:
     return re.findall(r"^```toml\n(.*?)^```$", page.read_text("utf-8"), re.DOTALL | re.MULTILINE)
 
 
-def test_what_the_pages_print_is_what_the_programs_read() -> None:
-    printed = [block for page in sorted(DOCS.rglob("*.md")) for block in blocks(page)]
-    assert len(printed) == 2
+PRINTED = {page.name: blocks(page) for page in sorted(DOCS.rglob("*.md")) if blocks(page)}
+
+
+def test_pages_that_print_toml() -> None:
+    """Each has a test below."""
+    assert {page: len(printed) for page, printed in PRINTED.items()} == {"formats.md": 2, "esp32.md": 1}
+
+
+def test_the_configuration_of_an_esp32_line(tmp_path: Path) -> None:
+    (printed,) = PRINTED["esp32.md"]
+    file = tmp_path / "agent.toml"
+    file.write_text(printed, "utf-8")
+    loaded = agent_config.load(file)
+    assert loaded.bundle is not None
+    assert (loaded.driver, loaded.bundle.path) == ("esp32", tmp_path / "sensor-1.4.0.zip")
+
+
+def test_product_and_order_of_the_formats() -> None:
+    printed = PRINTED["formats.md"]
     product = parse_product(printed[0])
     assert set(product.evidence.methods) == set(METHOD_NAMES) - {"none"}
     assert review_trust(product.evidence, NOW) == []
     revision = ProductRevision(product, bytes(32))
     order = parse_order_file(printed[1], lambda name: revision if name == product.name else None)
     assert order.work_order == "WO-2026-001"
+    assert order.bundle is not None
 
 
 def test_order_is_for_the_product() -> None:
