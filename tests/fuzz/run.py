@@ -25,7 +25,7 @@ def main() -> None:
     parser.add_argument("target")
     parser.add_argument("--seconds", type=int, default=600)
     arguments = parser.parse_args()
-    with atheris.instrument_imports(include=["signerd", "cbor2", "birthmark"]):
+    with atheris.instrument_imports(include=["signerd", "agent.core", "cbor2", "birthmark"]):
         from fuzz.targets import TARGETS  # noqa: PLC0415 (instrumented while it is imported)
 
     if arguments.target not in TARGETS:

@@ -17,8 +17,9 @@ AGENT = Path(__file__).parents[2] / "agent"
 ENROLL = "agent.adapters.enroll"
 # Where the operator's wish to enroll is taken; it drives no board.
 ENROLLS = {"agent.adapters.cli.setup"}
-# Reads the station's own key, to compare it with the certificate.
-READS_OWN_KEY = {"agent.adapters.credentials"}
+# Reads the station's own key, to compare it with the certificate; the company's, to sign bundles.
+SIGNS_BUNDLES = "agent.adapters.cli.bundle"
+READS_OWN_KEY = {"agent.adapters.credentials", SIGNS_BUNDLES}
 TOUCHES_BOARDS = {
     "agent.provision",
     "agent.way",
@@ -176,17 +177,22 @@ def build_graph() -> grimp.ImportGraph:
     return grimp.build_graph("agent")
 
 
-def reaching(graph: grimp.ImportGraph) -> set[str]:
-    """Modules that touch boards and reach enrolment."""
+def reaching(graph: grimp.ImportGraph, module: str = ENROLL) -> set[str]:
+    """Modules that touch boards and reach enrolment, or another module."""
     drivers = graph.find_descendants("agent.adapters.drivers") | {"agent.adapters.drivers"}
     touching = TOUCHES_BOARDS | drivers | graph.find_descendants("agent.core")
-    return {module for module in touching if graph.chain_exists(importer=module, imported=ENROLL)}
+    return {one for one in touching if graph.chain_exists(importer=one, imported=module)}
 
 
 def test_enrolment_is_out_of_reach(graph: grimp.ImportGraph) -> None:
     assert graph.modules >= TOUCHES_BOARDS
     assert graph.find_modules_that_directly_import(ENROLL) == ENROLLS
     assert reaching(graph) == set()
+
+
+def test_signing_of_bundles_is_out_of_reach(graph: grimp.ImportGraph) -> None:
+    assert SIGNS_BUNDLES in graph.modules
+    assert reaching(graph, SIGNS_BUNDLES) == set()
 
 
 @pytest.mark.parametrize(
