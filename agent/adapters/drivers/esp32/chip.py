@@ -114,6 +114,12 @@ def check_bundle(bundle: Bundle, demanded: Demanded) -> None:
         )
     for minimums in (manifest.minimum_versions, demanded.minimum_firmware):
         _check_minimums(manifest, minimums)
+    if "secure_boot" in demanded.required_locks and manifest.secure_boot is None:
+        raise BoardError(
+            "bundle_unlocked",
+            "the work order requires secure boot, which the bundle does not turn on",
+            remedy="Give the station the bundle that the work order names.",
+        )
     check_burns(manifest.burns)
 
 
@@ -168,6 +174,8 @@ def check_chip(report: ChipReport, manifest: Manifest, images: Mapping[str, Imag
             f"the board has an {report.chip}, the bundle is for {manifest.chip}",
             remedy="The board is of another product, or the station has the wrong bundle.",
         )
+    if report.secure_download:
+        return  # revision and digests cannot be read, and nothing can be written
     if report.secure_boot_v1:
         raise _sealed("the chip has secure boot v1")
     _check_revision(report, manifest, images)

@@ -1,8 +1,9 @@
 """What is written where, and in which order: a power cut anywhere leaves a chip that can be finished. Pure.
 
 Two layouts: `manufacturing` and `final`. The order of writing is part of them: a secure bootloader that
-starts locks the chip with whatever stands there, so it is the first to be taken away and the last to be put in
-place. Three looks find out what is missing: the head of each part (`heads`), all of it, its blocks (`blocks`).
+starts locks the chip with whatever stands there, so it is the first to be taken away and the last to be put
+in place. Three looks find out what is missing: the head of each part (`heads`), all of it, its blocks
+(`blocks`).
 """
 
 from __future__ import annotations
