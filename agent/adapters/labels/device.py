@@ -1,4 +1,4 @@
-"""A printer that is a device of this machine: `/dev/usb/lp0`, a serial port, `LPT1`, `\\\\server\\printer`.
+"""A printer that is a device of this machine: `/dev/usb/lp0`, `LPT1`, `\\\\server\\printer`.
 
 Opening and writing may block for as long as the paper is out, so a thread does it, and nobody waits for it
 longer than the printer has. On Linux the thread gives up by itself; on Windows it may stay in the system's
