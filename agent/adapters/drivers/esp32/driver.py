@@ -256,7 +256,7 @@ class Esp32Driver:
         return tuple(burn for burn in burns if burn.after_first_boot is after_first_boot)
 
     def _is_closed(self, burns: Sequence[Burn]) -> bool:
-        """True if the last burn, which closes the way to the chip, stands: the others were read back before it."""
+        """True if the last burn, which closes the way to the chip, stands: the others were read back then."""
         known = self._port.known
         if burns[-1].name == _SECURE_DOWNLOAD:
             return known.report is not None and known.report.secure_download
