@@ -9,6 +9,7 @@ end.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -32,6 +33,8 @@ from boards.esp32.partitions import (
 )
 from boards.esp32.security import LockError, Security
 from boards.esp32.signing import SignatureError, verify_signature
+
+PRINTED_LINES = 1000
 
 
 class BootFailedError(Exception):
@@ -61,6 +64,7 @@ class BootChain:
     def __init__(self, options: BootOptions | None = None) -> None:
         self.options = options or BootOptions()
         self.running: RunningFirmware | None = None
+        self.printed: deque[str] = deque(maxlen=PRINTED_LINES)  # on the console, over resets
 
     # --- Machine
 
@@ -68,7 +72,7 @@ class BootChain:
         self._chip = chip
         self._flash = CachedFlash(chip.flash, chip.efuses)
         self._security = Security(chip.efuses)
-        self._console = Console(chip.family.name, chip.send, chip.now)
+        self._console = Console(chip.family.name, chip.send, chip.now, self.printed)
         chip.spawn(self._start(cause))
 
     def received(self, data: bytes) -> None:

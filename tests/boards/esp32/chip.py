@@ -214,6 +214,7 @@ class Chip:
         task = self.loop.create_task(self._guarded_work(work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda _task: work.close())  # cancelled before it began: nothing awaits it
 
     # --- inside
 

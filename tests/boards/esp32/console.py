@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, MutableSequence
 
 from boards.esp32.partitions import FACTORY, OTA_0, Partition
 
@@ -20,13 +20,21 @@ _ROMS = {
 class Console:
     """Writes lines to the UART; `log` as ESP-IDF's with milliseconds since the start."""
 
-    def __init__(self, chip: str, send: Callable[[bytes], None], now: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        chip: str,
+        send: Callable[[bytes], None],
+        now: Callable[[], float],
+        printed: MutableSequence[str],
+    ) -> None:
         self._chip = chip
+        self._printed = printed
         self._send = send
         self._now = now
         self._started = now()
 
     def line(self, text: str = "") -> None:
+        self._printed.append(text)
         self._send(text.encode() + b"\r\n")
 
     def log(self, level: str, tag: str, text: str) -> None:

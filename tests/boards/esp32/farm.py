@@ -89,6 +89,7 @@ class FarmChip:
             "efuses_sha256": hashlib.sha256(blocks).hexdigest(),
             "locks": Security(efuses).state,
             "secure_download": efuses.secure_download,
+            "purposes": efuses.purposes(),
             "firmware": None if running is None else running.role,
             "version": None if running is None else running.firmware.version,
             "sealed": None if board is None else board.sealed,

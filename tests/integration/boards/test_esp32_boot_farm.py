@@ -1,0 +1,142 @@
+"""`python -m boards.esp32`, as the demo and the end-to-end tests start it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.adapters.drivers.smp import SmpDriver
+from boards.esp32.farm import stage_of_bundle
+from boards.esp32.product import ProductImages
+from harness.hello import hello
+from harness.process import wait_until
+
+MakeImages = Callable[[str], ProductImages]
+
+TESTS = Path(__file__).parents[2]
+
+
+@contextmanager
+def farm(folder: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """Running chips; ended by SIGTERM, and that without an error."""
+    command = [sys.executable, "-m", "boards.esp32", "--link-dir", str(folder / "line"), *arguments]
+    environment = os.environ | {"PYTHONPATH": str(TESTS)}
+    process = subprocess.Popen(
+        command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        yield process
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=30)
+        assert process.returncode == 0
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def line_of(process: subprocess.Popen[str]) -> dict[str, Any]:
+    assert process.stdout is not None
+    parsed = json.loads(process.stdout.readline())
+    assert isinstance(parsed, dict)
+    return parsed
+
+
+def tell(process: subprocess.Popen[str], **command: object) -> dict[str, Any]:
+    assert process.stdin is not None
+    process.stdin.write(json.dumps(command) + "\n")
+    process.stdin.flush()
+    return line_of(process)
+
+
+def wait_for(process: subprocess.Popen[str], firmware: str | None, board: int = 0) -> dict[str, Any]:
+    wait_until(lambda: tell(process, board=board, show=True)["firmware"] == firmware, f"{firmware} to run")
+    return tell(process, board=board, show=True)
+
+
+@pytest.fixture
+def bundle(folder: Path, small_images: MakeImages) -> Path:
+    """What of a bundle's file the farm reads; unsigned."""
+    images = small_images("esp32s3")
+    described = [{"name": role, "role": role, "offset": images.offset(role)} for role in images.by_role]
+    path = folder / "bundle.zip"
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("manifest.json", json.dumps({"images": described}))
+        for role, image in images.by_role.items():
+            file.writestr(f"images/{role}.bin", image)
+    return path
+
+
+def test_a_bundles_manufacturing_stage(bundle: Path, small_images: MakeImages) -> None:
+    assert stage_of_bundle(bundle) == small_images("esp32s3").manufacturing_stage
+
+
+async def test_chips_survive_a_restart(folder: Path, bundle: Path) -> None:
+    arguments = ("--chip", "esp32s3", "--count", "2", "--state-dir", str(folder / "state"),
+                 "--preset", "current", "--bundle", str(bundle))  # fmt: skip
+    shown = []
+    for _start in range(2):
+        with farm(folder, *arguments) as process:
+            said = [line_of(process), line_of(process)]
+            assert line_of(process) == {"ready": 2}
+            assert [board["chip"] for board in said] == ["7c:df:a1:00:00:01", "7c:df:a1:00:00:02"]
+            assert said[1]["control"] == f"{said[1]['port']}.control"
+            wait_for(process, "manufacturing", board=1)
+            async with SmpDriver(said[1]["port"], {"timeout_s": 0.5}) as driver:
+                assert (await hello(driver)).chip_id == "7c:df:a1:00:00:02"
+                await driver.keygen("p256")
+            shown.append(tell(process, board=1, show=True))
+    assert shown[0]["spki_sha256"] == shown[1]["spki_sha256"] is not None
+    assert shown[0]["flash_sha256"] == shown[1]["flash_sha256"]
+    assert shown[0]["efuses_sha256"] == shown[1]["efuses_sha256"]
+
+
+def test_buttons_and_faults(folder: Path, bundle: Path) -> None:
+    arguments = ("--chip", "esp32s3", "--preset", "current", "--bundle", str(bundle))
+    with farm(folder, *arguments) as process:
+        port = Path(line_of(process)["port"])
+        assert line_of(process) == {"ready": 1}
+        before = wait_for(process, "manufacturing")
+        assert tell(process, board=0, press="power off", show=True)["state"] == "off"
+        assert tell(process, board=0, press="power on", show=True)["state"] == "run"
+        assert tell(process, board=0, press="unplug")["ok"]
+        assert not port.exists()
+        assert tell(process, board=0, press="plug")["ok"]
+        assert port.exists()
+        assert tell(process, board=0, press="reset download", show=True)["state"] == "loader"
+        assert tell(process, board=0, faults=[{"kind": "silent"}])["ok"]
+        assert not tell(process, board=0, faults=[{"kind": "no such fault"}])["ok"]
+        assert not tell(process, board=0, press="no such button")["ok"]
+        assert not tell(process, board=7, show=True)["ok"]
+        assert tell(process, board=0, press="reset run")["ok"]
+        assert wait_for(process, "manufacturing")["flash_sha256"] == before["flash_sha256"]
+
+
+def test_an_exchanged_chip_is_a_new_one(folder: Path, bundle: Path) -> None:
+    arguments = ("--chip", "esp32s3", "--preset", "current", "--bundle", str(bundle))
+    with farm(folder, *arguments) as process:
+        port = line_of(process)["port"]
+        assert line_of(process) == {"ready": 1}
+        assert tell(process, board=0, exchange=True)["chip"] == "7c:df:a1:00:00:02"
+        assert Path(port).exists()
+        assert wait_for(process, "manufacturing")["mac"] == "7c:df:a1:00:00:02"
+
+
+def test_personalized_chips_have_k_chip(folder: Path) -> None:
+    secrets = folder / "keys.csv"
+    secrets.write_text(f"chip_id,hexkey\n7c:df:a1:00:00:01,{7:064x}\n")
+    arguments = ("--chip", "esp32s3", "--count", "2", "--secrets", str(secrets))
+    with farm(folder, *arguments) as process:
+        assert [line_of(process)["board"], line_of(process)["board"]] == [0, 1]
+        assert line_of(process) == {"ready": 2}
+        burned = [tell(process, board=board, show=True)["purposes"] for board in (0, 1)]
+    assert [8 in purposes for purposes in burned] == [True, False]
