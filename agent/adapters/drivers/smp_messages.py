@@ -65,7 +65,8 @@ _WrittenSize = Annotated[int, Field(ge=0, le=MAX_CONTENT)]
 class Answer(BaseModel):
     """An answer without an error. Types are exact: no text is taken for a number."""
 
-    model_config = ConfigDict(strict=True, frozen=True, extra="ignore")
+    # What a board answers may be its code: no text of an error holds it, nor that of what caused the error.
+    model_config = ConfigDict(strict=True, frozen=True, extra="ignore", hide_input_in_errors=True)
 
 
 class HelloAnswer(Answer):
