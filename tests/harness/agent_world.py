@@ -328,8 +328,9 @@ class AgentWorld:
         *faults: Fault,
         key_types: tuple[str, ...] = keys.KEY_TYPES[:1],
         attesters: tuple[Attester, ...] = (HmacAttester(bytes(32)),),
+        pop: bool = False,
     ) -> MemoryDriver:
-        model = BoardModel(chip_id, attesters=attesters, key_types=key_types)
+        model = BoardModel(chip_id, attesters=attesters, key_types=key_types, pop=pop)
         return MemoryDriver(SimulatedBoard(model, faults=Faults(faults)))
 
     async def provision(self, driver: MemoryDriver, *, port: str = "port-1") -> Result:

@@ -146,6 +146,8 @@ class PaperCompany:
     key_types: tuple[str, ...] = ("p256", "p384")
     methods: tuple[str, ...] = ("hmac-sha256",)
     required_locks: tuple[str, ...] = ("secure_boot",)
+    bundle_sha256: bytes | None = None
+    minimum_firmware: dict[str, str] = field(default_factory=dict)
     settings: dict[str, object] = field(default_factory=lambda: {"endpoint": "mqtts://example.com"})
     calls: list[str] = field(default_factory=list)
     # What the next calls of a name raise, before they do anything, and after they have done it all.
@@ -176,8 +178,9 @@ class PaperCompany:
             key_types=self.key_types,
             evidence_methods=self.methods,
             level="chip",
-            minimum_firmware={},
+            minimum_firmware=self.minimum_firmware,
             required_locks=self.required_locks,
+            bundle_sha256=self.bundle_sha256,
         )
 
     async def sign_csr(self, session: bytes, request: BoardRequest) -> Issued:
