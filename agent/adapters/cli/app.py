@@ -17,7 +17,7 @@ from typing import Annotated, TypeVar
 
 import typer
 
-from agent.adapters.cli import boards, setup, status
+from agent.adapters.cli import boards, report, results, setup, status
 from agent.adapters.cli.bundle import bundle_app
 from agent.adapters.cli.label import label_app
 from agent.config import load
@@ -30,6 +30,9 @@ _DEFAULT_CONFIG = Path(
 )
 ConfigOption = Annotated[Path, typer.Option("--config", "-c", help="The station's agent.toml.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="For machines.")]
+SinceOption = Annotated[str, typer.Option(help="8h, 2d, 2026-11-20, 2026-11-20T06:00.")]
+UntilOption = Annotated[str | None, typer.Option(help="The same; without it, until now.")]
+OnlyOrderOption = Annotated[str | None, typer.Option("--order", help="Boards of this work order alone.")]
 OrderOption = Annotated[str, typer.Option("--order", help="The work order.")]
 
 app = typer.Typer(
@@ -112,9 +115,44 @@ def doctor(
 
 
 @app.command(name="status")
-def show_status(config: ConfigOption = _DEFAULT_CONFIG, *, json: JsonOption = False) -> None:
-    """What this station has done: yield, times, stamps that wait."""
-    status.show(load(config), as_json=json)
+def show_status(
+    config: ConfigOption = _DEFAULT_CONFIG,
+    *,
+    json: JsonOption = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Again each second, until Ctrl-C.")] = False,
+) -> None:
+    """What each port does now, and what this station has done: yield, times, stamps that wait."""
+    status.show(load(config), as_json=json, watch=watch)
+
+
+@app.command(name="results")
+def show_results(
+    since: SinceOption = "1d",
+    until: UntilOption = None,
+    order: OnlyOrderOption = None,
+    config: ConfigOption = _DEFAULT_CONFIG,
+    *,
+    csv: Annotated[bool, typer.Option("--csv", help="RFC 4180, with a header.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="An object a line; the default.")] = False,
+) -> None:
+    """Results out of the journal, a row a board, oldest first."""
+    if csv and json:
+        raise typer.BadParameter("--csv or --json, not both")
+    results.show(load(config), since, until, order, as_csv=csv)
+
+
+@app.command(name="report")
+def show_report(
+    since: SinceOption = "1d",
+    until: UntilOption = None,
+    order: OnlyOrderOption = None,
+    plot: Annotated[Path | None, typer.Option(help="Also draws it: .svg, .png or .pdf.")] = None,
+    config: ConfigOption = _DEFAULT_CONFIG,
+    *,
+    json: JsonOption = False,
+) -> None:
+    """Where a shift's seconds went: steps, signerd, ports, failures, hours."""
+    report.show(load(config), since, until, order, as_json=json, plot=plot)
 
 
 def exit_code(error: AgentError) -> int:

@@ -1,33 +1,91 @@
-"""`status`: what the journal says, also while the station runs."""
+"""`status`: what the journal says and what each port does now, also while the station runs."""
 
 from __future__ import annotations
 
 import json
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict
+from datetime import UTC, datetime
 
-from agent.adapters.journal_report import read_report
+from agent.adapters.journal_report import Report, read_report
 from agent.adapters.journal_schema import FILE_NAME
+from agent.adapters.live_state import Live, read_live
 from agent.config import Config
 
+_EVERY_S = 1.0
+_CLEAR = "\x1b[H\x1b[2J"
 
-def show(config: Config, *, as_json: bool) -> None:
-    """Prints counts, yield, times, and what is open."""
+
+def show(config: Config, *, as_json: bool, watch: bool) -> None:
+    """Prints ports, counts, yield, times, and what is open; with `watch`, again and again until Ctrl-C."""
+    _show_once(config, as_json=as_json, clear=watch)
+    with suppress(KeyboardInterrupt):
+        while watch:
+            time.sleep(_EVERY_S)
+            _show_once(config, as_json=as_json, clear=True)
+
+
+def _show_once(config: Config, *, as_json: bool, clear: bool) -> None:
     report = read_report(config.state / FILE_NAME)
+    live = read_live(config.state, datetime.now(UTC))
     if as_json:
-        print(json.dumps(asdict(report)))
+        text = json.dumps({**asdict(report), "live": None if live is None else asdict(live)})
+    else:
+        text = "\n".join([*live_lines(live), *_report_lines(report)])
+    if clear and not as_json and sys.stdout.isatty():
+        text = _CLEAR + text
+    print(text, flush=True)
+
+
+def live_lines(live: Live | None) -> Iterator[str]:
+    """What each port does now. Anything may stand in the file: it is shown as text."""
+    if live is None:
+        yield "the station does not run"
         return
+    if not live.alive:
+        yield f"NO STATION RUNS: what follows was left {live.age_s:.0f} s ago by process {live.pid}"
+    for port in live.state["ports"]:
+        state, step, percent = (_member(port, name) for name in ("state", "step", "step_percent"))
+        words = {
+            "working": f"{step} {percent} %" if percent else step,
+            "waiting": f"waits: {_member(port, 'detail')}",
+            "fail": f"{_member(port, 'code')} at {step}. {_member(port, 'remedy')}",
+            "parked": f"{_member(port, 'code')} at {step}. {_member(port, 'remedy')}",
+        }.get(state, "")
+        who = _member(port, "serial_number") or _member(port, "chip_id")
+        line = f"{_member(port, 'port'):<12} {state.upper():<8} {who:<20} {words}"
+        yield line.rstrip()
+    notices = live.state.get("notices")
+    for notice in notices if isinstance(notices, list) else []:
+        yield f"note: {_member(notice, 'text')}"
+
+
+def _report_lines(report: Report) -> Iterator[str]:
     summary = report.summary
-    print(
+    yield (
         f"boards {summary.boards}, passed {summary.passed}, failed {summary.failed}, "
         f"parked {summary.parked}, yield {summary.yield_percent:.1f} %, median {summary.median_s:.2f} s"
     )
     for step, seconds in summary.step_median_s.items():
-        print(f"  {step:<10} {seconds:8.3f} s")
+        yield f"  {step:<10} {seconds:8.3f} s"
     for code, count in summary.codes.items():
-        print(f"  {count} × {code}")
+        yield f"  {count} × {_plain(code)}"
     for run in report.under_way:
-        print(f"under way: {run.port} {run.chip_id} since {run.started_at}")
+        yield f"under way: {_plain(run.port)} {_plain(run.chip_id)} since {run.started_at}"
     for stamp in report.open_stamps:
-        print(f"stamp waits: {stamp.serial_number} ({stamp.chip_id}) since {stamp.queued_at}")
+        yield f"stamp waits: {_plain(stamp.serial_number)} ({_plain(stamp.chip_id)}) since {stamp.queued_at}"
     for serial_number, code in report.refused_stamps:
-        print(f"STAMP REFUSED: {serial_number}: {code}")
+        yield f"STAMP REFUSED: {_plain(serial_number)}: {_plain(code)}"
+
+
+def _member(of: object, name: str) -> str:
+    value = of.get(name) if isinstance(of, dict) else None
+    return "" if value is None else _plain(str(value))
+
+
+def _plain(text: str) -> str:
+    """The text without control characters: boards and signerd may have made it."""
+    return "".join(c if c.isprintable() else "?" for c in text)

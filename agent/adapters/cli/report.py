@@ -1,0 +1,90 @@
+"""`report`: where a shift's seconds went, in the terminal, as JSON, or as a plot."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+
+from agent.adapters.cli.period import moment
+from agent.adapters.results import read_results
+from agent.config import Config
+from agent.core.shift_report import ShiftReport, report_of
+
+_BAR = 24
+
+
+def show(
+    config: Config, since: str, until: str | None, order: str | None, *, as_json: bool, plot: Path | None
+) -> None:
+    """Prints or draws it."""
+    now = datetime.now(UTC)
+    rows = read_results(config.state, moment(since, now), moment(until, now) if until else "~")
+    report = report_of([row for row in rows if order is None or row.work_order == order])
+    if plot is not None:
+        from agent.adapters.report_plot import draw  # noqa: PLC0415 -- matplotlib is an extra
+
+        draw(report, plot, _title(report, order))
+    if as_json:
+        print(json.dumps(asdict(report)))
+        return
+    for line in lines(report, order):
+        print(line)
+    if plot is not None:
+        print(f"drawn: {plot}", file=sys.stderr)
+
+
+def lines(report: ShiftReport, order: str | None) -> Iterator[str]:
+    """The report in words and bars, in 80 columns."""
+    yield _title(report, order)
+    if not report.boards:
+        return
+    yield f"a board that passed: median {report.median_s:.1f} s, p90 {report.p90_s:.1f} s"
+    yield ""
+    yield f"{'step':<11}{'share':<{_BAR + 8}}{'boards':>7}{'median':>9}{'p90':>9}{'max':>9}"
+    for step in report.steps:
+        bar = _bar(step.share_percent)
+        yield (
+            f"{_plain(step.step):<11}{bar:<{_BAR}}{step.share_percent:6.1f} %{step.boards:>7}"
+            f"{step.median_s:>9.2f}{step.p90_s:>9.2f}{step.max_s:>9.2f}"
+        )
+    yield f"waiting for signerd: {report.signerd_s:.0f} s, {report.signerd_percent:.1f} % of the steps' time"
+    yield ""
+    yield f"{'port':<20}{'boards':>7}{'busy':>10}{'between':>10}{'median':>9}{'breaks':>8}"
+    for port in report.ports:
+        yield (
+            f"{_plain(port.port)[-19:]:<20}{port.boards:>7}{port.busy_s:>8.0f} s{port.idle_s:>8.0f} s"
+            f"{port.median_idle_s:>7.1f} s{port.breaks:>8}"
+        )
+    yield ""
+    for hour in report.hours:
+        bar = _bar(hour.yield_percent) if hour.passed + hour.failed else ""
+        yield f"{hour.hour[:16]}  {bar:<{_BAR}} {hour.yield_percent:5.1f} % of {hour.passed + hour.failed}"
+    if report.codes:
+        yield ""
+    for code, count in report.codes.items():
+        yield f"  {count} × {_plain(code)}"
+
+
+def _title(report: ShiftReport, order: str | None) -> str:
+    what = f"{order}: " if order else ""
+    if not report.boards:
+        return f"{what}no boards in this time"
+    first, last = (datetime.fromisoformat(text).astimezone() for text in (report.first, report.last))
+    parked = f", {report.parked} parked" if report.parked else ""
+    return (
+        f"{what}{first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M}: {report.boards} boards, "
+        f"{report.passed} passed, {report.failed} failed{parked}, yield {report.yield_percent:.1f} %"
+    )
+
+
+def _bar(percent: float) -> str:
+    return "█" * round(_BAR * percent / 100) or ("▏" if percent else "")
+
+
+def _plain(text: str) -> str:
+    """The text without control characters: boards and signerd may have made it."""
+    return "".join(c if c.isprintable() else "?" for c in text)
