@@ -236,22 +236,13 @@ class Efuses:
         return self.layout.fields[name]
 
     def _make(self, mac: bytes) -> None:
-        """What the chip's maker burns: identity, and on the ESP32 the clock that its ROM calibrates with."""
-        number = int.from_bytes(mac, "big")
+        """What the chip's maker burns: identity and revision."""
+        made = {"MAC": int.from_bytes(mac, "big"), **self.layout.made}
         if self.layout.classic:
-            made = {
-                "MAC": number,
-                "MAC_CRC": _crc8(mac),
-                "CHIP_VER_REV1": 1,
-                "CHIP_VER_REV2": 1,
-                "WAFER_VERSION_MINOR": 1,
-                "CLK8M_FREQ": 50,
-            }
-            self._cells[0] = sum(value << self._place(name).start for name, value in made.items())
-            return
-        made = {"MAC": number, "WAFER_VERSION_MINOR_LO": 3}
-        block = sum(value << self._place(name).start for name, value in made.items())
-        self._cells[1] = self._coded(block.to_bytes(DATA_BYTES, "little"))
+            made["MAC_CRC"] = _crc8(mac)
+        block = self._place("MAC").block
+        bits = sum(value << self._place(name).start for name, value in made.items())
+        self._cells[block] = self._coded(bits.to_bytes(DATA_BYTES, "little")) if block else bits
 
     def _keep(self) -> None:
         if self._path is not None:

@@ -44,6 +44,15 @@ _SECURE_DOWNLOAD = {
     Op.FLASH_DEFL_END, Op.SPI_SET_PARAMS, Op.SPI_ATTACH, Op.CHANGE_BAUDRATE, Op.GET_SECURITY_INFO,
 }  # fmt: skip
 _SYNC_REPLIES = 8
+# Flags of the security information that are one eFuse each: the chips name it differently.
+_SECURITY_FLAGS = {
+    "DIS_PAD_JTAG": 7,
+    "HARD_DIS_JTAG": 7,
+    "DIS_USB": 8,
+    "DIS_USB_OTG": 8,
+    "DIS_DOWNLOAD_DCACHE": 9,
+    "DIS_DOWNLOAD_ICACHE": 10,
+}
 # An unknown command is answered under another number, several times: esptool drains 8 frames of 14 bytes.
 _NO_COMMAND = 0xFF
 _UNKNOWN_REPLIES = 8
@@ -200,12 +209,15 @@ class Loader:
         flags |= efuses.get("ENABLE_SECURITY_DOWNLOAD") << 2
         for key in range(3):
             flags |= efuses.get(f"SECURE_BOOT_KEY_REVOKE{key}") << 3 + key
-        flags |= (efuses.get("SOFT_DIS_JTAG").bit_count() & 1) << 6 | efuses.get("DIS_PAD_JTAG") << 7
-        for bit, name in ((8, "DIS_USB_OTG"), (9, "DIS_DOWNLOAD_DCACHE"), (10, "DIS_DOWNLOAD_ICACHE")):
+        flags |= (efuses.get("SOFT_DIS_JTAG").bit_count() & 1) << 6
+        for name, bit in _SECURITY_FLAGS.items():
             flags |= (efuses.get(name) if name in names else 0) << bit
         purposes = [*efuses.purposes(), 0]
         count = efuses.get(efuses.layout.crypt_count)
-        return self._reply(op, data=struct.pack("<IB7BII", flags, count, *purposes, self._family.chip_id, 0))
+        data = struct.pack("<IB7B", flags, count, *purposes)
+        if self._family.tells_chip_id:
+            data += struct.pack("<II", self._family.chip_id, 0)
+        return self._reply(op, data=data)
 
     # --- flash
 

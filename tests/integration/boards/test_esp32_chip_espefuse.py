@@ -37,7 +37,7 @@ async def test_the_summary_names_the_chip(family: str, tmp_path: Path) -> None:
     assert "?? ??" not in summary
 
 
-@newer_families
+@pytest.mark.parametrize("family", ["esp32s2", "esp32s3", "esp32c3", "esp32c6", "esp32h2", "esp32p4"])
 async def test_a_burned_hmac_key_can_be_used_and_no_longer_read(family: str, tmp_path: Path) -> None:
     async with Esp32Bench(family, tmp_path) as bench:
         said = await bench.espefuse("burn-key", "BLOCK_KEY0", _key_file(tmp_path), "HMAC_UP")

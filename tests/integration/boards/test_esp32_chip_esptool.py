@@ -39,6 +39,30 @@ async def test_a_chip_says_who_it_is(family: str, tmp_path: Path) -> None:
     assert "Stub flasher running" in said
 
 
+@pytest.mark.parametrize(
+    ("family", "chip"),
+    [
+        ("esp32-v1", "ESP32-D0WDQ6 (revision v1.0)"),
+        ("esp32", "ESP32-D0WDQ6-V3 (revision v3.1)"),
+        ("esp32s2", "ESP32-S2 (revision v1.0)"),
+        ("esp32s3", "ESP32-S3 (QFN56) (revision v0.2)"),
+        ("esp32c3", "ESP32-C3 (QFN32) (revision v0.4)"),
+        ("esp32c6", "ESP32-C6 (QFN40) (revision v0.1)"),
+        ("esp32h2", "ESP32-H2 (revision v0.2)"),
+        ("esp32p4", "ESP32-P4 (revision v1.3)"),
+    ],
+)
+async def test_the_whole_family_is_known_and_written(family: str, chip: str, tmp_path: Path) -> None:
+    image, data = _image(tmp_path, 0x2400)
+    async with Esp32Bench(family, tmp_path) as bench:
+        said = await bench.esptool("write-flash", hex(bench.family.bootloader_offset), image)
+
+        assert f"Chip type:          {chip}" in said
+        assert MAC in said
+        assert "Hash of data verified" in said
+        assert bench.chip.flash.read(bench.family.bootloader_offset, len(data)) == data
+
+
 @every_family
 async def test_what_is_written_is_verified_read_and_erased(family: str, tmp_path: Path) -> None:
     low, low_data = _image(tmp_path, 0x5000, seed=1)
