@@ -34,6 +34,7 @@ _MAX_KEY_BYTES = 65_536
 # removed when no start has used it for so long.
 _KEEP_S = 7 * 24 * 3600.0
 _NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)  # Windows has none
+_NONBLOCK = getattr(os, "O_NONBLOCK", 0)  # Windows has none
 _BINARY = getattr(os, "O_BINARY", 0)  # POSIX has none
 
 
@@ -73,7 +74,8 @@ def open_firmware(files: BundleFiles, state: Path) -> Firmware:
 def read_bounded(path: Path, most: int) -> bytes:
     """A file of at most so many bytes, and no more of it is ever read. Raises ConfigError."""
     try:
-        with path.open("rb") as file:
+        # Not waiting for who writes into a pipe.
+        with os.fdopen(os.open(path, os.O_RDONLY | _NONBLOCK | _BINARY), "rb") as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise ConfigError(f"{path} is not a file")
             data = file.read(most + 1)

@@ -89,6 +89,7 @@ def check_contents(manifest: Manifest, images: Mapping[str, bytes]) -> None:
         elif (image.component, image.version, image.digest) != (None, None, None):
             raise BundleError(f"{image.name}: no firmware reports such an image")
     _check_partitions(manifest, chip, images)
+    _check_flash_sizes(manifest, images)
     _check_versions(manifest)
     _check_burns(manifest)
 
@@ -209,6 +210,23 @@ def _check_partitions(manifest: Manifest, chip: Chip, images: Mapping[str, bytes
             _check_app_place(image, partitions)
         if image.role is Role.DATA:
             _check_data_place(image, partitions)
+
+
+def _check_flash_sizes(manifest: Manifest, images: Mapping[str, bytes]) -> None:
+    """A bootloader believes its header: it starts nothing when a partition lies beyond that size, and its
+    firmware stops on a smaller chip. esptool could set the size while it writes, but not in what is signed."""
+    table = next(image for image in manifest.images if image.role is Role.PARTITION_TABLE)
+    used = max(one.end for one in read_partitions(table.name, images[table.name]))
+    for image in manifest.images:
+        if image.role not in BOOTLOADERS:
+            continue
+        size = read_image(image.name, images[image.name]).flash_size
+        if size is None or not used <= size <= manifest.flash_size:
+            built = "an unknown size" if size is None else f"{size >> 20} MB"
+            raise BundleError(
+                f"{image.name}: built for a flash of {built}; partitions end at {used:#x}, and the flash has "
+                f"{manifest.flash_size >> 20} MB (CONFIG_ESPTOOLPY_FLASHSIZE)"
+            )
 
 
 def _check_app_place(image: Image, partitions: tuple[Partition, ...]) -> None:

@@ -89,7 +89,8 @@ def parse_manifest(data: bytes) -> Manifest:
         parsed = _Manifest.model_validate(document)
     except ValidationError as error:
         problem = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in problem["loc"]) or "the document"
+        # A name of a member may be anything, and goes to somebody's terminal.
+        where = ".".join(ascii(part).strip("'") for part in problem["loc"])[:200] or "the document"
         raise BundleError(f"manifest.json: {where}: {problem['msg']}") from error
     except (UnicodeDecodeError, ValueError, RecursionError) as error:
         raise BundleError("manifest.json: not JSON of the allowed kind") from error

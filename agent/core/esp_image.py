@@ -34,6 +34,7 @@ _MAGIC = 0xE9
 _APP_MAGIC = 0xABCD5432
 _BOOTLOADER_MAGIC = 0x50
 _MAX_SEGMENTS = 16  # ESP_IMAGE_MAX_SEGMENTS
+_MAX_FLASH_SIZE = 7  # ESP_IMAGE_FLASH_SIZE_128MB
 _CHECKSUM_SEED = 0xEF
 _DIGEST_BYTES = 32
 SECTOR = 0x1000  # bytes: what flash erases at once, and where a signature sector begins
@@ -68,6 +69,7 @@ class EspImage:
     chip_id: int
     minimum_revision: int  # major × 100 + minor
     maximum_revision: int
+    flash_size: int | None  # bytes, as a bootloader believes; None: a size that is not known
     digest: bytes  # SHA-256 that is appended to it, 32 bytes
     app: AppDescriptor | None
     bootloader_version: int | None  # of esp_bootloader_desc_t
@@ -84,6 +86,7 @@ def parse_image(data: bytes) -> EspImage:
         raise ImageError("no ESP image: it does not begin with E9")
     header = _HEADER.unpack_from(data)
     segments, chip_id, minimum, maximum, appended = header[1], header[6], header[8], header[9], header[10]
+    flash_size = header[3] >> 4  # esp_image_flash_size_t: powers of two from 1 MB to 128 MB
     if not 0 < segments <= _MAX_SEGMENTS:
         raise ImageError(f"{segments} segments, allowed are 1 to {_MAX_SEGMENTS}")
     if appended != 1:
@@ -101,6 +104,7 @@ def parse_image(data: bytes) -> EspImage:
         chip_id,
         minimum,
         maximum,
+        1 << (20 + flash_size) if flash_size <= _MAX_FLASH_SIZE else None,
         digest,
         _app(data, first_bytes),
         _bootloader(data, first_bytes),
@@ -208,6 +212,8 @@ def signing_key_digest(public_key_pem: bytes) -> bytes:
     if isinstance(key, rsa.RSAPublicKey) and key.key_size == 3_072:
         numbers = key.public_numbers()
         n, word = numbers.n, 1 << 32
+        if n % 2 == 0 or numbers.e >= word:
+            raise ImageError("the secure boot key is no RSA key that a chip could use")
         # What the chip's RSA unit needs for Montgomery multiplication: R² mod n, and −n⁻¹ mod 2³².
         packed = n.to_bytes(384, "little") + struct.pack("<I", numbers.e)
         packed += ((1 << 6_144) % n).to_bytes(384, "little") + struct.pack("<I", -pow(n, -1, word) % word)

@@ -112,6 +112,13 @@ def test_members_of_another_form_are_refused_by_name(
         parse_manifest(changed(change))
 
 
+def test_an_unknown_member_cannot_write_to_a_terminal() -> None:
+    with pytest.raises(BundleError) as refused:
+        parse_manifest(changed(lambda document: document.update({"\x1b]0;evil\x07" + "x" * 500: 1})))
+    assert str(refused.value).isprintable()
+    assert len(str(refused.value)) < 300
+
+
 @given(st.binary(max_size=300))
 def test_any_bytes_are_refused(data: bytes) -> None:
     with pytest.raises(BundleError):

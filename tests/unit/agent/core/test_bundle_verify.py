@@ -147,6 +147,13 @@ def all_but(label: str) -> list[Partition]:
     return [part for part in (*DEFAULT, STORAGE) if part.name != label]
 
 
+def built_for(name: str, megabytes: int) -> Sample:
+    """The bootloader's header says another size of flash."""
+    image = bytearray(PLAIN.files[name])
+    image[3] = (megabytes.bit_length() - 1) << 4
+    return PLAIN.with_image(name, bytes(image[:-32]) + hashlib.sha256(image[:-32]).digest())
+
+
 REFUSED: dict[str, tuple[Callable[[], Sample], str]] = {
     "chip-unknown": (lambda: manifest(PLAIN, chip="esp8266"), "chip esp8266 is not known"),
     "chip-another": (lambda: manifest(PLAIN, chip="esp32c3"), "bootloader: an image for esp32s3"),
@@ -190,6 +197,9 @@ REFUSED: dict[str, tuple[Callable[[], Sample], str]] = {
         lambda: with_table(PLAIN, *DEFAULT, STORAGE, Partition("more", 1, 0x82, 0x3FF000, 0x2000)),
         "a partition ends beyond",
     ),
+    "bootloader-for-smaller-flash": (lambda: built_for("bootloader", 2), "built for a flash of 2 MB"),
+    "bootloader-for-larger-flash": (lambda: built_for("bootloader", 8), "built for a flash of 8 MB"),
+    "bootloader-for-no-flash": (lambda: built_for("bootloader", 256), "built for a flash of an unknown size"),
     "table-damaged": (
         lambda: PLAIN.with_image("partition-table", PLAIN.files["partition-table"][:-1] + b"\x00"),
         "partition-table: bytes follow",

@@ -40,6 +40,12 @@ def test_an_application_says_who_it_is(chip: str) -> None:
     assert (image.minimum_revision, image.maximum_revision) == (0, 0xFFFF)
 
 
+@pytest.mark.parametrize(("size", "expected"), [(0x00, 1 << 20), (0x70, 128 << 20), (0x80, None)])
+def test_an_image_says_for_which_flash_it_was_built(size: int, expected: int | None) -> None:
+    data = with_digest(changed(APP, 3, bytes([size])))
+    assert parse_image(data).flash_size == expected
+
+
 @pytest.mark.parametrize("chip", FAMILIES)
 def test_a_bootloader_says_its_version(chip: str) -> None:
     image = parse_image(bootloader_image(chip, 7, {}, size=4_000))
@@ -114,6 +120,19 @@ def test_a_version_that_is_no_text_is_refused() -> None:
 
 def pem(key: PublicKeyTypes) -> bytes:
     return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+
+
+@pytest.mark.parametrize(
+    ("modulus", "exponent"),
+    [
+        pytest.param((1 << 3071) + 2, 65537, id="even-modulus"),
+        pytest.param((1 << 3071) + 1, (1 << 32) + 1, id="exponent-beyond-32-bits"),
+    ],
+)
+def test_rsa_keys_that_a_chip_could_not_use_are_refused(modulus: int, exponent: int) -> None:
+    assert signing_key_digest(pem(rsa.RSAPublicNumbers(65537, (1 << 3071) + 1).public_key()))
+    with pytest.raises(ImageError, match="no RSA key that a chip could use"):
+        signing_key_digest(pem(rsa.RSAPublicNumbers(exponent, modulus).public_key()))
 
 
 def test_keys_of_secure_boot_are_told_apart() -> None:
