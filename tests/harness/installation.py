@@ -27,6 +27,7 @@ import grpc
 import psutil
 
 from harness.board_farm import BoardFarm
+from harness.esp32_farm import Esp32Farm
 from harness.process import COMMANDS, Program, run, wait_until
 
 DEPLOYMENT = "dev"
@@ -271,6 +272,10 @@ class Installation:
     ) -> Program:
         """Starts another program of this installation; it ends with the context."""
         return self._programs.enter_context(Program(command, log=self.logs / name, environment=environment))
+
+    def keep(self, running: Esp32Farm) -> None:
+        """Chips that are plugged in already; they end with the context."""
+        self._programs.enter_context(running)
 
     def start_boards(
         self, chips: Mapping[str, bytes] | None = None, name: str = "boards", **options: object

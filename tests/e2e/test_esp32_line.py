@@ -1,0 +1,52 @@
+"""From an empty chip to a sealed, stamped, labelled product: real programs and esptool, simulated chips."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from boards.esp32.signing import SigningKey
+from harness.esp32_line import Esp32Line
+
+FAMILIES = ("esp32", "esp32s3", "esp32c3")
+# Labels are no part of the driver's own recipe.
+RECIPE = """
+name = "sensor"
+{steps}
+[[step]]
+name = "verify"
+challenge = true
+[[step]]
+name = "stamp"
+[[step]]
+name = "label"
+"""
+_FIRST = ("identify", "flash", "keygen", "request", "sign", "install", "configure", "seal", "first-boot")
+LABELLED = RECIPE.format(steps="".join(f'[[step]]\nname = "{name}"\n' for name in _FIRST))
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def line(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Esp32Line]:
+    folder = tmp_path_factory.mktemp(request.param)
+    with Esp32Line(folder, request.param, SigningKey.make(folder)) as line:
+        yield line
+
+
+def test_an_empty_chip_leaves_locked_stamped_and_labelled(line: Esp32Line) -> None:
+    run = line.new_run(recipe=LABELLED)
+    assert run.start_agent().wait(120) == 0
+    line.finished_once(run)
+    (record,) = line.records(run)
+    (label,) = (line.directory / run.work_order / "labels").iterdir()
+    assert record.serial_number in label.name
+    line.verify()
+
+
+def test_a_current_chip_is_not_written_to(line: Esp32Line) -> None:
+    run = line.new_run(preset="current")
+    before = run.farm.show(0)
+    agent = run.start_agent()
+    assert agent.wait(120) == 0
+    assert before["firmware"] == "manufacturing"
+    line.finished_once(run)
