@@ -74,6 +74,7 @@ class Worker:
         try:
             async with asyncio.timeout(timeout_s):
                 answer = await self._exchange(command, fields, on_progress)
+                result = _result(answer)
                 answered = True
         except TimeoutError as error:
             detail = f"esptool did not finish {command} in {timeout_s:g} s"
@@ -83,7 +84,9 @@ class Worker:
                 await asyncio.shield(
                     self.stop()
                 )  # it is in the middle of something: also when we are cancelled
-        return _result(answer)
+        if isinstance(result, Exception):
+            raise result
+        return result
 
     async def _exchange(
         self, command: str, fields: Mapping[str, object], on_progress: OnProgress | None
@@ -191,12 +194,13 @@ _ERRORS: dict[str, Callable[[str, str, str], Exception]] = {
 }
 
 
-def _result(answer: dict[str, Any]) -> dict[str, Any]:
+def _result(answer: dict[str, Any]) -> dict[str, Any] | Exception:
+    """What a command came to, an error of the worker's included. Raises `LineError` for what is neither."""
     match answer:
         case {"result": dict(result)}:
             return result
         case {"error": [str(kind), str(code), str(detail), str(remedy)]} if kind in _ERRORS:
-            raise _ERRORS[kind](code[:40], detail[:300], remedy[:300])
+            return _ERRORS[kind](code[:40], detail[:300], remedy[:300])
     raise LineError(
         "worker_junk", "esptool's process answers neither result nor error", remedy=_REMEDY_WORKER
     )
