@@ -214,7 +214,7 @@ def _check_partitions(manifest: Manifest, chip: Chip, images: Mapping[str, bytes
 
 def _check_flash_sizes(manifest: Manifest, images: Mapping[str, bytes]) -> None:
     """A bootloader believes its header: it starts nothing when a partition lies beyond that size, and its
-    firmware stops on a smaller chip. esptool could set the size while it writes, but not in what is signed."""
+    firmware stops on a smaller chip. esptool could set the size while it writes, but in nothing signed."""
     table = next(image for image in manifest.images if image.role is Role.PARTITION_TABLE)
     used = max(one.end for one in read_partitions(table.name, images[table.name]))
     for image in manifest.images:
