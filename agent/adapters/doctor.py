@@ -29,7 +29,7 @@ from agent.adapters.journal_report import newest_entry, read_report
 from agent.adapters.journal_schema import FILE_NAME, open_for_writing
 from agent.adapters.serial_port import list_ports
 from agent.adapters.tls_probe import probe
-from agent.config import Config, load
+from agent.config import Config, LabelPlace, load
 from agent.errors import AgentError, ConfigError, JournalError, Refused
 from agent.wiring import read_recipe, signer_of
 
@@ -70,6 +70,8 @@ async def examine(config_path: Path, work_order: str | None) -> list[Finding]:
         ("signerd", lambda: _signerd(config, work_order)),
         ("ports", lambda: _ports(config)),
     ]
+    if (label := config.label) is not None:
+        checks.append(("labels", lambda: _labels(label)))
     for name, check in checks:
         try:
             findings.append(Finding(name, ok=True, detail=await check(), remedy=""))
@@ -128,6 +130,14 @@ def _journal(config: Config) -> str:
     if not os.access(config.state, os.W_OK):  # WAL makes files beside the journal
         raise JournalError(f"cannot write into {config.state}")
     return str(path)
+
+
+async def _labels(place: LabelPlace) -> str:
+    from agent.adapters.labels import open_labels  # noqa: PLC0415 -- what draws labels is of no use to others
+
+    await open_labels(place).check()
+    places = [str(where) for where in (place.folder, place.printer) if where is not None]
+    return f"template fits its sample; {' and '.join(places)} can be reached"
 
 
 def _clock(config: Config) -> str:

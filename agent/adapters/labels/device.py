@@ -33,6 +33,11 @@ class DevicePort:
         self._thread = _in_thread(partial(_write, self._path, data, time.monotonic() + self._print_s))
         await self._ended(self._thread, raises=True)
 
+    async def reach(self) -> None:
+        """See `PrinterPort`."""
+        self._thread = _in_thread(partial(_write, self._path, b"", time.monotonic() + self._print_s))
+        await self._ended(self._thread, raises=True)
+
     async def _ended(self, thread: asyncio.Future[OSError | None], *, raises: bool = False) -> None:
         # Longer than the thread gives itself, so that its own word comes first. `wait` leaves it alone when
         # this is cancelled.

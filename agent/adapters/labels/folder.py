@@ -13,6 +13,7 @@ import hashlib
 import os
 import secrets
 import sys
+import tempfile
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -54,14 +55,24 @@ class LabelFolder:
         self._path = path
         _remove_unfinished(path)
 
+    async def check(self) -> None:
+        """Raises LabelError where no file could be left now."""
+        try:
+            await asyncio.to_thread(self._try)
+        except OSError as error:
+            raise _refused(error) from error
+
+    def _try(self) -> None:
+        with tempfile.TemporaryFile(dir=self._path, prefix=_TEMPORARY) as file:
+            file.write(b"1")
+
     async def put(self, label: Label, files: Mapping[str, bytes]) -> None:
         """Leaves the label's files, by format. Raises LabelError."""
         stem = file_stem(label)
         try:
             await asyncio.to_thread(self._write_all, stem, files)
         except OSError as error:  # its text may name the file, and no more
-            detail = f"a label could not be left in its folder: {error.strerror or type(error).__name__}"
-            raise LabelError("label_folder", detail, remedy=_REMEDY) from error
+            raise _refused(error) from error
 
     def _write_all(self, stem: str, files: Mapping[str, bytes]) -> None:
         for suffix, data in files.items():
@@ -83,6 +94,11 @@ class LabelFolder:
             with suppress(OSError):  # the first error is the one to be told
                 temporary.unlink()
             raise
+
+
+def _refused(error: OSError) -> LabelError:
+    detail = f"a label could not be left in its folder: {error.strerror or type(error).__name__}"
+    return LabelError("label_folder", detail, remedy=_REMEDY)
 
 
 def _remove_unfinished(path: Path) -> None:

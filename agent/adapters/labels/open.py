@@ -10,7 +10,6 @@ from agent.adapters.labels.render import FORMATS, LabelMaker, open_maker
 from agent.config import LabelPlace
 from agent.core.label import Label
 from agent.errors import ConfigError
-from agent.ports import Labels
 
 _PRINTED = "zpl"
 
@@ -41,8 +40,15 @@ class StationLabels:
         if self._printer is not None:
             await self._printer.put(made[_PRINTED])
 
+    async def check(self) -> None:
+        """Raises LabelError where a label could not be put now; prints nothing."""
+        if self._folder is not None:
+            await self._folder.check()
+        if self._printer is not None:
+            await self._printer.check()
 
-def open_labels(place: LabelPlace) -> Labels:
+
+def open_labels(place: LabelPlace) -> StationLabels:
     """Opens what `[label]` names, and tries the template with its sample. Raises ConfigError."""
     if place.printer is None and place.folder is None:
         raise ConfigError("label: neither printer nor folder is named", remedy="Name one of them, or both.")

@@ -32,6 +32,10 @@ class PrinterPort(Protocol):
         """Returns when the printer has all. Raises OSError, or TimeoutError."""
         ...
 
+    async def reach(self) -> None:
+        """Returns when the printer could be sent a label; nothing is printed. Raises OSError."""
+        ...
+
 
 class TcpPort:
     """A printer in the network, a connection for each label."""
@@ -51,6 +55,11 @@ class TcpPort:
                 await self._hand_over(reader, writer, data)
         finally:
             writer.transport.abort()  # does nothing to a connection that is over
+
+    async def reach(self) -> None:
+        """See `PrinterPort`."""
+        _, writer = await self._connect()
+        writer.transport.abort()
 
     async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         try:
@@ -95,8 +104,15 @@ class LabelPrinter:
                     "printer_hangs", "the label printer did not take the label", remedy=_LOOK
                 ) from error
             except OSError as error:
-                detail = f"the label printer cannot be reached or broke off: {_reason(error)}"
-                raise LabelError("printer_off", detail, remedy=_LOOK) from error
+                raise _off(error, _LOOK) from error
+
+    async def check(self) -> None:
+        """Raises LabelError where no label could be sent now; prints nothing."""
+        async with self._turn:
+            try:
+                await self._port.reach()
+            except OSError as error:
+                raise _off(error, "See to the printer, and to label.printer in agent.toml.") from error
 
 
 def open_printer(text: str) -> LabelPrinter:
@@ -115,5 +131,8 @@ def open_printer(text: str) -> LabelPrinter:
     return LabelPrinter(TcpPort(host.strip("[]"), int(port), wait_eof=wait_eof))
 
 
-def _reason(error: OSError) -> str:
-    return error.strerror or type(error).__name__
+def _off(error: OSError, remedy: str) -> LabelError:
+    reason = error.strerror or type(error).__name__
+    return LabelError(
+        "printer_off", f"the label printer cannot be reached or broke off: {reason}", remedy=remedy
+    )

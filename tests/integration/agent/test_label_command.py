@@ -6,6 +6,7 @@ import json
 import socket
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -94,6 +95,27 @@ def test_a_printer_that_is_off(tmp_path: Path) -> None:
     told = _told("test", "-c", config, expect=1)
     assert "cannot be reached" in told
     assert "See to the printer" in told
+
+
+def _doctor(config: Path) -> dict[str, Any]:
+    """What `doctor` finds of the labels. All else is wrong: this station was never enrolled."""
+    findings = json.loads(run([COMMANDS / "birthmark-agent", "doctor", "--json", "-c", config], expect=1))
+    return {finding["check"]: finding for finding in findings}.get("labels", {})
+
+
+def test_doctor_looks_at_the_labels_places(tmp_path: Path) -> None:
+    folder = '[label]\ntemplate = "label.toml"\nfolder = "labels"\n'
+    config = _station(tmp_path, folder)
+    assert _doctor(config)["ok"]
+    assert list((tmp_path / "labels").iterdir()) == []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]  # closed before it is used
+    config.write_text(f'{_AGENT}{folder}printer = "tcp://127.0.0.1:{port}"\n', encoding="utf-8")
+    found = _doctor(config)
+    assert not found["ok"]
+    assert "cannot be reached" in found["detail"]
+    config.write_text(_AGENT, encoding="utf-8")
+    assert _doctor(config) == {}
 
 
 def test_a_station_without_labels(tmp_path: Path) -> None:

@@ -42,11 +42,13 @@ class PaperPrinter:
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
         assert self.connections == 1, "two labels at once"
-        data = await reader.read()
-        await asyncio.sleep(0)  # where another connection would be seen
-        self.received.append(data)
-        self.connections -= 1
-        writer.close()
+        try:
+            data = await reader.read()
+            await asyncio.sleep(0)  # where another connection would be seen
+            self.received.append(data)
+        finally:
+            self.connections -= 1
+            writer.close()
 
 
 @asynccontextmanager
@@ -208,6 +210,35 @@ async def test_a_name_that_no_host_can_have() -> None:
         await open_printer(f"tcp://{'a' * 64}:9100").put(b"x")
 
 
+async def test_a_check_prints_nothing(place: Path) -> None:
+    printer = PaperPrinter()
+    async with listening(printer.serve) as port:
+        config = LabelPlace(
+            template=place / "label.toml", folder=place / "labels", printer=f"tcp://127.0.0.1:{port}"
+        )
+        labels = open_labels(config)
+        await labels.check()
+        await labels.put(LABEL)
+    assert [data for data in printer.received if data] == printer.received[-1:]
+    assert len(_files(place / "labels")) == 1
+
+
+async def test_a_check_of_a_printer_that_is_off(place: Path) -> None:
+    async with listening(PaperPrinter().serve) as port:
+        pass
+    labels = open_labels(LabelPlace(template=place / "label.toml", printer=f"tcp://127.0.0.1:{port}"))
+    with pytest.raises(LabelError, match="printer_off"):
+        await labels.check()
+
+
+async def test_a_check_of_a_folder_that_is_gone(place: Path) -> None:
+    labels = open_labels(LabelPlace(template=place / "label.toml", folder=place / "labels"))
+    await labels.check()
+    (place / "labels").rmdir()
+    with pytest.raises(LabelError, match="label_folder"):
+        await labels.check()
+
+
 # Devices
 
 
@@ -229,6 +260,12 @@ async def test_a_device_gets_every_byte(terminal: tuple[int, str]) -> None:
         received += await asyncio.to_thread(os.read, ours, 65_536)
     await sending
     assert received == data
+
+
+async def test_a_device_is_there(terminal: tuple[int, str], tmp_path: Path) -> None:
+    await open_printer(terminal[1]).check()
+    with pytest.raises(LabelError, match="printer_off"):
+        await open_printer(str(tmp_path / "lp0")).check()
 
 
 async def test_a_device_that_takes_nothing(terminal: tuple[int, str]) -> None:
