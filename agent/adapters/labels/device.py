@@ -18,6 +18,9 @@ from contextlib import suppress
 from functools import partial
 
 
+_SHARE = r"\\"  # a printer that another Windows PC shares may look like a file
+
+
 class DevicePort:
     """See `agent.adapters.labels.printer.PrinterPort`."""
 
@@ -74,7 +77,7 @@ def _write(path: str, data: bytes, deadline_s: float) -> None:
     )
     descriptor = os.open(path, flags)
     try:
-        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        if stat.S_ISREG(os.fstat(descriptor).st_mode) and not path.startswith(_SHARE):
             raise OSError(None, "it is a file and no printer")
         view = memoryview(data)
         while view:

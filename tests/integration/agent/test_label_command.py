@@ -100,7 +100,8 @@ def test_a_printer_that_is_off(tmp_path: Path) -> None:
 def _doctor(config: Path) -> dict[str, Any]:
     """What `doctor` finds of the labels. All else is wrong: this station was never enrolled."""
     findings = json.loads(run([COMMANDS / "birthmark-agent", "doctor", "--json", "-c", config], expect=1))
-    return {finding["check"]: finding for finding in findings}.get("labels", {})
+    by_check: dict[str, dict[str, Any]] = {finding["check"]: finding for finding in findings}
+    return by_check.get("labels", {})
 
 
 def test_doctor_looks_at_the_labels_places(tmp_path: Path) -> None:
