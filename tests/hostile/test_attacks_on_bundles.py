@@ -99,6 +99,13 @@ def shifted_directory(by: int) -> bytes:
     return bytes(tail)
 
 
+def in_order(*first: str) -> bytes:
+    """The same entries, these before all others."""
+    entries = unpack(data())
+    rest = [name for name in entries if name not in first]
+    return pack({name: entries[name] for name in (*first, *rest)})
+
+
 ATTACKS: dict[str, Callable[[], bytes]] = {
     "bytes-before": lambda: b"MZ" + data(),
     "an-entry-before": lambda: pack({"images/other.bin": b"evil"}) + data(),
@@ -159,7 +166,10 @@ ATTACKS: dict[str, Callable[[], bytes]] = {
     "too-large": lambda: data() + bytes(MAX_BUNDLE_BYTES),
     "an-image-more": lambda: pack(unpack(data()) | {"images/more.bin": b"evil"}),
     "an-image-fewer": lambda: pack(dict(list(unpack(data()).items())[:-1])),
-    "signature-first": lambda: pack(dict(sorted(unpack(data()).items(), key=lambda item: item[0][9:]))),
+    "signature-first": lambda: in_order("manifest.sig", "manifest.json"),
+    "an-image-first": lambda: in_order("images/data.bin", "manifest.json", "manifest.sig"),
+    "an-image-before-the-signature": lambda: in_order("manifest.json", "images/bootloader.bin"),
+    "images-in-another-order": lambda: in_order("manifest.json", "manifest.sig", "images/data.bin"),
 }
 
 
