@@ -122,7 +122,7 @@ def _migrate(connection: sqlite3.Connection) -> None:
 
     The version is read once more inside: two programs may open the journal at once.
     """
-    if _version(connection) in {0, _VERSION}:  # 0: something else lies there
+    if not 0 < _version(connection) < _VERSION:  # 0: something else lies there
         return
     connection.execute("BEGIN IMMEDIATE")
     try:

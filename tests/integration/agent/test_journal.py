@@ -177,6 +177,33 @@ async def test_journal_of_another_version(path: Path) -> None:
             pass
 
 
+async def test_label_is_noted_once(journal: Journal) -> None:
+    first, second = await journal.begin("port-1", "WO-1", "A"), await journal.begin("port-2", "WO-1", "B")
+    assert not await journal.has_label(bytes(32))
+    await journal.note_label(first, bytes(32))
+    await journal.note_label(second, bytes(32))
+    assert await journal.has_label(bytes(32))
+    assert not await journal.has_label(bytes([1]) * 32)
+
+
+async def test_label_is_known_after_a_restart(path: Path) -> None:
+    async with SqliteJournal(path) as journal:
+        await journal.note_label(await journal.begin("port-1", "WO-1", "A"), bytes(32))
+    async with SqliteJournal(path) as journal:
+        assert await journal.has_label(bytes(32))
+
+
+async def test_time_of_a_step_is_the_last_that_was_told(path: Path) -> None:
+    async with SqliteJournal(path) as journal:
+        run = await journal.begin("port-1", "WO-1", "A")
+        journal.step_done(run, "flash", 1.0)
+        journal.step_done(run, "flash", 3.0)
+        await journal.finish(run, replace(RESULT, outcome=Outcome.FAIL, step="flash"))
+    with sqlite3.connect(path) as connection:
+        assert connection.execute("SELECT run, step, seconds FROM step").fetchall() == [(run, "flash", 3.0)]
+    connection.close()
+
+
 async def test_making_it_twice_keeps_what_is_there(path: Path) -> None:
     async with SqliteJournal(path) as journal:
         await journal.queue_stamp(await journal.begin("p", "WO-1", "C"), stamp())
