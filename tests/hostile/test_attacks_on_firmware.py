@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -11,9 +15,9 @@ import pytest
 
 from birthmark.v1 import admin_pb2, audit_pb2, signing_pb2
 from harness.hostile_line import CALL_TIMEOUT_S, HostileLine
-from harness.installation import order_toml
+from harness.installation import Installation, order_toml
 from harness.paper_board import DEFAULT_FIRMWARE, PaperBoard
-from harness.process import wait_until
+from harness.process import COMMANDS, run, wait_until
 
 BUNDLE = hashlib.sha256(b"bundle 1.2.0").digest()
 BOOT: list[Any] = ["2.0", hashlib.sha256(b"boot 2.0").digest()]
@@ -152,3 +156,29 @@ def test_the_ledger_has_what_the_order_names(line: HostileLine) -> None:
 
 def test_an_auditor_finds_nothing_after_the_attacks_on_firmware(line: HostileLine) -> None:
     line.verify()
+
+
+def test_an_order_rewritten_in_the_database(tmp_path: Path) -> None:
+    """Whoever has signerd's host can have any firmware stamped, and the ledger tells of it."""
+    with Installation(tmp_path / "installation") as installation:
+        line = HostileLine(installation)
+        order, board, issued = certified(line)
+        installation.process.stop()
+        with closing(sqlite3.connect(installation.home / "signerd.sqlite")) as database, database:
+            database.execute("UPDATE orders SET bundle_sha256 = NULL, firmware = NULL")
+        installation.start_signerd()
+        line.reconnect()
+        line.pc1.stamp(replace(board, firmware=ORDERED | {"app": ["1.2.0", OTHER]}), *issued)
+        eve = installation.directory / "auditor-eve" / "auditor.toml"
+
+        def found(*command: str) -> list[tuple[str, str]]:
+            said = run([COMMANDS / "birthmark-auditor", *command, "--config", eve, "--json"], expect=1)
+            lines = map(json.loads, said.splitlines())
+            return [(each["code"], each["detail"]) for each in lines if each["event"] == "finding"]
+
+        assert found("verify") == [("F435", "firmware app in the stamp is not the order's")]
+        assert found("order", order) == [
+            ("F313", "signerd states another bundle"),
+            ("F313", "signerd states another firmware"),
+        ]
+        line.close()

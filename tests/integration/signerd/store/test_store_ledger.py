@@ -17,13 +17,14 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import select
 
 from harness.store_that_dies import Point
-from harness.store_world import NOW, ORDER, ORIGIN, World, intent, issue, prepare, stock
+from harness.store_world import NOW, ORDER, ORIGIN, World, digest, intent, issue, prepare, stock, with_terms
 from signerd.adapters.head_file import HeadFile
 from signerd.adapters.store import SqlStore
 from signerd.adapters.store.database import make_engine
 from signerd.adapters.store.schema import records
 from signerd.core.merkle import leaf_hash, node_hash
 from signerd.core.note import Checkpoint, VerifierKey, open_checkpoint, parse_checkpoint
+from signerd.core.order import FirmwareBundle
 from signerd.errors import ConfigError, Fault, Unavailable
 from signerd.ports import LedgerPosition
 
@@ -309,3 +310,31 @@ async def test_an_open_intent_is_entered_once(world: World) -> None:
         async with world.opened() as store:
             await store.published(4)
             assert store.published_size == 5
+
+
+@pytest.mark.parametrize(
+    ("bundle", "entered"),
+    [
+        (None, (None, None)),
+        (FirmwareBundle(digest("bundle"), {}), (digest("bundle").hex(), None)),
+        (
+            FirmwareBundle(
+                digest("bundle"), {"boot": ("2.0", digest("boot")), "app": ("1.4.0", digest("app"))}
+            ),
+            (
+                digest("bundle").hex(),
+                {"app": ["1.4.0", digest("app").hex()], "boot": ["2.0", digest("boot").hex()]},
+            ),
+        ),
+    ],
+    ids=["none", "without firmware", "with firmware"],
+)
+async def test_an_orders_bundle_in_its_entry(
+    store: SqlStore, bundle: FirmwareBundle | None, entered: tuple[object, object]
+) -> None:
+    terms = with_terms(work_order="WO-2", serial_pattern="S-{number}", bundle=bundle)
+    entry = json.loads((await store.published(await store.open_order(terms, NOW))).entry)
+    assert (entry["bundle_sha256"], entry["firmware"]) == entered
+    opened = await store.order("WO-2")
+    assert opened is not None
+    assert opened.order == terms
