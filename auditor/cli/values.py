@@ -180,5 +180,9 @@ def view_values(view: CertificateView) -> dict[str, Any]:
             "not_before": time_text(certificate.not_valid_before_utc),
             "not_after": time_text(certificate.not_valid_after_utc),
         }
+        if view.checked.stamp is not None:
+            said = view.checked.stamp.claims
+            values["firmware_stamped"] = _firmware_values(said.firmware)
+            values["locks_stamped"] = dict(said.security_state)
     values["findings"] = [finding_values(finding) for finding in view.findings]
     return values

@@ -24,7 +24,7 @@ from auditor.core.findings import Code
 from auditor.core.forms import version_key
 from auditor.core.identities import Identities
 from auditor.core.product import ProductRules
-from auditor.core.stamp import check_stamp
+from auditor.core.stamp import Stamp, check_stamp
 from auditor.errors import CheckFailed, Malformed
 
 
@@ -102,6 +102,7 @@ class Checked:
     leaf: Leaf
     basis: Basis
     rests_on: str
+    stamp: Stamp | None
 
 
 def check_record(record: Record, facts: Facts, issuer: Issuer, yardstick: Yardstick) -> Checked:
@@ -129,9 +130,10 @@ def check_record(record: Record, facts: Facts, issuer: Issuer, yardstick: Yardst
     least = _least(facts.order, product)
     check_minimum(facts.issued.claims.versions | dict(facts.issued.measured), least)
     _check_settings(record, facts)
+    stamp = None
     if record.stamp:
-        _check_stamp(record, facts, leaf, least, () if product is None else product.required_locks)
-    return Checked(leaf, shown.basis, shown.rests_on)
+        stamp = _check_stamp(record, facts, leaf, least, () if product is None else product.required_locks)
+    return Checked(leaf, shown.basis, shown.rests_on, stamp)
 
 
 def evidence_transcript(record: Record, csr: Csr) -> bytes:
@@ -290,7 +292,7 @@ def _check_settings(record: Record, facts: Facts) -> None:
 
 def _check_stamp(
     record: Record, facts: Facts, leaf: Leaf, least: Mapping[str, str], locks: Iterable[str]
-) -> None:
+) -> Stamp:
     stamp = check_stamp(
         record.stamp,
         record.stamp_signature,
@@ -308,6 +310,7 @@ def _check_stamp(
     opened = [lock for lock in locks if stamp.claims.security_state.get(lock) is not True]
     if opened:
         raise CheckFailed(Code.LOCKS_OPEN, "locks that the product demands are open", found=", ".join(opened))
+    return stamp
 
 
 def _compare(code: Code, compared: Iterable[tuple[str, object, object]]) -> None:

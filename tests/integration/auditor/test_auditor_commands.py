@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -100,11 +101,14 @@ def test_verify_list_show_order(desk: Desk) -> None:
     locks, digest = lines[0]["locks_claimed"], lines[0]["evidence_sha256"]
     assert isinstance(locks, dict)
     assert locks["secure_boot"] is True
+    firmware = {"app": ["1.2.0", sha256(b"firmware").hexdigest()]}
+    assert (lines[0]["firmware_stamped"], lines[0]["locks_stamped"]) == (firmware, {"secure_boot": True})
     assert lines[0]["attester_sha256"] is None
     assert isinstance(digest, str)
     assert len(bytes.fromhex(digest)) == 32
     code, lines, _ = desk.run("order", "WO-1")
     assert (code, lines[0]["boards"], lines[0]["stamped"]) == (0, 3, 2)
+    assert "firmware_stamped" not in desk.run("show", "WO-1-000003")[1][0]
     assert desk.run("show", "WO-1-000009")[0] == 1
     assert desk.run("order", "WO-9")[0] == 1
 
