@@ -29,7 +29,7 @@ from boards.esp32.partitions import (
 from boards.esp32.security import LockError, Security
 from boards.esp32.signing import SIGNATURE_BYTES, SignatureError, signature_blocks, verify_signature
 
-_SECTORS_A_PAUSE = 16  # encrypted before other chips get their turn
+_SECTORS_A_PAUSE = 4  # encrypted before other chips get their turn
 
 
 class FirstBoot:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hmac
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from boards.esp32.efuses import Efuses
 
@@ -17,35 +17,34 @@ _HMAC_UP = "HMAC_UP"
 _DIGESTS = ("SECURE_BOOT_DIGEST0", "SECURE_BOOT_DIGEST1", "SECURE_BOOT_DIGEST2")
 _WR_DIS_RD_DIS = 1 << 0
 _WR_DIS_CACHE = {True: 1 << 3, False: 1 << 2}  # classic or not: the bit that covers DIS_CACHE or DIS_ICACHE
-_FLASH_CRYPT_CONFIG = 0xF
 
-# What release mode sets, ESP32 and later chips: (secure_boot|flash_encryption)_secure_features.c.
-_SECURE_BOOT_CLASSIC = {"ABS_DONE_1": 1, "JTAG_DISABLE": 1, "CONSOLE_DEBUG_DISABLE": 1}
-_SECURE_BOOT = {
-    "DIS_DIRECT_BOOT": 1,
-    "DIS_PAD_JTAG": 1,
-    "DIS_USB_JTAG": 1,
-    "SOFT_DIS_JTAG": 7,
-    "SECURE_BOOT_KEY_REVOKE1": 1,
-    "SECURE_BOOT_KEY_REVOKE2": 1,
-    "SECURE_BOOT_EN": 1,
-}
-_ENCRYPTION_CLASSIC = {
-    "FLASH_CRYPT_CONFIG": _FLASH_CRYPT_CONFIG,
-    "DISABLE_DL_ENCRYPT": 1,
-    "DISABLE_DL_DECRYPT": 1,
-    "DISABLE_DL_CACHE": 1,
-    "JTAG_DISABLE": 1,
-    "CONSOLE_DEBUG_DISABLE": 1,
-}
-_ENCRYPTION = {
-    "DIS_DOWNLOAD_MANUAL_ENCRYPT": 1,
-    "DIS_DOWNLOAD_ICACHE": 1,
-    "DIS_DOWNLOAD_DCACHE": 1,
-    "DIS_PAD_JTAG": 1,
-    "DIS_USB_JTAG": 1,
-    "DIS_DIRECT_BOOT": 1,
-}
+# What release mode sets, all bits of each field that the chip has: ESP-IDF, secure_boot_secure_features.c and
+# flash_encryption_secure_features.c of each chip.
+_JTAG = ("JTAG_DISABLE", "DIS_PAD_JTAG", "HARD_DIS_JTAG", "DIS_USB_JTAG")
+_SECURE_BOOT = (
+    *_JTAG,
+    "SOFT_DIS_JTAG",
+    "CONSOLE_DEBUG_DISABLE",
+    "DIS_DIRECT_BOOT",
+    "DIS_LEGACY_SPI_BOOT",
+    "SECURE_BOOT_KEY_REVOKE1",
+    "SECURE_BOOT_KEY_REVOKE2",
+    "SECURE_BOOT_EN",
+    "ABS_DONE_1",
+)
+_ENCRYPTION = (
+    *_JTAG,
+    "FLASH_CRYPT_CONFIG",
+    "DISABLE_DL_ENCRYPT",
+    "DISABLE_DL_DECRYPT",
+    "DISABLE_DL_CACHE",
+    "CONSOLE_DEBUG_DISABLE",
+    "DIS_DOWNLOAD_MANUAL_ENCRYPT",
+    "DIS_DOWNLOAD_ICACHE",
+    "DIS_DOWNLOAD_DCACHE",
+    "DIS_DIRECT_BOOT",
+    "DIS_LEGACY_SPI_BOOT",
+)
 
 
 class LockError(Exception):
@@ -64,10 +63,7 @@ class Security:
     @property
     def debug_closed(self) -> bool:
         """Whether JTAG is closed for good."""
-        if self._layout.classic:
-            return bool(self._efuses.get("JTAG_DISABLE"))
-        pads = self._efuses.get("DIS_PAD_JTAG") or self._efuses.get("SOFT_DIS_JTAG") == 7
-        return bool(pads and self._efuses.get("DIS_USB_JTAG"))
+        return all(self._efuses.get(name) for name in _JTAG if name in self._layout.fields)
 
     @property
     def state(self) -> dict[str, bool]:
@@ -123,10 +119,10 @@ class Security:
         if self._layout.classic:
             if not self.trusted_digests:
                 self._efuses.burn_block(2, digest)
-            self._burn({"WR_DIS": self._write_protection(2), **_SECURE_BOOT_CLASSIC})
+            self._burn({"WR_DIS": self._write_protection(2), **self._all_bits(_SECURE_BOOT)})
             return 2
         block = self._efuses.key_block(_DIGESTS[0])
-        fields: dict[str, int] = dict(_SECURE_BOOT)
+        fields = self._all_bits(_SECURE_BOOT)
         if block is None:
             block = self._unused_block()
             self._efuses.burn_block(block, digest)
@@ -169,16 +165,18 @@ class Security:
 
     def close_download_paths(self) -> None:
         """What goes with flash encryption: no encryption by the loader, no JTAG, RD_DIS write-protected."""
-        known = _ENCRYPTION_CLASSIC if self._layout.classic else _ENCRYPTION
-        self._burn({name: value for name, value in known.items() if name in self._layout.fields})
+        self._burn(self._all_bits(_ENCRYPTION))
         self._burn({"WR_DIS": _WR_DIS_RD_DIS | _WR_DIS_CACHE[self._layout.classic]})
 
     def turn_encryption_on(self) -> None:
         """Burns the whole count: flash encryption can never be turned off again."""
-        name = self._layout.crypt_count
-        self._burn({name: (1 << self._layout.fields[name].length) - 1})
+        self._burn(self._all_bits((self._layout.crypt_count,)))
 
     # --- inside
+
+    def _all_bits(self, names: Iterable[str]) -> dict[str, int]:
+        fields = self._layout.fields
+        return {name: (1 << fields[name].length) - 1 for name in names if name in fields}
 
     def _burn(self, fields: Mapping[str, int]) -> None:
         """Programs fields of block 0 in one operation of the controller."""

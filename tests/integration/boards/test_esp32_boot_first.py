@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from boards.esp32.images import FAMILIES as IMAGE_FAMILIES
 from boards.esp32.nvs import NvsStorage
 from boards.esp32.partitions import otadata
 from boards.esp32.product import ProductImages
@@ -20,7 +21,8 @@ MakeImages = Callable[[str], ProductImages]
 CLOSED = {"secure_boot": True, "flash_encryption": True, "debug_closed": True}
 FLASH_CUTS = 16  # places a family at which the power fails while flash is being encrypted
 
-every_family = pytest.mark.parametrize("family", ["esp32", "esp32s3", "esp32c3"])
+some_families = pytest.mark.parametrize("family", ["esp32", "esp32s3", "esp32c3"])
+every_family = pytest.mark.parametrize("family", IMAGE_FAMILIES)
 
 
 async def _provisioned(bench: BootBench) -> bytes:
@@ -83,7 +85,7 @@ async def test_first_boot_locks_the_chip(family: str, folder: Path, small_images
         assert not any(bench.chip.efuses.block(1 if family == "esp32" else 5))  # the key is hidden
 
 
-@every_family
+@some_families
 async def test_a_locked_chip_starts_again(family: str, folder: Path, small_images: MakeImages) -> None:
     images = small_images(family)
     async with BootBench(family, folder, images.manufacturing_stage) as bench:
@@ -97,7 +99,7 @@ async def test_a_locked_chip_starts_again(family: str, folder: Path, small_image
         assert bench.consumed == burned  # nothing is written or burned any more
 
 
-@every_family
+@some_families
 async def test_plain_images_on_a_locked_chip_are_noise(
     family: str, folder: Path, small_images: MakeImages
 ) -> None:
@@ -136,7 +138,7 @@ async def _cut_and_repair(bench: BootBench, images: ProductImages, **cut: int) -
     return key
 
 
-@every_family
+@some_families
 async def test_power_cuts_while_flash_is_encrypted(
     family: str, folder: Path, small_images: MakeImages
 ) -> None:
@@ -150,7 +152,7 @@ async def test_power_cuts_while_flash_is_encrypted(
             _is_locked(bench, key)
 
 
-@every_family
+@some_families
 async def test_a_cut_in_the_bootloader_leaves_noise(
     family: str, folder: Path, small_images: MakeImages
 ) -> None:
@@ -170,7 +172,7 @@ async def test_a_cut_in_the_bootloader_leaves_noise(
 SCRAP_WORDS = {"esp32": 17, "esp32s3": 0, "esp32c3": 0}
 
 
-@every_family
+@some_families
 async def test_power_cuts_while_efuses_are_burned(
     family: str, folder: Path, small_images: MakeImages
 ) -> None:

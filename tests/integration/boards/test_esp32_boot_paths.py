@@ -17,14 +17,15 @@ from harness.esp32_boots import MAC, BootBench
 
 MakeImages = Callable[[str], ProductImages]
 
-every_family = pytest.mark.parametrize("family", ["esp32", "esp32s3", "esp32c3"])
+some_families = pytest.mark.parametrize("family", ["esp32", "esp32s3", "esp32c3"])
+every_family = pytest.mark.parametrize("family", IMAGE_FAMILIES)
 
 
 def _enforce(bench: BootBench, key: SigningKey) -> None:
     Security(bench.chip.efuses).enable_secure_boot(key.digest)
 
 
-@every_family
+@some_families
 async def test_an_empty_chip_starts_over_and_over(family: str, folder: Path) -> None:
     async with BootBench(family, folder) as bench:
         await bench.until_printed("invalid header: 0xffffffff", times=3)
@@ -52,7 +53,7 @@ async def test_blank_otadata_starts_the_manufacturing_firmware(
         assert hello["methods"] == ["none"]
 
 
-@every_family
+@some_families
 async def test_otadata_switches_to_the_application_and_back(
     family: str, folder: Path, small_images: MakeImages
 ) -> None:
@@ -137,7 +138,7 @@ async def test_images_for_another_chip_are_not_started(folder: Path, small_image
         await bench.until_printed(f"mismatch chip ID, expected {other}, found 9", times=2)
 
 
-@every_family
+@some_families
 async def test_with_secure_boot_what_the_key_signed_is_started(
     family: str, folder: Path, small_images: MakeImages, signing_key: SigningKey
 ) -> None:
@@ -161,7 +162,7 @@ async def test_with_secure_boot_an_unsigned_bootloader_is_refused(
         await bench.until_printed("secure boot verification failed", times=2)
 
 
-@every_family
+@some_families
 async def test_with_secure_boot_another_companys_bootloader_is_refused(
     family: str, folder: Path, small_images: MakeImages, signing_key: SigningKey, other_key: SigningKey
 ) -> None:
