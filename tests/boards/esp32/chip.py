@@ -149,7 +149,6 @@ class Chip:
             await self._serving
         self.unplug()
         self._control.close()
-        self.flash.sync()
 
     # --- the buttons
 

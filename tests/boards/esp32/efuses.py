@@ -6,6 +6,7 @@ read, and what protects, are the read registers: they follow the cells at the re
 
 from __future__ import annotations
 
+import os
 import struct
 from pathlib import Path
 
@@ -246,7 +247,13 @@ class Efuses:
 
     def _keep(self) -> None:
         if self._path is not None:
-            self._path.write_bytes(b"".join(cells.to_bytes(4 * _WORDS, "little") for cells in self._cells))
+            # In one write over what was there: a simulator that is killed leaves one state or the other.
+            kept = b"".join(cells.to_bytes(4 * _WORDS, "little") for cells in self._cells)
+            file = os.open(self._path, os.O_WRONLY | os.O_CREAT, 0o644)
+            try:
+                os.pwrite(file, kept, 0)
+            finally:
+                os.close(file)
 
     def _restore(self, kept: bytes) -> None:
         if len(kept) != 4 * _WORDS * len(self._cells):

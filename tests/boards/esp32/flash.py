@@ -1,11 +1,13 @@
 """NOR flash as it behaves: erasing sets sectors to FF, programming only clears bits, a power cut tears both.
 
-With a path the array lives in that file, mapped into memory: a simulator that starts again finds it so.
+With a path the array lives in that file, mapped into memory: a simulator that starts again, even after it was
+killed, finds it so. Kept is the complement of each byte: what was never programmed takes no place.
 """
 
 from __future__ import annotations
 
 import mmap
+import os
 from pathlib import Path
 
 from boards.esp32.power import PowerLost, PowerSupply
@@ -19,7 +21,7 @@ SECTOR_ERASE_S = 0.045
 BLOCK_ERASE_S = 0.150
 PAGE_PROGRAM_S = 0.0004
 
-_ERASED_SECTOR = b"\xff" * SECTOR
+_COMPLEMENT = bytes(range(255, -1, -1))
 
 
 class FlashRangeError(Exception):
@@ -34,16 +36,16 @@ class Flash:
             raise ValueError(f"flash of {size} bytes: not a power of two of at least {BLOCK}")
         self.size = size
         self._supply = supply
-        self._array: bytearray | mmap.mmap
         if path is None:
-            self._array = bytearray(b"\xff") * size
+            self._complement = mmap.mmap(-1, size)
             return
-        if not path.exists():
-            path.write_bytes(b"\xff" * size)
+        with path.open("a+b") as file:
+            if not file.tell():
+                file.truncate(size)
+            if os.fstat(file.fileno()).st_size != size:
+                raise ValueError(f"{path} does not hold {size} bytes")
         with path.open("r+b") as file:
-            self._array = mmap.mmap(file.fileno(), 0)
-        if len(self._array) != size:
-            raise ValueError(f"{path} holds {len(self._array)} bytes, not {size}")
+            self._complement = mmap.mmap(file.fileno(), size)
 
     @property
     def jedec_id(self) -> bytes:
@@ -53,7 +55,7 @@ class Flash:
     def read(self, address: int, count: int) -> bytes:
         """The cells as they are, encrypted or not. Raises `FlashRangeError`."""
         self._check(address, count)
-        return bytes(self._array[address : address + count])
+        return self._complement[address : address + count].translate(_COMPLEMENT)
 
     def erase(self, address: int, count: int) -> None:
         """Erases whole sectors. Raises `FlashRangeError`, `PowerLost`."""
@@ -62,7 +64,8 @@ class Flash:
             raise FlashRangeError(f"erase {address:#x}+{count:#x} is not aligned to sectors")
         for sector in range(address, address + count, SECTOR):
             granted = self._supply.grant_flash(SECTOR)
-            self._array[sector : sector + granted] = _ERASED_SECTOR[:granted]
+            if any(self._complement[sector : sector + granted]):  # else its pages would be taken up
+                self._complement[sector : sector + granted] = bytes(granted)
             if granted < SECTOR:
                 raise PowerLost
 
@@ -73,18 +76,15 @@ class Flash:
         done = data[:granted]
         if granted < len(data):  # the byte in which the power fails gets only some of its zeros
             done += bytes([data[granted] | 0x55])
-        old = self._array[address : address + len(done)]
-        if old.count(b"\xff") != len(done):
-            both = int.from_bytes(old, "little") & int.from_bytes(done, "little")
-            done = both.to_bytes(len(done), "little")
-        self._array[address : address + len(done)] = done
+        new = done.translate(_COMPLEMENT)
+        old = self._complement[address : address + len(new)]
+        if old.count(0) != len(new):
+            both = int.from_bytes(old, "little") | int.from_bytes(new, "little")
+            new = both.to_bytes(len(new), "little")
+        if new != old:
+            self._complement[address : address + len(new)] = new
         if granted < len(data):
             raise PowerLost
-
-    def sync(self) -> None:
-        """Hands the array to the disk, where it lives in a file."""
-        if isinstance(self._array, mmap.mmap):
-            self._array.flush()
 
     def _check(self, address: int, count: int) -> None:
         if address < 0 or count < 0 or address + count > self.size:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from boards.esp32.chip import Cause, State
+from boards.esp32.commands import SYNC_WIRE
 from harness.esp32_bench import Esp32Bench
 
 MAC = "7c:df:a1:00:00:01"
@@ -188,7 +189,7 @@ async def test_secure_download_mode_writes_and_does_nothing_else(family: str, tm
         assert bench.chip.flash.read(0x40000, len(data)) == data
 
 
-@every_family
+@pytest.mark.parametrize("family", ["esp32", "esp32c3"])
 async def test_a_disabled_loader_is_silent(family: str, tmp_path: Path) -> None:
     async with Esp32Bench(family, tmp_path) as bench:
         await bench.press("reset download")
@@ -222,25 +223,41 @@ async def test_the_buttons(tmp_path: Path) -> None:
         await bench.esptool("--connect-attempts", "1", "read-mac")
 
 
-@pytest.mark.parametrize(("rate", "arrives"), [(termios.B115200, True), (termios.B57600, False)])
-async def test_the_console_is_read_at_its_rate_alone(rate: int, arrives: bool, tmp_path: Path) -> None:
+async def _open_at(bench: Esp32Bench, rate: int) -> int:
+    """Opens the port as a host does, and has the chip start anew."""
+    host = os.open(bench.port, os.O_RDWR | os.O_NOCTTY)
+    tty.setraw(host)
+    settings = termios.tcgetattr(host)
+    settings[4] = settings[5] = rate
+    termios.tcsetattr(host, termios.TCSANOW, settings)
+    await bench.press("reset run")
+    await bench.until(lambda: len(bench.machine.starts) == 2, "the reset")
+    return host
+
+
+def _first_bytes(host: int) -> bytes:
+    ready, _, _ = select.select([host], [], [], 30)
+    assert ready
+    return os.read(host, 1000)
+
+
+async def test_a_host_at_the_consoles_rate_hears_and_is_heard(tmp_path: Path) -> None:
     async with Esp32Bench("esp32c3", tmp_path) as bench:
-        host = os.open(bench.port, os.O_RDWR | os.O_NOCTTY)
-        tty.setraw(host)
-        settings = termios.tcgetattr(host)
-        settings[4] = settings[5] = rate
-        termios.tcsetattr(host, termios.TCSANOW, settings)
-        await bench.press("reset run")
-        await bench.until(lambda: len(bench.machine.starts) == 2, "the reset")
-        ready, _, _ = select.select([host], [], [], 0)
-        assert bool(ready) is arrives
-        if arrives:
-            assert os.read(host, 100) == b"hello\r\n"
+        host = await _open_at(bench, termios.B115200)
+        assert _first_bytes(host) == b"hello\r\n"
         os.write(host, b"command\n")
+        await bench.until(lambda: bench.machine.heard == b"command\n", "the firmware to hear it")
         os.close(host)
-        if arrives:
-            await bench.until(lambda: bench.machine.heard == b"command\n", "the firmware to hear it")
-    assert bool(bench.machine.heard) is arrives
+
+
+async def test_a_host_at_another_rate_is_understood_by_the_loader_alone(tmp_path: Path) -> None:
+    async with Esp32Bench("esp32c3", tmp_path) as bench:
+        host = await _open_at(bench, termios.B57600)
+        os.write(host, b"command\n" + SYNC_WIRE)
+        await bench.until(lambda: bench.chip.state is State.LOADER, "the loader")
+        assert _first_bytes(host).startswith(b"\xc0\x01\x08")  # the ROM measures the rate; no greeting before
+        os.close(host)
+    assert bench.machine.heard == b""
 
 
 async def test_a_line_takes_its_time_and_no_processor(tmp_path: Path) -> None:

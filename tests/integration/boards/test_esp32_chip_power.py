@@ -77,7 +77,7 @@ async def test_a_key_that_loses_power_is_torn_and_never_made_good(family: str, t
         assert bench.chip.efuses.hardware_key(5) == KEY
 
 
-@newer_families
+@pytest.mark.parametrize("family", ["esp32c3"])
 async def test_a_key_without_its_purpose_is_finished_when_burned_again(family: str, tmp_path: Path) -> None:
     key = _file(tmp_path, KEY)
     async with Esp32Bench(family, tmp_path) as bench:
