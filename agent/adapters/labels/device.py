@@ -17,7 +17,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 
-
 _SHARE = r"\\"  # a printer that another Windows PC shares may look like a file
 
 
