@@ -1,7 +1,8 @@
 """Counts results as they come, for the summary and the exit code, in bounded memory.
 
 A parked board is counted when it has passed or failed: it may be taken up again, or its stamp may be
-answered after it has gone.
+answered after it has gone. One whose stamp was answered so and that comes back for its label is the same
+board, and counted once.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ class Tally:
         self._failed = 0
         self._codes: Counter[str] = Counter()
         self._parked: dict[str, Result] = {}  # by chip id
+        self._settled: dict[str, None] = {}  # chips that passed after they had gone, oldest first
         self._recent: deque[Result] = deque(maxlen=_RECENT)
 
     @property
@@ -70,7 +72,8 @@ class Tally:
         if result.outcome is Outcome.PARKED:
             self._parked[result.chip_id] = result
         elif result.outcome is Outcome.PASS:
-            self._passed += 1
+            self._passed += result.chip_id not in self._settled
+            self._settled.pop(result.chip_id, None)
             self._recent.append(result)
         else:
             self._fail(result.code)
@@ -83,6 +86,9 @@ class Tally:
             self._fail(code)
         elif parked is not None:
             self._passed += 1
+            self._settled[queued.chip_id] = None
+            if len(self._settled) > _RECENT:
+                self._settled.pop(next(iter(self._settled)))
         self._shown.stamp_settled(queued, code)
 
     def _fail(self, code: str) -> None:

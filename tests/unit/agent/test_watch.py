@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 
 import pytest
 
 from agent.adapters.outbox import OutboxSender
 from agent.adapters.tally import Tally
 from agent.adapters.watch import Plan, PortWatch
+from agent.core.recipe import StepName, default_recipe
 from agent.core.remedies import error_for
 from agent.core.result import Outcome, Result
 from agent.errors import AgentError, JournalError, LineError, SignerUnavailable
-from agent.ports import Driver, PortInfo
-from harness.agent_world import ORDER, AgentWorld, Gate, MemoryDriver, opened
+from agent.ports import BoardStamp, Driver, PortInfo, QueuedStamp
+from harness.agent_world import ORDER, SMP_STEPS, AgentWorld, Gate, MemoryDriver, opened
 
 AWAY = SignerUnavailable("the line is down")
 
@@ -210,3 +212,77 @@ async def test_outbox_changes_the_verdict_of_a_parked_board(code: str, outcome: 
     assert (summary.passed, summary.failed, summary.parked) == ((0, 1, 0) if code else (1, 0, 0))
     assert summary.codes == ({code: 1} if code else {})
     assert bench.tally.all_passed is (outcome is Outcome.PASS)
+
+
+# ports with places, boards with labels, boards that are taken again
+
+
+async def test_place_on_the_line_is_shown_instead_of_the_port() -> None:
+    bench = Bench("A", "B", plan=Plan(ORDER, boards=2, look_s=0.001, places={"port-0": "left"}))
+    results = await bench.run()
+    assert {result.chip_id: result.port for result in results} == {"A": "left", "B": "port-1"}
+    assert {run.port for run in bench.world.journal.runs.values()} == {"left", "port-1"}
+    assert {event[1] for event in bench.world.progress.named("step_started")} == {"left", "port-1"}
+
+
+async def test_finished_board_is_only_asked_whether_it_is_there() -> None:
+    bench = Bench("A", plan=Plan(ORDER, look_s=0.001))
+    socket = bench.sockets["port-0"]
+
+    def stop(_looks: int) -> None:
+        if socket.calls.count("present") == 10:
+            bench.stop()
+
+    socket.on_look = stop
+    assert len(await bench.run()) == 1
+    after = socket.calls[socket.calls.index("present") :]
+    assert set(after) == {"present"}
+
+
+async def test_board_that_is_taken_again_has_one_result() -> None:
+    bench = Bench("A")
+    bench.station = replace(bench.station, board_retries=1)
+    bench.watch._station = bench.station
+    bench.sockets["port-0"].before["seal"] = [LineError("no_answer", "a loose needle")] * 3
+    assert outcomes(await bench.run()) == {"A": Outcome.PASS}
+    assert bench.tally.summary().boards == 1
+
+
+async def test_board_whose_stamp_waits_is_taken_up_again_for_its_label() -> None:
+    bench = Bench("A")
+    bench.sockets["port-0"].board = bench.world.board("A", pop=True).board
+    bench.station = replace(
+        bench.station, recipe=default_recipe(SMP_STEPS | {StepName.LABEL}), labels=bench.world.labels
+    )
+    bench.watch._station = bench.station
+    bench.world.company.before["record_stamp"] = [AWAY] * 8
+    results = await bench.run()
+    assert [result.outcome for result in results] == [Outcome.PARKED, Outcome.PASS]
+    assert len(bench.world.labels.printed) == 1
+    assert bench.tally.summary().boards == bench.tally.summary().passed == 1
+
+
+async def test_board_that_comes_back_for_its_label_is_counted_once() -> None:
+    bench = Bench("A", plan=Plan(ORDER, look_s=0.001))
+    parked = Outcome.PARKED
+    result = Result("p", ORDER, "A", "BM-1", "aa", parked, "record", "signer_unavailable", "", "", 1.0, ())
+    bench.tally.board_finished(result)
+    bench.tally.stamp_settled(QueuedStamp(ORDER, "A", "BM-1", b"", b"", BoardStamp(b"", b"")), "")
+    assert bench.tally.summary().passed == 1
+    bench.tally.board_seen("p", "A")
+    bench.tally.board_finished(replace(result, outcome=Outcome.PASS, code=""))
+    assert (bench.tally.summary().boards, bench.tally.summary().passed) == (1, 1)
+    bench.tally.board_finished(replace(result, outcome=Outcome.PASS, code=""))  # a third time
+    assert bench.tally.summary().passed == 2
+
+
+async def test_look_that_never_ends_is_bounded() -> None:
+    bench = Bench("A")
+    steps = tuple(replace(step, timeout_s=0.01) for step in bench.station.recipe.steps[:1])
+    recipe = replace(bench.station.recipe, steps=steps + bench.station.recipe.steps[1:])
+    bench.station = replace(bench.station, recipe=recipe)
+    bench.watch._station = bench.station
+    socket = bench.sockets["port-0"]
+    gate = socket.gates["identify"] = Gate()
+    socket.on_look = lambda looks: gate.open.set() if looks == 3 else None
+    assert outcomes(await bench.run()) == {"A": Outcome.PASS}

@@ -1,0 +1,280 @@
+"""The station as a library, with boards on ptys and a signerd on paper."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from agent.adapters.journal_schema import FILE_NAME
+from agent.api import (
+    BadAnswer,
+    BoardSeen,
+    ConfigError,
+    Event,
+    Finished,
+    JournalError,
+    Outcome,
+    Station,
+    StepDone,
+    StepProgress,
+    StepStarted,
+    Waiting,
+    provision_board,
+)
+from agent.config import Config, load
+from agent.errors import SignerUnavailable
+from harness.agent_process import AgentBench
+
+ORDER = "WO-1"
+TIMEOUT_S = 60.0
+
+
+@pytest.fixture(name="bench")
+async def make_bench(tmp_path: Path) -> AsyncIterator[AgentBench]:
+    async with AgentBench(tmp_path) as bench:
+        yield bench
+
+
+def quick(bench: AgentBench, **changed: object) -> Config:
+    """The station's configuration, which waits for nobody for long."""
+    config = load(bench.config)
+    return config.model_copy(
+        update={
+            "timeouts": config.timeouts.model_copy(update={"stamp_wait_s": 0.1, "signer_wait_s": 0.5}),
+            "drivers": {"smp": {"timeout_s": 0.3, "failures": 1}},
+            **changed,
+        }
+    )
+
+
+def journalled(bench: AgentBench) -> list[tuple[str, str, str]]:
+    connection = sqlite3.connect(load(bench.config).state / FILE_NAME)
+    try:
+        return connection.execute("SELECT port, chip_id, outcome FROM run ORDER BY id").fetchall()
+    finally:
+        connection.close()
+
+
+async def test_board_passes_and_its_events_tell_how(bench: AgentBench) -> None:
+    board = bench.board("CHIP-1")
+    events: list[Event] = []
+    async with Station(bench.config) as station:
+        result = await station.provision(board.port, ORDER, events.append)
+    assert (result.outcome, result.serial_number) == (Outcome.PASS, "BM-000001")
+    assert events[0] == BoardSeen(board.port, "CHIP-1")
+    assert events[-1] == Finished(result)
+    steps = [event.step for event in events if isinstance(event, StepStarted)]
+    assert steps == [event.step for event in events if isinstance(event, StepDone)]
+    assert set(steps) == {time.step for time in result.times}
+    assert {event.step for event in events if isinstance(event, StepProgress)} >= {"install", "configure"}
+
+
+async def test_without_asyncio(bench: AgentBench) -> None:
+    board = bench.board("CHIP-1")
+    events: list[Event] = []
+    result = await asyncio.to_thread(provision_board, str(bench.config), board.port, ORDER, events.append)
+    assert result.outcome is Outcome.PASS
+    assert events[-1] == Finished(result)
+
+
+async def test_ports_at_once_tell_their_own_callbacks(bench: AgentBench) -> None:
+    boards = [bench.board(f"CHIP-{number}") for number in range(4)]
+    told: dict[str, list[Event]] = {board.port: [] for board in boards}
+    async with Station(bench.config) as station:
+        results = await asyncio.gather(
+            *(station.provision(board.port, ORDER, told[board.port].append) for board in boards)
+        )
+    assert [result.outcome for result in results] == [Outcome.PASS] * 4
+    for board, result in zip(boards, results, strict=True):
+        events = told[board.port]
+        assert events[-1] == Finished(result)
+        assert {event.port for event in events if not isinstance(event, Finished)} == {board.port}
+
+
+async def test_port_without_a_board_is_a_result(bench: AgentBench) -> None:
+    async with Station(quick(bench)) as station:
+        result = await station.provision("/dev/does-not-exist", ORDER)
+    assert (result.outcome, result.step) == (Outcome.FAIL, "identify")
+    assert result.code.startswith("port_")
+
+
+async def test_signerd_that_is_away_is_a_result(bench: AgentBench) -> None:
+    board = bench.board("CHIP-1")
+    bench.signerd.company.before["open_session"] = [SignerUnavailable("the line is down")] * 100
+    events: list[Event] = []
+    async with Station(quick(bench)) as station:
+        result = await station.provision(board.port, ORDER, events.append)
+    assert (result.outcome, result.code) == (Outcome.PARKED, "signer_unavailable")
+    assert events[-1] == Finished(result)
+    assert [event for event in events if isinstance(event, Waiting)]
+
+
+async def test_callback_that_raises_harms_no_board(
+    bench: AgentBench, caplog: pytest.LogCaptureFixture
+) -> None:
+    board = bench.board("CHIP-1")
+
+    def broken(event: Event) -> None:
+        raise ValueError(f"cannot show {event}")
+
+    async with Station(bench.config) as station:
+        assert (await station.provision(board.port, ORDER, broken)).outcome is Outcome.PASS
+    assert "the callback for port" in caplog.text
+
+
+async def test_port_that_is_provisioned_already(bench: AgentBench) -> None:
+    board = bench.board("CHIP-1")
+    refused: list[str] = []
+    async with Station(bench.config) as station:
+
+        def again(event: Event) -> None:
+            if isinstance(event, BoardSeen):
+                second.append(asyncio.ensure_future(station.provision(board.port, ORDER)))
+
+        second: list[asyncio.Future[object]] = []
+        assert (await station.provision(board.port, ORDER, again)).outcome is Outcome.PASS
+        (outcome,) = await asyncio.gather(*second, return_exceptions=True)
+        refused.append(str(outcome))
+        assert isinstance(outcome, ValueError)
+        # Afterwards the port is free: the board is found done.
+        assert (await station.provision(board.port, ORDER)).outcome is Outcome.PASS
+    assert "already" in refused[0]
+
+
+async def test_cancelled_board_is_parked(bench: AgentBench) -> None:
+    board = bench.board("CHIP-1", keygen_s=3600.0)
+    making = asyncio.Event()
+
+    def watch(event: Event) -> None:
+        if isinstance(event, StepStarted) and event.step == "keygen":
+            making.set()
+
+    async with Station(bench.config) as station:
+        running = asyncio.create_task(station.provision(board.port, ORDER, watch))
+        async with asyncio.timeout(TIMEOUT_S):
+            await making.wait()
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+    assert journalled(bench) == [(board.port, "CHIP-1", "PARKED")]
+
+
+async def test_place_on_the_line_is_what_is_shown_and_journalled(bench: AgentBench) -> None:
+    board = bench.board("CHIP-1")
+    events: list[Event] = []
+    async with Station(quick(bench, places={board.port: "left 3"})) as station:
+        result = await station.provision(board.port, ORDER, events.append)
+    assert result.port == "left 3"
+    assert events[0] == BoardSeen("left 3", "CHIP-1")
+    assert journalled(bench) == [("left 3", "CHIP-1", "PASS")]
+
+
+async def test_stamp_that_waits_is_sent_while_a_station_is_open(bench: AgentBench) -> None:
+    board = bench.board("CHIP-1")
+    company = bench.signerd.company
+    company.before["record_stamp"] = [SignerUnavailable("the line is down")] * 1000
+    async with Station(quick(bench)) as station:
+        result = await station.provision(board.port, ORDER)
+        assert (result.outcome, result.step) == (Outcome.PARKED, "record")
+    company.before["record_stamp"] = []
+    async with Station(quick(bench)):
+        async with asyncio.timeout(TIMEOUT_S):
+            while journalled(bench)[0][2] != "PASS":  # noqa: ASYNC110 -- another thread writes the file
+                await asyncio.sleep(0.05)
+    assert company.boards["CHIP-1"].stamp is not None
+
+
+async def test_answer_that_proves_nothing_lets_no_further_board_begin(bench: AgentBench) -> None:
+    first, second = bench.board("CHIP-1"), bench.board("CHIP-2")
+    company = bench.signerd.company
+    company.before["record_stamp"] = [SignerUnavailable("the line is down")] * 1000
+    async with Station(quick(bench)) as station:
+        await station.provision(first.port, ORDER)
+    company.before["record_stamp"] = []
+    record = company.record_stamp
+
+    async def lie(session: bytes, stamp: object) -> object:
+        receipt = await record(session, stamp)  # type: ignore[arg-type]
+        return replace(receipt, proof=company.log.receipt(0).proof)
+
+    company.record_stamp = lie  # type: ignore[assignment, method-assign]
+    async with Station(quick(bench)) as station:
+        async with asyncio.timeout(TIMEOUT_S):
+            while station._fault is None:  # noqa: ASYNC110 -- it has no event of its own
+                await asyncio.sleep(0.05)
+        with pytest.raises(BadAnswer):
+            await station.provision(second.port, ORDER)
+    assert "CHIP-2" not in company.boards
+
+
+def test_configuration_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError):
+        provision_board(tmp_path / "none.toml", "COM7", ORDER)
+
+
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        ({"driver": "none"}, "drivers are called"),
+        ({"places": {"a": "left", "b": "left"}}, "left stands twice"),
+    ],
+    ids=["driver", "places"],
+)
+async def test_configuration_that_cannot_work(
+    bench: AgentBench, changed: dict[str, object], says: str
+) -> None:
+    with pytest.raises(ConfigError, match=says):
+        async with Station(quick(bench, **changed)):
+            pass
+
+
+@pytest.mark.parametrize(
+    ("step", "says"),
+    [
+        ("flash", "step flash: driver smp has no such step"),
+        ("first-boot", "step first-boot: driver smp has no such step"),
+        ("label", r"step label: no \[label\] is configured"),
+    ],
+)
+async def test_recipe_with_a_step_that_this_station_cannot_take(
+    bench: AgentBench, step: str, says: str
+) -> None:
+    names = ["identify", "request", "sign", "install", "configure", "seal", "stamp"]
+    names.insert({"flash": 1, "first-boot": 6, "label": 7}[step], step)
+    path = bench.directory / "recipe.toml"
+    path.write_text('name = "x"\n' + "".join(f'[[step]]\nname = "{name}"\n' for name in names))
+    with pytest.raises(ConfigError, match=says):
+        async with Station(quick(bench, recipe=path)):
+            pass
+    names.remove(step)
+    path.write_text('name = "x"\n' + "".join(f'[[step]]\nname = "{name}"\n' for name in names))
+    async with Station(quick(bench, recipe=path)):
+        pass
+
+
+async def test_flash_without_a_bundle(bench: AgentBench) -> None:
+    with pytest.raises(ConfigError, match=r"step flash: no \[bundle\] is configured"):
+        async with Station(quick(bench, driver="esp32", drivers={})):
+            pass
+
+
+async def test_journal_that_is_broken(bench: AgentBench) -> None:
+    (load(bench.config).state / FILE_NAME).write_bytes(b"something else entirely" * 100)
+    with pytest.raises(JournalError):
+        async with Station(bench.config):
+            pass
+
+
+async def test_station_that_is_not_open(bench: AgentBench) -> None:
+    station = Station(bench.config)
+    with pytest.raises(RuntimeError, match="not open"):
+        await station.provision("COM7", ORDER)
+    async with station:
+        pass
+    with pytest.raises(RuntimeError, match="not open"):
+        await station.provision("COM7", ORDER)
