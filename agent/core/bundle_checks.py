@@ -76,6 +76,7 @@ def check_contents(manifest: Manifest, images: Mapping[str, bytes]) -> None:
     _version(manifest.version, "the bundle")
     _check_roles(manifest)
     _check_places(manifest)
+    # So no name stands twice, either.
     if list(images) != [image.name for image in manifest.images]:
         raise BundleError("the files under images/ are not those of the manifest, in its order")
     for image in manifest.images:
@@ -88,8 +89,10 @@ def check_contents(manifest: Manifest, images: Mapping[str, bytes]) -> None:
             _check_firmware(image, read_image(image.name, images[image.name]), chip, manifest.secure_boot)
         elif (image.component, image.version, image.digest) != (None, None, None):
             raise BundleError(f"{image.name}: no firmware reports such an image")
-    _check_partitions(manifest, chip, images)
-    _check_flash_sizes(manifest, images)
+    table = next(image for image in manifest.images if image.role is Role.PARTITION_TABLE)
+    partitions = read_partitions(table.name, images[table.name])
+    _check_partitions(manifest, chip, table, partitions)
+    _check_flash_sizes(manifest, images, partitions)
     _check_versions(manifest)
     _check_burns(manifest)
 
@@ -125,9 +128,6 @@ def _check_roles(manifest: Manifest) -> None:
     for role in _REQUIRED:
         if role not in roles:
             raise BundleError(f"no image has the role {role.value}")
-    names = [image.name for image in manifest.images]
-    if len(set(names)) != len(names):
-        raise BundleError("two images have one name")
 
 
 def _check_places(manifest: Manifest) -> None:
@@ -184,13 +184,11 @@ def _check_firmware(image: Image, parsed: EspImage, chip: Chip, secure_boot: Sec
         raise BundleError(f"{image.name}: it {what} for secure boot v2 {found}")
 
 
-def _check_partitions(manifest: Manifest, chip: Chip, images: Mapping[str, bytes]) -> None:
-    table = manifest.image(Role.PARTITION_TABLE)
-    if table is None:
-        raise BundleError("no image has the role partition-table")
+def _check_partitions(
+    manifest: Manifest, chip: Chip, table: Image, partitions: tuple[Partition, ...]
+) -> None:
     if table.offset != TABLE_OFFSET:
         raise BundleError(f"{table.name}: a partition table belongs at {TABLE_OFFSET:#x}")
-    partitions = read_partitions(table.name, images[table.name])
     if max(one.end for one in partitions) > manifest.flash_size:
         raise BundleError(f"{table.name}: a partition ends beyond the flash of {manifest.flash_size} bytes")
     otadata = find(partitions, DATA, OTADATA)
@@ -212,11 +210,12 @@ def _check_partitions(manifest: Manifest, chip: Chip, images: Mapping[str, bytes
             _check_data_place(image, partitions)
 
 
-def _check_flash_sizes(manifest: Manifest, images: Mapping[str, bytes]) -> None:
+def _check_flash_sizes(
+    manifest: Manifest, images: Mapping[str, bytes], partitions: tuple[Partition, ...]
+) -> None:
     """A bootloader believes its header: it starts nothing when a partition lies beyond that size, and its
     firmware stops on a smaller chip. esptool could set the size while it writes, but in nothing signed."""
-    table = next(image for image in manifest.images if image.role is Role.PARTITION_TABLE)
-    used = max(one.end for one in read_partitions(table.name, images[table.name]))
+    used = max(one.end for one in partitions)
     for image in manifest.images:
         if image.role not in BOOTLOADERS:
             continue

@@ -154,6 +154,13 @@ def built_for(name: str, megabytes: int) -> Sample:
     return PLAIN.with_image(name, bytes(image[:-32]) + hashlib.sha256(image[:-32]).digest())
 
 
+def damaged(name: str) -> Sample:
+    """The image has another byte, and the manifest its SHA-256."""
+    content = PLAIN.files[name][:200] + b"\x00\x01" + PLAIN.files[name][202:]
+    changed = PLAIN.with_entry(name, sha256=hashlib.sha256(content).digest())
+    return replace(changed, files={**PLAIN.files, name: content})
+
+
 REFUSED: dict[str, tuple[Callable[[], Sample], str]] = {
     "chip-unknown": (lambda: manifest(PLAIN, chip="esp8266"), "chip esp8266 is not known"),
     "chip-another": (lambda: manifest(PLAIN, chip="esp32c3"), "bootloader: an image for esp32s3"),
@@ -164,6 +171,12 @@ REFUSED: dict[str, tuple[Callable[[], Sample], str]] = {
     "role-twice": (
         lambda: with_another(PLAIN, Role.APPLICATION, 0x340000, UNSIGNED_APP, "second"),
         "two images have the role application",
+    ),
+    "name-twice": (
+        lambda: manifest(
+            PLAIN, images=(*PLAIN.manifest.images, replace(PLAIN.manifest.images[-1], offset=0x310000))
+        ),
+        "in its order",
     ),
     "no-bootloader": (lambda: without(PLAIN, "bootloader"), "no image has the role bootloader"),
     "no-partition-table": (lambda: without(PLAIN, "partition-table"), "role partition-table"),
@@ -200,6 +213,7 @@ REFUSED: dict[str, tuple[Callable[[], Sample], str]] = {
     "bootloader-for-smaller-flash": (lambda: built_for("bootloader", 2), "built for a flash of 2 MB"),
     "bootloader-for-larger-flash": (lambda: built_for("bootloader", 8), "built for a flash of 8 MB"),
     "bootloader-for-no-flash": (lambda: built_for("bootloader", 256), "built for a flash of an unknown size"),
+    "application-damaged": (lambda: damaged("application"), "application: its checksum is wrong"),
     "table-damaged": (
         lambda: PLAIN.with_image("partition-table", PLAIN.files["partition-table"][:-1] + b"\x00"),
         "partition-table: bytes follow",
