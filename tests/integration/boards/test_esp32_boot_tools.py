@@ -1,4 +1,4 @@
-"""The real esptool and espefuse on chips that boot: what they write is what starts, and what firmware sees."""
+"""The real esptool and espefuse on chips that boot: what they write starts, what they burn firmware sees."""
 
 from __future__ import annotations
 
