@@ -48,6 +48,10 @@ class Esp32Farm:
         """What the chip holds and does (`boards.esp32.farm.FarmChip.show`)."""
         return self.tell(number, show=True)
 
+    def state(self, number: int) -> str:
+        """Whether it is `off`, or what runs (`boards.esp32.chip.State`)."""
+        return str(self.tell(number)["state"])
+
     def press(self, number: int, button: str) -> None:
         """Presses a button (`boards.esp32.control`)."""
         self.tell(number, press=button)

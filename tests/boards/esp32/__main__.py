@@ -143,7 +143,8 @@ class _Line:
             chip.set_faults(faults)
         if command.get("exchange"):
             chip = await self._exchange(number)
-        return {"ok": True, **(chip.show() if command.get("show") else {"chip": chip.mac})}
+        state = {"chip": chip.mac, "state": chip.chip.state.value}
+        return {"ok": True, **(chip.show() if command.get("show") else state)}
 
     async def _exchange(self, number: int) -> FarmChip:
         await self._chips[number].stop()
