@@ -47,7 +47,7 @@ _PARTITION_STEP, _PARTITIONS_END = (
 _FAILURES = tuple(
     (re.compile(pattern), code)
     for pattern, code in (
-        (rb"[Ss]ecure boot signature verification failed", "boot_signature"),
+        (rb"[Ss]ecure boot (signature )?verification failed", "boot_signature"),
         (rb"image valid, signature bad|Signature Check Failed|Sig block \d+ invalid", "boot_signature"),
         (rb"Secure boot key \(\d+\) verification failed", "boot_signature"),
         (rb"(Bootloader|Application) signature block is invalid", "boot_signature"),

@@ -132,7 +132,7 @@ class PortSides:
         except LineError as error:
             if error.code != "no_answer":
                 raise
-            board = await self._start(self._options.boot_timeout_s)
+            board = await self._find_firmware()
             found = self._found(board.chip_id, board)
             self.known.report, self.known.loader_closed = None, True
             return found
@@ -155,6 +155,14 @@ class PortSides:
                 if error.code != "no_answer":
                     raise
         return await self.loader.open()
+
+    async def _find_firmware(self) -> BoardIdentity:
+        """The firmware of a board whose loader does not answer; the port is free again where nothing does."""
+        try:
+            return await self._start(self._options.boot_timeout_s)
+        except LineError:
+            await self._close_line()
+            raise
 
     async def _firmware_of(self, report: ChipReport) -> BoardIdentity | None:
         try:

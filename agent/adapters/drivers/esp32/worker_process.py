@@ -81,9 +81,8 @@ class Worker:
             raise LineError("worker_hung", detail, remedy=_REMEDY_WORKER) from error
         finally:
             if not answered:
-                await asyncio.shield(
-                    self.stop()
-                )  # it is in the middle of something: also when we are cancelled
+                # It is in the middle of something. Also when we are cancelled.
+                await asyncio.shield(self.stop())
         if isinstance(result, Exception):
             raise result
         return result
