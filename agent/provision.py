@@ -14,7 +14,7 @@ from contextlib import AbstractAsyncContextManager
 
 from agent.core.recipe import StepName
 from agent.core.result import Outcome, Result
-from agent.errors import AgentError, DriverFaultError, SignerUnavailable, StoppedError
+from agent.errors import AgentError, DriverFaultError, StoppedError
 from agent.ports import Driver, Found
 from agent.station import Station
 from agent.tries import StepRunner
@@ -71,7 +71,7 @@ async def _take(station: Station, port: str, way: Way) -> AgentError | None:
     """The way, and again where the board may pass; what it failed with in the end."""
     error = await _take_once(way, again=False)
     for _ in range(station.board_retries):
-        if error is None or not error.retryable or isinstance(error, SignerUnavailable):
+        if error is None or not way.may_be_taken_again(error):
             break
         station.progress.waiting(port, f"the board again: {error.code}")
         await station.clock.sleep(_PAUSE_S)

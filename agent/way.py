@@ -35,6 +35,7 @@ from agent.core.stamp import CheckedStamp, Expected, check_stamp
 from agent.delivery import deliver
 from agent.errors import AgentError, BoardError, SignerUnavailable, StoppedError
 from agent.inspection import Inspection, firmware_of, holds
+from agent.labelling import hand_over_label, other_code
 from agent.ports import BoardIdentity, BoardStamp, Demanded, Driver, Found, OnProgress, QueuedStamp
 from agent.station import Station
 from agent.tries import StepRunner
@@ -91,6 +92,14 @@ class Way:
             await self._take()
         finally:
             self._station.busy_chips.discard(self._chip_id)
+
+    def may_be_taken_again(self, error: AgentError) -> bool:
+        """True if the board may pass at once, unchanged and unlifted.
+
+        Not where it waits for signerd, and not for its label: a printer that failed may have printed.
+        """
+        waits = isinstance(error, SignerUnavailable)
+        return error.retryable and not waits and self._steps.current != StepName.LABEL
 
     def result(self, error: AgentError | None, seconds: float) -> Result:
         """What came of the board: PASS without an error, PARKED where nothing is wrong with it, else FAIL."""
@@ -268,7 +277,7 @@ class Way:
         expected = Expected(session.challenge, self._chip_id, session.required_locks, issued)
         checked = check_stamp(stamp.stamp, stamp.signature, expected)
         if self._signed_for is not None and checked.commitment != self._signed_for.commitment:
-            raise _other_code("the stamp commits to another code than the one that was printed")
+            raise other_code("the stamp commits to another code than the one that was printed")
         self._signed_for = checked
         queued = QueuedStamp(
             work_order=self._work_order,
@@ -284,39 +293,36 @@ class Way:
         self._course.on(Event.STAMP_ANSWERED)
 
     async def _label(self) -> None:
-        """One label a certificate.
-
-        A crash, or a time that runs out, between printing and the note prints a second one of the same code:
-        a board with two labels is seen, a board without one is shipped.
-        """
         await self._steps.take(StepName.LABEL, self._label_once)
         self._course.on(Event.LABELLED)
 
     async def _label_once(self) -> None:
-        station, certificate = self._station, self._issued.certificate_sha256
+        station = self._station
         if station.labels is None:
             raise ValueError("the recipe prints labels, and nothing prints them")
-        if await station.journal.has_label(certificate):
-            return
+        await hand_over_label(
+            station.labels,
+            station.journal,
+            run=self._steps.run,
+            certificate_sha256=self._issued.certificate_sha256,
+            signed=self._last_stamp,
+            tell=self._driver.pop,
+            label_with=self._label_with,
+        )
+
+    async def _last_stamp(self) -> CheckedStamp:
+        """The stamp of this visit; a trial where the board was stamped before, or is to be stamped later."""
         await self._inspection.find()
         if self._signed_for is None:
             self._signed_for = await self._inspection.trial_stamp(self._issued, ())
-        pop = await self._driver.pop()
-        if pop.commitment != self._signed_for.commitment:
-            raise _other_code("the board's stamp commits to another code than the one that it tells")
-        await station.labels.put(
-            Label(
-                port=self._port,
-                serial_number=self._serial_number,
-                chip_id=self._chip_id,
-                model=self._board.model,
-                work_order=self._work_order,
-                code=pop.code,
-            )
+        return self._signed_for
+
+    def _label_with(self, code: str) -> Label:
+        return Label(
+            port=self._port,
+            serial_number=self._serial_number,
+            chip_id=self._chip_id,
+            model=self._board.model,
+            work_order=self._work_order,
+            code=code,
         )
-        await station.journal.note_label(self._steps.run, certificate)
-
-
-def _other_code(detail: str) -> BoardError:
-    remedy = "Put the board aside and keep it: its label would not open it."
-    return BoardError("label_differs", detail, remedy=remedy)

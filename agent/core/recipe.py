@@ -163,14 +163,20 @@ _TIMEOUT_S = {
     StepName.STAMP: 30.0,
     StepName.LABEL: 30.0,
 }
-_DEFAULT_RETRIES = 2
+_USUAL_RETRIES = 2
+# A printer that failed may have printed: a second label is only printed when somebody has looked.
+_RETRIES = {StepName.LABEL: 0}
 
 
 def default_recipe(steps: Collection[StepName]) -> Recipe:
     """These steps in their usual order, with bounds that suit a serial line of 115,200 baud."""
     return Recipe(
         "default",
-        tuple(Step(name, seconds, _DEFAULT_RETRIES) for name, seconds in _TIMEOUT_S.items() if name in steps),
+        tuple(
+            Step(name, seconds, _RETRIES.get(name, _USUAL_RETRIES))
+            for name, seconds in _TIMEOUT_S.items()
+            if name in steps
+        ),
     )
 
 
@@ -212,7 +218,7 @@ def _step(table: dict[str, Any], number: int) -> Step:
     timeout_s = table.get("timeout_s", _TIMEOUT_S[name])
     if type(timeout_s) not in {int, float} or not 0 < timeout_s <= MAX_TIMEOUT_S:
         raise RecipeError(f"{name}: timeout_s must be above 0 and at most {MAX_TIMEOUT_S:g}")
-    retries = table.get("retries", _DEFAULT_RETRIES)
+    retries = table.get("retries", _RETRIES.get(name, _USUAL_RETRIES))
     if type(retries) is not int or not 0 <= retries <= MAX_RETRIES:
         raise RecipeError(f"{name}: retries must be a whole number from 0 to {MAX_RETRIES}")
     return Step(name, float(timeout_s), retries)
