@@ -202,11 +202,11 @@ def _append_once(path: Path, form: _Form, rows: Iterable[ResultRow], noted: int)
         if len(whole) < len(tail):  # torn by a power cut
             file.truncate(size - len(tail) + len(whole))
         there = {form.key(line) for line in whole.splitlines()}
-        text = "".join(form.line(row) for row in rows if row.key not in there)
+        lines = [form.line(row).encode("utf-8", errors="replace") for row in rows]
         file.seek(0, os.SEEK_END)
         if file.tell() == 0:
-            text = form.header + text
-        file.write(text.encode("utf-8", errors="replace"))
+            file.write(form.header.encode())
+        file.write(b"".join(line for line in lines if form.key(line) not in there))
         file.flush()
         os.fsync(file.fileno())
         size = file.tell()
