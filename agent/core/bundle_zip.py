@@ -85,7 +85,7 @@ def _entry(data: bytes, position: int) -> tuple[str, bytes, int]:
     begin = position + _LOCAL.size
     if len(data) < begin:
         raise BundleError("cut off within an entry's header")
-    size, name_size = struct.unpack_from("<I4xH", data, position + 18)[0], data[position + 26]
+    *_, size, _, name_size, _ = _LOCAL.unpack_from(data, position)
     name = data[begin : begin + name_size]
     if _NAME.fullmatch(name) is None:
         raise BundleError(f"an entry that no bundle has: {name[:64]!r}")

@@ -126,6 +126,11 @@ def test_an_image_of_another_bundle_is_refused() -> None:
         verify(replace(PLAIN, files={**PLAIN.files, "application": other}))
 
 
+def test_a_bundle_without_manifest_is_refused() -> None:
+    with pytest.raises(BundleError, match=r"no manifest\.json"):
+        read_unverified(pack({"images/data.bin": b""}))
+
+
 def test_images_in_another_order_are_refused() -> None:
     reversed_files = dict(reversed(list(PLAIN.files.items())))
     with pytest.raises(BundleError, match="in its order"):
