@@ -1,5 +1,6 @@
 """The real esptool against simulated chips: it finds, writes, verifies and reads them like real ones."""
 
+import asyncio
 import os
 import random
 import select
@@ -221,6 +222,19 @@ async def test_the_buttons(tmp_path: Path) -> None:
         await bench.press("plug")
         await bench.until(bench.port.exists, "the port to appear")
         await bench.esptool("--connect-attempts", "1", "read-mac")
+
+
+async def test_esptool_goes_on_when_a_port_that_was_pulled_out_comes_back(tmp_path: Path) -> None:
+    image, data = _image(tmp_path, 0xC000, dense=True)
+    async with Esp32Bench("esp32c3", tmp_path, time_scale=1.0) as bench:
+        writing = asyncio.create_task(bench.esptool("write-flash", "0x1000", image))
+        await bench.until(lambda: bench.supply.flash_bytes > 0x4000, "the write to begin")
+        await bench.press("unplug")
+        await bench.until(lambda: not bench.port.is_symlink(), "the port to vanish")
+        await bench.press("plug")
+
+        assert "Lost connection, retrying" in await writing
+        assert bench.chip.flash.read(0x1000, len(data)) == data
 
 
 async def _open_at(bench: Esp32Bench, rate: int) -> int:
