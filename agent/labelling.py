@@ -1,7 +1,7 @@
 """A board's label: one a certificate, and only for a code that the board's own stamp commits to.
 
-A crash, or a time that runs out, between handing a label over and the note of it makes a second one of the same
-code: a board with two labels is seen, a board without one is shipped.
+A crash, or a time that runs out, between handing a label over and the note of it makes a second one of the
+same code: a board with two labels is seen, a board without one is shipped.
 """
 
 from __future__ import annotations
