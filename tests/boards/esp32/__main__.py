@@ -32,6 +32,12 @@ from boards.esp32.family import FAMILIES
 from boards.esp32.farm import FIRST_MAC, FarmChip, FarmOptions, make_chip, stage_of_bundle
 from boards.esp32.firmware import FirmwareOptions
 
+PRESETS = {
+    "empty": "nothing in flash",
+    "current": "a bundle's manufacturing stage",
+    "locked": "the same, and the chip has locked itself at a place before this factory",
+}
+
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="boards.esp32", description="Simulated ESP32 chips on ptys")
@@ -39,8 +45,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--count", type=int, default=1)
     parser.add_argument("--link-dir", type=Path, required=True, help="ports and control FIFOs appear here")
     parser.add_argument("--state-dir", type=Path, help="keeps flash and eFuses over restarts")
-    parser.add_argument("--preset", choices=("empty", "current"), default="empty", help="of new chips")
-    parser.add_argument("--bundle", type=Path, help="whose manufacturing stage `current` chips hold")
+    parser.add_argument("--preset", choices=tuple(PRESETS), default="empty", help=f"new chips: {PRESETS}")
+    parser.add_argument("--bundle", type=Path, help="whose images chips that are not empty hold")
     parser.add_argument("--secrets", type=Path, help="CSV of base MAC,hexkey: K_chip, burned into new chips")
     parser.add_argument("--first-mac", default=f"{FIRST_MAC:012x}", help="12 hexadecimal digits")
     parser.add_argument("--flash-size", type=int, default=4, help="MB, a power of two")
@@ -53,8 +59,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--no-pop", action="store_true", help="boards have no proof-of-possession code")
     parser.add_argument("--faults", default="{}", help='JSON: {"0": [{"kind": "silent", "times": 1}]}')
     arguments = parser.parse_args()
-    if (arguments.preset == "current") != (arguments.bundle is not None):
-        parser.error("--preset current and --bundle belong together")
+    if (arguments.preset != "empty") != (arguments.bundle is not None):
+        parser.error("a --bundle belongs to each --preset but empty, and to no other")
     return arguments
 
 
@@ -75,11 +81,17 @@ def _options(arguments: argparse.Namespace) -> FarmOptions:
         flash_size=arguments.flash_size << 20,
         first_mac=int(arguments.first_mac, 16),
         time_scale=arguments.time_scale,
-        stage={} if arguments.bundle is None else stage_of_bundle(arguments.bundle),
+        stage=_stage(arguments),
         secrets={} if arguments.secrets is None else dict(farm.read_secrets(arguments.secrets)),
         boot=boot,
         faults={int(number): faults for number, faults in json.loads(arguments.faults).items()},
     )
+
+
+def _stage(arguments: argparse.Namespace) -> dict[int, bytes]:
+    if arguments.bundle is None:
+        return {}
+    return stage_of_bundle(arguments.bundle, locking=arguments.preset == "locked")
 
 
 def _say(item: dict[str, object]) -> None:

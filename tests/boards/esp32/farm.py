@@ -25,7 +25,7 @@ from boards.esp32.security import Security
 from boards.faults import Faults
 
 FIRST_MAC = 0x7CDFA1000001
-STAGE_ROLES = ("bootloader", "partition-table", "manufacturing", "application", "data")
+_SAME_IN_BOTH = frozenset({"partition-table", "manufacturing", "application", "data"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,19 +147,24 @@ def _personalize(efuses: Efuses, secret: bytes | None) -> None:
         Security(efuses).burn_hmac_key(secret)
 
 
-def stage_of_bundle(path: Path) -> dict[int, bytes]:
+def stage_of_bundle(path: Path, *, locking: bool = False) -> dict[int, bytes]:
     """What a chip holds that was flashed with a bundle's manufacturing stage, by offset.
+
+    Args:
+        path: the bundle's file.
+        locking: with the secure bootloader, so that the chip locks itself before it comes to the factory.
 
     Raises:
         ValueError: not a bundle that has one.
     """
     try:
+        roles = _SAME_IN_BOTH | {"secure-bootloader" if locking else "bootloader"}
         with zipfile.ZipFile(path) as bundle:
             manifest = json.loads(bundle.read("manifest.json"))
             stage = {
                 int(image["offset"]): bundle.read(f"images/{image['name']}.bin")
                 for image in manifest["images"]
-                if image["role"] in STAGE_ROLES
+                if image["role"] in roles
             }
         table = next(image for image in manifest["images"] if image["role"] == "partition-table")
     except (OSError, zipfile.BadZipFile, KeyError, TypeError, StopIteration) as error:

@@ -129,7 +129,7 @@ async def start_firmware(
         return RunningFirmware(role, firmware)
     try:
         storage = NvsStorage(chip.flash, flash, partitions)
-        if role == "application" and chip.efuses.flash_encryption:
+        if chip.efuses.flash_encryption:
             _migrate(storage, console)
     except (ValueError, StorageFull) as error:
         console.error("main", f"NVS: {error}")
@@ -144,7 +144,7 @@ async def start_firmware(
 
 
 def _migrate(storage: NvsStorage, console: Console) -> None:
-    """The application's first start: what the manufacturing firmware stored in plain becomes encrypted."""
+    """The first start with flash encryption: what stands in `nvs` in plain becomes encrypted."""
     if not storage.encrypted:
         console.info("main", 'Migrating NVS partition "nvs" to encrypted NVS...')
         count = storage.migrate()

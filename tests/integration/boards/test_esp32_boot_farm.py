@@ -131,6 +131,16 @@ def test_an_exchanged_chip_is_a_new_one(folder: Path, bundle: Path) -> None:
         assert wait_for(process, "manufacturing")["mac"] == "7c:df:a1:00:00:02"
 
 
+def test_locked_chips_run_the_manufacturing_firmware(folder: Path, bundle: Path) -> None:
+    arguments = ("--chip", "esp32s3", "--preset", "locked", "--bundle", str(bundle))
+    with farm(folder, *arguments) as process:
+        line_of(process)
+        assert line_of(process) == {"ready": 1}
+        shown = wait_for(process, "manufacturing")
+    assert shown["locks"] == {"secure_boot": True, "flash_encryption": True, "debug_closed": True}
+    assert not shown["sealed"]
+
+
 def test_personalized_chips_have_k_chip(folder: Path) -> None:
     secrets = folder / "keys.csv"
     secrets.write_text(f"chip_id,hexkey\n7c:df:a1:00:00:01,{7:064x}\n")
