@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import zlib
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
@@ -68,6 +69,7 @@ def test_ff_may_follow_an_image() -> None:
     [
         pytest.param(b"", "does not begin", id="nothing"),
         pytest.param(APP[:23], "does not begin", id="half-a-header"),
+        pytest.param(APP[:28], "ends before segment 0", id="half-a-segments-header"),
         pytest.param(changed(APP, 0, b"\xea"), "does not begin", id="magic"),
         pytest.param(changed(APP, 1, b"\x00"), "0 segments", id="no-segment"),
         pytest.param(changed(APP, 1, b"\x11"), "17 segments", id="too-many-segments"),
@@ -103,6 +105,15 @@ def test_wrong_signature_sectors_are_refused(position: int, value: bytes, text: 
     signed = with_signature_sector(APP, secure_boot_key())
     with pytest.raises(ImageError, match=text):
         parse_image(changed(signed, len(signed) - 4_096 + position, value))
+
+
+def test_a_signature_block_of_another_version_is_refused() -> None:
+    signed = with_signature_sector(APP, secure_boot_key())
+    block = len(signed) - 4_096
+    newer = changed(signed, block + 1, b"\x04")
+    crc = zlib.crc32(newer[block : block + 1_196]).to_bytes(4, "little")
+    with pytest.raises(ImageError, match="of version 4"):
+        parse_image(changed(newer, block + 1_196, crc))
 
 
 def test_a_signature_sector_that_ends_early_is_refused() -> None:
