@@ -41,11 +41,12 @@ PRESETS = {
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="boards.esp32", description="Simulated ESP32 chips on ptys")
+    preset_help = "new chips: " + "; ".join(f"{name}: {meaning}" for name, meaning in PRESETS.items())
     parser.add_argument("--chip", choices=sorted(FAMILIES), required=True)
     parser.add_argument("--count", type=int, default=1)
     parser.add_argument("--link-dir", type=Path, required=True, help="ports and control FIFOs appear here")
     parser.add_argument("--state-dir", type=Path, help="keeps flash and eFuses over restarts")
-    parser.add_argument("--preset", choices=tuple(PRESETS), default="empty", help=f"new chips: {PRESETS}")
+    parser.add_argument("--preset", choices=tuple(PRESETS), default="empty", help=preset_help)
     parser.add_argument("--bundle", type=Path, help="whose images chips that are not empty hold")
     parser.add_argument("--secrets", type=Path, help="CSV of base MAC,hexkey: K_chip, burned into new chips")
     parser.add_argument("--first-mac", default=f"{FIRST_MAC:012x}", help="12 hexadecimal digits")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from pathlib import Path
 
 import pytest
 
@@ -38,9 +37,3 @@ def small_images(signing_key: SigningKey) -> Callable[[str], ProductImages]:
         )
 
     return make
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """For ports and chips."""
-    return tmp_path

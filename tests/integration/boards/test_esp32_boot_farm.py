@@ -27,9 +27,9 @@ TESTS = Path(__file__).parents[2]
 
 
 @contextmanager
-def farm(folder: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+def farm(tmp_path: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
     """Running chips; ended by SIGTERM, and that without an error."""
-    command = [sys.executable, "-m", "boards.esp32", "--link-dir", str(folder / "line"), *arguments]
+    command = [sys.executable, "-m", "boards.esp32", "--link-dir", str(tmp_path / "line"), *arguments]
     environment = os.environ | {"PYTHONPATH": str(TESTS)}
     process = subprocess.Popen(
         command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -64,11 +64,11 @@ def wait_for(process: subprocess.Popen[str], firmware: str | None, board: int = 
 
 
 @pytest.fixture
-def bundle(folder: Path, small_images: MakeImages) -> Path:
+def bundle(tmp_path: Path, small_images: MakeImages) -> Path:
     """What of a bundle's file the farm reads; unsigned."""
     images = small_images("esp32s3")
     described = [{"name": role, "role": role, "offset": images.offset(role)} for role in images.by_role]
-    path = folder / "bundle.zip"
+    path = tmp_path / "bundle.zip"
     with zipfile.ZipFile(path, "w") as file:
         file.writestr("manifest.json", json.dumps({"images": described}))
         for role, image in images.by_role.items():
@@ -80,12 +80,12 @@ def test_a_bundles_manufacturing_stage(bundle: Path, small_images: MakeImages) -
     assert stage_of_bundle(bundle) == small_images("esp32s3").manufacturing_stage
 
 
-async def test_chips_survive_a_restart(folder: Path, bundle: Path) -> None:
-    arguments = ("--chip", "esp32s3", "--count", "2", "--state-dir", str(folder / "state"),
+async def test_chips_survive_a_restart(tmp_path: Path, bundle: Path) -> None:
+    arguments = ("--chip", "esp32s3", "--count", "2", "--state-dir", str(tmp_path / "state"),
                  "--preset", "current", "--bundle", str(bundle))  # fmt: skip
     shown = []
     for _start in range(2):
-        with farm(folder, *arguments) as process:
+        with farm(tmp_path, *arguments) as process:
             said = [line_of(process), line_of(process)]
             assert line_of(process) == {"ready": 2}
             assert [board["chip"] for board in said] == ["7c:df:a1:00:00:01", "7c:df:a1:00:00:02"]
@@ -100,9 +100,9 @@ async def test_chips_survive_a_restart(folder: Path, bundle: Path) -> None:
     assert shown[0]["efuses_sha256"] == shown[1]["efuses_sha256"]
 
 
-def test_buttons_and_faults(folder: Path, bundle: Path) -> None:
+def test_buttons_and_faults(tmp_path: Path, bundle: Path) -> None:
     arguments = ("--chip", "esp32s3", "--preset", "current", "--bundle", str(bundle))
-    with farm(folder, *arguments) as process:
+    with farm(tmp_path, *arguments) as process:
         port = Path(line_of(process)["port"])
         assert line_of(process) == {"ready": 1}
         before = wait_for(process, "manufacturing")
@@ -121,9 +121,9 @@ def test_buttons_and_faults(folder: Path, bundle: Path) -> None:
         assert wait_for(process, "manufacturing")["flash_sha256"] == before["flash_sha256"]
 
 
-def test_an_exchanged_chip_is_a_new_one(folder: Path, bundle: Path) -> None:
+def test_an_exchanged_chip_is_a_new_one(tmp_path: Path, bundle: Path) -> None:
     arguments = ("--chip", "esp32s3", "--preset", "current", "--bundle", str(bundle))
-    with farm(folder, *arguments) as process:
+    with farm(tmp_path, *arguments) as process:
         port = line_of(process)["port"]
         assert line_of(process) == {"ready": 1}
         assert tell(process, board=0, exchange=True)["chip"] == "7c:df:a1:00:00:02"
@@ -131,9 +131,9 @@ def test_an_exchanged_chip_is_a_new_one(folder: Path, bundle: Path) -> None:
         assert wait_for(process, "manufacturing")["mac"] == "7c:df:a1:00:00:02"
 
 
-def test_locked_chips_run_the_manufacturing_firmware(folder: Path, bundle: Path) -> None:
+def test_locked_chips_run_the_manufacturing_firmware(tmp_path: Path, bundle: Path) -> None:
     arguments = ("--chip", "esp32s3", "--preset", "locked", "--bundle", str(bundle))
-    with farm(folder, *arguments) as process:
+    with farm(tmp_path, *arguments) as process:
         line_of(process)
         assert line_of(process) == {"ready": 1}
         shown = wait_for(process, "manufacturing")
@@ -141,11 +141,11 @@ def test_locked_chips_run_the_manufacturing_firmware(folder: Path, bundle: Path)
     assert not shown["sealed"]
 
 
-def test_personalized_chips_have_k_chip(folder: Path) -> None:
-    secrets = folder / "keys.csv"
+def test_personalized_chips_have_k_chip(tmp_path: Path) -> None:
+    secrets = tmp_path / "keys.csv"
     secrets.write_text(f"chip_id,hexkey\n7c:df:a1:00:00:01,{7:064x}\n")
     arguments = ("--chip", "esp32s3", "--count", "2", "--secrets", str(secrets))
-    with farm(folder, *arguments) as process:
+    with farm(tmp_path, *arguments) as process:
         assert [line_of(process)["board"], line_of(process)["board"]] == [0, 1]
         assert line_of(process) == {"ready": 2}
         burned = [tell(process, board=board, show=True)["purposes"] for board in (0, 1)]

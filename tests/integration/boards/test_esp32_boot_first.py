@@ -58,9 +58,9 @@ def _is_locked(bench: BootBench, key: bytes) -> None:
 
 
 @every_family
-async def test_first_boot_locks_the_chip(family: str, folder: Path, small_images: MakeImages) -> None:
+async def test_first_boot_locks_the_chip(family: str, tmp_path: Path, small_images: MakeImages) -> None:
     images = small_images(family)
-    async with BootBench(family, folder, images.manufacturing_stage) as bench:
+    async with BootBench(family, tmp_path, images.manufacturing_stage) as bench:
         key = await _sealed_chip(bench, images)
         assert key[-32:] in bench.chip.flash.read(0, bench.chip.flash.size)
         bench.reset()
@@ -86,9 +86,9 @@ async def test_first_boot_locks_the_chip(family: str, folder: Path, small_images
 
 
 @some_families
-async def test_a_locked_chip_starts_again(family: str, folder: Path, small_images: MakeImages) -> None:
+async def test_a_locked_chip_starts_again(family: str, tmp_path: Path, small_images: MakeImages) -> None:
     images = small_images(family)
-    async with BootBench(family, folder, images.manufacturing_stage) as bench:
+    async with BootBench(family, tmp_path, images.manufacturing_stage) as bench:
         key = await _sealed_chip(bench, images)
         bench.reset()
         await bench.until_runs("application")
@@ -101,10 +101,10 @@ async def test_a_locked_chip_starts_again(family: str, folder: Path, small_image
 
 @some_families
 async def test_plain_images_on_a_locked_chip_are_noise(
-    family: str, folder: Path, small_images: MakeImages
+    family: str, tmp_path: Path, small_images: MakeImages
 ) -> None:
     images = small_images(family)
-    async with BootBench(family, folder, images.manufacturing_stage) as bench:
+    async with BootBench(family, tmp_path, images.manufacturing_stage) as bench:
         await _sealed_chip(bench, images)
         bench.reset()
         await bench.until_runs("application")
@@ -113,8 +113,8 @@ async def test_plain_images_on_a_locked_chip_are_noise(
         await bench.until_printed("invalid header", times=2)
 
 
-async def _measure(family: str, folder: Path, images: ProductImages) -> Consumption:
-    async with BootBench(family, folder, images.manufacturing_stage) as bench:
+async def _measure(family: str, tmp_path: Path, images: ProductImages) -> Consumption:
+    async with BootBench(family, tmp_path, images.manufacturing_stage) as bench:
         await _sealed_chip(bench, images)
         before = bench.consumed
         bench.reset()
@@ -140,13 +140,13 @@ async def _cut_and_repair(bench: BootBench, images: ProductImages, **cut: int) -
 
 @some_families
 async def test_power_cuts_while_flash_is_encrypted(
-    family: str, folder: Path, small_images: MakeImages
+    family: str, tmp_path: Path, small_images: MakeImages
 ) -> None:
     images = small_images(family)
-    total = (await _measure(family, folder, images)).flash_bytes
+    total = (await _measure(family, tmp_path, images)).flash_bytes
     places = sorted({0, 1, total - 1, *random.Random(family).sample(range(total), FLASH_CUTS)})
     for place in places:
-        async with BootBench(family, folder, images.manufacturing_stage) as bench:
+        async with BootBench(family, tmp_path, images.manufacturing_stage) as bench:
             key = await _cut_and_repair(bench, images, flash_bytes=place)
             await bench.until_runs("application")
             _is_locked(bench, key)
@@ -154,10 +154,10 @@ async def test_power_cuts_while_flash_is_encrypted(
 
 @some_families
 async def test_a_cut_in_the_bootloader_leaves_noise(
-    family: str, folder: Path, small_images: MakeImages
+    family: str, tmp_path: Path, small_images: MakeImages
 ) -> None:
     images = small_images(family)
-    async with BootBench(family, folder, images.manufacturing_stage) as bench:
+    async with BootBench(family, tmp_path, images.manufacturing_stage) as bench:
         await _sealed_chip(bench, images)
         bench.chip.supply.cut_after(flash_bytes=3 * 4096)
         bench.reset()
@@ -174,14 +174,14 @@ SCRAP_WORDS = {"esp32": 17, "esp32s3": 0, "esp32c3": 0}
 
 @some_families
 async def test_power_cuts_while_efuses_are_burned(
-    family: str, folder: Path, small_images: MakeImages
+    family: str, tmp_path: Path, small_images: MakeImages
 ) -> None:
     """Each word. It ends wholly locked, or the chip never starts the application: scrap, and seen as such."""
     images = small_images(family)
-    total = (await _measure(family, folder, images)).efuse_words
+    total = (await _measure(family, tmp_path, images)).efuse_words
     scrap = 0
     for place in range(total):
-        async with BootBench(family, folder, images.manufacturing_stage) as bench:
+        async with BootBench(family, tmp_path, images.manufacturing_stage) as bench:
             key = await _cut_and_repair(bench, images, efuse_words=place)
             running = bench.chain.running
             if running is not None and running.role == "application":
@@ -193,10 +193,10 @@ async def test_power_cuts_while_efuses_are_burned(
 
 
 async def test_the_key_digest_of_another_company(
-    folder: Path, small_images: MakeImages, other_key: SigningKey
+    tmp_path: Path, small_images: MakeImages, other_key: SigningKey
 ) -> None:
     images = small_images("esp32s3")
-    async with BootBench("esp32s3", folder, images.manufacturing_stage) as bench:
+    async with BootBench("esp32s3", tmp_path, images.manufacturing_stage) as bench:
         await _sealed_chip(bench, images)
         efuses = bench.chip.efuses
         efuses.burn_block(4, other_key.digest)
@@ -208,10 +208,10 @@ async def test_the_key_digest_of_another_company(
 
 
 async def test_no_flash_encryption_key_where_it_could_not_be_hidden(
-    folder: Path, small_images: MakeImages
+    tmp_path: Path, small_images: MakeImages
 ) -> None:
     images = small_images("esp32c3")
-    async with BootBench("esp32c3", folder, images.manufacturing_stage) as bench:
+    async with BootBench("esp32c3", tmp_path, images.manufacturing_stage) as bench:
         await _sealed_chip(bench, images)
         bench.chip.efuses.burn("WR_DIS", 1)  # RD_DIS
         bench.reset()
@@ -221,10 +221,10 @@ async def test_no_flash_encryption_key_where_it_could_not_be_hidden(
 
 
 async def test_a_flash_encryption_key_that_can_be_read_is_refused(
-    folder: Path, small_images: MakeImages
+    tmp_path: Path, small_images: MakeImages
 ) -> None:
     images = small_images("esp32")
-    async with BootBench("esp32", folder, images.manufacturing_stage) as bench:
+    async with BootBench("esp32", tmp_path, images.manufacturing_stage) as bench:
         await _sealed_chip(bench, images)
         bench.chip.efuses.burn_block(1, bytes(range(32)))
         bench.reset()
@@ -232,10 +232,10 @@ async def test_a_flash_encryption_key_that_can_be_read_is_refused(
         assert not bench.locks["flash_encryption"]
 
 
-async def test_an_unsigned_application_is_not_locked_in(folder: Path, small_images: MakeImages) -> None:
+async def test_an_unsigned_application_is_not_locked_in(tmp_path: Path, small_images: MakeImages) -> None:
     """The locking bootloader passes over what nobody signed and locks with the manufacturing firmware."""
     images = small_images("esp32s3")
-    async with BootBench("esp32s3", folder, images.manufacturing_stage) as bench:
+    async with BootBench("esp32s3", tmp_path, images.manufacturing_stage) as bench:
         await _sealed_chip(bench, images)
         signature = images.partition("ota_0").offset + len(images.by_role["application"]) - 4096
         bench.damage(signature)
@@ -246,10 +246,10 @@ async def test_an_unsigned_application_is_not_locked_in(folder: Path, small_imag
 
 
 async def test_a_first_boot_with_blank_otadata_locks_with_the_manufacturing_firmware(
-    folder: Path, small_images: MakeImages
+    tmp_path: Path, small_images: MakeImages
 ) -> None:
     images = small_images("esp32s3")
-    async with BootBench("esp32s3", folder, images.manufacturing_stage) as bench:
+    async with BootBench("esp32s3", tmp_path, images.manufacturing_stage) as bench:
         await _sealed_chip(bench, images)
         bench.write({images.partition("otadata").offset: otadata(0)})
         bench.reset()
@@ -258,9 +258,9 @@ async def test_a_first_boot_with_blank_otadata_locks_with_the_manufacturing_firm
 
 
 @pytest.mark.parametrize("family", ["esp32s3", "esp32c3"])
-async def test_k_chip_stays_usable_and_hidden(family: str, folder: Path, small_images: MakeImages) -> None:
+async def test_k_chip_stays_usable_and_hidden(family: str, tmp_path: Path, small_images: MakeImages) -> None:
     images = small_images(family)
-    async with BootBench(family, folder, images.manufacturing_stage) as bench:
+    async with BootBench(family, tmp_path, images.manufacturing_stage) as bench:
         Security(bench.chip.efuses).burn_hmac_key(bytes(range(32)))
         bench.reset()
         key = await _sealed_chip(bench, images)

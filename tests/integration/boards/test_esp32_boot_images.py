@@ -92,7 +92,7 @@ def test_sizes_are_as_asked() -> None:
         assert abs(len(app_image("esp32s3", "sensor", "1.4.0", APPLICATION, size=size)) - size) < 256
 
 
-@every_chip
+@pytest.mark.parametrize("chip", ["esp32", "esp32s3", "esp32p4"])  # one for each place of the bootloader
 def test_a_products_images_fit_their_places(chip: str, signing_key: SigningKey) -> None:
     images = make_images(chip, signing_key)
     bootloader = images.by_role["secure-bootloader"]

@@ -26,18 +26,18 @@ def _enforce(bench: BootBench, key: SigningKey) -> None:
 
 
 @some_families
-async def test_an_empty_chip_starts_over_and_over(family: str, folder: Path) -> None:
-    async with BootBench(family, folder) as bench:
+async def test_an_empty_chip_starts_over_and_over(family: str, tmp_path: Path) -> None:
+    async with BootBench(family, tmp_path) as bench:
         await bench.until_printed("invalid header: 0xffffffff", times=3)
         assert bench.chain.running is None
 
 
 @every_family
 async def test_blank_otadata_starts_the_manufacturing_firmware(
-    family: str, folder: Path, small_images: MakeImages
+    family: str, tmp_path: Path, small_images: MakeImages
 ) -> None:
     images = small_images(family)
-    async with BootBench(family, folder, images.manufacturing_stage) as bench:
+    async with BootBench(family, tmp_path, images.manufacturing_stage) as bench:
         await bench.until_runs("manufacturing")
         hello = bench.hello()
 
@@ -55,11 +55,11 @@ async def test_blank_otadata_starts_the_manufacturing_firmware(
 
 @some_families
 async def test_otadata_switches_to_the_application_and_back(
-    family: str, folder: Path, small_images: MakeImages
+    family: str, tmp_path: Path, small_images: MakeImages
 ) -> None:
     images = small_images(family)
     where = images.partition("otadata").offset
-    async with BootBench(family, folder, images.manufacturing_stage) as bench:
+    async with BootBench(family, tmp_path, images.manufacturing_stage) as bench:
         await bench.until_runs("manufacturing")
         bench.write({where: otadata(1)})
         bench.reset()
@@ -73,21 +73,21 @@ async def test_otadata_switches_to_the_application_and_back(
 
 
 async def test_a_torn_otadata_starts_the_manufacturing_firmware(
-    folder: Path, small_images: MakeImages
+    tmp_path: Path, small_images: MakeImages
 ) -> None:
     images = small_images("esp32s3")
     torn = otadata(1)[:30] + b"\xff" * 2 + otadata(1)[32:]  # the last half of the CRC was not programmed
     stage = images.manufacturing_stage | {images.partition("otadata").offset: torn}
-    async with BootBench("esp32s3", folder, stage) as bench:
+    async with BootBench("esp32s3", tmp_path, stage) as bench:
         await bench.until_runs("manufacturing")
 
 
 async def test_a_damaged_application_falls_back_to_the_manufacturing_firmware(
-    folder: Path, small_images: MakeImages
+    tmp_path: Path, small_images: MakeImages
 ) -> None:
     images = small_images("esp32s3")
     stage = images.manufacturing_stage | {images.partition("otadata").offset: otadata(1)}
-    async with BootBench("esp32s3", folder, stage) as bench:
+    async with BootBench("esp32s3", tmp_path, stage) as bench:
         bench.damage(images.partition("ota_0").offset + 0x500)
         bench.reset()
         await bench.until_runs("manufacturing")
@@ -95,14 +95,14 @@ async def test_a_damaged_application_falls_back_to_the_manufacturing_firmware(
         assert "app" not in bench.hello()["fw"]
 
 
-async def test_without_any_application_it_starts_over(folder: Path, small_images: MakeImages) -> None:
+async def test_without_any_application_it_starts_over(tmp_path: Path, small_images: MakeImages) -> None:
     images = small_images("esp32c3")
     stage = {
         offset: image
         for offset, image in images.manufacturing_stage.items()
         if offset not in {images.partition("factory").offset, images.partition("ota_0").offset}
     }
-    async with BootBench("esp32c3", folder, stage) as bench:
+    async with BootBench("esp32c3", tmp_path, stage) as bench:
         await bench.until_printed("No bootable app partitions in the partition table", times=2)
 
 
@@ -116,17 +116,17 @@ async def test_without_any_application_it_starts_over(folder: Path, small_images
     ids=["bootloader-body", "bootloader-magic", "partition-table"],
 )
 async def test_what_is_damaged_is_not_started(
-    folder: Path, small_images: MakeImages, role: str, at: int, said: str
+    tmp_path: Path, small_images: MakeImages, role: str, at: int, said: str
 ) -> None:
     images = small_images("esp32s3")
-    async with BootBench("esp32s3", folder, images.manufacturing_stage) as bench:
+    async with BootBench("esp32s3", tmp_path, images.manufacturing_stage) as bench:
         await bench.until_runs("manufacturing")
         bench.damage(images.offset(role) + at)
         bench.reset()
         await bench.until_printed(said, times=2)
 
 
-async def test_images_for_another_chip_are_not_started(folder: Path, small_images: MakeImages) -> None:
+async def test_images_for_another_chip_are_not_started(tmp_path: Path, small_images: MakeImages) -> None:
     images, other = small_images("esp32c3"), IMAGE_FAMILIES["esp32c3"].chip_id
     stage = images.manufacturing_stage | {
         images.partition("factory").offset: app_image(
@@ -134,15 +134,15 @@ async def test_images_for_another_chip_are_not_started(folder: Path, small_image
         ),
         images.partition("ota_0").offset: app_image("esp32s3", "sensor", "1.0.0", APPLICATION, size=16_384),
     }
-    async with BootBench("esp32c3", folder, stage) as bench:
+    async with BootBench("esp32c3", tmp_path, stage) as bench:
         await bench.until_printed(f"mismatch chip ID, expected {other}, found 9", times=2)
 
 
 @some_families
 async def test_with_secure_boot_what_the_key_signed_is_started(
-    family: str, folder: Path, small_images: MakeImages, signing_key: SigningKey
+    family: str, tmp_path: Path, small_images: MakeImages, signing_key: SigningKey
 ) -> None:
-    async with BootBench(family, folder, small_images(family).manufacturing_stage) as bench:
+    async with BootBench(family, tmp_path, small_images(family).manufacturing_stage) as bench:
         _enforce(bench, signing_key)
         bench.reset()
         await bench.until_runs("manufacturing")
@@ -152,10 +152,10 @@ async def test_with_secure_boot_what_the_key_signed_is_started(
 
 @every_family
 async def test_with_secure_boot_an_unsigned_bootloader_is_refused(
-    family: str, folder: Path, small_images: MakeImages, signing_key: SigningKey
+    family: str, tmp_path: Path, small_images: MakeImages, signing_key: SigningKey
 ) -> None:
     images = small_images(family)
-    async with BootBench(family, folder, images.manufacturing_stage) as bench:
+    async with BootBench(family, tmp_path, images.manufacturing_stage) as bench:
         _enforce(bench, signing_key)
         bench.write({images.offset("bootloader"): bootloader_image(family, 3, BOOTLOADER) + b"\xff" * 4096})
         bench.reset()
@@ -164,10 +164,10 @@ async def test_with_secure_boot_an_unsigned_bootloader_is_refused(
 
 @some_families
 async def test_with_secure_boot_another_companys_bootloader_is_refused(
-    family: str, folder: Path, small_images: MakeImages, signing_key: SigningKey, other_key: SigningKey
+    family: str, tmp_path: Path, small_images: MakeImages, signing_key: SigningKey, other_key: SigningKey
 ) -> None:
     images = small_images(family)
-    async with BootBench(family, folder, images.manufacturing_stage) as bench:
+    async with BootBench(family, tmp_path, images.manufacturing_stage) as bench:
         _enforce(bench, signing_key)
         bench.write({images.offset("bootloader"): other_key.sign(bootloader_image(family, 3, BOOTLOADER))})
         bench.reset()
@@ -175,14 +175,14 @@ async def test_with_secure_boot_another_companys_bootloader_is_refused(
 
 
 async def test_with_secure_boot_an_unsigned_application_is_passed_over(
-    folder: Path, small_images: MakeImages, signing_key: SigningKey
+    tmp_path: Path, small_images: MakeImages, signing_key: SigningKey
 ) -> None:
     images = small_images("esp32s3")
     stage = images.manufacturing_stage | {
         images.partition("otadata").offset: otadata(1),
         images.partition("ota_0").offset: app_image("esp32s3", "sensor", "9.9.9", APPLICATION, size=16_384),
     }
-    async with BootBench("esp32s3", folder, stage) as bench:
+    async with BootBench("esp32s3", tmp_path, stage) as bench:
         await bench.until_runs("application")
         _enforce(bench, signing_key)
         bench.reset()
@@ -195,7 +195,7 @@ async def test_with_secure_boot_an_unsigned_application_is_passed_over(
     [("crashes", "Guru Meditation Error"), ("silent", "Calling app_main()")],
 )
 async def test_an_application_that_does_not_work(
-    folder: Path, small_images: MakeImages, behaviour: str, said: str
+    tmp_path: Path, small_images: MakeImages, behaviour: str, said: str
 ) -> None:
     images = small_images("esp32s3")
     broken = app_image("esp32s3", "sensor", "1.4.0", {**APPLICATION, "behaviour": behaviour}, size=16_384)
@@ -203,6 +203,6 @@ async def test_an_application_that_does_not_work(
         images.partition("otadata").offset: otadata(1),
         images.partition("ota_0").offset: broken,
     }
-    async with BootBench("esp32s3", folder, stage) as bench:
+    async with BootBench("esp32s3", tmp_path, stage) as bench:
         await bench.until_printed(said, times=2 if behaviour == "crashes" else 1)
         assert bench.chain.running is None or bench.chain.running.board is None

@@ -50,9 +50,9 @@ async def _manufacture(bench: BootBench) -> bytes:
 
 
 @pytest.mark.parametrize("family", ["esp32", "esp32s3", "esp32c3"])
-async def test_a_board_goes_all_the_way(family: str, folder: Path, small_images: MakeImages) -> None:
+async def test_a_board_goes_all_the_way(family: str, tmp_path: Path, small_images: MakeImages) -> None:
     images = small_images(family)
-    async with BootBench(family, folder, images.manufacturing_stage) as bench:
+    async with BootBench(family, tmp_path, images.manufacturing_stage) as bench:
         commitment = await _manufacture(bench)
         bench.write(images.final_stage)
         bench.reset()
@@ -75,9 +75,9 @@ async def test_a_board_goes_all_the_way(family: str, folder: Path, small_images:
         assert stamp[8] == commitment
 
 
-async def test_the_application_takes_no_other_content(folder: Path, small_images: MakeImages) -> None:
+async def test_the_application_takes_no_other_content(tmp_path: Path, small_images: MakeImages) -> None:
     images = small_images("esp32s3")
-    async with BootBench("esp32s3", folder, images.manufacturing_stage) as bench:
+    async with BootBench("esp32s3", tmp_path, images.manufacturing_stage) as bench:
         await _manufacture(bench)
         bench.write(images.final_stage)
         bench.reset()
@@ -91,9 +91,9 @@ async def test_the_application_takes_no_other_content(folder: Path, small_images
 
 
 @pytest.mark.parametrize("family", ["esp32s3", "esp32c3"])
-async def test_evidence_by_the_hmac_peripheral(family: str, folder: Path, small_images: MakeImages) -> None:
+async def test_evidence_by_the_hmac_peripheral(family: str, tmp_path: Path, small_images: MakeImages) -> None:
     images = small_images(family)
-    async with BootBench(family, folder, images.manufacturing_stage) as bench:
+    async with BootBench(family, tmp_path, images.manufacturing_stage) as bench:
         Security(bench.chip.efuses).burn_hmac_key(SECRET)
         bench.reset()
         await bench.until_runs("manufacturing")
@@ -106,17 +106,17 @@ async def test_evidence_by_the_hmac_peripheral(family: str, folder: Path, small_
         assert request.evidence == formats.evidence(SECRET, transcript)
 
 
-async def test_the_classic_chip_has_no_evidence(folder: Path, small_images: MakeImages) -> None:
+async def test_the_classic_chip_has_no_evidence(tmp_path: Path, small_images: MakeImages) -> None:
     images = small_images("esp32")
-    async with BootBench("esp32", folder, images.manufacturing_stage) as bench:
+    async with BootBench("esp32", tmp_path, images.manufacturing_stage) as bench:
         await bench.until_runs("manufacturing")
         async with SmpDriver(str(bench.port), FAST) as driver:
             assert (await hello(driver)).methods == ("none",)
 
 
-async def test_key_and_code_survive_resets(folder: Path, small_images: MakeImages) -> None:
+async def test_key_and_code_survive_resets(tmp_path: Path, small_images: MakeImages) -> None:
     images = small_images("esp32c3")
-    async with BootBench("esp32c3", folder, images.manufacturing_stage) as bench:
+    async with BootBench("esp32c3", tmp_path, images.manufacturing_stage) as bench:
         await bench.until_runs("manufacturing")
         bench.board.handle(write=True, command="keygen", body={"type": "p384"})
         key, pop = bench.board.key, bench.board.pop()
@@ -130,10 +130,10 @@ async def test_key_and_code_survive_resets(folder: Path, small_images: MakeImage
 
 
 async def test_a_reset_in_the_middle_of_a_command_restarts_the_chip(
-    folder: Path, small_images: MakeImages
+    tmp_path: Path, small_images: MakeImages
 ) -> None:
     images = small_images("esp32s3")
-    async with BootBench("esp32s3", folder, images.manufacturing_stage) as bench:
+    async with BootBench("esp32s3", tmp_path, images.manufacturing_stage) as bench:
         await bench.until_runs("manufacturing")
         bench.board.faults = Faults([Fault(Kind.RESET_AFTER, 1, "keygen")])
         resets = bench.chip.resets

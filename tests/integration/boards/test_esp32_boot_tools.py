@@ -22,9 +22,9 @@ JTAG = {"esp32": ["JTAG_DISABLE", "1"], "esp32s3": ["DIS_PAD_JTAG", "1", "DIS_US
 JTAG["esp32c3"] = JTAG["esp32s3"]
 
 
-async def _tool(bench: BootBench, folder: Path, module: str, *arguments: str | Path) -> str:
+async def _tool(bench: BootBench, tmp_path: Path, module: str, *arguments: str | Path) -> str:
     """In an empty folder: esptool reads configuration files of its working directory."""
-    empty = folder / "empty"
+    empty = tmp_path / "empty"
     empty.mkdir(exist_ok=True)
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", module, "--port", str(bench.port), *map(str, arguments),
@@ -36,10 +36,10 @@ async def _tool(bench: BootBench, folder: Path, module: str, *arguments: str | P
     return out.decode()
 
 
-def _write_flash(folder: Path, images: dict[int, bytes]) -> list[str]:
+def _write_flash(tmp_path: Path, images: dict[int, bytes]) -> list[str]:
     arguments = ["write-flash"]
     for offset, image in images.items():
-        path = folder / f"{offset:x}.bin"
+        path = tmp_path / f"{offset:x}.bin"
         path.write_bytes(image)
         arguments += [hex(offset), str(path)]
     return arguments
@@ -47,16 +47,16 @@ def _write_flash(folder: Path, images: dict[int, bytes]) -> list[str]:
 
 @some_families
 async def test_what_esptool_flashes_boots_and_locks(
-    family: str, folder: Path, small_images: MakeImages
+    family: str, tmp_path: Path, small_images: MakeImages
 ) -> None:
     images = small_images(family)
-    async with BootBench(family, folder) as bench:
-        await _tool(bench, folder, "esptool", *_write_flash(folder, images.manufacturing_stage))
+    async with BootBench(family, tmp_path) as bench:
+        await _tool(bench, tmp_path, "esptool", *_write_flash(tmp_path, images.manufacturing_stage))
         bench.reset()
         await bench.until_runs("manufacturing")
         bench.board.handle(write=True, command="keygen", body={"type": "p256"})
         key = bench.board.storage.get("key")
-        await _tool(bench, folder, "esptool", *_write_flash(folder, images.final_stage))
+        await _tool(bench, tmp_path, "esptool", *_write_flash(tmp_path, images.final_stage))
         bench.reset()
         await bench.until_runs("application")
         assert bench.hello()["sealed"]
@@ -65,23 +65,23 @@ async def test_what_esptool_flashes_boots_and_locks(
 
 @some_families
 async def test_firmware_sees_what_espefuse_burned(
-    family: str, folder: Path, small_images: MakeImages
+    family: str, tmp_path: Path, small_images: MakeImages
 ) -> None:
-    async with BootBench(family, folder, small_images(family).manufacturing_stage) as bench:
+    async with BootBench(family, tmp_path, small_images(family).manufacturing_stage) as bench:
         await bench.until_runs("manufacturing")
         assert not bench.hello()["sec"]["debug_closed"]
-        await _tool(bench, folder, "espefuse", "--do-not-confirm", "burn-efuse", *JTAG[family])
+        await _tool(bench, tmp_path, "espefuse", "--do-not-confirm", "burn-efuse", *JTAG[family])
         bench.reset()
         await bench.until_runs("manufacturing")
         assert bench.hello()["sec"]["debug_closed"]
 
 
-async def test_a_first_boot_takes_its_time(folder: Path, small_images: MakeImages) -> None:
+async def test_a_first_boot_takes_its_time(tmp_path: Path, small_images: MakeImages) -> None:
     images = small_images("esp32c3")
     seconds = 0.5
     options = BootOptions(first_boot_s=seconds)
     async with BootBench(
-        "esp32c3", folder, images.manufacturing_stage | images.final_stage, boot=options
+        "esp32c3", tmp_path, images.manufacturing_stage | images.final_stage, boot=options
     ) as bench:
         began = bench.chip.now()
         await bench.until_runs("application")
