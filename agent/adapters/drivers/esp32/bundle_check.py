@@ -8,12 +8,13 @@ from agent.adapters.drivers.esp32 import chip
 from agent.adapters.drivers.esp32.images import read_facts
 from agent.adapters.drivers.esp32.worker_process import Worker
 from agent.core.bundle import Manifest, Role
+from agent.core.bundle_checks import FIRMWARE
 from agent.errors import BoardError, ConfigError, LineError
 from agent.ports import Firmware
 
 _TIMEOUT_S = 60.0  # starting esptool on a loaded station, and some signatures
 _CHIPS = ("esp32", "esp32s2", "esp32s3", "esp32c3", "esp32c6", "esp32h2", "esp32p4")
-_REMEDY = "Mend the bundle; birthmark-agent bundle verify shows the same."
+_REMEDY = "Have the company mend the bundle and send it again; each image is signed with the secure boot key."
 
 
 async def check_firmware(firmware: Firmware) -> None:
@@ -38,11 +39,10 @@ async def check_firmware(firmware: Firmware) -> None:
 
 
 async def _check_signatures(worker: Worker, firmware: Firmware, manifest: Manifest) -> None:
-    """What runs once the chip is locked is signed: the application, and the bootloader that is there then."""
+    """Every firmware is signed: a locked chip falls back to the factory partition when it loses otadata."""
     if manifest.secure_boot is None:
         return
-    bootloader = Role.SECURE_BOOTLOADER if manifest.image(Role.SECURE_BOOTLOADER) else Role.BOOTLOADER
-    names = [image.name for image in manifest.images if image.role in {bootloader, Role.APPLICATION}]
+    names = [image.name for image in manifest.images if image.role in FIRMWARE]
     fields = {
         "images": [[name, str(firmware.images[name].resolve())] for name in names],
         "public_key_pem": manifest.secure_boot.public_key_pem,
