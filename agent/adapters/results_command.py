@@ -21,6 +21,7 @@ from agent.core.result_row import ResultRow, json_object
 _AT_ONCE = 4
 _WAITING = 256
 _STDERR_BYTES = 2_000
+_ENDING_S = 2.0  # for a command that is ended by its bound, and its notice
 _STDERR_S = 0.5  # for what is still in the pipe when the command has ended
 
 
@@ -44,9 +45,9 @@ class ResultCommand:
         task.add_done_callback(self._tasks.discard)
 
     async def drain(self) -> None:
-        """Waits for those under way, at most for one command's bound; then ends them."""
+        """Waits for those under way, at most until their own bound has ended them; those in line do without."""
         if self._tasks:
-            await asyncio.wait(self._tasks, timeout=self._timeout_s)
+            await asyncio.wait(self._tasks, timeout=self._timeout_s + _ENDING_S)
         left = list(self._tasks)
         for task in left:
             task.cancel()
