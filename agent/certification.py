@@ -79,8 +79,13 @@ class Certification:
         """The board makes its key while signerd opens the session; when either fails, both end.
 
         The first board of a work order waits for its session: what the order accepts is not known before, and
-        a board that has nothing to prove its key with must not make one.
+        a board that has nothing to prove its key with must not make one. A sealed board keeps the key that it
+        has, and need not know the command any longer.
         """
+        if board.sealed and board.key_state is KeyState.DONE:
+            await self.opened(board)
+            self._course.on(Event.KEY_MADE)
+            return
         demands = self._station.demands.get(self._work_order)
         key_type = self._known_key_type(board, demands)
         if self._session is None and demands is not None and key_type is not None:

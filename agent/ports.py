@@ -359,7 +359,10 @@ class Journal(Protocol):
         ...
 
     def step_done(self, run: int, step: str, seconds: float) -> None:
-        """The run has this step behind it. Holds nothing up: a crash may lose it, and only a time with it."""
+        """So much time went into a step, over all its tries, whether it was done, failed or was broken off.
+
+        The last that is told counts. Holds nothing up: a crash may lose it, and only a time with it.
+        """
         ...
 
     async def note_label(self, run: int, certificate_sha256: bytes) -> None:

@@ -34,7 +34,7 @@ async def provision(
         async with opened as driver:
             found = await steps.tries(StepName.IDENTIFY, driver.identify)
             result = await work(station, port, driver, found, work_order, started_s)
-    except Exception as failure:  # noqa: BLE001  (a driver of others may raise anything: it ends one board)
+    except (Exception, SystemExit) as failure:  # noqa: BLE001  (drivers may raise anything: it ends one board)
         error = failure if isinstance(failure, AgentError) else DriverFaultError(type(failure).__name__)
         if result is None:  # no board said who it is; a port that fails to close changes no result
             result = await _unidentified(station, port, work_order, error, started_s)

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from agent.core.recipe import Recipe, Step, StepName
 from agent.core.result import StepTime
-from agent.errors import AgentError, BoardError, LabelError, LineError, SignerUnavailable
+from agent.errors import AgentError, BoardError, DriverFaultError, LabelError, LineError, SignerUnavailable
 from agent.ports import Clock, Journal, Progress
 
 T = TypeVar("T")
@@ -154,6 +154,8 @@ async def _bounded(step: Step, action: Callable[[], Awaitable[T]]) -> T:
     try:
         async with asyncio.timeout(step.timeout_s):
             return await action()
+    except SystemExit as error:  # of a library that is a program too; it would end the station
+        raise DriverFaultError("SystemExit") from error
     except TimeoutError as error:
         detail = f"{step.name} took longer than {step.timeout_s:g} s"
         raise BoardError("step_timeout", detail, retryable=True) from error

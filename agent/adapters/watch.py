@@ -113,10 +113,12 @@ class PortWatch:
                     await self._serve_boards(name, place, driver)
             except LineError as error:
                 self._station.progress.waiting(place, error.detail)
+            except DriverFaultError as error:
+                self._station.progress.waiting(place, error.detail)
             except AgentError as error:  # journal or configuration: no port can work
                 self.fault = error
                 self.stopping.set()
-            except Exception as error:  # noqa: BLE001  (a driver of others may raise anything: other ports go on)
+            except (Exception, SystemExit) as error:  # noqa: BLE001  (a driver of others may raise anything: other ports go on)
                 self._station.progress.waiting(place, DriverFaultError(type(error).__name__).detail)
             await self._pause()
 
@@ -152,6 +154,8 @@ class PortWatch:
                 return await look()
         except TimeoutError:
             return None
+        except SystemExit as error:  # of a library that is a program too; it would end the station
+            raise DriverFaultError("SystemExit") from error
         except LineError as error:
             if error.code in {"port_gone", "port_busy"}:
                 raise

@@ -3,7 +3,8 @@
     world = AgentWorld(recipe=default_recipe(list(StepName)), bundle=BUNDLE)
     result = await world.provision(paper_chip("7c:df:a1:00:00:01"))
 
-Where no firmware runs, only what the ROM can do is answered. `silicon` is what the eFuses say.
+Where no firmware runs, only what the ROM can do is answered; the application has no commands that change it.
+`silicon` is what the eFuses say.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from enum import StrEnum
 from agent.core.bundle import Bundle, Image, Manifest, Role
 from agent.core.pop import ProofOfPossession
 from agent.core.recipe import Recipe, StepName, default_recipe
-from agent.errors import LineError
+from agent.errors import BoardError, LineError
 from agent.ports import BoardRequest, BoardStamp, Demanded, Flashed, Found, OnProgress
 from boards import keys
 from boards.attesters.hmac_sha256 import HmacAttester
@@ -74,7 +75,7 @@ class ChipDriver(MemoryDriver):
         return Flashed(("application",), ())
 
     async def keygen(self, key_type: str, on_progress: OnProgress | None = None) -> None:
-        self._require_firmware()
+        self._require_firmware(Stage.MANUFACTURING)
         await super().keygen(key_type, on_progress)
 
     async def request(self, challenge: bytes, methods: Sequence[str] = ()) -> BoardRequest:
@@ -82,11 +83,11 @@ class ChipDriver(MemoryDriver):
         return await super().request(challenge, methods)
 
     async def install(self, content: bytes, on_progress: OnProgress | None = None) -> bytes:
-        self._require_firmware()
+        self._require_firmware(Stage.MANUFACTURING)
         return await super().install(content, on_progress)
 
     async def configure(self, content: bytes, on_progress: OnProgress | None = None) -> bytes:
-        self._require_firmware()
+        self._require_firmware(Stage.MANUFACTURING)
         return await super().configure(content, on_progress)
 
     async def seal(self, on_progress: OnProgress | None = None) -> None:
@@ -116,9 +117,11 @@ class ChipDriver(MemoryDriver):
         self._require_firmware()
         return await super().stamp(challenge)
 
-    def _require_firmware(self) -> None:
+    def _require_firmware(self, *answering: Stage) -> None:
         if not self.runs:
             raise LineError("no_answer", f"no firmware runs: {self.stage}")
+        if answering and self.stage not in answering:
+            raise BoardError("bad_request", f"the firmware of stage {self.stage} has no such command")
 
 
 def paper_chip(chip_id: str = CHIP, *, pop: bool = True, stage: Stage = Stage.EMPTY) -> ChipDriver:

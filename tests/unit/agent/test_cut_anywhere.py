@@ -45,6 +45,7 @@ def new_world(order: tuple[StepName, ...] = tuple(StepName)) -> AgentWorld:
 def assert_sound(world: AgentWorld, chip: ChipDriver, result: Result | None) -> None:
     """What holds at any moment, whatever was cut off."""
     issued = world.company.boards.get(CHIP)
+    labels = [label for label in world.labels.printed if label.chip_id == CHIP]
     if chip.stage in {Stage.CLOSING, Stage.LOCKED}:
         assert issued is not None
         assert chip.board.storage.get("credential") is not None
@@ -53,9 +54,11 @@ def assert_sound(world: AgentWorld, chip: ChipDriver, result: Result | None) -> 
         assert issued is not None
         assert issued.stamp is not None
         assert chip.stage is Stage.LOCKED
-        assert world.labels.printed
-    for label in world.labels.printed:
-        assert (label.code, chip.board.pop()) == (label.code, (label.code, chip.board.pop()[1]))  # type: ignore[index]
+        assert labels
+    for label in labels:
+        pop = chip.board.pop()
+        assert pop is not None
+        assert label.code == pop[0]
 
 
 async def assert_passes_now(world: AgentWorld, chip: ChipDriver) -> None:
@@ -127,6 +130,17 @@ async def test_driver_that_raises_anything_ends_one_board_which_passes_later(
     assert_sound(world, chip, result)
     monkeypatch.undo()
     await assert_passes_now(world, chip)
+
+
+@pytest.mark.parametrize("call", DRIVER_CALLS)
+async def test_driver_that_would_end_the_program_ends_one_board(call: str) -> None:
+    """Libraries that are programs too do so."""
+    world, chip = new_world(), paper_chip()
+    await world.provision(paper_chip("7c:df:a1:00:00:02"))  # the order's demands are known
+    chip.before[call] = [SystemExit(2)]  # type: ignore[list-item]
+    result = await world.provision(chip)
+    assert (result.outcome, result.code) == (Outcome.FAIL, "driver_fault")
+    assert_sound(world, chip, result)
 
 
 @pytest.mark.parametrize("call", JOURNAL_CALLS)

@@ -256,6 +256,14 @@ async def test_fault_of_a_driver_ends_one_board(world: AgentWorld, board: Memory
     assert (result.outcome, result.code) == (Outcome.FAIL, "driver_fault")
 
 
+async def test_driver_that_would_end_the_program_beside_the_opening_of_a_session(world: AgentWorld) -> None:
+    await world.provision(world.board("CHIP-0"))  # the order's demands are known: both run at once
+    board = world.board()
+    board.before["keygen"] = [SystemExit(2)]  # type: ignore[list-item]
+    result = await world.provision(board)
+    assert (result.outcome, result.code, result.step) == (Outcome.FAIL, "driver_fault", "keygen")
+
+
 async def test_one_chip_on_two_ports(world: AgentWorld) -> None:
     first, second = world.board(), world.board()
     gate = first.gates["seal"] = Gate()

@@ -203,7 +203,6 @@ async def test_firmware_that_says_another_chip_id_than_the_rom(world: AgentWorld
 
 
 async def test_board_that_lost_what_it_was_given_is_not_sealed(world: AgentWorld, chip: ChipDriver) -> None:
-    chip.before["configure"] = []
     original = chip._store
 
     def forgetful(command: str, content: bytes, _: object) -> bytes:
@@ -282,6 +281,25 @@ async def test_another_chip_when_the_seal_is_tried_again(world: AgentWorld, chip
     result = await world.provision(chip)
     assert (result.outcome, result.code) == (Outcome.FAIL, "chip_changed")
     assert chip.calls.count("seal") == 1
+
+
+async def test_board_that_was_locked_and_not_stamped_goes_on_with_its_application(
+    world: AgentWorld, chip: ChipDriver
+) -> None:
+    """Power failed after the first boot: the application knows no command that changes anything."""
+    original = chip.first_boot
+
+    async def cut(*_: object) -> None:
+        await original()
+        raise BoardError("power_failed", "for good")
+
+    chip.first_boot = cut  # type: ignore[method-assign, assignment]
+    assert (await world.provision(chip)).code == "power_failed"
+    assert chip.stage is Stage.LOCKED
+    chip.first_boot = original  # type: ignore[method-assign]
+    chip.calls.clear()
+    assert (await world.provision(chip)).outcome is Outcome.PASS
+    assert not {"keygen", "install", "configure"} & set(chip.calls)
 
 
 # verify
