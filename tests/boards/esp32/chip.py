@@ -15,10 +15,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Coroutine
-from enum import Enum
 from functools import partial
 from pathlib import Path
-from typing import Protocol
 
 from boards.esp32 import slip
 from boards.esp32.commands import SYNC_WIRE
@@ -26,74 +24,18 @@ from boards.esp32.control import Control, UnknownCommandError
 from boards.esp32.efuses import Efuses
 from boards.esp32.family import Family
 from boards.esp32.flash import Flash
+from boards.esp32.machine import Cause, EmptyFlash, Machine, State
 from boards.esp32.port import SerialPort
 from boards.esp32.power import PowerLost, PowerSupply
 from boards.esp32.rom import Leave, Loader
 from boards.esp32.slip import SlipDecoder
 
+__all__ = ["CONSOLE_BAUD", "Cause", "Chip", "EmptyFlash", "Machine", "State"]
+
 CONSOLE_BAUD = 115_200
 _SYNC_TAIL = len(SYNC_WIRE) - 1  # bytes kept so that a SYNC cut in two is seen
 # 2000 ticks of the slow clock (136 kHz), as esptool sets it. Not scaled: the host locks it meanwhile.
 _WATCHDOG_S = 0.015
-
-
-class Cause(Enum):
-    """Why the chip starts; `code` is what the ROM prints after `rst:`."""
-
-    POWER_ON = (0x1, "POWERON")
-    SOFTWARE = (0x3, "RTC_SW_SYS_RST")
-    WATCHDOG = (0x9, "RTCWDT_SYS_RST")
-    PIN = (0x15, "USB_UART_CHIP_RESET")
-
-    @property
-    def code(self) -> int:
-        """The number that the ROM prints."""
-        return self.value[0]
-
-    @property
-    def text(self) -> str:
-        """The name that the ROM prints."""
-        return self.value[1]
-
-
-class State(Enum):
-    """What holds the UART."""
-
-    OFF = "off"
-    RUN = "run"  # the machine: boot chain and firmware
-    LOADER = "loader"  # the ROM loader or the stub
-    HALTED = "halted"  # strapped for download where the eFuses forbid it: powered, and silent
-
-
-class Machine(Protocol):
-    """What the chip does when it is not in the ROM loader: boot chain and firmware.
-
-    All calls come from the event loop. Any of them, and any coroutine given to `chip.spawn`, may raise
-    `PowerLost` out of a flash or eFuse operation: the chip handles it.
-    """
-
-    def power_on(self, chip: Chip, cause: Cause) -> None:
-        """The ROM has found the boot straps set to run: begin. RAM is empty. Called at each reset to run."""
-
-    def received(self, data: bytes) -> None:
-        """Bytes came on the UART, after the time they take on the line."""
-
-    def stop(self) -> None:
-        """RAM is lost: the chip is reset, enters the loader or is off. Tasks of `spawn` are cancelled."""
-
-
-class EmptyFlash:
-    """The machine of a chip without firmware: what the ROM prints when there is no bootloader."""
-
-    def power_on(self, chip: Chip, cause: Cause) -> None:
-        chip.send(f"ESP-ROM:{chip.family.name}\r\nrst:{cause.code:#x} ({cause.text}),boot:0x8\r\n".encode())
-        chip.send(b"invalid header: 0xffffffff\r\n" * 3)
-
-    def received(self, data: bytes) -> None:
-        """Nobody listens."""
-
-    def stop(self) -> None:
-        """Nothing runs."""
 
 
 class Chip:
@@ -124,12 +66,13 @@ class Chip:
         self.resets = 0
         self._machine = machine
         self._port = SerialPort(link, self._came, time_scale=time_scale)
-        self._control = Control(link.with_name(link.name + ".control"), self.press)
+        self._control = Control(link.with_name(link.name + ".control"), self._pressed)
         self._loader = Loader(family, flash, efuses)
         self._slip = SlipDecoder()
         self._tail = b""
         self._arrived: asyncio.Queue[tuple[float, int, bytes]] = asyncio.Queue()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._failed: Exception | None = None
 
     # --- life
 
@@ -142,13 +85,18 @@ class Chip:
         self.power_on()
 
     async def stop(self) -> None:
-        """Ends the simulation; flash and eFuses stay as they are."""
+        """Ends the simulation; flash and eFuses stay as they are.
+
+        Raises what went wrong inside since `start`: a button that is not there, an error of the machine.
+        """
         self.power_off()
         self._serving.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self._serving
         self.unplug()
         self._control.close()
+        if self._failed is not None:
+            raise self._failed
 
     # --- the buttons
 
@@ -161,32 +109,22 @@ class Chip:
         self._port.unplug()
 
     def power_on(self) -> None:
-        """Supplies the chip, without a cut that is still due; nothing happens if it is on."""
+        """Supplies the chip; nothing happens if it is on."""
         if self.state is State.OFF:
-            self.supply.cut_after()
-            self.reset(Cause.POWER_ON)
+            self._restart(Cause.POWER_ON, download=False)
 
     def power_off(self) -> None:
-        """Takes the supply away."""
+        """Takes the supply away, and with it a cut that was due."""
         self._lose_ram()
+        self._drop_arrived()
+        self.supply.cut_after()
         self.state = State.OFF
 
     def reset(self, cause: Cause, *, download: bool = False) -> None:
         """Starts the chip anew; `download`: with the boot button held. Nothing happens without power."""
-        if self.state is State.OFF and cause is not Cause.POWER_ON:
-            return
-        self._lose_ram()
-        self.resets += 1
-        self.efuses.load()
-        self._port.baud = CONSOLE_BAUD
-        if not download:
-            self.state = State.RUN
-            self._guarded(partial(self._machine.power_on, self, cause))
-        elif self.efuses.download_disabled:
-            self.state = State.HALTED
-        else:
-            self.state = State.LOADER
-            self._loader.reset()
+        if self.state is not State.OFF:
+            self._drop_arrived()
+            self._restart(cause, download=download)
 
     def replace_machine(self, machine: Machine) -> None:
         """Puts another machine into a chip that is off."""
@@ -217,6 +155,24 @@ class Chip:
 
     # --- inside
 
+    def _restart(self, cause: Cause, *, download: bool) -> None:
+        self._lose_ram()
+        self.resets += 1
+        self.efuses.load()
+        self._port.baud = CONSOLE_BAUD
+        if not download:
+            self.state = State.RUN
+            self._guarded(partial(self._machine.power_on, self, cause))
+        elif self.efuses.download_disabled:
+            self.state = State.HALTED
+        else:
+            self.state = State.LOADER
+            self._loader.reset()
+
+    def _drop_arrived(self) -> None:
+        while not self._arrived.empty():
+            self._arrived.get_nowait()
+
     def _lose_ram(self) -> None:
         if self.state is State.RUN:
             self._machine.stop()
@@ -238,6 +194,8 @@ class Chip:
             await work
         except PowerLost:
             self.power_off()
+        except Exception as error:  # noqa: BLE001 # told by `stop`: nobody awaits this task
+            self._failed = self._failed or error
 
     def _came(self, due: float, rate: int, data: bytes) -> None:
         # A button that was pressed before these bytes were written is felt before them.
@@ -255,8 +213,10 @@ class Chip:
             if self.state is State.RUN:
                 self._guarded(partial(self._machine.received, data))
             elif self.state is State.LOADER:
+                resets = self.resets
                 for frame in self._slip.feed(data):
-                    await self._command_frame(frame)
+                    if self.resets == resets:
+                        await self._command_frame(frame)
 
     def _enter_loader(self, rate: int, data: bytes) -> bytes:
         """Sees a SYNC where none is expected; what is then the loader's.
@@ -273,7 +233,7 @@ class Chip:
         self._tail = seen[-_SYNC_TAIL:]
         if at < 0 or self.efuses.download_disabled:
             return data
-        self.reset(Cause.PIN, download=True)
+        self._restart(Cause.PIN, download=True)
         self._port.baud = rate
         return seen[at:]
 
@@ -312,6 +272,12 @@ class Chip:
     def _bite(self, resets: int) -> None:
         if self.resets == resets:
             self.reset(Cause.WATCHDOG)
+
+    def _pressed(self, words: list[str]) -> None:
+        try:
+            self.press(words)
+        except UnknownCommandError as error:  # in the loop's callback nobody would hear of it
+            self._failed = self._failed or error
 
     def press(self, words: list[str]) -> None:
         """What the control FIFO takes, as words. Raises `UnknownCommandError`."""

@@ -3,8 +3,8 @@
     echo reset download > "$BIRTHMARK_PORT.control"
 
 Lines: `reset run`, `reset download`, `power off`, `power on`, `unplug`, `plug`, `cut flash N`, `cut efuse N`
-(the power fails after N more flash bytes or eFuse words), `cut none`. A line that is none of these raises
-`UnknownCommandError` in the simulator: a test that presses a button that is not there must not pass.
+(the power fails after N more flash bytes or eFuse words), `cut none`. A line that is none of these is told
+when the chip is stopped (`UnknownCommandError`): a test that presses what is not there must not pass.
 """
 
 from __future__ import annotations

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from boards.esp32.chip import Cause, State
+from boards.esp32.chip import Cause, Chip, State
 from boards.esp32.commands import SYNC_WIRE
-from harness.esp32_bench import Esp32Bench
+from boards.esp32.control import UnknownCommandError
+from harness.esp32_bench import Esp32Bench, Witness
 
 MAC = "7c:df:a1:00:00:01"
 NAMES = {"esp32": "ESP32", "esp32s3": "ESP32-S3", "esp32c3": "ESP32-C3"}
@@ -222,6 +223,37 @@ async def test_the_buttons(tmp_path: Path) -> None:
         await bench.press("plug")
         await bench.until(bench.port.exists, "the port to appear")
         await bench.esptool("--connect-attempts", "1", "read-mac")
+
+
+async def test_a_button_that_is_not_there_is_told(tmp_path: Path) -> None:
+    bench = Esp32Bench("esp32c3", tmp_path)
+    await bench.chip.start()
+    await bench.press("reset runn")
+    await bench.press("reset run")
+    await bench.until(lambda: len(bench.machine.starts) == 2, "the reset")
+    with pytest.raises(UnknownCommandError, match="reset runn"):
+        await bench.chip.stop()
+    assert not bench.control.exists()
+
+
+class _Faulty(Witness):
+    """Firmware with a mistake in a task of its own."""
+
+    def power_on(self, chip: Chip, cause: Cause) -> None:
+        super().power_on(chip, cause)
+        chip.spawn(self._fail())
+
+    async def _fail(self) -> None:
+        raise ZeroDivisionError
+
+
+async def test_a_mistake_of_the_machine_is_told(tmp_path: Path) -> None:
+    bench = Esp32Bench("esp32c3", tmp_path)
+    bench.chip.replace_machine(_Faulty())
+    await bench.chip.start()
+    await asyncio.sleep(0)
+    with pytest.raises(ZeroDivisionError):
+        await bench.chip.stop()
 
 
 async def test_esptool_goes_on_when_a_port_that_was_pulled_out_comes_back(tmp_path: Path) -> None:

@@ -131,6 +131,21 @@ def test_flash_only_clears_bits_until_it_is_erased() -> None:
     assert flash.read(2, 4) == b"\xff\xff\xff\xff"
 
 
+async def test_a_cut_that_is_set_without_power_waits_for_it(tmp_path: Path) -> None:
+    async with Esp32Bench("esp32c3", tmp_path) as bench:
+        await bench.press("power off")
+        await bench.until(lambda: bench.chip.state is State.OFF, "no power")
+        bench.chip.replace_machine(_Burner(spawned=False))
+        await bench.press("cut flash 60")
+        await bench.press("power on")
+        await bench.until(lambda: bench.supply.flash_bytes == 60, "the firmware to write")
+        assert bench.chip.resets == 2
+
+        await bench.press("power on")  # of no effect, had the power not failed
+        await bench.until(lambda: bench.supply.flash_bytes == 160, "the firmware to write again")
+        assert bench.chip.resets == 3
+
+
 class _Burner:
     """Firmware that writes to flash as soon as it runs, at once or in a task of its own."""
 
