@@ -45,7 +45,7 @@ class ResultCommand:
         task.add_done_callback(self._tasks.discard)
 
     async def drain(self) -> None:
-        """Waits for those under way, at most until their own bound has ended them; those in line do without."""
+        """Waits for those under way, until their own bound has ended them; those in line do without."""
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=self._timeout_s + _ENDING_S)
         left = list(self._tasks)

@@ -97,7 +97,20 @@ system_packages() {
         wanted+=(poppler-utils)
     fi
     [ ${#wanted[@]} -eq 0 ] || apt_install "${wanted[@]}"
+    browser_packages
     find_python >/dev/null || install_python
+}
+
+# Ubuntu's chromium is a snap, which needs a running snapd and cannot be driven as root: the browser's tests are
+# skipped there, and say so.
+browser_packages() {
+    command -v chromium >/dev/null && command -v chromedriver >/dev/null && return
+    if [ "$(. /etc/os-release 2>/dev/null && echo "${ID:-}")" = ubuntu ]; then
+        say "no chromium on Ubuntu (it is a snap): the tests that look at the page in a browser are skipped"
+        return
+    fi
+    say "installing chromium and chromium-driver (apt): the tests look at the page of port tiles in it"
+    apt_install chromium chromium-driver
 }
 
 bench_packages() {
