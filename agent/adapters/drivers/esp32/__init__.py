@@ -1,15 +1,23 @@
-"""Driver `esp32`: the ESP32 family by its ROM loader and by the board protocol (docs/esp32.md)."""
+"""Driver `esp32`: the ESP32 family by its ROM loader and by the board protocol (docs/esp32.md).
+
+The worker's process is a module of this package too, one a port: it loads nothing of the driver, which
+would double its memory and its start-up. So the driver is loaded when it is asked for.
+"""
 
 from __future__ import annotations
 
-from agent.adapters.drivers.esp32.bundle_check import check_firmware
-from agent.adapters.drivers.esp32.driver import Esp32Driver
-from agent.adapters.drivers.esp32.recipe import DEFAULT_RECIPE
-from agent.core.recipe import StepName
-from agent.ports import DriverKind
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from agent.adapters.drivers.esp32.kind import DRIVER
+    from agent.ports import DriverKind
 
 __all__ = ["DRIVER"]
 
-DRIVER = DriverKind(
-    steps=frozenset(StepName), open=Esp32Driver, default_recipe=DEFAULT_RECIPE, check_firmware=check_firmware
-)
+
+def __getattr__(name: str) -> DriverKind:
+    if name != "DRIVER":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from agent.adapters.drivers.esp32.kind import DRIVER as driver  # noqa: N811, PLC0415 (see above)
+
+    return driver

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
-from agent.adapters.drivers.esp32.gpl import efuses, progress, signatures
+from agent.adapters.drivers.esp32.gpl import efuses, progress
 from agent.adapters.drivers.esp32.gpl.connection import Connection
 from agent.adapters.drivers.esp32.gpl.errors import ESPTOOL_RAISES, WorkerError, translate
 
@@ -72,6 +72,8 @@ def _run(connection: Connection, name: str, fields: dict[str, Any]) -> dict[str,
 
 
 def _check_signatures(images: list[tuple[str, str]], public_key_pem: str, key_sha256: str) -> dict[str, Any]:
+    from agent.adapters.drivers.esp32.gpl import signatures  # noqa: PLC0415 (no port's worker needs it)
+
     files = [(name, Path(path)) for name, path in images]
     try:
         signatures.check(files, public_key_pem, bytes.fromhex(key_sha256))
