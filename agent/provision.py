@@ -85,7 +85,9 @@ async def _take_once(way: Way, *, again: bool) -> AgentError | None:
     except AgentError as failure:
         return failure
     except Exception as failure:  # noqa: BLE001  (a driver of others may raise anything: it ends one board)
-        return DriverFaultError(type(failure).__name__)
+        fault = DriverFaultError(type(failure).__name__)
+        fault.__cause__ = failure  # it says at which step
+        return fault
     return None
 
 

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from agent.core.recipe import Recipe, Step, StepName
 from agent.core.result import StepTime
-from agent.errors import AgentError, BoardError, DriverFaultError, LabelError, LineError, SignerUnavailable
+from agent.errors import BoardError, DriverFaultError, LabelError, LineError, SignerUnavailable
 from agent.ports import Clock, Journal, Progress
 
 T = TypeVar("T")
@@ -69,13 +69,23 @@ class StepRunner:
         self._progress = progress
         self._clock = clock
         self._times: dict[str, float] = {}
+        self._failed: tuple[Exception, str] | None = None  # the last failure and its step
+        self._current = ""
         self.run = 0  # of the journal; 0 until the board has said who it is
-        self.current = ""
 
     @property
     def times(self) -> tuple[StepTime, ...]:
         """How long each step took that was begun and has ended, all its tries together, in seconds."""
         return tuple(StepTime(step, seconds) for step, seconds in self._times.items())
+
+    def step_of(self, error: Exception | None) -> str:
+        """The step at which this failure happened; without one, the last that was begun.
+
+        Two steps may run at once: the one that was begun last need not be the one that failed.
+        """
+        if self._failed is not None and error is not None and self._failed[0] in {error, error.__cause__}:
+            return self._failed[1]
+        return self._current
 
     def has(self, name: StepName) -> bool:
         """True if the recipe takes this step."""
@@ -101,13 +111,13 @@ class StepRunner:
 
     async def timed(self, name: str, action: Callable[[], Awaitable[T]]) -> T:
         """Runs the action as a step of that name: shown, timed and put into the journal."""
-        self.current = name
+        self._current = name
         self._progress.step_started(self._port, name)
         started_s = self._clock.now_s()
         try:
             outcome = await action()
-        except AgentError:
-            self.current = name  # keygen and session run at once: the one that failed is meant
+        except Exception as error:
+            self._failed = error, name
             raise
         finally:
             seconds = self._clock.now_s() - started_s

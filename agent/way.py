@@ -99,7 +99,7 @@ class Way:
         Not where it waits for signerd, and not for its label: a printer that failed may have printed.
         """
         waits = isinstance(error, SignerUnavailable)
-        return error.retryable and not waits and self._steps.current != StepName.LABEL
+        return error.retryable and not waits and self._steps.step_of(error) != StepName.LABEL
 
     def result(self, error: AgentError | None, seconds: float) -> Result:
         """What came of the board: PASS without an error, PARKED where nothing is wrong with it, else FAIL."""
@@ -115,7 +115,7 @@ class Way:
             serial_number=self._serial_number,
             certificate_sha256=self._certificate_sha256,
             outcome=outcome,
-            step=self._steps.current,
+            step=self._steps.step_of(error),
             code=error.code if error else "",
             detail=error.detail if error else "",
             remedy=error.remedy if error else "",
