@@ -65,6 +65,7 @@ class BootChain:
         self.options = options or BootOptions()
         self.running: RunningFirmware | None = None
         self.printed: deque[str] = deque(maxlen=PRINTED_LINES)  # on the console, over resets
+        self.settled = asyncio.Event()  # the first start came to its end: firmware, or none that starts
 
     # --- Machine
 
@@ -91,6 +92,7 @@ class BootChain:
             await asyncio.sleep(self.options.boot_s / 2)
             partitions, loaded = await self._bootloader(bootloader)
         except BootFailedError:
+            self.settled.set()
             await asyncio.sleep(self.options.loop_s)
             self._chip.reset(Cause.WATCHDOG)
             return
@@ -101,6 +103,7 @@ class BootChain:
         self.running = await start_firmware(
             self._chip, self._console, partitions, loaded.partition, loaded.firmware, self.options.firmware
         )
+        self.settled.set()
         if self.running is None:  # it crashed
             await asyncio.sleep(self.options.loop_s)
             self._chip.reset(Cause.SOFTWARE)
