@@ -99,9 +99,9 @@ class AgentBench:
         self._stack.push_async_callback(_ended, process)
         return Agent(process)
 
-    def board(self, chip_id: str, *, keygen_s: float = 0.0) -> PtyBoard:
+    def board(self, chip_id: str, *, keygen_s: float = 0.0, pop: bool = False) -> PtyBoard:
         """Plugs a board in."""
-        model = BoardModel(chip_id, bytes(32), key_types=("p256",), keygen_s=keygen_s)
+        model = BoardModel(chip_id, bytes(32), key_types=("p256",), keygen_s=keygen_s, pop=pop)
         pty = PtyBoard(SimulatedBoard(model))
         pty.start()
         self._stack.push_async_callback(pty.stop)

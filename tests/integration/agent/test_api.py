@@ -26,12 +26,13 @@ from agent.api import (
     Waiting,
     provision_board,
 )
-from agent.config import Config, load
+from agent.config import BundleFiles, Config, LabelPlace, load
 from agent.errors import SignerUnavailable
 from harness.agent_process import AgentBench
 
 ORDER = "WO-1"
 TIMEOUT_S = 60.0
+EXAMPLES = Path(__file__).parents[3] / "deploy" / "examples"
 
 
 @pytest.fixture(name="bench")
@@ -210,6 +211,41 @@ async def test_answer_that_proves_nothing_lets_no_further_board_begin(bench: Age
         with pytest.raises(BadAnswer):
             await station.provision(second.port, ORDER)
     assert "CHIP-2" not in company.boards
+
+
+async def test_board_gets_its_label_once_and_the_code_stands_nowhere_else(bench: AgentBench) -> None:
+    board = bench.board("CHIP-1", pop=True)
+    labels = bench.directory / "labels"
+    labels.mkdir(mode=0o700)
+    place = LabelPlace(template=EXAMPLES / "label.toml", folder=labels)
+    events: list[Event] = []
+    async with Station(quick(bench, label=place)) as station:
+        first = await station.provision(board.port, ORDER, events.append)
+        (label,) = labels.iterdir()
+        assert label.stem.startswith("BM-000001")
+        label.unlink()  # handed over: somebody took it
+        second = await station.provision(board.port, ORDER, events.append)
+    assert (first.outcome, second.outcome) == (Outcome.PASS, Outcome.PASS)
+    assert not list(labels.iterdir())
+    pop = board.board.pop()
+    assert pop is not None
+    assert pop[0] not in repr(events)
+    state = load(bench.config).state
+    assert not [path for path in state.rglob("*") if path.is_file() and pop[0].encode() in path.read_bytes()]
+
+
+async def test_bundle_for_a_driver_that_takes_none(bench: AgentBench) -> None:
+    files = BundleFiles(path=bench.directory / "x.zip", key=bench.directory / "x.pem")
+    with pytest.raises(ConfigError, match="driver smp takes none"):
+        async with Station(quick(bench, bundle=files)):
+            pass
+
+
+async def test_bundle_that_cannot_be_read(bench: AgentBench) -> None:
+    files = BundleFiles(path=bench.directory / "x.zip", key=bench.directory / "x.pem")
+    with pytest.raises(ConfigError, match=r"x\.pem"):
+        async with Station(quick(bench, driver="esp32", drivers={}, bundle=files)):
+            pass
 
 
 def test_configuration_that_is_not_there(tmp_path: Path) -> None:
