@@ -1,8 +1,8 @@
 """Runs simulated ESP32 chips on ptys until SIGTERM: `PYTHONPATH=tests python -m boards.esp32 --chip esp32s3`.
 
 Writes a JSON line a chip, `{"board": 0, "chip": "7c:df:a1:00:00:01", "port": "/tmp/line/port-0",
-"control": "/tmp/line/port-0.control"}`, then, when each has started firmware or has none, `{"ready": 1}`. Reads
-commands from standard input, a JSON line each, and answers each with a line:
+"control": "/tmp/line/port-0.control"}`, then, when each has started firmware or has none, `{"ready": 1}`.
+Reads commands from standard input, a JSON line each, and answers each with a line:
 
     {"board": 0, "press": "reset download"}        a button, as boards/esp32/control.py lists them:
                                                    reset, power, unplug, plug, cut
