@@ -3,7 +3,7 @@
     python esp32_faulty_worker.py FILE COMMAND FAULT
 
 FILE exists until the fault has happened, so that the process that comes next does all as it should. Faults:
-`die`, `hang`, `junk`, `wrong` (another's answer), `unplug` (the chip's port is pulled out; then the command runs).
+`die`, `hang`, `junk`, `wrong` (another's answer), `unplug` (the chip's port is pulled out, and it goes on).
 """
 
 from __future__ import annotations

@@ -167,19 +167,19 @@ class Esp32Driver:
     async def locks(self) -> Mapping[str, bool]:
         """See `Driver`. What a locked chip said is kept: its eFuses do not open again."""
         known = self._port.known
+        if known.report is not None and chip.stage(known.report) is Stage.LOCKED:
+            return chip.locks(known.report)
         if known.loader_closed:
             return {}
-        if known.report is None or chip.stage(known.report) is not Stage.LOCKED:
-            try:
-                known.report = await self._port.in_loader()
-            except LineError as error:
-                if error.code != "no_answer":
-                    raise
-                known.loader_closed = True
-                await self._port.boot(self._options.boot_timeout_s)
-                return {}
+        try:
+            report = await self._port.in_loader()
+        except LineError as error:
+            if error.code != "no_answer":
+                raise
             await self._port.boot(self._options.boot_timeout_s)
-        return chip.locks(known.report)
+            return {}
+        await self._port.boot(self._options.boot_timeout_s)
+        return chip.locks(report)
 
     # How they are done
 

@@ -16,6 +16,7 @@ from agent.ports import BoardIdentity
 
 _SHORT_TIMEOUT_S = 0.3  # of a hello while a chip boots: it answers at once, or is not there yet
 _PAUSE_S = 0.05
+_GONE_S = 5.0  # for which a port may be away: a chip on USB takes it along when it resets
 
 
 class FirmwareLine(SmpDriver):
@@ -44,7 +45,7 @@ class FirmwareLine(SmpDriver):
         """Asks until `done` holds of the answer.
 
         `done` is called with None where nothing answered, and may raise to end the wait. A port that vanishes
-        is opened again: a chip on USB takes it along when it resets.
+        is opened again for some seconds: a chip on USB takes it along when it resets.
 
         Raises:
             LineError: `no_answer` after `timeout_s`; or what the last question raised.
@@ -52,13 +53,15 @@ class FirmwareLine(SmpDriver):
         """
         loop = asyncio.get_running_loop()
         end_s = loop.time() + timeout_s
+        there_s = loop.time()
         while True:
             asked_s = loop.time()
             try:
                 board = await self.hello(_SHORT_TIMEOUT_S)
             except LineError as error:
                 done(None)
-                if loop.time() >= end_s:
+                there_s = loop.time() if error.code == "no_answer" else there_s
+                if loop.time() >= end_s or loop.time() - there_s >= _GONE_S:
                     raise
                 await asyncio.sleep(
                     max(0.0, _PAUSE_S - (loop.time() - asked_s)) if error.code == "no_answer" else _PAUSE_S
@@ -69,6 +72,7 @@ class FirmwareLine(SmpDriver):
                     raise
                 await asyncio.sleep(_PAUSE_S)
                 continue
+            there_s = loop.time()
             if done(board):
                 return board
             if loop.time() >= end_s:
