@@ -14,9 +14,10 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from agent.adapters.drivers.esp32.images import ImageFacts
+from agent.core import demands
 from agent.core.bundle import Bundle, Burn, Manifest, Role
 from agent.core.version import version_key
-from agent.errors import BoardError, LineError
+from agent.errors import BoardError, BundleMismatch, LineError
 from agent.ports import BoardIdentity, Demanded, FirmwareComponent
 
 _Hex32 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -104,36 +105,20 @@ def locks(report: ChipReport) -> dict[str, bool]:
 
 
 def check_bundle(bundle: Bundle, demanded: Demanded) -> None:
-    """Refuses what is wrong whatever the chip. Raises `BoardError`."""
+    """Refuses what is wrong whatever the chip.
+
+    Raises:
+        BundleMismatch: it is not what the order demands, or older than it says itself: no board can pass.
+        BoardError: `burn_refused`.
+    """
     manifest = bundle.manifest
-    if demanded.bundle_sha256 is not None and demanded.bundle_sha256 != bundle.digest:
-        raise BoardError(
-            "bundle_differs",
-            "the work order names another firmware bundle than the station has",
-            remedy="Give the station the bundle that the work order names.",
-        )
-    for minimums in (manifest.minimum_versions, demanded.minimum_firmware):
-        _check_minimums(manifest, minimums)
+    demands.check_bundle(bundle, digest=demanded.bundle_sha256, minimum_firmware=demanded.minimum_firmware)
+    demands.check_bundle(bundle, digest=None, minimum_firmware=manifest.minimum_versions)
     if "secure_boot" in demanded.required_locks and manifest.secure_boot is None:
-        raise BoardError(
-            "bundle_unlocked",
-            "the work order requires secure boot, which the bundle does not turn on",
-            remedy="Give the station the bundle that the work order names.",
+        raise BundleMismatch(
+            "bundle_unlocked", "the work order requires secure boot, which the bundle does not turn on"
         )
     check_burns(manifest.burns)
-
-
-def _check_minimums(manifest: Manifest, minimums: Mapping[str, str]) -> None:
-    for image in manifest.images:
-        minimum = minimums.get(image.component or "")
-        if minimum is None:
-            continue
-        if image.version is None or _is_newer(minimum, image.version):
-            raise BoardError(
-                "bundle_too_old",
-                f"image {image.name} is of version {image.version}; at least {minimum} is demanded",
-                remedy="Give the station a newer bundle.",
-            )
 
 
 def _is_newer(version: str, than: str) -> bool:

@@ -17,7 +17,7 @@ from agent.adapters.drivers.esp32.chip import ChipReport, Stage
 from agent.adapters.drivers.esp32.images import ImageFacts
 from agent.adapters.drivers.esp32.plan import content
 from agent.core.bundle import Bundle, Burn, Image, Manifest, Role, SecureBoot
-from agent.errors import BoardError, LineError
+from agent.errors import BoardError, BundleMismatch, LineError
 from agent.ports import BoardIdentity, Demanded, FirmwareComponent, KeyState
 
 OURS, OTHER = b"\x01" * 32, b"\x02" * 32
@@ -79,7 +79,7 @@ def facts(
 
 
 def code(action: Callable[[], object]) -> str:
-    with pytest.raises(BoardError) as raised:
+    with pytest.raises((BoardError, BundleMismatch)) as raised:
         action()
     return raised.value.code
 
