@@ -59,7 +59,7 @@ def _draw_steps(axes: Axes, report: ShiftReport) -> None:
     for place, step in enumerate(steps):
         words = f"{step.share_percent:.0f} %   median {step.median_s:.1f} s, p90 {step.p90_s:.1f} s"
         axes.text(minutes[place] + longest / 100, place, words, va="center", fontsize=9)
-    axes.set_yticks(range(len(steps)), [step.step for step in steps])
+    axes.set_yticks(range(len(steps)), [_short(step.step) for step in steps])
     axes.invert_yaxis()
     axes.set_xlim(0, longest * 1.32)
     axes.set_xlabel("minutes of all boards together")
@@ -103,5 +103,6 @@ def _draw_hours(axes: Axes, report: ShiftReport) -> None:
 
 def _short(text: str) -> str:
     """A name that fits beside an axis; in matplotlib a pair of dollar signs would begin a formula."""
-    plain = "".join(c if c.isprintable() else "?" for c in text).replace("$", r"\$")
-    return plain if len(plain) <= 24 else f"…{plain[-23:]}"
+    plain = "".join(c if c.isprintable() else "?" for c in text)
+    short = plain if len(plain) <= 24 else f"…{plain[-23:]}"
+    return short.replace("$", r"\$")
