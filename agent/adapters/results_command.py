@@ -72,8 +72,8 @@ class ResultCommand:
                 env={**os.environ, **_environment(row)},
                 start_new_session=True,  # so that its children end with it
             )
-        except OSError as error:
-            return f"cannot start {self._command[0]}: {error.strerror}"
+        except (OSError, ValueError) as error:  # ValueError: a NUL in the configured words
+            return f"cannot start {self._command[0]}: {error}"
         said = asyncio.create_task(_last_words(process))
         try:
             async with asyncio.timeout(self._timeout_s):

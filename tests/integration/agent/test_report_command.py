@@ -250,4 +250,8 @@ async def test_the_live_file_goes_with_its_station(tmp_path: Path) -> None:
         while not (tmp_path / LIVE).exists():  # noqa: ASYNC110  (a thread is waited for)
             await asyncio.sleep(0.01)
     assert file.tries == 1
-    assert os.listdir(tmp_path) == []
+    assert names(tmp_path) == []
+
+
+def names(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir()]
