@@ -7,27 +7,39 @@ async with rig(tmp_path, "esp32s3", machine) as it:
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
 from agent.adapters.drivers.esp32.driver import Esp32Driver
 from agent.core.bundle import Bundle, Burn, Image, Manifest, Role, SecureBoot
 from agent.core.esp_image import parse_image, signing_key_digest
-from agent.ports import Demanded, Firmware
+from agent.ports import BoardIdentity, Demanded, Firmware
 from boards.esp32.chip import Chip, EmptyFlash, Machine
 from boards.esp32.efuses import Efuses
 from boards.esp32.family import FAMILIES
 from boards.esp32.flash import Flash
 from boards.esp32.power import PowerSupply
 from boards.esp32.product import ProductImages
+from boards.paper_ca import SETTINGS, credential_for
 
 MAC = bytes.fromhex("7cdfa1000001")
 CHIP_ID = "7c:df:a1:00:00:01"
 FLASH_BYTES = 4 << 20
 NOTHING_DEMANDED = Demanded(None, {}, ())
+CHIPS = ("esp32", "esp32s3", "esp32c3")
+CHALLENGE = bytes(range(32))
+BURNS = (
+    Burn("DIS_DIRECT_BOOT", 1, after_first_boot=False),
+    Burn("ENABLE_SECURITY_DOWNLOAD", 1, after_first_boot=True),
+)
+_credential = functools.cache(credential_for)
 _COMPONENTS = {
     Role.BOOTLOADER: "boot",
     Role.SECURE_BOOTLOADER: "boot",
@@ -129,3 +141,28 @@ def _describe(role: Role, offset: int, data: bytes) -> Image:
         digest = parsed.digest
     sha256 = hashlib.sha256(data).digest()
     return Image(role.value, role, offset, len(data), sha256, component, version, digest)
+
+
+async def prepare(driver: Esp32Driver) -> None:
+    """All that a station does before the seal."""
+    await driver.identify()
+    await driver.flash(NOTHING_DEMANDED)
+    await driver.keygen("p256")
+    request = await driver.request(CHALLENGE)
+    spki = x509.load_der_x509_csr(request.csr_der).public_key()
+    await driver.install(_credential(spki.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)))
+    await driver.configure(SETTINGS)
+
+
+async def finish(driver: Esp32Driver) -> BoardIdentity:
+    """All that comes then."""
+    await driver.seal()
+    await driver.first_boot()
+    found = await driver.identify()
+    assert found.chip_id == CHIP_ID
+    assert found.board is not None
+    return found.board
+
+
+def is_locked(it: Rig) -> bool:
+    return it.chip.efuses.secure_boot and it.chip.efuses.flash_encryption

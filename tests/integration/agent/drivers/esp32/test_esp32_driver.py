@@ -1,0 +1,142 @@
+"""The driver with real esptool on simulated chips: the way of a chip."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from agent.adapters.drivers.esp32 import DRIVER
+from agent.core.bundle import Burn
+from agent.core.recipe import StepName, parse_recipe
+from agent.ports import Firmware
+from boards.esp32.boot import BootChain
+from boards.esp32.product import ProductImages, make_images
+from boards.esp32.signing import SigningKey
+from harness.esp32_rig import (
+    CHALLENGE,
+    CHIP_ID,
+    CHIPS,
+    NOTHING_DEMANDED,
+    finish,
+    is_locked,
+    make_firmware,
+    prepare,
+    rig,
+    with_manifest,
+)
+
+
+@pytest.mark.parametrize("chip", CHIPS)
+async def test_from_an_empty_chip_to_a_locked_one_and_once_more(
+    chip: str, tmp_path: Path, firmware: Callable[[str], Firmware]
+) -> None:
+    bundle = firmware(chip)
+    await DRIVER.check_firmware(bundle)  # type: ignore[misc]
+    percents: list[int] = []
+    async with rig(tmp_path, chip, BootChain()) as it:
+        async with it.driver(bundle) as driver:
+            assert await driver.present() == CHIP_ID
+            found = await driver.identify()
+            assert (found.chip_id, found.board) == (CHIP_ID, None)
+            await prepare(driver)
+            await driver.seal()
+            assert not is_locked(it)
+            await driver.first_boot(lambda done, total: percents.append(100 * done // total))
+            assert is_locked(it)
+            locks = await driver.locks()
+            assert locks == {"secure_boot": True, "flash_encryption": True, "debug_closed": True}
+            assert await driver.present() == CHIP_ID
+            assert (await driver.stamp(CHALLENGE)).stamp
+        assert percents == sorted(percents)
+        assert percents[-1] == 100
+        if chip != "esp32":
+            assert it.chip.efuses.get("DIS_DIRECT_BOOT")
+            assert it.chip.efuses.secure_download
+        matter = it.matter
+        async with it.driver(bundle) as driver:
+            await prepare(driver)
+            board = await finish(driver)
+            assert board.sealed
+            assert not {name for name, closed in (await driver.locks()).items() if not closed}
+        assert it.matter == matter, "a finished board is not changed"
+
+
+async def test_a_chip_whose_loader_is_closed_for_good(
+    tmp_path: Path, firmware: Callable[[str], Firmware]
+) -> None:
+    bundle = with_manifest(firmware("esp32"), burns=(Burn("UART_DOWNLOAD_DIS", 1, after_first_boot=True),))
+    async with rig(tmp_path, "esp32", BootChain()) as it:
+        async with it.driver(bundle) as driver:
+            await prepare(driver)
+            await finish(driver)
+            assert it.chip.efuses.download_disabled
+            assert all((await driver.locks()).values()), "as they were read before it closed"
+        matter = it.matter
+        async with it.driver(bundle, connect_attempts=1) as driver:
+            await prepare(driver)
+            assert (await finish(driver)).sealed
+            assert await driver.locks() == {}
+        assert it.matter == matter
+
+
+@pytest.mark.parametrize("chip", CHIPS)
+async def test_a_current_chip_is_not_written(
+    chip: str, tmp_path: Path, firmware: Callable[[str], Firmware]
+) -> None:
+    async with rig(tmp_path, chip, BootChain()) as it, it.driver(firmware(chip)) as driver:
+        await prepare(driver)
+        matter, written = it.matter, it.chip.supply.flash_bytes
+        await driver._port.close()
+        await driver.identify()
+        flashed = await driver.flash(NOTHING_DEMANDED)
+        assert flashed.written == ()
+        assert set(flashed.kept) == {
+            "bootloader",
+            "partition-table",
+            "manufacturing",
+            "application",
+            "otadata",
+        }
+        assert (it.matter, it.chip.supply.flash_bytes) == (matter, written)
+
+
+async def test_of_an_older_application_only_what_differs_is_written(tmp_path: Path, key: SigningKey) -> None:
+    size = 512 * 1024
+    old = make_images("esp32s3", key, version="1.3.0", app_bytes=size)
+    new = make_images("esp32s3", key, version="1.4.0", app_bytes=size)
+    async with rig(tmp_path, "esp32s3", BootChain()) as it:
+        for version, images in (("1.3.0", old), ("1.4.0", new)):
+            async with it.driver(make_firmware(tmp_path / version, images, key_pem=key.public_pem)) as driver:
+                await driver.identify()
+                before = it.chip.supply.flash_bytes
+                flashed = await driver.flash(NOTHING_DEMANDED)
+                found = await driver.identify()
+                assert found.board is not None
+                assert found.board.firmware["app"].version == version
+        assert flashed.written == ("application",)
+        same = sum(a == b for a, b in zip(*(i.by_role["application"] for i in (old, new)), strict=True))
+        if same > size // 2:  # the marker's filling may follow from the version
+            assert it.chip.supply.flash_bytes - before < 2 * size
+
+
+async def test_settings_stay_where_firmware_is_written(
+    tmp_path: Path, firmware: Callable[[str], Firmware], images: Callable[[str], ProductImages]
+) -> None:
+    async with rig(tmp_path, "esp32s3", BootChain()) as it, it.driver(firmware("esp32s3")) as driver:
+        await prepare(driver)
+        nvs = images("esp32s3").partition("nvs")
+        before = it.chip.flash.read(nvs.offset, nvs.size)
+        it.chip.flash.erase(images("esp32s3").offset("application"), 0x10000)
+        await driver._port.close()
+        await driver.identify()
+        assert (await driver.flash(NOTHING_DEMANDED)).written == ("application",)
+        assert it.chip.flash.read(nvs.offset, nvs.size) == before
+
+
+def test_the_default_recipe_has_every_step_of_a_chip_and_challenges() -> None:
+    assert DRIVER.default_recipe is not None
+    recipe = parse_recipe(DRIVER.default_recipe)
+    assert recipe.challenge
+    assert set(recipe.names) >= set(StepName) - {StepName.LABEL}

@@ -1,0 +1,191 @@
+"""What goes wrong under way: the worker, the port, the fixture, the power."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from agent.adapters.drivers.esp32.driver import Esp32Driver
+from agent.errors import AgentError, BoardError, ConfigError, LineError
+from agent.ports import BoardIdentity, Firmware
+from boards.esp32.boot import BootChain, BootOptions
+from harness import esp32_faulty_worker
+from harness.esp32_rig import (
+    CHALLENGE,
+    CHIP_ID,
+    CHIPS,
+    NOTHING_DEMANDED,
+    Rig,
+    finish,
+    is_locked,
+    prepare,
+    rig,
+)
+
+
+async def until_done(it: Rig, bundle: Firmware, tries: int = 4) -> BoardIdentity:
+    """Presents the board again, as an operator does, until it is finished."""
+    for left in range(tries, 0, -1):
+        it.chip.plug()
+        it.chip.power_on()
+        try:
+            async with it.driver(bundle) as driver:
+                await prepare(driver)
+                return await finish(driver)
+        except AgentError as error:
+            if not error.retryable or left == 1:
+                raise
+    raise AssertionError("unreachable")
+
+
+COMMANDS = ("open", "prepare", "digests", "write", "burned", "burn", "run", "close")
+FAULTS = [
+    *itertools.product(COMMANDS, ("die", "unplug")),
+    *itertools.product(("open", "write"), ("hang", "junk", "wrong")),
+]
+
+
+@pytest.mark.parametrize(("command", "fault"), FAULTS)
+async def test_a_worker_or_port_that_fails_in_a_command(
+    command: str, fault: str, tmp_path: Path, firmware: Callable[[str], Firmware]
+) -> None:
+    bundle = firmware("esp32s3")
+    waiting = tmp_path / "fault"
+    waiting.touch()
+    script = str(Path(esp32_faulty_worker.__file__))
+    async with rig(tmp_path, "esp32s3", BootChain()) as it:
+        async with it.driver(
+            bundle, connect_timeout_s=15.0, command_timeout_s=8.0, write_timeout_s=8.0
+        ) as driver:
+            driver._port._worker._command = (sys.executable, "-P", script, str(waiting), command, fault)
+            driver._port.loader._worker = driver._port._worker
+            try:
+                await prepare(driver)
+                await finish(driver)
+                failed = None
+            except (LineError, BoardError) as error:
+                failed = error
+        assert not waiting.exists(), "the fault has happened"
+        if failed is not None:
+            assert failed.retryable, failed
+        board = await until_done(it, bundle)
+        assert board.sealed
+        assert is_locked(it)
+        assert it.chip.efuses.get("DIS_DIRECT_BOOT")
+
+
+async def test_a_flash_that_is_cancelled_leaves_the_port_usable(
+    tmp_path: Path, firmware: Callable[[str], Firmware]
+) -> None:
+    bundle = firmware("esp32s3")
+    begun = asyncio.Event()
+    async with rig(tmp_path, "esp32s3", BootChain()) as it, it.driver(bundle) as driver:
+        await driver.identify()
+        flashing = asyncio.create_task(driver.flash(NOTHING_DEMANDED, lambda *_: begun.set()))
+        await begun.wait()
+        flashing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await flashing
+        await prepare(driver)
+        assert (await finish(driver)).sealed
+
+
+async def test_a_port_that_is_pulled_out_in_a_first_boot(
+    tmp_path: Path, firmware: Callable[[str], Firmware]
+) -> None:
+    bundle = firmware("esp32s3")
+    slow = BootChain(BootOptions(first_boot_s=600.0))
+    async with rig(tmp_path, "esp32s3", slow) as it, it.driver(bundle) as driver:
+        await prepare(driver)
+        await driver.seal()
+        with pytest.raises((LineError, BoardError)) as raised:
+            await driver.first_boot(lambda *_: it.chip.unplug())
+        assert raised.value.code == "port_gone"
+        assert raised.value.retryable
+
+
+async def test_a_first_boot_that_fails_says_why(tmp_path: Path, firmware: Callable[[str], Firmware]) -> None:
+    async with rig(tmp_path, "esp32s3", BootChain()) as it, it.driver(firmware("esp32s3")) as driver:
+        await prepare(driver)
+        await driver.seal()
+        it.chip.flash.erase(0, 0x1000)  # the flash fails after it was verified
+        with pytest.raises(BoardError) as raised:
+            await driver.first_boot()
+        assert raised.value.code == "no_boot"
+        assert "invalid header" in raised.value.detail
+
+
+async def test_an_empty_place_is_noticed(tmp_path: Path, firmware: Callable[[str], Firmware]) -> None:
+    async with rig(tmp_path, "esp32s3", BootChain()) as it:
+        it.chip.power_off()
+        async with it.driver(firmware("esp32s3"), boot_timeout_s=0.5, connect_attempts=1) as driver:
+            assert await driver.present() is None
+            with pytest.raises(LineError) as raised:
+                await driver.identify()
+            assert raised.value.code == "no_answer"
+            it.chip.power_on()
+            assert await driver.present() == CHIP_ID
+
+
+async def test_a_station_without_a_bundle_speaks_with_the_firmware_alone(
+    tmp_path: Path, firmware: Callable[[str], Firmware]
+) -> None:
+    async with rig(tmp_path, "esp32s3", BootChain()) as it:
+        async with it.driver(firmware("esp32s3")) as driver:
+            await prepare(driver)
+        async with it.driver(None) as driver:
+            found = await driver.identify()
+            assert found.board is not None
+            with pytest.raises(BoardError) as raised:
+                await driver.flash(NOTHING_DEMANDED)
+            assert raised.value.code == "no_bundle"
+            assert (await driver.stamp(CHALLENGE)).stamp
+
+
+async def test_options_that_are_not_known_are_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="previous_bundles"):
+        Esp32Driver(str(tmp_path / "port"), {"previous_bundles": []})
+
+
+async def test_a_reset_command_that_fails(tmp_path: Path, firmware: Callable[[str], Firmware]) -> None:
+    async with rig(tmp_path, "esp32s3", BootChain()) as it:
+        for command in (("/bin/false",), ("/nonexistent",), ("/bin/sleep", "600")):
+            async with it.driver(
+                firmware("esp32s3"), reset_command=command, reset_command_timeout_s=0.3
+            ) as driver:
+                with pytest.raises(LineError) as raised:
+                    await driver.identify()
+                assert raised.value.code == "reset_failed"
+
+
+@pytest.mark.parametrize("chip", CHIPS)
+@pytest.mark.parametrize("part", ["flash", "seal", "first boot"])
+async def test_a_power_cut_is_finished_on_the_next_presentation(
+    chip: str, part: str, tmp_path: Path, firmware: Callable[[str], Firmware]
+) -> None:
+    bundle = firmware(chip)
+    async with rig(tmp_path, chip, BootChain()) as it:
+        async with it.driver(
+            bundle, boot_timeout_s=1.0, first_boot_timeout_s=3.0, connect_attempts=1
+        ) as driver:
+            await driver.identify()
+            if part != "flash":
+                await prepare(driver)
+            if part == "first boot":
+                await driver.seal()
+            # Bytes erased and written: 200 KiB of images, 70 KiB at the seal, then all partitions in place.
+            total = {"flash": 430_000, "seal": 100_000, "first boot": 4_000_000}[part]
+            it.chip.supply.cut_after(flash_bytes=total // 2)
+            with contextlib.suppress(LineError, BoardError):
+                if part == "flash":
+                    await driver.flash(NOTHING_DEMANDED)
+                await finish(driver)
+        board = await until_done(it, bundle)
+        assert board.sealed
+        assert is_locked(it)
