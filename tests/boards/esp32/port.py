@@ -12,6 +12,7 @@ import errno
 import fcntl
 import os
 import select
+import termios
 import tty
 from collections import deque
 from collections.abc import Callable
@@ -126,12 +127,19 @@ class SerialPort:
             except BlockingIOError:
                 return
             except OSError as error:
-                if error.errno == errno.EIO:  # the host has closed it
-                    return
-                raise
+                if error.errno != errno.EIO:
+                    raise
+                self._host_left()
+                return
             rate = self.host_baud()
             self._free_in = max(self._loop.time(), self._free_in) + self._seconds(len(data), rate)
             self._came(self._free_in, rate, data)
+
+    def _host_left(self) -> None:
+        """The host has closed the port: what it has not fetched is not for the next one."""
+        if not self._listened():
+            self._pending.clear()
+            termios.tcflush(self._master, termios.TCOFLUSH)
 
     def _write_next(self) -> None:
         self._timers.popleft()

@@ -296,6 +296,22 @@ async def test_a_host_at_the_consoles_rate_hears_and_is_heard(tmp_path: Path) ->
         os.close(host)
 
 
+async def test_what_one_host_left_unread_is_not_the_next_ones(tmp_path: Path) -> None:
+    async with Esp32Bench("esp32c3", tmp_path) as bench:
+        bench.machine.greeting = b"old\r\n" * 40_000
+        host = await _open_at(bench, termios.B115200)
+        assert bench.chip._port._pending
+        os.close(host)
+        await bench.until(lambda: not bench.chip._port._pending, "the chip to see it leave")
+
+        bench.machine.greeting = b"new\r\n"
+        host = os.open(bench.port, os.O_RDWR | os.O_NOCTTY)
+        termios.tcflush(host, termios.TCIFLUSH)  # as every serial library does on opening
+        await bench.press("reset run")
+        assert await asyncio.to_thread(_first_bytes, host) == b"new\r\n"
+        os.close(host)
+
+
 async def test_a_host_at_another_rate_is_understood_by_the_loader_alone(tmp_path: Path) -> None:
     async with Esp32Bench("esp32c3", tmp_path) as bench:
         host = await _open_at(bench, termios.B57600)
