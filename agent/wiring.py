@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -133,10 +133,8 @@ async def open_line(config: Config, progress: Progress) -> AsyncIterator[Line]:
     trust, recipe = read_trust(config.signerd.log_vkey, config.signerd.device_root), read_recipe(config)
     labels = _open_labels(config)
     places = _places(config)
-    async with AsyncExitStack() as stack:
-        firmware = await _open_firmware(config, kind)
-        journal = await stack.enter_async_context(SqliteJournal(config.state / FILE_NAME))
-        await stack.enter_async_context(signer)
+    firmware = await firmware_of(config)
+    async with SqliteJournal(config.state / FILE_NAME) as journal, signer:
         station = Station(
             signer=signer,
             journal=journal,
@@ -170,12 +168,13 @@ def _places(config: Config) -> Mapping[str, str]:
     return config.places
 
 
-async def _open_firmware(config: Config, kind: DriverKind) -> Firmware | None:
-    """The bundle, verified with the company's key and by the driver, laid out as files."""
-    if config.bundle is None or kind.check_firmware is None:
+async def firmware_of(config: Config) -> Firmware | None:
+    """The bundle, verified with the company's key and by the driver, as files. Raises ConfigError."""
+    check_firmware = find_driver(config.driver).check_firmware
+    if config.bundle is None or check_firmware is None:
         return None
     firmware = await asyncio.to_thread(open_firmware, config.bundle, config.state)
-    await kind.check_firmware(firmware)
+    await check_firmware(firmware)
     return firmware
 
 

@@ -31,7 +31,7 @@ from agent.adapters.serial_port import list_ports
 from agent.adapters.tls_probe import probe
 from agent.config import Config, LabelPlace, load
 from agent.errors import AgentError, ConfigError, JournalError, Refused
-from agent.wiring import read_recipe, signer_of
+from agent.wiring import firmware_of, read_recipe, signer_of
 
 _SOON = timedelta(days=30)
 _CLOCK_TOLERANCE = timedelta(minutes=5)
@@ -70,6 +70,8 @@ async def examine(config_path: Path, work_order: str | None) -> list[Finding]:
         ("signerd", lambda: _signerd(config, work_order)),
         ("ports", lambda: _ports(config)),
     ]
+    if config.bundle is not None:
+        checks.append(("bundle", lambda: _bundle(config)))
     if (label := config.label) is not None:
         checks.append(("labels", lambda: _labels(label)))
     for name, check in checks:
@@ -130,6 +132,17 @@ def _journal(config: Config) -> str:
     if not os.access(config.state, os.W_OK):  # WAL makes files beside the journal
         raise JournalError(f"cannot write into {config.state}")
     return str(path)
+
+
+async def _bundle(config: Config) -> str:
+    """As at a station's start: signature, contents, and the driver's own look at the images."""
+    firmware = await firmware_of(config)
+    if firmware is None:
+        raise ConfigError(
+            f"driver {config.driver} takes no bundle", remedy="Take [bundle] out of agent.toml."
+        )
+    manifest = firmware.bundle.manifest
+    return f"{manifest.product} {manifest.version} for {manifest.chip}, {firmware.bundle.digest.hex()}"
 
 
 async def _labels(place: LabelPlace) -> str:

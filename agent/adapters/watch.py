@@ -127,20 +127,23 @@ class PortWatch:
         return name in self._present and not done and not self.stopping.is_set()
 
     async def _serve_boards(self, name: str, place: str, driver: Driver) -> None:
-        """The boards that come while the port stays open. Raises LineError when it is gone."""
+        """The boards that come while the port stays open. Raises LineError when it is gone.
+
+        A finished board that answers no longer may have been lifted, or may hang: only a place where nothing
+        at all is found is empty, and lets the same chip begin anew.
+        """
         finished = ""
         misses = 0
         while self._is_served(name):
-            if finished:
-                chip_id = await self._look_at(place, driver.present)
-                misses = 0 if chip_id else misses + 1
-                if misses >= _MISSES or chip_id not in {None, finished}:
-                    finished = ""
-            if not finished:
+            present = await self._look_at(place, driver.present) if finished else None
+            misses = misses + 1 if finished and present is None else 0
+            if not finished or misses >= _MISSES or present not in {None, finished}:
                 misses = 0
                 started_s = self._station.clock.now_s()
                 found = await self._look_at(place, driver.identify)
-                if found is not None:
+                if found is None:
+                    finished = ""
+                elif found.chip_id != finished:
                     result = await self._work(name, place, driver, found, started_s)
                     finished = "" if self._goes_on(result) else found.chip_id
                     self._account(name, result)

@@ -247,6 +247,22 @@ async def test_doctor_finds_another_signerd(sound: AgentBench) -> None:
     assert bad(await examine(sound)) == {"certificate", "line", "signerd"}
 
 
+async def test_doctor_finds_a_bundle_that_cannot_be_read(sound: AgentBench) -> None:
+    config = sound.config.read_text(encoding="utf-8").replace('driver = "smp"\n', "")
+    bundle = '\n[bundle]\npath = "firmware.zip"\nkey = "company.pem"\n'
+    sound.config.write_text(f'driver = "esp32"\n{config}{bundle}', encoding="utf-8")
+    findings = await examine(sound)
+    assert bad(findings) == {"bundle"}
+    assert "company.pem" in str(findings["bundle"]["detail"])
+
+
+async def test_doctor_finds_that_the_driver_takes_no_bundle(sound: AgentBench) -> None:
+    config = sound.config.read_text(encoding="utf-8")
+    bundle = '\n[bundle]\npath = "firmware.zip"\nkey = "company.pem"\n'
+    sound.config.write_text(config + bundle, encoding="utf-8")
+    assert bad(await examine(sound)) == {"recipe", "bundle"}
+
+
 async def test_doctor_finds_no_journal(sound: AgentBench) -> None:
     (sound.station / "state" / "journal.sqlite").unlink()
     assert bad(await examine(sound)) == {"journal", "clock", "outbox"}

@@ -15,7 +15,7 @@ from agent.adapters.watch import Plan, PortWatch
 from agent.core.recipe import StepName, default_recipe
 from agent.core.remedies import error_for
 from agent.core.result import Outcome, Result
-from agent.errors import AgentError, JournalError, LineError, SignerUnavailable
+from agent.errors import AgentError, BoardError, JournalError, LineError, SignerUnavailable
 from agent.ports import BoardStamp, Driver, PortInfo, QueuedStamp
 from harness.agent_world import ORDER, SMP_STEPS, AgentWorld, Gate, MemoryDriver, opened
 
@@ -131,6 +131,7 @@ async def test_same_board_taken_out_and_put_in_again() -> None:
     def take_out(looks: int) -> None:
         if looks == 8:
             socket.before["present"] = [LineError("no_answer", "nothing there")] * 2
+            socket.before["identify"] = [LineError("no_answer", "nothing there")]
 
     socket.on_look = take_out
     results = await bench.run()
@@ -237,6 +238,22 @@ async def test_finished_board_is_only_asked_whether_it_is_there() -> None:
     assert len(await bench.run()) == 1
     after = socket.calls[socket.calls.index("present") :]
     assert set(after) == {"present"}
+
+
+async def test_failed_board_that_hangs_is_not_taken_over_and_over() -> None:
+    """It answers no look, and is found all the same when the chip itself is asked."""
+    bench = Bench("A", plan=Plan(ORDER, look_s=0.001))
+    socket = bench.sockets["port-0"]
+    socket.before["install"] = [BoardError("storage_full", "no room")]
+    socket.before["present"] = [LineError("no_answer", "hangs")] * 1000
+
+    def stop(_looks: int) -> None:
+        if socket.calls.count("present") > 20:
+            bench.stop()
+
+    socket.on_look = stop
+    (result,) = await bench.run()
+    assert result.code == "storage_full"
 
 
 async def test_board_that_is_taken_again_has_one_result() -> None:
