@@ -236,6 +236,14 @@ async def test_a_button_that_is_not_there_is_told(tmp_path: Path) -> None:
     assert not bench.control.exists()
 
 
+async def test_a_button_is_felt_before_what_is_written_after_it(tmp_path: Path) -> None:
+    async with Esp32Bench("esp32c3", tmp_path) as bench:
+        with bench.control.open("wb", buffering=0) as button:
+            button.write(b"reset download\n")
+        bench.chip._came(bench.chip.now(), 115_200, b"late")  # the loop finds both at once, the port first
+        assert bench.chip.state is State.LOADER
+
+
 class _Faulty(Witness):
     """Firmware with a mistake in a task of its own."""
 

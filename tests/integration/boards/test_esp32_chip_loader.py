@@ -163,6 +163,31 @@ def test_an_unknown_command_is_answered_as_the_loader_does(stub: bool) -> None:
         assert _status(took) == b"\x01\x05"
 
 
+@pytest.mark.parametrize("locked", [False, True], ids=["open", "secure-download"])
+@pytest.mark.parametrize(
+    ("op", "body"),
+    [
+        (Op.READ_REG, struct.pack("<I", 0x40001000)),
+        (Op.WRITE_REG, struct.pack("<IIII", 0x3FC80000, 1, 0xFFFFFFFF, 0)),
+        (Op.READ_FLASH_SLOW, struct.pack("<II", 0, 16)),
+        (Op.SPI_FLASH_MD5, struct.pack("<IIII", 0, 16, 0, 0)),
+        (Op.MEM_BEGIN, struct.pack("<IIII", 4, 1, 4, 0x40380000)),
+        (Op.MEM_END, struct.pack("<II", 0, 0x40380000)),
+    ],
+    ids=lambda value: value.name if isinstance(value, Op) else "",
+)
+def test_secure_download_takes_reading_and_running_away(op: Op, body: bytes, locked: bool) -> None:
+    supply = PowerSupply()
+    efuses = Efuses(FAMILIES["esp32c3"].efuses, mac=MAC, supply=supply)
+    if locked:
+        efuses.burn("ENABLE_SECURITY_DOWNLOAD", 1)
+    loader = Loader(FAMILIES["esp32c3"], Flash(_FLASH_SIZE, supply=supply), efuses)
+    took = _ask(loader, op, body)
+
+    assert (op in {frame[1] for frame in took.frames}) is not locked
+    assert loader.stub is (op is Op.MEM_END and not locked)
+
+
 @pytest.mark.parametrize(("stay", "leave"), [(1, None), (0, Leave.TO_ROM)])
 def test_the_stub_ends_where_the_host_says(stay: int, leave: Leave | None) -> None:
     loader, _ = _loader(stub=True)
