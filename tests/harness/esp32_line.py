@@ -153,6 +153,12 @@ class Esp32Run:
             lines += map(json.loads, path.read_text(encoding="utf-8").split("\n")[:-1])
         return lines
 
+    def gone_ports(self) -> set[str]:
+        """Ports that the running agent has seen go away, as `birthmark-agent status` tells."""
+        status = json.loads(run([AGENT, "status", "--config", self.config, "--json"]))
+        ports = status["live"]["state"]["ports"] if status["live"] else []
+        return {port["port"] for port in ports if port["state"] == "gone"}
+
     def results(self) -> list[dict[str, Any]]:
         """What came of boards, oldest first."""
         return [event for event in self.events() if event["event"] in _ENDS]
