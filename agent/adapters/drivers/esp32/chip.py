@@ -187,6 +187,12 @@ def _check_secure_boot(report: ChipReport, manifest: Manifest, images: Mapping[s
     if not report.digests and not report.secure_boot:
         return
     expected = None if manifest.secure_boot is None else manifest.secure_boot.key_sha256.hex()
+    if expected is not None and any(_is_torn(digest, expected) for digest in report.digests):
+        raise BoardError(
+            "secure_boot_key_torn",
+            "the power failed while the chip burned its secure boot key",
+            remedy="Set the board aside: its bootloader takes the half that stands there for a key.",
+        )
     # One that stands there beside ours would start firmware of others.
     if expected is None or set(report.digests) != {expected}:
         raise BoardError(
@@ -203,6 +209,12 @@ def _check_secure_boot(report: ChipReport, manifest: Manifest, images: Mapping[s
                 f"secure boot is on, and image {image.name} is not signed for it",
                 remedy="Build a bundle all of whose images are signed, for boards that come locked.",
             )
+
+
+def _is_torn(digest: str, whole: str) -> bool:
+    """True for a digest of which some bits were burned: the key blocks of the ESP32 have no code against it."""
+    bits, all_bits = int(digest, 16), int(whole, 16)
+    return bits != all_bits and bits & ~all_bits == 0
 
 
 def check_flash_size(flash_size: int | None, manifest: Manifest) -> None:

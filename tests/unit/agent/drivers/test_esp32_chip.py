@@ -235,6 +235,7 @@ def test_chips_that_a_bundle_is_for(changes: dict[str, object]) -> None:
             {"digests": [OURS.hex(), OTHER.hex()]}, "secure_boot_key_differs", id="other key beside"
         ),
         pytest.param({"secure_boot": True}, "secure_boot_key_differs", id="secure boot without a key"),
+        pytest.param({"digests": ["01" * 16 + "00" * 16]}, "secure_boot_key_torn", id="half of our key"),
         pytest.param({"revision": 100}, "chip_revision", id="too new for the images"),
     ],
 )

@@ -24,6 +24,21 @@ _ROM_BAUD = 115_200
 _USER_PURPOSE = 0
 
 
+# BLOCK0 of the ESP32 (ESP32 TRM, "eFuse Controller"): words and the bits that a lock would set.
+_WORD0_LOCKS = 0x7FF << 16  # read protection, FLASH_CRYPT_CNT
+_WORD6_LOCKS = 0x7 << 4  # ABS_DONE_0, ABS_DONE_1, JTAG_DISABLE
+_KEY_WORDS = range(14, 30)  # BLOCK1 and BLOCK2: keys of flash encryption and secure boot
+_VIRGIN: dict[str, Any] = {
+    "secure_boot": False,
+    "secure_boot_v1": False,
+    "digests": [],
+    "crypt_count": 0,
+    "crypt_count_fixed": False,
+    "key_burned": False,
+    "debug_closed": False,
+}
+
+
 class Connection:
     """See the module. `esp` is None while the port is closed."""
 
@@ -62,10 +77,10 @@ class Connection:
         return report | self._locks()
 
     def _locks(self) -> dict[str, Any]:
-        """What eFuses tell. One question suffices for a virgin chip of the later families."""
+        """What eFuses tell. Few questions suffice for a virgin chip: all eFuses are a hundred round trips."""
         esp = self._esp
-        if not esp.SECURITY_INFO_SUPPORTED and esp.CHIP_NAME in {"ESP32", "ESP8266"}:
-            return efuses.state(esp)
+        if esp.CHIP_NAME == "ESP32":
+            return _VIRGIN if _is_virgin_esp32(esp) else efuses.state(esp)
         info = esp.get_security_info(cache=False)
         flags, purposes = info["parsed_flags"], info["key_purposes"]
         virgin = not info["flags"] and not info["flash_crypt_cnt"] and set(purposes) <= {_USER_PURPOSE}
@@ -183,6 +198,11 @@ class Connection:
         if self._esp is None:
             raise WorkerError("line", "no_answer", "no chip is connected")
         return self._esp
+
+
+def _is_virgin_esp32(esp: Any) -> bool:
+    locks = esp.read_efuse(0) & _WORD0_LOCKS or esp.read_efuse(6) & _WORD6_LOCKS
+    return not locks and not any(esp.read_efuse(word) for word in _KEY_WORDS)
 
 
 def _load(pieces: list[dict[str, Any]]) -> list[tuple[int, bytes]]:

@@ -13,7 +13,6 @@ from agent.core.recipe import StepName, parse_recipe
 from agent.ports import Firmware
 from boards.esp32.boot import BootChain
 from boards.esp32.product import ProductImages, make_images
-from boards.esp32.signing import SigningKey
 from harness.esp32_rig import (
     CHALLENGE,
     CHIP_ID,
@@ -102,23 +101,26 @@ async def test_a_current_chip_is_not_written(
         assert (it.matter, it.chip.supply.flash_bytes) == (matter, written)
 
 
-async def test_of_an_older_application_only_what_differs_is_written(tmp_path: Path, key: SigningKey) -> None:
-    size = 512 * 1024
-    old = make_images("esp32s3", key, version="1.3.0", app_bytes=size)
-    new = make_images("esp32s3", key, version="1.4.0", app_bytes=size)
-    async with rig(tmp_path, "esp32s3", BootChain()) as it:
-        for version, images in (("1.3.0", old), ("1.4.0", new)):
-            async with it.driver(make_firmware(tmp_path / version, images, key_pem=key.public_pem)) as driver:
-                await driver.identify()
-                before = it.chip.supply.flash_bytes
-                flashed = await driver.flash(NOTHING_DEMANDED)
-                found = await driver.identify()
-                assert found.board is not None
-                assert found.board.firmware["app"].version == version
-        assert flashed.written == ("application",)
-        same = sum(a == b for a, b in zip(*(i.by_role["application"] for i in (old, new)), strict=True))
-        if same > size // 2:  # the marker's filling may follow from the version
-            assert it.chip.supply.flash_bytes - before < 2 * size
+async def test_of_a_damaged_application_only_the_blocks_that_differ_are_written(tmp_path: Path) -> None:
+    block, blocks = 0x10000, 5
+    images = make_images("esp32s3", None, app_bytes=blocks * block)
+    offset = images.offset("application")
+    async with (
+        rig(tmp_path, "esp32s3", BootChain()) as it,
+        it.driver(make_firmware(tmp_path / "bundle", images)) as driver,
+    ):
+        await driver.identify()
+        await driver.flash(NOTHING_DEMANDED)
+        for number in (1, 2, 4):
+            it.chip.flash.erase(offset + number * block, 0x1000)
+        before = it.chip.supply.flash_bytes
+        await driver.identify()
+        assert (await driver.flash(NOTHING_DEMANDED)).written == ("application",)
+        written = it.chip.supply.flash_bytes - before
+        assert 3 * block < written <= 2 * 3 * block, "erased once and programmed once"
+        found = await driver.identify()
+        assert found.board is not None
+        assert it.chip.flash.read(offset, len(images.by_role["application"])) == images.by_role["application"]
 
 
 async def test_settings_stay_where_firmware_is_written(
