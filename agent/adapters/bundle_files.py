@@ -71,18 +71,21 @@ def open_firmware(files: BundleFiles, state: Path) -> Firmware:
     return Firmware(bundle, {name: folder / f"{name}.bin" for name in images})
 
 
+_READABLE = "See that the path is right, and that this user may read the file."
+
+
 def read_bounded(path: Path, most: int) -> bytes:
     """A file of at most so many bytes, and no more of it is ever read. Raises ConfigError."""
     try:
         # Not waiting for who writes into a pipe.
         with os.fdopen(os.open(path, os.O_RDONLY | _NONBLOCK | _BINARY), "rb") as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise ConfigError(f"{path} is not a file")
+                raise ConfigError(f"{path} is not a file", remedy=_READABLE)
             data = file.read(most + 1)
     except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror}") from error
+        raise ConfigError(f"cannot read {path}: {error.strerror}", remedy=_READABLE) from error
     if len(data) > most:
-        raise ConfigError(f"{path} is larger than {most} bytes")
+        raise ConfigError(f"{path} is larger than {most} bytes", remedy=_READABLE)
     return data
 
 
