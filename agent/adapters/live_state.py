@@ -14,12 +14,12 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, time
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from agent.core.floor import Floor, Snapshot
+from agent.core.floor import Floor, Snapshot, shift_begin
 from agent.core.result import Result
 from agent.ports import ListPorts, PortInfo, QueuedStamp
 
@@ -38,8 +38,17 @@ def utc_now() -> datetime:
 class LiveState:
     """See `agent.ports.Progress`. May be asked from any thread."""
 
-    def __init__(self, work_order: str, steps: int, *, now: Callable[[], datetime] = utc_now) -> None:
+    def __init__(
+        self,
+        work_order: str,
+        steps: int,
+        *,
+        shifts: Iterable[str] = (),
+        now: Callable[[], datetime] = utc_now,
+    ) -> None:
+        """`shifts`: times of the wall, HH:MM, at which counts begin anew; without them they never do."""
         self._now = now
+        self._shifts = tuple(time.fromisoformat(start) for start in shifts)
         self._floor = Floor(work_order=work_order, steps=steps, now=now())
         self._lock = threading.Lock()
         self._version = 0
@@ -50,9 +59,20 @@ class LiveState:
         """Another number after each change."""
         return self._version
 
+    def shift_begin(self) -> datetime | None:
+        """When the shift that is now began, in UTC; None where nothing says so."""
+        begun = shift_begin(self._now().astimezone(), self._shifts)
+        return None if begun is None else begun.astimezone(UTC)
+
+    def begin_shift(self, since: datetime, *, passed: int, failed: int) -> None:
+        """Goes on with what the shift has made before this station was started."""
+        with self._changing() as floor:
+            floor.begin_shift(since, passed=passed, failed=failed)
+
     def snapshot(self) -> Snapshot:
         """Everything as it stands now."""
         with self._lock:
+            self._turn()
             return self._floor.snapshot(self._now())
 
     def watching(self, list_ports: ListPorts, places: Mapping[str, str]) -> ListPorts:
@@ -113,9 +133,16 @@ class LiveState:
         with self._changing() as floor:
             floor.stamp_settled(queued.chip_id, queued.serial_number, code, self._now())
 
+    def _turn(self) -> None:
+        """A shift that begins counts from nothing."""
+        begun = self.shift_begin()
+        if begun is not None and begun > self._floor.since:
+            self._floor.begin_shift(begun)
+
     @contextmanager
     def _changing(self) -> Iterator[Floor]:
         with self._lock:
+            self._turn()
             yield self._floor
             self._version += 1
 
@@ -195,8 +222,8 @@ def read_live(directory: Path, now: datetime) -> Live | None:
     try:
         with (directory / FILE_NAME).open("rb") as file:
             data = json.loads(file.read(MAX_FILE_BYTES))
-        pid, time = data["pid"], datetime.fromisoformat(data["time"])
-        age_s = (now - time).total_seconds()
+        pid, written_at = data["pid"], datetime.fromisoformat(data["time"])
+        age_s = (now - written_at).total_seconds()
     except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return None
     if type(pid) is not int or not isinstance(data.get("ports"), list):

@@ -26,7 +26,7 @@ from pathlib import Path
 from agent.adapters.journal_schema import FILE_NAME as JOURNAL
 from agent.adapters.journal_schema import open_for_reading
 from agent.core.result_row import CSV_HEADER, ResultRow, csv_key, csv_line, json_key, json_line
-from agent.errors import AgentError, Verdict
+from agent.errors import AgentError, JournalError, Verdict
 
 STATE_NAME = "results.sqlite"
 _BUSY_MS = 10_000
@@ -174,8 +174,24 @@ def read_results(state: Path, since: str, until: str) -> Iterator[ResultRow]:
     Raises as `read_report` does.
     """
     sql = f"SELECT {_ROW} FROM run WHERE ended_at >= ? AND ended_at < ? ORDER BY ended_at, id"  # noqa: S608  (our own)
-    with closing(open_for_reading(state / JOURNAL)) as connection:
+    with _reading(state) as connection:
         yield from read_rows(connection, sql, (since, until))
+
+
+def count_outcomes(state: Path, since: str) -> dict[str, int]:
+    """How many boards ended with which outcome from `since` on. Raises as `read_report` does."""
+    sql = "SELECT outcome, count(*) FROM run WHERE ended_at >= ? GROUP BY outcome"
+    with _reading(state) as connection:
+        return dict(connection.execute(sql, (since,)).fetchall())
+
+
+@contextmanager
+def _reading(state: Path) -> Iterator[sqlite3.Connection]:
+    with closing(open_for_reading(state / JOURNAL)) as connection:
+        try:
+            yield connection
+        except sqlite3.Error as error:
+            raise JournalError(f"cannot read {state / JOURNAL}: {error}") from error
 
 
 @contextmanager

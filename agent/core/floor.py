@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, time, timedelta
 from enum import StrEnum
 
 from agent.core.result import Outcome, Result, yield_percent
@@ -63,7 +63,7 @@ class PortView:
 
 @dataclass(frozen=True, slots=True)
 class Shift:
-    """Counts since the station was started. A parked board is counted when it has passed or failed."""
+    """Counts since the shift began. A parked board is counted when it has passed or failed."""
 
     since: str  # UTC, ISO 8601
     passed: int
@@ -137,6 +137,15 @@ class Floor:
         self._parked: set[str] = set()  # chip ids
         self._recent: deque[Finished] = deque(maxlen=RECENT)
         self._notices: deque[Notice] = deque(maxlen=NOTICES)
+
+    @property
+    def since(self) -> datetime:
+        """When this shift began."""
+        return self._since
+
+    def begin_shift(self, since: datetime, *, passed: int = 0, failed: int = 0) -> None:
+        """Counts anew, from what the shift has made already. What is parked stays so."""
+        self._since, self._passed, self._failed = since, passed, failed
 
     def ports_listed(self, names: Iterable[str]) -> None:
         """These ports are there now, and no others."""
@@ -298,6 +307,19 @@ class Floor:
         while len(self._ports) > MAX_PORTS:
             oldest = next((name for name, port in self._ports.items() if not port.there), None)
             del self._ports[oldest if oldest is not None else next(iter(self._ports))]
+
+
+def shift_begin(now: datetime, starts: Sequence[time]) -> datetime | None:
+    """When the shift that `now` belongs to began; None without starts.
+
+    Args:
+        now: in the time of the wall. In a night in which clocks are changed, a shift that began before may
+            be an hour off.
+        starts: of all shifts of a day.
+    """
+    days = (now.date(), now.date() - timedelta(days=1))
+    begun = [datetime.combine(day, start, now.tzinfo) for day in days for start in starts]
+    return max((moment for moment in begun if moment <= now), default=None)
 
 
 def by_place(name: str) -> tuple[tuple[int, int | str], ...]:

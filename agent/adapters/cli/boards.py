@@ -11,6 +11,7 @@ from typing import Protocol
 from agent.adapters.fan_out import FanOut
 from agent.adapters.json_lines import JsonLines
 from agent.adapters.live_state import LiveState
+from agent.adapters.results import count_outcomes
 from agent.adapters.results_desk import ResultsDesk
 from agent.adapters.shop_floor import shop_floor
 from agent.adapters.tally import Tally
@@ -79,7 +80,12 @@ def run(
 
 
 def _live(config: Config, order: str) -> LiveState:
-    return LiveState(order, len(read_recipe(config).steps) + _BESIDE_RECIPE)
+    live = LiveState(order, len(read_recipe(config).steps) + _BESIDE_RECIPE, shifts=config.shifts)
+    begun = live.shift_begin()
+    if begun is not None:  # the station may have been started in the middle of the shift
+        counts = count_outcomes(config.state, begun.isoformat(timespec="milliseconds"))
+        live.begin_shift(begun, passed=counts.get(Outcome.PASS, 0), failed=counts.get(Outcome.FAIL, 0))
+    return live
 
 
 @contextmanager

@@ -23,13 +23,13 @@ from agent.adapters.cli.report import lines
 from agent.adapters.cli.status import live_lines
 from agent.adapters.journal_schema import FILE_NAME
 from agent.adapters.live_state import FILE_NAME as LIVE
-from agent.adapters.live_state import LiveFile, read_live
+from agent.adapters.live_state import LiveFile, LiveState, read_live
 from agent.adapters.report_plot import draw
-from agent.adapters.results import read_results
+from agent.adapters.results import count_outcomes, read_results
 from agent.core.floor import Snapshot
 from agent.core.shift_report import report_of
 from agent.errors import ConfigError
-from harness.factory_floor import busy_floor
+from harness.factory_floor import HandTime, busy_floor, result
 from harness.shift import add_run, write_shift
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -255,3 +255,27 @@ async def test_the_live_file_goes_with_its_station(tmp_path: Path) -> None:
 
 def names(folder: Path) -> list[str]:
     return [path.name for path in folder.iterdir()]
+
+
+def test_counts_begin_anew_with_the_shift_and_not_in_it() -> None:
+    clock = HandTime()
+    start = clock.now.astimezone() + timedelta(hours=1)
+    live = LiveState("WO-1", 14, shifts=[f"{start:%H:%M}"], now=clock)
+    live.board_finished(result("1", 1))
+    clock.go(3_000)
+    live.board_finished(result("1", 2))
+    assert live.snapshot().shift.passed == 2
+    clock.go(700)
+    assert (live.snapshot().shift.passed, live.snapshot().shift.failed) == (0, 0)
+    live.board_finished(result("1", 3))
+    clock.go(60_000)
+    assert live.snapshot().shift.passed == 1
+
+
+def test_a_station_started_in_the_shift_goes_on_counting(tmp_path: Path) -> None:
+    path = tmp_path / FILE_NAME
+    write_shift(path, ports=1, hours=0.2)
+    every = count_outcomes(tmp_path, "2026-11-20T00:00:00.000+00:00")
+    assert sum(every.values()) == len(list(read_results(tmp_path, "", "~"))) > 5
+    add_run(path, ended=NOW, outcome="FAIL")
+    assert count_outcomes(tmp_path, NOW.isoformat(timespec="milliseconds")) == {"FAIL": 1}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, time, timedelta
 
 import pytest
 
@@ -17,6 +17,7 @@ from agent.core.floor import (
     PortState,
     PortView,
     by_place,
+    shift_begin,
 )
 from agent.core.result import Outcome
 from harness.factory_floor import BAD, GOOD, HELD, MORNING, ORDER, result
@@ -152,3 +153,34 @@ def test_a_step_without_a_size_has_no_share(total: int) -> None:
 def test_places_sort_as_people_count() -> None:
     names = ["2", "1.10", "b", "1.2", "10", "", "a1", "²", "٣"]
     assert sorted(names, key=by_place) == ["", "1.2", "1.10", "2", "10", "a1", "b", "²", "٣"]
+
+
+@pytest.mark.parametrize(
+    ("now", "begun"),
+    [
+        ("2026-11-20T06:00", "2026-11-20T06:00"),
+        ("2026-11-20T05:59", "2026-11-19T22:00"),
+        ("2026-11-20T13:00", "2026-11-20T06:00"),
+        ("2026-11-20T23:59", "2026-11-20T22:00"),
+        ("2026-11-20T00:00", "2026-11-19T22:00"),
+    ],
+)
+def test_when_a_shift_began(now: str, begun: str) -> None:
+    starts = [time(6), time(22), time(14)]
+    found = shift_begin(datetime.fromisoformat(now).replace(tzinfo=UTC), starts)
+    assert found == datetime.fromisoformat(begun).replace(tzinfo=UTC)
+
+
+def test_without_shifts_none_began() -> None:
+    assert shift_begin(MORNING, []) is None
+
+
+def test_a_new_shift_counts_from_nothing_and_keeps_what_is_parked() -> None:
+    floor = new_floor()
+    for number, kind in enumerate([GOOD, BAD, HELD]):
+        floor.board_finished(result(str(number), number, kind), MORNING)
+    later = MORNING + timedelta(hours=8)
+    floor.begin_shift(later, passed=3, failed=1)
+    shift = floor.snapshot(later).shift
+    assert (shift.passed, shift.failed, shift.parked, shift.yield_percent) == (3, 1, 1, 75.0)
+    assert shift.since == later.isoformat(timespec="milliseconds")
