@@ -187,19 +187,19 @@ def _check_secure_boot(report: ChipReport, manifest: Manifest, images: Mapping[s
     if not report.digests and not report.secure_boot:
         return
     expected = None if manifest.secure_boot is None else manifest.secure_boot.key_sha256.hex()
-    if expected is not None and any(_is_torn(digest, expected) for digest in report.digests):
+    if expected is None:
+        raise _other_key()
+    if any(_is_torn(digest, expected) for digest in report.digests):
         raise BoardError(
             "secure_boot_key_torn",
             "the power failed while the chip burned its secure boot key",
             remedy="Set the board aside: its bootloader takes the half that stands there for a key.",
         )
-    # One that stands there beside ours would start firmware of others.
-    if expected is None or set(report.digests) != {expected}:
-        raise BoardError(
-            "secure_boot_key_differs",
-            "the chip is bound to another secure boot key than the bundle's",
-            remedy="Set the board aside: it was locked for another product or company.",
-        )
+    # One that stands there beside ours would start firmware of others, unless it is a spare key of the
+    # company's: the bundle's own bootloader is signed with that too, and burns it.
+    spare = {key.hex() for key in _spare_keys(manifest, images)}
+    if expected not in report.digests or not set(report.digests) <= {expected} | spare:
+        raise _other_key()
     if not report.secure_boot:
         return
     for image in manifest.images:
@@ -211,8 +211,21 @@ def _check_secure_boot(report: ChipReport, manifest: Manifest, images: Mapping[s
             )
 
 
+def _other_key() -> BoardError:
+    return BoardError(
+        "secure_boot_key_differs",
+        "the chip is bound to another secure boot key than the bundle's",
+        remedy="Set the board aside: it was locked for another product or company.",
+    )
+
+
+def _spare_keys(manifest: Manifest, images: Mapping[str, ImageFacts]) -> tuple[bytes, ...]:
+    bootloader = manifest.image(Role.SECURE_BOOTLOADER) or manifest.image(Role.BOOTLOADER)
+    return () if bootloader is None else images[bootloader.name].signing_keys
+
+
 def _is_torn(digest: str, whole: str) -> bool:
-    """True for a digest of which some bits were burned: the key blocks of the ESP32 have no code against it."""
+    """True for a digest of which some bits were burned: key blocks of the ESP32 have no code against it."""
     bits, all_bits = int(digest, 16), int(whole, 16)
     return bits != all_bits and bits & ~all_bits == 0
 

@@ -243,6 +243,14 @@ def test_chips_that_a_bundle_is_not_for(changes: dict[str, object], expected: st
     assert code(lambda: chip.check_chip(report(**changes), MANIFEST, facts())) == expected
 
 
+def test_a_spare_key_is_one_that_the_bundles_bootloader_is_signed_with() -> None:
+    both = report(digests=[OURS.hex(), OTHER.hex()])
+    chip.check_chip(both, MANIFEST, facts((OURS, OTHER)))
+    assert code(lambda: chip.check_chip(both, MANIFEST, facts((OURS,)))) == "secure_boot_key_differs"
+    alone = report(digests=[OTHER.hex()])
+    assert code(lambda: chip.check_chip(alone, MANIFEST, facts((OURS, OTHER)))) == "secure_boot_key_differs"
+
+
 def test_an_old_esp32_has_no_secure_boot_v2() -> None:
     manifest = replace(MANIFEST, chip="esp32")
     chip.check_chip(report(chip="esp32", revision=300), manifest, facts(revisions=(0, 999)))
