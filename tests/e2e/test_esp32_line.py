@@ -43,10 +43,20 @@ def test_an_empty_chip_leaves_locked_stamped_and_labelled(line: Esp32Line) -> No
     line.verify()
 
 
-def test_a_current_chip_is_not_written_to(line: Esp32Line) -> None:
+def test_a_current_chip_is_finished(line: Esp32Line) -> None:
     run = line.new_run(preset="current")
-    before = run.farm.show(0)
-    agent = run.start_agent()
-    assert agent.wait(120) == 0
-    assert before["firmware"] == "manufacturing"
+    assert run.start_agent().wait(120) == 0
     line.finished_once(run)
+
+
+def test_a_current_chip_is_not_written_to(line: Esp32Line) -> None:
+    """It offers no key that the product accepts: it ends after `flash`, before it stores anything."""
+    run = line.new_run(preset="current", key_types="p384")
+    before = run.farm.show(0)
+    assert run.start_agent().wait(120) == 1
+    after = run.farm.show(0)
+    assert [(result["step"], result["code"]) for result in run.results()] == [("flash", "unsupported")]
+    done = [event["step"] for event in run.events() if event["event"] == "step_done"]
+    assert done == ["identify", "session", "flash"]
+    assert after["flash_bytes"] == before["flash_bytes"]
+    assert after["flash_sha256"] == before["flash_sha256"]
