@@ -32,6 +32,7 @@ DRIVER_CALLS = (
     "locks",
     "pop",
 )
+WRITING = {"flash", "configure", "seal", "first_boot"}  # a board refuses the certificate of another by itself
 SIGNER_CALLS = ("open_session", "sign_csr", "record_stamp")
 JOURNAL_CALLS = ("begin", "finish", "queue_stamp", "stamp_recorded", "has_label", "note_label")
 
@@ -141,6 +142,42 @@ async def test_driver_that_would_end_the_program_ends_one_board(call: str) -> No
     result = await world.provision(chip)
     assert (result.outcome, result.code) == (Outcome.FAIL, "driver_fault")
     assert_sound(world, chip, result)
+
+
+@pytest.mark.parametrize("call", sorted(set(DRIVER_CALLS) - WRITING))
+@pytest.mark.parametrize("nth", range(1, 8))
+async def test_board_that_is_exchanged_before_each_call(call: str, nth: int) -> None:
+    """In the middle of those that write, after the chip has said its id, only the driver can notice it."""
+    world, chip = new_world(), paper_chip()
+    # The other board has been through half of the line already: it has key, certificate and settings.
+    other = paper_chip("7c:df:a1:00:00:02")
+    other.before["seal"] = [BoardError("storage_full", "it stops here")]
+    await world.provision(other)
+    given = other.board.storage.get("credential"), other.board.storage.get("config")
+    enter, wanted = chip._enter, call
+    exchanged = False
+
+    async def exchange(call: str) -> None:
+        nonlocal exchanged
+        await enter(call)
+        if call == wanted and chip.calls.count(call) == nth:
+            exchanged = True
+            chip.board, chip.stage = other.board, other.stage
+
+    chip._enter = exchange  # type: ignore[method-assign]
+    result = await world.provision(chip)
+    if not exchanged:
+        assert result.outcome is Outcome.PASS  # there are not so many calls
+        return
+    if call == "identify" and nth == 1:
+        assert result.chip_id == "7c:df:a1:00:00:02"  # it was exchanged before it said who it is
+        return
+    assert (result.outcome, result.chip_id) == (Outcome.FAIL, CHIP)
+    assert chip.stage is Stage.MANUFACTURING
+    assert (other.board.storage.get("credential"), other.board.storage.get("config")) == given
+    assert not world.labels.printed
+    recorded = world.company.boards.get(CHIP)
+    assert call == "pop" or recorded is None or recorded.stamp is None
 
 
 @pytest.mark.parametrize("call", JOURNAL_CALLS)
