@@ -44,14 +44,14 @@ def test_an_empty_chip_leaves_locked_stamped_and_labelled(line: Esp32Line) -> No
 
 
 def test_a_current_chip_is_finished(line: Esp32Line) -> None:
-    run = line.new_run(preset="current")
+    run = line.new_run(held=line.bundle)
     assert run.start_agent().wait(120) == 0
     line.finished_once(run)
 
 
 def test_a_current_chip_is_not_written_to(line: Esp32Line) -> None:
     """It offers no key that the product accepts: it ends after `flash`, before it stores anything."""
-    run = line.new_run(preset="current", key_types="p384")
+    run = line.new_run(held=line.bundle, key_types="p384")
     before = run.farm.show(0)
     assert run.start_agent().wait(120) == 1
     after = run.farm.show(0)
@@ -60,3 +60,13 @@ def test_a_current_chip_is_not_written_to(line: Esp32Line) -> None:
     assert done == ["identify", "session", "flash"]
     assert after["flash_bytes"] == before["flash_bytes"]
     assert after["flash_sha256"] == before["flash_sha256"]
+
+
+def test_only_what_is_older_is_written(line: Esp32Line) -> None:
+    older = line.company.bundle("older", line.company.images(version="1.3.0"))
+    run = line.new_run(held=older, key_types="p384")
+    before = run.farm.show(0)
+    assert run.start_agent().wait(120) == 1
+    written = run.farm.show(0)["flash_bytes"] - before["flash_bytes"]
+    application = len(line.images.by_role["application"])
+    assert application <= written <= 2 * application  # erased and programmed, and nothing else

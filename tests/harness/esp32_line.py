@@ -190,6 +190,7 @@ class Esp32Line:
         chips: int = 1,
         bundle: BundleFile | None = None,
         order_bundle: BundleFile | None = None,
+        held: BundleFile | None = None,
         recipe: str | None = None,
         config: str = "",
         driver: str = "",
@@ -201,6 +202,7 @@ class Esp32Line:
             chips: how many.
             bundle: what the station flashes; the line's own if not said.
             order_bundle: what the order names, if not that.
+            held: what the chips were flashed with before (its manufacturing stage); empty ones if not said.
             recipe: TOML; the driver's own if not said.
             config: what is added to agent.toml.
             driver: what is added to the table of the driver.
@@ -219,8 +221,8 @@ class Esp32Line:
             options["secrets"] = folder / "secrets.csv"
             rows = "".join(f"{mac},{key.hex()}\n" for mac, key in keys.items())
             (folder / "secrets.csv").write_text(rows, encoding="ascii")
-        if options.get("preset") == "current":
-            options["bundle"] = (bundle or self.bundle).path
+        if held is not None:
+            options |= {"preset": "current", "bundle": held.path}
         path = self._configure(folder, bundle or self.bundle, recipe, config, driver)
         farm = Esp32Farm(
             self.family,
