@@ -27,6 +27,7 @@ FILE_NAME = "live.json"
 MAX_FILE_BYTES = 4 << 20  # 256 ports with every text at its bound are 0.4 MB
 _WRITE_S = 1.0  # at most one write in this time
 _STILL_S = 5.0  # and one in this time also if nothing changed
+_FAILURES = 3  # until it is said: on Windows a reader may be in the way for a moment
 _STALE_S = 15.0  # a file that is older was left by a station that is gone, or hangs
 
 
@@ -160,6 +161,10 @@ class LiveFile:
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
+        for left in self._path.parent.glob(f"{FILE_NAME}.*"):  # by a station that was killed while it wrote
+            pid = left.suffix.removeprefix(".")
+            if pid.isdecimal() and not _runs(int(pid)):
+                left.unlink(missing_ok=True)
         self._task = asyncio.create_task(self._keep(), name="live file")
         return self
 
@@ -173,7 +178,7 @@ class LiveFile:
             self._path.unlink(missing_ok=True)
 
     async def _keep(self) -> None:
-        written, written_at, failing = -1, 0.0, False
+        written, written_at, failures = -1, 0.0, 0
         loop = asyncio.get_running_loop()
         while True:
             version = self._live.version
@@ -181,12 +186,11 @@ class LiveFile:
                 try:
                     # A thread that writes cannot be stopped, and must not write after the unlinking.
                     await _surely(asyncio.to_thread(self._write, self._live.snapshot()))
-                    failing = False
+                    failures = 0
                 except OSError as error:
-                    if not failing:
+                    failures += 1
+                    if failures == _FAILURES:
                         self._live.notice(f"{self._path}: {error.strerror}; `status` does not see the ports")
-                    failing = True
-                    version = self._live.version
                 written, written_at = version, loop.time()
             await asyncio.sleep(_WRITE_S)
 

@@ -291,6 +291,19 @@ async def test_on_every_address_only_the_one_that_was_asked_is_a_name() -> None:
         assert status(ask(page, host="0.0.0.0")) == 421  # some systems lead it here
 
 
+def test_over_ipv6() -> None:
+    with socket.socket(socket.AF_INET6) as probe:
+        try:
+            probe.bind(("::1", 0))
+        except OSError:
+            pytest.skip("this machine has no IPv6")
+    page = ServedPage(LiveState(ORDER, STEPS))
+    page.page = Page(listen=f"[::1]:{page.port}")
+    with page, socket.create_connection(("::1", page.port), timeout=TIMEOUT_S) as line:
+        line.sendall(f"GET / HTTP/1.1\r\nHost: [::1]:{page.port}\r\n\r\n".encode())
+        assert status(line.recv(65_536)) == 200
+
+
 def test_the_page_s_files_load_nothing_and_make_no_markup_of_texts() -> None:
     folder = Path(server.__file__).parent
     script = (folder / "page.js").read_text(encoding="utf-8")
