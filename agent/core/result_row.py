@@ -11,7 +11,7 @@ import csv
 import io
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from agent.core.recipe import StepName
@@ -58,7 +58,7 @@ CSV_HEADER = (
 
 def json_object(row: ResultRow) -> dict[str, Any]:
     """The row as JSON has it."""
-    members = {field.name: getattr(row, field.name) for field in fields(row)}
+    members = asdict(row)
     members["seconds"] = round(row.seconds, 4)
     members["times"] = {step: round(seconds, 4) for step, seconds in row.times.items()}
     return members
@@ -74,7 +74,8 @@ def csv_line(row: ResultRow) -> str:
 
     A text that a spreadsheet would take for a formula gets an apostrophe before it.
     """
-    texts = [_cell(getattr(row, name)) for name in (*_TEXTS, "outcome", *_TEXTS_AFTER)]
+    members = asdict(row)
+    texts = [_cell(members[name]) for name in (*_TEXTS, "outcome", *_TEXTS_AFTER)]
     times = [f"{row.times[step]:.4f}" if step in row.times else "" for step in STEPS]
     line = io.StringIO()
     writer = csv.writer(line, lineterminator="\r\n")
