@@ -20,9 +20,11 @@ import signal
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import agent
 from agent.errors import BoardError, LineError
 from agent.ports import OnProgress
 
@@ -160,9 +162,15 @@ def _kill(process: asyncio.subprocess.Process) -> None:
 
 def _environment(home: str) -> dict[str, str]:
     kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
-    # The modules are found as they are found here, also when this runs from a source tree.
-    paths = os.pathsep.join(os.path.abspath(path) for path in sys.path if path)  # noqa: PTH100 (sys.path is of text)
-    return kept | {"HOME": home, "PYTHONPATH": paths, "PYTHONDONTWRITEBYTECODE": "1", "NO_COLOR": "1"}
+    # Not all of sys.path: the directory of a command's script is in it, and esptool.py may lie there.
+    inherited = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
+    paths = [str(Path(agent.__file__).parents[1]), *(str(Path(path).absolute()) for path in inherited)]
+    return kept | {
+        "HOME": home,
+        "PYTHONPATH": os.pathsep.join(paths),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "NO_COLOR": "1",
+    }
 
 
 def _parse(line: bytes, number: int) -> dict[str, Any]:

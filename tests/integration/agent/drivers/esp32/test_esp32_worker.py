@@ -171,6 +171,16 @@ async def test_it_runs_in_an_empty_directory_with_a_bare_environment(
     assert not os.path.exists(answer["cwd"])  # noqa: ASYNC240, PTH110 (one look)
 
 
+async def test_what_lies_beside_the_agents_command_is_not_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in the bin directory of an installation, where esptool puts scripts of its modules' names."""
+    (tmp_path / "esptool.py").write_text("raise SystemExit('a script')", encoding="ascii")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    async with Worker() as one:
+        assert await one.ask("close", {}, ENOUGH_S) == {}
+
+
 async def test_a_program_that_is_not_there() -> None:
     async with Worker(("/nonexistent/python",)) as one:
         with pytest.raises(LineError) as raised:
