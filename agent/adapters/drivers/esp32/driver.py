@@ -42,6 +42,7 @@ from agent.ports import (
 )
 
 _NO_BUNDLE = "Name the product's firmware bundle in the station's configuration."
+_PATIENCE = 3  # boots that a locked chip's firmware may take
 _SECURE_DOWNLOAD = "ENABLE_SECURITY_DOWNLOAD"
 
 
@@ -122,10 +123,19 @@ class Esp32Driver:
         manifest, known = firmware.bundle.manifest, self._port.known
         if known.report is not None:
             chip.check_chip(known.report, manifest, (await self._read_facts()).images)
-        if self._port.loader.connected:
-            await self._port.boot(self._options.boot_timeout_s)
+        if self._port.loader.connected or known.board is None:
+            await self._wait_for_locked()
         chip.check_locked(known.board, manifest)
         return Flashed((), tuple(image.name for image in manifest.images))
+
+    async def _wait_for_locked(self) -> None:
+        """A locked chip's firmware may be about its first start: it moves its settings before it answers."""
+        try:
+            await self._port.boot(_PATIENCE * self._options.boot_timeout_s)
+        except LineError as error:
+            if error.code != "no_answer":
+                raise
+            self._port.known.board = None
 
     async def seal(self, on_progress: OnProgress | None = None) -> None:
         """See `Driver`. The firmware's own seal; the final layout; what is burned before the first boot."""

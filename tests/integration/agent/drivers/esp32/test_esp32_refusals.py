@@ -113,6 +113,17 @@ async def test_a_chip_that_is_sealed_with_other_firmware(
         assert await refused(it, other) == "chip_sealed"
 
 
+async def test_a_chip_that_is_sealed_and_silent(tmp_path: Path, firmware: Callable[[str], Firmware]) -> None:
+    bundle = with_manifest(firmware("esp32s3"), burns=())
+    async with rig(tmp_path, "esp32s3", BootChain()) as it:
+        async with it.driver(bundle) as driver:
+            await prepare(driver)
+            await finish(driver)
+        it.chip.flash.erase(0x120000, 0x1000)  # what a sealed chip runs is gone
+        it.options["boot_timeout_s"] = 0.5
+        assert await refused(it, bundle) == "chip_sealed"
+
+
 @pytest.mark.parametrize("name", ["application", "bootloader", "partition-table"])
 async def test_an_image_that_was_altered_on_the_station(
     name: str, tmp_path: Path, firmware: Callable[[str], Firmware]
