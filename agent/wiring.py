@@ -132,7 +132,7 @@ async def open_line(config: Config, progress: Progress) -> AsyncIterator[Line]:
     signer = signer_of(config)
     trust, recipe = read_trust(config.signerd.log_vkey, config.signerd.device_root), read_recipe(config)
     labels = _open_labels(config)
-    places = _places(config)
+    places = places_of(config)
     firmware = await firmware_of(config)
     async with SqliteJournal(config.state / FILE_NAME) as journal, signer:
         station = Station(
@@ -159,8 +159,8 @@ def _open_labels(config: Config) -> Labels | None:
     return open_labels(config.label)
 
 
-def _places(config: Config) -> Mapping[str, str]:
-    """What ports are called. Two ports of one name would be one in tables, results and on labels."""
+def places_of(config: Config) -> Mapping[str, str]:
+    """What ports are called. Raises ConfigError: two of one name would be one in tables and on labels."""
     shown = list(config.places.values())
     twice = sorted({place for place in shown if shown.count(place) > 1})
     if twice:

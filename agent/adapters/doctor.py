@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import stat
 import sys
 from collections.abc import Awaitable, Callable
@@ -29,9 +30,9 @@ from agent.adapters.journal_report import newest_entry, read_report
 from agent.adapters.journal_schema import FILE_NAME, open_for_writing
 from agent.adapters.serial_port import list_ports
 from agent.adapters.tls_probe import probe
-from agent.config import Config, LabelPlace, load
+from agent.config import Config, LabelPlace, Results, load
 from agent.errors import AgentError, ConfigError, JournalError, Refused
-from agent.wiring import firmware_of, read_recipe, signer_of
+from agent.wiring import firmware_of, places_of, read_recipe, signer_of
 
 _SOON = timedelta(days=30)
 _CLOCK_TOLERANCE = timedelta(minutes=5)
@@ -74,11 +75,16 @@ async def examine(config_path: Path, work_order: str | None) -> list[Finding]:
         checks.append(("bundle", lambda: _bundle(config)))
     if (label := config.label) is not None:
         checks.append(("labels", lambda: _labels(label)))
+    if config.places:
+        checks.append(("places", _in_thread(lambda: f"{len(places_of(config))} ports have one")))
+    if config.results != Results():
+        checks.append(("results", _in_thread(lambda: _results(config.results))))
     for name, check in checks:
         try:
             findings.append(Finding(name, ok=True, detail=await check(), remedy=""))
         except AgentError as error:
-            findings.append(Finding(name, ok=False, detail=error.detail, remedy=error.remedy))
+            detail = f"{error.detail}: {error.code}" if isinstance(error, Refused) else error.detail
+            findings.append(Finding(name, ok=False, detail=detail, remedy=error.remedy))
     return findings
 
 
@@ -151,6 +157,18 @@ async def _labels(place: LabelPlace) -> str:
     await open_labels(place).check()
     places = [str(where) for where in (place.folder, place.printer) if where is not None]
     return f"template fits its sample; {' and '.join(places)} can be reached"
+
+
+def _results(wanted: Results) -> str:
+    """The folder takes files, and the command is a program; it is not run, for the MES would be told."""
+    folder, command = wanted.folder, wanted.command
+    if folder is not None and not (folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)):
+        detail = f"results.folder: {folder} is no directory that this account may write to"
+        raise ConfigError(detail, remedy="Make it, give it to this account, or mend the key.")
+    if command and shutil.which(command[0]) is None:
+        detail = f"results.command: {command[0]} is no program that this account may run"
+        raise ConfigError(detail, remedy="Mend the key, or make the file executable (chmod +x).")
+    return ", ".join(str(one) for one in (folder, command[0] if command else None) if one is not None)
 
 
 def _clock(config: Config) -> str:

@@ -78,7 +78,8 @@ class SmpDriver:
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             place = ".".join(str(part) for part in first["loc"])
-            raise ConfigError(f"driver smp, option {place}: {first['msg']}") from error
+            remedy = "Mend [drivers.smp] in agent.toml; docs/stations.md lists the options."
+            raise ConfigError(f"driver smp, option {place}: {first['msg']}", remedy=remedy) from error
         self._link = SmpLink(port, self._options.baudrate)
         self._buffer = messages.MIN_BUFFER
         self._sequence = 0

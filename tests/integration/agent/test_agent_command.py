@@ -10,6 +10,7 @@ import stat
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import grpc
 import pytest
 
 from agent.errors import SignerUnavailable
@@ -261,6 +262,36 @@ async def test_doctor_finds_that_the_driver_takes_no_bundle(sound: AgentBench) -
     bundle = '\n[bundle]\npath = "firmware.zip"\nkey = "company.pem"\n'
     sound.config.write_text(config + bundle, encoding="utf-8")
     assert bad(await examine(sound)) == {"recipe", "bundle"}
+
+
+async def test_doctor_finds_what_is_wrong_with_places_and_results(sound: AgentBench) -> None:
+    results = sound.station / "results"
+    results.mkdir()
+    config = sound.config.read_text(encoding="utf-8")
+    shop = f'[places]\none = "1"\ntwo = "2"\n[results]\nfolder = "{results}"\ncommand = ["sh"]\n'
+    for right, wrong, check in (
+        ('two = "2"', 'two = "1"', "places"),
+        (f'"{results}"', f'"{results}-elsewhere"', "results"),
+        ('["sh"]', '["no-such-program"]', "results"),
+    ):
+        sound.config.write_text(f"{config}\n{shop}", encoding="utf-8")
+        assert bad(await examine(sound)) == set()
+        sound.config.write_text(f"{config}\n{shop.replace(right, wrong)}", encoding="utf-8")
+        assert bad(await examine(sound)) == {check}
+
+
+async def test_doctor_names_the_code_of_a_refusal(sound: AgentBench) -> None:
+    refusal = (grpc.StatusCode.NOT_FOUND, "order_unknown", "order_unknown")
+    sound.signerd.statuses.append(refusal)
+    findings = await examine(sound, "--order", "WO-OF-OTHERS")
+    assert bad(findings) == {"signerd"}
+    assert "order_unknown" in str(findings["signerd"]["detail"])
+
+
+async def test_doctor_finds_an_unknown_option_of_the_driver(sound: AgentBench) -> None:
+    config = sound.config.read_text(encoding="utf-8")
+    sound.config.write_text(f"{config}\n[drivers.smp]\nbaud = 1\n", encoding="utf-8")
+    assert bad(await examine(sound)) == {"ports"}
 
 
 async def test_doctor_finds_no_journal(sound: AgentBench) -> None:

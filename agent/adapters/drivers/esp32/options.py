@@ -11,6 +11,7 @@ from agent.errors import ConfigError
 
 _Baudrate = Annotated[int, Field(ge=1200, le=12_000_000)]
 _Seconds = Annotated[float, Field(gt=0, le=3600)]
+_REMEDY = "Mend [drivers.esp32] in agent.toml; docs/stations.md lists the options."
 
 
 class Esp32Options(BaseModel):
@@ -59,4 +60,4 @@ def parse_options(table: Mapping[str, object]) -> Esp32Options:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         place = ".".join(str(part) for part in first["loc"])
-        raise ConfigError(f"driver esp32, option {place}: {first['msg']}") from error
+        raise ConfigError(f"driver esp32, option {place}: {first['msg']}", remedy=_REMEDY) from error

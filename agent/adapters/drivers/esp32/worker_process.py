@@ -34,7 +34,9 @@ _KILL_TIMEOUT_S = 5.0
 _WORKER = (sys.executable, "-P", "-m", "agent.adapters.drivers.esp32.worker")
 # What a process needs to start, on POSIX and on Windows. Nothing that begins with ESPTOOL or ESPRESSIF.
 _KEPT = ("PATH", "LANG", "LC_ALL", "SYSTEMROOT", "SYSTEMDRIVE", "TZ")
-_REMEDY_WORKER = "Present the board again; if it happens again, the station's esptool is at fault."
+_REMEDY_WORKER = (
+    "Do it again; if it happens again, the station's esptool is at fault: pip install birthmark[agent,esp32]"
+)
 
 
 class Worker:
