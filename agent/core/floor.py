@@ -18,7 +18,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, time, timedelta
 from enum import StrEnum
 
-from agent.core.result import Outcome, Result, yield_percent
+from agent.core.counts import Counts
+from agent.core.result import Outcome, Result
 
 MAX_PORTS = 256  # that are remembered; more than one PC has ever had
 RECENT = 20  # last boards that are shown
@@ -63,7 +64,7 @@ class PortView:
 
 @dataclass(frozen=True, slots=True)
 class Shift:
-    """Counts since the shift began. A parked board is counted when it has passed or failed."""
+    """Counts since the shift began, by the rule of `agent.core.counts`."""
 
     since: str  # UTC, ISO 8601
     passed: int
@@ -132,9 +133,7 @@ class Floor:
         self._total = max(steps, 1)
         self._since = now
         self._ports: dict[str, _Port] = {}
-        self._passed = 0
-        self._failed = 0
-        self._parked: set[str] = set()  # chip ids
+        self._counts = Counts()
         self._recent: deque[Finished] = deque(maxlen=RECENT)
         self._notices: deque[Notice] = deque(maxlen=NOTICES)
 
@@ -145,7 +144,8 @@ class Floor:
 
     def begin_shift(self, since: datetime, *, passed: int = 0, failed: int = 0) -> None:
         """Counts anew, from what the shift has made already. What is parked stays so."""
-        self._since, self._passed, self._failed = since, passed, failed
+        self._since = since
+        self._counts.begin(passed=passed, failed=failed)
 
     def ports_listed(self, names: Iterable[str]) -> None:
         """These ports are there now, and no others."""
@@ -158,7 +158,7 @@ class Floor:
 
     def board_seen(self, name: str, chip_id: str, now: datetime) -> None:
         """See `Progress`."""
-        self._parked.discard(chip_id)
+        self._counts.board_seen(chip_id)
         self._ports[name] = _Port(state=PortState.WORKING, chip_id=_clip(chip_id), started_at=now)
         self._bound()
 
@@ -206,7 +206,7 @@ class Floor:
             remedy=_clip(result.remedy),
             seconds=result.seconds,
         )
-        self._count(result)
+        self._counts.board_finished(result)
         self._recent.append(
             Finished(
                 time=_iso(now),
@@ -222,13 +222,9 @@ class Floor:
 
     def stamp_settled(self, chip_id: str, serial_number: str, code: str, now: datetime) -> None:
         """See `Progress`. The parked board of this stamp has now passed, or failed."""
-        parked = chip_id in self._parked
-        self._parked.discard(chip_id)
-        if code:  # also where the board is one of an earlier run: somebody has to look
-            self._failed += 1
+        self._counts.stamp_settled(chip_id, code)
+        if code:
             self.notice(f"stamp of {serial_number} ({chip_id}) refused: {code}", now)
-        elif parked:
-            self._passed += 1
         for port in self._ports.values():
             if port.state is PortState.PARKED and port.chip_id == _clip(chip_id):
                 port.state = PortState.FAIL if code else PortState.PASS
@@ -246,10 +242,10 @@ class Floor:
             ports=tuple(self._view(name, now) for name in sorted(self._ports, key=by_place)),
             shift=Shift(
                 since=_iso(self._since),
-                passed=self._passed,
-                failed=self._failed,
-                parked=len(self._parked),
-                yield_percent=yield_percent(self._passed, self._failed),
+                passed=self._counts.passed,
+                failed=self._counts.failed,
+                parked=self._counts.parked,
+                yield_percent=self._counts.yield_percent,
             ),
             recent=tuple(reversed(self._recent)),
             notices=tuple(reversed(self._notices)),
@@ -281,14 +277,6 @@ class Floor:
             code=port.code,
             remedy=port.remedy,
         )
-
-    def _count(self, result: Result) -> None:
-        if result.outcome is Outcome.PARKED:
-            self._parked.add(result.chip_id)
-        elif result.outcome is Outcome.PASS:
-            self._passed += 1
-        else:
-            self._failed += 1
 
     def _port(self, name: str) -> _Port:
         port = self._ports.setdefault(name, _Port())

@@ -184,3 +184,12 @@ def test_a_new_shift_counts_from_nothing_and_keeps_what_is_parked() -> None:
     shift = floor.snapshot(later).shift
     assert (shift.passed, shift.failed, shift.parked, shift.yield_percent) == (3, 1, 1, 75.0)
     assert shift.since == later.isoformat(timespec="milliseconds")
+
+
+def test_a_board_that_comes_back_for_its_label_is_counted_once() -> None:
+    floor = new_floor()
+    floor.board_finished(HELD, MORNING)
+    floor.stamp_settled(HELD.chip_id, "BM-3", "", MORNING)
+    floor.board_seen(HELD.port, HELD.chip_id, MORNING)
+    floor.board_finished(replace(GOOD, chip_id=HELD.chip_id), MORNING)
+    assert floor.snapshot(MORNING).shift.passed == 1
