@@ -76,7 +76,7 @@ async def examine(config_path: Path, work_order: str | None) -> list[Finding]:
     if (label := config.label) is not None:
         checks.append(("labels", lambda: _labels(label)))
     if config.places:
-        checks.append(("places", _in_thread(lambda: f"{len(places_of(config))} ports have one")))
+        checks.append(("places", _in_thread(lambda: _places(config))))
     if config.results != Results():
         checks.append(("results", _in_thread(lambda: _results(config.results))))
     for name, check in checks:
@@ -157,6 +157,18 @@ async def _labels(place: LabelPlace) -> str:
     await open_labels(place).check()
     places = [str(where) for where in (place.folder, place.printer) if where is not None]
     return f"template fits its sample; {' and '.join(places)} can be reached"
+
+
+def _places(config: Config) -> str:
+    """No adapter is a fault, nor is a place too many; both at once are a name that is not the port's."""
+    places = places_of(config)
+    names = [port.name for port in list_ports(config.ports, discover=not config.ports)]
+    unknown = [name for name in places if name not in names]
+    nameless = [name for name in names if name not in places]
+    if unknown and nameless:
+        detail = f"port {nameless[0]} has no place, and {unknown[0]} is no port's name"
+        raise ConfigError(detail, remedy="Name ports under [places] as birthmark-agent ports does.")
+    return f"{len(names) - len(nameless)} of {len(names)} ports have one"
 
 
 def _results(wanted: Results) -> str:

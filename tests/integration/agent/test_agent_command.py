@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import stat
+import tomllib
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -268,9 +269,11 @@ async def test_doctor_finds_what_is_wrong_with_places_and_results(sound: AgentBe
     results = sound.station / "results"
     results.mkdir()
     config = sound.config.read_text(encoding="utf-8")
-    shop = f'[places]\none = "1"\ntwo = "2"\n[results]\nfolder = "{results}"\ncommand = ["sh"]\n'
+    (port,) = tomllib.loads(config)["ports"]
+    shop = f'[places]\n"{port}" = "1"\ntwo = "2"\n[results]\nfolder = "{results}"\ncommand = ["sh"]\n'
     for right, wrong, check in (
         ('two = "2"', 'two = "1"', "places"),
+        (f'"{port}"', "usb-1-1", "places"),
         (f'"{results}"', f'"{results}-elsewhere"', "results"),
         ('["sh"]', '["no-such-program"]', "results"),
     ):
