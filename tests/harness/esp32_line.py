@@ -32,7 +32,7 @@ from boards.esp32.product import ProductImages, make_images
 from boards.esp32.signing import SigningKey
 from harness.esp32_farm import RESET_COMMAND, Esp32Farm
 from harness.installation import Installation, Peer, order_toml
-from harness.process import COMMANDS, REPOSITORY, Program, run
+from harness.process import COMMANDS, Program, run
 
 AGENT = COMMANDS / "birthmark-agent"
 LOCKS = ("secure_boot", "flash_encryption", "debug_closed")
@@ -40,7 +40,17 @@ CLASSIC = "esp32"
 _CHIPS_AN_ORDER = 64
 _RPC_S = 10.0
 _ENDS = frozenset({"board_done", "board_failed", "board_parked"})
-_LABEL = REPOSITORY / "deploy" / "examples" / "label.toml"
+_LABEL = """
+width_mm = 200  # the ports of a test have long names
+height_mm = 25
+dpi = 203
+lines = ["S/N {serial}", "Port {port}"]
+
+[code]
+kind = "esp-provisioning"
+name = "PROV_{chip_tail}"
+transport = "ble"
+"""
 
 
 def product_toml(name: str, method: str) -> str:
@@ -262,7 +272,7 @@ path = "{bundle.path}"
 key = "{self.company.public_key_file}"
 
 [label]
-template = "{_LABEL}"
+template = "{folder / "label.toml"}"
 folder = "{folder / "labels"}"
 formats = ["png"]
 
@@ -272,6 +282,7 @@ reset_command = {json.dumps(list(RESET_COMMAND))}
 {config}
 """
         (folder / "labels").mkdir()
+        (folder / "label.toml").write_text(_LABEL, encoding="utf-8")
         path = self.station.directory / f"{folder.name}.toml"
         path.write_text(head + base + tables, encoding="utf-8")
         return path
