@@ -10,7 +10,6 @@ restricts the directory to the account of the station.
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,6 +33,7 @@ from agent.adapters.credentials import (
     read_trust,
     station_name,
 )
+from agent.adapters.durable_files import write_new
 from agent.config import endpoint, is_name, load
 from agent.errors import ConfigError
 
@@ -86,8 +86,7 @@ def _own_key(path: Path) -> ec.EllipticCurvePrivateKey:
         key = ec.generate_private_key(ec.SECP256R1())
         pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
         # Never readable by others, not for a moment; and never over a key that appeared meanwhile.
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(pem)
+        write_new(path, pem)
     return key
 
 

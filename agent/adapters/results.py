@@ -17,12 +17,12 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from agent.adapters.durable_files import sync_directory
 from agent.adapters.journal_schema import FILE_NAME as JOURNAL
 from agent.adapters.journal_schema import open_for_reading
 from agent.core.result_row import CSV_HEADER, ResultRow, csv_key, csv_line, json_key, json_line
@@ -226,10 +226,6 @@ def _append_once(path: Path, form: _Form, rows: Iterable[ResultRow], noted: int)
         file.flush()
         os.fsync(file.fileno())
         size = file.tell()
-    if made and sys.platform != "win32":  # the new name, too, is to outlive a power cut
-        directory = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+    if made:
+        sync_directory(path.parent)  # the new name, too, is to outlive a power cut
     return size

@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import os
 import secrets
-import sys
 import tempfile
 import time
 from collections.abc import Mapping
@@ -20,6 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
 
+from agent.adapters.durable_files import sync_directory, write_new
 from agent.core.label import Label
 from agent.errors import ConfigError, LabelError
 
@@ -77,18 +76,12 @@ class LabelFolder:
     def _write_all(self, stem: str, files: Mapping[str, bytes]) -> None:
         for suffix, data in files.items():
             self._write(self._path / f"{stem}.{suffix}", data)
-        _sync_directory(self._path)
+        sync_directory(self._path)
 
     def _write(self, path: Path, data: bytes) -> None:
         temporary = path.with_name(f"{_TEMPORARY}{secrets.token_hex(8)}")
-        descriptor = os.open(
-            temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o600
-        )
         try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
+            write_new(temporary, data)
             temporary.replace(path)
         except OSError:
             with suppress(OSError):  # the first error is the one to be told
@@ -107,13 +100,3 @@ def _remove_unfinished(path: Path) -> None:
         with suppress(OSError):  # another station may have removed it; a file that stays does no harm
             if time.time() - file.stat().st_mtime > _ABANDONED_S:
                 file.unlink()
-
-
-def _sync_directory(path: Path) -> None:
-    if sys.platform == "win32":  # where a directory cannot be opened, and renames are journalled
-        return
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
