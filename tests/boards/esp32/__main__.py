@@ -9,6 +9,7 @@ Reads commands from standard input, a JSON line each, and answers each with a li
     {"board": 0, "faults": [{"kind": "silent"}]}   replaces its firmware's faults (boards/faults.py)
     {"board": 0, "exchange": true}                 a new chip, with the next MAC, in its place
     {"board": 0, "show": true}                     what it holds and does
+    {"board": 0, "busy": true}                     when it or its line was at work (boards/esp32/busy.py)
 
 Chips in `--state-dir` survive a restart.
 """
@@ -158,6 +159,8 @@ class _Line:
             chip.set_faults(faults)
         if command.get("exchange"):
             chip = await self._exchange(number)
+        if command.get("busy"):
+            return {"ok": True, "busy": chip.chip.busy.spans}
         state = {"chip": chip.mac, "state": chip.chip.state.value}
         return {"ok": True, **(chip.show() if command.get("show") else state)}
 

@@ -74,7 +74,7 @@ class BootChain:
         self._flash = CachedFlash(chip.flash, chip.efuses)
         self._security = Security(chip.efuses)
         self._console = Console(chip.family.name, chip.send, chip.now, self.printed)
-        chip.spawn(self._start(cause))
+        chip.spawn(self._timed_start(cause))
 
     def received(self, data: bytes) -> None:
         if self.running is not None:
@@ -84,6 +84,13 @@ class BootChain:
         self.running = None
 
     # --- the way
+
+    async def _timed_start(self, cause: Cause) -> None:
+        begin = self._chip.now()
+        try:
+            await self._start(cause)
+        finally:
+            self._chip.busy.add(begin, self._chip.now())
 
     async def _start(self, cause: Cause) -> None:
         self._console.banner(cause.code, cause.text)

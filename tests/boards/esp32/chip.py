@@ -19,6 +19,7 @@ from functools import partial
 from pathlib import Path
 
 from boards.esp32 import slip
+from boards.esp32.busy import Busy
 from boards.esp32.commands import SYNC_WIRE
 from boards.esp32.control import Control, UnknownCommandError
 from boards.esp32.efuses import Efuses
@@ -146,6 +147,11 @@ class Chip:
         """Waits so many simulated seconds."""
         await asyncio.sleep(seconds * self.time_scale)
 
+    @property
+    def busy(self) -> Busy:
+        """When the line, the loader or the machine was at work."""
+        return self._port.busy
+
     def spawn(self, work: Coroutine[object, object, None]) -> None:
         """Runs a coroutine of the machine until it ends or RAM is lost."""
         task = self.loop.create_task(self._guarded_work(work))
@@ -249,16 +255,21 @@ class Chip:
         except PowerLost:
             self.power_off()
             return
-        await self.sleep(took.before_s)
+        await self._work(took.before_s)
         if self.resets != resets or self.state is not State.LOADER:
             return
         for reply in took.frames:
             self._port.send(slip.encode(reply))
         if took.baud is not None:
             self._port.baud = self._loader.registers.baud = took.baud
-        await self.sleep(took.after_s)
+        await self._work(took.after_s)
         if took.leave is not None and self.resets == resets:
             self._leave(took.leave)
+
+    async def _work(self, seconds: float) -> None:
+        begin = self.loop.time()
+        self.busy.add(begin, begin + seconds * self.time_scale)
+        await self.sleep(seconds)
 
     def _leave(self, leave: Leave) -> None:
         if leave is Leave.TO_ROM:

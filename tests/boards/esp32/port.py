@@ -18,6 +18,8 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
+from boards.esp32.busy import Busy
+
 _TCGETS2 = 0x802C542A  # Linux, asm-generic: termios2 has the rates as numbers
 _TERMIOS2_WORDS = 11
 _OSPEED_WORD = 10
@@ -37,6 +39,7 @@ class SerialPort:
     def __init__(self, link: Path, came: Callable[[float, int, bytes], None], *, time_scale: float) -> None:
         self.link = link
         self.baud = 115_200
+        self.busy = Busy()  # the line, and whoever adds to it
         self._came = came
         self._scale = time_scale
         self._master = -1
@@ -99,7 +102,9 @@ class SerialPort:
         if not self._scale:
             self._write(data)
             return
-        self._free_out = max(self._loop.time(), self._free_out) + self._seconds(len(data), rate)
+        begin = max(self._loop.time(), self._free_out)
+        self._free_out = begin + self._seconds(len(data), rate)
+        self.busy.add(begin, self._free_out)
         self._out.append(data)
         self._timers.append(self._loop.call_at(self._free_out, self._write_next))
 
@@ -132,7 +137,9 @@ class SerialPort:
                 self._host_left()
                 return
             rate = self.host_baud()
-            self._free_in = max(self._loop.time(), self._free_in) + self._seconds(len(data), rate)
+            begin = max(self._loop.time(), self._free_in)
+            self._free_in = begin + self._seconds(len(data), rate)
+            self.busy.add(begin, self._free_in)
             self._came(self._free_in, rate, data)
 
     def _host_left(self) -> None:
