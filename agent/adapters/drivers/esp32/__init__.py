@@ -6,7 +6,7 @@ would double its memory and its start-up. So the driver is loaded when it is ask
 
 from __future__ import annotations
 
-from importlib.util import find_spec
+from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -19,8 +19,10 @@ __all__ = ["DRIVER"]
 def __getattr__(name: str) -> DriverKind:
     if name != "DRIVER":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    if find_spec("esptool") is None:  # the worker imports it, this program never
-        raise ImportError("esptool is not installed", name="esptool")
+    try:
+        version("esptool")  # the worker imports it, this program never
+    except PackageNotFoundError as error:
+        raise ImportError("esptool is not installed", name="esptool") from error
     from agent.adapters.drivers.esp32.kind import DRIVER as driver  # noqa: N811, PLC0415 (see above)
 
     return driver

@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
-import sys
+from importlib.metadata import PackageNotFoundError
 
 import pytest
 
 from agent.adapters.driver_registry import find_driver
+from agent.adapters.drivers import esp32
 from agent.errors import ConfigError
+
+
+@pytest.fixture(name="no_esptool")
+def uninstall_esptool(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> str:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr(esp32, "version", missing)
 
 
 def test_with_esptool_the_driver_is_found() -> None:
     assert find_driver("esp32").check_firmware is not None
 
 
-def test_without_esptool_the_remedy_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "esptool", None)  # as if it were not installed
+@pytest.mark.usefixtures("no_esptool")
+def test_without_esptool_the_remedy_names_the_extra() -> None:
     with pytest.raises(ConfigError, match="esptool is not installed") as caught:
         find_driver("esp32")
     assert "pip install birthmark[agent,esp32]" in caught.value.remedy
 
 
-def test_without_esptool_boards_of_other_drivers_are_made(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "esptool", None)
+@pytest.mark.usefixtures("no_esptool")
+def test_without_esptool_boards_of_other_drivers_are_made() -> None:
     assert find_driver("smp").check_firmware is None
