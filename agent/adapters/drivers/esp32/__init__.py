@@ -6,7 +6,6 @@ would double its memory and its start-up. So the driver is loaded when it is ask
 
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -19,6 +18,8 @@ __all__ = ["DRIVER"]
 def __getattr__(name: str) -> DriverKind:
     if name != "DRIVER":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415 (see above)
+
     try:
         version("esptool")  # the worker imports it, this program never
     except PackageNotFoundError as error:

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError
+import importlib.metadata
 
 import pytest
 
 from agent.adapters.driver_registry import find_driver
-from agent.adapters.drivers import esp32
 from agent.errors import ConfigError
 
 
 @pytest.fixture(name="no_esptool")
 def uninstall_esptool(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(name: str) -> str:
-        raise PackageNotFoundError(name)
+        raise importlib.metadata.PackageNotFoundError(name)
 
-    monkeypatch.setattr(esp32, "version", missing)
+    monkeypatch.setattr(importlib.metadata, "version", missing)
 
 
 def test_with_esptool_the_driver_is_found() -> None:
