@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from agent import config as agent_config
+from agent.adapters.drivers.esp32.options import Esp32Options, parse_options
 from agent.adapters.drivers.esp32.recipe import DEFAULT_RECIPE
 from agent.core.recipe import StepName, parse_recipe
 from auditor import config as auditor_config
@@ -60,16 +61,44 @@ PRINTED = {page.name: blocks(page) for page in sorted(DOCS.rglob("*.md")) if blo
 
 def test_pages_that_print_toml() -> None:
     """Each has a test below."""
-    assert {page: len(printed) for page, printed in PRINTED.items()} == {"formats.md": 2, "esp32.md": 1}
+    assert {page: len(printed) for page, printed in PRINTED.items()} == {"formats.md": 2, "esp32.md": 2}
 
 
 def test_the_configuration_of_an_esp32_line(tmp_path: Path) -> None:
-    (printed,) = PRINTED["esp32.md"]
+    printed, _ = PRINTED["esp32.md"]
     file = tmp_path / "agent.toml"
     file.write_text(printed, "utf-8")
     loaded = agent_config.load(file)
     assert loaded.bundle is not None
     assert (loaded.driver, loaded.bundle.path) == ("esp32", tmp_path / "sensor-1.4.0.zip")
+    assert tomllib.loads(printed) == tomllib.loads(text_of("agent-esp32.toml"))
+
+
+def test_the_reset_command_of_a_fixture() -> None:
+    _, printed = PRINTED["esp32.md"]
+    options = parse_options(tomllib.loads(printed)["drivers"]["esp32"])
+    assert options.reset_command[0] == "/usr/local/bin/press"
+
+
+@pytest.mark.parametrize("name", ["agent.toml", "agent-esp32.toml"])
+def test_what_an_agents_configuration_has_as_a_comment_is_read_too(name: str, tmp_path: Path) -> None:
+    commented = re.compile(r'^# (?=\[[\w.]+\] |[a-z_]+ = |"/dev)', re.MULTILINE)
+    file = tmp_path / name
+    file.write_text(commented.sub("", text_of(name)), "utf-8")
+    loaded = agent_config.load(file)
+    assert loaded.shifts
+    assert loaded.places
+    assert loaded.label is not None
+    assert loaded.results.command
+
+
+def test_the_options_of_driver_esp32_are_all_there_with_their_defaults() -> None:
+    commented = re.findall(
+        r"^# ((?:\[drivers\.esp32\]|[a-z_]+ = ).*)$", text_of("agent-esp32.toml"), re.MULTILINE
+    )
+    options = tomllib.loads("\n".join(commented).partition("[drivers.esp32]")[2].partition("\n")[2])
+    assert set(options) == set(Esp32Options.model_fields)
+    assert parse_options(options) == Esp32Options(reset_command=tuple(options["reset_command"]))
 
 
 def test_product_and_order_of_the_formats() -> None:
