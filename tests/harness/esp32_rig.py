@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from agent.adapters.drivers.esp32.driver import Esp32Driver
 from agent.core.bundle import Bundle, Burn, Image, Manifest, Role, SecureBoot
 from agent.core.esp_image import parse_image, signing_key_digest
+from agent.errors import AgentError
 from agent.ports import BoardIdentity, Demanded, Firmware
 from boards.esp32.chip import Chip, EmptyFlash, Machine
 from boards.esp32.efuses import Efuses
@@ -164,5 +165,21 @@ async def finish(driver: Esp32Driver) -> BoardIdentity:
     return found.board
 
 
+async def until_done(it: Rig, bundle: Firmware, tries: int = 4) -> BoardIdentity:
+    """Presents the board again, as an operator does, until it is finished."""
+    for left in range(tries, 0, -1):
+        it.chip.plug()
+        it.chip.power_on()
+        try:
+            async with it.driver(bundle) as driver:
+                await prepare(driver)
+                return await finish(driver)
+        except AgentError as error:
+            if not error.retryable or left == 1:
+                raise
+    raise AssertionError("unreachable")
+
+
 def is_locked(it: Rig) -> bool:
+    """By the eFuses."""
     return it.chip.efuses.secure_boot and it.chip.efuses.flash_encryption

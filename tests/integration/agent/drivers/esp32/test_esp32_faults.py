@@ -1,83 +1,29 @@
-"""What goes wrong under way: the worker, the port, the fixture, the power."""
+"""What goes wrong under way: the station, the port, the fixture, the power."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from agent.adapters.drivers.esp32.driver import Esp32Driver
-from agent.errors import AgentError, BoardError, ConfigError, LineError
-from agent.ports import BoardIdentity, Firmware
+from agent.errors import BoardError, ConfigError, LineError
+from agent.ports import Firmware
 from boards.esp32.boot import BootChain, BootOptions
-from harness import esp32_faulty_worker
 from harness.esp32_rig import (
     CHALLENGE,
     CHIP_ID,
     CHIPS,
     NOTHING_DEMANDED,
-    Rig,
     finish,
     is_locked,
     prepare,
     rig,
+    until_done,
 )
-
-
-async def until_done(it: Rig, bundle: Firmware, tries: int = 4) -> BoardIdentity:
-    """Presents the board again, as an operator does, until it is finished."""
-    for left in range(tries, 0, -1):
-        it.chip.plug()
-        it.chip.power_on()
-        try:
-            async with it.driver(bundle) as driver:
-                await prepare(driver)
-                return await finish(driver)
-        except AgentError as error:
-            if not error.retryable or left == 1:
-                raise
-    raise AssertionError("unreachable")
-
-
-COMMANDS = ("open", "prepare", "digests", "write", "burned", "burn", "run", "close")
-FAULTS = [
-    *itertools.product(COMMANDS, ("die", "unplug")),
-    *itertools.product(("open", "write"), ("hang", "junk", "wrong")),
-]
-
-
-@pytest.mark.parametrize(("command", "fault"), FAULTS)
-async def test_a_worker_or_port_that_fails_in_a_command(
-    command: str, fault: str, tmp_path: Path, firmware: Callable[[str], Firmware]
-) -> None:
-    bundle = firmware("esp32s3")
-    waiting = tmp_path / "fault"
-    waiting.touch()
-    script = str(Path(esp32_faulty_worker.__file__))
-    async with rig(tmp_path, "esp32s3", BootChain()) as it:
-        async with it.driver(
-            bundle, connect_timeout_s=15.0, command_timeout_s=8.0, write_timeout_s=8.0
-        ) as driver:
-            driver._port._worker._command = (sys.executable, "-P", script, str(waiting), command, fault)
-            driver._port.loader._worker = driver._port._worker
-            try:
-                await prepare(driver)
-                await finish(driver)
-                failed = None
-            except (LineError, BoardError) as error:
-                failed = error
-        assert not waiting.exists(), "the fault has happened"
-        if failed is not None:
-            assert failed.retryable, failed
-        board = await until_done(it, bundle)
-        assert board.sealed
-        assert is_locked(it)
-        assert it.chip.efuses.get("DIS_DIRECT_BOOT")
 
 
 async def test_a_flash_that_is_cancelled_leaves_the_port_usable(
