@@ -11,7 +11,6 @@ import asyncio
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -26,12 +25,10 @@ from boards.esp32.power import PowerSupply
 FLASH_SIZE = 4 << 20
 MAC = bytes.fromhex("7cdfa1000001")
 _TOOL_DEADLINE_S = 120
-_CONDITION_DEADLINE_S = 30
-_POLL_S = 0.005
 
 
 class BenchError(AssertionError):
-    """A tool did not end as expected, or what was waited for did not come."""
+    """A tool did not end as expected."""
 
 
 @dataclass
@@ -117,12 +114,3 @@ class Esp32Bench:
         shell = await asyncio.create_subprocess_exec("/bin/sh", "-c", f'echo {line} > "{self.control}"')
         if await shell.wait():
             raise BenchError(f"{line!r} could not be written")
-
-    async def until(self, condition: Callable[[], bool], what: str) -> None:
-        """Waits for a condition. Raises `BenchError` after half a minute."""
-        try:
-            async with asyncio.timeout(_CONDITION_DEADLINE_S):
-                while not condition():  # noqa: ASYNC110 # of anything in the simulator, not of one event
-                    await asyncio.sleep(_POLL_S)
-        except TimeoutError as error:
-            raise BenchError(f"waited in vain for {what}") from error

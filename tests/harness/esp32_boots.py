@@ -9,7 +9,6 @@ async with BootBench("esp32s3", tmp_path, images.manufacturing_stage) as bench:
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,15 +21,14 @@ from boards.esp32.farm import FarmChip, FarmOptions, make_chip
 from boards.esp32.flash import SECTOR
 from boards.esp32.security import Security
 from boards.simulated_board import SimulatedBoard
+from harness.waiting import until
 
 MAC = "7c:df:a1:00:00:01"
-_DEADLINE_S = 30
-_POLL_S = 0.002
 _LOOP_S = 0.005  # of a chip that has nothing to start
 
 
 class BootBenchError(AssertionError):
-    """What was waited for did not come."""
+    """No firmware answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,13 +111,8 @@ class BootBench:
         self.chip.power_on()
 
     async def until(self, condition: Callable[[], bool], what: str) -> None:
-        """Waits for a condition. Raises `BootBenchError` after half a minute."""
-        try:
-            async with asyncio.timeout(_DEADLINE_S):
-                while not condition():  # noqa: ASYNC110 # of anything in the simulator, not of one event
-                    await asyncio.sleep(_POLL_S)
-        except TimeoutError as error:
-            raise BootBenchError(f"waited in vain for {what}:\n{self.printed}") from error
+        """Waits for a condition."""
+        await until(condition, what, said=lambda: self.printed)
 
     async def until_runs(self, role: str) -> None:
         """Waits until that firmware answers."""

@@ -31,6 +31,7 @@ from agent.core.shift_report import report_of
 from agent.errors import ConfigError
 from harness.factory_floor import HandTime, busy_floor, result
 from harness.shift import add_run, write_shift
+from harness.waiting import until
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
@@ -247,9 +248,8 @@ async def test_a_disk_that_takes_no_live_file_is_said_once_and_holds_nothing_up(
 
 async def test_the_live_file_goes_with_its_station(tmp_path: Path) -> None:
     (tmp_path / f"{LIVE}.{2**22 + 1}").write_text("half of")  # of one that was killed
-    async with CountedFile(tmp_path, busy_floor(4)) as file, asyncio.timeout(30):
-        while not (tmp_path / LIVE).exists():  # noqa: ASYNC110  (a thread is waited for)
-            await asyncio.sleep(0.01)
+    async with CountedFile(tmp_path, busy_floor(4)) as file:
+        await until((tmp_path / LIVE).exists, "the live file")
     assert file.tries == 1
     assert names(tmp_path) == []
 

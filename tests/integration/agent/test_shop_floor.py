@@ -8,7 +8,6 @@ import json
 import os
 import sys
 import urllib.request
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from agent.adapters.live_state import FILE_NAME
 from agent.config import load
 from harness.agent_process import TIMEOUT_S, AgentBench
 from harness.served_page import free_port
+from harness.waiting import until
 
 COMMAND = """
 import json, os, sys
@@ -27,13 +27,6 @@ with open(sys.argv[1], "a") as file:
     file.write(json.dumps({"row": row, "told": told}) + "\\n")
 sys.exit(int(sys.argv[2]))
 """
-
-
-async def until(condition: Callable[[], Any]) -> Any:
-    async with asyncio.timeout(TIMEOUT_S):
-        while not (found := condition()):  # noqa: ASYNC110  (other processes are waited for)
-            await asyncio.sleep(0.05)
-    return found
 
 
 def furnish(bench: AgentBench, *, command: list[str] | None = None) -> int:
@@ -67,7 +60,9 @@ async def test_two_boards_are_seen_everywhere(tmp_path: Path) -> None:
         await agent.event("board_done", chip_id="CHIP-1")
         await agent.event("board_done", chip_id="CHIP-2")
         live = load(bench.config).state / FILE_NAME
-        await until(lambda: live.exists() and json.loads(live.read_text())["shift"]["passed"] == 2)
+        await until(
+            lambda: live.exists() and json.loads(live.read_text())["shift"]["passed"] == 2, "both boards"
+        )
 
         state = await asyncio.to_thread(page_state, port)
         assert (state["work_order"], state["shift"]["passed"]) == ("WO-1", 2)
@@ -106,7 +101,7 @@ async def test_a_port_without_a_board_is_on_the_page(tmp_path: Path) -> None:
         with bench.config.open("a") as file:
             file.write(f'\n[places]\n"{silent}" = "bench 3"\n')
         agent = await bench.start("run", "--order", "WO-1", "--port", silent)
-        shown = await until(lambda: _ports(port))
+        shown = await until(lambda: _ports(port), "the page")
         assert [(view["port"], view["state"]) for view in shown] == [("bench 3", "empty")]
         agent.process.terminate()
         await agent.end()
@@ -128,7 +123,7 @@ async def test_results_that_a_kill_left_behind_are_written_at_the_next_start(tmp
         agent = await bench.start("run", "--order", "WO-1", "--port", board.port)
         await agent.event("step_started", step="keygen")
         live = load(bench.config).state / FILE_NAME
-        await until(live.exists)
+        await until(live.exists, "the live file")
         await agent.kill()
         assert "NO STATION RUNS" in (await bench.command("status", "-c", bench.config)).out
         again = await bench.start("run", "--order", "WO-1", "--port", board.port, "--count", "1")

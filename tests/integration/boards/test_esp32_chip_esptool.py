@@ -15,6 +15,7 @@ from boards.esp32.chip import Cause, Chip, State
 from boards.esp32.commands import SYNC_WIRE
 from boards.esp32.control import UnknownCommandError
 from harness.esp32_bench import Esp32Bench, Witness
+from harness.waiting import until
 
 MAC = "7c:df:a1:00:00:01"
 NAMES = {"esp32": "ESP32", "esp32s3": "ESP32-S3", "esp32c3": "ESP32-C3"}
@@ -139,7 +140,7 @@ async def test_a_sync_takes_a_running_chip_into_its_loader(family: str, tmp_path
         assert bench.chip.state is State.LOADER
 
         await bench.press("reset run")
-        await bench.until(lambda: bench.chip.state is State.RUN, "the chip to run")
+        await until(lambda: bench.chip.state is State.RUN, "the chip to run")
         await bench.esptool("-b", "460800", "read-mac")  # leaves the stub at another rate
         await bench.esptool("read-mac")
 
@@ -151,7 +152,7 @@ async def test_a_sync_takes_a_running_chip_into_its_loader(family: str, tmp_path
 async def test_the_watchdog_resets_into_firmware(family: str, tmp_path: Path) -> None:
     async with Esp32Bench(family, tmp_path) as bench:
         await bench.esptool("--after", "watchdog-reset", "read-mac")
-        await bench.until(lambda: bench.chip.state is State.RUN, "the watchdog")
+        await until(lambda: bench.chip.state is State.RUN, "the watchdog")
 
     assert bench.machine.starts == [Cause.POWER_ON, Cause.WATCHDOG]
 
@@ -217,11 +218,11 @@ async def test_the_buttons(tmp_path: Path) -> None:
 
         host = os.open(bench.port, os.O_RDWR | os.O_NOCTTY)
         await bench.press("unplug")
-        await bench.until(lambda: not bench.port.is_symlink(), "the port to vanish")
+        await until(lambda: not bench.port.is_symlink(), "the port to vanish")
         assert os.read(host, 1) == b""  # hung up
         os.close(host)
         await bench.press("plug")
-        await bench.until(bench.port.exists, "the port to appear")
+        await until(bench.port.exists, "the port to appear")
         await bench.esptool("--connect-attempts", "1", "read-mac")
 
 
@@ -230,7 +231,7 @@ async def test_a_button_that_is_not_there_is_told(tmp_path: Path) -> None:
     await bench.chip.start()
     await bench.press("reset runn")
     await bench.press("reset run")
-    await bench.until(lambda: len(bench.machine.starts) == 2, "the reset")
+    await until(lambda: len(bench.machine.starts) == 2, "the reset")
     with pytest.raises(UnknownCommandError, match="reset runn"):
         await bench.chip.stop()
     assert not bench.control.exists()
@@ -268,9 +269,9 @@ async def test_esptool_goes_on_when_a_port_that_was_pulled_out_comes_back(tmp_pa
     image, data = _image(tmp_path, 0xC000, dense=True)
     async with Esp32Bench("esp32c3", tmp_path, time_scale=1.0) as bench:
         writing = asyncio.create_task(bench.esptool("write-flash", "0x1000", image))
-        await bench.until(lambda: bench.supply.flash_bytes > 0x4000, "the write to begin")
+        await until(lambda: bench.supply.flash_bytes > 0x4000, "the write to begin")
         await bench.press("unplug")
-        await bench.until(lambda: not bench.port.is_symlink(), "the port to vanish")
+        await until(lambda: not bench.port.is_symlink(), "the port to vanish")
         await bench.press("plug")
 
         assert "Lost connection, retrying" in await writing
@@ -285,7 +286,7 @@ async def _open_at(bench: Esp32Bench, rate: int) -> int:
     settings[4] = settings[5] = rate
     termios.tcsetattr(host, termios.TCSANOW, settings)
     await bench.press("reset run")
-    await bench.until(lambda: len(bench.machine.starts) == 2, "the reset")
+    await until(lambda: len(bench.machine.starts) == 2, "the reset")
     return host
 
 
@@ -300,7 +301,7 @@ async def test_a_host_at_the_consoles_rate_hears_and_is_heard(tmp_path: Path) ->
         host = await _open_at(bench, termios.B115200)
         assert _first_bytes(host) == b"hello\r\n"
         os.write(host, b"command\n")
-        await bench.until(lambda: bench.machine.heard == b"command\n", "the firmware to hear it")
+        await until(lambda: bench.machine.heard == b"command\n", "the firmware to hear it")
         os.close(host)
 
 
@@ -310,7 +311,7 @@ async def test_what_one_host_left_unread_is_not_the_next_ones(tmp_path: Path) ->
         host = await _open_at(bench, termios.B115200)
         assert bench.chip._port._pending
         os.close(host)
-        await bench.until(lambda: not bench.chip._port._pending, "the chip to see it leave")
+        await until(lambda: not bench.chip._port._pending, "the chip to see it leave")
 
         bench.machine.greeting = b"new\r\n"
         host = os.open(bench.port, os.O_RDWR | os.O_NOCTTY)
@@ -324,7 +325,7 @@ async def test_a_host_at_another_rate_is_understood_by_the_loader_alone(tmp_path
     async with Esp32Bench("esp32c3", tmp_path) as bench:
         host = await _open_at(bench, termios.B57600)
         os.write(host, b"command\n" + SYNC_WIRE)
-        await bench.until(lambda: bench.chip.state is State.LOADER, "the loader")
+        await until(lambda: bench.chip.state is State.LOADER, "the loader")
         assert _first_bytes(host).startswith(b"\xc0\x01\x08")  # the ROM measures the rate; no greeting before
         os.close(host)
     assert bench.machine.heard == b""

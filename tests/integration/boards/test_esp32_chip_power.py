@@ -11,6 +11,7 @@ from boards.esp32.family import FAMILIES
 from boards.esp32.flash import SECTOR, Flash
 from boards.esp32.power import PowerLost, PowerSupply
 from harness.esp32_bench import MAC, Esp32Bench
+from harness.waiting import until
 
 every_family = pytest.mark.parametrize("family", ["esp32", "esp32s3", "esp32c3"])
 newer_families = pytest.mark.parametrize("family", ["esp32s3", "esp32c3"])
@@ -49,7 +50,7 @@ async def test_a_write_that_loses_power_is_torn_and_can_be_repeated(
         assert bench.supply.flash_bytes == len(IMAGE) + cut
 
         await bench.press("power on")
-        await bench.until(lambda: bench.chip.state is State.RUN, "power")
+        await until(lambda: bench.chip.state is State.RUN, "power")
         said = await bench.esptool(*write)
         assert "Hash of data verified" in said
         assert bench.chip.flash.read(ADDRESS, len(IMAGE)) == IMAGE
@@ -68,7 +69,7 @@ async def test_a_key_that_loses_power_is_torn_and_never_made_good(family: str, t
         assert torn[14:] == bytes(18)
 
         await bench.press("power on")
-        await bench.until(lambda: bench.chip.state is State.RUN, "power")
+        await until(lambda: bench.chip.state is State.RUN, "power")
         assert bench.chip.efuses.get("KEY_PURPOSE_0") == 0
         said = await bench.espefuse("burn-key", "BLOCK_KEY0", key, "HMAC_UP", expect=2)
         assert "Error(s) in BLOCK4" in said
@@ -85,7 +86,7 @@ async def test_a_key_without_its_purpose_is_finished_when_burned_again(family: s
         await bench.espefuse("burn-key", "BLOCK_KEY0", key, "HMAC_UP", expect=2)
         assert bench.chip.efuses.hardware_key(4) == KEY
         await bench.press("power on")
-        await bench.until(lambda: bench.chip.state is State.RUN, "power")
+        await until(lambda: bench.chip.state is State.RUN, "power")
         assert bench.chip.efuses.key_block("HMAC_UP") is None
 
         await bench.espefuse("burn-key", "BLOCK_KEY0", key, "HMAC_UP")
@@ -134,15 +135,15 @@ def test_flash_only_clears_bits_until_it_is_erased() -> None:
 async def test_a_cut_that_is_set_without_power_waits_for_it(tmp_path: Path) -> None:
     async with Esp32Bench("esp32c3", tmp_path) as bench:
         await bench.press("power off")
-        await bench.until(lambda: bench.chip.state is State.OFF, "no power")
+        await until(lambda: bench.chip.state is State.OFF, "no power")
         bench.chip.replace_machine(_Burner(spawned=False))
         await bench.press("cut flash 60")
         await bench.press("power on")
-        await bench.until(lambda: bench.supply.flash_bytes == 60, "the firmware to write")
+        await until(lambda: bench.supply.flash_bytes == 60, "the firmware to write")
         assert bench.chip.resets == 2
 
         await bench.press("power on")  # of no effect, had the power not failed
-        await bench.until(lambda: bench.supply.flash_bytes == 160, "the firmware to write again")
+        await until(lambda: bench.supply.flash_bytes == 160, "the firmware to write again")
         assert bench.chip.resets == 3
 
 
@@ -177,11 +178,11 @@ async def test_firmware_dies_where_the_power_fails(spawned: bool, tmp_path: Path
         bench.chip.power_off()
         bench.chip.replace_machine(burner)
         bench.chip.power_on()
-        await bench.until(lambda: bench.supply.flash_bytes == 100, "the firmware to write")
+        await until(lambda: bench.supply.flash_bytes == 100, "the firmware to write")
         assert bench.chip.state is State.RUN
 
         bench.chip.supply.cut_after(flash_bytes=60)
         bench.chip.reset(Cause.PIN)
-        await bench.until(lambda: bench.chip.state is State.OFF, "the power to fail")
+        await until(lambda: bench.chip.state is State.OFF, "the power to fail")
         assert burner.stopped
         assert bench.supply.flash_bytes == 160

@@ -7,13 +7,13 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from agent.adapters.drivers.esp32.worker_process import Worker
 from agent.errors import BoardError, LineError
+from harness.waiting import until
 
 ENOUGH_S = 60.0  # starting Python on a loaded machine
 # A worker of the tests: reads a line, and does what the test says with `request` and `say`.
@@ -38,12 +38,6 @@ def is_running(pid: int) -> bool:
     except FileNotFoundError:
         return False
     return state != "Z"
-
-
-async def wait_until(holds: Callable[[], bool]) -> None:
-    """Looks again and again; the test's timeout is the bound."""
-    while not holds():  # noqa: ASYNC110 (another process's state: there is no event)
-        await asyncio.sleep(0.01)
 
 
 async def test_an_answer_comes_with_progress_before_it() -> None:
@@ -126,7 +120,7 @@ async def test_a_worker_that_hangs_is_killed_with_its_children() -> None:
             await asking
         assert one.pid is None
         for pid in pids:
-            await wait_until(lambda pid=pid: not is_running(pid))  # type: ignore[misc]
+            await until(lambda pid=pid: not is_running(pid), "its end")  # type: ignore[misc]
 
 
 async def test_a_deadline_ends_a_command() -> None:
