@@ -16,6 +16,7 @@ What holds:
 * One station takes any number of ports at once, each with its own callback. A callback that raises does not
   harm the board: its exception goes to the logger `birthmark.agent.api`, and the board goes on.
 * Stamps that signerd has not answered wait in the station's journal, and are sent while a `Station` is open.
+* Results go where `[results]` says, at the latest when the `Station` is closed.
 
 Names in `__all__` stay; events and results may gain members.
 """
@@ -31,7 +32,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from agent.adapters.fan_out import FanOut
 from agent.adapters.outbox import OutboxSender
+from agent.adapters.results_desk import ResultsDesk
 from agent.config import Config, load
 from agent.core.result import Outcome, Result, StepTime
 from agent.errors import AgentError, BadAnswer, ConfigError, JournalError
@@ -127,6 +130,7 @@ class Station:
     Raises, on entering:
         ConfigError: the configuration, the enrolment, the recipe or the firmware bundle is wrong.
         JournalError: the journal cannot be opened.
+        AgentError: `results`: what an earlier run left out cannot be written.
     """
 
     def __init__(self, config: Path | str | Config) -> None:
@@ -138,7 +142,8 @@ class Station:
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
-            line = await stack.enter_async_context(open_line(self._config, self._events))
+            results = await stack.enter_async_context(ResultsDesk(self._config, _LOG.warning))
+            line = await stack.enter_async_context(open_line(self._config, FanOut(results, self._events)))
             sending = asyncio.create_task(self._send_stamps(OutboxSender(line.station)), name="outbox")
             stack.push_async_callback(_ended, sending)
             self._stack = stack.pop_all()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sqlite3
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -26,7 +27,7 @@ from agent.api import (
     Waiting,
     provision_board,
 )
-from agent.config import BundleFiles, Config, LabelPlace, load
+from agent.config import BundleFiles, Config, LabelPlace, Results, load
 from agent.errors import SignerUnavailable
 from harness.agent_process import AgentBench
 
@@ -95,6 +96,35 @@ async def test_ports_at_once_tell_their_own_callbacks(bench: AgentBench) -> None
         events = told[board.port]
         assert events[-1] == Finished(result)
         assert {event.port for event in events if not isinstance(event, Finished)} == {board.port}
+
+
+async def test_results_go_where_the_configuration_says(bench: AgentBench, tmp_path: Path) -> None:
+    folder, told = tmp_path / "mes", tmp_path / "told"
+    folder.mkdir()
+    command = ("sh", "-c", f'cat >> "{told}"')
+    config = quick(bench, results=Results(folder=folder, command=command))
+    async with Station(config) as station:
+        result = await station.provision(bench.board("CHIP-1").port, ORDER)
+    (exported,) = folder.glob("*.jsonl")
+    assert exported.read_text() == told.read_text()
+    row = json.loads(told.read_text())
+    assert (row["chip_id"], row["outcome"]) == (result.chip_id, "PASS")
+
+
+async def test_results_command_that_fails_goes_to_the_log(
+    bench: AgentBench, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = quick(bench, results=Results(command=("sh", "-c", "echo 100% wrong >&2; exit 7")))
+    async with Station(config) as station:
+        result = await station.provision(bench.board("CHIP-1").port, ORDER)
+    assert result.outcome is Outcome.PASS
+    assert "exit code 7: 100% wrong" in caplog.text
+
+
+async def test_results_folder_that_is_not_there(bench: AgentBench, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="is no directory"):
+        async with Station(quick(bench, results=Results(folder=tmp_path / "mes"))):
+            pass
 
 
 async def test_port_without_a_board_is_a_result(bench: AgentBench) -> None:
