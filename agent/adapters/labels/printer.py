@@ -2,6 +2,8 @@
 
 One label at a time, in the order of asking, its bytes never mixed with another's. A label of which the
 printer may not have all is an error. Whether it came out is for the eyes: the error's remedy says to look.
+A printer that fails fails the labels that waited in line as well, untried, so that sixteen ports do not wait
+one after the other for the same printer. What comes later tries it anew.
 
 Over TCP the printer is told the end and has to close its side, as it does when it has read everything; that
 is CUPS's `waiteof`. Some never close: with `tcp://host:9100?waiteof=false` a label counts as printed once it
@@ -19,9 +21,11 @@ from agent.errors import ConfigError, LabelError
 
 CONNECT_S = 5.0  # a printer in the same building answers at once
 PRINT_S = 15.0  # for a label of some 60 KB, into a printer that is still printing the one before
+TURN_S = 24.0  # in line and at the printer together: its own word comes before the step's 30 s are over
 _READ_BYTES = 4_096
 _TCP = "tcp://"
 _NO_EOF = "?waiteof=false"
+_UNTRIED = "See to the printer, and present the board again: nothing of this label was sent."
 _LOOK = "See to the printer; throw away what it may have printed of this label, and present the board again."
 
 
@@ -90,21 +94,39 @@ class TcpPort:
 class LabelPrinter:
     """One printer and the labels that wait for it."""
 
-    def __init__(self, port: PrinterPort) -> None:
+    def __init__(self, port: PrinterPort, *, turn_s: float = TURN_S) -> None:
         self._port = port
+        self._turn_s = turn_s
         self._turn = asyncio.Lock()  # fair: first come, first served
+        self._failures = 0
+        self._failure: LabelError | None = None  # the last
 
     async def put(self, zpl: bytes) -> None:
         """Prints one label. Raises LabelError."""
-        async with self._turn:
-            try:
-                await self._port.send(zpl)
-            except TimeoutError as error:
-                raise LabelError(
-                    "printer_hangs", "the label printer did not take the label", remedy=_LOOK
-                ) from error
-            except OSError as error:
-                raise _off(error, _LOOK) from error
+        failures, sent = self._failures, False
+        try:
+            async with asyncio.timeout(self._turn_s), self._turn:
+                if self._failure is not None and self._failures != failures:
+                    raise _untried(self._failure.code, self._failure.detail)
+                sent = True
+                await self._send(zpl)
+        except TimeoutError as error:
+            if sent:
+                raise self._failed(_hangs()) from error
+            raise _untried("printer_hangs", "the label printer does not come to this label") from error
+
+    async def _send(self, zpl: bytes) -> None:
+        try:
+            await self._port.send(zpl)
+        except TimeoutError as error:
+            raise self._failed(_hangs()) from error
+        except OSError as error:
+            raise self._failed(_off(error, _LOOK)) from error
+
+    def _failed(self, failure: LabelError) -> LabelError:
+        self._failures += 1
+        self._failure = failure
+        return failure
 
     async def check(self) -> None:
         """Raises LabelError where no label could be sent now; prints nothing."""
@@ -129,6 +151,14 @@ def open_printer(text: str) -> LabelPrinter:
             remedy="Write tcp://host:9100 or a device's path.",
         ) from error
     return LabelPrinter(TcpPort(host.strip("[]"), int(port), wait_eof=wait_eof))
+
+
+def _hangs() -> LabelError:
+    return LabelError("printer_hangs", "the label printer did not take the label", remedy=_LOOK)
+
+
+def _untried(code: str, detail: str) -> LabelError:
+    return LabelError(code, detail, remedy=_UNTRIED)
 
 
 def _off(error: OSError, remedy: str) -> LabelError:

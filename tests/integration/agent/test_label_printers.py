@@ -9,8 +9,16 @@ from pathlib import Path
 import pytest
 
 from agent.adapters.labels import open_labels
-from agent.adapters.labels.printer import LabelPrinter, TcpPort, open_printer
+from agent.adapters.labels.printer import (
+    CONNECT_S,
+    PRINT_S,
+    TURN_S,
+    LabelPrinter,
+    TcpPort,
+    open_printer,
+)
 from agent.config import LabelPlace
+from agent.core.recipe import StepName, default_recipe
 from agent.errors import ConfigError, LabelError
 from harness.label_samples import LABEL, label, template_bytes
 from harness.paper_printer import PaperPrinter, listening
@@ -190,3 +198,61 @@ async def test_a_check_of_a_folder_that_is_gone(place: Path) -> None:
     (place / "labels").rmdir()
     with pytest.raises(LabelError, match="label_folder"):
         await labels.check()
+
+
+async def test_a_printer_that_hangs_fails_the_labels_in_line_at_once() -> None:
+    served = 0
+    printer = PaperPrinter()
+
+    async def hangs_once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal served
+        served += 1
+        if served == 1:
+            await asyncio.Event().wait()
+        await printer.serve(reader, writer)
+
+    async with listening(hangs_once) as port:
+        to = _tcp(port, print_s=SOON_S)
+        begin = time.monotonic()
+        failures = await asyncio.gather(*(to.put(b"%d" % n) for n in range(16)), return_exceptions=True)
+        seconds = time.monotonic() - begin
+        await to.put(b"later")
+    first, *others = failures
+    assert isinstance(first, LabelError)
+    assert "throw away" in first.remedy
+    assert {(other.code, other.remedy) for other in others if isinstance(other, LabelError)} == {
+        ("printer_hangs", "See to the printer, and present the board again: nothing of this label was sent.")
+    }
+    assert len(others) == 15
+    assert seconds < 8 * SOON_S  # and not sixteen times what one label may take
+    assert printer.received == [b"later"]
+
+
+async def test_a_line_of_labels_that_is_too_long_ends_with_a_printers_code() -> None:
+    begun = asyncio.Event()
+
+    class Slow:
+        async def send(self, data: bytes) -> None:  # noqa: ARG002
+            begun.set()
+            await asyncio.Event().wait()
+
+        async def reach(self) -> None:
+            raise NotImplementedError
+
+    to = LabelPrinter(Slow(), turn_s=SOON_S)
+    first = asyncio.create_task(to.put(b"first"))
+    await begun.wait()
+    with pytest.raises(LabelError) as second:
+        await to.put(b"second")
+    with pytest.raises(LabelError) as failure:
+        await first
+    assert (failure.value.code, second.value.code) == ("printer_hangs", "printer_hangs")
+    assert "nothing of this label was sent" in second.value.remedy
+    assert "throw away" in failure.value.remedy
+
+
+def test_a_printers_own_word_comes_before_the_step_is_over() -> None:
+    step = default_recipe({StepName.LABEL}).step(StepName.LABEL)
+    assert step is not None
+    assert step.timeout_s - 5.0 > TURN_S  # in which the label is drawn, and the board asked for its code
+    assert CONNECT_S + PRINT_S < TURN_S
