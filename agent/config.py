@@ -18,6 +18,8 @@ from agent.errors import ConfigError
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _TIME_OF_DAY = re.compile(r"([01][0-9]|2[0-3]):[0-5][0-9]")
+_PORT_NAME = re.compile(r"usb-.*|COM[0-9]+|/.*|\\\\.*", re.IGNORECASE)  # as systems and `ports` name them
+_MAX_PLACE = 64  # characters; it stands on labels, in tables and in files
 _ENDPOINT = re.compile(r"(?P<host>[A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\]):(?P<port>[0-9]{1,5})")
 
 
@@ -48,6 +50,14 @@ def endpoint(text: str) -> str:
 def _time_of_day(text: str) -> str:
     if _TIME_OF_DAY.fullmatch(text) is None:
         raise ValueError("must be HH:MM, for example 06:00")
+    return text
+
+
+def _place(text: str) -> str:
+    if not 0 < len(text) <= _MAX_PLACE or not text.isprintable() or text.strip() != text:
+        raise ValueError(f"must be 1 to {_MAX_PLACE} printable characters, without blanks at its ends")
+    if _PORT_NAME.fullmatch(text):
+        raise ValueError("reads like the own name of a port, perhaps of another one: say where it is")
     return text
 
 
@@ -125,7 +135,8 @@ class Config(_Section):
     label: LabelPlace | None = None
     page: Page | None = None  # none: no page is served
     results: Results = Results()
-    places: dict[str, str] = Field(default_factory=dict)  # a port's name to what it is called on the line
+    # A port's name to what it is called on the line.
+    places: dict[str, Annotated[str, AfterValidator(_place)]] = Field(default_factory=dict)
     shifts: tuple[Annotated[str, AfterValidator(_time_of_day)], ...] = ()  # HH:MM, when counts begin anew
     board_retries: Annotated[int, Field(ge=0, le=10)] = 1  # whole ways of a board that failed and may pass
     timeouts: Timeouts = Timeouts()

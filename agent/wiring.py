@@ -160,11 +160,18 @@ def _open_labels(config: Config) -> Labels | None:
 
 
 def places_of(config: Config) -> Mapping[str, str]:
-    """What ports are called. Raises ConfigError: two of one name would be one in tables and on labels."""
+    """What ports are called. Raises ConfigError: two of one name would be one in tables and on labels.
+
+    Nor may one be called by the name of another: the other could lose its place, or be shown without it.
+    """
     shown = list(config.places.values())
     twice = sorted({place for place in shown if shown.count(place) > 1})
     if twice:
         raise ConfigError(f"places: {', '.join(twice)} stands twice", remedy="Give each port its own place.")
+    names = sorted(place for name, place in config.places.items() if place != name and place in config.places)
+    if names:
+        detail = f"places: {', '.join(names)} is the name of another port"
+        raise ConfigError(detail, remedy="Call each port by where it is, and by no port's name.")
     return config.places
 
 

@@ -288,8 +288,9 @@ def test_configuration_that_is_not_there(tmp_path: Path) -> None:
     [
         ({"driver": "none"}, "drivers are called"),
         ({"places": {"a": "left", "b": "left"}}, "left stands twice"),
+        ({"places": {"a": "b", "b": "left"}}, "b is the name of another port"),
     ],
-    ids=["driver", "places"],
+    ids=["driver", "places", "names"],
 )
 async def test_configuration_that_cannot_work(
     bench: AgentBench, changed: dict[str, object], says: str

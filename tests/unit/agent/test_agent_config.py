@@ -77,3 +77,35 @@ def test_missing_file_names_the_command(file: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         load(file)
     assert "enroll" in caught.value.remedy
+
+
+PLACE = '[places]\n"usb-1-1.1:1.0" = "{}"\n'
+
+
+@pytest.mark.parametrize("place", ["1.1", "left, above", "Fixture 3", "下 2", "x" * 64])
+def test_places_are_texts_for_people(file: Path, place: str) -> None:
+    file.write_text(GOOD + PLACE.format(place), encoding="utf-8")
+    assert load(file).places == {"usb-1-1.1:1.0": place}
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "",
+        " ",
+        "left ",
+        "x" * 65,
+        "a\\nb",
+        "a\\u001bb",
+        "a\\u202eb",
+        "usb-1-1.2",
+        "COM7",
+        "com7",
+        "/dev/ttyUSB1",
+    ],
+    ids=["empty", "blank", "end", "long", "line", "escape", "bidi", "usb", "com", "lower", "path"],
+)
+def test_places_that_cannot_be_shown_or_are_ports_own_names(file: Path, place: str) -> None:
+    file.write_text(GOOD + PLACE.format(place), encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"places\.usb-1-1\.1:1\.0: "):
+        load(file)
