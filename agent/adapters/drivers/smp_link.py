@@ -52,13 +52,17 @@ class SmpLink:
         if line is not None:
             await line.close()
 
-    async def exchange(self, question: bytes, timeout_s: float, answer_bytes: int) -> bytes:
+    async def exchange(
+        self, question: bytes, timeout_s: float, answer_bytes: int, repeat_s: float | None = None
+    ) -> bytes:
         """Sends an SMP message and returns the answer to it.
 
         Args:
             question: the message, header included.
             timeout_s: how long the board may think; what the bytes take on the line is added.
             answer_bytes: the longest answer that is expected.
+            repeat_s: sends the question again so often until it is answered, for a board that may not listen
+                yet; None: once. Only for questions that a board may answer twice.
 
         Raises:
             LineError: no answer in time, or the port is gone.
@@ -76,7 +80,7 @@ class SmpLink:
         try:
             async with asyncio.timeout(timeout_s + line_time):
                 await self._write(wire)
-                answer = await self._answer
+                answer = await self._answered(wire, repeat_s)
                 self._mid_line = False
                 return answer
         except TimeoutError as error:
@@ -89,6 +93,16 @@ class SmpLink:
         finally:
             self._answer.cancel()
             self._answer = None
+
+    async def _answered(self, wire: bytes, repeat_s: float | None) -> bytes:
+        if self._answer is None:
+            raise LineError("port_gone", f"{self._port} is closed")
+        while repeat_s is not None:
+            done, _ = await asyncio.wait({self._answer}, timeout=repeat_s)
+            if done:
+                break
+            await self._write(b"\n" + wire)
+        return await self._answer
 
     async def _write(self, wire: bytes) -> None:
         if self._line is None:

@@ -14,7 +14,10 @@ from agent.adapters.drivers.smp_link import SmpLink
 from agent.errors import BoardError, LineError
 from agent.ports import BoardIdentity
 
-_SHORT_TIMEOUT_S = 0.3  # of a hello while a chip boots: it answers at once, or is not there yet
+# While a chip boots, hello is asked this often: question and answer take 0.05 s at 115,200 baud.
+_REPEAT_S = 0.1
+_SHORT_TIMEOUT_S = 0.3  # the least for which an answer is awaited
+_ROUND_S = 1.0  # the most, until the console is looked at
 _PAUSE_S = 0.05
 _GONE_S = 5.0  # for which a port may be away: a chip on USB takes it along when it resets
 
@@ -31,12 +34,12 @@ class FirmwareLine(SmpDriver):
         if self.on_console is not None:
             self.on_console(data)
 
-    async def hello(self, timeout_s: float | None = None) -> BoardIdentity:
-        """One question, not repeated. Raises `LineError`, `BoardError`."""
+    async def hello(self, timeout_s: float | None = None, repeat_s: float | None = None) -> BoardIdentity:
+        """One question; sent again each `repeat_s` where that is said. Raises `LineError`, `BoardError`."""
         self._sequence = (self._sequence + 1) % 256
         question = messages.encode_request(OP.READ, messages.HELLO, self._sequence, {})
         seconds = self._options.timeout_s if timeout_s is None else timeout_s
-        answer = await self._link.exchange(question, seconds, self._buffer)
+        answer = await self._link.exchange(question, seconds, self._buffer, repeat_s)
         identity = messages.identity(messages.parse_answer(answer, messages.HelloAnswer))
         self._buffer = identity.buffer
         return identity
@@ -57,7 +60,8 @@ class FirmwareLine(SmpDriver):
         while True:
             asked_s = loop.time()
             try:
-                board = await self.hello(_SHORT_TIMEOUT_S)
+                seconds = min(_ROUND_S, max(_SHORT_TIMEOUT_S, end_s - asked_s))
+                board = await self.hello(seconds, _REPEAT_S)
             except LineError as error:
                 done(None)
                 there_s = loop.time() if error.code == "no_answer" else there_s

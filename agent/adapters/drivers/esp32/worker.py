@@ -42,6 +42,8 @@ class Commands:
             self._say({"error": translate(error, str(name)).answer})
         else:
             self._say({"result": result})
+            if name == "run":
+                efuses.load()  # while nobody waits: a locked chip's eFuses are read next
 
     def _progress(self, done: int, total: int) -> None:
         self._say({"progress": [done, total]})

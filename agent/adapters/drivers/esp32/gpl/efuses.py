@@ -23,11 +23,16 @@ _DIGEST_PURPOSES = ("SECURE_BOOT_DIGEST0", "SECURE_BOOT_DIGEST1", "SECURE_BOOT_D
 _JTAG = ("JTAG_DISABLE", "HARD_DIS_JTAG", "DIS_PAD_JTAG")
 
 
+def load() -> Any:
+    """Loads espefuse: a third of a worker's start-up time, so not before the first board is under way."""
+    import espefuse  # noqa: PLC0415
+
+    return espefuse
+
+
 def read(esp: Any) -> Any:
     """All eFuses of a chip. About a hundred words: some tenths of a second at 115,200 baud."""
-    import espefuse  # noqa: PLC0415 (a third of the start-up time, and most boards never need it)
-
-    return espefuse.init_commands(esp=esp, do_not_confirm=True)
+    return load().init_commands(esp=esp, do_not_confirm=True)
 
 
 def _has(efuses: Any, name: str) -> bool:
@@ -86,9 +91,7 @@ def _key_burned(efuses: Any) -> bool:
 
 def check(chip: str, burns: Burns) -> dict[str, Any]:
     """Refuses burns that this kind of chip does not know. No chip is asked."""
-    import espefuse  # noqa: PLC0415
-
-    efuses = espefuse.init_commands(chip=chip, virt=True, do_not_confirm=True).efuses
+    efuses = load().init_commands(chip=chip, virt=True, do_not_confirm=True).efuses
     for name, value in burns:
         _value(efuses, name, value)
     return {}
