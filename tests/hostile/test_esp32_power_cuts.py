@@ -85,6 +85,10 @@ def finish(line: Esp32Line, run: Esp32Run, on_event: Watch = lambda _event: None
     agent = run.start_agent(count=10 * len(run.chips))
     wait_until(operator.all_passed, "every chip to pass", timeout_s=_ALL_S, program=agent)
     agent.stop()
+    for chip in run.farm.chips:
+        if run.farm.state(chip.number) == "off":  # cut in the last step, which needs no board
+            run.farm.press(chip.number, "power on")
+    wait_until(lambda: all(run.farm.show(chip.number)["firmware"] for chip in run.farm.chips), "all to run")
     line.finished_once(run)
     return operator
 
