@@ -7,11 +7,11 @@ certified key; and where the family can ask the silicon, its word stands above t
 from __future__ import annotations
 
 import secrets
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TypeVar
 
 from agent.core.certificate import CheckedCertificate
-from agent.core.stamp import CheckedStamp, Expected, check_stamp
+from agent.core.stamp import CheckedStamp, Expected, check_stamp, require_firmware
 from agent.errors import BoardError
 from agent.ports import BoardIdentity, Driver, Found, KeyState
 
@@ -36,6 +36,11 @@ def holds(issued: CheckedCertificate, board: BoardIdentity) -> bool:
         board.credential_sha256 == issued.credential_sha256
         and board.settings_sha256 == issued.settings_sha256
     )
+
+
+def reported(board: BoardIdentity) -> Mapping[str, tuple[str, bytes]]:
+    """Version and digest of each component, as the board's hello says."""
+    return {name: (component.version, component.digest) for name, component in board.firmware.items()}
 
 
 class Inspection:
@@ -72,6 +77,15 @@ class Inspection:
             raise BoardError("verify_differs", "the board does not hold what it was given")
         return board
 
+    async def require_final(
+        self, issued: CheckedCertificate, firmware: Mapping[str, tuple[str, bytes]] | None
+    ) -> BoardIdentity:
+        """As `require_held`; and it runs this firmware, if it is said which: else `firmware_differs`."""
+        board = await self.require_held(issued)
+        if firmware is not None:
+            require_firmware(reported(board), firmware)
+        return board
+
     async def require_locked(self, required_locks: Sequence[str]) -> None:
         """No lock that the order requires is open in the silicon; else `verify_differs`."""
         silicon = await self._driver.locks()
@@ -79,7 +93,12 @@ class Inspection:
         if still_open:
             raise BoardError("verify_differs", f"open in the chip itself: {', '.join(still_open)}")
 
-    async def trial_stamp(self, issued: CheckedCertificate, required_locks: tuple[str, ...]) -> CheckedStamp:
+    async def trial_stamp(
+        self,
+        issued: CheckedCertificate,
+        required_locks: tuple[str, ...],
+        firmware: Mapping[str, tuple[str, bytes]] | None = None,
+    ) -> CheckedStamp:
         """Has the board stamp a challenge of the station's own, and checks that stamp as the last one is
         checked.
 
@@ -88,6 +107,5 @@ class Inspection:
         """
         challenge = secrets.token_bytes(_CHALLENGE_BYTES)
         stamp = await self._driver.stamp(challenge)
-        return check_stamp(
-            stamp.stamp, stamp.signature, Expected(challenge, self._chip_id, required_locks, issued)
-        )
+        expected = Expected(challenge, self._chip_id, required_locks, issued, firmware)
+        return check_stamp(stamp.stamp, stamp.signature, expected)

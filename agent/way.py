@@ -15,6 +15,8 @@ What holds, whatever fails:
   over.
 * No lock is closed before the board was found to hold what it was given; with the recipe's `challenge`,
   before it has signed for it.
+* A board passes only with the firmware of the station's bundle running, and with no lock that the order
+  requires open in the silicon, also one that signerd holds a stamp of already.
 * A label is handed over only for a code that the board's own stamp commits to.
 * Everything may be repeated. The journal is not needed to go on: the board says what it holds, signerd
   gives the same chip and key the same certificate, and a stamp is in the outbox before it is sent.
@@ -25,6 +27,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 from agent.certification import Certification, require_common_method
+from agent.core import demands
 from agent.core.certificate import CheckedCertificate
 from agent.core.label import Label
 from agent.core.recipe import StepName
@@ -34,7 +37,7 @@ from agent.core.session import Session as Course
 from agent.core.stamp import CheckedStamp, Expected, check_stamp
 from agent.delivery import deliver
 from agent.errors import AgentError, BoardError, SignerUnavailable, StoppedError
-from agent.inspection import Inspection, firmware_of, holds
+from agent.inspection import Inspection, firmware_of, holds, reported
 from agent.labelling import hand_over_label, other_code
 from agent.ports import BoardIdentity, BoardStamp, Demanded, Driver, Found, OnProgress, QueuedStamp
 from agent.station import Station
@@ -61,6 +64,12 @@ class Way:
         self._work_order = work_order
         self._steps = steps
         self._inspection = Inspection(driver, found.chip_id)
+        # What runs at the end, where the bundle's application is started: None where nobody can know.
+        self._final_firmware = (
+            demands.components(station.bundle.manifest, final=True)
+            if station.bundle is not None and steps.has(StepName.FIRST_BOOT)
+            else None
+        )
         self._serial_number = self._certificate_sha256 = ""  # as soon as they are known, for the result
         self._begin()
 
@@ -195,9 +204,17 @@ class Way:
         issued = self._issued
         self._serial_number = issued.serial_number
         self._certificate_sha256 = issued.certificate_sha256.hex()
-        held = holds(issued, self._board) and self._is_closed(self._board)
-        if self._certification.stamped and held:
+        if self._certification.stamped and self._is_finished(self._board):
+            if self._steps.has(StepName.VERIFY):
+                locks = (await self._certification.opened(self._board)).required_locks
+                await self._steps.take(StepName.VERIFY, lambda: self._inspection.require_locked(locks))
             self._course.on(Event.RECOGNIZED)
+
+    def _is_finished(self, board: BoardIdentity) -> bool:
+        """True if the board says so, and its application says it: the manufacturing firmware may not."""
+        final = self._final_firmware
+        runs = final is None or reported(board) == final
+        return holds(self._issued, board) and self._is_closed(board) and runs
 
     def _is_closed(self, board: BoardIdentity) -> bool:
         return board.sealed or not self._steps.has(StepName.SEAL)
@@ -255,13 +272,13 @@ class Way:
 
     async def _verify_once(self) -> None:
         """Compares what board and silicon now say with what the board was given and the order demands."""
-        now = await self._inspection.require_held(self._issued)
+        now = await self._inspection.require_final(self._issued, self._final_firmware)
         if not self._is_closed(now):
             raise BoardError("verify_differs", "the board does not say that it is sealed")
         required_locks = (await self._certification.opened(self._board)).required_locks
         await self._inspection.require_locked(required_locks)
         if self._station.recipe.challenge:
-            await self._inspection.trial_stamp(self._issued, required_locks)
+            await self._inspection.trial_stamp(self._issued, required_locks, self._final_firmware)
 
     async def _stamp(self) -> None:
         """The board's stamp, checked, and durable in the outbox before anyone is told of it.
@@ -274,7 +291,9 @@ class Way:
             return
         session, issued = await self._certification.opened(self._board), self._issued
         stamp = await self._steps.take(StepName.STAMP, lambda: self._driver.stamp(session.challenge))
-        expected = Expected(session.challenge, self._chip_id, session.required_locks, issued)
+        expected = Expected(
+            session.challenge, self._chip_id, session.required_locks, issued, self._final_firmware
+        )
         checked = check_stamp(stamp.stamp, stamp.signature, expected)
         if self._signed_for is not None and checked.commitment != self._signed_for.commitment:
             raise other_code("the stamp commits to another code than the one that was printed")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from agent.core.bundle import Bundle
+from agent.core.bundle import Bundle, Manifest, Role
 from agent.core.version import version_key
 from agent.errors import BundleMismatch
 
@@ -20,8 +20,7 @@ def check_bundle(bundle: Bundle, *, digest: bytes | None, minimum_firmware: Mapp
         bundle: the station's.
         digest: of the bundle that the order names, 32 bytes; None where it names none.
         minimum_firmware: least version by component. Components that no image of the bundle is for are not
-        the
-            bundle's to bring: a modem's firmware, for example.
+            the bundle's to bring: a modem's firmware, for example.
 
     Raises:
         BundleMismatch: `bundle_differs` or `bundle_too_old`. No board of this order can pass.
@@ -38,6 +37,23 @@ def check_bundle(bundle: Bundle, *, digest: bytes | None, minimum_firmware: Mapp
                 "bundle_too_old",
                 f"{image.component} {image.version or 'without a version'} of the bundle is below {least}",
             )
+
+
+def components(manifest: Manifest, *, final: bool) -> dict[str, tuple[str, bytes]]:
+    """Version and digest of each component that a board reports when it runs this bundle's firmware.
+
+    The manufacturing firmware reports itself beside the application; the application, `final`, reports the
+    bootloader that stands there at the end.
+    """
+    secure = manifest.image(Role.SECURE_BOOTLOADER) is not None
+    left_out = (
+        {Role.MANUFACTURING, Role.BOOTLOADER if secure else None} if final else {Role.SECURE_BOOTLOADER}
+    )
+    return {
+        image.component: (image.version or "", image.digest or b"")
+        for image in manifest.images
+        if image.component is not None and image.role not in left_out
+    }
 
 
 def _is_older(version: str | None, least: str) -> bool:

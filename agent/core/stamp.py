@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from cryptography.exceptions import InvalidSignature
@@ -37,6 +38,7 @@ class Expected:
     chip_id: str
     required_locks: tuple[str, ...]
     certificate: CheckedCertificate
+    firmware: Mapping[str, tuple[str, bytes]] | None = None  # version and digest by component; None: any
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +56,8 @@ def check_stamp(stamp: bytes, signature: bytes, expected: Expected) -> CheckedSt
     """Checks the stamp (docs/formats.md, "Stamp") and its signature.
 
     Raises:
-        BoardError: `stamp_malformed`, `stamp_signature`, `stamp_differs` (the detail names the field) or
-            `stamp_locks_open` (the detail names the locks).
+        BoardError: `stamp_malformed`, `stamp_signature`, `stamp_differs` (the detail names the field),
+            `firmware_differs` or `stamp_locks_open` (the detail names the locks).
     """
     if len(signature) > MAX_SIGNATURE_BYTES:
         raise BoardError("stamp_malformed", f"its signature is longer than {MAX_SIGNATURE_BYTES} bytes")
@@ -79,10 +81,25 @@ def check_stamp(stamp: bytes, signature: bytes, expected: Expected) -> CheckedSt
             raise BoardError("stamp_differs", f"the board's {field} is not what was issued to it")
     if not _is_firmware(firmware) or not _is_locks(locks) or not _is_commitment(commitment):
         raise BoardError("stamp_malformed", "firmware, locks or commitment are not of their form")
+    if expected.firmware is not None:
+        require_firmware({name: (item[0], item[1]) for name, item in firmware.items()}, expected.firmware)
     still_open = [lock for lock in expected.required_locks if locks.get(lock) is not True]
     if still_open:
         raise BoardError("stamp_locks_open", f"open: {', '.join(still_open)}")
     return CheckedStamp(stamp, signature, commitment)
+
+
+def require_firmware(
+    said: Mapping[str, tuple[str, bytes]], expected: Mapping[str, tuple[str, bytes]]
+) -> None:
+    """Raises BoardError `firmware_differs` unless the board says exactly this firmware."""
+    wrong = sorted(name for name in said.keys() | expected.keys() if said.get(name) != expected.get(name))
+    if wrong:
+        raise BoardError(
+            "firmware_differs",
+            f"the board runs other firmware than the bundle's: {', '.join(wrong)}",
+            remedy="Present the board again; if it fails again set it aside.",
+        )
 
 
 def check_stamp_receipt(

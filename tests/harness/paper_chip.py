@@ -10,13 +10,23 @@ Where no firmware runs, only what the ROM can do is answered; the application ha
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from enum import StrEnum
 
 from agent.core.bundle import Bundle, Image, Manifest, Role
 from agent.core.pop import ProofOfPossession
 from agent.core.recipe import Recipe, StepName, default_recipe
 from agent.errors import BoardError, LineError
-from agent.ports import BoardRequest, BoardStamp, Demanded, Flashed, Found, OnProgress
+from agent.ports import (
+    BoardIdentity,
+    BoardRequest,
+    BoardStamp,
+    Demanded,
+    FirmwareComponent,
+    Flashed,
+    Found,
+    OnProgress,
+)
 from boards import keys
 from boards.attesters.hmac_sha256 import HmacAttester
 from boards.simulated_board import BoardModel, SimulatedBoard
@@ -63,6 +73,13 @@ class ChipDriver(MemoryDriver):
     async def identify(self) -> Found:
         await self._enter("identify")
         return Found(self.board.model.chip_id, self._hello() if self.runs else None, "ESP32 on paper")
+
+    def _hello(self) -> BoardIdentity:
+        hello = super()._hello()
+        if self.stage is not Stage.MANUFACTURING:
+            return hello
+        itself = {"manufacturing": FirmwareComponent("1.0.0", bytes(32))}
+        return replace(hello, firmware={**hello.firmware, **itself})
 
     async def flash(self, demanded: Demanded, on_progress: OnProgress | None = None) -> Flashed:
         await self._enter("flash")
@@ -126,5 +143,11 @@ class ChipDriver(MemoryDriver):
 
 def paper_chip(chip_id: str = CHIP, *, pop: bool = True, stage: Stage = Stage.EMPTY) -> ChipDriver:
     """A chip on the needle bed."""
-    model = BoardModel(chip_id, attesters=(HmacAttester(bytes(32)),), key_types=keys.KEY_TYPES[:1], pop=pop)
+    model = BoardModel(
+        chip_id,
+        attesters=(HmacAttester(bytes(32)),),
+        key_types=keys.KEY_TYPES[:1],
+        firmware={"app": ("1.4.0", bytes(32))},
+        pop=pop,
+    )
     return ChipDriver(SimulatedBoard(model), stage)

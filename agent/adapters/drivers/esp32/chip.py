@@ -260,19 +260,10 @@ def check_installed(installed: str | None, manifest: Manifest) -> None:
 
 
 def components(manifest: Manifest, *, final: bool) -> dict[str, FirmwareComponent]:
-    """What a board's `hello` says of its firmware, when it runs this bundle's.
-
-    The manufacturing firmware reports itself beside the application; the application reports the bootloader
-    that stands there at the end.
-    """
-    secure = manifest.image(Role.SECURE_BOOTLOADER) is not None
-    left_out = (
-        {Role.MANUFACTURING, Role.BOOTLOADER if secure else None} if final else {Role.SECURE_BOOTLOADER}
-    )
+    """What a board's `hello` says of its firmware, when it runs this bundle's (`demands.components`)."""
     return {
-        image.component: FirmwareComponent(image.version or "", image.digest or b"")
-        for image in manifest.images
-        if image.component is not None and image.role not in left_out
+        name: FirmwareComponent(version, digest)
+        for name, (version, digest) in demands.components(manifest, final=final).items()
     }
 
 
@@ -289,6 +280,27 @@ def check_components(board: BoardIdentity, manifest: Manifest, *, final: bool) -
             "firmware_differs",
             f"the board reports other firmware than the bundle's: {', '.join(wrong)}",
             remedy="The firmware's own report or the bundle is wrong: ask those who built it.",
+        )
+
+
+def check_silicon(report: ChipReport, board: BoardIdentity, manifest: Manifest) -> None:
+    """Compares what the firmware says after a first boot with the eFuses: before the last ones are burned.
+
+    Raises:
+        BoardError: `first_boot_failed`. The firmware says that the chip is locked, and it is not.
+    """
+    if report.secure_download:
+        return  # what it said before it closed was compared then
+    open_ones = []
+    if manifest.secure_boot is not None and not report.secure_boot:
+        open_ones.append("secure boot")
+    if board.security_state.get("flash_encryption") and stage(report) is not Stage.LOCKED:
+        open_ones.append("flash encryption")
+    if open_ones:
+        raise BoardError(
+            "first_boot_failed",
+            f"the firmware says that the chip is locked; not so its eFuses: {', '.join(open_ones)}",
+            remedy="Set the board aside and keep it: its firmware does not tell the truth.",
         )
 
 

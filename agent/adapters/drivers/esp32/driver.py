@@ -8,7 +8,10 @@ What holds whatever happens:
 
 - Nothing is written or burned before everything that can be known wrong is refused, and only on the chip
   that `identify` named.
-- No eFuse is burned before the images of the final layout were compared in the same connection.
+- No eFuse is burned before the images of the final layout were compared in the same connection, and none
+  after the first boot before the eFuses themselves say that the chip is locked.
+- A loader that answers no more counts as closed only where the bundle closes it: otherwise nobody can say
+  what the silicon says.
 - A step that was cut anywhere can be repeated, by the same station or after a restart: where the chip stands
   is read from the chip.
 """
@@ -44,6 +47,7 @@ from agent.ports import (
 _NO_BUNDLE = "Name the product's firmware bundle in the station's configuration."
 _PATIENCE = 3  # boots that a locked chip's firmware may take
 _SECURE_DOWNLOAD = "ENABLE_SECURITY_DOWNLOAD"
+_SILENCING = chip.CLOSING - {_SECURE_DOWNLOAD}  # the loader answers nothing at all after them
 
 
 class Esp32Driver:
@@ -114,6 +118,7 @@ class Esp32Driver:
                 await self._watch(None)
                 return flashed
         flashed = await flashing.manufacturing(on_progress)
+        self._port.known.told_to_seal = False  # the firmware that starts now has not heard of it
         board = await self._port.boot(self._options.boot_timeout_s)
         chip.check_components(board, firmware.bundle.manifest, final=False)
         return flashed
@@ -180,16 +185,28 @@ class Esp32Driver:
         if known.report is not None and chip.stage(known.report) is Stage.LOCKED:
             return chip.locks(known.report)
         if known.loader_closed:
-            return {}
+            return self._unreadable_locks()
         try:
             report = await self._port.in_loader()
         except LineError as error:
             if error.code != "no_answer":
                 raise
             await self._port.boot(self._options.boot_timeout_s)
-            return {}
+            return self._unreadable_locks()
         await self._port.boot(self._options.boot_timeout_s)
         return chip.locks(report)
+
+    def _unreadable_locks(self) -> Mapping[str, bool]:
+        """Nothing, where that is as it should be: a boot strap without contact must not look like a lock."""
+        if self._firmware is not None and not self._silences(self._firmware.bundle.manifest.burns):
+            raise BoardError(
+                "locks_unreadable",
+                "the loader does not answer, and the bundle does not close it",
+                retryable=True,
+                remedy="Look at the fixture's boot and reset lines. A product whose own firmware closes the "
+                "loader names that eFuse as its bundle's last burn.",
+            )
+        return {}
 
     # How they are done
 
@@ -217,8 +234,10 @@ class Esp32Driver:
 
     def _is_done(self, board: BoardIdentity | None) -> bool:
         """True if the application runs, and says that all is done."""
-        if board is None or not board.sealed:
-            return False
+        return board is not None and board.sealed and self._runs_final(board)
+
+    def _runs_final(self, board: BoardIdentity) -> bool:
+        """The manufacturing firmware may say `sealed` too: what runs, `fw` alone tells."""
         if self._firmware is None:
             return True
         return dict(board.firmware) == chip.components(self._firmware.bundle.manifest, final=True)
@@ -241,6 +260,12 @@ class Esp32Driver:
             nonlocal told
             if self._is_done(board):
                 return True
+            if board is not None and not self._runs_final(board):
+                raise BoardError(
+                    "firmware_differs",
+                    "other firmware started than the bundle's application",
+                    remedy="Present the board again; if it fails again set it aside.",
+                )
             if console.failure is not None:
                 raise console.failure
             if on_progress is not None and console.percent > told:
@@ -265,12 +290,16 @@ class Esp32Driver:
         burns = self._require_firmware().bundle.manifest.burns
         return tuple(burn for burn in burns if burn.after_first_boot is after_first_boot)
 
+    def _silences(self, burns: Sequence[Burn]) -> bool:
+        """True if the loader answers nothing any more once these stand: the last of them sees to it."""
+        return bool(burns) and burns[-1].name in _SILENCING
+
     def _is_closed(self, burns: Sequence[Burn]) -> bool:
         """True if the last burn, which closes the way to the chip, stands: the others were read back then."""
         known = self._port.known
         if burns[-1].name == _SECURE_DOWNLOAD:
             return known.report is not None and known.report.secure_download
-        return burns[-1].name in chip.CLOSING and known.loader_closed
+        return self._silences(burns) and known.loader_closed and not known.loader_answers
 
     async def _burn(self, burns: Sequence[Burn]) -> None:
         """Burns what is missing, each read back before the next; then a new connection reads all back."""
@@ -282,6 +311,8 @@ class Esp32Driver:
         loader = self._port.loader
         if all(await loader.burned(burns)):
             return
+        if self._silences(burns):
+            self._port.known.loader_answers = False  # whether it is burned, its silence tells from now on
         await loader.burn(mac, burns)
         await loader.close()
         await self._confirm(burns)
@@ -292,7 +323,7 @@ class Esp32Driver:
             report = await self._port.in_loader()
         except LineError as error:
             # All but the last were read back; the last is what makes the loader silent.
-            if error.code == "no_answer" and burns[-1].name in chip.CLOSING - {_SECURE_DOWNLOAD}:
+            if error.code == "no_answer" and self._silences(burns):
                 known.loader_closed = True
                 return
             raise
@@ -305,14 +336,20 @@ class Esp32Driver:
             raise BoardError("burn_failed", detail, remedy="Set the board aside.")
 
     async def _burn_after(self, burns: Sequence[Burn]) -> None:
-        """What goes after the first boot; then the firmware again."""
+        """What goes after the first boot; then the firmware again.
+
+        A loader that answered before, and falls silent before its last eFuse was burned, has lost contact.
+        """
+        known = self._port.known
         try:
             report = await self._port.in_loader()
         except LineError as error:
-            if error.code != "no_answer" or burns[-1].name not in chip.CLOSING - {_SECURE_DOWNLOAD}:
+            if error.code != "no_answer" or not self._silences(burns) or known.loader_answers:
                 raise
-            self._port.known.loader_closed = True
+            known.loader_closed = True
             report = None
         if report is not None and not self._is_closed(burns):
+            if known.board is not None:
+                chip.check_silicon(report, known.board, self._require_firmware().bundle.manifest)
             await self._burn(burns)
         await self._port.boot(self._options.boot_timeout_s, self._is_done)

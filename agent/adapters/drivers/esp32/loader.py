@@ -86,9 +86,12 @@ class Loader:
         """Some bytes of flash, at most 4,096."""
         answer = await self._ask("read", {"offset": offset, "size": size})
         try:
-            return bytes.fromhex(str(answer.get("data")))
+            data = bytes.fromhex(str(answer.get("data")))
         except ValueError as error:
             raise LineError("worker_junk", "the worker reads no bytes") from error
+        if len(data) != size:
+            raise LineError("worker_junk", f"the worker reads {len(data)} bytes instead of {size}")
+        return data
 
     async def write(
         self, mac: str, pieces: Sequence[Piece], firmware: Firmware, on_progress: OnProgress | None

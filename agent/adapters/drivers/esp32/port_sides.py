@@ -32,6 +32,7 @@ class Known:
     report: ChipReport | None = None  # the loader's newest
     board: BoardIdentity | None = None  # the firmware's last word
     loader_closed: bool = False  # the firmware answers, and the loader does not
+    loader_answers: bool = False  # it did, and since then nothing was burned that would silence it
     told_to_seal: bool = False  # its firmware was; it boots no more before the chip holds the final layout
     ready: bool = False  # the final layout was compared, and what goes before first boot burned, just now
 
@@ -88,7 +89,7 @@ class PortSides:
             return await self.loader.alive()
         report = await self.loader.open(attempts=1)
         if report.mac is not None:
-            self._remember(report.mac).report = report
+            self._note(self._remember(report.mac), report)
         return report.mac
 
     async def _present_on(self, line: FirmwareLine) -> str | None:
@@ -141,7 +142,7 @@ class PortSides:
         chip_id = report.mac if answers is None else answers.chip_id
         if chip_id is None or report.mac not in {None, chip_id}:
             raise BoardError("chip_changed", f"the board says {chip_id}, the chip is {report.mac}")
-        self._remember(chip_id).report = report
+        self._note(self._remember(chip_id), report)
         return self._found(chip_id, answers)
 
     async def _report(self) -> ChipReport:
@@ -178,6 +179,9 @@ class PortSides:
         model = "" if board is None else board.model
         return Found(chip_id, board, model if known.report is None else known.report.description)
 
+    def _note(self, known: Known, report: ChipReport) -> None:
+        known.report, known.loader_closed, known.loader_answers = report, False, True
+
     def _remember(self, chip_id: str) -> Known:
         if self._known is None or self._known.chip_id != chip_id:
             self._known = Known(chip_id)
@@ -195,7 +199,7 @@ class PortSides:
         if report.mac not in {None, known.chip_id}:
             await self.loader.close()
             raise BoardError("chip_changed", f"the chip is {report.mac} now, it was {known.chip_id}")
-        known.report = report
+        self._note(known, report)
         return report
 
     async def on_firmware(self) -> FirmwareLine:

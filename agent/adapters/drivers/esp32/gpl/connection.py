@@ -2,7 +2,8 @@
 """One connection to a chip's loader: as few round trips as the questions need.
 
 The connection stays open between commands, so that looking at a chip, comparing and writing happen after one
-reset. Every write names the MAC of the chip that it is for.
+reset. Every write and burn names the MAC of the chip that it is for, and the chip is asked for its own right
+before: boards are exchanged by hand, and a port on the station's side of a fixture stays open meanwhile.
 """
 
 from __future__ import annotations
@@ -45,7 +46,6 @@ class Connection:
     def __init__(self, logger: ProgressLogger) -> None:
         self._logger = logger
         self._esp: Any = None
-        self._mac: str | None = None
 
     def open(self, port: str, before: str, attempts: int) -> dict[str, Any]:
         """Opens the port, enters the loader, reports what the chip is. A connection from before is closed."""
@@ -68,12 +68,10 @@ class Connection:
             "chip": strip_chip_name(esp.CHIP_NAME),
             "secure_download": esp.secure_download_mode,
         }
-        self._mac = (
-            None if esp.secure_download_mode else ":".join(f"{byte:02x}" for byte in esp.read_mac("BASE_MAC"))
-        )
+        mac = _mac(esp)
         revision = 0 if esp.secure_download_mode else esp.get_chip_revision()
         description = esp.CHIP_NAME if esp.secure_download_mode else esp.get_chip_description()
-        report |= {"mac": self._mac, "revision": revision, "description": printable(description, 80)}
+        report |= {"mac": mac, "revision": revision, "description": printable(description, 80)}
         return report | self._locks()
 
     def _locks(self) -> dict[str, Any]:
@@ -130,9 +128,8 @@ class Connection:
     def write(self, mac: str, pieces: list[dict[str, Any]]) -> dict[str, Any]:
         """Writes parts of files and bytes, in that order, and has the chip verify each by MD5."""
         esp = self._connected()
-        if self._mac is None or mac != self._mac:
-            raise WorkerError("board", "chip_changed", f"the chip is {self._mac}, and {mac} is to be written")
         parts = _load(pieces)
+        self._require(mac)
         self._logger.begin([len(data) for _, data in parts])
         try:
             write_flash(esp, parts, compress=True)
@@ -151,8 +148,7 @@ class Connection:
 
     def burn(self, mac: str, burns: efuses.Burns) -> dict[str, Any]:
         """Burns what is missing; see `efuses.burn`."""
-        if self._mac is None or mac != self._mac:
-            raise WorkerError("board", "chip_changed", f"the chip is {self._mac}, and {mac} is to be burned")
+        self._require(mac)
         try:
             return {"burned": efuses.burn(self._connected(), burns)}
         except ESPTOOL_RAISES as error:
@@ -160,17 +156,11 @@ class Connection:
 
     def alive(self) -> dict[str, Any]:
         """The MAC of the chip, asked again."""
-        esp = self._connected()
         try:
-            mac = (
-                None
-                if esp.secure_download_mode
-                else ":".join(f"{byte:02x}" for byte in esp.read_mac("BASE_MAC"))
-            )
+            return {"mac": _mac(self._connected())}
         except ESPTOOL_RAISES as error:
             self.close()
             raise translate(error, "asking the chip") from error
-        return {"mac": mac}
 
     def run(self, after: str | None) -> dict[str, Any]:
         """Starts the firmware, unless somebody else presses the button (`after` is None); closes the port."""
@@ -186,7 +176,7 @@ class Connection:
 
     def close(self) -> dict[str, Any]:
         """Closes the port."""
-        esp, self._esp, self._mac = self._esp, None, None
+        esp, self._esp = self._esp, None
         if esp is not None:
             try:
                 esp._port.close()  # noqa: SLF001 (esptool has no other way)
@@ -194,10 +184,21 @@ class Connection:
                 raise translate(error, "closing the port") from error
         return {}
 
+    def _require(self, mac: str) -> None:
+        """The chip that answers now is the one that is meant; and it says so itself."""
+        there = self.alive()["mac"]
+        if there is None or there != mac:
+            raise WorkerError("board", "chip_changed", f"the chip is {there}, and {mac} is meant")
+
     def _connected(self) -> Any:
         if self._esp is None:
             raise WorkerError("line", "no_answer", "no chip is connected")
         return self._esp
+
+
+def _mac(esp: Any) -> str | None:
+    """None in secure download mode, which does not say."""
+    return None if esp.secure_download_mode else ":".join(f"{byte:02x}" for byte in esp.read_mac("BASE_MAC"))
 
 
 def _is_virgin_esp32(esp: Any) -> bool:

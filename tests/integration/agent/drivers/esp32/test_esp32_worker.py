@@ -200,7 +200,7 @@ async def test_the_real_worker_answers_what_it_does_not_know() -> None:
         ("run", {"after": None}, "no_answer"),
         ("burned", {"burns": []}, "no_answer"),
         ("write", {"mac": "7c:df:a1:00:00:01", "pieces": []}, "no_answer"),
-        ("burn", {"mac": "7c:df:a1:00:00:01", "burns": []}, "chip_changed"),
+        ("burn", {"mac": "7c:df:a1:00:00:01", "burns": []}, "no_answer"),
         ("open", {"port": "/nonexistent", "before": "no-reset", "attempts": 1}, "port_gone"),
         ("check_burns", {"chip": "esp32s3", "burns": [["NO_SUCH", 1]]}, "burn_refused"),
         ("check_burns", {"chip": "esp32s3", "burns": [["DIS_DIRECT_BOOT", 2]]}, "burn_refused"),
