@@ -3,7 +3,7 @@
 .PHONY: help setup demo test lint bench fuzz proto lock format clean
 
 help:
-	@echo 'make demo    four simulated boards through the whole line, into var/demo'
+	@echo 'make demo    simulated boards and ESP32 chips through the whole line, into var/demo'
 	@echo 'make test    all tests'
 	@echo 'make lint    style, types, import boundaries, generated code'
 	@echo 'make bench   the figures, into var/bench.json'

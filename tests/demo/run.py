@@ -1,6 +1,7 @@
-"""`make demo`: four simulated boards, two each of two evidence methods, through the whole line.
+"""`make demo`: four simulated boards, two each of two evidence methods, through the whole line; two ESP32.
 
-By the real programs as separate processes, with attackers between them.
+By the real programs as separate processes, with attackers between them. The ESP32 chips come empty, and are
+flashed, locked and labelled (`demo.esp32_scene`).
 
 Leaves its results in var/demo and ends with 1 if anything is not as it should be.
 """
@@ -14,47 +15,37 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import cbor2
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from rich.console import Console
 
 from boards.attesters.psa_token import PsaVendor
+from demo.esp32_scene import SHOWN, Esp32Scene
 from demo.evidence_folder import Collected, collect
 from demo.forgeries import Forger, Forgery, Hoard
+from demo.story import Story
 from harness.board_farm import BoardFarm
 from harness.installation import Installation, Peer, order_toml
 from harness.paper_board import PaperBoard
-from harness.process import COMMANDS, REPOSITORY, Program, ProgramError, run, wait_until
+from harness.process import COMMANDS, REPOSITORY, ProgramError, run
 
 FOLDER = REPOSITORY / "var" / "demo"
 ORDER = "WO-DEMO"
 METHODS = ("hmac-sha256", "psa-token")
 BOARDS = 4  # in turn
 AGENT_TIMEOUT_S = 50.0
+STEPS = frozenset({"keygen", "sign", "install", "stamp"})  # that are told where there is no live table
 
 
-class Demo:
-    """The story, told and checked step by step."""
+class Demo(Story):
+    """The story of boards that come with their firmware."""
 
     def __init__(self, folder: Path) -> None:
+        super().__init__()
         self.folder = folder
-        self.console = Console(highlight=False, soft_wrap=True)
-        self.failures: list[str] = []
-
-    def tell(self, text: str) -> None:
-        """A new step of the story."""
-        self.console.print(f"\n[bold]{text}[/bold]")
-
-    def check(self, what: str, *, holds: bool, detail: str = "") -> None:
-        """Prints one result and remembers failures."""
-        mark = "[green]ok[/green]  " if holds else "[red]FAIL[/red]"
-        self.console.print(f"  {mark} {what}" + (f": {detail}" if detail else ""))
-        if not holds:
-            self.failures.append(what)
 
     def play(self, installation: Installation) -> None:
         """From an empty folder to a verified ledger."""
@@ -131,28 +122,8 @@ class Demo:
             ).returncode
         else:
             agent = installation.start(command, "agent")
-            code = self.follow(agent)
+            code = self.follow(agent, STEPS, timeout_s=AGENT_TIMEOUT_S)
         self.check(f"{BOARDS} boards are done", holds=code == 0, detail=f"{time.monotonic() - begun:.1f} s")
-
-    def follow(self, agent: Program) -> int:
-        """Prints what the agent says, as it says it."""
-        printed = 0
-
-        def print_news() -> None:
-            nonlocal printed
-            lines = agent.output().split("\n")[:-1]
-            for line in lines[printed:]:
-                if told := narrate(json.loads(line)):
-                    self.console.print(f"  {told}")
-            printed = len(lines)
-
-        def ended() -> bool:
-            running = agent.running()
-            print_news()
-            return not running
-
-        wait_until(ended, "the agent to end", timeout_s=AGENT_TIMEOUT_S)
-        return agent.wait()
 
     def audit(self, auditor: Peer) -> None:
         """`birthmark-auditor verify`, with its own exit code."""
@@ -222,26 +193,6 @@ class Demo:
             own = boards[serial].spki_sha256 if serial in boards else None
             self.check(f"{serial} holds the board's own key", holds=own == hashlib.sha256(spki).hexdigest())
 
-    def check_tool(self, what: str, command: list[str | Path]) -> None:
-        """A tool that says no with its exit code."""
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-        said = "" if done.returncode == 0 else (done.stdout + done.stderr).strip()
-        self.check(what, holds=done.returncode == 0, detail=said)
-
-
-def narrate(event: dict[str, Any]) -> str:
-    """A line for people where there is no terminal for the agent's live table; empty for small steps."""
-    match event["event"]:
-        case "board_seen":
-            return f"{event['port']}: {event['chip_id']} answers"
-        case "step_done" if event["step"] in {"keygen", "sign", "install", "stamp"}:
-            return f"{event['port']}: {event['step']} ({event['seconds']:.2f} s)"
-        case "board_done" | "board_failed" | "board_parked":
-            result = f"{event['outcome']} {event['serial_number']} {event['code']}".rstrip()
-            return f"{event['port']}: {result} after {event['seconds']:.1f} s"
-        case _:
-            return ""
-
 
 def main() -> int:
     """Plays the demo in var/demo; returns the exit code."""
@@ -249,8 +200,14 @@ def main() -> int:
     shutil.rmtree(FOLDER, ignore_errors=True)
     FOLDER.mkdir(parents=True)
     demo = Demo(FOLDER)
-    with Installation(FOLDER / "installation") as installation:
-        demo.play(installation)
+    with ThreadPoolExecutor() as beside:
+        made = beside.submit(Esp32Scene, FOLDER / "esp32")  # while the first part is told
+        try:
+            with Installation(FOLDER / "installation") as installation:
+                demo.play(installation)
+            made.result().play(demo)
+        finally:
+            made.result().close()
     if demo.failures:
         demo.console.print(f"\n[red]{len(demo.failures)} checks failed[/red]: {'; '.join(demo.failures)}")
         return 1
@@ -258,6 +215,8 @@ def main() -> int:
     shown = FOLDER.relative_to(REPOSITORY)
     for name in ("root.pem", "chain.pem", "certificates/", "checkpoint", "log.vkey", "installation/logs/"):
         demo.console.print(f"  {shown / name}")
+    for name, what in SHOWN.items():
+        demo.console.print(f"  {shown / 'esp32' / name}: {what}")
     demo.console.print(
         f"  openssl verify -CAfile {shown}/root.pem -untrusted {shown}/chain.pem {shown}/certificates/*.pem"
     )
