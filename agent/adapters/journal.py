@@ -63,21 +63,8 @@ class SqliteJournal:
 
         def work(connection: sqlite3.Connection) -> int:
             now = _now()
-            # A port is open once: a run that is still under way on it was cut off. So was one of this chip.
-            # Where the outbox has had an answer since, that is how the run ended.
-            connection.execute(
-                "UPDATE run SET ended_at = ?, step = 'record', serial_number = outbox.serial_number,"
-                " certificate_sha256 = lower(hex(outbox.certificate_sha256)), code = outbox.code,"
-                " outcome = CASE outbox.code WHEN '' THEN 'PASS' ELSE 'FAIL' END FROM outbox"
-                " WHERE outbox.run = run.id AND outbox.answered_at IS NOT NULL AND run.ended_at IS NULL"
-                " AND (run.port = ? OR (run.chip_id = ? AND run.chip_id <> ''))",
-                (now, port, chip_id),
-            )
-            connection.execute(
-                "UPDATE run SET ended_at = ?, outcome = 'PARKED', code = 'interrupted'"
-                " WHERE ended_at IS NULL AND (port = ? OR (chip_id = ? AND chip_id <> ''))",
-                (now, port, chip_id),
-            )
+            if chip_id:  # else the port may be another program's, and its board under way
+                _end_cut_off(connection, port, chip_id, now)
             run = connection.execute(
                 "INSERT INTO run (port, work_order, chip_id, started_at) VALUES (?, ?, ?, ?)",
                 (port, work_order, chip_id, now),
@@ -277,6 +264,26 @@ def _settle_all(batch: list[_Job], values: list[Any], error: Exception | None) -
     for job, value in zip(batch, values, strict=True):
         if job.done is not None:
             job.done(value, error)
+
+
+def _end_cut_off(connection: sqlite3.Connection, port: str, chip_id: str, now: str) -> None:
+    """A port is open once: a run that is still under way on it was cut off. So was one of this chip.
+
+    Where the outbox has had an answer since, that is how the run ended.
+    """
+    connection.execute(
+        "UPDATE run SET ended_at = ?, step = 'record', serial_number = outbox.serial_number,"
+        " certificate_sha256 = lower(hex(outbox.certificate_sha256)), code = outbox.code,"
+        " outcome = CASE outbox.code WHEN '' THEN 'PASS' ELSE 'FAIL' END FROM outbox"
+        " WHERE outbox.run = run.id AND outbox.answered_at IS NOT NULL AND run.ended_at IS NULL"
+        " AND (run.port = ? OR run.chip_id = ?)",
+        (now, port, chip_id),
+    )
+    connection.execute(
+        "UPDATE run SET ended_at = ?, outcome = 'PARKED', code = 'interrupted'"
+        " WHERE ended_at IS NULL AND (port = ? OR chip_id = ?)",
+        (now, port, chip_id),
+    )
 
 
 def _prune(connection: sqlite3.Connection, last: int) -> None:

@@ -139,6 +139,15 @@ async def test_run_that_was_cut_off_is_parked_by_the_next_on_its_port(
     assert report.summary.codes == {"interrupted": 1}
 
 
+async def test_a_look_at_a_port_in_vain_ends_no_run_on_it(disk: SqliteJournal, path: Path) -> None:
+    """Another program of the same station may have the port, and its board under way."""
+    await disk.begin("port-1", "WO-1", "CHIP-1")
+    await disk.begin("port-1", "WO-1", "")
+    report = read_report(path)
+    assert [run.chip_id for run in report.under_way] == ["CHIP-1", ""]
+    assert report.summary.codes == {}
+
+
 async def test_old_runs_go_but_not_their_stamps(path: Path) -> None:
     async with SqliteJournal(path, kept_runs=10) as journal:
         first = await journal.begin("p", "WO-1", "CHIP-0")
