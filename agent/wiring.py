@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 
 from agent.adapters.bundle_files import open_firmware
 from agent.adapters.credentials import read_file, read_trust
@@ -15,6 +16,7 @@ from agent.adapters.driver_registry import find_driver
 from agent.adapters.journal import SqliteJournal
 from agent.adapters.journal_schema import FILE_NAME
 from agent.adapters.outbox import OutboxSender
+from agent.adapters.port_lock import port_lock
 from agent.adapters.serial_port import list_ports
 from agent.adapters.signer_client import GrpcSigner
 from agent.adapters.stop_signals import on_stop
@@ -148,7 +150,17 @@ async def open_line(config: Config, progress: Progress) -> AsyncIterator[Line]:
             board_retries=config.board_retries,
         )
         options = config.drivers.get(config.driver, {})
-        yield Line(station, partial(kind.open, options=options, firmware=firmware), places)
+        open_driver = partial(kind.open, options=options, firmware=firmware)
+        yield Line(station, partial(_open_alone, config.state, open_driver), places)
+
+
+@asynccontextmanager
+async def _open_alone(
+    state: Path, open_driver: Callable[[str], AbstractAsyncContextManager[Driver]], port: str
+) -> AsyncIterator[Driver]:
+    with port_lock(state, port):
+        async with open_driver(port) as driver:
+            yield driver
 
 
 def _open_labels(config: Config) -> Labels | None:
