@@ -10,12 +10,11 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import signal
-import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import Callable
 from contextlib import suppress
 
+from agent.adapters.child_process import kill_group
 from agent.core.result_row import ResultRow, json_object
 
 _AT_ONCE = 4
@@ -82,7 +81,7 @@ class ResultCommand:
         except TimeoutError:
             return f"ended after {self._timeout_s:g} s"
         finally:
-            _kill(process)
+            kill_group(process)
             await process.wait()
             await asyncio.wait([said], timeout=_STDERR_S)
             said.cancel()
@@ -106,15 +105,6 @@ async def _last_words(process: Process) -> str:
             kept = (kept + piece)[-_STDERR_BYTES:]
     lines = kept.decode("utf-8", errors="replace").strip().splitlines()
     return lines[-1] if lines else ""
-
-
-def _kill(process: Process) -> None:
-    """Ends it and, where the system knows them, its children."""
-    with suppress(ProcessLookupError):
-        if sys.platform == "win32":
-            process.kill()
-        else:
-            os.killpg(process.pid, signal.SIGKILL)
 
 
 def _environment(row: ResultRow) -> dict[str, str]:

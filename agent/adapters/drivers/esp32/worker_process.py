@@ -16,7 +16,6 @@ import asyncio
 import contextlib
 import json
 import os
-import signal
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -25,6 +24,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import agent
+from agent.adapters.child_process import kill_group
 from agent.errors import BoardError, LineError
 from agent.ports import OnProgress
 
@@ -144,22 +144,12 @@ class Worker:
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
-    _kill(process)
+    kill_group(process)
     if process.stdin is not None:
         process.stdin.close()
     with contextlib.suppress(TimeoutError):  # one that the kernel cannot end holds nobody up
         async with asyncio.timeout(_KILL_TIMEOUT_S):
             await process.wait()
-
-
-def _kill(process: asyncio.subprocess.Process) -> None:
-    try:
-        if sys.platform == "win32":
-            process.kill()
-        else:
-            os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        return  # it ended by itself
 
 
 def _environment(home: str) -> dict[str, str]:
