@@ -22,7 +22,8 @@ from agent.adapters.drivers.esp32.gpl.progress import ProgressLogger
 
 _MAX_READ = 4096  # bytes of one read
 _ROM_BAUD = 115_200
-_USER_PURPOSE = 0
+# Purposes of key blocks that lock nothing, on the S2 and later: USER, and the four of HMAC.
+_LOCKS_NOTHING = frozenset({0, 5, 6, 7, 8})
 
 
 # BLOCK0 of the ESP32 (ESP32 TRM, "eFuse Controller"): words and the bits that a lock would set.
@@ -75,14 +76,14 @@ class Connection:
         return report | self._locks()
 
     def _locks(self) -> dict[str, Any]:
-        """What eFuses tell. Few questions suffice for a virgin chip: all eFuses are a hundred round trips."""
+        """What eFuses tell. Few questions suffice for an open chip: all eFuses are a hundred round trips."""
         esp = self._esp
         if esp.CHIP_NAME == "ESP32":
             return _VIRGIN if _is_virgin_esp32(esp) else efuses.state(esp)
         info = esp.get_security_info(cache=False)
         flags, purposes = info["parsed_flags"], info["key_purposes"]
-        virgin = not info["flags"] and not info["flash_crypt_cnt"] and set(purposes) <= {_USER_PURPOSE}
-        if not virgin and not esp.secure_download_mode:
+        is_open = not info["flags"] and not info["flash_crypt_cnt"] and set(purposes) <= _LOCKS_NOTHING
+        if not is_open and not esp.secure_download_mode:
             return efuses.state(esp)
         return {
             "secure_boot": flags["SECURE_BOOT_EN"],
