@@ -1,7 +1,8 @@
 """Watches the ports: every board that is put on one is taken, and no port waits for another.
 
 A port whose board is finished waits until that board is gone or another chip answers; meanwhile it is only
-asked whether it is there. A board that was parked because signerd is away is taken up again where it stands.
+asked whether it is there. A port that is away for a moment has not lost its board: a chip on USB takes the
+port along when it resets. A board that was parked because signerd is away is taken up again where it stands.
 Ports are shown and journalled under their place on the line, where the configuration names one.
 """
 
@@ -23,6 +24,9 @@ from agent.station import Station
 T = TypeVar("T")
 
 _MISSES = 2  # unanswered hellos until a finished board counts as gone: some restart after their seal
+_AWAY_LOOKS = (
+    6  # at the list of ports, 3 s, until one that is not on it has lost its board: USB takes 1 to 2 s
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +59,8 @@ class PortWatch:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._working: set[str] = set()
         self._served: set[str] = set()  # ports that had their one board
+        self._done: dict[str, str] = {}  # by port, the chip that is finished and has not been away
+        self._away: dict[str, int] = {}  # by port, looks since it was on the list
         self._finished = 0
         self.stopping = asyncio.Event()
         self.fault: AgentError | None = None
@@ -67,7 +73,11 @@ class PortWatch:
         try:
             while not self.stopping.is_set():
                 await self._look()
-                if self._plan.once and self._present and self._served >= set(self._present):
+                if (
+                    self._plan.once
+                    and self._present
+                    and self._served >= set(self._present) | set(self._tasks)
+                ):
                     break
                 await self._pause()
         finally:
@@ -80,10 +90,17 @@ class PortWatch:
         except LineError:
             return  # a port vanished while they were listed: the next look tells
         self._present = {port.name: port for port in ports}
+        self._note_absent()
         self._tasks = {name: task for name, task in self._tasks.items() if not task.done()}
         for name in self._present:
             if name not in self._tasks and not (self._plan.once and name in self._served):
                 self._tasks[name] = asyncio.create_task(self._serve(name), name=f"port {name}")
+
+    def _note_absent(self) -> None:
+        for name in list(self._done):
+            self._away[name] = 0 if name in self._present else self._away.get(name, 0) + 1
+            if self._away[name] >= _AWAY_LOOKS:
+                del self._done[name], self._away[name]
 
     async def _pause(self) -> None:
         try:
@@ -132,22 +149,31 @@ class PortWatch:
         A finished board that answers no longer may have been lifted, or may hang: only a place where nothing
         at all is found is empty, and lets the same chip begin anew.
         """
-        finished = ""
-        misses = 0
+        misses, first = 0, True
         while self._is_served(name):
-            present = await self._look_at(place, driver.present) if finished else None
+            finished = self._done.get(name, "")
+            present = await self._look_at(place, driver.present) if finished and not first else None
             misses = misses + 1 if finished and present is None else 0
-            if not finished or misses >= _MISSES or present not in {None, finished}:
-                misses = 0
-                started_s = self._station.clock.now_s()
-                found = await self._look_at(place, driver.identify)
-                if found is None:
-                    finished = ""
-                elif found.chip_id != finished:
-                    result = await self._work(name, place, driver, found, started_s)
-                    finished = "" if self._goes_on(result) else found.chip_id
-                    self._account(name, result)
+            if first or not finished or misses >= _MISSES or present not in {None, finished}:
+                await self._take_what_stands(name, place, driver, first=first)
+                misses, first = 0, False
             await self._pause()
+
+    async def _take_what_stands(self, name: str, place: str, driver: Driver, *, first: bool) -> None:
+        """The board on the port, unless it is the finished one. `first`: the port was just opened, and one
+        that resets as it is opened may not be there yet.
+        """
+        started_s = self._station.clock.now_s()
+        found = await self._look_at(place, driver.identify)
+        if found is None:
+            if not first:
+                self._done.pop(name, None)
+        elif found.chip_id != self._done.get(name):
+            result = await self._work(name, place, driver, found, started_s)
+            self._done.pop(name, None)
+            if not self._goes_on(result) and result.code != "port_gone":
+                self._done[name] = found.chip_id
+            self._account(name, result)
 
     async def _look_at(self, place: str, look: Callable[[], Awaitable[T]]) -> T | None:
         """What stands on the port, in bounded time; None for nothing, or nothing that can be understood."""

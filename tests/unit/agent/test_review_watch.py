@@ -69,6 +69,31 @@ async def test_once_leaves_the_next_board_of_a_port_alone() -> None:
     assert [result.chip_id for result in world.progress.results] == ["A", "B"]
 
 
+async def test_once_waits_for_a_board_whose_port_is_away_for_a_moment() -> None:
+    """A chip on USB takes its port along when it resets, also on its way."""
+    world = AgentWorld()
+    sockets = {"port-0": world.board("A"), "port-1": world.board("B")}
+    gate = sockets["port-1"].gates["install"] = Gate()
+    looks = 0
+
+    def look() -> tuple[PortInfo, ...]:
+        nonlocal looks
+        away = [result.chip_id for result in world.progress.results] == ["A"]
+        looks += away
+        if looks == 20:
+            gate.open.set()
+        return tuple(PortInfo(name, name, "") for name in sockets if not (away and name == "port-1"))
+
+    plan = Plan(ORDER, once=True, look_s=0.001, stop_s=0.0)
+    watch = PortWatch(world.station, lambda port: opened(sockets[port]), look, plan)
+    async with asyncio.timeout(20):
+        await watch.run()
+    assert {result.chip_id: result.outcome for result in world.progress.results} == {
+        "A": Outcome.PASS,
+        "B": Outcome.PASS,
+    }
+
+
 async def test_port_that_vanishes_while_ports_are_listed() -> None:
     world = AgentWorld()
     failures = [LineError("port_gone", "vanished")] * 3

@@ -55,6 +55,7 @@ class Bench:
         self.sockets = {f"port-{n}": Socket(self.world.board(chip)) for n, chip in enumerate(boards)}
         self.present = list(self.sockets)
         self.open_errors: dict[str, list[AgentError]] = {}
+        self.opened = 0
         self.watch = PortWatch(
             self.station, self._open, self._list, plan or Plan(ORDER, boards=len(boards), look_s=0.001)
         )
@@ -62,6 +63,7 @@ class Bench:
     def _open(self, device: str) -> AbstractAsyncContextManager[Driver]:
         if self.open_errors.get(device):
             raise self.open_errors[device].pop(0)
+        self.opened += 1
         return opened(self.sockets[device])
 
     def _list(self) -> tuple[PortInfo, ...]:
@@ -254,6 +256,35 @@ async def test_failed_board_that_hangs_is_not_taken_over_and_over() -> None:
     socket.on_look = stop
     (result,) = await bench.run()
     assert result.code == "storage_full"
+
+
+@pytest.mark.parametrize(("looks", "results"), [(5, 1), (6, 2)])
+async def test_finished_board_whose_port_is_away_for_a_moment_is_left_alone(looks: int, results: int) -> None:
+    """A chip on USB takes its port along when it resets; a board that was lifted is away for longer."""
+    bench = Bench("A", plan=Plan(ORDER, look_s=0.001))
+    socket = bench.sockets["port-0"]
+    opened_before = 0
+    away = 0
+
+    def list_ports() -> tuple[PortInfo, ...]:
+        nonlocal away, opened_before
+        if bench.world.progress.results and away < looks:
+            away += 1
+            opened_before = bench.opened
+            return ()
+        enough = len(bench.world.progress.results) == results and socket.calls[-2:] == ["present"] * 2
+        if away == looks and bench.opened > opened_before and enough:
+            bench.stop()
+        return bench._list()
+
+    bench.watch._list_ports = list_ports
+    assert len(await bench.run()) == results
+
+
+async def test_board_whose_port_vanished_on_its_way_is_taken_when_it_is_back() -> None:
+    bench = Bench("A", plan=Plan(ORDER, boards=2, look_s=0.001))
+    bench.sockets["port-0"].before["install"] = [LineError("port_gone", "pulled out")] * 3
+    assert [result.code for result in await bench.run()] == ["port_gone", ""]
 
 
 async def test_board_that_is_taken_again_has_one_result() -> None:
