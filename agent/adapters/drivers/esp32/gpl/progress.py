@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""esptool's one logger of the process: texts are dropped, progress is counted and handed on."""
+"""esptool's one logger of the process: texts are dropped unformatted, progress is counted and handed on."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from esp_pylib.logger import EspLog, EspLogBase
+from esptool import loader
 
 _PAUSE_S = 0.1  # between two reports
 
@@ -73,8 +74,23 @@ class ProgressLogger(EspLogBase):
         """There is nothing to set."""
 
 
+class _NoDump:
+    """In the place of esptool's dump of what goes over the line, for which it calls no logger.
+
+    esptool 5.6 formats one of each block and each answer also where tracing is off: nine tenths of its CPU
+    time while it writes, and the line waits for it.
+    """
+
+    def __init__(self, binary_string: bytes, auto_split: bool = True) -> None:  # noqa: FBT001, FBT002 (as there)
+        """Keeps nothing."""
+
+    def __str__(self) -> str:
+        return ""
+
+
 def install(report: Callable[[int, int], None]) -> ProgressLogger:
     """Makes it the process's logger."""
     logger = ProgressLogger(report)
+    loader.HexFormatter = _NoDump  # one that does not look there any more does not mind
     EspLog.set_logger(logger)
     return logger
