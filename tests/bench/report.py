@@ -13,6 +13,8 @@ SIDE_BY_SIDE = 1.25
 ADDED_MS = 150
 SIGNERD_MB = 150
 AGENT_MB = 100
+ESP32_FLASHING = 1.05
+ESP32_SIDE_BY_SIDE = 1.3
 
 
 def print_report(result: dict[str, Any], console: Console) -> None:
@@ -46,10 +48,43 @@ def print_report(result: dict[str, Any], console: Console) -> None:
         )
         lines.add_row(*(str(cell) for cell in cells))
     console.print(lines)
+    _print_esp32(result["esp32"], console)
     aims = Table("aim", "wanted", "reached", "", title="Aims")
     for what, wanted, reached, holds in _aims(result):
         aims.add_row(what, wanted, reached, "[green]yes[/green]" if holds else "[red]no[/red]")
     console.print(aims)
+
+
+def _print_esp32(esp32: dict[str, Any], console: Console) -> None:
+    flash, way, many = esp32["flash"], esp32["way"], esp32["sixteen"]
+    flashing = Table("", "wall s", "CPU s", title=f"ESP32: {flash['bytes'] / 1e6:.2f} MB onto an empty chip")
+    cpu_s = f"{flash['agent_cpu_s']} + {flash['worker_cpu_s']}"
+    flashing.add_row("agent: identify", str(flash["agent_identify_s"]), "")
+    flashing.add_row("agent + worker: flash, and firmware starts", str(flash["agent_flash_s"]), cpu_s)
+    flashing.add_row("esptool write-flash", str(flash["plain_s"]), str(flash["plain_cpu_s"]))
+    flashing.add_row("of it: start and connection", str(flash["plain_connect_s"]), "")
+    console.print(flashing)
+    steps = Table("step", "s", "chip's s", "station's s", title="ESP32: one board alone")
+    for name, step in [*way["steps"].items(), ("all", way)]:
+        own = step["seconds"] - step["chip_s"]
+        steps.add_row(name, f"{step['seconds']:.3f}", f"{step['chip_s']:.3f}", f"{own:.3f}")
+    console.print(steps)
+    uses = Table("", "CPU s, one", "MB", f"CPU s, {many['boards']}", "MB", title="ESP32: the machine's share")
+    for name, one in many["alone"].items():
+        both = (one, many["at_once"][name])
+        uses.add_row(name, *(str(use[figure]) for use in both for figure in ("cpu_s", "peak_mb")))
+    console.print(uses)
+
+
+def _esp32_aims(esp32: dict[str, Any]) -> list[tuple[str, str, str, bool]]:
+    whole, flash = esp32["flash"]["ratio_whole"], esp32["flash"]["ratio_flash"]
+    at_once = esp32["sixteen"]["ratio"]
+    wanted, flashing = f"≤ {ESP32_SIDE_BY_SIDE}", f"≤ {ESP32_FLASHING}"
+    return [
+        ("ESP32: flash, times esptool", flashing, f"{flash:.3f}", flash <= ESP32_FLASHING),
+        ("the same, with start and connection", flashing, f"{whole:.3f}", whole <= ESP32_FLASHING),
+        ("ESP32: 16 boards at once, times one", wanted, f"{at_once:.2f}", at_once <= ESP32_SIDE_BY_SIDE),
+    ]
 
 
 def _row(table: Table, what: str, rate: dict[str, Any]) -> None:
@@ -81,6 +116,7 @@ def _aims(result: dict[str, Any]) -> list[tuple[str, str, str, bool]]:
         ),
         ("agent with 16 ports, MB", f"< {AGENT_MB}", f"{agent:.0f}", agent < AGENT_MB),
     ]
+    aims += _esp32_aims(result["esp32"])
     if result["cfssl"]:
         share = sign / _best(result["cfssl"])
         aims.insert(0, ("SignCsr, times cfssl", f"≥ {CFSSL_SHARE}", f"{share:.2f}", share >= CFSSL_SHARE))

@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from rich.console import Console
 
 from bench import cfssl_server
+from bench.esp32 import run_esp32
 from bench.line import run_lines
 from bench.memory import resident_mb
 from bench.report import print_report
@@ -72,6 +73,8 @@ def main() -> None:
         console.print("the token alone …")
         job = {"config": str(installation.config), "certificate": certificate}
         result["token"] = run_job("bench.token_rate", job)
+    console.print("ESP32 boards on simulated chips …")
+    result["esp32"] = run_esp32(FOLDER / "esp32")
     console.print("evidence …")
     result["evidence"] = run_job("bench.evidence_rate", {})
     RESULT.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
