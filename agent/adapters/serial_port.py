@@ -1,20 +1,24 @@
 """Which serial ports are there now, under names that stay the same when a cable is plugged in again.
 
 The name of a USB port is its place in the tree of hubs, `usb-1-1.4:1.0`: it stands for a place on the
-needle bed whatever adapter is plugged in there, on Linux and on Windows. A port named in the
-configuration, by path or by pattern, keeps the path that matched, so `/dev/serial/by-path/…` and other
-links stay themselves.
+needle bed whatever adapter is plugged in there, on Linux and on Windows. Ports of an adapter that has
+several behind one interface are told apart by a number, `usb-1-1.4#2`, in the order of their devices. Where
+a driver hides the place (FTDI's on Windows), the name is the device's, `COM7`, which stays with the adapter.
+A port named in the configuration, by path or by pattern, keeps the path that matched, so
+`/dev/serial/by-path/…` and other links stay themselves.
 """
 
 from __future__ import annotations
 
 import glob
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
+from itertools import count
 from pathlib import Path
 
 from serial.tools import list_ports as pyserial_ports
 from serial.tools.list_ports_common import ListPortInfo
 
+from agent.core.floor import by_place
 from agent.errors import LineError
 from agent.ports import PortInfo
 
@@ -33,9 +37,10 @@ def list_ports(patterns: Sequence[str] = (), *, discover: bool = True) -> tuple[
     """
     found: dict[str, PortInfo] = {}
     if discover:
-        for info in _known_to_system():
+        for info in sorted(_known_to_system(), key=lambda info: by_place(info.device)):
             if info.vid is not None:  # not the motherboard's own ports: no board hangs on them unnamed
-                found[_target(info.device)] = _described(info)
+                name = _name(info, {port.name for port in found.values()})
+                found[_target(info.device)] = PortInfo(info.device, name, info.description or "")
     for pattern in patterns:
         for device in _matches(pattern):
             found[_target(device)] = PortInfo(device, device, "named in the configuration")
@@ -50,9 +55,11 @@ def _known_to_system() -> list[ListPortInfo]:
         raise LineError("port_gone", detail, remedy="Try again.") from error
 
 
-def _described(info: ListPortInfo) -> PortInfo:
+def _name(info: ListPortInfo, taken: Set[str]) -> str:
+    """Its place; ports that have one in common each have a number of their own, the first excepted."""
     name = f"usb-{info.location}" if info.location else info.device
-    return PortInfo(info.device, name, info.description or "")
+    numbered = (f"{name}#{number}" for number in count(2))
+    return name if name not in taken else next(one for one in numbered if one not in taken)
 
 
 def _matches(pattern: str) -> list[str]:
