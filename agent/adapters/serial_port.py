@@ -11,7 +11,7 @@ A port named in the configuration, by path or by pattern, keeps the path that ma
 from __future__ import annotations
 
 import glob
-from collections.abc import Sequence, Set
+from collections.abc import Collection, Sequence
 from itertools import count
 from pathlib import Path
 
@@ -55,7 +55,7 @@ def _known_to_system() -> list[ListPortInfo]:
         raise LineError("port_gone", detail, remedy="Try again.") from error
 
 
-def _name(info: ListPortInfo, taken: Set[str]) -> str:
+def _name(info: ListPortInfo, taken: Collection[str]) -> str:
     """Its place; ports that have one in common each have a number of their own, the first excepted."""
     name = f"usb-{info.location}" if info.location else info.device
     numbered = (f"{name}#{number}" for number in count(2))
