@@ -71,6 +71,7 @@ class Way:
             else None
         )
         self._serial_number = self._certificate_sha256 = ""  # as soon as they are known, for the result
+        self._written: tuple[str, ...] | None = None  # the same
         self._begin()
 
     def _begin(self) -> None:
@@ -132,6 +133,7 @@ class Way:
             times=self._steps.times,
             stop=error is not None and error.stops_line,
             again=error is not None and error.retryable,
+            written=self._written,
         )
 
     async def _take(self) -> None:
@@ -190,7 +192,8 @@ class Way:
         require_common_method(self._board, session.evidence_methods)
 
     async def _flash_once(self, demanded: Demanded, report: OnProgress) -> Found:
-        await self._driver.flash(demanded, report)
+        flashed = await self._driver.flash(demanded, report)
+        self._written = tuple(dict.fromkeys((*(self._written or ()), *flashed.written)))
         return await self._inspection.find_running()
 
     async def _keygen(self) -> None:

@@ -42,6 +42,9 @@ class Result:
     times: tuple[StepTime, ...]
     stop: bool = False  # no board can pass until something is mended
     again: bool = False  # presented again, unchanged, the board may pass
+    written: tuple[str, ...] | None = (
+        None  # images that `flash` wrote, () where all stood there; None without it
+    )
 
 
 @dataclass(frozen=True, slots=True)

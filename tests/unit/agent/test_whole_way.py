@@ -63,6 +63,24 @@ async def test_empty_chip_ends_locked_stamped_and_labelled(world: AgentWorld, ch
     assert label.code == chip.board.pop()[0]  # type: ignore[index]
 
 
+async def test_result_says_which_images_were_written(world: AgentWorld, chip: ChipDriver) -> None:
+    assert (await world.provision(chip)).written == ("application",)
+    assert (await world.provision(chip)).written == ()
+
+
+async def test_result_knows_of_no_images_where_flash_was_not_done(
+    world: AgentWorld, chip: ChipDriver
+) -> None:
+    chip.before["flash"] = [LineError("no_answer", "a loose needle")] * 100
+    assert (await world.provision(chip)).written is None
+
+
+async def test_images_that_were_written_before_the_board_was_taken_again_are_named() -> None:
+    world, chip = new_world(board_retries=1), paper_chip()
+    chip.before["install"] = [LineError("no_answer", "a loose needle")] * 3
+    assert (await world.provision(chip)).written == ("application",)
+
+
 async def test_steps_in_their_order(world: AgentWorld, chip: ChipDriver) -> None:
     await world.provision(chip)
     steps = started(world)
