@@ -81,6 +81,9 @@ _REMEDIES = {
     "no_boot": "Present the board again; if it fails again its flash is at fault.",
     "nvs_keys_damaged": "Present the board again; if it fails again set it aside.",
 }
+# No start may mend these: images of another key, and a supply under which no eFuse is to be burned. All else
+# may be what a power cut left: the driver writes it again, or the chip goes on where it stood.
+_LASTING = frozenset({"boot_signature", "brownout"})
 _RESET = re.compile(rb"rst:0x[0-9a-f]{1,2}")
 
 
@@ -132,4 +135,6 @@ class Console:
         if self.failure is None:
             text = "".join(chr(byte) if 0x20 <= byte < 0x7F else "?" for byte in line[-120:])
             remedy = _REMEDIES.get(code, "Present the board again; if it fails again set it aside.")
-            self.failure = BoardError(code, f"the chip's console: {text}", remedy=remedy)
+            self.failure = BoardError(
+                code, f"the chip's console: {text}", remedy=remedy, retryable=code not in _LASTING
+            )

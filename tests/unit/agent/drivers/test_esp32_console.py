@@ -90,6 +90,7 @@ def test_failures_end_the_wait_at_once(line: bytes, code: str) -> None:
     failure = read(FIRST_BOOT + line + b"\r\n").failure
     assert failure is not None
     assert failure.code == code
+    assert failure.retryable == (code != "boot_signature")
     assert read(FIRST_BOOT + line).failure is None, "a line counts when it ends"
 
 
@@ -108,6 +109,7 @@ def test_passing_troubles_are_failures_when_they_stay(line: bytes, code: str) ->
     failure = read((line + b"\r\n") * 3).failure
     assert failure is not None
     assert failure.code == code
+    assert failure.retryable == (code != "brownout")
 
 
 def test_a_chip_that_resets_again_and_again() -> None:

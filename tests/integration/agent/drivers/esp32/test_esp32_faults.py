@@ -65,6 +65,9 @@ async def test_a_first_boot_that_fails_says_why(tmp_path: Path, firmware: Callab
             await driver.first_boot()
         assert raised.value.code == "no_boot"
         assert "invalid header" in raised.value.detail
+        assert raised.value.retryable
+        await prepare(driver)  # the board is taken again
+        assert (await finish(driver)).sealed
 
 
 async def test_an_empty_place_is_noticed(tmp_path: Path, firmware: Callable[[str], Firmware]) -> None:
