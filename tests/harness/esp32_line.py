@@ -140,6 +140,7 @@ class Esp32Run:
     farm: Esp32Farm
     work_order: str
     agents: list[int] = field(default_factory=list)
+    others: list[Esp32Farm] = field(default_factory=list)  # further chips on ports of the same station
 
     @property
     def chips(self) -> list[str]:
@@ -149,8 +150,9 @@ class Esp32Run:
     def start_agent(self, *options: str, count: int | None = None) -> Program:
         """`birthmark-agent run` on all the ports, until so many boards are done; all of them if not said."""
         command: list[str | Path] = [AGENT, "run", "--config", self.config, "--order", self.work_order]
-        command += ["--count", str(count or len(self.farm.chips)), "--json", *options]
-        for chip in self.farm.chips:
+        chips = [chip for farm in (self.farm, *self.others) for chip in farm.chips]
+        command += ["--count", str(count or len(chips)), "--json", *options]
+        for chip in chips:
             command += ["--port", chip.port]
         self.agents.append(len(self.agents))
         return self.installation.start(command, f"agent-{self.work_order}-{len(self.agents)}")
@@ -204,6 +206,7 @@ class Esp32Line:
         recipe: str | None = None,
         config: str = "",
         driver: str = "",
+        minimum_firmware: Mapping[str, str] | None = None,
         **options: object,
     ) -> Esp32Run:
         """Plugs in chips that were never used before, under a work order of their own.
@@ -216,6 +219,7 @@ class Esp32Line:
             recipe: TOML; the driver's own if not said.
             config: what is added to agent.toml.
             driver: what is added to the table of the driver.
+            minimum_firmware: of the order.
             **options: of `python -m boards.esp32`.
         """
         self._runs += 1
@@ -225,7 +229,7 @@ class Esp32Line:
         named = order_bundle or bundle or self.bundle
         folder = self.directory / order
         folder.mkdir()
-        self._open_order(order, macs, named)
+        self._open_order(order, macs, named, minimum_firmware or {})
         if self.method != "none":
             keys = self.installation.personalize(macs, locked=False)
             options["secrets"] = folder / "secrets.csv"
@@ -243,13 +247,36 @@ class Esp32Line:
         self.installation.keep(farm)
         return Esp32Run(self.installation, self.station, path, farm, order)
 
-    def _open_order(self, order: str, macs: Sequence[str], bundle: BundleFile) -> None:
+    def add_chip(
+        self, run_: Esp32Run, name: str, *, family: str | None = None, **options: object
+    ) -> Esp32Farm:
+        """Plugs in one more chip under the same order, of whatever kind; `options` as of `new_run`."""
+        self._runs += 1
+        first_mac = 0x7CDFA1000000 + 0x100 * self._runs
+        if self.method == "none":
+            self.installation.import_chips(run_.work_order, [_mac_text(first_mac)])
+        else:
+            self.installation.personalize([_mac_text(first_mac)], locked=False)
+        farm = Esp32Farm(
+            family or self.family,
+            self.directory / run_.work_order / name,
+            log=self.installation.logs / f"chips-{run_.work_order}-{name}",
+            options={"first_mac": f"{first_mac:012x}", **options},
+        )
+        self.installation.keep(farm)
+        run_.others.append(farm)
+        return farm
+
+    def _open_order(
+        self, order: str, macs: Sequence[str], bundle: BundleFile, minimum_firmware: Mapping[str, str]
+    ) -> None:
         terms = order_toml(
             order,
             quantity=_CHIPS_AN_ORDER,
             stations=[self.station.uri],
             level="none" if self.method == "none" else "chip",
             serial_pattern=f"{order}-{{number:04d}}",
+            minimum_firmware=minimum_firmware,
             bundle_sha256=bundle.sha256,
             firmware=bundle.firmware,
         )
