@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -69,7 +69,9 @@ class PortWatch:
         """Serves ports until the plan is fulfilled or `stopping` is set, then lets boards finish.
 
         A result that says that no board can pass stops it; `fault` holds a failure of the station itself.
+        Cancelled, it waits for no board.
         """
+        patience_s = self._plan.stop_s
         try:
             while not self.stopping.is_set():
                 await self._look()
@@ -80,9 +82,12 @@ class PortWatch:
                 ):
                     break
                 await self._pause()
+        except asyncio.CancelledError:
+            patience_s = 0.0
+            raise
         finally:
             self.stopping.set()
-            await self._wind_down()
+            await self._wind_down(patience_s)
 
     async def _look(self) -> None:
         try:
@@ -103,19 +108,19 @@ class PortWatch:
                 del self._done[name], self._away[name]
 
     async def _pause(self) -> None:
-        try:
-            await asyncio.wait_for(self.stopping.wait(), self._plan.look_s)
-        except TimeoutError:
-            return
+        # Not wait_for: before Python 3.12 it swallows the second signal when it comes right after the first.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._plan.look_s):
+                await self.stopping.wait()
 
-    async def _wind_down(self) -> None:
+    async def _wind_down(self, patience_s: float) -> None:
         idle = [task for name, task in self._tasks.items() if name not in self._working]
         busy = [task for name, task in self._tasks.items() if name in self._working]
         for task in idle:
             task.cancel()
         try:
             if busy:
-                await asyncio.wait(busy, timeout=self._plan.stop_s)
+                await asyncio.wait(busy, timeout=patience_s)
         finally:  # also when a second signal ends the wait
             for task in busy:
                 task.cancel()  # parks its board

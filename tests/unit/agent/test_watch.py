@@ -203,6 +203,23 @@ async def test_boards_under_way_when_told_to_stop(stop_s: float, outcome: Outcom
     assert bench.world.journal.runs[1].outcome is outcome
 
 
+@pytest.mark.parametrize("between", [0, 1, 5])
+async def test_told_twice_it_waits_for_no_board(between: int) -> None:
+    """Also when the second signal comes before the first has taken effect; `between`: turns of the loop."""
+    bench = Bench("A", plan=Plan(ORDER, stop_s=3_600.0, look_s=3_600.0))
+    gate = bench.sockets["port-0"].gates["install"] = Gate()
+    watching = asyncio.create_task(bench.watch.run())
+    await gate.arrived.wait()
+    bench.stop()
+    for _turn in range(between):
+        await asyncio.sleep(0)
+    watching.cancel()
+    async with asyncio.timeout(20):
+        await asyncio.wait([watching])
+    assert watching.cancelled()
+    assert outcomes(bench.world.progress.results) == {"A": Outcome.PARKED}
+
+
 @pytest.mark.parametrize(("code", "outcome"), [("", Outcome.PASS), ("stamp_conflict", Outcome.FAIL)])
 async def test_outbox_changes_the_verdict_of_a_parked_board(code: str, outcome: Outcome) -> None:
     bench = Bench("A")
