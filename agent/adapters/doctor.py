@@ -74,7 +74,7 @@ async def examine(config_path: Path, work_order: str | None) -> list[Finding]:
     if config.bundle is not None:
         checks.append(("bundle", lambda: _bundle(config)))
     if (label := config.label) is not None:
-        checks.append(("labels", lambda: _labels(label)))
+        checks.append(("labels", lambda: _labels(config, label)))
     if config.places:
         checks.append(("places", _in_thread(lambda: _places(config))))
     if config.results != Results():
@@ -151,12 +151,19 @@ async def _bundle(config: Config) -> str:
     return f"{manifest.product} {manifest.version} for {manifest.chip}, {firmware.bundle.digest.hex()}"
 
 
-async def _labels(place: LabelPlace) -> str:
+async def _labels(config: Config, place: LabelPlace) -> str:
     from agent.adapters.labels import open_labels  # noqa: PLC0415 -- what draws labels is of no use to others
 
-    await open_labels(place).check()
+    await open_labels(place).check(await asyncio.to_thread(_names_on_labels, config))
     places = [str(where) for where in (place.folder, place.printer) if where is not None]
     return f"template fits its sample; {' and '.join(places)} can be reached"
+
+
+def _names_on_labels(config: Config) -> list[str]:
+    """What the ports that are there are called, and those that have a place."""
+    found = list_ports(config.ports, discover=not config.ports)
+    called = {config.places.get(port.name, port.name) for port in found}
+    return sorted(called | set(config.places.values()))
 
 
 def _places(config: Config) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 from agent.adapters.labels.folder import LabelFolder
 from agent.adapters.labels.printer import LabelPrinter, open_printer
@@ -40,8 +41,10 @@ class StationLabels:
         if self._printer is not None:
             await self._printer.put(made[_PRINTED])
 
-    async def check(self) -> None:
-        """Raises LabelError where a label could not be put now; prints nothing."""
+    async def check(self, ports: Sequence[str] = ()) -> None:
+        """Raises LabelError where no label could be put now, or none with a port's name; prints nothing."""
+        for port in ports:
+            await asyncio.to_thread(self._maker.try_port, port)
         if self._folder is not None:
             await self._folder.check()
         if self._printer is not None:

@@ -7,6 +7,7 @@ hold what was to be drawn.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from agent.adapters.labels.font import LabelFont
@@ -46,6 +47,15 @@ class LabelMaker:
         """The label by format. Raises LabelError."""
         layout = self.lay_out(label)
         return {name: FORMATS[name](layout) for name in formats}
+
+    def try_port(self, port: str) -> None:
+        """Raises LabelError where the sample does not fit with the name of this port."""
+        try:
+            self.lay_out(replace(self.template.sample_label(), port=port))
+        except LabelError as error:
+            detail = f"with the port's name {port}: {error.detail}"
+            remedy = "Give the port a short name under [places] in agent.toml, or mend the template."
+            raise LabelError(error.code, detail, remedy=remedy) from None
 
     def lay_out(self, label: Label) -> Layout:
         """Where everything stands on the label. Raises LabelError."""

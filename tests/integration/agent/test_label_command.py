@@ -119,6 +119,18 @@ def test_doctor_looks_at_the_labels_places(tmp_path: Path) -> None:
     assert _doctor(config) == {}
 
 
+def test_doctor_tries_the_names_of_the_ports(tmp_path: Path) -> None:
+    label = '[label]\ntemplate = "label.toml"\nfolder = "labels"\n[places]\none = '
+    config = _station(tmp_path, f'{label}"12"\n')
+    assert _doctor(config)["ok"]
+    long = "W" * 64  # the longest that a place may be
+    config.write_text(f'{_AGENT}{label}"{long}"\n', encoding="utf-8")
+    found = _doctor(config)
+    assert not found["ok"]
+    assert long in found["detail"]
+    assert "[places]" in found["remedy"]
+
+
 def test_a_station_without_labels(tmp_path: Path) -> None:
     config = _station(tmp_path, "")
     assert "no [label] in agent.toml" in _told("test", "-c", config, expect=3)
