@@ -100,7 +100,7 @@ def read_public_key(path: Path) -> Ed25519PublicKey:
     return key
 
 
-_PUBLIC = "The company makes it: openssl pkey -in bundle.key -pubout -out bundle.pub.pem"
+_PUBLIC = "The company makes it: openssl pkey -in bundle-key.pem -pubout -out bundle-key.pub.pem"
 
 
 def _make_root(root: Path) -> None:

@@ -58,7 +58,7 @@ def build(
         raise _refused(description, error, "Mend the build of that image, or its entry there.") from error
     _write(out, data)
     print(f"{out}: {len(images)} images, digest {read_unverified(data).digest.hex()}")
-    print(f"Sign it with:  birthmark-agent bundle sign {out} --key bundle.key")
+    print(f"Sign it with:  birthmark-agent bundle sign {out} --key bundle-key.pem")
 
 
 @bundle_app.command()
@@ -182,7 +182,7 @@ def _private_key(path: Path) -> Ed25519PrivateKey:
     return key
 
 
-_MAKE_KEY = "Make one, in the company's office:  openssl genpkey -algorithm ed25519 -aes256 -out bundle.key"
+_MAKE_KEY = "Make one, in the company:  openssl genpkey -algorithm ed25519 -aes256 -out bundle-key.pem"
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -45,6 +45,12 @@ def test_product() -> None:
     assert parse_product(text_of("product.toml")).name == "sensor"
 
 
+def test_a_product_that_leaves_the_line_locked() -> None:
+    locked, plain = (parse_product(text_of(name)) for name in ("product-esp32.toml", "product.toml"))
+    assert set(locked.stamp.required_locks) == {"secure_boot", "flash_encryption", "debug_closed"}
+    assert (locked.name, locked.evidence) == (plain.name, plain.evidence)
+
+
 @pytest.mark.parametrize("method", [name for name in METHOD_NAMES if name != "hmac-sha256"])
 def test_a_product_of_each_method(method: str) -> None:
     evidence = parse_product(text_of(f"product-{method}.toml")).evidence
