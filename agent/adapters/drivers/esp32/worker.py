@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
@@ -20,6 +21,7 @@ from agent.adapters.drivers.esp32.gpl.connection import Connection
 from agent.adapters.drivers.esp32.gpl.errors import ESPTOOL_RAISES, WorkerError, translate
 
 _MAX_REQUEST = 1_048_576  # bytes of a line
+_LOAD_AFTER_S = 1.0  # a boot has its end then, also where sixteen chips boot at once
 
 
 class Commands:
@@ -28,6 +30,7 @@ class Commands:
     def __init__(self, answers: IO[bytes]) -> None:
         self._answers = answers
         self._id = 0
+        self._loads = False
         self._connection = Connection(progress.install(self._progress))
 
     def serve(self, request: dict[str, Any]) -> None:
@@ -43,7 +46,15 @@ class Commands:
         else:
             self._say({"result": result})
             if name == "run":
-                efuses.load()  # while nobody waits: a locked chip's eFuses are read next
+                self._load_soon()
+
+    def _load_soon(self) -> None:
+        """Makes ready to read eFuses, while the chip boots or makes its key and nobody waits for it."""
+        if not self._loads:
+            self._loads = True
+            timer = threading.Timer(_LOAD_AFTER_S, efuses.load)
+            timer.daemon = True
+            timer.start()
 
     def _progress(self, done: int, total: int) -> None:
         self._say({"progress": [done, total]})

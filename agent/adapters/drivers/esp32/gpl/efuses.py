@@ -26,7 +26,10 @@ _JTAG = ("JTAG_DISABLE", "HARD_DIS_JTAG", "DIS_PAD_JTAG")
 def load() -> Any:
     """Loads espefuse: a third of a worker's start-up time, so not before the first board is under way."""
     import espefuse  # noqa: PLC0415
+    import yaml  # type: ignore[import-untyped]  # noqa: PLC0415
 
+    if yaml.__with_libyaml__:  # espefuse parses its table of fields at each look, most of its CPU time
+        yaml.SafeLoader = yaml.CSafeLoader
     return espefuse
 
 
