@@ -59,7 +59,6 @@ class AppDescriptor:
 
     version: str
     project: str
-    secure_version: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,10 +145,10 @@ _DESCRIPTOR = _HEADER.size + _SEGMENT.size
 def _app(data: bytes, first_bytes: int) -> AppDescriptor | None:
     if first_bytes < _APP_BYTES:
         return None
-    magic, secure_version, version, project, *_ = _APP.unpack_from(data, _DESCRIPTOR)
+    magic, _, version, project, *_ = _APP.unpack_from(data, _DESCRIPTOR)
     if magic != _APP_MAGIC:
         return None
-    return AppDescriptor(_text(version, "version"), _text(project, "project name"), secure_version)
+    return AppDescriptor(_text(version, "version"), _text(project, "project name"))
 
 
 def _bootloader(data: bytes, first_bytes: int) -> int | None:

@@ -137,11 +137,6 @@ class Session:
         self._needs = needs_of(names)
         self._happened: set[Event] = set()
 
-    @property
-    def happened(self) -> frozenset[Event]:
-        """What is behind the board."""
-        return frozenset(self._happened)
-
     def has(self, event: Event) -> bool:
         """True if this has happened."""
         return event in self._happened

@@ -26,7 +26,6 @@ class SpiRegisters:
 
     base: int
     address: int = 0x04
-    user: int = 0x18
     user2: int = 0x20
     w0: int = 0x58
     address_msb_first: bool = False
@@ -72,7 +71,7 @@ ESP32 = Family(
     chip="ESP32",
     chip_id=0,
     sync_value=0x55552007,
-    spi=SpiRegisters(0x3FF42000, user=0x1C, user2=0x24, w0=0x80, address_msb_first=True),
+    spi=SpiRegisters(0x3FF42000, user2=0x24, w0=0x80, address_msb_first=True),
     efuses=CLASSIC_LAYOUT,
     bootloader_offset=0x1000,
     security_info=False,
