@@ -115,9 +115,12 @@ class ResultsDesk:
             self._whole = True
             raise
         except asyncio.CancelledError:
-            # The thread goes on: its rows are exported, and are handed on before the station ends.
-            rows = await work
-            self._hand_on(rows)
+            # The thread goes on: its rows are exported, and are handed on before the station ends. If it fails,
+            # the last try says so: nothing may take the place of the cancellation.
+            try:
+                self._hand_on(await work)
+            except AgentError:
+                self._whole = True
             raise
         self._failing = ""
         self._hand_on(rows)
