@@ -1,3 +1,5 @@
+"""A key and images that the modules share: signing them takes seconds a family."""
+
 from __future__ import annotations
 
 import functools
@@ -9,18 +11,15 @@ import pytest
 from agent.ports import Firmware
 from boards.esp32.product import ProductImages, make_images
 from boards.esp32.signing import SigningKey
-from harness.esp32_rig import (
-    BURNS,
-    make_firmware,
-)
+from harness.esp32_rig import BURNS, make_firmware
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def key(tmp_path_factory: pytest.TempPathFactory) -> SigningKey:
     return SigningKey.make(tmp_path_factory.mktemp("key"))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def images(key: SigningKey) -> Callable[[str], ProductImages]:
     return functools.cache(lambda chip: make_images(chip, key))
 
