@@ -115,7 +115,7 @@ class ResultsDesk:
             self._whole = True
             raise
         except asyncio.CancelledError:
-            # The thread goes on: its rows are exported, and are handed on before the station ends. If it fails,
+            # The thread goes on: its rows are exported, and handed on before the station ends. If it fails,
             # the last try says so: nothing may take the place of the cancellation.
             try:
                 self._hand_on(await work)
