@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from agent.adapters.cli.options import DEFAULT_CONFIG, ConfigOption
 from agent.config import load
 from agent.errors import ConfigError
 
@@ -38,19 +39,17 @@ def sample(
 
 
 @label_app.command(name="test")
-def print_sample(
-    config_path: Annotated[Path, typer.Option("--config", "-c", help="The station's agent.toml.")],
-) -> None:
+def print_sample(config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Sends the sample to where the station's labels go."""
     from agent.adapters.labels import open_labels  # noqa: PLC0415 -- as above
     from agent.adapters.labels.render import open_maker  # noqa: PLC0415
 
-    config = load(config_path)
-    if config.label is None:
+    wanted = load(config).label
+    if wanted is None:
         raise ConfigError(
             "no [label] in agent.toml", remedy='docs/stations.md, "Labels", tells what it needs.'
         )
-    label = open_maker(config.label.template).template.sample_label()
-    asyncio.run(open_labels(config.label).put(label))
-    places = [str(place) for place in (config.label.folder, config.label.printer) if place is not None]
+    label = open_maker(wanted.template).template.sample_label()
+    asyncio.run(open_labels(wanted).put(label))
+    places = [str(place) for place in (wanted.folder, wanted.printer) if place is not None]
     print(f"A label with invented data went to {' and '.join(places)}. Throw it away.")
