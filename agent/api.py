@@ -35,7 +35,7 @@ from typing import Self
 from agent.adapters.fan_out import FanOut
 from agent.adapters.outbox import OutboxSender
 from agent.adapters.results_desk import ResultsDesk
-from agent.config import Config, load
+from agent.config import Config, is_name, load
 from agent.core.result import Outcome, Result, StepTime
 from agent.errors import AgentError, BadAnswer, ConfigError, JournalError
 from agent.ports import QueuedStamp
@@ -171,13 +171,15 @@ class Station:
         Raises:
             JournalError: the journal cannot be written; the board must not go on.
             BadAnswer: signerd's answer to an earlier stamp proved nothing: stop, and call the company.
-            ValueError: the port is being provisioned already.
+            ValueError: the port is being provisioned already; or `order` can be no work order's name.
             RuntimeError: the station is not open.
         """
         if self._line is None:
             raise RuntimeError("the station is not open: async with Station(...) as station")
         if self._fault is not None:
             raise self._fault
+        if not is_name(order):
+            raise ValueError(f"{order[:80]!r} can be no work order's name")
         place = await self._line.place_of(port)
         with self._events.given_to(place, on_progress):
             return await provision(self._line.station, place, self._line.open_driver(port), order)

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from agent.adapters.bundle_files import open_firmware
-from agent.adapters.credentials import read_file, read_trust
+from agent.adapters.credentials import check_pair, parse_certificate, read_file, read_trust
 from agent.adapters.driver_registry import find_driver
 from agent.adapters.journal import SqliteJournal
 from agent.adapters.journal_schema import FILE_NAME
@@ -93,12 +93,17 @@ def _check_recipe(config: Config, kind: DriverKind, recipe: Recipe, where: str) 
 
 
 def signer_of(config: Config) -> GrpcSigner:
-    """The line to signerd, not open yet. Raises ConfigError."""
+    """The line to signerd, not open yet. Raises ConfigError: a wrong file would look like a dead line."""
+    wanted = config.signerd
+    operations_ca, certificate = read_file(wanted.operations_ca), read_file(wanted.certificate)
+    key = read_file(wanted.key)
+    parse_certificate(operations_ca, str(wanted.operations_ca))
+    check_pair(parse_certificate(certificate, str(wanted.certificate)), key)
     return GrpcSigner(
-        config.signerd.address,
-        operations_ca=read_file(config.signerd.operations_ca),
-        certificate=read_file(config.signerd.certificate),
-        key=read_file(config.signerd.key),
+        wanted.address,
+        operations_ca=operations_ca,
+        certificate=certificate,
+        key=key,
         deadline_s=config.timeouts.call_s,
     )
 

@@ -20,20 +20,24 @@ import typer
 from agent.adapters.cli import boards, report, results, setup, status
 from agent.adapters.cli.bundle import bundle_app
 from agent.adapters.cli.label import label_app
-from agent.config import load
+from agent.adapters.cli.options import DEFAULT_CONFIG, ConfigOption
+from agent.config import is_name, load
 from agent.errors import AgentError, ConfigError, SignerUnavailable
 
 T = TypeVar("T")
 
-_DEFAULT_CONFIG = Path(
-    r"C:\ProgramData\Birthmark\agent.toml" if sys.platform == "win32" else "/etc/birthmark-agent/agent.toml"
-)
-ConfigOption = Annotated[Path, typer.Option("--config", "-c", help="The station's agent.toml.")]
+
+def _order(name: str) -> str:
+    if not is_name(name):
+        raise typer.BadParameter("1 to 64 of [A-Za-z0-9._-], beginning with a letter or digit")
+    return name
+
+
 JsonOption = Annotated[bool, typer.Option("--json", help="For machines.")]
 SinceOption = Annotated[str, typer.Option(help="8h, 2d, 2026-11-20, 2026-11-20T06:00.")]
 UntilOption = Annotated[str | None, typer.Option(help="The same; without it, until now.")]
 OnlyOrderOption = Annotated[str | None, typer.Option("--order", help="Boards of this work order alone.")]
-OrderOption = Annotated[str, typer.Option("--order", help="The work order.")]
+OrderOption = Annotated[str, typer.Option("--order", help="The work order.", callback=_order)]
 
 app = typer.Typer(
     name="birthmark-agent",
@@ -70,7 +74,7 @@ def enroll(
 
 
 @app.command()
-def ports(config: ConfigOption = _DEFAULT_CONFIG, *, json: JsonOption = False) -> None:
+def ports(config: ConfigOption = DEFAULT_CONFIG, *, json: JsonOption = False) -> None:
     """Lists the serial ports that `run` would watch."""
     setup.show_ports(load(config), as_json=json)
 
@@ -79,7 +83,7 @@ def ports(config: ConfigOption = _DEFAULT_CONFIG, *, json: JsonOption = False) -
 def provision(
     order: OrderOption,
     port: Annotated[str, typer.Option("--port", help="The board's port.")],
-    config: ConfigOption = _DEFAULT_CONFIG,
+    config: ConfigOption = DEFAULT_CONFIG,
     *,
     json: JsonOption = False,
 ) -> None:
@@ -94,7 +98,7 @@ def run(
         list[str] | None, typer.Option("--port", help="Port or pattern; may be repeated.")
     ] = None,
     count: Annotated[int | None, typer.Option(min=1, help="End after so many boards.")] = None,
-    config: ConfigOption = _DEFAULT_CONFIG,
+    config: ConfigOption = DEFAULT_CONFIG,
     *,
     once: Annotated[bool, typer.Option("--once", help="End after one board a port.")] = False,
     json: JsonOption = False,
@@ -105,7 +109,7 @@ def run(
 
 @app.command()
 def doctor(
-    config: ConfigOption = _DEFAULT_CONFIG,
+    config: ConfigOption = DEFAULT_CONFIG,
     order: Annotated[str | None, typer.Option("--order", help="Also asks signerd about this order.")] = None,
     *,
     json: JsonOption = False,
@@ -116,7 +120,7 @@ def doctor(
 
 @app.command(name="status")
 def show_status(
-    config: ConfigOption = _DEFAULT_CONFIG,
+    config: ConfigOption = DEFAULT_CONFIG,
     *,
     json: JsonOption = False,
     watch: Annotated[bool, typer.Option("--watch", help="Again each second, until Ctrl-C.")] = False,
@@ -130,7 +134,7 @@ def show_results(
     since: SinceOption = "1d",
     until: UntilOption = None,
     order: OnlyOrderOption = None,
-    config: ConfigOption = _DEFAULT_CONFIG,
+    config: ConfigOption = DEFAULT_CONFIG,
     *,
     csv: Annotated[bool, typer.Option("--csv", help="RFC 4180, with a header.")] = False,
     json: Annotated[bool, typer.Option("--json", help="An object a line; the default.")] = False,
@@ -147,7 +151,7 @@ def show_report(
     until: UntilOption = None,
     order: OnlyOrderOption = None,
     plot: Annotated[Path | None, typer.Option(help="Also draws it: .svg, .png or .pdf.")] = None,
-    config: ConfigOption = _DEFAULT_CONFIG,
+    config: ConfigOption = DEFAULT_CONFIG,
     *,
     json: JsonOption = False,
 ) -> None:

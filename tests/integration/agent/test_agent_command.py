@@ -320,6 +320,10 @@ async def test_wrong_device_root_stops_the_line(bench: AgentBench) -> None:
 
 async def test_usage_and_configuration_have_codes(bench: AgentBench, tmp_path: Path) -> None:
     assert (await bench.command("run", "-c", bench.config)).code == 2
+    for command in (("run",), ("provision", "--port", "COM7")):
+        ended = await bench.command(*command, "--order", "WO 1", "-c", bench.config)
+        assert ended.code == 2
+        assert "--order" in ended.err
     ended = await bench.command("run", "--order", "WO-1", "-c", tmp_path / "none.toml")
     assert ended.code == 3
     assert "enroll" in ended.err

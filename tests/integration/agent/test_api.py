@@ -337,6 +337,24 @@ async def test_journal_that_is_broken(bench: AgentBench) -> None:
             pass
 
 
+@pytest.mark.parametrize("order", ["", "WO 1", "x" * 65, "-1"], ids=["empty", "blank", "long", "dash"])
+async def test_what_can_be_no_order_begins_no_board(bench: AgentBench, order: str) -> None:
+    board = bench.board("CHIP-1")
+    async with Station(bench.config) as station:
+        with pytest.raises(ValueError, match="no work order's name"):
+            await station.provision(board.port, order)
+    assert journalled(bench) == []
+
+
+@pytest.mark.parametrize("name", ["certificate", "operations_ca", "key"])
+async def test_enrolment_that_is_no_such_file(bench: AgentBench, name: str) -> None:
+    config = quick(bench)
+    wrong = config.signerd.model_copy(update={name: bench.config})
+    with pytest.raises(ConfigError, match="PEM"):
+        async with Station(config.model_copy(update={"signerd": wrong})):
+            pass
+
+
 async def test_station_that_is_not_open(bench: AgentBench) -> None:
     station = Station(bench.config)
     with pytest.raises(RuntimeError, match="not open"):
