@@ -42,6 +42,31 @@ async def test_a_flash_that_is_cancelled_leaves_the_port_usable(
         assert (await finish(driver)).sealed
 
 
+async def test_a_first_boot_that_is_cancelled_goes_on_later(
+    tmp_path: Path, firmware: Callable[[str], Firmware]
+) -> None:
+    """As when the station is told to stop: the chip locks itself meanwhile, whoever watches."""
+    begun = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    slow = BootChain(BootOptions(first_boot_s=2.0))
+    async with rig(tmp_path, "esp32s3", slow) as it:
+        async with it.driver(firmware("esp32s3")) as driver:
+            await prepare(driver)
+            await driver.seal()
+            booting = asyncio.create_task(driver.first_boot(lambda *_: begun.set()))
+            await begun.wait()
+            told_s = loop.time()
+            booting.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await booting
+        assert loop.time() - told_s < 20.0  # `stop_s`, and the port is closed
+        async with it.driver(firmware("esp32s3")) as driver:
+            await driver.identify()
+            await driver.flash(NOTHING_DEMANDED)
+            assert (await finish(driver)).sealed
+            assert is_locked(it)
+
+
 async def test_a_port_that_is_pulled_out_in_a_first_boot(
     tmp_path: Path, firmware: Callable[[str], Firmware]
 ) -> None:
