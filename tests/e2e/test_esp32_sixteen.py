@@ -25,9 +25,9 @@ WAY = (
     *("seal", "first-boot", "verify", "stamp", "record", "label"),
 )
 REAL_TIMES = {"time_scale": 1, "boot_seconds": 0.3, "keygen_seconds": 4, "first_boot_seconds": 8}
-# `make bench` measures the ratio on a quiet machine, and aims at 1.3. Here other tests run on the same cores, and
-# sixteen boards need them more than one does: 2 was seen on two cores with eight programs running. Boards that
-# waited for each other would need 14.
+# `make bench` measures the ratio on a quiet machine, and aims at 1.3. Here other tests run on the same cores,
+# and sixteen boards need them more than one does: 2 was seen on two cores with eight programs running. Boards
+# that waited for each other would need 14.
 MOST_TIMES_ONE = 5
 _WAIT_S = 240
 
