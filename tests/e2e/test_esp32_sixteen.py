@@ -24,7 +24,12 @@ WAY = (
     *("identify", "session", "flash", "keygen", "request", "sign", "install", "configure"),
     *("seal", "first-boot", "verify", "stamp", "record", "label"),
 )
-REAL_TIMES = {"time_scale": 1, "boot_seconds": 0.3, "keygen_seconds": 4, "first_boot_seconds": 8}
+REAL_TIMES: dict[str, Any] = {
+    "time_scale": 1,
+    "boot_seconds": 0.3,
+    "keygen_seconds": 4,
+    "first_boot_seconds": 8,
+}
 # `make bench` measures the ratio on a quiet machine, and aims at 1.3. Here other tests run on the same cores,
 # and sixteen boards need them more than one does: 2 was seen on two cores with eight programs running. Boards
 # that waited for each other would need 14.
