@@ -1,4 +1,4 @@
-"""A chip's console while it boots, read for progress and failure. Pure; any bytes, bounded memory.
+"""A chip's console while it boots, read for progress and failure. Pure; any bytes, bounded memory and time.
 
 The texts are those of ESP-IDF v4.4 to v5.5 (bootloader_support: bootloader_utility.c, flash_encrypt.c,
 secure_boot_v2/secure_boot.c) and of the chips' ROMs. None of them is believed to mean success: that is what
@@ -17,6 +17,10 @@ import re
 from agent.errors import BoardError
 
 _MAX_LINE = 512  # bytes kept of a line; the texts stand at its beginning
+# Looked at of one boot, lines counted with what each costs: a first boot prints a tenth of it. A chip that
+# floods the line would keep the station from its other boards; its hello and the deadline end the boot.
+_MAX_LOOKED_AT = 524_288  # bytes
+_LINE_COSTS = 64  # bytes
 _MAX_RESETS = 8  # a first boot resets two or three times
 _PATIENCE = 3  # times that a passing trouble is told: a reset amid a read, a weak supply at switching on
 _MOST_PERCENT = 99  # the rest is the firmware's answer
@@ -95,6 +99,7 @@ class Console:
         self.failure: BoardError | None = None
         self._line = bytearray()
         self._resets = 0
+        self._looked_at = 0
         self._troubles: dict[str, int] = {}
 
     def feed(self, data: bytes) -> None:
@@ -110,6 +115,11 @@ class Console:
         self._line += part[: _MAX_LINE - len(self._line)]
 
     def _take(self, line: bytes) -> None:
+        if not line:
+            return
+        self._looked_at += len(line) + _LINE_COSTS
+        if self._looked_at > _MAX_LOOKED_AT:
+            return
         for pattern, percent in _PROGRESS:
             if pattern.search(line):
                 self.percent = max(self.percent, min(percent, _MOST_PERCENT))

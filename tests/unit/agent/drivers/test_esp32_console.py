@@ -140,6 +140,20 @@ def test_a_line_without_end_takes_no_memory() -> None:
     assert len(console._line) <= 512
 
 
+@pytest.mark.parametrize("line", [b"a\n", b"nvs" * 170 + b"\n", b"I (1) flash_encrypt: waiting\r\n"])
+def test_a_flood_is_not_looked_at_for_ever(line: bytes) -> None:
+    """It is the station's time, which its other boards need."""
+    console = Console()
+    console.feed(line * 500)
+    console.feed(b"refusing to boot\n")
+    assert console.failure is not None, "a chatty first boot is read to its end"
+    console = Console()
+    while console._looked_at < 524_288:
+        console.feed(line * 1_000)
+    console.feed(b"I (1) flash_encrypt: Generating new flash encryption key...\nrefusing to boot\n")
+    assert (console.percent, console.failure) == (0, None)
+
+
 @given(st.lists(st.binary(max_size=200), max_size=20))
 def test_any_bytes(parts: list[bytes]) -> None:
     console, before = Console(), 0
