@@ -27,9 +27,9 @@ async def test_second_signal_parks_boards_at_once() -> None:
     winding_down = asyncio.Event()
 
     class Watched(PortWatch):
-        async def _wind_down(self) -> None:
+        async def _wind_down(self, patience_s: float) -> None:
             winding_down.set()
-            await super()._wind_down()
+            await super()._wind_down(patience_s)
 
     watch = Watched(world.station, lambda _port: opened(board), lambda: (PORT,), plan)
     watching = asyncio.create_task(watch.run())
