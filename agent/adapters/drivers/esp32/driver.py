@@ -172,6 +172,7 @@ class Esp32Driver:
         if not (self._port.has_line and self._is_done(await self._hello())):
             if not (was_ready and self._port.loader.connected):
                 await self._prepare_first_boot()
+            known.ready = False  # once started, what stands there is another thing: a next try looks again
             await self._watch(on_progress)
         burns = self._burns(after_first_boot=True)
         if not was_ready:  # a cut between the layout and its burns: they may be due still
@@ -332,8 +333,10 @@ class Esp32Driver:
                 known.report = before.model_copy(update={"secure_download": True})
             return
         if report.mac is None or not all(await self._port.loader.burned(burns)):
+            # The power may have failed at the last one, whose answer nobody waits for.
             detail = "an eFuse that was burned does not read back"
-            raise BoardError("burn_failed", detail, remedy="Set the board aside.")
+            remedy = "Present the board again; if it fails again set it aside."
+            raise BoardError("burn_failed", detail, retryable=True, remedy=remedy)
 
     async def _burn_after(self, burns: Sequence[Burn]) -> None:
         """What goes after the first boot; then the firmware again.
