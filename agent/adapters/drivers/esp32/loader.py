@@ -6,11 +6,11 @@ Whatever writes or burns names the chip that it is for, and the worker compares 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from agent.adapters.child_process import kill_group
 from agent.adapters.drivers.esp32.chip import ChipReport, parse_report
 from agent.adapters.drivers.esp32.options import Esp32Options
 from agent.adapters.drivers.esp32.plan import Piece, Region
@@ -167,6 +167,7 @@ class Loader:
                 stdout=asyncio.subprocess.DEVNULL,
                 stderr=asyncio.subprocess.DEVNULL,
                 env=environment,
+                start_new_session=True,  # so that its children end with it
             )
         except OSError as error:
             raise LineError("reset_failed", f"the reset command does not start: {error.strerror}") from error
@@ -177,8 +178,7 @@ class Loader:
             raise LineError("reset_failed", "the reset command does not end") from error
         finally:
             if process.returncode is None:
-                with contextlib.suppress(ProcessLookupError):
-                    process.kill()
+                kill_group(process)
                 await process.wait()
         if code:
             raise LineError(

@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 
 from agent.adapters.drivers.esp32.driver import Esp32Driver
@@ -24,6 +25,7 @@ from harness.esp32_rig import (
     rig,
     until_done,
 )
+from harness.waiting import until
 
 
 async def test_a_flash_that_is_cancelled_leaves_the_port_usable(
@@ -136,6 +138,28 @@ async def test_a_reset_command_that_fails(tmp_path: Path, firmware: Callable[[st
                 with pytest.raises(LineError) as raised:
                     await driver.identify()
                 assert raised.value.code == "reset_failed"
+
+
+async def test_a_reset_command_that_hangs_ends_with_all_that_it_started(
+    tmp_path: Path, firmware: Callable[[str], Firmware]
+) -> None:
+    pid_file = tmp_path / "pid"
+    command = ("sh", "-c", f"sleep 600 & echo $! > {pid_file}; wait")
+    async with rig(tmp_path, "esp32s3", BootChain()) as it:
+        async with it.driver(
+            firmware("esp32s3"), reset_command=command, reset_command_timeout_s=1.0
+        ) as driver:
+            with pytest.raises(LineError, match="does not end"):
+                await driver.identify()
+    pid = int(pid_file.read_text(encoding="ascii"))
+    await until(lambda: not _is_running(pid), "the end of what the reset command started")
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 @pytest.mark.parametrize("chip", CHIPS)
