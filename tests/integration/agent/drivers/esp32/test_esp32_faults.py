@@ -145,12 +145,12 @@ async def test_a_reset_command_that_hangs_ends_with_all_that_it_started(
 ) -> None:
     pid_file = tmp_path / "pid"
     command = ("sh", "-c", f"sleep 600 & echo $! > {pid_file}; wait")
-    async with rig(tmp_path, "esp32s3", BootChain()) as it:
-        async with it.driver(
-            firmware("esp32s3"), reset_command=command, reset_command_timeout_s=1.0
-        ) as driver:
-            with pytest.raises(LineError, match="does not end"):
-                await driver.identify()
+    async with (
+        rig(tmp_path, "esp32s3", BootChain()) as it,
+        it.driver(firmware("esp32s3"), reset_command=command, reset_command_timeout_s=1.0) as driver,
+    ):
+        with pytest.raises(LineError, match="does not end"):
+            await driver.identify()
     pid = int(pid_file.read_text(encoding="ascii"))
     await until(lambda: not _is_running(pid), "the end of what the reset command started")
 
