@@ -160,7 +160,7 @@ def test_an_auditor_finds_nothing_after_the_attacks_on_firmware(line: HostileLin
 
 def test_an_order_rewritten_in_the_database(tmp_path: Path) -> None:
     """Whoever has signerd's host can have any firmware stamped, and the ledger tells of it."""
-    with Installation(tmp_path / "installation") as installation:
+    with Installation(tmp_path / "line") as installation:
         line = HostileLine(installation)
         order, board, issued = certified(line)
         installation.process.stop()
