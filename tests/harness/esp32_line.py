@@ -15,10 +15,8 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
-import grpc
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
@@ -27,9 +25,10 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 
-from birthmark.v1 import audit_pb2, audit_pb2_grpc
+from birthmark.v1 import audit_pb2
 from boards.esp32.product import ProductImages, make_images
 from boards.esp32.signing import SigningKey
+from harness.audited import Audited
 from harness.esp32_farm import RESET_COMMAND, Esp32Farm
 from harness.installation import Installation, Peer, order_toml
 from harness.process import COMMANDS, Program, run
@@ -38,7 +37,6 @@ AGENT = COMMANDS / "birthmark-agent"
 LOCKS = ("secure_boot", "flash_encryption", "debug_closed")
 CLASSIC = "esp32"
 _CHIPS_AN_ORDER = 64
-_RPC_S = 10.0
 _ENDS = frozenset({"board_done", "board_failed", "board_parked"})
 _LABEL = """
 width_mm = 200  # the ports of a test have long names
@@ -180,7 +178,7 @@ class Esp32Run:
         return {result["chip_id"]: result["code"] for result in self.results()}
 
 
-class Esp32Line:
+class Esp32Line(Audited):
     """One installation, one company with one family, many runs."""
 
     def __init__(self, directory: Path, family: str, signing_key: SigningKey | None) -> None:
@@ -316,10 +314,7 @@ reset_command = {json.dumps(list(RESET_COMMAND))}
 
     def records(self, run_: Esp32Run) -> list[audit_pb2.Record]:
         """The boards' certificates, as an auditor reads them."""
-        with self._audit() as channel:
-            audit = audit_pb2_grpc.AuditServiceStub(channel)
-            found = audit.FindRecords(audit_pb2.FindRecordsRequest(), timeout=_RPC_S)
-        return [record for record in found.records if record.chip_id in run_.chips]
+        return self.records_of(run_.chips)
 
     def finished_once(self, run_: Esp32Run, chips: Sequence[str] | None = None) -> None:
         """Each chip: one certificate, for its own key, one stamp, all locks closed, the application runs.
@@ -340,21 +335,6 @@ reset_command = {json.dumps(list(RESET_COMMAND))}
                 assert shown["firmware"] == "application", shown
                 assert shown["sealed"] is True, shown
                 assert shown["nvs_encrypted"] is True, shown
-
-    def verify(self) -> str:
-        """`birthmark-auditor verify`: raises unless all of the ledger holds."""
-        return run([COMMANDS / "birthmark-auditor", "verify", "--config", self.auditor.config])
-
-    def _audit(self) -> grpc.Channel:
-        return grpc.secure_channel(self.installation.target, self.auditor.credentials())
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.installation.__exit__(kind, error, trace)
 
 
 def _mac_text(mac: int) -> str:

@@ -19,18 +19,15 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
-
-import grpc
+from typing import Any
 
 from birthmark.v1 import audit_pb2, audit_pb2_grpc
 from boards.vendors import make_vendors
+from harness.audited import RPC_TIMEOUT_S, Audited
 from harness.board_farm import BoardFarm
 from harness.installation import SENSOR, Installation, Peer, order_toml, product_toml
-from harness.process import COMMANDS, Program, run, wait_until
+from harness.process import COMMANDS, Program, wait_until
 
-TIMEOUT_S = 10.0
 WORK_ORDER = "WO-FACTORY"
 CHIPS = 100
 _ENDS = frozenset({"board_done", "board_failed", "board_parked"})
@@ -74,7 +71,7 @@ class Run:
         return f"agent-{self.chips[0]}"
 
 
-class Factory:
+class Factory(Audited):
     """One installation for many runs."""
 
     def __init__(self, directory: Path) -> None:
@@ -139,16 +136,13 @@ class Factory:
 
     def records(self, run: Run) -> list[audit_pb2.Record]:
         """The boards' certificates, as an auditor reads them."""
-        with self._audit() as channel:
-            audit = audit_pb2_grpc.AuditServiceStub(channel)
-            found = audit.FindRecords(audit_pb2.FindRecordsRequest(), timeout=TIMEOUT_S)
-        return [record for record in found.records if record.chip_id in run.chips]
+        return self.records_of(run.chips)
 
     def entries(self, kind: str, run: Run) -> list[dict[str, Any]]:
         """The ledger's entries of one type that name one of the boards."""
-        with self._audit() as channel:
+        with self.audit_channel() as channel:
             audit = audit_pb2_grpc.AuditServiceStub(channel)
-            batches = audit.StreamEntries(audit_pb2.StreamEntriesRequest(), timeout=TIMEOUT_S)
+            batches = audit.StreamEntries(audit_pb2.StreamEntriesRequest(), timeout=RPC_TIMEOUT_S)
             every = [json.loads(entry) for batch in batches for entry in batch.entries]
         return [entry for entry in every if entry["type"] == kind and entry["chip_id"] in run.chips]
 
@@ -162,21 +156,6 @@ class Factory:
         assert sorted(entry["chip_id"] for entry in issued) == run.chips
         assert {entry["spki_sha256"] for entry in issued} == own_keys
         assert sorted(entry["chip_id"] for entry in self.entries("stamped", run)) == run.chips
-
-    def verify(self) -> str:
-        """`birthmark-auditor verify`: raises unless all of the ledger holds."""
-        return run([COMMANDS / "birthmark-auditor", "verify", "--config", self.auditor.config])
-
-    def _audit(self) -> grpc.Channel:
-        return grpc.secure_channel(self.installation.target, self.auditor.credentials())
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.installation.__exit__(kind, error, trace)
 
 
 def step_begun(agent: Program, step: str) -> None:
