@@ -14,7 +14,7 @@ from auditor.core.entry import Entry, reread_entry
 from auditor.core.findings import Code, Finding, finding_of
 from auditor.core.identities import Identities
 from auditor.core.merkle import is_included, leaf_hash
-from auditor.core.record import Checked, Record, Yardstick, check_record
+from auditor.core.record import AppraisalPolicy, Checked, Record, check_record
 from auditor.errors import CheckFailed, Malformed, NotFound
 from auditor.facts import facts_of
 from auditor.ports import Log, OrderTerms, State
@@ -126,10 +126,8 @@ class Lookup:
         kept, order = self.state.kept(), self.state.order(certificate.work_order)
         if kept is None:
             raise NotFound("no ledger was verified")
-        yardstick = Yardstick(None if order is None else self.products.of(order), self.identities)
-        return check_record(
-            record, facts_of(self.state, certificate, kept.checkpoint.size), issuer, yardstick
-        )
+        policy = AppraisalPolicy(None if order is None else self.products.of(order), self.identities)
+        return check_record(record, facts_of(self.state, certificate, kept.checkpoint.size), issuer, policy)
 
     def _entries(self, certificate: CertificateState, findings: list[Finding]) -> Iterator[ProvedEntry]:
         for index in (certificate.index, certificate.stamped_index, certificate.revoked_index):

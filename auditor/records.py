@@ -14,7 +14,7 @@ from auditor.core.counting import known
 from auditor.core.findings import Code, Finding, finding_of
 from auditor.core.identities import Identities
 from auditor.core.product import ProductRules
-from auditor.core.record import Record, RecordState, Yardstick, check_record
+from auditor.core.record import AppraisalPolicy, Record, RecordState, check_record
 from auditor.errors import CheckFailed, Malformed, NotFound
 from auditor.facts import facts_of
 from auditor.ports import Log, Progress, RecordPage, State
@@ -147,11 +147,11 @@ class RecordRun:
             return
         self.records += 1
         self.state.checked(certificate.index)
-        yardstick = Yardstick(self._product(certificate.work_order), self.identities)
+        policy = AppraisalPolicy(self._product(certificate.work_order), self.identities)
         basis, rests_on = Basis.UNCHECKED, ""
         try:
             facts = facts_of(self.state, certificate, self.size)
-            checked = check_record(record, facts, self._issuer, yardstick)
+            checked = check_record(record, facts, self._issuer, policy)
             basis, rests_on = checked.basis, checked.rests_on
             self.stamps += bool(record.stamp)
         except CheckFailed as error:

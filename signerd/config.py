@@ -67,7 +67,7 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Server(_Section):
+class ServerSettings(_Section):
     """The mTLS listener for stations and auditors."""
 
     listen: Listen = "127.0.0.1:8443"  # host:port; port 0 lets the kernel choose, see port_file
@@ -77,25 +77,25 @@ class Server(_Section):
     port_file: FilePath | None = None  # where to write the bound port, for tests and demos
 
 
-class Admin(_Section):
+class AdminSettings(_Section):
     """The Unix socket for administrators. Its directory must be of mode 0700 and ours."""
 
     socket: FilePath
 
 
-class Metrics(_Section):
+class MetricsSettings(_Section):
     """Prometheus metrics, on a local port. Absent section: none."""
 
     listen: LocalListen = "127.0.0.1:9464"
 
 
-class Database(_Section):
+class DatabaseSettings(_Section):
     """SQLite file, or a SQLAlchemy URL."""
 
     url: str  # "sqlite:///signerd.sqlite" is relative to the configuration's directory
 
 
-class Ledger(_Section):
+class LedgerSettings(_Section):
     """The log's name, and the second place of its last checkpoint."""
 
     origin: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9./_-]{0,127}$")]
@@ -103,7 +103,7 @@ class Ledger(_Section):
     head: FilePath  # must not lie where the database's backups go
 
 
-class Hsm(_Section):
+class HsmSettings(_Section):
     """The PKCS#11 token."""
 
     module: Path
@@ -119,7 +119,7 @@ class Hsm(_Section):
     )
 
 
-class Authority(_Section):
+class AuthoritySettings(_Section):
     """The device tree: who issues."""
 
     certificate: FilePath  # PEM, the sub-CA
@@ -128,7 +128,7 @@ class Authority(_Section):
     allow_no_expiry: bool = True  # notAfter 99991231235959Z (IEEE 802.1AR) is within bounds
 
 
-class Limits(_Section):
+class LimitsSettings(_Section):
     """Bounds on what peers may take."""
 
     session_lifetime_s: Annotated[int, Field(ge=10, le=86400)] = 900
@@ -141,14 +141,14 @@ class Limits(_Section):
     streams_per_connection: Annotated[int, Field(ge=1)] = 64
 
 
-class Hygiene(_Section):
+class HygieneSettings(_Section):
     """What signerd does in the background about keys that it certified."""
 
     # Hours between searches for RSA keys that share a prime, the first at start; 0: only when asked.
     shared_primes_every_h: Annotated[int, Field(ge=0, le=8760)] = 24
 
 
-class Log(_Section):
+class LogSettings(_Section):
     """Structured logs, JSON lines on standard error."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
@@ -158,16 +158,16 @@ class Config(_Section):
     """The whole file."""
 
     deployment: Name
-    server: Server
-    admin: Admin
-    metrics: Metrics | None = None
-    database: Database
-    ledger: Ledger
-    hsm: Hsm
-    authority: Authority
-    limits: Limits = Limits()
-    hygiene: Hygiene = Hygiene()
-    log: Log = Log()
+    server: ServerSettings
+    admin: AdminSettings
+    metrics: MetricsSettings | None = None
+    database: DatabaseSettings
+    ledger: LedgerSettings
+    hsm: HsmSettings
+    authority: AuthoritySettings
+    limits: LimitsSettings = LimitsSettings()
+    hygiene: HygieneSettings = HygieneSettings()
+    log: LogSettings = LogSettings()
 
 
 def load(path: Path) -> Config:

@@ -38,7 +38,7 @@ from signerd.core.evidence import IDENTITY_METHODS, METHODS, PERSONALIZED_METHOD
 from signerd.core.evidence.method import (
     EvidenceError,
     EvidenceSubmission,
-    Identity,
+    IdentityKey,
     Trust,
     VerifiedEvidence,
 )
@@ -309,7 +309,7 @@ class Issuance:
         except EvidenceError as error:
             raise Refused(Code.EVIDENCE_REJECTED, str(error)) from error
 
-    async def _identity(self, product: Product, method: str, chip_id: str) -> Identity | None:
+    async def _identity(self, product: Product, method: str, chip_id: str) -> IdentityKey | None:
         if method not in IDENTITY_METHODS or method not in product.evidence.methods:
             return None
         return await self._store.identity(product=product.name, method=method, chip_id=chip_id)

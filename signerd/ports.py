@@ -13,7 +13,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
 
-from signerd.core.evidence.method import Identity
+from signerd.core.evidence.method import IdentityKey
 from signerd.core.names import Level, MacQuestion, PeerName
 from signerd.core.order import Place, WorkOrder
 
@@ -175,7 +175,7 @@ class Store(Protocol):
         """One snapshot for one call."""
         ...
 
-    async def identity(self, *, product: str, method: str, chip_id: str) -> Identity | None:
+    async def identity(self, *, product: str, method: str, chip_id: str) -> IdentityKey | None:
         """The chip's attestation key that was imported for this product and method."""
         ...
 

@@ -22,7 +22,7 @@ from signerd.core.names import PeerName
 from signerd.core.policy import check_bundle, check_firmware, least_firmware
 from signerd.core.product import parse_product
 from signerd.core.session import session_sha256
-from signerd.core.stamp import Issued, Stamp, StampError, check_agrees, check_signature, parse_stamp
+from signerd.core.stamp import IssuedBoard, Stamp, StampError, check_agrees, check_signature, parse_stamp
 from signerd.errors import Code, Fault, Refused
 from signerd.ports import CallContext, Grant, LedgerPosition, Record, RecordState, Store
 
@@ -104,7 +104,7 @@ def _read(record: Record, grant: Grant, stamp: bytes, signature: bytes) -> Stamp
         said = parse_stamp(stamp)
         check_agrees(
             said,
-            Issued(
+            IssuedBoard(
                 challenge=grant.challenge,
                 chip_id=record.place.chip_id,
                 serial_number=record.place.serial_number,

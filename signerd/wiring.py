@@ -28,7 +28,7 @@ from signerd.adapters.keyholder.pool import KeyHolderPool, settings_for
 from signerd.adapters.linting import SampleLinter
 from signerd.adapters.logs import configure_logs
 from signerd.adapters.metrics import BoardCounts, Gauges, Metrics
-from signerd.adapters.mtls import Identities, server_credentials
+from signerd.adapters.mtls import PeerIdentities, server_credentials
 from signerd.adapters.pin import read_pin
 from signerd.adapters.rate_limit import Rate, RateLimiter
 from signerd.adapters.refusals import LedgerRefusals
@@ -42,7 +42,7 @@ from signerd.adapters.rpc.server import admin_server, foreign_method_name, peer_
 from signerd.adapters.rpc.signing import SigningService
 from signerd.adapters.shared_primes import SearchState, SharedPrimesSearch
 from signerd.adapters.store import SqlStore
-from signerd.config import Config, Limits, database_url
+from signerd.config import Config, LimitsSettings, database_url
 from signerd.core import key_policy
 from signerd.core.names import Role
 from signerd.core.note import parse_vkey
@@ -230,7 +230,7 @@ async def _start_servers(parts: _Parts, running: AsyncExitStack) -> str:
 
 def _peer_admission(config: Config, store: SqlStore) -> PeerAdmission:
     return PeerAdmission(
-        identities=Identities(config.deployment),
+        identities=PeerIdentities(config.deployment),
         limiter=RateLimiter(time.monotonic),
         rates=_rates(config.limits),
         registry=store,
@@ -238,7 +238,7 @@ def _peer_admission(config: Config, store: SqlStore) -> PeerAdmission:
     )
 
 
-def _rates(limits: Limits) -> dict[Role, Rate]:
+def _rates(limits: LimitsSettings) -> dict[Role, Rate]:
     return {
         Role.STATION: Rate(limits.station_calls_per_s, limits.station_burst),
         Role.AUDITOR: Rate(limits.auditor_calls_per_s, limits.auditor_burst),

@@ -1,6 +1,6 @@
 """One certificate record against the ledger: every byte that the entry speaks of, and every signature.
 
-checked = check_record(record, facts, issuer, yardstick)   # or CheckFailed, with the first lie
+checked = check_record(record, facts, issuer, policy)   # or CheckFailed, with the first lie
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from auditor.core.claims import check_firmware, check_minimum, parse_claims, spl
 from auditor.core.clock import SKEW
 from auditor.core.csr import Csr, check_csr
 from auditor.core.entry import LEVELS, Issued, OrderOpened, Stamped
-from auditor.core.evidence.asked import Asked, Shown
+from auditor.core.evidence.appraisal import AppraisalInputs, AttestationResult
 from auditor.core.evidence.recheck import recheck
 from auditor.core.findings import Code
 from auditor.core.forms import version_key
@@ -87,7 +87,7 @@ class Facts:
 
 
 @dataclass(frozen=True, slots=True)
-class Yardstick:
+class AppraisalPolicy:
     """What evidence is measured by. Without a product file it cannot be verified again; without a list any
     key that the ledger names counts for a chip whose key is not certified."""
 
@@ -105,7 +105,7 @@ class Checked:
     stamp: Stamp | None
 
 
-def check_record(record: Record, facts: Facts, issuer: Issuer, yardstick: Yardstick) -> Checked:
+def check_record(record: Record, facts: Facts, issuer: Issuer, policy: AppraisalPolicy) -> Checked:
     """Checks a record against what the ledger says of its certificate.
 
     Raises:
@@ -121,11 +121,11 @@ def check_record(record: Record, facts: Facts, issuer: Issuer, yardstick: Yardst
         raise CheckFailed(Code.CSR, "the CSR is not the one of the entry")
     csr = check_csr(record.csr, leaf.spki)
     _check_evidence(record, facts, csr)
-    product = yardstick.product
-    shown = Shown(Basis.UNCHECKED, facts.issued.level)
+    product = policy.product
+    result = AttestationResult(Basis.UNCHECKED, facts.issued.level)
     if product is not None:
-        shown = _recheck(record, facts, csr, leaf, product)
-        _check_attester(shown, facts.issued, yardstick.identities)
+        result = _recheck(record, facts, csr, leaf, product)
+        _check_attester(result, facts.issued, policy.identities)
         check_extension(leaf, facts.issued, product.extension)
     least = _least(facts.order, product)
     check_minimum(facts.issued.claims.versions | dict(facts.issued.measured), least)
@@ -133,7 +133,7 @@ def check_record(record: Record, facts: Facts, issuer: Issuer, yardstick: Yardst
     stamp = None
     if record.stamp:
         stamp = _check_stamp(record, facts, leaf, least, () if product is None else product.required_locks)
-    return Checked(leaf, shown.basis, shown.rests_on, stamp)
+    return Checked(leaf, result.basis, result.rests_on, stamp)
 
 
 def evidence_transcript(record: Record, csr: Csr) -> bytes:
@@ -221,10 +221,10 @@ def _check_evidence(record: Record, facts: Facts, csr: Csr) -> None:
         raise CheckFailed(Code.EVIDENCE, "the evidence inside the CSR is not the record's")
 
 
-def _recheck(record: Record, facts: Facts, csr: Csr, leaf: Leaf, product: ProductRules) -> Shown:
+def _recheck(record: Record, facts: Facts, csr: Csr, leaf: Leaf, product: ProductRules) -> AttestationResult:
     """Verifies the evidence once more, and that the ledger says no more than it shows."""
     issued = facts.issued
-    asked = Asked(
+    inputs = AppraisalInputs(
         chip_id=issued.chip_id,
         product=issued.product,
         csr=csr.der,
@@ -234,15 +234,15 @@ def _recheck(record: Record, facts: Facts, csr: Csr, leaf: Leaf, product: Produc
         moment=facts.moment(leaf.certificate.not_valid_before_utc),
         rules=product,
     )
-    shown = recheck(issued.method, asked, record.evidence)
-    if LEVELS.index(shown.level) < LEVELS.index(issued.level):
+    result = recheck(issued.method, inputs, record.evidence)
+    if LEVELS.index(result.level) < LEVELS.index(issued.level):
         raise CheckFailed(
             Code.EVIDENCE_LEVEL,
             "the evidence shows less than the ledger says",
-            expected=f"at most {shown.level}",
+            expected=f"at most {result.level}",
             found=issued.level,
         )
-    measured = dict(shown.measured) if issued.level == LEVELS[-1] else {}
+    measured = dict(result.measured) if issued.level == LEVELS[-1] else {}
     if dict(issued.measured) != measured:
         raise CheckFailed(
             Code.EVIDENCE_LEVEL,
@@ -250,17 +250,17 @@ def _recheck(record: Record, facts: Facts, csr: Csr, leaf: Leaf, product: Produc
             expected=str(measured),
             found=str(dict(issued.measured))[:200],
         )
-    return shown
+    return result
 
 
-def _check_attester(shown: Shown, issued: Issued, identities: Identities | None) -> None:
+def _check_attester(result: AttestationResult, issued: Issued, identities: Identities | None) -> None:
     """The key that signed is the ledger's, and, where no certificate says so, the company's list knows it as
     this chip's."""
-    found = sha256(shown.attester).digest() if shown.attester else None
+    found = sha256(result.attester).digest() if result.attester else None
     if found != issued.attester_sha256:
         raise CheckFailed(Code.ATTESTER, "another key signed than the ledger names")
-    listed = identities is None or identities.has(issued.chip_id, shown.key_id, shown.attester)
-    if shown.imported and not listed:
+    listed = identities is None or identities.has(issued.chip_id, result.key_id, result.attester)
+    if result.imported and not listed:
         raise CheckFailed(
             Code.ATTESTER, "the attestation key is not on the list for this chip", found=issued.chip_id
         )

@@ -29,7 +29,7 @@ SCHEME = "birthmark://"
 
 
 @dataclass(frozen=True, slots=True)
-class Identity:
+class PeerIdentity:
     """What a caller's certificate says. `name` is None where it names no peer of this deployment."""
 
     name: PeerName | None
@@ -42,14 +42,14 @@ class Identity:
         return self.not_before <= now <= self.not_after
 
 
-def identity_of(certificate: x509.Certificate, deployment: str) -> Identity:
+def identity_of(certificate: x509.Certificate, deployment: str) -> PeerIdentity:
     """Reads the name and the key of a peer certificate.
 
     Raises:
         One of `UNREADABLE`: the certificate's key or extensions cannot be read.
     """
     spki = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    return Identity(
+    return PeerIdentity(
         name=_peer_name(certificate, deployment),
         spki_sha256=sha256(spki).digest(),
         not_before=certificate.not_valid_before_utc,
@@ -72,15 +72,15 @@ def _peer_name(certificate: x509.Certificate, deployment: str) -> PeerName | Non
     return name if name.deployment == deployment else None
 
 
-class Identities:
-    """Identities by certificate, each parsed once while it stays in a bounded cache."""
+class PeerIdentities:
+    """PeerIdentities by certificate, each parsed once while it stays in a bounded cache."""
 
     def __init__(self, deployment: str, *, capacity: int = CACHED_CERTIFICATES) -> None:
         self._deployment = deployment
         self._capacity = capacity
-        self._known: OrderedDict[bytes, Identity | None] = OrderedDict()
+        self._known: OrderedDict[bytes, PeerIdentity | None] = OrderedDict()
 
-    def of(self, auth_context: Mapping[str, Sequence[bytes]]) -> Identity | None:
+    def of(self, auth_context: Mapping[str, Sequence[bytes]]) -> PeerIdentity | None:
         """The caller's identity from gRPC's authentication context, or None where there is none to read."""
         pems = auth_context.get("x509_pem_cert") or ()
         if len(pems) != 1:
@@ -90,7 +90,7 @@ class Identities:
             self._known.move_to_end(pem)
             return self._known[pem]
         try:
-            identity: Identity | None = identity_of(x509.load_pem_x509_certificate(pem), self._deployment)
+            identity: PeerIdentity | None = identity_of(x509.load_pem_x509_certificate(pem), self._deployment)
         except UNREADABLE:
             identity = None
         self._known[pem] = identity

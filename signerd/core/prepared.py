@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from signerd.core import der
 from signerd.core.order import Place
-from signerd.core.profile import Issuer, Terms
+from signerd.core.profile import CertificateTerms, Issuer
 from signerd.errors import Fault
 
 _MAX_SERIAL_BITS = 159  # 20 octets with a clear sign bit (RFC 5280 §4.1.2.2)
@@ -41,7 +41,9 @@ class PreparedCertificate:
         return der.signed(self.tbs, self._algorithm, signature)
 
 
-def lint(tbs: bytes, *, terms: Terms, place: Place, spki: bytes, issuer: Issuer) -> PreparedCertificate:
+def lint(
+    tbs: bytes, *, terms: CertificateTerms, place: Place, spki: bytes, issuer: Issuer
+) -> PreparedCertificate:
     """Holds a TBSCertificate against what it should say, field by field.
 
     Raises:
@@ -66,7 +68,7 @@ def _algorithm(issuer: Issuer) -> bytes:
 
 
 def _problem(
-    certificate: x509.Certificate, terms: Terms, place: Place, spki: bytes, issuer: Issuer
+    certificate: x509.Certificate, terms: CertificateTerms, place: Place, spki: bytes, issuer: Issuer
 ) -> str | None:
     serial = certificate.serial_number
     names = certificate.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)

@@ -63,7 +63,7 @@ class Issuer:
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class CertificateTerms:
     """What the certificate of one place must say; the linter holds the bytes against it."""
 
     subject: x509.Name
@@ -74,7 +74,7 @@ class Terms:
 
 def terms_of(
     product: Product, place: Place, key: PublicKey, issuer: Issuer, evidence: EvidenceStatement
-) -> Terms:
+) -> CertificateTerms:
     """Fills the product's templates for one place.
 
     `evidence` is what the record of the place says: an intent that a crash left open is resumed with the
@@ -112,7 +112,7 @@ def terms_of(
         extensions.append((x509.SubjectAlternativeName(names), False))
     if product.evidence.certificate_extension is not None:
         extensions.append((evidence.extension(product.evidence.certificate_extension), False))
-    return Terms(subject, place.moment, profile.expires(place.moment), tuple(extensions))
+    return CertificateTerms(subject, place.moment, profile.expires(place.moment), tuple(extensions))
 
 
 def _key_usage(profile: Profile) -> x509.KeyUsage:
@@ -130,7 +130,7 @@ def _key_usage(profile: Profile) -> x509.KeyUsage:
     )
 
 
-def build_tbs(terms: Terms, place: Place, key: PublicKey, issuer: Issuer) -> bytes:
+def build_tbs(terms: CertificateTerms, place: Place, key: PublicKey, issuer: Issuer) -> bytes:
     """The TBSCertificate (RFC 5280 §4.1), DER. The same arguments always give the same bytes.
 
     Raises:

@@ -39,7 +39,7 @@ class Stamp:
 
 
 @dataclass(frozen=True, slots=True)
-class Issued:
+class IssuedBoard:
     """What was issued, and what the stamp must therefore say."""
 
     challenge: bytes
@@ -93,7 +93,7 @@ def check_signature(key: PublicKey, stamp: bytes, signature: bytes) -> None:
         raise StampError("the signature is not the certified key's") from error
 
 
-def check_agrees(stamp: Stamp, issued: Issued) -> None:
+def check_agrees(stamp: Stamp, issued: IssuedBoard) -> None:
     """Checks each field against what was issued.
 
     Raises:

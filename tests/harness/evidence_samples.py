@@ -30,7 +30,7 @@ from harness.installation import SENSOR
 from signerd.core.chip_key import derive_chip_key
 from signerd.core.csr import VerifiedCsr, check_csr
 from signerd.core.evidence import METHODS
-from signerd.core.evidence.method import EvidenceSubmission, Identity, Trust, VerifiedEvidence
+from signerd.core.evidence.method import EvidenceSubmission, IdentityKey, Trust, VerifiedEvidence
 from signerd.core.evidence.rules import EvidenceRules
 from signerd.core.evidence.transcript import verify_evidence
 from signerd.core.names import KeyType, MacKey, MacQuestion
@@ -107,14 +107,14 @@ def rules_for(method: str, section: str) -> EvidenceRules:
     return parse_product(f"{text}\n{section}").evidence
 
 
-def identity_of(attester: Attester) -> Identity | None:
+def identity_of(attester: Attester) -> IdentityKey | None:
     """The line of an identity list, as the registry keeps it."""
     line = attester.identity()
     if line is None:
         return None
     key = load_pem_public_key(line["public_key"].encode())
     spki = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    return Identity(bytes.fromhex(line["key_id"]), spki)
+    return IdentityKey(bytes.fromhex(line["key_id"]), spki)
 
 
 def make_sample(method: str) -> EvidenceSample:

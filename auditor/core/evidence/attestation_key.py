@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
 
 from auditor.core.csr import X509_ERRORS
-from auditor.core.evidence.asked import false
+from auditor.core.evidence.appraisal import false
 
 _RSA_SIZES = range(2048, 4097)  # bits
 _RSA_EXPONENT = 65_537  # the one form that signerd accepts, too (FIPS 186-5 §A.1.1)

@@ -20,7 +20,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID, NameOID, Si
 from auditor.core.certificate import load_certificate
 from auditor.core.clock import IN_FLIGHT, SKEW
 from auditor.core.csr import X509_ERRORS
-from auditor.core.evidence.asked import false
+from auditor.core.evidence.appraisal import false
 from auditor.core.evidence.attestation_key import AttestationKey, allowed, spki_of
 from auditor.core.forms import time_text
 from auditor.errors import Malformed

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from cryptography import x509
 
 from auditor.core import der
-from auditor.core.evidence.asked import false
+from auditor.core.evidence.appraisal import false
 from auditor.core.evidence.chain import extension_of
 from auditor.core.product import Measurement
 from auditor.errors import Malformed

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from auditor.core import cbor, cose
 from auditor.core.books import Basis
 from auditor.core.counting import identities
-from auditor.core.evidence.asked import MAX_EVIDENCE, Asked, Shown, false
+from auditor.core.evidence.appraisal import MAX_EVIDENCE, AppraisalInputs, AttestationResult, false
 from auditor.core.evidence.attestation_key import load_key
 from auditor.errors import Malformed
 
@@ -29,37 +29,37 @@ _UUID, _NONCE = 16, 16  # bytes
 _IDENTITY_KEY = {4: b"\x21"}  # kid (RFC 9052 §3.1)
 
 
-def check(asked: Asked, evidence: bytes) -> Shown:
+def check(inputs: AppraisalInputs, evidence: bytes) -> AttestationResult:
     """Level `key`; `chip` where the product lists modem firmware, and this is another.
 
     Raises:
         CheckFailed: EVIDENCE_FALSE.
     """
-    key = load_key(asked.attester)
+    key = load_key(inputs.attester)
     if not isinstance(key, ec.EllipticCurvePublicKey):
         raise false("a modem's identity key is of P-256")
     try:
         keygen, token = _texts(evidence)
         request, born = _born(keygen, key)
-        device, firmware = _here(token, key, sha256(asked.transcript).digest()[:_NONCE])
+        device, firmware = _here(token, key, sha256(inputs.transcript).digest()[:_NONCE])
     except Malformed as error:
         raise false(f"nrf91: {error}") from error
-    if request != asked.csr:
+    if request != inputs.csr:
         raise false("nrf91: the modem made another CSR")
     named = str(uuid.UUID(bytes=device))
-    if born != device or named != asked.chip_id:
-        raise false("nrf91: another device", asked.chip_id, named)
-    accepted = asked.rules.measurements["nrf91"]
+    if born != device or named != inputs.chip_id:
+        raise false("nrf91: another device", inputs.chip_id, named)
+    accepted = inputs.rules.measurements["nrf91"]
     meant = {(item.component, item.version) for item in accepted if item.digest == firmware}
     level = "key" if not accepted or len(meant) == 1 else "chip"
-    return Shown(
+    return AttestationResult(
         Basis.SIGNATURE,
         level,
         dict(meant) if len(meant) == 1 else {},
-        asked.attester,
+        inputs.attester,
         imported=True,
         key_id=device,
-        rests_on=identities("nrf91", asked.product),
+        rests_on=identities("nrf91", inputs.product),
     )
 
 

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from auditor.core import cose
 from auditor.core.books import Basis
 from auditor.core.counting import identities
-from auditor.core.evidence.asked import MAX_EVIDENCE, Asked, Shown, false
+from auditor.core.evidence.appraisal import MAX_EVIDENCE, AppraisalInputs, AttestationResult, false
 from auditor.core.evidence.attestation_key import load_key
 from auditor.core.product import Measurement
 from auditor.errors import Malformed
@@ -58,7 +58,7 @@ _LEGACY = _Family(
 )  # fmt: skip
 
 
-def check(asked: Asked, evidence: bytes) -> Shown:
+def check(inputs: AppraisalInputs, evidence: bytes) -> AttestationResult:
     """Level `key` where every component is accepted, each that the product names is there, and the caller is
     one that counts; else `chip`. Of a COSE_Mac0 everything but the MAC.
 
@@ -75,24 +75,24 @@ def check(asked: Asked, evidence: bytes) -> Shown:
     if message.unprotected:
         raise false("psa-token: parameters that nobody signed")
     if message.hash is None:
-        _check_signed(message, asked.attester)
-    elif asked.attester:
+        _check_signed(message, inputs.attester)
+    elif inputs.attester:
         raise false("psa-token: a MAC, although the record names a key that signed")
-    _check_claims(claims, family, asked)
-    callers = asked.rules.client_ids
+    _check_claims(claims, family, inputs)
+    callers = inputs.rules.client_ids
     counts = not callers or claims[family.client] in callers
-    versions = _accepted(components, asked.rules.measurements["psa-token"]) if counts else {}
+    versions = _accepted(components, inputs.rules.measurements["psa-token"]) if counts else {}
     level = "key" if versions else "chip"
     if message.hash is not None:
-        return Shown(Basis.MAC, level, versions, rests_on=f"psa-iak-{message.hash}")
-    return Shown(
+        return AttestationResult(Basis.MAC, level, versions, rests_on=f"psa-iak-{message.hash}")
+    return AttestationResult(
         Basis.SIGNATURE,
         level,
         versions,
-        asked.attester,
+        inputs.attester,
         imported=True,
         key_id=claims[family.instance],
-        rests_on=identities("psa-token", asked.product),
+        rests_on=identities("psa-token", inputs.product),
     )
 
 
@@ -111,19 +111,19 @@ def _family(claims: Mapping[Any, Any]) -> _Family:
     raise Malformed("no profile that is known here")
 
 
-def _check_claims(claims: Mapping[Any, Any], family: _Family, asked: Asked) -> None:
+def _check_claims(claims: Mapping[Any, Any], family: _Family, inputs: AppraisalInputs) -> None:
     instance = claims.get(family.instance)
     if not isinstance(instance, bytes) or len(instance) != _INSTANCE_ID or instance[0] != 1:
         raise false("psa-token: no instance id")
     client = claims.get(family.client)
     if type(client) is not int or not any(client in side for side in _CLIENTS):
         raise false("psa-token: no client id")
-    nonce = sha256(asked.transcript).digest()
+    nonce = sha256(inputs.transcript).digest()
     if claims.get(family.nonce) != nonce:
         raise false(
             "psa-token: for another session, request or chip", nonce.hex(), _text(claims.get(family.nonce))
         )
-    if claims.get(family.implementation) not in asked.rules.implementation_ids:
+    if claims.get(family.implementation) not in inputs.rules.implementation_ids:
         raise false(
             "psa-token: an implementation that the product does not accept",
             "",

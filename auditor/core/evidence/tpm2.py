@@ -21,7 +21,7 @@ from auditor.core import cbor
 from auditor.core.books import Basis
 from auditor.core.counting import identities
 from auditor.core.evidence import tpm_structures as tpm
-from auditor.core.evidence.asked import MAX_EVIDENCE, Asked, Shown, false
+from auditor.core.evidence.appraisal import MAX_EVIDENCE, AppraisalInputs, AttestationResult, false
 from auditor.core.evidence.attestation_key import AttestationKey, load_key, spki_of
 from auditor.core.evidence.chain import check_chain, check_chip, extension_of, key_of
 from auditor.errors import Malformed
@@ -41,14 +41,14 @@ _AK_BITS = frozenset({256, 384, 2048, 3072, 4096})  # P-256, P-384, RSA
 _AIK_CERTIFICATE = x509.ObjectIdentifier("2.23.133.8.3")  # tcg-kp-AIKCertificate
 
 
-def check(asked: Asked, evidence: bytes) -> Shown:
+def check(inputs: AppraisalInputs, evidence: bytes) -> AttestationResult:
     """Level `key`.
 
     Raises:
         CheckFailed: EVIDENCE_FALSE.
     """
     attest, signature, public, chain = _read(evidence)
-    key = _attestation_key(asked, chain)
+    key = _attestation_key(inputs, chain)
     if isinstance(key, ed25519.Ed25519PublicKey) or key.key_size not in _AK_BITS:
         raise false("tpm2: an attestation key of a kind that no TPM here has")
     try:
@@ -61,7 +61,7 @@ def check(asked: Asked, evidence: bytes) -> Shown:
         raise false(f"tpm2: {error}") from error
     if not _is_signed(key, signed, attest):
         raise false("tpm2: the attestation key did not sign it")
-    if certified.extra_data != sha256(asked.transcript).digest():
+    if certified.extra_data != sha256(inputs.transcript).digest():
         raise false("tpm2: for another session, request or chip")
     if area.name_hash not in _NAME_HASHES:
         raise false("tpm2: a name by a hash that is not allowed")
@@ -72,13 +72,13 @@ def check(asked: Asked, evidence: bytes) -> Shown:
     off += [f"bit {bit}" for bit in range(32) if area.attributes >> bit & 1 and bit not in {*_SET, *_FREE}]
     if off:
         raise false("tpm2: the key's attributes", found=", ".join(off))
-    if spki_of(area.key) != asked.spki:
+    if spki_of(area.key) != inputs.spki:
         raise false("tpm2: not the certified key")
     attester = spki_of(key)
     if chain:
-        return Shown(Basis.SIGNATURE, "key", attester=attester)
-    under = identities("tpm2", asked.product)
-    return Shown(Basis.SIGNATURE, "key", attester=attester, imported=True, rests_on=under)
+        return AttestationResult(Basis.SIGNATURE, "key", attester=attester)
+    under = identities("tpm2", inputs.product)
+    return AttestationResult(Basis.SIGNATURE, "key", attester=attester, imported=True, rests_on=under)
 
 
 def _read(evidence: bytes) -> tuple[bytes, bytes, bytes, list[bytes]]:
@@ -95,15 +95,15 @@ def _read(evidence: bytes) -> tuple[bytes, bytes, bytes, list[bytes]]:
             raise false("not [attest, signature, public, [certificate, …]]")
 
 
-def _attestation_key(asked: Asked, chain: list[bytes]) -> AttestationKey:
+def _attestation_key(inputs: AppraisalInputs, chain: list[bytes]) -> AttestationKey:
     """The product decides whether the AK is certified or imported; the evidence does not."""
-    roots = asked.rules.roots["tpm2"]
+    roots = inputs.rules.roots["tpm2"]
     if bool(roots) != bool(chain):
         raise false("tpm2: a chain goes with roots of the product, and an imported key with none")
     if not chain:
-        return load_key(asked.attester)
-    leaf = check_chain(chain, roots, asked.moment, purposes={_AIK_CERTIFICATE})[0]
-    check_chip(leaf, asked.rules.chip_id["tpm2"], asked.chip_id)
+        return load_key(inputs.attester)
+    leaf = check_chain(chain, roots, inputs.moment, purposes={_AIK_CERTIFICATE})[0]
+    check_chip(leaf, inputs.rules.chip_id["tpm2"], inputs.chip_id)
     purposes = extension_of(leaf, x509.ExtendedKeyUsage)
     if (
         purposes is None or _AIK_CERTIFICATE not in purposes

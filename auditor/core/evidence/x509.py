@@ -6,7 +6,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from auditor.core import cbor
 from auditor.core.books import Basis
-from auditor.core.evidence.asked import MAX_EVIDENCE, Asked, Shown, false
+from auditor.core.evidence.appraisal import MAX_EVIDENCE, AppraisalInputs, AttestationResult, false
 from auditor.core.evidence.attestation_key import check_signature, spki_of
 from auditor.core.evidence.chain import check_chain, check_chip, key_of
 from auditor.core.evidence.dice import (
@@ -23,7 +23,7 @@ from auditor.errors import Malformed
 _PURPOSES = frozenset({ExtendedKeyUsageOID.CLIENT_AUTH, *VENDORS_KEYS, *LOCAL_KEYS})
 
 
-def check(asked: Asked, evidence: bytes) -> Shown:
+def check(inputs: AppraisalInputs, evidence: bytes) -> AttestationResult:
     """Level `key` where all firmware that the chain measures is accepted; where it speaks of none,
     for a CSR of the certified key itself whose vendor certifies only keys that are born in the chip. Else
     `chip`.
@@ -34,20 +34,20 @@ def check(asked: Asked, evidence: bytes) -> Shown:
     signature, chain = _read(evidence)
     path = check_chain(
         chain,
-        asked.rules.roots["x509"],
-        asked.moment,
+        inputs.rules.roots["x509"],
+        inputs.moment,
         purposes=_PURPOSES,
         issuing={EMBEDDED_CA},
         critical={TCB_INFO, MULTI_TCB_INFO},
     )
-    check_chip(path[0], asked.rules.chip_id["x509"], asked.chip_id)
+    check_chip(path[0], inputs.rules.chip_id["x509"], inputs.chip_id)
     key = key_of(path[0])
-    check_signature(key, signature, asked.transcript)
-    firmware = firmware_of(path, asked.rules.measurements["x509"])
+    check_signature(key, signature, inputs.transcript)
+    firmware = firmware_of(path, inputs.rules.measurements["x509"])
     attester = spki_of(key)
-    born = asked.rules.born_keys and attester == asked.spki and not firmware.spoken_of
+    born = inputs.rules.born_keys and attester == inputs.spki and not firmware.spoken_of
     level = "key" if firmware.accepted or born else "chip"
-    return Shown(Basis.SIGNATURE, level, firmware.accepted, attester)
+    return AttestationResult(Basis.SIGNATURE, level, firmware.accepted, attester)
 
 
 def _read(evidence: bytes) -> tuple[bytes, list[bytes]]:

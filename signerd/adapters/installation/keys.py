@@ -10,7 +10,7 @@ from signerd.adapters.keyholder.channel import open_channel
 from signerd.adapters.keyholder.held_pin import HeldPin
 from signerd.adapters.keyholder.pool import setup_for
 from signerd.adapters.keyholder.protocol import Mode, Operation
-from signerd.config import Hsm
+from signerd.config import HsmSettings
 from signerd.errors import Fault, Unavailable
 
 _KEY_GENERATION_S = 120.0  # small tokens take their time
@@ -25,7 +25,7 @@ class NewKeys:
 
 
 async def generate_keys(
-    hsm: Hsm, pin: bytes | bytearray, *, key_type: str, common_name: str, new_pin: bytes | None = None
+    hsm: HsmSettings, pin: bytes | bytearray, *, key_type: str, common_name: str, new_pin: bytes | None = None
 ) -> NewKeys:
     """Makes CA key, checkpoint key and master key; with `new_pin`, changes the token's PIN before.
 
@@ -55,7 +55,7 @@ async def generate_keys(
             raise Fault("the key holder answered with something that is not keys")
 
 
-def leftovers(hsm: Hsm) -> str:
+def leftovers(hsm: HsmSettings) -> str:
     """What to remove from the token after a failure. It held none of these before, so they are this run's."""
     labels = ", ".join((hsm.ca_key, hsm.checkpoint_key, hsm.master_key))
     return f"remove what is there of {labels} from the token {hsm.token!r}"

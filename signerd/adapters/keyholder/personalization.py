@@ -13,14 +13,14 @@ from signerd.adapters.keyholder.hardening import close_memory
 from signerd.adapters.keyholder.held_pin import HeldPin
 from signerd.adapters.keyholder.pool import setup_for
 from signerd.adapters.keyholder.protocol import Mode, Operation
-from signerd.config import Hsm
+from signerd.config import HsmSettings
 from signerd.core.chip_key import KEY_BYTES
 from signerd.core.names import MacKey
 from signerd.errors import Fault
 
 
 async def derive_chip_keys(
-    hsm: Hsm,
+    hsm: HsmSettings,
     pin: bytes | bytearray,
     chip_ids: Iterable[str],
     kind: MacKey = MacKey.CHIP,

@@ -17,13 +17,13 @@ from signerd.adapters.keyholder.client import KeyHolderProcess, KeyHolderSetting
 from signerd.adapters.keyholder.hardening import close_memory
 from signerd.adapters.keyholder.held_pin import HeldPin, WrongPin
 from signerd.adapters.keyholder.protocol import Mode, Setup
-from signerd.config import Config, Hsm
+from signerd.config import Config, HsmSettings
 from signerd.core import note
 from signerd.core.names import MacQuestion
 from signerd.errors import ConfigError
 
 
-def setup_for(hsm: Hsm, mode: Mode) -> Setup:
+def setup_for(hsm: HsmSettings, mode: Mode) -> Setup:
     """The first frame, complete for a mode that needs neither certificate nor log."""
     return Setup(
         mode=mode.value,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Protocol
 
-from signerd.adapters.mtls import Identities, Identity
+from signerd.adapters.mtls import PeerIdentities, PeerIdentity
 from signerd.adapters.rate_limit import STRANGERS, Rate, RateLimiter
 from signerd.adapters.rpc.gate import AuthContext
 from signerd.core.names import PeerName, Role
@@ -30,7 +30,7 @@ class PeerAdmission:
     def __init__(
         self,
         *,
-        identities: Identities,
+        identities: PeerIdentities,
         limiter: RateLimiter,
         rates: Mapping[Role, Rate],
         registry: Registry,
@@ -70,7 +70,7 @@ class PeerAdmission:
             raise Refused(Code.ROLE_DENIED, f"the call is for a {role}")
         return name
 
-    async def _registered(self, identity: Identity) -> PeerName:
+    async def _registered(self, identity: PeerIdentity) -> PeerName:
         if identity.name is None:
             raise Refused(Code.UNAUTHENTICATED, "the certificate names no peer of this deployment")
         if not identity.valid_at(self._clock()):

@@ -14,7 +14,7 @@ from signerd.adapters.store.chip_list import list_chips
 from signerd.adapters.store.identities import import_identities
 from signerd.adapters.store.parts import Parts
 from signerd.adapters.store.shared_primes import RsaCertificates, record_shared_primes, rsa_certificates
-from signerd.adapters.store.values import ChipPage, OrderState, Product, RevokedCertificate
+from signerd.adapters.store.values import ChipPage, OrderState, ProductRevision, RevokedCertificate
 from signerd.core.entry import MAX_SHARED_PRIMES
 from signerd.core.identity_list import ChipIdentity
 from signerd.core.names import PeerName, Role
@@ -49,11 +49,11 @@ class Administration(Parts):
         """Adds a product or a revision of one; the ledger index. Raises Refused `already_exists`."""
         return await self._writer.do(lambda tx: registry.add_product(tx, name, toml, now))
 
-    async def list_products(self) -> list[Product]:
+    async def list_products(self) -> list[ProductRevision]:
         """The newest revision of each product."""
         return await self._long_reader.do(listing.list_products)
 
-    async def product(self, name: str) -> Product | None:
+    async def product(self, name: str) -> ProductRevision | None:
         """The newest revision."""
         return await self._long_reader.do(lambda connection: listing.product(connection, name))
 

@@ -16,11 +16,11 @@ from signerd.adapters.store.schema import (
     products,
     records,
 )
-from signerd.core.evidence.method import Identity
+from signerd.core.evidence.method import IdentityKey
 from signerd.core.order import WorkOrder
 from signerd.ports import CallContext, Chip, Grant, PeerRecord
 
-_MAX_TERMS = 1_024  # work orders kept in memory
+_MAX_ORDERS = 1_024  # work orders kept in memory
 
 # A revoked peer may have come back with another key, as a newer row.
 _newest_peer = select(func.max(peers.c.id)).where(peers.c.uri == bindparam("peer")).scalar_subquery()
@@ -65,7 +65,7 @@ _IDENTITY = Prepared(
 _PEER_OF_KEY = Prepared(select(*PEER).where(peers.c.spki_sha256 == bindparam("key")))
 
 
-class Terms:
+class OrderTerms:
     """Work orders as opened, with their product's text. Neither ever changes, so both are kept in memory.
 
     Used where the store's short reads run, and nowhere else.
@@ -75,11 +75,11 @@ class Terms:
         self._known: dict[str, tuple[WorkOrder, str]] = {}
 
     def of(self, connection: Connection, work_order: str) -> tuple[WorkOrder, str]:
-        """Terms of a work order that exists, and its product's TOML."""
+        """OrderTerms of a work order that exists, and its product's TOML."""
         known = self._known.get(work_order)
         if known is None:
             row = connection.execute(_TERMS, {"order": work_order}).one()
-            if len(self._known) >= _MAX_TERMS:
+            if len(self._known) >= _MAX_ORDERS:
                 self._known.clear()
             known = self._known[work_order] = (order_of(row), row.toml)
         return known
@@ -87,7 +87,7 @@ class Terms:
 
 def call_context(
     connection: Connection,
-    terms: Terms,
+    terms: OrderTerms,
     *,
     peer_uri: str,
     work_order: str,
@@ -131,7 +131,7 @@ def peer_of_key(connection: Connection, spki_sha256: bytes) -> PeerRecord | None
     return None if row is None else peer_of(row)
 
 
-def identity(connection: Connection, *, product: str, method: str, chip_id: str) -> Identity | None:
+def identity(connection: Connection, *, product: str, method: str, chip_id: str) -> IdentityKey | None:
     """`Store.identity`."""
     row = _IDENTITY.row(connection, {"product": product, "method": method, "chip": chip_id})
-    return None if row is None else Identity(key_id=row[0], spki=row[1])
+    return None if row is None else IdentityKey(key_id=row[0], spki=row[1])

@@ -12,7 +12,7 @@ from signerd.adapters.store.schema import entries, orders, peers, products, reco
 from signerd.adapters.store.values import (
     OrderCounts,
     OrderState,
-    Product,
+    ProductRevision,
     RecordFilter,
     RecordPage,
     RevokedCertificate,
@@ -48,18 +48,18 @@ def list_peers(connection: Connection, role: Role | None) -> list[PeerRecord]:
     return [peer_of(row) for row in connection.execute(asked)]
 
 
-def list_products(connection: Connection) -> list[Product]:
+def list_products(connection: Connection) -> list[ProductRevision]:
     """`Administration.list_products`."""
     newest = select(func.max(_p.id)).group_by(_p.name)
     asked = select(*_PRODUCT).where(_p.id.in_(newest)).order_by(_p.name)
-    return [Product(row[0], row[1], row[2], moment_of(row[3])) for row in connection.execute(asked)]
+    return [ProductRevision(row[0], row[1], row[2], moment_of(row[3])) for row in connection.execute(asked)]
 
 
-def product(connection: Connection, name: str) -> Product | None:
+def product(connection: Connection, name: str) -> ProductRevision | None:
     """`Administration.product`."""
     asked = select(*_PRODUCT).where(_p.name == name).order_by(_p.id.desc()).limit(1)
     row = connection.execute(asked).one_or_none()
-    return None if row is None else Product(row[0], row[1], row[2], moment_of(row[3]))
+    return None if row is None else ProductRevision(row[0], row[1], row[2], moment_of(row[3]))
 
 
 def product_text(connection: Connection, sha256: bytes) -> str | None:

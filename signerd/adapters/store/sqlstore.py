@@ -24,7 +24,7 @@ from signerd.adapters.store.schema import entries, head
 from signerd.adapters.store.worker import InPlaceReader, Reader, Reads
 from signerd.adapters.store.writer import Writer, Written
 from signerd.core.entry import LogOpened, RefusedCall, encode
-from signerd.core.evidence.method import Identity
+from signerd.core.evidence.method import IdentityKey
 from signerd.core.merkle import Tree, leaf_hash
 from signerd.core.note import NoteError, parse_vkey
 from signerd.core.order import Place
@@ -109,7 +109,7 @@ class SqlStore(Administration, Audit):
 
     def __init__(self, writer: Writer, reader: Reads, long_reader: Reads, ledger: Ledger) -> None:
         super().__init__(writer, reader, long_reader, ledger)
-        self._terms = calls.Terms()
+        self._terms = calls.OrderTerms()
 
     async def close(self) -> None:
         """Finishes what is queued, publishes it if the key holder signs, and lets go of the files."""
@@ -147,7 +147,7 @@ class SqlStore(Administration, Audit):
             )
         )
 
-    async def identity(self, *, product: str, method: str, chip_id: str) -> Identity | None:
+    async def identity(self, *, product: str, method: str, chip_id: str) -> IdentityKey | None:
         """See `signerd.ports.Store`."""
         return await self._reader.do(
             lambda connection: calls.identity(connection, product=product, method=method, chip_id=chip_id)

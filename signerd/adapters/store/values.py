@@ -10,7 +10,7 @@ from signerd.ports import Record, RecordState
 
 
 @dataclass(frozen=True, slots=True)
-class Product:
+class ProductRevision:
     """One revision of a product; `sha256` is that of the TOML's UTF-8 bytes."""
 
     name: str

@@ -45,7 +45,7 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Identity:
+class IdentityKey:
     """A chip's attestation key, from a list that an administrator imported."""
 
     key_id: bytes  # psa-token: instance id; nrf91: device UUID; tpm2: name of the attestation key
@@ -59,7 +59,7 @@ class Trust:
     personalized: bool  # a secret of the company's was burned into it at a trusted place
     locked: bool  # and its firmware was locked there
     listed: bool  # it stands on this work order's list
-    identity: Identity | None  # for this product, method and chip
+    identity: IdentityKey | None  # for this product, method and chip
     rules: EvidenceRules
 
 

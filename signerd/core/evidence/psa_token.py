@@ -30,7 +30,7 @@ from typing import TypeVar
 
 from signerd.core.evidence.cbor_items import CborItemError, Item, Key, read_item
 from signerd.core.evidence.cose import CoseError, Mac0, Sign1, mac_structure, read_message, verify_sign1
-from signerd.core.evidence.method import EvidenceError, Identity, Proved, ProvedIfMac, Request, Trust
+from signerd.core.evidence.method import EvidenceError, IdentityKey, Proved, ProvedIfMac, Request, Trust
 from signerd.core.evidence.rules import (
     HASH_BYTES,
     IMPLEMENTATION_ID_BYTES,
@@ -182,7 +182,7 @@ def verify_token(evidence: bytes, *, nonce: bytes, chip_id: str, trust: Trust) -
         raise EvidenceError(str(error)) from error
 
 
-def _signed(message: Sign1, nonce: bytes, identity: Identity | None, rules: PsaTokenRules) -> Proved:
+def _signed(message: Sign1, nonce: bytes, identity: IdentityKey | None, rules: PsaTokenRules) -> Proved:
     if identity is None:
         raise EvidenceError("no attestation key was imported for the chip")
     # First of all: nothing that this key did not sign is looked into.

@@ -43,7 +43,7 @@ from signerd.core.evidence.chain import chip_id_of, extension_of, validate_chain
 from signerd.core.evidence.method import (
     MAX_EVIDENCE_BYTES,
     EvidenceError,
-    Identity,
+    IdentityKey,
     Proved,
     Request,
     Trust,
@@ -155,7 +155,7 @@ def _certified_ak(chain: list[bytes], request: Request, trust: Trust) -> bytes:
     return valid.leaf_spki
 
 
-def _check_signer(attest: Attest, identity: Identity) -> None:
+def _check_signer(attest: Attest, identity: IdentityKey) -> None:
     if attest.qualified_signer[:_NAME_ALGORITHM_BYTES] != identity.key_id[:_NAME_ALGORITHM_BYTES]:
         raise EvidenceError("qualifiedSigner has another hash than the imported key's name")
 

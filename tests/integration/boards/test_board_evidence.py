@@ -28,7 +28,7 @@ from signerd.core.evidence import METHODS as VERIFIERS
 from signerd.core.evidence.method import (
     EvidenceError,
     EvidenceSubmission,
-    Identity,
+    IdentityKey,
     Trust,
     VerifiedEvidence,
 )
@@ -100,13 +100,13 @@ class Maker:
             check_mac=_check_mac,
         )
 
-    def _identity(self) -> Identity | None:
+    def _identity(self) -> IdentityKey | None:
         line = self.vendor.attester(self.chip_id).identity()
         if line is None:
             return None
         key = load_pem_public_key(line["public_key"].encode())
         spki = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-        return Identity(bytes.fromhex(line["key_id"]), spki)
+        return IdentityKey(bytes.fromhex(line["key_id"]), spki)
 
 
 async def _check_mac(question: MacQuestion) -> bool:

@@ -33,7 +33,7 @@ from signerd.core.evidence import METHODS
 from signerd.core.evidence.method import (
     EvidenceError,
     EvidenceSubmission,
-    Identity,
+    IdentityKey,
     Trust,
     VerifiedEvidence,
 )
@@ -81,7 +81,7 @@ def pack(key: TpmKey, ak: TpmKey, attest: bytes, signature: bytes) -> bytes:
     return cbor2.dumps([attest, signature, key.public, chain], canonical=True)
 
 
-async def verify(csr: bytes, evidence: bytes, identity: Identity | None = None) -> VerifiedEvidence:
+async def verify(csr: bytes, evidence: bytes, identity: IdentityKey | None = None) -> VerifiedEvidence:
     """As signerd would, with the AK certified, or imported where there is an identity."""
     trust = Trust(
         personalized=False,
@@ -145,10 +145,10 @@ async def test_an_imported_attestation_key(tpm: SoftwareTpm) -> None:
     csr = tpm.csr(key)
     attest, signature = tpm.certify(key, ak, qualification(csr))
     evidence = cbor2.dumps([attest, signature, key.public, []], canonical=True)
-    identity = Identity(ak.name, ak.spki)
+    identity = IdentityKey(ak.name, ak.spki)
     assert (await verify(csr, evidence, identity)).level is Level.KEY
     with SoftwareTpm() as other, pytest.raises(EvidenceError, match="did not sign"):
-        await verify(csr, evidence, Identity(ak.name, other.attestation_key().spki))
+        await verify(csr, evidence, IdentityKey(ak.name, other.attestation_key().spki))
 
 
 async def test_every_changed_byte_of_what_the_tpm_said(tpm: SoftwareTpm) -> None:
@@ -156,7 +156,7 @@ async def test_every_changed_byte_of_what_the_tpm_said(tpm: SoftwareTpm) -> None
     csr = tpm.csr(key)
     attest, signature = tpm.certify(key, ak, qualification(csr))
     evidence = cbor2.dumps([attest, signature, key.public, []], canonical=True)
-    identity = Identity(ak.name, ak.spki)
+    identity = IdentityKey(ak.name, ak.spki)
     await verify(csr, evidence, identity)
     for position in range(len(evidence)):
         changed = bytearray(evidence)

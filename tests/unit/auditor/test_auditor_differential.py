@@ -24,7 +24,7 @@ from cryptography.x509.oid import NameOID
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from auditor.core.evidence.asked import Asked
+from auditor.core.evidence.appraisal import AppraisalInputs
 from auditor.core.evidence.dice import firmware_of
 from auditor.core.evidence.recheck import recheck
 from auditor.core.product import Measurement, read_product
@@ -65,7 +65,7 @@ from harness.paper_log import FIRMWARE, LOCKS, product_with, spki_of
 from signerd.core.evidence import METHODS
 from signerd.core.evidence.claims import parse_claims
 from signerd.core.evidence.dice import measured_firmware
-from signerd.core.evidence.method import EvidenceError, Identity, ProvedIfMac, Request, Trust
+from signerd.core.evidence.method import EvidenceError, IdentityKey, ProvedIfMac, Request, Trust
 from signerd.core.evidence.rules import EvidenceRules
 from signerd.core.evidence.rules import Measurement as SignerdMeasurement
 
@@ -124,7 +124,7 @@ def by_signerd(case: Case) -> Result:
         transcript=TRANSCRIPT,
         now=NOW,
     )
-    identity = None if case.identity is None else Identity(*case.identity)
+    identity = None if case.identity is None else IdentityKey(*case.identity)
     trust = Trust(personalized=True, locked=True, listed=True, identity=identity, rules=rules)
     try:
         outcome = METHODS[case.attester.method].verify(request, case.evidence, trust)
@@ -135,7 +135,7 @@ def by_signerd(case: Case) -> Result:
 
 
 def by_the_auditor(case: Case) -> Result:
-    asked = Asked(
+    inputs = AppraisalInputs(
         chip_id=case.chip,
         product="sensor",
         csr=CSR,
@@ -146,7 +146,7 @@ def by_the_auditor(case: Case) -> Result:
         rules=read_product(case.product.encode()),
     )
     try:
-        shown = recheck(case.attester.method, asked, case.evidence)
+        shown = recheck(case.attester.method, inputs, case.evidence)
     except CheckFailed:
         return None
     if case.identity is not None and shown.key_id not in {b"", case.identity[0]}:

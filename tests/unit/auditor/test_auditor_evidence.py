@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from auditor.core import cose, der
 from auditor.core.csr import check_csr
-from auditor.core.evidence.asked import Asked
+from auditor.core.evidence.appraisal import AppraisalInputs
 from auditor.core.evidence.recheck import recheck
 from auditor.core.evidence.tpm_structures import read_attest, read_public, read_signature
 from auditor.core.identities import Identities, read_identities
@@ -42,10 +42,10 @@ MAXIMUM = 16_384
 ID_AA = csr_attestation.ID_AA_ATTESTATION
 
 
-def _genuine(vendor: Vendor, chip: str = CHIP) -> tuple[str, Asked, bytes]:
+def _genuine(vendor: Vendor, chip: str = CHIP) -> tuple[str, AppraisalInputs, bytes]:
     attester = vendor.attester(chip)
     evidence = attester.attest(b"transcript", CSR)
-    asked = Asked(
+    inputs = AppraisalInputs(
         chip_id=chip,
         product="sensor",
         csr=CSR,
@@ -55,7 +55,7 @@ def _genuine(vendor: Vendor, chip: str = CHIP) -> tuple[str, Asked, bytes]:
         moment=datetime.now(UTC),
         rules=read_product(product_with(vendor).encode()),
     )
-    return attester.method, asked, evidence
+    return attester.method, inputs, evidence
 
 
 GENUINE = {
@@ -69,19 +69,19 @@ GENUINE = {
 
 @pytest.mark.parametrize("name", GENUINE)
 def test_any_changed_byte_is_refused(name: str) -> None:
-    method, asked, evidence = GENUINE[name]
-    recheck(method, asked, evidence)
+    method, inputs, evidence = GENUINE[name]
+    recheck(method, inputs, evidence)
     for position in range(len(evidence)):
         changed = bytearray(evidence)
         changed[position] ^= 1
         with pytest.raises(CheckFailed):
-            recheck(method, asked, bytes(changed))
+            recheck(method, inputs, bytes(changed))
 
 
 @given(st.binary(max_size=400), st.integers(0, 400), st.sampled_from(sorted(GENUINE)))
 def test_any_bytes_raise_nothing_else(junk: bytes, cut: int, name: str) -> None:
-    _, asked, evidence = GENUINE[name]
-    everything = replace(asked, rules=replace(asked.rules, methods=METHODS))
+    _, inputs, evidence = GENUINE[name]
+    everything = replace(inputs, rules=replace(inputs.rules, methods=METHODS))
     for method in METHODS:
         for data in (junk, evidence[:cut] + junk, junk + evidence[cut:]):
             with contextlib.suppress(CheckFailed):

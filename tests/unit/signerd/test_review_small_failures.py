@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtensionOID
 
 from signerd.adapters.logs import configure_logs
-from signerd.adapters.mtls import Identities
+from signerd.adapters.mtls import PeerIdentities
 
 EDI_PARTY_NAME = bytes.fromhex("3008a506a1040c024142")  # a SubjectAltName that the package does not read
 
@@ -66,4 +66,4 @@ def test_a_certificate_with_a_name_that_nobody_reads_names_nobody() -> None:
         .add_extension(san, critical=False)
         .sign(key, hashes.SHA256())
     )
-    assert Identities("dev").of({"x509_pem_cert": [certificate.public_bytes(Encoding.PEM)]}) is None
+    assert PeerIdentities("dev").of({"x509_pem_cert": [certificate.public_bytes(Encoding.PEM)]}) is None

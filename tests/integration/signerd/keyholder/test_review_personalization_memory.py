@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from signerd.config import Hsm
+from signerd.config import HsmSettings
 
 PROGRAM = """
 import asyncio, ctypes, json, resource, sys
 from signerd.adapters.keyholder import personalization
-from signerd.config import Hsm
+from signerd.config import HsmSettings
 
 PR_GET_DUMPABLE = 3
 
@@ -35,7 +35,7 @@ async def open_channel(*_arguments, **_named):
 
 personalization.open_channel = open_channel
 before = state()
-hsm = Hsm.model_validate_json(sys.stdin.read())
+hsm = HsmSettings.model_validate_json(sys.stdin.read())
 try:
     asyncio.run(personalization.derive_chip_keys(hsm, b"the PIN", ["chip-1"]))
 except AtTheToken:
@@ -45,7 +45,7 @@ except AtTheToken:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="PR_SET_DUMPABLE is Linux's")
 def test_nothing_is_derived_before_memory_is_closed(tmp_path: Path) -> None:
-    hsm = Hsm(module=tmp_path / "module.so", token="token", pin="prompt")
+    hsm = HsmSettings(module=tmp_path / "module.so", token="token", pin="prompt")
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM],
         input=hsm.model_dump_json(),

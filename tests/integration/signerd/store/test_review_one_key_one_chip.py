@@ -13,7 +13,7 @@ from harness.store_world import NOW, World
 from signerd.adapters.store import SqlStore
 from signerd.adapters.store.database import make_engine
 from signerd.adapters.store.identities import _of_other_lists
-from signerd.core.evidence.method import Identity
+from signerd.core.evidence.method import IdentityKey
 from signerd.core.identity_list import ChipIdentity
 from signerd.errors import Code, Refused
 
@@ -44,7 +44,7 @@ async def test_the_same_chip_may_stand_in_several_lists(store: SqlStore, product
     await enter(store, ONE, product="sensor", method="nrf91")
     assert await enter(store, replace(ONE, key_id=b"name"), product=product, method=method) == 1
     found = await store.identity(product=product, method=method, chip_id="chip-1")
-    assert found == Identity(b"name", b"key 1")
+    assert found == IdentityKey(b"name", b"key 1")
     assert await enter(store, ONE, product="sensor", method="nrf91") == 0
 
 

@@ -19,7 +19,7 @@ from signerd.adapters.store.constraints import translated
 from signerd.adapters.store.database import make_engine
 from signerd.adapters.store.identities import _imported
 from signerd.adapters.store.schema import identities
-from signerd.core.evidence.method import Identity
+from signerd.core.evidence.method import IdentityKey
 from signerd.core.identity_list import ChipIdentity
 from signerd.errors import Code, Refused
 
@@ -33,7 +33,7 @@ async def enter(
     return await store.import_identities(product, method, wanted, by="ann@example", now=NOW)
 
 
-async def known(store: SqlStore, chip_id: str, **where: str) -> Identity | None:
+async def known(store: SqlStore, chip_id: str, **where: str) -> IdentityKey | None:
     named = {"product": "sensor", "method": "nrf91"} | where
     return await store.identity(product=named["product"], method=named["method"], chip_id=chip_id)
 
@@ -47,8 +47,8 @@ async def entry(store: SqlStore, index: int) -> dict[str, Any]:
 async def test_what_is_imported_is_found_for_its_product_method_and_chip(store: SqlStore) -> None:
     added, index = await enter(store, TWO, ONE)
     assert added == 2
-    assert await known(store, "chip-1") == Identity(b"id 1", b"key 1")
-    assert await known(store, "chip-2") == Identity(b"id 2", b"key 2")
+    assert await known(store, "chip-1") == IdentityKey(b"id 1", b"key 1")
+    assert await known(store, "chip-2") == IdentityKey(b"id 2", b"key 2")
     for elsewhere in (
         known(store, "chip-3"),
         known(store, "chip-1", method="tpm2"),
@@ -99,7 +99,7 @@ async def test_one_chip_one_key_id_one_key(
         await enter(store, third, ONE, second)
     assert (caught.value.code, caught.value.detail) == (Code.INVALID, said)
     assert await known(store, "chip-3") is None  # nothing of the call is entered
-    assert await known(store, second.chip_id) in (None, Identity(ONE.key_id, ONE.spki))
+    assert await known(store, second.chip_id) in (None, IdentityKey(ONE.key_id, ONE.spki))
 
 
 @pytest.mark.parametrize("where", [{"product": "other"}, {"method": "tpm2"}])
@@ -107,8 +107,8 @@ async def test_another_product_or_method_has_its_own(store: SqlStore, where: dic
     await enter(store, ONE)
     other = replace(ONE, spki=b"another key")
     assert (await enter(store, other, **where))[0] == 1
-    assert await known(store, "chip-1", **where) == Identity(b"id 1", b"another key")
-    assert await known(store, "chip-1") == Identity(b"id 1", b"key 1")
+    assert await known(store, "chip-1", **where) == IdentityKey(b"id 1", b"another key")
+    assert await known(store, "chip-1") == IdentityKey(b"id 1", b"key 1")
 
 
 async def test_a_call_is_bounded(store: SqlStore) -> None:

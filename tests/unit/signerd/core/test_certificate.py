@@ -15,7 +15,7 @@ from signerd.core.names import KeyType, Level
 from signerd.core.order import Place
 from signerd.core.prepared import PreparedCertificate, lint
 from signerd.core.product import NO_EXPIRY, fill, parse_product
-from signerd.core.profile import Issuer, Terms, build_tbs, terms_of
+from signerd.core.profile import CertificateTerms, Issuer, build_tbs, terms_of
 from signerd.core.sample import sample_tbs
 from signerd.errors import Code, ConfigError, Fault, Refused
 
@@ -198,7 +198,7 @@ SPEAKING = parse_product(
 )
 
 
-def speaking_terms(stated: EvidenceStatement = STATED) -> Terms:
+def speaking_terms(stated: EvidenceStatement = STATED) -> CertificateTerms:
     return terms_of(SPEAKING, PLACE, BOARD.public_key(), ISSUER, stated)
 
 

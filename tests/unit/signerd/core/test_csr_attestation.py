@@ -40,7 +40,7 @@ from signerd.core.evidence import METHODS
 from signerd.core.evidence.method import (
     EvidenceError,
     EvidenceSubmission,
-    Identity,
+    IdentityKey,
     Method,
     Proved,
     Request,
@@ -479,7 +479,7 @@ async def test_a_psa_token_holds_inside_the_csr() -> None:
     spki = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     section = f'[evidence]\nmethods = ["psa-token"]\n{vendor.product_section()}'
     rules = EvidenceRules.model_validate(tomllib.loads(section)["evidence"])
-    trust = replace(TRUST, identity=Identity(bytes.fromhex(line["key_id"]), spki), rules=rules)
+    trust = replace(TRUST, identity=IdentityKey(bytes.fromhex(line["key_id"]), spki), rules=rules)
 
     def attest(info: bytes) -> bytes:
         return chip.attest(formats.transcript(CHALLENGE, CHIP, info, {}, {}), PLAIN)

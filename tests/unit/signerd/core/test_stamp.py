@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from signerd.core import strict_cbor
-from signerd.core.stamp import Issued, StampError, check_agrees, check_signature, parse_stamp
+from signerd.core.stamp import IssuedBoard, StampError, check_agrees, check_signature, parse_stamp
 
-ISSUED = Issued(bytes([1]) * 32, "chip:1", "BM-000001", b"certificate", b"settings")
+ISSUED = IssuedBoard(bytes([1]) * 32, "chip:1", "BM-000001", b"certificate", b"settings")
 FIELDS: list[Any] = [
     "birthmark-stamp-v1",
     ISSUED.challenge,

@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from signerd.adapters.mtls import Identities, Identity, identity_of
+from signerd.adapters.mtls import PeerIdentities, PeerIdentity, identity_of
 from signerd.adapters.rate_limit import STRANGERS, Rate, RateLimiter
 from signerd.adapters.rpc.admission import PeerAdmission
 from signerd.core.names import PeerName, Role, parse_peer_uri
@@ -48,7 +48,7 @@ class KnownPeers:
     def __init__(self) -> None:
         self.peers: dict[bytes, PeerRecord] = {}
 
-    def add(self, identity: Identity, uri: str = STATION, revoked_at: datetime | None = None) -> None:
+    def add(self, identity: PeerIdentity, uri: str = STATION, revoked_at: datetime | None = None) -> None:
         self.peers[identity.spki_sha256] = PeerRecord(
             parse_peer_uri(uri), identity.spki_sha256, NOW, revoked_at
         )
@@ -62,7 +62,7 @@ class Door:
         self.known = KnownPeers()
         self.moment = NOW
         self.admission = PeerAdmission(
-            identities=Identities("dev"),
+            identities=PeerIdentities("dev"),
             limiter=RateLimiter(lambda: 0.0),
             rates={Role.STATION: station or Rate(10, 100), Role.AUDITOR: Rate(10, 100)},
             registry=self.known,
@@ -168,7 +168,7 @@ async def test_strangers_get_a_stricter_rate() -> None:
 
 
 def test_the_cache_of_certificates_is_bounded() -> None:
-    identities = Identities("dev", capacity=2)
+    identities = PeerIdentities("dev", capacity=2)
     shown = [certificate(f"birthmark://dev/auditor/a{number}") for number in range(3)]
     for each in (*shown, *shown):
         identity = identities.of(auth(each))

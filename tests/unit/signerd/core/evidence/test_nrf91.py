@@ -25,7 +25,7 @@ from boards.attesters.nrf91 import COMPONENT, FIRMWARE, VERSION, Context, Nrf91A
 from signerd.core.csr import check_csr
 from signerd.core.evidence import METHODS
 from signerd.core.evidence.claims import Claims
-from signerd.core.evidence.method import EvidenceError, Identity, Proved, Request, Trust
+from signerd.core.evidence.method import EvidenceError, IdentityKey, Proved, Request, Trust
 from signerd.core.evidence.nrf91 import Nrf91, verify_attesttoken, verify_keygen
 from signerd.core.evidence.rules import EvidenceRules
 from signerd.core.names import KeyType, Level
@@ -74,12 +74,12 @@ def request_of(csr: bytes) -> Request:
     )
 
 
-def identity_of(attester: Nrf91Attester) -> Identity:
+def identity_of(attester: Nrf91Attester) -> IdentityKey:
     line = attester.identity()
     assert line["chip_id"] == CHIP
     key = load_pem_public_key(line["public_key"].encode())
     assert isinstance(key, ec.EllipticCurvePublicKey)
-    return Identity(bytes.fromhex(line["key_id"]), spki_of(key))
+    return IdentityKey(bytes.fromhex(line["key_id"]), spki_of(key))
 
 
 ATTESTER = VENDOR.attester(CHIP)
@@ -294,13 +294,13 @@ P384 = spki_of(ec.generate_private_key(ec.SECP384R1()).public_key())
     ("identity", "reason"),
     [
         (None, "no identity key"),
-        (Identity(OTHER_CHIP.bytes, IDENTITY.spki), "UUID"),
-        (Identity(IDENTITY.key_id, spki_of(OTHER_KEY.public_key())), "does not verify"),
-        (Identity(IDENTITY.key_id, P384), "curve"),
-        (Identity(IDENTITY.key_id, b""), "readable"),
+        (IdentityKey(OTHER_CHIP.bytes, IDENTITY.spki), "UUID"),
+        (IdentityKey(IDENTITY.key_id, spki_of(OTHER_KEY.public_key())), "does not verify"),
+        (IdentityKey(IDENTITY.key_id, P384), "curve"),
+        (IdentityKey(IDENTITY.key_id, b""), "readable"),
     ],
 )
-def test_another_identity_is_refused(identity: Identity | None, reason: str) -> None:
+def test_another_identity_is_refused(identity: IdentityKey | None, reason: str) -> None:
     verify(GOOD["bytes"])
     with pytest.raises(EvidenceError, match=reason):
         verify(GOOD["bytes"], trust=replace(TRUST, identity=identity))

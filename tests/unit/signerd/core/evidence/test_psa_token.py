@@ -44,7 +44,7 @@ from signerd.core.evidence.method import (
     MAX_EVIDENCE_BYTES,
     EvidenceError,
     EvidenceSubmission,
-    Identity,
+    IdentityKey,
     Proved,
     ProvedIfMac,
     Request,
@@ -92,8 +92,8 @@ RULES = rules_of()
 PERSONALIZED = Trust(personalized=True, locked=True, listed=False, identity=None, rules=RULES)
 
 
-def identity_of(attester: PsaAttester) -> Identity:
-    return Identity(attester.instance_id, attester.public_key)
+def identity_of(attester: PsaAttester) -> IdentityKey:
+    return IdentityKey(attester.instance_id, attester.public_key)
 
 
 def trust_in(attester: PsaAttester) -> Trust:
@@ -144,7 +144,7 @@ def published_key() -> bytes:
     return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
 
-SIGN1_TRUST = Trust(False, False, False, Identity(b"\x01" + b"\x02" * 32, published_key()), VECTOR_RULES)
+SIGN1_TRUST = Trust(False, False, False, IdentityKey(b"\x01" + b"\x02" * 32, published_key()), VECTOR_RULES)
 MAC0_TRUST = replace(PERSONALIZED, rules=VECTOR_RULES)
 
 

@@ -17,7 +17,7 @@ from boards import keys
 from boards.attesters.tpm2 import ATTRIBUTES, BORN_HERE, Tpm2Attester, Tpm2Vendor, public_area
 from signerd.core.evidence import METHODS
 from signerd.core.evidence.claims import Claims
-from signerd.core.evidence.method import EvidenceError, Identity, Proved, Request, Trust
+from signerd.core.evidence.method import EvidenceError, IdentityKey, Proved, Request, Trust
 from signerd.core.evidence.rules import EvidenceRules
 from signerd.core.evidence.tpm2 import Tpm2
 from signerd.core.names import Level
@@ -30,12 +30,12 @@ IMPORTED = Tpm2Vendor(certified=False)
 PARTS = ("attest", "signature", "public", "chain")
 
 
-def identity_of(attester: Tpm2Attester) -> Identity:
+def identity_of(attester: Tpm2Attester) -> IdentityKey:
     line = replace(attester, chain=()).identity()
     assert line is not None
     key = load_pem_public_key(line["public_key"].encode())
     spki = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    return Identity(bytes.fromhex(line["key_id"]), spki)
+    return IdentityKey(bytes.fromhex(line["key_id"]), spki)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What evidence is asked for, and what it shows."""
+"""What evidence is appraised by, and the result (RFC 9334 §8)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MAX_EVIDENCE = 16_384  # bytes
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class AppraisalInputs:
     """What the evidence must be over, and by what it is measured. All of it follows from the ledger, but for
     `attester`, whose digest does."""
 
@@ -30,7 +30,7 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class AttestationResult:
     """What evidence shows on its own."""
 
     basis: Basis
