@@ -17,7 +17,7 @@ demo: setup
 	PYTHONPATH=tests .venv/bin/python -m demo.run
 
 test: setup
-	.venv/bin/python -m pytest -n 2 --dist loadfile -m 'not bench'
+	.venv/bin/python -m pytest -n 2 --dist loadfile -m 'not bench and not soak'
 
 lint: setup
 	deploy/setup/lint.sh

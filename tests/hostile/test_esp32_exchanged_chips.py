@@ -11,7 +11,7 @@ from boards.esp32.signing import SigningKey
 from harness.esp32_line import Esp32Line
 from harness.process import wait_until
 
-# `keygen` to `configure` are exchanged in memory (tests/unit/agent/test_review_exchanged_boards.py).
+# `keygen` to `configure` are exchanged in memory (tests/unit/agent/test_exchanged_boards.py).
 STEPS = ("flash", "request", "seal", "first-boot", "verify", "stamp", "label")
 _ALL_S = 240.0
 _RECIPE = "name = 'sensor'\n" + "".join(

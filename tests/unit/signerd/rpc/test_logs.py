@@ -59,3 +59,35 @@ def test_a_value_cannot_fill_the_disk_or_break_the_line(lines: Lines) -> None:
 def test_the_level_counts(lines: Lines) -> None:
     structlog.get_logger().debug("chatter")
     assert lines() == []
+
+
+class FullDisk:
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.full = True
+
+    def write(self, line: str) -> None:
+        if self.full:
+            raise OSError(28, "No space left on device")
+        self.lines.append(line)
+
+    def flush(self) -> None:
+        if self.full:
+            raise OSError(28, "No space left on device")
+
+
+@pytest.fixture
+def disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[FullDisk]:
+    disk = FullDisk()
+    monkeypatch.setattr(sys, "stderr", disk)
+    configure_logs("info")
+    yield disk
+    structlog.reset_defaults()
+
+
+def test_a_line_that_cannot_be_written_fails_nothing(disk: FullDisk) -> None:
+    log = structlog.get_logger()
+    log.info("lost")
+    disk.full = False
+    log.info("written")
+    assert ["written" in line for line in disk.lines] == [True]

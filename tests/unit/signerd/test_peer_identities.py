@@ -1,55 +1,18 @@
-"""Failures of the machine around signerd that pass: none of them may become one that stays."""
+"""The name in a peer's certificate, as the gate reads it."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
-import pytest
-import structlog
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtensionOID
 
-from signerd.adapters.logs import configure_logs
 from signerd.adapters.mtls import PeerIdentities
 
 EDI_PARTY_NAME = bytes.fromhex("3008a506a1040c024142")  # a SubjectAltName that the package does not read
-
-
-class FullDisk:
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-        self.full = True
-
-    def write(self, line: str) -> None:
-        if self.full:
-            raise OSError(28, "No space left on device")
-        self.lines.append(line)
-
-    def flush(self) -> None:
-        if self.full:
-            raise OSError(28, "No space left on device")
-
-
-@pytest.fixture
-def disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[FullDisk]:
-    disk = FullDisk()
-    monkeypatch.setattr(sys, "stderr", disk)
-    configure_logs("info")
-    yield disk
-    structlog.reset_defaults()
-
-
-def test_a_line_that_cannot_be_written_fails_nothing(disk: FullDisk) -> None:
-    log = structlog.get_logger()
-    log.info("lost")
-    disk.full = False
-    log.info("written")
-    assert ["written" in line for line in disk.lines] == [True]
 
 
 def test_a_certificate_with_a_name_that_nobody_reads_names_nobody() -> None:
