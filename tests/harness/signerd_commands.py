@@ -1,0 +1,42 @@
+"""signerd's commands as an administrator sees them fail, and settings that a test changes."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from harness.installation import Installation
+from harness.process import COMMANDS
+
+SIGNERD = COMMANDS / "signerd"
+
+
+def signerd(installation: Installation, *arguments: str | Path) -> tuple[int, str]:
+    """Runs a command on this installation: its exit code, and all that it said."""
+    done = subprocess.run(
+        [str(SIGNERD), *map(str, arguments), "-c", str(installation.config)],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+def change(installation: Installation, old: str, new: str) -> None:
+    """Changes the settings for good."""
+    text = installation.config.read_text("utf-8")
+    assert old in text
+    installation.config.write_text(text.replace(old, new, 1), "utf-8")
+
+
+@contextmanager
+def changed(installation: Installation, old: str, new: str) -> Iterator[None]:
+    """Changes the settings for a while."""
+    before = installation.config.read_text("utf-8")
+    change(installation, old, new)
+    yield
+    installation.config.write_text(before, "utf-8")

@@ -1,0 +1,63 @@
+"""What `signerd check-config` and `signerd run` refuse before anything is served."""
+
+from __future__ import annotations
+
+import pytest
+
+from harness.installation import Installation
+from harness.signerd_commands import changed, signerd
+
+
+@pytest.mark.parametrize(
+    ("what", "mode", "named"), [("admin", 0o755, "0700"), ("operations/server.key", 0o644, "0600")]
+)
+def test_what_others_could_reach_is_refused(
+    unstarted: Installation, what: str, mode: int, named: str
+) -> None:
+    path = unstarted.home / what
+    before = path.stat().st_mode & 0o777
+    path.chmod(mode)
+    for command in ("run", "check-config"):
+        code, said = signerd(unstarted, command)
+        assert (code, named in said) == (3, True)
+    path.chmod(before)
+
+
+def test_a_wrong_pin(fresh: Installation) -> None:
+    pin = fresh.home / "hsm.pin"
+    pin.chmod(0o600)
+    pin.write_text("wrong-pin\n", "ascii")
+    pin.chmod(0o400)
+    code, said = signerd(fresh, "run")
+    assert (code, "wrong-pin" in said) == (77, False)
+    assert signerd(fresh, "check-config")[0] == 0
+    assert signerd(fresh, "check-config", "--login")[0] == 77
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "named"),
+    [
+        ('token = "birthmark-dev"', 'token = "birthmark-dev"\ncolour = 1', "hsm.colour"),
+        ("[ledger]", "[ledger", "TOML"),
+        ('key = "operations/server.key"', 'key = "operations/ca.key"', "is not the key of"),
+        ('certificate = "ca/sub-ca.pem"', 'certificate = "operations/ca.pem"', "issued"),
+        ('url = "sqlite:///signerd.sqlite"', 'url = "sqlite:///other.sqlite"', "signerd init"),
+        ('origin = "dev.', 'origin = "other.', "origin"),
+        ('head = "head/checkpoint"', 'head = "head/none"', "head/none"),
+        ('socket = "admin/admin.sock"', 'socket = "none/admin.sock"', "none"),
+    ],
+)
+def test_a_wrong_configuration_is_named(unstarted: Installation, old: str, new: str, named: str) -> None:
+    with changed(unstarted, old, new):
+        code, said = signerd(unstarted, "check-config")
+        assert (code, named in said) == (3, True), said
+
+
+def test_check_config_finds_a_module_that_is_none(unstarted: Installation) -> None:
+    module = unstarted.directory / "module.so"
+    module.write_bytes(b"no module")
+    text = unstarted.config.read_text("utf-8")
+    old = next(line for line in text.splitlines() if line.startswith("module = "))
+    with changed(unstarted, old, f'module = "{module}"'):
+        code, said = signerd(unstarted, "check-config")
+    assert (code, "hsm.module" in said) == (3, True)
