@@ -1,10 +1,12 @@
 # `make demo` and `make test` are all that a newcomer needs; each sets up what it needs first.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench fuzz proto lock format clean
+.PHONY: help setup demo test check soak lint bench fuzz proto lock format clean
 
 help:
 	@echo 'make demo    simulated boards and ESP32 chips through the whole line, into var/demo'
-	@echo 'make test    all tests'
+	@echo 'make test    the tests, in minutes: all but the long ones'
+	@echo 'make check   what CI runs: lint, all tests but soak, the demo; each within its budget'
+	@echo 'make soak    what takes longer than CI may'
 	@echo 'make lint    style, types, import boundaries, generated code'
 	@echo 'make bench   the figures, into var/bench.json'
 	@echo 'make fuzz    fuzzes one parser: make fuzz TARGET=csr SECONDS=600'
@@ -17,7 +19,13 @@ demo: setup
 	PYTHONPATH=tests .venv/bin/python -m demo.run
 
 test: setup
-	.venv/bin/python -m pytest -n 2 --dist loadfile -m 'not bench and not soak'
+	.venv/bin/python -m pytest -n 2 --dist loadfile -m 'not check and not soak and not bench'
+
+check: setup
+	PYTHONPATH=tests .venv/bin/python -m suites
+
+soak: setup
+	.venv/bin/python -m pytest -n 2 --dist loadfile --timeout=3600 -m 'soak and not bench'
 
 lint: setup
 	deploy/setup/lint.sh

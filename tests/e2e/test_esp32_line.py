@@ -9,7 +9,7 @@ import pytest
 from boards.esp32.signing import SigningKey
 from harness.esp32_line import Esp32Line
 
-FAMILIES = ("esp32", "esp32s3", "esp32c3")
+FAMILIES = ("esp32s3", *(pytest.param(name, marks=pytest.mark.check) for name in ("esp32", "esp32c3")))
 # Labels are no part of the driver's own recipe.
 RECIPE = """
 name = "sensor"

@@ -8,7 +8,11 @@ import signal
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from harness.process import COMMANDS, REPOSITORY
+
+pytestmark = pytest.mark.check
 
 TIMEOUT_S = 240.0  # 25 s on two idle cores
 (SCRIPT,) = re.findall(

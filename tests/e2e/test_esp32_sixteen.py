@@ -17,6 +17,8 @@ from boards.esp32.signing import SigningKey
 from harness.esp32_line import Esp32Line, Esp32Run
 from harness.process import Program, wait_until
 
+pytestmark = pytest.mark.check
+
 CHIPS = 16
 PULLED = 3
 SILENT = 7

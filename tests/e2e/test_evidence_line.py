@@ -9,6 +9,8 @@ import pytest
 from boards.vendors import METHODS
 from harness.factory import Factory
 
+pytestmark = pytest.mark.check
+
 ATTESTED = [method for method in METHODS if method != "none"]
 
 

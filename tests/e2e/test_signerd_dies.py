@@ -18,6 +18,8 @@ from harness.paper_board import PaperBoard
 from harness.process import wait_until
 from harness.signerd_that_dies import FUNCTIONS, STAMPING, points
 
+pytestmark = pytest.mark.check
+
 SCRIPT = Path(__file__).parents[1] / "harness" / "signerd_that_dies.py"
 
 

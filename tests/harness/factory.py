@@ -28,6 +28,9 @@ from harness.board_farm import BoardFarm
 from harness.installation import SENSOR, Installation, Peer, order_toml, product_toml
 from harness.process import COMMANDS, Program, wait_until
 
+# A line of 115,200 baud and a key that takes a moment: every step lasts long enough to be met.
+LINE = {"baud": 115_200, "keygen_seconds": 0.3, "buffer": 512}
+
 WORK_ORDER = "WO-FACTORY"
 CHIPS = 100
 _ENDS = frozenset({"board_done", "board_failed", "board_parked"})

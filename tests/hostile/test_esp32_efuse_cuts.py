@@ -15,6 +15,8 @@ from boards.esp32.signing import SigningKey
 from harness.esp32_line import BundleFile, Esp32Line
 from harness.esp32_operator import finish, settle
 
+pytestmark = pytest.mark.check
+
 # Two burns of the station at seal, one after the first boot, which closes the loader or most of it.
 BURNS = {
     "esp32": (

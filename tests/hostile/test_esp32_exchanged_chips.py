@@ -11,6 +11,8 @@ from boards.esp32.signing import SigningKey
 from harness.esp32_line import Esp32Line
 from harness.process import wait_until
 
+pytestmark = pytest.mark.check
+
 # `keygen` to `configure` are exchanged in memory (tests/unit/agent/test_exchanged_boards.py).
 STEPS = ("flash", "request", "seal", "first-boot", "verify", "stamp", "label")
 _ALL_S = 240.0

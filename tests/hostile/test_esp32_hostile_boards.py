@@ -36,6 +36,8 @@ from harness.esp32_rig import (
     rig,
 )
 
+pytestmark = pytest.mark.check
+
 FAMILY = "esp32s3"
 OTHER_MAC = bytes.fromhex("7cdfa1000002")
 OTHER = "7c:df:a1:00:00:02"

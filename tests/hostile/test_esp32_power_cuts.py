@@ -21,6 +21,8 @@ from harness.esp32_line import Esp32Line
 from harness.esp32_operator import finish
 from harness.process import wait_until
 
+pytestmark = pytest.mark.check
+
 STEPS = (
     *("identify", "session", "flash", "keygen", "request", "sign", "install"),
     *("configure", "seal", "first-boot", "verify", "stamp", "record"),

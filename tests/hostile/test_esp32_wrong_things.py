@@ -27,6 +27,8 @@ from harness.esp32_line import AGENT, Company, Esp32Line, Esp32Run
 from harness.process import run as run_command
 from harness.process import wait_until
 
+pytestmark = pytest.mark.check
+
 FAMILY = "esp32s3"
 CONFIGURATION = 3  # exit codes of `run` (docs/stations.md)
 A_BOARD_FAILED = 1

@@ -12,6 +12,8 @@ from boards.esp32.family import FAMILIES
 from boards.esp32.power import PowerSupply
 from harness.esp32_bench import MAC, Esp32Bench
 
+pytestmark = pytest.mark.check
+
 every_family = pytest.mark.parametrize("family", ["esp32", "esp32s3", "esp32c3"])
 newer_families = pytest.mark.parametrize("family", ["esp32s3", "esp32c3"])
 KEY = random.Random(7).randbytes(32)

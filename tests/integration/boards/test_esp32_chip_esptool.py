@@ -17,6 +17,8 @@ from boards.esp32.control import UnknownCommandError
 from harness.esp32_bench import Esp32Bench, Witness
 from harness.waiting import until
 
+pytestmark = pytest.mark.check
+
 MAC = "7c:df:a1:00:00:01"
 NAMES = {"esp32": "ESP32", "esp32s3": "ESP32-S3", "esp32c3": "ESP32-C3"}
 every_family = pytest.mark.parametrize("family", list(NAMES))

@@ -13,6 +13,8 @@ from boards.esp32.power import PowerLost, PowerSupply
 from harness.esp32_bench import MAC, Esp32Bench
 from harness.waiting import until
 
+pytestmark = pytest.mark.check
+
 every_family = pytest.mark.parametrize("family", ["esp32", "esp32s3", "esp32c3"])
 newer_families = pytest.mark.parametrize("family", ["esp32s3", "esp32c3"])
 KEY = random.Random(7).randbytes(32)

@@ -14,6 +14,8 @@ from boards.vendors import METHODS
 from harness.hostile_line import HostileLine
 from harness.installation import Installation
 
+pytestmark = pytest.mark.check
+
 ATTESTED = [method for method in METHODS if method != "none"]
 
 

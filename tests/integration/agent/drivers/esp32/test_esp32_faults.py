@@ -27,6 +27,8 @@ from harness.esp32_rig import (
 )
 from harness.waiting import until
 
+pytestmark = pytest.mark.check
+
 
 async def test_a_flash_that_is_cancelled_leaves_the_port_usable(
     tmp_path: Path, firmware: Callable[[str], Firmware]

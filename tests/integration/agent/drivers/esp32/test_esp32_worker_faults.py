@@ -15,6 +15,8 @@ from boards.esp32.boot import BootChain
 from harness import esp32_faulty_worker
 from harness.esp32_rig import finish, is_locked, prepare, rig, until_done
 
+pytestmark = pytest.mark.check
+
 COMMANDS = ("open", "prepare", "digests", "write", "burned", "burn", "run", "close")
 FAULTS = [
     *itertools.product(COMMANDS, ("die", "unplug")),
