@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from auditor.errors import Malformed
 
-BIT_STRING, OCTET_STRING, UTF8_STRING, SEQUENCE, SET = 0x03, 0x04, 0x0C, 0x30, 0x31
+BOOLEAN, INTEGER, BIT_STRING, OCTET_STRING, OBJECT_IDENTIFIER = 0x01, 0x02, 0x03, 0x04, 0x06
+UTF8_STRING, SEQUENCE, SET = 0x0C, 0x30, 0x31
 _MAX_LENGTH_SIZE = 2  # bytes of a length in its long form: 64 KiB; every input is bounded far below
 
 

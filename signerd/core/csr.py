@@ -1,10 +1,13 @@
 """Step 3 of issuance: the CSR (PKCS#10, RFC 2986). Only its public key goes further.
 
-Accepted is strict DER of version v1, signed with its own key by an algorithm of the list, whose attributes
-ask for nothing that a leaf may not have. One deviation is accepted and no other: NULL parameters in an
-ECDSA AlgorithmIdentifier, which Mbed TLS 2.28 and the nRF91 modem write against RFC 5758 §3.2. The CSR's
-signature covers CertificationRequestInfo alone, so a copy without them still verifies; digests are always
-taken over the bytes that the board sent.
+Accepted is a CSR of version v1 in DER's frame (`core/certification_request.py`), signed with its own key by
+an algorithm of the list, that does not ask for a CA's certificate. What a library writes besides is not
+looked at, for nothing of it is granted. The AlgorithmIdentifier is one of those listed, to the byte: with
+NULL parameters for ECDSA too, which Mbed TLS 2.28 and the nRF91 modem write against RFC 5758 §3.2, and
+without them for RSA too, which RFC 4055 §5 wants to be accepted. The self-signature is verified over the
+bytes that came, and digests are taken over them.
+
+What costs most comes last: form, key type, self-signature, then the key's quality.
 """
 
 from __future__ import annotations
@@ -12,54 +15,34 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
-from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from cryptography.x509.oid import ExtensionOID, SignatureAlgorithmOID
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
 
 from signerd.core import der
-from signerd.core.csr_attestation import ID_AA_ATTESTATION, CsrAttestation, take_attestation
-from signerd.core.key_policy import PublicKey, WeakKeyError, check_key
+from signerd.core.certification_request import CertificationRequest, check_asks_for_a_leaf, read_request
+from signerd.core.csr_attestation import CsrAttestation, take_attestation
+from signerd.core.key_policy import PublicKey, WeakKeyError, check_quality, check_type
 from signerd.core.names import KeyType
 from signerd.errors import Code, Refused
 
 MAX_CSR_BYTES = 8192
 
-_SPKI = 2  # CertificationRequestInfo is version, subject, subjectPKInfo, attributes (RFC 2986 §4.1)
-_EXTENSION_REQUEST = x509.ObjectIdentifier("1.2.840.113549.1.9.14")  # RFC 2985 §5.4.2
-_ATTRIBUTES = frozenset({_EXTENSION_REQUEST, x509.ObjectIdentifier(ID_AA_ATTESTATION)})
-_ALGORITHMS = frozenset(
-    {
-        SignatureAlgorithmOID.ECDSA_WITH_SHA256,
-        SignatureAlgorithmOID.ECDSA_WITH_SHA384,
-        SignatureAlgorithmOID.ECDSA_WITH_SHA512,
-        SignatureAlgorithmOID.RSA_WITH_SHA256,
-        SignatureAlgorithmOID.RSA_WITH_SHA384,
-        SignatureAlgorithmOID.RSA_WITH_SHA512,
-    }
-)
-# What boards' libraries put into an extensionRequest by themselves. It is looked at and then ignored.
-_TOLERATED_EXTENSIONS = frozenset(
-    {
-        ExtensionOID.BASIC_CONSTRAINTS,
-        ExtensionOID.KEY_USAGE,
-        ExtensionOID.EXTENDED_KEY_USAGE,
-        ExtensionOID.SUBJECT_ALTERNATIVE_NAME,
-        ExtensionOID.SUBJECT_KEY_IDENTIFIER,
-    }
-)
-# All that the cryptography package raises for bytes that it does not like.
-_PARSER_ERRORS = (
-    ValueError,
-    TypeError,
-    UnsupportedAlgorithm,
-    x509.DuplicateExtension,
-    x509.InvalidVersion,
-    x509.UnsupportedGeneralNameType,
-)
-# ecdsa-with-SHA256, -SHA384, -SHA512 (1.2.840.10045.4.3.{2,3,4}): SEQUENCE { OID } and { OID, NULL }.
-_ECDSA_OIDS = tuple(bytes.fromhex("06082a8648ce3d0403") + bytes((arc,)) for arc in (2, 3, 4))
-_WITHOUT_NULL = {der.sequence(oid, b"\x05\x00"): der.sequence(oid) for oid in _ECDSA_OIDS}
+_NULL = b"\x05\x00"
+_HASHES = (hashes.SHA256(), hashes.SHA384(), hashes.SHA512())
+# ecdsa-with-SHA256, -SHA384, -SHA512 (1.2.840.10045.4.3.{2,3,4}) and sha256WithRSAEncryption and its sisters
+# (1.2.840.113549.1.1.{11,12,13}): SEQUENCE { OID } and { OID, NULL }. SHA-1 collides; RSASSA-PSS, Ed25519 and
+# SHA-3 are not what boards' libraries sign CSRs with.
+_ECDSA = tuple(bytes.fromhex("06082a8648ce3d0403") + bytes((arc,)) for arc in (2, 3, 4))
+_RSA = tuple(bytes.fromhex("06092a864886f70d0101") + bytes((arc,)) for arc in (11, 12, 13))
+_Algorithm = tuple[type[ec.EllipticCurvePublicKey] | type[rsa.RSAPublicKey], hashes.HashAlgorithm]
+_ALGORITHMS: dict[bytes, _Algorithm] = {
+    der.sequence(oid, *parameters): (kind, digest)
+    for kind, oids in ((ec.EllipticCurvePublicKey, _ECDSA), (rsa.RSAPublicKey, _RSA))
+    for oid, digest in zip(oids, _HASHES, strict=True)
+    for parameters in ((), (_NULL,))
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,21 +72,22 @@ def check_csr(data: bytes, *, accepted: tuple[KeyType, ...]) -> VerifiedCsr:
     if not 0 < len(data) <= MAX_CSR_BYTES:
         raise Refused(Code.CSR_REJECTED, f"{len(data)} bytes, allowed are 1 to {MAX_CSR_BYTES}")
     try:
-        request = x509.load_der_x509_csr(_normalised(data))
-        _check_form(request)
-        key, key_type = check_key(request.public_key(), accepted)
-        signed = request.is_signature_valid
-        info = der.split_signed(data)[0]
-        rest, attestation = take_attestation(info)
+        request = read_request(data)
+        check_asks_for_a_leaf(request)
+        algorithm = _algorithm(request)
+        rest, attestation = take_attestation(request.info)
+        key, key_type = check_type(load_der_public_key(request.spki), accepted)
+        _check_signature(request, algorithm, key)
+        check_quality(key)
     except WeakKeyError as error:
         raise Refused(Code.KEY_REJECTED, str(error)) from error
-    except _PARSER_ERRORS as error:
+    except InvalidSignature as error:
+        raise Refused(Code.CSR_REJECTED, "the self-signature is wrong") from error
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise Refused(Code.CSR_REJECTED, f"{type(error).__name__}: {error}") from error
-    if not signed:
-        raise Refused(Code.CSR_REJECTED, "the self-signature is wrong")
     spki = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     # One key must have one digest: a compressed point or odd parameters would give it a second.
-    if der.elements(der.content(info, der.SEQUENCE))[_SPKI] != spki:
+    if request.spki != spki:
         raise Refused(Code.KEY_REJECTED, "the SubjectPublicKeyInfo is not in its canonical form")
     digest = hashlib.sha256(data).digest()
     return VerifiedCsr(
@@ -118,29 +102,20 @@ def check_csr(data: bytes, *, accepted: tuple[KeyType, ...]) -> VerifiedCsr:
     )
 
 
-def _normalised(data: bytes) -> bytes:
-    """The CSR, without NULL parameters in an ECDSA AlgorithmIdentifier.
-
-    Raises:
-        DerError: not the outer structure of a CSR.
-    """
-    info, algorithm, signature = der.split_signed(data)
-    if algorithm in _WITHOUT_NULL:
-        return der.sequence(info, _WITHOUT_NULL[algorithm], signature)
-    return data
+def _algorithm(request: CertificationRequest) -> _Algorithm:
+    """The signature's algorithm, of the list. Raises ValueError."""
+    try:
+        return _ALGORITHMS[request.algorithm]
+    except KeyError:
+        raise ValueError("signature algorithm is not on the list") from None
 
 
-def _check_form(request: x509.CertificateSigningRequest) -> None:
-    if request.signature_algorithm_oid not in _ALGORITHMS:
-        raise ValueError("signature algorithm is not on the list")
-    for attribute in request.attributes:
-        if attribute.oid not in _ATTRIBUTES:
-            raise ValueError(f"attribute {attribute.oid.dotted_string} is not allowed")
-    for extension in request.extensions:
-        if extension.oid not in _TOLERATED_EXTENSIONS:
-            raise ValueError(f"extension {extension.oid.dotted_string} is not allowed")
-        value = extension.value
-        if isinstance(value, x509.BasicConstraints) and value.ca:
-            raise ValueError("it asks for a CA certificate")
-        if isinstance(value, x509.KeyUsage) and (value.key_cert_sign or value.crl_sign):
-            raise ValueError("it asks for a CA's key usage")
+def _check_signature(request: CertificationRequest, algorithm: _Algorithm, key: PublicKey) -> None:
+    """Raises ValueError for an algorithm that is not of the key's type, InvalidSignature."""
+    kind, digest = algorithm
+    if not isinstance(key, kind):
+        raise ValueError("the signature's algorithm is not of the key's type")  # noqa: TRY004 (as the others)
+    if isinstance(key, ec.EllipticCurvePublicKey):
+        key.verify(request.signature, request.info, ec.ECDSA(digest))
+    else:
+        key.verify(request.signature, request.info, padding.PKCS1v15(), digest)

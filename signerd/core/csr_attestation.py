@@ -87,12 +87,12 @@ def take_attestation(info: bytes) -> tuple[bytes, CsrAttestation | None]:
         parsed = [der.elements(der.content(attribute, der.SEQUENCE)) for attribute in attributes]
         if len({attribute[0] for attribute in parsed if attribute}) != len(parsed):
             raise CsrAttestationError("an attribute stands twice, or is empty")
-        # X.690 §11.6: what is left of a sorted SET OF stays sorted.
-        if attributes != sorted(attributes):
-            raise CsrAttestationError("the attributes are not in DER's order")
         found = [attribute for attribute in parsed if attribute[0] == _ID_AA_ATTESTATION]
         if not found:
             return info, None
+        # X.690 §11.6: what is left of a sorted SET OF stays sorted, and is what a firmware would sign.
+        if attributes != sorted(attributes):
+            raise CsrAttestationError("the attributes are not in DER's order")
         left = [raw for raw, attribute in zip(attributes, parsed, strict=True) if attribute not in found]
         rest = der.sequence(*fields[:-1], der.element(_ATTRIBUTES, b"".join(left)))
         return rest, _bundle(_single_value(found[0]))

@@ -6,7 +6,7 @@ A signed structure of X.509 and PKCS#10 is `SEQUENCE { to-be-signed, AlgorithmId
 from __future__ import annotations
 
 SEQUENCE, SET = 0x30, 0x31
-INTEGER, BIT_STRING, OCTET_STRING, UTF8_STRING = 0x02, 0x03, 0x04, 0x0C
+INTEGER, BIT_STRING, OCTET_STRING, OBJECT_IDENTIFIER, UTF8_STRING = 0x02, 0x03, 0x04, 0x06, 0x0C
 _LONG_TAG = 0x1F  # X.690 §8.1.2.4: the tag's number follows in further bytes
 _MAX_LENGTH_OCTETS = 3  # 16 MiB; every caller bounds its input far below
 

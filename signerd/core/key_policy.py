@@ -55,16 +55,28 @@ def check_key(key: object, accepted: Container[KeyType] = frozenset(KeyType)) ->
     Raises:
         WeakKeyError: a type, size, exponent or quality that is not accepted.
     """
+    found = check_type(key, accepted)
+    check_quality(found[0])
+    return found
+
+
+def check_type(key: object, accepted: Container[KeyType] = frozenset(KeyType)) -> tuple[PublicKey, KeyType]:
+    """A key of an accepted type, which bounds what a signature by it costs to verify. Its quality costs more
+    to find out than that, and is not looked at yet.
+
+    Raises:
+        WeakKeyError: a type, size or exponent that is not accepted.
+    """
     if isinstance(key, ec.EllipticCurvePublicKey):
         key_type = _CURVES.get(key.curve.name)
     elif isinstance(key, rsa.RSAPublicKey):
         key_type = _RSA_SIZES.get(key.key_size)
     else:
         raise WeakKeyError("neither ECDSA nor RSA")
-    # First of all: what a product does not accept must not cost what its quality costs to find out.
     if key_type is None or key_type not in accepted:
         raise WeakKeyError(f"{key_type or 'its curve or size'} is not accepted")
-    check_quality(key)
+    if isinstance(key, rsa.RSAPublicKey) and key.public_numbers().e != _EXPONENT:
+        raise WeakKeyError("the RSA exponent is not 65537")
     return key, key_type
 
 
