@@ -228,7 +228,7 @@ def _request(board: PaperBoard, *extensions: x509.ExtensionType, subject: x509.N
     "extension",
     [
         x509.BasicConstraints(ca=True, path_length=None),
-        x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3.4"), b"\x05\x00"),
+        x509.PolicyConstraints(require_explicit_policy=0, inhibit_policy_mapping=None),
         x509.NameConstraints([x509.DNSName("example.com")], None),
     ],
 )
@@ -239,6 +239,16 @@ def test_a_csr_that_asks_for_more_than_a_leaf(line: HostileLine, extension: x509
     line.refused(
         "csr_rejected", lambda: line.pc1.sign(session, csr, board.evidence_for(session.challenge, csr))
     )
+
+
+def test_an_unknown_extension_in_the_csr_changes_nothing(line: HostileLine) -> None:
+    order, board = line.open_order(), line.board()
+    session = line.pc1.open(order, board.chip_id)
+    unknown = x509.ObjectIdentifier("1.2.3.4")
+    csr = _request(board, x509.UnrecognizedExtension(unknown, b"\x05\x00"))
+    signed = line.pc1.sign(session, csr, board.evidence_for(session.challenge, csr))
+    certificate = x509.load_der_x509_certificate(signed.certificate_der)
+    assert unknown not in [extension.oid for extension in certificate.extensions]
 
 
 def test_another_subject_in_the_csr_changes_nothing(line: HostileLine) -> None:
