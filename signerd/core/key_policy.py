@@ -75,8 +75,8 @@ def check_type(key: object, accepted: Container[KeyType] = frozenset(KeyType)) -
         raise WeakKeyError("neither ECDSA nor RSA")
     if key_type is None or key_type not in accepted:
         raise WeakKeyError(f"{key_type or 'its curve or size'} is not accepted")
-    if isinstance(key, rsa.RSAPublicKey) and key.public_numbers().e != _EXPONENT:
-        raise WeakKeyError("the RSA exponent is not 65537")
+    if isinstance(key, rsa.RSAPublicKey):
+        _check_exponent(key)
     return key, key_type
 
 
@@ -125,15 +125,19 @@ def _guessable_x(curve: type[ec.EllipticCurve]) -> frozenset[int]:
     return frozenset(found)
 
 
-def _check_modulus(key: rsa.RSAPublicKey) -> None:
-    numbers = key.public_numbers()
-    if numbers.e != _EXPONENT:
+def _check_exponent(key: rsa.RSAPublicKey) -> None:
+    if key.public_numbers().e != _EXPONENT:
         raise WeakKeyError("the RSA exponent is not 65537")
-    findings = _patterns(numbers.n)
+
+
+def _check_modulus(key: rsa.RSAPublicKey) -> None:
+    _check_exponent(key)
+    modulus = key.public_numbers().n
+    findings = _patterns(modulus)
     if findings:
         raise WeakKeyError(f"weak RSA key: {', '.join(sorted(findings))}")
     # Last: one exponentiation of the modulus's size, 2 ms for 2048 bits and 16 ms for 4096.
-    if _is_prime_or_power(numbers.n):
+    if _is_prime_or_power(modulus):
         raise WeakKeyError("weak RSA key: the modulus is a prime or a power")
 
 

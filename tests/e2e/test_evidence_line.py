@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from boards.vendors import METHODS
@@ -12,12 +10,6 @@ from harness.factory import Factory
 pytestmark = pytest.mark.check
 
 ATTESTED = [method for method in METHODS if method != "none"]
-
-
-@pytest.fixture(scope="module")
-def factory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Factory]:
-    with Factory(tmp_path_factory.mktemp("evidence")) as factory:
-        yield factory
 
 
 @pytest.mark.parametrize("method", ATTESTED)

@@ -2,17 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-import pytest
-
 from harness.factory import LINE, Factory
-
-
-@pytest.fixture(scope="module")
-def factory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Factory]:
-    with Factory(tmp_path_factory.mktemp("factory")) as factory:
-        yield factory
 
 
 def test_four_boards_at_once(factory: Factory) -> None:

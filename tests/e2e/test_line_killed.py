@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from harness.factory import LINE, Factory, step_begun
@@ -14,12 +12,6 @@ STEPS = [
     *("identify", "session", "keygen", "request", "sign", "install"),
     *("configure", "seal", "verify", "stamp", "record"),
 ]
-
-
-@pytest.fixture(scope="module")
-def factory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Factory]:
-    with Factory(tmp_path_factory.mktemp("factory")) as factory:
-        yield factory
 
 
 @pytest.mark.parametrize("step", STEPS)
