@@ -57,6 +57,19 @@ class SignerUnavailable(AgentError):  # noqa: N818 (a state of the line)
         )
 
 
+class SignerClockWrong(SignerUnavailable):
+    """signerd does not serve while its clock is wrong, and goes on by itself when it is right."""
+
+    def __init__(self) -> None:
+        AgentError.__init__(
+            self,
+            "clock_wrong",
+            "signerd's clock is wrong, so it does not serve",
+            verdict=Verdict.AGAIN,
+            remedy="Ask signerd's administrator to set its clock right (signerd clock show).",
+        )
+
+
 class DriverFaultError(AgentError):
     """A driver raised what no driver may raise. It ends this board's way and no other's."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
 
 from auditor.core.checkpoint import Checkpoint
 from auditor.core.entry import parse_entry
@@ -25,7 +24,6 @@ class LedgerRun:
     log: Log
     state: State
     trust: Trust
-    now: datetime
     progress: Progress
     report: Callable[[Finding], None]
 
@@ -72,7 +70,7 @@ class LedgerRun:
             self.report(finding_of(error, index=index))
             return
         self.state.add_entry(index, entry.type, data)
-        for finding in apply(self.state, index, entry, trust=self.trust, now=self.now):
+        for finding in apply(self.state, index, entry, trust=self.trust):
             self.report(finding)
 
     def _divergence(self, head: Checkpoint, start: Frontier, received: int) -> Finding:

@@ -24,7 +24,7 @@ from cryptography import x509
 from auditor.core.books import Basis, CertificateState, IntentState, OrderState, Totals
 from auditor.core.checkpoint import Checkpoint
 from auditor.core.findings import Finding, Rejected
-from auditor.core.history import Trust
+from auditor.core.history import Trust, ahead
 from auditor.core.identities import Identities
 from auditor.core.merkle import Frontier
 from auditor.core.note import VerifierKey
@@ -72,7 +72,7 @@ class Report:
     open_intents: tuple[IntentState, ...]
     new: tuple[Finding, ...]
     dropped: int  # findings beyond MAX_FINDINGS
-    findings: tuple[KeptFinding, ...]  # all that are kept, this run's included
+    findings: tuple[KeptFinding, ...]  # all that are kept, and what stands as long as its cause does
 
     @property
     def clean(self) -> bool:
@@ -118,9 +118,7 @@ class Audit:
                 self._state.forget()
             elif kept is not None:
                 start, record_id = kept.frontier, kept.record_id
-            ledger = LedgerRun(
-                self._log, self._state, self._pinned.trust, self._clock(), self._progress, found.append
-            )
+            ledger = LedgerRun(self._log, self._state, self._pinned.trust, self._progress, found.append)
             frontier = ledger.read(head, start, kept.checkpoint if kept is not None else None)
             records = RecordRun(
                 self._log,
@@ -143,6 +141,8 @@ class Audit:
     def _report(
         self, head: Checkpoint | None, start: int, run: RecordRun | None, new: list[Finding], dropped: int
     ) -> Report:
+        standing = [] if head is None else [found for found in [ahead(self._state, self._clock())] if found]
+        kept = [*self._state.findings(), *(KeptFinding(found, self._clock()) for found in standing)]
         states = (self._state.order(name) for name in self._state.orders())
         return Report(
             head=head,
@@ -155,7 +155,7 @@ class Audit:
             alarms=tuple(Alarm(index, certificate) for index, certificate in self._state.weak_keys()),
             orders=tuple(order for order in states if order is not None),
             open_intents=tuple(self._state.open_intents()),
-            new=tuple(new),
+            new=(*new, *standing),
             dropped=dropped,
-            findings=tuple(self._state.findings()),
+            findings=tuple(kept),
         )

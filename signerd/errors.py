@@ -38,6 +38,7 @@ class Code(StrEnum):
     NOT_FOUND = "not_found"
     ALREADY_EXISTS = "already_exists"
     INVALID = "invalid"
+    CLOCK_WRONG = "clock_wrong"
     UNAVAILABLE = "unavailable"
     INTERNAL = "internal"
 
@@ -65,6 +66,13 @@ class Unavailable(Fault):
 
     def __init__(self, detail: str) -> None:
         super().__init__(detail, code=Code.UNAVAILABLE)
+
+
+class ClockWrong(Fault):
+    """signerd's clock cannot be right: nothing is entered or signed until it is."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail, code=Code.CLOCK_WRONG)
 
 
 class ConfigError(Exception):

@@ -243,7 +243,11 @@ class Issuance:
         if not certificate_der:
             prepared = linted.get(record.tbs) or self._resumed(record, csr, product)
             # 9. The key holder signs.
-            signature = await self._key_holder.sign_certificate(prepared.take())
+            try:
+                signature = await self._key_holder.sign_certificate(prepared.take())
+            except Fault:
+                self._clock()  # the key holder looks at the time too: a step meanwhile is the reason
+                raise
             # 10. Verified with the CA's public key.
             self._verify(signature, prepared.tbs)
             certificate_der = prepared.certificate(signature)

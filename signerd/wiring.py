@@ -17,13 +17,14 @@ import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import structlog
 
 from signerd.adapters import systemd
 from signerd.adapters.checks import load_issuer, start_checks
+from signerd.adapters.clock import ClockGuard, ReferenceFile, read_clocks, this_boot
 from signerd.adapters.keyholder.pool import KeyHolderPool, settings_for
 from signerd.adapters.linting import SampleLinter
 from signerd.adapters.logs import configure_logs
@@ -44,10 +45,12 @@ from signerd.adapters.shared_primes import SearchState, SharedPrimesSearch
 from signerd.adapters.store import SqlStore
 from signerd.config import Config, LimitsSettings, database_url
 from signerd.core import key_policy
+from signerd.core.clock import judge
 from signerd.core.names import Role
 from signerd.core.note import parse_vkey
 from signerd.core.profile import Issuer
 from signerd.core.session import SessionSealer
+from signerd.errors import Fault
 from signerd.issuance import Issuance
 from signerd.stamping import Stamping
 
@@ -69,6 +72,8 @@ class _Parts:
     issuer: Issuer
     metrics: Metrics
     search: SharedPrimesSearch
+    clock: ClockGuard
+    sealer: SessionSealer
 
 
 def run(config: Config, base: Path, announce: Callable[[str], None]) -> None:
@@ -85,7 +90,7 @@ def run(config: Config, base: Path, announce: Callable[[str], None]) -> None:
         Fault: the token or the store does not start.
     """
     configure_logs(config.log.level)
-    for check in start_checks(config, base, _now()):
+    for check in start_checks(config, base, _probably_now(config)):
         _log.info("checked", check=check.name, found=check.run())
     pin = read_pin(config.hsm.pin, base)
     try:
@@ -94,8 +99,15 @@ def run(config: Config, base: Path, announce: Callable[[str], None]) -> None:
         pin[:] = bytes(len(pin))
 
 
-def _now() -> datetime:
-    return datetime.now(UTC)
+def _reference_file(config: Config) -> ReferenceFile:
+    head = config.ledger.head
+    return ReferenceFile(head.with_name(head.name + ".clock"), this_boot())
+
+
+def _probably_now(config: Config) -> datetime:
+    """The time for the checks of the start: a clock that jumped since signerd ran last may not keep it from
+    coming up, saying so, and serving when the clock is right."""
+    return judge(read_clocks(), reference_s=_reference_file(config).load(), newest=None).expected
 
 
 async def _serve(config: Config, base: Path, pin: bytearray, announce: Callable[[str], None]) -> None:
@@ -148,19 +160,54 @@ async def _start_parts(config: Config, base: Path, pin: bytearray, running: Asyn
         origin=config.ledger.origin,
         vkey=_vkey(config),
         sign_checkpoint=pool.sign_checkpoint,
-        now=_now(),
+        now=None,
     )
     running.push_async_callback(store.close)
-    refusals = LedgerRefusals(store, refusals_per_h=config.limits.refusals_per_h, clock=_now)
+    clock = ClockGuard(lambda: store.newest, file=_reference_file(config))
+    await _watch_clock(clock, store, running)
+    refusals = LedgerRefusals(store, refusals_per_h=config.limits.refusals_per_h, clock=clock)
     refusals.start()
     running.push_async_callback(refusals.close)
-    search = _search(store, metrics)
+    search = _search(store, metrics, clock)
     running.push_async_callback(search.stop)
+    # Sessions live as long as the process: a restart invalidates those that led to no certificate.
+    sealer = SessionSealer(secrets.token_bytes(SESSION_KEY_BYTES))
     await prepared
-    return _Parts(config, pool, store, refusals, load_issuer(config), metrics, search)
+    return _Parts(config, pool, store, refusals, load_issuer(config), metrics, search, clock, sealer)
 
 
-def _search(store: SqlStore, metrics: Metrics) -> SharedPrimesSearch:
+async def _watch_clock(clock: ClockGuard, store: SqlStore, running: AsyncExitStack) -> None:
+    """Enters the open intents as soon as the time is certain, at once where it is; then looks on."""
+    entered: asyncio.Task[None] | None = None
+
+    async def enter() -> None:
+        nonlocal entered
+        try:
+            await store.enter_open_intents(clock())
+        except Fault as error:
+            _log.error("intents_not_entered", detail=error.detail)
+            entered = None  # with the next look
+
+    def right() -> None:
+        nonlocal entered
+        if entered is None:
+            entered = asyncio.create_task(enter(), name="open intents")
+
+    if clock.right:
+        right()
+        assert entered is not None  # noqa: S101 -- set above
+        await entered
+    watching = asyncio.create_task(clock.watch(right), name="clock")
+
+    async def stop() -> None:
+        watching.cancel()
+        clock.keep()  # a step before the next start is noticed against this
+        await asyncio.wait([task for task in (watching, entered) if task is not None])
+
+    running.push_async_callback(stop)
+
+
+def _search(store: SqlStore, metrics: Metrics, clock: ClockGuard) -> SharedPrimesSearch:
     def ended(state: SearchState) -> None:
         if state.failure or state.last is None:
             metrics.shared_primes_failed()
@@ -171,7 +218,7 @@ def _search(store: SqlStore, metrics: Metrics) -> SharedPrimesSearch:
             finished_at=state.last.finished_at,
         )
 
-    return SharedPrimesSearch(store, clock=_now, on_end=ended)
+    return SharedPrimesSearch(store, clock=clock, on_end=ended)
 
 
 def _vkey(config: Config) -> str:
@@ -183,7 +230,7 @@ async def _start_servers(parts: _Parts, running: AsyncExitStack) -> str:
     config, store, pool = parts.config, parts.store, parts.pool
     account = accountant(parts.metrics, _log)
     peers = Gate(
-        _peer_admission(config, store),
+        _peer_admission(config, store, parts.clock),
         account=account,
         refusals=parts.refusals,
         concurrent_calls=config.limits.concurrent_calls,
@@ -195,7 +242,7 @@ async def _start_servers(parts: _Parts, running: AsyncExitStack) -> str:
         (
             _signing(parts).handler(peers),
             AuditService(store, parts.issuer.chain).handler(peers),
-            health_handler(lambda: pool.serving and store.fault is None),
+            health_handler(lambda: pool.serving and store.fault is None and parts.clock.right),
             peers.refuse_all(foreign_method_name),
         ),
         listen=config.server.listen,
@@ -225,16 +272,18 @@ async def _start_servers(parts: _Parts, running: AsyncExitStack) -> str:
     if config.server.port_file is not None:
         _write_port_file(config.server.port_file, port)
     _log.info("serving", host=host, port=port, pid=os.getpid())
+    if not parts.clock.right:
+        return f"signerd does not serve yet: {parts.clock.look()}\nit goes on when the clock is right"
     return f"signerd serves stations on {host}:{port} and administrators on {config.admin.socket}"
 
 
-def _peer_admission(config: Config, store: SqlStore) -> PeerAdmission:
+def _peer_admission(config: Config, store: SqlStore, clock: ClockGuard) -> PeerAdmission:
     return PeerAdmission(
         identities=PeerIdentities(config.deployment),
         limiter=RateLimiter(time.monotonic),
         rates=_rates(config.limits),
         registry=store,
-        clock=_now,
+        clock=clock.estimate,
     )
 
 
@@ -246,17 +295,16 @@ def _rates(limits: LimitsSettings) -> dict[Role, Rate]:
 
 
 def _signing(parts: _Parts) -> SigningService:
-    # Sessions live as long as the process: a restart invalidates those that led to no certificate.
-    sealer = SessionSealer(secrets.token_bytes(SESSION_KEY_BYTES))
+    sealer = parts.sealer
     issuance = Issuance(
         store=parts.store,
         key_holder=parts.pool,
         issuer=parts.issuer,
         sealer=sealer,
         session_lifetime=timedelta(seconds=parts.config.limits.session_lifetime_s),
-        clock=_now,
+        clock=parts.clock,
     )
-    return SigningService(issuance, Stamping(store=parts.store, clock=_now), sealer)
+    return SigningService(issuance, Stamping(store=parts.store, clock=parts.clock), sealer)
 
 
 def _admin(parts: _Parts) -> AdminService:
@@ -266,7 +314,7 @@ def _admin(parts: _Parts) -> AdminService:
         max_validity=timedelta(days=config.authority.max_validity_days),
         allow_no_expiry=config.authority.allow_no_expiry,
         log=parse_vkey(_vkey(config)),
-        clock=_now,
+        clock=parts.clock,
     )
     return AdminService(
         deployment=config.deployment,
@@ -275,15 +323,23 @@ def _admin(parts: _Parts) -> AdminService:
         issuer=parts.issuer,
         linter=linter,
         search=parts.search,
-        clock=_now,
+        clock=parts.clock,
+        on_clock_accepted=lambda: parts.sealer.renew(secrets.token_bytes(SESSION_KEY_BYTES)),
     )
 
 
 def _start_metrics(parts: _Parts, running: AsyncExitStack) -> None:
     if parts.config.metrics is None:
         return
-    store, pool, metrics = parts.store, parts.pool, parts.metrics
-    metrics.watch(Gauges(lambda: store.published_size, lambda: pool.serving, lambda: len(pool.pids)))
+    store, pool, metrics, clock = parts.store, parts.pool, parts.metrics, parts.clock
+    metrics.watch(
+        Gauges(
+            lambda: store.published_size,
+            lambda: pool.serving and clock.right,
+            lambda: len(pool.pids),
+            lambda: clock.right,
+        )
+    )
     running.callback(metrics.serve(parts.config.metrics.listen))
 
     async def count() -> BoardCounts:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from agent.errors import AgentError, Refused, SignerUnavailable, Verdict
+from agent.errors import AgentError, Refused, SignerClockWrong, SignerUnavailable, Verdict
 
 _CODE = re.compile(r"[a-z_]{1,32}")
 _ADMIN = "Ask signerd's administrator"
@@ -48,6 +48,8 @@ _BUSY = {"rate_limited": "signerd asks for fewer calls", "unavailable": "signerd
 
 def error_for(code: str) -> AgentError:
     """The error for a code that signerd answered. A code that is not in the table is never believed good."""
+    if code == "clock_wrong":
+        return SignerClockWrong()
     if code in _BUSY:
         return SignerUnavailable(_BUSY[code])
     unknown = (Verdict.REJECT, f"Agent and signerd are of different versions. {_ADMIN}")

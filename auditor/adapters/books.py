@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from auditor.core.books import Basis, CertificateState, IntentState, OrderState, PeerState, Totals
@@ -171,6 +171,16 @@ class SqliteBooks:
         """See `auditor.ports.State`."""
         query = "SELECT rests_on, count(DISTINCT chip_id) FROM certificates WHERE rests_on != '' GROUP BY 1"
         return dict(self._db.execute(query))
+
+    def shift_times(self, after: datetime, by: timedelta) -> None:
+        """See `auditor.core.books`."""
+        for order in self._orders.values():
+            if order.closed_at is not None and order.closed_at > after:
+                order.closed_at -= by
+        moved = (int(by.total_seconds()), seconds_of(after))
+        self._db.execute("UPDATE peers SET revoked_at = revoked_at - ? WHERE revoked_at > ?", moved)
+        self._db.execute("UPDATE intents SET since = since - ? WHERE since > ?", moved)
+        self._peers.clear()
 
     def intent(self, work_order: str, number: int) -> IntentState | None:
         """See `auditor.core.books`."""

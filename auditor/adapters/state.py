@@ -196,6 +196,8 @@ class SqliteState(SqliteBooks):
         totals = asdict(self.totals)
         last = self.totals.last_time
         totals["last_time"] = None if last is None else seconds_of(last)
+        ahead = self.totals.ahead_until
+        totals["ahead_until"] = None if ahead is None else seconds_of(ahead)
         totals["superseding"] = {
             chip: [index, spki.hex()] for chip, (index, spki) in self.totals.superseding.items()
         }
@@ -232,6 +234,7 @@ def _totals(data: bytes | None) -> Totals:
         return Totals()
     values: dict[str, Any] = json.loads(data)
     values["last_time"] = moment_of(values["last_time"])
+    values["ahead_until"] = moment_of(values.get("ahead_until"))  # absent: kept before there was one
     values["superseding"] = {
         chip: (index, bytes.fromhex(spki)) for chip, (index, spki) in values["superseding"].items()
     }

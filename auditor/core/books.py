@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import Enum
 from typing import Protocol
 
@@ -84,7 +84,8 @@ class IntentState:
 class Totals:
     """Counts over the whole log."""
 
-    last_time: datetime | None = None  # the latest time of an entry
+    last_time: datetime | None = None  # the latest time of an entry since a clock was accepted last
+    ahead_until: datetime | None = None  # the latest time that an accepted clock went back from
     known: dict[str, int] = field(default_factory=dict)
     # Chips that were personalized or whose identities were imported, by what they are counted under
     # (`auditor.core.counting`).
@@ -162,6 +163,10 @@ class Books(Protocol):
 
     def add_weak_key(self, index: int, certificate_sha256: bytes) -> None:
         """Notes that the entry of this index says that the certificate's key shares a prime."""
+        ...
+
+    def shift_times(self, after: datetime, by: timedelta) -> None:
+        """Takes back every kept moment after this one: ends of orders and stations, beginnings of intents."""
         ...
 
     def intent(self, work_order: str, number: int) -> IntentState | None:

@@ -272,10 +272,20 @@ class CrlIssued(Entry):
     count: int = _member(forms.integer)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClockAccepted(Entry):
+    """From here on times are counted from `clock_to`."""
+
+    type: ClassVar[str] = "clock_accepted"
+    by: str = _member(forms.administrator)
+    clock_from: datetime = _member(forms.time)
+    clock_to: datetime = _member(forms.time)
+
+
 _TYPES: tuple[type[Entry], ...] = (
     LogOpened, StationAdded, AuditorAdded, StationRevoked, AuditorRevoked, ProductAdded,
     OrderOpened, OrderClosed, ChipsImported, ChipsPersonalized, IdentitiesImported,
-    Issued, Stamped, Revoked, RefusedCall, IntentOpen, SharedPrimesFound, CrlIssued,
+    Issued, Stamped, Revoked, RefusedCall, IntentOpen, SharedPrimesFound, CrlIssued, ClockAccepted,
 )  # fmt: skip
 _FORMS: dict[str, tuple[type[Entry], dict[str, Form]]] = {
     kind.type: (kind, {item.name: item.metadata["form"] for item in fields(kind) if item.default is MISSING})

@@ -1,6 +1,6 @@
 """The history of a log, entry by entry: does each follow from what stands before it?
 
-    findings = apply(books, index, entry, trust=trust, now=now)
+    findings = apply(books, index, entry, trust=trust)
 
 An entry that breaks a rule is still entered in the books, so that one lie is one finding and not a
 trail of them. Issuance has a module of its own, `issuance`.
@@ -33,9 +33,9 @@ class Trust:
     root_sha256: bytes
 
 
-def apply(books: Books, index: int, entry: Entry, *, trust: Trust, now: datetime) -> list[Finding]:
-    """Checks one entry against the books, and enters it. `now` is the auditor's clock."""
-    found = list(_time(books, index, entry, now))
+def apply(books: Books, index: int, entry: Entry, *, trust: Trust) -> list[Finding]:
+    """Checks one entry against the books, and enters it."""
+    found = list(_time(books, index, entry))
     if (index == 0) != isinstance(entry, entries.LogOpened):
         found.append(
             Finding(Code.LOG_IDENTITY, "`log_opened` is entry 0 and no other", index, found=entry.type)
@@ -59,18 +59,20 @@ def unfinished(books: Books) -> Iterator[Finding]:
         )
 
 
-def _time(books: Books, index: int, entry: Entry, now: datetime) -> Iterator[Finding]:
+def ahead(books: Books, now: datetime) -> Finding | None:
+    """What is found as long as the log's time lies in the future of `now`, the auditor's clock. It ends when
+    that moment has come, or when the clock was set right and an entry says so."""
     last = books.totals.last_time
-    if entry.time - now > SKEW:
-        yield Finding(
-            Code.TIME_ORDER,
-            "an entry of the future",
-            index,
-            None,
-            f"at most {time_text(now)}",
-            time_text(entry.time),
-        )
-        return
+    if last is None or last - now <= SKEW:
+        return None
+    detail = "an entry of the future: signerd's clock is ahead, or this one is behind"
+    return Finding(Code.TIME_ORDER, detail, None, None, f"at most {time_text(now)}", time_text(last))
+
+
+def _time(books: Books, index: int, entry: Entry) -> Iterator[Finding]:
+    last = books.totals.last_time
+    if isinstance(entry, entries.ClockAccepted):
+        return  # `_clock_accepted` judges both of its times
     if last is not None and last - entry.time > SKEW:
         yield Finding(
             Code.TIME_ORDER,
@@ -245,13 +247,15 @@ def _refused(books: Books, index: int, entry: entries.RefusedCall) -> Iterator[F
 
 
 def _intent_open(books: Books, index: int, entry: entries.IntentOpen) -> Iterator[Finding]:
+    totals = books.totals
     order = books.order(entry.work_order)
     if order is None:
         yield _unknown_order(index, entry.work_order)
         return
     if not order.terms.not_before <= entry.since <= order.terms.not_after:
         yield _off(Code.INTENT_HISTORY, "an intent that began outside its order's window", index, entry)
-    if entry.since - entry.time > SKEW:
+    latest = entry.time if totals.ahead_until is None else max(entry.time, totals.ahead_until)
+    if entry.since - latest > SKEW:
         yield _off(Code.INTENT_HISTORY, "an intent that is older than its beginning", index, entry)
     books.put_intent(
         IntentState(
@@ -264,6 +268,23 @@ def _intent_open(books: Books, index: int, entry: entries.IntentOpen) -> Iterato
             resolved=False,
         )
     )
+
+
+def _clock_accepted(books: Books, index: int, entry: entries.ClockAccepted) -> Iterator[Finding]:
+    """Times may go back here, from where the log stands and to this entry's own time, and nothing that ended
+    before may seem open again: what the books keep of the time that is taken back goes back with it."""
+    totals, last = books.totals, books.totals.last_time
+    if entry.clock_to != entry.time:
+        expected, found = time_text(entry.time), time_text(entry.clock_to)
+        yield Finding(Code.TIME_ORDER, "a clock is accepted at another time", index, None, expected, found)
+    if last is not None and last - entry.clock_from > SKEW:
+        expected, found = f"at least {time_text(last)}", time_text(entry.clock_from)
+        yield Finding(Code.TIME_ORDER, "a clock goes back from another time", index, None, expected, found)
+    if last is not None and last > entry.time:
+        books.shift_times(entry.time, last - entry.time)
+    if entry.clock_from > entry.time:
+        totals.ahead_until = max(totals.ahead_until or entry.clock_from, entry.clock_from)
+    totals.last_time = entry.time
 
 
 def _crl_issued(books: Books, index: int, entry: entries.CrlIssued) -> Iterator[Finding]:
@@ -330,4 +351,5 @@ _RULES: dict[type[Entry], Callable[[Books, int, Any], Iterator[Finding]]] = {
     entries.IntentOpen: _intent_open,
     entries.SharedPrimesFound: _shared_primes_found,
     entries.CrlIssued: _crl_issued,
+    entries.ClockAccepted: _clock_accepted,
 }

@@ -174,7 +174,9 @@ def _issued_by(
 
 def _valid(certificate: x509.Certificate, path: Path, now: datetime) -> str:
     begin, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
-    if not begin <= now <= end:
+    if now < begin:  # these files are there already: it is the clock that is wrong, and it may be set right
+        return f"valid from {begin:%Y-%m-%d}: NOT YET, by this clock ({now:%Y-%m-%d %H:%M:%S%z})"
+    if now > end:
         raise ConfigError(f"{path} is valid from {begin} to {end}, and it is {now:%Y-%m-%d %H:%M:%S%z} now")
     soon = "; EXPIRES SOON" if end - now < EXPIRES_SOON else ""
     return f"valid to {end:%Y-%m-%d}{soon}"

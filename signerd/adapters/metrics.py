@@ -41,6 +41,7 @@ class Gauges:
     published_size: Callable[[], int]
     serving: Callable[[], bool]
     key_holders: Callable[[], int]
+    clock_right: Callable[[], bool]
 
 
 class Metrics:
@@ -158,6 +159,7 @@ class _State(Collector):
             "signerd_ledger_published_size", "Entries under the last checkpoint", gauges.published_size()
         )
         yield _gauge("signerd_serving", "1 while certificates can be signed", gauges.serving())
+        yield _gauge("signerd_clock_right", "0 while the clock cannot be right", gauges.clock_right())
         yield _gauge("signerd_key_holders", "Key holder processes that serve", gauges.key_holders())
         yield _gauge("signerd_resident_bytes", "Resident memory of signerd itself", _resident_bytes())
 

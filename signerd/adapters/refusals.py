@@ -18,7 +18,7 @@ from typing import Protocol
 import structlog
 
 from signerd.core.entry import RefusedCall
-from signerd.errors import Fault, Refused
+from signerd.errors import ClockWrong, Fault, Refused
 
 FOLD_S = 60.0  # how often folded refusals are entered
 _SHARES = 4_096  # peers whose share is remembered; the one unused for longest is forgotten first
@@ -84,12 +84,13 @@ class LedgerRefusals:
         csr_sha256: bytes | None = None,
     ) -> None:
         """See `signerd.ports.RefusalLog`."""
-        if len(self._pending) >= _MAX_PENDING or not self._within_share(peer):
+        moment = self._moment()
+        if len(self._pending) >= _MAX_PENDING or not self._within_share(peer) or moment is None:
             self._fold((peer, call, code), 1)
             return
         self._pending.append(
             RefusedCall(
-                time=self._clock(),
+                time=moment,
                 peer=peer,
                 call=call,
                 code=code,
@@ -103,7 +104,10 @@ class LedgerRefusals:
 
     async def flush(self) -> None:
         """Enters all that is noted, the folded ones too."""
-        now = self._clock()
+        now = self._moment()
+        if now is None:
+            _log.error("refusals_wait_for_the_clock", count=self._folded.total() + len(self._pending))
+            return
         folded, self._folded = self._folded, Counter()
         for (peer, call, code), count in folded.items():
             self._pending.append(
@@ -119,6 +123,13 @@ class LedgerRefusals:
                 )
             )
         await self._write_pending()
+
+    def _moment(self) -> datetime | None:
+        """The time; None while it is not certain: what is refused meanwhile waits in its folded form."""
+        try:
+            return self._clock()
+        except ClockWrong:
+            return None
 
     def _within_share(self, peer: str | None) -> bool:
         """Takes one from the peer's share, a bucket that fills over an hour."""

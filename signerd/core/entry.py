@@ -274,6 +274,18 @@ class CrlIssued(Entry):
     count: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClockAccepted(Entry):
+    """From here on times are counted from `clock_to`, whatever stands before: the clock had been ahead, up to
+    `clock_from`, and was set right; or it stayed where it had jumped to."""
+
+    type: ClassVar[str] = "clock_accepted"
+
+    by: str
+    clock_from: datetime
+    clock_to: datetime
+
+
 class EntryError(ValueError):
     """A member has no canonical form, or the entry would pass `MAX_ENTRY` bytes."""
 

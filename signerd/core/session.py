@@ -43,6 +43,10 @@ class SessionSealer:
     def __init__(self, key: bytes) -> None:
         self._key = key
 
+    def renew(self, key: bytes) -> None:
+        """Forgets every session that led to no certificate: their ends are of another time."""
+        self._key = key
+
     def _seal(self, payload: bytes) -> bytes:
         return hmac.digest(self._key, _LABEL + payload, "sha256")
 

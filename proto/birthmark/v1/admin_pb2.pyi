@@ -40,6 +40,29 @@ PEER_ROLE_STATION: PeerRole.ValueType  # 1
 PEER_ROLE_AUDITOR: PeerRole.ValueType  # 2
 Global___PeerRole: _TypeAlias = PeerRole  # noqa: Y015
 
+class _ClockState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ClockStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ClockState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CLOCK_STATE_UNSPECIFIED: _ClockState.ValueType  # 0
+    CLOCK_STATE_RIGHT: _ClockState.ValueType  # 1
+    CLOCK_STATE_BEHIND: _ClockState.ValueType  # 2
+    """Too far before the newest ledger entry."""
+    CLOCK_STATE_JUMPED: _ClockState.ValueType  # 3
+    """Stepped, against the seconds since boot."""
+
+class ClockState(_ClockState, metaclass=_ClockStateEnumTypeWrapper): ...
+
+CLOCK_STATE_UNSPECIFIED: ClockState.ValueType  # 0
+CLOCK_STATE_RIGHT: ClockState.ValueType  # 1
+CLOCK_STATE_BEHIND: ClockState.ValueType  # 2
+"""Too far before the newest ledger entry."""
+CLOCK_STATE_JUMPED: ClockState.ValueType  # 3
+"""Stepped, against the seconds since boot."""
+Global___ClockState: _TypeAlias = ClockState  # noqa: Y015
+
 @_typing.final
 class Peer(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
@@ -1018,3 +1041,104 @@ class SearchSharedPrimesResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SearchSharedPrimesResponse: _TypeAlias = SearchSharedPrimesResponse  # noqa: Y015
+
+@_typing.final
+class ShowClockRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ShowClockRequest: _TypeAlias = ShowClockRequest  # noqa: Y015
+
+@_typing.final
+class ShowClockResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATE_FIELD_NUMBER: _builtins.int
+    WALL_FIELD_NUMBER: _builtins.int
+    EXPECTED_FIELD_NUMBER: _builtins.int
+    NEWEST_FIELD_NUMBER: _builtins.int
+    DETAIL_FIELD_NUMBER: _builtins.int
+    state: Global___ClockState.ValueType
+    detail: _builtins.str
+    """The state in one sentence."""
+    @_builtins.property
+    def wall(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def expected(self) -> _timestamp_pb2.Timestamp:
+        """What it should say, as far as is known."""
+
+    @_builtins.property
+    def newest(self) -> _timestamp_pb2.Timestamp:
+        """Of the newest ledger entry."""
+
+    def __init__(
+        self,
+        *,
+        state: Global___ClockState.ValueType = ...,
+        wall: _timestamp_pb2.Timestamp | None = ...,
+        expected: _timestamp_pb2.Timestamp | None = ...,
+        newest: _timestamp_pb2.Timestamp | None = ...,
+        detail: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expected", b"expected", "newest", b"newest", "wall", b"wall"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["detail", b"detail", "expected", b"expected", "newest", b"newest", "state", b"state", "wall", b"wall"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ShowClockResponse: _TypeAlias = ShowClockResponse  # noqa: Y015
+
+@_typing.final
+class AcceptClockRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BY_FIELD_NUMBER: _builtins.int
+    by: _builtins.str
+    """Who does it. As in PersonalizeChipsRequest."""
+    def __init__(
+        self,
+        *,
+        by: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AcceptClockRequest: _TypeAlias = AcceptClockRequest  # noqa: Y015
+
+@_typing.final
+class AcceptClockResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEDGER_INDEX_FIELD_NUMBER: _builtins.int
+    CLOCK_FROM_FIELD_NUMBER: _builtins.int
+    CLOCK_TO_FIELD_NUMBER: _builtins.int
+    ledger_index: _builtins.int
+    @_builtins.property
+    def clock_from(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def clock_to(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        ledger_index: _builtins.int = ...,
+        clock_from: _timestamp_pb2.Timestamp | None = ...,
+        clock_to: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["clock_from", b"clock_from", "clock_to", b"clock_to"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["clock_from", b"clock_from", "clock_to", b"clock_to", "ledger_index", b"ledger_index"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AcceptClockResponse: _TypeAlias = AcceptClockResponse  # noqa: Y015

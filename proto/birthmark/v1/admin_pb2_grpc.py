@@ -114,6 +114,16 @@ class AdminServiceStub:
                 request_serializer=birthmark_dot_v1_dot_admin__pb2.SearchSharedPrimesRequest.SerializeToString,
                 response_deserializer=birthmark_dot_v1_dot_admin__pb2.SearchSharedPrimesResponse.FromString,
                 _registered_method=True)
+        self.ShowClock = channel.unary_unary(
+                '/birthmark.v1.AdminService/ShowClock',
+                request_serializer=birthmark_dot_v1_dot_admin__pb2.ShowClockRequest.SerializeToString,
+                response_deserializer=birthmark_dot_v1_dot_admin__pb2.ShowClockResponse.FromString,
+                _registered_method=True)
+        self.AcceptClock = channel.unary_unary(
+                '/birthmark.v1.AdminService/AcceptClock',
+                request_serializer=birthmark_dot_v1_dot_admin__pb2.AcceptClockRequest.SerializeToString,
+                response_deserializer=birthmark_dot_v1_dot_admin__pb2.AcceptClockResponse.FromString,
+                _registered_method=True)
 
 
 class AdminServiceServicer:
@@ -227,6 +237,20 @@ class AdminServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ShowClock(self, request, context):
+        """What signerd holds of its clock. Answers while the clock is wrong.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AcceptClock(self, request, context):
+        """Goes on with the clock as it is, with a ledger entry. `invalid` while it is right.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AdminServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -309,6 +333,16 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.SearchSharedPrimes,
                     request_deserializer=birthmark_dot_v1_dot_admin__pb2.SearchSharedPrimesRequest.FromString,
                     response_serializer=birthmark_dot_v1_dot_admin__pb2.SearchSharedPrimesResponse.SerializeToString,
+            ),
+            'ShowClock': grpc.unary_unary_rpc_method_handler(
+                    servicer.ShowClock,
+                    request_deserializer=birthmark_dot_v1_dot_admin__pb2.ShowClockRequest.FromString,
+                    response_serializer=birthmark_dot_v1_dot_admin__pb2.ShowClockResponse.SerializeToString,
+            ),
+            'AcceptClock': grpc.unary_unary_rpc_method_handler(
+                    servicer.AcceptClock,
+                    request_deserializer=birthmark_dot_v1_dot_admin__pb2.AcceptClockRequest.FromString,
+                    response_serializer=birthmark_dot_v1_dot_admin__pb2.AcceptClockResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -743,6 +777,60 @@ class AdminService:
             '/birthmark.v1.AdminService/SearchSharedPrimes',
             birthmark_dot_v1_dot_admin__pb2.SearchSharedPrimesRequest.SerializeToString,
             birthmark_dot_v1_dot_admin__pb2.SearchSharedPrimesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ShowClock(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/birthmark.v1.AdminService/ShowClock',
+            birthmark_dot_v1_dot_admin__pb2.ShowClockRequest.SerializeToString,
+            birthmark_dot_v1_dot_admin__pb2.ShowClockResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AcceptClock(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/birthmark.v1.AdminService/AcceptClock',
+            birthmark_dot_v1_dot_admin__pb2.AcceptClockRequest.SerializeToString,
+            birthmark_dot_v1_dot_admin__pb2.AcceptClockResponse.FromString,
             options,
             channel_credentials,
             insecure,

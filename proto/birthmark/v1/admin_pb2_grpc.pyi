@@ -63,6 +63,10 @@ class AdminServiceStub:
     """Where the search for RSA keys that share a prime stands, and what it found last. Begins one if asked; it
     goes on after the answer, and findings that are new become ledger entries.
     """
+    ShowClock: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ShowClockRequest, _admin_pb2.ShowClockResponse]
+    """What signerd holds of its clock. Answers while the clock is wrong."""
+    AcceptClock: _grpc.UnaryUnaryMultiCallable[_admin_pb2.AcceptClockRequest, _admin_pb2.AcceptClockResponse]
+    """Goes on with the clock as it is, with a ledger entry. `invalid` while it is right."""
 
 @_typing.type_check_only
 class AdminServiceAsyncStub(AdminServiceStub):
@@ -97,6 +101,10 @@ class AdminServiceAsyncStub(AdminServiceStub):
     """Where the search for RSA keys that share a prime stands, and what it found last. Begins one if asked; it
     goes on after the answer, and findings that are new become ledger entries.
     """
+    ShowClock: _aio.UnaryUnaryMultiCallable[_admin_pb2.ShowClockRequest, _admin_pb2.ShowClockResponse]  # type: ignore[assignment]
+    """What signerd holds of its clock. Answers while the clock is wrong."""
+    AcceptClock: _aio.UnaryUnaryMultiCallable[_admin_pb2.AcceptClockRequest, _admin_pb2.AcceptClockResponse]  # type: ignore[assignment]
+    """Goes on with the clock as it is, with a ledger entry. `invalid` while it is right."""
 
 class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -224,5 +232,21 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         """Where the search for RSA keys that share a prime stands, and what it found last. Begins one if asked; it
         goes on after the answer, and findings that are new become ledger entries.
         """
+
+    @_abc_1.abstractmethod
+    def ShowClock(
+        self,
+        request: _admin_pb2.ShowClockRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.ShowClockResponse, _abc.Awaitable[_admin_pb2.ShowClockResponse]]:
+        """What signerd holds of its clock. Answers while the clock is wrong."""
+
+    @_abc_1.abstractmethod
+    def AcceptClock(
+        self,
+        request: _admin_pb2.AcceptClockRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.AcceptClockResponse, _abc.Awaitable[_admin_pb2.AcceptClockResponse]]:
+        """Goes on with the clock as it is, with a ledger entry. `invalid` while it is right."""
 
 def add_AdminServiceServicer_to_server(servicer: AdminServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

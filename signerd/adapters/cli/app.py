@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import typer
 
-from signerd.adapters.cli import certificates, chips, daemon, database, installation, orders, peers, products
+from signerd.adapters.cli import (
+    certificates,
+    chips,
+    clock,
+    daemon,
+    database,
+    installation,
+    orders,
+    peers,
+    products,
+)
 from signerd.adapters.cli.exits import exit_for
 
 __all__ = ["build_app", "exit_for"]
@@ -28,6 +38,7 @@ def build_app(run: daemon.Run) -> typer.Typer:
     app.add_typer(products.app, name="product")
     app.add_typer(orders.app, name="order")
     app.add_typer(chips.app, name="chips")
+    app.add_typer(clock.app, name="clock")
     app.command("revoke")(certificates.revoke)
     app.command("crl")(certificates.crl)
     app.add_typer(certificates.app, name="certificates")

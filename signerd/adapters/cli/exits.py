@@ -27,6 +27,7 @@ _REMEDIES = {
     Code.ALREADY_EXISTS: "an object of this name or with this key exists already",
     Code.CERTIFICATE_REVOKED: "the certificate is revoked already",
     Code.REQUEST_MALFORMED: "a value is missing, too large or not of its form",
+    Code.CLOCK_WRONG: "signerd's clock is wrong, or cannot be known to be right: signerd clock show",
     Code.UNAVAILABLE: "the HSM or the database does not answer; signerd's log says more",
     Code.INTERNAL: "a fault inside signerd; its log says more",
 }

@@ -6,17 +6,19 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import grpc
 from cryptography import x509
 
 from birthmark.v1 import admin_pb2
+from signerd.adapters.clock import ClockGuard
 from signerd.adapters.linting import SampleLinter
 from signerd.adapters.mtls import UNREADABLE, identity_of
 from signerd.adapters.rpc import fields
 from signerd.adapters.rpc.admin_chips import ChipAdministration
+from signerd.adapters.rpc.admin_clock import ClockAdministration
 from signerd.adapters.rpc.admin_hygiene import HygieneAdministration
 from signerd.adapters.rpc.admin_identities import IdentityAdministration
 from signerd.adapters.rpc.admin_orders import OrderAdministration
@@ -50,7 +52,8 @@ class AdminService:
         issuer: Issuer,
         linter: SampleLinter,
         search: SharedPrimesSearch,
-        clock: Callable[[], datetime],
+        clock: ClockGuard,
+        on_clock_accepted: Callable[[], None],
     ) -> None:
         self._deployment = deployment
         self._store = store
@@ -61,6 +64,7 @@ class AdminService:
         self._orders = OrderAdministration(deployment=deployment, store=store, clock=clock)
         self._identities = IdentityAdministration(store=store, clock=clock)
         self._chips = ChipAdministration(store=store)
+        self._clocks = ClockAdministration(store=store, clock=clock, on_accept=on_clock_accepted)
         self._hygiene = HygieneAdministration(store=store, search=search)
 
     def handler(self, gate: Gate[None]) -> grpc.GenericRpcHandler[Any, Any]:
@@ -82,6 +86,8 @@ class AdminService:
             Call("ListChips", pb.ListChipsRequest, self._chips.list_chips),
             Call("Revoke", pb.RevokeRequest, self.revoke),
             Call("MakeCrl", pb.MakeCrlRequest, self.make_crl),
+            Call("ShowClock", pb.ShowClockRequest, self._clocks.show_clock),
+            Call("AcceptClock", pb.AcceptClockRequest, self._clocks.accept_clock),
             Call("SearchSharedPrimes", pb.SearchSharedPrimesRequest, self._hygiene.search_shared_primes),
         )
         return grpc.method_handlers_generic_handler(SERVICE, {call.name: gate.unary(call) for call in calls})

@@ -192,6 +192,10 @@ class Administration(Parts):
             )
         )
 
+    async def accept_clock(self, *, by: str, before: datetime, now: datetime) -> int:
+        """The `clock_accepted` entry, from which on times are counted from `now`; its ledger index."""
+        return await self._writer.do(lambda tx: registry.accept_clock(tx, by=by, before=before, now=now))
+
     async def revoked_certificates(self) -> list[RevokedCertificate]:
         """What a CRL lists."""
         return await self._long_reader.do(listing.revoked_certificates)

@@ -19,6 +19,7 @@ from signerd.adapters.store.revoking import SUPERSEDED, revoke
 from signerd.adapters.store.rows import INTENT, RECORD, record_of, row_of_intent, seconds
 from signerd.adapters.store.schema import attesters, grants, orders, places, records, serials
 from signerd.adapters.store.writer import Transaction
+from signerd.core.clock import BOUND
 from signerd.core.entry import Issued, serial_bytes
 from signerd.core.evidence.claims import Claims, parse_claims
 from signerd.core.names import Reissue
@@ -123,6 +124,8 @@ def take_place(tx: Transaction, request: IntentRequest, prepare: Callable[[Place
         if active.place.work_order != request.order.work_order:
             # Its terms were another order's, and one key never has two certificates.
             raise Refused(Code.CHIP_ALREADY_CERTIFIED, f"record {active.record_id} is of another work order")
+        if active.state is RecordState.INTENT and active.place.moment - request.moment > BOUND:
+            return _begun_again(tx, active, request, prepare)
         return active
     if request.attester:
         _check_attester(tx, request)
@@ -144,6 +147,28 @@ def take_place(tx: Transaction, request: IntentRequest, prepare: Callable[[Place
     supersedes_id = None if active is None else active.record_id
     (record_id,) = _ADD_RECORD.row(tx.connection, row_of_intent(record, supersedes_id))
     return replace(record, record_id=record_id)
+
+
+def _begun_again(
+    tx: Transaction, active: Record, request: IntentRequest, prepare: Callable[[Place], PreparedBytes]
+) -> Record:
+    """An intent of a time that has not come: the clock had been ahead, and a crash lies between.
+
+    The place and the board's serial number stay. Its bytes would begin in the future, and go: whatever was
+    signed over them was never handed out, for that comes after the entry. The new ones have a certificate
+    serial of their own, and rest on the evidence that came with this request.
+    """
+    if request.attester:
+        _check_attester(tx, request)
+    _check_open(tx, request)
+    place = replace(active.place, moment=request.moment, certificate_serial=request.certificate_serial)
+    record = replace(_intent(request, place, prepare(place)), record_id=active.record_id)
+    row = row_of_intent(record, None)
+    del row["supersedes_id"]  # stays as it was
+    changed = update(records).where(_r.id == active.record_id, _r.state == RecordState.INTENT.value)
+    if tx.connection.execute(changed.values(**row)).rowcount != 1:
+        raise Fault(f"record {active.record_id} changed under its own transaction")
+    return record
 
 
 def _active(tx: Transaction, chip_id: str) -> Record | None:

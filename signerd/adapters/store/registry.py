@@ -29,6 +29,7 @@ from signerd.core.entry import (
     AuditorRevoked,
     ChipsImported,
     ChipsPersonalized,
+    ClockAccepted,
     CrlIssued,
     EntryError,
     OrderClosed,
@@ -262,3 +263,8 @@ def record_crl(
     return tx.append(
         CrlIssued(time=now, crl_number=number, crl_sha256=crl_sha256, next_update=next_update, count=count)
     )
+
+
+def accept_clock(tx: Transaction, *, by: str, before: datetime, now: datetime) -> int:
+    """`Administration.accept_clock`."""
+    return tx.append(ClockAccepted(time=now, by=by, clock_from=before, clock_to=now))

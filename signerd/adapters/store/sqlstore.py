@@ -20,6 +20,7 @@ from signerd.adapters.store.audit import Audit
 from signerd.adapters.store.database import check_database, make_engine
 from signerd.adapters.store.ledger import Ledger, Sign
 from signerd.adapters.store.listing import read_entries
+from signerd.adapters.store.moments import newest_moment
 from signerd.adapters.store.schema import entries, head
 from signerd.adapters.store.worker import InPlaceReader, Reader, Reads
 from signerd.adapters.store.writer import Writer, Written
@@ -59,7 +60,7 @@ class SqlStore(Administration, Audit):
         origin: str,
         vkey: str,
         sign_checkpoint: Sign,
-        now: datetime,
+        now: datetime | None,
     ) -> Self:
         """Loads the ledger, compares it with the second place, enters open intents, begins to publish.
 
@@ -69,7 +70,7 @@ class SqlStore(Administration, Audit):
             origin: the log's name.
             vkey: the log's verifier key, signed-note text, of the same name.
             sign_checkpoint: the key holder's. It need not be ready: publishing waits for it.
-            now: aware, UTC.
+            now: aware, UTC; None while the clock is wrong: `enter_open_intents` is then to be called later.
 
         Raises:
             ConfigError: no database or not of our schema, no second place, or the database is behind it.
@@ -86,11 +87,12 @@ class SqlStore(Administration, Audit):
         try:
             tree = await asyncio.to_thread(_load_tree, url)
             _compare(tree, second_place)
+            newest = await asyncio.to_thread(newest_moment, url)
         except BaseException:
             second_place.close()
             raise
         ledger = Ledger(tree, second_place, key, sign_checkpoint)
-        writer = Writer(make_engine(url, "write"), tree, ledger)
+        writer = Writer(make_engine(url, "write"), tree, ledger, newest)
         reader = _short_reads(url)
         long_reader = Reader("store-long-reader", make_engine(url, "read"))
         store = cls(writer, reader, long_reader, ledger)
@@ -98,12 +100,11 @@ class SqlStore(Administration, Audit):
             writer.start()
             long_reader.start()
             reader.start()
-            left_open = await writer.do(lambda tx: open_intents.enter_open_intents(tx, now))
+            if now is not None:
+                await store.enter_open_intents(now)
         except BaseException:
             await store.close()
             raise
-        if left_open:
-            _log.warning("intents_open", count=left_open)
         ledger.start()
         return store
 
@@ -117,6 +118,17 @@ class SqlStore(Administration, Audit):
         await self._ledger.close()
         await self._reader.close()
         await self._long_reader.close()
+
+    @property
+    def newest(self) -> datetime | None:
+        """The latest time in the ledger, or of an intent that waits for its certificate; aware, UTC."""
+        return self._writer.newest
+
+    async def enter_open_intents(self, now: datetime) -> None:
+        """Enters intents that a crash left open, once: for the start, as soon as the time is certain."""
+        left_open = await self._writer.do(lambda tx: open_intents.enter_open_intents(tx, now))
+        if left_open:
+            _log.warning("intents_open", count=left_open)
 
     @property
     def fault(self) -> Fault | None:

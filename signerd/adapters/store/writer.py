@@ -3,6 +3,9 @@
 Guarantees that records and their ledger entries are committed together or not at all, that a unit of
 work that fails undoes itself and no other, and that nobody gets an answer before the commit.
 
+Times of entries never go back by more than `core.clock.BOUND`, but at an entry that says so: whatever a clock
+does between a call's look at it and its entry, nothing is entered out of order.
+
 The head row (size, root) moves by compare-and-swap in the same transaction as the entries: a second
 writer, or a database that was exchanged underneath, fails here and nothing more is written.
 """
@@ -12,6 +15,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from sqlalchemy import Connection, Engine, bindparam, insert, text, update
 from sqlalchemy.exc import SQLAlchemyError
@@ -21,9 +25,10 @@ from signerd.adapters.store.ledger import Ledger
 from signerd.adapters.store.prepared import Prepared
 from signerd.adapters.store.schema import entries, head
 from signerd.adapters.store.worker import Outcome, Unit, Worker
-from signerd.core.entry import Entry, encode
+from signerd.core.clock import BOUND
+from signerd.core.entry import ClockAccepted, Entry, encode
 from signerd.core.merkle import Tree, leaf_hash
-from signerd.errors import Fault
+from signerd.errors import ClockWrong, Fault
 
 _SAVEPOINT = Prepared(text("SAVEPOINT unit"))
 _RELEASE = Prepared(text("RELEASE SAVEPOINT unit"))
@@ -39,15 +44,27 @@ _MOVE_HEAD = (
 class Transaction:
     """What a unit of work is given: the connection, and the ledger to append to."""
 
-    __slots__ = ("_base", "connection", "pending")
+    __slots__ = ("_base", "connection", "newest", "pending")
 
-    def __init__(self, connection: Connection, size: int) -> None:
+    def __init__(self, connection: Connection, size: int, newest: datetime | None = None) -> None:
         self.connection = connection
         self.pending: list[bytes] = []
         self._base = size
+        self.newest = newest
 
     def append(self, entry: Entry) -> int:
-        """Adds a ledger entry; its index. It is dropped if the unit of work fails."""
+        """Adds a ledger entry; its index. It is dropped if the unit of work fails.
+
+        Raises:
+            ClockWrong: its time is too far before the newest entry's.
+        """
+        moment = entry.time.replace(microsecond=0)
+        if self.newest is None or isinstance(entry, ClockAccepted):
+            self.newest = moment
+        elif self.newest - moment > BOUND:
+            raise ClockWrong(f"an entry of {moment} would follow one of {self.newest}")
+        else:
+            self.newest = max(self.newest, moment)
         self.pending.append(encode(entry))
         return self._base + len(self.pending) - 1
 
@@ -69,11 +86,13 @@ class Written:
 class Writer(Worker[Transaction]):
     """The writing thread. `tree` belongs to it; others read it below the committed size alone."""
 
-    def __init__(self, engine: Engine, tree: Tree, ledger: Ledger) -> None:
+    def __init__(self, engine: Engine, tree: Tree, ledger: Ledger, newest: datetime | None = None) -> None:
+        """`newest` is the latest time in the ledger (`store.moments`)."""
         super().__init__("store-writer", engine)
         self._tree = tree
         self._root = tree.root()
         self._ledger = ledger
+        self.newest = newest
         self.broken: Fault | None = None  # set when writing has stopped for good
         self.failing: Fault | None = None  # why the last batch was not written, e.g. a full disk
         self._committed: deque[tuple[int, list[bytes]]] = deque()  # filled here, emptied on the event loop
@@ -85,7 +104,7 @@ class Writer(Worker[Transaction]):
             # One for each caller: an exception that is raised again and again keeps every traceback.
             return [(None, Fault(self.broken.detail)) for _ in units]
         size = self._tree.size
-        transaction = Transaction(connection, size)
+        transaction = Transaction(connection, size, self.newest)
         try:
             # A crash before the commit leaves nothing of this batch, and nobody was told of any of it.
             # A crash after it leaves all of it: callers ask again and find their record; entries that no
@@ -100,6 +119,7 @@ class Writer(Worker[Transaction]):
             return [(None, fault)] * len(units)
         self.failing = None
         self._root = root
+        self.newest = transaction.newest
         self._committed.append((size, transaction.pending))
         self.written.batches += 1
         self.written.units += len(units)
@@ -115,7 +135,7 @@ class Writer(Worker[Transaction]):
 
     def _attempt(self, transaction: Transaction, unit: Unit[Transaction]) -> Outcome:
         connection = transaction.connection
-        kept = len(transaction.pending)
+        kept, newest = len(transaction.pending), transaction.newest
         _SAVEPOINT.run(connection, {})
         try:
             value = unit(transaction)
@@ -123,6 +143,7 @@ class Writer(Worker[Transaction]):
             _UNDO.run(connection, {})
             _RELEASE.run(connection, {})
             del transaction.pending[kept:]
+            transaction.newest = newest
             return None, translated(error) if isinstance(error, SQLAlchemyError) else error
         _RELEASE.run(connection, {})
         return value, None

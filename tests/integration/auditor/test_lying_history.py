@@ -312,11 +312,6 @@ def _time_backward(log: PaperLog) -> int:
     return log.append("station_revoked", peer=SECOND)
 
 
-def _future(log: PaperLog) -> int:
-    log.now += timedelta(days=300)
-    return log.add_station(SECOND)
-
-
 def _log_opened_again(log: PaperLog) -> int:
     return log.open_log()
 
@@ -409,7 +404,6 @@ LIES: list[tuple[Story, str]] = [
     (_peer_twice, "PEER_HISTORY"),
     (_peer_of_another_deployment, "PEER_HISTORY"),
     (_time_backward, "TIME_ORDER"),
-    (_future, "TIME_ORDER"),
     (_log_opened_again, "LOG_IDENTITY"),
     (_crl_number, "CRL_HISTORY"),
     (_crl_count, "CRL_HISTORY"),

@@ -144,6 +144,22 @@ async def test_a_chip_is_not_reissued_without_end(world: IssuanceWorld) -> None:
     assert (await world.certify(order, board))[1].record.state is RecordState.ISSUED
 
 
+async def test_an_intent_of_a_time_that_was_taken_back_begins_again(world: IssuanceWorld) -> None:
+    right, board = world.now, world.board()
+    order = await world.open_order(quantity=1, not_after=right + timedelta(days=9))
+    world.now += timedelta(days=2)
+    with pytest.raises(Fault, match="begins in the future"):  # the key holder's clock is right
+        await world.certify(order, board)
+    ahead, world.now = world.now, right
+    await world.store.accept_clock(by="ann", before=ahead, now=right)
+    _, answer = await world.certify(order, board)
+    certificate = x509.load_der_x509_certificate(answer.record.certificate_der)
+    assert certificate.not_valid_before_utc == right.replace(microsecond=0)
+    assert answer.record.place.number == 1
+    assert (await world.certify(order, board))[1].record.certificate_der == answer.record.certificate_der
+    await refused(Code.CHIP_ALREADY_CERTIFIED, world.certify(order, rekeyed(board)))
+
+
 async def test_a_key_holder_that_fails_leaves_an_intent_that_is_resumed(world: IssuanceWorld) -> None:
     board, order = world.board(), await world.open_order(quantity=1)
     session = await world.issuance.open_session(world.pc1, order, board.chip_id)

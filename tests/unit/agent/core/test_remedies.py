@@ -30,7 +30,7 @@ def test_every_code_has_a_remedy(code: str) -> None:
     error = error_for(code)
     assert error.remedy
     assert "different versions" not in error.remedy
-    if code in {"rate_limited", "unavailable"}:
+    if code in {"rate_limited", "unavailable", "clock_wrong"}:
         assert isinstance(error, SignerUnavailable)
     else:
         assert isinstance(error, Refused)

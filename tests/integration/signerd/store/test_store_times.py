@@ -1,0 +1,54 @@
+"""No entry goes back in time by more than auditors bear, whatever the caller's clock says."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+
+import pytest
+
+from harness.store_world import NOW, World
+from signerd.adapters.store import SqlStore
+from signerd.core.clock import BOUND
+from signerd.core.names import parse_peer_uri
+from signerd.errors import ClockWrong
+
+LATER = NOW + timedelta(days=2)
+
+
+async def add(store: SqlStore, key: int, at: timedelta) -> int:
+    peer = parse_peer_uri(f"birthmark://test/station/plant1/pc{key}")
+    return (await store.add_peer(peer, bytes([key]) * 32, NOW + at))[1]
+
+
+async def test_an_entry_out_of_order_is_not_entered(world: World) -> None:
+    async with world.opened() as store:
+        await add(store, 1, timedelta(days=2))
+        await add(store, 2, timedelta(days=2) - BOUND)
+        with pytest.raises(ClockWrong):
+            await add(store, 3, timedelta(days=2) - BOUND - timedelta(seconds=1))
+        assert store.newest == LATER
+    async with world.opened() as store:  # after a start as well
+        assert store.newest == LATER
+        with pytest.raises(ClockWrong):
+            await add(store, 3, timedelta(0))
+
+
+async def test_an_accepted_clock_is_where_times_go_on(world: World) -> None:
+    async with world.opened() as store:
+        await add(store, 1, timedelta(days=2))
+        index = await store.accept_clock(by="ann", before=LATER, now=NOW)
+        entry = json.loads((await store.published(index)).entry)
+        assert (entry["type"], entry["by"], entry["clock_to"]) == ("clock_accepted", "ann", entry["time"])
+        await add(store, 2, timedelta(0))
+    async with world.opened() as store:
+        assert store.newest == NOW.replace(microsecond=0)
+        await add(store, 3, timedelta(0))
+
+
+async def test_what_is_undone_moves_no_time(world: World) -> None:
+    async with world.opened() as store:
+        await add(store, 1, timedelta(0))
+        with pytest.raises(Exception, match="already_exists"):
+            await add(store, 1, timedelta(days=2))
+        await add(store, 2, timedelta(0))
