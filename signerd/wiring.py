@@ -22,7 +22,7 @@ from pathlib import Path
 
 import structlog
 
-from signerd.adapters import systemd
+from signerd.adapters import durable_files, systemd
 from signerd.adapters.checks import load_issuer, start_checks
 from signerd.adapters.clock import ClockGuard, ReferenceFile, read_clocks, this_boot
 from signerd.adapters.keyholder.pool import KeyHolderPool, settings_for
@@ -362,6 +362,4 @@ def _start_metrics(parts: _Parts, running: AsyncExitStack) -> None:
 
 def _write_port_file(path: Path, port: int) -> None:
     """Whole or not at all: whoever waits for the file reads a port."""
-    temporary = path.with_name(path.name + ".new")
-    temporary.write_text(f"{port}\n", encoding="ascii")
-    temporary.replace(path)
+    durable_files.replace(path, f"{port}\n".encode("ascii"), 0o644)

@@ -7,12 +7,11 @@ the read protection bits: what is burned after it stays readable, so the key com
 
 from __future__ import annotations
 
-import os
 import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from signerd.adapters.cli.output import write_new
+from signerd.adapters.durable_files import write_many_new, write_new
 from signerd.errors import Code, Refused
 
 HMAC_CHIPS = ("esp32s2", "esp32s3", "esp32c3", "esp32c6", "esp32h2", "esp32p4")
@@ -60,15 +59,9 @@ def write_files(folder: Path, keys: Mapping[str, bytes], *, chip: str, block: st
     Raises:
         OSError: with the file's name.
     """
-    for chip_id, key in keys.items():
-        write_new(folder / key_file_name(chip_id), key, 0o600)
+    write_many_new(folder, {key_file_name(chip_id): key for chip_id, key in keys.items()}, 0o600)
     sheet = "".join(_sheet(list(keys), chip=chip, block=block, locked=locked))
     write_new(folder / SHEET, sheet.encode(), 0o600)
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 # Step 5: a shell's *.key would leave out a chip whose id begins with a dot.

@@ -11,6 +11,7 @@ import fcntl
 import os
 from pathlib import Path
 
+from signerd.adapters import durable_files
 from signerd.core.merkle import EMPTY_ROOT
 from signerd.core.note import Checkpoint, NoteError, VerifierKey, open_checkpoint
 from signerd.errors import ConfigError, Fault, Unavailable
@@ -26,12 +27,7 @@ def create(path: Path, origin: str) -> None:
     """
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(Checkpoint(origin, 0, EMPTY_ROOT).body())
-            file.flush()
-            os.fsync(file.fileno())
-        _sync_directory(path.parent)
+        durable_files.write_new(path, Checkpoint(origin, 0, EMPTY_ROOT).body(), 0o600)
     except OSError as error:
         raise ConfigError(f"cannot make the second place {path}: {error.strerror}") from error
 
@@ -56,8 +52,8 @@ class HeadFile:
     def swap(self, checkpoint: Checkpoint, note: bytes) -> None:
         """Puts a newer checkpoint in the place of the last one.
 
-        A crash before the rename leaves the old checkpoint and a temporary file, which the next swap
-        overwrites; the entries are committed and are signed again at start-up. A crash after it leaves
+        A crash before the rename leaves the old checkpoint and a temporary file beside it, which
+        nobody reads; the entries are committed and are signed again at start-up. A crash after it leaves
         the new checkpoint, which nobody was given yet: start-up publishes it.
 
         Raises:
@@ -67,20 +63,17 @@ class HeadFile:
         last = self.checkpoint
         if checkpoint.size < last.size or (checkpoint.size == last.size and checkpoint.root != last.root):
             raise Fault(f"the ledger would go from size {last.size} to {checkpoint.size}: a fork")
-        temporary = self._path.with_name(self._path.name + ".new")
         try:
             if self._path.read_bytes() != self.note:
                 raise Fault(f"{self._path} was changed by someone else")
-            with temporary.open("wb") as file:
-                file.write(note)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(self._path)
-            # At once: if the line below fails, the file is ours all the same; the next swap writes it again.
+            durable_files.replace(self._path, note, 0o600)
+        except durable_files.NotSyncedError as error:
+            # The file is ours all the same; the next swap writes it again.
             self.checkpoint, self.note = checkpoint, note
-            _sync_directory(self._path.parent)
+            raise Unavailable(f"cannot write {self._path}: {error.strerror}") from error
         except OSError as error:
             raise Unavailable(f"cannot write {self._path}: {error.strerror}") from error
+        self.checkpoint, self.note = checkpoint, note
 
     def close(self) -> None:
         """Lets go of the file. Once more does nothing."""
@@ -116,12 +109,3 @@ def _lock(path: Path) -> int:
         os.close(descriptor)
         raise ConfigError(f"another signerd holds {path}") from error
     return descriptor
-
-
-def _sync_directory(path: Path) -> None:
-    """A rename is durable once its directory is synced."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

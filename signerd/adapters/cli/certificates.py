@@ -51,11 +51,11 @@ def crl(
     """Signs a certificate revocation list. It publishes nothing."""
     from birthmark.v1 import admin_pb2
     from signerd.adapters.cli.connection import administration
-    from signerd.adapters.cli.output import replace
+    from signerd.adapters.durable_files import replace
 
     with administration(config) as daemon:
         answer = daemon.MakeCrl(admin_pb2.MakeCrlRequest(next_update_h=hours))
-    replace(out, answer.crl_der)
+    replace(out, answer.crl_der, 0o644)
     typer.echo(f"wrote {out}, {len(answer.crl_der)} bytes (ledger entry {answer.ledger_index})")
 
 

@@ -1,9 +1,8 @@
-"""What commands print: tables for people, JSON for machines; and files that are never half written."""
+"""What commands print: tables for people, JSON for machines."""
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -88,31 +87,3 @@ def label(name: str, enum: str) -> str:
     """`WORK_ORDER_STATE_OPEN` of `WorkOrderState` is "open"."""
     prefix = "".join(f"_{letter}" if letter.isupper() else letter.upper() for letter in enum).lstrip("_")
     return name.removeprefix(f"{prefix}_").lower()
-
-
-def write_new(path: Path, data: bytes, mode: int) -> None:
-    """A file that did not exist before. Raises OSError, with the file's name."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
-    with named(path), os.fdopen(descriptor, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def replace(path: Path, data: bytes) -> None:
-    """A file that is either the old one or the new one. Raises OSError, with the file's name."""
-    temporary = path.with_name(path.name + ".new")
-    with named(temporary), temporary.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-
-
-@contextmanager
-def named(path: Path) -> Iterator[None]:
-    """A disk that is full says so at a write, and the system then names no file."""
-    try:
-        yield
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, str(path)) from error

@@ -116,7 +116,7 @@ def _sign_and_register(config: Path, request: Path, path: str, out: Path) -> Non
 
     from cryptography.hazmat.primitives.serialization import Encoding
 
-    from signerd.adapters.cli.output import write_new
+    from signerd.adapters.durable_files import write_new
     from signerd.adapters.operations_ca import load_ca, sign_peer_request
     from signerd.config import load
 

@@ -15,7 +15,6 @@ The other way round, a crash would leave keys outside that no ledger entry speak
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -112,10 +111,12 @@ def batches(chip_ids: list[str]) -> Iterator[list[str]]:
 
 def _make_room(out: Path, *, folder: bool) -> None:
     """What exists is never written over: it may be the only copy of keys that are burned already."""
+    from signerd.adapters.durable_files import write_new
+
     if folder:
         out.mkdir(mode=0o700)
         return
-    os.close(os.open(out, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    write_new(out, b"", 0o600)
 
 
 def _remove(out: Path) -> None:
@@ -156,10 +157,7 @@ def _register(config: Path, chip_ids: list[str], *, locked: bool, site: str, key
 
 
 def _write_csv(out: Path, keys: Mapping[str, bytes]) -> None:
-    from signerd.adapters.cli.output import named
+    from signerd.adapters.durable_files import fill
 
-    with named(out), out.open("w", encoding="ascii", newline="") as file:
-        file.write("chip_id,key\n")
-        file.writelines(f"{chip_id},{key.hex()}\n" for chip_id, key in keys.items())
-        file.flush()
-        os.fsync(file.fileno())
+    rows = "".join(f"{chip_id},{key.hex()}\n" for chip_id, key in keys.items())
+    fill(out, f"chip_id,key\n{rows}".encode("ascii"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from signerd.adapters import durable_files
 from signerd.errors import ConfigError
 
 PRIVATE = 0o600
@@ -108,17 +108,7 @@ def write_new(path: Path, data: bytes, mode: int) -> None:
         ConfigError: it exists, or cannot be written.
     """
     try:
-        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, mode)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fchmod(descriptor, mode)  # whatever the umask
-            os.fsync(descriptor)
-        directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        durable_files.write_new(path, data, mode)
     except OSError as error:
         raise ConfigError(f"cannot write {path}: {error.strerror}") from error
 

@@ -11,7 +11,6 @@ fails half-way for want of the write lock.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,7 +19,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
-from signerd.adapters import migrations
+from signerd.adapters import durable_files, migrations
 from signerd.errors import ConfigError
 
 _VERSION_TABLE = "alembic_version"
@@ -78,7 +77,7 @@ def create_database(url: str) -> None:
     path = _sqlite_path(url)
     if path is not None:
         try:
-            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+            durable_files.write_new(path, b"", 0o600)
         except OSError as error:
             raise ConfigError(f"cannot create the database {path}: {error.strerror}") from error
     engine = make_engine(url, "write")

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from harness.store_world import NOW, ORDER, World, intent, issue, stock
-from signerd.adapters import head_file
+from signerd.adapters import durable_files
 from signerd.adapters.head_file import HeadFile
 from signerd.adapters.store.database import make_engine
 from signerd.adapters.store.worker import Reader
@@ -35,7 +35,7 @@ async def test_a_directory_that_cannot_be_synced_once(
         raise OSError(5, "Input/output error")
 
     with monkeypatch.context() as failing:
-        failing.setattr(head_file, "_sync_directory", fails)
+        failing.setattr(durable_files, "sync_directory", fails)
         with pytest.raises(Unavailable):
             second_place.swap(*await signed(world, 2))
     second_place.swap(*await signed(world, 2))

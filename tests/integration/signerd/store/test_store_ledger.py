@@ -6,6 +6,7 @@ import asyncio
 import base64
 import json
 import os
+import resource
 import signal
 import sys
 import threading
@@ -263,9 +264,15 @@ class TestHeadFile:
 
     def test_a_disk_that_fails_is_unavailable(self, world: World) -> None:
         place = self.place(world)
-        (world.head_file.parent / "checkpoint.new").mkdir()
-        with pytest.raises(Unavailable, match="cannot write"):
-            place.swap(Checkpoint(ORIGIN, 5, b"5" * 32), b"note 5")
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
+        try:
+            with pytest.raises(Unavailable, match="cannot write"):
+                place.swap(Checkpoint(ORIGIN, 5, b"5" * 32), b"note 5")
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        place.swap(Checkpoint(ORIGIN, 5, b"5" * 32), b"note 5")
+        assert world.head_file.read_bytes() == b"note 5"
         place.close()
 
 
