@@ -177,6 +177,7 @@ def test_odd_requests_are_refused_and_the_page_goes_on(page: ServedPage, request
     assert status(ask(page)) == 200
 
 
+@pytest.mark.check
 def test_500_idle_connections_lock_nobody_out(page: ServedPage) -> None:
     with ExitStack() as stack:
         for _ in range(500):

@@ -19,6 +19,8 @@ from agent.ports import BoardStamp, Receipt
 from harness.agent_process import AgentBench
 from harness.paper_company import DeviceTree, PaperCompany
 
+pytestmark = pytest.mark.check
+
 AWAY = SignerUnavailable("away")
 RUN = ("run", "--order", "WO-1")
 

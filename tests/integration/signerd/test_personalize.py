@@ -18,6 +18,8 @@ from harness.edge import Edge
 from harness.process import COMMANDS, REPOSITORY, run, wait_until
 from signerd.adapters.espefuse import SHEET
 
+pytestmark = pytest.mark.check
+
 DIES = REPOSITORY / "tests" / "harness" / "personalize_that_dies.py"
 SITE = ("--site", "lab")
 

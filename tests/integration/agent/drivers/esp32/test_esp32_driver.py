@@ -26,6 +26,8 @@ from harness.esp32_rig import (
     with_manifest,
 )
 
+pytestmark = pytest.mark.check
+
 
 @pytest.mark.parametrize("chip", CHIPS)
 async def test_from_an_empty_chip_to_a_locked_one_and_once_more(
