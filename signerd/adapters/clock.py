@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -22,6 +21,7 @@ from pathlib import Path
 
 import structlog
 
+from signerd.adapters import durable_files
 from signerd.core.clock import ClockState, Judgement, Reading, followed, judge
 from signerd.errors import ClockWrong, Unavailable
 
@@ -70,13 +70,9 @@ class ReferenceFile:
         Raises:
             Unavailable: it cannot be written.
         """
-        temporary = self._path.with_name(self._path.name + ".new")
+        kept = {"v": 1, "boot": self._boot, "boot_s": reference_s}
         try:
-            with temporary.open("w", encoding="ascii") as file:
-                json.dump({"v": 1, "boot": self._boot, "boot_s": reference_s}, file)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(self._path)
+            durable_files.replace(self._path, json.dumps(kept).encode("ascii"), 0o600)
         except OSError as error:
             raise Unavailable(f"cannot write {self._path}: {error.strerror}") from error
 
