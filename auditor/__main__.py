@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
+
+# gRPC's C core reads it when it is loaded. Without it, each failed TLS handshake is a raw line on standard
+# error, between the JSON of an alarm and the next.
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 from auditor.cli.app import FINDINGS, app
 from auditor.errors import CheckFailed, ConfigError, Malformed, NotFound, Unreachable

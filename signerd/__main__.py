@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from signerd.adapters.cli.app import build_app, exit_for
+# gRPC's C core reads it when it is loaded, which the first command's work does. Without it, each failed TLS
+# handshake of any stranger is a line of its own on standard error.
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+
+from signerd.adapters.cli.app import build_app, exit_for, unexpected
 
 if TYPE_CHECKING:
     from signerd.config import Config
@@ -22,8 +27,15 @@ def main() -> None:
     """Runs a command and ends the process with its exit code."""
     try:
         build_app(_run)()
-    except Exception as error:  # what `exit_for` does not know it raises again
-        raise SystemExit(exit_for(error)) from error
+    except Exception as error:  # noqa: BLE001 -- the last place that can say how it ended
+        raise SystemExit(_ended(error)) from None
+
+
+def _ended(error: Exception) -> int:
+    try:
+        return exit_for(error)
+    except Exception as unknown:  # noqa: BLE001 -- what `exit_for` does not know it raises again
+        return unexpected(unknown)
 
 
 if __name__ == "__main__":

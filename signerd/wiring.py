@@ -15,7 +15,7 @@ import secrets
 import signal
 import time
 from collections.abc import Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, closing
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -26,6 +26,7 @@ from signerd.adapters import durable_files, systemd
 from signerd.adapters.checks import load_issuer, start_checks
 from signerd.adapters.clock import ClockGuard, ReferenceFile, read_clocks, this_boot
 from signerd.adapters.keyholder.pool import KeyHolderPool, settings_for
+from signerd.adapters.line_writer import LineWriter, standard_error
 from signerd.adapters.linting import SampleLinter
 from signerd.adapters.logs import configure_logs
 from signerd.adapters.metrics import BoardCounts, Gauges, Metrics
@@ -89,7 +90,12 @@ def run(config: Config, base: Path, announce: Callable[[str], None]) -> None:
         WrongPin: the token rejected the PIN, now or when a key holder was replaced.
         Fault: the token or the store does not start.
     """
-    configure_logs(config.log.level)
+    with closing(LineWriter(standard_error())) as lines:
+        configure_logs(config.log.level, lines)
+        _run(config, base, announce)
+
+
+def _run(config: Config, base: Path, announce: Callable[[str], None]) -> None:
     for check in start_checks(config, base, _probably_now(config)):
         _log.info("checked", check=check.name, found=check.run())
     pin = read_pin(config.hsm.pin, base)

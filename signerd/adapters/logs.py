@@ -1,4 +1,4 @@
-"""Structured logs: JSON lines on standard error, without secrets.
+"""Structured logs: JSON lines without secrets.
 
 Nothing in signerd passes a secret to a logger. This is the second fence: bytes never appear in a line, keys
 with a secret's name are masked, PEM private keys are cut out, and no value is longer than a line should be.
@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import logging
 import re
-import sys
 from collections.abc import Mapping, MutableMapping
-from contextlib import suppress
-from typing import Any, TextIO
+from typing import Any, Protocol
 
 import structlog
 
@@ -25,6 +23,18 @@ _PEM_KEY = re.compile(
     r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL
 )
 _NUMBERED = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+
+
+class Lines(Protocol):
+    """Where lines go: `LineWriter`."""
+
+    def write(self, text: str) -> object:
+        """Takes one line, with its end."""
+        ...
+
+    def flush(self) -> object:
+        """Called after each."""
+        ...
 
 
 def redact(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
@@ -49,23 +59,16 @@ def _clean(value: Any, *, limited: bool = True) -> Any:
     return _clean(str(value))
 
 
-class _Lines:
-    """Where lines are written. One that cannot be, because the disk is full or the reader has gone, is lost:
-    a call, or the task that replaces key holders, must not fail for want of its log line."""
+class _Library(logging.Handler):
+    """What libraries say through `logging`, asyncio and gRPC among them, as lines of ours."""
 
-    def __init__(self, file: TextIO) -> None:
-        self._file = file
-
-    def write(self, text: str) -> None:
-        with suppress(OSError):
-            self._file.write(text)
-
-    def flush(self) -> None:
-        with suppress(OSError):
-            self._file.flush()
+    def emit(self, record: logging.LogRecord) -> None:
+        exception = record.exc_info[1] if record.exc_info else None
+        log = structlog.get_logger(record.name)
+        log.log(record.levelno, "library", logger=record.name, said=record.getMessage(), exc_info=exception)
 
 
-def configure_logs(level: str) -> None:
+def configure_logs(level: str, lines: Lines) -> None:
     """Sets up logging for the process. `level` as in the configuration."""
     structlog.configure(
         processors=[
@@ -76,6 +79,7 @@ def configure_logs(level: str) -> None:
             structlog.processors.JSONRenderer(ensure_ascii=False),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(_NUMBERED[level]),
-        logger_factory=structlog.WriteLoggerFactory(file=_Lines(sys.stderr)),  # type: ignore[arg-type] # needs no more
+        logger_factory=structlog.WriteLoggerFactory(file=lines),  # type: ignore[arg-type] # needs no more
         cache_logger_on_first_use=True,
     )
+    logging.basicConfig(handlers=[_Library()], level=logging.WARNING, force=True)

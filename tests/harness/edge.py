@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from birthmark.v1 import admin_pb2_grpc, audit_pb2, audit_pb2_grpc, signing_pb2_grpc
 from harness.installation import SENSOR, Installation, order_toml
-from harness.process import wait_until
+from harness.process import COMMANDS, wait_until
 from signerd.adapters.operations_ca import load_ca, sign_peer_request
 
 TIMEOUT_S = 20.0
@@ -80,8 +80,9 @@ def key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
 class Edge:
     """An installation, its daemon, an administrator and an auditor."""
 
-    def __init__(self, directory: Path) -> None:
-        self.installation = Installation(directory)
+    def __init__(self, directory: Path, *, signerd: Sequence[str | Path] = (COMMANDS / "signerd",)) -> None:
+        """`signerd` is the command whose `run` is the daemon."""
+        self.installation = Installation(directory, signerd=signerd)
         self.home = self.installation.home
         self._peers: list[EdgePeer] = []
         self._orders = itertools.count(1)

@@ -15,9 +15,9 @@ from signerd.adapters.cli import (
     peers,
     products,
 )
-from signerd.adapters.cli.exits import exit_for
+from signerd.adapters.cli.exits import exit_for, unexpected
 
-__all__ = ["build_app", "exit_for"]
+__all__ = ["build_app", "exit_for", "unexpected"]
 
 
 def build_app(run: daemon.Run) -> typer.Typer:

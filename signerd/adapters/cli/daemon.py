@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -25,9 +26,17 @@ def run_command(run: Run) -> Callable[..., None]:
         """Runs the daemon until SIGTERM or SIGINT."""
         from signerd.config import load
 
-        run(load(config), config.resolve().parent, typer.echo)
+        run(load(config), config.resolve().parent, _announce)
 
     return command
+
+
+def _announce(line: str) -> None:
+    """On standard output, unless nobody reads it."""
+    from signerd.adapters.line_writer import write_within
+
+    if sys.stdout is not None:  # started without one
+        write_within(sys.stdout.fileno(), f"{line}\n")
 
 
 def check_config(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sys
+import traceback
 from enum import IntEnum
 
 from signerd.adapters.keyholder.held_pin import WrongPin
+from signerd.adapters.line_writer import write_within
 from signerd.errors import Code, ConfigError, Fault, Refused
 
 
@@ -57,6 +59,19 @@ def exit_for(error: Exception) -> int:  # noqa: PLR0911 - a case for each kind o
             raise error
 
 
+def unexpected(error: Exception) -> int:
+    """Prints an error that no command expects, for those who report it; no values of variables are in it."""
+    return _say("".join(traceback.format_exception(error)).rstrip(), Exit.FAILED)
+
+
 def _say(text: str, code: Exit) -> int:
-    sys.stderr.write(f"signerd: {text}\n")
+    said = f"signerd: {text}\n"
+    if sys.stderr is None:  # started without one
+        return int(code)
+    try:
+        descriptor = sys.stderr.fileno()
+    except (OSError, ValueError):  # not a file, where a command runs inside another program
+        sys.stderr.write(said)
+    else:
+        write_within(descriptor, said)  # a reader that stalls must not keep the process from ending
     return int(code)

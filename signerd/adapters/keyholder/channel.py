@@ -11,7 +11,7 @@ import contextlib
 import socket
 import sys
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from signerd.adapters.keyholder.hardening import bare_environment
@@ -35,6 +35,13 @@ MAX_IN_FLIGHT = 1024  # requests; more than concurrent calls there can be
 _PROGRAM = ("-P", "-m", "signerd.adapters.keyholder.process")
 
 
+_SAID_AT_ONCE = 2_000  # bytes
+MAX_SAID = 32_000  # bytes that one process may say; the rest is read and thrown away
+
+# Gets what the process writes to standard error, its PKCS#11 module above all. None: it goes to ours.
+Said = Callable[[str], None]
+
+
 class KeyHolderRefusal(Fault):
     """The guard refused what signerd asked for: a fault of signerd, or an attack on it."""
 
@@ -42,8 +49,10 @@ class KeyHolderRefusal(Fault):
 class Channel(asyncio.Protocol):
     """Made by `open_channel`. When it is closed it stays closed."""
 
-    def __init__(self, deadline_s: float) -> None:
+    def __init__(self, deadline_s: float, said: Said | None = None) -> None:
         self.closed = asyncio.Event()
+        self._said = said
+        self._listening: asyncio.Task[None] | None = None
         self.reason = "closed"
         self._deadline_s = deadline_s
         self._loop = asyncio.get_running_loop()
@@ -187,11 +196,16 @@ class Channel(asyncio.Protocol):
                     *_PROGRAM,
                     stdin=theirs.fileno(),
                     stdout=asyncio.subprocess.DEVNULL,
+                    # Not our own: a module that writes where nobody reads would hang at its first word.
+                    stderr=None if self._said is None else asyncio.subprocess.PIPE,
                     env={**bare_environment(), **environment},
                 )
             except OSError as error:
                 ours.close()
                 raise Unavailable(f"cannot start the key holder: {error.strerror}") from error
+        if self._process.stderr is not None and self._said is not None:
+            listening = _listen(self._process.stderr, self._said)
+            self._listening = asyncio.create_task(listening, name="key holder's standard error")
         ours.settimeout(0)
         await self._loop.create_connection(lambda: self, sock=ours)
 
@@ -217,10 +231,28 @@ class Channel(asyncio.Protocol):
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_GONE_S):
                     await self._process.wait()
+                    if self._listening is not None:
+                        await self._listening
+        if self._listening is not None:
+            self._listening.cancel()
+
+
+async def _listen(stream: asyncio.StreamReader, said: Said) -> None:
+    """Reads to the end, so that the process never waits; hands on what is within the bound."""
+    left = MAX_SAID
+    while data := await stream.read(_SAID_AT_ONCE):
+        if left > 0:
+            said(data.decode(errors="replace").strip())
+        left -= len(data)
 
 
 async def open_channel(
-    setup: Setup, pin: HeldPin, *, environment: Mapping[str, str], deadline_s: float
+    setup: Setup,
+    pin: HeldPin,
+    *,
+    environment: Mapping[str, str],
+    deadline_s: float,
+    said: Said | None = None,
 ) -> Channel:
     """A process that is logged in and ready. `setup.pin` is left empty; the PIN comes from `pin`.
 
@@ -228,7 +260,7 @@ async def open_channel(
         WrongPin: the token rejected the PIN, now or before.
         Unavailable: it does not start, or a key is missing or not the right one.
     """
-    channel = Channel(deadline_s)
+    channel = Channel(deadline_s, said)
     try:
         async with pin.attempt() as value:
             await channel.start(environment)

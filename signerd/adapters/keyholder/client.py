@@ -43,6 +43,10 @@ def _ignore() -> None:
     """The default of `on_change`: nobody wants to know."""
 
 
+def _said(text: str) -> None:
+    _log.warning("key_holder_said", text=text)
+
+
 class KeyHolderProcess:
     """A key holder that is always there, except while it is being replaced."""
 
@@ -106,6 +110,7 @@ class KeyHolderProcess:
             pin,
             environment=self._settings.environment,
             deadline_s=self._settings.deadline_s,
+            said=_said,
         )
         self._channel = channel
         self.starts += 1
