@@ -2,8 +2,9 @@
 
 Guarantees, even if signerd itself is taken over:
 
-  * certificates: leaves of the own issuer alone, within the validity cap, no delegated OCSP responder, and
-    beside the extensions of RFC 5280 at most one statement about evidence, in its one form;
+  * certificates: leaves of the own issuer alone, under another name than its own in any spelling, with keys
+    on P-256 or P-384 or of RSA with 2048 to 4096 bits, within the validity cap, no delegated OCSP responder,
+    and beside the extensions of RFC 5280 at most one statement about evidence, in its one form;
   * CRLs: the own issuer's, complete ones, at most 366 days;
   * checkpoints: the own log's, and never two roots at one size or a smaller size, while the process lives.
 
@@ -22,7 +23,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID
 
 from signerd.adapters.keyholder.protocol import MAX_MESSAGE, MAX_TBS
-from signerd.core import der, evidence_extension, note
+from signerd.core import der, distinguished_names, evidence_extension, note
 from signerd.core.chip_key import KEY_BYTES
 from signerd.core.evidence.rules import PRIVATE_ENTERPRISES
 from signerd.core.names import MacKey, is_chip_id
@@ -32,6 +33,8 @@ MAX_CLOCK_AHEAD = timedelta(minutes=5)
 MAX_BACKDATING = timedelta(days=400)  # an intent that a crash left open keeps its notBefore
 MAX_CRL_LIFETIME = timedelta(days=366)
 MAX_SERIAL_OCTETS = 20  # §4.1.2.2
+RSA_BITS = range(2048, 4096 + 1)  # the floor of the key policy; what a product accepts may be less
+RSA_EXPONENT = 65537
 
 # ecdsa-with-SHA256 and ecdsa-with-SHA384, without parameters (RFC 5758 §3.2).
 _ALGORITHMS = {
@@ -79,6 +82,7 @@ class Authority:
     """The sub-CA, as its own certificate says."""
 
     subject: bytes  # Name, DER
+    compared: distinguished_names.Compared  # the same, in the form that tells other spellings of it
     spki: bytes
     key_id: bytes
     not_after: datetime
@@ -95,8 +99,10 @@ class Authority:
             key_id = certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
         except x509.ExtensionNotFound as error:
             raise ValueError("the CA's certificate has no subject key identifier") from error
+        subject = _elements(certificate.tbs_certificate_bytes)[5]
         return cls(
-            subject=_elements(certificate.tbs_certificate_bytes)[5],
+            subject=subject,
+            compared=distinguished_names.compared(subject),
             spki=_spki(key),
             key_id=key_id.digest,
             not_after=certificate.not_valid_after_utc,
@@ -143,7 +149,9 @@ class Guard:
         _demand(int.from_bytes(serial, "big", signed=True) > 0, "the serial number is not positive")
         _demand(parts[2] == self._authority.algorithm, "not the CA's signature algorithm")
         _demand(parts[3] == self._authority.subject, "another issuer")
-        _demand(parts[5] != self._authority.subject, "the subject is the CA itself")
+        # A client that compares names as §7.1 does would take such a leaf for the CA itself.
+        subject = distinguished_names.compared(parts[5], current=True)
+        _demand(subject != self._authority.compared, "the subject is the CA itself")
 
     def _check_validity(self, certificate: x509.Certificate, now: datetime) -> None:
         begin, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
@@ -216,7 +224,11 @@ def check_message(message: object) -> bytes:
 
 def _check_public_key(certificate: x509.Certificate, authority: Authority) -> None:
     key = certificate.public_key()
-    _demand(isinstance(key, ec.EllipticCurvePublicKey | rsa.RSAPublicKey), "neither an EC nor an RSA key")
+    if isinstance(key, rsa.RSAPublicKey):
+        _demand(key.key_size in RSA_BITS, f"an RSA key of {key.key_size} bits")
+        _demand(key.public_numbers().e == RSA_EXPONENT, "the RSA exponent is not 65537")
+    elif isinstance(key, ec.EllipticCurvePublicKey):
+        _demand(key.curve.name in _ALGORITHMS, f"a key on {key.curve.name}")
     _demand(_spki(key) != authority.spki, "the key is the CA's own")
 
 

@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID
@@ -37,6 +37,8 @@ from signerd.adapters.keyholder.guard import (
     check_chip_key,
     check_message,
 )
+from signerd.core import der
+from signerd.core.distinguished_names import compared
 from signerd.core.evidence_extension import EvidenceStatement
 from signerd.core.names import Level, MacKey
 from signerd.core.note import VerifierKey
@@ -106,6 +108,62 @@ def test_signs_for_a_p384_authority() -> None:
 def test_signs_a_leaf_that_speaks_of_its_evidence() -> None:
     make_guard().check_certificate(leaf_tbs(SUB_CA, extensions=stated()), now())
     make_guard().check_certificate(leaf_tbs(SUB_CA, extensions=stated(oid="1.3.6.1.4.1.5.6.7")), now())
+
+
+def rsa_key(bits: int, *, exponent: int = 65537) -> rsa.RSAPublicKey:
+    """A modulus of this size; that nobody has its factors is no matter to a guard that only counts bits."""
+    return rsa.RSAPublicNumbers(exponent, (1 << (bits - 1)) | 1).public_key()
+
+
+def common_name(tag: int, value: bytes) -> bytes:
+    """A Name of one CN, in this type of string."""
+    attribute = der.sequence(bytes.fromhex("0603550403"), der.element(tag, value))
+    return der.sequence(der.element(der.SET, attribute))
+
+
+def put_subject(tag: int, value: bytes) -> Callable[[], bytes]:
+    return put(5, common_name(tag, value).hex())
+
+
+CA_NAME = "test device CA"  # as the sub-CA's certificate spells it, in a UTF8String
+# The same name, as RFC 5280 §7.1 compares them.
+OTHER_SPELLINGS = {
+    "UTF8String, as it stands": (0x0C, CA_NAME.encode()),
+    "PrintableString": (0x13, CA_NAME.encode()),
+    "IA5String": (0x16, CA_NAME.encode()),
+    "letter case": (0x0C, b"Test DEVICE ca"),
+    "letter case and type": (0x13, b"TEST DEVICE CA"),
+    "blanks before and behind": (0x0C, b"  test device CA "),
+    "more blanks between": (0x0C, b"test   device CA"),
+    "a no-break space": (0x0C, "test\u00a0device CA".encode()),
+    "a tabulator": (0x0C, b"test\tdevice CA"),
+    "full-width letters": (0x0C, "ｔｅｓｔ device CA".encode()),
+    "a soft hyphen": (0x0C, "te\u00adst device CA".encode()),
+    "a zero-width space": (0x0C, "test de\u200bvice CA".encode()),
+    "a variation selector": (0x0C, "test device CA\ufe0f".encode()),
+}
+
+
+@pytest.mark.parametrize("spelling", OTHER_SPELLINGS)
+def test_refuses_the_authoritys_own_name_in_any_spelling(spelling: str) -> None:
+    tag, value = OTHER_SPELLINGS[spelling]
+    with pytest.raises(SigningRefusedError, match="subject is the CA"):
+        make_guard().check_certificate(put_subject(tag, value)(), now())
+
+
+@pytest.mark.parametrize("other", ["test device CB", "testdevice CA", "test device CA 2", "tést device CA"])
+def test_signs_names_that_only_resemble_the_authoritys(other: str) -> None:
+    make_guard().check_certificate(put_subject(0x0C, other.encode())(), now())
+
+
+def test_an_authority_whose_name_is_an_old_string_is_told_in_a_new_one() -> None:
+    old = compared(common_name(0x1E, "Alte CA".encode("utf-16-be")))
+    assert old == compared(common_name(0x14, b"ALTE ca")) == compared(common_name(0x0C, b"alte  CA"))
+
+
+@pytest.mark.parametrize("bits", [2048, 3072, 4096])
+def test_signs_for_rsa_keys_of_the_policy(bits: int) -> None:
+    make_guard().check_certificate(leaf_tbs(SUB_CA, key=rsa_key(bits)), now())
 
 
 BAD_LEAVES: dict[str, tuple[Callable[[], bytes], str]] = {
@@ -204,6 +262,14 @@ BAD_LEAVES: dict[str, tuple[Callable[[], bytes], str]] = {
     "another issuer": (leaf(issuer=OTHER.sub_ca.subject), "another issuer"),
     "the root as issuer": (leaf(issuer=TREE.root.subject), "another issuer"),
     "the CA as subject": (leaf(subject=SUB_CA.subject), "subject is the CA"),
+    "a subject in BMPString": (put_subject(0x1E, "BM-000001".encode("utf-16-be")), "a value of type 0x1e"),
+    "a subject in TeletexString": (put_subject(0x14, b"BM-000001"), "a value of type 0x14"),
+    "RSA of 1024 bits": (leaf(key=rsa_key(1024)), "1024 bits"),
+    "RSA of 2047 bits": (leaf(key=rsa_key(2047)), "2047 bits"),
+    "RSA of 4097 bits": (leaf(key=rsa_key(4097)), "4097 bits"),
+    "RSA with exponent 3": (leaf(key=rsa_key(2048, exponent=3)), "exponent"),
+    "P-521": (leaf(key=ec.generate_private_key(ec.SECP521R1()).public_key()), "secp521r1"),
+    "P-224": (leaf(key=ec.generate_private_key(ec.SECP224R1()).public_key()), "secp224r1"),
     "the CA's own key": (leaf(key=SUB_CA.public_key()), "the CA's own"),
     "an Ed25519 key": (leaf(key=Ed25519PrivateKey.generate().public_key()), "neither an EC nor an RSA"),
     "another hash": (leaf(algorithm=hashes.SHA384()), "signature algorithm"),
