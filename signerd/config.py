@@ -138,6 +138,8 @@ class LimitsSettings(_Section):
     auditor_burst: Annotated[int, Field(ge=1)] = 1000
     refusals_per_h: Annotated[int, Field(ge=1)] = 600  # ledger entries a peer; beyond it they are folded
     concurrent_calls: Annotated[int, Field(ge=1)] = 256
+    # Of all peers together, handshakes among them. Fewer where the limit on open files is too low for them.
+    connections: Annotated[int, Field(ge=64, le=1_000_000)] = 8192
     streams_per_connection: Annotated[int, Field(ge=1)] = 64
 
 

@@ -25,6 +25,7 @@ import structlog
 from signerd.adapters import durable_files, systemd
 from signerd.adapters.checks import load_issuer, start_checks
 from signerd.adapters.clock import ClockGuard, ReferenceFile, read_clocks, this_boot
+from signerd.adapters.descriptors import connections_within_limit
 from signerd.adapters.keyholder.pool import KeyHolderPool, settings_for
 from signerd.adapters.line_writer import LineWriter, standard_error
 from signerd.adapters.linting import SampleLinter
@@ -244,6 +245,7 @@ async def _start_servers(parts: _Parts, running: AsyncExitStack) -> str:
     administrators = Gate(
         AdministratorAdmission(), account=account, refusals=None, concurrent_calls=ADMIN_CALLS
     )
+    connections = connections_within_limit(config.limits.connections, config.hsm.key_holders)
     peers_server, port = peer_server(
         (
             _signing(parts).handler(peers),
@@ -257,6 +259,7 @@ async def _start_servers(parts: _Parts, running: AsyncExitStack) -> str:
         ),
         refuse=peers.refuse,
         streams_per_connection=config.limits.streams_per_connection,
+        connections=connections,
     )
     admins_server = admin_server(_admin(parts).handler(administrators), path=config.admin.socket)
 

@@ -21,6 +21,7 @@ from signerd.errors import ConfigError, Refused
 MAX_RECEIVED = 1_114_112  # bytes: a CSR of 1 MiB must reach the CSR check, to be refused there and recorded
 MAX_SENT = 8 * 1024 * 1024  # bytes: an auditor's page has at most 3 MiB
 MAX_OPEN_CALLS = 4096  # of all peers; the bound a caller is in `waiting`, the bound on work in the gate
+ADMIN_CONNECTIONS = 64
 MAX_ADMIN_MESSAGE = 64 * 1024 * 1024  # bytes: CRLs and lists of all work orders
 
 # Times in milliseconds, as gRPC wants them.
@@ -37,6 +38,7 @@ _PEERS: tuple[tuple[str, int], ...] = (
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
     ("grpc.http2.max_ping_strikes", 2),
+    ("grpc.server_handshake_timeout_ms", 5_000),  # until the peer's first HTTP/2 settings
     ("grpc.max_connection_idle_ms", 900_000),
     ("grpc.max_connection_age_ms", 3_600_000),
     ("grpc.max_connection_age_grace_ms", 60_000),
@@ -69,6 +71,7 @@ def peer_server(
     credentials: grpc.ServerCredentials,
     refuse: Callable[[str, AuthContext, Refused], Status],
     streams_per_connection: int,
+    connections: int,
 ) -> tuple[grpc.aio.Server, int]:
     """The mTLS listener, bound and not yet started, and its port.
 
@@ -78,7 +81,13 @@ def peer_server(
         ConfigError: the address cannot be bound.
     """
     server = grpc.aio.server(
-        options=(*_BOTH, *_PEERS, ("grpc.max_concurrent_streams", streams_per_connection)),
+        options=(
+            *_BOTH,
+            *_PEERS,
+            ("grpc.max_concurrent_streams", streams_per_connection),
+            # Those in a handshake count. What comes beyond is closed as soon as it is accepted.
+            ("grpc.max_allowed_incoming_connections", connections),
+        ),
         maximum_concurrent_rpcs=MAX_OPEN_CALLS,
     )
     calls = OpenCalls()
@@ -101,6 +110,7 @@ def admin_server(handler: grpc.GenericRpcHandler[Any, Any], *, path: Path) -> gr
     server = grpc.aio.server(
         options=(
             *_BOTH,
+            ("grpc.max_allowed_incoming_connections", ADMIN_CONNECTIONS),
             ("grpc.max_receive_message_length", MAX_ADMIN_MESSAGE),
             ("grpc.max_send_message_length", MAX_ADMIN_MESSAGE),
         )
