@@ -49,6 +49,6 @@ def _raised(needed: int) -> int:
     allowed = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
-    except OSError:  # a service manager forbids the call
+    except (OSError, ValueError):  # a service manager forbids the call: Python makes EPERM a ValueError
         return soft
     return allowed

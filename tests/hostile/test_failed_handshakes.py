@@ -119,6 +119,7 @@ def another_ca(directory: Path) -> Callable[[socket.socket], None]:
     return greet
 
 
+@pytest.mark.check
 @pytest.mark.parametrize("kind", ["no TLS", "another CA"])
 def test_a_station_writes_no_line_of_grpc_where_signerd_is_another(
     edge: Edge, tmp_path: Path, kind: str

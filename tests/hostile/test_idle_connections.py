@@ -21,6 +21,8 @@ BACK_S = 30.0  # within which a station that reconnects gets in
 OPEN = signing_pb2.OpenSessionRequest(work_order="WO-X", chip_id="chip-1")
 SERVING = health_pb2.HealthCheckResponse.SERVING
 
+pytestmark = pytest.mark.check
+
 
 @pytest.fixture
 def edge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Edge]:

@@ -19,6 +19,8 @@ from harness.process import COMMANDS, wait_until
 CALLS = 200  # a line each, of which not one gets out
 SERVING = health_pb2.HealthCheckResponse.SERVING
 
+pytestmark = pytest.mark.check
+
 
 @pytest.fixture
 def edge(tmp_path: Path) -> Iterator[Edge]:
