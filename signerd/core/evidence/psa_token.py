@@ -191,7 +191,7 @@ def _signed(message: Sign1, nonce: bytes, identity: IdentityKey | None, rules: P
     _check(claims, nonce, rules)
     if claims.instance_id != identity.key_id:
         raise EvidenceError("the instance id is not that of the imported key")
-    measured = _measured(claims, rules)
+    measured = measured_firmware(claims, rules)
     return Proved(Level.KEY if measured else Level.CHIP, measured, identity.spki)
 
 
@@ -202,7 +202,7 @@ def _maced(message: Mac0, nonce: bytes, chip_id: str, trust: Trust, rules: PsaTo
         raise EvidenceError("a MAC of a chip whose attestation key is a public one")
     claims = read_claims(message.payload)
     _check(claims, nonce, rules)
-    measured = _measured(claims, rules) if trust.locked else {}
+    measured = measured_firmware(claims, rules) if trust.locked else {}
     return ProvedIfMac(
         Proved(Level.KEY if measured else Level.CHIP, measured),
         MacQuestion(
@@ -214,6 +214,11 @@ def _maced(message: Mac0, nonce: bytes, chip_id: str, trust: Trust, rules: PsaTo
 def _check(claims: PsaClaims, nonce: bytes, rules: PsaTokenRules) -> None:
     if claims.nonce != nonce:
         raise EvidenceError("the nonce is another one")
+    check_platform(claims, rules)
+
+
+def check_platform(claims: PsaClaims, rules: PsaTokenRules) -> None:
+    """That the chip is locked, and of a make that the product accepts. Raises EvidenceError."""
     # §4.3.1 would also trust non-PSA-RoT debug: there the firmware that makes the key can be looked into.
     if claims.lifecycle not in _SECURED:
         raise EvidenceError("the lifecycle is not secured")
@@ -221,7 +226,7 @@ def _check(claims: PsaClaims, nonce: bytes, rules: PsaTokenRules) -> None:
         raise EvidenceError("the product does not accept this implementation id")
 
 
-def _measured(claims: PsaClaims, rules: PsaTokenRules) -> dict[str, str]:
+def measured_firmware(claims: PsaClaims, rules: PsaTokenRules) -> dict[str, str]:
     """Component -> version, if accepted firmware and an accepted caller speak here, else nothing."""
     if rules.client_ids and claims.client_id not in rules.client_ids:
         return {}

@@ -32,6 +32,8 @@ says that every ancestor is of this TPM (Part 2, 8.3.3.2).
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
+from datetime import datetime
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -39,7 +41,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from signerd.core import strict_cbor
-from signerd.core.evidence.chain import chip_id_of, extension_of, validate_chain
+from signerd.core.evidence.chain import ValidChain, chip_id_of, extension_of, validate_chain
 from signerd.core.evidence.method import (
     MAX_EVIDENCE_BYTES,
     EvidenceError,
@@ -48,6 +50,7 @@ from signerd.core.evidence.method import (
     Request,
     Trust,
 )
+from signerd.core.evidence.rules import Tpm2Rules
 from signerd.core.evidence.tpm_structures import (
     Attest,
     Attribute,
@@ -82,20 +85,23 @@ class Tpm2:
 
     def verify(self, request: Request, evidence: bytes, trust: Trust) -> Proved:
         """Level `key`: the TPM itself says where the key was born, whatever firmware runs beside it."""
-        attest_bytes, signature_bytes, public_bytes, chain = _parts(evidence)
+        attest_bytes, signature_bytes, public_bytes, chain = read_evidence(evidence)
         # Cheap first: no signature is looked at for bytes that could not hold anyway.
         attest = parse_attest(attest_bytes)
         signature = parse_signature(signature_bytes)
         public = parse_public(public_bytes)
         if attest.extra_data != hashlib.sha256(request.transcript).digest():
             raise EvidenceError("extraData is not the SHA-256 of the transcript")
-        _check_certified(attest, public, request.spki)
+        check_certified(attest, public)
+        if public.spki != request.spki:
+            raise EvidenceError("the certified key is not the CSR's")
         key, spki = _attestation_key(chain, attest, request, trust)
         _check_signature(key, signature, attest_bytes)
         return Proved(Level.KEY, attester=spki)
 
 
-def _parts(evidence: bytes) -> tuple[bytes, bytes, bytes, list[bytes]]:
+def read_evidence(evidence: bytes) -> tuple[bytes, bytes, bytes, list[bytes]]:
+    """Attest, signature, public area and chain. Raises EvidenceError for another form."""
     try:
         item = strict_cbor.decode(evidence, max_bytes=MAX_EVIDENCE_BYTES)
     except CborError as error:
@@ -107,7 +113,8 @@ def _parts(evidence: bytes) -> tuple[bytes, bytes, bytes, list[bytes]]:
     raise EvidenceError("evidence is not [attest, signature, public, [certificate, …]]")
 
 
-def _check_certified(attest: Attest, public: Public, spki: bytes) -> None:
+def check_certified(attest: Attest, public: Public) -> None:
+    """Steps 5 and 6: the certified key was born in this TPM, and stays there. Raises EvidenceError."""
     if attest.name != public.name:
         raise EvidenceError("the certified name is not that of the public area")
     # Part 1, "Names": a qualified name is computed with the object's own nameAlg.
@@ -119,8 +126,6 @@ def _check_certified(attest: Attest, public: Public, spki: bytes) -> None:
     wrong = _FORBIDDEN & public.attributes
     if wrong:
         raise EvidenceError(f"the key has {wrong.name}")
-    if public.spki != spki:
-        raise EvidenceError("the certified key is not the CSR's")
 
 
 def _attestation_key(
@@ -129,7 +134,10 @@ def _attestation_key(
     """The AK that the product trusts for this chip, and its SubjectPublicKeyInfo."""
     identity = trust.identity
     if trust.rules.tpm2.roots:
-        spki = _certified_ak(chain, request, trust)
+        valid, chip_id = certified_chip(chain, trust.rules.tpm2, request.now)
+        if chip_id != request.chip_id:
+            raise EvidenceError("the certificate is another chip's")
+        spki = valid.leaf_spki
         if identity is not None and identity.spki != spki:
             raise EvidenceError("another attestation key was imported for this chip")
     elif chain:
@@ -143,16 +151,14 @@ def _attestation_key(
     return _strong(spki), spki
 
 
-def _certified_ak(chain: list[bytes], request: Request, trust: Trust) -> bytes:
-    rules = trust.rules.tpm2
-    valid = validate_chain(chain, rules.roots, request.now, purposes=(AK_PURPOSE,))
+def certified_chip(certificates: Sequence[bytes], rules: Tpm2Rules, now: datetime) -> tuple[ValidChain, str]:
+    """The chain of an AK that the product trusts, and the chip that it names. Raises EvidenceError."""
+    valid = validate_chain(certificates, rules.roots, now, purposes=(AK_PURPOSE,))
     usage = extension_of(valid.leaf, x509.ExtendedKeyUsage)
     # No purpose and anyExtendedKeyUsage, which `validate_chain` lets pass, promise nothing of a TPM.
     if usage is None or AK_PURPOSE not in usage:
         raise EvidenceError("the certificate is not for an attestation key")
-    if chip_id_of(valid.leaf, rules.chip_id) != request.chip_id:
-        raise EvidenceError("the certificate is another chip's")
-    return valid.leaf_spki
+    return valid, chip_id_of(valid.leaf, rules.chip_id)
 
 
 def _check_signer(attest: Attest, identity: IdentityKey) -> None:

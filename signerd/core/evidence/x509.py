@@ -19,6 +19,8 @@ the key. Nor does it help what the CA of a chip's own firmware certified: the ve
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import datetime
 from typing import Final
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -66,24 +68,31 @@ class X509Attestation:
         rules = trust.rules.x509
         if rules is None:
             raise EvidenceError("the product has no rules for x509")
-        signature, certificates = _parse(evidence)
-        chain = validate_chain(
-            certificates,
-            rules.roots,
-            request.now,
-            purposes=PURPOSES,
-            issuing=ISSUING_PURPOSES,
-            critical=dice.EXTENSIONS,
-        )
+        signature, certificates = read_evidence(evidence)
+        chain, chip_id = certified_chip(certificates, rules, request.now)
         # The station's word for the chip is only what the certificate is held against.
-        if chip_id_of(chain.leaf, rules.chip_id) != request.chip_id:
+        if chip_id != request.chip_id:
             raise EvidenceError("the certificate is another chip's")
         _check_signature(chain.key, signature, request.transcript)
         firmware = dice.measured_firmware(chain.certificates, rules.measurements)
         return Proved(_level(request, chain, firmware, rules), firmware.versions, chain.leaf_spki)
 
 
-def _parse(evidence: bytes) -> tuple[bytes, list[bytes]]:
+def certified_chip(certificates: Sequence[bytes], rules: X509Rules, now: datetime) -> tuple[ValidChain, str]:
+    """The chain that the product trusts, and the chip that it names. Raises EvidenceError."""
+    chain = validate_chain(
+        certificates,
+        rules.roots,
+        now,
+        purposes=PURPOSES,
+        issuing=ISSUING_PURPOSES,
+        critical=dice.EXTENSIONS,
+    )
+    return chain, chip_id_of(chain.leaf, rules.chip_id)
+
+
+def read_evidence(evidence: bytes) -> tuple[bytes, list[bytes]]:
+    """The signature and the certificates. Raises EvidenceError for another form."""
     try:
         item = strict_cbor.decode(evidence, max_bytes=MAX_EVIDENCE_BYTES, max_depth=2)
     except CborError as error:
