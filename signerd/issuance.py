@@ -210,6 +210,8 @@ class Issuance:
             attester=evidence.attester,
             certificate_serial=(1 << _SERIAL_BITS) | secrets.randbits(_SERIAL_BITS),
             moment=now.replace(microsecond=0),
+            anchors=evidence.anchors,
+            name_is_label=evidence.name_is_label,
         )
         record = await self._issue(intent, csr, product)
         # 12. The answer.

@@ -13,6 +13,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
 
+from signerd.core.anchors import Anchor
 from signerd.core.evidence.method import IdentityKey
 from signerd.core.names import Level, MacQuestion, PeerName
 from signerd.core.order import Place, WorkOrder
@@ -143,6 +144,8 @@ class IntentRequest:
     attester: bytes
     certificate_serial: int
     moment: datetime  # aware, UTC, whole seconds
+    anchors: tuple[Anchor, ...] = ()  # that the evidence proved; empty: nothing beyond the station's word
+    name_is_label: bool = False  # only a layer of firmware states the chip id
 
 
 @dataclass(frozen=True, slots=True)

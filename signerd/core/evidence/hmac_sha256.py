@@ -6,6 +6,7 @@ the key holder for each question and stored nowhere.
 
 from __future__ import annotations
 
+from signerd.core.anchors import Anchor
 from signerd.core.evidence.method import EvidenceError, Proved, ProvedIfMac, Request, Trust
 from signerd.core.names import Level, MacKey, MacQuestion
 
@@ -25,6 +26,8 @@ class HmacSha256:
         if len(evidence) != _MAC_BYTES:
             raise EvidenceError("the MAC is not of 32 bytes")
         return ProvedIfMac(
-            Proved(Level.KEY if trust.locked else Level.CHIP),
+            Proved(
+                Level.KEY if trust.locked else Level.CHIP, anchors=(Anchor.personalized(request.chip_id),)
+            ),
             MacQuestion(request.chip_id, MacKey.CHIP, "sha256", request.transcript, evidence),
         )

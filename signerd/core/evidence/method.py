@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
+from signerd.core.anchors import Anchor
 from signerd.core.evidence.claims import Claims
 from signerd.core.evidence.rules import EvidenceRules
 from signerd.core.names import Level, MacQuestion
@@ -51,6 +52,11 @@ class IdentityKey:
     key_id: bytes  # psa-token: instance id; nrf91: device UUID; tpm2: name of the attestation key
     spki: bytes  # SubjectPublicKeyInfo, DER
 
+    @property
+    def anchors(self) -> tuple[Anchor, ...]:
+        """What the import says of the chip."""
+        return Anchor.of_key(self.spki), Anchor.imported(self.key_id)
+
 
 @dataclass(frozen=True, slots=True)
 class Trust:
@@ -72,6 +78,11 @@ class Proved:
     measured: Mapping[str, str] = field(default_factory=dict)
     # The attestation key that signed, SubjectPublicKeyInfo DER; empty where a secret or nothing did.
     attester: bytes = b""
+    # Which chip it is; empty where there is nothing beyond the station's word.
+    anchors: tuple[Anchor, ...] = ()
+    # Only a layer of the chip's firmware states the chip id: other firmware may state another one, and two
+    # chips may have the same. Otherwise a vendor, a personalization, an import or a list states it.
+    name_is_label: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +103,8 @@ class VerifiedEvidence:
     measured: Mapping[str, str]
     attester: bytes
     evidence: bytes  # what was verified: as the station sent it, or as the CSR held it
+    anchors: tuple[Anchor, ...]  # as in `Proved`
+    name_is_label: bool  # as in `Proved`
 
     @property
     def versions(self) -> dict[str, str]:

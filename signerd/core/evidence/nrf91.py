@@ -37,7 +37,14 @@ from uuid import UUID
 
 from signerd.core import strict_cbor
 from signerd.core.evidence.cose import CoseError, Sign1, SignatureAlgorithm, read_message, verify_sign1
-from signerd.core.evidence.method import MAX_EVIDENCE_BYTES, EvidenceError, Proved, Request, Trust
+from signerd.core.evidence.method import (
+    MAX_EVIDENCE_BYTES,
+    EvidenceError,
+    IdentityKey,
+    Proved,
+    Request,
+    Trust,
+)
 from signerd.core.evidence.rules import Nrf91Rules
 from signerd.core.names import Level
 from signerd.core.strict_cbor import CborError
@@ -89,14 +96,14 @@ class Nrf91:
             raise EvidenceError("keygen is of another CSR")
         if token.nonce != hashlib.sha256(request.transcript).digest()[:_NONCE_BYTES]:
             raise EvidenceError("the nonce is not of this transcript")
-        return _proved(token.firmware, trust.rules.nrf91, identity.spki)
+        return _proved(token.firmware, trust.rules.nrf91, identity)
 
 
-def _proved(firmware: bytes, rules: Nrf91Rules, attester: bytes) -> Proved:
+def _proved(firmware: bytes, rules: Nrf91Rules, identity: IdentityKey) -> Proved:
     if not rules.measurements:
-        return Proved(Level.KEY, {}, attester)
+        return Proved(Level.KEY, {}, identity.spki, identity.anchors)
     measured = {one.component: one.version for one in rules.measurements if one.digest == firmware}
-    return Proved(Level.KEY if measured else Level.CHIP, measured, attester)
+    return Proved(Level.KEY if measured else Level.CHIP, measured, identity.spki, identity.anchors)
 
 
 def verify_keygen(text: str, spki: bytes) -> Keygen:

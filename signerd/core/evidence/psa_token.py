@@ -28,6 +28,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from signerd.core.anchors import Anchor
 from signerd.core.evidence.cbor_items import CborItemError, Item, Key, read_item
 from signerd.core.evidence.cose import CoseError, Mac0, Sign1, mac_structure, read_message, verify_sign1
 from signerd.core.evidence.method import EvidenceError, IdentityKey, Proved, ProvedIfMac, Request, Trust
@@ -192,7 +193,7 @@ def _signed(message: Sign1, nonce: bytes, identity: IdentityKey | None, rules: P
     if claims.instance_id != identity.key_id:
         raise EvidenceError("the instance id is not that of the imported key")
     measured = measured_firmware(claims, rules)
-    return Proved(Level.KEY if measured else Level.CHIP, measured, identity.spki)
+    return Proved(Level.KEY if measured else Level.CHIP, measured, identity.spki, identity.anchors)
 
 
 def _maced(message: Mac0, nonce: bytes, chip_id: str, trust: Trust, rules: PsaTokenRules) -> ProvedIfMac:
@@ -204,7 +205,7 @@ def _maced(message: Mac0, nonce: bytes, chip_id: str, trust: Trust, rules: PsaTo
     _check(claims, nonce, rules)
     measured = measured_firmware(claims, rules) if trust.locked else {}
     return ProvedIfMac(
-        Proved(Level.KEY if measured else Level.CHIP, measured),
+        Proved(Level.KEY if measured else Level.CHIP, measured, anchors=(Anchor.personalized(chip_id),)),
         MacQuestion(
             chip_id, MacKey.PSA_IAK, message.algorithm.hash_name, mac_structure(message), message.tag
         ),

@@ -41,6 +41,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from signerd.core import strict_cbor
+from signerd.core.anchors import Anchor
 from signerd.core.evidence.chain import ValidChain, chip_id_of, extension_of, validate_chain
 from signerd.core.evidence.method import (
     MAX_EVIDENCE_BYTES,
@@ -97,7 +98,7 @@ class Tpm2:
             raise EvidenceError("the certified key is not the CSR's")
         key, spki = _attestation_key(chain, attest, request, trust)
         _check_signature(key, signature, attest_bytes)
-        return Proved(Level.KEY, attester=spki)
+        return Proved(Level.KEY, attester=spki, anchors=_anchors(spki, trust))
 
 
 def read_evidence(evidence: bytes) -> tuple[bytes, bytes, bytes, list[bytes]]:
@@ -159,6 +160,10 @@ def certified_chip(certificates: Sequence[bytes], rules: Tpm2Rules, now: datetim
     if usage is None or AK_PURPOSE not in usage:
         raise EvidenceError("the certificate is not for an attestation key")
     return valid, chip_id_of(valid.leaf, rules.chip_id)
+
+
+def _anchors(spki: bytes, trust: Trust) -> tuple[Anchor, ...]:
+    return (Anchor.of_key(spki),) if trust.identity is None else trust.identity.anchors
 
 
 def _check_signer(attest: Attest, identity: IdentityKey) -> None:

@@ -84,7 +84,14 @@ async def verify_evidence(
         if name in claims.firmware and claims.firmware[name][0] != version:
             raise EvidenceError(f"firmware {name} claims another version than was measured")
     return VerifiedEvidence(
-        submission.method, outcome.level, claims, outcome.measured, outcome.attester, evidence
+        submission.method,
+        outcome.level,
+        claims,
+        outcome.measured,
+        outcome.attester,
+        evidence,
+        outcome.anchors,
+        outcome.name_is_label,
     )
 
 

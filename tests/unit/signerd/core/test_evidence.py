@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from signerd.core import strict_cbor
+from signerd.core.anchors import Anchor
 from signerd.core.csr import VerifiedCsr
 from signerd.core.evidence import METHODS
 from signerd.core.evidence.claims import Claims, parse_claims
@@ -105,6 +106,12 @@ def test_the_transcript_is_what_the_page_says() -> None:
     firmware, locks = {"app": ["1.2.0", bytes(32)]}, {"secure_boot": True}
     expected = ["birthmark-evidence-v1", CHALLENGE, "chip:1", CSR.evidence_digest, firmware, locks]
     assert strict_cbor.decode(message, max_bytes=1000) == expected
+
+
+async def test_a_personalized_chip_is_anchored_by_the_id_that_was_burned_a_listed_one_by_nothing() -> None:
+    assert (await verify()).anchors == (Anchor.personalized("chip:1"),)
+    nothing = await verify(EvidenceSubmission("none", CLAIMS_BYTES, b""), replace(TRUST, listed=True))
+    assert (nothing.anchors, nothing.name_is_label) == ((), False)
 
 
 async def test_a_locked_chip_reaches_key_an_open_one_chip() -> None:

@@ -22,6 +22,7 @@ from pydantic import ValidationError
 from boards import formats, keys
 from boards.attesters import nrf91 as modem
 from boards.attesters.nrf91 import COMPONENT, FIRMWARE, VERSION, Context, Nrf91Attester, Nrf91Vendor, Wrong
+from signerd.core.anchors import Anchor
 from signerd.core.csr import check_csr
 from signerd.core.evidence import METHODS
 from signerd.core.evidence.claims import Claims
@@ -84,6 +85,7 @@ def identity_of(attester: Nrf91Attester) -> IdentityKey:
 
 ATTESTER = VENDOR.attester(CHIP)
 IDENTITY = identity_of(ATTESTER)
+ANCHORS = (Anchor.of_key(IDENTITY.spki), Anchor.imported(IDENTITY.key_id))
 REQUEST = request_of(CSR)
 TRUST = Trust(
     personalized=False,
@@ -196,7 +198,7 @@ def test_every_change_of_a_real_modems_answers_is_refused(change: object) -> Non
 @pytest.mark.parametrize("context", ["bytes", "empty"])
 def test_both_signature_contexts_reach_key(context: Context) -> None:
     proved = verify(GOOD[context])
-    assert proved == Proved(Level.KEY, {COMPONENT: VERSION}, IDENTITY.spki)
+    assert proved == Proved(Level.KEY, {COMPONENT: VERSION}, IDENTITY.spki, ANCHORS)
 
 
 def test_the_method_counts() -> None:
@@ -205,13 +207,13 @@ def test_the_method_counts() -> None:
 
 def test_firmware_that_the_product_does_not_name_reaches_chip() -> None:
     evidence = evidence_of(Wrong(firmware=UUID(int=1)))
-    assert verify(evidence) == Proved(Level.CHIP, {}, IDENTITY.spki)
+    assert verify(evidence) == Proved(Level.CHIP, {}, IDENTITY.spki, ANCHORS)
 
 
 def test_without_named_firmware_any_reaches_key_and_none_is_measured() -> None:
     trust = replace(TRUST, rules=rules_of(""))
     assert verify(evidence_of(Wrong(firmware=UUID(int=1))), trust=trust) == Proved(
-        Level.KEY, {}, IDENTITY.spki
+        Level.KEY, {}, IDENTITY.spki, ANCHORS
     )
 
 

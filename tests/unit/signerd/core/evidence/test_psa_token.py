@@ -37,6 +37,7 @@ from boards.attesters.psa_token import (
     Raw,
     encode,
 )
+from signerd.core.anchors import Anchor
 from signerd.core.chip_key import derive_chip_key
 from signerd.core.csr import check_csr
 from signerd.core.evidence.claims import Claims
@@ -123,6 +124,15 @@ def verify(attester: PsaAttester, trust: Trust | None = None, request: Request =
     return settled(PsaToken().verify(request, evidence, trust or trust_in(attester)))
 
 
+def proved(level: Level, measured: Mapping[str, str], attester: PsaAttester) -> Proved:
+    """What evidence of this chip reaches, with the anchors that it has by its kind of key."""
+    if attester.identity() is None:
+        return Proved(level, measured, anchors=(Anchor.personalized(CHIP),))
+    identity = identity_of(attester)
+    anchors = (Anchor.of_key(identity.spki), Anchor.imported(identity.key_id))
+    return Proved(level, measured, identity.spki, anchors)
+
+
 # The published examples.
 
 VECTOR_RULES = rules_of(
@@ -157,8 +167,11 @@ def verify_mac0_vector(evidence: bytes) -> Proved:
 
 
 def test_the_published_examples_are_accepted() -> None:
-    assert verify_sign1_vector(SIGN1) == Proved(Level.KEY, {"prot": "1"}, published_key())
-    assert verify_mac0_vector(MAC0) == Proved(Level.KEY, {"prot": "1"})
+    key = published_key()
+    imported = (Anchor.of_key(key), Anchor.imported(b"\x01" + b"\x02" * 32))
+    assert verify_sign1_vector(SIGN1) == Proved(Level.KEY, {"prot": "1"}, key, imported)
+    personalized = (Anchor.personalized(CHIP),)
+    assert verify_mac0_vector(MAC0) == Proved(Level.KEY, {"prot": "1"}, anchors=personalized)
 
 
 def test_the_published_claims_are_read_as_they_are_printed() -> None:
@@ -208,7 +221,7 @@ def test_every_cut_and_every_byte_more_is_refused(verify_vector: Any, vector: by
 @pytest.mark.parametrize("profile", PROFILES)
 def test_each_profile_and_algorithm_reaches_key(profile: str, algorithm: str) -> None:
     attester = chip(profile, algorithm)
-    assert verify(attester) == Proved(Level.KEY, ALL, attester.public_key)
+    assert verify(attester) == proved(Level.KEY, ALL, attester)
 
 
 @pytest.mark.parametrize(
@@ -421,17 +434,18 @@ def test_what_older_boards_write_is_accepted(profile: str, claims: dict[str | in
 )
 def test_other_firmware_on_a_genuine_chip_reaches_chip(algorithm: str, wrong: dict[str, Any]) -> None:
     attester = chip(algorithm=algorithm, **wrong)
-    assert verify(attester) == Proved(Level.CHIP, {}, attester.public_key)
+    assert verify(attester) == proved(Level.CHIP, {}, attester)
 
 
 def test_a_boot_loader_that_measures_nothing_reaches_chip() -> None:
     attester = chip(PSA_IOT_1, firmware="unmeasured")
-    assert verify(attester) == Proved(Level.CHIP, {}, attester.public_key)
+    assert verify(attester) == proved(Level.CHIP, {}, attester)
 
 
 def test_a_secret_in_a_chip_that_was_not_locked_reaches_chip() -> None:
     unlocked = replace(PERSONALIZED, locked=False)
-    assert verify(chip(algorithm="HMAC256"), unlocked) == Proved(Level.CHIP)
+    attester = chip(algorithm="HMAC256")
+    assert verify(attester, unlocked) == proved(Level.CHIP, {}, attester)
     # With an imported key the list's maker answers for the chip.
     assert verify(chip()).level is Level.KEY
 

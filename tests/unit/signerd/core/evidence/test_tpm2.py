@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from boards import keys
 from boards.attesters.tpm2 import ATTRIBUTES, BORN_HERE, Tpm2Attester, Tpm2Vendor, public_area
+from signerd.core.anchors import Anchor
 from signerd.core.evidence import METHODS
 from signerd.core.evidence.claims import Claims
 from signerd.core.evidence.method import EvidenceError, IdentityKey, Proved, Request, Trust
@@ -100,7 +101,9 @@ def test_a_key_that_was_born_in_the_tpm_reaches_key(vendor: Tpm2Vendor, key_type
     proved = make_case(vendor, key_type).verify()
     assert proved.level is Level.KEY
     assert proved.measured == {}
-    assert proved.attester == identity_of(vendor.attester(CHIP)).spki
+    identity = identity_of(vendor.attester(CHIP))
+    assert proved.attester == identity.spki
+    assert Anchor.of_key(identity.spki) in proved.anchors
 
 
 @pytest.mark.parametrize("certified", [True, False])
