@@ -31,11 +31,11 @@ _CONTEXT = Prepared(
         orders.c.places,
         orders.c.closed_at,
         chips.c.locked,
-        order_chips.c.chip_id,
-        grants.c.record_id,
-        grants.c.challenge,
-        grants.c.station,
-        grants.c.csr_sha256,
+        order_chips.c.chip_id.label("listed"),
+        grants.c.record_id.label("grant_record_id"),
+        grants.c.challenge.label("grant_challenge"),
+        grants.c.station.label("grant_station"),
+        grants.c.csr_sha256.label("grant_csr_sha256"),
         *RECORD,
     ).select_from(
         _anchor.outerjoin(peers, peers.c.id == _newest_peer)
@@ -99,25 +99,31 @@ def call_context(
         connection,
         {"peer": peer_uri, "order": work_order, "chip": chip_id, "session": session_sha256},
     )
-    places, closed_at, locked, listed = row[4:8]
-    order, product_toml = (None, None) if places is None else terms.of(connection, work_order)
+    order, product_toml = (None, None) if row.places is None else terms.of(connection, work_order)
     chip = None
-    if locked is not None or listed is not None:
-        chip = Chip(chip_id, personalized=locked is not None, locked=bool(locked), listed=listed is not None)
-    active = None if row[12] is None else record_of(row[12:])
+    if row.locked is not None or row.listed is not None:
+        chip = Chip(
+            chip_id,
+            personalized=row.locked is not None,
+            locked=bool(row.locked),
+            listed=row.listed is not None,
+        )
+    active = None if row.id is None else record_of(row)
     grant = granted = None
-    if session_sha256 is not None and row[8] is not None:
-        grant = Grant(session_sha256, row[8], row[9], row[10], row[11])
+    if session_sha256 is not None and row.grant_record_id is not None:
+        grant = Grant(
+            session_sha256, row.grant_record_id, row.grant_challenge, row.grant_station, row.grant_csr_sha256
+        )
         if active is not None and active.record_id == grant.record_id:
             granted = active
         else:
             granted = record_of(_RECORD.row(connection, {"record": grant.record_id}))
     return CallContext(
-        peer=None if row[0] is None else peer_of(row),
+        peer=None if row.peer_uri is None else peer_of(row),
         order=order,
-        order_closed=closed_at is not None,
+        order_closed=row.closed_at is not None,
         product_toml=product_toml,
-        places_taken=places or 0,
+        places_taken=row.places or 0,
         chip=chip,
         active=active,
         grant=grant,
@@ -134,4 +140,4 @@ def peer_of_key(connection: Connection, spki_sha256: bytes) -> PeerRecord | None
 def identity(connection: Connection, *, product: str, method: str, chip_id: str) -> IdentityKey | None:
     """`Store.identity`."""
     row = _IDENTITY.row(connection, {"product": product, "method": method, "chip": chip_id})
-    return None if row is None else IdentityKey(key_id=row[0], spki=row[1])
+    return None if row is None else IdentityKey(key_id=row.key_id, spki=row.spki)

@@ -37,7 +37,9 @@ MAX_GRANTS = 64  # sessions kept that led to one certificate: a station may open
 _r, _o, _p = records.c, orders.c, places.c
 
 _ACTIVE = Prepared(select(*RECORD).where(_r.chip_id == bindparam("chip"), _r.superseded == false()))
-_RECORDS_OF = Prepared(select(func.count()).select_from(records).where(_r.chip_id == bindparam("chip")))
+_RECORDS_OF = Prepared(
+    select(func.count().label("records")).select_from(records).where(_r.chip_id == bindparam("chip"))
+)
 _BY_ID = Prepared(select(*RECORD).where(_r.id == bindparam("record")))
 _SUPERSEDE = Prepared(
     update(records).where(_r.id == bindparam("record"), _r.superseded == false()).values(superseded=true())
@@ -145,8 +147,8 @@ def take_place(tx: Transaction, request: IntentRequest, prepare: Callable[[Place
     )
     record = _intent(request, place, prepare(place))
     supersedes_id = None if active is None else active.record_id
-    (record_id,) = _ADD_RECORD.row(tx.connection, row_of_intent(record, supersedes_id))
-    return replace(record, record_id=record_id)
+    added = _ADD_RECORD.row(tx.connection, row_of_intent(record, supersedes_id))
+    return replace(record, record_id=added.id)
 
 
 def _begun_again(
@@ -185,9 +187,9 @@ def _check_attester(tx: Transaction, request: IntentRequest) -> None:
     digest = hashlib.sha256(request.attester).digest()
     if _ADD_ATTESTER.count(tx.connection, {"attester": digest, "chip": request.chip_id}) == 1:
         return
-    (chip_id,) = _CHIP_OF_ATTESTER.row(tx.connection, {"attester": digest})
-    if chip_id != request.chip_id:
-        detail = f"attestation key {digest.hex()} is that of chip {chip_id}, not of {request.chip_id}"
+    owner = _CHIP_OF_ATTESTER.row(tx.connection, {"attester": digest})
+    if owner.chip_id != request.chip_id:
+        detail = f"attestation key {digest.hex()} is that of chip {owner.chip_id}, not of {request.chip_id}"
         raise Refused(Code.CHIP_ALREADY_CERTIFIED, detail)
 
 
@@ -199,7 +201,7 @@ def _new_place(tx: Transaction, request: IntentRequest, *, serial: str | None) -
     if taken is None:
         _check_open(tx, request)
         raise Refused(Code.ORDER_FULL, f"all {order.quantity} places of {order.work_order} are taken")
-    (number,) = taken
+    number = taken.places
     if serial is None:
         serial = parse_pattern(order.serial_pattern).render(order.serial_start + number - 1)
         _ADD_SERIAL.run(tx.connection, {"chip_id": request.chip_id, "serial_number": serial})
@@ -210,13 +212,13 @@ def _new_place(tx: Transaction, request: IntentRequest, *, serial: str | None) -
 
 def _place_again(tx: Transaction, request: IntentRequest) -> tuple[int, str]:
     """The place of a chip that had a certificate: in its first order it keeps the one it has."""
-    (serial,) = _SERIAL_OF.row(tx.connection, {"chip": request.chip_id})
+    serial = _SERIAL_OF.row(tx.connection, {"chip": request.chip_id}).serial_number
     asked = {"order": request.order.work_order, "chip": request.chip_id}
     kept = _PLACE_OF.row(tx.connection, asked)
     if kept is None:
         return _new_place(tx, request, serial=serial)
     _check_open(tx, request)
-    return kept[0], serial
+    return kept.number, serial
 
 
 def _check_open(tx: Transaction, request: IntentRequest) -> None:
@@ -231,7 +233,7 @@ def _supersede(tx: Transaction, active: Record, rule: Reissue) -> None:
     stamped = active.stamp is not None
     if rule is Reissue.NEVER or (rule is Reissue.BEFORE_STAMP and stamped):
         raise Refused(Code.CHIP_ALREADY_CERTIFIED, f"record {active.record_id}, reissue is {rule.value}")
-    (made,) = _RECORDS_OF.row(tx.connection, {"chip": active.place.chip_id})
+    made = _RECORDS_OF.row(tx.connection, {"chip": active.place.chip_id}).records
     if made >= MAX_RECORDS:
         raise Refused(Code.CHIP_ALREADY_CERTIFIED, f"the chip has had {made} records")
     if _SUPERSEDE.count(tx.connection, {"record": active.record_id}) != 1:
@@ -271,17 +273,17 @@ def _intent(request: IntentRequest, place: Place, prepared: PreparedBytes) -> Re
 def complete(tx: Transaction, record: Record, certificate_der: bytes, grant: Grant, now: datetime) -> Record:
     """`Store.complete`: step 11."""
     _add_grant(tx, grant)
-    state, superseded, supersedes_id = _COMPLETION.row(tx.connection, {"record": record.record_id})
-    if superseded:
+    found = _COMPLETION.row(tx.connection, {"record": record.record_id})
+    if found.superseded:
         raise Refused(Code.CHIP_ALREADY_CERTIFIED, f"record {record.record_id} was superseded meanwhile")
-    if state == RecordState.REVOKED:
+    if found.state == RecordState.REVOKED:
         raise Refused(Code.CERTIFICATE_REVOKED, f"record {record.record_id} was revoked meanwhile")
-    if state != RecordState.INTENT:
+    if found.state != RecordState.INTENT:
         # The certificate was handed out before; its oldest sessions make room, and may stamp no more.
         _FORGET.run(tx.connection, {"record": record.record_id})
         return record_of(_BY_ID.row(tx.connection, {"record": record.record_id}))
     replaced = None
-    if supersedes_id is not None:
+    if found.supersedes_id is not None:
         replaced = _revoke_replaced(tx, record, now)
     digest = hashlib.sha256(certificate_der).digest()
     index = tx.append(_issued(record, digest, replaced, now))
@@ -321,8 +323,8 @@ def _add_grant(tx: Transaction, grant: Grant) -> None:
     if added == 1:
         return
     found = _GRANT.row(tx.connection, {"session": grant.session_sha256})
-    if tuple(found) != (grant.record_id, grant.csr_sha256):
-        raise Refused(Code.SESSION_USED, f"the session led to record {found[0]}")
+    if (found.record_id, found.csr_sha256) != (grant.record_id, grant.csr_sha256):
+        raise Refused(Code.SESSION_USED, f"the session led to record {found.record_id}")
 
 
 def _revoke_replaced(tx: Transaction, record: Record, now: datetime) -> bytes | None:

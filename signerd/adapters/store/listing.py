@@ -7,7 +7,16 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, case, false, func, literal, null, select
 
-from signerd.adapters.store.rows import ORDER, PEER, RECORD, moment_of, order_of, peer_of, record_of
+from signerd.adapters.store.rows import (
+    ORDER,
+    PEER,
+    RECORD,
+    AnyRow,
+    moment_of,
+    order_of,
+    peer_of,
+    record_of,
+)
 from signerd.adapters.store.schema import entries, orders, peers, products, records
 from signerd.adapters.store.values import (
     OrderCounts,
@@ -26,10 +35,10 @@ _MAX_ID = 2**63 - 1  # what a database's integer holds; a page token may be larg
 
 _r = records.c
 _COUNTS = select(
-    func.count(_r.certificate_sha256),
-    func.count(_r.stamped_at),
-    func.count(_r.revoked_at),
-    func.count(case(((_r.state == "intent") & (_r.superseded == false()), 1))),
+    func.count(_r.certificate_sha256).label("issued"),
+    func.count(_r.stamped_at).label("stamped"),
+    func.count(_r.revoked_at).label("revoked"),
+    func.count(case(((_r.state == "intent") & (_r.superseded == false()), 1))).label("open_intents"),
 )
 _p = products.c
 _PRODUCT = (_p.name, _p.sha256, _p.toml, _p.added_at)
@@ -52,14 +61,18 @@ def list_products(connection: Connection) -> list[ProductRevision]:
     """`Administration.list_products`."""
     newest = select(func.max(_p.id)).group_by(_p.name)
     asked = select(*_PRODUCT).where(_p.id.in_(newest)).order_by(_p.name)
-    return [ProductRevision(row[0], row[1], row[2], moment_of(row[3])) for row in connection.execute(asked)]
+    return [_revision(row) for row in connection.execute(asked)]
 
 
 def product(connection: Connection, name: str) -> ProductRevision | None:
     """`Administration.product`."""
     asked = select(*_PRODUCT).where(_p.name == name).order_by(_p.id.desc()).limit(1)
     row = connection.execute(asked).one_or_none()
-    return None if row is None else ProductRevision(row[0], row[1], row[2], moment_of(row[3]))
+    return None if row is None else _revision(row)
+
+
+def _revision(row: AnyRow) -> ProductRevision:
+    return ProductRevision(row.name, row.sha256, row.toml, moment_of(row.added_at))
 
 
 def product_text(connection: Connection, sha256: bytes) -> str | None:
@@ -92,12 +105,11 @@ def _orders() -> Select[Any]:
 def _state(connection: Connection, row: Any) -> OrderState:
     terms = order_of(row)
     counts = connection.execute(_COUNTS.where(_r.work_order == terms.work_order)).one()
-    issued, stamped, revoked, open_intents = counts
     return OrderState(
         order=terms,
         closed=row.closed_at is not None,
         opened_index=row.opened_index,
-        counts=OrderCounts(row.places, issued, stamped, revoked, open_intents),
+        counts=OrderCounts(row.places, counts.issued, counts.stamped, counts.revoked, counts.open_intents),
     )
 
 
@@ -109,8 +121,8 @@ def revoked_certificates(connection: Connection) -> list[RevokedCertificate]:
         .order_by(_r.id)
     )
     return [
-        RevokedCertificate(int(serial, 16), moment_of(at), reason)
-        for serial, at, reason in connection.execute(asked)
+        RevokedCertificate(int(row.certificate_serial, 16), moment_of(row.revoked_at), row.revoked_reason)
+        for row in connection.execute(asked)
     ]
 
 

@@ -4,15 +4,17 @@ For the few statements that every board passes through. SQLAlchemy's execution c
 statement, five times what SQLite needs to run it; issuance has a dozen of them. The statements stay
 Core expressions, so each database gets its own SQL, and errors arrive as SQLAlchemy's, as everywhere.
 
-Values go to the driver and come back as they are: a truth value may come back as 0 or 1.
+Values go to the driver and come back as they are: a truth value may come back as 0 or 1. A row's values have
+the names of its columns: what reads them does not depend on their order, and two of one name are an error.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import namedtuple
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection
+from sqlalchemy import LABEL_STYLE_NONE, Connection, Select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql.expression import ClauseElement
 
@@ -22,14 +24,19 @@ class Prepared:
 
     def __init__(self, statement: ClauseElement, columns: Sequence[str] | None = None) -> None:
         """`columns`: of an INSERT, those that get a value of the same name."""
+        if isinstance(statement, Select):  # else SQLAlchemy gives the second of one name another one
+            statement = statement.set_label_style(LABEL_STYLE_NONE)
         self._statement = statement
         self._columns = columns
         self._compiled: dict[str, tuple[str, list[str] | None, dict[str, Any]]] = {}
+        self._row_of: Callable[[Sequence[Any]], Any] | None = None
 
     def row(self, connection: Connection, values: Mapping[str, Any]) -> Any:
-        """The first row, or None."""
+        """The first row, a named tuple of its columns, or None."""
         cursor = self._execute(connection, values)
         row = cursor.fetchone()
+        if row is not None:
+            row = (self._row_of or self._learn(cursor))(row)
         cursor.close()
         return row
 
@@ -60,6 +67,12 @@ class Prepared:
                 sql, None, error, dialect.loaded_dbapi.Error, hide_parameters=True, dialect=dialect
             ) from error
         return cursor
+
+    def _learn(self, cursor: Any) -> Callable[[Sequence[Any]], Any]:
+        """The names of the columns, as the driver gives them: once a statement."""
+        kind = namedtuple("Row", [column[0] for column in cursor.description])  # type: ignore[misc]  # noqa: PYI024
+        self._row_of = kind._make
+        return kind._make
 
     def _compile(self, connection: Connection) -> tuple[str, list[str] | None, dict[str, Any]]:
         compiled = self._statement.compile(dialect=connection.dialect, column_keys=self._columns)

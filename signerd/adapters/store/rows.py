@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,10 +12,10 @@ from signerd.core.names import Level, Reissue, parse_peer_uri
 from signerd.core.order import FirmwareBundle, Place, WorkOrder
 from signerd.ports import PeerRecord, Record, RecordState
 
-AnyRow = Sequence[Any]  # SQLAlchemy's Row is one
+AnyRow = Any  # its attributes are the columns' names: SQLAlchemy's Row, or one of `Prepared`
 
 _r = records.c
-# What `record_of` takes apart, in this order.
+# What `record_of` takes apart.
 RECORD = (
     _r.id,
     _r.work_order,
@@ -78,7 +77,13 @@ INTENT = (
 )
 
 _p = peers.c
-PEER = (_p.uri, _p.spki_sha256, _p.added_at, _p.revoked_at)
+# Labelled, so that a peer and a record may stand in one row.
+PEER = (
+    _p.uri.label("peer_uri"),
+    _p.spki_sha256.label("peer_spki_sha256"),
+    _p.added_at.label("peer_added_at"),
+    _p.revoked_at.label("peer_revoked_at"),
+)
 
 _o = orders.c
 ORDER = (
@@ -117,39 +122,39 @@ def _maybe_moment(value: int | None) -> datetime | None:
 def record_of(row: AnyRow) -> Record:
     """The value of a row of the columns `RECORD`."""
     return Record(
-        record_id=row[0],
+        record_id=row.id,
         place=Place(
-            work_order=row[1],
-            product=row[2],
-            chip_id=row[3],
-            number=row[4],
-            serial_number=row[5],
-            certificate_serial=int(row[6], 16),
-            moment=moment_of(row[7]),
+            work_order=row.work_order,
+            product=row.product,
+            chip_id=row.chip_id,
+            number=row.number,
+            serial_number=row.serial_number,
+            certificate_serial=int(row.certificate_serial, 16),
+            moment=moment_of(row.moment),
         ),
-        state=RecordState(row[8]),
-        challenge=row[9],
-        station=row[10],
-        spki_sha256=row[11],
-        csr_der=row[12],
-        method=row[13],
-        claims=row[14],
-        evidence=row[15],
-        level=Level.from_label(row[16]),
-        settings=row[17],
-        tbs=row[18],
-        certificate_der=row[19] or b"",
-        issued_at=_maybe_moment(row[20]),
-        issued_index=row[21],
-        stamp=row[22],
-        stamp_signature=row[23],
-        stamped_at=_maybe_moment(row[24]),
-        stamped_index=row[25],
-        revoked_at=_maybe_moment(row[26]),
-        revoked_index=row[27],
-        superseded=bool(row[28]),
-        measured=json.loads(row[29]),
-        attester=row[30] or b"",
+        state=RecordState(row.state),
+        challenge=row.challenge,
+        station=row.station,
+        spki_sha256=row.spki_sha256,
+        csr_der=row.csr_der,
+        method=row.method,
+        claims=row.claims,
+        evidence=row.evidence,
+        level=Level.from_label(row.level),
+        settings=row.settings,
+        tbs=row.tbs,
+        certificate_der=row.certificate_der or b"",
+        issued_at=_maybe_moment(row.issued_at),
+        issued_index=row.issued_index,
+        stamp=row.stamp,
+        stamp_signature=row.stamp_signature,
+        stamped_at=_maybe_moment(row.stamped_at),
+        stamped_index=row.stamped_index,
+        revoked_at=_maybe_moment(row.revoked_at),
+        revoked_index=row.revoked_index,
+        superseded=bool(row.superseded),
+        measured=json.loads(row.measured),
+        attester=row.attester or b"",
     )
 
 
@@ -185,30 +190,32 @@ def row_of_intent(record: Record, supersedes_id: int | None) -> dict[str, object
 def peer_of(row: AnyRow) -> PeerRecord:
     """The value of a row of the columns `PEER`."""
     return PeerRecord(
-        name=parse_peer_uri(row[0]),
-        spki_sha256=row[1],
-        added_at=moment_of(row[2]),
-        revoked_at=_maybe_moment(row[3]),
+        name=parse_peer_uri(row.peer_uri),
+        spki_sha256=row.peer_spki_sha256,
+        added_at=moment_of(row.peer_added_at),
+        revoked_at=_maybe_moment(row.peer_revoked_at),
     )
 
 
 def order_of(row: AnyRow) -> WorkOrder:
     """The value of a row of the columns `ORDER`."""
     return WorkOrder(
-        work_order=row[0],
-        product=row[1],
-        product_sha256=row[2],
-        quantity=row[3],
-        not_before=moment_of(row[4]),
-        not_after=moment_of(row[5]),
-        stations=tuple(json.loads(row[6])),
-        level=Level.from_label(row[7]),
-        minimum_firmware=json.loads(row[8]),
-        serial_pattern=row[9],
-        serial_start=row[10],
-        reissue=Reissue(row[11]),
-        settings=row[12],
-        bundle=None if row[13] is None else FirmwareBundle(row[13], _firmware_of(row[14])),
+        work_order=row.work_order,
+        product=row.product,
+        product_sha256=row.product_sha256,
+        quantity=row.quantity,
+        not_before=moment_of(row.not_before),
+        not_after=moment_of(row.not_after),
+        stations=tuple(json.loads(row.stations)),
+        level=Level.from_label(row.level),
+        minimum_firmware=json.loads(row.minimum_firmware),
+        serial_pattern=row.serial_pattern,
+        serial_start=row.serial_start,
+        reissue=Reissue(row.reissue),
+        settings=row.settings,
+        bundle=None
+        if row.bundle_sha256 is None
+        else FirmwareBundle(row.bundle_sha256, _firmware_of(row.firmware)),
     )
 
 

@@ -56,11 +56,11 @@ def rsa_certificates(connection: Connection, after_record_id: int) -> RsaCertifi
     found: list[RsaCertificate] = []
     last, scanned = after_record_id, 0
     with connection.execute(asked) as rows:
-        for last, sha256, der, index, state in rows:  # noqa: B007 - the last one read is the page's token
-            scanned += 1
+        for row in rows:
+            last, scanned, der = row.id, scanned + 1, row.certificate_der
             if der is not None and _RSA in der:
-                revoked = state == RecordState.REVOKED.value
-                found.append(RsaCertificate(sha256, der, named=index is not None, revoked=revoked))
+                named, revoked = row.shared_prime_index is not None, row.state == RecordState.REVOKED.value
+                found.append(RsaCertificate(row.certificate_sha256, der, named=named, revoked=revoked))
     return RsaCertificates(tuple(found), last, more=scanned == SCANNED)
 
 
