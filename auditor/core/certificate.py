@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import TypeVar
 
@@ -130,8 +130,11 @@ def read_leaf(encoded: bytes, issuer: Issuer) -> Leaf:
     return Leaf(encoded, certificate, key, key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
 
 
-def check_agrees(leaf: Leaf, issued: Issued, order: OrderOpened | None) -> None:
+def check_agrees(leaf: Leaf, issued: Issued, order: OrderOpened | None, backdate: timedelta) -> None:
     """Checks a certificate against its `issued` entry and its work order's window.
+
+    `backdate`: how long before its place was taken a certificate of the product begins, at most: it never
+    begins before its issuer.
 
     Raises:
         CheckFailed: CERTIFICATE_DIFFERS.
@@ -155,7 +158,7 @@ def check_agrees(leaf: Leaf, issued: Issued, order: OrderOpened | None) -> None:
     if (
         order is not None
         and order.not_before <= issued.time
-        and not order.not_before <= begin <= order.not_after
+        and not order.not_before - backdate <= begin <= order.not_after
     ):
         raise _differs("the place was taken outside the order's window", order.work_order, time_text(begin))
     names = _identity(certificate)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from cryptography import x509
@@ -25,6 +26,7 @@ _MAX_ROOTS = 16
 _MAX_MEASUREMENTS = 64
 _MAX_IDS = 16
 _MAX_LOCKS = 16
+MAX_BACKDATE = timedelta(days=1)
 _IMPLEMENTATION_ID = 32  # bytes
 _UUID = (16,)  # bytes
 _HASHES = (32, 48, 64)  # bytes: SHA-256, SHA-384, SHA-512
@@ -58,6 +60,7 @@ class ProductRules:
     measurements: Mapping[str, tuple[Measurement, ...]]  # by method
     implementation_ids: frozenset[bytes]
     client_ids: frozenset[int]  # psa-token: callers that count; empty: any
+    backdate: timedelta  # so much before its place was taken a certificate begins
 
 
 def read_product(data: bytes) -> ProductRules:
@@ -105,6 +108,7 @@ def read_product(data: bytes) -> ProductRules:
         client_ids=frozenset(
             _many(sections["psa-token"].pop("client_ids", []), _client, "clients", _MAX_IDS)
         ),
+        backdate=_backdate(_table(file, "certificate").get("backdate_s", 0)),
     )
     unknown = [*evidence, *(key for section in sections.values() for key in section)]
     if unknown:
@@ -168,6 +172,12 @@ def _implementation_id(value: Any) -> bytes:
     if len(data) != _IMPLEMENTATION_ID:
         raise Malformed("is not of 32 bytes")
     return data
+
+
+def _backdate(value: Any) -> timedelta:
+    if type(value) is not int or not 0 <= value <= MAX_BACKDATE.total_seconds():
+        raise Malformed("backdate_s is not 0 to 86,400")
+    return timedelta(seconds=value)
 
 
 def _client(value: Any) -> int:

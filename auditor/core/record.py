@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import Enum
 from hashlib import sha256
 
@@ -23,7 +23,7 @@ from auditor.core.evidence.recheck import recheck
 from auditor.core.findings import Code
 from auditor.core.forms import version_key
 from auditor.core.identities import Identities
-from auditor.core.product import ProductRules
+from auditor.core.product import MAX_BACKDATE, ProductRules
 from auditor.core.stamp import Stamp, check_stamp
 from auditor.errors import CheckFailed, Malformed
 
@@ -78,10 +78,10 @@ class Facts:
     size: int
     since: datetime | None  # of the newest intent of this place that a crash held up
 
-    def moment(self, begin: datetime) -> datetime:
+    def moment(self, begin: datetime, backdate: timedelta) -> datetime:
         """When signerd looked at the evidence of a certificate that is valid from `begin`: when it was
-        entered, or, where a crash lies between, at the intent, whose moment the certificate begins with."""
-        if self.since is not None and abs(self.since - begin) <= SKEW:
+        entered, or, where a crash lies between, at the intent, from whose moment `begin` follows."""
+        if self.since is not None and begin - SKEW <= self.since <= begin + backdate + SKEW:
             return min(self.since, self.issued.time)
         return self.issued.time
 
@@ -114,14 +114,14 @@ def check_record(record: Record, facts: Facts, issuer: Issuer, policy: Appraisal
     found = sha256(record.certificate).hexdigest()
     _compare(Code.CERTIFICATE_DIFFERS, [("SHA-256", found, facts.issued.certificate_sha256.hex())])
     leaf = read_leaf(record.certificate, issuer)
-    check_agrees(leaf, facts.issued, facts.order)
+    product = policy.product
+    check_agrees(leaf, facts.issued, facts.order, MAX_BACKDATE if product is None else product.backdate)
     _check_members(record, facts)
     _check_state(record, facts)
     if sha256(record.csr).digest() != facts.issued.csr_sha256:
         raise CheckFailed(Code.CSR, "the CSR is not the one of the entry")
     csr = check_csr(record.csr, leaf.spki)
     _check_evidence(record, facts, csr)
-    product = policy.product
     result = AttestationResult(Basis.UNCHECKED, facts.issued.level)
     if product is not None:
         result = _recheck(record, facts, csr, leaf, product)
@@ -231,7 +231,7 @@ def _recheck(record: Record, facts: Facts, csr: Csr, leaf: Leaf, product: Produc
         spki=leaf.spki,
         transcript=evidence_transcript(record, csr),
         attester=record.attester,
-        moment=facts.moment(leaf.certificate.not_valid_before_utc),
+        moment=facts.moment(leaf.certificate.not_valid_before_utc, product.backdate),
         rules=product,
     )
     result = recheck(issued.method, inputs, record.evidence)

@@ -21,6 +21,7 @@ from signerd.core.names import KeyType, is_component, is_name
 from signerd.errors import Code, Refused
 
 MAX_PRODUCT_BYTES = 32768
+MAX_BACKDATE_S = 86_400  # a board's clock may be a day behind; more is no clock
 _PRODUCTS_KEPT = 256
 # RFC 5280 §4.1.2.5 and IEEE 802.1AR §8.7: "no well-defined expiration date".
 NO_EXPIRY = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
@@ -104,6 +105,7 @@ class Profile(_Section):
 
     validity_days: Annotated[int, Field(ge=1, le=36500)] | None = None
     not_after: Annotated[str, AfterValidator(_expiry)] | None = None
+    backdate_s: Annotated[int, Field(ge=0, le=MAX_BACKDATE_S)] = 0
     subject: Annotated[tuple[tuple[str, Template], ...], Field(min_length=1, max_length=16)]
     key_usage: Annotated[
         tuple[
@@ -126,6 +128,10 @@ class Profile(_Section):
             if kind not in SUBJECT_OIDS:
                 raise ValueError(f"no subject attribute {kind!r}; known: {', '.join(SUBJECT_OIDS)}")
         return self
+
+    def begins(self, moment: datetime, issuer_begins: datetime) -> datetime:
+        """notBefore of a certificate whose place was taken at `moment`, and never before its issuer's own."""
+        return max(moment - timedelta(seconds=self.backdate_s), min(moment, issuer_begins))
 
     def expires(self, moment: datetime) -> datetime:
         """notAfter of a certificate whose place was taken at `moment`."""

@@ -112,7 +112,8 @@ def terms_of(
         extensions.append((x509.SubjectAlternativeName(names), False))
     if product.evidence.certificate_extension is not None:
         extensions.append((evidence.extension(product.evidence.certificate_extension), False))
-    return CertificateTerms(subject, place.moment, profile.expires(place.moment), tuple(extensions))
+    begins = profile.begins(place.moment, issuer.certificate.not_valid_before_utc)
+    return CertificateTerms(subject, begins, profile.expires(place.moment), tuple(extensions))
 
 
 def _key_usage(profile: Profile) -> x509.KeyUsage:

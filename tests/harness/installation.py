@@ -73,6 +73,7 @@ accept = ["p256", "p384"]
 
 {trusted}[certificate]
 validity_days = 7300
+backdate_s = 3600
 subject = [["O", "Example Corp"], ["CN", "{{serial}}"]]
 key_usage = ["digitalSignature"]
 extended_key_usage = ["clientAuth"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import timedelta
 from hashlib import sha256
 from pathlib import Path
 
@@ -9,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auditor.core.certificate import Issuer, read_leaf, verify_issuer
+from auditor.core.certificate import Issuer, check_agrees, read_leaf, verify_issuer
 from auditor.core.csr import check_csr
-from auditor.core.entry import LogOpened, parse_entry
+from auditor.core.entry import Issued, LogOpened, OrderOpened, parse_entry
 from auditor.errors import CheckFailed
 from harness.audit_bench import small
 from harness.paper_certificates import Authority, csr, der, new_key, spki
@@ -53,6 +55,22 @@ def test_a_csr_signed_by_another_key_is_refused() -> None:
 
 def test_a_leaf_of_the_issuer_is_read() -> None:
     assert sha256(read_leaf(LEAF, ISSUER).der).hexdigest() == sha256(LEAF).hexdigest()
+
+
+@pytest.mark.parametrize(("backdate_s", "holds"), [(0, False), (3599, False), (3600, True), (86_400, True)])
+def test_a_backdated_certificate_may_begin_before_its_orders_window(backdate_s: int, holds: bool) -> None:
+    leaf = read_leaf(LEAF, ISSUER)
+    issued, order = parse_entry(LOG.entries[5]), parse_entry(LOG.entries[4])
+    assert isinstance(issued, Issued)
+    assert isinstance(order, OrderOpened)
+    late = replace(order, not_before=leaf.certificate.not_valid_before_utc + timedelta(hours=1))
+    late_entry = replace(issued, time=late.not_before)
+    check_agrees(leaf, issued, order, timedelta(0))
+    if holds:
+        check_agrees(leaf, late_entry, late, timedelta(seconds=backdate_s))
+        return
+    with pytest.raises(CheckFailed, match="F413"):
+        check_agrees(leaf, late_entry, late, timedelta(seconds=backdate_s))
 
 
 def test_a_leaf_of_an_issuer_of_the_same_name_is_refused() -> None:

@@ -42,7 +42,11 @@ SPKI = BOARD.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicK
 
 
 def sub_ca(
-    key: ec.EllipticCurvePrivateKey, *, ski: bool = True, common_name: str = "Sub-CA"
+    key: ec.EllipticCurvePrivateKey,
+    *,
+    ski: bool = True,
+    common_name: str = "Sub-CA",
+    begins: datetime = NOW - timedelta(days=1),
 ) -> x509.Certificate:
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, common_name)])
     builder = (
@@ -50,7 +54,7 @@ def sub_ca(
         .subject_name(name)
         .issuer_name(name)
         .serial_number(1)
-        .not_valid_before(NOW - timedelta(days=1))
+        .not_valid_before(begins)
         .not_valid_after(NOW + timedelta(days=9000))
         .public_key(key.public_key())
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
@@ -164,6 +168,8 @@ def test_an_issuer_without_key_identifier_is_a_configuration_error() -> None:
         ('"{serial}"', '"{serial.__class__}"', "certificate.subject"),
         ('["digitalSignature"]', '["keyCertSign"]', "key_usage"),
         ('["clientAuth"]', '["flying"]', "extended_key_usage"),
+        ("validity_days = 7300", "validity_days = 7300\nbackdate_s = 86401", "backdate_s"),
+        ("validity_days = 7300", "validity_days = 7300\nbackdate_s = -1", "backdate_s"),
         ("[stamp]", "[stamp]\nunknown = 1", "stamp.unknown"),
         ('["secure_boot"]', '["secure boot"]', "required_locks"),
         ('name = "sensor"', 'name = "sensor', "not TOML"),
@@ -179,6 +185,34 @@ def test_a_wrong_product_file_names_the_key(old: str, new: str, named: str) -> N
 def test_no_expiry_is_the_standard_moment() -> None:
     text = PRODUCT_TOML.replace("validity_days = 7300", 'not_after = "99991231235959Z"')
     assert parse_product(text).certificate.expires(NOW) == NO_EXPIRY
+
+
+@pytest.mark.parametrize(
+    ("seconds", "begins"),
+    [
+        (0, NOW),
+        (3600, NOW - timedelta(hours=1)),
+        (86_400, NOW - timedelta(days=1)),  # as the sub-CA, and never before it
+    ],
+)
+def test_a_certificate_begins_before_its_place_was_taken_and_not_before_its_issuer(
+    seconds: int, begins: datetime
+) -> None:
+    product = parse_product(
+        PRODUCT_TOML.replace("validity_days = 7300", f"validity_days = 7300\nbackdate_s = {seconds}")
+    )
+    young = Issuer.of((sub_ca(CA_KEY, begins=NOW - timedelta(minutes=5)),))
+    for issuer, expected in ((ISSUER, begins), (young, max(begins, NOW - timedelta(minutes=5)))):
+        terms = terms_of(product, PLACE, BOARD.public_key(), issuer, STATED)
+        assert terms.not_before == expected
+        assert terms.not_after == NOW + timedelta(days=7300)
+        lint(
+            build_tbs(terms, PLACE, BOARD.public_key(), issuer),
+            terms=terms,
+            place=PLACE,
+            spki=SPKI,
+            issuer=issuer,
+        )
 
 
 def test_a_value_cannot_bring_in_a_placeholder() -> None:
