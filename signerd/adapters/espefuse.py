@@ -8,10 +8,11 @@ the read protection bits: what is burned after it stays readable, so the key com
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from signerd.adapters.durable_files import write_many_new, write_new
+from signerd.core.chip_list import ChipListError, check_macs
 from signerd.errors import Code, Refused
 
 HMAC_CHIPS = ("esp32s2", "esp32s3", "esp32c3", "esp32c6", "esp32h2", "esp32p4")
@@ -39,6 +40,14 @@ def check_block(block: str) -> None:
     """Raises Refused `invalid` for what is no key block."""
     if block not in KEY_BLOCKS:
         raise Refused(Code.INVALID, f"no key block {block!r}: {KEY_BLOCKS[0]} to {KEY_BLOCKS[-1]}")
+
+
+def check_chip_ids(file: Path, chip_ids: Sequence[str]) -> None:
+    """Raises Refused `invalid` unless all are what these chips are known by: unicast MAC addresses."""
+    try:
+        check_macs(chip_ids)
+    except ChipListError as error:
+        raise Refused(Code.INVALID, f"{file}: {error}") from error
 
 
 def key_file_name(chip_id: str) -> str:

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from signerd.core.chip_list import ChipListError, read_list
 from signerd.core.identity_list import MAX_LINE, ChipIdentity, IdentityError, parse_line
-from signerd.core.names import is_chip_id
 from signerd.errors import Code, Refused
 
 _MARK = "\N{ZERO WIDTH NO-BREAK SPACE}"
@@ -34,23 +34,12 @@ def read_chip_ids(path: Path) -> list[str]:
     """One chip id a line; empty lines do not count.
 
     Raises:
-        Refused: `invalid`: a line is no chip id, stands twice, or there is none.
+        Refused: `invalid`: what `read_list` refuses.
     """
-    lines: dict[str, int] = {}
-    for number, line in enumerate(read_text(path).splitlines(), 1):
-        chip_id = line.strip()
-        if not chip_id:
-            continue
-        if not is_chip_id(chip_id):
-            raise Refused(Code.INVALID, f"{path}, line {number}: not a chip id (1 to 64 of [A-Za-z0-9._:-])")
-        if chip_id in lines:
-            raise Refused(
-                Code.INVALID, f"{path}, line {number}: {chip_id} stands in line {lines[chip_id]} too"
-            )
-        lines[chip_id] = number
-    if not lines:
-        raise Refused(Code.INVALID, f"{path} holds no chip id")
-    return list(lines)
+    try:
+        return read_list(read_text(path))
+    except ChipListError as error:
+        raise Refused(Code.INVALID, f"{path}: {error}") from error
 
 
 @dataclass(slots=True)

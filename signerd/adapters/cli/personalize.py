@@ -2,6 +2,7 @@
 
 The order is the security property:
 
+    0  the list is read: a wrong line refuses it whole
     1  the place for the result is made, so that nothing is derived for what cannot be written
     2  the keys are derived, in a key holder of its own, with the PIN
     3  registry and ledger: who, when, where, which chips, which key, locked or not; durable
@@ -32,7 +33,7 @@ _REGISTERED = (
     " it gives the same keys"
 )
 
-ChipsArgument = Annotated[Path, typer.Argument(help="One chip id a line.")]
+ChipsArgument = Annotated[Path, typer.Argument(help="One chip id a line, no header.")]
 
 
 def personalize(
@@ -68,10 +69,20 @@ def personalize(
 ) -> None:
     """Enters chips into the registry and writes the key that each is to be given.
 
+    With --chip, ids are unicast MAC addresses in one form: 7c:df:a1:00:00:01. A list with a wrong line is
+    refused whole, before a key is derived: what is burned stays burned.
+
     Whoever has the result can speak for these chips: burn the keys, then destroy it.
     """
     from signerd.adapters.cli.files import read_chip_ids
-    from signerd.adapters.espefuse import KEY_BLOCKS, SHEET, check_block, check_chip, write_files
+    from signerd.adapters.espefuse import (
+        KEY_BLOCKS,
+        SHEET,
+        check_block,
+        check_chip,
+        check_chip_ids,
+        write_files,
+    )
 
     # The last one: it cannot hold a key of flash encryption on most of these chips, and is free for this one.
     block = key_block or KEY_BLOCKS[-1]
@@ -84,6 +95,8 @@ def personalize(
             raise Refused(Code.INVALID, f"an HMAC key block holds the key of hmac-sha256, not {key}")
     who = by or caller()
     chip_ids = read_chip_ids(file)
+    if chip is not None:
+        check_chip_ids(file, chip_ids)
     _make_room(out, folder=chip is not None)
     added: int | None = None
     try:

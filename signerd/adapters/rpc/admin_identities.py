@@ -9,9 +9,9 @@ from datetime import datetime
 from birthmark.v1 import admin_pb2
 from signerd.adapters.rpc import fields
 from signerd.adapters.store import SqlStore
+from signerd.core.chip_list import ChipListError, check_chip_id, check_together
 from signerd.core.evidence import IDENTITY_METHODS
 from signerd.core.identity_list import ChipIdentity, IdentityError, check_identity
-from signerd.core.names import is_chip_id
 from signerd.core.product import parse_product
 from signerd.errors import Code, Refused
 
@@ -66,13 +66,16 @@ class IdentityAdministration:
 
 def _checked(request: admin_pb2.ImportIdentitiesRequest) -> list[ChipIdentity]:
     identities = []
-    for each in request.identities:
-        if not is_chip_id(each.chip_id):
-            raise Refused(Code.INVALID, f"{each.chip_id!r} is not a chip id: 1 to 64 of [A-Za-z0-9._:-]")
-        identity = ChipIdentity(each.chip_id, each.key_id, each.spki, each.tpm_public)
-        try:
-            check_identity(identity, request.method)
-        except IdentityError as error:
-            raise Refused(Code.INVALID, f"chip {each.chip_id}: {error}") from error
-        identities.append(identity)
+    try:
+        for each in request.identities:
+            check_chip_id(each.chip_id)
+            identity = ChipIdentity(each.chip_id, each.key_id, each.spki, each.tpm_public)
+            try:
+                check_identity(identity, request.method)
+            except IdentityError as error:
+                raise Refused(Code.INVALID, f"chip {each.chip_id}: {error}") from error
+            identities.append(identity)
+        check_together(identity.chip_id for identity in identities)
+    except ChipListError as error:
+        raise Refused(Code.INVALID, str(error)) from error
     return identities

@@ -11,7 +11,8 @@ from signerd.adapters.rpc.orders import order_messages
 from signerd.adapters.store import SqlStore
 from signerd.adapters.store.values import OrderState
 from signerd.core.chip_key import BurnedKey
-from signerd.core.names import is_chip_id, is_name, parse_peer_uri
+from signerd.core.chip_list import ChipListError, check_chip_id, check_together
+from signerd.core.names import is_name, parse_peer_uri
 from signerd.core.order_file import ProductRevision, parse_order_file
 from signerd.core.product import parse_product
 from signerd.errors import Code, Refused
@@ -111,7 +112,10 @@ def _shown(state: OrderState) -> admin_pb2.ShowWorkOrderResponse:
 def _checked(chip_ids: Sequence[str]) -> list[str]:
     if not 1 <= len(chip_ids) <= MAX_CHIPS:
         raise fields.malformed(f"{len(chip_ids)} chips in one call, not 1 to {MAX_CHIPS}")
-    for chip_id in chip_ids:
-        if not is_chip_id(chip_id):
-            raise Refused(Code.INVALID, f"{chip_id!r} is not a chip id: 1 to 64 of [A-Za-z0-9._:-]")
+    try:
+        for chip_id in chip_ids:
+            check_chip_id(chip_id)
+        check_together(chip_ids)
+    except ChipListError as error:
+        raise Refused(Code.INVALID, str(error)) from error
     return list(dict.fromkeys(chip_ids))

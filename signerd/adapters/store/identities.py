@@ -10,6 +10,7 @@ from sqlalchemy import Connection, insert, select
 
 from signerd.adapters.store.rows import seconds
 from signerd.adapters.store.schema import identities
+from signerd.adapters.store.spellings import demand_one_spelling
 from signerd.adapters.store.writer import Transaction
 from signerd.core.entry import IdentitiesImported, digest_identities
 from signerd.core.identity_list import ChipIdentity
@@ -58,6 +59,7 @@ def import_identities(
     tx: Transaction, product: str, method: str, wanted: Sequence[ChipIdentity], *, by: str, now: datetime
 ) -> tuple[int, int]:
     """`Administration.import_identities`."""
+    demand_one_spelling(tx.connection, [identity.chip_id for identity in wanted])
     known = _Known()
     for identity in _imported(tx.connection, product, method, wanted):
         known.note(identity)

@@ -23,6 +23,7 @@ from signerd.adapters.store.rows import (
     seconds,
 )
 from signerd.adapters.store.schema import chips, counters, order_chips, orders, peers, products, records
+from signerd.adapters.store.spellings import demand_one_spelling
 from signerd.adapters.store.writer import Transaction
 from signerd.core.entry import (
     AuditorAdded,
@@ -172,6 +173,7 @@ def _open_order(connection: Connection, work_order: str) -> None:
 def import_chips(tx: Transaction, work_order: str, chip_ids: Sequence[str], now: datetime) -> tuple[int, int]:
     """`Administration.import_chips`."""
     _open_order(tx.connection, work_order)
+    demand_one_spelling(tx.connection, chip_ids)
     listed: set[str] = set()
     for chunk in _chunks(chip_ids):
         asked = select(order_chips.c.chip_id).where(
@@ -192,6 +194,7 @@ def personalize_chips(
     tx: Transaction, chip_ids: Sequence[str], *, locked: bool, site: str, key: str, by: str, now: datetime
 ) -> tuple[int, int]:
     """`Administration.personalize_chips`."""
+    demand_one_spelling(tx.connection, chip_ids)
     known: set[str] = set()
     for chunk in _chunks(chip_ids):
         asked = select(chips.c.chip_id, chips.c.locked, chips.c.key).where(chips.c.chip_id.in_(chunk))

@@ -66,7 +66,7 @@ def rows(out: Path) -> dict[str, bytes]:
 def test_a_full_disk_leaves_no_key_and_says_what_to_do(
     edge: Edge, tmp_path: Path, options: tuple[str, ...]
 ) -> None:
-    chips = listed(tmp_path, *(f"full:{len(options)}:{number}" for number in range(100)))
+    chips = listed(tmp_path, *(f"02:00:00:{len(options):02x}:00:{number:02x}" for number in range(100)))
     said = personalize(edge, chips, tmp_path / "out", *options, expect=1, full=True)
     assert f"{tmp_path / 'out'}" in said
     assert "registered, and nothing is left of their keys: run the command again" in said
@@ -152,7 +152,7 @@ def test_keys_for_psa_tokens(edge: Edge, tmp_path: Path, key: str, size: int) ->
 
 
 def test_key_files_and_the_commands_that_burn_them(edge: Edge, tmp_path: Path) -> None:
-    chip_ids = ("7c:df:a1:00:00:01", "-x", "..")
+    chip_ids = ("7c:df:a1:00:00:01", "7c:df:a1:00:00:02")
     chips, folder, table = listed(tmp_path, *chip_ids), tmp_path / "keys", tmp_path / "keys.csv"
     said = personalize(edge, chips, folder, "--chip", "esp32c3", "--key-block", "BLOCK_KEY4", "--locked")
     assert str(folder / SHEET) in said
@@ -185,11 +185,11 @@ def test_key_files_and_the_commands_that_burn_them(edge: Edge, tmp_path: Path) -
         assert key.hex() not in sheet + said
     # It overwrites nothing: these may be the only copy.
     personalize(edge, chips, folder, "--chip", "esp32c3", "--locked", expect=1)
-    assert (folder / "-x.key").exists()
+    assert (folder / f"{chip_ids[1]}.key").exists()
 
 
 def test_the_sheet_of_chips_that_are_not_locked_does_not_ask_to_lock_them(edge: Edge, tmp_path: Path) -> None:
-    chips = listed(tmp_path, "open:1")
+    chips = listed(tmp_path, "7c:df:a1:00:01:01")
     personalize(edge, chips, tmp_path / "keys", "--chip", "esp32p4")
     sheet = (tmp_path / "keys" / SHEET).read_text("utf-8")
     assert "registered as not locked" in sheet
@@ -224,7 +224,8 @@ def test_a_crash_leaves_no_key_that_the_ledger_does_not_speak_of(
     edge: Edge, tmp_path: Path, form: tuple[str, ...], when: str
 ) -> None:
     by = f"{when}{len(form)}"
-    chips, out = listed(tmp_path, f"{by}:1", f"{by}:2"), tmp_path / "out"
+    macs = [f"02:00:{len(form):02x}:{len(when):02x}:00:{number:02x}" for number in (1, 2)]
+    chips, out = listed(tmp_path, *macs), tmp_path / "out"
     options: list[str | Path] = ["chips", "personalize", chips, *SITE, "--by", by, *form]
     config = ["-c", str(edge.installation.config)]
     run([sys.executable, DIES, when, *options, "--out", out, *config], expect=-9)

@@ -1,0 +1,152 @@
+"""Lists of chips as people write them: one chip id a line (docs/formats.md, "Lists of chips").
+
+What a list names is burned into chips, or certified, and neither can be taken back. Guarantees that a list
+which passes names each chip once, in one spelling, and nothing that is no chip: no header, no MAC address
+that no chip has.
+
+    chip_ids = read_list(text)
+    check_macs(chip_ids)      # where the list says into which chips a key is burned
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from signerd.core.names import is_chip_id
+
+MAC_FORM = "six pairs of lower-case hexadecimal digits, joined by colons, as in 7c:df:a1:00:00:01"
+_MAC = re.compile(r"[0-9a-f]{2}(?::[0-9a-f]{2}){5}")
+# Ways in which tools print the same six bytes. Bare digits are not here: they may be a serial number.
+_LIKE_A_MAC = re.compile(
+    r"[0-9A-Fa-f]{2}([:-])[0-9A-Fa-f]{2}(?:\1[0-9A-Fa-f]{2}){4}|(?:[0-9A-Fa-f]{4}\.){2}[0-9A-Fa-f]{4}"
+)
+_BROADCAST = "ff" * 6
+_ZERO = "00" * 6
+_MULTICAST_BIT = 1  # of the first octet, IEEE 802-2014 §8.2
+_HEADERS = frozenset(
+    f"{what}{of}"
+    for what in ("", "chip", "device", "board", "module", "unit", "dev", "base", "mac", "wifi", "hw", "esp")
+    for of in (
+        "",
+        "id",
+        "ids",
+        "uid",
+        "name",
+        "mac",
+        "macs",
+        "address",
+        "addr",
+        "serial",
+        "serialnumber",
+        "number",
+        "no",
+    )
+) | {
+    "chips",
+    "devices",
+    "boards",
+    "sn",
+    "uuid",
+    "ueid",
+    "udid",
+    "eui",
+    "eui48",
+    "eui64",
+    "identifier",
+    "key",
+    "keyid",
+}
+_HEADERS -= {""}
+
+
+class ChipListError(ValueError):
+    """A line, or a list, that names no chips. The text says which and why."""
+
+
+def read_list(text: str) -> list[str]:
+    """The chip ids of a list, in its order; empty lines do not count.
+
+    Raises:
+        ChipListError: a line is no chip id, names a chip once more, or is a header; or there is no chip.
+    """
+    lines: dict[str, int] = {}
+    spellings: dict[str, int] = {}
+    for number, line in enumerate(text.split("\n"), 1):
+        chip_id = line.strip(" \t\r")
+        if not chip_id:
+            continue
+        try:
+            check_chip_id(chip_id)
+        except ChipListError as error:
+            raise ChipListError(f"line {number}: {error}") from error
+        if chip_id in lines:
+            raise ChipListError(f"line {number}: {chip_id} stands in line {lines[chip_id]} too")
+        before = spellings.setdefault(chip_id.lower(), number)
+        if before != number:
+            raise ChipListError(f"line {number}: {chip_id} and line {before} differ by letter case alone")
+        lines[chip_id] = number
+    if not lines:
+        raise ChipListError("it holds no chip id")
+    _check_first(list(lines))
+    return list(lines)
+
+
+def check_chip_id(chip_id: str) -> None:
+    """Whatever list it stands in.
+
+    Raises:
+        ChipListError: it is no chip id, the name of a column, or a MAC address that no chip has, or in
+            another spelling than signerd's.
+    """
+    if not is_chip_id(chip_id):
+        raise ChipListError(f"{chip_id[:80]!r} is not a chip id: 1 to 64 of [A-Za-z0-9._:-]")
+    if re.sub(r"[._:-]", "", chip_id).lower() in _HEADERS:
+        raise ChipListError(f"{chip_id} is the name of a column, not a chip: a list has no header")
+    if _LIKE_A_MAC.fullmatch(chip_id):
+        _check_mac(chip_id)
+
+
+def check_together(chip_ids: Iterable[str]) -> None:
+    """Raises ChipListError if two of them differ by letter case alone."""
+    spellings: dict[str, str] = {}
+    for chip_id in chip_ids:
+        other = spellings.setdefault(chip_id.lower(), chip_id)
+        if other != chip_id:
+            raise ChipListError(f"{other} and {chip_id} differ by letter case alone: one chip has one id")
+
+
+def check_macs(chip_ids: Iterable[str]) -> None:
+    """Raises ChipListError unless each is a unicast MAC address in signerd's form."""
+    for chip_id in chip_ids:
+        if not _MAC.fullmatch(chip_id):
+            raise ChipListError(f"{chip_id} is not the MAC address of a chip: {MAC_FORM}")
+        _check_mac(chip_id)
+
+
+def _check_mac(chip_id: str) -> None:
+    digits = re.sub(r"[.:-]", "", chip_id).lower()
+    if digits in {_ZERO, _BROADCAST}:
+        raise ChipListError(
+            f"{chip_id} is no chip's MAC address: it was not read, or its fuses are not burned"
+        )
+    if bytes.fromhex(digits)[0] & _MULTICAST_BIT:
+        raise ChipListError(f"{chip_id} is a multicast address: no chip has one")
+    if not _MAC.fullmatch(chip_id):
+        raise ChipListError(f"{chip_id} is a MAC address in another spelling: write {MAC_FORM}")
+
+
+def _check_first(chip_ids: list[str]) -> None:
+    """A header in words that nobody foresaw: the only line without a digit, before others that have one."""
+    first, *others = chip_ids
+    if _has_digit(first) or _LIKE_A_MAC.fullmatch(first):
+        return
+    if others and all(map(_has_digit, others)):
+        raise ChipListError(
+            f"its first line, {first}, looks like a header: it alone has no digit. Remove it; if it is a"
+            " chip, move it below another line"
+        )
+
+
+def _has_digit(text: str) -> bool:
+    return any("0" <= character <= "9" for character in text)
