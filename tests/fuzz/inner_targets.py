@@ -83,9 +83,9 @@ def _csrs_with_evidence() -> list[bytes]:
     ]
 
 
-def _nrf91_texts(data: bytes) -> object:
+def _nrf91read_evidence(data: bytes) -> object:
     """The texts and all that is in them, but for the signatures."""
-    return [nrf91._split(text) for text in nrf91._texts(data)]
+    return [nrf91._split(text) for text in nrf91.read_evidence(data)]
 
 
 def _nrf91_seeds() -> list[bytes]:
@@ -115,7 +115,7 @@ def _dice_seeds() -> list[bytes]:
 INNER: dict[str, tuple[Runner, Seeds]] = {
     "cose": (_answers(cose.read_message, cose.CoseError), _tokens),
     "psa-claims": (_answers(psa_token.read_claims, EvidenceError), _token_claims),
-    "nrf91-texts": (_answers(_nrf91_texts, EvidenceError), _nrf91_seeds),
+    "nrf91-texts": (_answers(_nrf91read_evidence, EvidenceError), _nrf91_seeds),
     "tpm-attest": (_answers(tpm_structures.parse_attest, EvidenceError), _tpm_part(0)),
     "tpm-signature": (_answers(tpm_structures.parse_signature, EvidenceError), _tpm_part(1)),
     "tpm-public": (_answers(tpm_structures.parse_public, EvidenceError), _tpm_part(2)),

@@ -10,6 +10,7 @@ from signerd.adapters.cli import (
     clock,
     daemon,
     database,
+    explain,
     installation,
     orders,
     peers,
@@ -39,6 +40,7 @@ def build_app(run: daemon.Run) -> typer.Typer:
     app.add_typer(orders.app, name="order")
     app.add_typer(chips.app, name="chips")
     app.add_typer(clock.app, name="clock")
+    app.command("explain")(explain.explain)
     app.command("revoke")(certificates.revoke)
     app.command("crl")(certificates.crl)
     app.add_typer(certificates.app, name="certificates")

@@ -60,7 +60,7 @@ _MIN_INT32 = -(2**31)  # a sec_tag over 2^31 is printed as a negative number
 
 @dataclass(frozen=True, slots=True)
 class Keygen:
-    """What `AT%KEYGEN` says, verified."""
+    """What `AT%KEYGEN` says."""
 
     uuid: bytes
     csr: bytes  # DER, as the modem made it
@@ -68,7 +68,7 @@ class Keygen:
 
 @dataclass(frozen=True, slots=True)
 class AttestToken:
-    """What `AT%ATTESTTOKEN` says, verified."""
+    """What `AT%ATTESTTOKEN` says."""
 
     uuid: bytes
     firmware: bytes  # UUID of the modem firmware
@@ -85,7 +85,7 @@ class Nrf91:
         identity = trust.identity
         if identity is None:
             raise EvidenceError("no identity key was imported for this chip")
-        keygen_text, token_text = _texts(evidence)
+        keygen_text, token_text = read_evidence(evidence)
         keygen = verify_keygen(keygen_text, identity.spki)
         token = verify_attesttoken(token_text, identity.spki)
         if not keygen.uuid == token.uuid == identity.key_id:
@@ -116,6 +116,14 @@ def verify_keygen(text: str, spki: bytes) -> Keygen:
     Raises:
         EvidenceError: another form or message type, another key's signature, or another CSR's digest.
     """
+    keygen, message = read_keygen(text)
+    _verify(spki, (message, keygen.csr), (message, b""))
+    return keygen
+
+
+def read_keygen(text: str) -> tuple[Keygen, Sign1]:
+    """What `AT%KEYGEN=<sec_tag>,2,0` printed, and the message whose signature is not verified yet. Raises
+    EvidenceError."""
     csr, message = _split(text)
     if message.payload is None:
         raise EvidenceError("keygen has no payload")
@@ -131,8 +139,7 @@ def verify_keygen(text: str, spki: bytes) -> Keygen:
     _check_sec_tag(sec_tag)
     if digest != hashlib.sha256(csr).digest():
         raise EvidenceError("keygen's digest is not that of its CSR")
-    _verify(spki, (message, csr), (message, b""))
-    return Keygen(uuid, csr)
+    return Keygen(uuid, csr), message
 
 
 def verify_attesttoken(text: str, spki: bytes) -> AttestToken:
@@ -145,6 +152,14 @@ def verify_attesttoken(text: str, spki: bytes) -> AttestToken:
     Raises:
         EvidenceError: another form or message type, or another key's signature.
     """
+    token, body, message = read_attesttoken(text)
+    _verify(spki, (message, body), (replace(message, payload=body), b""))
+    return token
+
+
+def read_attesttoken(text: str) -> tuple[AttestToken, bytes, Sign1]:
+    """What `AT%ATTESTTOKEN` printed, the bytes before its dot, and the message, not verified yet. Raises
+    EvidenceError."""
     body, message = _split(text)
     if message.payload is not None:
         raise EvidenceError("the attestation token's payload is not detached")
@@ -158,11 +173,11 @@ def verify_attesttoken(text: str, spki: bytes) -> AttestToken:
         raise EvidenceError("the device type is not a number")
     if (len(uuid), len(firmware), len(nonce)) != (_UUID_BYTES, _UUID_BYTES, _NONCE_BYTES):
         raise EvidenceError("an item of the attestation token is not of its size")
-    _verify(spki, (message, body), (replace(message, payload=body), b""))
-    return AttestToken(uuid, firmware, nonce)
+    return AttestToken(uuid, firmware, nonce), body, message
 
 
-def _texts(evidence: bytes) -> tuple[str, str]:
+def read_evidence(evidence: bytes) -> tuple[str, str]:
+    """The two texts. Raises EvidenceError for another form."""
     try:
         item = strict_cbor.decode(evidence, max_bytes=MAX_EVIDENCE_BYTES)
     except CborError as error:

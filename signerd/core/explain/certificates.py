@@ -1,0 +1,146 @@
+"""Certificates: what stands in them, and what each method would make of them as a chain.
+
+Without a product the last certificate stands for the root: what a product pins need not be self-signed. The
+chip id is then told for each rule that a product could have.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+from itertools import pairwise
+from typing import Final
+
+from cryptography import x509
+
+from signerd.core.evidence.chain import UNREADABLE
+from signerd.core.evidence.rules import EvidenceRules
+from signerd.core.explain.methods import judge, judge_certificates
+from signerd.core.explain.report import Line, MethodVerdict, State, shown
+
+# Rules for the chip id that a product can name.
+CHIP_ID_RULES: Final = ("serialNumber", "CN")
+_METHODS: Final = ("x509", "tpm2")  # that take certificates
+
+
+def explain_certificates(
+    certificates: Sequence[bytes], rules: EvidenceRules | None, now: datetime, *, method: str = ""
+) -> tuple[list[Line], tuple[MethodVerdict, ...]]:
+    """What is to say of them, and each method's verdict.
+
+    Args:
+        certificates: DER, in the file's order.
+        rules: of a product; None: none was named.
+        now: aware; at which they must be valid.
+        method: they stand in evidence of this method: it alone is asked, and nothing is left aside.
+    """
+    lines = [_described(der, number) for number, der in enumerate(certificates)] + _order(certificates)
+    if rules is None:
+        more, verdicts = _without_product(certificates, now, (method,) if method else _METHODS)
+        return lines + more, verdicts
+    path, more = (certificates, []) if method else _without_root(certificates)
+    return lines + more, judge_certificates(path, rules, now)
+
+
+def _without_root(certificates: Sequence[bytes]) -> tuple[Sequence[bytes], list[Line]]:
+    """Files of chains often end with the root; evidence must not."""
+    if len(certificates) < 2 or not _self_issued(certificates[-1]):
+        return certificates, []
+    return certificates[:-1], [
+        Line(
+            State.NOTE,
+            "the last certificate is self-signed, and was left aside: evidence goes without its root",
+            "leave it out of what the board sends",
+        )
+    ]
+
+
+def _without_product(
+    certificates: Sequence[bytes], now: datetime, methods: Sequence[str]
+) -> tuple[list[Line], tuple[MethodVerdict, ...]]:
+    if len(certificates) == 1:
+        return [
+            Line(
+                State.OPEN,
+                "one certificate says nothing of its issuer",
+                "name a product whose roots hold the issuer (--product FILE), or give the issuers behind it",
+            )
+        ], ()
+    root = Line(
+        State.NOTE, "no product was named: the last certificate stands for the root that one would pin"
+    )
+    verdicts = []
+    for method in methods:
+        verdicts += _by_each_rule(method, certificates, now)
+    return [root], tuple(verdicts)
+
+
+def _by_each_rule(method: str, certificates: Sequence[bytes], now: datetime) -> list[MethodVerdict]:
+    """The verdicts for each rule; one, where none names a chip for one and the same reason."""
+    try:
+        sections = [_section(method, certificates[-1], rule) for rule in CHIP_ID_RULES]
+    except ValueError as error:  # pydantic's
+        return [
+            MethodVerdict(method, f"the last certificate is no root: {shown(_first(error))}", accepted=False)
+        ]
+    found = [judge(method, certificates[:-1], section, now) for section in sections]
+    if len({(verdict.accepted, verdict.reason) for verdict in found}) == 1 and not found[0].accepted:
+        return [replace(found[0], chip_id_rule="")]
+    return found
+
+
+def _section(method: str, root: bytes, rule: str) -> EvidenceRules:
+    pem = _pem(root)
+    return EvidenceRules.model_validate({"methods": [method], method: {"roots": [pem], "chip_id": rule}})
+
+
+def _pem(der: bytes) -> str:
+    text = base64.encodebytes(der).decode("ascii")
+    return f"-----BEGIN CERTIFICATE-----\n{text}-----END CERTIFICATE-----\n"
+
+
+def _first(error: ValueError) -> str:
+    return str(error).splitlines()[0]
+
+
+def _self_issued(der: bytes) -> bool:
+    try:
+        certificate = x509.load_der_x509_certificate(der)
+        same = certificate.issuer == certificate.subject
+    except UNREADABLE:
+        return False
+    return same
+
+
+def _order(certificates: Sequence[bytes]) -> list[Line]:
+    """Where a certificate does not name the next one as its issuer."""
+    lines = []
+    for number, (der, above) in enumerate(pairwise(certificates), 1):
+        try:
+            issuer = x509.load_der_x509_certificate(der).issuer
+            follows = issuer == x509.load_der_x509_certificate(above).subject
+        except UNREADABLE:
+            continue
+        if not follows:
+            text = f"certificate {number} names another issuer than certificate {number + 1}"
+            lines.append(
+                Line(State.NOTE, text, "send the leaf first, then its issuer, then that one's issuer")
+            )
+    return lines
+
+
+def _described(der: bytes, number: int) -> Line:
+    """Which certificate it is. That it cannot be shown says nothing of whether it is accepted."""
+    digest = hashlib.sha256(der).hexdigest()
+    try:
+        certificate = x509.load_der_x509_certificate(der)
+        subject = certificate.subject.rfc4514_string() or "(no subject)"
+        issuer = certificate.issuer.rfc4514_string() or "(no name)"
+        window = f"{certificate.not_valid_before_utc:%Y-%m-%d} to {certificate.not_valid_after_utc:%Y-%m-%d}"
+        text = f"{shown(subject)}, issued by {shown(issuer)}, serial {certificate.serial_number:x}, {window}"
+    except UNREADABLE as error:
+        text = f"its names cannot be shown: {shown(str(error))}"
+    return Line(State.NOTE, f"certificate {number + 1}: {text}, SHA-256 {digest}")
