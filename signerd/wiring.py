@@ -89,7 +89,7 @@ def run(config: Config, base: Path, announce: Callable[[str], None]) -> None:
     Raises:
         ConfigError: something is wrong that will still be wrong at the next start.
         WrongPin: the token rejected the PIN, now or when a key holder was replaced.
-        Fault: the token or the store does not start.
+        Fault: the token or the store does not start, or cannot go on.
     """
     with closing(LineWriter(standard_error())) as lines:
         configure_logs(config.log.level, lines)
@@ -128,20 +128,25 @@ async def _serve(config: Config, base: Path, pin: bytearray, announce: Callable[
         gc.freeze()  # what start-up made lives as long as the process: no collection needs to walk it
         announce(where)
         systemd.notify(systemd.READY)
-        await _until_stopped(stop, parts.pool)
+        await _until_stopped(stop, parts)
         _log.info("stopping")
         systemd.notify(systemd.STOPPING)
 
 
-async def _until_stopped(stop: asyncio.Event, pool: KeyHolderPool) -> None:
-    """Returns when told to stop; raises WrongPin when the PIN turns out to be wrong."""
+async def _until_stopped(stop: asyncio.Event, parts: _Parts) -> None:
+    """Returns when told to stop; raises what signerd cannot mend while it runs: a wrong PIN, damaged
+    signatures, a ledger that cannot go on. The service manager starts it again where that may help."""
     stopped = asyncio.create_task(stop.wait())
-    wrong_pin = asyncio.create_task(pool.wait_wrong_pin())
-    done, pending = await asyncio.wait((stopped, wrong_pin), return_when=asyncio.FIRST_COMPLETED)
+    faults: list[asyncio.Task[Fault]] = [
+        asyncio.create_task(parts.pool.wait_given_up()),
+        asyncio.create_task(parts.store.wait_stopped()),
+    ]
+    done, pending = await asyncio.wait((stopped, *faults), return_when=asyncio.FIRST_COMPLETED)
     for task in pending:
         task.cancel()
-    if wrong_pin in done:
-        raise wrong_pin.result()
+    for fault in faults:
+        if fault in done:
+            raise fault.result()
 
 
 async def _start_parts(config: Config, base: Path, pin: bytearray, running: AsyncExitStack) -> _Parts:

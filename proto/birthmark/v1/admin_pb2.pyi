@@ -126,7 +126,10 @@ class AddPeerResponse(_message.Message):
 
     PEER_FIELD_NUMBER: _builtins.int
     LEDGER_INDEX_FIELD_NUMBER: _builtins.int
+    UNPUBLISHED_FIELD_NUMBER: _builtins.int
     ledger_index: _builtins.int
+    unpublished: _builtins.str
+    """Why no signed checkpoint covers the entry yet, although what it says is in force; empty once one does."""
     @_builtins.property
     def peer(self) -> Global___Peer: ...
     def __init__(
@@ -134,10 +137,11 @@ class AddPeerResponse(_message.Message):
         *,
         peer: Global___Peer | None = ...,
         ledger_index: _builtins.int = ...,
+        unpublished: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["peer", b"peer"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ledger_index", b"ledger_index", "peer", b"peer"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ledger_index", b"ledger_index", "peer", b"peer", "unpublished", b"unpublished"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -208,7 +212,10 @@ class RevokePeerResponse(_message.Message):
 
     PEER_FIELD_NUMBER: _builtins.int
     LEDGER_INDEX_FIELD_NUMBER: _builtins.int
+    UNPUBLISHED_FIELD_NUMBER: _builtins.int
     ledger_index: _builtins.int
+    unpublished: _builtins.str
+    """Why no signed checkpoint covers the entry yet, although what it says is in force; empty once one does."""
     @_builtins.property
     def peer(self) -> Global___Peer: ...
     def __init__(
@@ -216,10 +223,11 @@ class RevokePeerResponse(_message.Message):
         *,
         peer: Global___Peer | None = ...,
         ledger_index: _builtins.int = ...,
+        unpublished: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["peer", b"peer"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ledger_index", b"ledger_index", "peer", b"peer"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ledger_index", b"ledger_index", "peer", b"peer", "unpublished", b"unpublished"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -253,10 +261,13 @@ class AddProductResponse(_message.Message):
     LEDGER_INDEX_FIELD_NUMBER: _builtins.int
     LINT_NOTES_FIELD_NUMBER: _builtins.int
     PRODUCT_SHA256_FIELD_NUMBER: _builtins.int
+    UNPUBLISHED_FIELD_NUMBER: _builtins.int
     product: _builtins.str
     ledger_index: _builtins.int
     product_sha256: _builtins.bytes
     """SHA-256 of the TOML file, 32 bytes: the revision's name in the ledger."""
+    unpublished: _builtins.str
+    """Why no signed checkpoint covers the entry yet, although what it says is in force; empty once one does."""
     @_builtins.property
     def lint_notes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """What deserves a second look, a line each: in the sample's certificate, as the full linter sees it, and in
@@ -270,10 +281,11 @@ class AddProductResponse(_message.Message):
         ledger_index: _builtins.int = ...,
         lint_notes: _abc.Iterable[_builtins.str] | None = ...,
         product_sha256: _builtins.bytes = ...,
+        unpublished: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ledger_index", b"ledger_index", "lint_notes", b"lint_notes", "product", b"product", "product_sha256", b"product_sha256"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ledger_index", b"ledger_index", "lint_notes", b"lint_notes", "product", b"product", "product_sha256", b"product_sha256", "unpublished", b"unpublished"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -364,7 +376,10 @@ class OpenWorkOrderResponse(_message.Message):
 
     WORK_ORDER_FIELD_NUMBER: _builtins.int
     LEDGER_INDEX_FIELD_NUMBER: _builtins.int
+    UNPUBLISHED_FIELD_NUMBER: _builtins.int
     ledger_index: _builtins.int
+    unpublished: _builtins.str
+    """Why no signed checkpoint covers the entry yet, although what it says is in force; empty once one does."""
     @_builtins.property
     def work_order(self) -> _audit_pb2.WorkOrder: ...
     def __init__(
@@ -372,10 +387,11 @@ class OpenWorkOrderResponse(_message.Message):
         *,
         work_order: _audit_pb2.WorkOrder | None = ...,
         ledger_index: _builtins.int = ...,
+        unpublished: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["work_order", b"work_order"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ledger_index", b"ledger_index", "work_order", b"work_order"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ledger_index", b"ledger_index", "unpublished", b"unpublished", "work_order", b"work_order"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -487,15 +503,19 @@ class CloseWorkOrderResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     LEDGER_INDEX_FIELD_NUMBER: _builtins.int
+    UNPUBLISHED_FIELD_NUMBER: _builtins.int
     ledger_index: _builtins.int
+    unpublished: _builtins.str
+    """Why no signed checkpoint covers the entry yet, although what it says is in force; empty once one does."""
     def __init__(
         self,
         *,
         ledger_index: _builtins.int = ...,
+        unpublished: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ledger_index", b"ledger_index"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ledger_index", b"ledger_index", "unpublished", b"unpublished"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -532,18 +552,22 @@ class ImportChipsResponse(_message.Message):
 
     ADDED_FIELD_NUMBER: _builtins.int
     LEDGER_INDEX_FIELD_NUMBER: _builtins.int
+    UNPUBLISHED_FIELD_NUMBER: _builtins.int
     added: _builtins.int
     """Chips that were not on the list before."""
     ledger_index: _builtins.int
+    unpublished: _builtins.str
+    """Why no signed checkpoint covers the entry yet, although what it says is in force; empty once one does."""
     def __init__(
         self,
         *,
         added: _builtins.int = ...,
         ledger_index: _builtins.int = ...,
+        unpublished: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["added", b"added", "ledger_index", b"ledger_index"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["added", b"added", "ledger_index", b"ledger_index", "unpublished", b"unpublished"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -595,17 +619,21 @@ class PersonalizeChipsResponse(_message.Message):
 
     ADDED_FIELD_NUMBER: _builtins.int
     LEDGER_INDEX_FIELD_NUMBER: _builtins.int
+    UNPUBLISHED_FIELD_NUMBER: _builtins.int
     added: _builtins.int
     ledger_index: _builtins.int
+    unpublished: _builtins.str
+    """Why no signed checkpoint covers the entry yet, although what it says is in force; empty once one does."""
     def __init__(
         self,
         *,
         added: _builtins.int = ...,
         ledger_index: _builtins.int = ...,
+        unpublished: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["added", b"added", "ledger_index", b"ledger_index"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["added", b"added", "ledger_index", b"ledger_index", "unpublished", b"unpublished"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -686,18 +714,22 @@ class ImportIdentitiesResponse(_message.Message):
 
     ADDED_FIELD_NUMBER: _builtins.int
     LEDGER_INDEX_FIELD_NUMBER: _builtins.int
+    UNPUBLISHED_FIELD_NUMBER: _builtins.int
     added: _builtins.int
     """Identities that were not known before."""
     ledger_index: _builtins.int
+    unpublished: _builtins.str
+    """Why no signed checkpoint covers the entry yet, although what it says is in force; empty once one does."""
     def __init__(
         self,
         *,
         added: _builtins.int = ...,
         ledger_index: _builtins.int = ...,
+        unpublished: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["added", b"added", "ledger_index", b"ledger_index"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["added", b"added", "ledger_index", b"ledger_index", "unpublished", b"unpublished"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -885,15 +917,19 @@ class RevokeResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     LEDGER_INDEX_FIELD_NUMBER: _builtins.int
+    UNPUBLISHED_FIELD_NUMBER: _builtins.int
     ledger_index: _builtins.int
+    unpublished: _builtins.str
+    """Why no signed checkpoint covers the entry yet, although what it says is in force; empty once one does."""
     def __init__(
         self,
         *,
         ledger_index: _builtins.int = ...,
+        unpublished: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ledger_index", b"ledger_index"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ledger_index", b"ledger_index", "unpublished", b"unpublished"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -925,18 +961,22 @@ class MakeCrlResponse(_message.Message):
 
     CRL_DER_FIELD_NUMBER: _builtins.int
     LEDGER_INDEX_FIELD_NUMBER: _builtins.int
+    UNPUBLISHED_FIELD_NUMBER: _builtins.int
     crl_der: _builtins.bytes
     """DER."""
     ledger_index: _builtins.int
+    unpublished: _builtins.str
+    """Why no signed checkpoint covers the entry yet, although what it says is in force; empty once one does."""
     def __init__(
         self,
         *,
         crl_der: _builtins.bytes = ...,
         ledger_index: _builtins.int = ...,
+        unpublished: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["crl_der", b"crl_der", "ledger_index", b"ledger_index"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["crl_der", b"crl_der", "ledger_index", b"ledger_index", "unpublished", b"unpublished"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1123,7 +1163,10 @@ class AcceptClockResponse(_message.Message):
     LEDGER_INDEX_FIELD_NUMBER: _builtins.int
     CLOCK_FROM_FIELD_NUMBER: _builtins.int
     CLOCK_TO_FIELD_NUMBER: _builtins.int
+    UNPUBLISHED_FIELD_NUMBER: _builtins.int
     ledger_index: _builtins.int
+    unpublished: _builtins.str
+    """Why no signed checkpoint covers the entry yet, although what it says is in force; empty once one does."""
     @_builtins.property
     def clock_from(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -1134,10 +1177,11 @@ class AcceptClockResponse(_message.Message):
         ledger_index: _builtins.int = ...,
         clock_from: _timestamp_pb2.Timestamp | None = ...,
         clock_to: _timestamp_pb2.Timestamp | None = ...,
+        unpublished: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["clock_from", b"clock_from", "clock_to", b"clock_to"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["clock_from", b"clock_from", "clock_to", b"clock_to", "ledger_index", b"ledger_index"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["clock_from", b"clock_from", "clock_to", b"clock_to", "ledger_index", b"ledger_index", "unpublished", b"unpublished"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import grpc
 
@@ -22,6 +24,22 @@ _OPTIONS = (
 )
 
 
+class _TellsUnpublished(grpc.UnaryUnaryClientInterceptor):  # type: ignore[type-arg] # it takes none
+    """Says of every command's ledger entry that is not published that it is not."""
+
+    def intercept_unary_unary(self, continuation: Any, details: Any, request: Any) -> Any:
+        """grpc's call: asks, and looks at the answer."""
+        call = continuation(details, request)
+        if call.exception() is None:
+            answer = call.result()
+            if why := getattr(answer, "unpublished", ""):
+                sys.stderr.write(
+                    f"signerd: ledger entry {answer.ledger_index} is written and in force, but NOT PUBLISHED:"
+                    f" {why}\nit is published once signerd signs again; do not repeat the command\n"
+                )
+        return call
+
+
 @contextmanager
 def administration(config_path: Path) -> Iterator[AdminServiceStub]:
     """A stub of the daemon's AdminService.
@@ -35,7 +53,7 @@ def administration(config_path: Path) -> Iterator[AdminServiceStub]:
     credentials = grpc.local_channel_credentials(grpc.LocalConnectionType.UDS)
     with grpc.secure_channel(f"unix:{path}", credentials, options=_OPTIONS) as channel:
         try:
-            yield AdminServiceStub(channel)
+            yield AdminServiceStub(grpc.intercept_channel(channel, _TellsUnpublished()))
         except grpc.RpcError as error:
             raise _translated(error, path) from error
 

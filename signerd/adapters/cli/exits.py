@@ -17,6 +17,7 @@ class Exit(IntEnum):
     FAILED = 1  # refused, or it did not work
     CONFIGURATION = 3
     UNREACHABLE = 4  # signerd does not answer
+    NOT_NOW = 75  # EX_TEMPFAIL of sysexits.h: the same may succeed later; systemd tries again
     WRONG_PIN = 77  # EX_NOPERM of sysexits.h; systemd must not restart
 
 
@@ -47,9 +48,8 @@ def exit_for(error: Exception) -> int:  # noqa: PLR0911 - a case for each kind o
         case Refused():
             return _say(f"{error.code}: {error.detail or _REMEDIES.get(error.code, '')}", Exit.FAILED)
         case Fault():
-            return _say(
-                "\n".join([f"{error.code}: {error.detail}", *getattr(error, "__notes__", ())]), Exit.FAILED
-            )
+            said = "\n".join([f"{error.code}: {error.detail}", *getattr(error, "__notes__", ())])
+            return _say(said, Exit.NOT_NOW if error.code is Code.UNAVAILABLE else Exit.FAILED)
         case FileExistsError() if error.filename is not None:
             return _say(f"{error.filename} exists, and is not written over: name a new place", Exit.FAILED)
         case OSError() if error.filename is not None:

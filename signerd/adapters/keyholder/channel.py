@@ -46,6 +46,15 @@ class KeyHolderRefusal(Fault):
     """The guard refused what signerd asked for: a fault of signerd, or an attack on it."""
 
 
+class WrongSettings(Unavailable):
+    """The token does not hold what the settings name. At a start that is the settings' fault; while signerd
+    runs they were right once, and the token's."""
+
+
+class SignatureDamaged(Unavailable):
+    """A process that took the place of one with damaged signatures gives them too: signerd has to end."""
+
+
 class Channel(asyncio.Protocol):
     """Made by `open_channel`. When it is closed it stays closed."""
 
@@ -210,7 +219,7 @@ class Channel(asyncio.Protocol):
         await self._loop.create_connection(lambda: self, sock=ours)
 
     async def log_in(self, setup: Setup, pin: HeldPin) -> None:
-        """Sends the settings and waits for the login's outcome. Raises WrongPin and Unavailable."""
+        """Sends the settings and waits for the login's outcome. Raises as `open_channel`."""
         if self._transport is None:
             raise Unavailable("the key holder has not started")
         self._transport.write(setup_frame(setup))
@@ -222,7 +231,8 @@ class Channel(asyncio.Protocol):
         if outcome is Outcome.WRONG_PIN:
             raise pin.reject(text)
         if outcome is not Outcome.DONE:
-            raise Unavailable(f"the key holder did not start: {text}")
+            kind = {Outcome.WRONG_SETTINGS: WrongSettings, Outcome.DAMAGED: SignatureDamaged}
+            raise kind.get(outcome, Unavailable)(f"the key holder did not start: {text}")
 
     async def stop(self) -> None:
         """Ends the process and waits until it is gone; one that the kernel cannot end now is left to it."""
@@ -258,7 +268,9 @@ async def open_channel(
 
     Raises:
         WrongPin: the token rejected the PIN, now or before.
-        Unavailable: it does not start, or a key is missing or not the right one.
+        WrongSettings: the token does not hold what the settings name.
+        SignatureDamaged: its keys are the right ones, and what they give is no signature.
+        Unavailable: it does not start.
     """
     channel = Channel(deadline_s, said)
     try:

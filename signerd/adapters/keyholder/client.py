@@ -5,7 +5,9 @@
     signature = await holder.sign_certificate(tbs)
 
 A process that dies, is late or loses its token is replaced, with growing pauses; requests under way fail as
-`Unavailable`, and nothing is asked twice. A wrong PIN is never tried again: `serving` stays False.
+`Unavailable`, and nothing is asked twice but this: bytes that are no signature cost the process that gave
+them its place, and the next one signs in its stead. Where that one's are none either, or the PIN is wrong,
+nothing is tried again: `serving` stays False, and `wait_given_up` says why.
 """
 
 from __future__ import annotations
@@ -16,9 +18,10 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from signerd.adapters.keyholder.channel import Channel, open_channel
+from signerd.adapters.keyholder.channel import START_S, Channel, SignatureDamaged, open_channel
 from signerd.adapters.keyholder.held_pin import HeldPin, WrongPin
 from signerd.adapters.keyholder.protocol import Operation, Setup
+from signerd.adapters.keyholder.signatures import Signatures
 from signerd.core.chip_key import KEY_BYTES
 from signerd.core.names import MacQuestion
 from signerd.errors import Fault, Unavailable
@@ -56,15 +59,18 @@ class KeyHolderProcess:
         self._on_change = on_change
         self._pin: HeldPin | None = None
         self._channel: Channel | None = None
+        self._opened = asyncio.Event()  # set with each process that became ready
         self._watcher: asyncio.Task[None] | None = None
-        self._wrong_pin: WrongPin | None = None
-        self._pin_known_wrong = asyncio.Event()
+        self._signatures: Signatures | None = None  # once a process took the same settings
+        self._given_up: WrongPin | SignatureDamaged | None = None
+        self._has_given_up = asyncio.Event()
         self.starts = 0  # processes that became ready, for metrics
 
     @property
     def serving(self) -> bool:
         """True while a process is logged in and answers."""
-        return self._channel is not None and not self._channel.closed.is_set()
+        answers = self._channel is not None and not self._channel.closed.is_set()
+        return answers and self._given_up is None
 
     @property
     def in_flight(self) -> int:
@@ -81,10 +87,11 @@ class KeyHolderProcess:
 
         Raises:
             WrongPin: the token rejected the PIN.
-            Unavailable: the process does not start, or a key is missing or not the certificate's.
+            Unavailable: as `open_channel`.
         """
         self._pin = pin
         channel = await self._open(pin)
+        self._signatures = Signatures(self._settings.setup)
         self._watcher = asyncio.create_task(self._watch(channel, pin), name="key holder watch")
 
     async def stop(self) -> None:
@@ -97,12 +104,20 @@ class KeyHolderProcess:
             self._channel = None
         self._on_change()
 
-    async def wait_wrong_pin(self) -> WrongPin:
-        """Returns once a replacement's login was rejected: signerd must then end with exit code 77."""
-        await self._pin_known_wrong.wait()
-        if self._wrong_pin is None:
-            raise Fault("the PIN is known to be wrong, and nobody said why")
-        return self._wrong_pin
+    async def wait_given_up(self) -> WrongPin | SignatureDamaged:
+        """Returns once nothing is tried again: signerd must then end, with the exit code for what it gets."""
+        await self._has_given_up.wait()
+        if self._given_up is None:
+            raise Fault("the key holder has given up, and nobody said why")
+        return self._given_up
+
+    def _give_up(self, error: WrongPin | SignatureDamaged) -> None:
+        if self._given_up is None:
+            _log.error("key_holder_given_up", reason=type(error).__name__, detail=error.detail)
+            self._given_up = error
+            self._has_given_up.set()
+            self._opened.set()  # who waits for a replacement hears of it too
+            self._on_change()
 
     async def _open(self, pin: HeldPin) -> Channel:
         channel = await open_channel(
@@ -113,6 +128,7 @@ class KeyHolderProcess:
             said=_said,
         )
         self._channel = channel
+        self._opened.set()
         self.starts += 1
         self._on_change()
         return channel
@@ -133,10 +149,8 @@ class KeyHolderProcess:
                 pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
                 try:
                     replacement = await self._open(pin)
-                except WrongPin as error:
-                    self._wrong_pin = error
-                    self._pin_known_wrong.set()
-                    _log.error("key_holder_wrong_pin", detail=error.detail)
+                except (WrongPin, SignatureDamaged) as error:
+                    self._give_up(error)
                     return
                 except Unavailable as error:
                     _log.warning("key_holder_not_replaced", detail=error.detail, again_in_s=pause_s)
@@ -144,8 +158,8 @@ class KeyHolderProcess:
             _log.info("key_holder_replaced", pid=channel.pid)
 
     async def _ask(self, operation: Operation, *arguments: object) -> object:
-        if self._wrong_pin is not None:
-            raise WrongPin(self._wrong_pin.detail)
+        if self._given_up is not None:
+            raise type(self._given_up)(self._given_up.detail)
         if self._channel is None:
             raise Unavailable("the key holder is not started")
         return await self._channel.request(operation, *arguments)
@@ -156,17 +170,46 @@ class KeyHolderProcess:
             raise Fault(f"the key holder answered {operation} with {type(value).__name__}")
         return value
 
+    async def _signature(self, operation: Operation, data: bytes) -> bytes:
+        """A signature that holds, of this process or the next."""
+        channel = self._channel
+        signature = await self._ask_bytes(operation, data)
+        if self._holds(operation, data, signature):
+            return signature
+        _log.error("signature_damaged", operation=operation.value, pid=self.pid)
+        if channel is not None:
+            channel.kill("it gave bytes that are no signature")
+        await self._until_replaced()
+        signature = await self._ask_bytes(operation, data)
+        if not self._holds(operation, data, signature):
+            self._give_up(SignatureDamaged(f"{operation.value}: the token gives bytes that are no signature"))
+            raise SignatureDamaged("the token gives bytes that are no signature")
+        return signature
+
+    def _holds(self, operation: Operation, data: bytes, signature: bytes) -> bool:
+        return self._signatures is not None and self._signatures.hold(operation, data, signature)
+
+    async def _until_replaced(self) -> None:
+        """Returns when a process serves. Raises Unavailable: not within the time that a start may take."""
+        try:
+            async with asyncio.timeout(START_S):
+                while not self.serving and self._given_up is None:
+                    self._opened.clear()
+                    await self._opened.wait()
+        except TimeoutError as error:
+            raise Unavailable("the key holder is being replaced") from error
+
     async def sign_certificate(self, tbs: bytes) -> bytes:
         """See `signerd.ports.KeyHolder`. Raises also KeyHolderRefusal, a Fault."""
-        return await self._ask_bytes(Operation.SIGN_CERTIFICATE, tbs)
+        return await self._signature(Operation.SIGN_CERTIFICATE, tbs)
 
     async def sign_crl(self, tbs: bytes) -> bytes:
         """See `signerd.ports.KeyHolder`. Raises also KeyHolderRefusal, a Fault."""
-        return await self._ask_bytes(Operation.SIGN_CRL, tbs)
+        return await self._signature(Operation.SIGN_CRL, tbs)
 
     async def sign_checkpoint(self, body: bytes) -> bytes:
         """See `signerd.ports.KeyHolder`. Raises also KeyHolderRefusal, a Fault."""
-        return await self._ask_bytes(Operation.SIGN_CHECKPOINT, body)
+        return await self._signature(Operation.SIGN_CHECKPOINT, body)
 
     async def check_chip_mac(self, question: MacQuestion) -> bool:
         """See `signerd.ports.KeyHolder`. A MAC of another length is False like any wrong one."""

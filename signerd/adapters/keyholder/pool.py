@@ -13,6 +13,7 @@ from dataclasses import replace
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from signerd.adapters.keyholder.channel import SignatureDamaged, WrongSettings
 from signerd.adapters.keyholder.client import KeyHolderProcess, KeyHolderSettings
 from signerd.adapters.keyholder.hardening import close_memory
 from signerd.adapters.keyholder.held_pin import HeldPin, WrongPin
@@ -97,6 +98,7 @@ class KeyHolderPool:
 
         Raises:
             WrongPin: the token rejected the PIN.
+            ConfigError: the token does not hold what the settings name.
             Unavailable: a process does not start.
         """
         close_memory()  # from here on this process holds the PIN
@@ -104,18 +106,20 @@ class KeyHolderPool:
         try:
             for holder in self._all:
                 await holder.start(held)
-        except BaseException:
+        except BaseException as error:
             await self.stop()
             held.wipe()
+            if isinstance(error, WrongSettings):
+                raise ConfigError(error.detail) from error
             raise
 
     async def stop(self) -> None:
         """Ends all of them."""
         await asyncio.gather(*(holder.stop() for holder in self._all))
 
-    async def wait_wrong_pin(self) -> WrongPin:
-        """Returns once a replacement's login was rejected: signerd must then end with exit code 77."""
-        waits = [asyncio.create_task(holder.wait_wrong_pin()) for holder in self._all]
+    async def wait_given_up(self) -> WrongPin | SignatureDamaged:
+        """Returns once one of them tries nothing again: signerd must then end, with its exit code."""
+        waits = [asyncio.create_task(holder.wait_given_up()) for holder in self._all]
         try:
             done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
             return done.pop().result()

@@ -15,12 +15,6 @@ import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
-from cryptography import x509
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
 from signerd.adapters.keyholder import certification_request, guard
 from signerd.adapters.keyholder.hardening import close_memory, die_with_parent
 from signerd.adapters.keyholder.protocol import (
@@ -34,12 +28,24 @@ from signerd.adapters.keyholder.protocol import (
     read_request,
     read_setup,
 )
-from signerd.adapters.keyholder.token import KeyExistsError, PinRejectedError, Token, TokenError
+from signerd.adapters.keyholder.signatures import Signatures
+from signerd.adapters.keyholder.token import (
+    DamagedSignatureError,
+    KeyExistsError,
+    PinRejectedError,
+    Token,
+    TokenError,
+    WrongSettingsError,
+)
 from signerd.core import note
 from signerd.core.chip_key import derive_chip_key
 
 # Signed at start to see that key and certificate belong together. Neither a TBS nor a checkpoint.
 _SELF_TEST = b"birthmark key holder self-test"
+_KEY_OF = {
+    Operation.SIGN_CERTIFICATE: "the CA's certificate",
+    Operation.SIGN_CHECKPOINT: "the log's verifier key",
+}
 _READ = 65_536  # bytes at once
 _ANSWERS_AT_ONCE = 8  # a long batch is answered in parts, so that the first caller does not wait for the last
 
@@ -62,7 +68,9 @@ def serving(setup: Setup, token: Token) -> dict[str, Handler]:
     checkpoint_key = token.checkpoint_key(setup.checkpoint_key)
     master_key = token.master_key(setup.master_key)
     log = note.parse_vkey(setup.vkey)
-    _self_test(setup.certificate, ca_key.sign, log, checkpoint_key.sign)
+    signatures = Signatures(setup)
+    _self_test(token, setup.ca_key, ca_key.sign, signatures, Operation.SIGN_CERTIFICATE)
+    _self_test(token, setup.checkpoint_key, checkpoint_key.sign, signatures, Operation.SIGN_CHECKPOINT)
     limits = guard.Limits(timedelta(days=setup.max_validity_days), setup.allow_no_expiry)
     own = guard.Guard(guard.Authority.from_certificate(setup.certificate), limits, log)
 
@@ -146,23 +154,15 @@ def _bytes(arguments: list[object], count: int) -> list[bytes]:
 
 
 def _self_test(
-    certificate_der: bytes,
-    sign: Callable[[bytes], bytes],
-    log: note.VerifierKey,
-    sign_checkpoint: Callable[[bytes], bytes],
+    token: Token, label: str, sign: Callable[[bytes], bytes], signatures: Signatures, operation: Operation
 ) -> None:
-    key = x509.load_der_x509_certificate(certificate_der).public_key()
-    if not isinstance(key, ec.EllipticCurvePublicKey):
-        raise TokenError("the CA's certificate has no EC key")
-    hash_ = hashes.SHA384() if isinstance(key.curve, ec.SECP384R1) else hashes.SHA256()
-    try:
-        key.verify(sign(_SELF_TEST), _SELF_TEST, ec.ECDSA(hash_))
-    except InvalidSignature as error:
-        raise TokenError("the token's CA key is not the one of the CA's certificate") from error
-    try:
-        Ed25519PublicKey.from_public_bytes(log.public_key).verify(sign_checkpoint(_SELF_TEST), _SELF_TEST)
-    except InvalidSignature as error:
-        raise TokenError("the token's checkpoint key is not the one of the log's verifier key") from error
+    if signatures.hold(operation, _SELF_TEST, sign(_SELF_TEST)):
+        return
+    if token.point_is(label, signatures.point(operation)) is False:
+        raise WrongSettingsError(f"the token's key {label!r} is not the one of {_KEY_OF[operation]}")
+    raise DamagedSignatureError(
+        f"what the token's key {label!r} gives is no signature of the key of {_KEY_OF[operation]}"
+    )
 
 
 class Connection:
@@ -204,7 +204,7 @@ def open_token(setup: Setup) -> dict[str, Handler]:
     try:
         return _OPERATIONS[mode](setup, token)
     except ValueError as error:  # of the certificate or the verifier key
-        raise TokenError(str(error)) from error
+        raise WrongSettingsError(str(error)) from error
 
 
 def answer(operations: dict[str, Handler], item: object) -> tuple[bytes, bool]:
@@ -221,6 +221,18 @@ def answer(operations: dict[str, Handler], item: object) -> tuple[bytes, bool]:
         return frame([number, Outcome.FAILED, str(error)]), False
 
 
+def _greeting(error: TokenError) -> Outcome:
+    match error:
+        case PinRejectedError():
+            return Outcome.WRONG_PIN
+        case WrongSettingsError():
+            return Outcome.WRONG_SETTINGS
+        case DamagedSignatureError():
+            return Outcome.DAMAGED
+        case _:
+            return Outcome.FAILED
+
+
 def serve(connection: Connection) -> None:
     """Greets, then answers until the parent closes the line or the token fails."""
     first = connection.next()
@@ -228,11 +240,8 @@ def serve(connection: Connection) -> None:
         return
     try:
         operations = open_token(read_setup(first))
-    except PinRejectedError as error:
-        connection.send(frame([Outcome.WRONG_PIN, str(error)]))
-        return
     except TokenError as error:
-        connection.send(frame([Outcome.FAILED, str(error)]))
+        connection.send(frame([_greeting(error), str(error)]))
         return
     connection.send(frame([Outcome.DONE, "ready"]))
     answers: list[bytes] = []

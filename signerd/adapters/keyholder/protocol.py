@@ -52,7 +52,10 @@ class Outcome(IntEnum):
     DONE = 0
     REFUSED = 1  # the guard said no; the process goes on
     FAILED = 2  # the token failed; the process ends
-    WRONG_PIN = 3  # in the first answer alone; the process ends
+    # In the first answer alone; the process ends:
+    WRONG_PIN = 3
+    WRONG_SETTINGS = 4  # no such token or key, or another key: a start with the same settings fails again
+    DAMAGED = 5  # the keys are the right ones, and what they give is no signature
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,13 +13,25 @@ import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol, cast
 
 import pkcs11
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 from pkcs11 import Attribute, KeyType, Mechanism, MechanismFlag, ObjectClass, TokenFlag
-from pkcs11.exceptions import PinExpired, PinIncorrect, PinInvalid, PinLenRange, PinLocked, PKCS11Error
+from pkcs11.exceptions import (
+    MultipleObjectsReturned,
+    MultipleTokensReturned,
+    NoSuchKey,
+    NoSuchToken,
+    PinExpired,
+    PinIncorrect,
+    PinInvalid,
+    PinLenRange,
+    PinLocked,
+    PKCS11Error,
+)
 from pkcs11.util.ec import encode_ec_public_key, encode_ecdsa_signature, encode_named_curve_parameters
 
 _ED25519_PARAMETERS = bytes.fromhex("06032b6570")  # id-Ed25519 (RFC 8410 §3)
@@ -31,6 +43,14 @@ _PRIVATE = {**_FIXED, Attribute.SENSITIVE: True, Attribute.EXTRACTABLE: False}
 
 class TokenError(Exception):
     """The module, the token or a key does not do what it should. The process ends."""
+
+
+class WrongSettingsError(TokenError):
+    """There is a token, and it does not hold what the settings name: trying again does not help."""
+
+
+class DamagedSignatureError(TokenError):
+    """The keys are the right ones, and what the token gives is no signature of theirs."""
 
 
 class PinRejectedError(TokenError):
@@ -47,6 +67,8 @@ def _translated(doing: str) -> Iterator[None]:
         yield
     except (PinIncorrect, PinInvalid, PinLenRange, PinLocked, PinExpired) as error:
         raise PinRejectedError(f"{doing}: {type(error).__name__}") from error
+    except (NoSuchKey, MultipleObjectsReturned, MultipleTokensReturned) as error:
+        raise WrongSettingsError(f"{doing}: {type(error).__name__}") from error
     except PKCS11Error as error:
         raise TokenError(f"{doing}: {type(error).__name__}") from error
 
@@ -110,14 +132,25 @@ class Token:
 
         Raises:
             PinRejectedError: the token refused the PIN, its PIN is locked, or this would be its last try.
-            TokenError: anything else.
+            WrongSettingsError: there are tokens, and none of this label; or there is no such module.
+            TokenError: anything else, a token that is not there yet among it.
         """
         try:
             library = pkcs11.lib(module)
-        except (RuntimeError, OSError) as error:
-            raise TokenError(f"cannot load the PKCS#11 module {module}: {type(error).__name__}") from error
+        except (RuntimeError, OSError, PKCS11Error) as error:
+            missing = not Path(module).exists()
+            kind = WrongSettingsError if missing else TokenError
+            raise kind(f"cannot load the PKCS#11 module {module}: {type(error).__name__}") from error
         with _translated(f"opening the token {label!r}"):
-            token = library.get_token(token_label=label)
+            try:
+                token = library.get_token(token_label=label)
+            except NoSuchToken as error:
+                tokens = library.get_tokens(token_flags=TokenFlag.TOKEN_INITIALIZED)
+                if there := ", ".join(sorted(repr(found.label) for found in tokens)):
+                    raise WrongSettingsError(
+                        f"hsm.token: the module has no token {label!r}; it has {there}"
+                    ) from error
+                raise TokenError(f"the module has no token, so not {label!r} either") from error
         if token.flags & TokenFlag.USER_PIN_LOCKED:
             raise PinRejectedError(f"the PIN of the token {label!r} is locked")
         if token.flags & TokenFlag.USER_PIN_FINAL_TRY:
@@ -135,7 +168,7 @@ class Token:
         for curve, digest in (("secp256r1", "sha256"), ("secp384r1", "sha384")):
             if parameters == encode_named_curve_parameters(curve):
                 return CaKey(key, digest)
-        raise TokenError(f"the key {label!r} is neither P-256 nor P-384")
+        raise WrongSettingsError(f"the key {label!r} is neither P-256 nor P-384")
 
     def checkpoint_key(self, label: str) -> CheckpointKey:
         """The log's key."""
@@ -150,8 +183,18 @@ class Token:
             key = cast("_SealedKey", self._session.get_key(object_class=object_class, label=label))
             sealed = key[Attribute.SENSITIVE] and not key[Attribute.EXTRACTABLE]
         if not sealed:
-            raise TokenError(f"the key {label!r} can be read out of the token: make another one")
+            raise WrongSettingsError(f"the key {label!r} can be read out of the token: make another one")
         return key
+
+    def point_is(self, label: str, point: bytes) -> bool | None:
+        """Whether the token's public key of this label is that one; None where it holds none."""
+        try:
+            key = self._session.get_key(object_class=ObjectClass.PUBLIC_KEY, label=label)
+            found: bytes = key[Attribute.EC_POINT]
+        except PKCS11Error:
+            return None
+        # PKCS #11 says an OCTET STRING for EC keys and the raw point for Edwards keys; modules do either.
+        return found in (point, bytes((0x04, len(point))) + point)
 
     def demand_unused(self, *labels: str) -> None:
         """Raises KeyExistsError if an object of one of these labels exists."""

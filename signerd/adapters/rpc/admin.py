@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -36,6 +37,7 @@ from signerd.ports import KeyHolder, PeerRecord
 SERVICE = "birthmark.v1.AdminService"
 MAX_CERTIFICATE = 8192  # bytes, AddPeerRequest
 MAX_CRL_HOURS = 8784  # MakeCrlRequest
+PUBLISHED_WITHIN_S = 10.0  # a key holder that is replaced meanwhile has signed by then
 _ROLES = {Role.STATION: admin_pb2.PEER_ROLE_STATION, Role.AUDITOR: admin_pb2.PEER_ROLE_AUDITOR}
 _ROLES_BACK = {message: role for role, message in _ROLES.items()}
 
@@ -90,7 +92,21 @@ class AdminService:
             Call("AcceptClock", pb.AcceptClockRequest, self._clocks.accept_clock),
             Call("SearchSharedPrimes", pb.SearchSharedPrimesRequest, self._hygiene.search_shared_primes),
         )
-        return grpc.method_handlers_generic_handler(SERVICE, {call.name: gate.unary(call) for call in calls})
+        return grpc.method_handlers_generic_handler(
+            SERVICE, {call.name: gate.unary(self._published(call)) for call in calls}
+        )
+
+    def _published(self, call: Call[None, Any, Any]) -> Call[None, Any, Any]:
+        """The call, whose answer says so if its ledger entry is not published. The entry is in force all the
+        same, and is published once signerd signs again."""
+
+        async def work(caller: None, request: Any) -> Any:
+            answer = await call.work(caller, request)
+            if "unpublished" in answer.DESCRIPTOR.fields_by_name:
+                answer.unpublished = await self._store.unpublished(answer.ledger_index, PUBLISHED_WITHIN_S)
+            return answer
+
+        return replace(call, work=work)
 
     async def add_peer(self, _caller: None, request: admin_pb2.AddPeerRequest) -> admin_pb2.AddPeerResponse:
         """Pins the public key of a peer's certificate."""

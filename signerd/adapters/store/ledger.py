@@ -48,6 +48,8 @@ class Ledger:
         self._wanted = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._fault: Fault | None = None
+        self._over: Fault | None = None  # why nothing is published until signerd starts anew
+        self._is_over = asyncio.Event()
         self._closing = False
 
     @property
@@ -65,7 +67,21 @@ class Ledger:
     @property
     def fault(self) -> Fault | None:
         """Why the newest entries are not published; None while all is well."""
-        return self._fault
+        return self._over or self._fault
+
+    async def wait_stopped(self) -> Fault:
+        """Returns once nothing is published any more until signerd starts anew: it has to end, then."""
+        await self._is_over.wait()
+        if self._over is None:
+            raise Fault("publishing has stopped, and nobody said why")
+        return Fault(self._over.detail)
+
+    def stop(self, error: Fault) -> None:
+        """Says that nothing is written or published any more."""
+        _log.critical("ledger_publishing_stopped", detail=error.detail, exc_info=error.__cause__)
+        self._failed(error)
+        self._over = self._over or error
+        self._is_over.set()
 
     def start(self) -> None:
         """Begins publishing; what start-up found committed and not published comes first."""
@@ -142,12 +158,12 @@ class Ledger:
             except Unavailable as error:
                 self._failed(error)
             except Fault as error:  # a fork, or a signature that does not hold: never go on
-                _log.critical("ledger_publishing_stopped", detail=error.detail)
-                self._failed(error)
+                self.stop(error)
                 return
             except Exception as error:  # noqa: BLE001 - waiters would never hear of a dead task
-                _log.critical("ledger_publishing_stopped", exc_info=True)
-                self._failed(Fault(f"signing a checkpoint failed: {type(error).__name__}"))
+                fault = Fault(f"signing a checkpoint failed: {type(error).__name__}")
+                fault.__cause__ = error
+                self.stop(fault)
                 return
 
     async def _publish(self) -> None:

@@ -135,6 +135,21 @@ class SqlStore(Administration, Audit):
         """Why signerd cannot serve now: nothing is published, or nothing is written. None: all is well."""
         return self._writer.broken or self._writer.failing or self._ledger.fault
 
+    async def wait_stopped(self) -> Fault:
+        """Returns once writing or publishing has stopped for good: signerd must end, and start anew."""
+        return await self._ledger.wait_stopped()
+
+    async def unpublished(self, index: int, within_s: float) -> str:
+        """Why no signed checkpoint covers this entry, after some seconds; empty: one does."""
+        try:
+            async with asyncio.timeout(within_s):
+                await self._ledger.wait_published(index)
+        except TimeoutError:
+            return "no checkpoint over it is signed yet"
+        except Fault as error:
+            return error.detail
+        return ""
+
     @property
     def written(self) -> Written:
         """Counts since start, for metrics."""

@@ -95,6 +95,7 @@ class Writer(Worker[Transaction]):
         self.newest = newest
         self.broken: Fault | None = None  # set when writing has stopped for good
         self.failing: Fault | None = None  # why the last batch was not written, e.g. a full disk
+        self._told = False  # that it is broken
         self._committed: deque[tuple[int, list[bytes]]] = deque()  # filled here, emptied on the event loop
         self.written = Written()
 
@@ -127,11 +128,14 @@ class Writer(Worker[Transaction]):
         return outcomes
 
     def settled(self) -> None:
-        """Tells the ledger what is committed; it asks for a checkpoint over it."""
+        """Tells the ledger what is committed, for a checkpoint over it; or that nothing more will be."""
         while self._committed:
             start, added = self._committed.popleft()
             if added:
                 self._ledger.committed(start, added)
+        if self.broken is not None and not self._told:
+            self._told = True
+            self._ledger.stop(self.broken)
 
     def _attempt(self, transaction: Transaction, unit: Unit[Transaction]) -> Outcome:
         connection = transaction.connection

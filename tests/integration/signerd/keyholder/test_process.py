@@ -178,7 +178,7 @@ def make_other_key() -> bytes:
     ("change", "reason"),
     [
         ({"ca_key": "no-such-key"}, "NoSuchKey"),
-        ({"token": "no-such-token"}, "NoSuchToken"),
+        ({"token": "no-such-token"}, "no token 'no-such-token'; it has 'birthmark-dev'"),
         ({"module": "/nowhere/module.so"}, "cannot load"),
         ({"certificate": b"none"}, "did not start"),
     ],

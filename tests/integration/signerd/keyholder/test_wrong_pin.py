@@ -114,7 +114,7 @@ async def test_a_pin_changed_meanwhile_is_not_tried_again(own_token: TokenAtHand
         assert holder.pid is not None
         os.kill(holder.pid, signal.SIGKILL)
         async with asyncio.timeout(PATIENCE_S):
-            known = await holder.wait_wrong_pin()
+            known = await holder.wait_given_up()
         assert "PinIncorrect" in known.detail
         assert holder.starts == 1
         assert not holder.serving
