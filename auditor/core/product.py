@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from auditor.core import forms
 from auditor.core.csr import X509_ERRORS
 from auditor.core.entry import LEVELS
+from auditor.core.evidence.certificate import Certificate, read_pem
 from auditor.errors import Malformed
 
 MAX_PRODUCT = 32_768  # bytes
@@ -54,7 +55,7 @@ class ProductRules:
     minimum_firmware: Mapping[str, str]
     extension: str | None  # OID of the certificate extension that tells the evidence
     required_locks: tuple[str, ...]
-    roots: Mapping[str, tuple[x509.Certificate, ...]]  # by method
+    roots: Mapping[str, tuple[Certificate, ...]]  # by method
     chip_id: Mapping[str, str]  # by method: attribute of the certificate's subject
     born_keys: bool  # x509: the vendor certifies only keys that are born in the chip
     measurements: Mapping[str, tuple[Measurement, ...]]  # by method
@@ -133,11 +134,10 @@ def _many(value: Any, form: Callable[[Any], Any], what: str, most: int) -> tuple
         raise Malformed(f"{what}: {error}") from error
 
 
-def _root(value: Any) -> x509.Certificate:
+def _root(value: Any) -> Certificate:
     try:
-        certificate = x509.load_pem_x509_certificate(str(value).encode())
-        key = certificate.public_key()
-        list(certificate.extensions)
+        certificate = read_pem(str(value))
+        key = load_der_public_key(certificate.spki)
     except X509_ERRORS as error:
         raise Malformed("is not a certificate in PEM") from error
     if not isinstance(key, ec.EllipticCurvePublicKey | rsa.RSAPublicKey | ed25519.Ed25519PublicKey):

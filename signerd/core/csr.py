@@ -16,33 +16,16 @@ import hashlib
 from dataclasses import dataclass
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
 
-from signerd.core import der
-from signerd.core.certification_request import CertificationRequest, check_asks_for_a_leaf, read_request
+from signerd.core.certification_request import check_asks_for_a_leaf, read_request
 from signerd.core.csr_attestation import CsrAttestation, take_attestation
 from signerd.core.key_policy import PublicKey, WeakKeyError, check_quality, check_type
 from signerd.core.names import KeyType
+from signerd.core.signature_algorithms import OF_REQUESTS, check_signature
 from signerd.errors import Code, Refused
 
 MAX_CSR_BYTES = 8192
-
-_NULL = b"\x05\x00"
-_HASHES = (hashes.SHA256(), hashes.SHA384(), hashes.SHA512())
-# ecdsa-with-SHA256, -SHA384, -SHA512 (1.2.840.10045.4.3.{2,3,4}) and sha256WithRSAEncryption and its sisters
-# (1.2.840.113549.1.1.{11,12,13}): SEQUENCE { OID } and { OID, NULL }. SHA-1 collides; RSASSA-PSS, Ed25519 and
-# SHA-3 are not what boards' libraries sign CSRs with.
-_ECDSA = tuple(bytes.fromhex("06082a8648ce3d0403") + bytes((arc,)) for arc in (2, 3, 4))
-_RSA = tuple(bytes.fromhex("06092a864886f70d0101") + bytes((arc,)) for arc in (11, 12, 13))
-_Algorithm = tuple[type[ec.EllipticCurvePublicKey] | type[rsa.RSAPublicKey], hashes.HashAlgorithm]
-_ALGORITHMS: dict[bytes, _Algorithm] = {
-    der.sequence(oid, *parameters): (kind, digest)
-    for kind, oids in ((ec.EllipticCurvePublicKey, _ECDSA), (rsa.RSAPublicKey, _RSA))
-    for oid, digest in zip(oids, _HASHES, strict=True)
-    for parameters in ((), (_NULL,))
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +57,11 @@ def check_csr(data: bytes, *, accepted: tuple[KeyType, ...]) -> VerifiedCsr:
     try:
         request = read_request(data)
         check_asks_for_a_leaf(request)
-        algorithm = _algorithm(request)
+        if request.algorithm not in OF_REQUESTS:
+            raise ValueError("signature algorithm is not on the list")  # noqa: TRY301 (as the others)
         rest, attestation = take_attestation(request.info)
         key, key_type = check_type(load_der_public_key(request.spki), accepted)
-        _check_signature(request, algorithm, key)
+        check_signature(key, request.algorithm, request.signature, request.info)
         check_quality(key)
     except WeakKeyError as error:
         raise Refused(Code.KEY_REJECTED, str(error)) from error
@@ -100,22 +84,3 @@ def check_csr(data: bytes, *, accepted: tuple[KeyType, ...]) -> VerifiedCsr:
         key_type=key_type,
         attestation=attestation,
     )
-
-
-def _algorithm(request: CertificationRequest) -> _Algorithm:
-    """The signature's algorithm, of the list. Raises ValueError."""
-    try:
-        return _ALGORITHMS[request.algorithm]
-    except KeyError:
-        raise ValueError("signature algorithm is not on the list") from None
-
-
-def _check_signature(request: CertificationRequest, algorithm: _Algorithm, key: PublicKey) -> None:
-    """Raises ValueError for an algorithm that is not of the key's type, InvalidSignature."""
-    kind, digest = algorithm
-    if not isinstance(key, kind):
-        raise ValueError("the signature's algorithm is not of the key's type")  # noqa: TRY004 (as the others)
-    if isinstance(key, ec.EllipticCurvePublicKey):
-        key.verify(request.signature, request.info, ec.ECDSA(digest))
-    else:
-        key.verify(request.signature, request.info, padding.PKCS1v15(), digest)

@@ -8,13 +8,13 @@ A root that no chain could ever hold under is refused; what holds and deserves a
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-
-from signerd.core.evidence.chain import UNREADABLE, check_key, check_root, extension_of
+from signerd.core.evidence.certificate import Certificate, readable, same_name
+from signerd.core.evidence.chain import check_is_ca, check_root, load_key
+from signerd.core.evidence.errors import EvidenceError
 from signerd.core.evidence.rules import EvidenceRules, Measurement
 from signerd.core.names import Level
 from signerd.errors import Code, Refused
@@ -75,42 +75,42 @@ def _reach(name: str, rules: EvidenceRules) -> Level:
     return Level.KEY
 
 
-def _roots(rules: EvidenceRules) -> dict[str, tuple[x509.Certificate, ...]]:
+def _roots(rules: EvidenceRules) -> dict[str, tuple[Certificate, ...]]:
     return {"x509": rules.x509.roots if rules.x509 is not None else (), "tpm2": rules.tpm2.roots}
 
 
-def _review_root(root: x509.Certificate, where: str, now: datetime) -> list[str]:
+def _review_root(root: Certificate, where: str, now: datetime) -> list[str]:
     try:
-        check_key(root.public_key())
+        load_key(root)
         check_root(root)
-        constraints = extension_of(root, x509.BasicConstraints)
-        usage = extension_of(root, x509.KeyUsage)
         _root(root)  # what is shown of it: names are read when they are asked for
-        self_signed = root.issuer == root.subject
-    except UNREADABLE as error:  # `EvidenceError` is a ValueError
+    except EvidenceError as error:
         raise Refused(Code.INVALID, f"{where}: {error}") from error
-    # RFC 5280 §6.1.4 (k) and (n), which this signerd applies to roots too.
-    if constraints is None or not constraints.ca or (usage is not None and not usage.key_cert_sign):
-        raise Refused(Code.INVALID, f"{where}: it is no CA: a root is wanted, and not a device's certificate")
-    ends = root.not_valid_after_utc
+    try:
+        check_is_ca(root)
+    except EvidenceError as error:
+        raise Refused(
+            Code.INVALID, f"{where}: it is no CA ({error}): a root is wanted, and not a device's certificate"
+        ) from error
+    ends = root.not_after
     if ends <= now:
         raise Refused(Code.INVALID, f"{where}: it ended at {ends:%Y-%m-%d}: ask its owner for the new one")
     notes = []
     if ends <= now + EXPIRES_SOON:
         notes.append(f"{where}: it ends at {ends:%Y-%m-%d}; evidence under it holds no longer then")
-    if root.not_valid_before_utc > now:
-        notes.append(f"{where}: it is not valid before {root.not_valid_before_utc:%Y-%m-%d}")
-    if not self_signed:
+    if root.not_before > now:
+        notes.append(f"{where}: it is not valid before {root.not_before:%Y-%m-%d}")
+    if not same_name(root.issuer, root.subject):
         notes.append(f"{where}: it is not self-signed; its own issuer's revocation of it is not looked at")
     return notes
 
 
-def _root(root: x509.Certificate) -> str:
+def _root(root: Certificate) -> str:
     # RFC 4514 escapes what could pass for another attribute; control characters it leaves as they are.
-    text = root.subject.rfc4514_string() or "(no subject)"
+    text = readable(root.subject) or "(no subject)"
     subject = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
-    fingerprint = root.fingerprint(hashes.SHA256()).hex()
-    return f"{subject}, until {root.not_valid_after_utc:%Y-%m-%d}, SHA-256 {fingerprint}"
+    fingerprint = hashlib.sha256(root.der).hexdigest()
+    return f"{subject}, until {root.not_after:%Y-%m-%d}, SHA-256 {fingerprint}"
 
 
 def _measured(measurements: Sequence[Measurement]) -> str:

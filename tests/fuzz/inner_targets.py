@@ -10,6 +10,7 @@ import cbor2
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from boards import keys
 from boards.attesters import csr_attestation
@@ -20,6 +21,7 @@ from boards.attesters.x509 import TCB_INFO, X509Vendor, tcb_info
 from harness.evidence_samples import rules_for
 from signerd.core.csr import check_csr
 from signerd.core.evidence import chain, cose, dice, nrf91, psa_token, tpm_structures
+from signerd.core.evidence.certificate import Certificate, read_certificate
 from signerd.core.evidence.method import EvidenceError
 from signerd.core.names import KeyType
 from signerd.errors import Refused
@@ -55,7 +57,7 @@ def _token_claims() -> list[bytes]:
 
 
 @cache
-def _certificates() -> tuple[list[bytes], tuple[x509.Certificate, ...]]:
+def _certificates() -> tuple[list[bytes], tuple[Certificate, ...]]:
     """A chain, and the roots that it ends at."""
     vendor = X509Vendor()
     evidence = vendor.attester(CHIP).attest(b"transcript", _csr())
@@ -103,7 +105,7 @@ def _dice(data: bytes) -> None:
     builder = x509.CertificateBuilder(_NAME, _NAME, _CA.public_key(), 1, _NOW, _NOW + timedelta(days=1))
     certificate = builder.add_extension(value, critical=False).sign(_CA, hashes.SHA256())
     try:
-        dice.measured_firmware([certificate], accepted=())
+        dice.measured_firmware([read_certificate(certificate.public_bytes(Encoding.DER))], accepted=())
     except EvidenceError:
         return
 

@@ -10,59 +10,55 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from datetime import datetime
 from functools import lru_cache
-from typing import TypeVar
 
-from cryptography import x509
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.serialization import Encoding
-from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID, NameOID, SignatureAlgorithmOID
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 
-from auditor.core.certificate import load_certificate
+from auditor.core import der
 from auditor.core.clock import IN_FLIGHT, SKEW
 from auditor.core.csr import X509_ERRORS
 from auditor.core.evidence.appraisal import false
-from auditor.core.evidence.attestation_key import AttestationKey, allowed, spki_of
+from auditor.core.evidence.attestation_key import AttestationKey, load_key, spki_of
+from auditor.core.evidence.certificate import (
+    Certificate,
+    attributes,
+    basic_constraints,
+    extended_key_usage,
+    key_usage,
+    read_certificate,
+    same_name,
+)
 from auditor.core.forms import time_text
 from auditor.errors import Malformed
 
 MAX_CHAIN = 6
-_MAX_SERIAL = 1 << 160  # 20 octets, RFC 5280 §4.1.2.2
-_KNOWN_CRITICAL = frozenset(
-    {
-        ExtensionOID.BASIC_CONSTRAINTS,
-        ExtensionOID.KEY_USAGE,
-        ExtensionOID.EXTENDED_KEY_USAGE,
-        ExtensionOID.SUBJECT_ALTERNATIVE_NAME,
-        ExtensionOID.CERTIFICATE_POLICIES,
-    }
-)
-# Constraints on what follows in the path: not processed here, so not passed over either.
-_CONSTRAINTS = frozenset({ExtensionOID.NAME_CONSTRAINTS, ExtensionOID.POLICY_CONSTRAINTS})
-_SIGNATURES = frozenset(
-    {
-        SignatureAlgorithmOID.ECDSA_WITH_SHA256,
-        SignatureAlgorithmOID.ECDSA_WITH_SHA384,
-        SignatureAlgorithmOID.ECDSA_WITH_SHA512,
-        SignatureAlgorithmOID.RSA_WITH_SHA256,
-        SignatureAlgorithmOID.RSA_WITH_SHA384,
-        SignatureAlgorithmOID.RSA_WITH_SHA512,
-        SignatureAlgorithmOID.ED25519,
-    }
-)
-_ATTRIBUTES = {"serialNumber": NameOID.SERIAL_NUMBER, "CN": NameOID.COMMON_NAME}
-
-_ExtensionT = TypeVar("_ExtensionT", bound=x509.ExtensionType)
+_SERIAL_BITS = 160  # 20 octets, RFC 5280 §4.1.2.2
+_DIGITAL_SIGNATURE, _KEY_CERT_SIGN = 0, 5  # bits of keyUsage
+_ANY_PURPOSE = "2.5.29.37.0"
+# basicConstraints, keyUsage, extKeyUsage, subjectAltName, certificatePolicies
+_KNOWN_CRITICAL = frozenset({"2.5.29.19", "2.5.29.15", "2.5.29.37", "2.5.29.17", "2.5.29.32"})
+# Constraints of names and of policies on what follows in the path: not processed here, so not passed over.
+_CONSTRAINTS = frozenset({"2.5.29.30", "2.5.29.36"})
+_ATTRIBUTES = {"serialNumber": "2.5.4.5", "CN": "2.5.4.3"}
+_HASHES = (hashes.SHA256(), hashes.SHA384(), hashes.SHA512())
+# ecdsa-with-SHA256, -384, -512; sha256WithRSAEncryption, -384, -512. Parameters are NULL or absent with both:
+# what firmware certifies often has them the other way round. Ed25519 has none.
+_ECDSA = {bytes.fromhex(f"06082a8648ce3d04030{arc}"): digest for arc, digest in enumerate(_HASHES, 2)}
+_RSA = {bytes.fromhex(f"06092a864886f70d01010{arc:x}"): digest for arc, digest in enumerate(_HASHES, 11)}
+_ED25519 = bytes.fromhex("300506032b6570")
+_NULL = b"\x05\x00"
 
 
 def check_chain(
     chain: Sequence[bytes],
-    roots: Sequence[x509.Certificate],
+    roots: Sequence[Certificate],
     moment: datetime,
     *,
-    purposes: Collection[x509.ObjectIdentifier],
-    issuing: Collection[x509.ObjectIdentifier] = (),
-    critical: Collection[x509.ObjectIdentifier] = (),
-) -> list[x509.Certificate]:
+    purposes: Collection[str],
+    issuing: Collection[str] = (),
+    critical: Collection[str] = (),
+) -> list[Certificate]:
     """Verifies a path to one of the roots, as it stood at `moment`; returns its certificates, leaf first.
 
     Args:
@@ -78,7 +74,28 @@ def check_chain(
     """
     if not 1 <= len(chain) <= MAX_CHAIN:
         raise false("the chain's length", f"1 to {MAX_CHAIN}", str(len(chain)))
-    path = [_load(chain[0]), *(_load_ca(encoded) for encoded in chain[1:])]
+    try:
+        path = [read_certificate(chain[0]), *(_read_ca(encoded) for encoded in chain[1:])]
+        root = _walked(path, roots, purposes, {*purposes, *issuing}, critical)
+    except Malformed as error:
+        raise false(f"in the chain: {error}") from error
+    for certificate in (*path, root):
+        _check_time(certificate, moment)
+    return path
+
+
+# CAs stand above many chips: the same few would be read, and their signatures verified, for each.
+_read_ca = lru_cache(maxsize=256)(read_certificate)
+
+
+def _walked(
+    path: Sequence[Certificate],
+    roots: Sequence[Certificate],
+    purposes: Collection[str],
+    of_issuers: Collection[str],
+    critical: Collection[str],
+) -> Certificate:
+    """The root that the path ends at; all but the times hold. Raises CheckFailed, Malformed."""
     for certificate in path:
         _check_form(certificate)
         _check_extensions(certificate, critical)
@@ -88,95 +105,85 @@ def check_chain(
     _check_leaf(path[0])
     _check_purpose(path[0], purposes)
     for certificate in path[1:]:
-        _check_purpose(certificate, {*purposes, *issuing})
+        _check_purpose(certificate, of_issuers)
     issuers = [*path[1:], root]
-    for below, issuer in enumerate(issuers):
-        _check_ca(issuer, below)
+    _check_cas(issuers)
     # The root's signature over the last was found above.
     for depth, (certificate, issuer) in enumerate(zip(path[:-1], issuers, strict=False)):
         if not (_issued if depth == 0 else _issued_before)(certificate, issuer):
             raise false("a certificate of the chain is not signed by the next")
-    for certificate in (*path, root):
-        _check_time(certificate, moment)
-    return path
+    return root
 
 
-def key_of(certificate: x509.Certificate) -> AttestationKey:
+def key_of(certificate: Certificate) -> AttestationKey:
     """The certified key. Raises CheckFailed EVIDENCE_FALSE."""
-    try:
-        return allowed(certificate.public_key())
-    except X509_ERRORS as error:
-        raise false("a certified key cannot be read") from error
+    return load_key(certificate.spki)
 
 
-def extension_of(certificate: x509.Certificate, kind: type[_ExtensionT]) -> _ExtensionT | None:
-    """The certificate's extension of this kind, if it has one."""
-    try:
-        return certificate.extensions.get_extension_for_class(kind).value
-    except x509.ExtensionNotFound:
-        return None
-
-
-def check_chip(leaf: x509.Certificate, attribute: str, chip_id: str) -> None:
+def check_chip(leaf: Certificate, attribute: str, chip_id: str) -> None:
     """Exactly one attribute of this kind stands in the subject, and names this chip. Raises CheckFailed."""
-    named = [str(item.value) for item in leaf.subject.get_attributes_for_oid(_ATTRIBUTES[attribute])]
+    try:
+        named = [text for oid, text in attributes(leaf.subject) if oid == _ATTRIBUTES[attribute]]
+    except Malformed as error:
+        raise false(f"the certificate's subject: {error}") from error
     if named != [chip_id]:
-        raise false("the certificate is another chip's", chip_id, ", ".join(named) or "no name")
+        raise false("the certificate is another chip's", chip_id, ", ".join(map(str, named)) or "no name")
 
 
-def _load(encoded: bytes) -> x509.Certificate:
-    try:
-        certificate = load_certificate(encoded)
-        again = certificate.public_bytes(Encoding.DER)
-    except (Malformed, *X509_ERRORS) as error:
-        raise false(f"in the chain: {error}") from error
-    if again != encoded:  # what is not DER is not one encoding of one certificate
-        raise false("in the chain: a certificate is not DER")
-    return certificate
-
-
-# CAs stand above many chips: the same few would be read, and their signatures verified, for each.
-_load_ca = lru_cache(maxsize=256)(_load)
-
-
-def _issued(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
+def _issued(certificate: Certificate, issuer: Certificate) -> bool:
     """Name and signature (RFC 5280 §6.1.3 a)."""
+    if not same_name(certificate.issuer, issuer.subject):
+        return False
+    oid, *parameters = der.members(certificate.algorithm)
+    bare = parameters in ([], [_NULL])
+    signature, signed = certificate.signature, certificate.tbs
     try:
-        certificate.verify_directly_issued_by(issuer)
+        match _key_of_ca(issuer):
+            case ec.EllipticCurvePublicKey() as key if bare and oid in _ECDSA:
+                key.verify(signature, signed, ec.ECDSA(_ECDSA[oid]))
+            case rsa.RSAPublicKey() as key if bare and oid in _RSA:
+                key.verify(signature, signed, padding.PKCS1v15(), _RSA[oid])
+            case ed25519.Ed25519PublicKey() as key if certificate.algorithm == _ED25519:
+                key.verify(signature, signed)
+            case _:
+                return False
     except (InvalidSignature, *X509_ERRORS):
         return False
     return True
 
 
 _issued_before = lru_cache(maxsize=256)(_issued)
+_key_of_ca = lru_cache(maxsize=256)(key_of)
 
 
-def _check_form(certificate: x509.Certificate) -> None:
-    """Version, serial number, and a signature algorithm that is still safe."""
-    if certificate.version is not x509.Version.v3 or not 0 < certificate.serial_number < _MAX_SERIAL:
-        raise false("a certificate of the chain is not of X.509 v3, or has no serial number of its form")
-    if certificate.signature_algorithm_oid not in _SIGNATURES:
+def _check_form(certificate: Certificate) -> None:
+    """Version, serial number, a signature algorithm that is still safe, and a key in its one form."""
+    if certificate.version != 3 or certificate.serial.bit_length() > _SERIAL_BITS:
+        raise false("a certificate of the chain is not of X.509 v3, or its serial number is too long")
+    oid, *parameters = der.members(certificate.algorithm)
+    known = oid in _ECDSA or oid in _RSA
+    if certificate.algorithm != _ED25519 and not (known and parameters in ([], [_NULL])):
         raise false("a certificate of the chain is signed by an algorithm that is not allowed")
+    if spki_of(key_of(certificate)) != certificate.spki:
+        raise false("a key in the chain is not in its one form")
 
 
-def _check_extensions(certificate: x509.Certificate, critical: Collection[x509.ObjectIdentifier]) -> None:
-    oids = {extension.oid for extension in certificate.extensions}
-    unknown = {extension.oid for extension in certificate.extensions if extension.critical} - _KNOWN_CRITICAL
-    if unknown.difference(critical) or oids & _CONSTRAINTS:
+def _check_extensions(certificate: Certificate, critical: Collection[str]) -> None:
+    found = certificate.extensions
+    unknown = {oid for oid, extension in found.items() if extension.critical} - _KNOWN_CRITICAL
+    if unknown.difference(critical) or not _CONSTRAINTS.isdisjoint(found):
         raise false("a certificate of the chain, or its root, has constraints that are not known here")
 
 
-def _check_nothing_to_spare(path: Sequence[x509.Certificate], roots: Sequence[x509.Certificate]) -> None:
-    keys = [spki_of(key_of(certificate)) for certificate in path]
-    if len(set(keys)) != len(keys):
+def _check_nothing_to_spare(path: Sequence[Certificate], roots: Sequence[Certificate]) -> None:
+    keys = {certificate.spki for certificate in path}
+    if len(keys) != len(path):
         raise false("a key stands twice in the chain")
-    if not {spki_of(key_of(root)) for root in roots}.isdisjoint(keys):
+    if not {spki_of(_key_of_ca(root)) for root in roots}.isdisjoint(keys):
         raise false("the chain has the key of a root of the product, which it leaves out")
 
 
-def _root_above(
-    last: x509.Certificate, roots: Sequence[x509.Certificate], *, is_leaf: bool
-) -> x509.Certificate:
+def _root_above(last: Certificate, roots: Sequence[Certificate], *, is_leaf: bool) -> Certificate:
     issued = _issued if is_leaf else _issued_before
     for root in roots:
         if issued(last, root):
@@ -184,34 +191,38 @@ def _root_above(
     raise false("the chain does not end at a root of the product")
 
 
-def _check_ca(certificate: x509.Certificate, below: int) -> None:
-    """A CA, which may have `below` CAs under it (RFC 5280 §4.2.1.9)."""
-    constraints = extension_of(certificate, x509.BasicConstraints)
-    usage = extension_of(certificate, x509.KeyUsage)
-    if constraints is None or not constraints.ca or (usage is not None and not usage.key_cert_sign):
-        raise false("an issuer in the chain is not a CA")
-    if constraints.path_length is not None and constraints.path_length < below:
-        raise false("the chain is longer than an issuer allows")
+def _check_cas(issuers: Sequence[Certificate]) -> None:
+    """Each is a CA, and has no more CAs under it than it allows (RFC 5280 §4.2.1.9). One that issued itself a
+    certificate is not counted (§6.1.4 l)."""
+    below = 0
+    for certificate in issuers:
+        constraints = basic_constraints(certificate)
+        usage = key_usage(certificate)
+        if constraints is None or not constraints[0] or (usage is not None and _KEY_CERT_SIGN not in usage):
+            raise false("an issuer in the chain is not a CA")
+        if constraints[1] is not None and constraints[1] < below:
+            raise false("the chain is longer than an issuer allows")
+        if not same_name(certificate.subject, certificate.issuer):
+            below += 1
 
 
-def _check_leaf(leaf: x509.Certificate) -> None:
+def _check_leaf(leaf: Certificate) -> None:
     """A key that signs, and not certificates (RFC 5280 §4.2.1.3 and §4.2.1.9)."""
-    constraints = extension_of(leaf, x509.BasicConstraints)
-    usage = extension_of(leaf, x509.KeyUsage)
-    signs = usage is None or (usage.digital_signature and not usage.key_cert_sign)
-    if (constraints is not None and constraints.ca) or not signs:
+    constraints = basic_constraints(leaf)
+    usage = key_usage(leaf)
+    signs = usage is None or (_DIGITAL_SIGNATURE in usage and _KEY_CERT_SIGN not in usage)
+    if (constraints is not None and constraints[0]) or not signs:
         raise false("the attestation key's certificate is not for signing what a chip says")
 
 
-def _check_purpose(certificate: x509.Certificate, purposes: Collection[x509.ObjectIdentifier]) -> None:
-    usage = extension_of(certificate, x509.ExtendedKeyUsage)
-    if usage is not None and {ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE, *purposes}.isdisjoint(usage):
-        found = ", ".join(each.dotted_string for each in usage)
-        raise false("a certificate of the chain is for another purpose", found=found)
+def _check_purpose(certificate: Certificate, purposes: Collection[str]) -> None:
+    usage = extended_key_usage(certificate)
+    if usage is not None and usage.isdisjoint({_ANY_PURPOSE, *purposes}):
+        raise false("a certificate of the chain is for another purpose", found=", ".join(sorted(usage)))
 
 
-def _check_time(certificate: x509.Certificate, moment: datetime) -> None:
-    begin, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+def _check_time(certificate: Certificate, moment: datetime) -> None:
+    begin, end = certificate.not_before, certificate.not_after
     if begin - moment > SKEW or moment - end > IN_FLIGHT:
         window = f"{time_text(begin)} to {time_text(end)}"
         raise false("a certificate of the chain was not valid then", window, time_text(moment))

@@ -12,22 +12,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from cryptography import x509
-
 from auditor.core import der
 from auditor.core.evidence.appraisal import false
-from auditor.core.evidence.chain import extension_of
+from auditor.core.evidence.certificate import Certificate, extended_key_usage, set_bits
 from auditor.core.product import Measurement
 from auditor.errors import Malformed
 
-TCB_INFO = x509.ObjectIdentifier("2.23.133.5.4.1")
-MULTI_TCB_INFO = x509.ObjectIdentifier("2.23.133.5.4.5")
+TCB_INFO = "2.23.133.5.4.1"
+MULTI_TCB_INFO = "2.23.133.5.4.5"
 _KEY_PURPOSES = "2.23.133.5.4.100."  # tcg-dice-kp (§8): extended key usages
-VENDORS_KEYS = frozenset(x509.ObjectIdentifier(f"{_KEY_PURPOSES}{number}") for number in (6, 8))  # …Init
-LOCAL_KEYS = frozenset(x509.ObjectIdentifier(f"{_KEY_PURPOSES}{number}") for number in (7, 9))  # …Loc
-EMBEDDED_CA = x509.ObjectIdentifier(f"{_KEY_PURPOSES}12")  # of a CA whose key firmware of the chip holds
+VENDORS_KEYS = frozenset(f"{_KEY_PURPOSES}{number}" for number in (6, 8))  # …Init
+LOCAL_KEYS = frozenset(f"{_KEY_PURPOSES}{number}" for number in (7, 9))  # …Loc
+EMBEDDED_CA = f"{_KEY_PURPOSES}12"  # of a CA whose key firmware of the chip holds
 _ARC = "2.23.133.5.4."  # of all that DICE defines for certificates
-_UEID = x509.ObjectIdentifier("2.23.133.5.4.4")  # a name, which says nothing of firmware
+_UEID = "2.23.133.5.4.4"  # a name, which says nothing of firmware
 _FWIDS, _FLAGS, _INTEGRITY_REGISTERS = 0xA6, 0x87, 0xAB
 # OperationalFlags, from the highest bit of the first byte: notConfigured, notSecure, recovery, debug.
 _INSECURE = frozenset(range(4))
@@ -55,7 +53,7 @@ class Firmware:
     accepted: Mapping[str, str]
 
 
-def firmware_of(path: Sequence[x509.Certificate], accepted: Sequence[Measurement]) -> Firmware:
+def firmware_of(path: Sequence[Certificate], accepted: Sequence[Measurement]) -> Firmware:
     """The firmware of a verified path, leaf first.
 
     Raises:
@@ -63,6 +61,7 @@ def firmware_of(path: Sequence[x509.Certificate], accepted: Sequence[Measurement
     """
     try:
         layers = [_layer(certificate) for certificate in path]
+        spoken_of = any(_speaks_of_firmware(certificate) for certificate in path)
     except Malformed as error:
         raise false(f"DICE: {error}") from error
     infos = [info for layer in layers for info in layer]
@@ -86,17 +85,14 @@ def firmware_of(path: Sequence[x509.Certificate], accepted: Sequence[Measurement
         if versions.setdefault(component, version) != version:
             return Firmware(spoken_of=True, accepted={})
     complete = versions.keys() == {item.component for item in accepted}
-    spoken_of = any(_speaks_of_firmware(certificate) for certificate in path)
     return Firmware(spoken_of, versions if unbroken and judged and complete else {})
 
 
-def _speaks_of_firmware(certificate: x509.Certificate) -> bool:
+def _speaks_of_firmware(certificate: Certificate) -> bool:
     """True also where a measurement stands in a form that is not read here, or in no certificate at all: the
     vendor then promised nothing of a key that the chip's firmware holds, or certified."""
-    oids = {extension.oid for extension in certificate.extensions} - {_UEID}
-    purposes = extension_of(certificate, x509.ExtendedKeyUsage)
-    local = purposes is not None and not {EMBEDDED_CA, *LOCAL_KEYS}.isdisjoint(purposes)
-    return local or any(oid.dotted_string.startswith(_ARC) for oid in oids)
+    local = not {EMBEDDED_CA, *LOCAL_KEYS}.isdisjoint(extended_key_usage(certificate) or ())
+    return local or any(oid.startswith(_ARC) for oid in certificate.extensions if oid != _UEID)
 
 
 def _may_certify(layer: Sequence[_TcbInfo], accepted: Sequence[Measurement]) -> bool:
@@ -107,18 +103,18 @@ def _may_certify(layer: Sequence[_TcbInfo], accepted: Sequence[Measurement]) -> 
     return bool(digests) and judged and all(len(states) == 1 for states in meanings)
 
 
-def _layer(certificate: x509.Certificate) -> list[_TcbInfo]:
+def _layer(certificate: Certificate) -> list[_TcbInfo]:
     found = []
-    for extension in certificate.extensions:
-        if not isinstance(extension.value, x509.UnrecognizedExtension):
-            continue
-        if extension.oid == TCB_INFO:
-            found.append(_tcb_info(extension.value.value))
-        elif extension.oid == MULTI_TCB_INFO:
-            infos = der.members(extension.value.value)
-            if not infos:
-                raise Malformed("MultiTcbInfo is empty")
-            found += [_tcb_info(info) for info in infos]
+    if TCB_INFO in certificate.extensions:
+        value = certificate.extensions[TCB_INFO].value
+        if [member[0] for member in der.members(value)][:1] == [der.INTEGER]:
+            raise Malformed("a CompositeDeviceID, the format before TcbInfo, which is not read here")
+        found.append(_tcb_info(value))
+    if MULTI_TCB_INFO in certificate.extensions:
+        infos = der.members(certificate.extensions[MULTI_TCB_INFO].value)
+        if not infos:
+            raise Malformed("MultiTcbInfo is empty")
+        found += [_tcb_info(info) for info in infos]
     return found
 
 
@@ -133,7 +129,7 @@ def _tcb_info(data: bytes) -> _TcbInfo:
         digests = tuple(_fwid(item) for item in der.members(parts[_FWIDS], _FWIDS))
         if not digests:
             raise Malformed("TcbInfo has an empty list of FWIDs")
-    flags = frozenset(_bits(der.content(parts[_FLAGS], _FLAGS))) if _FLAGS in parts else frozenset[int]()
+    flags = frozenset(set_bits(der.content(parts[_FLAGS], _FLAGS))) if _FLAGS in parts else frozenset[int]()
     return _TcbInfo(digests, flags, _INTEGRITY_REGISTERS in parts)
 
 
@@ -147,11 +143,3 @@ def _fwid(data: bytes) -> bytes | None:
     if size is not None and len(digest) != size:
         raise Malformed("an FWID's digest is not of its algorithm's length")
     return None if size is None else digest
-
-
-def _bits(content: bytes) -> list[int]:
-    """Numbers of the bits that are set in a BIT STRING's content (X.690 §8.6)."""
-    if not content or content[0] > 7:
-        raise Malformed("flags are not a BIT STRING")
-    octets = content[1:]
-    return [bit for bit in range(8 * len(octets)) if octets[bit // 8] & (0x80 >> bit % 8)]

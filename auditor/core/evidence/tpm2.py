@@ -11,7 +11,6 @@ from __future__ import annotations
 from hashlib import new as new_hash
 from hashlib import sha256
 
-from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
@@ -23,7 +22,8 @@ from auditor.core.counting import identities
 from auditor.core.evidence import tpm_structures as tpm
 from auditor.core.evidence.appraisal import MAX_EVIDENCE, AppraisalInputs, AttestationResult, false
 from auditor.core.evidence.attestation_key import AttestationKey, load_key, spki_of
-from auditor.core.evidence.chain import check_chain, check_chip, extension_of, key_of
+from auditor.core.evidence.certificate import extended_key_usage
+from auditor.core.evidence.chain import check_chain, check_chip, key_of
 from auditor.errors import Malformed
 
 _NAME_HASHES = {tpm.SHA256: "sha256", tpm.SHA384: "sha384", tpm.SHA512: "sha512"}
@@ -38,7 +38,7 @@ _HASHES: dict[int, hashes.HashAlgorithm] = {
 _SET = {1: "fixedTPM", 4: "fixedParent", 5: "sensitiveDataOrigin", 6: "userWithAuth", 18: "sign"}
 _FREE = frozenset({2, 7, 10})
 _AK_BITS = frozenset({256, 384, 2048, 3072, 4096})  # P-256, P-384, RSA
-_AIK_CERTIFICATE = x509.ObjectIdentifier("2.23.133.8.3")  # tcg-kp-AIKCertificate
+_AIK_CERTIFICATE = "2.23.133.8.3"  # tcg-kp-AIKCertificate
 
 
 def check(inputs: AppraisalInputs, evidence: bytes) -> AttestationResult:
@@ -104,7 +104,7 @@ def _attestation_key(inputs: AppraisalInputs, chain: list[bytes]) -> Attestation
         return load_key(inputs.attester)
     leaf = check_chain(chain, roots, inputs.moment, purposes={_AIK_CERTIFICATE})[0]
     check_chip(leaf, inputs.rules.chip_id["tpm2"], inputs.chip_id)
-    purposes = extension_of(leaf, x509.ExtendedKeyUsage)
+    purposes = extended_key_usage(leaf)
     if (
         purposes is None or _AIK_CERTIFICATE not in purposes
     ):  # a key for any purpose is not promised to be an AK

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from cryptography.x509.oid import ExtendedKeyUsageOID
-
 from auditor.core import cbor
 from auditor.core.books import Basis
 from auditor.core.evidence.appraisal import MAX_EVIDENCE, AppraisalInputs, AttestationResult, false
@@ -19,8 +17,9 @@ from auditor.core.evidence.dice import (
 )
 from auditor.errors import Malformed
 
+_CLIENT_AUTH = "1.3.6.1.5.5.7.3.2"
 # What a certificate's extendedKeyUsage may say of an attestation key; docs/formats.md names no others.
-_PURPOSES = frozenset({ExtendedKeyUsageOID.CLIENT_AUTH, *VENDORS_KEYS, *LOCAL_KEYS})
+_PURPOSES = frozenset({_CLIENT_AUTH, *VENDORS_KEYS, *LOCAL_KEYS})
 
 
 def check(inputs: AppraisalInputs, evidence: bytes) -> AttestationResult:

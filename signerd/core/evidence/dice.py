@@ -31,21 +31,20 @@ from cryptography import x509
 from cryptography.hazmat import asn1
 
 from signerd.core import der
-from signerd.core.evidence.method import EvidenceError
+from signerd.core.evidence.certificate import Certificate, extended_key_usage
+from signerd.core.evidence.errors import EvidenceError
 from signerd.core.evidence.rules import Measurement
 
-TCB_INFO: Final = x509.ObjectIdentifier("2.23.133.5.4.1")
-MULTI_TCB_INFO: Final = x509.ObjectIdentifier("2.23.133.5.4.5")
+TCB_INFO: Final = "2.23.133.5.4.1"
+MULTI_TCB_INFO: Final = "2.23.133.5.4.5"
 EXTENSIONS: Final = frozenset({TCB_INFO, MULTI_TCB_INFO})
 # tcg-dice-kp-eca (§8): a CA whose key is in the chip, in the hands of a layer of its firmware.
-EMBEDDED_CA: Final = x509.ObjectIdentifier("2.23.133.5.4.100.12")
+EMBEDDED_CA: Final = "2.23.133.5.4.100.12"
 # And identityLoc and attestLoc: keys that such a CA certified, where Init stands for the vendor's.
-_OF_FIRMWARE: Final = frozenset(
-    {EMBEDDED_CA, *(x509.ObjectIdentifier(f"2.23.133.5.4.100.{number}") for number in (7, 9))}
-)
+_OF_FIRMWARE: Final = frozenset({EMBEDDED_CA, "2.23.133.5.4.100.7", "2.23.133.5.4.100.9"})
 # All that the architecture defines for certificates. A UEID alone says nothing of firmware.
 _DICE_ARC: Final = "2.23.133.5.4."
-_UEID: Final = x509.ObjectIdentifier("2.23.133.5.4.4")
+_UEID: Final = "2.23.133.5.4.4"
 
 # Bytes of a digest by its algorithm's OID (NIST CSOR): SHA-256, SHA-384, SHA-512. A digest of another
 # algorithm is well-formed and never accepted.
@@ -99,7 +98,7 @@ class _TcbInfos:
 
 
 def measured_firmware(
-    certificates: Sequence[x509.Certificate], accepted: Sequence[Measurement]
+    certificates: Sequence[Certificate], accepted: Sequence[Measurement]
 ) -> MeasuredFirmware:
     """What the chain says of the firmware, held against what the product accepts.
 
@@ -124,42 +123,53 @@ def measured_firmware(
     return MeasuredFirmware(present=True, versions=_versions(layers, meanings))
 
 
-def _has_layers(certificate: x509.Certificate) -> bool:
+def _has_layers(certificate: Certificate) -> bool:
     """True if it is of a chip with layers of firmware, also where their measure is not read here."""
-    for extension in certificate.extensions:
-        if extension.oid.dotted_string.startswith(_DICE_ARC) and extension.oid != _UEID:
-            return True
-        if isinstance(extension.value, x509.ExtendedKeyUsage) and not _OF_FIRMWARE.isdisjoint(
-            extension.value
-        ):
-            return True
-    return False
+    if any(oid.startswith(_DICE_ARC) and oid != _UEID for oid in certificate.extensions):
+        return True
+    return not _OF_FIRMWARE.isdisjoint(extended_key_usage(certificate) or ())
 
 
-def _tcb_infos(certificate: x509.Certificate) -> list[_TcbInfo]:
+def _tcb_infos(certificate: Certificate) -> list[_TcbInfo]:
     """All TcbInfo of one certificate; none where it has no such extension.
 
     Raises:
         EvidenceError: an extension that is not strictly DER of its form.
     """
+    one, many = (certificate.extensions.get(oid) for oid in (TCB_INFO, MULTI_TCB_INFO))
     infos: list[_TcbInfo] = []
-    for extension in certificate.extensions:
-        if not isinstance(extension.value, x509.UnrecognizedExtension):
-            continue
-        try:
-            if extension.oid == TCB_INFO:
-                infos.append(asn1.decode_der(_TcbInfo, extension.value.value))
-            elif extension.oid == MULTI_TCB_INFO:
-                # SEQUENCE OF is read as the one field of a sequence around it.
-                several = asn1.decode_der(_TcbInfos, der.sequence(extension.value.value)).infos
-                if not several:
-                    raise ValueError("MultiTcbInfo has no element")  # noqa: TRY301 (as the reader raises)
-                infos += several
-        except ValueError as error:
-            raise EvidenceError(f"DICE: TcbInfo is malformed: {error}") from error
+    try:
+        if one is not None:
+            _check_is_tcb_info(one.value)
+            infos.append(asn1.decode_der(_TcbInfo, one.value))
+        if many is not None:
+            # SEQUENCE OF is read as the one field of a sequence around it.
+            several = asn1.decode_der(_TcbInfos, der.sequence(many.value)).infos
+            if not several:
+                raise ValueError("MultiTcbInfo has no element")  # noqa: TRY301 (as the reader raises)
+            infos += several
+    except EvidenceError:
+        raise
+    except ValueError as error:
+        raise EvidenceError(f"DICE: TcbInfo is malformed: {error}") from error
     for info in infos:
         _check_fwids(info.fwids)
     return infos
+
+
+def _check_is_tcb_info(value: bytes) -> None:
+    """Names the form that stood under this OID before TcbInfo did, and in which chips still come: a
+    CompositeDeviceID, `SEQUENCE { version INTEGER, key of the DeviceID, FWID }`. A TcbInfo has no INTEGER.
+
+    Raises:
+        EvidenceError: it is of that form.
+        DerError: it is no SEQUENCE.
+    """
+    fields = der.elements(der.content(value, der.SEQUENCE))
+    if fields and fields[0][0] == der.INTEGER:
+        raise EvidenceError(
+            f"DICE: {TCB_INFO} holds a CompositeDeviceID, the format before TcbInfo; it is not read here"
+        )
 
 
 def _check_fwids(fwids: list[_Fwid] | None) -> None:

@@ -14,14 +14,11 @@ from typing import Protocol
 
 from signerd.core.anchors import Anchor
 from signerd.core.evidence.claims import Claims
+from signerd.core.evidence.errors import EvidenceError as EvidenceError  # noqa: PLC0414 (methods and who asks them know it from here)
 from signerd.core.evidence.rules import EvidenceRules
 from signerd.core.names import Level, MacQuestion
 
 MAX_EVIDENCE_BYTES = 16384
-
-
-class EvidenceError(ValueError):
-    """The evidence does not hold for this request."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import load_der_public_key
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -23,6 +24,7 @@ from pydantic import (
     model_validator,
 )
 
+from signerd.core.evidence.certificate import Certificate, read_pem
 from signerd.core.names import Level, is_component
 from signerd.core.version import version_key
 
@@ -35,8 +37,8 @@ HASH_BYTES = frozenset({32, 48, 64})  # SHA-256, SHA-384, SHA-512; psa-hash-type
 PRIVATE_ENTERPRISES = "1.3.6.1.4.1."
 _UUID_BYTES = frozenset({16})
 IMPLEMENTATION_ID_BYTES = 32  # RFC 9783 §4.2.2
-# What a value that is no certificate, or no text, raises; two are plain Exceptions of the package.
-_UNREADABLE = (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion)
+# What a value that is no key, or no text, raises; one is a plain Exception of the package.
+_UNREADABLE = (ValueError, TypeError, UnsupportedAlgorithm)
 
 
 def _method(text: str) -> str:
@@ -81,12 +83,14 @@ def _implementation_id(value: bytes) -> bytes:
     return value
 
 
-def _root(value: Any) -> x509.Certificate:
+def _root(value: Any) -> Certificate:
+    if not isinstance(value, str):
+        raise ValueError("must be a certificate, PEM")  # noqa: TRY004 (pydantic reports ValueError)
     try:
-        certificate = x509.load_pem_x509_certificate(value.encode())
-        key = certificate.public_key()
-    except (AttributeError, *_UNREADABLE) as error:
-        raise ValueError("must be a certificate, PEM") from error
+        certificate = read_pem(value)
+        key = load_der_public_key(certificate.spki)
+    except _UNREADABLE as error:
+        raise ValueError(f"must be a certificate, PEM: {error}") from error
     if not isinstance(key, ec.EllipticCurvePublicKey | rsa.RSAPublicKey | ed25519.Ed25519PublicKey):
         raise ValueError("a root's key must be EC, RSA or Ed25519")  # noqa: TRY004 (as above)
     return certificate
@@ -106,7 +110,7 @@ Hex = Annotated[bytes, BeforeValidator(_bytes)]
 Component = Annotated[str, AfterValidator(_component)]
 Version = Annotated[str, AfterValidator(_version)]
 Roots = Annotated[
-    tuple[Annotated[x509.Certificate, BeforeValidator(_root)], ...],
+    tuple[Annotated[Certificate, BeforeValidator(_root)], ...],
     Field(min_length=1, max_length=MAX_ROOTS),
 ]
 
@@ -197,7 +201,7 @@ class Tpm2Rules(_Section):
     """TPM 2.0. Attestation keys are certified under one of `roots`, or imported by chip."""
 
     roots: Annotated[
-        tuple[Annotated[x509.Certificate, BeforeValidator(_root)], ...], Field(max_length=MAX_ROOTS)
+        tuple[Annotated[Certificate, BeforeValidator(_root)], ...], Field(max_length=MAX_ROOTS)
     ] = ()
     chip_id: Literal["serialNumber", "CN"] = "serialNumber"
 

@@ -35,14 +35,14 @@ import hashlib
 from collections.abc import Sequence
 from datetime import datetime
 
-from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, padding
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from signerd.core import strict_cbor
 from signerd.core.anchors import Anchor
-from signerd.core.evidence.chain import ValidChain, chip_id_of, extension_of, validate_chain
+from signerd.core.evidence.certificate import extended_key_usage
+from signerd.core.evidence.chain import ValidChain, chip_id_of, validate_chain
 from signerd.core.evidence.method import (
     MAX_EVIDENCE_BYTES,
     EvidenceError,
@@ -68,7 +68,7 @@ from signerd.core.strict_cbor import CborError
 _NAME_ALGORITHM_BYTES = 2  # of a name, Part 2, 10.5.3
 
 # tcg-kp-AIKCertificate (TCG OID registry); Web Authentication §8.3.1 demands it of AKs' certificates too.
-AK_PURPOSE = x509.ObjectIdentifier("2.23.133.8.3")
+AK_PURPOSE = "2.23.133.8.3"
 
 _BORN_HERE = Attribute.FIXED_TPM | Attribute.FIXED_PARENT | Attribute.SENSITIVE_DATA_ORIGIN
 _REQUIRED = _BORN_HERE | Attribute.USER_WITH_AUTH | Attribute.SIGN
@@ -155,7 +155,7 @@ def _attestation_key(
 def certified_chip(certificates: Sequence[bytes], rules: Tpm2Rules, now: datetime) -> tuple[ValidChain, str]:
     """The chain of an AK that the product trusts, and the chip that it names. Raises EvidenceError."""
     valid = validate_chain(certificates, rules.roots, now, purposes=(AK_PURPOSE,))
-    usage = extension_of(valid.leaf, x509.ExtendedKeyUsage)
+    usage = extended_key_usage(valid.leaf)
     # No purpose and anyExtendedKeyUsage, which `validate_chain` lets pass, promise nothing of a TPM.
     if usage is None or AK_PURPOSE not in usage:
         raise EvidenceError("the certificate is not for an attestation key")

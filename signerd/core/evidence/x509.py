@@ -26,8 +26,6 @@ from typing import Final
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding
-from cryptography.x509 import ObjectIdentifier
-from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from signerd.core import strict_cbor
 from signerd.core.evidence import dice
@@ -42,11 +40,11 @@ from signerd.core.strict_cbor import CborError
 # time stamps or OCSP answers attests nothing, whatever root it is under.
 PURPOSES: Final = frozenset(
     {
-        ExtendedKeyUsageOID.CLIENT_AUTH,
-        ObjectIdentifier("2.23.133.5.4.100.6"),  # identityInit
-        ObjectIdentifier("2.23.133.5.4.100.7"),  # identityLoc
-        ObjectIdentifier("2.23.133.5.4.100.8"),  # attestInit
-        ObjectIdentifier("2.23.133.5.4.100.9"),  # attestLoc
+        "1.3.6.1.5.5.7.3.2",  # clientAuth
+        "2.23.133.5.4.100.6",  # identityInit
+        "2.23.133.5.4.100.7",  # identityLoc
+        "2.23.133.5.4.100.8",  # attestInit
+        "2.23.133.5.4.100.9",  # attestLoc
     }
 )
 # And a CA of the chain, if it says what it is for.

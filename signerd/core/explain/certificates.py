@@ -14,9 +14,8 @@ from datetime import datetime
 from itertools import pairwise
 from typing import Final
 
-from cryptography import x509
-
-from signerd.core.evidence.chain import UNREADABLE
+from signerd.core.evidence.certificate import read_certificate, readable, same_name
+from signerd.core.evidence.errors import EvidenceError
 from signerd.core.evidence.rules import EvidenceRules
 from signerd.core.explain.methods import judge, judge_certificates
 from signerd.core.explain.report import Line, MethodVerdict, State, shown
@@ -108,11 +107,10 @@ def _first(error: ValueError) -> str:
 
 def _self_issued(der: bytes) -> bool:
     try:
-        certificate = x509.load_der_x509_certificate(der)
-        same = certificate.issuer == certificate.subject
-    except UNREADABLE:
+        certificate = read_certificate(der)
+    except EvidenceError:
         return False
-    return same
+    return same_name(certificate.issuer, certificate.subject)
 
 
 def _order(certificates: Sequence[bytes]) -> list[Line]:
@@ -120,9 +118,8 @@ def _order(certificates: Sequence[bytes]) -> list[Line]:
     lines = []
     for number, (der, above) in enumerate(pairwise(certificates), 1):
         try:
-            issuer = x509.load_der_x509_certificate(der).issuer
-            follows = issuer == x509.load_der_x509_certificate(above).subject
-        except UNREADABLE:
+            follows = same_name(read_certificate(der).issuer, read_certificate(above).subject)
+        except EvidenceError:
             continue
         if not follows:
             text = f"certificate {number} names another issuer than certificate {number + 1}"
@@ -136,11 +133,11 @@ def _described(der: bytes, number: int) -> Line:
     """Which certificate it is. That it cannot be shown says nothing of whether it is accepted."""
     digest = hashlib.sha256(der).hexdigest()
     try:
-        certificate = x509.load_der_x509_certificate(der)
-        subject = certificate.subject.rfc4514_string() or "(no subject)"
-        issuer = certificate.issuer.rfc4514_string() or "(no name)"
-        window = f"{certificate.not_valid_before_utc:%Y-%m-%d} to {certificate.not_valid_after_utc:%Y-%m-%d}"
-        text = f"{shown(subject)}, issued by {shown(issuer)}, serial {certificate.serial_number:x}, {window}"
-    except UNREADABLE as error:
+        certificate = read_certificate(der)
+        subject = readable(certificate.subject) or "(no subject)"
+        issuer = readable(certificate.issuer) or "(no name)"
+        window = f"{certificate.not_before:%Y-%m-%d} to {certificate.not_after:%Y-%m-%d}"
+        text = f"{shown(subject)}, issued by {shown(issuer)}, serial {certificate.serial:x}, {window}"
+    except EvidenceError as error:
         text = f"its names cannot be shown: {shown(str(error))}"
     return Line(State.NOTE, f"certificate {number + 1}: {text}, SHA-256 {digest}")

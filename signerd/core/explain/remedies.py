@@ -14,7 +14,7 @@ EVIDENCE_PAGE: Final = "docs/evidence.md says what is accepted, docs/formats.md 
 _REMEDIES: Final = (
     ("does not end at a pinned root", "add the CA that issued the last certificate to the product's roots"),
     ("has a root's key in it", "leave the root out of the evidence: the product holds it"),
-    ("is not signed by the next", "send the leaf first, then each issuer"),
+    ("issuer is not the next one", "send the leaf first, then each issuer"),
     ("signature does not verify", "send the leaf first, then each issuer, each as it was issued"),
     ("expired", "ask the CA's owner for a certificate that is valid, or check the date (--at)"),
     ("not valid", "ask the CA's owner for a certificate that is valid, or check the date (--at)"),
@@ -29,6 +29,7 @@ _REMEDIES: Final = (
     ("attributes", "name another rule for the chip id in the product: `chip_id`"),
     ("firmware that is not accepted holds", "add the layer's FWID to the product's measurements"),
     ("the chip is in state", "lock the chip before it attests: an open one is always refused"),
+    ("CompositeDeviceID", "its firmware cannot be judged: ask the chip's maker for chips with TcbInfo"),
     ("TcbInfo is malformed", "it is not TCG DICE's form: an older one, or another's"),
     ("lifecycle", "move the chip's lifecycle to `secured`: before that its keys may be read"),
     ("implementation id", "add it to the product's implementation_ids, if the chip's maker says it is his"),

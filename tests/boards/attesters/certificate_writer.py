@@ -4,6 +4,7 @@ library would sign.
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -171,30 +172,34 @@ def issue(
     version: int | None = 2,
     serial: int | None = None,
     generalized: bool = False,
+    times: bytes | None = None,
+    algorithm: bytes | None = None,
 ) -> bytes:
     """A certificate, DER. `version` as it is written: 2 is v3, None is v1. `generalized`: all times are
-    GeneralizedTime, which is wrong up to 2049.
+    GeneralizedTime, which is wrong up to 2049. `times`: Validity, `algorithm`: AlgorithmIdentifier, DER, as
+    they are instead.
     """
-    algorithm = _algorithm(issuer.key, digest)
+    algorithm = algorithm or _algorithm(issuer.key, digest)
     texts = [b"20" + text if generalized and len(text) == 13 else text for text in _TIMES[validity]]
-    times = (tlv(0x17 if len(text) == 13 else 0x18, text) for text in texts)
+    times = times or tlv(0x30, *(tlv(0x17 if len(text) == 13 else 0x18, text) for text in texts))
     tbs = tlv(
         0x30,
         tlv(0xA0, integer(version)) if version is not None else b"",
         integer(next(_serials) if serial is None else serial),
         algorithm,
         issuer.name,
-        tlv(0x30, *times),
+        times,
         name,
         public_key,
         tlv(0xA3, tlv(0x30, *extensions)) if extensions else b"",
     )
-    return seal(issuer.key, tbs, digest)
+    return seal(issuer.key, tbs, digest, algorithm=algorithm)
 
 
-def seal(key: Key, tbs: bytes, digest: Hash = "sha256") -> bytes:
+def seal(key: Key, tbs: bytes, digest: Hash = "sha256", *, algorithm: bytes | None = None) -> bytes:
     """A to-be-signed certificate, signed."""
-    return tlv(0x30, tbs, _algorithm(key, digest), tlv(0x03, b"\x00", sign(key, tbs, digest)))
+    outside = algorithm or _algorithm(key, digest)
+    return tlv(0x30, tbs, outside, tlv(0x03, b"\x00", sign(key, tbs, digest)))
 
 
 def root_authority(text: str, key: Key, extensions: Sequence[bytes] | None = None) -> Authority:
@@ -215,4 +220,5 @@ def sub_authority(
 
 
 def pem(der: bytes) -> str:
-    return x509.load_der_x509_certificate(der).public_bytes(Encoding.PEM).decode()
+    """Also of what no library would read."""
+    return f"-----BEGIN CERTIFICATE-----\n{base64.encodebytes(der).decode()}-----END CERTIFICATE-----\n"

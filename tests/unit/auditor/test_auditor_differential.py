@@ -25,6 +25,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auditor.core.evidence.appraisal import AppraisalInputs
+from auditor.core.evidence.certificate import read_certificate
 from auditor.core.evidence.dice import firmware_of
 from auditor.core.evidence.recheck import recheck
 from auditor.core.product import Measurement, read_product
@@ -63,14 +64,12 @@ from boards.attesters.x509 import (
 from harness.paper_certificates import csr, new_key, spki
 from harness.paper_log import FIRMWARE, LOCKS, product_with, spki_of
 from signerd.core.evidence import METHODS
+from signerd.core.evidence.certificate import read_certificate as signerd_reads
 from signerd.core.evidence.claims import parse_claims
 from signerd.core.evidence.dice import measured_firmware
 from signerd.core.evidence.method import EvidenceError, IdentityKey, ProvedIfMac, Request, Trust
 from signerd.core.evidence.rules import EvidenceRules
 from signerd.core.evidence.rules import Measurement as SignerdMeasurement
-
-# Serial numbers that are not positive: the package warns, both refuse.
-pytestmark = pytest.mark.filterwarnings("ignore::cryptography.utils.CryptographyDeprecationWarning")
 
 NOW = datetime.now(UTC)
 CHIP = "CHIP-000001"
@@ -355,14 +354,15 @@ BAD_CHAINS: dict[str, Chain] = {
             "leaf of secp256k1": Chain(leaf_key=make_key("k256")),
             "CA of secp256k1": Chain(ca_key=make_key("k256")),
             "leaf of RSA 1024": Chain(leaf_key=make_key("rsa1024")),
-            "serial 0": Chain(issued=[("serial", 0)]),
             "serial of 21 octets": Chain(issued=[("serial", 1 << 160)]),
             "v2": Chain(issued=[("version", 1)]),
             "v1": Chain(leaf=(), issued=[("version", None)]),
             "SHA-224": Chain(issued=[("digest", "sha224")]),
-            "not DER": _leaf_with(
-                tlv(0x30, oid(UNKNOWN), tlv(0x01, b"\x00"), tlv(0x04, b"\x05\x00"))  # BOOLEAN DEFAULT FALSE
+            "neither true nor false": _leaf_with(
+                tlv(0x30, oid(UNKNOWN), tlv(0x01, b"\x01"), tlv(0x04, b"\x05\x00"))
             ),
+            "an extension twice": _leaf_with(UEID, UEID),
+            "too many extensions": _leaf_with(*(extension(f"1.2.3.{each}", b"") for each in range(63))),
         }.items()
     },
     **{
@@ -386,7 +386,6 @@ LAXER: dict[str, Callable[[], Case]] = {
     "guessable leaf": Chain(leaf_key=GUESSABLE),
     "guessable CA": Chain(ca_key=GUESSABLE),
     "guessable AK": Chain("tpm2", leaf=AK_LEAF, leaf_key=GUESSABLE),
-    "times of another form": Chain(issued=[("generalized", True)]),
     "psa boot seed": _psa(claims={"boot_seed": b""}),
     "psa certification": _psa(claims={2398: ""}),
     "tpm2 qualified name": _tpm2(qualified_name=b"\x00\x0c" + bytes(48)),
@@ -441,6 +440,17 @@ RIGHT: dict[str, Callable[[], Case]] = {
     "tpm2 chain: CA for any": _ca_for(ANY, method="tpm2", leaf=AK_LEAF),
     "tpm2 chain: TcbInfo": Chain("tpm2", leaf=(*AK_LEAF, extension(TCB_INFO, tcb_info()))),
     "tpm2 chain: RSA 3072": Chain("tpm2", leaf=AK_LEAF, leaf_key=rsa.generate_private_key(65_537, 3072)),
+    **{
+        f"x509 chain: {name}": chain
+        for name, chain in {
+            "times in GeneralizedTime": Chain(issued=[("generalized", True)]),
+            "serial 0": Chain(issued=[("serial", 0)]),
+            "negative serial": Chain(issued=[("serial", -(1 << 64))]),
+            "serial of 20 octets": Chain(issued=[("serial", (1 << 160) - 1)]),
+            "critical FALSE": _leaf_with(tlv(0x30, oid(UNKNOWN), tlv(0x01, b"\x00"), tlv(0x04, b"\x05\x00"))),
+            "62 more extensions": _leaf_with(*(extension(f"1.2.3.{each}", b"") for each in range(62))),
+        }.items()
+    },
     **{f"born: {name}": chain for name, (chain, _) in BORN.items()},
 }
 WRONG: dict[str, Callable[[], Case]] = {
@@ -617,11 +627,11 @@ def test_dice_chains_measure_the_same_to_both(
     layers: list[list[bytes]], accepted: list[tuple[str, str, bytes]], more: list[bytes | None]
 ) -> None:
     layers = [[*layer, *filter(None, [one])] for layer, one in zip(layers, more, strict=False)]
-    path = [
-        x509.load_der_x509_certificate(issue(ROOT, subject(), LEAF_KEY, extensions)) for extensions in layers
-    ]
+    path = [issue(ROOT, subject(), LEAF_KEY, extensions) for extensions in layers]
     try:
-        ours = firmware_of(path, [Measurement(*each, None) for each in accepted])
+        ours = firmware_of(
+            [read_certificate(each) for each in path], [Measurement(*each, None) for each in accepted]
+        )
         by_auditor: object = (ours.spoken_of, dict(ours.accepted))
     except CheckFailed:
         by_auditor = None
@@ -630,7 +640,7 @@ def test_dice_chains_measure_the_same_to_both(
         for name, version, digest in accepted
     ]
     try:
-        theirs = measured_firmware(path, rules)
+        theirs = measured_firmware([signerd_reads(each) for each in path], rules)
         found: object = (theirs.present, dict(theirs.versions))
     except EvidenceError:
         found = None

@@ -31,18 +31,13 @@ from boards.attesters.certificate_writer import (
     subject,
     tlv,
 )
+from signerd.core.evidence.certificate import Certificate, read_certificate
 from signerd.core.evidence.chain import chip_id_of, validate_chain
 from signerd.core.evidence.method import EvidenceError
 
-# Serial numbers that are not positive and attributes that are too long: the package warns, signerd refuses.
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::cryptography.utils.CryptographyDeprecationWarning"),
-    pytest.mark.filterwarnings("ignore:Attribute's length:UserWarning"),
-]
-
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
-OWN = x509.ObjectIdentifier("1.3.6.1.4.1.32473.7")
-PURPOSE = x509.ObjectIdentifier("1.3.6.1.4.1.32473.8")
+OWN = "1.3.6.1.4.1.32473.7"
+PURPOSE = "1.3.6.1.4.1.32473.8"
 KEY_TYPES: tuple[KeyType, ...] = ("p256", "p384", "p521", "ed25519", "rsa2048", "rsa4096")
 ROOT_KEY, CA_KEY, LEAF_KEY = make_key("p256"), make_key("p256"), make_key("p256")
 ROOT = root_authority("Root", ROOT_KEY)
@@ -53,8 +48,8 @@ NAME = subject((NameOID.SERIAL_NUMBER, "CHIP-1"))
 EXTENSIONS = (basic_constraints(ca=False), key_usage("digital_signature"))
 
 
-def loaded(der: bytes) -> x509.Certificate:
-    return x509.load_der_x509_certificate(der)
+def loaded(der: bytes) -> Certificate:
+    return read_certificate(der)
 
 
 def leaf(issuer: Authority = CA, extensions: Sequence[bytes] = EXTENSIONS, **more: Any) -> bytes:
@@ -64,8 +59,10 @@ def leaf(issuer: Authority = CA, extensions: Sequence[bytes] = EXTENSIONS, **mor
 def validate(certificates: Sequence[bytes], roots: Sequence[Authority] = (ROOT,), **more: Any) -> None:
     pinned = [loaded(root.certificate) for root in roots]
     chain = validate_chain(certificates, pinned, more.pop("now", NOW), **more)
-    assert [each.public_bytes(Encoding.DER) for each in chain.certificates] == list(certificates)
+    assert [each.der for each in chain.certificates] == list(certificates)
     assert chain.leaf == chain.certificates[0]
+    assert chain.issuers == (*chain.certificates[1:], chain.root)
+    assert chain.root in pinned
 
 
 def refused(certificates: Sequence[bytes], roots: Sequence[Authority] = (ROOT,), **more: Any) -> str:
@@ -139,19 +136,10 @@ def test_a_ca_that_certifies_itself_adds_nothing() -> None:
     assert "key stands twice" in refused([below, again.certificate, CA.certificate])
 
 
-def test_the_packages_own_verifier_is_asked_too() -> None:
-    """A rule that only it has: times up to 2049 are UTCTime (RFC 5280 §4.1.2.5)."""
-    validate([leaf(), CA.certificate])
-    assert "does not verify" in refused([leaf(generalized=True), CA.certificate])
-
-
-def test_names_of_kinds_that_the_package_cannot_read() -> None:
-    for tag, holds in ((0x82, True), (0xA3, False), (0xA5, False)):  # dNSName, x400Address, ediPartyName
-        names = extension("2.5.29.17", tlv(0x30, tlv(tag, b"a" if holds else b"")))
-        if holds:
-            validate([leaf(extensions=(names,)), CA.certificate])
-        else:
-            assert "cannot be read" in refused([leaf(extensions=(names,)), CA.certificate])
+def test_alternative_names_of_any_kind_decide_nothing() -> None:
+    for tag in (0x82, 0xA3, 0xA5):  # dNSName, x400Address, ediPartyName
+        names = extension("2.5.29.17", tlv(0x30, tlv(tag, b"")))
+        validate([leaf(extensions=(names,)), CA.certificate])
 
 
 def test_a_root_is_no_leaf() -> None:
@@ -238,7 +226,7 @@ def test_the_leaf_is_no_ca_and_may_sign() -> None:
 
 
 def test_an_extended_key_usage_must_fit_the_purpose() -> None:
-    own, other = PURPOSE.dotted_string, "1.3.6.1.5.5.7.3.3"
+    own, other = PURPOSE, "1.3.6.1.5.5.7.3.3"
     anything = "2.5.29.37.0"
     for usages, holds in (((own,), True), ((other, own), True), ((anything,), True), ((other,), False)):
         for critical in (False, True):
@@ -250,12 +238,12 @@ def test_an_extended_key_usage_must_fit_the_purpose() -> None:
 
 
 def test_a_critical_extension_is_refused_unless_the_caller_processes_it() -> None:
-    sealed = extension(OWN.dotted_string, b"\x05\x00", critical=True)
+    sealed = extension(OWN, b"\x05\x00", critical=True)
     middle = ca_with(basic_constraints(ca=True), sealed)
     for chain in ([leaf(extensions=(sealed,)), CA.certificate], [leaf(middle), middle.certificate]):
         validate(chain, critical=(OWN,))
         assert "unknown critical" in refused(chain, critical=(PURPOSE,))
-    validate([leaf(extensions=(extension(OWN.dotted_string, b"\x05\x00"),)), CA.certificate])
+    validate([leaf(extensions=(extension(OWN, b"\x05\x00"),)), CA.certificate])
 
 
 @pytest.mark.parametrize("critical", [False, True])
@@ -309,20 +297,21 @@ def test_rsa_keys_that_cost_too_much_are_refused_before_they_are_used(bits: int,
 
 
 def test_version_and_serial_number() -> None:
-    for serial in (1, 1 << 159, (1 << 160) - 1):
+    """§4.1.2.2: users are prepared for zero and negative ones, and handle 20 octets."""
+    for serial in (1, 1 << 159, (1 << 160) - 1, 0, -1, 1 - (1 << 160)):
         validate([leaf(serial=serial), CA.certificate])
-    for serial in (0, -1, 1 << 160):
+    for serial in (1 << 160, -(1 << 160), 1 << 400):
         assert "serial number" in refused([leaf(serial=serial), CA.certificate])
     assert "v3" in refused([leaf(extensions=(), version=None), CA.certificate])
     validate([leaf(ED_ROOT, extensions=())], [ED_ROOT])
     assert "v3" in refused([leaf(ED_ROOT, extensions=(), version=None)], [ED_ROOT])
     for version in (1, 3):
-        assert "version" in refused([leaf(version=version), CA.certificate])
+        assert "v3" in refused([leaf(version=version), CA.certificate])
 
 
 def test_size() -> None:
     def padded(size: int) -> list[bytes]:
-        return [leaf(extensions=(extension(OWN.dotted_string, bytes(size)),)), CA.certificate]
+        return [leaf(extensions=(extension(OWN, bytes(size)),)), CA.certificate]
 
     validate(padded(7800))
     assert "8192" in refused(padded(8000))
@@ -387,17 +376,17 @@ def signed_with(key: Key, tbs: bytes) -> bytes:
     return seal(key, tbs)
 
 
-KNOWN = [x509.ObjectIdentifier(f"2.5.29.{number}") for number in (14, 15, 17, 19, 30, 31, 32, 35, 36, 37, 54)]
+KNOWN = [f"2.5.29.{number}" for number in (14, 15, 17, 19, 30, 31, 32, 35, 36, 37, 54)]
 
 
 @given(
     st.lists(st.tuples(st.sampled_from(KNOWN), st.binary(max_size=40), st.booleans()), min_size=1, max_size=4)
 )
 def test_whatever_a_ca_signed_nothing_but_evidence_error_comes_out(
-    extensions: list[tuple[x509.ObjectIdentifier, bytes, bool]],
+    extensions: list[tuple[str, bytes, bool]],
 ) -> None:
     """Extensions of the standard's kinds with any content, rightly signed, in the leaf and in a CA."""
-    parts = [extension(kind.dotted_string, value, critical=critical) for kind, value, critical in extensions]
+    parts = [extension(kind, value, critical=critical) for kind, value, critical in extensions]
     middle = ca_with(basic_constraints(ca=True), *parts)
     for chain in ([leaf(extensions=parts), CA.certificate], [leaf(middle), middle.certificate]):
         try:
@@ -425,7 +414,7 @@ def test_every_changed_byte_signed_anew_holds_or_is_an_evidence_error() -> None:
     """What a CA could have signed, one byte from what it did sign: the readers behind the signature."""
     good = leaf(extensions=(*EXTENSIONS, extended_key_usage("2.5.29.37.0")))
     certificate = loaded(good)
-    tbs, pinned = certificate.tbs_certificate_bytes, [loaded(ROOT.certificate)]
+    tbs, pinned = certificate.tbs, [loaded(ROOT.certificate)]
     held = 0
     for position in range(len(tbs)):
         for value in {0x00, 0x7F, 0x80, 0xFF, tbs[position] ^ 1, tbs[position] ^ 0x20}:
@@ -469,7 +458,7 @@ def test_deep_and_boundless_structures_are_an_evidence_error() -> None:
     for content in (deep, b"\x30\x80" * 3000, b"\x30\x84\xff\xff\xff\xff" * 1000):
         refused([content[:8192], CA.certificate])
         for kind in KNOWN:
-            part = extension(kind.dotted_string, content[:6000])
+            part = extension(kind, content[:6000])
             sent = [leaf(extensions=(part,)), CA.certificate]
             try:
                 validate(sent)

@@ -25,6 +25,7 @@ from boards.attesters.certificate_writer import (
     subject,
 )
 from signerd.core.evidence import dice
+from signerd.core.evidence.certificate import read_certificate
 from signerd.core.evidence.chain import validate_chain
 from signerd.core.evidence.method import EvidenceError
 from signerd.core.evidence.rules import EvidenceRules
@@ -37,7 +38,7 @@ NOW = datetime(2026, 11, 1, tzinfo=UTC)
 LEAF_KEY = make_key("p256")
 LEAF = (basic_constraints(ca=False), key_usage("digital_signature"))
 # A leaf as DICE makes it, with a critical TcbInfo: the package's verifier cannot judge it and is not asked.
-DICE_LEAF = (*LEAF, extension(dice.TCB_INFO.dotted_string, b"\x30\x00", critical=True))
+DICE_LEAF = (*LEAF, extension(dice.TCB_INFO, b"\x30\x00", critical=True))
 CA = (basic_constraints(ca=True), key_usage("key_cert_sign"))
 
 SERVER_AUTH, CODE_SIGNING, CLIENT_AUTH = "1.3.6.1.5.5.7.3.1", "1.3.6.1.5.5.7.3.3", "1.3.6.1.5.5.7.3.2"
@@ -57,10 +58,10 @@ def leaf(issuer: Authority, extensions: Sequence[bytes] = LEAF) -> bytes:
 def validate(
     certificates: Sequence[bytes],
     root: Authority,
-    purposes: frozenset[x509.ObjectIdentifier] = PURPOSES,
-    issuing: frozenset[x509.ObjectIdentifier] = ISSUING_PURPOSES,
+    purposes: frozenset[str] = PURPOSES,
+    issuing: frozenset[str] = ISSUING_PURPOSES,
 ) -> None:
-    pinned = [x509.load_der_x509_certificate(root.certificate)]
+    pinned = [read_certificate(root.certificate)]
     validate_chain(certificates, pinned, NOW, purposes=purposes, issuing=issuing, critical=dice.EXTENSIONS)
 
 

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from cryptography import x509
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -22,6 +21,7 @@ from boards.attesters.certificate_writer import (
     tlv,
 )
 from boards.attesters.x509 import MULTI_TCB_INFO, SHA256_OID, TCB_INFO, tcb_info
+from signerd.core.evidence.certificate import Certificate, read_certificate
 from signerd.core.evidence.dice import EXTENSIONS, MeasuredFirmware, measured_firmware
 from signerd.core.evidence.method import EvidenceError
 from signerd.core.evidence.rules import Measurement
@@ -49,16 +49,16 @@ ACCEPTED = (
 )
 
 
-def layer(*infos: bytes, multi: bool = False, critical: bool = True) -> x509.Certificate:
+def layer(*infos: bytes, multi: bool = False, critical: bool = True) -> Certificate:
     """A certificate with these TcbInfo; signatures are of no matter here."""
     if multi:
         extensions = [extension(MULTI_TCB_INFO, tlv(0x30, *infos), critical=critical)]
     else:
         extensions = [extension(TCB_INFO, info, critical=critical) for info in infos]
-    return x509.load_der_x509_certificate(issue(SELF, SELF.name, spki_of(KEY), extensions))
+    return read_certificate(issue(SELF, SELF.name, spki_of(KEY), extensions))
 
 
-def firmware(*certificates: x509.Certificate, accepted: Sequence[Measurement] = ACCEPTED) -> MeasuredFirmware:
+def firmware(*certificates: Certificate, accepted: Sequence[Measurement] = ACCEPTED) -> MeasuredFirmware:
     return measured_firmware(certificates, accepted)
 
 
@@ -78,15 +78,15 @@ def test_what_every_layer_measures_is_told_when_all_of_it_is_accepted() -> None:
     assert firmware(layer(tcb_info([APP]), critical=False), BOOT_LAYER, VENDOR) == GENUINE
     # Both extensions in one certificate.
     both = [extension(MULTI_TCB_INFO, tlv(0x30, tcb_info([BOOT]))), extension(TCB_INFO, tcb_info([APP]))]
-    certificate = x509.load_der_x509_certificate(issue(SELF, SELF.name, spki_of(KEY), both))
+    certificate = read_certificate(issue(SELF, SELF.name, spki_of(KEY), both))
     assert firmware(certificate) == GENUINE
 
 
 def test_certificates_that_speak_of_no_firmware_are_told_apart() -> None:
     assert firmware(VENDOR, VENDOR) == NO_DICE
     other = [extension("2.23.133.5.4.4", tlv(0x30, tlv(0x04, b"UEID")))]
-    assert firmware(x509.load_der_x509_certificate(issue(SELF, SELF.name, spki_of(KEY), other))) == NO_DICE
-    assert {each.dotted_string for each in EXTENSIONS} == {TCB_INFO, MULTI_TCB_INFO}
+    assert firmware(read_certificate(issue(SELF, SELF.name, spki_of(KEY), other))) == NO_DICE
+    assert {TCB_INFO, MULTI_TCB_INFO} == EXTENSIONS
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_certificates_that_speak_of_no_firmware_are_told_apart() -> None:
         ),
     ],
 )
-def test_firmware_that_falls_short_measures_nothing(certificates: list[x509.Certificate]) -> None:
+def test_firmware_that_falls_short_measures_nothing(certificates: list[Certificate]) -> None:
     assert firmware(APP_LAYER, BOOT_LAYER) == GENUINE
     assert firmware(*certificates) == UNACCEPTED
 
@@ -134,9 +134,7 @@ def test_firmware_that_falls_short_measures_nothing(certificates: list[x509.Cert
     ],
 )
 @pytest.mark.parametrize("leaf", [APP_LAYER, VENDOR, layer(tcb_info([EVIL]))])
-def test_a_layer_that_could_certify_any_chip_is_refused(
-    leaf: x509.Certificate, above: list[x509.Certificate]
-) -> None:
+def test_a_layer_that_could_certify_any_chip_is_refused(leaf: Certificate, above: list[Certificate]) -> None:
     """Other firmware in it would hold a CA's key: the name below it says nothing of a chip."""
     assert firmware(leaf, BOOT_LAYER) in (GENUINE, UNACCEPTED)
     with pytest.raises(EvidenceError, match="key of a CA"):
@@ -240,7 +238,7 @@ def test_tcb_info_is_strict_der(info: bytes) -> None:
 def test_multi_tcb_info_has_one_or_more() -> None:
     assert firmware(layer(GOOD, multi=True), BOOT_LAYER) == GENUINE
     for wrong in (tlv(0x30), b"", tlv(0x30, GOOD) + b"\x00", tlv(0x31, GOOD), GOOD):
-        certificate = x509.load_der_x509_certificate(
+        certificate = read_certificate(
             issue(SELF, SELF.name, spki_of(KEY), [extension(MULTI_TCB_INFO, wrong)])
         )
         with pytest.raises(EvidenceError):
@@ -285,7 +283,7 @@ def test_deep_and_large_values_are_read_or_are_an_evidence_error(tag: int) -> No
 
 def test_many_digests_and_layers() -> None:
     many = layer(tcb_info([APP] * 150))
-    assert firmware(many, layer(*[tcb_info([BOOT])] * 100, multi=True), *[BOOT_LAYER] * 4) == GENUINE
+    assert firmware(many, layer(*[tcb_info([BOOT])] * 70, multi=True), *[BOOT_LAYER] * 4) == GENUINE
 
 
 @pytest.mark.parametrize(("name", "size"), [("sha256", 32), ("sha384", 48), ("sha512", 64), ("svn-zero", 32)])

@@ -1,0 +1,7 @@
+"""The one exception of evidence: what a method and its readers raise, whatever the bytes."""
+
+from __future__ import annotations
+
+
+class EvidenceError(ValueError):
+    """The evidence does not hold for this request."""

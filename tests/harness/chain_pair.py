@@ -1,0 +1,64 @@
+"""A chain, judged by signerd's code and by the auditor's: two readings that must agree."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from auditor.core.evidence import certificate as auditors
+from auditor.core.evidence.chain import check_chain, check_chip
+from auditor.core.evidence.dice import firmware_of
+from auditor.errors import CheckFailed, Malformed
+from signerd.core.evidence import certificate as signerds
+from signerd.core.evidence import dice
+from signerd.core.evidence.chain import chip_id_of, validate_chain
+from signerd.core.evidence.errors import EvidenceError
+from signerd.core.evidence.x509 import ISSUING_PURPOSES, PURPOSES
+
+NOW = datetime(2026, 11, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """`reason` is signerd's; empty: accepted by both."""
+
+    reason: str
+    chip_id: str = ""
+
+
+def judge(
+    chain: Sequence[bytes], root: bytes, *, chip_id: str = "serialNumber", now: datetime = NOW
+) -> Verdict:
+    """What both say of a chain as method `x509` takes it. Raises AssertionError where they differ."""
+    verdict = _by_signerd(chain, root, chip_id, now)
+    refusal = _by_the_auditor(chain, root, chip_id, verdict.chip_id or "CHIP-1", now)
+    assert bool(refusal) == bool(verdict.reason), (refusal, verdict.reason)
+    return verdict
+
+
+def _by_signerd(chain: Sequence[bytes], root: bytes, attribute: str, now: datetime) -> Verdict:
+    try:
+        pinned = [signerds.read_certificate(root)]
+        valid = validate_chain(
+            chain, pinned, now, purposes=PURPOSES, issuing=ISSUING_PURPOSES, critical=dice.EXTENSIONS
+        )
+        chip = chip_id_of(valid.leaf, "CN" if attribute == "CN" else "serialNumber")
+        dice.measured_firmware(valid.certificates, ())
+    except EvidenceError as error:
+        return Verdict(str(error))
+    return Verdict("", chip)
+
+
+def _by_the_auditor(chain: Sequence[bytes], root: bytes, attribute: str, chip: str, now: datetime) -> str:
+    """Why it is refused; empty: it is accepted for this chip."""
+    try:
+        pinned = [auditors.read_certificate(root)]
+        path = check_chain(
+            chain, pinned, now, purposes=PURPOSES, issuing=ISSUING_PURPOSES, critical=dice.EXTENSIONS
+        )
+        check_chip(path[0], attribute, chip)
+        firmware_of(path, ())
+    except (CheckFailed, Malformed) as error:
+        return str(error)
+    return ""
