@@ -26,6 +26,7 @@ from agent.core.recipe import Recipe, RecipeError, StepName, default_recipe, par
 from agent.core.result import Result
 from agent.errors import AgentError, ConfigError, LineError
 from agent.ports import Driver, DriverKind, Firmware, Labels, ListPorts, Progress
+from agent.program import program_version
 from agent.provision import provision
 from agent.station import Station
 from agent.tries import Bounds
@@ -105,6 +106,7 @@ def signer_of(config: Config) -> GrpcSigner:
         certificate=certificate,
         key=key,
         deadline_s=config.timeouts.call_s,
+        version=program_version(),
     )
 
 

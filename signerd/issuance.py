@@ -153,7 +153,13 @@ class Issuance:
         )
 
     async def sign_csr(
-        self, peer: PeerName, sealed: bytes, csr_der: bytes, submission: EvidenceSubmission
+        self,
+        peer: PeerName,
+        sealed: bytes,
+        csr_der: bytes,
+        submission: EvidenceSubmission,
+        *,
+        agent: str | None = None,
     ) -> IssuedAnswer:
         """The twelve steps. The same chip and key get the same certificate again.
 
@@ -162,6 +168,7 @@ class Issuance:
             sealed: the session, as `open_session` gave it.
             csr_der: as the board made it.
             submission: the evidence, as the board made it.
+            agent: the version that the station's agent states of itself, for the ledger alone.
 
         Raises:
             Refused: with the code of the step that refused.
@@ -212,6 +219,7 @@ class Issuance:
             moment=now.replace(microsecond=0),
             anchors=evidence.anchors,
             name_is_label=evidence.name_is_label,
+            agent=agent,
         )
         record = await self._issue(intent, csr, product)
         # 12. The answer.
@@ -254,7 +262,7 @@ class Issuance:
             self._verify(signature, prepared.tbs)
             certificate_der = prepared.certificate(signature)
         # 11. Certificate and ledger entry. A crash before the commit leaves the intent.
-        return await self._store.complete(record, certificate_der, grant, self._clock())
+        return await self._store.complete(record, certificate_der, grant, self._clock(), agent=intent.agent)
 
     def _resumed(self, record: Record, csr: VerifiedCsr, product: Product) -> PreparedCertificate:
         """The durable bytes of an intent that a crash left open, through the linter again."""

@@ -146,6 +146,7 @@ class IntentRequest:
     moment: datetime  # aware, UTC, whole seconds
     anchors: tuple[Anchor, ...] = ()  # that the evidence proved; empty: nothing beyond the station's word
     name_is_label: bool = False  # only a layer of firmware states the chip id
+    agent: str | None = None  # what the station states of its agent
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,9 +196,19 @@ class Store(Protocol):
         """
         ...
 
-    async def complete(self, record: Record, certificate_der: bytes, grant: Grant, now: datetime) -> Record:
+    async def complete(
+        self,
+        record: Record,
+        certificate_der: bytes,
+        grant: Grant,
+        now: datetime,
+        *,
+        agent: str | None = None,
+    ) -> Record:
         """Step 11: certificate, ledger entries (`revoked` of the superseded one, `issued`) and grant, one
         transaction. Completing a completed record only adds the grant.
+
+        `agent` is the version that the station's agent states of itself, for the entry.
 
         Raises:
             Refused: `session_used`: the session has a grant for another record or another CSR;

@@ -71,12 +71,21 @@ class GrpcSigner:
         certificate: PEM, the station's.
         key: PEM, the station's private key.
         deadline_s: of each call.
+        version: of this program, for signerd's ledger; empty where it is not known.
     """
 
     def __init__(
-        self, target: str, *, operations_ca: bytes, certificate: bytes, key: bytes, deadline_s: float
+        self,
+        target: str,
+        *,
+        operations_ca: bytes,
+        certificate: bytes,
+        key: bytes,
+        deadline_s: float,
+        version: str,
     ) -> None:
         self._target = target
+        self._version = version
         self._credentials = grpc.ssl_channel_credentials(operations_ca, key, certificate)
         self._deadline_s = deadline_s
         self._channel: grpc.aio.Channel | None = None
@@ -139,7 +148,9 @@ class GrpcSigner:
         evidence = pb.Evidence(method=request.method, claims=request.claims, evidence=request.evidence)
         answer = await self._call(
             self._stub.SignCsr,
-            pb.SignCsrRequest(session=session, csr_der=request.csr_der, evidence=evidence),
+            pb.SignCsrRequest(
+                session=session, csr_der=request.csr_der, evidence=evidence, agent_version=self._version
+            ),
         )
         _within(answer.certificate_der, 1, _MAX_CERTIFICATE_BYTES, "certificate")
         _within(answer.settings, 1, MAX_SETTINGS_BYTES, "settings")

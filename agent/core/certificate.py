@@ -103,7 +103,6 @@ def check_answer(asked: Asked, answer: Answer, trust: Trust) -> CheckedCertifica
         answer,
         trust,
         {
-            "v": 1,
             "type": "issued",
             "work_order": asked.work_order,
             "chip_id": asked.chip_id,

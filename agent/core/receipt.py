@@ -80,10 +80,13 @@ def _node(left: bytes, right: bytes) -> bytes:
 
 
 def require(entry: bytes, expected: Mapping[str, object]) -> None:
-    """Checks that the entry, a JSON object, has these members with these values.
+    """Checks that the entry, a JSON object, has these members with these values. Its form may be any: what is
+    asked for here keeps name and meaning in each form (docs/formats.md, "Ledger"), so that a newer signerd
+    needs no newer agent.
 
     Raises:
-        ReceiptError: it is no JSON object, names a member twice, or differs; the text names the member only.
+        ReceiptError: it is no JSON object, says no form, names a member twice, or differs; the text names the
+            member only.
     """
     try:
         document = json.loads(entry.decode("utf-8"), object_pairs_hook=_without_duplicates)
@@ -91,6 +94,9 @@ def require(entry: bytes, expected: Mapping[str, object]) -> None:
         raise ReceiptError("the ledger entry is not JSON") from error
     if not isinstance(document, dict):
         raise ReceiptError("the ledger entry is not a JSON object")
+    form = document.get("v")
+    if type(form) is not int or form < 1:
+        raise ReceiptError("the ledger entry does not say which form it has")
     for member, value in expected.items():
         found = document.get(member)
         if type(found) is not type(value) or found != value:

@@ -111,7 +111,6 @@ def check_stamp_receipt(
         BadAnswer: the receipt does not prove it.
     """
     expected = {
-        "v": 1,
         "type": "stamped",
         "stamp_sha256": hashlib.sha256(stamp).hexdigest(),
         "certificate_sha256": certificate_sha256.hex(),

@@ -29,6 +29,14 @@ class SqliteBooks:
         self._orders: dict[str, OrderState] = {}
         self._peers: dict[str, PeerState] = {}
 
+    def add_id(self, entry_id: bytes, index: int) -> int | None:
+        """See `auditor.core.books`."""
+        added = self._db.execute("INSERT OR IGNORE INTO entry_ids VALUES (?, ?)", (entry_id, index))
+        if added.rowcount == 1:
+            return None
+        row = self._db.execute("SELECT idx FROM entry_ids WHERE id = ?", (entry_id,)).fetchone()
+        return int(row[0])
+
     def peer(self, uri: str) -> PeerState | None:
         """See `auditor.core.books`."""
         known = self._peers.get(uri)

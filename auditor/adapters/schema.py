@@ -1,10 +1,18 @@
-"""Tables of the kept state, SQLite. `version` is checked at opening."""
+"""Tables of the kept state, SQLite. The version is checked at opening: an older one is brought here, and goes
+on from where it stood."""
 
 from __future__ import annotations
 
-VERSION = 3
+VERSION = 4
 
-SCHEMA = """
+_ENTRY_IDS = """
+CREATE TABLE entry_ids (id BLOB PRIMARY KEY, idx INTEGER NOT NULL) WITHOUT ROWID;
+"""
+
+UPGRADES = {3: _ENTRY_IDS}  # what brings the state of a version to the next one
+
+SCHEMA = f"""
+{_ENTRY_IDS}
 CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE entries (idx INTEGER PRIMARY KEY, kind TEXT NOT NULL, data BLOB NOT NULL);
 CREATE TABLE peers (uri TEXT PRIMARY KEY, spki BLOB NOT NULL, revoked_at INTEGER) WITHOUT ROWID;
@@ -47,5 +55,6 @@ CREATE UNIQUE INDEX finding_once
 """
 
 TABLES = (
-    "entries", "peers", "products", "orders", "certificates", "weak_keys", "intents", "awaited", "findings",
+    "entries", "entry_ids", "peers", "products", "orders", "certificates", "weak_keys", "intents", "awaited",
+    "findings",
 )  # fmt: skip

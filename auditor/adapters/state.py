@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from auditor.adapters.books import CERTIFICATE, SqliteBooks, moment_of, seconds_of
-from auditor.adapters.schema import SCHEMA, TABLES, VERSION
+from auditor.adapters.schema import SCHEMA, TABLES, UPGRADES, VERSION
 from auditor.core.books import CertificateState, OrderState, Totals
 from auditor.core.checkpoint import Checkpoint
 from auditor.core.entry import LogOpened, OrderOpened, parse_entry
@@ -222,7 +222,13 @@ def _ready(connection: sqlite3.Connection) -> sqlite3.Connection:
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version == 0:
         connection.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;")
-    elif version != VERSION:
+        version = VERSION
+    while version in UPGRADES:  # a crash between two leaves a version that is one of these
+        connection.executescript(
+            f"BEGIN IMMEDIATE; {UPGRADES[version]} PRAGMA user_version = {version + 1}; COMMIT;"
+        )
+        version += 1
+    if version != VERSION:
         raise ConfigError(
             f"the state is of version {version}, this auditor reads {VERSION}: verify anew elsewhere"
         )
@@ -235,6 +241,7 @@ def _totals(data: bytes | None) -> Totals:
     values: dict[str, Any] = json.loads(data)
     values["last_time"] = moment_of(values["last_time"])
     values["ahead_until"] = moment_of(values.get("ahead_until"))  # absent: kept before there was one
+    values.setdefault("form", 1)  # as above
     values["superseding"] = {
         chip: (index, bytes.fromhex(spki)) for chip, (index, spki) in values["superseding"].items()
     }

@@ -84,6 +84,7 @@ class IntentState:
 class Totals:
     """Counts over the whole log."""
 
+    form: int = 1  # of entries, the highest so far
     last_time: datetime | None = None  # the latest time of an entry since a clock was accepted last
     ahead_until: datetime | None = None  # the latest time that an accepted clock went back from
     known: dict[str, int] = field(default_factory=dict)
@@ -107,6 +108,10 @@ class Books(Protocol):
 
     totals: Totals
     opened: LogOpened | None
+
+    def add_id(self, entry_id: bytes, index: int) -> int | None:
+        """Notes the id of an entry. The index of the entry that has it already, if there is one."""
+        ...
 
     def peer(self, uri: str) -> PeerState | None:
         """The peer, revoked or not."""

@@ -1,6 +1,8 @@
-"""Ledger entries, strictly read: canonical JSON (RFC 8785) with exactly the members of their type.
+"""Ledger entries, strictly read: canonical JSON (RFC 8785) with exactly the members of their type and form.
 
 entry = parse_entry(leaf)      # an Issued, a Stamped, …, or CheckFailed
+
+Both forms of docs/formats.md, "Ledger", are read. What an entry of form 1 does not say is None.
 """
 
 # ruff: noqa: RUF009 (`_member` is dataclasses.field)
@@ -9,19 +11,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any, ClassVar
 
 import rfc8785
 
 from auditor.core import forms
+from auditor.core.anchors import Anchor, ledger_anchors
 from auditor.core.claims import Claims, ledger_claims, ledger_firmware
 from auditor.core.findings import Code
 from auditor.core.forms import Form
 from auditor.errors import CheckFailed, Malformed
 
 MAX_ENTRY = 65_535  # bytes
+FORMS = (1, 2)  # `v`; a log may go on in form 2, and never back
 LEVELS = ("none", "chip", "key")  # ascending
 CHIP_KEY = "hmac-sha256"  # kinds of keys that a trusted personalization burns
 CHIP_KEYS = (CHIP_KEY, "psa-iak-sha256", "psa-iak-sha384", "psa-iak-sha512")
@@ -40,19 +44,36 @@ CRL_REASONS = (  # RFC 5280 §5.3.1
 
 
 def _member(form: Form) -> Any:
-    return field(metadata={"form": form})
+    return field(metadata={"form": form, "since": 1})
+
+
+def _member_of_form_2(form: Form) -> Any:
+    return field(default=None, metadata={"form": form, "since": 2})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """What every entry has."""
+    """What every entry has. `id` tells it from every other one of the log; it has one exactly in form 2."""
 
     type: ClassVar[str]
     time: datetime = _member(forms.time)
+    id: bytes | None = _member_of_form_2(forms.entry_id)
+
+    @property
+    def form(self) -> int:
+        """1 or 2."""
+        return 1 if self.id is None else 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LogOpened(Entry):
+class AdministratorsEntry(Entry):
+    """What an administrator did. `by`: who, as the command was told; None where nothing was said."""
+
+    by: str | None = _member_of_form_2(forms.optional(forms.administrator))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogOpened(AdministratorsEntry):
     """Entry 0."""
 
     type: ClassVar[str] = "log_opened"
@@ -64,7 +85,7 @@ class LogOpened(Entry):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StationAdded(Entry):
+class StationAdded(AdministratorsEntry):
     """A station may call."""
 
     type: ClassVar[str] = "station_added"
@@ -73,7 +94,7 @@ class StationAdded(Entry):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AuditorAdded(Entry):
+class AuditorAdded(AdministratorsEntry):
     """An auditor may call."""
 
     type: ClassVar[str] = "auditor_added"
@@ -82,7 +103,7 @@ class AuditorAdded(Entry):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StationRevoked(Entry):
+class StationRevoked(AdministratorsEntry):
     """A station may no longer call."""
 
     type: ClassVar[str] = "station_revoked"
@@ -90,7 +111,7 @@ class StationRevoked(Entry):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AuditorRevoked(Entry):
+class AuditorRevoked(AdministratorsEntry):
     """An auditor may no longer call."""
 
     type: ClassVar[str] = "auditor_revoked"
@@ -98,7 +119,7 @@ class AuditorRevoked(Entry):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ProductAdded(Entry):
+class ProductAdded(AdministratorsEntry):
     """A product or a revision of one."""
 
     type: ClassVar[str] = "product_added"
@@ -107,7 +128,7 @@ class ProductAdded(Entry):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OrderOpened(Entry):
+class OrderOpened(AdministratorsEntry):
     """A work order's terms."""
 
     type: ClassVar[str] = "order_opened"
@@ -129,7 +150,7 @@ class OrderOpened(Entry):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OrderClosed(Entry):
+class OrderClosed(AdministratorsEntry):
     """A work order takes no more boards."""
 
     type: ClassVar[str] = "order_closed"
@@ -137,7 +158,7 @@ class OrderClosed(Entry):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ChipsImported(Entry):
+class ChipsImported(AdministratorsEntry):
     """Chips on a work order's list."""
 
     type: ClassVar[str] = "chips_imported"
@@ -147,7 +168,7 @@ class ChipsImported(Entry):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ChipsPersonalized(Entry):
+class ChipsPersonalized(AdministratorsEntry):
     """Chips that carry a secret. `again`: known before, and given their key once more."""
 
     type: ClassVar[str] = "chips_personalized"
@@ -161,7 +182,7 @@ class ChipsPersonalized(Entry):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class IdentitiesImported(Entry):
+class IdentitiesImported(AdministratorsEntry):
     """Attestation keys entered for chips of a product."""
 
     type: ClassVar[str] = "identities_imported"
@@ -196,6 +217,9 @@ class Issued(Entry):
     challenge: bytes = _member(forms.digest)
     station: str = _member(forms.station)
     supersedes: bytes | None = _member(forms.optional(forms.digest))
+    anchors: tuple[Anchor, ...] | None = _member_of_form_2(ledger_anchors)
+    certificate_name: str | None = _member_of_form_2(forms.component)
+    versions: Mapping[str, str | None] | None = _member_of_form_2(forms.program_versions)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -212,7 +236,7 @@ class Stamped(Entry):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Revoked(Entry):
+class Revoked(AdministratorsEntry):
     """A certificate that counts no more."""
 
     type: ClassVar[str] = "revoked"
@@ -262,7 +286,7 @@ class SharedPrimesFound(Entry):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CrlIssued(Entry):
+class CrlIssued(AdministratorsEntry):
     """A certificate revocation list."""
 
     type: ClassVar[str] = "crl_issued"
@@ -273,7 +297,7 @@ class CrlIssued(Entry):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ClockAccepted(Entry):
+class ClockAccepted(AdministratorsEntry):
     """From here on times are counted from `clock_to`."""
 
     type: ClassVar[str] = "clock_accepted"
@@ -287,9 +311,13 @@ _TYPES: tuple[type[Entry], ...] = (
     OrderOpened, OrderClosed, ChipsImported, ChipsPersonalized, IdentitiesImported,
     Issued, Stamped, Revoked, RefusedCall, IntentOpen, SharedPrimesFound, CrlIssued, ClockAccepted,
 )  # fmt: skip
-_FORMS: dict[str, tuple[type[Entry], dict[str, Form]]] = {
-    kind.type: (kind, {item.name: item.metadata["form"] for item in fields(kind) if item.default is MISSING})
+_MEMBERS: dict[tuple[int, str], tuple[type[Entry], dict[str, Form]]] = {
+    (form, kind.type): (
+        kind,
+        {item.name: item.metadata["form"] for item in fields(kind) if item.metadata["since"] <= form},
+    )
     for kind in _TYPES
+    for form in FORMS
 }
 
 
@@ -340,12 +368,14 @@ def _entry(members: dict[str, Any]) -> Entry:
 
 
 def _kind(members: dict[str, Any]) -> tuple[type[Entry], dict[str, Form]]:
-    if type(members.get("v")) is not int or members["v"] != 1:
-        raise CheckFailed(Code.ENTRY_FORM, "unknown version", expected="1", found=repr(members.get("v"))[:64])
+    form = members.get("v")
+    if type(form) is not int or form not in FORMS:
+        expected = " or ".join(map(str, FORMS))
+        raise CheckFailed(Code.ENTRY_FORM, "unknown form", expected=expected, found=repr(form)[:64])
     found = members.get("type")
-    if not isinstance(found, str) or found not in _FORMS:
+    if not isinstance(found, str) or (form, found) not in _MEMBERS:
         raise CheckFailed(Code.ENTRY_FORM, "unknown type", found=repr(found)[:64])
-    return _FORMS[found]
+    return _MEMBERS[form, found]
 
 
 def _canonical_object(data: bytes) -> dict[str, Any]:

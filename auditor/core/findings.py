@@ -26,6 +26,7 @@ class Code(Enum):
     ENTRY_OVERSIZED = "F203"
     LOG_IDENTITY = "F204"
     TIME_ORDER = "F205"
+    FORM_ORDER = "F206"
 
     PEER_HISTORY = "F301"
     PRODUCT_UNKNOWN = "F302"

@@ -50,6 +50,7 @@ private_oid = matching(
     r"1\.3\.6\.1\.4\.1(?:\.(?:0|[1-9][0-9]{0,9})){1,12}"
 )  # an enterprise's own (RFC 1155 §3.1.4)
 administrator = matching(r"[A-Za-z0-9._@-]{1,64}")
+program_version = matching(r"[0-9A-Za-z.+-]{1,64}")
 
 
 def boolean(value: Any) -> bool:
@@ -80,6 +81,13 @@ def digest(value: Any) -> bytes:
     """32 bytes in lower-case hexadecimal."""
     if not isinstance(value, str) or len(value) != 64 or _HEX.fullmatch(value) is None:
         raise Malformed("is not 32 bytes in lower-case hexadecimal")
+    return bytes.fromhex(value)
+
+
+def entry_id(value: Any) -> bytes:
+    """16 bytes in lower-case hexadecimal."""
+    if not isinstance(value, str) or len(value) != 32 or _HEX.fullmatch(value) is None:
+        raise Malformed("is not 16 bytes in lower-case hexadecimal")
     return bytes.fromhex(value)
 
 
@@ -142,6 +150,15 @@ def versions(value: Any) -> Mapping[str, str]:
     for key, version in value.items():
         component(key)
         version_key(version)
+    return value
+
+
+def program_versions(value: Any) -> Mapping[str, str | None]:
+    """An object of the programs' versions: signerd's, and the agent's or null."""
+    if not isinstance(value, dict) or value.keys() != {"signerd", "agent"}:
+        raise Malformed("is not an object of `signerd` and `agent`")
+    program_version(value["signerd"])
+    optional(program_version)(value["agent"])
     return value
 
 

@@ -35,7 +35,7 @@ class Trust:
 
 def apply(books: Books, index: int, entry: Entry, *, trust: Trust) -> list[Finding]:
     """Checks one entry against the books, and enters it."""
-    found = list(_time(books, index, entry))
+    found = [*_form(books, index, entry), *_time(books, index, entry)]
     if (index == 0) != isinstance(entry, entries.LogOpened):
         found.append(
             Finding(Code.LOG_IDENTITY, "`log_opened` is entry 0 and no other", index, found=entry.type)
@@ -67,6 +67,18 @@ def ahead(books: Books, now: datetime) -> Finding | None:
         return None
     detail = "an entry of the future: signerd's clock is ahead, or this one is behind"
     return Finding(Code.TIME_ORDER, detail, None, None, f"at most {time_text(now)}", time_text(last))
+
+
+def _form(books: Books, index: int, entry: Entry) -> Iterator[Finding]:
+    """Form 1 is what signerd wrote before it knew form 2: nothing new is in it, and an id is one entry's."""
+    totals = books.totals
+    if entry.form < totals.form:
+        detail = "an entry of an older form than one before it"
+        yield Finding(Code.FORM_ORDER, detail, index, None, str(totals.form), str(entry.form))
+    totals.form = max(totals.form, entry.form)
+    used = None if entry.id is None else books.add_id(entry.id, index)
+    if entry.id is not None and used is not None:
+        yield Finding(Code.VALUE_REUSED, f"id of entry {used} again", index, found=entry.id.hex())
 
 
 def _time(books: Books, index: int, entry: Entry) -> Iterator[Finding]:

@@ -4,7 +4,10 @@ Guarantees that an entry has exactly the members of its type, in the canonical f
 `MAX_ENTRY` bytes. A member's form follows from its Python type: bytes become lower-case hexadecimal,
 times UTC text, tuples arrays, claims an object of firmware and security state.
 
-    encode(OrderClosed(time=now, work_order="WO-1"))
+    encode(OrderClosed(time=now, work_order="WO-1", by="ann"), secrets.token_bytes(ID_BYTES))
+
+What is written is form 2. A new member is a field here, with its row in docs/formats.md and its form in the
+auditor's `core/entry.py`; a log may hold older entries of form 1, which nobody writes any more.
 """
 
 from __future__ import annotations
@@ -21,7 +24,11 @@ from signerd.core.evidence.claims import Claims
 
 MAX_ENTRY = 65_535  # bytes: C2SP tlog-tiles gives an entry's length 16 bits
 MAX_SHARED_PRIMES = 500  # certificates in one `shared_primes_found` entry (docs/formats.md, "Ledger")
-_VERSION = 1
+ID_BYTES = 16  # random: an entry has a name before the log gives it an index
+_FORM = 2
+
+Anchors = tuple[tuple[str, str | None, str], ...]
+"""Kind, issuer (lower-case hexadecimal) or None, value: sorted, each once (docs/formats.md, "Ledger")."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +41,15 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LogOpened(Entry):
+class AdministratorsEntry(Entry):
+    """What an administrator did. `by` is the name that the command was told, None where it was told none, as
+    `chips_personalized`, `identities_imported` and `clock_accepted` never are."""
+
+    by: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogOpened(AdministratorsEntry):
     """Entry 0: whose log this is."""
 
     type: ClassVar[str] = "log_opened"
@@ -47,7 +62,7 @@ class LogOpened(Entry):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StationAdded(Entry):
+class StationAdded(AdministratorsEntry):
     """A station was registered."""
 
     type: ClassVar[str] = "station_added"
@@ -57,7 +72,7 @@ class StationAdded(Entry):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AuditorAdded(Entry):
+class AuditorAdded(AdministratorsEntry):
     """An auditor was registered."""
 
     type: ClassVar[str] = "auditor_added"
@@ -67,7 +82,7 @@ class AuditorAdded(Entry):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StationRevoked(Entry):
+class StationRevoked(AdministratorsEntry):
     """A station may no longer call."""
 
     type: ClassVar[str] = "station_revoked"
@@ -76,7 +91,7 @@ class StationRevoked(Entry):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AuditorRevoked(Entry):
+class AuditorRevoked(AdministratorsEntry):
     """An auditor may no longer call."""
 
     type: ClassVar[str] = "auditor_revoked"
@@ -85,7 +100,7 @@ class AuditorRevoked(Entry):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ProductAdded(Entry):
+class ProductAdded(AdministratorsEntry):
     """A product, or a revision of one."""
 
     type: ClassVar[str] = "product_added"
@@ -95,7 +110,7 @@ class ProductAdded(Entry):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OrderOpened(Entry):
+class OrderOpened(AdministratorsEntry):
     """The terms of a work order."""
 
     type: ClassVar[str] = "order_opened"
@@ -118,7 +133,7 @@ class OrderOpened(Entry):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OrderClosed(Entry):
+class OrderClosed(AdministratorsEntry):
     """A work order takes no more boards."""
 
     type: ClassVar[str] = "order_closed"
@@ -127,7 +142,7 @@ class OrderClosed(Entry):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ChipsImported(Entry):
+class ChipsImported(AdministratorsEntry):
     """Chips put on a work order's list; `chips_sha256` from `digest_chips`."""
 
     type: ClassVar[str] = "chips_imported"
@@ -138,7 +153,7 @@ class ChipsImported(Entry):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ChipsPersonalized(Entry):
+class ChipsPersonalized(AdministratorsEntry):
     """Chips that carry a secret from a trusted place; `chips_sha256` from `digest_chips`. `again`: chips that
     were registered before, and whose key was given out once more."""
 
@@ -150,11 +165,10 @@ class ChipsPersonalized(Entry):
     locked: bool
     site: str
     key: str
-    by: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class IdentitiesImported(Entry):
+class IdentitiesImported(AdministratorsEntry):
     """Attestation keys entered for chips; `identities_sha256` from `digest_identities`."""
 
     type: ClassVar[str] = "identities_imported"
@@ -163,12 +177,12 @@ class IdentitiesImported(Entry):
     method: str
     count: int
     identities_sha256: bytes
-    by: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Issued(Entry):
-    """A certificate. `certificate_serial` is the serial's unsigned big-endian bytes."""
+    """A certificate. `certificate_serial` is the serial's unsigned big-endian bytes. `versions` are those of
+    the programs that made it: `signerd`'s, and the `agent`'s as the station states it, or None."""
 
     type: ClassVar[str] = "issued"
 
@@ -191,6 +205,9 @@ class Issued(Entry):
     challenge: bytes
     station: str
     supersedes: bytes | None
+    anchors: Anchors
+    certificate_name: str
+    versions: Mapping[str, str | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,8 +225,9 @@ class Stamped(Entry):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Revoked(Entry):
-    """A certificate that counts no more. `reason` is a CRLReason name (RFC 5280 §5.3.1)."""
+class Revoked(AdministratorsEntry):
+    """A certificate that counts no more. `reason` is a CRLReason name (RFC 5280 §5.3.1). `by` is None where
+    another certificate of the chip superseded it: no administrator did that."""
 
     type: ClassVar[str] = "revoked"
 
@@ -263,7 +281,7 @@ class SharedPrimesFound(Entry):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CrlIssued(Entry):
+class CrlIssued(AdministratorsEntry):
     """A certificate revocation list with `count` certificates."""
 
     type: ClassVar[str] = "crl_issued"
@@ -275,13 +293,12 @@ class CrlIssued(Entry):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ClockAccepted(Entry):
+class ClockAccepted(AdministratorsEntry):
     """From here on times are counted from `clock_to`, whatever stands before: the clock had been ahead, up to
     `clock_from`, and was set right; or it stayed where it had jumped to."""
 
     type: ClassVar[str] = "clock_accepted"
 
-    by: str
     clock_from: datetime
     clock_to: datetime
 
@@ -290,13 +307,19 @@ class EntryError(ValueError):
     """A member has no canonical form, or the entry would pass `MAX_ENTRY` bytes."""
 
 
-def encode(entry: Entry) -> bytes:
+def encode(entry: Entry, entry_id: bytes) -> bytes:
     """The entry's bytes: the leaf data of the ledger's tree.
+
+    Args:
+        entry: what happened.
+        entry_id: `ID_BYTES` random bytes, which no other entry of the log has.
 
     Raises:
         EntryError: more than `MAX_ENTRY` bytes, or an integer beyond 2**53 (RFC 8785 §3.2.2.3).
     """
-    members: dict[str, object] = {"v": _VERSION, "type": entry.type}
+    if len(entry_id) != ID_BYTES:
+        raise EntryError(f"an id of {len(entry_id)} bytes")
+    members: dict[str, object] = {"v": _FORM, "type": entry.type, "id": entry_id.hex()}
     for field in fields(entry):
         members[field.name] = _json(getattr(entry, field.name))
     try:

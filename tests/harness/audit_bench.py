@@ -88,9 +88,10 @@ def opened(
     level: str = "chip",
     product: str = PRODUCT_TOML,
     now: datetime = PaperLog.now,
+    form: int = 2,
 ) -> PaperLog:
     """An honest log with one order, before its first board."""
-    log = PaperLog(product_toml=product, now=now)
+    log = PaperLog(product_toml=product, now=now, form=form)
     log.open_log()
     log.add_station()
     log.add_product()
@@ -99,9 +100,9 @@ def opened(
     return log
 
 
-def small() -> PaperLog:
+def small(*, form: int = 2) -> PaperLog:
     """An honest log with three boards: stamped, revoked, only issued."""
-    log = opened()
+    log = opened(form=form)
     boards = [log.issue(number) for number in (1, 2, 3)]
     log.stamp(boards[0])
     log.stamp(boards[1])

@@ -18,6 +18,7 @@ import itertools
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -158,6 +159,8 @@ class Factory(Audited):
         own_keys = {view.spki_sha256 for view in (run.farm.view(board.number) for board in run.farm.boards)}
         assert sorted(entry["chip_id"] for entry in issued) == run.chips
         assert {entry["spki_sha256"] for entry in issued} == own_keys
+        programs = {(entry["versions"]["signerd"], entry["versions"]["agent"]) for entry in issued}
+        assert programs == {(version("birthmark"),) * 2}
         assert sorted(entry["chip_id"] for entry in self.entries("stamped", run)) == run.chips
 
 

@@ -152,6 +152,7 @@ async def issuance_world(directory: Path) -> AsyncIterator[IssuanceWorld]:
     now, log = datetime.now(UTC), key_holder.log
     opened = LogOpened(
         time=now,
+        by=None,
         deployment="test",
         origin=log.name,
         issuer_sha256=bytes(32),

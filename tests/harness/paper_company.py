@@ -96,7 +96,9 @@ class PaperLog:
         self.vkey = f"{origin}+{self._key_id.hex()}+{base64.b64encode(public).decode()}"
 
     def append(self, **members: object) -> Receipt:
-        entry = json.dumps({"v": 1, **members}, sort_keys=True, separators=(",", ":")).encode()
+        entry = json.dumps(
+            {"v": 2, "id": os.urandom(16).hex(), **members}, sort_keys=True, separators=(",", ":")
+        ).encode()
         self.entries.append(entry)
         return self.receipt(len(self.entries) - 1)
 

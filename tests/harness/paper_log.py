@@ -12,6 +12,7 @@ import base64
 import io
 import json
 import re
+import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -55,6 +56,14 @@ _LEVELS = {
     "chip": signing_pb2.EVIDENCE_LEVEL_CHIP,
     "key": signing_pb2.EVIDENCE_LEVEL_KEY,
 }
+OF_ADMINISTRATORS = frozenset(
+    {
+        "log_opened", "station_added", "auditor_added", "station_revoked", "auditor_revoked", "product_added",
+        "order_opened", "order_closed", "chips_imported", "chips_personalized", "identities_imported",
+        "revoked", "crl_issued", "clock_accepted",
+    }
+)  # fmt: skip
+NAMED_IN_FORM_1 = frozenset({"chips_personalized", "identities_imported", "clock_accepted"})
 _T = TypeVar("_T")
 
 
@@ -154,12 +163,13 @@ class Board:
 
 @dataclass
 class PaperLog:
-    """See the module. `now` moves by a second an entry."""
+    """See the module. `now` moves by a second an entry. Entries are of `form`."""
 
     log_key: Ed25519PrivateKey = field(default_factory=Ed25519PrivateKey.generate)
     root: Authority = field(default_factory=lambda: Authority.root("Paper Root"))
     now: datetime = datetime(2026, 11, 1, tzinfo=UTC)
     product_toml: str = PRODUCT_TOML
+    form: int = 2
 
     lie_checkpoint: Callable[[bytes], bytes] = honest
     lie_entries: Callable[[list[bytes]], list[bytes]] = honest
@@ -183,7 +193,12 @@ class PaperLog:
     def append(self, kind: str, **members: Any) -> int:
         """Adds an entry; returns its index."""
         self.now += timedelta(seconds=1)
-        return self.append_raw(rfc8785.dumps({"v": 1, "type": kind, "time": text(self.now), **members}))
+        common: dict[str, Any] = {"v": self.form, "type": kind, "time": text(self.now)}
+        if self.form == 2:
+            common["id"] = secrets.token_hex(16)
+        if kind in (OF_ADMINISTRATORS if self.form == 2 else NAMED_IN_FORM_1):
+            common["by"] = "carol"
+        return self.append_raw(rfc8785.dumps(common | members))
 
     def append_raw(self, data: bytes) -> int:
         self.entries.append(data)
@@ -220,7 +235,6 @@ class PaperLog:
             locked=locked,
             site="here",
             key=key,
-            by="carol",
         )
 
     def import_identities(self, method: str, count: int, **changes: Any) -> int:
@@ -230,7 +244,6 @@ class PaperLog:
             "method": method,
             "count": count,
             "identities_sha256": digest,
-            "by": "carol",
         }
         return self.append("identities_imported", **members | changes)
 
@@ -373,6 +386,9 @@ class PaperLog:
             "station": record.station,
             "supersedes": None,
         }
+        if self.form == 2:
+            versions = {"signerd": "1.0", "agent": "1.0"}
+            members |= {"anchors": [], "certificate_name": "device", "versions": versions}
         return self.append("issued", **members | changes)
 
     def stamp(

@@ -1,7 +1,7 @@
 """A signerd on paper: `SigningService` over real mTLS on the loopback, answered by a `PaperCompany`.
 
     async with PaperSigner(company, directory) as signer:
-        client = GrpcSigner(signer.address, **signer.pems(), deadline_s=5)
+        client = GrpcSigner(signer.address, **signer.pems(), deadline_s=5, version="1.0")
 
 It can be told to answer with other bytes or another status than the company would.
 """
@@ -87,6 +87,7 @@ class PaperSigner(rpc.SigningServiceServicer):
         self.address = ""
         self.statuses: list[tuple[grpc.StatusCode, str, str]] = []  # status, message, birthmark-code
         self.answers: list[Any] = []  # given in place of the company's
+        self.agent_versions: list[str] = []  # as stated
 
     def issue_station(
         self, request_pem: bytes, uri: str = STATION, *, days: int = 60, begins: int = -1
@@ -142,6 +143,7 @@ class PaperSigner(rpc.SigningServiceServicer):
         return answer
 
     async def SignCsr(self, request: pb.SignCsrRequest, context: Any) -> Any:  # noqa: N802 -- gRPC's
+        self.agent_versions.append(request.agent_version)
         evidence = request.evidence
         asked = BoardRequest(request.csr_der, evidence.method, evidence.claims, evidence.evidence)
         issued = await self._answer(self.company.sign_csr(request.session, asked), context)

@@ -83,6 +83,7 @@ class World:
         create_database(self.url)
         opened = LogOpened(
             time=NOW,
+            by=None,
             deployment="test",
             origin=ORIGIN,
             issuer_sha256=bytes(32),

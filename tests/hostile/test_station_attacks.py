@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -15,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from birthmark.v1 import admin_pb2, signing_pb2
-from harness.hostile_line import HostileLine, code_of
+from harness.hostile_line import CALL_TIMEOUT_S, HostileLine, code_of
 from harness.paper_board import PaperBoard, deterministic
 
 NAME = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "board")])
@@ -332,6 +333,20 @@ def test_a_csr_that_is_cut(line: HostileLine, cut: int) -> None:
 )
 def test_fields_out_of_their_bounds(line: HostileLine, order: str, chip_id: str) -> None:
     line.refused("request_malformed", lambda: line.pc1.open(order, chip_id))
+
+
+@pytest.mark.parametrize("version", ["1" * 65, "1.0\n", "1 0", "１.0", '1.0","by":"x', "\x00"])
+def test_a_version_of_an_agent_out_of_its_bounds(line: HostileLine, version: str) -> None:
+    order, board = line.open_order(), line.board()
+    session = line.pc1.open(order, board.chip_id)
+    csr, evidence = board.request(session.challenge)
+    asked = signing_pb2.SignCsrRequest(
+        session=session.session, csr_der=csr, evidence=evidence, agent_version=version
+    )
+    line.refused("request_malformed", lambda: line.pc1.signing.SignCsr(asked, timeout=CALL_TIMEOUT_S))
+    asked.agent_version = "1.0+local-2"
+    entry = json.loads(line.pc1.signing.SignCsr(asked, timeout=CALL_TIMEOUT_S).ledger_entry)
+    assert entry["versions"]["agent"] == "1.0+local-2"
 
 
 def test_bytes_that_are_no_message(line: HostileLine) -> None:

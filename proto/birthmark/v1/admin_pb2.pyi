@@ -105,16 +105,22 @@ class AddPeerRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     CERTIFICATE_DER_FIELD_NUMBER: _builtins.int
+    BY_FIELD_NUMBER: _builtins.int
     certificate_der: _builtins.bytes
     """Certificate of the operations CA, DER, at most 8,192 bytes. Its URI SAN gives role and name."""
+    by: _builtins.str
+    """The administrator, 1 to 64 of [A-Za-z0-9._@-]. What the command was told, and not verified. Empty: nobody
+    was named.
+    """
     def __init__(
         self,
         *,
         certificate_der: _builtins.bytes = ...,
+        by: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["certificate_der", b"certificate_der"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "certificate_der", b"certificate_der"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -192,15 +198,21 @@ class RevokePeerRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     URI_FIELD_NUMBER: _builtins.int
+    BY_FIELD_NUMBER: _builtins.int
     uri: _builtins.str
+    by: _builtins.str
+    """The administrator, 1 to 64 of [A-Za-z0-9._@-]. What the command was told, and not verified. Empty: nobody
+    was named.
+    """
     def __init__(
         self,
         *,
         uri: _builtins.str = ...,
+        by: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["uri", b"uri"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "uri", b"uri"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -238,16 +250,22 @@ class AddProductRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     PRODUCT_TOML_FIELD_NUMBER: _builtins.int
+    BY_FIELD_NUMBER: _builtins.int
     product_toml: _builtins.str
     """The product's TOML file as the administrator wrote it, at most 32,768 bytes."""
+    by: _builtins.str
+    """The administrator, 1 to 64 of [A-Za-z0-9._@-]. What the command was told, and not verified. Empty: nobody
+    was named.
+    """
     def __init__(
         self,
         *,
         product_toml: _builtins.str = ...,
+        by: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["product_toml", b"product_toml"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "product_toml", b"product_toml"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -355,16 +373,22 @@ class OpenWorkOrderRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     WORK_ORDER_TOML_FIELD_NUMBER: _builtins.int
+    BY_FIELD_NUMBER: _builtins.int
     work_order_toml: _builtins.str
     """The work order's TOML file, at most 32,768 bytes."""
+    by: _builtins.str
+    """The administrator, 1 to 64 of [A-Za-z0-9._@-]. What the command was told, and not verified. Empty: nobody
+    was named.
+    """
     def __init__(
         self,
         *,
         work_order_toml: _builtins.str = ...,
+        by: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["work_order_toml", b"work_order_toml"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "work_order_toml", b"work_order_toml"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -484,15 +508,21 @@ class CloseWorkOrderRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     WORK_ORDER_FIELD_NUMBER: _builtins.int
+    BY_FIELD_NUMBER: _builtins.int
     work_order: _builtins.str
+    by: _builtins.str
+    """The administrator, 1 to 64 of [A-Za-z0-9._@-]. What the command was told, and not verified. Empty: nobody
+    was named.
+    """
     def __init__(
         self,
         *,
         work_order: _builtins.str = ...,
+        by: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["work_order", b"work_order"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "work_order", b"work_order"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -527,7 +557,12 @@ class ImportChipsRequest(_message.Message):
 
     WORK_ORDER_FIELD_NUMBER: _builtins.int
     CHIP_IDS_FIELD_NUMBER: _builtins.int
+    BY_FIELD_NUMBER: _builtins.int
     work_order: _builtins.str
+    by: _builtins.str
+    """The administrator, 1 to 64 of [A-Za-z0-9._@-]. What the command was told, and not verified. Empty: nobody
+    was named.
+    """
     @_builtins.property
     def chip_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """At most 10,000 a call; the command sends several calls for more."""
@@ -537,10 +572,11 @@ class ImportChipsRequest(_message.Message):
         *,
         work_order: _builtins.str = ...,
         chip_ids: _abc.Iterable[_builtins.str] | None = ...,
+        by: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chip_ids", b"chip_ids", "work_order", b"work_order"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "chip_ids", b"chip_ids", "work_order", b"work_order"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -891,20 +927,26 @@ class RevokeRequest(_message.Message):
     SERIAL_NUMBER_FIELD_NUMBER: _builtins.int
     CERTIFICATE_SHA256_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    BY_FIELD_NUMBER: _builtins.int
     serial_number: _builtins.str
     certificate_sha256: _builtins.bytes
     reason: _builtins.str
     """A CRLReason name of RFC 5280 section 5.3.1 in its own spelling, for example "keyCompromise"."""
+    by: _builtins.str
+    """The administrator, 1 to 64 of [A-Za-z0-9._@-]. What the command was told, and not verified. Empty: nobody
+    was named.
+    """
     def __init__(
         self,
         *,
         serial_number: _builtins.str = ...,
         certificate_sha256: _builtins.bytes = ...,
         reason: _builtins.str = ...,
+        by: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["certificate_sha256", b"certificate_sha256", "key", b"key", "serial_number", b"serial_number"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["certificate_sha256", b"certificate_sha256", "key", b"key", "reason", b"reason", "serial_number", b"serial_number"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "certificate_sha256", b"certificate_sha256", "key", b"key", "reason", b"reason", "serial_number", b"serial_number"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_key: _TypeAlias = _typing.Literal["serial_number", "certificate_sha256"]  # noqa: Y015
     _WhichOneofArgType_key: _TypeAlias = _typing.Literal["key", b"key"]  # noqa: Y015
@@ -940,16 +982,22 @@ class MakeCrlRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     NEXT_UPDATE_H_FIELD_NUMBER: _builtins.int
+    BY_FIELD_NUMBER: _builtins.int
     next_update_h: _builtins.int
     """Hours until nextUpdate; 1 to 8,784 (366 days)."""
+    by: _builtins.str
+    """The administrator, 1 to 64 of [A-Za-z0-9._@-]. What the command was told, and not verified. Empty: nobody
+    was named.
+    """
     def __init__(
         self,
         *,
         next_update_h: _builtins.int = ...,
+        by: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_update_h", b"next_update_h"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "next_update_h", b"next_update_h"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -230,11 +230,16 @@ class SignCsrRequest(_message.Message):
     SESSION_FIELD_NUMBER: _builtins.int
     CSR_DER_FIELD_NUMBER: _builtins.int
     EVIDENCE_FIELD_NUMBER: _builtins.int
+    AGENT_VERSION_FIELD_NUMBER: _builtins.int
     session: _builtins.bytes
     """From OpenSessionResponse."""
     csr_der: _builtins.bytes
     """PKCS#10 CertificationRequest (RFC 2986), DER, exactly as the board made it. At most 8,192 bytes.
     Only its public key enters the certificate.
+    """
+    agent_version: _builtins.str
+    """The version of the station's program, for the ledger: 1 to 64 characters of [0-9A-Za-z.+-]. The station's
+    word: nothing is decided by it. Empty: it states none.
     """
     @_builtins.property
     def evidence(self) -> Global___Evidence: ...
@@ -244,10 +249,11 @@ class SignCsrRequest(_message.Message):
         session: _builtins.bytes = ...,
         csr_der: _builtins.bytes = ...,
         evidence: Global___Evidence | None = ...,
+        agent_version: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["evidence", b"evidence"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["csr_der", b"csr_der", "evidence", b"evidence", "session", b"session"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_version", b"agent_version", "csr_der", b"csr_der", "evidence", b"evidence", "session", b"session"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

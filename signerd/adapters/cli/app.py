@@ -17,6 +17,7 @@ from signerd.adapters.cli import (
     products,
 )
 from signerd.adapters.cli.exits import exit_for, unexpected
+from signerd.adapters.cli.options import remember
 
 __all__ = ["build_app", "exit_for", "unexpected"]
 
@@ -30,6 +31,7 @@ def build_app(run: daemon.Run) -> typer.Typer:
         # A traceback is for those who report a fault; it must not show the values of variables.
         pretty_exceptions_enable=False,
     )
+    app.callback()(remember)
     app.command("init")(installation.init)
     app.command("run")(daemon.run_command(run))
     app.command("check-config")(daemon.check_config)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from signerd.adapters.cli.options import DEFAULT_CONFIG, ByOption, ConfigOption, JsonOption, caller
+from signerd.adapters.cli.options import DEFAULT_CONFIG, ByOption, ConfigOption, JsonOption, administrator
 from signerd.adapters.cli.personalize import ChipsArgument, batches, personalize
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def import_identities(
     from signerd.errors import Refused
 
     began = time.monotonic()
-    who = by or caller()
+    who = by or administrator()
     added = lines = 0
     batch = IdentityBatch()
     try:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import typer
 
 from signerd.adapters.cli.exits import Exit
-from signerd.adapters.cli.options import DEFAULT_CONFIG, ByOption, ConfigOption, JsonOption, caller
+from signerd.adapters.cli.options import DEFAULT_CONFIG, ByOption, ConfigOption, JsonOption, administrator
 
 app = typer.Typer(help="signerd's clock: is it right, and going on where it is.", no_args_is_help=True)
 
@@ -41,7 +41,7 @@ def accept(*, config: ConfigOption = DEFAULT_CONFIG, by: ByOption = None) -> Non
     from signerd.adapters.cli.connection import administration
     from signerd.adapters.cli.output import when
 
-    request = admin_pb2.AcceptClockRequest(by=by or caller())
+    request = admin_pb2.AcceptClockRequest(by=by or administrator())
     with administration(config) as daemon:
         answer = daemon.AcceptClock(request)
     typer.echo(

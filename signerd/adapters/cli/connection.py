@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import grpc
 
 from birthmark.v1.admin_pb2_grpc import AdminServiceStub
 from signerd.adapters.cli.exits import Unreachable
+from signerd.adapters.cli.options import administrator
 from signerd.adapters.rpc.status import CODE_METADATA
 from signerd.config import load
 from signerd.errors import Code, Refused
@@ -53,9 +54,21 @@ def administration(config_path: Path) -> Iterator[AdminServiceStub]:
     credentials = grpc.local_channel_credentials(grpc.LocalConnectionType.UDS)
     with grpc.secure_channel(f"unix:{path}", credentials, options=_OPTIONS) as channel:
         try:
-            yield AdminServiceStub(grpc.intercept_channel(channel, _TellsUnpublished()))
+            yield AdminServiceStub(grpc.intercept_channel(channel, _NamesWhoAsks(), _TellsUnpublished()))
         except grpc.RpcError as error:
             raise _translated(error, path) from error
+
+
+class _NamesWhoAsks(grpc.UnaryUnaryClientInterceptor):  # type: ignore[type-arg]  # generic in its stubs alone
+    """Says who asks, in every request that has room for it: the ledger's `by`."""
+
+    def intercept_unary_unary(
+        self, continuation: Callable[[Any, Any], Any], client_call_details: Any, request: Any
+    ) -> Any:
+        """Calls on, with `by` filled in where the command left it empty."""
+        if "by" in request.DESCRIPTOR.fields_by_name and not request.by:
+            request.by = administrator()
+        return continuation(client_call_details, request)
 
 
 def _reason(path: Path, said: str) -> str:

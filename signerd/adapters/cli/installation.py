@@ -33,15 +33,17 @@ def init(
     root: Annotated[Path | None, typer.Option("--root", help="The root's certificate.")] = None,
 ) -> None:
     """Makes an installation: with --dev at once, with a real HSM in two steps."""
+    from signerd.adapters.cli.options import administrator
     from signerd.adapters.installation import create, create_dev, install_certificate
 
     if install is not None:
         if root is None:
             raise typer.BadParameter("--install-certificate needs --root")
-        install_certificate(directory, certificate=install, root=root)
+        install_certificate(directory, certificate=install, root=root, by=administrator())
         typer.echo(f"finished. Start it: signerd run -c {directory / 'signerd.toml'}")
     elif dev:
-        path = create_dev(directory, deployment=deployment or "dev", listen=listen or "127.0.0.1:0")
+        by = administrator()
+        path = create_dev(directory, deployment=deployment or "dev", listen=listen or "127.0.0.1:0", by=by)
         typer.echo(f"made {path}, for trials alone. Start it: signerd run -c {path}")
     elif module is None or token is None or pin is None or deployment is None:
         raise typer.BadParameter("give --dev, or --module, --token, --pin and --deployment")

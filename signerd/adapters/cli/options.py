@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Annotated
 
@@ -24,11 +25,38 @@ ByOption = Annotated[
 ]
 
 
-def caller() -> str:
-    """The user who calls, through sudo too. Raises Refused `invalid` for a name that no entry can hold."""
-    user = os.environ.get("SUDO_USER") or os.environ.get("USER") or pwd.getpwuid(os.getuid()).pw_name
+_SAID: ContextVar[str | None] = ContextVar("by", default=None)  # a process gives one command
+
+
+def remember(by: ByOption = None) -> None:
+    """What stands before the command: who gives it."""
+    _SAID.set(by)
+
+
+def administrator() -> str:
+    """Who gives this command, for the ledger: as `signerd --by` says, else the user who calls.
+
+    Raises Refused `invalid` for a user's name that no entry can hold.
+    """
+    said = _SAID.get()
+    if said is not None:
+        return named(said)
+    user = os.environ.get("SUDO_USER") or os.environ.get("USER") or _name_of(os.getuid())
     if not is_administrator(user):  # of a domain, for example
-        raise Refused(
-            Code.INVALID, f"the ledger cannot hold the user's name {user!r}: say with --by who does it"
-        )
+        detail = f"the ledger cannot hold the user's name {user!r}: say who does it: signerd --by NAME …"
+        raise Refused(Code.INVALID, detail)
     return user
+
+
+def named(by: str) -> str:
+    """The name that `--by` gave. Raises Refused `invalid` for one that no entry can hold."""
+    if not is_administrator(by):
+        raise Refused(Code.INVALID, f"--by must be 1 to 64 of [A-Za-z0-9._@-], and is {by[:80]!r}")
+    return by
+
+
+def _name_of(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:  # a container's user may have a number alone
+        return f"uid-{uid}"

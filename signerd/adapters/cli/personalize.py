@@ -23,7 +23,7 @@ from typing import Annotated
 
 import typer
 
-from signerd.adapters.cli.options import DEFAULT_CONFIG, ByOption, ConfigOption, caller
+from signerd.adapters.cli.options import DEFAULT_CONFIG, ByOption, ConfigOption, administrator
 from signerd.core.chip_key import BurnedKey
 from signerd.errors import Code, Refused
 
@@ -93,7 +93,7 @@ def personalize(
         check_block(block)
         if key is not BurnedKey.HMAC_SHA256:
             raise Refused(Code.INVALID, f"an HMAC key block holds the key of hmac-sha256, not {key}")
-    who = by or caller()
+    who = by or administrator()
     chip_ids = read_chip_ids(file)
     if chip is not None:
         check_chip_ids(file, chip_ids)

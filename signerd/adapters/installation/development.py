@@ -26,8 +26,11 @@ from signerd.adapters.installation.settings_file import Choices, host_of, write_
 from signerd.errors import ConfigError, Fault
 
 
-def create_dev(directory: Path, *, deployment: str = "dev", listen: str = "127.0.0.1:0") -> Path:
+def create_dev(
+    directory: Path, *, deployment: str = "dev", listen: str = "127.0.0.1:0", by: str | None = None
+) -> Path:
     """Makes a complete development installation and returns the path of its `signerd.toml`.
+    `by`: who makes it, for the ledger.
 
     Raises:
         ConfigError: the directory is not empty, SoftHSM is missing, or a value is not of its form. What was
@@ -37,13 +40,13 @@ def create_dev(directory: Path, *, deployment: str = "dev", listen: str = "127.0
     module = softhsm.find_module()
     layout = make_installation_directory(directory)
     try:
-        _fill(layout, deployment, listen, host, module)
+        _fill(layout, deployment, listen, host, module, by)
     except (ConfigError, Fault, OSError) as error:
         raise ConfigError(f"{error}\nremove {layout.directory} before you start again") from error
     return layout.config
 
 
-def _fill(layout: Layout, deployment: str, listen: str, host: str, module: Path) -> None:
+def _fill(layout: Layout, deployment: str, listen: str, host: str, module: Path, by: str | None) -> None:
     now = datetime.now(UTC).replace(microsecond=0)
     environment, throwaway_pin = softhsm.create_token(layout.softhsm, module)
     pin = secrets.token_urlsafe(24).encode()
@@ -76,4 +79,4 @@ def _fill(layout: Layout, deployment: str, listen: str, host: str, module: Path)
     write_key(layout.offline_root / "root.key", root_key)
     vkey = parts.write_vkey(layout, config.ledger.origin, keys.checkpoint_key)
     parts.write_device_certificates(layout, sub_ca, root)
-    parts.open_ledger(config, layout, vkey, sub_ca, root, now)
+    parts.open_ledger(config, layout, vkey, sub_ca, root, now, by)

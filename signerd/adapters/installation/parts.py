@@ -41,13 +41,20 @@ def write_device_certificates(layout: Layout, sub_ca: x509.Certificate, root: x5
 
 
 def open_ledger(
-    config: Config, layout: Layout, vkey: str, sub_ca: x509.Certificate, root: x509.Certificate, now: datetime
+    config: Config,
+    layout: Layout,
+    vkey: str,
+    sub_ca: x509.Certificate,
+    root: x509.Certificate,
+    now: datetime,
+    by: str | None,
 ) -> None:
     """Database, entry 0, and the second place's first mark. `signerd run` signs the first checkpoint."""
     url = database_url(config, layout.directory)
     create_database(url)
     entry = LogOpened(
         time=now,
+        by=by,
         deployment=config.deployment,
         origin=config.ledger.origin,
         issuer_sha256=_sha256(sub_ca),

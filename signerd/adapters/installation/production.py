@@ -105,10 +105,11 @@ def _generate(config: Config, layout: Layout, pin: bytearray, key_type: str) -> 
         pin[:] = bytes(len(pin))
 
 
-def install_certificate(directory: Path, *, certificate: Path, root: Path) -> None:
+def install_certificate(directory: Path, *, certificate: Path, root: Path, by: str | None = None) -> None:
     """Takes the sub-CA's certificate from the offline root and finishes the installation.
 
-    Everything is checked before anything is written, so that a wrong file can be replaced and tried again.
+    `by`: who does it, for the ledger. Everything is checked before anything is written, so that a
+    wrong file can be replaced and tried again.
 
     Raises:
         ConfigError: there is no request to answer, a file cannot be read, or the certificate is not usable;
@@ -130,7 +131,7 @@ def install_certificate(directory: Path, *, certificate: Path, root: Path) -> No
     device_ca.check_sub_ca(sub_ca, root_certificate, request, now)
     asyncio.run(_prove(config, layout, sub_ca, vkey))
     try:
-        parts.open_ledger(config, layout, vkey, sub_ca, root_certificate, now)
+        parts.open_ledger(config, layout, vkey, sub_ca, root_certificate, now, by)
         parts.write_device_certificates(layout, sub_ca, root_certificate)
     except (ConfigError, Fault) as error:
         made = f"the database, {config.ledger.head}, {layout.sub_ca}, chain.pem and root.pem beside it"

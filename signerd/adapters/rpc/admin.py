@@ -122,7 +122,9 @@ class AdminService:
             )
         if identity.not_after <= self._clock():
             raise Refused(Code.INVALID, f"the certificate ended at {identity.not_after}")
-        record, index = await self._store.add_peer(identity.name, identity.spki_sha256, self._clock())
+        record, index = await self._store.add_peer(
+            identity.name, identity.spki_sha256, self._clock(), by=fields.administrator_if_any(request.by)
+        )
         return admin_pb2.AddPeerResponse(peer=_peer(record), ledger_index=index)
 
     async def list_peers(
@@ -139,17 +141,19 @@ class AdminService:
         self, _caller: None, request: admin_pb2.RevokePeerRequest
     ) -> admin_pb2.RevokePeerResponse:
         """Works at once: the registry is asked at each call."""
-        record, index = await self._store.revoke_peer(request.uri, self._clock())
+        by = fields.administrator_if_any(request.by)
+        record, index = await self._store.revoke_peer(request.uri, self._clock(), by=by)
         return admin_pb2.RevokePeerResponse(peer=_peer(record), ledger_index=index)
 
     async def add_product(
         self, _caller: None, request: admin_pb2.AddProductRequest
     ) -> admin_pb2.AddProductResponse:
         """Adds a product or a revision, once the full linter has seen a sample."""
+        by = fields.administrator_if_any(request.by)
         product = parse_product(request.product_toml)
         trust = review_trust(product.evidence, self._clock())
         notes = [*trust, *await self._linter.lint(product)]
-        index = await self._store.add_product(product.name, request.product_toml, self._clock())
+        index = await self._store.add_product(product.name, request.product_toml, self._clock(), by=by)
         return admin_pb2.AddProductResponse(
             product=product.name,
             ledger_index=index,
@@ -184,6 +188,7 @@ class AdminService:
             ),
             reason=request.reason,
             now=self._clock(),
+            by=fields.administrator_if_any(request.by),
         )
         return admin_pb2.RevokeResponse(ledger_index=index)
 
@@ -191,6 +196,7 @@ class AdminService:
         """A complete CRL. A crash after the signature leaves one that nobody was given, and a gap."""
         if not 1 <= request.next_update_h <= MAX_CRL_HOURS:
             raise fields.malformed(f"next_update_h is not 1 to {MAX_CRL_HOURS}")
+        by = fields.administrator_if_any(request.by)
         now = self._clock().replace(microsecond=0)
         next_update = now + timedelta(hours=request.next_update_h)
         # The number first: of two CRLs at once, the one with the higher number never knows less.
@@ -206,6 +212,7 @@ class AdminService:
             next_update=next_update,
             count=len(revoked),
             now=now,
+            by=by,
         )
         return admin_pb2.MakeCrlResponse(crl_der=crl, ledger_index=index)
 

@@ -33,6 +33,7 @@ class OrderAdministration:
         self, _caller: None, request: admin_pb2.OpenWorkOrderRequest
     ) -> admin_pb2.OpenWorkOrderResponse:
         """Opens a work order with the newest revision of its product."""
+        by = fields.administrator_if_any(request.by)
         revisions = {product.name: product for product in await self._store.list_products()}
 
         def find(name: str) -> ProductRevision | None:
@@ -43,7 +44,7 @@ class OrderAdministration:
         for uri in order.stations:
             if parse_peer_uri(uri).deployment != self._deployment:
                 raise Refused(Code.INVALID, f"stations: {uri} is not of deployment {self._deployment}")
-        index = await self._store.open_order(order, self._clock())
+        index = await self._store.open_order(order, self._clock(), by=by)
         work_order, _ = order_messages(await self._order(order.work_order))
         return admin_pb2.OpenWorkOrderResponse(work_order=work_order, ledger_index=index)
 
@@ -68,15 +69,17 @@ class OrderAdministration:
         self, _caller: None, request: admin_pb2.CloseWorkOrderRequest
     ) -> admin_pb2.CloseWorkOrderResponse:
         """No place is given after this."""
-        index = await self._store.close_order(request.work_order, self._clock())
+        by = fields.administrator_if_any(request.by)
+        index = await self._store.close_order(request.work_order, self._clock(), by=by)
         return admin_pb2.CloseWorkOrderResponse(ledger_index=index)
 
     async def import_chips(
         self, _caller: None, request: admin_pb2.ImportChipsRequest
     ) -> admin_pb2.ImportChipsResponse:
         """Puts chip ids on an order's list."""
+        by = fields.administrator_if_any(request.by)
         chip_ids = _checked(request.chip_ids)
-        added, index = await self._store.import_chips(request.work_order, chip_ids, self._clock())
+        added, index = await self._store.import_chips(request.work_order, chip_ids, self._clock(), by=by)
         return admin_pb2.ImportChipsResponse(added=added, ledger_index=index)
 
     async def personalize_chips(

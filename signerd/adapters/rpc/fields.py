@@ -10,6 +10,7 @@ from birthmark.v1 import audit_pb2, signing_pb2
 from signerd.core.names import KeyType, Level, is_administrator, is_chip_id, is_name
 from signerd.errors import Code, Refused
 from signerd.ports import Record, RecordState
+from signerd.program import is_version
 
 LEVELS = {
     Level.NONE: signing_pb2.EVIDENCE_LEVEL_NONE,
@@ -55,6 +56,18 @@ def administrator(text: str) -> str:
     if not is_administrator(text):
         raise Refused(Code.INVALID, "by must be 1 to 64 of [A-Za-z0-9._@-]")
     return text
+
+
+def administrator_if_any(text: str) -> str | None:
+    """Who an administrator says to be; None where it says nothing."""
+    return administrator(text) if text else None
+
+
+def version(text: str) -> str | None:
+    """The version that a program states of itself, or a refusal; None where it states none."""
+    if text and not is_version(text):
+        raise malformed("agent_version is not of its form")
+    return text or None
 
 
 def size(data: bytes, field: str, *, most: int, least: int = 0) -> bytes:

@@ -97,7 +97,9 @@ class SigningService:
             claims=fields.size(evidence.claims, "evidence.claims", most=MAX_CLAIMS),
             evidence=fields.size(evidence.evidence, "evidence.evidence", most=MAX_EVIDENCE_BYTES),
         )
-        answer = await self._issuance.sign_csr(peer, session, request.csr_der, submission)
+        answer = await self._issuance.sign_csr(
+            peer, session, request.csr_der, submission, agent=fields.version(request.agent_version)
+        )
         return signing_pb2.SignCsrResponse(
             certificate_der=answer.record.certificate_der,
             chain_der=answer.chain,

@@ -15,7 +15,7 @@ from signerd.adapters.store.identities import import_identities
 from signerd.adapters.store.parts import Parts
 from signerd.adapters.store.shared_primes import RsaCertificates, record_shared_primes, rsa_certificates
 from signerd.adapters.store.values import ChipPage, OrderState, ProductRevision, RevokedCertificate
-from signerd.core.entry import MAX_SHARED_PRIMES
+from signerd.core.entry import MAX_SHARED_PRIMES, CrlIssued
 from signerd.core.identity_list import ChipIdentity
 from signerd.core.names import PeerName, Role
 from signerd.core.order import WorkOrder
@@ -27,27 +27,30 @@ MAX_IDENTITIES = 1_000  # identities in one call, for the same reason; each may 
 
 
 class Administration(Parts):
-    """The part of `SqlStore` that `AdminService` calls. `now` is aware, UTC."""
+    """The part of `SqlStore` that `AdminService` calls. `now` is aware, UTC; `by` the administrator, for the
+    ledger."""
 
-    async def add_peer(self, name: PeerName, spki_sha256: bytes, now: datetime) -> tuple[PeerRecord, int]:
+    async def add_peer(
+        self, name: PeerName, spki_sha256: bytes, now: datetime, *, by: str | None = None
+    ) -> tuple[PeerRecord, int]:
         """Registers a peer; returns it and its ledger index. A revoked peer may come back with a new key.
 
         Raises:
             Refused: `already_exists`: a peer of this URI is registered, or the key was registered before.
         """
-        return await self._writer.do(lambda tx: registry.add_peer(tx, name, spki_sha256, now))
+        return await self._writer.do(lambda tx: registry.add_peer(tx, name, spki_sha256, now, by))
 
-    async def revoke_peer(self, uri: str, now: datetime) -> tuple[PeerRecord, int]:
+    async def revoke_peer(self, uri: str, now: datetime, *, by: str | None = None) -> tuple[PeerRecord, int]:
         """Raises: Refused: `not_found`: no such peer, or it is revoked already."""
-        return await self._writer.do(lambda tx: registry.revoke_peer(tx, uri, now))
+        return await self._writer.do(lambda tx: registry.revoke_peer(tx, uri, now, by))
 
     async def list_peers(self, role: Role | None = None) -> list[PeerRecord]:
         """All peers, the revoked ones too."""
         return await self._long_reader.do(lambda connection: listing.list_peers(connection, role))
 
-    async def add_product(self, name: str, toml: str, now: datetime) -> int:
+    async def add_product(self, name: str, toml: str, now: datetime, *, by: str | None = None) -> int:
         """Adds a product or a revision of one; the ledger index. Raises Refused `already_exists`."""
-        return await self._writer.do(lambda tx: registry.add_product(tx, name, toml, now))
+        return await self._writer.do(lambda tx: registry.add_product(tx, name, toml, now, by))
 
     async def list_products(self) -> list[ProductRevision]:
         """The newest revision of each product."""
@@ -61,18 +64,18 @@ class Administration(Parts):
         """The TOML of each revision that an order keeps which is not closed."""
         return await self._long_reader.do(lambda connection: listing.open_revisions(connection, name))
 
-    async def open_order(self, order: WorkOrder, now: datetime) -> int:
+    async def open_order(self, order: WorkOrder, now: datetime, *, by: str | None = None) -> int:
         """Opens a work order; the ledger index.
 
         Raises:
             Refused: `already_exists`: of this name; `invalid`: no such product revision or station, or
                 serial numbers that another work order may give.
         """
-        return await self._writer.do(lambda tx: registry.open_order(tx, order, now))
+        return await self._writer.do(lambda tx: registry.open_order(tx, order, now, by))
 
-    async def close_order(self, work_order: str, now: datetime) -> int:
+    async def close_order(self, work_order: str, now: datetime, *, by: str | None = None) -> int:
         """Raises: Refused: `not_found`: no such work order; `invalid`: it is closed already."""
-        return await self._writer.do(lambda tx: registry.close_order(tx, work_order, now))
+        return await self._writer.do(lambda tx: registry.close_order(tx, work_order, now, by))
 
     async def list_orders(self) -> list[OrderState]:
         """All work orders, in the order of opening."""
@@ -82,14 +85,16 @@ class Administration(Parts):
         """One work order with its counts."""
         return await self._long_reader.do(lambda connection: listing.order(connection, work_order))
 
-    async def import_chips(self, work_order: str, chip_ids: Sequence[str], now: datetime) -> tuple[int, int]:
+    async def import_chips(
+        self, work_order: str, chip_ids: Sequence[str], now: datetime, *, by: str | None = None
+    ) -> tuple[int, int]:
         """Puts chips on the order's list; how many were new, and the ledger index.
 
         Raises:
             Refused: `not_found`: no such work order; `invalid`: it is closed, or more than `MAX_CHIPS`.
         """
         _check_count(chip_ids)
-        return await self._writer.do(lambda tx: registry.import_chips(tx, work_order, chip_ids, now))
+        return await self._writer.do(lambda tx: registry.import_chips(tx, work_order, chip_ids, now, by))
 
     async def personalize_chips(
         self,
@@ -174,6 +179,7 @@ class Administration(Parts):
         certificate_sha256: bytes | None = None,
         reason: str,
         now: datetime,
+        by: str | None = None,
     ) -> int:
         """Revokes one certificate, named by exactly one of the two; the ledger index.
 
@@ -189,6 +195,7 @@ class Administration(Parts):
                 certificate_sha256=certificate_sha256,
                 reason=reason,
                 now=now,
+                by=by,
             )
         )
 
@@ -205,14 +212,20 @@ class Administration(Parts):
         return await self._writer.do(registry.allot_crl_number)
 
     async def record_crl(
-        self, *, number: int, crl_sha256: bytes, next_update: datetime, count: int, now: datetime
+        self,
+        *,
+        number: int,
+        crl_sha256: bytes,
+        next_update: datetime,
+        count: int,
+        now: datetime,
+        by: str | None = None,
     ) -> int:
         """The `crl_issued` entry; its ledger index."""
-        return await self._writer.do(
-            lambda tx: registry.record_crl(
-                tx, number=number, crl_sha256=crl_sha256, next_update=next_update, count=count, now=now
-            )
+        entry = CrlIssued(
+            time=now, crl_number=number, crl_sha256=crl_sha256, next_update=next_update, count=count, by=by
         )
+        return await self._writer.do(lambda tx: tx.append(entry))
 
 
 def _check_count(chip_ids: Sequence[str]) -> None:

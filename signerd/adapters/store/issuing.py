@@ -28,10 +28,12 @@ from signerd.core.serial_number import parse_pattern
 from signerd.core.strict_cbor import CborError
 from signerd.errors import Code, Fault, Refused
 from signerd.ports import Grant, IntentRequest, PreparedBytes, Record, RecordState
+from signerd.program import program_version
 
 # Records of one chip over all orders. A genuine chip in hostile hands could have its certificate replaced
 # without end, and each one replaced stays in the CRL.
 MAX_RECORDS = 16
+DEVICE = "device"  # the name of a product's one certificate
 MAX_GRANTS = 64  # sessions kept that led to one certificate: a station may open any number
 
 _r, _o, _p = records.c, orders.c, places.c
@@ -270,7 +272,9 @@ def _intent(request: IntentRequest, place: Place, prepared: PreparedBytes) -> Re
     )
 
 
-def complete(tx: Transaction, record: Record, certificate_der: bytes, grant: Grant, now: datetime) -> Record:
+def complete(
+    tx: Transaction, record: Record, certificate_der: bytes, grant: Grant, now: datetime, agent: str | None
+) -> Record:
     """`Store.complete`: step 11."""
     _add_grant(tx, grant)
     found = _COMPLETION.row(tx.connection, {"record": record.record_id})
@@ -286,7 +290,7 @@ def complete(tx: Transaction, record: Record, certificate_der: bytes, grant: Gra
     if found.supersedes_id is not None:
         replaced = _revoke_replaced(tx, record, now)
     digest = hashlib.sha256(certificate_der).digest()
-    index = tx.append(_issued(record, digest, replaced, now))
+    index = tx.append(_issued(record, digest, replaced, now, agent))
     done = _COMPLETE.count(
         tx.connection,
         {
@@ -336,7 +340,7 @@ def _revoke_replaced(tx: Transaction, record: Record, now: datetime) -> bytes | 
     if row is None:
         return None
     old = record_of(row)
-    revoke(tx, old, SUPERSEDED, record.spki_sha256, now)
+    revoke(tx, old, SUPERSEDED, record.spki_sha256, now, by=None)
     return hashlib.sha256(old.certificate_der).digest()
 
 
@@ -347,7 +351,9 @@ def _claims(record: Record) -> Claims:
         raise Fault(f"record {record.record_id} holds no claims: {error}") from error
 
 
-def _issued(record: Record, certificate_sha256: bytes, supersedes: bytes | None, now: datetime) -> Issued:
+def _issued(
+    record: Record, certificate_sha256: bytes, supersedes: bytes | None, now: datetime, agent: str | None
+) -> Issued:
     place = record.place
     return Issued(
         time=now,
@@ -370,4 +376,7 @@ def _issued(record: Record, certificate_sha256: bytes, supersedes: bytes | None,
         challenge=record.challenge,
         station=record.station,
         supersedes=supersedes,
+        anchors=(),
+        certificate_name=DEVICE,
+        versions={"signerd": program_version(), "agent": agent},
     )

@@ -1,4 +1,4 @@
-"""The writes of administration: peers, products, work orders, chips, CRLs.
+"""The writes of administration: peers, products, work orders, chips, numbers of CRLs.
 
 Each function is one unit of work of the writer, with its ledger entry: undone whole if it raises.
 """
@@ -31,7 +31,6 @@ from signerd.core.entry import (
     ChipsImported,
     ChipsPersonalized,
     ClockAccepted,
-    CrlIssued,
     EntryError,
     OrderClosed,
     OrderOpened,
@@ -62,16 +61,18 @@ _CLOSE = (
 )
 
 
-def add_peer(tx: Transaction, name: PeerName, spki_sha256: bytes, now: datetime) -> tuple[PeerRecord, int]:
+def add_peer(
+    tx: Transaction, name: PeerName, spki_sha256: bytes, now: datetime, by: str | None
+) -> tuple[PeerRecord, int]:
     """`Administration.add_peer`."""
     row = {"uri": name.uri, "role": name.role.value, "spki_sha256": spki_sha256, "added_at": seconds(now)}
     tx.connection.execute(insert(peers), row)
     entry = StationAdded if name.role is Role.STATION else AuditorAdded
-    index = tx.append(entry(time=now, peer=name.uri, spki_sha256=spki_sha256))
+    index = tx.append(entry(time=now, peer=name.uri, spki_sha256=spki_sha256, by=by))
     return PeerRecord(name, spki_sha256, now.replace(microsecond=0), None), index
 
 
-def revoke_peer(tx: Transaction, uri: str, now: datetime) -> tuple[PeerRecord, int]:
+def revoke_peer(tx: Transaction, uri: str, now: datetime, by: str | None) -> tuple[PeerRecord, int]:
     """`Administration.revoke_peer`."""
     row = tx.connection.execute(_VALID_PEER, {"peer": uri}).one_or_none()
     if row is None:
@@ -79,32 +80,33 @@ def revoke_peer(tx: Transaction, uri: str, now: datetime) -> tuple[PeerRecord, i
     peer = peer_of(row)
     tx.connection.execute(_REVOKE_PEER, {"peer": uri, "at": seconds(now)})
     entry = StationRevoked if peer.name.role is Role.STATION else AuditorRevoked
-    index = tx.append(entry(time=now, peer=uri))
+    index = tx.append(entry(time=now, peer=uri, by=by))
     return PeerRecord(peer.name, peer.spki_sha256, peer.added_at, now.replace(microsecond=0)), index
 
 
-def add_product(tx: Transaction, name: str, toml: str, now: datetime) -> int:
+def add_product(tx: Transaction, name: str, toml: str, now: datetime, by: str | None) -> int:
     """`Administration.add_product`."""
     digest = hashlib.sha256(toml.encode()).digest()
     row = {"name": name, "sha256": digest, "toml": toml, "added_at": seconds(now)}
     tx.connection.execute(insert(products), row)
-    return tx.append(ProductAdded(time=now, product=name, product_sha256=digest))
+    return tx.append(ProductAdded(time=now, product=name, product_sha256=digest, by=by))
 
 
-def open_order(tx: Transaction, order: WorkOrder, now: datetime) -> int:
+def open_order(tx: Transaction, order: WorkOrder, now: datetime, by: str | None) -> int:
     """`Administration.open_order`."""
     _check_terms(tx.connection, order)
     try:
-        index = tx.append(_opened(order, now))
+        index = tx.append(_opened(order, now, by))
     except EntryError as error:  # a number or a list of stations beyond all bounds
         raise Refused(Code.INVALID, str(error)) from error
     tx.connection.execute(insert(orders), row_of_order(order, index))
     return index
 
 
-def _opened(order: WorkOrder, now: datetime) -> OrderOpened:
+def _opened(order: WorkOrder, now: datetime, by: str | None) -> OrderOpened:
     return OrderOpened(
         time=now,
+        by=by,
         work_order=order.work_order,
         product=order.product,
         product_sha256=order.product_sha256,
@@ -154,11 +156,11 @@ def _serials(order: WorkOrder) -> tuple[Pattern, range]:
     return pattern, range(order.serial_start, order.serial_start + order.quantity)
 
 
-def close_order(tx: Transaction, work_order: str, now: datetime) -> int:
+def close_order(tx: Transaction, work_order: str, now: datetime, by: str | None) -> int:
     """`Administration.close_order`."""
     if tx.connection.execute(_CLOSE, {"order": work_order, "at": seconds(now)}).rowcount != 1:
         _open_order(tx.connection, work_order)
-    return tx.append(OrderClosed(time=now, work_order=work_order))
+    return tx.append(OrderClosed(time=now, work_order=work_order, by=by))
 
 
 def _open_order(connection: Connection, work_order: str) -> None:
@@ -170,7 +172,9 @@ def _open_order(connection: Connection, work_order: str) -> None:
         raise Refused(Code.INVALID, f"work order {work_order} is closed")
 
 
-def import_chips(tx: Transaction, work_order: str, chip_ids: Sequence[str], now: datetime) -> tuple[int, int]:
+def import_chips(
+    tx: Transaction, work_order: str, chip_ids: Sequence[str], now: datetime, by: str | None
+) -> tuple[int, int]:
     """`Administration.import_chips`."""
     _open_order(tx.connection, work_order)
     demand_one_spelling(tx.connection, chip_ids)
@@ -185,7 +189,9 @@ def import_chips(tx: Transaction, work_order: str, chip_ids: Sequence[str], now:
         rows = [{"work_order": work_order, "chip_id": chip_id} for chip_id in added]
         tx.connection.execute(insert(order_chips), rows)
     index = tx.append(
-        ChipsImported(time=now, work_order=work_order, count=len(added), chips_sha256=digest_chips(added))
+        ChipsImported(
+            time=now, work_order=work_order, count=len(added), chips_sha256=digest_chips(added), by=by
+        )
     )
     return len(added), index
 
@@ -235,6 +241,7 @@ def revoke_certificate(
     certificate_sha256: bytes | None,
     reason: str,
     now: datetime,
+    by: str | None,
 ) -> int:
     """`Administration.revoke`."""
     if certificate_sha256 is not None:
@@ -246,7 +253,7 @@ def revoke_certificate(
     row = tx.connection.execute(asked).one_or_none()
     if row is None:
         raise Refused(Code.NOT_FOUND, "no such certificate")
-    return revoke(tx, record_of(row), reason, None, now)
+    return revoke(tx, record_of(row), reason, None, now, by)
 
 
 def allot_crl_number(tx: Transaction) -> int:
@@ -257,15 +264,6 @@ def allot_crl_number(tx: Transaction) -> int:
         number = 1
         tx.connection.execute(insert(counters), {"name": _CRL_NUMBER, "value": number})
     return int(number)
-
-
-def record_crl(
-    tx: Transaction, *, number: int, crl_sha256: bytes, next_update: datetime, count: int, now: datetime
-) -> int:
-    """`Administration.record_crl`."""
-    return tx.append(
-        CrlIssued(time=now, crl_number=number, crl_sha256=crl_sha256, next_update=next_update, count=count)
-    )
 
 
 def accept_clock(tx: Transaction, *, by: str, before: datetime, now: datetime) -> int:

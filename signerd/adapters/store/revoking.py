@@ -30,7 +30,14 @@ _REVOKE = Prepared(
 )
 
 
-def revoke(tx: Transaction, record: Record, reason: str, superseded_by: bytes | None, now: datetime) -> int:
+def revoke(
+    tx: Transaction,
+    record: Record,
+    reason: str,
+    superseded_by: bytes | None,
+    now: datetime,
+    by: str | None,
+) -> int:
     """Revokes a record's certificate; the ledger index.
 
     Raises:
@@ -51,5 +58,6 @@ def revoke(tx: Transaction, record: Record, reason: str, superseded_by: bytes | 
             certificate_sha256=hashlib.sha256(record.certificate_der).digest(),
             reason=reason,
             superseded_by=superseded_by,
+            by=by,
         )
     )

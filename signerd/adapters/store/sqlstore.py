@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -24,7 +25,7 @@ from signerd.adapters.store.moments import newest_moment
 from signerd.adapters.store.schema import entries, head
 from signerd.adapters.store.worker import InPlaceReader, Reader, Reads
 from signerd.adapters.store.writer import Writer, Written
-from signerd.core.entry import LogOpened, RefusedCall, encode
+from signerd.core.entry import ID_BYTES, LogOpened, RefusedCall, encode
 from signerd.core.evidence.method import IdentityKey
 from signerd.core.merkle import Tree, leaf_hash
 from signerd.core.note import NoteError, parse_vkey
@@ -184,14 +185,24 @@ class SqlStore(Administration, Audit):
         """See `signerd.ports.Store`. `prepare` runs in the writer's thread."""
         return await self._writer.do(lambda tx: issuing.take_place(tx, request, prepare))
 
-    async def complete(self, record: Record, certificate_der: bytes, grant: Grant, now: datetime) -> Record:
+    async def complete(
+        self,
+        record: Record,
+        certificate_der: bytes,
+        grant: Grant,
+        now: datetime,
+        *,
+        agent: str | None = None,
+    ) -> Record:
         """See `signerd.ports.Store`.
 
         Raises:
             Refused: `session_used`; `certificate_revoked` or `chip_already_certified` if the record was
                 revoked or superseded since its place was taken.
         """
-        return await self._writer.do(lambda tx: issuing.complete(tx, record, certificate_der, grant, now))
+        return await self._writer.do(
+            lambda tx: issuing.complete(tx, record, certificate_der, grant, now, agent)
+        )
 
     async def record_stamp(
         self, record: Record, *, stamp: bytes, signature: bytes, station: str, now: datetime
@@ -230,7 +241,7 @@ def open_log(url: str, *, head_file: Path, entry: LogOpened) -> None:
     Raises:
         ConfigError: the database or the second place holds a log already, or cannot be written.
     """
-    data = encode(entry)
+    data = encode(entry, secrets.token_bytes(ID_BYTES))
     leaf = leaf_hash(data)
     check_database(url)
     engine = make_engine(url, "write")

@@ -12,6 +12,7 @@ writer, or a database that was exchanged underneath, fails here and nothing more
 
 from __future__ import annotations
 
+import secrets
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ from signerd.adapters.store.prepared import Prepared
 from signerd.adapters.store.schema import entries, head
 from signerd.adapters.store.worker import Outcome, Unit, Worker
 from signerd.core.clock import BOUND
-from signerd.core.entry import ClockAccepted, Entry, encode
+from signerd.core.entry import ID_BYTES, ClockAccepted, Entry, encode
 from signerd.core.merkle import Tree, leaf_hash
 from signerd.errors import ClockWrong, Fault
 
@@ -65,7 +66,7 @@ class Transaction:
             raise ClockWrong(f"an entry of {moment} would follow one of {self.newest}")
         else:
             self.newest = max(self.newest, moment)
-        self.pending.append(encode(entry))
+        self.pending.append(encode(entry, secrets.token_bytes(ID_BYTES)))
         return self._base + len(self.pending) - 1
 
     @property

@@ -29,7 +29,7 @@ async def start_signerd() -> AsyncIterator[PaperSigner]:
 
 @pytest.fixture(name="client")
 async def open_client(signerd: PaperSigner) -> AsyncIterator[GrpcSigner]:
-    async with GrpcSigner(signerd.address, **signerd.pems(), deadline_s=10) as client:
+    async with GrpcSigner(signerd.address, **signerd.pems(), deadline_s=10, version="1.0") as client:
         await client.ready()
         yield client
 
@@ -48,6 +48,7 @@ async def test_a_board_passes_over_the_line(signerd: PaperSigner, client: GrpcSi
     board = world.board()
     assert (await world.provision(board)).outcome is Outcome.PASS
     assert (await world.provision(board)).outcome is Outcome.PASS  # `stamped` came over
+    assert signerd.agent_versions == ["1.0", "1.0"]
 
 
 async def test_refusals_come_with_verdict_and_remedy(signerd: PaperSigner, client: GrpcSigner) -> None:
@@ -187,7 +188,7 @@ async def test_too_large_stamps_are_not_sent(
 
 async def test_signerd_of_another_operations_ca(signerd: PaperSigner) -> None:
     pems = {**signerd.pems(), "operations_ca": OperationsTree().pem}
-    async with GrpcSigner(signerd.address, **pems, deadline_s=5) as client:
+    async with GrpcSigner(signerd.address, **pems, deadline_s=5, version="1.0") as client:
         with pytest.raises(SignerUnavailable):
             await client.open_session("WO-1", "CHIP-1")
     assert signerd.company.calls == []
@@ -196,7 +197,7 @@ async def test_signerd_of_another_operations_ca(signerd: PaperSigner) -> None:
 async def test_station_of_another_operations_ca(signerd: PaperSigner) -> None:
     other = PaperSigner(PaperCompany()).pems()
     pems = {**other, "operations_ca": signerd.operations.pem}
-    async with GrpcSigner(signerd.address, **pems, deadline_s=5) as client:
+    async with GrpcSigner(signerd.address, **pems, deadline_s=5, version="1.0") as client:
         with pytest.raises(SignerUnavailable):
             await client.open_session("WO-1", "CHIP-1")
     assert signerd.company.calls == []

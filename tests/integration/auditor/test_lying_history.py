@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pytest
 import rfc8785
@@ -312,6 +313,16 @@ def _time_backward(log: PaperLog) -> int:
     return log.append("station_revoked", peer=SECOND)
 
 
+def _form_1_after_form_2(log: PaperLog) -> int:
+    log.form = 1
+    return log.add_station(SECOND)
+
+
+def _id_twice(log: PaperLog) -> int:
+    used = json.loads(log.entries[0])["id"]
+    return log.append("station_added", id=used, peer=SECOND, spki_sha256="00" * 32)
+
+
 def _log_opened_again(log: PaperLog) -> int:
     return log.open_log()
 
@@ -342,7 +353,8 @@ def _intent_before_its_order(log: PaperLog) -> int:
 
 
 def _not_canonical(log: PaperLog) -> int:
-    entry = rfc8785.dumps({"v": 1, "type": "order_closed", "time": text(log.now), "work_order": ORDER})
+    common: dict[str, Any] = {"v": 2, "id": "00" * 16, "by": None, "time": text(log.now)}
+    entry = rfc8785.dumps(common | {"type": "order_closed", "work_order": ORDER})
     return log.append_raw(entry.replace(b",", b", "))
 
 
@@ -404,6 +416,8 @@ LIES: list[tuple[Story, str]] = [
     (_peer_twice, "PEER_HISTORY"),
     (_peer_of_another_deployment, "PEER_HISTORY"),
     (_time_backward, "TIME_ORDER"),
+    (_form_1_after_form_2, "FORM_ORDER"),
+    (_id_twice, "VALUE_REUSED"),
     (_log_opened_again, "LOG_IDENTITY"),
     (_crl_number, "CRL_HISTORY"),
     (_crl_count, "CRL_HISTORY"),

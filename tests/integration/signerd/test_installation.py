@@ -61,7 +61,9 @@ def sign_once(token: TokenAtHand) -> None:
 @pytest.fixture(scope="module")
 def dev(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("dev") / "made" / "here"
-    assert create_dev(directory, deployment="desk", listen="127.0.0.1:0") == directory / "signerd.toml"
+    assert (
+        create_dev(directory, deployment="desk", listen="127.0.0.1:0", by="ann") == directory / "signerd.toml"
+    )
     return directory
 
 
@@ -116,9 +118,11 @@ def test_dev_opens_the_ledger(dev: Path) -> None:
         for file in ("sub-ca.pem", "root.pem")
     )
     assert entry.pop("time")
+    assert len(bytes.fromhex(str(entry.pop("id")))) == 16
     assert entry == {
-        "v": 1,
+        "v": 2,
         "type": "log_opened",
+        "by": "ann",
         "deployment": "desk",
         "origin": "desk.birthmark.example/line",
         "issuer_sha256": sub_ca.fingerprint(hashes.SHA256()).hex(),

@@ -63,6 +63,7 @@ def _opened(bundle: FirmwareBundle | None) -> bytes:
     return signerd_entry.encode(
         signerd_entry.OrderOpened(
             time=NOW,
+            by=None,
             work_order="WO-1",
             product="sensor",
             product_sha256=bytes(32),
@@ -78,7 +79,8 @@ def _opened(bundle: FirmwareBundle | None) -> bytes:
             settings_sha256=bytes(32),
             bundle_sha256=None if bundle is None else bundle.sha256,
             firmware=None if bundle is None else bundle.firmware or None,
-        )
+        ),
+        bytes(signerd_entry.ID_BYTES),
     )
 
 

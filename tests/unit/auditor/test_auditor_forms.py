@@ -22,17 +22,27 @@ from harness.audit_bench import small
 from harness.paper_log import FIRMWARE, LOCKS
 
 ENTRIES = small().entries
-ISSUED: dict[str, Any] = next(json.loads(entry) for entry in ENTRIES if json.loads(entry)["type"] == "issued")
+ENTRIES_OF_FORM_1 = small(form=1).entries
 
 
-@pytest.mark.parametrize("data", ENTRIES)
+def _issued(entries: list[bytes]) -> dict[str, Any]:
+    return next(json.loads(entry) for entry in entries if json.loads(entry)["type"] == "issued")
+
+
+ISSUED = _issued(ENTRIES)
+ISSUED_IN_FORM_1 = _issued(ENTRIES_OF_FORM_1)
+
+
+@pytest.mark.parametrize("data", ENTRIES + ENTRIES_OF_FORM_1)
 def test_honest_entries_are_read(data: bytes) -> None:
     assert parse_entry(data) == reread_entry(data)
     assert parse_entry(data).type == json.loads(data)["type"]
+    assert parse_entry(data).form == json.loads(data)["v"]
 
 
+K = "ab" * 32
 BAD: dict[str, list[object]] = {
-    "v": [2, "1", True, 1.5, None],
+    "v": [0, 3, "2", True, 1.5, None],
     "type": ["other", 1, None, []],
     "time": [
         "2026-02-30T00:00:00Z",
@@ -64,6 +74,52 @@ BAD: dict[str, list[object]] = {
     "attester_sha256": ["", "00", 0],
     "station": ["birthmark://paper/auditor/x", "birthmark://paper/station/a", "https://x", None],
     "supersedes": ["", 0],
+    "id": ["", "00" * 15, "00" * 17, "AB" * 16, 0, None],
+    "anchors": [
+        None,
+        {},
+        [["key", None]],
+        [["key", None, K, K]],
+        ["key"],
+        [{"kind": "key"}],
+        [["other", None, K]],
+        [[None, None, K]],
+        [["key", "", K]],
+        [["key", K, K]],
+        [["key", None, K.upper()]],
+        [["key", None, K[2:]]],
+        [["key", None, 7]],
+        [["ueid", None, "01"]],
+        [["ueid", K, ""]],
+        [["ueid", K, "0"]],
+        [["ueid", K, "01" * 257]],
+        [["ueid", K.upper(), "01"]],
+        [["ueid", 7, "01"]],
+        [["serial", None, "S1"]],
+        [["serial", K, ""]],
+        [["serial", K, "S\n1"]],
+        [["serial", K, "s" * 513]],
+        [["personalized", K, "chip"]],
+        [["personalized", None, "a/b"]],
+        [["imported", K, "01"]],
+        [["imported", None, "0g"]],
+        [["key", None, K]] * 2,
+        [["ueid", K, "01"], ["key", None, K]],
+        [["serial", K, "2"], ["serial", K, "1"]],
+        [["personalized", None, f"chip-{number:02}"] for number in range(33)],
+    ],
+    "certificate_name": ["", "a b", "x" * 33, None],
+    "versions": [
+        None,
+        [],
+        {},
+        {"signerd": "1.0"},
+        {"signerd": None, "agent": "1.0"},
+        {"signerd": "1.0", "agent": ""},
+        {"signerd": "1.0", "agent": "a b"},
+        {"signerd": "1" * 65, "agent": None},
+        {"signerd": "1.0", "agent": None, "other": "1.0"},
+    ],
 }
 
 
@@ -75,6 +131,37 @@ def test_one_member_of_another_form_is_refused(member: str, value: object) -> No
         parse_entry(rfc8785.dumps(ISSUED | {member: value}))
 
 
+def test_members_of_form_2_have_no_place_in_form_1() -> None:
+    for member in ISSUED.keys() - ISSUED_IN_FORM_1.keys():
+        with pytest.raises(CheckFailed, match="F202"):
+            parse_entry(rfc8785.dumps(ISSUED_IN_FORM_1 | {member: ISSUED[member]}))
+    assert ISSUED.keys() - ISSUED_IN_FORM_1.keys() == {"id", "anchors", "certificate_name", "versions"}
+    for form, issued in ((2, ISSUED_IN_FORM_1), (1, ISSUED)):
+        with pytest.raises(CheckFailed, match="F202"):
+            parse_entry(rfc8785.dumps(issued | {"v": form}))
+
+
+def test_what_form_1_does_not_say_is_none() -> None:
+    read = parse_entry(rfc8785.dumps(ISSUED_IN_FORM_1))
+    assert isinstance(read, Issued)
+    assert (read.id, read.anchors, read.certificate_name, read.versions) == (None, None, None, None)
+
+
+def test_every_kind_of_anchor_is_read_in_its_order() -> None:
+    anchors = [
+        ["imported", None, "01" * 256],
+        ["key", None, K],
+        ["personalized", None, "chip:1"],
+        ["serial", K, "EUI:1 S:SE0 ID:MCU é"],
+        ["ueid", K, "01"],
+        ["ueid", "cd" * 32, "01"],
+    ]
+    read = parse_entry(rfc8785.dumps(ISSUED | {"anchors": anchors}))
+    assert isinstance(read, Issued)
+    assert read.anchors is not None
+    assert [[one.kind, one.issuer or None, one.value] for one in read.anchors] == anchors
+
+
 OTHERS: dict[str, dict[str, Any]] = {
     "chips_personalized": {
         "count": 1, "again": 0, "chips_sha256": "00" * 32, "locked": True, "site": "lab",
@@ -83,12 +170,17 @@ OTHERS: dict[str, dict[str, Any]] = {
     "identities_imported": {
         "product": "sensor", "method": "tpm2", "count": 1, "identities_sha256": "00" * 32, "by": "carol",
     },
+    "order_closed": {"work_order": "WO-1", "by": None},
+    "clock_accepted": {
+        "clock_from": "2026-11-01T00:00:00Z", "clock_to": "2026-11-01T00:00:00Z", "by": "carol",
+    },
     "shared_primes_found": {"count": 1, "certificates": ["00" * 32]},
 }  # fmt: skip
 
 
 def _other(kind: str, **changes: Any) -> bytes:
-    return rfc8785.dumps({"v": 1, "type": kind, "time": "2026-11-01T00:00:00Z", **OTHERS[kind], **changes})
+    common: dict[str, Any] = {"v": 2, "id": "00" * 16, "type": kind, "time": "2026-11-01T00:00:00Z"}
+    return rfc8785.dumps(common | OTHERS[kind] | changes)
 
 
 @pytest.mark.parametrize(
@@ -97,6 +189,12 @@ def _other(kind: str, **changes: Any) -> bytes:
         ("chips_personalized", "key", "other"),
         ("chips_personalized", "again", -1),
         ("chips_personalized", "by", ""),
+        ("chips_personalized", "by", None),
+        ("identities_imported", "by", None),
+        ("clock_accepted", "by", None),
+        ("order_closed", "by", ""),
+        ("order_closed", "by", "a b"),
+        ("order_closed", "by", "x" * 65),
         ("chips_personalized", "by", "a b"),
         ("identities_imported", "method", "x509"),
         ("identities_imported", "by", "x" * 65),
@@ -126,8 +224,8 @@ def test_a_missing_member_is_refused(member: str) -> None:
         lambda data: b" " + data,
         lambda data: data + b"\n",
         lambda data: data.replace(b":", b": ", 1),
-        lambda data: data.replace(b'"v":1', b'"v":1.0'),
-        lambda data: data.replace(b'"v":1', b'"v":1,"v":1'),
+        lambda data: data.replace(b'"v":2', b'"v":2.0'),
+        lambda data: data.replace(b'"v":2', b'"v":2,"v":2'),
         lambda data: data.replace(b"issued", b"iss\\u0075ed"),
         lambda data: b"\xef\xbb\xbf" + data,
         lambda data: data.replace(b"issued", b"\xff"),

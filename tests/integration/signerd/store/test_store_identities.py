@@ -41,6 +41,7 @@ async def known(store: SqlStore, chip_id: str, **where: str) -> IdentityKey | No
 async def entry(store: SqlStore, index: int) -> dict[str, Any]:
     value = json.loads((await store.published(index)).entry)
     assert isinstance(value, dict)
+    assert len(bytes.fromhex(value.pop("id"))) == 16
     return value
 
 
@@ -58,7 +59,7 @@ async def test_what_is_imported_is_found_for_its_product_method_and_chip(store: 
     keys = {key: hashlib.sha256(key).hexdigest() for key in (b"key 1", b"key 2")}
     lines = f"chip-1 {b'id 1'.hex()} {keys[b'key 1']}\nchip-2 {b'id 2'.hex()} {keys[b'key 2']}\n"
     assert await entry(store, index) == {
-        "v": 1,
+        "v": 2,
         "type": "identities_imported",
         "time": "2026-11-15T12:00:00Z",
         "product": "sensor",

@@ -69,8 +69,10 @@ async def test_a_refusal_is_an_entry(store: SqlStore) -> None:
     while store._ledger._committed < 5:
         await store.product("sensor")  # lets the event loop turn
     position = await store.published(4)
-    assert json.loads(position.entry) == {
-        "v": 1,
+    members = json.loads(position.entry)
+    assert len(bytes.fromhex(members.pop("id"))) == 16
+    assert members == {
+        "v": 2,
         "type": "refused",
         "time": "2026-11-15T12:00:00Z",
         "peer": STATION,

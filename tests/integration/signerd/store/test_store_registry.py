@@ -43,6 +43,7 @@ async def refused(awaitable: Any) -> Code:
 async def entry(store: SqlStore, index: int) -> dict[str, Any]:
     value = json.loads((await store.published(index)).entry)
     assert isinstance(value, dict)
+    assert len(bytes.fromhex(value.pop("id"))) == 16
     return value
 
 
@@ -53,14 +54,15 @@ async def peer_of(store: SqlStore, uri: str) -> PeerRecord | None:
 
 
 async def test_peers_come_and_go(store: SqlStore) -> None:
-    peer, index = await store.add_peer(AUDITOR, digest("auditor"), NOW)
+    peer, index = await store.add_peer(AUDITOR, digest("auditor"), NOW, by="ann")
     assert await peer_of(store, AUDITOR.uri) == await store.peer_of_key(digest("auditor")) == peer
     assert await entry(store, index) == {
-        "v": 1,
+        "v": 2,
         "type": "auditor_added",
         "time": "2026-11-15T12:00:00Z",
         "peer": AUDITOR.uri,
         "spki_sha256": digest("auditor").hex(),
+        "by": "ann",
     }
     assert [known.name.role for known in await store.list_peers()] == [Role.STATION, Role.AUDITOR]
     assert await store.list_peers(Role.AUDITOR) == [peer]
@@ -152,7 +154,7 @@ async def test_personalized_chips_keep_their_locks_and_their_key(store: SqlStore
     added, index = await personalize("x", "y")
     assert added == 2
     assert await entry(store, index) == {
-        "v": 1,
+        "v": 2,
         "type": "chips_personalized",
         "time": "2026-11-15T12:00:00Z",
         "count": 2,

@@ -77,8 +77,9 @@ async def test_what_shares_a_prime_is_named_once(big: SqlStore) -> None:
     assert await big.record_shared_primes([digests[2], digests[0]], NOW) == 2
     index = 4 + len(made)  # log, station, product, order, certificates
     value = json.loads((await big.published(index)).entry)
+    assert len(bytes.fromhex(value.pop("id"))) == 16
     assert value == {
-        "v": 1,
+        "v": 2,
         "type": "shared_primes_found",
         "time": "2026-11-15T12:00:00Z",
         "count": 2,

@@ -1,0 +1,19 @@
+"""Which agent this is."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+
+_VERSION = re.compile(r"[0-9A-Za-z.+-]{1,64}")  # what signerd takes
+
+
+@cache
+def program_version() -> str:
+    """The version of the installed package, as signerd is told it; empty where none is installed."""
+    try:
+        found = version("birthmark")
+    except PackageNotFoundError:  # copied, and not installed
+        return ""
+    return found if _VERSION.fullmatch(found) else ""

@@ -1,0 +1,70 @@
+"""Anchors as `issued` entries of form 2 hold them (docs/formats.md, "Anchors").
+
+    anchors = ledger_anchors(value)     # or Malformed
+
+An anchor is what tells a chip from every other one, whatever its firmware says: a kind, the key of who states
+it, and a value.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from auditor.core import forms
+from auditor.core.forms import Form
+from auditor.errors import Malformed
+
+MAX_ANCHORS = 32  # in one entry
+_SHA256 = forms.matching(r"[0-9a-f]{64}")
+_HEX = forms.matching(r"(?:[0-9a-f]{2}){1,256}")
+_TEXT = forms.matching(r"[^\x00-\x1f\x7f]{1,512}")
+_VALUES: dict[str, Form] = {
+    "key": _SHA256,  # of a SubjectPublicKeyInfo
+    "ueid": _HEX,
+    "serial": _TEXT,  # as the product's rule cut it
+    "personalized": forms.chip_id,
+    "imported": _HEX,  # key id
+}
+_STATED = frozenset({"ueid", "serial"})  # by the holder of a key; the others need nobody's word
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Anchor:
+    """One anchor. `issuer`: SHA-256 of the SubjectPublicKeyInfo of who states it, hexadecimal, or empty."""
+
+    kind: str
+    issuer: str
+    value: str
+
+    def __str__(self) -> str:
+        by = f" of {self.issuer[:16]}" if self.issuer else ""
+        return f"{self.kind}{by}: {self.value}"
+
+
+def ledger_anchors(value: Any) -> tuple[Anchor, ...]:
+    """The anchors of an entry, decoded from JSON: sorted, each once, at most 32.
+
+    Raises:
+        Malformed: they are not of this form.
+    """
+    if not isinstance(value, list) or len(value) > MAX_ANCHORS:
+        raise Malformed(f"is not an array of at most {MAX_ANCHORS} anchors")
+    anchors = tuple(_anchor(item) for item in value)
+    if list(anchors) != sorted(set(anchors)):
+        raise Malformed("is not sorted, or has an anchor twice")
+    return anchors
+
+
+def _anchor(item: Any) -> Anchor:
+    if not isinstance(item, list) or len(item) != 3:
+        raise Malformed("has an anchor that is not [kind, issuer or null, value]")
+    kind, issuer, value = item
+    if not isinstance(kind, str) or kind not in _VALUES:
+        raise Malformed(f"has an anchor of an unknown kind, {repr(kind)[:64]}")
+    if (issuer is not None) != (kind in _STATED):
+        raise Malformed(f"has an anchor of kind {kind} with an issuer, or without the one it needs")
+    if issuer is not None:
+        _SHA256(issuer)
+    _VALUES[kind](value)
+    return Anchor(kind, issuer or "", value)
