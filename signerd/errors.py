@@ -27,6 +27,7 @@ class Code(StrEnum):
     KEY_REJECTED = "key_rejected"
     KEY_ALREADY_CERTIFIED = "key_already_certified"
     EVIDENCE_REJECTED = "evidence_rejected"
+    PROFILE_FAILS = "profile_fails"
     LEVEL_INSUFFICIENT = "level_insufficient"
     FIRMWARE_TOO_OLD = "firmware_too_old"
     FIRMWARE_DIFFERS = "firmware_differs"

@@ -236,7 +236,7 @@ class Issuance:
                 terms = terms_of(product, place, csr.key, self._issuer, stated)
                 tbs = build_tbs(terms, place, csr.key, self._issuer)
             except ValueError as error:
-                raise Fault(f"the profile of {product.name} gives no certificate: {error}") from error
+                raise _profile_fails(product, place, error) from error
             linted[tbs] = lint(tbs, terms=terms, place=place, spki=csr.spki, issuer=self._issuer)
             return PreparedBytes(tbs, with_serial(intent.order.settings, place.serial_number))
 
@@ -268,7 +268,10 @@ class Issuance:
         """The durable bytes of an intent that a crash left open, through the linter again."""
         # What the certificate says of evidence is what the intent rests on: this retry's is not recorded.
         stated = EvidenceStatement.about(record.level, record.method, record.evidence)
-        terms = terms_of(product, record.place, csr.key, self._issuer, stated)
+        try:
+            terms = terms_of(product, record.place, csr.key, self._issuer, stated)
+        except ValueError as error:  # the settings' bounds, or the sub-CA, are others than when it was made
+            raise _profile_fails(product, record.place, error) from error
         return lint(record.tbs, terms=terms, place=record.place, spki=csr.spki, issuer=self._issuer)
 
     def _verify(self, signature: bytes, tbs: bytes) -> None:
@@ -331,6 +334,8 @@ class Issuance:
     async def _check_chip(self, chip_id: str, chip: Chip | None, product: Product, order: WorkOrder) -> None:
         """Refuses a chip that no method of the product could speak for at the order's level."""
         rules = product.evidence
+        if rules.chip_ids is not None and not rules.chip_ids.matches(chip_id):
+            raise Refused(Code.CHIP_UNKNOWN, f"the product's chip ids have the form {rules.chip_ids.text}")
         check_listed(rules, listed=chip is not None and chip.listed)
         if chip is not None and chip.personalized and PERSONALIZED_METHODS.intersection(rules.methods):
             return
@@ -351,6 +356,14 @@ class Issuance:
         if order is None or context.product_toml is None or peer.uri not in order.stations:
             raise Refused(Code.ORDER_UNKNOWN, "no such work order for this station")
         return order, parse_product(context.product_toml)
+
+
+def _profile_fails(product: Product, place: Place, error: ValueError) -> Fault:
+    """Ours, not the station's: the rehearsal of the order should have found it."""
+    return Fault(
+        f"the profile of {product.name} gives chip {place.chip_id} no certificate: {error}",
+        code=Code.PROFILE_FAILS,
+    )
 
 
 def _check_station(context: CallContext, peer: PeerName) -> None:

@@ -41,6 +41,10 @@ _TABLE: dict[str, tuple[Verdict, str]] = {
     "stamp_rejected": (Verdict.REJECT, f"{_REPAIR}: it does not say of itself what was issued to it"),
     "stamp_locks_open": (Verdict.REJECT, f"{_REPAIR}: a lock that the product demands is open"),
     "stamp_conflict": (Verdict.REJECT, f"{_KEEP}: another stamp of it is recorded"),
+    "profile_fails": (
+        Verdict.REJECT,
+        f"The product's profile gives this board no certificate. {_ADMIN}: signerd order rehearse",
+    ),
     "internal": (Verdict.REJECT, f"{_ADMIN} to look into signerd's log"),
 }
 _BUSY = {"rate_limited": "signerd asks for fewer calls", "unavailable": "signerd's HSM or store is away"}

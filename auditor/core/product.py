@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from auditor.core import forms
+from auditor.core.chip_form import ChipForm, read_chip_form
 from auditor.core.csr import X509_ERRORS
 from auditor.core.entry import LEVELS
 from auditor.core.evidence.certificate import Certificate, read_pem
@@ -52,6 +53,7 @@ class ProductRules:
     methods: tuple[str, ...]
     level: str
     listed: bool  # each chip stands on the work order's list
+    chip_ids: ChipForm | None  # the form of its chips' ids; None: any
     minimum_firmware: Mapping[str, str]
     extension: str | None  # OID of the certificate extension that tells the evidence
     required_locks: tuple[str, ...]
@@ -94,6 +96,7 @@ def read_product(data: bytes) -> ProductRules:
         methods=methods,
         level=forms.one_of(*LEVELS)(evidence.pop("level", LEVELS[0])),
         listed=forms.one_of("any", "listed")(evidence.pop("chips", "any")) == "listed",
+        chip_ids=forms.optional(read_chip_form)(evidence.pop("chip_ids", None)),
         minimum_firmware=forms.versions(_table(evidence, "minimum_firmware")),
         extension=forms.optional(forms.private_oid)(evidence.pop("certificate_extension", None)),
         required_locks=_many(

@@ -224,6 +224,8 @@ def _check_evidence(record: Record, facts: Facts, csr: Csr) -> None:
 def _recheck(record: Record, facts: Facts, csr: Csr, leaf: Leaf, product: ProductRules) -> AttestationResult:
     """Verifies the evidence once more, and that the ledger says no more than it shows."""
     issued = facts.issued
+    if product.chip_ids is not None and not product.chip_ids.matches(issued.chip_id):
+        raise CheckFailed(Code.EVIDENCE, "the chip id is not of the product's form", found=issued.chip_id)
     inputs = AppraisalInputs(
         chip_id=issued.chip_id,
         product=issued.product,

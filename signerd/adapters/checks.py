@@ -28,6 +28,7 @@ from signerd.config import Config, database_url
 from signerd.core import note
 from signerd.core.merkle import EMPTY_ROOT
 from signerd.core.profile import Issuer
+from signerd.core.validity import ValidityLimits
 from signerd.errors import ConfigError, Unavailable
 
 EXPIRES_SOON = timedelta(days=30)
@@ -65,7 +66,10 @@ def load_issuer(config: Config) -> Issuer:
     Raises:
         ConfigError: a file cannot be read or is not what it should be.
     """
-    return Issuer.of(tuple(_certificates(config.authority.certificate)))
+    limits = ValidityLimits(
+        timedelta(days=config.authority.max_validity_days), config.authority.allow_no_expiry
+    )
+    return Issuer.of(tuple(_certificates(config.authority.certificate)), limits)
 
 
 def _server(config: Config, now: datetime) -> str:

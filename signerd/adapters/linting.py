@@ -1,4 +1,4 @@
-"""The full linter, for the sample of a product that is being added.
+"""The full linter, for the sample of a product that is being added and for an order that is rehearsed.
 
 pkilint takes seconds and a hundred megabytes, so it runs in a process of its own and never enters signerd.
 The key holder's own rules are asked too: a product whose certificates it would refuse is refused here.
@@ -7,46 +7,39 @@ The key holder's own rules are asked too: a product whose certificates it would 
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
-import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from signerd.adapters.keyholder.guard import Authority, Guard, Limits, SigningRefusedError
 from signerd.core import note
-from signerd.core.names import KeyType
+from signerd.core.key_policy import PublicKey
 from signerd.core.product import Product
 from signerd.core.profile import Issuer
-from signerd.core.sample import sample_tbs, signed_sample, stand_in
+from signerd.core.sample import Sampled, one_a_family, sample_key, sample_of, stand_in
 from signerd.errors import Code, Fault, Refused
 
 DEADLINE_S = 120.0
-_COMMAND = (
-    sys.executable,
-    "-I",
-    "-m",
-    "pkilint.bin.lint_pkix_cert",
-    "lint",
-    "--severity",
-    "NOTICE",
-    "--format",
-    "JSON",
-    "--document-format",
-    "DER",
-    "-",
-)
+_COMMAND = (sys.executable, "-I", "-m", "signerd.adapters.full_linter")
 _ERRORS = {"ERROR", "FATAL"}
-# The linter takes URLs alone for URIs; RFC 5280 §4.2.1.6 also allows URNs (RFC 8141), which boards do have.
-_URN = re.compile(r'"urn:[A-Za-z0-9][A-Za-z0-9-]{0,31}:[!-~]+"')
+# The linter takes URLs alone for URIs; RFC 5280 §4.2.1.6 also allows others, such as URNs, which boards do
+# have. Every URI that comes this far has passed `check_uri`.
+_OURS_TO_JUDGE = "pkix.invalid_uri_syntax"
+# The key of a sample says nothing but its type, and an RSA key takes up to a second.
+key_of = lru_cache(maxsize=None)(sample_key)
 
 
 class SampleLinter:
-    """Lints what a product's boards would get."""
+    """Lints what boards would get."""
 
     def __init__(
         self,
@@ -63,45 +56,50 @@ class SampleLinter:
         self._guard = Guard(authority, Limits(max_validity, allow_no_expiry), log)
 
     async def lint(self, product: Product) -> list[str]:
-        """What the linter says below an error, a line each.
+        """What the linter says below an error of a product's sample, a line each.
 
         Raises:
             Refused: `invalid`: the profile gives no certificate, or one that the linter or the key holder
                 refuses.
             Fault: the linter does not run.
         """
-        notes: list[str] = []
-        for key_type in _one_a_family(product.keys.accept):
-            certificate = await asyncio.to_thread(self._sample, product, key_type)
-            findings = await _pkilint(certificate)
-            errors = [text for severity, text in findings if severity in _ERRORS]
-            if errors:
-                raise Refused(Code.INVALID, f"the linter finds ({key_type}): " + "; ".join(errors))
-            notes += [f"{key_type}: {text}" for _, text in findings]
-        return notes
-
-    def _sample(self, product: Product, key_type: KeyType) -> bytes:
         now = self._clock().replace(microsecond=0)
+        families = one_a_family(product.keys.accept)
+        samples = await asyncio.to_thread(
+            lambda: [sample_of(product, key_of(key_type), now) for key_type in families]
+        )
+        return await self.lint_samples(samples)
+
+    async def lint_samples(self, samples: Sequence[Sampled]) -> list[str]:
+        """The same of boards that somebody thought of, each looked at as if it were its place's moment."""
+        certificates = await asyncio.to_thread(lambda: [self._certificate(sample) for sample in samples])
+        errors: dict[str, None] = {}
+        notes: dict[str, None] = {}
+        for sample, findings in zip(samples, await _pkilint(certificates), strict=True):
+            for severity, text in findings:
+                (errors if severity in _ERRORS else notes)[f"{_family(sample.key)}: {text}"] = None
+        if errors:
+            raise Refused(Code.INVALID, f"the linter finds: {'; '.join(errors)}")
+        return list(notes)
+
+    def _certificate(self, sample: Sampled) -> bytes:
         try:
-            tbs = sample_tbs(product, key_type, self._issuer, now)
-            self._guard.check_certificate(tbs, now)
-        except ValueError as error:
+            certificate = sample.certificate(self._issuer)
+            tbs = x509.load_der_x509_certificate(certificate).tbs_certificate_bytes
+            self._guard.check_certificate(tbs, sample.place.moment)
+        except (ValueError, Fault) as error:
             raise Refused(Code.INVALID, f"the profile gives no certificate: {error}") from error
         except SigningRefusedError as error:
             raise Refused(Code.INVALID, f"the key holder would refuse its certificates: {error}") from error
-        return signed_sample(tbs, self._issuer)
+        return certificate
 
 
-def _one_a_family(accepted: tuple[KeyType, ...]) -> list[KeyType]:
-    """The preferred EC and the preferred RSA type: what a linter says depends on the family alone."""
-    families: dict[bool, KeyType] = {}
-    for key_type in accepted:
-        families.setdefault(key_type.startswith("rsa"), key_type)
-    return list(families.values())
+def _family(key: PublicKey) -> str:
+    return "rsa" if isinstance(key, rsa.RSAPublicKey) else "ec"
 
 
-async def _pkilint(certificate_der: bytes) -> list[tuple[str, str]]:
-    """`(severity, text)` of each finding."""
+async def _pkilint(certificates: Sequence[bytes]) -> list[list[tuple[str, str]]]:
+    """`(severity, text)` of each finding, for each certificate."""
     process = await asyncio.create_subprocess_exec(
         *_COMMAND,
         stdin=asyncio.subprocess.PIPE,
@@ -109,9 +107,10 @@ async def _pkilint(certificate_der: bytes) -> list[tuple[str, str]]:
         stderr=asyncio.subprocess.PIPE,
         env={},
     )
+    asked = json.dumps([base64.b64encode(der).decode("ascii") for der in certificates])
     try:
         async with asyncio.timeout(DEADLINE_S):
-            output, errors = await process.communicate(certificate_der)
+            output, errors = await process.communicate(asked.encode("ascii"))
     except TimeoutError as error:
         raise Fault(f"the linter did not end within {DEADLINE_S} s") from error
     finally:
@@ -120,16 +119,13 @@ async def _pkilint(certificate_der: bytes) -> list[tuple[str, str]]:
                 process.kill()
             await process.wait()
     try:
-        results = json.loads(output)["results"]
-        return [_finding(result, item) for result in results for item in result["finding_descriptions"]]
+        return [[_finding(item) for item in findings] for findings in json.loads(output)]
     except (ValueError, KeyError, TypeError) as error:
         said = errors.decode(errors="replace").strip()[-500:]
         raise Fault(f"the linter ended with {process.returncode} and no report: {said}") from error
 
 
-def _finding(result: dict[str, Any], item: dict[str, Any]) -> tuple[str, str]:
-    severity, message = item["severity"], item.get("message") or ""
-    if item["code"] == "pkix.invalid_uri_syntax" and _URN.search(message):
-        severity = "NOTICE"
-    text = f"{severity} {item['code']} at {result['node_path']}"
-    return severity, f"{text}: {message}" if message else text
+def _finding(item: dict[str, Any]) -> tuple[str, str]:
+    severity = "NOTICE" if item["code"] == _OURS_TO_JUDGE else item["severity"]
+    text = f"{severity} {item['code']} at {item['path']}"
+    return severity, f"{text}: {item['message']}" if item["message"] else text

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Annotated, Any, Literal
@@ -15,6 +16,7 @@ from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from signerd.core.chip_form import ANY, UUID, ChipForm
 from signerd.core.evidence.rules import EvidenceRules
 from signerd.core.file_problems import problems
 from signerd.core.names import KeyType, is_component, is_name
@@ -23,8 +25,6 @@ from signerd.errors import Code, Refused
 MAX_PRODUCT_BYTES = 32768
 MAX_BACKDATE_S = 86_400  # a board's clock may be a day behind; more is no clock
 _PRODUCTS_KEPT = 256
-# RFC 5280 §4.1.2.5 and IEEE 802.1AR §8.7: "no well-defined expiration date".
-NO_EXPIRY = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
 
 SUBJECT_OIDS = {
     "C": NameOID.COUNTRY_NAME,
@@ -53,7 +53,7 @@ def _template(text: str) -> str:
     return text
 
 
-def fill(template: str, values: dict[str, str]) -> str:
+def fill(template: str, values: Mapping[str, str]) -> str:
     """The template with its placeholders replaced, once, so that a value cannot bring in another."""
     return _PLACEHOLDER.sub(lambda match: values[match[1]], template)
 
@@ -88,6 +88,13 @@ def _expiry(text: str) -> str:
 
 
 Template = Annotated[str, Field(min_length=1, max_length=256), AfterValidator(_template)]
+
+
+def chip_form(rules: EvidenceRules) -> ChipForm:
+    """The form of a product's chip ids: its own, else what its methods make of them."""
+    if rules.chip_ids is not None:
+        return rules.chip_ids
+    return UUID if rules.methods == ("nrf91",) else ANY
 
 
 class _Section(BaseModel):

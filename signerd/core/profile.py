@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from signerd.core.certificate_names import check_attribute, check_dns_name, check_uri
 from signerd.core.evidence_extension import EvidenceStatement
 from signerd.core.key_policy import PublicKey
 from signerd.core.order import Place
 from signerd.core.product import EXTENDED_KEY_USAGES, SUBJECT_OIDS, Product, Profile, fill
+from signerd.core.validity import ValidityLimits, check_validity
 from signerd.errors import ConfigError
 
 _HASHES: dict[str, hashes.SHA256 | hashes.SHA384] = {
     "secp256r1": hashes.SHA256(),
     "secp384r1": hashes.SHA384(),
 }
+
+
+_DEFAULT_LIMITS = ValidityLimits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +43,11 @@ class Issuer:
     hash: hashes.SHA256 | hashes.SHA384
     throwaway: ec.EllipticCurvePrivateKey
     authority_key_identifier: x509.AuthorityKeyIdentifier
+    limits: ValidityLimits
 
     @classmethod
-    def of(cls, chain: tuple[x509.Certificate, ...]) -> Issuer:
-        """Makes an issuer of its chain, the sub-CA first.
+    def of(cls, chain: tuple[x509.Certificate, ...], limits: ValidityLimits = _DEFAULT_LIMITS) -> Issuer:
+        """Makes an issuer of its chain, the sub-CA first. `limits` are the settings'.
 
         Raises:
             ConfigError: the sub-CA's key is not P-256 or P-384, or it has no subject key identifier.
@@ -59,6 +67,7 @@ class Issuer:
             hash=_HASHES[key.curve.name],
             throwaway=ec.generate_private_key(key.curve),
             authority_key_identifier=x509.AuthorityKeyIdentifier(identifier.digest, None, None),
+            limits=limits,
         )
 
 
@@ -75,13 +84,14 @@ class CertificateTerms:
 def terms_of(
     product: Product, place: Place, key: PublicKey, issuer: Issuer, evidence: EvidenceStatement
 ) -> CertificateTerms:
-    """Fills the product's templates for one place.
+    """Fills the product's templates for one place, and looks at what comes out.
 
     `evidence` is what the record of the place says: an intent that a crash left open is resumed with the
     evidence that it was made of, never with that of the retry.
 
     Raises:
-        ValueError: a filled template does not fit its field (RFC 5280 upper bounds).
+        ValueError: the profile gives no certificate for this place: a name does not fit its field, or the
+            validity is beyond a bound.
     """
     profile = product.certificate
     values = {
@@ -91,9 +101,7 @@ def terms_of(
         "product": place.product,
         "work_order": place.work_order,
     }
-    subject = x509.Name(
-        x509.NameAttribute(SUBJECT_OIDS[kind], fill(template, values)) for kind, template in profile.subject
-    )
+    names = Names.of(profile, values)
     extensions: list[tuple[x509.ExtensionType, bool]] = [
         (x509.BasicConstraints(ca=False, path_length=None), True),
         (_key_usage(profile), True),
@@ -106,14 +114,58 @@ def terms_of(
             for name in profile.extended_key_usage
         ]
         extensions.append((x509.ExtendedKeyUsage(usages), False))
-    names: list[x509.GeneralName] = [x509.DNSName(fill(template, values)) for template in profile.san_dns]
-    names += [x509.UniformResourceIdentifier(fill(template, values)) for template in profile.san_uri]
-    if names:
-        extensions.append((x509.SubjectAlternativeName(names), False))
+    if alternatives := names.alternatives():
+        extensions.append((x509.SubjectAlternativeName(alternatives), False))
     if product.evidence.certificate_extension is not None:
         extensions.append((evidence.extension(product.evidence.certificate_extension), False))
     begins = profile.begins(place.moment, issuer.certificate.not_valid_before_utc)
-    return CertificateTerms(subject, begins, profile.expires(place.moment), tuple(extensions))
+    ends = profile.expires(place.moment)
+    check_validity(begins, ends, issuer.certificate.not_valid_after_utc, issuer.limits)
+    return CertificateTerms(names.subject(), begins, ends, tuple(extensions))
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """The names of one certificate, each of its field's form."""
+
+    attributes: tuple[tuple[str, str], ...]  # of the subject: short name, value
+    dns: tuple[str, ...]
+    uris: tuple[str, ...]
+
+    @classmethod
+    def of(cls, profile: Profile, values: Mapping[str, str]) -> Names:
+        """Fills the profile's templates. Raises ValueError where one does not fit its field."""
+        problem = next(name_problems(profile, values), None)
+        if problem is not None:
+            raise ValueError(problem)
+        return cls(
+            tuple((kind, fill(template, values)) for kind, template in profile.subject),
+            tuple(fill(template, values) for template in profile.san_dns),
+            tuple(fill(template, values) for template in profile.san_uri),
+        )
+
+    def subject(self) -> x509.Name:
+        """For the certificate."""
+        return x509.Name(x509.NameAttribute(SUBJECT_OIDS[kind], value) for kind, value in self.attributes)
+
+    def alternatives(self) -> list[x509.GeneralName]:
+        """For its subjectAltName; empty: it has none."""
+        names: list[x509.GeneralName] = [x509.DNSName(name) for name in self.dns]
+        return names + [x509.UniformResourceIdentifier(uri) for uri in self.uris]
+
+
+def name_problems(profile: Profile, values: Mapping[str, str]) -> Iterator[str]:
+    """What is wrong with the profile's names, filled with these values; the template is named."""
+    checks: list[tuple[str, str, Callable[[str], None]]] = [
+        (f"subject {kind}", template, partial(check_attribute, kind)) for kind, template in profile.subject
+    ]
+    checks += [("san_dns", template, check_dns_name) for template in profile.san_dns]
+    checks += [("san_uri", template, check_uri) for template in profile.san_uri]
+    for where, template, check in checks:
+        try:
+            check(fill(template, values))
+        except ValueError as error:
+            yield f'{where} "{template}": {error}'
 
 
 def _key_usage(profile: Profile) -> x509.KeyUsage:

@@ -6,21 +6,22 @@ this one purpose, so that no certificate that was never ordered is ever signed w
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from signerd.core import der
 from signerd.core.evidence_extension import EvidenceStatement
 from signerd.core.key_policy import PublicKey
 from signerd.core.names import KeyType
 from signerd.core.order import Place
-from signerd.core.product import Product
+from signerd.core.prepared import lint
+from signerd.core.product import Product, chip_form
 from signerd.core.profile import Issuer, build_tbs, terms_of
 
-_SERIAL = 1 << 152  # 20 octets, as issuance makes them
+CERTIFICATE_SERIAL = 1 << 152  # 20 octets, as issuance makes them
 _RSA_BITS = {KeyType.RSA2048: 2048, KeyType.RSA3072: 3072, KeyType.RSA4096: 4096}
 
 
@@ -48,39 +49,63 @@ def stand_in(issuer: Issuer) -> Issuer:
         authority_key_identifier=x509.AuthorityKeyIdentifier(
             x509.SubjectKeyIdentifier.from_public_key(key.public_key()).digest, None, None
         ),
+        limits=issuer.limits,
     )
 
 
-def sample_tbs(product: Product, key_type: KeyType, issuer: Issuer, moment: datetime) -> bytes:
-    """The TBSCertificate of a board that does not exist.
+@dataclass(frozen=True, slots=True)
+class Sampled:
+    """A board that does not exist, and what its certificate is made of."""
 
-    Raises:
-        ValueError: the profile gives no certificate: a filled template does not fit its field.
-    """
+    product: Product
+    place: Place
+    key: PublicKey
+
+    def certificate(self, issuer: Issuer) -> bytes:
+        """Its certificate, DER, through signerd's own linter. `issuer` is a stand-in.
+
+        Raises:
+            ValueError: the profile gives it none.
+            Fault: signerd's linter refuses what it gives.
+        """
+        evidence = EvidenceStatement.about(self.product.evidence.level, self.product.evidence.methods[0], b"")
+        terms = terms_of(self.product, self.place, self.key, issuer, evidence)
+        tbs = build_tbs(terms, self.place, self.key, issuer)
+        spki = self.key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        prepared = lint(tbs, terms=terms, place=self.place, spki=spki, issuer=issuer)
+        return prepared.certificate(issuer.throwaway.sign(prepared.take(), ec.ECDSA(issuer.hash)))
+
+
+def sample_of(product: Product, key: PublicKey, moment: datetime) -> Sampled:
+    """A board of no order, with a chip id that is as plain as the product's form allows."""
     place = Place(
         work_order="SAMPLE",
         product=product.name,
-        chip_id="00:00:5e:00:53:01",  # documentation range of RFC 7042 §2.1.2
+        chip_id=chip_form(product.evidence).plain(),
         number=1,
         serial_number="SAMPLE-000001",
-        certificate_serial=_SERIAL,
+        certificate_serial=CERTIFICATE_SERIAL,
         moment=moment,
     )
-    key = _key(key_type)
-    evidence = EvidenceStatement.about(product.evidence.level, product.evidence.methods[0], b"")
-    return build_tbs(terms_of(product, place, key, issuer, evidence), place, key, issuer)
+    return Sampled(product, place, key)
 
 
-def signed_sample(tbs: bytes, issuer: Issuer) -> bytes:
-    """The sample as a certificate, DER. `issuer` is a stand-in."""
-    signature = issuer.throwaway.sign(tbs, ec.ECDSA(issuer.hash))
-    # The stand-in signed its own certificate with the same key.
-    _, algorithm, _ = der.split_signed(issuer.certificate.public_bytes(Encoding.DER))
-    return der.signed(tbs, algorithm, signature)
-
-
-def _key(key_type: KeyType) -> PublicKey:
+def sample_key(key_type: KeyType) -> PublicKey:
+    """A public key of this type, whose private half is thrown away. An RSA key takes up to a second."""
     if key_type in _RSA_BITS:
         return rsa.generate_private_key(65537, _RSA_BITS[key_type]).public_key()
     curve = ec.SECP384R1() if key_type is KeyType.P384 else ec.SECP256R1()
     return ec.generate_private_key(curve).public_key()
+
+
+def one_a_family(accepted: tuple[KeyType, ...]) -> list[KeyType]:
+    """The preferred EC and the preferred RSA type: what a linter says depends on the family alone."""
+    families: dict[bool, KeyType] = {}
+    for key_type in accepted:
+        families.setdefault(is_rsa(key_type), key_type)
+    return list(families.values())
+
+
+def is_rsa(key_type: KeyType) -> bool:
+    """The family of a key type."""
+    return key_type in _RSA_BITS

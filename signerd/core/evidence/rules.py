@@ -24,6 +24,7 @@ from pydantic import (
     model_validator,
 )
 
+from signerd.core.chip_form import ChipForm, parse_form
 from signerd.core.evidence.certificate import Certificate, read_pem
 from signerd.core.names import Level, is_component
 from signerd.core.version import version_key
@@ -94,6 +95,12 @@ def _root(value: Any) -> Certificate:
     if not isinstance(key, ec.EllipticCurvePublicKey | rsa.RSAPublicKey | ed25519.Ed25519PublicKey):
         raise ValueError("a root's key must be EC, RSA or Ed25519")  # noqa: TRY004 (as above)
     return certificate
+
+
+def _chip_form(value: Any) -> ChipForm:
+    if not isinstance(value, str):
+        raise ValueError("must be a form of chip ids, as CHIP-[0-9]{4}")  # noqa: TRY004 (as above)
+    return parse_form(value)
 
 
 def _oid(text: str) -> str:
@@ -215,6 +222,7 @@ class EvidenceRules(_Section):
     minimum_firmware: Annotated[dict[Component, Version], Field(max_length=MAX_COMPONENTS)] = Field(
         default_factory=dict
     )
+    chip_ids: Annotated[ChipForm, BeforeValidator(_chip_form)] | None = None  # absent: any chip id
     certificate_extension: Annotated[str, AfterValidator(_oid)] | None = None
     x509: X509Rules | None = None
     psa_token: PsaTokenRules | None = Field(default=None, alias="psa-token")

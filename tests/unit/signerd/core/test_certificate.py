@@ -14,9 +14,10 @@ from signerd.core.evidence_extension import EvidenceStatement, parse
 from signerd.core.names import KeyType, Level
 from signerd.core.order import Place
 from signerd.core.prepared import PreparedCertificate, lint
-from signerd.core.product import NO_EXPIRY, fill, parse_product
+from signerd.core.product import fill, parse_product
 from signerd.core.profile import CertificateTerms, Issuer, build_tbs, terms_of
-from signerd.core.sample import sample_tbs
+from signerd.core.sample import sample_key, sample_of, stand_in
+from signerd.core.validity import NO_EXPIRY
 from signerd.errors import Code, ConfigError, Fault, Refused
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
@@ -273,5 +274,6 @@ def test_the_linter_finds_a_statement_about_other_evidence(other: EvidenceStatem
 
 
 def test_the_sample_of_a_product_speaks_of_evidence_too() -> None:
-    tbs = sample_tbs(SPEAKING, KeyType.P256, ISSUER, NOW)
+    sample = sample_of(SPEAKING, sample_key(KeyType.P256), NOW)
+    tbs = sample.certificate(stand_in(ISSUER))
     assert EvidenceStatement.about(Level.NONE, "hmac-sha256", b"").encode() in tbs
