@@ -136,7 +136,7 @@ class LimitsSettings(_Section):
     station_burst: Annotated[int, Field(ge=1)] = 200
     auditor_calls_per_s: Annotated[float, Field(gt=0)] = 200.0
     auditor_burst: Annotated[int, Field(ge=1)] = 1000
-    refusals_per_h: Annotated[int, Field(ge=1)] = 600  # ledger entries a peer; beyond it they are folded
+    refusals_per_h: Annotated[int, Field(ge=1)] = 600  # entries a key and code; beyond it they are folded
     concurrent_calls: Annotated[int, Field(ge=1)] = 256
     # Of all peers together, handshakes among them. Fewer where the limit on open files is too low for them.
     connections: Annotated[int, Field(ge=64, le=1_000_000)] = 8192

@@ -53,6 +53,14 @@ class Refused(Exception):  # noqa: N818 (a refusal is an outcome, not an error o
         self.detail = detail
 
 
+class Unrecorded(Refused):
+    """A refusal that the peer is told and metrics count, and that is written nowhere.
+
+    For whoever has no share of log and ledger: keys that the registry does not know or that were revoked,
+    and calls over the caller's rate. Else it is the caller who decides how fast our disk fills.
+    """
+
+
 class Fault(Exception):  # noqa: N818 (the counterpart of Refused)
     """Something of ours does not work. `code` is `unavailable` if the same request may succeed later."""
 

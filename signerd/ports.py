@@ -232,11 +232,12 @@ class Store(Protocol):
 
 
 class RefusalLog(Protocol):
-    """Puts refusals into the ledger, within each peer's share. Never waits and never fails the call."""
+    """Puts refusals into the ledger, within shares. Never waits and never fails the call."""
 
     def refused(
         self,
         *,
+        key: bytes,
         peer: str | None,
         call: str,
         code: str,
@@ -244,5 +245,6 @@ class RefusalLog(Protocol):
         chip_id: str | None = None,
         csr_sha256: bytes | None = None,
     ) -> None:
-        """Notes one refusal. The three optional values must have passed their bounds, or be None."""
+        """Notes one refusal of the peer with this key. The three optional values must have passed their
+        bounds, or be None."""
         ...

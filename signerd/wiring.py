@@ -35,7 +35,7 @@ from signerd.adapters.mtls import PeerIdentities, server_credentials
 from signerd.adapters.pin import read_pin
 from signerd.adapters.rate_limit import Rate, RateLimiter
 from signerd.adapters.refusals import LedgerRefusals
-from signerd.adapters.rpc.accounting import accountant
+from signerd.adapters.rpc.accounting import UnrecordedCalls, accountant
 from signerd.adapters.rpc.admin import AdminService
 from signerd.adapters.rpc.admission import AdministratorAdmission, PeerAdmission
 from signerd.adapters.rpc.audit import AuditService
@@ -240,7 +240,9 @@ def _vkey(config: Config) -> str:
 async def _start_servers(parts: _Parts, running: AsyncExitStack) -> str:
     """Starts to listen; returns the line that says where."""
     config, store, pool = parts.config, parts.store, parts.pool
-    account = accountant(parts.metrics, _log)
+    unrecorded = UnrecordedCalls(_log)
+    running.callback(unrecorded.close)
+    account = accountant(parts.metrics, _log, unrecorded)
     peers = Gate(
         _peer_admission(config, store, parts.clock),
         account=account,
@@ -255,14 +257,13 @@ async def _start_servers(parts: _Parts, running: AsyncExitStack) -> str:
         (
             _signing(parts).handler(peers),
             AuditService(store, parts.issuer.chain).handler(peers),
-            health_handler(lambda: pool.serving and store.fault is None and parts.clock.right),
+            health_handler(lambda: pool.serving and store.fault is None and parts.clock.right, peers),
             peers.refuse_all(foreign_method_name),
         ),
         listen=config.server.listen,
         credentials=server_credentials(
             certificate=config.server.certificate, key=config.server.key, client_ca=config.server.client_ca
         ),
-        refuse=peers.refuse,
         streams_per_connection=config.limits.streams_per_connection,
         connections=connections,
     )
@@ -295,6 +296,7 @@ def _peer_admission(config: Config, store: SqlStore, clock: ClockGuard) -> PeerA
     return PeerAdmission(
         identities=PeerIdentities(config.deployment),
         limiter=RateLimiter(time.monotonic),
+        strangers=RateLimiter(time.monotonic),
         rates=_rates(config.limits),
         registry=store,
         clock=clock.estimate,

@@ -35,7 +35,7 @@ class EdgePeer:
 
     def __init__(self, target: str, uri: str, certificate: bytes, key: bytes, ca: bytes) -> None:
         self.uri = uri
-        self.certificate = certificate
+        self.certificate, self.key = certificate, key
         credentials = grpc.ssl_channel_credentials(ca, key, certificate)
         limits = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
         self.channel = grpc.secure_channel(target, credentials, options=limits)
@@ -77,6 +77,14 @@ def key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
+def certified(home: Path, uri: str, key: ec.EllipticCurvePrivateKey) -> bytes:
+    """A certificate of the operations CA, PEM, that nobody registered."""
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, uri.rpartition("/")[2])])
+    request = x509.CertificateSigningRequestBuilder().subject_name(name).sign(key, hashes.SHA256())
+    pem = request.public_bytes(Encoding.PEM)
+    return sign_peer_request(pem, uri, load_ca(home), datetime.now(UTC)).public_bytes(Encoding.PEM)
+
+
 class Edge:
     """An installation, its daemon, an administrator and an auditor."""
 
@@ -95,16 +103,14 @@ class Edge:
         self.admin = admin_pb2_grpc.AdminServiceStub(self._admin_channel)
         self.auditor = self.add_peer("auditor/reader")
 
-    def peer(self, path: str, *, deployment: str = "dev") -> EdgePeer:
-        """A peer with a certificate of the operations CA that nobody registered."""
+    def peer(
+        self, path: str, *, deployment: str = "dev", key: ec.EllipticCurvePrivateKey | None = None
+    ) -> EdgePeer:
+        """A peer with a certificate of the operations CA that nobody registered; with a key of its own, or
+        this one."""
         uri = f"birthmark://{deployment}/{path}"
-        key = new_key()
-        name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, path.rpartition("/")[2])])
-        request = x509.CertificateSigningRequestBuilder().subject_name(name).sign(key, hashes.SHA256())
-        certificate = sign_peer_request(
-            request.public_bytes(Encoding.PEM), uri, load_ca(self.home), datetime.now(UTC)
-        )
-        return self.connect(uri, certificate.public_bytes(Encoding.PEM), key_pem(key))
+        key = key or new_key()
+        return self.connect(uri, certified(self.home, uri, key), key_pem(key))
 
     def connect(self, uri: str, certificate: bytes, key: bytes) -> EdgePeer:
         """A channel that shows this certificate."""

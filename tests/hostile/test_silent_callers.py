@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from typing import Any, Self
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.serialization import Encoding
-from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from birthmark.v1 import signing_pb2
-from harness.edge import TIMEOUT_S, Edge, EdgePeer, code_of, key_pem, new_key
+from harness.callers import OPEN_SESSION, register
+from harness.edge import TIMEOUT_S, Edge, EdgePeer, code_of
 from harness.process import wait_until
-from signerd.adapters.operations_ca import load_ca, sign_peer_request
+from signerd.adapters.rate_limit import STRANGERS
 from signerd.adapters.rpc.waiting import CALLS_PER_CALLER
 
-STRANGERS = 5  # with 64 calls each: more than the 256 calls that signerd works on at once
-OPEN_SESSION = "/birthmark.v1.SigningService/OpenSession"
+CALLERS = 5  # with 64 calls each: more than the 256 calls that signerd works on at once
+HEALTH = "/grpc.health.v1.Health/Check"
+REVOKE = "/birthmark.v1.AdminService/Revoke"
 OPEN = signing_pb2.OpenSessionRequest(work_order="WO-X", chip_id="chip-1")
 
 
@@ -29,24 +26,6 @@ def edge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Edge]:
     with Edge(tmp_path_factory.mktemp("silent")) as edge:
         edge.start()
         yield edge
-
-
-class Stranger:
-    """A certificate of the operations CA that nobody registered, on two connections."""
-
-    def __init__(self, edge: Edge, name: str) -> None:
-        key, uri = new_key(), f"birthmark://dev/station/plant1/{name}"
-        request = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([]))
-        pem = request.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM)
-        certificate = sign_peer_request(pem, uri, load_ca(edge.home), datetime.now(UTC))
-        self.silent, self.probe = (
-            edge.connect(uri, certificate.public_bytes(Encoding.PEM), key_pem(key)) for _ in range(2)
-        )
-
-    def has_all_its_calls_open(self) -> bool:
-        """The next one, which nothing else would refuse, is one too many."""
-        stub = health_pb2_grpc.HealthStub(self.probe.channel)
-        return code_of(lambda: stub.Check(health_pb2.HealthCheckRequest(), timeout=TIMEOUT_S)) != ""
 
 
 class Silence:
@@ -64,6 +43,10 @@ class Silence:
         """A unary method, called as if it took a stream: the headers go out at once."""
         self._calls.append(peer.channel.stream_unary(path, None, None).future(self._nothing()))
 
+    def open(self) -> int:
+        """Those that are not answered."""
+        return sum(not call.done() for call in self._calls)
+
     def __enter__(self) -> Self:
         return self
 
@@ -74,16 +57,40 @@ class Silence:
 
 
 @pytest.mark.parametrize(
-    "path", [OPEN_SESSION, "/grpc.health.v1.Health/Check", "/birthmark.v1.AdminService/Revoke"]
+    ("registered", "path", "held"),
+    [
+        (True, OPEN_SESSION, CALLS_PER_CALLER),
+        (True, HEALTH, CALLS_PER_CALLER),
+        (True, REVOKE, 0),
+        (False, OPEN_SESSION, 0),
+        (False, HEALTH, int(STRANGERS.burst)),
+        (False, REVOKE, 0),
+    ],
 )
-def test_strangers_that_open_calls_and_say_nothing(edge: Edge, path: str) -> None:
-    name = path.rpartition("/")[2]
-    station = edge.add_peer(f"station/plant1/honest-{name}")
+def test_callers_that_open_calls_and_say_nothing(edge: Edge, registered: bool, path: str, held: int) -> None:
+    """Who is let in holds so many calls until they have to speak; all others are answered at once."""
+    name = f"{path.rpartition('/')[2].lower()}-{held}-{registered}"
+    honest = register(edge, f"station/plant1/honest-{name}")
     with Silence() as silence:
-        for number in range(STRANGERS):
-            stranger = Stranger(edge, f"silent-{name}-{number}")
+        for number in range(CALLERS):
+            here = f"station/plant1/silent-{number}-{name}"
+            caller = register(edge, here) if registered else edge.peer(here)
             for _ in range(CALLS_PER_CALLER):
-                silence.call(stranger.silent, path)
-            wait_until(stranger.has_all_its_calls_open, "as many open calls as one caller may have")
-        assert code_of(lambda: station.signing.OpenSession(OPEN, timeout=TIMEOUT_S)) == "order_unknown"
-        edge.wait_refused(code="rate_limited", call="Check", peer=stranger.silent.uri)
+                silence.call(caller, path)
+        most = CALLERS * (held + 2)  # the bucket of a rate fills meanwhile
+        wait_until(lambda: silence.open() <= most, "all but these to be answered", timeout_s=5.0)
+        assert silence.open() >= held
+        assert code_of(lambda: honest.signing.OpenSession(OPEN, timeout=TIMEOUT_S)) == "order_unknown"
+
+
+def test_who_holds_all_its_calls_open_gets_no_more(edge: Edge) -> None:
+    peer = register(edge, "station/plant1/holds-all")
+    with Silence() as silence:
+        for _ in range(CALLS_PER_CALLER):
+            silence.call(peer, OPEN_SESSION)
+        probe = edge.connect(peer.uri, peer.certificate, peer.key)
+        wait_until(
+            lambda: code_of(lambda: probe.signing.OpenSession(OPEN, timeout=TIMEOUT_S)) == "rate_limited",
+            "as many open calls as one caller may have",
+        )
+    assert code_of(lambda: probe.signing.OpenSession(OPEN, timeout=TIMEOUT_S)) == "order_unknown"

@@ -1,4 +1,5 @@
-"""`grpc.health.v1` for peers: mTLS, and no role. The answer is the state at this moment.
+"""`grpc.health.v1` for peers: mTLS, and no role; a key that nobody registered yet may ask, at the strangers'
+rate, and a revoked one may not. The answer is the state at this moment.
 
 `Watch` is not served: gRPC's own health protocol lets a server do without, and held-open calls would take
 places that stations need.
@@ -13,13 +14,15 @@ import grpc
 from grpc_health.v1 import health_pb2
 
 from signerd.adapters.rpc import audit, signing
+from signerd.adapters.rpc.gate import Gate
+from signerd.core.names import PeerName
 
 SERVICE = "grpc.health.v1.Health"
 METHODS = f"/{SERVICE}/"
 _SERVICES = {"", signing.SERVICE, audit.SERVICE}
 
 
-def health_handler(serving: Callable[[], bool]) -> grpc.GenericRpcHandler[Any, Any]:
+def health_handler(serving: Callable[[], bool], gate: Gate[PeerName]) -> grpc.GenericRpcHandler[Any, Any]:
     """`Check`. Auditors are served from the store, so their service does not wait for the key holder."""
 
     async def check(request: Any, context: Any) -> Any:
@@ -29,9 +32,5 @@ def health_handler(serving: Callable[[], bool]) -> grpc.GenericRpcHandler[Any, A
         up = serving() or request.service == audit.SERVICE
         return states(status=states.SERVING if up else states.NOT_SERVING)
 
-    handler = grpc.unary_unary_rpc_method_handler(
-        check,
-        request_deserializer=health_pb2.HealthCheckRequest.FromString,
-        response_serializer=health_pb2.HealthCheckResponse.SerializeToString,
-    )
+    handler = gate.probe("Check", health_pb2.HealthCheckRequest, check)
     return grpc.method_handlers_generic_handler(SERVICE, {"Check": handler})

@@ -11,12 +11,9 @@ from typing import Any
 
 import grpc
 
-from birthmark.v1 import admin_pb2, audit_pb2, signing_pb2
-from signerd.adapters.rpc.gate import AuthContext
+from birthmark.v1 import admin_pb2
 from signerd.adapters.rpc.health import METHODS
-from signerd.adapters.rpc.status import Status
-from signerd.adapters.rpc.waiting import OpenCalls, WaitingRoom
-from signerd.errors import ConfigError, Refused
+from signerd.errors import ConfigError
 
 MAX_RECEIVED = 1_114_112  # bytes: a CSR of 1 MiB must reach the CSR check, to be refused there and recorded
 MAX_SENT = 8 * 1024 * 1024  # bytes: an auditor's page has at most 3 MiB
@@ -43,12 +40,6 @@ _PEERS: tuple[tuple[str, int], ...] = (
     ("grpc.max_connection_age_ms", 3_600_000),
     ("grpc.max_connection_age_grace_ms", 60_000),
 )
-_CALLS = {
-    f"/{service.full_name}/{method.name}": method.name
-    for module in (signing_pb2, audit_pb2)
-    for service in module.DESCRIPTOR.services_by_name.values()
-    for method in service.methods
-} | {f"{METHODS}Check": "Check"}
 _OTHER_SERVICES = {
     f"/{service.full_name}/{method.name}": f"{service.name}.{method.name}"
     for service in admin_pb2.DESCRIPTOR.services_by_name.values()
@@ -69,13 +60,10 @@ def peer_server(
     *,
     listen: str,
     credentials: grpc.ServerCredentials,
-    refuse: Callable[[str, AuthContext, Refused], Status],
     streams_per_connection: int,
     connections: int,
 ) -> tuple[grpc.aio.Server, int]:
     """The mTLS listener, bound and not yet started, and its port.
-
-    `refuse` accounts for a call by its name that the waiting room turned away, and gives its status.
 
     Raises:
         ConfigError: the address cannot be bound.
@@ -90,12 +78,7 @@ def peer_server(
         ),
         maximum_concurrent_rpcs=MAX_OPEN_CALLS,
     )
-    calls = OpenCalls()
-
-    def refuse_path(path: str, auth: AuthContext, refusal: Refused) -> Status:
-        return refuse(_CALLS.get(path) or foreign_method_name(path) or "unknown", auth, refusal)
-
-    server.add_generic_rpc_handlers(tuple(WaitingRoom(handler, calls, refuse_path) for handler in handlers))
+    server.add_generic_rpc_handlers(tuple(handlers))
     return server, _bound(lambda: server.add_secure_port(listen, credentials), listen)
 
 

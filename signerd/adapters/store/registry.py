@@ -65,6 +65,7 @@ def add_peer(
     tx: Transaction, name: PeerName, spki_sha256: bytes, now: datetime, by: str | None
 ) -> tuple[PeerRecord, int]:
     """`Administration.add_peer`."""
+    tx.registry_changed = True
     row = {"uri": name.uri, "role": name.role.value, "spki_sha256": spki_sha256, "added_at": seconds(now)}
     tx.connection.execute(insert(peers), row)
     entry = StationAdded if name.role is Role.STATION else AuditorAdded
@@ -74,6 +75,7 @@ def add_peer(
 
 def revoke_peer(tx: Transaction, uri: str, now: datetime, by: str | None) -> tuple[PeerRecord, int]:
     """`Administration.revoke_peer`."""
+    tx.registry_changed = True
     row = tx.connection.execute(_VALID_PEER, {"peer": uri}).one_or_none()
     if row is None:
         raise Refused(Code.NOT_FOUND, f"no valid peer {uri}")

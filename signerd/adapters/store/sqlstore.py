@@ -19,6 +19,7 @@ from signerd.adapters.store import calls, issuing, open_intents, stamping
 from signerd.adapters.store.admin import Administration
 from signerd.adapters.store.audit import Audit
 from signerd.adapters.store.database import check_database, make_engine
+from signerd.adapters.store.known_peers import KnownPeers
 from signerd.adapters.store.ledger import Ledger, Sign
 from signerd.adapters.store.listing import read_entries
 from signerd.adapters.store.moments import newest_moment
@@ -93,10 +94,11 @@ class SqlStore(Administration, Audit):
             second_place.close()
             raise
         ledger = Ledger(tree, second_place, key, sign_checkpoint)
-        writer = Writer(make_engine(url, "write"), tree, ledger, newest)
         reader = _short_reads(url)
+        known_peers = KnownPeers(lambda key: reader.do(lambda connection: calls.peer_of_key(connection, key)))
+        writer = Writer(make_engine(url, "write"), tree, ledger, newest, known_peers.changed)
         long_reader = Reader("store-long-reader", make_engine(url, "read"))
-        store = cls(writer, reader, long_reader, ledger)
+        store = cls(writer, reader, long_reader, ledger, known_peers)
         try:
             writer.start()
             long_reader.start()
@@ -109,8 +111,11 @@ class SqlStore(Administration, Audit):
         ledger.start()
         return store
 
-    def __init__(self, writer: Writer, reader: Reads, long_reader: Reads, ledger: Ledger) -> None:
+    def __init__(
+        self, writer: Writer, reader: Reads, long_reader: Reads, ledger: Ledger, known_peers: KnownPeers
+    ) -> None:
         super().__init__(writer, reader, long_reader, ledger)
+        self._known_peers = known_peers
         self._terms = calls.OrderTerms()
 
     async def close(self) -> None:
@@ -158,7 +163,7 @@ class SqlStore(Administration, Audit):
 
     async def peer_of_key(self, spki_sha256: bytes) -> PeerRecord | None:
         """The peer that this public key was registered for, revoked or not."""
-        return await self._reader.do(lambda connection: calls.peer_of_key(connection, spki_sha256))
+        return await self._known_peers.of_key(spki_sha256)
 
     async def call_context(
         self, *, peer_uri: str, work_order: str, chip_id: str, session_sha256: bytes | None

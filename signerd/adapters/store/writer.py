@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import secrets
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -45,11 +45,12 @@ _MOVE_HEAD = (
 class Transaction:
     """What a unit of work is given: the connection, and the ledger to append to."""
 
-    __slots__ = ("_base", "connection", "newest", "pending")
+    __slots__ = ("_base", "connection", "newest", "pending", "registry_changed")
 
     def __init__(self, connection: Connection, size: int, newest: datetime | None = None) -> None:
         self.connection = connection
         self.pending: list[bytes] = []
+        self.registry_changed = False  # set by what adds or revokes a peer
         self._base = size
         self.newest = newest
 
@@ -87,9 +88,19 @@ class Written:
 class Writer(Worker[Transaction]):
     """The writing thread. `tree` belongs to it; others read it below the committed size alone."""
 
-    def __init__(self, engine: Engine, tree: Tree, ledger: Ledger, newest: datetime | None = None) -> None:
-        """`newest` is the latest time in the ledger (`store.moments`)."""
+    def __init__(
+        self,
+        engine: Engine,
+        tree: Tree,
+        ledger: Ledger,
+        newest: datetime | None,
+        registry_changed: Callable[[], None],
+    ) -> None:
+        """`newest` is the latest time in the ledger (`store.moments`). `registry_changed` is called on the
+        event loop, before those who changed it get their answers."""
         super().__init__("store-writer", engine)
+        self._registry_changed = registry_changed
+        self._registry_touched = False  # set here, cleared on the event loop
         self._tree = tree
         self._root = tree.root()
         self._ledger = ledger
@@ -115,10 +126,13 @@ class Writer(Worker[Transaction]):
                 outcomes = [self._attempt(transaction, unit) for unit in units]
                 root = self._append(connection, size, transaction.pending)
         except (SQLAlchemyError, Fault) as error:
+            # Whether a commit that failed left something is not for us to guess.
+            self._registry_touched |= transaction.registry_changed
             self._tree.truncate(size)
             fault = translated(error) if isinstance(error, SQLAlchemyError) else error
             self.failing = fault if isinstance(fault, Fault) else None
             return [(None, fault)] * len(units)
+        self._registry_touched |= transaction.registry_changed
         self.failing = None
         self._root = root
         self.newest = transaction.newest
@@ -129,7 +143,11 @@ class Writer(Worker[Transaction]):
         return outcomes
 
     def settled(self) -> None:
-        """Tells the ledger what is committed, for a checkpoint over it; or that nothing more will be."""
+        """Tells the ledger what is committed, for a checkpoint over it, or that nothing more will be; and who
+        keeps the registry in memory that it changed."""
+        if self._registry_touched:
+            self._registry_touched = False
+            self._registry_changed()
         while self._committed:
             start, added = self._committed.popleft()
             if added:

@@ -82,10 +82,8 @@ def test_a_certificate_of_the_device_tree_is_no_login(edge: Edge, station: EdgeP
     assert opens(edge.connect(station.uri, certificate, key_pem(key))) == "UNAVAILABLE"
 
 
-def test_an_unregistered_peer_is_unauthenticated_and_recorded(edge: Edge) -> None:
-    stranger = edge.peer("station/plant1/stranger")
-    assert opens(stranger) == "unauthenticated"
-    edge.wait_refused(code="unauthenticated", peer=stranger.uri, call="OpenSession")
+def test_an_unregistered_peer_is_unauthenticated(edge: Edge) -> None:
+    assert opens(edge.peer("station/plant1/stranger")) == "unauthenticated"
 
 
 def test_another_key_with_a_registered_name_is_unauthenticated(edge: Edge, station: EdgePeer) -> None:
@@ -95,7 +93,6 @@ def test_another_key_with_a_registered_name_is_unauthenticated(edge: Edge, stati
 
 def test_another_deployments_peer_is_nobody(edge: Edge) -> None:
     assert opens(edge.peer("station/plant1/pc1", deployment="other")) == "unauthenticated"
-    edge.wait_refused(code="unauthenticated", peer=None)
 
 
 def test_a_station_revoked_on_an_open_connection(edge: Edge) -> None:
@@ -103,7 +100,6 @@ def test_a_station_revoked_on_an_open_connection(edge: Edge) -> None:
     assert opens(station) == "order_unknown"
     edge.installation.admin("station", "revoke", station.uri)
     assert opens(station) == "peer_revoked"
-    edge.wait_refused(code="peer_revoked", peer=station.uri)
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from signerd.core.entry import RefusedCall
 from signerd.errors import Unavailable
 
 OTHER = "birthmark://test/station/plant1/pc2"
+KEY, OTHER_KEY = digest("key"), digest("other key")
 
 
 class Sink:
@@ -59,6 +60,7 @@ async def test_a_refusal_is_an_entry(store: SqlStore) -> None:
     refusals = made(store)
     refusals.start()
     refusals.refused(
+        key=KEY,
         peer=STATION,
         call="SignCsr",
         code="csr_rejected",
@@ -90,52 +92,74 @@ async def test_beyond_the_share_refusals_are_folded() -> None:
     sink = Sink()
     refusals = made(sink)
     for code in ("a", "a", "a", "a", "b"):
-        refusals.refused(peer=STATION, call="SignCsr", code=code, chip_id="chip")
-    refusals.refused(peer=OTHER, call="SignCsr", code="a")
+        refusals.refused(key=KEY, peer=STATION, call="SignCsr", code=code, chip_id="chip")
+    refusals.refused(key=OTHER_KEY, peer=OTHER, call="SignCsr", code="a")
     await refusals.close()
     assert sink.summary() == [
         (STATION, "a", 1),
         (STATION, "a", 1),
+        (STATION, "b", 1),
         (OTHER, "a", 1),
         (STATION, "a", 2),
-        (STATION, "b", 1),
     ]
-    assert [refusal.chip_id for refusal in sink.entered] == ["chip", "chip", None, None, None]
+    assert [refusal.chip_id for refusal in sink.entered] == ["chip", "chip", "chip", None, None]
 
 
 async def test_a_share_fills_again_over_an_hour() -> None:
     sink, clock = Sink(), Clock()
     refusals = made(sink, clock)
     for _ in range(3):
-        refusals.refused(peer=STATION, call="SignCsr", code="a")
+        refusals.refused(key=KEY, peer=STATION, call="SignCsr", code="a")
     clock.seconds = 1800.0
-    refusals.refused(peer=STATION, call="SignCsr", code="b")
-    refusals.refused(peer=STATION, call="SignCsr", code="c")
+    refusals.refused(key=KEY, peer=STATION, call="SignCsr", code="a", chip_id="later")
+    refusals.refused(key=KEY, peer=STATION, call="SignCsr", code="a")
     await refusals.close()
-    assert sink.summary() == [
-        (STATION, "a", 1),
-        (STATION, "a", 1),
-        (STATION, "b", 1),
-        (STATION, "a", 1),
-        (STATION, "c", 1),
+    assert [(each.chip_id, each.count) for each in sink.entered] == [
+        (None, 1),
+        (None, 1),
+        ("later", 1),
+        (None, 2),
     ]
 
 
-async def test_strangers_share_one_share() -> None:
+async def test_no_code_and_no_key_takes_from_the_share_of_another() -> None:
+    """Also not the revoked key of the same station from the key that came after it."""
     sink = Sink()
     refusals = made(sink)
-    for _ in range(5):
-        refusals.refused(peer=None, call="OpenSession", code="unauthenticated")
+    for _ in range(100):
+        refusals.refused(key=OTHER_KEY, peer=STATION, call="SignCsr", code="evidence_rejected")
+        refusals.refused(key=KEY, peer=STATION, call="SignCsr", code="request_malformed")
+    for number in range(2):
+        refusals.refused(
+            key=KEY, peer=STATION, call="SignCsr", code="evidence_rejected", chip_id=f"chip {number}"
+        )
     await refusals.close()
-    assert sink.summary() == [(None, "unauthenticated", count) for count in (1, 1, 3)]
+    named = [(each.code, each.chip_id) for each in sink.entered if each.chip_id is not None]
+    assert named == [("evidence_rejected", "chip 0"), ("evidence_rejected", "chip 1")]
+    assert sum(each.count for each in sink.entered) == 202
+
+
+@pytest.mark.parametrize("code", sorted(module.ATTACKS))
+async def test_an_attack_is_named_whatever_else_waits_for_the_store(code: str) -> None:
+    sink = Sink()
+    refusals = made(sink, per_h=100_000)
+    for number in range(3 * module._MAX_PENDING):
+        key = digest(f"key {number % 7}")
+        refusals.refused(key=key, peer=f"peer {number}", call="SignCsr", code="csr_rejected")
+    refusals.refused(
+        key=KEY, peer=STATION, call="SignCsr", code=code, chip_id="chip", csr_sha256=digest("csr")
+    )
+    await refusals.close()
+    (named,) = [each for each in sink.entered if each.code == code]
+    assert (named.chip_id, named.csr_sha256, named.count) == ("chip", digest("csr"), 1)
 
 
 async def test_folded_refusals_are_entered_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "FOLD_S", 0.0)
     sink = Sink()
     refusals = made(sink, per_h=1)
-    refusals.refused(peer=STATION, call="SignCsr", code="a")
-    refusals.refused(peer=STATION, call="SignCsr", code="a")
+    refusals.refused(key=KEY, peer=STATION, call="SignCsr", code="a")
+    refusals.refused(key=KEY, peer=STATION, call="SignCsr", code="a")
     refusals.start()
     await sink.until(2)
     assert sink.summary() == [(STATION, "a", 1), (STATION, "a", 1)]
@@ -147,7 +171,7 @@ async def test_what_could_not_be_entered_is_kept() -> None:
     sink.available = False
     refusals = made(sink, per_h=10)
     for code in ("a", "a", "b"):
-        refusals.refused(peer=STATION, call="SignCsr", code=code, chip_id="chip")
+        refusals.refused(key=KEY, peer=STATION, call="SignCsr", code=code, chip_id="chip")
     await refusals.flush()
     assert refusals.failed_writes == 1
     sink.available = True
@@ -155,14 +179,17 @@ async def test_what_could_not_be_entered_is_kept() -> None:
     assert sink.summary() == [(STATION, "a", 2), (STATION, "b", 1)]
 
 
-async def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("code", ["csr_rejected", "evidence_rejected"])
+async def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
     monkeypatch.setattr(module, "_MAX_PENDING", 2)
     monkeypatch.setattr(module, "_MAX_FOLDED", 2)
     monkeypatch.setattr(module, "_SHARES", 2)
     sink = Sink()
     refusals = made(sink, per_h=10)
     for number in range(10):
-        refusals.refused(peer=f"peer {number}", call="SignCsr", code="a")
-    assert (len(refusals._pending), len(refusals._shares), len(refusals._folded)) == (2, 2, 3)
+        key = digest(f"key {number}")
+        refusals.refused(key=key, peer=f"peer {number}", call="SignCsr", code=code)
+    noted = refusals._noted(code)
+    assert (len(noted.pending), len(refusals._shares), len(noted.folded)) == (2, 2, 3)
     await refusals.close()
     assert sum(refusal.count for refusal in sink.entered) == 10

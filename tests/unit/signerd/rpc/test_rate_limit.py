@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from signerd.adapters.rate_limit import STRANGERS, Rate, RateLimiter
+from signerd.adapters.rate_limit import Rate, RateLimiter
 
 RATE = Rate(calls_per_s=2.0, burst=3)
 
@@ -36,16 +36,15 @@ def test_callers_do_not_share() -> None:
     assert taken(limiter, b"b") == 3
 
 
-def test_a_stranger_gets_less_until_it_is_known() -> None:
+def test_dear_work_is_taken_by_its_cost_or_not_at_all() -> None:
     clock = Clock()
     limiter = RateLimiter(clock)
-    wide = Rate(calls_per_s=100.0, burst=1000)
-    assert limiter.take(b"a", wide)
-    limiter.mark(b"a", stranger=True)
-    assert taken(limiter, b"a", wide) == STRANGERS.burst
-    limiter.mark(b"a", stranger=False)
-    clock.now += 10.0
-    assert taken(limiter, b"a", wide) == 1000
+    cpu = Rate(calls_per_s=0.1, burst=0.5)
+    assert limiter.take(b"a", cpu, 0.4)
+    assert not limiter.take(b"a", cpu, 0.2)
+    assert limiter.take(b"a", cpu, 0.09)
+    clock.now += 1.0
+    assert limiter.take(b"a", cpu, 0.1)
 
 
 def test_the_table_is_bounded_and_forgets_the_one_unused_for_longest() -> None:

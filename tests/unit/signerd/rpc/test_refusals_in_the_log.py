@@ -6,7 +6,7 @@ import structlog
 from structlog.testing import capture_logs
 
 from signerd.adapters.metrics import Metrics
-from signerd.adapters.rpc.accounting import accountant
+from signerd.adapters.rpc.accounting import UnrecordedCalls, accountant
 from signerd.adapters.rpc.gate import Account, Subject
 from signerd.adapters.rpc.status import status_of
 from signerd.errors import Code, Refused
@@ -17,7 +17,8 @@ STATION = "birthmark://dev/station/plant1/pc1"
 def line_of(subject: Subject) -> dict[str, object]:
     refusal = Refused(Code.EVIDENCE_REJECTED, "the lifecycle is not secured")
     with capture_logs() as lines:
-        account = accountant(Metrics(), structlog.get_logger())
+        log = structlog.get_logger()
+        account = accountant(Metrics(), log, UnrecordedCalls(log))
         account(Account("SignCsr", STATION, 0.001, status_of(refusal), refusal, subject))
     (line,) = lines
     return dict(line)
