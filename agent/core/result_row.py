@@ -17,6 +17,7 @@ from typing import Any
 from agent.core.recipe import StepName
 
 STEPS = (*StepName, "session", "record")  # each a column of seconds; a new step goes to the end
+_FORM = 1
 _FORMULA = ("=", "+", "-", "@")
 _TEXTS = ("port", "work_order", "chip_id", "serial_number", "certificate_sha256")
 _TEXTS_AFTER = ("step", "code", "detail", "remedy")
@@ -61,6 +62,7 @@ def json_object(row: ResultRow) -> dict[str, Any]:
     members = asdict(row)
     members["seconds"] = round(row.seconds, 4)
     members["times"] = {step: round(seconds, 4) for step, seconds in row.times.items()}
+    members["v"] = _FORM
     return members
 
 

@@ -64,6 +64,8 @@ def _line(line: str) -> tuple[str, bytes, bytes]:
         value = json.loads(line)
     except (ValueError, RecursionError) as error:
         raise Malformed("is not JSON") from error
+    if isinstance(value, dict) and (type(form := value.pop("v", 1)) is not int or form != 1):
+        raise Malformed(f"is of another form, {repr(form)[:32]}, than this auditor reads")
     # `tpm_public` shows signerd what kind of key it imports; here it is evidence that speaks for itself.
     if not isinstance(value, dict) or value.keys() - {"tpm_public"} != {"chip_id", "key_id", "public_key"}:
         raise Malformed("is not {chip_id, key_id, public_key} and, for tpm2, tpm_public")

@@ -74,6 +74,8 @@ def read_product(data: bytes) -> ProductRules:
         file = tomllib.loads(data.decode("utf-8"))
     except (ValueError, RecursionError) as error:  # TOMLDecodeError and UnicodeDecodeError are ValueErrors
         raise Malformed("the product file is not TOML") from error
+    if type(form := file.get("v", 1)) is not int or form != 1:
+        raise Malformed(f"of another form, {repr(form)[:32]}, than this auditor reads")
     evidence = _table(file, "evidence")
     methods = _many(evidence.pop("methods", None), forms.one_of(*METHODS), "methods", len(METHODS))
     if not methods or len(set(methods)) != len(methods):

@@ -180,6 +180,8 @@ def _members(line: bytes) -> dict[str, str]:
         raise IdentityError("not UTF-8: the list is text, an object of JSON a line") from error
     except (ValueError, RecursionError) as error:  # not JSON, nested without end
         raise IdentityError("not a line of JSON: the list has one object a line, and no header") from error
+    if isinstance(value, dict) and (type(form := value.pop("v", 1)) is not int or form != 1):
+        raise IdentityError(f"of form {form!r:.32}, and this signerd reads form 1: update it")
     if not isinstance(value, dict) or value.keys() - {_TPM_MEMBER} != _MEMBERS:
         members = ", ".join(sorted(_MEMBERS))
         raise IdentityError(f"not an object with exactly the members {members}, and {_TPM_MEMBER} for tpm2")

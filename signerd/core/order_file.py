@@ -24,6 +24,7 @@ from pydantic import (
 )
 
 from signerd.core.evidence.rules import MAX_COMPONENTS, Component, Version
+from signerd.core.file_form import FORM, FileForm
 from signerd.core.file_problems import problems
 from signerd.core.names import Level, Reissue, Role, is_chip_id, is_name, parse_peer_uri
 from signerd.core.order import FirmwareBundle, WorkOrder
@@ -109,6 +110,7 @@ class _Bundle(BaseModel):
 class _OrderFile(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
+    v: FileForm = FORM
     work_order: Annotated[str, AfterValidator(_name)]
     product: Annotated[str, AfterValidator(_name)]
     quantity: Annotated[int, Field(ge=1, le=MAX_QUANTITY)]

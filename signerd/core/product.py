@@ -18,6 +18,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from signerd.core.chip_form import ANY, UUID, ChipForm
 from signerd.core.evidence.rules import EvidenceRules
+from signerd.core.file_form import FORM, FileForm
 from signerd.core.file_problems import problems
 from signerd.core.names import KeyType, is_component, is_name
 from signerd.errors import Code, Refused
@@ -156,6 +157,7 @@ class StampRules(_Section):
 class Product(_Section):
     """A product file, validated."""
 
+    v: FileForm = FORM
     name: Annotated[str, AfterValidator(_named)]
     keys: Keys
     evidence: EvidenceRules

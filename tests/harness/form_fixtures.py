@@ -1,0 +1,233 @@
+"""Makes what is signed or kept, in the forms of today: the files of `tests/vectors/forms`.
+
+    PYTHONPATH=proto:tests:. python -m harness.form_fixtures DIRECTORY
+
+A later version of a form is made by running this again into an empty directory, and taking over the files of
+the new version alone: those of older ones are what older programs made, and are never made again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import hmac
+import json
+import sqlite3
+import sys
+import tempfile
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from agent.adapters import journal_schema
+from agent.adapters.journal import SqliteJournal
+from agent.adapters.journal_schema import FILE_NAME as JOURNAL
+from agent.core.result_row import CSV_HEADER, ResultRow, csv_line, json_line
+from agent.ports import BoardStamp, QueuedStamp, Receipt
+from auditor.adapters.state import FILE as STATE
+from boards.attesters.nrf91 import Nrf91Vendor
+from harness.audit_bench import bench, small
+from harness.bundle_samples import sample
+from harness.installation import order_toml
+from harness.issuance_world import PRODUCT, IssuanceWorld, issuance_world
+from signerd.adapters.clock import ReferenceFile
+from signerd.adapters.store import SqlStore
+from signerd.adapters.store.open_intents import enter_open_intents
+from signerd.core.chip_key import BurnedKey, derive_chip_key
+from signerd.core.crl import build_crl
+from signerd.core.entry import RefusedCall
+from signerd.core.evidence.claims import parse_claims
+from signerd.core.evidence.transcript import transcript
+from signerd.core.evidence_extension import EvidenceStatement
+from signerd.core.identity_list import check_identity, parse_line
+from signerd.core.names import Level, parse_peer_uri
+from signerd.core.session import Session, SessionSealer
+from signerd.errors import Unavailable
+
+AUDITOR = parse_peer_uri("birthmark://test/auditor/second")
+CLOCK_BOOT = "a boot"
+SESSION_KEY = MASTER_KEY = bytes(32)
+
+
+def main(target: Path) -> None:
+    """Fills an empty directory."""
+    target.mkdir()
+
+    def keep(name: str, data: bytes | str) -> None:
+        (target / name).write_bytes(data.encode() if isinstance(data, str) else data)
+
+    with tempfile.TemporaryDirectory() as directory:
+        asyncio.run(_signerd(Path(directory), keep))
+        asyncio.run(_journal(Path(directory) / JOURNAL, keep))
+        with bench(small(), Path(directory) / "auditor") as audit:
+            audit.verify()
+        state = dump(Path(directory) / "auditor" / STATE)
+        keep(f"auditor-state-{_version(state)}.sql", state)
+        ReferenceFile(Path(directory) / "clock", CLOCK_BOOT).save(12.5)
+        keep("clock-1.json", (Path(directory) / "clock").read_bytes())
+    made = sample()
+    keep("bundle-1.zip", made.signed())
+    keep("bundle-1.key", made.key.public_key().public_bytes_raw())
+    row = ResultRow(
+        1, "2026-11-15T12:00:00.000+00:00", "2026-11-15T12:01:00.000+00:00", "usb-1-1", "WO-1",
+        "chip:1", "BM-000001",
+        "ab" * 32, "PASS", "record", "", "", "", 60.0, {"keygen": 7.5},
+    )  # fmt: skip
+    keep("results-1.jsonl", json_line(row))
+    keep("results-1.csv", CSV_HEADER + csv_line(row))
+    keep("order-1.toml", order_toml("WO-1", quantity=1, stations=["birthmark://test/station/plant1/pc1"]))
+    keys = {kind.value: derive_chip_key(_mac, "chip:1", *kind.mac_key).hex() for kind in BurnedKey}
+    keep("chip-keys-1.json", json.dumps(keys) + "\n")
+
+
+def dump(path: Path) -> str:
+    """A database as SQL, with its version, which `iterdump` leaves out."""
+    connection = sqlite3.connect(path)
+    try:
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        return "\n".join([*connection.iterdump(), f"PRAGMA user_version = {version};", ""])
+    finally:
+        connection.close()
+
+
+def _mac(data: bytes) -> bytes:
+    return hmac.digest(MASTER_KEY, data, "sha256")
+
+
+def _version(sql: str) -> str:
+    return sql.rpartition("PRAGMA user_version = ")[2].rstrip(";\n")
+
+
+async def _signerd(directory: Path, keep: Callable[[str, bytes | str], None]) -> None:
+    async with issuance_world(directory) as world:
+        store, now = world.store, world.now
+        await store.add_peer(AUDITOR, hashlib.sha256(b"second").digest(), now, by="ann")
+        await store.revoke_peer(AUDITOR.uri, now, by="ann")
+        gone = parse_peer_uri("birthmark://test/station/plant1/gone")
+        await store.add_peer(gone, hashlib.sha256(b"gone").digest(), now, by="ann")
+        await store.revoke_peer(gone.uri, now, by="ann")
+        await store.import_identities("sensor", "nrf91", [_identity(keep)], by="ann", now=now)
+        order = await world.open_order()
+        await store.import_chips(order, ["chip:1"], now, by="ann")
+        board = world.board()
+        session, answer = await world.certify(order, board)
+        stamped = await world.stamp(board, session, answer)
+        _, second = await world.certify(order, world.board())
+        await store.revoke(
+            serial_number=second.record.place.serial_number, reason="keyCompromise", now=now, by="ann"
+        )
+        await store.close_order(order, now, by="ann")
+        await store.record_shared_primes([hashlib.sha256(answer.record.certificate_der).digest()], now)
+        await _crl(world, keep)
+        await _refused(store, now, order)
+        await store.accept_clock(by="ann", before=now, now=now)
+        _board(board, session.challenge, answer.record, keep)
+        _session(order, keep)
+        keep("receipt-1.txt", stamped.receipt)
+        keep("receipt-entry-1.json", stamped.entry)
+        keep("log-1.vkey", world.key_holder.log.text() + "\n")
+        keep("sub-ca-1.der", world.issuer.chain[0])
+        await _open_intent(world)
+    keep("checkpoint-1.txt", (directory / "head" / "checkpoint").read_bytes())
+    connection = sqlite3.connect(directory / "signerd.sqlite")
+    rows = connection.execute("SELECT data FROM entries ORDER BY entry_index").fetchall()
+    connection.close()
+    form = json.loads(rows[0][0])["v"]
+    keep(f"entries-{form}.jsonl", b"".join(data + b"\n" for (data,) in rows))
+    keep("product-1.toml", PRODUCT)
+
+
+def _identity(keep: Callable[[str, bytes | str], None]) -> Any:
+    attester = Nrf91Vendor().attester("50363154-3931-44f0-8022-121b6401627d")
+    keep("identities-1.jsonl", json.dumps(attester.identity()) + "\n")
+    identity = parse_line(json.dumps(attester.identity()).encode())
+    check_identity(identity, "nrf91")
+    return identity
+
+
+def _board(board: Any, challenge: bytes, record: Any, keep: Callable[[str, bytes | str], None]) -> None:
+    """All that a certificate record holds, and what it is verified with."""
+    stamp, signed = board.stamp(
+        challenge, record.place.serial_number, record.certificate_der, record.settings
+    )
+    keep("stamp-1.cbor", stamp)
+    keep("stamp-1.sig", signed)
+    keep("challenge-1.bin", challenge)
+    keep("settings-1.cbor", record.settings)
+    keep("claims-1.cbor", record.claims)
+    keep("csr-1.der", record.csr_der)
+    keep("certificate-1.der", record.certificate_der)
+    keep("certificate-extension-1.der", EvidenceStatement.about(Level.KEY, "x509", b"evidence").encode())
+    digest = hashlib.sha256(record.csr_der).digest()
+    claims = parse_claims(record.claims)
+    keep(
+        "transcript-1.cbor",
+        transcript(challenge=challenge, chip_id=board.chip_id, csr_digest=digest, claims=claims),
+    )
+
+
+def _session(order: str, keep: Callable[[str, bytes | str], None]) -> None:
+    """Sealed with a key of 32 zero bytes; the moment is a fixed one."""
+    expires = datetime(2026, 11, 15, 12, 10, tzinfo=UTC)
+    session = Session("birthmark://test/station/plant1/pc1", order, "chip:1", bytes(32), expires)
+    keep("session-1.bin", SessionSealer(SESSION_KEY).seal(session))
+
+
+async def _crl(world: IssuanceWorld, keep: Callable[[str, bytes | str], None]) -> None:
+    now = world.now.replace(microsecond=0)
+    revoked = await world.store.revoked_certificates()
+    until = now + timedelta(days=7)
+    unsigned = build_crl(revoked, issuer=world.issuer, number=1, this_update=now, next_update=until)
+    crl = unsigned.signed(await world.key_holder.sign_crl(unsigned.tbs))
+    keep("crl-1.der", crl)
+    digest = hashlib.sha256(crl).digest()
+    await world.store.record_crl(
+        number=1, crl_sha256=digest, next_update=until, count=len(revoked), now=now, by="ann"
+    )
+
+
+async def _refused(store: SqlStore, now: datetime, order: str) -> None:
+    common: dict[str, Any] = {"time": now, "peer": "birthmark://test/station/plant1/pc1", "call": "SignCsr"}
+    one = RefusedCall(
+        **common, code="evidence_rejected", count=1, work_order=order, chip_id="chip:1", csr_sha256=bytes(32)
+    )
+    folded = RefusedCall(
+        **common, code="csr_rejected", count=7, work_order=None, chip_id=None, csr_sha256=None
+    )
+    await store.append_refusals([one, folded])
+
+
+async def _open_intent(world: IssuanceWorld) -> None:
+    """A crash between intent and certificate."""
+    order = await world.open_order()
+
+    async def dead(_tbs: bytes) -> bytes:
+        raise Unavailable("the key holder is dead")
+
+    world.key_holder.sign_certificate = dead  # type: ignore[method-assign,assignment]
+    with contextlib.suppress(Unavailable):
+        await world.certify(order, world.board())
+    await world.store._writer.do(lambda tx: enter_open_intents(tx, world.now))
+
+
+async def _journal(path: Path, keep: Callable[[str, bytes | str], None]) -> None:
+    journal_schema.create(path)
+    async with SqliteJournal(path) as journal:
+        for number, entry in enumerate((b'{"v":1}', b'{"v":1}'), 1):
+            run = await journal.begin(f"usb-1-{number}", "WO-1", f"chip:{number}")
+            queued = QueuedStamp(
+                "WO-1", f"chip:{number}", f"BM-00000{number}", bytes([number]) * 32, b"session",
+                BoardStamp(b"stamp", b"signature"),
+            )  # fmt: skip
+            await journal.queue_stamp(run, queued)
+            if number == 1:
+                await journal.stamp_recorded(queued, Receipt(7, entry, b"receipt"))
+                await journal.note_label(run, bytes([number]) * 32)
+    sql = dump(path)
+    keep(f"journal-{_version(sql)}.sql", sql)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,60 @@
+"""Databases and files that older programs kept, in tests/vectors/forms, are what today's go on from."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from agent.adapters import journal_schema
+from agent.adapters.journal import SqliteJournal
+from agent.adapters.journal_report import read_report
+from auditor.adapters.schema import VERSION
+from auditor.adapters.state import FILE, SqliteState
+from harness.form_fixtures import CLOCK_BOOT
+from signerd.adapters.clock import ReferenceFile
+
+FORMS = Path(__file__).parents[1] / "vectors" / "forms"
+
+
+def load(path: Path, name: str) -> None:
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.executescript((FORMS / name).read_text("utf-8"))
+    connection.close()
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in FORMS.glob("journal-*.sql")))
+async def test_a_station_goes_on_with_its_journal(tmp_path: Path, name: str) -> None:
+    path = tmp_path / journal_schema.FILE_NAME
+    load(path, name)
+    async with SqliteJournal(path) as journal:
+        (queued,) = await journal.queued_stamps()
+        await journal.stamp_refused(queued, "stamp_rejected", "")
+    report = read_report(path)
+    assert [stamp.serial_number for stamp in report.open_stamps] == []
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in FORMS.glob("auditor-state-*.sql")))
+def test_an_auditor_goes_on_from_its_state(tmp_path: Path, name: str) -> None:
+    load(tmp_path / FILE, name)
+    with SqliteState.open(tmp_path) as state:
+        assert state.opened is not None
+        kept = state.kept()
+        assert kept is not None
+        assert kept.frontier.size == len(list(state.entries()))
+        assert state.totals.certificates == 3
+        assert [intent.index for intent in state.open_intents()] == []
+        assert state.findings() == []
+    connection = sqlite3.connect(tmp_path / FILE)
+    assert connection.execute("PRAGMA user_version").fetchone() == (VERSION,)
+    connection.close()
+
+
+def test_signerd_reads_the_reference_of_its_clock(tmp_path: Path) -> None:
+    path = tmp_path / "clock"
+    path.write_bytes((FORMS / "clock-1.json").read_bytes())
+    assert ReferenceFile(path, CLOCK_BOOT).load() == 12.5
+    path.write_bytes(path.read_bytes().replace(b'"v": 1', b'"v": 2'))
+    assert ReferenceFile(path, CLOCK_BOOT).load() is None
