@@ -135,8 +135,10 @@ class Issuance:
         active = context.active
         if active is not None and active.state is RecordState.REVOKED and order.reissue is Reissue.NEVER:
             raise Refused(Code.CERTIFICATE_REVOKED, f"record {active.record_id} of chip {chip_id} is revoked")
-        # A chip that has its place already may come back to a full order.
-        if context.places_taken >= order.quantity and active is None:
+        # A chip that has its place already may come back to a full order; one that is told by its vendor's
+        # certificate alone, under a name that nobody knows yet.
+        told_later = "x509" in product.evidence.methods
+        if context.places_taken >= order.quantity and active is None and not told_later:
             raise Refused(Code.ORDER_FULL, f"all {order.quantity} places are taken")
         challenge = secrets.token_bytes(CHALLENGE_BYTES)
         expires_at = (now + self._session_lifetime).replace(microsecond=0)

@@ -85,6 +85,7 @@ class Record:
     level: Level
     measured: Mapping[str, str]  # component -> version, as the evidence measured it
     attester: bytes  # SubjectPublicKeyInfo of the attestation key; empty where none signed
+    anchors: tuple[Anchor, ...]  # that the evidence proved; empty: nothing beyond the station's word
     settings: bytes  # as delivered, with "serial"
     tbs: bytes
     certificate_der: bytes  # empty while the state is INTENT
@@ -147,6 +148,8 @@ class IntentRequest:
     anchors: tuple[Anchor, ...] = ()  # that the evidence proved; empty: nothing beyond the station's word
     name_is_label: bool = False  # only a layer of firmware states the chip id
     agent: str | None = None  # what the station states of its agent
+    # Lines of which one must be on the order's list; empty: that the list is not asked, or was before.
+    listed_as: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,9 +193,13 @@ class Store(Protocol):
         (same place, same TBS), or one that is issued or stamped already. A crash before the commit leaves
         nothing.
 
+        The place is the chip's, under whatever name it comes: the one that has an anchor, the name or the
+        attestation key of the request. All of these are this chip's from then on.
+
         Raises:
-            Refused: `order_not_open`, `order_full`, `key_already_certified`, `chip_already_certified`,
-                `certificate_revoked`.
+            Refused: `order_not_open`, `order_full`, `key_already_certified`, `certificate_revoked`;
+                `chip_already_certified`, also where the evidence is that of two chips; `chip_unknown`: the
+                order's list has none of `listed_as`.
         """
         ...
 

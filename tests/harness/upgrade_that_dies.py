@@ -15,7 +15,7 @@ from itertools import count
 
 from sqlalchemy import Connection, Engine, event
 
-from signerd.adapters.store import upgrade_database
+from signerd.adapters.store import chips_of_records, upgrade_database
 
 _CHANGES = ("ALTER", "CREATE", "UPDATE", "INSERT", "DELETE")
 
@@ -40,6 +40,7 @@ def run(url: str, number: int) -> None:
     def _committing(_connection: Connection) -> None:
         passed()
 
+    chips_of_records.BATCH = 2  # several batches, also of a few records
     upgrade_database(url)
     passed()
     sys.stdout.write(f"{seen}\n")

@@ -19,10 +19,13 @@ def _group() -> None:
 def upgrade(config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Brings the database of an earlier version to this one's schema, while signerd is stopped.
 
-    Back it up first: there is no way back but the backup.
+    Back it up first: there is no way back but the backup. If it is interrupted, run it again: it goes on.
+
+    It names chips that have certificates under several names.
     """
     from contextlib import closing
 
+    from signerd.adapters.cli.output import counted
     from signerd.adapters.head_file import HeadFile
     from signerd.adapters.store import upgrade_database
     from signerd.config import database_url, load
@@ -35,9 +38,15 @@ def upgrade(config: ConfigOption = DEFAULT_CONFIG) -> None:
     except (NoteError, UnicodeDecodeError) as error:
         raise ConfigError(f"{settings.ledger.vkey} is not a verifier key: {error}") from error
     # Every signerd that runs on this database holds the second place.
-    with closing(HeadFile(settings.ledger.head, key)):
-        before = upgrade_database(database_url(settings, base))
-    if before is None:
+    with closing(HeadFile(settings.ledger.head, key)), counted("reading evidence again") as advance:
+        upgraded = upgrade_database(database_url(settings, base), advance)
+    if upgraded is None:
         typer.echo("the database has the newest schema already")
-    else:
-        typer.echo(f"upgraded the database from schema {before}")
+        return
+    typer.echo(f"upgraded the database from schema {upgraded.schema}")
+    for merged in upgraded.merged:
+        typer.echo(str(merged))
+    if upgraded.merged:
+        typer.echo(
+            f"{len(upgraded.merged)} boards more than chips: see docs/operations.md, 'Two names, one chip'"
+        )

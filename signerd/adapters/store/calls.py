@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, and_, bindparam, false, func, literal, select
 
+from signerd.adapters.store.certified_chips import NAME
 from signerd.adapters.store.prepared import Prepared
 from signerd.adapters.store.rows import ORDER, PEER, RECORD, order_of, peer_of, record_of
 from signerd.adapters.store.schema import (
+    anchors,
     chips,
     grants,
     identities,
@@ -24,7 +26,7 @@ _MAX_ORDERS = 1_024  # work orders kept in memory
 
 # A revoked peer may have come back with another key, as a newer row.
 _newest_peer = select(func.max(peers.c.id)).where(peers.c.uri == bindparam("peer")).scalar_subquery()
-_anchor = select(literal(1).label("one")).subquery()
+_one_row = select(literal(1).label("one")).subquery()
 _CONTEXT = Prepared(
     select(
         *PEER,
@@ -38,7 +40,7 @@ _CONTEXT = Prepared(
         grants.c.csr_sha256.label("grant_csr_sha256"),
         *RECORD,
     ).select_from(
-        _anchor.outerjoin(peers, peers.c.id == _newest_peer)
+        _one_row.outerjoin(peers, peers.c.id == _newest_peer)
         .outerjoin(orders, orders.c.work_order == bindparam("order"))
         .outerjoin(chips, chips.c.chip_id == bindparam("chip"))
         .outerjoin(
@@ -46,7 +48,11 @@ _CONTEXT = Prepared(
             and_(order_chips.c.work_order == bindparam("order"), order_chips.c.chip_id == bindparam("chip")),
         )
         .outerjoin(grants, grants.c.session_sha256 == bindparam("session"))
-        .outerjoin(records, and_(records.c.chip_id == bindparam("chip"), records.c.superseded == false()))
+        .outerjoin(
+            anchors,
+            and_(anchors.c.kind == NAME, anchors.c.issuer == "", anchors.c.value == bindparam("chip")),
+        )
+        .outerjoin(records, and_(records.c.chip == anchors.c.chip, records.c.superseded == false()))
     )
 )
 _TERMS = (

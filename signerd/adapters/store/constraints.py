@@ -12,10 +12,10 @@ from signerd.errors import Code, Fault, Refused, Unavailable
 
 # Constraint name (PostgreSQL), columns or check name (SQLite) -> code.
 _MEANING = (
-    ("one_active_record_a_chip", "records.chip_id", Code.CHIP_ALREADY_CERTIFIED),
+    ("one_active_record_a_chip", "records.chip", Code.CHIP_ALREADY_CERTIFIED),
     ("one_record_a_key", "records.spki_sha256", Code.KEY_ALREADY_CERTIFIED),
-    ("one_chip_an_attester", "attesters.spki_sha256", Code.CHIP_ALREADY_CERTIFIED),
-    ("one_place_a_chip", "places.work_order, places.chip_id", Code.CHIP_ALREADY_CERTIFIED),
+    ("one_chip_an_anchor", "anchors.kind, anchors.issuer, anchors.value", Code.CHIP_ALREADY_CERTIFIED),
+    ("one_place_a_chip", "places.work_order, places.chip", Code.CHIP_ALREADY_CERTIFIED),
     ("places_within_quantity", "places_within_quantity", Code.ORDER_FULL),
     ("one_order_a_name", "orders.work_order", Code.ALREADY_EXISTS),
     ("one_peer_a_key", "peers.spki_sha256", Code.ALREADY_EXISTS),

@@ -1,7 +1,7 @@
 """Opening the database: engines, pragmas, schema.
 
-Guarantees that a daemon never makes or changes a schema: `create_database` and `upgrade_database` alone
-do, and `check_database` refuses a database that is missing or of another schema.
+Guarantees that a daemon never makes or changes a schema: `create_database` and `upgrading.upgrade_database`
+alone do, and `check_database` refuses a database that is missing or of another schema.
 
 SQLite runs with WAL and synchronous=FULL: what was committed survives a power cut, because the log is
 synced at each commit. The driver's own transaction handling is off, since it would begin
@@ -31,15 +31,20 @@ _PRAGMAS = (
     "PRAGMA foreign_keys = ON",
     "PRAGMA trusted_schema = OFF",
 )
+_MORE_PRAGMAS = {
+    "read": ("PRAGMA query_only = ON",),
+    "snapshot": ("PRAGMA query_only = ON",),
+    "upgrade": ("PRAGMA foreign_keys = OFF",),
+}
 
-
-Mode = Literal["read", "snapshot", "write"]
+Mode = Literal["read", "snapshot", "write", "upgrade"]
 
 
 def make_engine(url: str, mode: Mode) -> Engine:
     """An engine whose connections belong to the thread that opens them.
 
-    In mode "snapshot" its user begins and ends transactions on the driver's connection.
+    In mode "snapshot" its user begins and ends transactions on the driver's connection. In mode "upgrade",
+    SQLite lets tables that others refer to be written anew; its user checks the references in the end.
     """
     try:
         engine = create_engine(url, poolclass=NullPool)
@@ -51,7 +56,7 @@ def make_engine(url: str, mode: Mode) -> Engine:
 
 
 def _prepare_sqlite(engine: Engine, mode: Mode) -> None:
-    pragmas = _PRAGMAS if mode == "write" else (*_PRAGMAS, "PRAGMA query_only = ON")
+    pragmas = (*_PRAGMAS, *_MORE_PRAGMAS.get(mode, ()))
     begin = "BEGIN" if mode == "read" else "BEGIN IMMEDIATE"
 
     @event.listens_for(engine, "connect")
@@ -85,9 +90,9 @@ def create_database(url: str) -> None:
         # One transaction: a crash in it leaves an empty file, which `check_database` refuses and which
         # has to be removed by hand before `signerd init` runs again.
         with engine.begin() as connection:
-            if _revision(connection) is not None:
+            if revision_of(connection) is not None:
                 raise ConfigError("the database exists already")
-            _upgrade(connection)
+            migrate(connection)
     except SQLAlchemyError as error:
         raise ConfigError(f"cannot create the database: {error}") from error
     finally:
@@ -100,47 +105,23 @@ def check_database(url: str) -> None:
     Raises:
         ConfigError: it is missing, empty, or of another schema. The text names the remedy.
     """
-    _check_file(url)
+    check_file(url)
     engine = make_engine(url, "read")
     try:
         with engine.begin() as connection:
-            found = _revision(connection)
+            found = revision_of(connection)
     except SQLAlchemyError as error:
         raise ConfigError(f"cannot read the database: {error}") from error
     finally:
         engine.dispose()
-    if _is_behind(found):
+    if is_behind(found):
         raise ConfigError(
             f"the database has schema {found}, not {migrations.HEAD}: back it up, then run"
             " `signerd database upgrade`"
         )
 
 
-def upgrade_database(url: str) -> str | None:
-    """Brings the database to the newest schema; the schema that it had, or None if it is the newest.
-
-    One transaction, in PostgreSQL and in SQLite: a crash in it leaves the old schema, one after it the new.
-    No signerd may run on the database meanwhile.
-
-    Raises:
-        ConfigError: it is missing, empty, of a schema that this program does not know, or cannot be written.
-    """
-    _check_file(url)
-    engine = make_engine(url, "write")
-    try:
-        with engine.begin() as connection:
-            found = _revision(connection)
-            if not _is_behind(found):
-                return None
-            _upgrade(connection)
-            return found
-    except SQLAlchemyError as error:
-        raise ConfigError(f"cannot upgrade the database: {error}") from error
-    finally:
-        engine.dispose()
-
-
-def _is_behind(found: str | None) -> bool:
+def is_behind(found: str | None) -> bool:
     """True for an earlier schema, False for the newest."""
     if found is None:
         raise ConfigError("the database is empty: remove it, and `signerd init` makes one")
@@ -151,13 +132,15 @@ def _is_behind(found: str | None) -> bool:
     return found != migrations.HEAD
 
 
-def _check_file(url: str) -> None:
+def check_file(url: str) -> None:
+    """Raises ConfigError where there is no file of a SQLite URL."""
     path = _sqlite_path(url)
     if path is not None and not path.is_file():
         raise ConfigError(f"there is no database {path}: `signerd init` makes one")
 
 
-def _upgrade(connection: Connection) -> None:
+def migrate(connection: Connection, revision: str = "head") -> None:
+    """Runs the migrations up to a revision, in the caller's transaction."""
     # Loaded by `signerd init` and `signerd database upgrade` alone: a daemon never changes a schema, and
     # Alembic costs it 11 MB.
     from alembic import command  # noqa: PLC0415
@@ -166,10 +149,10 @@ def _upgrade(connection: Connection) -> None:
     config = Config()
     config.set_main_option("script_location", "signerd.adapters:migrations")
     config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    command.upgrade(config, revision)
 
 
-def _revision(connection: Connection) -> str | None:
+def revision_of(connection: Connection) -> str | None:
     """The revision in Alembic's own table; None in an empty database."""
     if not inspect(connection).has_table(_VERSION_TABLE):
         return None

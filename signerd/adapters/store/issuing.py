@@ -14,11 +14,13 @@ from datetime import datetime
 
 from sqlalchemy import and_, bindparam, delete, false, func, insert, null, select, text, true, update
 
+from signerd.adapters.store.certified_chips import add_chip, add_missing, find_chip, shown
 from signerd.adapters.store.prepared import Prepared
 from signerd.adapters.store.revoking import SUPERSEDED, revoke
 from signerd.adapters.store.rows import INTENT, RECORD, record_of, row_of_intent, seconds
-from signerd.adapters.store.schema import attesters, grants, orders, places, records, serials
+from signerd.adapters.store.schema import grants, order_chips, orders, places, records
 from signerd.adapters.store.writer import Transaction
+from signerd.core.anchors import entry_form
 from signerd.core.clock import BOUND
 from signerd.core.entry import Issued, serial_bytes
 from signerd.core.evidence.claims import Claims, parse_claims
@@ -36,11 +38,10 @@ MAX_RECORDS = 16
 DEVICE = "device"  # the name of a product's one certificate
 MAX_GRANTS = 64  # sessions kept that led to one certificate: a station may open any number
 
-_r, _o, _p = records.c, orders.c, places.c
+_r, _o, _p, _l = records.c, orders.c, places.c, order_chips.c
 
-_ACTIVE = Prepared(select(*RECORD).where(_r.chip_id == bindparam("chip"), _r.superseded == false()))
 _RECORDS_OF = Prepared(
-    select(func.count().label("records")).select_from(records).where(_r.chip_id == bindparam("chip"))
+    select(func.count().label("records")).select_from(records).where(_r.chip == bindparam("chip"))
 )
 _BY_ID = Prepared(select(*RECORD).where(_r.id == bindparam("record")))
 _SUPERSEDE = Prepared(
@@ -58,25 +59,14 @@ _TAKE = Prepared(
 )
 _IS_OPEN = Prepared(select(_o.work_order).where(_OPEN))
 _PLACE_OF = Prepared(
-    select(_p.number).where(_p.work_order == bindparam("order"), _p.chip_id == bindparam("chip"))
+    select(_p.number).where(_p.work_order == bindparam("order"), _p.chip == bindparam("chip"))
 )
-_SERIAL_OF = Prepared(select(serials.c.serial_number).where(serials.c.chip_id == bindparam("chip")))
-_ADD_SERIAL = Prepared(insert(serials), ("chip_id", "serial_number"))
-_ADD_PLACE = Prepared(insert(places), ("work_order", "number", "chip_id"))
+_ADD_PLACE = Prepared(insert(places), ("work_order", "number", "chip"))
 _ADD_RECORD = Prepared(insert(records).returning(_r.id), INTENT)
 
-# PostgreSQL has this clause as well, but SQLAlchemy has it in the dialects alone.
-_ADD_ATTESTER = Prepared(
-    text(
-        "INSERT INTO attesters (spki_sha256, chip_id) VALUES (:attester, :chip)"
-        " ON CONFLICT (spki_sha256) DO NOTHING"
-    )
+_COMPLETION = Prepared(
+    select(_r.state, _r.superseded, _r.supersedes_id, _r.chip).where(_r.id == bindparam("record"))
 )
-_CHIP_OF_ATTESTER = Prepared(
-    select(attesters.c.chip_id).where(attesters.c.spki_sha256 == bindparam("attester"))
-)
-
-_COMPLETION = Prepared(select(_r.state, _r.superseded, _r.supersedes_id).where(_r.id == bindparam("record")))
 _COMPLETE = Prepared(
     update(records)
     .where(_r.id == bindparam("record"), _r.state == "intent", _r.superseded == false())
@@ -90,12 +80,13 @@ _COMPLETE = Prepared(
 )
 _REPLACED = Prepared(
     select(*RECORD).where(
-        _r.chip_id == bindparam("chip"),
+        _r.chip == bindparam("chip"),
         _r.superseded == true(),
         _r.certificate_sha256.is_not(null()),
         _r.revoked_at.is_(null()),
     )
 )
+# PostgreSQL has this clause as well, but SQLAlchemy has it in the dialects alone.
 _ADD_GRANT = Prepared(
     text(
         "INSERT INTO grants (session_sha256, record_id, challenge, station, csr_sha256)"
@@ -121,23 +112,32 @@ _FORGET = Prepared(
 
 def take_place(tx: Transaction, request: IntentRequest, prepare: Callable[[Place], PreparedBytes]) -> Record:
     """`Store.take_place`: steps 6 to 8."""
-    active = _active(tx, request.chip_id)
-    if active is not None and active.spki_sha256 == request.spki_sha256:
+    if request.listed_as:
+        _check_listed(tx, request)
+    rows = shown(request)
+    chip = find_chip(tx, request, rows)
+    if chip is not None and not chip.complete:
+        add_missing(tx, chip, request, rows)
+    active = None if chip is None else chip.active
+    if chip is not None and active is not None and active.spki_sha256 == request.spki_sha256:
         if active.state is RecordState.REVOKED:
             raise Refused(Code.CERTIFICATE_REVOKED, f"record {active.record_id}")
         if active.place.work_order != request.order.work_order:
             # Its terms were another order's, and one key never has two certificates.
             raise Refused(Code.CHIP_ALREADY_CERTIFIED, f"record {active.record_id} is of another work order")
         if active.state is RecordState.INTENT and active.place.moment - request.moment > BOUND:
-            return _begun_again(tx, active, request, prepare)
+            return _begun_again(tx, chip.number, active, request, prepare)
+        # Under whatever name it came this time: its certificate has the name that it had first.
         return active
-    if request.attester:
-        _check_attester(tx, request)
-    if active is None:
-        number, serial = _new_place(tx, request, serial=None)
+    if chip is None:
+        number, serial = _next_place(tx, request)
+        chip_number = add_chip(tx, request, serial, rows)
+        _ADD_PLACE.run(tx.connection, _place_row(request, number, chip_number))
     else:
-        _supersede(tx, active, request.order.reissue)
-        number, serial = _place_again(tx, request)
+        if active is not None:
+            _supersede(tx, chip.number, active, request.order.reissue)
+        chip_number, serial = chip.number, chip.serial_number
+        number = _place_again(tx, request, chip_number)
     place = Place(
         work_order=request.order.work_order,
         product=request.order.product,
@@ -149,25 +149,32 @@ def take_place(tx: Transaction, request: IntentRequest, prepare: Callable[[Place
     )
     record = _intent(request, place, prepare(place))
     supersedes_id = None if active is None else active.record_id
-    added = _ADD_RECORD.row(tx.connection, row_of_intent(record, supersedes_id))
+    added = _ADD_RECORD.row(tx.connection, row_of_intent(record, chip_number, supersedes_id))
     return replace(record, record_id=added.id)
 
 
 def _begun_again(
-    tx: Transaction, active: Record, request: IntentRequest, prepare: Callable[[Place], PreparedBytes]
+    tx: Transaction,
+    chip: int,
+    active: Record,
+    request: IntentRequest,
+    prepare: Callable[[Place], PreparedBytes],
 ) -> Record:
     """An intent of a time that has not come: the clock had been ahead, and a crash lies between.
 
     The place and the board's serial number stay. Its bytes would begin in the future, and go: whatever was
     signed over them was never handed out, for that comes after the entry. The new ones have a certificate
-    serial of their own, and rest on the evidence that came with this request.
+    serial of their own, and rest on the evidence that came with this request, over the name that it names.
     """
-    if request.attester:
-        _check_attester(tx, request)
     _check_open(tx, request)
-    place = replace(active.place, moment=request.moment, certificate_serial=request.certificate_serial)
+    place = replace(
+        active.place,
+        chip_id=request.chip_id,
+        moment=request.moment,
+        certificate_serial=request.certificate_serial,
+    )
     record = replace(_intent(request, place, prepare(place)), record_id=active.record_id)
-    row = row_of_intent(record, None)
+    row = row_of_intent(record, chip, None)
     del row["supersedes_id"]  # stays as it was
     changed = update(records).where(_r.id == active.record_id, _r.state == RecordState.INTENT.value)
     if tx.connection.execute(changed.values(**row)).rowcount != 1:
@@ -175,52 +182,42 @@ def _begun_again(
     return record
 
 
-def _active(tx: Transaction, chip_id: str) -> Record | None:
-    row = _ACTIVE.row(tx.connection, {"chip": chip_id})
-    return None if row is None else record_of(row)
+def _check_listed(tx: Transaction, request: IntentRequest) -> None:
+    """The list names the chip in one of the ways that the product allows. Lists only grow."""
+    asked = select(_l.chip_id).where(
+        _l.work_order == request.order.work_order, _l.chip_id.in_(request.listed_as)
+    )
+    if tx.connection.execute(asked.limit(1)).one_or_none() is None:
+        raise Refused(
+            Code.CHIP_UNKNOWN, "the chip is not on the work order's list, neither by id nor by anchor"
+        )
 
 
-def _check_attester(tx: Transaction, request: IntentRequest) -> None:
-    """An attestation key stands for the chip that it is in: what it signed first says which. Certificates and
-    lists name that chip, and by a second name the chip would have a second certificate.
-
-    Of two chips that race for a key the later one waits for the insertion of the first, and then reads it.
-    """
-    digest = hashlib.sha256(request.attester).digest()
-    if _ADD_ATTESTER.count(tx.connection, {"attester": digest, "chip": request.chip_id}) == 1:
-        return
-    owner = _CHIP_OF_ATTESTER.row(tx.connection, {"attester": digest})
-    if owner.chip_id != request.chip_id:
-        detail = f"attestation key {digest.hex()} is that of chip {owner.chip_id}, not of {request.chip_id}"
-        raise Refused(Code.CHIP_ALREADY_CERTIFIED, detail)
-
-
-def _new_place(tx: Transaction, request: IntentRequest, *, serial: str | None) -> tuple[int, str]:
-    """The next place of the order; the board's serial number with it, unless the chip has one."""
+def _next_place(tx: Transaction, request: IntentRequest) -> tuple[int, str]:
+    """The next place of the order, and the serial number that a board which is new gets with it."""
     order = request.order
     asked = {"order": order.work_order, "now": seconds(request.moment)}
     taken = _TAKE.row(tx.connection, asked)
     if taken is None:
         _check_open(tx, request)
         raise Refused(Code.ORDER_FULL, f"all {order.quantity} places of {order.work_order} are taken")
-    number = taken.places
-    if serial is None:
-        serial = parse_pattern(order.serial_pattern).render(order.serial_start + number - 1)
-        _ADD_SERIAL.run(tx.connection, {"chip_id": request.chip_id, "serial_number": serial})
-    row = {"work_order": order.work_order, "number": number, "chip_id": request.chip_id}
-    _ADD_PLACE.run(tx.connection, row)
-    return number, serial
+    number: int = taken.places
+    return number, parse_pattern(order.serial_pattern).render(order.serial_start + number - 1)
 
 
-def _place_again(tx: Transaction, request: IntentRequest) -> tuple[int, str]:
+def _place_again(tx: Transaction, request: IntentRequest, chip: int) -> int:
     """The place of a chip that had a certificate: in its first order it keeps the one it has."""
-    serial = _SERIAL_OF.row(tx.connection, {"chip": request.chip_id}).serial_number
-    asked = {"order": request.order.work_order, "chip": request.chip_id}
-    kept = _PLACE_OF.row(tx.connection, asked)
+    kept = _PLACE_OF.row(tx.connection, {"order": request.order.work_order, "chip": chip})
     if kept is None:
-        return _new_place(tx, request, serial=serial)
+        number, _ = _next_place(tx, request)
+        _ADD_PLACE.run(tx.connection, _place_row(request, number, chip))
+        return number
     _check_open(tx, request)
-    return kept.number, serial
+    return int(kept.number)
+
+
+def _place_row(request: IntentRequest, number: int, chip: int) -> dict[str, object]:
+    return {"work_order": request.order.work_order, "number": number, "chip": chip}
 
 
 def _check_open(tx: Transaction, request: IntentRequest) -> None:
@@ -229,13 +226,13 @@ def _check_open(tx: Transaction, request: IntentRequest) -> None:
         raise Refused(Code.ORDER_NOT_OPEN, f"{request.order.work_order} is closed or outside its window")
 
 
-def _supersede(tx: Transaction, active: Record, rule: Reissue) -> None:
+def _supersede(tx: Transaction, chip: int, active: Record, rule: Reissue) -> None:
     """Marks the chip's record as superseded, if the order allows it. Its certificate, if it has one,
     stays valid until the new one is there (`complete`)."""
     stamped = active.stamp is not None
     if rule is Reissue.NEVER or (rule is Reissue.BEFORE_STAMP and stamped):
         raise Refused(Code.CHIP_ALREADY_CERTIFIED, f"record {active.record_id}, reissue is {rule.value}")
-    made = _RECORDS_OF.row(tx.connection, {"chip": active.place.chip_id}).records
+    made = _RECORDS_OF.row(tx.connection, {"chip": chip}).records
     if made >= MAX_RECORDS:
         raise Refused(Code.CHIP_ALREADY_CERTIFIED, f"the chip has had {made} records")
     if _SUPERSEDE.count(tx.connection, {"record": active.record_id}) != 1:
@@ -257,6 +254,7 @@ def _intent(request: IntentRequest, place: Place, prepared: PreparedBytes) -> Re
         level=request.level,
         measured=request.measured,
         attester=request.attester,
+        anchors=request.anchors,
         settings=prepared.settings,
         tbs=prepared.tbs,
         certificate_der=b"",
@@ -288,7 +286,7 @@ def complete(
         return record_of(_BY_ID.row(tx.connection, {"record": record.record_id}))
     replaced = None
     if found.supersedes_id is not None:
-        replaced = _revoke_replaced(tx, record, now)
+        replaced = _revoke_replaced(tx, found.chip, record, now)
     digest = hashlib.sha256(certificate_der).digest()
     index = tx.append(_issued(record, digest, replaced, now, agent))
     done = _COMPLETE.count(
@@ -331,12 +329,12 @@ def _add_grant(tx: Transaction, grant: Grant) -> None:
         raise Refused(Code.SESSION_USED, f"the session led to record {found.record_id}")
 
 
-def _revoke_replaced(tx: Transaction, record: Record, now: datetime) -> bytes | None:
+def _revoke_replaced(tx: Transaction, chip: int, record: Record, now: datetime) -> bytes | None:
     """Revokes the certificate that the new one replaces; its SHA-256, or None where there is none.
 
     The chip has at most one: an intent that was superseded before it was completed has no certificate.
     """
-    row = _REPLACED.row(tx.connection, {"chip": record.place.chip_id})
+    row = _REPLACED.row(tx.connection, {"chip": chip})
     if row is None:
         return None
     old = record_of(row)
@@ -376,7 +374,7 @@ def _issued(
         challenge=record.challenge,
         station=record.station,
         supersedes=supersedes,
-        anchors=(),
+        anchors=entry_form(record.anchors),
         certificate_name=DEVICE,
         versions={"signerd": program_version(), "agent": agent},
     )

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from signerd.adapters.store.schema import orders, peers, records
+from signerd.core.anchors import from_text, to_text
 from signerd.core.entry import serial_bytes
 from signerd.core.names import Level, Reissue, parse_peer_uri
 from signerd.core.order import FirmwareBundle, Place, WorkOrder
@@ -48,6 +50,7 @@ RECORD = (
     _r.superseded,
     _r.measured,
     _r.attester,
+    _r.anchors,
 )
 
 # What `row_of_intent` gives.
@@ -72,6 +75,8 @@ INTENT = (
     "level",
     "measured",
     "attester",
+    "anchors",
+    "chip",
     "settings",
     "tbs",
 )
@@ -103,6 +108,10 @@ ORDER = (
     _o.bundle_sha256,
     _o.firmware,
 )
+
+
+# One board's record is read some five times within milliseconds.
+_anchors_of = lru_cache(maxsize=1_024)(from_text)
 
 
 def seconds(moment: datetime) -> int:
@@ -155,11 +164,12 @@ def record_of(row: AnyRow) -> Record:
         superseded=bool(row.superseded),
         measured=json.loads(row.measured),
         attester=row.attester or b"",
+        anchors=_anchors_of(row.anchors),
     )
 
 
-def row_of_intent(record: Record, supersedes_id: int | None) -> dict[str, object]:
-    """The row to insert for a new intent; the database numbers it."""
+def row_of_intent(record: Record, chip: int, supersedes_id: int | None) -> dict[str, object]:
+    """The row to insert for a new intent of this certified chip; the database numbers it."""
     place = record.place
     return {
         "work_order": place.work_order,
@@ -182,6 +192,8 @@ def row_of_intent(record: Record, supersedes_id: int | None) -> dict[str, object
         "level": record.level.label,
         "measured": json.dumps(dict(record.measured)),
         "attester": record.attester or None,
+        "anchors": to_text(record.anchors),
+        "chip": chip,
         "settings": record.settings,
         "tbs": record.tbs,
     }

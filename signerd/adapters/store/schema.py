@@ -124,12 +124,30 @@ order_chips = Table(
     Column("chip_id", Text, primary_key=True),
 )
 
-serials = Table(
-    "serials",
+# Chips that took a place. A chip is its anchors: it may have had several names.
+certified_chips = Table(
+    "certified_chips",
     metadata,
-    Column("chip_id", Text, primary_key=True),  # a chip's serial number is sticky
-    Column("serial_number", Text, nullable=False),
+    Column("id", _ID, primary_key=True),
+    Column("chip_id", Text, nullable=False),  # its first name
+    Column("serial_number", Text, nullable=False),  # its board's, sticky
+    # Set by the upgrade from schema 0003 alone, where evidence of before showed that two chips are one.
+    Column("merged_into", _ID, ForeignKey("certified_chips.id")),
     UniqueConstraint("serial_number", name="one_chip_a_serial"),
+)
+
+# What is one chip's for ever, over all orders, products and methods. Beside anchors (`core.anchors`) that is
+# a name that more than the chip's own firmware states (kind "name"), and any attestation key that signed
+# evidence (kind "key"): a DICE layer's is no anchor, since it changes with the firmware, and yet one chip's.
+anchors = Table(
+    "anchors",
+    metadata,
+    Column("kind", Text, nullable=False),
+    Column("issuer", Text, nullable=False),  # '' for none: NULLs would not be equal
+    Column("value", Text, nullable=False),
+    Column("chip", _ID, ForeignKey("certified_chips.id"), nullable=False),
+    PrimaryKeyConstraint("kind", "issuer", "value", name="one_chip_an_anchor"),
+    sqlite_with_rowid=False,
 )
 
 places = Table(
@@ -137,8 +155,8 @@ places = Table(
     metadata,
     Column("work_order", Text, ForeignKey("orders.work_order"), primary_key=True),
     Column("number", BigInteger, primary_key=True, autoincrement=False),
-    Column("chip_id", Text, ForeignKey("serials.chip_id"), nullable=False),
-    UniqueConstraint("work_order", "chip_id", name="one_place_a_chip"),
+    Column("chip", _ID, ForeignKey("certified_chips.id", name="place_of_a_chip"), nullable=False),
+    UniqueConstraint("work_order", "chip", name="one_place_a_chip"),
 )
 
 records = Table(
@@ -181,6 +199,9 @@ records = Table(
     Column("measured", Text, nullable=False, server_default="{}"),  # JSON object, component -> version
     Column("attester", LargeBinary),  # SubjectPublicKeyInfo; null: no attestation key signed
     Column("shared_prime_index", BigInteger),  # of the `shared_primes_found` entry that names it
+    # Added by migration 0004. The place has the reference to the chip: SQLite adds none without rewriting.
+    Column("chip", BigInteger, nullable=False, server_default="0"),
+    Column("anchors", Text, nullable=False, server_default="[]"),  # that the evidence proved (`core.anchors`)
     ForeignKeyConstraint(
         ["work_order", "number"], ["places.work_order", "places.number"], name="record_place"
     ),
@@ -190,12 +211,13 @@ records = Table(
 )
 Index(
     "one_active_record_a_chip",
-    records.c.chip_id,
+    records.c.chip,
     unique=True,
     sqlite_where=records.c.superseded == false(),
     postgresql_where=records.c.superseded == false(),
 )
 Index("records_by_chip", records.c.chip_id, records.c.id)
+Index("records_by_certified_chip", records.c.chip, records.c.id)
 Index("records_by_serial", records.c.serial_number, records.c.id)
 Index("records_by_order", records.c.work_order, records.c.id)
 Index(
@@ -209,16 +231,6 @@ Index(
     records.c.id,
     sqlite_where=records.c.state == "revoked",
     postgresql_where=records.c.state == "revoked",
-)
-
-# Attestation keys that signed evidence, over all orders, products and methods: a key is one chip's. A chip
-# may have several: a DICE layer's changes with the firmware.
-attesters = Table(
-    "attesters",
-    metadata,
-    Column("spki_sha256", LargeBinary, nullable=False),
-    Column("chip_id", Text, nullable=False),
-    PrimaryKeyConstraint("spki_sha256", name="one_chip_an_attester"),
 )
 
 grants = Table(

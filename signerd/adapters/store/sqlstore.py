@@ -22,6 +22,7 @@ from signerd.adapters.store.database import check_database, make_engine
 from signerd.adapters.store.known_peers import KnownPeers
 from signerd.adapters.store.ledger import Ledger, Sign
 from signerd.adapters.store.listing import read_entries
+from signerd.adapters.store.merged_chips import unsettled_chips
 from signerd.adapters.store.moments import newest_moment
 from signerd.adapters.store.schema import entries, head
 from signerd.adapters.store.worker import InPlaceReader, Reader, Reads
@@ -90,6 +91,7 @@ class SqlStore(Administration, Audit):
             tree = await asyncio.to_thread(_load_tree, url)
             _compare(tree, second_place)
             newest = await asyncio.to_thread(newest_moment, url)
+            await asyncio.to_thread(_warn_of_merged_chips, url)
         except BaseException:
             second_place.close()
             raise
@@ -228,6 +230,11 @@ class SqlStore(Administration, Audit):
     async def append_refusals(self, refusals: Sequence[RefusedCall]) -> None:
         """Enters refusals, in one transaction. For `signerd.adapters.refusals`."""
         await self._writer.do(lambda tx: [tx.append(refusal) for refusal in refusals])
+
+
+def _warn_of_merged_chips(url: str) -> None:
+    for merged in unsettled_chips(url):
+        _log.warning("one_chip_two_boards", remedy="revoke one of the two", detail=str(merged))
 
 
 def _short_reads(url: str) -> Reads:

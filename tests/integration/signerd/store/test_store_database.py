@@ -125,7 +125,7 @@ async def test_places_and_quantity_hold_without_a_look_before(world: World, stor
     await issue(store, intent("chip-1"))
     await store.close()
     with make_engine(world.url, "write").connect() as connection:
-        second = {"work_order": "WO-1", "number": 2, "chip_id": "chip-1"}
+        second = {"work_order": "WO-1", "number": 2, "chip": 1}
         with pytest.raises(IntegrityError) as caught:
             connection.execute(insert(places), second)
         assert getattr(translated(caught.value), "code", None) is Code.CHIP_ALREADY_CERTIFIED
@@ -133,7 +133,7 @@ async def test_places_and_quantity_hold_without_a_look_before(world: World, stor
             connection.execute(orders.update().values(places=11))
         assert getattr(translated(caught.value), "code", None) is Code.ORDER_FULL
         with pytest.raises(IntegrityError) as caught:
-            connection.execute(insert(places), second | {"chip_id": "unknown"})
+            connection.execute(insert(places), second | {"chip": 77})
         assert isinstance(translated(caught.value), Fault)  # a foreign key: nobody's doing but ours
 
 
