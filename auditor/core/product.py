@@ -60,6 +60,7 @@ class ProductRules:
     roots: Mapping[str, tuple[Certificate, ...]]  # by method
     chip_id: Mapping[str, str]  # by method: attribute of the certificate's subject
     born_keys: bool  # x509: the vendor certifies only keys that are born in the chip
+    aks_only: bool  # tpm2: the pinned CAs themselves sign certificates of attestation keys and no others
     measurements: Mapping[str, tuple[Measurement, ...]]  # by method
     implementation_ids: frozenset[bytes]
     client_ids: frozenset[int]  # psa-token: callers that count; empty: any
@@ -107,6 +108,7 @@ def read_product(data: bytes) -> ProductRules:
         roots=roots,
         chip_id=chip_id,
         born_keys=forms.boolean(sections["x509"].pop("certifies_born_keys", False)),
+        aks_only=forms.boolean(sections["tpm2"].pop("certifies_aks_only", False)),
         measurements=measurements,
         implementation_ids=frozenset(
             _many(sections["psa-token"].pop("implementation_ids", []), _implementation_id, "ids", _MAX_IDS)

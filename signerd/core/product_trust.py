@@ -144,7 +144,8 @@ def _nrf91(rules: EvidenceRules) -> str:
 def _tpm2(rules: EvidenceRules) -> str:
     if not rules.tpm2.roots:
         return "keys imported by chip"
-    return f"keys certified under these roots; chip id from the subject's {rules.tpm2.chip_id}"
+    only = "; these CAs certify nothing but attestation keys" if rules.tpm2.certifies_aks_only else ""
+    return f"keys certified under these roots{only}; chip id from the subject's {rules.tpm2.chip_id}"
 
 
 _CHIPS = {"any": "any that a method knows", "listed": "only those on the work order's list"}

@@ -92,7 +92,7 @@ def read_certificate(data: bytes) -> Certificate:
     fields = der.members(tbs)
     version = 1
     if fields and fields[0][0] == _VERSION:
-        version = 1 + _integer(der.content(fields[0], _VERSION))
+        version = 1 + integer(der.content(fields[0], _VERSION))
         fields = fields[1:]
     if [each[0] for each in fields[:6]] != _SIX:
         raise Malformed("a certificate is not of the form")
@@ -103,7 +103,7 @@ def read_certificate(data: bytes) -> Certificate:
         der=data,
         tbs=tbs,
         version=version,
-        serial=_integer(fields[0]),
+        serial=integer(fields[0]),
         algorithm=algorithm,
         issuer=fields[2],
         not_before=begin,
@@ -155,7 +155,7 @@ def basic_constraints(certificate: Certificate) -> tuple[bool, int | None] | Non
     match [field[0] for field in fields]:
         case []:
             return ca, None
-        case [der.INTEGER] if (length := _integer(fields[0])) >= 0:
+        case [der.INTEGER] if (length := integer(fields[0])) >= 0:
             return ca, length
         case _:
             raise Malformed("basicConstraints are not of the form")
@@ -200,7 +200,8 @@ def dotted(raw: bytes) -> str:
     return ".".join(map(str, [top, arcs[0] - 40 * top, *arcs[1:-1]]))
 
 
-def _integer(raw: bytes) -> int:
+def integer(raw: bytes) -> int:
+    """An INTEGER's value. Raises Malformed."""
     octets = der.content(raw, der.INTEGER)
     number = int.from_bytes(octets, "big", signed=True)
     # X.690 §8.3.2: the fewest octets that hold it.

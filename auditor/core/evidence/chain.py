@@ -55,7 +55,7 @@ def check_chain(
     roots: Sequence[Certificate],
     moment: datetime,
     *,
-    purposes: Collection[str],
+    purposes: Collection[str] | None,
     issuing: Collection[str] = (),
     critical: Collection[str] = (),
 ) -> list[Certificate]:
@@ -65,7 +65,8 @@ def check_chain(
         chain: DER, leaf first.
         roots: the product's.
         moment: at which all were valid, the root too.
-        purposes: of which an extendedKeyUsage has one, or any, where a certificate below the root has it.
+        purposes: of which an extendedKeyUsage has one, or any, where a certificate below the root has it;
+            None: the leaf may be for anything.
         issuing: what that of a CA may have instead.
         critical: extensions that the method reads itself, in all but the root.
 
@@ -76,7 +77,7 @@ def check_chain(
         raise false("the chain's length", f"1 to {MAX_CHAIN}", str(len(chain)))
     try:
         path = [read_certificate(chain[0]), *(_read_ca(encoded) for encoded in chain[1:])]
-        root = _walked(path, roots, purposes, {*purposes, *issuing}, critical)
+        root = _walked(path, roots, purposes, {*(purposes or ()), *issuing}, critical)
     except Malformed as error:
         raise false(f"in the chain: {error}") from error
     for certificate in (*path, root):
@@ -91,7 +92,7 @@ _read_ca = lru_cache(maxsize=256)(read_certificate)
 def _walked(
     path: Sequence[Certificate],
     roots: Sequence[Certificate],
-    purposes: Collection[str],
+    purposes: Collection[str] | None,
     of_issuers: Collection[str],
     critical: Collection[str],
 ) -> Certificate:
@@ -103,7 +104,8 @@ def _walked(
     root = _root_above(path[-1], roots, is_leaf=len(path) == 1)
     _check_extensions(root, ())
     _check_leaf(path[0])
-    _check_purpose(path[0], purposes)
+    if purposes is not None:
+        _check_purpose(path[0], purposes)
     for certificate in path[1:]:
         _check_purpose(certificate, of_issuers)
     issuers = [*path[1:], root]
@@ -134,8 +136,7 @@ def _issued(certificate: Certificate, issuer: Certificate) -> bool:
     """Name and signature (RFC 5280 §6.1.3 a)."""
     if not same_name(certificate.issuer, issuer.subject):
         return False
-    oid, *parameters = der.members(certificate.algorithm)
-    bare = parameters in ([], [_NULL])
+    oid, bare = _algorithm(certificate)
     signature, signed = certificate.signature, certificate.tbs
     try:
         match _key_of_ca(issuer):
@@ -152,6 +153,17 @@ def _issued(certificate: Certificate, issuer: Certificate) -> bool:
     return True
 
 
+def _algorithm(certificate: Certificate) -> tuple[bytes, bool]:
+    """The OID element, and whether parameters are absent or NULL. Raises Malformed."""
+    match der.members(certificate.algorithm):
+        case [oid]:
+            return oid, True
+        case [oid, parameters]:
+            return oid, parameters == _NULL
+        case _:
+            raise Malformed("a certificate's algorithm is not of the form")
+
+
 _issued_before = lru_cache(maxsize=256)(_issued)
 _key_of_ca = lru_cache(maxsize=256)(key_of)
 
@@ -160,9 +172,8 @@ def _check_form(certificate: Certificate) -> None:
     """Version, serial number, a signature algorithm that is still safe, and a key in its one form."""
     if certificate.version != 3 or certificate.serial.bit_length() > _SERIAL_BITS:
         raise false("a certificate of the chain is not of X.509 v3, or its serial number is too long")
-    oid, *parameters = der.members(certificate.algorithm)
-    known = oid in _ECDSA or oid in _RSA
-    if certificate.algorithm != _ED25519 and not (known and parameters in ([], [_NULL])):
+    oid, bare = _algorithm(certificate)
+    if certificate.algorithm != _ED25519 and not (bare and (oid in _ECDSA or oid in _RSA)):
         raise false("a certificate of the chain is signed by an algorithm that is not allowed")
     if spki_of(key_of(certificate)) != certificate.spki:
         raise false("a key in the chain is not in its one form")

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from auditor.core import der
 from auditor.core.evidence.appraisal import false
-from auditor.core.evidence.certificate import Certificate, extended_key_usage, set_bits
+from auditor.core.evidence.certificate import Certificate, extended_key_usage, integer, set_bits
 from auditor.core.product import Measurement
 from auditor.errors import Malformed
 
@@ -25,8 +25,9 @@ VENDORS_KEYS = frozenset(f"{_KEY_PURPOSES}{number}" for number in (6, 8))  # …
 LOCAL_KEYS = frozenset(f"{_KEY_PURPOSES}{number}" for number in (7, 9))  # …Loc
 EMBEDDED_CA = f"{_KEY_PURPOSES}12"  # of a CA whose key firmware of the chip holds
 _ARC = "2.23.133.5.4."  # of all that DICE defines for certificates
-_UEID = "2.23.133.5.4.4"  # a name, which says nothing of firmware
-_FWIDS, _FLAGS, _INTEGRITY_REGISTERS = 0xA6, 0x87, 0xAB
+UEID = "2.23.133.5.4.4"  # a name, which says nothing of firmware
+_TEXTS, _NUMBERS, _OCTETS = {0x80, 0x81, 0x82}, {0x83, 0x84, 0x85}, {0x88, 0x89}
+_FWIDS, _FLAGS, _FLAGS_MASK, _INTEGRITY_REGISTERS = 0xA6, 0x87, 0x8A, 0xAB
 # OperationalFlags, from the highest bit of the first byte: notConfigured, notSecure, recovery, debug.
 _INSECURE = frozenset(range(4))
 # notImmutable is true of whatever can be updated, and the FWID says what it is; fixedWidth is about encoding.
@@ -92,7 +93,7 @@ def _speaks_of_firmware(certificate: Certificate) -> bool:
     """True also where a measurement stands in a form that is not read here, or in no certificate at all: the
     vendor then promised nothing of a key that the chip's firmware holds, or certified."""
     local = not {EMBEDDED_CA, *LOCAL_KEYS}.isdisjoint(extended_key_usage(certificate) or ())
-    return local or any(oid.startswith(_ARC) for oid in certificate.extensions if oid != _UEID)
+    return local or any(oid.startswith(_ARC) for oid in certificate.extensions if oid != UEID)
 
 
 def _may_certify(layer: Sequence[_TcbInfo], accepted: Sequence[Measurement]) -> bool:
@@ -120,6 +121,8 @@ def _layer(certificate: Certificate) -> list[_TcbInfo]:
 
 def _tcb_info(data: bytes) -> _TcbInfo:
     members = der.members(data)
+    for member in members:
+        _check_member(member)
     numbers = [member[0] & 0x1F for member in members]
     if numbers != sorted(set(numbers)):
         raise Malformed("TcbInfo has a member twice, or out of order")
@@ -131,6 +134,25 @@ def _tcb_info(data: bytes) -> _TcbInfo:
             raise Malformed("TcbInfo has an empty list of FWIDs")
     flags = frozenset(set_bits(der.content(parts[_FLAGS], _FLAGS))) if _FLAGS in parts else frozenset[int]()
     return _TcbInfo(digests, flags, _INTEGRITY_REGISTERS in parts)
+
+
+def _check_member(member: bytes) -> None:
+    """That it is of its form, also where nothing depends on it. Raises Malformed."""
+    tag = member[0]
+    value = der.content(member, tag)
+    try:
+        if tag in _TEXTS:
+            value.decode()
+        elif tag in _NUMBERS:
+            integer(der.element(der.INTEGER, value))
+        elif tag in {_FLAGS, _FLAGS_MASK}:
+            set_bits(value)
+        elif tag == _INTEGRITY_REGISTERS:
+            der.split(value)
+        elif tag not in {_FWIDS, *_OCTETS}:
+            raise Malformed("TcbInfo has a member that is not known here")
+    except UnicodeDecodeError as error:
+        raise Malformed("a text in TcbInfo is not UTF-8") from error
 
 
 def _fwid(data: bytes) -> bytes | None:

@@ -22,7 +22,7 @@ from auditor.core.counting import identities
 from auditor.core.evidence import tpm_structures as tpm
 from auditor.core.evidence.appraisal import MAX_EVIDENCE, AppraisalInputs, AttestationResult, false
 from auditor.core.evidence.attestation_key import AttestationKey, load_key, spki_of
-from auditor.core.evidence.certificate import extended_key_usage
+from auditor.core.evidence.certificate import extended_key_usage, key_usage
 from auditor.core.evidence.chain import check_chain, check_chip, key_of
 from auditor.errors import Malformed
 
@@ -102,12 +102,13 @@ def _attestation_key(inputs: AppraisalInputs, chain: list[bytes]) -> Attestation
         raise false("tpm2: a chain goes with roots of the product, and an imported key with none")
     if not chain:
         return load_key(inputs.attester)
-    leaf = check_chain(chain, roots, inputs.moment, purposes={_AIK_CERTIFICATE})[0]
+    promised = inputs.rules.aks_only
+    leaf = check_chain(chain, roots, inputs.moment, purposes=None if promised else {_AIK_CERTIFICATE})[0]
     check_chip(leaf, inputs.rules.chip_id["tpm2"], inputs.chip_id)
-    purposes = extended_key_usage(leaf)
-    if (
-        purposes is None or _AIK_CERTIFICATE not in purposes
-    ):  # a key for any purpose is not promised to be an AK
+    if promised:  # by the company, of the pinned CA itself; that the key signs, the certificate must say
+        if len(chain) != 1 or key_usage(leaf) is None:
+            raise false("tpm2: the promise about the product's CAs does not cover this certificate")
+    elif _AIK_CERTIFICATE not in (extended_key_usage(leaf) or ()):  # not even one for any purpose
         raise false("tpm2: the certificate is not an attestation key's")
     return key_of(leaf)
 

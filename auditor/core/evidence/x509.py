@@ -12,6 +12,7 @@ from auditor.core.evidence.dice import (
     LOCAL_KEYS,
     MULTI_TCB_INFO,
     TCB_INFO,
+    UEID,
     VENDORS_KEYS,
     firmware_of,
 )
@@ -37,7 +38,7 @@ def check(inputs: AppraisalInputs, evidence: bytes) -> AttestationResult:
         inputs.moment,
         purposes=_PURPOSES,
         issuing={EMBEDDED_CA},
-        critical={TCB_INFO, MULTI_TCB_INFO},
+        critical={TCB_INFO, MULTI_TCB_INFO, UEID},
     )
     check_chip(path[0], inputs.rules.chip_id["x509"], inputs.chip_id)
     key = key_of(path[0])

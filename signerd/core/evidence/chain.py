@@ -99,7 +99,7 @@ def validate_chain(
     roots: Sequence[Certificate],
     now: datetime,
     *,
-    purposes: Collection[str] = (),
+    purposes: Collection[str] | None = (),
     issuing: Collection[str] = (),
     critical: Collection[str] = (),
 ) -> ValidChain:
@@ -111,7 +111,8 @@ def validate_chain(
         roots: pinned by the product.
         now: aware, UTC; must lie in the validity of each certificate and of the root.
         purposes: extended key usages of which the leaf must have one, if it has any (RFC 5280 §4.2.1.12);
-            anyExtendedKeyUsage is always one of them. OIDs, dotted, as the two that follow.
+            anyExtendedKeyUsage is always one of them. OIDs, dotted, as in the next two. None: the leaf may be
+            for anything.
         issuing: extended key usages that a CA of the chain may have instead. A CA that is for other purposes
             alone, web servers for one, certifies no attestation key. What the root is for its pinning says.
         critical: extensions that the caller processes itself, in every certificate of the chain, so that they
@@ -132,7 +133,7 @@ def validate_chain(
     _check_nothing_to_spare(path, roots)
     _check_leaf(path[0], purposes)
     for certificate in path[1:]:
-        _check_purpose(certificate, (*purposes, *issuing), "an issuer's")
+        _check_purpose(certificate, (*(purposes or ()), *issuing), "an issuer's")
     for certificate, issuer in pairwise(path):
         _check_issued(certificate, issuer, is_leaf=certificate is path[0])
     root = _root_of(path[-1], roots, is_leaf=len(path) == 1)
@@ -300,7 +301,7 @@ def _verify(certificate: Certificate, issuer: Certificate) -> bool:
 _verify_once = lru_cache(maxsize=_CAS_KEPT)(_verify)
 
 
-def _check_leaf(leaf: Certificate, purposes: Collection[str]) -> None:
+def _check_leaf(leaf: Certificate, purposes: Collection[str] | None) -> None:
     constraints = basic_constraints(leaf)
     if constraints is not None and constraints[0]:
         raise EvidenceError("the leaf is a CA")
@@ -308,7 +309,8 @@ def _check_leaf(leaf: Certificate, purposes: Collection[str]) -> None:
     # RFC 5280 §4.2.1.3 and §4.2.1.9: a key that signs other things than certificates, and not certificates.
     if usage is not None and (DIGITAL_SIGNATURE not in usage or KEY_CERT_SIGN in usage):
         raise EvidenceError("the leaf's key usage does not allow signing, or allows signing certificates")
-    _check_purpose(leaf, purposes, "the leaf's")
+    if purposes is not None:
+        _check_purpose(leaf, purposes, "the leaf's")
 
 
 def _check_purpose(certificate: Certificate, purposes: Collection[str], whose: str) -> None:

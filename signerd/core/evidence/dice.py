@@ -37,14 +37,15 @@ from signerd.core.evidence.rules import Measurement
 
 TCB_INFO: Final = "2.23.133.5.4.1"
 MULTI_TCB_INFO: Final = "2.23.133.5.4.5"
-EXTENSIONS: Final = frozenset({TCB_INFO, MULTI_TCB_INFO})
+UEID: Final = "2.23.133.5.4.4"
+# What is read of them, here or as an anchor; they may be critical.
+EXTENSIONS: Final = frozenset({TCB_INFO, MULTI_TCB_INFO, UEID})
 # tcg-dice-kp-eca (§8): a CA whose key is in the chip, in the hands of a layer of its firmware.
 EMBEDDED_CA: Final = "2.23.133.5.4.100.12"
 # And identityLoc and attestLoc: keys that such a CA certified, where Init stands for the vendor's.
 _OF_FIRMWARE: Final = frozenset({EMBEDDED_CA, "2.23.133.5.4.100.7", "2.23.133.5.4.100.9"})
 # All that the architecture defines for certificates. A UEID alone says nothing of firmware.
 _DICE_ARC: Final = "2.23.133.5.4."
-_UEID: Final = "2.23.133.5.4.4"
 
 # Bytes of a digest by its algorithm's OID (NIST CSOR): SHA-256, SHA-384, SHA-512. A digest of another
 # algorithm is well-formed and never accepted.
@@ -125,7 +126,7 @@ def measured_firmware(
 
 def _has_layers(certificate: Certificate) -> bool:
     """True if it is of a chip with layers of firmware, also where their measure is not read here."""
-    if any(oid.startswith(_DICE_ARC) and oid != _UEID for oid in certificate.extensions):
+    if any(oid.startswith(_DICE_ARC) and oid != UEID for oid in certificate.extensions):
         return True
     return not _OF_FIRMWARE.isdisjoint(extended_key_usage(certificate) or ())
 

@@ -205,12 +205,21 @@ class Nrf91Rules(_Section):
 
 
 class Tpm2Rules(_Section):
-    """TPM 2.0. Attestation keys are certified under one of `roots`, or imported by chip."""
+    """TPM 2.0. Attestation keys (AKs) are certified under one of `roots`, or imported by chip."""
 
     roots: Annotated[
         tuple[Annotated[Certificate, BeforeValidator(_root)], ...], Field(max_length=MAX_ROOTS)
     ] = ()
     chip_id: Literal["serialNumber", "CN"] = "serialNumber"
+    # The pinned CAs themselves certify for signing only restricted AKs of genuine TPMs: a certificate then
+    # counts without tcg-kp-AIKCertificate, whatever it is for, but with no CA between.
+    certifies_aks_only: StrictBool = False
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Tpm2Rules:
+        if self.certifies_aks_only and not self.roots:
+            raise ValueError("certifies_aks_only is a promise about roots, and there are none")
+        return self
 
 
 class EvidenceRules(_Section):

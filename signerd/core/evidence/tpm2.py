@@ -22,11 +22,12 @@ outside that begin with TPM_GENERATED_VALUE with such a key (Part 2, 8.3.3.12), 
 signs any forgery. An import shows the AK's public area, so there it is checked (core/identity_list.py), and
 whoever makes the list vouches for a genuine TPM alone. A chain does not: whoever certifies an AK vouches
 that it is restricted, `fixedTPM` and of a genuine TPM. So that no other certificate of the same CA is
-taken for that promise, the AK's must carry the extended key usage tcg-kp-AIKCertificate. `qualifiedSigner`
-cannot show it: it is H(QN of the parent ‖ name of the AK) (Part 1, "Names"), and the parent's is not known
-here. Its hash must be that of an imported AK's name, which tells a wrong list early and proves nothing. The
-certified key's `qualifiedName` likewise would only say under which parent it was made; `fixedTPM` already
-says that every ancestor is of this TPM (Part 2, 8.3.3.2).
+taken for that promise, the AK's must carry the extended key usage tcg-kp-AIKCertificate; or the product says
+of the very CA that signed it that it certifies nothing else (`certifies_aks_only`, docs/adr/0019).
+`qualifiedSigner` cannot show it: it is H(QN of the parent ‖ name of the AK) (Part 1, "Names"), and the
+parent's is not known here. Its hash must be that of an imported AK's name, which tells a wrong list early and
+proves nothing. The certified key's `qualifiedName` likewise would only say under which parent it was made;
+`fixedTPM` already says that every ancestor is of this TPM (Part 2, 8.3.3.2).
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from signerd.core import strict_cbor
 from signerd.core.anchors import Anchor
-from signerd.core.evidence.certificate import extended_key_usage
+from signerd.core.evidence.certificate import extended_key_usage, key_usage
 from signerd.core.evidence.chain import ValidChain, chip_id_of, validate_chain
 from signerd.core.evidence.method import (
     MAX_EVIDENCE_BYTES,
@@ -154,12 +155,28 @@ def _attestation_key(
 
 def certified_chip(certificates: Sequence[bytes], rules: Tpm2Rules, now: datetime) -> tuple[ValidChain, str]:
     """The chain of an AK that the product trusts, and the chip that it names. Raises EvidenceError."""
-    valid = validate_chain(certificates, rules.roots, now, purposes=(AK_PURPOSE,))
-    usage = extended_key_usage(valid.leaf)
-    # No purpose and anyExtendedKeyUsage, which `validate_chain` lets pass, promise nothing of a TPM.
-    if usage is None or AK_PURPOSE not in usage:
-        raise EvidenceError("the certificate is not for an attestation key")
+    valid = _valid_chain(certificates, rules, now)
     return valid, chip_id_of(valid.leaf, rules.chip_id)
+
+
+def _valid_chain(certificates: Sequence[bytes], rules: Tpm2Rules, now: datetime) -> ValidChain:
+    if rules.certifies_aks_only:
+        return _promised_chain(certificates, rules, now)
+    valid = validate_chain(certificates, rules.roots, now, purposes=(AK_PURPOSE,))
+    # No purpose and anyExtendedKeyUsage, which `validate_chain` lets pass, promise nothing of a TPM.
+    if AK_PURPOSE not in (extended_key_usage(valid.leaf) or ()):
+        raise EvidenceError("the certificate is not for an attestation key")
+    return valid
+
+
+def _promised_chain(certificates: Sequence[bytes], rules: Tpm2Rules, now: datetime) -> ValidChain:
+    """Under a pinned CA that certifies nothing but AKs, by the product's word: itself, and no CA below it."""
+    if len(certificates) != 1:
+        raise EvidenceError("the product's promise is about pinned CAs: none may stand between")
+    valid = validate_chain(certificates, rules.roots, now, purposes=None)
+    if key_usage(valid.leaf) is None:  # where there is one, it allows signing: an endorsement key's does not
+        raise EvidenceError("the certificate does not say that its key signs")
+    return valid
 
 
 def _anchors(spki: bytes, trust: Trust) -> tuple[Anchor, ...]:

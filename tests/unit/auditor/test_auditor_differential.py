@@ -216,6 +216,8 @@ class Chain:
     more_cas: int = 0  # of the same key, between the CA and the leaf
     more_roots: Sequence[Key] = ()  # pinned as well
     issued: Sequence[tuple[str, Any]] = ()  # what `issue` is told of the leaf besides
+    # The CA is pinned, and left out; the product promises that it certifies attestation keys alone.
+    promised: bool = False
 
     def __call__(self) -> Case:
         vendor = X509Vendor(measures=False, certifies_born_keys=self.method == "x509")
@@ -228,7 +230,11 @@ class Chain:
         name = subject((NameOID.SERIAL_NUMBER, CHIP))
         leaf = issue(ca, name, spki_of_writer(self.leaf_key), self.leaf, **dict(self.issued))
         chain = (leaf, *cas)
+        if self.promised:
+            vendor.root, chain = ca, chain[:1]
         product = product_with(vendor).replace("x509", self.method)
+        if self.promised:
+            product = product.replace("[evidence.tpm2]", "[evidence.tpm2]\ncertifies_aks_only = true")
         for number, key in enumerate(self.more_roots):
             more = root_authority(f"Root {number}", key).certificate
             product = product.replace("roots = [", f'roots = ["""{pem(more)}""", ')
@@ -278,6 +284,21 @@ def _ca_for(*usages: str, **changes: Any) -> Chain:
 
 def _leaf_with(*extensions: bytes, **changes: Any) -> Chain:
     return Chain(leaf=(*LEAF, *extensions), **changes)
+
+
+def _promised(*leaf: bytes, **changes: Any) -> Chain:
+    """An attestation key's certificate as a CA gives it that certifies nothing else."""
+    return Chain("tpm2", leaf=leaf or LEAF, leaf_key=OTHER, promised=True, **changes)
+
+
+# Sent with a CA between: it is the pinned one's, and not the promise's.
+def _not_covered() -> Case:
+    made = _promised()()
+    pinned = made.product.index("-----BEGIN"), made.product.index("-----END CERTIFICATE-----")
+    chain = Chain("tpm2", leaf=AK_LEAF, leaf_key=OTHER)()
+    begin, end = chain.product.index("-----BEGIN"), chain.product.index("-----END CERTIFICATE-----")
+    product = made.product[: pinned[0]] + chain.product[begin:end] + made.product[pinned[1] :]
+    return replace(chain, product=product)
 
 
 def _of_a_tpm(chain: Chain) -> Chain:
@@ -334,9 +355,7 @@ BAD_CHAINS: dict[str, Chain] = {
             "root: critical MultiTcbInfo": Chain(root=(*CA, CRITICAL_MULTI)),
             **{f"CA: {name}": Chain(ca=(*CA, each)) for name, each in CONSTRAINTS.items()},
             **{f"leaf: {name}": _leaf_with(each) for name, each in CONSTRAINTS.items()},
-            "leaf: critical UEID": _leaf_with(
-                extension("2.23.133.5.4.4", tlv(0x30, tlv(0x04, b"\x01" + bytes(16))), critical=True)
-            ),
+            "leaf: critical TcbInfoComp": _leaf_with(extension("2.23.133.5.4.8", b"\x30\x00", critical=True)),
             "CA is none": Chain(ca=LEAF),
             "CA signs no certificates": Chain(ca=(CA[0], key_usage("crl_sign"))),
             "CA without constraints": Chain(ca=CA[1:]),
@@ -382,6 +401,17 @@ BAD_CHAINS: dict[str, Chain] = {
     },
 }
 # Found in docs/auditing.md, "What an auditor cannot verify".
+for _value in (
+    b"\x80\x02\xff\xfe",
+    b"\x83\x00",
+    b"\x84\x02\x00\x01",
+    b"\x8a\x00",
+    b"\x87\x02\x01\x01",
+    b"\x9f\x00",
+    b"\xac\x00",
+):
+    BAD_CHAINS[f"TcbInfo with {_value.hex()}"] = _leaf_with(extension(TCB_INFO, tlv(0x30, _value)))
+BAD_CHAINS["algorithm without an OID"] = Chain(issued=[("algorithm", b"\x30\x00")])
 LAXER: dict[str, Callable[[], Case]] = {
     "guessable leaf": Chain(leaf_key=GUESSABLE),
     "guessable CA": Chain(ca_key=GUESSABLE),
@@ -407,6 +437,9 @@ RIGHT: dict[str, Callable[[], Case]] = {
     "x509 flag 7": _x509(flags=(7,)),
     "x509 flag 4": _x509(flags=(4,)),
     "x509 no usage": _x509(usage=()),
+    "x509 critical UEID": _leaf_with(
+        extension("2.23.133.5.4.4", tlv(0x30, tlv(0x04, b"\x01" + bytes(16))), critical=True)
+    ),
     "psa": _psa(),
     "psa es384": _psa("ES384"),
     "psa es512": _psa("ES512"),
@@ -436,6 +469,11 @@ RIGHT: dict[str, Callable[[], Case]] = {
     "tpm2 p384 sha384": _tpm2({"key_type": "p384", "name_hash": "sha384"}),
     **{f"tpm2 {name}": _tpm2(also_set=(name,)) for name in ("stClear", "adminWithPolicy", "noDA")},
     "tpm2 chain": Chain("tpm2", leaf=AK_LEAF, leaf_key=OTHER),
+    "tpm2 promised": _promised(),
+    "tpm2 promised: as AK": _promised(*AK_LEAF),
+    "tpm2 promised: EK's purpose": _promised(*LEAF, extended_key_usage(EK)),  # as Google writes them
+    "tpm2 promised: the CA's purpose": _promised(ca=(*CA, extended_key_usage(EK))),
+    "tpm2 promised: empty constraints": _promised(LEAF[1]),
     "tpm2 chain: CA for AKs": _ca_for(AK, method="tpm2", leaf=AK_LEAF),
     "tpm2 chain: CA for any": _ca_for(ANY, method="tpm2", leaf=AK_LEAF),
     "tpm2 chain: TcbInfo": Chain("tpm2", leaf=(*AK_LEAF, extension(TCB_INFO, tcb_info()))),
@@ -519,6 +557,11 @@ WRONG: dict[str, Callable[[], Case]] = {
     **{f"nrf91 {form}": _nrf91(encoding=form) for form in ("padded", "newline")},
     "nrf91 null without aad": _nrf91("empty", detached_null=True),
     "nrf91 body with aad": _nrf91(detached_null=False),
+    "tpm2 promised: no key usage": _promised(LEAF[0]),
+    "tpm2 promised: deciphers": _promised(LEAF[0], key_usage("key_encipherment")),
+    "tpm2 promised: a CA": _promised(*CA),
+    "tpm2 promised: unknown critical": _promised(*LEAF, CONSTRAINTS["unknown"]),
+    "tpm2 promised: a CA between": _not_covered,
     "tpm2 certificate none": _tpm2(certificate="none"),
     **{
         f"tpm2 {name}": _tpm2(certificate=name)

@@ -184,3 +184,14 @@ def test_all_that_is_trusted_is_said() -> None:
         assert part in said
     assert all(line.isprintable() for line in said.splitlines())
     assert "CN=Two\N{REPLACEMENT CHARACTER}root of all" in said
+
+
+def test_a_promise_about_the_cas_of_attestation_keys_is_told() -> None:
+    plain, promised = (
+        EvidenceRules.model_validate({"methods": ["tpm2"], "tpm2": {"roots": [root()], **more}})
+        for more in ({}, {"certifies_aks_only": True})
+    )
+    assert "nothing but attestation keys" not in "\n".join(describe_trust(plain))
+    assert "these CAs certify nothing but attestation keys" in "\n".join(describe_trust(promised))
+    with pytest.raises(ValidationError, match="there are none"):
+        EvidenceRules.model_validate({"methods": ["tpm2"], "tpm2": {"certifies_aks_only": True}})

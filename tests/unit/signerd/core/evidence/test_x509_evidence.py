@@ -257,7 +257,7 @@ def test_critical_extensions() -> None:
     assert verify(leaf_with(tcb)).level is Level.KEY
     several = extension(MULTI_TCB_INFO, b"\x30" + bytes([len(tcb_info())]) + tcb_info(), critical=True)
     assert verify(leaf_with(several)).level is Level.KEY
-    assert "critical" in refused(leaf_with(tcb, extension("2.23.133.5.4.4", b"\x30\x00", critical=True)))
+    assert "critical" in refused(leaf_with(tcb, extension("2.23.133.5.4.8", b"\x30\x00", critical=True)))
     assert "malformed" in refused(leaf_with(extension(TCB_INFO, b"\x30")))
     assert refused(leaf_with(tcb, tcb))
 
