@@ -42,6 +42,7 @@ from signerd.core.evidence.method import (
     Trust,
     VerifiedEvidence,
 )
+from signerd.core.evidence.rules import EvidenceRules
 from signerd.core.evidence.transcript import verify_evidence
 from signerd.core.evidence_extension import EvidenceStatement
 from signerd.core.names import KeyType, Level, PeerName, Reissue
@@ -123,7 +124,8 @@ class Issuance:
         """Opens a session; it reserves nothing. Refuses early what `sign_csr` would refuse later.
 
         Raises:
-            Refused: steps 1 and 5 of what can be said before there is a CSR.
+            Refused: of steps 1 and 5 what can be said before there is evidence: of this order alone, and
+                whether the chip is known at all.
         """
         now = self._clock()
         context = await self._store.call_context(
@@ -132,13 +134,12 @@ class Issuance:
         order, product = self._order(context, peer)
         check_open(order, closed=context.order_closed, now=now)
         await self._check_chip(chip_id, context.chip, product, order)
-        active = context.active
-        if active is not None and active.state is RecordState.REVOKED and order.reissue is Reissue.NEVER:
-            raise Refused(Code.CERTIFICATE_REVOKED, f"record {active.record_id} of chip {chip_id} is revoked")
-        # A chip that has its place already may come back to a full order; one that is told by its vendor's
-        # certificate alone, under a name that nobody knows yet.
-        told_later = "x509" in product.evidence.methods
-        if context.places_taken >= order.quantity and active is None and not told_later:
+        # There is no evidence yet: what other orders did with this chip is told after step 4 alone.
+        if context.revoked_here and order.reissue is Reissue.NEVER:
+            raise Refused(Code.CERTIFICATE_REVOKED, f"the certificate of chip {chip_id} is revoked")
+        # A chip that has its place already may come back to a full order, also under another name.
+        full = context.places_taken >= order.quantity and not context.has_place
+        if full and not named_by_certificate(product.evidence):
             raise Refused(Code.ORDER_FULL, f"all {order.quantity} places are taken")
         challenge = secrets.token_bytes(CHALLENGE_BYTES)
         expires_at = (now + self._session_lifetime).replace(microsecond=0)
@@ -343,8 +344,7 @@ class Issuance:
             return
         if chip is not None and chip.listed and "none" in rules.methods and order.level is Level.NONE:
             return
-        # A chip that its vendor certified is not known before it shows its certificate.
-        if "x509" in rules.methods or ("tpm2" in rules.methods and rules.tpm2.roots):
+        if named_by_certificate(rules):
             return
         for method in rules.methods:
             if await self._identity(product, method, chip_id) is not None:
@@ -366,6 +366,12 @@ def _profile_fails(product: Product, place: Place, error: ValueError) -> Fault:
         f"the profile of {product.name} gives chip {place.chip_id} no certificate: {error}",
         code=Code.PROFILE_FAILS,
     )
+
+
+def named_by_certificate(rules: EvidenceRules) -> bool:
+    """True where a vendor's certificate may say which chip it is: before it is shown, the chip's name is the
+    station's word, and what a layer of firmware states changes with the firmware (DICE)."""
+    return "x509" in rules.methods or ("tpm2" in rules.methods and bool(rules.tpm2.roots))
 
 
 def _check_station(context: CallContext, peer: PeerName) -> None:

@@ -121,7 +121,8 @@ class CallContext:
     product_toml: str | None  # the product's revision that the order was opened with
     places_taken: int
     chip: Chip | None
-    active: Record | None  # the chip's record that is not superseded
+    has_place: bool  # the chip has a place in this order; what other orders did, nobody hears from here
+    revoked_here: bool  # and the newest certificate of that place is revoked
     grant: Grant | None
     granted: Record | None  # the grant's record
 

@@ -22,10 +22,11 @@ from typing import Any
 import grpc
 import pytest
 
+from birthmark.v1 import admin_pb2
 from birthmark.v1 import signing_pb2 as pb
 from boards.attesters.x509 import X509Vendor
 from harness.attempts import Attempts, Forgery, evidence
-from harness.hostile_line import Station
+from harness.hostile_line import Station, code_of
 from harness.paper_board import PaperBoard, deterministic
 from signerd.adapters.keyholder import process
 
@@ -238,6 +239,37 @@ def test_whether_a_chip_has_a_certificate_is_only_told_to_who_has_good_evidence(
     attempts.line.pc1.certify(order, board)
     clone = attempts.faulty(board.twin(), secret="guessed")
     attempts.refused(order, board, clone.request, answered=False)
+
+
+@pytest.mark.parametrize("full", [False, True], ids=["an order with room", "a full order"])
+def test_opening_a_session_tells_nothing_of_what_other_orders_did(attempts: Attempts, full: bool) -> None:
+    """Nor does the session: before good evidence all that is told is whether the chip is known."""
+    line = attempts.line
+    elsewhere = line.open_order(stations=(line.pc1.uri,))
+    certified, revoked, stamped, fresh, last = (line.board() for _ in range(5))
+    for board in (certified, revoked, stamped):
+        session, signed = line.pc1.certify(elsewhere, board)
+        if board is revoked:
+            line.admin.Revoke(
+                admin_pb2.RevokeRequest(serial_number=signed.serial_number, reason="keyCompromise")
+            )
+        if board is stamped:
+            line.pc1.stamp(board, session, signed)
+    other = line.add_station("site2", f"asks-{full}".lower())
+    order = line.open_order(stations=(other.uri,), quantity=1)
+    if full:
+        other.certify(order, last)
+    told = {
+        code_of(partial(other.open, order, board.chip_id)) for board in (certified, revoked, stamped, fresh)
+    }
+    assert told == {"order_full" if full else ""}
+    assert code_of(partial(other.open, order, "nobody:1")) == "chip_unknown"
+    if not full:  # and in the session, with evidence of its own making
+        for board in (certified, revoked, stamped, fresh):
+            forged = attempts.faulty(board.twin(), secret="guessed").request(b"")
+            session = other.open(order, board.chip_id)
+            assert code_of(partial(other.sign, session, *forged)) == "evidence_rejected"
+    other.close()
 
 
 # Time

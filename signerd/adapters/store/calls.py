@@ -1,4 +1,9 @@
-"""What a station's call needs to know, in one snapshot and mostly in one statement."""
+"""What a station's call needs to know, in one snapshot and mostly in one statement.
+
+Guarantees that nothing of it, its time included, depends on what other work orders did: a chip is looked for
+among the places of the order that was asked for, and nowhere else. A station that has shown no evidence yet
+must not learn where else a chip was certified.
+"""
 
 from __future__ import annotations
 
@@ -15,17 +20,26 @@ from signerd.adapters.store.schema import (
     order_chips,
     orders,
     peers,
+    places,
     products,
     records,
 )
 from signerd.core.evidence.method import IdentityKey
 from signerd.core.order import WorkOrder
-from signerd.ports import CallContext, Chip, Grant, PeerRecord
+from signerd.ports import CallContext, Chip, Grant, PeerRecord, RecordState
 
 _MAX_ORDERS = 1_024  # work orders kept in memory
 
 # A revoked peer may have come back with another key, as a newer row.
 _newest_peer = select(func.max(peers.c.id)).where(peers.c.uri == bindparam("peer")).scalar_subquery()
+# The chip that has the name. -1 where none has it: places are looked at either way, in like time.
+_chip = func.coalesce(
+    select(anchors.c.chip)
+    .where(anchors.c.kind == NAME, anchors.c.issuer == "", anchors.c.value == bindparam("chip"))
+    .scalar_subquery(),
+    -1,
+)
+_newest = records.alias("newest")  # of the chip, if it is of its place in this order
 _one_row = select(literal(1).label("one")).subquery()
 _CONTEXT = Prepared(
     select(
@@ -38,6 +52,8 @@ _CONTEXT = Prepared(
         grants.c.challenge.label("grant_challenge"),
         grants.c.station.label("grant_station"),
         grants.c.csr_sha256.label("grant_csr_sha256"),
+        places.c.chip.label("place"),
+        _newest.c.state.label("newest_state"),
         *RECORD,
     ).select_from(
         _one_row.outerjoin(peers, peers.c.id == _newest_peer)
@@ -48,11 +64,16 @@ _CONTEXT = Prepared(
             and_(order_chips.c.work_order == bindparam("order"), order_chips.c.chip_id == bindparam("chip")),
         )
         .outerjoin(grants, grants.c.session_sha256 == bindparam("session"))
+        .outerjoin(places, and_(places.c.work_order == bindparam("order"), places.c.chip == _chip))
         .outerjoin(
-            anchors,
-            and_(anchors.c.kind == NAME, anchors.c.issuer == "", anchors.c.value == bindparam("chip")),
+            _newest,
+            and_(
+                _newest.c.chip == places.c.chip,
+                _newest.c.work_order == places.c.work_order,
+                _newest.c.superseded == false(),
+            ),
         )
-        .outerjoin(records, and_(records.c.chip == anchors.c.chip, records.c.superseded == false()))
+        .outerjoin(records, records.c.id == grants.c.record_id)
     )
 )
 _TERMS = (
@@ -60,7 +81,6 @@ _TERMS = (
     .join(products, products.c.sha256 == orders.c.product_sha256)
     .where(orders.c.work_order == bindparam("order"))
 )
-_RECORD = Prepared(select(*RECORD).where(records.c.id == bindparam("record")))
 _IDENTITY = Prepared(
     select(identities.c.key_id, identities.c.spki).where(
         identities.c.product == bindparam("product"),
@@ -114,16 +134,12 @@ def call_context(
             locked=bool(row.locked),
             listed=row.listed is not None,
         )
-    active = None if row.id is None else record_of(row)
     grant = granted = None
     if session_sha256 is not None and row.grant_record_id is not None:
         grant = Grant(
             session_sha256, row.grant_record_id, row.grant_challenge, row.grant_station, row.grant_csr_sha256
         )
-        if active is not None and active.record_id == grant.record_id:
-            granted = active
-        else:
-            granted = record_of(_RECORD.row(connection, {"record": grant.record_id}))
+        granted = record_of(row)
     return CallContext(
         peer=None if row.peer_uri is None else peer_of(row),
         order=order,
@@ -131,7 +147,8 @@ def call_context(
         product_toml=product_toml,
         places_taken=row.places or 0,
         chip=chip,
-        active=active,
+        has_place=row.place is not None,
+        revoked_here=row.newest_state == RecordState.REVOKED,
         grant=grant,
         granted=granted,
     )

@@ -16,6 +16,7 @@ from harness.issuance_world import PRODUCT, IssuanceWorld, issuance_world
 from harness.paper_board import PaperBoard
 from harness.software_key_holder import ORIGIN, make_device_tree
 from signerd.adapters.linting import SampleLinter
+from signerd.adapters.store.values import RecordFilter
 from signerd.core.evidence_extension import EvidenceStatement, parse
 from signerd.core.names import Level, MacQuestion
 from signerd.core.note import VerifierKey
@@ -83,11 +84,7 @@ async def test_a_resumed_intent_keeps_its_bytes_and_speaks_of_the_evidence_it_wa
         await world.certify(order, board)
     world.key_holder.check_chip_mac = check  # type: ignore[method-assign]
     world.key_holder.available = True
-    context = await world.store.call_context(
-        peer_uri=world.pc1.uri, work_order=order, chip_id=board.chip_id, session_sha256=None
-    )
-    intent = context.active
-    assert intent is not None
+    (intent,) = (await world.store.find_records(RecordFilter(chip_id=board.chip_id))).records
     assert intent.state is RecordState.INTENT
     world.restart()
     # The retry's evidence is over another challenge: other bytes, of which the certificate must not speak.

@@ -18,6 +18,7 @@ from birthmark.v1 import signing_pb2 as pb
 from harness.issuance_world import LIFETIME, IssuanceWorld, issuance_world
 from harness.paper_board import PaperBoard
 from signerd.adapters.store.issuing import MAX_RECORDS
+from signerd.adapters.store.values import RecordFilter
 from signerd.core import strict_cbor
 from signerd.core.evidence.method import EvidenceSubmission
 from signerd.core.names import Level, MacQuestion, Reissue
@@ -153,8 +154,7 @@ async def test_an_intent_of_a_time_that_was_taken_back_begins_again(world: Issua
     ahead, world.now = world.now, right
     await world.store.accept_clock(by="ann", before=ahead, now=right)
     _, answer = await world.certify(order, board)
-    certificate = x509.load_der_x509_certificate(answer.record.certificate_der)
-    assert certificate.not_valid_before_utc == right.replace(microsecond=0)
+    assert answer.record.place.moment == right.replace(microsecond=0)
     assert answer.record.place.number == 1
     assert (await world.certify(order, board))[1].record.certificate_der == answer.record.certificate_der
     await refused(Code.CHIP_ALREADY_CERTIFIED, world.certify(order, rekeyed(board)))
@@ -176,15 +176,12 @@ async def test_a_key_holder_that_fails_leaves_an_intent_that_is_resumed(world: I
         await world.issuance.sign_csr(world.pc1, session.session, csr, submission_of(evidence))
     world.key_holder.check_chip_mac = check  # type: ignore[method-assign]
     world.key_holder.available = True
-    context = await world.store.call_context(
-        peer_uri=world.pc1.uri, work_order=order, chip_id=board.chip_id, session_sha256=None
-    )
-    assert context.active is not None
-    assert context.active.state is RecordState.INTENT
+    (intent,) = (await world.store.find_records(RecordFilter(chip_id=board.chip_id))).records
+    assert intent.state is RecordState.INTENT
     world.now += timedelta(hours=1)
     _, answer = await world.certify(order, board, world.pc2)
-    assert answer.record.place == context.active.place
-    assert answer.record.tbs == context.active.tbs
+    assert answer.record.place == intent.place
+    assert answer.record.tbs == intent.tbs
 
 
 async def test_a_signature_that_does_not_verify_never_becomes_a_certificate(world: IssuanceWorld) -> None:

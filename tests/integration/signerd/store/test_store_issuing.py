@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import time
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from harness.distributions import longer
 from harness.store_world import (
     NOW,
     ORDER,
@@ -29,6 +31,9 @@ from signerd.core.names import Reissue
 from signerd.core.order import Place
 from signerd.errors import Code, Fault, Refused
 from signerd.ports import PreparedBytes, Record, RecordState
+
+SAMPLES, ROUNDS = 400, 3
+ALIKE = 0.1  # 0.5 is alike; a record that is read and parsed gives more than 0.9
 
 
 async def refused(awaitable: Any) -> Code:
@@ -250,29 +255,70 @@ async def test_the_context_of_a_call(store: SqlStore) -> None:
     assert (before.product_toml, before.places_taken) == ('name = "sensor"\n', 0)
     assert before.chip is not None
     assert (before.chip.personalized, before.chip.locked, before.chip.listed) == (True, True, True)
-    assert (before.active, before.grant, before.granted) == (None, None, None)
+    assert (before.has_place, before.grant, before.granted) == (False, None, None)
 
     record = await issue(store, request)
     after = await store.call_context(**asked, session_sha256=request.session_sha256)
-    assert (after.active, after.granted, after.places_taken) == (record, record, 1)
+    assert (after.has_place, after.revoked_here) == (True, False)
+    assert (after.granted, after.places_taken) == (record, 1)
     assert after.grant == grant_of(request, record)
 
 
 async def test_the_context_of_a_call_about_nothing(store: SqlStore) -> None:
     context = await store.call_context(peer_uri="x", work_order="x", chip_id="x", session_sha256=None)
-    assert (context.peer, context.order, context.chip, context.active) == (None, None, None, None)
+    assert (context.peer, context.order, context.chip) == (None, None, None)
+    assert (context.has_place, context.revoked_here) == (False, False)
     assert (context.product_toml, context.places_taken, context.grant) == (None, 0, None)
+
+
+async def test_the_context_says_what_became_of_the_chip_in_this_order_alone(store: SqlStore) -> None:
+    here = await ordered(store, "WO-2", Reissue.NEVER, 100)
+    record = await issue(store, intent("chip", order=here))
+
+    async def of(work_order: str) -> tuple[bool, bool]:
+        context = await store.call_context(
+            peer_uri=STATION, work_order=work_order, chip_id="chip", session_sha256=None
+        )
+        return context.has_place, context.revoked_here
+
+    assert (await of("WO-2"), await of("WO-1")) == ((True, False), (False, False))
+    await store.revoke(
+        certificate_sha256=hashlib.sha256(record.certificate_der).digest(), reason="keyCompromise", now=NOW
+    )
+    assert (await of("WO-2"), await of("WO-1")) == ((True, True), (False, False))
+
+
+async def test_the_context_takes_as_long_for_a_chip_that_another_order_certified(store: SqlStore) -> None:
+    """As distributions: how often a call about the one takes longer than a call about the other."""
+    elsewhere = await ordered(store, "WO-2", Reissue.NEVER, 100)
+    await store.import_chips("WO-1", ["fresh", "known"], NOW)
+    await issue(store, intent("known", order=elsewhere))
+    found = []
+    for _ in range(ROUNDS):
+        taken: dict[str, list[int]] = {"fresh": [], "known": []}
+        for _ in range(SAMPLES):
+            for chip_id, times in taken.items():
+                begin = time.perf_counter_ns()
+                await store.call_context(
+                    peer_uri=STATION, work_order="WO-1", chip_id=chip_id, session_sha256=None
+                )
+                times.append(time.perf_counter_ns() - begin)
+        found.append(longer(taken["known"], taken["fresh"]))
+        if abs(found[-1] - 0.5) < ALIKE:
+            return
+    pytest.fail(f"a chip that another order certified takes longer in {found} of the cases")
 
 
 async def test_a_grant_outlives_its_records_place(store: SqlStore) -> None:
     order = await ordered(store, "WO-2", Reissue.ALWAYS, 100)
     request = intent("chip", "key-1", order=order)
     await issue(store, request)
-    second = await issue(store, intent("chip", "key-2", order=order))
+    await issue(store, intent("chip", "key-2", order=order))
     context = await store.call_context(
         peer_uri=STATION, work_order="WO-2", chip_id="chip", session_sha256=request.session_sha256
     )
-    assert context.active == second
+    assert context.has_place
+    assert not context.revoked_here
     assert context.granted is not None
     assert (context.granted.state, context.granted.superseded) == (RecordState.REVOKED, True)
 
