@@ -139,6 +139,7 @@ class Config(_Section):
     places: dict[str, Annotated[str, AfterValidator(_place)]] = Field(default_factory=dict)
     shifts: tuple[Annotated[str, AfterValidator(_time_of_day)], ...] = ()  # HH:MM, when counts begin anew
     board_retries: Annotated[int, Field(ge=0, le=10)] = 1  # whole ways of a board that failed and may pass
+    clock_bound_s: Annotated[float, Field(gt=0, le=86_400)] = 300.0  # this PC's clock against signerd's
     timeouts: Timeouts = Timeouts()
 
 

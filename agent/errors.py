@@ -70,6 +70,19 @@ class SignerClockWrong(SignerUnavailable):
         )
 
 
+class ClocksApart(AgentError):  # noqa: N818 (named for what is the case)
+    """The clocks of signerd and of this PC are further apart than the station's settings allow."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__(
+            "clocks_apart",
+            f"signerd's clock is {how}",
+            verdict=Verdict.STOP,
+            remedy="Look at another clock. Set this PC's if it is wrong (Windows: w32tm /resync; Linux:"
+            " timedatectl set-ntp true); else ask signerd's administrator to set signerd's.",
+        )
+
+
 class DriverFaultError(AgentError):
     """A driver raised what no driver may raise. It ends this board's way and no other's."""
 

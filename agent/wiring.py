@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
@@ -107,6 +108,7 @@ def signer_of(config: Config) -> GrpcSigner:
         key=key,
         deadline_s=config.timeouts.call_s,
         version=program_version(),
+        clock_bound=timedelta(seconds=config.clock_bound_s),
     )
 
 

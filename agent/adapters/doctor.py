@@ -31,11 +31,11 @@ from agent.adapters.journal_schema import FILE_NAME, open_for_writing
 from agent.adapters.serial_port import list_ports
 from agent.adapters.tls_probe import probe
 from agent.config import Config, LabelPlace, Results, load
-from agent.errors import AgentError, ConfigError, JournalError, Refused
+from agent.core.clocks import said
+from agent.errors import AgentError, ConfigError, JournalError, Refused, SignerClockWrong
 from agent.wiring import firmware_of, places_of, read_recipe, signer_of
 
 _SOON = timedelta(days=30)
-_CLOCK_TOLERANCE = timedelta(minutes=5)
 _CHIP = "doctor"
 _NO_STATION = frozenset({"unauthenticated", "peer_revoked", "role_denied"})
 _CLOCK = "Set this PC's clock (Windows: w32tm /resync; Linux: timedatectl set-ntp true)."
@@ -201,7 +201,7 @@ def _clock(config: Config) -> str:
         behind = moment - now
     except (ValueError, KeyError, TypeError) as error:
         raise JournalError("a ledger entry in the journal cannot be read") from error
-    if behind > _CLOCK_TOLERANCE:
+    if behind > timedelta(seconds=config.clock_bound_s):
         raise ConfigError(f"{now:%F %T} UTC is {behind} before the newest ledger entry", remedy=_CLOCK)
     return f"{now:%F %T} UTC, after the newest ledger entry"
 
@@ -220,7 +220,8 @@ def _outbox(config: Config) -> str:
 
 
 async def _signerd(config: Config, work_order: str | None) -> str:
-    """Asks for a session. Only a refusal that is about the station, or the order named, is bad."""
+    """Asks for a session. Bad are clocks that are apart, and a refusal that is about the station, or the
+    order named."""
     async with signer_of(config) as signer:
         await signer.ready()
         try:
@@ -231,10 +232,19 @@ async def _signerd(config: Config, work_order: str | None) -> str:
                 "order_not_open",
                 "order_full",
             }
+            signer.check_clocks()
             if error.code in _NO_STATION or about_order:
                 raise
-            return "this station may work" + (f" on {work_order}" if work_order else "")
-    return f"this station may work on {work_order}"
+        except SignerClockWrong as error:
+            if signer.apart:
+                error.detail += f": it is {said(signer.apart)} this PC's"
+            raise
+        clocks = "" if signer.apart is None else f"; its clock is {_agrees(signer.apart)} this PC's"
+    return "this station may work" + (f" on {work_order}" if work_order else "") + clocks
+
+
+def _agrees(apart: timedelta) -> str:
+    return said(apart) if apart else "as"
 
 
 async def _ports(config: Config) -> str:

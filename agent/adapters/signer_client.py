@@ -2,22 +2,24 @@
 
 Both directions are bounded: nothing is sent that signerd would refuse for its size, and an answer that
 breaks the API's bounds is a `BadAnswer`. Refusals become `Refused` with a remedy, everything that may
-pass becomes `SignerUnavailable`.
+pass becomes `SignerUnavailable`. Each answer is also a look at signerd's clock: no session is taken, and no
+certificate, while it and this PC's are apart.
 """
 
 from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 import grpc
 import grpc.aio
 
 from agent.core.certificate import MAX_CHAIN, MAX_SERIAL_CHARACTERS, MAX_SETTINGS_BYTES
+from agent.core.clocks import apart, check, read_time
 from agent.core.receipt import MAX_ENTRY_BYTES, MAX_RECEIPT_BYTES
 from agent.core.remedies import error_for
 from agent.core.stamp import MAX_SIGNATURE_BYTES, MAX_STAMP_BYTES
@@ -25,8 +27,6 @@ from agent.errors import BadAnswer, BoardError, SignerUnavailable
 from agent.ports import BoardRequest, BoardStamp, Issued, Receipt, Session
 from birthmark.v1 import signing_pb2 as pb
 from birthmark.v1 import signing_pb2_grpc as rpc
-
-T = TypeVar("T")
 
 MAX_ANSWER_BYTES = 262_144  # a chain of four, an entry and a receipt are below it
 MAX_CSR_BYTES = 8_192  # signing.proto
@@ -72,6 +72,8 @@ class GrpcSigner:
         key: PEM, the station's private key.
         deadline_s: of each call.
         version: of this program, for signerd's ledger; empty where it is not known.
+        clock_bound: so far the clocks of signerd and of this PC may be apart.
+        now: this PC's clock, aware.
     """
 
     def __init__(
@@ -83,11 +85,16 @@ class GrpcSigner:
         key: bytes,
         deadline_s: float,
         version: str,
+        clock_bound: timedelta = timedelta(minutes=5),
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._target = target
         self._version = version
         self._credentials = grpc.ssl_channel_credentials(operations_ca, key, certificate)
         self._deadline_s = deadline_s
+        self._clock_bound = clock_bound
+        self._now = now
+        self._apart: timedelta | None = None
         self._channel: grpc.aio.Channel | None = None
 
     async def __aenter__(self) -> Self:
@@ -112,11 +119,22 @@ class GrpcSigner:
         except TimeoutError as error:
             raise SignerUnavailable(f"{self._target} did not answer in {self._deadline_s:g} s") from error
 
+    @property
+    def apart(self) -> timedelta | None:
+        """How far signerd's clock was ahead of this PC's in the last answer (negative: behind), or None."""
+        return self._apart
+
+    def check_clocks(self) -> None:
+        """Raises ClocksApart if the last answer showed that."""
+        if self._apart is not None:
+            check(self._apart, self._clock_bound)
+
     async def open_session(self, work_order: str, chip_id: str) -> Session:
-        """See `Signer`."""
+        """See `Signer`. Raises ClocksApart before anything is done with the board."""
         answer = await self._call(
             self._stub.OpenSession, pb.OpenSessionRequest(work_order=work_order, chip_id=chip_id)
         )
+        self.check_clocks()
         _within(answer.session, 1, _MAX_SESSION_BYTES, "session")
         _within(answer.challenge, 32, 32, "challenge")
         if answer.bundle_sha256:
@@ -141,7 +159,8 @@ class GrpcSigner:
         )
 
     async def sign_csr(self, session: bytes, request: BoardRequest) -> Issued:
-        """See `Signer`. Raises BoardError `too_large` for a request that signerd would not take."""
+        """See `Signer`. Raises BoardError `too_large` for a request that signerd would not take, and
+        ClocksApart before the board is given a certificate; asked again, signerd gives the same one."""
         _sendable("request", request.csr_der, MAX_CSR_BYTES)
         _sendable("claims", request.claims, MAX_CLAIMS_BYTES)
         _sendable("evidence", request.evidence, MAX_EVIDENCE_BYTES)
@@ -152,6 +171,7 @@ class GrpcSigner:
                 session=session, csr_der=request.csr_der, evidence=evidence, agent_version=self._version
             ),
         )
+        self.check_clocks()
         _within(answer.certificate_der, 1, _MAX_CERTIFICATE_BYTES, "certificate")
         _within(answer.settings, 1, MAX_SETTINGS_BYTES, "settings")
         if not 1 <= len(answer.chain_der) <= MAX_CHAIN or len(answer.serial_number) > MAX_SERIAL_CHARACTERS:
@@ -168,19 +188,29 @@ class GrpcSigner:
         )
 
     async def record_stamp(self, session: bytes, stamp: BoardStamp) -> Receipt:
-        """See `Signer`. Raises BoardError `too_large` for a stamp that signerd would not take."""
+        """See `Signer`. Raises BoardError `too_large` for a stamp that signerd would not take. Clocks
+        that are apart do not matter to a stamp that is recorded: the next session is refused."""
         _sendable("stamp", stamp.stamp, MAX_STAMP_BYTES)
         _sendable("signature", stamp.signature, MAX_SIGNATURE_BYTES)
         request = pb.RecordStampRequest(session=session, stamp=stamp.stamp, signature=stamp.signature)
         return _receipt(await self._call(self._stub.RecordStamp, request))
 
-    async def _call(self, method: Callable[..., Awaitable[T]], request: Any) -> T:
+    async def _call(self, method: Callable[..., Any], request: Any) -> Any:
+        sent = self._now()
         try:
-            return await method(request, timeout=self._deadline_s)
+            call = method(request, timeout=self._deadline_s)
+            answer = await call
+            self._look_at_clock(await call.trailing_metadata(), sent)
         except grpc.aio.AioRpcError as error:
+            self._look_at_clock(error.trailing_metadata(), sent)
             raise _translated(error) from error
         except grpc.aio.UsageError as error:  # the channel was closed under the call: we are stopping
             raise SignerUnavailable("the line to signerd was closed") from error
+        return answer
+
+    def _look_at_clock(self, metadata: Any, sent: datetime) -> None:
+        theirs = read_time(_value(metadata, "birthmark-time"))
+        self._apart = None if theirs is None else apart(theirs, sent, self._now())
 
 
 def _translated(error: grpc.aio.AioRpcError) -> Exception:
@@ -197,9 +227,13 @@ def _translated(error: grpc.aio.AioRpcError) -> Exception:
 
 def _code(error: grpc.aio.AioRpcError) -> str:
     """signerd's code. Only signerd puts it into the trailing metadata; gRPC's own errors have none."""
-    metadata: Any = error.trailing_metadata() or ()  # pairs; the stubs call them objects
-    for key, value in metadata:
-        if key == "birthmark-code" and isinstance(value, str):
+    return _value(error.trailing_metadata(), "birthmark-code")
+
+
+def _value(metadata: Any, name: str) -> str:
+    """Of trailing metadata, which are pairs; the stubs call them objects."""
+    for key, value in metadata or ():
+        if key == name and isinstance(value, str):
             return value
     return ""
 

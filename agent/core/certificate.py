@@ -12,7 +12,8 @@ The checks, in order:
 4. The ledger entry speaks of this certificate, chip, order, serial number and settings.
 5. The receipt proves that entry, under the pinned log key.
 
-Times are not compared: a factory PC's clock is nobody's evidence, and the certificate's are signerd's.
+Times are not compared here: a factory PC's clock is nobody's evidence, and the certificate's are signerd's.
+Whether the two clocks agree is looked at with each answer (`agent.core.clocks`).
 """
 
 from __future__ import annotations

@@ -78,8 +78,8 @@ class Run:
 class Factory(Audited):
     """One installation for many runs."""
 
-    def __init__(self, directory: Path) -> None:
-        self.installation = Installation(directory)
+    def __init__(self, directory: Path, **installation: Any) -> None:
+        self.installation = Installation(directory, **installation)
         self.installation.start_signerd()
         self.installation.add_product(SENSOR)
         self.station = self.installation.add_station("plant1", "pc1")

@@ -36,6 +36,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from typing import Any, Literal
 
 import grpc
@@ -73,6 +74,9 @@ def _code(refusal: grpc.RpcError) -> str:
     trailing = dict(refusal.trailing_metadata() or ())
     code = str(trailing.get("birthmark-code", ""))
     assert refusal.details() == code, f"the status says {refusal.details()!r} beside its code {code!r}"
+    said = str(trailing.pop("birthmark-time", "2026-11-29T08:00:00.000Z"))
+    assert len(said) == 24
+    assert datetime.fromisoformat(said).tzinfo is not None
     assert set(trailing) <= {"birthmark-code"}, f"metadata beside the code: {trailing}"
     return code
 

@@ -86,6 +86,7 @@ class PaperSigner(rpc.SigningServiceServicer):
         self._station_key = ec.generate_private_key(ec.SECP256R1())
         self.address = ""
         self.statuses: list[tuple[grpc.StatusCode, str, str]] = []  # status, message, birthmark-code
+        self.tells_time = False  # as signerd does since there is `birthmark-time`
         self.answers: list[Any] = []  # given in place of the company's
         self.agent_versions: list[str] = []  # as stated
 
@@ -98,7 +99,7 @@ class PaperSigner(rpc.SigningServiceServicer):
         name = x509.UniformResourceIdentifier(uri)
         return self.operations.issue(key, name, days=days, begins=begins)
 
-    def pems(self) -> dict[str, bytes]:
+    def pems(self) -> dict[str, Any]:
         """What a station needs to call it, as `GrpcSigner` takes it."""
         certificate = self.operations.issue(
             self._station_key.public_key(), x509.UniformResourceIdentifier(STATION)
@@ -173,15 +174,19 @@ class PaperSigner(rpc.SigningServiceServicer):
         try:
             answer = await call
         except Refused as error:
-            await _abort(context, grpc.StatusCode.FAILED_PRECONDITION, error.code, error.code)
+            await self._abort(context, grpc.StatusCode.FAILED_PRECONDITION, error.code, error.code)
         except SignerUnavailable:
-            await _abort(context, grpc.StatusCode.UNAVAILABLE, "unavailable", "unavailable")
+            await self._abort(context, grpc.StatusCode.UNAVAILABLE, "unavailable", "unavailable")
         if self.statuses:
-            await _abort(context, *self.statuses.pop(0))
+            await self._abort(context, *self.statuses.pop(0))
+        context.set_trailing_metadata(self._time())
         return answer
 
+    async def _abort(self, context: Any, status: grpc.StatusCode, message: str, code: str) -> NoReturn:
+        metadata = (("birthmark-code", code),) if code else ()
+        await context.abort(status, message, (*metadata, *self._time()))
+        raise AssertionError("abort raises")
 
-async def _abort(context: Any, status: grpc.StatusCode, message: str, code: str) -> NoReturn:
-    metadata = (("birthmark-code", code),) if code else ()
-    await context.abort(status, message, metadata)
-    raise AssertionError("abort raises")
+    def _time(self) -> tuple[tuple[str, str], ...]:
+        said = datetime.now(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00")
+        return (("birthmark-time", f"{said}Z"),) if self.tells_time else ()

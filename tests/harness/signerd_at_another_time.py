@@ -16,6 +16,7 @@ from typing import Any
 from signerd import wiring
 from signerd.__main__ import main
 from signerd.adapters import clock
+from signerd.adapters.rpc import status
 from signerd.core.clock import Reading
 
 
@@ -28,8 +29,9 @@ def arm(offset: Path) -> None:
         off_s = float(offset.read_text(encoding="ascii")) if offset.exists() else 0.0
         return Reading(reading.wall + timedelta(seconds=off_s), reading.since_boot_s)
 
-    place: Any = wiring
-    place.read_clocks = read
+    places: tuple[Any, ...] = (wiring, status)
+    for place in places:
+        place.read_clocks = read
     defaults: Any = clock.ClockGuard.__init__.__kwdefaults__
     defaults["read"] = read
 

@@ -29,7 +29,7 @@ from typing import Any, Generic, NoReturn, Protocol, TypeVar
 import grpc
 from google.protobuf.message import DecodeError, Message
 
-from signerd.adapters.rpc.status import CODE_METADATA, Status, status_of
+from signerd.adapters.rpc.status import CODE_METADATA, Status, status_of, time_metadata
 from signerd.adapters.rpc.waiting import OpenCalls, first_request
 from signerd.core.names import Role
 from signerd.errors import Code, Fault, Refused, Unavailable, Unrecorded
@@ -156,6 +156,7 @@ class Gate(Generic[CallerT]):
             outcome = await self._unary(call, context)
             if isinstance(outcome, Status):
                 await abort(context, outcome)
+            context.set_trailing_metadata((time_metadata(),))
             return outcome
 
         return grpc.stream_unary_rpc_method_handler(
@@ -335,5 +336,6 @@ def _serialize(response: Message) -> bytes:
 
 async def abort(context: Any, status: Status) -> NoReturn:
     """Ends the call with a status, and the code beside it."""
-    await context.abort(status.status, status.message, ((CODE_METADATA, status.code.value),))
+    beside = (CODE_METADATA, status.code.value), time_metadata()
+    await context.abort(status.status, status.message, beside)
     raise Fault("gRPC goes on after an abort")

@@ -10,9 +10,11 @@ from dataclasses import dataclass
 
 import grpc
 
+from signerd.adapters.clock import read_clocks
 from signerd.errors import Code, Fault, Refused
 
 CODE_METADATA = "birthmark-code"
+TIME_METADATA = "birthmark-time"
 # Bytes on the wire. gRPC's default for all metadata of an answer is 8 KiB; a client that is sent more says
 # that signerd does not answer.
 MAX_MESSAGE = 6 * 1024
@@ -72,6 +74,12 @@ def status_of(error: BaseException, *, administrator: bool = False) -> Status:
     if isinstance(error, Fault):
         return Status(error.code, STATUS_OF[error.code], error.code.value, refusal=False)
     return Status(Code.INTERNAL, grpc.StatusCode.INTERNAL, Code.INTERNAL.value, refusal=False)
+
+
+def time_metadata() -> tuple[str, str]:
+    """What this machine's clock says, right or wrong: a station compares its own."""
+    now = read_clocks().wall
+    return TIME_METADATA, f"{now:%Y-%m-%dT%H:%M:%S}.{now.microsecond // 1000:03d}Z"
 
 
 def _cut(message: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import grpc
@@ -10,7 +11,7 @@ import pytest
 
 from agent.adapters.signer_client import GrpcSigner
 from agent.core.result import Outcome
-from agent.errors import BadAnswer, BoardError, Refused, SignerUnavailable, Verdict
+from agent.errors import BadAnswer, BoardError, ClocksApart, Refused, SignerUnavailable, Verdict
 from agent.ports import BoardRequest, BoardStamp
 from birthmark.v1 import signing_pb2 as pb
 from boards import keys
@@ -49,6 +50,39 @@ async def test_a_board_passes_over_the_line(signerd: PaperSigner, client: GrpcSi
     assert (await world.provision(board)).outcome is Outcome.PASS
     assert (await world.provision(board)).outcome is Outcome.PASS  # `stamped` came over
     assert signerd.agent_versions == ["1.0", "1.0"]
+
+
+@pytest.mark.parametrize("hours", [2, -2, 48])
+async def test_clocks_that_are_apart_stop_the_line_before_a_session_and_before_a_certificate(
+    signerd: PaperSigner, hours: int
+) -> None:
+    """A PC whose clock is wrong: for it, signerd's is as far off on the other side."""
+    wrong = timedelta(0)
+    signerd.tells_time = True
+
+    def now() -> datetime:
+        return datetime.now(UTC) + wrong
+
+    async with GrpcSigner(signerd.address, **signerd.pems(), deadline_s=10, version="1.0", now=now) as client:
+        session = await client.open_session("WO-1", "CHIP-1")
+        assert client.apart == timedelta(0)
+        wrong = timedelta(hours=hours)
+        with pytest.raises(ClocksApart, match="behind" if hours > 0 else "ahead of"):
+            await client.open_session("WO-1", "CHIP-1")
+        with pytest.raises(ClocksApart):
+            await client.sign_csr(session.session, REQUEST)
+        signerd.company.before["open_session"] = [Refused("order_full")]
+        with pytest.raises(Refused):
+            await client.open_session("WO-1", "CHIP-1")
+        assert client.apart is not None
+        assert abs(client.apart + wrong) < timedelta(seconds=5)
+        wrong = timedelta(0)
+        await client.open_session("WO-1", "CHIP-1")
+
+
+async def test_a_signerd_of_before_says_no_time(client: GrpcSigner) -> None:
+    await client.open_session("WO-1", "CHIP-1")
+    assert client.apart is None
 
 
 async def test_refusals_come_with_verdict_and_remedy(signerd: PaperSigner, client: GrpcSigner) -> None:

@@ -29,6 +29,7 @@ class Context:
         self.reads = 0
         self.status: tuple[grpc.StatusCode, str, Any] | None = None
         self.written: list[Any] = []
+        self.times: list[str] = []  # those stated beside answers
 
     def auth_context(self) -> AuthContext:
         return {}
@@ -38,8 +39,13 @@ class Context:
         return self._request
 
     async def abort(self, code: grpc.StatusCode, details: str, trailing: Sequence[Any]) -> None:
-        self.status = (code, details, dict(trailing))
+        beside = dict(trailing)
+        self.times.append(beside.pop("birthmark-time"))
+        self.status = (code, details, beside)
         raise AbortedError
+
+    def set_trailing_metadata(self, trailing: Sequence[Any]) -> None:
+        self.times.append(dict(trailing)["birthmark-time"])
 
     async def write(self, message: Any) -> None:
         self.written.append(message)
@@ -92,9 +98,10 @@ async def echo(caller: str, request: Request) -> Response:
 
 
 async def test_an_answer_passes() -> None:
-    door = Door()
-    answer = await door.handler(echo).stream_unary(None, Context(Request(chip_id="c")))
+    door, context = Door(), Context(Request(chip_id="c"))
+    answer = await door.handler(echo).stream_unary(None, context)
     assert answer.session == b"caller c"
+    assert len(context.times) == 1
     assert [(each.call, each.status, each.error) for each in door.accounts] == [("OpenSession", None, None)]
     assert door.refusals.seen == []
 
