@@ -13,6 +13,7 @@ SIDE_BY_SIDE = 1.25
 ADDED_MS = 150
 SIGNERD_MB = 150
 AGENT_MB = 100
+CPU_A_BOARD = 1.03
 ESP32_FLASHING = 1.05
 ESP32_SIDE_BY_SIDE = 1.3
 
@@ -116,6 +117,9 @@ def _aims(result: dict[str, Any]) -> list[tuple[str, str, str, bool]]:
         ),
         ("agent with 16 ports, MB", f"< {AGENT_MB}", f"{agent:.0f}", agent < AGENT_MB),
     ]
+    if (cpu := result["cpu_a_board"]) is not None:
+        what = f"signerd's CPU a board, times {cpu['base']}'s"
+        aims.append((what, f"≤ {CPU_A_BOARD}", f"{cpu['ratio']:.3f}", cpu["ratio"] <= CPU_A_BOARD))
     aims += _esp32_aims(result["esp32"])
     if result["cfssl"]:
         share = sign / _best(result["cfssl"])

@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from rich.console import Console
 
 from bench import cfssl_server
+from bench.cpu_a_board import measure_cpu_a_board
 from bench.esp32 import run_esp32
 from bench.line import run_lines
 from bench.memory import resident_mb
@@ -73,6 +74,8 @@ def main() -> None:
         console.print("the token alone …")
         job = {"config": str(installation.config), "certificate": certificate}
         result["token"] = run_job("bench.token_rate", job)
+    console.print("CPU a board, beside an earlier commit …")
+    result["cpu_a_board"] = measure_cpu_a_board(FOLDER / "cpu")
     console.print("ESP32 boards on simulated chips …")
     result["esp32"] = run_esp32(FOLDER / "esp32")
     console.print("evidence …")
