@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from auditor.core.anchors import Anchor
 from auditor.core.books import Basis, Books, CertificateState, IntentState
 from auditor.core.checkpoint import Checkpoint
 from auditor.core.findings import Finding
@@ -166,6 +167,15 @@ class State(Books, Protocol):
 
     def chips_resting_on(self) -> dict[str, int]:
         """Distinct chips by what they must have been counted under, as records showed."""
+        ...
+
+    def derive_anchors(self, anchors: Sequence[Anchor], certificate: CertificateState) -> None:
+        """Notes what the evidence of a certificate of form 1 proves, which its entry does not say."""
+        ...
+
+    def chips_that_are_one(self) -> list[tuple[int, int, Anchor]]:
+        """Chips of entries of form 1 that prove to be a chip that came before: an entry of that one, one of
+        theirs, and an anchor that both have."""
         ...
 
     def weak_keys(self) -> list[tuple[int, CertificateState]]:

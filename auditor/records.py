@@ -154,6 +154,8 @@ class RecordRun:
             checked = check_record(record, facts, self._issuer, policy)
             basis, rests_on = checked.basis, checked.rests_on
             self.stamps += bool(record.stamp)
+            if facts.issued.anchors is None:
+                self.state.derive_anchors(checked.anchors, certificate)
         except CheckFailed as error:
             basis = Basis.FALSE if error.code in _FALSE else basis
             self.report(finding_of(error, index=certificate.index, serial_number=certificate.serial_number))

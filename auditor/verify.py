@@ -21,6 +21,7 @@ from datetime import datetime
 
 from cryptography import x509
 
+from auditor.core.anchors import Anchor
 from auditor.core.books import Basis, CertificateState, IntentState, OrderState, Totals
 from auditor.core.checkpoint import Checkpoint
 from auditor.core.findings import Finding, Rejected
@@ -68,6 +69,7 @@ class Report:
     totals: Totals
     bases: Mapping[str, Mapping[Basis, int]]  # certificates by method, and by what their evidence rests on
     alarms: tuple[Alarm, ...]
+    one_chip: tuple[tuple[int, int, Anchor], ...]  # `State.chips_that_are_one`: no fault of signerd's of then
     orders: tuple[OrderState, ...]
     open_intents: tuple[IntentState, ...]
     new: tuple[Finding, ...]
@@ -153,6 +155,7 @@ class Audit:
             totals=self._state.totals,
             bases=self._state.bases(),
             alarms=tuple(Alarm(index, certificate) for index, certificate in self._state.weak_keys()),
+            one_chip=tuple(self._state.chips_that_are_one()),
             orders=tuple(order for order in states if order is not None),
             open_intents=tuple(self._state.open_intents()),
             new=(*new, *standing),

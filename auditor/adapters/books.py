@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from auditor.core.anchors import Anchor
 from auditor.core.books import Basis, CertificateState, IntentState, OrderState, PeerState, Totals
 from auditor.core.counting import mark
 from auditor.core.entry import Issued, LogOpened
 
 CERTIFICATE = (
     "idx, sha256, serial, spki, challenge, work_order, number, chip_id, serial_number,"
-    " stamped_index, revoked_index, superseded_by, counted"
+    " stamped_index, revoked_index, superseded_by, counted, method, chip"
 )
 _INTENT = "idx, work_order, number, chip_id, serial_number, since, resolved"
 _RELATED = 16
@@ -82,16 +83,50 @@ class SqliteBooks:
         """See `auditor.ports.State`."""
         return list(self._orders)
 
-    def related(self, issued: Issued) -> list[CertificateState]:
+    def owners(self, anchors: Sequence[Anchor]) -> dict[int, int]:
+        """See `auditor.core.books`."""
+        query = "SELECT chip, idx FROM anchors WHERE kind = ? AND issuer = ? AND value = ?"
+        found: dict[int, int] = {}
+        for one in anchors:
+            for chip, index in self._db.execute(query, (one.kind, one.issuer, one.value)):
+                found.setdefault(chip, index)
+        return found
+
+    def add_anchors(self, anchors: Sequence[Anchor], chip: int, index: int) -> None:
+        """See `auditor.core.books`."""
+        rows = [(one.kind, one.issuer, one.value, chip, index) for one in anchors]
+        self._db.executemany("INSERT OR IGNORE INTO anchors VALUES (?, ?, ?, ?, ?)", rows)
+
+    def has_anchors(self, chip: int) -> bool:
+        """See `auditor.core.books`."""
+        query = "SELECT 1 FROM anchors WHERE chip = ? LIMIT 1"
+        return self._db.execute(query, (chip,)).fetchone() is not None
+
+    def derive_anchors(self, anchors: Sequence[Anchor], certificate: CertificateState) -> None:
+        """See `auditor.ports.State`."""
+        rows = [(one.kind, one.issuer, one.value, certificate.chip, certificate.index) for one in anchors]
+        self._db.executemany("INSERT OR IGNORE INTO derived_anchors VALUES (?, ?, ?, ?, ?)", rows)
+
+    def chips_that_are_one(self) -> list[tuple[int, int, Anchor]]:
+        """See `auditor.ports.State`."""
+        query = (
+            "SELECT min(o.idx), d.idx, d.kind, d.issuer, d.value FROM derived_anchors d JOIN"
+            " (SELECT * FROM derived_anchors UNION ALL SELECT * FROM anchors) o"
+            " ON o.kind = d.kind AND o.issuer = d.issuer AND o.value = d.value AND o.chip < d.chip"
+            " GROUP BY d.chip ORDER BY d.idx"
+        )
+        return [(row[0], row[1], Anchor(*row[2:])) for row in self._db.execute(query)]
+
+    def related(self, issued: Issued, chip: int) -> list[CertificateState]:
         """See `auditor.core.books`."""
         query = (
             f"SELECT {CERTIFICATE} FROM certificates WHERE chip_id = ? OR serial_number = ?"  # noqa: S608
             " OR (work_order = ? AND number = ?) OR spki = ? OR sha256 = ? OR serial = ? OR challenge = ?"
-            f" ORDER BY idx DESC LIMIT {_RELATED}"
+            f" OR chip = ? ORDER BY idx DESC LIMIT {_RELATED}"
         )
         asked = (
             issued.chip_id, issued.serial_number, issued.work_order, issued.number, issued.spki_sha256,
-            issued.certificate_sha256, issued.certificate_serial, issued.challenge,
+            issued.certificate_sha256, issued.certificate_serial, issued.challenge, chip,
         )  # fmt: skip
         return [CertificateState(*row) for row in self._db.execute(query, asked)]
 
@@ -112,30 +147,38 @@ class SqliteBooks:
         for row in self._db.execute(query, (serial_number, work_order)):
             yield CertificateState(*row)
 
-    def _one_certificate(self, where: str, value: bytes | int) -> CertificateState | None:
-        query = f"SELECT {CERTIFICATE} FROM certificates WHERE {where} ORDER BY idx LIMIT 1"  # noqa: S608 (constants)
+    def _one_certificate(
+        self, where: str, value: bytes | int | str, *, newest: bool = False
+    ) -> CertificateState | None:
+        order = "idx DESC" if newest else "idx"
+        query = f"SELECT {CERTIFICATE} FROM certificates WHERE {where} ORDER BY {order} LIMIT 1"  # noqa: S608
         row = self._db.execute(query, (value,)).fetchone()
         return None if row is None else CertificateState(*row)
 
-    def other_chip_of(self, issued: Issued) -> CertificateState | None:
+    def newest_named(self, chip_id: str) -> CertificateState | None:
+        """See `auditor.core.books`."""
+        return self._one_certificate("chip_id = ?", chip_id, newest=True)
+
+    def other_chip_of(self, issued: Issued, chip: int) -> CertificateState | None:
         """See `auditor.core.books`."""
         query = (
-            f"SELECT {CERTIFICATE} FROM certificates WHERE attester = ? AND chip_id != ?"  # noqa: S608
+            f"SELECT {CERTIFICATE} FROM certificates WHERE attester = ? AND chip != ?"  # noqa: S608
             " ORDER BY idx LIMIT 1"
         )
-        asked = (issued.attester_sha256, issued.chip_id)
+        asked = (issued.attester_sha256, chip)
         row = self._db.execute(query, asked).fetchone()
         return None if row is None else CertificateState(*row)
 
-    def add_certificate(self, index: int, issued: Issued) -> None:
+    def add_certificate(self, index: int, issued: Issued, chip: int) -> None:
         """See `auditor.core.books`."""
         row = (
             index, issued.certificate_sha256, issued.certificate_serial, issued.spki_sha256, issued.challenge,
             issued.work_order, issued.number, issued.chip_id, issued.serial_number, mark(issued),
-            issued.method, Basis.UNCHECKED.value, issued.attester_sha256,
+            issued.method, Basis.UNCHECKED.value, issued.attester_sha256, chip,
         )  # fmt: skip
         query = (
-            "INSERT INTO certificates VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, NULL, NULL, ?, 1, ?, ?, '', ?)"
+            "INSERT INTO certificates"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, NULL, NULL, ?, 1, ?, ?, '', ?, ?)"
         )
         self._db.execute(query, row)
 

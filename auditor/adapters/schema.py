@@ -3,13 +3,31 @@ on from where it stood."""
 
 from __future__ import annotations
 
-VERSION = 4
+VERSION = 5
 
 _ENTRY_IDS = """
 CREATE TABLE entry_ids (id BLOB PRIMARY KEY, idx INTEGER NOT NULL) WITHOUT ROWID;
 """
 
-UPGRADES = {3: _ENTRY_IDS}  # what brings the state of a version to the next one
+_ANCHORS = """
+CREATE TABLE anchors (
+    kind TEXT, issuer TEXT, value TEXT, chip INTEGER NOT NULL, idx INTEGER NOT NULL,
+    PRIMARY KEY (kind, issuer, value)
+) WITHOUT ROWID;
+CREATE INDEX anchor_chip ON anchors (chip);
+CREATE TABLE derived_anchors (
+    kind TEXT, issuer TEXT, value TEXT, chip INTEGER NOT NULL, idx INTEGER NOT NULL,
+    PRIMARY KEY (kind, issuer, value, chip)
+) WITHOUT ROWID;
+CREATE INDEX certificate_of_chip ON certificates (chip);
+"""
+# Entries of form 1 know a chip by its id alone.
+_ADD_CHIPS = """
+ALTER TABLE certificates ADD COLUMN chip INTEGER NOT NULL DEFAULT -1;
+UPDATE certificates SET chip = (SELECT min(o.idx) FROM certificates o WHERE o.chip_id = certificates.chip_id);
+"""
+
+UPGRADES = {3: _ENTRY_IDS, 4: _ADD_CHIPS + _ANCHORS}  # what brings the state of a version to the next one
 
 SCHEMA = f"""
 {_ENTRY_IDS}
@@ -26,7 +44,7 @@ CREATE TABLE certificates (
     work_order TEXT NOT NULL, number INTEGER NOT NULL, chip_id TEXT NOT NULL, serial_number TEXT NOT NULL,
     stamped_index INTEGER, revoked_index INTEGER, superseded_by BLOB, counted TEXT NOT NULL,
     unchecked INTEGER NOT NULL, method TEXT NOT NULL, basis TEXT NOT NULL, rests_on TEXT NOT NULL,
-    attester BLOB
+    attester BLOB, chip INTEGER NOT NULL DEFAULT -1
 );
 CREATE TABLE weak_keys (sha256 BLOB PRIMARY KEY, idx INTEGER NOT NULL) WITHOUT ROWID;
 CREATE INDEX certificate_sha256 ON certificates (sha256);
@@ -52,9 +70,10 @@ CREATE TABLE findings (
 );
 CREATE UNIQUE INDEX finding_once
     ON findings (code, detail, ifnull(idx, -1), ifnull(serial_number, ''), found);
+{_ANCHORS}
 """
 
 TABLES = (
-    "entries", "entry_ids", "peers", "products", "orders", "certificates", "weak_keys", "intents", "awaited",
-    "findings",
+    "anchors", "derived_anchors", "entries", "entry_ids", "peers", "products", "orders", "certificates",
+    "weak_keys", "intents", "awaited", "findings",
 )  # fmt: skip

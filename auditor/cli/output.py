@@ -82,7 +82,7 @@ class Output:
             self.line("summary", values)
             return
         orders, kept, alarms = values.pop("orders"), values.pop("findings"), values.pop("alarms")
-        evidence = values.pop("evidence")
+        evidence, one_chip = values.pop("evidence"), values.pop("one_chip")
         self.thing("summary", values)
         if evidence:
             rows = [
@@ -96,6 +96,10 @@ class Output:
             text = f"the key of board {alarm['serial_number']} shares a prime with another: revoke it"
             where = escape(f"entry {alarm['entry']}: ")
             self.console.print(f"[bold yellow]{where}{escape(text)}[/]", highlight=False)
+        for shared in one_chip:
+            earlier, later = shared["entries"]
+            text = f"entry {later}, of form 1: the chip is that of entry {earlier} ({shared['anchor']})"
+            self.console.print(f"[yellow]{escape(text)}[/]", highlight=False)
         earlier = len(kept) - len(report.new)
         if earlier:
             self.console.print(f"[bold red]{earlier} findings of earlier runs stand: see `findings`[/]")

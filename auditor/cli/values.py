@@ -115,6 +115,9 @@ def report_values(report: Report) -> dict[str, Any]:
         "levels": dict(sorted(report.totals.levels.items())),
         "evidence": evidence_values(report.bases),
         "alarms": [alarm_values(alarm) for alarm in report.alarms],
+        "one_chip": [
+            {"entries": [earlier, later], "anchor": str(anchor)} for earlier, later, anchor in report.one_chip
+        ],
         "open_intents": [
             {"work_order": intent.work_order, "number": intent.number, "entry": intent.index}
             for intent in report.open_intents

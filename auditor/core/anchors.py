@@ -9,6 +9,7 @@ it, and a value.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any
 
 from auditor.core import forms
@@ -40,6 +41,21 @@ class Anchor:
     def __str__(self) -> str:
         by = f" of {self.issuer[:16]}" if self.issuer else ""
         return f"{self.kind}{by}: {self.value}"
+
+
+def key_anchor(spki: bytes) -> Anchor:
+    """A key as an anchor; `spki` in its one form."""
+    return Anchor("key", "", sha256(spki).hexdigest())
+
+
+def personalized(chip_id: str) -> tuple[Anchor, ...]:
+    """What a secret proves that a trusted personalization burned for this chip id."""
+    return (Anchor("personalized", "", chip_id),)
+
+
+def imported(spki: bytes, key_id: bytes) -> tuple[Anchor, ...]:
+    """What an imported key proves that the evidence names by `key_id`."""
+    return (Anchor("imported", "", key_id.hex()), key_anchor(spki))
 
 
 def ledger_anchors(value: Any) -> tuple[Anchor, ...]:

@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum
 from typing import Protocol
 
+from auditor.core.anchors import Anchor
 from auditor.core.entry import Issued, LogOpened, OrderOpened
 
 
@@ -65,6 +67,8 @@ class CertificateState:
     revoked_index: int | None
     superseded_by: bytes | None
     counted: str  # what its chip must have been counted under, and its level: `name/level`; may be empty
+    method: str
+    chip: int  # the object that it is of, whatever its names: index of its first `issued` entry
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,21 +145,37 @@ class Books(Protocol):
         """Adds a work order."""
         ...
 
-    def related(self, issued: Issued) -> list[CertificateState]:
-        """Certificates that share chip, serial number, place, key, certificate, serial or challenge with
-        this entry, newest first, at most 16. Of an honest log: the chip's own earlier ones."""
+    def owners(self, anchors: Sequence[Anchor]) -> dict[int, int]:
+        """The chips that any of these anchors belongs to, each with the index of the entry that said so."""
+        ...
+
+    def add_anchors(self, anchors: Sequence[Anchor], chip: int, index: int) -> None:
+        """Notes those that belong to no chip yet as this one's."""
+        ...
+
+    def has_anchors(self, chip: int) -> bool:
+        """True if an entry named any of this chip."""
+        ...
+
+    def related(self, issued: Issued, chip: int) -> list[CertificateState]:
+        """Certificates that share chip or its id, serial number, place, key, certificate, serial or challenge
+        with this entry, newest first, at most 16. Of an honest log: the chip's own earlier ones."""
+        ...
+
+    def newest_named(self, chip_id: str) -> CertificateState | None:
+        """The newest certificate of this chip id."""
         ...
 
     def certificate(self, certificate_sha256: bytes) -> CertificateState | None:
         """The certificate of this SHA-256."""
         ...
 
-    def other_chip_of(self, issued: Issued) -> CertificateState | None:
+    def other_chip_of(self, issued: Issued, chip: int) -> CertificateState | None:
         """The first certificate of another chip whose evidence the same attestation key signed."""
         ...
 
-    def add_certificate(self, index: int, issued: Issued) -> None:
-        """Adds a certificate."""
+    def add_certificate(self, index: int, issued: Issued, chip: int) -> None:
+        """Adds a certificate of this chip."""
         ...
 
     def stamped(self, certificate: CertificateState, index: int) -> None:

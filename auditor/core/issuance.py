@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import datetime
 
@@ -14,15 +14,24 @@ from auditor.core.findings import Code, Finding
 from auditor.core.forms import render_serial, time_text
 
 UNPROVED = "none"
+_BY_LAYERS = "x509"  # the method by which a chip's name may be what its firmware says
+_Same = Callable[[CertificateState], bool]  # whether a certificate is of the chip in question
 _SIGNED = frozenset({"x509", "nrf91", "tpm2"})  # methods whose evidence a key signs, whatever the chip
 _MEASURING = frozenset({"x509", "psa-token", "nrf91"})  # methods whose evidence may measure firmware
 
 
 def issued(books: Books, index: int, entry: Issued) -> Iterator[Finding]:
     """Checks an `issued` entry, and enters it."""
-    related = books.related(entry)
-    own = [certificate for certificate in related if certificate.chip_id == entry.chip_id]
+    chip, anchored = _chip(books, index, entry)
+    yield from anchored
+    related = books.related(entry, chip)
+    own = [certificate for certificate in related if certificate.chip == chip]
     order = books.order(entry.work_order)
+    twice = list(_one_a_chip(books, index, entry, order, own))
+    # A chip that comes again under another name, and may not: place and serial number are the name's then,
+    # and one lie is one finding.
+    renamed = bool(twice) and all(certificate.chip_id != entry.chip_id for certificate in own)
+    same = _by_name(entry.chip_id) if renamed else _by_chip(chip)
     intent = books.intent(entry.work_order, entry.number)
     if order is None:
         yield _finding(
@@ -32,15 +41,40 @@ def issued(books: Books, index: int, entry: Issued) -> Iterator[Finding]:
         yield from _terms(index, entry, order)
         yield from _open(index, entry, order, intent)
         yield from check_station(books, index, entry, order, intent)
-        yield from _place(index, entry, order, related)
-        yield from _serial(index, entry, order, related)
+        yield from _place(index, entry, order, related, same)
+        yield from _serial(index, entry, order, related, same)
     yield from _unique(index, entry, related)
-    yield from _one_a_chip(books, index, entry, order, own)
-    yield from _attested(books, index, entry)
+    yield from twice
+    yield from _attested(books, index, entry, chip)
     yield from _counted(books, index, entry, order, own)
     if intent is not None and not intent.resolved:
         yield from _resolve(books, index, entry, intent)
-    _enter(books, index, entry, order)
+    _enter(books, index, entry, order, chip)
+
+
+def _chip(books: Books, index: int, entry: Issued) -> tuple[int, list[Finding]]:
+    """The chip, as an object: the one that its anchors belong to, whatever it is called. Its id tells which
+    one it is where no anchors do, as in form 1; and beside them, but where firmware may have written the id,
+    so that two chips may have one."""
+    owners = books.owners(entry.anchors or ())
+    named = books.newest_named(entry.chip_id)
+    if named is not None:
+        told = bool(owners or (entry.anchors and books.has_anchors(named.chip)))
+        if not told or _BY_LAYERS not in {entry.method, named.method}:
+            owners.setdefault(named.chip, named.index)
+    if len(owners) <= 1:
+        return min(owners, default=index), []
+    entries = ", ".join(str(said) for said in sorted(owners.values()))
+    detail = f"its chip is two others: those of entries {entries}"
+    return min(owners), [_finding(Code.ANCHOR_HISTORY, detail, index, entry, found=entry.chip_id)]
+
+
+def _by_chip(chip: int) -> _Same:
+    return lambda other: other.chip == chip
+
+
+def _by_name(chip_id: str) -> _Same:
+    return lambda other: other.chip_id == chip_id
 
 
 def check_station(
@@ -107,10 +141,10 @@ def _open(index: int, entry: Issued, order: OrderState, intent: IntentState | No
 
 
 def _place(
-    index: int, entry: Issued, order: OrderState, related: list[CertificateState]
+    index: int, entry: Issued, order: OrderState, related: list[CertificateState], same: _Same
 ) -> Iterator[Finding]:
     here = [certificate for certificate in related if certificate.work_order == entry.work_order]
-    if not any(certificate.chip_id == entry.chip_id for certificate in here):
+    if not any(same(certificate) for certificate in here):
         order.places += 1
         order.unproved += entry.method == UNPROVED
         if max(order.places, entry.number) > order.terms.quantity:
@@ -119,7 +153,7 @@ def _place(
                 Code.OVER_QUANTITY, "more boards than ordered", index, entry, str(order.terms.quantity), found
             )
     for other in here:
-        if (other.number == entry.number) != (other.chip_id == entry.chip_id):
+        if (other.number == entry.number) != (same(other)):
             detail = f"chip and place do not go together as in entry {other.index}"
             expected = f"{other.chip_id} {other.number}"
             yield _finding(Code.NUMBER, detail, index, entry, expected, f"{entry.chip_id} {entry.number}")
@@ -127,19 +161,17 @@ def _place(
 
 
 def _serial(
-    index: int, entry: Issued, order: OrderState, related: list[CertificateState]
+    index: int, entry: Issued, order: OrderState, related: list[CertificateState], same: _Same
 ) -> Iterator[Finding]:
     for other in related:
-        if (other.serial_number == entry.serial_number) != (other.chip_id == entry.chip_id) and (
-            other.serial_number == entry.serial_number or other.chip_id == entry.chip_id
-        ):
+        if (other.serial_number == entry.serial_number) != (same(other)):
             detail = f"chip and serial number do not go together as in entry {other.index}"
             expected = f"{other.chip_id} {other.serial_number}"
             found = f"{entry.chip_id} {entry.serial_number}"
             yield _finding(Code.SERIAL_NUMBER, detail, index, entry, expected, found)
             return
     place = (entry.work_order, entry.number)
-    if any(other.chip_id == entry.chip_id or (other.work_order, other.number) == place for other in related):
+    if any(same(other) or (other.work_order, other.number) == place for other in related):
         return  # the chip keeps what it has; and a place given twice is a finding of its own
     expected = render_serial(order.terms.serial_pattern, order.terms.serial_start + entry.number - 1)
     if entry.serial_number != expected:
@@ -165,7 +197,8 @@ def _unique(index: int, entry: Issued, related: list[CertificateState]) -> Itera
 def _one_a_chip(
     books: Books, index: int, entry: Issued, order: OrderState | None, own: list[CertificateState]
 ) -> Iterator[Finding]:
-    waiting = books.totals.superseding.pop(entry.chip_id, None)
+    names = {entry.chip_id, *(certificate.chip_id for certificate in own)}
+    waiting = next(filter(None, [books.totals.superseding.pop(name, None) for name in names]), None)
     if not own:
         if entry.supersedes is not None:
             yield _finding(Code.CHIP_TWICE, "supersedes a certificate that this chip never had", index, entry)
@@ -186,12 +219,12 @@ def _one_a_chip(
     yield _finding(Code.CHIP_TWICE, detail, index, entry, found=entry.chip_id)
 
 
-def _attested(books: Books, index: int, entry: Issued) -> Iterator[Finding]:
+def _attested(books: Books, index: int, entry: Issued, chip: int) -> Iterator[Finding]:
     """An attestation key is one chip's, on all orders and by whatever method; a chip may have several
     (docs/evidence.md)."""
     if entry.attester_sha256 is None:
         return
-    other = books.other_chip_of(entry)
+    other = books.other_chip_of(entry, chip)
     if other is not None:
         detail = f"the attestation key is that of chip {other.chip_id} in entry {other.index}"
         yield _finding(Code.ATTESTER, detail, index, entry, other.chip_id, entry.chip_id)
@@ -232,8 +265,9 @@ def _resolve(books: Books, index: int, entry: Issued, intent: IntentState) -> It
     books.put_intent(replace(intent, resolved=True))
 
 
-def _enter(books: Books, index: int, entry: Issued, order: OrderState | None) -> None:
-    books.add_certificate(index, entry)
+def _enter(books: Books, index: int, entry: Issued, order: OrderState | None, chip: int) -> None:
+    books.add_certificate(index, entry, chip)
+    books.add_anchors(entry.anchors or (), chip, index)
     totals = books.totals
     totals.certificates += 1
     totals.levels[entry.level] = totals.levels.get(entry.level, 0) + 1

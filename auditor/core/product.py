@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from auditor.core import forms
 from auditor.core.chip_form import ChipForm, read_chip_form
+from auditor.core.chip_rule import ChipRule, read_chip_rule
 from auditor.core.csr import X509_ERRORS
 from auditor.core.entry import LEVELS
 from auditor.core.evidence.certificate import Certificate, read_pem
@@ -32,7 +33,8 @@ MAX_BACKDATE = timedelta(days=1)
 _IMPLEMENTATION_ID = 32  # bytes
 _UUID = (16,)  # bytes
 _HASHES = (32, 48, 64)  # bytes: SHA-256, SHA-384, SHA-512
-_NAMES = ("serialNumber", "CN")
+_MAX_CHAIN = 6  # certificates
+_LISTED_BY = forms.one_of("id", "key", "ueid")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,8 @@ class ProductRules:
     extension: str | None  # OID of the certificate extension that tells the evidence
     required_locks: tuple[str, ...]
     roots: Mapping[str, tuple[Certificate, ...]]  # by method
-    chip_id: Mapping[str, str]  # by method: attribute of the certificate's subject
+    chip_id: Mapping[str, ChipRule]  # by method
+    vendor_cas: int | None  # x509: CAs below the root that are the vendor's; None: as chains show it
     born_keys: bool  # x509: the vendor certifies only keys that are born in the chip
     aks_only: bool  # tpm2: the pinned CAs themselves sign certificates of attestation keys and no others
     measurements: Mapping[str, tuple[Measurement, ...]]  # by method
@@ -86,7 +89,7 @@ def read_product(data: bytes) -> ProductRules:
     for method in ("x509", "tpm2"):
         section = sections[method]
         roots[method] = _many(section.pop("roots", []), _root, f"{method}: roots", _MAX_ROOTS)
-        chip_id[method] = forms.one_of(*_NAMES)(section.pop("chip_id", _NAMES[0]))
+        chip_id[method] = read_chip_rule(section.pop("chip_id", "serialNumber"), of_tpm=method == "tpm2")
     for method, form in (
         ("x509", _measurement(_HASHES)),
         ("psa-token", _measurement(_HASHES, signer=True)),
@@ -94,11 +97,13 @@ def read_product(data: bytes) -> ProductRules:
     ):
         given = sections[method].pop("measurements", [])
         measurements[method] = _many(given, form, f"{method}: measurements", _MAX_MEASUREMENTS)
+    listed = forms.one_of("any", "listed")(evidence.pop("chips", "any")) == "listed"
+    _check_listed_by(evidence.pop("listed_by", None), listed=listed)
     rules = ProductRules(
         name=forms.name(file.get("name")),
         methods=methods,
         level=forms.one_of(*LEVELS)(evidence.pop("level", LEVELS[0])),
-        listed=forms.one_of("any", "listed")(evidence.pop("chips", "any")) == "listed",
+        listed=listed,
         chip_ids=forms.optional(read_chip_form)(evidence.pop("chip_ids", None)),
         minimum_firmware=forms.versions(_table(evidence, "minimum_firmware")),
         extension=forms.optional(forms.private_oid)(evidence.pop("certificate_extension", None)),
@@ -107,6 +112,7 @@ def read_product(data: bytes) -> ProductRules:
         ),
         roots=roots,
         chip_id=chip_id,
+        vendor_cas=forms.optional(_vendor_cas)(sections["x509"].pop("vendor_cas", None)),
         born_keys=forms.boolean(sections["x509"].pop("certifies_born_keys", False)),
         aks_only=forms.boolean(sections["tpm2"].pop("certifies_aks_only", False)),
         measurements=measurements,
@@ -122,6 +128,21 @@ def read_product(data: bytes) -> ProductRules:
     if unknown:
         raise Malformed(f"rules that are not known here: {', '.join(sorted(unknown))[:100]}")
     return rules
+
+
+def _check_listed_by(value: Any, *, listed: bool) -> None:
+    """By what chips are listed decides at the session alone: the ledger counts them whichever it was."""
+    if value is None:
+        return
+    ways = _many(value, _LISTED_BY, "listed_by", 3)
+    if not ways or len(set(ways)) != len(ways) or not listed:
+        raise Malformed('listed_by: none, or one twice, or without chips = "listed"')
+
+
+def _vendor_cas(value: Any) -> int:
+    if type(value) is not int or not 0 <= value < _MAX_CHAIN:
+        raise Malformed("vendor_cas is not 0 to 5")
+    return value
 
 
 def _table(parent: dict[str, Any], key: str) -> dict[str, Any]:

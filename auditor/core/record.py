@@ -12,6 +12,7 @@ from enum import Enum
 from hashlib import sha256
 
 from auditor.core import forms
+from auditor.core.anchors import Anchor
 from auditor.core.books import Basis, CertificateState
 from auditor.core.certificate import Issuer, Leaf, check_agrees, check_extension, read_leaf
 from auditor.core.claims import check_firmware, check_minimum, parse_claims, split_settings, transcript
@@ -102,6 +103,7 @@ class Checked:
     leaf: Leaf
     basis: Basis
     rests_on: str
+    anchors: tuple[Anchor, ...]  # that the evidence proves; empty where it was not verified
     stamp: Stamp | None
 
 
@@ -126,6 +128,7 @@ def check_record(record: Record, facts: Facts, issuer: Issuer, policy: Appraisal
     if product is not None:
         result = _recheck(record, facts, csr, leaf, product)
         _check_attester(result, facts.issued, policy.identities)
+        _check_anchors(result, facts.issued, policy.identities)
         check_extension(leaf, facts.issued, product.extension)
     least = _least(facts.order, product)
     check_minimum(facts.issued.claims.versions | dict(facts.issued.measured), least)
@@ -133,7 +136,7 @@ def check_record(record: Record, facts: Facts, issuer: Issuer, policy: Appraisal
     stamp = None
     if record.stamp:
         stamp = _check_stamp(record, facts, leaf, least, () if product is None else product.required_locks)
-    return Checked(leaf, result.basis, result.rests_on, stamp)
+    return Checked(leaf, result.basis, result.rests_on, result.anchors, stamp)
 
 
 def evidence_transcript(record: Record, csr: Csr) -> bytes:
@@ -266,6 +269,35 @@ def _check_attester(result: AttestationResult, issued: Issued, identities: Ident
         raise CheckFailed(
             Code.ATTESTER, "the attestation key is not on the list for this chip", found=issued.chip_id
         )
+
+
+def _check_anchors(result: AttestationResult, issued: Issued, identities: Identities | None) -> None:
+    """What tells the chip from others is what the evidence proves of it: no more, no less. Entries of form 1
+    do not say it."""
+    if issued.anchors is None:
+        return
+    proved, said = set(result.anchors), set(issued.anchors)
+    extra = said - proved
+    names = [one for one in extra if one.kind == "imported" and _is_imported(one, result, issued, identities)]
+    # Of an imported attestation key of a TPM, its name stands in the import and not in the evidence.
+    by_import = issued.method == "tpm2" and len(names) == 1
+    if by_import:
+        extra.discard(names[0])
+    if proved - said or extra or (issued.method == "tpm2" and result.imported and not by_import):
+        raise CheckFailed(
+            Code.ANCHORS,
+            "the evidence proves other anchors than the ledger says",
+            expected=", ".join(map(str, sorted(proved)))[:200],
+            found=", ".join(map(str, sorted(said)))[:200],
+        )
+
+
+def _is_imported(
+    anchor: Anchor, result: AttestationResult, issued: Issued, identities: Identities | None
+) -> bool:
+    """True if the company's list has this key id for chip and key, as far as there is a list."""
+    key_id = bytes.fromhex(anchor.value)
+    return identities is None or identities.has(issued.chip_id, key_id, result.attester)
 
 
 def _least(order: OrderOpened | None, product: ProductRules | None) -> Mapping[str, str]:

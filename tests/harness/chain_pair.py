@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from auditor.core.chip_rule import read_chip_rule
 from auditor.core.evidence import certificate as auditors
-from auditor.core.evidence.chain import check_chain, check_chip
+from auditor.core.evidence.chain import check_chain, issuers_of
+from auditor.core.evidence.chip import shown_by
 from auditor.core.evidence.dice import firmware_of
 from auditor.errors import CheckFailed, Malformed
 from signerd.core.evidence import certificate as signerds
@@ -57,7 +59,9 @@ def _by_the_auditor(chain: Sequence[bytes], root: bytes, attribute: str, chip: s
         path = check_chain(
             chain, pinned, now, purposes=PURPOSES, issuing=ISSUING_PURPOSES, critical=dice.EXTENSIONS
         )
-        check_chip(path[0], attribute, chip)
+        shown = shown_by(path, issuers_of(path, pinned), read_chip_rule(attribute))
+        if shown.chip_id != chip:
+            return "another chip's"
         firmware_of(path, ())
     except (CheckFailed, Malformed) as error:
         return str(error)

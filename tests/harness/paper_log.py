@@ -29,6 +29,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from auditor.core.evidence.certificate import read_certificate
+from auditor.core.evidence.chain import issuers_of
+from auditor.core.evidence.chip import device_id, shown_by
+from auditor.core.product import read_product
+from auditor.errors import CheckFailed, Malformed
 from birthmark.v1 import audit_pb2, signing_pb2
 from boards.attesters import csr_attestation
 from boards.attesters.port import Attester, Vendor
@@ -121,6 +126,33 @@ def spki_of(attester: Attester, evidence: bytes) -> bytes:
 
 def _public(key: Any) -> bytes:
     return bytes(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
+
+
+def personalized(record: audit_pb2.Record) -> list[list[str | None]]:
+    """What a MAC proves of the chip; a station's word proves nothing."""
+    return [] if record.evidence.method == "none" else [["personalized", None, record.chip_id]]
+
+
+def anchors(
+    attester: Attester, chip: str, signer: bytes, evidence: bytes, product: str
+) -> list[list[str | None]]:
+    """What an attester's evidence proves of its chip: by its import, or by its chain; nothing by one that is
+    none. Signatures are not looked at."""
+    identity = attester.identity()
+    if identity is not None:
+        return [["imported", None, identity["key_id"]], ["key", None, sha256(signer).hexdigest()]]
+    if attester.method not in {"x509", "tpm2"}:
+        return [["personalized", None, chip]]
+    try:
+        rules = read_product(product.encode())
+        path = [read_certificate(each) for each in cbor2.loads(evidence)[-1]]
+        issuers = issuers_of(path, rules.roots[attester.method])
+        measures = bool(rules.measurements.get(attester.method))
+        device = 0 if attester.method == "tpm2" else device_id(path, rules.vendor_cas, measures=measures)
+        found = shown_by(path, issuers, rules.chip_id[attester.method], device).anchors
+    except (CheckFailed, Malformed):
+        return []
+    return [[one.kind, one.issuer or None, one.value] for one in found]
 
 
 def ledger_claims(claims: bytes) -> dict[str, Any]:
@@ -337,6 +369,9 @@ class PaperLog:
             told = {"challenge": challenge, "chip": chip} | dict(over or {})
             request, made = attested(attester, csr_key or key, claims, told, inside=inside)
             signer = spki_of(attester, made)
+            if self.form == 2:
+                told_of = anchors(attester, chip, signer, made, self.product_toml)
+                changes = {"anchors": told_of} | changes
         made = made if evidence is None else evidence
         record = audit_pb2.Record(
             record_id=len(self.records) + 1,
@@ -388,7 +423,7 @@ class PaperLog:
         }
         if self.form == 2:
             versions = {"signerd": "1.0", "agent": "1.0"}
-            members |= {"anchors": [], "certificate_name": "device", "versions": versions}
+            members |= {"anchors": personalized(record), "certificate_name": "device", "versions": versions}
         return self.append("issued", **members | changes)
 
     def stamp(

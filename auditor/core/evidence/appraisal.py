@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from auditor.core.anchors import Anchor
 from auditor.core.books import Basis
 from auditor.core.findings import Code
 from auditor.core.product import ProductRules
@@ -39,6 +40,7 @@ class AttestationResult:
     attester: bytes = b""  # SubjectPublicKeyInfo of the key that signed
     imported: bool = False  # that key is the chip's because the company says so, and no certificate does
     key_id: bytes = b""  # by which the evidence itself names that key, where it does
+    anchors: tuple[Anchor, ...] = ()  # that it proves; of an imported key those that follow from the evidence
     rests_on: str = ""  # what the chip must have been counted under (`auditor.core.counting`)
 
 

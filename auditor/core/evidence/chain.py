@@ -22,7 +22,6 @@ from auditor.core.evidence.appraisal import false
 from auditor.core.evidence.attestation_key import AttestationKey, load_key, spki_of
 from auditor.core.evidence.certificate import (
     Certificate,
-    attributes,
     basic_constraints,
     extended_key_usage,
     key_usage,
@@ -40,7 +39,6 @@ _ANY_PURPOSE = "2.5.29.37.0"
 _KNOWN_CRITICAL = frozenset({"2.5.29.19", "2.5.29.15", "2.5.29.37", "2.5.29.17", "2.5.29.32"})
 # Constraints of names and of policies on what follows in the path: not processed here, so not passed over.
 _CONSTRAINTS = frozenset({"2.5.29.30", "2.5.29.36"})
-_ATTRIBUTES = {"serialNumber": "2.5.4.5", "CN": "2.5.4.3"}
 _HASHES = (hashes.SHA256(), hashes.SHA384(), hashes.SHA512())
 # ecdsa-with-SHA256, -384, -512; sha256WithRSAEncryption, -384, -512. Parameters are NULL or absent with both:
 # what firmware certifies often has them the other way round. Ed25519 has none.
@@ -122,14 +120,9 @@ def key_of(certificate: Certificate) -> AttestationKey:
     return load_key(certificate.spki)
 
 
-def check_chip(leaf: Certificate, attribute: str, chip_id: str) -> None:
-    """Exactly one attribute of this kind stands in the subject, and names this chip. Raises CheckFailed."""
-    try:
-        named = [text for oid, text in attributes(leaf.subject) if oid == _ATTRIBUTES[attribute]]
-    except Malformed as error:
-        raise false(f"the certificate's subject: {error}") from error
-    if named != [chip_id]:
-        raise false("the certificate is another chip's", chip_id, ", ".join(map(str, named)) or "no name")
+def issuers_of(path: Sequence[Certificate], roots: Sequence[Certificate]) -> list[Certificate]:
+    """Of each certificate of a verified path its issuer, the root last. Raises CheckFailed EVIDENCE_FALSE."""
+    return [*path[1:], _root_above(path[-1], roots, is_leaf=len(path) == 1)]
 
 
 def _issued(certificate: Certificate, issuer: Certificate) -> bool:

@@ -19,6 +19,7 @@ from hashlib import sha256
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from auditor.core import cbor, cose
+from auditor.core.anchors import imported
 from auditor.core.books import Basis
 from auditor.core.counting import identities
 from auditor.core.evidence.appraisal import MAX_EVIDENCE, AppraisalInputs, AttestationResult, false
@@ -59,6 +60,7 @@ def check(inputs: AppraisalInputs, evidence: bytes) -> AttestationResult:
         inputs.attester,
         imported=True,
         key_id=device,
+        anchors=imported(inputs.attester, device),
         rests_on=identities("nrf91", inputs.product),
     )
 

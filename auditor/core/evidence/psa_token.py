@@ -14,6 +14,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from auditor.core import cose
+from auditor.core.anchors import imported, personalized
 from auditor.core.books import Basis
 from auditor.core.counting import identities
 from auditor.core.evidence.appraisal import MAX_EVIDENCE, AppraisalInputs, AttestationResult, false
@@ -84,7 +85,10 @@ def check(inputs: AppraisalInputs, evidence: bytes) -> AttestationResult:
     versions = _accepted(components, inputs.rules.measurements["psa-token"]) if counts else {}
     level = "key" if versions else "chip"
     if message.hash is not None:
-        return AttestationResult(Basis.MAC, level, versions, rests_on=f"psa-iak-{message.hash}")
+        anchors = personalized(inputs.chip_id)
+        return AttestationResult(
+            Basis.MAC, level, versions, anchors=anchors, rests_on=f"psa-iak-{message.hash}"
+        )
     return AttestationResult(
         Basis.SIGNATURE,
         level,
@@ -92,6 +96,7 @@ def check(inputs: AppraisalInputs, evidence: bytes) -> AttestationResult:
         inputs.attester,
         imported=True,
         key_id=claims[family.instance],
+        anchors=imported(inputs.attester, claims[family.instance]),
         rests_on=identities("psa-token", inputs.product),
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from auditor.core.anchors import personalized
 from auditor.core.books import Basis
 from auditor.core.entry import CHIP_KEY
 from auditor.core.evidence import nrf91, psa_token, tpm2, x509
@@ -26,10 +27,11 @@ def recheck(method: str, inputs: AppraisalInputs, evidence: bytes) -> Attestatio
     return check(inputs, evidence)
 
 
-def _hmac(inputs: AppraisalInputs, evidence: bytes) -> AttestationResult:  # noqa: ARG001 (the MAC's key never leaves the HSM)
+def _hmac(inputs: AppraisalInputs, evidence: bytes) -> AttestationResult:
+    """The MAC's key never leaves the HSM: its size is all that can be seen here."""
     if len(evidence) != _MAC_SIZE:
         raise false("the MAC's size", f"{_MAC_SIZE} bytes", str(len(evidence)))
-    return AttestationResult(Basis.MAC, "key", rests_on=CHIP_KEY)
+    return AttestationResult(Basis.MAC, "key", anchors=personalized(inputs.chip_id), rests_on=CHIP_KEY)
 
 
 def _none(inputs: AppraisalInputs, evidence: bytes) -> AttestationResult:  # noqa: ARG001

@@ -17,13 +17,15 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
 from auditor.core import cbor
+from auditor.core.anchors import Anchor, key_anchor
 from auditor.core.books import Basis
 from auditor.core.counting import identities
 from auditor.core.evidence import tpm_structures as tpm
 from auditor.core.evidence.appraisal import MAX_EVIDENCE, AppraisalInputs, AttestationResult, false
 from auditor.core.evidence.attestation_key import AttestationKey, load_key, spki_of
 from auditor.core.evidence.certificate import extended_key_usage, key_usage
-from auditor.core.evidence.chain import check_chain, check_chip, key_of
+from auditor.core.evidence.chain import check_chain, issuers_of, key_of
+from auditor.core.evidence.chip import shown_by
 from auditor.errors import Malformed
 
 _NAME_HASHES = {tpm.SHA256: "sha256", tpm.SHA384: "sha384", tpm.SHA512: "sha512"}
@@ -48,7 +50,7 @@ def check(inputs: AppraisalInputs, evidence: bytes) -> AttestationResult:
         CheckFailed: EVIDENCE_FALSE.
     """
     attest, signature, public, chain = _read(evidence)
-    key = _attestation_key(inputs, chain)
+    key, anchors = _attestation_key(inputs, chain)
     if isinstance(key, ed25519.Ed25519PublicKey) or key.key_size not in _AK_BITS:
         raise false("tpm2: an attestation key of a kind that no TPM here has")
     try:
@@ -76,9 +78,11 @@ def check(inputs: AppraisalInputs, evidence: bytes) -> AttestationResult:
         raise false("tpm2: not the certified key")
     attester = spki_of(key)
     if chain:
-        return AttestationResult(Basis.SIGNATURE, "key", attester=attester)
+        return AttestationResult(Basis.SIGNATURE, "key", attester=attester, anchors=anchors)
     under = identities("tpm2", inputs.product)
-    return AttestationResult(Basis.SIGNATURE, "key", attester=attester, imported=True, rests_on=under)
+    return AttestationResult(
+        Basis.SIGNATURE, "key", attester=attester, imported=True, anchors=anchors, rests_on=under
+    )
 
 
 def _read(evidence: bytes) -> tuple[bytes, bytes, bytes, list[bytes]]:
@@ -95,22 +99,27 @@ def _read(evidence: bytes) -> tuple[bytes, bytes, bytes, list[bytes]]:
             raise false("not [attest, signature, public, [certificate, …]]")
 
 
-def _attestation_key(inputs: AppraisalInputs, chain: list[bytes]) -> AttestationKey:
+def _attestation_key(
+    inputs: AppraisalInputs, chain: list[bytes]
+) -> tuple[AttestationKey, tuple[Anchor, ...]]:
     """The product decides whether the AK is certified or imported; the evidence does not."""
     roots = inputs.rules.roots["tpm2"]
     if bool(roots) != bool(chain):
         raise false("tpm2: a chain goes with roots of the product, and an imported key with none")
     if not chain:
-        return load_key(inputs.attester)
+        return load_key(inputs.attester), (key_anchor(inputs.attester),)
     promised = inputs.rules.aks_only
-    leaf = check_chain(chain, roots, inputs.moment, purposes=None if promised else {_AIK_CERTIFICATE})[0]
-    check_chip(leaf, inputs.rules.chip_id["tpm2"], inputs.chip_id)
+    path = check_chain(chain, roots, inputs.moment, purposes=None if promised else {_AIK_CERTIFICATE})
+    leaf = path[0]
+    shown = shown_by(path, issuers_of(path, roots), inputs.rules.chip_id["tpm2"])
+    if shown.chip_id != inputs.chip_id:
+        raise false("the certificate is another chip's", inputs.chip_id, shown.chip_id)
     if promised:  # by the company, of the pinned CA itself; that the key signs, the certificate must say
         if len(chain) != 1 or key_usage(leaf) is None:
             raise false("tpm2: the promise about the product's CAs does not cover this certificate")
     elif _AIK_CERTIFICATE not in (extended_key_usage(leaf) or ()):  # not even one for any purpose
         raise false("tpm2: the certificate is not an attestation key's")
-    return key_of(leaf)
+    return key_of(leaf), shown.anchors
 
 
 def _is_signed(key: AttestationKey, signature: tpm.Signature, data: bytes) -> bool:

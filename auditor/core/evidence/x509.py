@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from auditor.core import cbor
 from auditor.core.books import Basis
 from auditor.core.evidence.appraisal import MAX_EVIDENCE, AppraisalInputs, AttestationResult, false
 from auditor.core.evidence.attestation_key import check_signature, spki_of
-from auditor.core.evidence.chain import check_chain, check_chip, key_of
+from auditor.core.evidence.certificate import Certificate
+from auditor.core.evidence.chain import check_chain, issuers_of, key_of
+from auditor.core.evidence.chip import Shown, device_id, shown_by
 from auditor.core.evidence.dice import (
     EMBEDDED_CA,
     LOCAL_KEYS,
@@ -16,6 +20,7 @@ from auditor.core.evidence.dice import (
     VENDORS_KEYS,
     firmware_of,
 )
+from auditor.core.product import ProductRules
 from auditor.errors import Malformed
 
 _CLIENT_AUTH = "1.3.6.1.5.5.7.3.2"
@@ -40,14 +45,21 @@ def check(inputs: AppraisalInputs, evidence: bytes) -> AttestationResult:
         issuing={EMBEDDED_CA},
         critical={TCB_INFO, MULTI_TCB_INFO, UEID},
     )
-    check_chip(path[0], inputs.rules.chip_id["x509"], inputs.chip_id)
+    shown = _chip(path, inputs.rules)
+    if shown.chip_id != inputs.chip_id:
+        raise false("the certificate is another chip's", inputs.chip_id, shown.chip_id)
     key = key_of(path[0])
     check_signature(key, signature, inputs.transcript)
     firmware = firmware_of(path, inputs.rules.measurements["x509"])
     attester = spki_of(key)
     born = inputs.rules.born_keys and attester == inputs.spki and not firmware.spoken_of
     level = "key" if firmware.accepted or born else "chip"
-    return AttestationResult(Basis.SIGNATURE, level, firmware.accepted, attester)
+    return AttestationResult(Basis.SIGNATURE, level, firmware.accepted, attester, anchors=shown.anchors)
+
+
+def _chip(path: Sequence[Certificate], rules: ProductRules) -> Shown:
+    device = device_id(path, rules.vendor_cas, measures=bool(rules.measurements["x509"]))
+    return shown_by(path, issuers_of(path, rules.roots["x509"]), rules.chip_id["x509"], device)
 
 
 def _read(evidence: bytes) -> tuple[bytes, list[bytes]]:

@@ -67,7 +67,10 @@ def test_the_state_of_an_older_auditor_goes_on(tmp_path: Path) -> None:
 def _as_version_3(path: Path) -> None:
     """What the auditor kept before it knew form 2."""
     with sqlite3.connect(path) as connection:
-        connection.execute("DROP TABLE entry_ids")
+        connection.execute("DROP INDEX certificate_of_chip")
+        for table in ("entry_ids", "anchors", "derived_anchors"):
+            connection.execute(f"DROP TABLE {table}")
+        connection.execute("ALTER TABLE certificates DROP COLUMN chip")
         (data,) = connection.execute("SELECT value FROM meta WHERE key = 'totals'").fetchone()
         totals = json.loads(data)
         del totals["form"]

@@ -17,6 +17,7 @@ from uuid import UUID
 import pytest
 from cryptography import x509
 
+from auditor.cli.values import report_values
 from auditor.core.books import Basis
 from auditor.core.identities import Identities, read_identities
 from boards.attesters.nrf91 import Nrf91Vendor
@@ -277,11 +278,12 @@ def test_a_certified_key_other_than_the_one_that_signed(tmp_path: Path) -> None:
 
 
 def test_one_imported_key_for_two_chips(tmp_path: Path) -> None:
-    made = psa()
-    made.issue(1)
-    made.issue(2, attester=made.made[0])
-    with bench(made.log, tmp_path / "two") as audit:
-        assert audit.codes() == [("ATTESTER", _last(made))]
+    for form, code in ((1, "ATTESTER"), (2, "CHIP_TWICE")):
+        made = psa(form=form)
+        made.issue(1)
+        made.issue(2, attester=made.made[0])
+        with bench(made.log, tmp_path / f"two {form}") as audit:
+            assert audit.codes() == [(code, _last(made))]
     key = new_key()
     made = psa(reissue="always")
     first = made.issue(1)
@@ -293,7 +295,7 @@ def test_one_imported_key_for_two_chips(tmp_path: Path) -> None:
 
 def test_one_certified_key_for_two_chips(tmp_path: Path) -> None:
     """The vendor certified it anew, under another name: all that each certificate proves is true."""
-    made = dice()
+    made = dice(form=1)
     first = made.issue(1)
     key = made.made[0].key  # type: ignore[attr-defined]  # an x509 attester's
     made.issue(2, attester=made.vendor.attester(made.chips[1], key=key))
@@ -560,3 +562,37 @@ def test_members_that_the_method_cannot_have(
         found = audit.codes()
         assert {code for code, _ in found} == codes
         assert {where for _, where in found} == {index}
+
+
+@pytest.mark.parametrize("name", PLANTS)
+def test_anchors_are_those_that_the_evidence_proves(tmp_path: Path, name: str) -> None:
+    made = PLANTS[name][0]()
+    honest = json.loads(made.log.entries[made.issue(1).issued_index])["anchors"]
+    assert honest
+    made.issue(2, anchors=honest[:-1])
+    with bench(made.log, tmp_path) as audit:
+        found = [code for code in audit.codes() if code[1] == _last(made)]
+    assert ("ANCHORS", _last(made)) in found
+
+
+def test_chips_of_form_1_that_prove_to_be_one_are_said_and_not_found(tmp_path: Path) -> None:
+    """signerd of then knew a chip by its id alone. The vendor certified one key under two names."""
+    made = dice(form=1)
+    first = made.issue(1)
+    key = made.made[0].key  # type: ignore[attr-defined]  # an x509 attester's
+    second = made.issue(2, attester=made.vendor.attester(made.chips[1], key=key))
+    with bench(made.log, tmp_path) as audit:
+        report = audit.verify()
+        assert [code for code, _ in audit.codes()] == []
+    ((earlier, later, anchor),) = report.one_chip
+    assert (earlier, later, anchor.kind) == (first.issued_index, second.issued_index, "key")
+    assert report_values(report)["one_chip"] == [{"entries": [earlier, later], "anchor": str(anchor)}]
+
+
+def test_imported_anchors_of_a_tpm_are_held_against_the_companys_list(tmp_path: Path) -> None:
+    made = tpm_imported()
+    board = made.issue(1)
+    told = json.loads(made.log.entries[board.issued_index])["anchors"]
+    lying = made.issue(2, anchors=[["imported", None, "000b" + "00" * 32], told[1]])
+    with bench(made.log, tmp_path, identities=made.list()) as audit:
+        assert ("ANCHORS", lying.issued_index) in audit.codes()
