@@ -21,6 +21,7 @@ from contextlib import suppress
 
 MAX_QUEUED = 4 * 1024 * 1024  # characters that wait: some 15,000 lines
 CLOSE_S = 2.0  # how long the end waits for a reader
+GATHER_S = 0.02  # seconds; what comes meanwhile is one write: to be woken for each line costs the callers
 _PIECE = 4096  # bytes: a pipe that is ready takes as many without waiting (PIPE_BUF, pipe(7))
 
 
@@ -65,6 +66,9 @@ class LineWriter:
                 self._changed.wait_for(lambda: self._lines or self._dropped or self._closing)
                 if not (self._lines or self._dropped):
                     return
+            # While it sleeps nobody has to wake it. A process that is killed loses the lines of this time.
+            time.sleep(GATHER_S)
+            with self._changed:
                 text, count = self._take()
             try:
                 _write_all(self._descriptor, text.encode(errors="replace"))
