@@ -85,4 +85,8 @@ class ClockWrong(Fault):
 
 
 class ConfigError(Exception):
-    """The configuration or the installation is wrong. The text names the remedy."""
+    """The configuration or the installation is wrong, and stays so. The text names the remedy."""
+
+
+class NotNow(ConfigError):  # noqa: N818 (an outcome, like Refused)
+    """What stands in the way may pass by itself: the same start may succeed later."""

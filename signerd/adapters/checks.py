@@ -23,13 +23,14 @@ from signerd.adapters.keyholder.held_pin import WrongPin
 from signerd.adapters.keyholder.pool import KeyHolderPool, settings_for
 from signerd.adapters.pin import read_pin
 from signerd.adapters.rpc.server import check_socket_directory
+from signerd.adapters.start_faults import from_system
 from signerd.adapters.store import check_database
 from signerd.config import Config, database_url
 from signerd.core import note
 from signerd.core.merkle import EMPTY_ROOT
 from signerd.core.profile import Issuer
 from signerd.core.validity import ValidityLimits
-from signerd.errors import ConfigError, Unavailable
+from signerd.errors import ConfigError, NotNow, Unavailable
 
 EXPIRES_SOON = timedelta(days=30)
 MODULE_DEADLINE_S = 20.0
@@ -146,14 +147,14 @@ def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror}; `signerd init` makes it") from error
+        raise from_system(f"cannot read {path}: {error.strerror}; `signerd init` makes it", error) from error
 
 
 def _private(path: Path) -> None:
     try:
         found = path.stat()
     except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror}; `signerd init` makes it") from error
+        raise from_system(f"cannot read {path}: {error.strerror}; `signerd init` makes it", error) from error
     if found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o077:
         raise ConfigError(f"{path} must be readable by signerd's user alone: chown it, chmod 0600 {path}")
 
@@ -199,7 +200,7 @@ async def _login(config: Config, base: Path) -> str:
     except WrongPin:
         raise
     except Unavailable as error:
-        raise ConfigError(error.detail) from error
+        raise NotNow(error.detail) from error
     finally:
         pin[:] = bytes(len(pin))
         await pool.stop()

@@ -12,9 +12,10 @@ import os
 from pathlib import Path
 
 from signerd.adapters import durable_files
+from signerd.adapters.start_faults import from_system
 from signerd.core.merkle import EMPTY_ROOT
 from signerd.core.note import Checkpoint, NoteError, VerifierKey, open_checkpoint
-from signerd.errors import ConfigError, Fault, Unavailable
+from signerd.errors import ConfigError, Fault, NotNow, Unavailable
 
 _REMEDY = "if this is a restored backup, see docs/operations.md"
 
@@ -39,7 +40,8 @@ class HeadFile:
         """Takes hold of the file and reads it.
 
         Raises:
-            ConfigError: it is missing, held by another signerd, or not a checkpoint signed with `key`.
+            NotNow: another signerd holds it, or its place cannot be written now.
+            ConfigError: it is missing, or not a checkpoint signed with `key`.
         """
         self._path = path
         self._lock: int | None = _lock(path.with_name(path.name + ".lock"))
@@ -86,7 +88,9 @@ def _read(path: Path, key: VerifierKey) -> tuple[bytes, Checkpoint]:
     try:
         note = path.read_bytes()
     except OSError as error:
-        raise ConfigError(f"cannot read the second place {path}: {error.strerror}; {_REMEDY}") from error
+        raise from_system(
+            f"cannot read the second place {path}: {error.strerror}; {_REMEDY}", error
+        ) from error
     empty = Checkpoint(key.name, 0, EMPTY_ROOT)
     if note == empty.body():
         return note, empty
@@ -100,12 +104,12 @@ def _lock(path: Path) -> int:
     try:
         descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise ConfigError(
-            f"cannot open {path}: {error.strerror}; `signerd init` makes its directory"
+        raise from_system(
+            f"cannot open {path}: {error.strerror}; `signerd init` makes its directory", error
         ) from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         os.close(descriptor)
-        raise ConfigError(f"another signerd holds {path}") from error
+        raise NotNow(f"another signerd holds {path}") from error
     return descriptor

@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, star
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from signerd.adapters.start_faults import from_system
 from signerd.errors import ConfigError, Fault
 
 REFRESH_S = 60.0  # how old counts from the database may be
@@ -137,7 +138,9 @@ class Metrics:
         host, _, port = listen.rpartition(":")
         try:
             server, thread = start_http_server(int(port), host.strip("[]"), registry=self.registry)
-        except (OSError, ValueError, OverflowError) as error:
+        except OSError as error:
+            raise from_system(f"metrics.listen: cannot listen on {listen}: {error}", error) from error
+        except (ValueError, OverflowError) as error:
             raise ConfigError(f"metrics.listen: cannot listen on {listen}: {error}") from error
 
         def stop() -> None:

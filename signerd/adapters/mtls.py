@@ -19,8 +19,8 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from signerd.adapters.start_faults import from_system
 from signerd.core.names import PeerName, parse_peer_uri
-from signerd.errors import ConfigError
 
 # All that the cryptography package raises for a certificate that TLS let pass and that cannot be read.
 UNREADABLE = (ValueError, UnsupportedAlgorithm, x509.DuplicateExtension, x509.UnsupportedGeneralNameType)
@@ -108,7 +108,7 @@ def server_credentials(*, certificate: Path, key: Path, client_ca: Path) -> grpc
     try:
         key_pem, chain_pem, ca_pem = (path.read_bytes() for path in (key, certificate, client_ca))
     except OSError as error:
-        raise ConfigError(f"cannot read {error.filename}: {error.strerror}") from error
+        raise from_system(f"cannot read {error.filename}: {error.strerror}", error) from error
     return grpc.ssl_server_credentials(
         [(key_pem, chain_pem)], root_certificates=ca_pem, require_client_auth=True
     )

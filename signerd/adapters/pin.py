@@ -13,6 +13,7 @@ import stat
 import sys
 from pathlib import Path
 
+from signerd.adapters.start_faults import from_system
 from signerd.errors import ConfigError
 
 MAX_PIN = 255  # bytes; PKCS #11 leaves the bound to the token, and none allows more
@@ -84,8 +85,9 @@ def _from_file(path: Path) -> bytearray:
         # O_NONBLOCK: a FIFO in its place must not hang us; the type is looked at below.
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
-        raise ConfigError(
-            f"cannot read the PIN file {path}: {error.strerror}; it must be a file of mode 0400, no link"
+        raise from_system(
+            f"cannot read the PIN file {path}: {error.strerror}; it must be a file of mode 0400, no link",
+            error,
         ) from error
     try:
         found = os.fstat(descriptor)

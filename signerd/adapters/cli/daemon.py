@@ -51,17 +51,18 @@ def check_config(
 
     from signerd.adapters.checks import Check, all_checks, login_check
     from signerd.config import load
-    from signerd.errors import ConfigError
+    from signerd.errors import ConfigError, NotNow
 
     settings, base = load(config), config.resolve().parent
     checks: tuple[Check, ...] = all_checks(settings, base, datetime.now(UTC))
-    wrong = 0
+    wrong: list[ConfigError] = []
     typer.echo(f"ok     configuration: {config}")
     for check in (*checks, login_check(settings, base)) if login else checks:
         try:
             typer.echo(f"ok     {check.name}: {check.run()}")
         except ConfigError as error:
-            wrong += 1
+            wrong.append(error)
             typer.echo(f"WRONG  {check.name}: {error}")
     if wrong:
-        raise ConfigError(f"{wrong} of the checks failed")
+        lasting = any(not isinstance(error, NotNow) for error in wrong)
+        raise (ConfigError if lasting else NotNow)(f"{len(wrong)} of the checks failed")

@@ -8,14 +8,16 @@ from enum import IntEnum
 
 from signerd.adapters.keyholder.held_pin import WrongPin
 from signerd.adapters.line_writer import write_within
-from signerd.errors import Code, ConfigError, Fault, Refused
+from signerd.adapters.start_faults import passes
+from signerd.errors import Code, ConfigError, Fault, NotNow, Refused
 
 
 class Exit(IntEnum):
-    """Exit codes, beside 0 and typer's 2 for wrong usage."""
+    """Exit codes, beside 0. docs/operations.md says what the service manager does with each."""
 
     FAILED = 1  # refused, or it did not work
-    CONFIGURATION = 3
+    USAGE = 2  # typer's own
+    CONFIGURATION = 3  # wrong until somebody mends it; systemd must not restart
     UNREACHABLE = 4  # signerd does not answer
     NOT_NOW = 75  # EX_TEMPFAIL of sysexits.h: the same may succeed later; systemd tries again
     WRONG_PIN = 77  # EX_NOPERM of sysexits.h; systemd must not restart
@@ -41,6 +43,8 @@ def exit_for(error: Exception) -> int:  # noqa: PLR0911 - a case for each kind o
     match error:
         case WrongPin():
             return _say(f"{error.detail}\nnothing was tried again: correct the PIN first", Exit.WRONG_PIN)
+        case NotNow():
+            return _say(str(error), Exit.NOT_NOW)
         case ConfigError():
             return _say(str(error), Exit.CONFIGURATION)
         case Unreachable():
@@ -54,7 +58,7 @@ def exit_for(error: Exception) -> int:  # noqa: PLR0911 - a case for each kind o
             return _say(f"{error.filename} exists, and is not written over: name a new place", Exit.FAILED)
         case OSError() if error.filename is not None:
             said = "\n".join([f"{error.filename}: {error.strerror}", *getattr(error, "__notes__", ())])
-            return _say(said, Exit.FAILED)
+            return _say(said, Exit.NOT_NOW if passes(error) else Exit.FAILED)
         case _:
             raise error
 

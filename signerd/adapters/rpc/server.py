@@ -13,7 +13,8 @@ import grpc
 
 from birthmark.v1 import admin_pb2
 from signerd.adapters.rpc.health import METHODS
-from signerd.errors import ConfigError
+from signerd.adapters.start_faults import from_system
+from signerd.errors import ConfigError, NotNow
 
 MAX_RECEIVED = 1_114_112  # bytes: a CSR of 1 MiB must reach the CSR check, to be refused there and recorded
 MAX_SENT = 8 * 1024 * 1024  # bytes: an auditor's page has at most 3 MiB
@@ -111,7 +112,9 @@ def check_socket_directory(path: Path) -> None:
     try:
         found = directory.lstat()
     except OSError as error:
-        raise ConfigError(f"cannot use {directory}: {error.strerror}; make it with mode 0700") from error
+        raise from_system(
+            f"cannot use {directory}: {error.strerror}; make it with mode 0700", error
+        ) from error
     if not stat.S_ISDIR(found.st_mode):
         raise ConfigError(f"{directory} must be a directory, and no link")
     if found.st_uid != os.geteuid():
@@ -129,7 +132,7 @@ def answers(path: Path) -> bool:
         except (FileNotFoundError, ConnectionRefusedError):
             return False
         except OSError as error:
-            raise ConfigError(f"cannot look at {path}: {error.strerror or error}") from error
+            raise from_system(f"cannot look at {path}: {error.strerror or error}", error) from error
     return True
 
 
@@ -141,7 +144,7 @@ def _remove_stale(path: Path) -> None:
     if not stat.S_ISSOCK(found.st_mode):
         raise ConfigError(f"{path} exists and is no socket: move it away")
     if answers(path):
-        raise ConfigError(f"another signerd answers on {path}")
+        raise NotNow(f"another signerd answers on {path}")
     path.unlink()
 
 
@@ -149,5 +152,25 @@ def _bound(bind: Callable[[], int], where: str) -> int:
     try:
         port = bind()
     except RuntimeError as error:
-        raise ConfigError(f"cannot listen on {where}: is it in use?") from error
+        raise _not_bound(where) from error
     return port
+
+
+def _not_bound(where: str) -> ConfigError:
+    """Why, which gRPC does not tell: tried once more, without it."""
+    try:
+        if where.startswith("/"):
+            with socket.socket(socket.AF_UNIX) as line:
+                line.bind(where)
+        else:
+            host, _, port = where.rpartition(":")
+            found = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)
+            with socket.socket(found[0][0]) as line:
+                line.bind(found[0][4])
+    except socket.gaierror as error:
+        return (NotNow if error.errno == socket.EAI_AGAIN else ConfigError)(
+            f"cannot listen on {where}: {error.strerror}"
+        )
+    except OSError as error:
+        return from_system(f"cannot listen on {where}: {error.strerror}", error)
+    return NotNow(f"cannot listen on {where}: it was in use")  # and is free now

@@ -11,16 +11,19 @@ fails half-way for want of the write lock.
 
 from __future__ import annotations
 
+import os
+import sqlite3
 from pathlib import Path
 from typing import Any, Literal
 
 from sqlalchemy import Connection, Engine, create_engine, event, inspect
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, OperationalError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from signerd.adapters import durable_files, migrations
-from signerd.errors import ConfigError
+from signerd.adapters.start_faults import from_system
+from signerd.errors import ConfigError, NotNow
 
 _VERSION_TABLE = "alembic_version"
 _BUSY_TIMEOUT_MS = 5_000  # how long a connection waits for another process's lock, e.g. a backup's
@@ -73,6 +76,30 @@ def _prepare_sqlite(engine: Engine, mode: Mode) -> None:
         connection.exec_driver_sql(begin)
 
 
+# What passes by itself; the low byte of a code of SQLite's is its kind. A damaged file is not among it.
+_PASSING = frozenset(
+    {
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_NOMEM,
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_PROTOCOL,
+    }
+)
+
+
+def start_fault(doing: str, error: SQLAlchemyError) -> ConfigError:
+    """What keeps signerd from starting: NotNow where the same start may succeed later."""
+    text = f"{doing}: {error}"
+    if not isinstance(error, OperationalError):
+        return ConfigError(text)
+    code = getattr(error.orig, "sqlite_errorcode", None)  # None: another database, which does not answer
+    return NotNow(text) if code is None or code & 0xFF in _PASSING else ConfigError(text)
+
+
 def create_database(url: str) -> None:
     """Creates the database, empty, at the newest schema. A SQLite file gets mode 0600.
 
@@ -111,7 +138,7 @@ def check_database(url: str) -> None:
         with engine.begin() as connection:
             found = revision_of(connection)
     except SQLAlchemyError as error:
-        raise ConfigError(f"cannot read the database: {error}") from error
+        raise start_fault("cannot read the database", error) from error
     finally:
         engine.dispose()
     if is_behind(found):
@@ -133,10 +160,16 @@ def is_behind(found: str | None) -> bool:
 
 
 def check_file(url: str) -> None:
-    """Raises ConfigError where there is no file of a SQLite URL."""
+    """Raises ConfigError: there is no file of a SQLite URL, or it cannot be written."""
     path = _sqlite_path(url)
-    if path is not None and not path.is_file():
+    if path is None:
+        return
+    if not path.is_file():
         raise ConfigError(f"there is no database {path}: `signerd init` makes one")
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CLOEXEC))
+    except OSError as error:
+        raise from_system(f"cannot write the database {path}: {error.strerror}", error) from error
 
 
 def migrate(connection: Connection, revision: str = "head") -> None:

@@ -8,7 +8,7 @@ from datetime import datetime
 from sqlalchemy import Connection, false, func, select
 from sqlalchemy.exc import SQLAlchemyError
 
-from signerd.adapters.store.database import make_engine
+from signerd.adapters.store.database import make_engine, start_fault
 from signerd.adapters.store.rows import moment_of
 from signerd.adapters.store.schema import entries, records
 from signerd.core.entry import ClockAccepted
@@ -27,7 +27,9 @@ def newest_moment(url: str) -> datetime | None:
     try:
         with engine.begin() as connection:
             found = [moment for moment in (_of_entries(connection), _of_intents(connection)) if moment]
-    except (SQLAlchemyError, ValueError, KeyError) as error:
+    except SQLAlchemyError as error:
+        raise start_fault("cannot read the times of the ledger", error) from error
+    except (ValueError, KeyError) as error:
         raise ConfigError(f"cannot read the times of the ledger: {error}") from error
     finally:
         engine.dispose()

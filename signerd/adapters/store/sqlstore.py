@@ -18,7 +18,7 @@ from signerd.adapters.head_file import create as create_second_place
 from signerd.adapters.store import calls, issuing, open_intents, stamping
 from signerd.adapters.store.admin import Administration
 from signerd.adapters.store.audit import Audit
-from signerd.adapters.store.database import check_database, make_engine
+from signerd.adapters.store.database import check_database, make_engine, start_fault
 from signerd.adapters.store.known_peers import KnownPeers
 from signerd.adapters.store.ledger import Ledger, Sign
 from signerd.adapters.store.listing import read_entries
@@ -274,7 +274,7 @@ def _load_tree(url: str) -> Tree:
         with engine.begin() as connection:
             return _read_tree(connection)
     except SQLAlchemyError as error:
-        raise ConfigError(f"cannot read the ledger: {error}") from error
+        raise start_fault("cannot read the ledger", error) from error
     finally:
         engine.dispose()
 

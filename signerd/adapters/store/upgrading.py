@@ -17,9 +17,16 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from signerd.adapters import migrations
 from signerd.adapters.store.chips_of_records import pending, read_batch
-from signerd.adapters.store.database import check_file, is_behind, make_engine, migrate, revision_of
+from signerd.adapters.store.database import (
+    check_file,
+    is_behind,
+    make_engine,
+    migrate,
+    revision_of,
+    start_fault,
+)
 from signerd.adapters.store.merged_chips import MergedChip, merged_chips
-from signerd.errors import ConfigError, Fault
+from signerd.errors import Fault
 
 _CHIPS = "0004"  # from here on records have a chip
 
@@ -65,7 +72,7 @@ def upgrade_database(url: str, progress: Callable[[int, int], None] = _nobody) -
                 migrate(connection, migrations.HEAD)
                 return Upgraded(found, tuple(merged_chips(connection)))
     except SQLAlchemyError as error:
-        raise ConfigError(f"cannot upgrade the database: {error}") from error
+        raise start_fault("cannot upgrade the database", error) from error
     finally:
         engine.dispose()
 
