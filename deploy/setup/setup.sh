@@ -92,6 +92,14 @@ system_packages() {
         say "installing tpm2-tools (apt): with them the tests speak to that TPM"
         wanted+=(tpm2-tools)
     fi
+    if ! command -v nft >/dev/null && [ ! -x /usr/sbin/nft ]; then
+        say "installing nftables (apt): the tests load the rules of deploy/nftables in a network of their own"
+        wanted+=(nftables)
+    fi
+    if ! command -v ip >/dev/null && [ ! -x /usr/sbin/ip ]; then
+        say "installing iproute2 (apt): brings up the loopback of that network"
+        wanted+=(iproute2)
+    fi
     if ! command -v pdftoppm >/dev/null; then
         say "installing poppler-utils (apt): the tests look at the labels' PDF with its pdftoppm"
         wanted+=(poppler-utils)

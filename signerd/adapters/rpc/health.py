@@ -22,14 +22,16 @@ METHODS = f"/{SERVICE}/"
 _SERVICES = {"", signing.SERVICE, audit.SERVICE}
 
 
-def health_handler(serving: Callable[[], bool], gate: Gate[PeerName]) -> grpc.GenericRpcHandler[Any, Any]:
-    """`Check`. Auditors are served from the store, so their service does not wait for the key holder."""
+def health_handler(
+    serving: Callable[[], bool], readable: Callable[[], bool], gate: Gate[PeerName]
+) -> grpc.GenericRpcHandler[Any, Any]:
+    """`Check`. Auditors are served while the store can be read: they do not wait for the key holder."""
 
     async def check(request: Any, context: Any) -> Any:
         if request.service not in _SERVICES:
             await context.abort(grpc.StatusCode.NOT_FOUND)
         states = health_pb2.HealthCheckResponse
-        up = serving() or request.service == audit.SERVICE
+        up = readable() if request.service == audit.SERVICE else serving()
         return states(status=states.SERVING if up else states.NOT_SERVING)
 
     handler = gate.probe("Check", health_pb2.HealthCheckRequest, check)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Self
@@ -26,7 +27,7 @@ from signerd.adapters.store.merged_chips import unsettled_chips
 from signerd.adapters.store.moments import newest_moment
 from signerd.adapters.store.schema import entries, head
 from signerd.adapters.store.worker import InPlaceReader, Reader, Reads
-from signerd.adapters.store.writer import Writer, Written
+from signerd.adapters.store.writer import Transaction, Writer, Written
 from signerd.core.entry import ID_BYTES, LogOpened, RefusedCall, encode
 from signerd.core.evidence.method import IdentityKey
 from signerd.core.merkle import Tree, leaf_hash
@@ -42,6 +43,9 @@ from signerd.ports import (
     PreparedBytes,
     Record,
 )
+
+PROBE_S = 1.0  # between looks at a store that failed
+QUIET_S = 10.0  # between looks at one of which nobody wrote anything
 
 _log = structlog.get_logger(__name__)
 
@@ -105,12 +109,14 @@ class SqlStore(Administration, Audit):
             writer.start()
             long_reader.start()
             reader.start()
+            await writer.do(Transaction.prove)
             if now is not None:
                 await store.enter_open_intents(now)
         except BaseException:
             await store.close()
             raise
         ledger.start()
+        store.watch()
         return store
 
     def __init__(
@@ -119,9 +125,32 @@ class SqlStore(Administration, Audit):
         super().__init__(writer, reader, long_reader, ledger)
         self._known_peers = known_peers
         self._terms = calls.OrderTerms()
+        self._watching: asyncio.Task[None] | None = None
+
+    def watch(self) -> None:
+        """Begins to look whether the database can be read and written while nobody asks for it."""
+        self._watching = asyncio.create_task(self._watch(), name="store watch")
+
+    async def _watch(self) -> None:
+        quiet_s, written = 0.0, 0
+        while True:
+            await asyncio.sleep(PROBE_S)
+            quiet_s = 0.0 if self.written.entries != written else quiet_s + PROBE_S
+            if self.fault is None and quiet_s < QUIET_S:
+                written = self.written.entries
+                continue
+            quiet_s = 0.0
+            with suppress(Fault):  # what it was stands in `fault`
+                await self._writer.do(Transaction.prove)
+            for reader in (self._reader, self._long_reader):
+                with suppress(Fault):
+                    await reader.do(lambda connection: connection.execute(select(head.c.size)).one())
 
     async def close(self) -> None:
         """Finishes what is queued, publishes it if the key holder signs, and lets go of the files."""
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.wait((self._watching,))
         await self._writer.close()
         await self._ledger.close()
         await self._reader.close()
@@ -140,8 +169,17 @@ class SqlStore(Administration, Audit):
 
     @property
     def fault(self) -> Fault | None:
-        """Why signerd cannot serve now: nothing is published, or nothing is written. None: all is well."""
-        return self._writer.broken or self._writer.failing or self._ledger.fault
+        """Why signerd cannot serve now: nothing is read, written or published. None: all is well.
+
+        It is known from the first call that fails, or within `QUIET_S` while nobody calls; that it has passed
+        is known within `PROBE_S`.
+        """
+        return self._writer.broken or self._writer.failing or self.unreadable or self._ledger.fault
+
+    @property
+    def unreadable(self) -> Fault | None:
+        """Why nothing can be read now."""
+        return self._reader.failing or self._long_reader.failing
 
     async def wait_stopped(self) -> Fault:
         """Returns once writing or publishing has stopped for good: signerd must end, and start anew."""

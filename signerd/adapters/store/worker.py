@@ -19,7 +19,7 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from signerd.adapters.store.constraints import translated
-from signerd.errors import Fault, Unavailable
+from signerd.errors import Fault, Refused, Unavailable
 
 MAX_BATCH = 256  # units in one transaction: bounds how long a commit holds the write lock
 
@@ -39,6 +39,7 @@ class Worker(ABC, Generic[C]):
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
+        self.failing: Fault | None = None  # why the last batch failed; None once one succeeds
 
     def start(self) -> None:
         """Starts the thread; outcomes arrive on the running event loop."""
@@ -81,12 +82,18 @@ class Worker(ABC, Generic[C]):
                         connection = opened.enter_context(self._engine.connect())
                     outcomes = self.run_batch(connection, [unit for unit, _ in batch])
                 except SQLAlchemyError as error:
-                    outcomes = [(None, translated(error))] * len(batch)
+                    outcomes = self._failed(translated(error), len(batch))
                 except Exception as error:  # noqa: BLE001 - a dead thread would leave every caller waiting
                     fault = Fault(f"a batch failed: {type(error).__name__}")
                     fault.__cause__ = error
-                    outcomes = [(None, fault)] * len(batch)
+                    outcomes = self._failed(fault, len(batch))
                 self._post(batch, outcomes)
+
+    def _failed(self, error: Refused | Fault, count: int) -> list[Outcome]:
+        """The outcomes of a batch that failed as a whole."""
+        if isinstance(error, Fault):
+            self.failing = error
+        return [(None, error)] * count
 
     def _take(self) -> list[Waiting[C]]:
         """All that waits, at least one and at most `MAX_BATCH`; nothing at the end."""
@@ -123,6 +130,8 @@ class Worker(ABC, Generic[C]):
 class Reads(Protocol):
     """What hands out snapshots: a thread, or the event loop itself."""
 
+    failing: Fault | None  # why the last read failed; None once one succeeds
+
     def start(self) -> None:
         """To be called inside the event loop."""
 
@@ -144,6 +153,7 @@ class InPlaceReader:
         """`engine`: in mode "snapshot"."""
         self._engine = engine
         self._connection: Connection | None = None
+        self.failing: Fault | None = None
 
     def start(self) -> None:
         """See `Reads`. Raises Unavailable."""
@@ -161,14 +171,18 @@ class InPlaceReader:
         try:
             driver.execute("BEGIN").close()
             try:
-                return unit(connection)
+                found = unit(connection)
             finally:
                 connection.rollback()  # what a Core statement began for SQLAlchemy, if one ran
                 driver.rollback()
         except connection.dialect.loaded_dbapi.Error as error:
+            self.failing = Unavailable("the database does not answer")
             raise Unavailable("the database does not answer") from error
         except SQLAlchemyError as error:
+            self.failing = Unavailable("the database does not answer")
             raise translated(error) from error
+        self.failing = None
+        return found
 
     async def close(self) -> None:
         """See `Reads`."""
@@ -185,10 +199,11 @@ class Reader(Worker[Connection]):
         """Runs the units one after the other; an error fails its own unit alone."""
         try:
             with connection.begin():
-                return [_attempt(connection, unit) for unit in units]
+                outcomes = [_attempt(connection, unit) for unit in units]
         except SQLAlchemyError as error:
-            fault = translated(error)
-            return [(None, fault)] * len(units)
+            return self._failed(translated(error), len(units))
+        self.failing = next((error for _, error in outcomes if isinstance(error, Fault)), None)
+        return outcomes
 
 
 def _attempt(connection: Connection, unit: Unit[Connection]) -> Outcome:

@@ -29,7 +29,7 @@ from signerd.adapters.store.worker import Outcome, Unit, Worker
 from signerd.core.clock import BOUND
 from signerd.core.entry import ID_BYTES, ClockAccepted, Entry, encode
 from signerd.core.merkle import Tree, leaf_hash
-from signerd.errors import ClockWrong, Fault
+from signerd.errors import ClockWrong, Fault, Unavailable
 
 _SAVEPOINT = Prepared(text("SAVEPOINT unit"))
 _RELEASE = Prepared(text("RELEASE SAVEPOINT unit"))
@@ -40,12 +40,13 @@ _MOVE_HEAD = (
     .where(head.c.id == 1, head.c.size == bindparam("old_size"), head.c.root == bindparam("old_root"))
     .values(size=bindparam("new_size"), root=bindparam("new_root"))
 )
+_PROBE = update(head).where(head.c.id == 1).values(size=head.c.size)
 
 
 class Transaction:
     """What a unit of work is given: the connection, and the ledger to append to."""
 
-    __slots__ = ("_base", "connection", "newest", "pending", "registry_changed")
+    __slots__ = ("_base", "connection", "newest", "pending", "proven", "registry_changed")
 
     def __init__(self, connection: Connection, size: int, newest: datetime | None = None) -> None:
         self.connection = connection
@@ -53,6 +54,7 @@ class Transaction:
         self.registry_changed = False  # set by what adds or revokes a peer
         self._base = size
         self.newest = newest
+        self.proven = False  # that the database can be written, by `prove`
 
     def append(self, entry: Entry) -> int:
         """Adds a ledger entry; its index. It is dropped if the unit of work fails.
@@ -69,6 +71,11 @@ class Transaction:
             self.newest = max(self.newest, moment)
         self.pending.append(encode(entry, secrets.token_bytes(ID_BYTES)))
         return self._base + len(self.pending) - 1
+
+    def prove(self) -> None:
+        """Writes what stands there already: its commit succeeds where others would."""
+        self.connection.execute(_PROBE)
+        self.proven = True
 
     @property
     def next_index(self) -> int:
@@ -106,7 +113,6 @@ class Writer(Worker[Transaction]):
         self._ledger = ledger
         self.newest = newest
         self.broken: Fault | None = None  # set when writing has stopped for good
-        self.failing: Fault | None = None  # why the last batch was not written, e.g. a full disk
         self._told = False  # that it is broken
         self._committed: deque[tuple[int, list[bytes]]] = deque()  # filled here, emptied on the event loop
         self.written = Written()
@@ -130,10 +136,11 @@ class Writer(Worker[Transaction]):
             self._registry_touched |= transaction.registry_changed
             self._tree.truncate(size)
             fault = translated(error) if isinstance(error, SQLAlchemyError) else error
-            self.failing = fault if isinstance(fault, Fault) else None
-            return [(None, fault)] * len(units)
+            return self._failed(fault, len(units))
         self._registry_touched |= transaction.registry_changed
-        self.failing = None
+        failed = next((error for _, error in outcomes if isinstance(error, Unavailable)), None)
+        if failed or transaction.pending or transaction.proven:  # a batch that wrote nothing proves nothing
+            self.failing = failed
         self._root = root
         self.newest = transaction.newest
         self._committed.append((size, transaction.pending))

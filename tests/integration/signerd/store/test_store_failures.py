@@ -15,7 +15,7 @@ from signerd.adapters.head_file import HeadFile
 from signerd.adapters.store.database import make_engine
 from signerd.adapters.store.worker import Reader
 from signerd.core.note import Checkpoint, sign_note
-from signerd.errors import Fault, Unavailable
+from signerd.errors import Fault, Refused, Unavailable
 
 
 async def signed(world: World, size: int) -> tuple[Checkpoint, bytes]:
@@ -100,6 +100,9 @@ async def test_a_full_disk_shows_until_a_write_succeeds(tmp_path: Path) -> None:
             await store.personalize_chips(
                 chips, locked=True, site="lab", key="hmac-sha256", by="ann", now=NOW
             )
+        assert store.fault is not None
+        with pytest.raises(Refused):  # a batch that writes nothing proves nothing
+            await store.revoke_peer("birthmark://test/station/plant1/nobody", NOW)
         assert store.fault is not None
         await store._writer.do(
             lambda tx: tx.connection.exec_driver_sql("PRAGMA max_page_count = 1000000").close()

@@ -1,0 +1,86 @@
+"""Idle connections, failed handshakes, empty calls, a revoked station's calls and a log that is not read, all
+at once: two honest stations go on, one of which connects anew for each board."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.networks import in_a_network_with_rules, networks_of_our_own
+from harness.process import REPOSITORY
+
+LISTEN = "127.0.0.1:8443"  # the port that the rules name
+IDLE = 20_000
+HALF_A_CORE = 0.5
+LOG_BYTES_A_MINUTE = 1_000_000
+SLOWER = 3.0  # times a board's time in quiet, in the worst hundredth
+GROWTH = 1.15  # of memory, from the middle of the noise to its end
+
+
+def measured(directory: Path, *, rules: bool, quiet_s: int, noise_s: int) -> dict[str, Any]:
+    settings = {
+        "directory": str(directory),
+        "quiet_s": quiet_s,
+        "noise_s": noise_s,
+        "idle": IDLE,
+        "listen": LISTEN if rules else "127.0.0.1:0",
+    }
+    command = [sys.executable, "-m", "harness.noise_bed", json.dumps(settings)]
+    done = subprocess.run(
+        in_a_network_with_rules(*command) if rules else command,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY / "tests")},
+        cwd=REPOSITORY,
+        timeout=quiet_s + noise_s + 400,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    found: dict[str, Any] = json.loads(done.stdout)
+    sys.stdout.write(
+        json.dumps(found, indent=1) + "\n"
+    )  # what was measured: pytest shows it on a failure, and with -s
+    return found
+
+
+def demand(found: dict[str, Any], *, sockets: int, slower: float) -> None:
+    assert found["sockets_most"] >= sockets, "the noise was not what it should be"
+    assert found["generators_share"] <= HALF_A_CORE * 1.05
+    for name, noisy in found["noisy"].items():
+        assert noisy["problems"] == []
+        assert noisy["p99_ms"] <= slower * found["quiet"][name]["p99_ms"], name
+    assert found["log_bytes_a_minute"] < LOG_BYTES_A_MINUTE
+    assert found["log_lines_dropped"] == 0
+    assert found["attacks"] == found["attacks_named"] == 10
+    resident = [mib for _, _, mib in found["samples"]]
+    assert resident[-1] <= GROWTH * resident[len(resident) // 2]
+
+
+def all_places(found: dict[str, Any]) -> int:
+    """20,000; or, where the limit on open files leaves signerd fewer places, all of them but for a hundredth:
+    they change hands every five seconds."""
+    places = int(found["places"])
+    return IDLE if places >= IDLE else int(0.99 * places)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(900)
+def test_two_minutes_of_all_noise_at_once(tmp_path: Path) -> None:
+    found = measured(tmp_path, rules=False, quiet_s=40, noise_s=120)
+    demand(found, sockets=all_places(found), slower=SLOWER)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(900)
+def test_two_minutes_of_all_noise_behind_the_rules_that_are_shipped(tmp_path: Path) -> None:
+    if missing := networks_of_our_own():
+        pytest.skip(missing)
+    found = measured(tmp_path, rules=True, quiet_s=40, noise_s=120)
+    demand(found, sockets=1000, slower=SLOWER)
+    assert found["sockets_most"] < 200 * 64, "the rules bound what an address has"
