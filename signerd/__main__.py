@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,10 +18,12 @@ if TYPE_CHECKING:
     from signerd.config import Config
 
 
-def _run(config: Config, base: Path, announce: Callable[[str], None]) -> None:
+def _run(read: Callable[[], Config], base: Path, announce: Callable[[str], None]) -> None:
+    # Until there are settings that can be read again; its default action would end signerd.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     from signerd.wiring import run  # noqa: PLC0415 -- the daemon's parts take a second to load
 
-    run(config, base, announce)
+    run(read, base, announce)
 
 
 def main() -> None:

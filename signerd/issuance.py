@@ -117,7 +117,7 @@ class Issuance:
         self._key_holder = key_holder
         self._issuer = issuer
         self._sealer = sealer
-        self._session_lifetime = session_lifetime
+        self.session_lifetime = session_lifetime
         self._clock = clock
 
     async def open_session(self, peer: PeerName, work_order: str, chip_id: str) -> OpenedSession:
@@ -142,7 +142,7 @@ class Issuance:
         if full and not named_by_certificate(product.evidence):
             raise Refused(Code.ORDER_FULL, f"all {order.quantity} places are taken")
         challenge = secrets.token_bytes(CHALLENGE_BYTES)
-        expires_at = (now + self._session_lifetime).replace(microsecond=0)
+        expires_at = (now + self.session_lifetime).replace(microsecond=0)
         return OpenedSession(
             session=self._sealer.seal(Session(peer.uri, work_order, chip_id, challenge, expires_at)),
             challenge=challenge,

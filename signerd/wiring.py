@@ -29,12 +29,13 @@ from signerd.adapters.descriptors import connections_within_limit
 from signerd.adapters.keyholder.pool import KeyHolderPool, settings_for
 from signerd.adapters.line_writer import LineWriter, standard_error
 from signerd.adapters.linting import SampleLinter
-from signerd.adapters.logs import configure_logs
+from signerd.adapters.logs import LogLevel, configure_logs
 from signerd.adapters.metrics import BoardCounts, Gauges, Metrics
-from signerd.adapters.mtls import PeerIdentities, server_credentials
+from signerd.adapters.mtls import PeerIdentities, ServerCertificate
 from signerd.adapters.pin import read_pin
 from signerd.adapters.rate_limit import Rate, RateLimiter
 from signerd.adapters.refusals import LedgerRefusals
+from signerd.adapters.reload import Reload
 from signerd.adapters.rpc.accounting import UnrecordedCalls, accountant
 from signerd.adapters.rpc.admin import AdminService
 from signerd.adapters.rpc.admission import AdministratorAdmission, PeerAdmission
@@ -64,6 +65,14 @@ _log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
+class _Again:
+    """What SIGHUP needs: the settings' file, and the log's level."""
+
+    read: Callable[[], Config]
+    level: LogLevel
+
+
+@dataclass(frozen=True, slots=True)
 class _Parts:
     """What the servers are made of."""
 
@@ -78,11 +87,11 @@ class _Parts:
     sealer: SessionSealer
 
 
-def run(config: Config, base: Path, announce: Callable[[str], None]) -> None:
+def run(read: Callable[[], Config], base: Path, announce: Callable[[str], None]) -> None:
     """Runs signerd until SIGTERM or SIGINT.
 
     Args:
-        config: the configuration.
+        read: gives the configuration, now and after each SIGHUP.
         base: its directory.
         announce: is given one line once signerd serves.
 
@@ -91,19 +100,27 @@ def run(config: Config, base: Path, announce: Callable[[str], None]) -> None:
         WrongPin: the token rejected the PIN, now or when a key holder was replaced.
         Fault: the token or the store does not start, or cannot go on.
     """
+    config = read()
     with closing(LineWriter(standard_error())) as lines:
-        configure_logs(config.log.level, lines)
-        _run(config, base, announce)
+        level = configure_logs(config.log.level, lines)
+        _run(config, base, announce, _Again(read, level))
 
 
-def _run(config: Config, base: Path, announce: Callable[[str], None]) -> None:
+def _run(config: Config, base: Path, announce: Callable[[str], None], again: _Again) -> None:
     for check in start_checks(config, base, _probably_now(config)):
         _log.info("checked", check=check.name, found=check.run())
     pin = read_pin(config.hsm.pin, base)
     try:
-        asyncio.run(_serve(config, base, pin, announce))
+        asyncio.run(_serve(config, base, pin, announce, again))
     finally:
         pin[:] = bytes(len(pin))
+
+
+def _checked_again(config: Config, base: Path) -> Config:
+    """The settings, if a start with them would not fail. Raises ConfigError."""
+    for check in start_checks(config, base, _probably_now(config)):
+        check.run()
+    return config
 
 
 def _reference_file(config: Config) -> ReferenceFile:
@@ -117,13 +134,20 @@ def _probably_now(config: Config) -> datetime:
     return judge(read_clocks(), reference_s=_reference_file(config).load(), newest=None).expected
 
 
-async def _serve(config: Config, base: Path, pin: bytearray, announce: Callable[[str], None]) -> None:
+async def _serve(
+    config: Config, base: Path, pin: bytearray, announce: Callable[[str], None], again: _Again
+) -> None:
     stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    reload = Reload(lambda: _checked_again(again.read(), base), config)
+    for number, act in (
+        (signal.SIGTERM, stop.set),
+        (signal.SIGINT, stop.set),
+        (signal.SIGHUP, reload.hangup),
+    ):
+        asyncio.get_running_loop().add_signal_handler(number, act)
     async with AsyncExitStack() as running:
         parts = await _start_parts(config, base, pin, running)
-        where = await _start_servers(parts, running)
+        where = await _start_servers(parts, running, reload, again.level)
         gc.collect()
         gc.freeze()  # what start-up made lives as long as the process: no collection needs to walk it
         announce(where)
@@ -237,14 +261,15 @@ def _vkey(config: Config) -> str:
     return config.ledger.vkey.read_text(encoding="utf-8").strip()
 
 
-async def _start_servers(parts: _Parts, running: AsyncExitStack) -> str:
+async def _start_servers(parts: _Parts, running: AsyncExitStack, reload: Reload, level: LogLevel) -> str:
     """Starts to listen; returns the line that says where."""
     config, store, pool = parts.config, parts.store, parts.pool
     unrecorded = UnrecordedCalls(_log)
     running.callback(unrecorded.close)
     account = accountant(parts.metrics, _log, unrecorded)
+    certificate, issuance, rates = ServerCertificate(config.server), _issuance(parts), _rates(config.limits)
     peers = Gate(
-        _peer_admission(config, store, parts.clock),
+        _peer_admission(config, rates, store, parts.clock),
         account=account,
         refusals=parts.refusals,
         concurrent_calls=config.limits.concurrent_calls,
@@ -255,15 +280,17 @@ async def _start_servers(parts: _Parts, running: AsyncExitStack) -> str:
     connections = connections_within_limit(config.limits.connections, config.hsm.key_holders)
     peers_server, port = peer_server(
         (
-            _signing(parts).handler(peers),
+            SigningService(issuance, Stamping(store=store, clock=parts.clock), parts.sealer).handler(peers),
             AuditService(store, parts.issuer.chain).handler(peers),
-            health_handler(lambda: pool.serving and store.fault is None and parts.clock.right, peers),
+            health_handler(
+                lambda: pool.serving and store.fault is None and parts.clock.right,
+                lambda: store.unreadable is None,
+                peers,
+            ),
             peers.refuse_all(foreign_method_name),
         ),
         listen=config.server.listen,
-        credentials=server_credentials(
-            certificate=config.server.certificate, key=config.server.key, client_ca=config.server.client_ca
-        ),
+        credentials=certificate.credentials(),
         streams_per_connection=config.limits.streams_per_connection,
         connections=connections,
     )
@@ -280,6 +307,14 @@ async def _start_servers(parts: _Parts, running: AsyncExitStack) -> str:
     running.push_async_callback(stop_serving)
     await admins_server.start()
     await peers_server.start()
+
+    def limits(new: Config) -> None:
+        rates.update(_rates(new.limits))
+        parts.refusals.limit(new.limits.refusals_per_h)
+        peers.limit(new.limits.concurrent_calls)
+        issuance.session_lifetime = timedelta(seconds=new.limits.session_lifetime_s)
+
+    reload.begin(lambda new: certificate.take(new.server), limits, lambda new: level.set(new.log.level))
     _start_metrics(parts, running)
     if config.hygiene.shared_primes_every_h:
         parts.search.repeat(timedelta(hours=config.hygiene.shared_primes_every_h))
@@ -292,12 +327,14 @@ async def _start_servers(parts: _Parts, running: AsyncExitStack) -> str:
     return f"signerd serves stations on {host}:{port} and administrators on {config.admin.socket}"
 
 
-def _peer_admission(config: Config, store: SqlStore, clock: ClockGuard) -> PeerAdmission:
+def _peer_admission(
+    config: Config, rates: dict[Role, Rate], store: SqlStore, clock: ClockGuard
+) -> PeerAdmission:
     return PeerAdmission(
         identities=PeerIdentities(config.deployment),
         limiter=RateLimiter(time.monotonic),
         strangers=RateLimiter(time.monotonic),
-        rates=_rates(config.limits),
+        rates=rates,
         registry=store,
         clock=clock.estimate,
     )
@@ -310,17 +347,15 @@ def _rates(limits: LimitsSettings) -> dict[Role, Rate]:
     }
 
 
-def _signing(parts: _Parts) -> SigningService:
-    sealer = parts.sealer
-    issuance = Issuance(
+def _issuance(parts: _Parts) -> Issuance:
+    return Issuance(
         store=parts.store,
         key_holder=parts.pool,
         issuer=parts.issuer,
-        sealer=sealer,
+        sealer=parts.sealer,
         session_lifetime=timedelta(seconds=parts.config.limits.session_lifetime_s),
         clock=parts.clock,
     )
-    return SigningService(issuance, Stamping(store=parts.store, clock=parts.clock), sealer)
 
 
 def _admin(parts: _Parts) -> AdminService:

@@ -23,6 +23,7 @@ _PEM_KEY = re.compile(
     r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL
 )
 _NUMBERED = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+_WEIGHT = {**_NUMBERED, "exception": logging.ERROR}  # by the logger's method; others are always said
 
 
 class Lines(Protocol):
@@ -68,18 +69,40 @@ class _Library(logging.Handler):
         log.log(record.levelno, "library", logger=record.name, said=record.getMessage(), exc_info=exception)
 
 
-def configure_logs(level: str, lines: Lines) -> None:
-    """Sets up logging for the process. `level` as in the configuration."""
+class LogLevel:
+    """A structlog processor: lines of less weight go no further. It can change while the program runs."""
+
+    def __init__(self, level: str) -> None:
+        self.set(level)
+
+    def set(self, level: str) -> None:
+        """`level` as in the configuration."""
+        self._least = _NUMBERED[level]
+
+    def __call__(
+        self, _logger: Any, method: str, event: MutableMapping[str, Any]
+    ) -> MutableMapping[str, Any]:
+        """structlog's call."""
+        if _WEIGHT.get(method, logging.CRITICAL) < self._least:
+            raise structlog.DropEvent
+        return event
+
+
+def configure_logs(level: str, lines: Lines) -> LogLevel:
+    """Sets up logging for the process. `level` as in the configuration; what it returns changes it."""
+    least = LogLevel(level)
     structlog.configure(
         processors=[
+            least,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
             redact,
             structlog.processors.JSONRenderer(ensure_ascii=False),
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(_NUMBERED[level]),
+        wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG),
         logger_factory=structlog.WriteLoggerFactory(file=lines),  # type: ignore[arg-type] # needs no more
         cache_logger_on_first_use=True,
     )
     logging.basicConfig(handlers=[_Library()], level=logging.WARNING, force=True)
+    return least

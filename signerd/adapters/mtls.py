@@ -8,11 +8,11 @@ this moment. It does not say that the caller may do anything: the registry is as
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
-from pathlib import Path
+from typing import cast
 
 import grpc
 from cryptography import x509
@@ -20,6 +20,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from signerd.adapters.start_faults import from_system
+from signerd.config import ServerSettings
 from signerd.core.names import PeerName, parse_peer_uri
 
 # All that the cryptography package raises for a certificate that TLS let pass and that cannot be read.
@@ -99,16 +100,37 @@ class PeerIdentities:
         return identity
 
 
-def server_credentials(*, certificate: Path, key: Path, client_ca: Path) -> grpc.ServerCredentials:
+class ServerCertificate:
     """TLS for the listener: our certificate, and callers with a certificate of `client_ca` alone.
 
-    Raises:
-        ConfigError: a file cannot be read.
+    Another certificate counts for handshakes from then on, and for no connection that is open.
     """
+
+    def __init__(self, server: ServerSettings) -> None:
+        """Raises ConfigError: a file cannot be read."""
+        self._first = _read(server)
+        self._next: grpc.ServerCertificateConfiguration | None = None
+
+    def credentials(self) -> grpc.ServerCredentials:
+        """For one listener."""
+        # Its types leave out that the fetcher may give None, for nothing new (grpc's documentation of it).
+        fetch = cast("Callable[[], grpc.ServerCertificateConfiguration]", self._taken)
+        return grpc.dynamic_ssl_server_credentials(self._first, fetch, require_client_authentication=True)
+
+    def take(self, server: ServerSettings) -> None:
+        """From now on these files. Raises ConfigError: one cannot be read; the old ones then stay."""
+        self._next = _read(server)
+
+    def _taken(self) -> grpc.ServerCertificateConfiguration | None:
+        """gRPC's call, at each handshake and in a thread of its own: what is new, if anything is."""
+        new, self._next = self._next, None
+        return new
+
+
+def _read(server: ServerSettings) -> grpc.ServerCertificateConfiguration:
+    certificate, key, client_ca = server.certificate, server.key, server.client_ca
     try:
         key_pem, chain_pem, ca_pem = (path.read_bytes() for path in (key, certificate, client_ca))
     except OSError as error:
         raise from_system(f"cannot read {error.filename}: {error.strerror}", error) from error
-    return grpc.ssl_server_credentials(
-        [(key_pem, chain_pem)], root_certificates=ca_pem, require_client_auth=True
-    )
+    return grpc.ssl_server_certificate_configuration([(key_pem, chain_pem)], root_certificates=ca_pem)

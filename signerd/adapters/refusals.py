@@ -81,6 +81,10 @@ class LedgerRefusals:
         self._task: asyncio.Task[None] | None = None
         self.failed_writes = 0  # for metrics
 
+    def limit(self, refusals_per_h: int) -> None:
+        """Another size of each share, from now on."""
+        self._per_h = refusals_per_h
+
     def start(self) -> None:
         """Begins to write."""
         self._task = asyncio.get_running_loop().create_task(self._write_always(), name="refusals")

@@ -15,18 +15,19 @@ from signerd.adapters.cli.options import DEFAULT_CONFIG, ConfigOption
 if TYPE_CHECKING:
     from signerd.config import Config
 
-# run(config, the configuration's directory, announce)
-Run = Callable[["Config", Path, Callable[[str], None]], None]
+# run(read the configuration, its directory, announce)
+Run = Callable[[Callable[[], "Config"], Path, Callable[[str], None]], None]
 
 
 def run_command(run: Run) -> Callable[..., None]:
     """`signerd run`, with the daemon that `__main__` wires."""
 
     def command(config: ConfigOption = DEFAULT_CONFIG) -> None:
-        """Runs the daemon until SIGTERM or SIGINT."""
+        """Runs the daemon until SIGTERM or SIGINT. SIGHUP: reads certificate, limits and log level again."""
         from signerd.config import load
 
-        run(load(config), config.resolve().parent, _announce)
+        file = config.resolve()
+        run(lambda: load(file), file.parent, _announce)
 
     return command
 

@@ -60,6 +60,7 @@ def harden() -> None:
     # the parent closes the socket when they are.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the parent's settings are none of ours
 
 
 def serving(setup: Setup, token: Token) -> dict[str, Handler]:

@@ -149,6 +149,10 @@ class Gate(Generic[CallerT]):
         self._open = OpenCalls()
         self._running: set[asyncio.Task[Any]] = set()
 
+    def limit(self, concurrent_calls: int) -> None:
+        """Another bound on calls that are at work, from now on."""
+        self._concurrent_calls = concurrent_calls
+
     def unary(self, call: Call[CallerT, RequestT, ResponseT]) -> grpc.RpcMethodHandler[Any, Any]:
         """The handler of a call with one answer."""
 

@@ -1,0 +1,93 @@
+"""SIGHUP: the settings are read again, and what can change while signerd serves changes.
+
+    the server's certificate, its key and the CA of its callers   for connections that come from now on
+    limits, but for those of connections                          at once
+    the log's level                                               at once
+
+Connections that are open go on, with all that they have under way. A new file that is wrong leaves the old
+settings in force, all of them, and a line of the log says what is wrong with it. What else was changed in
+the file waits for a restart, and is named.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import structlog
+
+from signerd.config import Config
+from signerd.errors import ConfigError
+
+# Of the settings. All others are what signerd was started with.
+RELOADED = frozenset(
+    {
+        "server.certificate",
+        "server.key",
+        "server.client_ca",
+        "limits.session_lifetime_s",
+        "limits.station_calls_per_s",
+        "limits.station_burst",
+        "limits.auditor_calls_per_s",
+        "limits.auditor_burst",
+        "limits.refusals_per_h",
+        "limits.concurrent_calls",
+        "log.level",
+    }
+)
+
+_log = structlog.get_logger(__name__)
+
+
+class Reload:
+    """What a hangup does. Lives on the event loop; until `begin`, a hangup is answered with a line alone."""
+
+    def __init__(self, read: Callable[[], Config], started: Config) -> None:
+        """`read` reads and checks the settings as a start would, and raises ConfigError."""
+        self._read = read
+        self._started = started
+        self._take: Sequence[Callable[[Config], None]] = ()
+        self._turn = asyncio.Lock()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def begin(self, *take: Callable[[Config], None]) -> None:
+        """From now on each of `take` gets the new settings. The first may refuse them with ConfigError."""
+        self._take = take
+
+    def hangup(self) -> None:
+        """The signal's handler."""
+        if not self._take:
+            _log.warning("not_reloaded", detail="signerd is starting, with the settings as they are")
+            return
+        task = asyncio.get_running_loop().create_task(self._reload(), name="reload")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _reload(self) -> None:
+        async with self._turn:
+            try:
+                config = await asyncio.to_thread(self._read)
+                for take in self._take:
+                    take(config)
+            except ConfigError as error:
+                _log.error("not_reloaded", detail=str(error), in_force="the settings of before")
+                return
+            changed = _differences(self._started, config)
+            _log.info("reloaded", needs_restart=sorted(changed - RELOADED))
+
+
+def _differences(old: Config, new: Config) -> set[str]:
+    before, after = _flat(old.model_dump()), _flat(new.model_dump())
+    return {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
+
+
+def _flat(settings: dict[str, Any]) -> dict[str, Any]:
+    """By `section.name`."""
+    found: dict[str, Any] = {}
+    for name, value in settings.items():
+        if isinstance(value, dict):
+            found |= {f"{name}.{inner}": each for inner, each in value.items()}
+        else:
+            found[name] = value
+    return found
