@@ -39,6 +39,26 @@ def judge(
     return verdict
 
 
+def path_refused(chain: Sequence[bytes], root: bytes, now: datetime = NOW) -> str:
+    """Why signerd refuses the path alone, whatever chip it names; empty: it holds.
+
+    Raises:
+        AssertionError: the auditor decides otherwise.
+    """
+    try:
+        validate_chain(chain, [signerds.read_certificate(root)], now)
+        reason = ""
+    except EvidenceError as error:
+        reason = str(error)
+    try:
+        check_chain(chain, [auditors.read_certificate(root)], now, purposes=())
+        refusal = ""
+    except (CheckFailed, Malformed) as error:
+        refusal = str(error)
+    assert bool(refusal) == bool(reason), (refusal, reason)
+    return reason
+
+
 def _by_signerd(chain: Sequence[bytes], root: bytes, attribute: str, now: datetime) -> Verdict:
     try:
         pinned = [signerds.read_certificate(root)]
