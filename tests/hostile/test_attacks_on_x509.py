@@ -11,6 +11,7 @@ import cbor2
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import NameOID
 
 from boards.attesters.certificate_writer import (
@@ -22,6 +23,7 @@ from boards.attesters.certificate_writer import (
     issue,
     key_usage,
     make_key,
+    oid,
     root_authority,
     seal,
     sign,
@@ -234,6 +236,86 @@ def test_a_bit_of_the_leaf_changed_and_signed_by_oneself(
 def test_bytes_after_a_certificate(attempts: Attempts, order: str, board: PaperBoard) -> None:
     first, *rest = genuine(board).chain
     attempts.refused(order, board, with_chain(board, (first + b"\x00", *rest)).request)
+
+
+# Certificates that a hostile layer of firmware, or a careless CA, might sign
+
+
+def signed_by_the_vendor(attempts: Attempts, order: str, board: PaperBoard, sent: bytes) -> None:
+    """Refused, although the genuine intermediate CA signed it."""
+    chain = (sent, vendor_of(attempts, board).intermediate.certificate)
+    attempts.refused(order, board, with_chain(board, chain).request)
+
+
+def test_basic_constraints_that_say_both(attempts: Attempts, order: str, board: PaperBoard) -> None:
+    """A CA to one reader, a leaf to the other."""
+    ca = vendor_of(attempts, board).intermediate
+    for first, second in ((False, True), (True, False)):
+        both = (basic_constraints(ca=first), basic_constraints(ca=second), *MEASURED[1:])
+        signed_by_the_vendor(attempts, order, board, leaf(ca, board, both))
+
+
+def test_a_measurement_of_accepted_firmware_beside_that_of_ones_own(
+    attempts: Attempts, order: str, board: PaperBoard
+) -> None:
+    ca = vendor_of(attempts, board).intermediate
+    own = extension(TCB_INFO, tcb_info([bytes(32)]), critical=True)
+    for both in ((*MEASURED, own), (*LEAF, own, MEASURED[-1])):
+        signed_by_the_vendor(attempts, order, board, leaf(ca, board, both))
+
+
+def test_times_that_two_readers_read_apart(attempts: Attempts, order: str, board: PaperBoard) -> None:
+    ca = vendor_of(attempts, board).intermediate
+    forever = tlv(0x18, b"99991231235959Z")
+    for begin in (
+        tlv(0x17, b"2001010000Z"),
+        tlv(0x17, b"200101000000+1400"),
+        tlv(0x18, b"20200101000000.0Z"),
+    ):
+        signed_by_the_vendor(attempts, order, board, leaf(ca, board, times=tlv(0x30, begin, forever)))
+
+
+def test_an_algorithm_inside_and_another_outside(attempts: Attempts, order: str, board: PaperBoard) -> None:
+    ca = vendor_of(attempts, board).intermediate
+    tbs = x509.load_der_x509_certificate(leaf(ca, board)).tbs_certificate_bytes
+    other = tlv(0x30, oid("1.2.840.10045.4.3.2"), tlv(0x05))
+    signed_by_the_vendor(attempts, order, board, seal(ca.key, tbs, algorithm=other))
+
+
+def test_a_length_in_ber(attempts: Attempts, order: str, board: PaperBoard) -> None:
+    """In the subject: one name to a lenient reader, none to a strict one."""
+    ca = vendor_of(attempts, board).intermediate
+    name = named(board.chip_id)
+    content = name[2:]
+    for ber in (b"\x30\x81" + bytes((len(content),)) + content, b"\x30\x80" + content + bytes(2)):
+        sent = issue(ca, ber, spki_of(genuine(board).key), MEASURED)
+        signed_by_the_vendor(attempts, order, board, sent)
+
+
+def test_an_attestation_key_in_another_encoding(attempts: Attempts, order: str, board: PaperBoard) -> None:
+    """One key would be two: as one chip's key it is told by its digest."""
+    ca = vendor_of(attempts, board).intermediate
+    public = genuine(board).key.public_key()
+    assert isinstance(public, ec.EllipticCurvePublicKey)
+    point = public.public_bytes(Encoding.X962, PublicFormat.CompressedPoint)
+    algorithm = tlv(0x30, oid("1.2.840.10045.2.1"), oid("1.2.840.10045.3.1.7"))
+    compressed = tlv(0x30, algorithm, tlv(0x03, b"\x00", point))
+    signed_by_the_vendor(attempts, order, board, issue(ca, named(board.chip_id), compressed, MEASURED))
+
+
+def test_more_extensions_than_any_chip_has(attempts: Attempts, order: str, board: PaperBoard) -> None:
+    ca = vendor_of(attempts, board).intermediate
+    for count in (65, 500):
+        many = (*MEASURED, *(extension(f"1.2.{number}", b"") for number in range(count)))
+        signed_by_the_vendor(attempts, order, board, leaf(ca, board, many))
+
+
+def test_the_format_before_tcb_info(attempts: Attempts, order: str, board: PaperBoard) -> None:
+    """Its FWID cannot be judged, so it does not count, not even for level `chip`."""
+    ca = vendor_of(attempts, board).intermediate
+    fwid = tlv(0x30, oid("2.16.840.1.101.3.4.2.1"), tlv(0x04, FWID))
+    composite = tlv(0x30, tlv(0x02, b"\x01"), spki_of(genuine(board).key), fwid)
+    signed_by_the_vendor(attempts, order, board, leaf(ca, board, (*LEAF, extension(TCB_INFO, composite))))
 
 
 # Names
