@@ -47,7 +47,14 @@ from signerd.core.evidence.transcript import verify_evidence
 from signerd.core.evidence_extension import EvidenceStatement
 from signerd.core.names import KeyType, Level, PeerName, Reissue
 from signerd.core.order import Place, WorkOrder
-from signerd.core.policy import check_firmware, check_level, check_listed, check_open, least_firmware
+from signerd.core.policy import (
+    check_firmware,
+    check_level,
+    check_listed,
+    check_open,
+    least_firmware,
+    listed_as,
+)
 from signerd.core.prepared import PreparedCertificate, lint
 from signerd.core.product import Product, parse_product
 from signerd.core.profile import Issuer, build_tbs, terms_of
@@ -202,7 +209,8 @@ class Issuance:
         check_open(order, closed=context.order_closed, now=now)
         check_level(evidence, order)
         check_firmware(evidence.versions, least_firmware(order, product.evidence))
-        check_listed(product.evidence, listed=context.chip is not None and context.chip.listed)
+        on_list = context.chip is not None and context.chip.listed
+        lines = listed_as(evidence, product.evidence, listed=on_list)
         # 6 to 11.
         intent = IntentRequest(
             order=order,
@@ -223,6 +231,7 @@ class Issuance:
             anchors=evidence.anchors,
             name_is_label=evidence.name_is_label,
             agent=agent,
+            listed_as=lines,
         )
         record = await self._issue(intent, csr, product)
         # 12. The answer.

@@ -5,13 +5,14 @@ which passes names each chip once, in one spelling, and nothing that is no chip:
 that no chip has.
 
     chip_ids = read_list(text)
+    lines = read_list(text, line=check_line)   # of a work order, where key= and ueid= may stand too
     check_macs(chip_ids)      # where the list says into which chips a key is burned
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from signerd.core.names import is_chip_id
 
@@ -21,6 +22,11 @@ _MAC = re.compile(r"[0-9a-f]{2}(?::[0-9a-f]{2}){5}")
 _LIKE_A_MAC = re.compile(
     r"[0-9A-Fa-f]{2}([:-])[0-9A-Fa-f]{2}(?:\1[0-9A-Fa-f]{2}){4}|(?:[0-9A-Fa-f]{4}\.){2}[0-9A-Fa-f]{4}"
 )
+_FORMS = {"key": re.compile(r"[0-9a-f]{64}"), "ueid": re.compile(r"(?:[0-9a-f]{2}){1,64}")}
+_FORM_WORDS = {
+    "key": "the SHA-256 of a SubjectPublicKeyInfo: 64 lower-case hexadecimal digits",
+    "ueid": "1 to 64 bytes, lower-case hexadecimal",
+}
 _BROADCAST = "ff" * 6
 _ZERO = "00" * 6
 _MULTICAST_BIT = 1  # of the first octet, IEEE 802-2014 §8.2
@@ -64,20 +70,25 @@ class ChipListError(ValueError):
     """A line, or a list, that names no chips. The text says which and why."""
 
 
-def read_list(text: str) -> list[str]:
+def read_list(text: str, *, line: Callable[[str], object] | None = None) -> list[str]:
     """The chip ids of a list, in its order; empty lines do not count.
+
+    Args:
+        text: of the file.
+        line: looks at one line; `check_chip_id` unless another is given.
 
     Raises:
         ChipListError: a line is no chip id, names a chip once more, or is a header; or there is no chip.
     """
     lines: dict[str, int] = {}
     spellings: dict[str, int] = {}
-    for number, line in enumerate(text.split("\n"), 1):
-        chip_id = line.strip(" \t\r")
+    check = line or check_chip_id
+    for number, written in enumerate(text.split("\n"), 1):
+        chip_id = written.strip(" \t\r")
         if not chip_id:
             continue
         try:
-            check_chip_id(chip_id)
+            check(chip_id)
         except ChipListError as error:
             raise ChipListError(f"line {number}: {error}") from error
         if chip_id in lines:
@@ -105,6 +116,24 @@ def check_chip_id(chip_id: str) -> None:
         raise ChipListError(f"{chip_id} is the name of a column, not a chip: a list has no header")
     if _LIKE_A_MAC.fullmatch(chip_id):
         _check_mac(chip_id)
+
+
+def check_line(line: str) -> str:
+    """By what a line of a work order's list names its chip: "id", "key" or "ueid".
+
+    Raises:
+        ChipListError: by none of them.
+    """
+    kind, sign, value = line.partition("=")
+    if not sign:
+        check_chip_id(line)
+        return "id"
+    form = _FORMS.get(kind)
+    if form is None:
+        raise ChipListError(f"{line[:80]!r}: a line is a chip id, key=… or ueid=…")
+    if not form.fullmatch(value):
+        raise ChipListError(f"{line[:80]!r}: {kind}= wants {_FORM_WORDS[kind]}")
+    return kind
 
 
 def check_together(chip_ids: Iterable[str]) -> None:

@@ -6,8 +6,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 
+from signerd.core.anchors import AnchorKind
 from signerd.core.evidence.method import VerifiedEvidence
-from signerd.core.evidence.rules import EvidenceRules
+from signerd.core.evidence.rules import EvidenceRules, ListedBy
 from signerd.core.names import Level
 from signerd.core.order import FirmwareBundle, WorkOrder
 from signerd.core.version import version_key
@@ -77,6 +78,40 @@ def check_bundle(firmware: Mapping[str, tuple[str, bytes]], bundle: FirmwareBund
 
 
 def check_listed(rules: EvidenceRules, *, listed: bool) -> None:
-    """Raises Refused `chip_unknown` where the product wants each chip on the order's list."""
-    if rules.chips == "listed" and not listed:
+    """Raises Refused `chip_unknown` where the product wants each chip's id on the order's list.
+
+    Before evidence only the id can be looked for.
+    """
+    if rules.chips == "listed" and rules.listed_by == (ListedBy.ID,) and not listed:
         raise Refused(Code.CHIP_UNKNOWN, "the chip is not on the work order's list")
+
+
+def listed_as(evidence: VerifiedEvidence, rules: EvidenceRules, *, listed: bool) -> tuple[str, ...]:
+    """The lines of the order's list of which the chip must be one; empty if it need be none, or is.
+
+    An id that only a layer of firmware states counts where accepted firmware does: other firmware may state
+    the id of any chip on the list. A UEID counts if the chip's vendor states it.
+
+    Args:
+        evidence: verified.
+        rules: of the product.
+        listed: the chip's id is on the list.
+
+    Raises:
+        Refused: `chip_unknown`: the evidence shows nothing by which the product lists chips.
+    """
+    if rules.chips != "listed":
+        return ()
+    names_itself = not evidence.name_is_label or evidence.level is Level.KEY
+    if listed and names_itself and ListedBy.ID in rules.listed_by:
+        return ()
+    kinds = {AnchorKind.KEY: ListedBy.KEY, AnchorKind.UEID: ListedBy.UEID}
+    own = {anchor.value for anchor in evidence.anchors if anchor.kind is AnchorKind.KEY}
+    lines = tuple(
+        f"{anchor.kind}={anchor.value}"
+        for anchor in evidence.anchors
+        if kinds.get(anchor.kind) in rules.listed_by and anchor.issuer not in own
+    )
+    if not lines:
+        raise Refused(Code.CHIP_UNKNOWN, "nothing that the evidence shows is on the work order's list")
+    return lines

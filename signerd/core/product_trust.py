@@ -30,8 +30,8 @@ def review_trust(rules: EvidenceRules, now: datetime) -> list[str]:
         now: aware.
 
     Raises:
-        Refused: `invalid`: a root is expired, no CA, or of a key that no chain may have; or no method of the
-            product reaches the level that it demands.
+        Refused: `invalid`: a root is expired, no CA, or of a key that no chain may have; no method of the
+            product reaches the level that it demands; or two of its methods would take one chip for two.
     """
     reached = highest_level(rules)
     if reached < rules.level:
@@ -39,7 +39,7 @@ def review_trust(rules: EvidenceRules, now: datetime) -> list[str]:
             Code.INVALID,
             f"evidence.level: it demands {rules.level.label}, and its methods reach {reached.label} at most",
         )
-    notes: list[str] = []
+    notes = _review_anchors(rules)
     for method, roots in _roots(rules).items():
         for number, root in enumerate(roots):
             where = f"evidence.{method}.roots.{number}"
@@ -49,6 +49,33 @@ def review_trust(rules: EvidenceRules, now: datetime) -> list[str]:
     return notes
 
 
+def _review_anchors(rules: EvidenceRules) -> list[str]:
+    """Whether the product's methods know a chip again, whichever of them it comes with."""
+    certified = [name for name in rules.methods if _roots(rules).get(name)]
+    entered = [name for name in rules.methods if name not in (*certified, "none")]
+    # All that the company entered of a chip is under one id; what two vendors certify shares nothing.
+    others = entered or ([] if _one_vendor(rules) else certified[1:])
+    if certified and others and rules.chips != "listed":
+        raise Refused(
+            Code.INVALID,
+            f"evidence.methods: {certified[0]} and {others[0]} share nothing that tells a chip again, so that"
+            ' one chip would be two boards: use one of them, or name the chips (chips = "listed")',
+        )
+    section = rules.x509
+    if section is not None and section.measurements and section.vendor_cas is None:
+        return [
+            "evidence.x509: with measurements, say vendor_cas, how many CAs below the root are the vendor's:"
+            " where chips' own certificates do not show it, one chip could be several"
+        ]
+    return []
+
+
+def _one_vendor(rules: EvidenceRules) -> bool:
+    """True if one CA can have certified a chip for both methods, under one serial."""
+    x509, tpm2 = (set(roots) for roots in _roots(rules).values())
+    return not x509.isdisjoint(tpm2)
+
+
 def highest_level(rules: EvidenceRules) -> Level:
     """What evidence of the product's best method can reach."""
     return max(_reach(name, rules) for name in rules.methods)
@@ -56,7 +83,7 @@ def highest_level(rules: EvidenceRules) -> Level:
 
 def describe_trust(rules: EvidenceRules) -> list[str]:
     """Whom and what the product trusts, a line each: methods, the level that each may reach, roots."""
-    lines = [f"least level {rules.level.label}; chips: {_CHIPS[rules.chips]}"]
+    lines = [f"least level {rules.level.label}; chips: {_chips(rules)}"]
     if rules.minimum_firmware:
         least = ", ".join(f"{name} {version}" for name, version in sorted(rules.minimum_firmware.items()))
         lines.append(f"minimum firmware: {least}")
@@ -126,7 +153,7 @@ def _x509(rules: EvidenceRules) -> str:
     section = rules.x509
     assert section is not None  # noqa: S101 - rules with the method have the section
     born = "; its vendor certifies only keys that are born in the chip" if section.certifies_born_keys else ""
-    return f"{_measured(section.measurements)}; chip id from the subject's {section.chip_id}{born}"
+    return f"{_measured(section.measurements)}; chip id from the {section.chip_id.where}{born}"
 
 
 def _psa_token(rules: EvidenceRules) -> str:
@@ -145,10 +172,15 @@ def _tpm2(rules: EvidenceRules) -> str:
     if not rules.tpm2.roots:
         return "keys imported by chip"
     only = "; these CAs certify nothing but attestation keys" if rules.tpm2.certifies_aks_only else ""
-    return f"keys certified under these roots{only}; chip id from the subject's {rules.tpm2.chip_id}"
+    return f"keys certified under these roots{only}; chip id from the {rules.tpm2.chip_id.where}"
 
 
-_CHIPS = {"any": "any that a method knows", "listed": "only those on the work order's list"}
+def _chips(rules: EvidenceRules) -> str:
+    if rules.chips == "any":
+        return "any that a method knows"
+    return f"only those on the work order's list, by {', '.join(rules.listed_by)}"
+
+
 _MEANINGS: dict[str, Callable[[EvidenceRules], str]] = {
     "hmac-sha256": lambda _rules: "chips with a secret of yours; level key if they were locked before",
     "x509": _x509,

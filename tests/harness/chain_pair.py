@@ -14,7 +14,8 @@ from auditor.core.evidence.dice import firmware_of
 from auditor.errors import CheckFailed, Malformed
 from signerd.core.evidence import certificate as signerds
 from signerd.core.evidence import dice
-from signerd.core.evidence.chain import chip_id_of, validate_chain
+from signerd.core.evidence.chain import validate_chain
+from signerd.core.evidence.chip_rules import ChipIdRule
 from signerd.core.evidence.errors import EvidenceError
 from signerd.core.evidence.x509 import ISSUING_PURPOSES, PURPOSES
 
@@ -65,7 +66,8 @@ def _by_signerd(chain: Sequence[bytes], root: bytes, attribute: str, now: dateti
         valid = validate_chain(
             chain, pinned, now, purposes=PURPOSES, issuing=ISSUING_PURPOSES, critical=dice.EXTENSIONS
         )
-        chip = chip_id_of(valid.leaf, "CN" if attribute == "CN" else "serialNumber")
+        rule = ChipIdRule.model_validate({"from": "subject", "attribute": attribute})
+        chip = rule.read(valid.leaf)
         dice.measured_firmware(valid.certificates, ())
     except EvidenceError as error:
         return Verdict(str(error))

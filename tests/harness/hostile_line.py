@@ -35,7 +35,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from typing import Any, Literal
 
@@ -169,6 +169,9 @@ class HostileLine:
         self._silicon: dict[str, Silicon] = {}  # the usual vendors, by method
         self._others: list[Silicon] = []
         self._products: dict[tuple[object, ...], str] = {}
+        self._listing: set[str] = set()  # products that demand a list
+        self._listed_orders: list[str] = []  # and their orders: every board that is made is on their lists
+        self._made: list[str] = []
         self._orders, self._bare = itertools.count(1), itertools.count(1)
         socket = f"unix:{installation.home / 'admin' / 'admin.sock'}"
         self._admin_channel = grpc.secure_channel(
@@ -196,7 +199,8 @@ class HostileLine:
         in_csr: bool = False,
         **wrong: Any,
     ) -> PaperBoard:
-        """A board that nobody used before; a genuine one unless told otherwise.
+        """A board that nobody used before; a genuine one unless told otherwise. It is put on the lists of
+        orders whose product has methods that share nothing.
 
         Args:
             method: of its evidence; `none` has no root of trust.
@@ -206,6 +210,22 @@ class HostileLine:
             in_csr: the evidence goes inside the CSR.
             **wrong: keywords of the vendor's `attester`.
         """
+        board = self._board(method, vendor, locked=locked, known=known, in_csr=in_csr, **wrong)
+        self._made.append(board.chip_id)
+        for order in self._listed_orders:
+            self._list(order, [board.chip_id])
+        return board
+
+    def _board(
+        self,
+        method: str,
+        vendor: Vendor | None,
+        *,
+        locked: bool,
+        known: bool,
+        in_csr: bool,
+        **wrong: Any,
+    ) -> PaperBoard:
         if method == "none":
             return PaperBoard(f"bare:{next(self._bare)}")
         if method == "hmac-sha256":
@@ -236,6 +256,10 @@ class HostileLine:
         if asked not in self._products:
             name = f"product-{len(self._products) + 1}"
             sections = [each.vendor.product_section() for each in silicon.values()]
+            if len(set(methods) - {"none"}) > 1:
+                # Methods that share no anchor: the list says which chips there are (see `open_order`).
+                terms = {"chips": "listed"} | terms
+                self._listing.add(name)
             self.installation.add_product(product_toml(name, methods=methods, sections=sections, **terms))
             for method, each in silicon.items():
                 if lines := each.identities():
@@ -288,7 +312,16 @@ class HostileLine:
             **terms,
         )
         self.admin.OpenWorkOrder(admin_pb2.OpenWorkOrderRequest(work_order_toml=text), timeout=CALL_TIMEOUT_S)
+        if terms.get("product") in self._listing:
+            self._listed_orders.append(name)
+            self._list(name, self._made)
         return name
+
+    def _list(self, order: str, chip_ids: Sequence[str]) -> None:
+        """Puts chips on the list of an order whose product demands one."""
+        if chip_ids:
+            request = admin_pb2.ImportChipsRequest(work_order=order, chip_ids=chip_ids)
+            self.admin.ImportChips(request, timeout=CALL_TIMEOUT_S)
 
     def counts(self, order: str) -> audit_pb2.WorkOrderCounts:
         """How a work order stands, as an auditor reads it."""

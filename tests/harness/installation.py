@@ -40,6 +40,7 @@ def product_toml(
     methods: Sequence[str] = ("hmac-sha256",),
     sections: Iterable[str] = (),
     level: str | None = None,
+    chips: str | None = None,
     minimum_firmware: Mapping[str, str] | None = None,
     certificate_extension: str | None = None,
 ) -> str:
@@ -50,12 +51,15 @@ def product_toml(
         methods: of evidence, preferred first.
         sections: `[evidence.<method>]` as the boards' vendors wrote them, of these methods alone.
         level: the least that a work order may demand.
+        chips: which ones count: "any", "listed".
         minimum_firmware: component -> version.
         certificate_extension: OID of the extension that speaks of evidence.
     """
     terms = [f"methods = [{', '.join(json.dumps(method) for method in methods)}]"]
     if level is not None:
         terms.append(f'level = "{level}"')
+    if chips is not None:
+        terms.append(f'chips = "{chips}"')
     if certificate_extension is not None:
         terms.append(f'certificate_extension = "{certificate_extension}"')
     if minimum_firmware:

@@ -91,9 +91,8 @@ def test_evidence_stripped_where_the_product_also_accepts_none(
     attempts.refused(order, board, changed(board, method="none", evidence=b""), "level_insufficient")
 
 
-def test_evidence_stripped_of_a_chip_that_is_not_on_the_list(
-    attempts: Attempts, order: str, board: PaperBoard
-) -> None:
+def test_evidence_stripped_of_a_chip_that_is_not_on_the_list(attempts: Attempts, board: PaperBoard) -> None:
+    order = attempts.order("hmac-sha256", "none", level="chip")
     attempts.refused(order, board, changed(board, method="none", evidence=b""))
 
 
@@ -446,10 +445,13 @@ def test_evidence_that_only_a_newer_revision_of_the_product_accepts(attempts: At
     installation.add_product(product_toml("revised", methods=["hmac-sha256"]))
     older = attempts.line.open_order(product="revised", level="chip")
     installation.add_product(
-        product_toml("revised", methods=["hmac-sha256", "x509"], sections=[vendor.product_section()])
+        product_toml(
+            "revised", methods=["hmac-sha256", "x509"], sections=[vendor.product_section()], chips="listed"
+        )
     )
     newer = attempts.line.open_order(product="revised", level="chip")
     board, other = attempts.line.board(), attempts.line.board()
+    installation.import_chips(newer, [other.chip_id])
     certified = replace(board, attester=vendor.attester(board.chip_id))
     attempts.refused(older, board, certified.request)
     attempts.line.pc1.certify(newer, replace(other, attester=vendor.attester(other.chip_id)))

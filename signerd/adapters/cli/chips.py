@@ -30,10 +30,10 @@ def import_(
     """Puts chips on a work order's list, for evidence method none and for products that want chips listed."""
     from birthmark.v1 import admin_pb2
     from signerd.adapters.cli.connection import administration
-    from signerd.adapters.cli.files import read_chip_ids
+    from signerd.adapters.cli.files import read_order_list
     from signerd.adapters.cli.output import print_json
 
-    chip_ids = read_chip_ids(file)
+    chip_ids = read_order_list(file)
     added = 0
     with administration(config) as daemon:
         for batch in batches(chip_ids):

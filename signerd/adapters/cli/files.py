@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from signerd.core.chip_list import ChipListError, read_list
+from signerd.core.chip_list import ChipListError, check_chip_id, check_line, read_list
 from signerd.core.identity_list import MAX_LINE, ChipIdentity, IdentityError, parse_line
 from signerd.errors import Code, Refused
 
@@ -36,8 +36,17 @@ def read_chip_ids(path: Path) -> list[str]:
     Raises:
         Refused: `invalid`: what `read_list` refuses.
     """
+    return _read_list(path, check_chip_id)
+
+
+def read_order_list(path: Path) -> list[str]:
+    """The list of a work order: a chip id, `key=…` or `ueid=…` a line. Raises as `read_chip_ids`."""
+    return _read_list(path, check_line)
+
+
+def _read_list(path: Path, check: Callable[[str], object]) -> list[str]:
     try:
-        return read_list(read_text(path))
+        return read_list(read_text(path), line=check)
     except ChipListError as error:
         raise Refused(Code.INVALID, f"{path}: {error}") from error
 

@@ -11,10 +11,10 @@ from signerd.adapters.rpc.orders import order_messages
 from signerd.adapters.store import SqlStore
 from signerd.adapters.store.values import OrderState
 from signerd.core.chip_key import BurnedKey
-from signerd.core.chip_list import ChipListError, check_chip_id, check_together
+from signerd.core.chip_list import ChipListError, check_chip_id, check_line, check_together
 from signerd.core.names import is_name, parse_peer_uri
 from signerd.core.order_file import ProductRevision, parse_order_file
-from signerd.core.product import parse_product
+from signerd.core.product import Product, parse_product
 from signerd.errors import Code, Refused
 
 MAX_CHIPS = 10_000  # a call, admin.proto
@@ -76,9 +76,12 @@ class OrderAdministration:
     async def import_chips(
         self, _caller: None, request: admin_pb2.ImportChipsRequest
     ) -> admin_pb2.ImportChipsResponse:
-        """Puts chip ids on an order's list."""
+        """Puts chips on an order's list."""
         by = fields.administrator_if_any(request.by)
-        chip_ids = _checked(request.chip_ids)
+        chip_ids = _checked(request.chip_ids, check_line)
+        state = await self._order(request.work_order)
+        product = parse_product(await self._store.product_text(state.order.product_sha256))
+        _check_listed_by(chip_ids, product)
         added, index = await self._store.import_chips(request.work_order, chip_ids, self._clock(), by=by)
         return admin_pb2.ImportChipsResponse(added=added, ledger_index=index)
 
@@ -112,12 +115,20 @@ def _shown(state: OrderState) -> admin_pb2.ShowWorkOrderResponse:
     return admin_pb2.ShowWorkOrderResponse(work_order=work_order, counts=counts)
 
 
-def _checked(chip_ids: Sequence[str]) -> list[str]:
+def _check_listed_by(lines: Sequence[str], product: Product) -> None:
+    """A line that could never count is a mistake that the production line would show."""
+    for line in lines:
+        if check_line(line) not in product.evidence.listed_by:
+            known = ", ".join(product.evidence.listed_by)
+            raise Refused(Code.INVALID, f"{line}: product {product.name} lists chips by {known} (listed_by)")
+
+
+def _checked(chip_ids: Sequence[str], check: Callable[[str], object] = check_chip_id) -> list[str]:
     if not 1 <= len(chip_ids) <= MAX_CHIPS:
         raise fields.malformed(f"{len(chip_ids)} chips in one call, not 1 to {MAX_CHIPS}")
     try:
         for chip_id in chip_ids:
-            check_chip_id(chip_id)
+            check(chip_id)
         check_together(chip_ids)
     except ChipListError as error:
         raise Refused(Code.INVALID, str(error)) from error

@@ -10,7 +10,7 @@ signatures over the bytes that were signed, and is asked for nothing else. Its o
 the Web PKI: they refuse what chips' makers write and RFC 5280 lets a path have (docs/adr/0017).
 
     chain = validate_chain(certificates, rules.roots, now)
-    if chip_id_of(chain.leaf, rules.chip_id) != request.chip_id: ...
+    chip = identify(chain, rules.chip_id)  # core/evidence/chip_rules.py
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 from itertools import pairwise
-from typing import Literal
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
@@ -31,7 +30,6 @@ from signerd.core.evidence.certificate import (
     KEY_CERT_SIGN,
     MAX_SERIAL_BITS,
     Certificate,
-    attributes,
     basic_constraints,
     extended_key_usage,
     key_usage,
@@ -40,7 +38,6 @@ from signerd.core.evidence.certificate import (
 )
 from signerd.core.evidence.errors import EvidenceError
 from signerd.core.key_policy import WeakKeyError, check_quality
-from signerd.core.names import is_chip_id
 from signerd.core.signature_algorithms import ALGORITHMS, check_signature
 
 MAX_CERTIFICATES = 6  # docs/formats.md, "Evidence transcript"
@@ -65,14 +62,13 @@ _KNOWN_CRITICAL = frozenset(
 # nameConstraints and policyConstraints, on all that follows in the path. We do not process them, so we must
 # not pass over them either, critical or not (RFC 5280 §4.2.1.10 and §4.2.1.11).
 _REFUSED = frozenset({"2.5.29.30", "2.5.29.36"})
-_NAME_OIDS = {"serialNumber": "2.5.4.5", "CN": "2.5.4.3"}
 # The same few CAs stand above all boards: they are read, and the signatures on them verified, once.
 _CAS_KEPT = 256
 
 
 @dataclass(frozen=True, slots=True)
 class ValidChain:
-    """A path that held. Only `validate_chain` makes it."""
+    """A path that held. Only `validate_chain` makes it, and `recorded_chain` makes it again."""
 
     certificates: tuple[Certificate, ...]  # leaf first, without the root
     root: Certificate  # the one of the product that it ends at
@@ -147,19 +143,21 @@ def validate_chain(
     return ValidChain(path, root, keys[0])
 
 
-def chip_id_of(leaf: Certificate, attribute: Literal["serialNumber", "CN"]) -> str:
-    """The chip id that the certificate names: the one attribute of this kind in its subject.
+def recorded_chain(certificates: Sequence[bytes], roots: Sequence[Certificate]) -> ValidChain:
+    """A path that `validate_chain` judged when its evidence was recorded: read again, without a clock.
+
+    Args:
+        certificates: as recorded.
+        roots: of the product's revision of then.
 
     Raises:
-        EvidenceError: no such attribute, several, or one that is not of a chip id's form.
+        EvidenceError: they are no certificates, or of no path to one of these roots.
     """
-    values = [text for oid, text in attributes(leaf.subject) if oid == _NAME_OIDS[attribute]]
-    if len(values) != 1:
-        raise EvidenceError(f"the subject has {len(values)} attributes {attribute}, not one")
-    value = values[0]
-    if value is None or not is_chip_id(value):
-        raise EvidenceError(f"the subject's {attribute} is not a chip id")
-    return value
+    if not 1 <= len(certificates) <= MAX_CERTIFICATES:
+        raise EvidenceError(f"a chain has 1 to {MAX_CERTIFICATES} certificates")
+    path = tuple(read_certificate(der) for der in certificates)
+    root = _root_of(path[-1], roots, is_leaf=len(path) == 1)
+    return ValidChain(path, root, load_key(path[0]))
 
 
 def load_key(certificate: Certificate) -> AttestationKey:

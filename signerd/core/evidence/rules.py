@@ -7,6 +7,7 @@ docs/formats.md, "Product file".
 from __future__ import annotations
 
 from collections.abc import Callable
+from enum import StrEnum
 from typing import Annotated, Any, Literal, TypeVar
 
 from cryptography import x509
@@ -26,6 +27,8 @@ from pydantic import (
 
 from signerd.core.chip_form import ChipForm, parse_form
 from signerd.core.evidence.certificate import Certificate, read_pem
+from signerd.core.evidence.chain import MAX_CERTIFICATES
+from signerd.core.evidence.chip_rules import SERIAL_NUMBER, ChipId, ChipIdRule
 from signerd.core.names import Level, is_component
 from signerd.core.version import version_key
 
@@ -176,11 +179,27 @@ UuidMeasurements = Annotated[
 ]
 
 
+def _of_a_leaf(rule: ChipIdRule) -> ChipIdRule:
+    if rule.place == "device-id-key" or rule.of != "leaf":
+        raise ValueError("an attestation key of a TPM has no DeviceID")
+    return rule
+
+
+class ListedBy(StrEnum):
+    """By what a chip stands on a work order's list (docs/formats.md, "Work order file")."""
+
+    ID = "id"
+    KEY = "key"
+    UEID = "ueid"
+
+
 class X509Rules(_Section):
     """Attestation keys with a vendor's certificate."""
 
     roots: Roots
-    chip_id: Literal["serialNumber", "CN"] = "serialNumber"  # attribute of the leaf's subject
+    chip_id: ChipId = SERIAL_NUMBER
+    # CAs below the root that are the vendor's, where chips have layers that certify (DICE); None: not said.
+    vendor_cas: Annotated[StrictInt, Field(ge=0, lt=MAX_CERTIFICATES)] | None = None
     measurements: HashMeasurements = ()  # DICE: FWIDs that are accepted
     # The vendor certifies only keys that are born in the chip: a CSR for the certified key itself then
     # reaches level key without a measurement.
@@ -210,7 +229,7 @@ class Tpm2Rules(_Section):
     roots: Annotated[
         tuple[Annotated[Certificate, BeforeValidator(_root)], ...], Field(max_length=MAX_ROOTS)
     ] = ()
-    chip_id: Literal["serialNumber", "CN"] = "serialNumber"
+    chip_id: Annotated[ChipId, AfterValidator(_of_a_leaf)] = SERIAL_NUMBER
     # The pinned CAs themselves certify for signing only restricted AKs of genuine TPMs: a certificate then
     # counts without tcg-kp-AIKCertificate, whatever it is for, but with no CA between.
     certifies_aks_only: StrictBool = False
@@ -228,6 +247,8 @@ class EvidenceRules(_Section):
     methods: Annotated[tuple[Annotated[str, AfterValidator(_method)], ...], Field(min_length=1)]
     level: Annotated[Level, BeforeValidator(_level)] = Level.NONE  # the least that an order may demand
     chips: Literal["any", "listed"] = "any"  # listed: each must also stand on the work order's list
+    # By what it stands there: its id, its key, or a UEID that its vendor states.
+    listed_by: Annotated[tuple[ListedBy, ...], Field(min_length=1)] = (ListedBy.ID,)
     minimum_firmware: Annotated[dict[Component, Version], Field(max_length=MAX_COMPONENTS)] = Field(
         default_factory=dict
     )
@@ -242,6 +263,10 @@ class EvidenceRules(_Section):
     def _consistent(self) -> EvidenceRules:
         if len(set(self.methods)) != len(self.methods):
             raise ValueError("methods: one stands twice")
+        if len(set(self.listed_by)) != len(self.listed_by):
+            raise ValueError("listed_by: one stands twice")
+        if "listed_by" in self.model_fields_set and self.chips != "listed":
+            raise ValueError('listed_by says how chips are listed: it needs chips = "listed"')
         sections = {"x509": self.x509, "psa-token": self.psa_token}
         for name, section in sections.items():
             if name in self.methods and section is None:

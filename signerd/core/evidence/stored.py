@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from signerd.core.anchors import Anchor
+from signerd.core.evidence import tpm2, x509
 from signerd.core.evidence.rules import EvidenceRules
 
 
@@ -50,8 +51,23 @@ def shown_by(stored: StoredEvidence) -> ShownChip:
             return ShownChip((Anchor.personalized(stored.chip_id),))
         case "psa-token" if not stored.attester:
             return ShownChip((Anchor.personalized(stored.chip_id),))
+        case "x509" | "tpm2":
+            return _certified(stored)
         case _:
             return ShownChip(_of_key(stored))
+
+
+def _certified(stored: StoredEvidence) -> ShownChip:
+    """A chip of which a vendor's chain speaks; without roots a TPM's key was imported."""
+    rules = stored.rules()
+    if stored.method == "x509" and rules.x509 is not None:
+        chip = x509.recorded_chip(stored.evidence, rules.x509)
+    elif stored.method == "tpm2" and rules.tpm2.roots:
+        chip = tpm2.recorded_chip(stored.evidence, rules.tpm2)
+    else:
+        return ShownChip(_of_key(stored))
+    imported = () if stored.key_id is None else _of_key(stored)
+    return ShownChip(tuple(sorted({*chip.anchors, *imported})), chip.name_is_label)
 
 
 def _of_key(stored: StoredEvidence) -> tuple[Anchor, ...]:

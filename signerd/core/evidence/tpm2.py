@@ -43,7 +43,8 @@ from cryptography.hazmat.primitives.serialization import load_der_public_key
 from signerd.core import strict_cbor
 from signerd.core.anchors import Anchor
 from signerd.core.evidence.certificate import extended_key_usage, key_usage
-from signerd.core.evidence.chain import ValidChain, chip_id_of, validate_chain
+from signerd.core.evidence.chain import ValidChain, recorded_chain, validate_chain
+from signerd.core.evidence.chip_rules import CertifiedChip, identify
 from signerd.core.evidence.method import (
     MAX_EVIDENCE_BYTES,
     EvidenceError,
@@ -97,9 +98,9 @@ class Tpm2:
         check_certified(attest, public)
         if public.spki != request.spki:
             raise EvidenceError("the certified key is not the CSR's")
-        key, spki = _attestation_key(chain, attest, request, trust)
+        key, spki, anchors = _attestation_key(chain, attest, request, trust)
         _check_signature(key, signature, attest_bytes)
-        return Proved(Level.KEY, attester=spki, anchors=_anchors(spki, trust))
+        return Proved(Level.KEY, attester=spki, anchors=anchors)
 
 
 def read_evidence(evidence: bytes) -> tuple[bytes, bytes, bytes, list[bytes]]:
@@ -132,14 +133,16 @@ def check_certified(attest: Attest, public: Public) -> None:
 
 def _attestation_key(
     chain: list[bytes], attest: Attest, request: Request, trust: Trust
-) -> tuple[PublicKey, bytes]:
-    """The AK that the product trusts for this chip, and its SubjectPublicKeyInfo."""
+) -> tuple[PublicKey, bytes, tuple[Anchor, ...]]:
+    """The AK that the product trusts for this chip, its SubjectPublicKeyInfo, and the chip's anchors."""
     identity = trust.identity
+    anchors = () if identity is None else identity.anchors
     if trust.rules.tpm2.roots:
-        valid, chip_id = certified_chip(chain, trust.rules.tpm2, request.now)
-        if chip_id != request.chip_id:
+        chip = certified_chip(chain, trust.rules.tpm2, request.now)
+        if chip.chip_id != request.chip_id:
             raise EvidenceError("the certificate is another chip's")
-        spki = valid.leaf_spki
+        spki = chip.chain.leaf_spki
+        anchors = tuple(sorted({*anchors, *chip.anchors}))
         if identity is not None and identity.spki != spki:
             raise EvidenceError("another attestation key was imported for this chip")
     elif chain:
@@ -150,13 +153,22 @@ def _attestation_key(
         spki = identity.spki
     if identity is not None:
         _check_signer(attest, identity)
-    return _strong(spki), spki
+    return _strong(spki), spki, anchors
 
 
-def certified_chip(certificates: Sequence[bytes], rules: Tpm2Rules, now: datetime) -> tuple[ValidChain, str]:
+def certified_chip(certificates: Sequence[bytes], rules: Tpm2Rules, now: datetime) -> CertifiedChip:
     """The chain of an AK that the product trusts, and the chip that it names. Raises EvidenceError."""
-    valid = _valid_chain(certificates, rules, now)
-    return valid, chip_id_of(valid.leaf, rules.chip_id)
+    return identify(_valid_chain(certificates, rules, now), rules.chip_id)
+
+
+def recorded_chip(evidence: bytes, rules: Tpm2Rules) -> CertifiedChip:
+    """The chip that evidence with a chain is of which was verified when it was recorded, as for `x509`.
+
+    Raises:
+        EvidenceError: it is no evidence, has no chain, or not of these rules.
+    """
+    *_, certificates = read_evidence(evidence)
+    return identify(recorded_chain(certificates, rules.roots), rules.chip_id)
 
 
 def _valid_chain(certificates: Sequence[bytes], rules: Tpm2Rules, now: datetime) -> ValidChain:
@@ -177,10 +189,6 @@ def _promised_chain(certificates: Sequence[bytes], rules: Tpm2Rules, now: dateti
     if key_usage(valid.leaf) is None:  # where there is one, it allows signing: an endorsement key's does not
         raise EvidenceError("the certificate does not say that its key signs")
     return valid
-
-
-def _anchors(spki: bytes, trust: Trust) -> tuple[Anchor, ...]:
-    return (Anchor.of_key(spki),) if trust.identity is None else trust.identity.anchors
 
 
 def _check_signer(attest: Attest, identity: IdentityKey) -> None:

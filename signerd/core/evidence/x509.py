@@ -5,7 +5,7 @@ first. What is checked, in this order:
 
 1. The form: strict CBOR, 1 to 6 certificates.
 2. The chain, to one of the product's roots.
-3. The chip: the subject of the leaf names exactly the chip of this session.
+3. The chip: by the product's rule the chain names exactly the chip of this session.
 4. The signature over the transcript, by the algorithm that the key's type decides.
 5. The firmware, where the chain measures it.
 
@@ -29,7 +29,9 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding
 
 from signerd.core import strict_cbor
 from signerd.core.evidence import dice
-from signerd.core.evidence.chain import AttestationKey, ValidChain, chip_id_of, validate_chain
+from signerd.core.evidence.chain import AttestationKey, ValidChain, recorded_chain, validate_chain
+from signerd.core.evidence.chip_rules import CertifiedChip, identify
+from signerd.core.evidence.device_id import device_id
 from signerd.core.evidence.method import MAX_EVIDENCE_BYTES, EvidenceError, Proved, Request, Trust
 from signerd.core.evidence.rules import X509Rules
 from signerd.core.names import Level
@@ -67,16 +69,18 @@ class X509Attestation:
         if rules is None:
             raise EvidenceError("the product has no rules for x509")
         signature, certificates = read_evidence(evidence)
-        chain, chip_id = certified_chip(certificates, rules, request.now)
+        chip = certified_chip(certificates, rules, request.now)
+        chain = chip.chain
         # The station's word for the chip is only what the certificate is held against.
-        if chip_id != request.chip_id:
+        if chip.chip_id != request.chip_id:
             raise EvidenceError("the certificate is another chip's")
         _check_signature(chain.key, signature, request.transcript)
         firmware = dice.measured_firmware(chain.certificates, rules.measurements)
-        return Proved(_level(request, chain, firmware, rules), firmware.versions, chain.leaf_spki)
+        level = _level(request, chain, firmware, rules)
+        return Proved(level, firmware.versions, chain.leaf_spki, chip.anchors, chip.name_is_label)
 
 
-def certified_chip(certificates: Sequence[bytes], rules: X509Rules, now: datetime) -> tuple[ValidChain, str]:
+def certified_chip(certificates: Sequence[bytes], rules: X509Rules, now: datetime) -> CertifiedChip:
     """The chain that the product trusts, and the chip that it names. Raises EvidenceError."""
     chain = validate_chain(
         certificates,
@@ -86,7 +90,26 @@ def certified_chip(certificates: Sequence[bytes], rules: X509Rules, now: datetim
         issuing=ISSUING_PURPOSES,
         critical=dice.EXTENSIONS,
     )
-    return chain, chip_id_of(chain.leaf, rules.chip_id)
+    return _chip_of(chain, rules)
+
+
+def recorded_chip(evidence: bytes, rules: X509Rules) -> CertifiedChip:
+    """The chip that evidence is of which was verified when it was recorded. No clock, no signature.
+
+    Args:
+        evidence: as recorded.
+        rules: of the product's revision of then.
+
+    Raises:
+        EvidenceError: it is no evidence, or not of these rules.
+    """
+    _, certificates = read_evidence(evidence)
+    return _chip_of(recorded_chain(certificates, rules.roots), rules)
+
+
+def _chip_of(chain: ValidChain, rules: X509Rules) -> CertifiedChip:
+    device = device_id(chain.certificates, rules.vendor_cas, measures=bool(rules.measurements))
+    return identify(chain, rules.chip_id, device)
 
 
 def read_evidence(evidence: bytes) -> tuple[bytes, list[bytes]]:

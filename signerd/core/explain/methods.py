@@ -62,12 +62,14 @@ def _by_x509(certificates: Sequence[bytes], rules: EvidenceRules, now: datetime)
     assert section is not None  # noqa: S101 - rules with the method have the section
     rule = str(section.chip_id)
     try:
-        chain, chip_id = x509.certified_chip(certificates, section, now)
-        firmware = dice.measured_firmware(chain.certificates, section.measurements)
+        chip = x509.certified_chip(certificates, section, now)
+        firmware = dice.measured_firmware(chip.chain.certificates, section.measurements)
     except EvidenceError as error:
         return refused("x509", str(error), rule)
     level, reason, remedy = _level(firmware, section)
-    return MethodVerdict("x509", reason, remedy=remedy, level=level.label, chip_id=chip_id, chip_id_rule=rule)
+    return MethodVerdict(
+        "x509", reason, remedy=remedy, level=level.label, chip_id=chip.chip_id, chip_id_rule=rule
+    )
 
 
 def _level(firmware: dice.MeasuredFirmware, rules: X509Rules) -> tuple[Level, str, str]:
@@ -101,14 +103,14 @@ def _by_tpm2(certificates: Sequence[bytes], rules: EvidenceRules, now: datetime)
         )
     rule = str(section.chip_id)
     try:
-        _, chip_id = tpm2.certified_chip(certificates, section, now)
+        chip = tpm2.certified_chip(certificates, section, now)
     except EvidenceError as error:
         return refused("tpm2", str(error), rule)
     return MethodVerdict(
         "tpm2",
         "with TPM2_Certify of the CSR's key",
         level=Level.KEY.label,
-        chip_id=chip_id,
+        chip_id=chip.chip_id,
         chip_id_rule=rule,
     )
 

@@ -32,7 +32,8 @@ from boards.attesters.certificate_writer import (
     tlv,
 )
 from signerd.core.evidence.certificate import Certificate, read_certificate
-from signerd.core.evidence.chain import chip_id_of, validate_chain
+from signerd.core.evidence.chain import validate_chain
+from signerd.core.evidence.chip_rules import ChipIdRule
 from signerd.core.evidence.method import EvidenceError
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
@@ -351,6 +352,10 @@ def test_bytes_beside_the_certificate_and_other_encodings_are_refused() -> None:
     position = good.rindex(b"\x00\x30", 0, len(good) - 60)
     assert good[position - 2] == 0x03
     refused([good[:position] + b"\x01" + good[position + 1 :], CA.certificate])
+
+
+def chip_id_of(certificate: Certificate, attribute: str) -> str:
+    return ChipIdRule.model_validate({"from": "subject", "attribute": attribute}).read(certificate)
 
 
 def test_the_chip_id_is_the_one_attribute_of_its_kind() -> None:

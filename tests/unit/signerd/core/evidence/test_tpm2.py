@@ -17,6 +17,7 @@ from boards import keys
 from boards.attesters.tpm2 import ATTRIBUTES, BORN_HERE, Tpm2Attester, Tpm2Vendor, public_area
 from signerd.core.anchors import Anchor
 from signerd.core.evidence import METHODS
+from signerd.core.evidence.chip_rules import ChipIdRule
 from signerd.core.evidence.claims import Claims
 from signerd.core.evidence.method import EvidenceError, IdentityKey, Proved, Request, Trust
 from signerd.core.evidence.rules import EvidenceRules
@@ -85,6 +86,9 @@ def make_case(vendor: Tpm2Vendor = CERTIFIED, key_type: str = "p256", **wrong: A
 @pytest.fixture(scope="module", params=["certified", "imported"])
 def vendor(request: pytest.FixtureRequest) -> Tpm2Vendor:
     return CERTIFIED if request.param == "certified" else IMPORTED
+
+
+COMMON_NAME = ChipIdRule.model_validate({"from": "subject", "attribute": "CN"})
 
 
 def refused(case: Case, match: str | None = None) -> None:
@@ -219,7 +223,7 @@ def test_a_certificate_is_of_one_chip_and_of_its_time() -> None:
 
 def test_the_attribute_of_the_chip_id_is_the_products_choice() -> None:
     case = make_case()
-    rules = case.trust.rules.tpm2.model_copy(update={"chip_id": "CN"})
+    rules = case.trust.rules.tpm2.model_copy(update={"chip_id": COMMON_NAME})
     trust = replace(case.trust, rules=case.trust.rules.model_copy(update={"tpm2": rules}))
     refused(replace(case, trust=trust), "chip id")  # the CN is "attestation key"
 

@@ -29,7 +29,9 @@ from boards.attesters.certificate_writer import (
     subject,
 )
 from boards.attesters.x509 import FWID, MULTI_TCB_INFO, TCB_INFO, X509Attester, X509Vendor, tcb_info
+from signerd.core.anchors import Anchor, AnchorKind
 from signerd.core.evidence import METHODS
+from signerd.core.evidence.chip_rules import SERIAL_NUMBER
 from signerd.core.evidence.claims import Claims
 from signerd.core.evidence.method import EvidenceError, Proved, Request, Trust
 from signerd.core.evidence.rules import EvidenceRules
@@ -69,6 +71,12 @@ def evidence_of(attester: X509Attester, request: Request = REQUEST) -> bytes:
     return attester.attest(request.transcript, request.csr)
 
 
+def anchors(attester: X509Attester, vendor: X509Vendor = VENDOR) -> tuple[Anchor, ...]:
+    """The certified key, and the serial that the vendor's CA states."""
+    serial = Anchor.stated(AnchorKind.SERIAL, CHIP, spki_of(vendor.intermediate.key))
+    return Anchor.of_key(spki_of(attester.key)), serial
+
+
 def refused(evidence: bytes, trust: Trust = TRUST, request: Request = REQUEST) -> str:
     with pytest.raises(EvidenceError) as refusal:
         verify(evidence, trust, request)
@@ -83,7 +91,7 @@ def good_evidence() -> bytes:
 def test_measured_firmware_that_is_accepted_reaches_key() -> None:
     attester = VENDOR.attester(CHIP)
     proved = verify(evidence_of(attester))
-    assert proved == Proved(Level.KEY, {"app": "1.2.0"}, spki_of(attester.key))
+    assert proved == Proved(Level.KEY, {"app": "1.2.0"}, spki_of(attester.key), anchors(attester))
 
 
 @pytest.mark.parametrize("key_type", ["p256", "p384", "p521", "ed25519", "rsa2048", "rsa4096"])
@@ -169,7 +177,7 @@ def test_the_chip_id_is_where_the_product_says() -> None:
 def in_serial_number(vendor: X509Vendor) -> Trust:
     trust = trusting(vendor)
     assert trust.rules.x509 is not None
-    rules = trust.rules.x509.model_copy(update={"chip_id": "serialNumber"})
+    rules = trust.rules.x509.model_copy(update={"chip_id": SERIAL_NUMBER})
     return replace(trust, rules=trust.rules.model_copy(update={"x509": rules}))
 
 
@@ -183,7 +191,7 @@ def in_serial_number(vendor: X509Vendor) -> Trust:
 )
 def test_firmware_that_is_not_accepted_reaches_chip(chip: dict[str, Any]) -> None:
     attester = VENDOR.attester(CHIP, **chip)
-    assert verify(evidence_of(attester)) == Proved(Level.CHIP, {}, spki_of(attester.key))
+    assert verify(evidence_of(attester)) == Proved(Level.CHIP, {}, spki_of(attester.key), anchors(attester))
 
 
 def test_a_product_without_measurements_reaches_chip() -> None:
@@ -203,7 +211,8 @@ def test_a_key_that_is_certified_as_born_in_the_chip_reaches_key_for_itself_alon
     attester = vendor.attester(CHIP)
     own = replace(REQUEST, spki=spki_of(attester.key))
     evidence = evidence_of(attester)
-    assert verify(evidence, trusting(vendor), own) == Proved(Level.KEY, {}, own.spki)
+    proved = Proved(Level.KEY, {}, own.spki, anchors(attester, vendor))
+    assert verify(evidence, trusting(vendor), own) == proved
     # A CSR for another key, beside the certified one: the chip took part.
     assert verify(evidence, trusting(vendor), REQUEST).level is Level.CHIP
     intermediate = vendor.intermediate.key
