@@ -136,6 +136,8 @@ class Factory(Audited):
             serial_pattern=f"E{number}-{{number:04d}}",
         )
         self.installation.open_order(terms)
+        if accepted is None:
+            self.installation.list_chips_of(farm, work_order)
         return Run(self.installation, self.station, farm, work_order)
 
     def records(self, run: Run) -> list[audit_pb2.Record]:

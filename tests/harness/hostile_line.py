@@ -46,7 +46,7 @@ from boards.attesters.hmac_sha256 import HmacVendor
 from boards.attesters.port import Vendor
 from boards.attesters.psa_token import PsaVendor
 from boards.vendors import make_vendors
-from harness.installation import SENSOR, Installation, Peer, order_toml, product_toml
+from harness.installation import SENSOR, Installation, Peer, need_a_list, order_toml, product_toml
 from harness.paper_board import PaperBoard
 from harness.process import COMMANDS, run, wait_until
 from harness.silicon import Silicon
@@ -256,8 +256,7 @@ class HostileLine:
         if asked not in self._products:
             name = f"product-{len(self._products) + 1}"
             sections = [each.vendor.product_section() for each in silicon.values()]
-            if len(set(methods) - {"none"}) > 1:
-                # Methods that share no anchor: the list says which chips there are (see `open_order`).
+            if need_a_list(methods):  # every board is put on it
                 terms = {"chips": "listed"} | terms
                 self._listing.add(name)
             self.installation.add_product(product_toml(name, methods=methods, sections=sections, **terms))

@@ -88,6 +88,12 @@ required_locks = ["secure_boot"]
 """
 
 
+def need_a_list(methods: Iterable[str]) -> bool:
+    """True if they share no anchor, so that a product of them names its chips."""
+    known = set(methods) - {"none"}
+    return len(known) > 1 and not known.isdisjoint({"x509", "tpm2"})
+
+
 SENSOR = product_toml()
 
 
@@ -258,9 +264,15 @@ class Installation:
     def add_product_for(self, farm: BoardFarm, name: str) -> None:
         """A product that trusts just these boards: their methods, their vendors, their identities."""
         sections = farm.trust.sections.values()
-        self.add_product(product_toml(name, methods=farm.methods, sections=sections))
+        chips = "listed" if need_a_list(farm.methods) else "any"  # see `list_chips_of`
+        self.add_product(product_toml(name, methods=farm.methods, sections=sections, chips=chips))
         for method, lines in farm.trust.identities.items():
             self.add_identities(lines, name, method)
+
+    def list_chips_of(self, farm: BoardFarm, work_order: str) -> None:
+        """Puts the boards on the list of an order whose product demands one."""
+        if need_a_list(farm.methods):
+            self.import_chips(work_order, [board.chip_id for board in farm.boards])
 
     def add_station(self, site: str, name: str) -> Peer:
         """Enrols a station with the agent's own commands; its configuration is `Peer.config`."""
