@@ -34,11 +34,13 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from signerd.core.csr import VerifiedCsr, check_csr
-from signerd.core.evidence import IDENTITY_METHODS, METHODS, PERSONALIZED_METHODS
+from signerd.core.evidence import METHODS, methods_with
 from signerd.core.evidence.method import (
+    Entered,
     EvidenceError,
     EvidenceSubmission,
     IdentityKey,
+    Origin,
     Trust,
     VerifiedEvidence,
 )
@@ -339,7 +341,7 @@ class Issuance:
             raise Refused(Code.EVIDENCE_REJECTED, str(error)) from error
 
     async def _identity(self, product: Product, method: str, chip_id: str) -> IdentityKey | None:
-        if method not in IDENTITY_METHODS or method not in product.evidence.methods:
+        if method not in methods_with(Entered.IMPORTED) or method not in product.evidence.methods:
             return None
         return await self._store.identity(product=product.name, method=method, chip_id=chip_id)
 
@@ -349,7 +351,11 @@ class Issuance:
         if rules.chip_ids is not None and not rules.chip_ids.matches(chip_id):
             raise Refused(Code.CHIP_UNKNOWN, f"the product's chip ids have the form {rules.chip_ids.text}")
         check_listed(rules, listed=chip is not None and chip.listed)
-        if chip is not None and chip.personalized and PERSONALIZED_METHODS.intersection(rules.methods):
+        if (
+            chip is not None
+            and chip.personalized
+            and methods_with(Entered.PERSONALIZED).intersection(rules.methods)
+        ):
             return
         if chip is not None and chip.listed and "none" in rules.methods and order.level is Level.NONE:
             return
@@ -380,7 +386,7 @@ def _profile_fails(product: Product, place: Place, error: ValueError) -> Fault:
 def named_by_certificate(rules: EvidenceRules) -> bool:
     """True where a vendor's certificate may say which chip it is: before it is shown, the chip's name is the
     station's word, and what a layer of firmware states changes with the firmware (DICE)."""
-    return "x509" in rules.methods or ("tpm2" in rules.methods and bool(rules.tpm2.roots))
+    return any(METHODS[name].traits.origin(rules) is Origin.VENDOR for name in rules.methods)
 
 
 def _check_station(context: CallContext, peer: PeerName) -> None:

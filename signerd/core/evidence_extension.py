@@ -15,7 +15,7 @@ from typing import Self
 from cryptography import x509
 
 from signerd.core import der
-from signerd.core.evidence.rules import METHOD_NAMES
+from signerd.core.evidence import METHODS
 from signerd.core.names import Level
 
 _VERSION = der.element(der.INTEGER, b"\x01")
@@ -41,7 +41,7 @@ class EvidenceStatement:
 
     def encode(self) -> bytes:
         """`BirthmarkEvidence`, DER. Raises EvidenceExtensionError for a method or digest that is none."""
-        if self.method not in METHOD_NAMES or len(self.evidence_sha256) != _DIGEST_BYTES:
+        if self.method not in METHODS or len(self.evidence_sha256) != _DIGEST_BYTES:
             raise EvidenceExtensionError("no such method, or not a SHA-256")
         return der.sequence(
             _VERSION,

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from signerd.core.anchors import AnchorKind
+from signerd.core.evidence import METHODS
 from signerd.core.evidence.method import VerifiedEvidence
 from signerd.core.evidence.rules import EvidenceRules, ListedBy
 from signerd.core.names import Level
@@ -34,13 +35,7 @@ def check_level(evidence: VerifiedEvidence, order: WorkOrder) -> None:
 
 
 def _shortfall(evidence: VerifiedEvidence) -> str:
-    if evidence.level is Level.NONE:
-        return "it is the station's word alone"
-    if evidence.method == "hmac-sha256":
-        return "the chip was not personalized as locked"
-    if evidence.method == "psa-token":
-        return "it shows firmware that the product does not accept, or a MAC of a chip that was not locked"
-    return "it shows no firmware, or firmware that the product does not accept"
+    return METHODS[evidence.method].traits.shortfall
 
 
 def least_firmware(order: WorkOrder, rules: EvidenceRules) -> dict[str, str]:

@@ -9,13 +9,14 @@ A root that no chain could ever hold under is refused; what holds and deserves a
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
+from signerd.core.evidence import METHODS
 from signerd.core.evidence.certificate import Certificate, readable, same_name
 from signerd.core.evidence.chain import check_is_ca, check_root, load_key
 from signerd.core.evidence.errors import EvidenceError
-from signerd.core.evidence.rules import EvidenceRules, Measurement
+from signerd.core.evidence.method import Origin
+from signerd.core.evidence.rules import EvidenceRules
 from signerd.core.names import Level
 from signerd.errors import Code, Refused
 
@@ -40,9 +41,10 @@ def review_trust(rules: EvidenceRules, now: datetime) -> list[str]:
             f"evidence.level: it demands {rules.level.label}, and its methods reach {reached.label} at most",
         )
     notes = _review_anchors(rules)
-    for method, roots in _roots(rules).items():
+    for name in rules.methods:
+        roots = METHODS[name].traits.roots(rules)
         for number, root in enumerate(roots):
-            where = f"evidence.{method}.roots.{number}"
+            where = f"evidence.{name}.roots.{number}"
             notes += _review_root(root, where, now)
             if root in roots[:number]:
                 raise Refused(Code.INVALID, f"{where}: the same root stands there before")
@@ -51,10 +53,12 @@ def review_trust(rules: EvidenceRules, now: datetime) -> list[str]:
 
 def _review_anchors(rules: EvidenceRules) -> list[str]:
     """Whether the product's methods know a chip again, whichever of them it comes with."""
-    certified = [name for name in rules.methods if _roots(rules).get(name)]
-    entered = [name for name in rules.methods if name not in (*certified, "none")]
+    certified, entered = (
+        [name for name in rules.methods if METHODS[name].traits.origin(rules) is origin]
+        for origin in (Origin.VENDOR, Origin.COMPANY)
+    )
     # All that the company entered of a chip is under one id; what two vendors certify shares nothing.
-    others = entered or ([] if _one_vendor(rules) else certified[1:])
+    others = entered or [name for name in certified[1:] if not _one_vendor(rules, certified[0], name)]
     if certified and others and rules.chips != "listed":
         raise Refused(
             Code.INVALID,
@@ -70,15 +74,14 @@ def _review_anchors(rules: EvidenceRules) -> list[str]:
     return []
 
 
-def _one_vendor(rules: EvidenceRules) -> bool:
+def _one_vendor(rules: EvidenceRules, one: str, other: str) -> bool:
     """True if one CA can have certified a chip for both methods, under one serial."""
-    x509, tpm2 = (set(roots) for roots in _roots(rules).values())
-    return not x509.isdisjoint(tpm2)
+    return not set(METHODS[one].traits.roots(rules)).isdisjoint(METHODS[other].traits.roots(rules))
 
 
 def highest_level(rules: EvidenceRules) -> Level:
     """What evidence of the product's best method can reach."""
-    return max(_reach(name, rules) for name in rules.methods)
+    return max(METHODS[name].traits.reach(rules) for name in rules.methods)
 
 
 def describe_trust(rules: EvidenceRules) -> list[str]:
@@ -88,22 +91,10 @@ def describe_trust(rules: EvidenceRules) -> list[str]:
         least = ", ".join(f"{name} {version}" for name, version in sorted(rules.minimum_firmware.items()))
         lines.append(f"minimum firmware: {least}")
     for name in rules.methods:
-        lines.append(f"{name}, at most level {_reach(name, rules).label}: {_MEANINGS[name](rules)}")
-        lines += [f"  root {_root(root)}" for root in _roots(rules).get(name, ())]
+        method = METHODS[name].traits
+        lines.append(f"{name}, at most level {method.reach(rules).label}: {method.describe(rules)}")
+        lines += [f"  root {_root(root)}" for root in method.roots(rules)]
     return lines
-
-
-def _reach(name: str, rules: EvidenceRules) -> Level:
-    """The highest level that evidence of this method can reach under the product's rules."""
-    if name == "none":
-        return Level.NONE
-    if name == "x509" and rules.x509 is not None:
-        return Level.KEY if rules.x509.measurements or rules.x509.certifies_born_keys else Level.CHIP
-    return Level.KEY
-
-
-def _roots(rules: EvidenceRules) -> dict[str, tuple[Certificate, ...]]:
-    return {"x509": rules.x509.roots if rules.x509 is not None else (), "tpm2": rules.tpm2.roots}
 
 
 def _review_root(root: Certificate, where: str, now: datetime) -> list[str]:
@@ -140,52 +131,7 @@ def _root(root: Certificate) -> str:
     return f"{subject}, until {root.not_after:%Y-%m-%d}, SHA-256 {fingerprint}"
 
 
-def _measured(measurements: Sequence[Measurement]) -> str:
-    states = sorted({f"{one.component} {one.version}" for one in measurements})
-    return (
-        f"accepted firmware {', '.join(states)} ({len(measurements)} digests)"
-        if states
-        else "no measurements"
-    )
-
-
-def _x509(rules: EvidenceRules) -> str:
-    section = rules.x509
-    assert section is not None  # noqa: S101 - rules with the method have the section
-    born = "; its vendor certifies only keys that are born in the chip" if section.certifies_born_keys else ""
-    return f"{_measured(section.measurements)}; chip id from the {section.chip_id.where}{born}"
-
-
-def _psa_token(rules: EvidenceRules) -> str:
-    section = rules.psa_token
-    assert section is not None  # noqa: S101 - rules with the method have the section
-    ids = ", ".join(one.hex() for one in section.implementation_ids)
-    return f"{_measured(section.measurements)}; keys imported by chip, or derived; implementations {ids}"
-
-
-def _nrf91(rules: EvidenceRules) -> str:
-    measured = rules.nrf91.measurements
-    return f"{_measured(measured) if measured else 'any modem firmware'}; keys imported by chip"
-
-
-def _tpm2(rules: EvidenceRules) -> str:
-    if not rules.tpm2.roots:
-        return "keys imported by chip"
-    only = "; these CAs certify nothing but attestation keys" if rules.tpm2.certifies_aks_only else ""
-    return f"keys certified under these roots{only}; chip id from the {rules.tpm2.chip_id.where}"
-
-
 def _chips(rules: EvidenceRules) -> str:
     if rules.chips == "any":
         return "any that a method knows"
     return f"only those on the work order's list, by {', '.join(rules.listed_by)}"
-
-
-_MEANINGS: dict[str, Callable[[EvidenceRules], str]] = {
-    "hmac-sha256": lambda _rules: "chips with a secret of yours; level key if they were locked before",
-    "x509": _x509,
-    "psa-token": _psa_token,
-    "nrf91": _nrf91,
-    "tpm2": _tpm2,
-    "none": lambda _rules: "the station's word for chips on the work order's list",
-}

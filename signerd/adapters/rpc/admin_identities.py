@@ -10,7 +10,8 @@ from birthmark.v1 import admin_pb2
 from signerd.adapters.rpc import fields
 from signerd.adapters.store import SqlStore
 from signerd.core.chip_list import ChipListError, check_chip_id, check_together
-from signerd.core.evidence import IDENTITY_METHODS
+from signerd.core.evidence import methods_with
+from signerd.core.evidence.method import Entered
 from signerd.core.identity_list import ChipIdentity, IdentityError, check_identity
 from signerd.core.product import parse_product
 from signerd.errors import Code, Refused
@@ -42,8 +43,9 @@ class IdentityAdministration:
         return admin_pb2.ImportIdentitiesResponse(added=added, ledger_index=index)
 
     async def _check_method(self, product: str, method: str) -> None:
-        if method not in IDENTITY_METHODS:
-            known = ", ".join(sorted(IDENTITY_METHODS))
+        importing = methods_with(Entered.IMPORTED)
+        if method not in importing:
+            known = ", ".join(sorted(importing))
             raise Refused(
                 Code.INVALID, f"method {method!r} rests on no imported keys; those that do: {known}"
             )

@@ -81,7 +81,7 @@ def _attribute(name: bytes, oid: str, where: str) -> str:
     if len(values) != 1:
         raise EvidenceError(f"{where} has {len(values)} attributes {oid}, not one")
     if values[0] is None:
-        raise EvidenceError(f"{where}: attribute {oid} is no text")
+        raise EvidenceError(f"{where}: attribute {oid} is no text, and not a chip id")
     return values[0]
 
 

@@ -6,8 +6,17 @@ the key holder for each question and stored nowhere.
 
 from __future__ import annotations
 
-from signerd.core.anchors import Anchor
-from signerd.core.evidence.method import EvidenceError, Proved, ProvedIfMac, Request, Trust
+from signerd.core.anchors import Anchor, AnchorKind
+from signerd.core.evidence.method import (
+    Entered,
+    EvidenceError,
+    Origin,
+    Proved,
+    ProvedIfMac,
+    Request,
+    Traits,
+    Trust,
+)
 from signerd.core.names import Level, MacKey, MacQuestion
 
 _MAC_BYTES = 32
@@ -17,6 +26,13 @@ class HmacSha256:
     """HMAC-SHA-256 (RFC 2104, FIPS 180-4) over the transcript."""
 
     name = "hmac-sha256"
+    traits = Traits(
+        origin=lambda _rules: Origin.COMPANY,
+        entered=frozenset({Entered.PERSONALIZED}),
+        anchors=frozenset({AnchorKind.PERSONALIZED}),
+        describe=lambda _rules: "chips with a secret of yours; level key if they were locked before",
+        shortfall="the chip was not personalized as locked",
+    )
 
     def verify(self, request: Request, evidence: bytes, trust: Trust) -> ProvedIfMac:
         """`key` for a chip that was locked when it was personalized, else `chip`."""

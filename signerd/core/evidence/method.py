@@ -7,12 +7,14 @@ secret of the company's gives `ProvedIfMac` instead: the key holder has the last
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import Enum
 from typing import Protocol
 
-from signerd.core.anchors import Anchor
+from signerd.core.anchors import Anchor, AnchorKind
+from signerd.core.evidence.certificate import Certificate
 from signerd.core.evidence.claims import Claims
 from signerd.core.evidence.errors import EvidenceError as EvidenceError  # noqa: PLC0414 (methods and who asks them know it from here)
 from signerd.core.evidence.rules import EvidenceRules
@@ -109,8 +111,25 @@ class VerifiedEvidence:
         return self.claims.versions | dict(self.measured)
 
 
-class Method(Protocol):
-    """One way to show where a key was born."""
+class Origin(Enum):
+    """Whose word a method's trust rests on."""
+
+    VENDOR = (
+        "vendor"  # his CA's, under the product's roots: a chip is not known before it shows its certificate
+    )
+    COMPANY = "company"  # the company's own: what the registry holds of the chip
+    STATION = "station"  # nobody's but the station's
+
+
+class Entered(Enum):
+    """What an administrator may have entered of a chip."""
+
+    PERSONALIZED = "personalized"
+    IMPORTED = "imported"
+
+
+class Verifier(Protocol):
+    """The one thing of a method that a station's evidence meets."""
 
     name: str
 
@@ -126,3 +145,33 @@ class Method(Protocol):
             EvidenceError: it does not hold.
         """
         ...
+
+
+def _key(_rules: EvidenceRules) -> Level:
+    return Level.KEY
+
+
+def _no_roots(_rules: EvidenceRules) -> tuple[Certificate, ...]:
+    return ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Traits:
+    """What a method is: all that the rest of signerd asks of it beside `verify`."""
+
+    origin: Callable[[EvidenceRules], Origin]  # whose word counts under these rules
+    entered: frozenset[Entered] = frozenset()  # what the registry must hold of a chip: one of these
+    anchors: frozenset[AnchorKind]  # that its evidence can prove, under the rules that prove most
+    takes_chains: bool = False  # its evidence may hold certificates
+    reach: Callable[[EvidenceRules], Level] = _key  # the highest level under these rules
+    # CAs that it trusts under these rules. They are looked at before a product is added, and shown.
+    roots: Callable[[EvidenceRules], tuple[Certificate, ...]] = _no_roots
+    # Whom and what it trusts under these rules, for the administrator who adds the product.
+    describe: Callable[[EvidenceRules], str]
+    shortfall: str  # what is missing where genuine evidence stays below `key`
+
+
+class Method(Verifier, Protocol):
+    """One way to show where a key was born."""
+
+    traits: Traits

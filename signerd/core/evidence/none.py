@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from signerd.core.evidence.method import EvidenceError, Proved, Request, Trust
+from signerd.core.evidence.method import EvidenceError, Origin, Proved, Request, Traits, Trust
 from signerd.core.names import Level
 
 
@@ -10,6 +10,13 @@ class NoEvidence:
     """Reaches level `none`, which a work order must name for it to be enough."""
 
     name = "none"
+    traits = Traits(
+        origin=lambda _rules: Origin.STATION,
+        anchors=frozenset(),
+        reach=lambda _rules: Level.NONE,
+        describe=lambda _rules: "the station's word for chips on the work order's list",
+        shortfall="it is the station's word alone",
+    )
 
     def verify(self, request: Request, evidence: bytes, trust: Trust) -> Proved:  # noqa: ARG002 (the port)
         """Level `none` for a listed chip that sent nothing."""

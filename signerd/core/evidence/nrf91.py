@@ -36,16 +36,20 @@ from dataclasses import dataclass, replace
 from uuid import UUID
 
 from signerd.core import strict_cbor
+from signerd.core.anchors import AnchorKind
 from signerd.core.evidence.cose import CoseError, Sign1, SignatureAlgorithm, read_message, verify_sign1
 from signerd.core.evidence.method import (
     MAX_EVIDENCE_BYTES,
+    Entered,
     EvidenceError,
     IdentityKey,
+    Origin,
     Proved,
     Request,
+    Traits,
     Trust,
 )
-from signerd.core.evidence.rules import Nrf91Rules
+from signerd.core.evidence.rules import EvidenceRules, Nrf91Rules, describe_measured
 from signerd.core.names import Level
 from signerd.core.strict_cbor import CborError
 
@@ -75,10 +79,22 @@ class AttestToken:
     nonce: bytes
 
 
+def _describe(rules: EvidenceRules) -> str:
+    measured = rules.nrf91.measurements
+    return f"{describe_measured(measured) if measured else 'any modem firmware'}; keys imported by chip"
+
+
 class Nrf91:
     """nRF91 modems with imported identity keys."""
 
     name = "nrf91"
+    traits = Traits(
+        origin=lambda _rules: Origin.COMPANY,
+        entered=frozenset({Entered.IMPORTED}),
+        anchors=frozenset({AnchorKind.KEY, AnchorKind.IMPORTED}),
+        describe=_describe,
+        shortfall="it shows no firmware, or firmware that the product does not accept",
+    )
 
     def verify(self, request: Request, evidence: bytes, trust: Trust) -> Proved:
         """`key`, or `chip` where the product names firmware and this modem runs another."""

@@ -28,15 +28,27 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from signerd.core.anchors import Anchor
+from signerd.core.anchors import Anchor, AnchorKind
 from signerd.core.evidence.cbor_items import CborItemError, Item, Key, read_item
 from signerd.core.evidence.cose import CoseError, Mac0, Sign1, mac_structure, read_message, verify_sign1
-from signerd.core.evidence.method import EvidenceError, IdentityKey, Proved, ProvedIfMac, Request, Trust
+from signerd.core.evidence.method import (
+    Entered,
+    EvidenceError,
+    IdentityKey,
+    Origin,
+    Proved,
+    ProvedIfMac,
+    Request,
+    Traits,
+    Trust,
+)
 from signerd.core.evidence.rules import (
     HASH_BYTES,
     IMPLEMENTATION_ID_BYTES,
+    EvidenceRules,
     PsaTokenRules,
     SignedMeasurement,
+    describe_measured,
 )
 from signerd.core.names import Level, MacKey, MacQuestion
 
@@ -151,10 +163,27 @@ class PsaClaims:
     components: tuple[Component, ...]  # empty: a boot loader that measures nothing
 
 
+def _describe(rules: EvidenceRules) -> str:
+    section = rules.psa_token
+    assert section is not None  # noqa: S101 - rules with the method have the section
+    ids = ", ".join(one.hex() for one in section.implementation_ids)
+    firmware = describe_measured(section.measurements)
+    return f"{firmware}; keys imported by chip, or derived; implementations {ids}"
+
+
 class PsaToken:
     """PSA attestation tokens, signed or MACed."""
 
     name = "psa-token"
+    traits = Traits(
+        origin=lambda _rules: Origin.COMPANY,
+        entered=frozenset({Entered.PERSONALIZED, Entered.IMPORTED}),
+        anchors=frozenset({AnchorKind.KEY, AnchorKind.IMPORTED, AnchorKind.PERSONALIZED}),
+        describe=_describe,
+        shortfall=(
+            "it shows firmware that the product does not accept, or a MAC of a chip that was not locked"
+        ),
+    )
 
     def verify(self, request: Request, evidence: bytes, trust: Trust) -> Proved | ProvedIfMac:
         """`key` for accepted firmware, else `chip`; see the module."""

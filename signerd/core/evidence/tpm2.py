@@ -41,19 +41,22 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from signerd.core import strict_cbor
-from signerd.core.anchors import Anchor
+from signerd.core.anchors import Anchor, AnchorKind
 from signerd.core.evidence.certificate import extended_key_usage, key_usage
 from signerd.core.evidence.chain import ValidChain, recorded_chain, validate_chain
 from signerd.core.evidence.chip_rules import CertifiedChip, identify
 from signerd.core.evidence.method import (
     MAX_EVIDENCE_BYTES,
+    Entered,
     EvidenceError,
     IdentityKey,
+    Origin,
     Proved,
     Request,
+    Traits,
     Trust,
 )
-from signerd.core.evidence.rules import Tpm2Rules
+from signerd.core.evidence.rules import EvidenceRules, Tpm2Rules
 from signerd.core.evidence.tpm_structures import (
     Attest,
     Attribute,
@@ -81,10 +84,26 @@ _REQUIRED = _BORN_HERE | Attribute.USER_WITH_AUTH | Attribute.SIGN
 _FORBIDDEN = Attribute.RESTRICTED | Attribute.X509_SIGN | Attribute.DECRYPT | Attribute.ENCRYPTED_DUPLICATION
 
 
+def _describe(rules: EvidenceRules) -> str:
+    if not rules.tpm2.roots:
+        return "keys imported by chip"
+    only = "; these CAs certify nothing but attestation keys" if rules.tpm2.certifies_aks_only else ""
+    return f"keys certified under these roots{only}; chip id from the {rules.tpm2.chip_id.where}"
+
+
 class Tpm2:
     """TPM2_Certify of the CSR's key by a certified or imported attestation key."""
 
     name = "tpm2"
+    traits = Traits(
+        origin=lambda rules: Origin.VENDOR if rules.tpm2.roots else Origin.COMPANY,
+        entered=frozenset({Entered.IMPORTED}),
+        anchors=frozenset({AnchorKind.KEY, AnchorKind.IMPORTED, AnchorKind.SERIAL, AnchorKind.UEID}),
+        takes_chains=True,
+        roots=lambda rules: rules.tpm2.roots,
+        describe=_describe,
+        shortfall="it shows no firmware, or firmware that the product does not accept",
+    )
 
     def verify(self, request: Request, evidence: bytes, trust: Trust) -> Proved:
         """Level `key`: the TPM itself says where the key was born, whatever firmware runs beside it."""

@@ -16,11 +16,11 @@ from signerd.core.evidence.method import (
     MAX_EVIDENCE_BYTES,
     EvidenceError,
     EvidenceSubmission,
-    Method,
     ProvedIfMac,
     Request,
     Trust,
     VerifiedEvidence,
+    Verifier,
 )
 from signerd.core.names import MacQuestion
 from signerd.core.strict_cbor import CborError
@@ -36,7 +36,7 @@ def transcript(challenge: bytes, chip_id: str, csr_digest: bytes, claims: Claims
 async def verify_evidence(
     submission: EvidenceSubmission,
     *,
-    methods: Mapping[str, Method],
+    methods: Mapping[str, Verifier],
     challenge: bytes,
     chip_id: str,
     csr: VerifiedCsr,

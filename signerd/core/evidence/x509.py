@@ -28,12 +28,21 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding
 
 from signerd.core import strict_cbor
+from signerd.core.anchors import AnchorKind
 from signerd.core.evidence import dice
 from signerd.core.evidence.chain import AttestationKey, ValidChain, recorded_chain, validate_chain
 from signerd.core.evidence.chip_rules import CertifiedChip, identify
 from signerd.core.evidence.device_id import device_id
-from signerd.core.evidence.method import MAX_EVIDENCE_BYTES, EvidenceError, Proved, Request, Trust
-from signerd.core.evidence.rules import X509Rules
+from signerd.core.evidence.method import (
+    MAX_EVIDENCE_BYTES,
+    EvidenceError,
+    Origin,
+    Proved,
+    Request,
+    Traits,
+    Trust,
+)
+from signerd.core.evidence.rules import EvidenceRules, X509Rules, describe_measured
 from signerd.core.names import Level
 from signerd.core.strict_cbor import CborError
 
@@ -58,10 +67,33 @@ _HASHES: Final[dict[str, hashes.HashAlgorithm]] = {
 }
 
 
+def _reach(rules: EvidenceRules) -> Level:
+    section = rules.x509
+    born = section is not None and (section.measurements or section.certifies_born_keys)
+    return Level.KEY if born else Level.CHIP
+
+
+def _describe(rules: EvidenceRules) -> str:
+    section = rules.x509
+    assert section is not None  # noqa: S101 - rules with the method have the section
+    born = section.certifies_born_keys
+    promise = "; its vendor certifies only keys that are born in the chip" if born else ""
+    return f"{describe_measured(section.measurements)}; chip id from the {section.chip_id.where}{promise}"
+
+
 class X509Attestation:
     """A signature over the transcript, by a key with a chain to a pinned root."""
 
     name = "x509"
+    traits = Traits(
+        origin=lambda _rules: Origin.VENDOR,
+        anchors=frozenset({AnchorKind.KEY, AnchorKind.SERIAL, AnchorKind.UEID}),
+        takes_chains=True,
+        reach=_reach,
+        roots=lambda rules: () if rules.x509 is None else rules.x509.roots,
+        describe=_describe,
+        shortfall="it shows no firmware, or firmware that the product does not accept",
+    )
 
     def verify(self, request: Request, evidence: bytes, trust: Trust) -> Proved:
         """`key` or `chip`, as the module's docstring says."""

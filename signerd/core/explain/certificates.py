@@ -14,6 +14,7 @@ from datetime import datetime
 from itertools import pairwise
 from typing import Final
 
+from signerd.core.evidence import METHODS
 from signerd.core.evidence.certificate import read_certificate, readable, same_name
 from signerd.core.evidence.errors import EvidenceError
 from signerd.core.evidence.rules import EvidenceRules
@@ -22,7 +23,6 @@ from signerd.core.explain.report import Line, MethodVerdict, State, shown
 
 # Rules for the chip id that a product can name.
 CHIP_ID_RULES: Final = ("serialNumber", "CN")
-_METHODS: Final = ("x509", "tpm2")  # that take certificates
 
 
 def explain_certificates(
@@ -38,7 +38,8 @@ def explain_certificates(
     """
     lines = [_described(der, number) for number, der in enumerate(certificates)] + _order(certificates)
     if rules is None:
-        more, verdicts = _without_product(certificates, now, (method,) if method else _METHODS)
+        taking = tuple(name for name in METHODS if METHODS[name].traits.takes_chains)
+        more, verdicts = _without_product(certificates, now, (method,) if method else taking)
         return lines + more, verdicts
     path, more = (certificates, []) if method else _without_root(certificates)
     return lines + more, judge_certificates(path, rules, now)

@@ -15,7 +15,7 @@ from agent.adapters.drivers.esp32.recipe import DEFAULT_RECIPE
 from agent.core.recipe import StepName, parse_recipe
 from auditor import config as auditor_config
 from signerd import config
-from signerd.core.evidence.rules import METHOD_NAMES
+from signerd.core.evidence import METHODS
 from signerd.core.order_file import ProductRevision, parse_order_file
 from signerd.core.product import parse_product
 from signerd.core.product_trust import review_trust
@@ -51,7 +51,7 @@ def test_a_product_that_leaves_the_line_locked() -> None:
     assert (locked.name, locked.evidence) == (plain.name, plain.evidence)
 
 
-@pytest.mark.parametrize("method", [name for name in METHOD_NAMES if name != "hmac-sha256"])
+@pytest.mark.parametrize("method", [name for name in METHODS if name != "hmac-sha256"])
 def test_a_product_of_each_method(method: str) -> None:
     evidence = parse_product(text_of(f"product-{method}.toml")).evidence
     assert evidence.methods == (method,)
@@ -110,7 +110,7 @@ def test_the_options_of_driver_esp32_are_all_there_with_their_defaults() -> None
 def test_product_and_order_of_the_formats() -> None:
     printed = PRINTED["formats.md"]
     product = parse_product(printed[0])
-    assert set(product.evidence.methods) == set(METHOD_NAMES) - {"none"}
+    assert set(product.evidence.methods) == set(METHODS) - {"none"}
     assert review_trust(product.evidence, NOW) == []
     revision = ProductRevision(product, bytes(32))
     order = parse_order_file(printed[1], lambda name: revision if name == product.name else None)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
@@ -41,13 +42,13 @@ from signerd.core.evidence.method import (
     EvidenceError,
     EvidenceSubmission,
     IdentityKey,
-    Method,
     Proved,
     Request,
     Trust,
     VerifiedEvidence,
+    Verifier,
 )
-from signerd.core.evidence.rules import METHOD_NAMES, EvidenceRules
+from signerd.core.evidence.rules import EvidenceRules
 from signerd.core.evidence.transcript import verify_evidence
 from signerd.core.names import KeyType, Level, MacQuestion
 from signerd.errors import Code, Refused
@@ -170,7 +171,7 @@ def test_a_cmw_of_an_eat_becomes_evidence_of_psa_token(kind: str | int, indicato
 def test_no_other_method_arrives_inside_a_csr() -> None:
     arriving = {check(holding(make(EVIDENCE))).attestation for make in attribute.BUNDLES.values()}
     methods = {one.method for one in arriving if one is not None}
-    assert methods == {"tpm2", "psa-token"} <= set(METHOD_NAMES)
+    assert methods == {"tpm2", "psa-token"} <= set(METHODS)
 
 
 def cmw(*items: object, tag: int = OCTET_STRING) -> bytes:
@@ -390,12 +391,12 @@ async def verify(
     csr: VerifiedCsr,
     submission: EvidenceSubmission = NOTHING_BESIDE,
     *,
-    methods: dict[str, Method] | None = None,
+    methods: Mapping[str, Verifier] | None = None,
     trust: Trust = TRUST,
 ) -> VerifiedEvidence:
     return await verify_evidence(
         submission,
-        methods=methods or {name: Listening(name) for name in METHOD_NAMES},
+        methods=methods or {name: Listening(name) for name in METHODS},
         challenge=CHALLENGE,
         chip_id=CHIP,
         csr=csr,
@@ -435,10 +436,10 @@ async def test_evidence_inside_and_beside_is_refused(beside: bytes) -> None:
         await verify(csr, replace(NOTHING_BESIDE, evidence=beside))
 
 
-@pytest.mark.parametrize("method", sorted(set(METHOD_NAMES) - {"tpm2"}))
+@pytest.mark.parametrize("method", sorted(set(METHODS) - {"tpm2"}))
 async def test_another_method_than_that_inside_is_refused(method: str) -> None:
     csr = check(wrap(KEY, PLAIN, "tpm2", lambda _info: EVIDENCE))
-    trust = replace(TRUST, rules=RULES.model_copy(update={"methods": METHOD_NAMES}))
+    trust = replace(TRUST, rules=RULES.model_copy(update={"methods": METHODS}))
     await verify(csr, trust=trust)
     with pytest.raises(EvidenceError, match="inside the CSR is of method tpm2"):
         await verify(csr, replace(NOTHING_BESIDE, method=method), trust=trust)

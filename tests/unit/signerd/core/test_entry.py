@@ -28,8 +28,9 @@ from signerd.core.entry import (
     digest_identities,
     serial_bytes,
 )
+from signerd.core.evidence import METHODS
 from signerd.core.evidence.claims import Claims, parse_claims
-from signerd.core.evidence.rules import MAX_MEASUREMENTS, METHOD_NAMES
+from signerd.core.evidence.rules import MAX_MEASUREMENTS
 
 ID = bytes(range(ID_BYTES))
 NOW = datetime(2026, 11, 15, 12, 30, 0, 999, tzinfo=UTC)
@@ -191,7 +192,7 @@ def test_the_largest_certificate_fits_an_entry() -> None:
         chip_id=name,
         serial_number=name,
         certificate_serial=bytes(20),
-        method=max(METHOD_NAMES, key=len),
+        method=max(METHODS, key=len),
         claims=claims,
         measured={f"{number:032}": f"1-{'x' * 30}" for number in range(MAX_MEASUREMENTS)},
         attester_sha256=bytes(32),

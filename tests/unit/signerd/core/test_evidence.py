@@ -23,12 +23,12 @@ from signerd.core.evidence.method import (
     MAX_EVIDENCE_BYTES,
     EvidenceError,
     EvidenceSubmission,
-    Method,
     Proved,
     ProvedIfMac,
     Request,
     Trust,
     VerifiedEvidence,
+    Verifier,
 )
 from signerd.core.evidence.rules import EvidenceRules
 from signerd.core.evidence.transcript import transcript, verify_evidence
@@ -83,7 +83,7 @@ async def verify(
     challenge: bytes = CHALLENGE,
     chip_id: str = "chip:1",
     csr: VerifiedCsr = CSR,
-    methods: Mapping[str, Method] = METHODS,
+    methods: Mapping[str, Verifier] = METHODS,
 ) -> VerifiedEvidence:
     return await verify_evidence(
         submission,

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from signerd.core.evidence.rules import METHOD_NAMES
+from signerd.core.evidence import METHODS
 from signerd.core.evidence_extension import EvidenceExtensionError, EvidenceStatement, parse
 from signerd.core.names import Level
 
@@ -31,7 +31,7 @@ def test_the_bytes_are_those_of_the_page() -> None:
 
 
 @pytest.mark.parametrize("level", list(Level))
-@pytest.mark.parametrize("method", METHOD_NAMES)
+@pytest.mark.parametrize("method", METHODS)
 def test_each_level_and_method_is_read_as_written(level: Level, method: str) -> None:
     statement = EvidenceStatement.about(level, method, b"")
     assert parse(statement.encode()) == statement

@@ -14,7 +14,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 from pydantic import ValidationError
 
-from signerd.core.evidence.rules import METHOD_NAMES, EvidenceRules
+from signerd.core.evidence import METHODS
+from signerd.core.evidence.rules import EvidenceRules
 from signerd.core.product_trust import EXPIRES_SOON, describe_trust, review_trust
 from signerd.errors import Code, Refused
 
@@ -154,7 +155,7 @@ def test_all_that_is_trusted_is_said() -> None:
         describe_trust(
             EvidenceRules.model_validate(
                 {
-                    "methods": list(METHOD_NAMES),
+                    "methods": list(METHODS),
                     "level": "chip",
                     "chips": "listed",
                     "minimum_firmware": {"app": "1.2.0"},
@@ -166,7 +167,7 @@ def test_all_that_is_trusted_is_said() -> None:
             )
         )
     )
-    for method in METHOD_NAMES:
+    for method in METHODS:
         assert f"{method}, at most level " in said
     for pem in (first, second):
         digest = x509.load_pem_x509_certificate(pem.encode()).fingerprint(hashes.SHA256()).hex()
