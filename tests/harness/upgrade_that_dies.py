@@ -13,6 +13,7 @@ import signal
 import sys
 from itertools import count
 
+import structlog
 from sqlalchemy import Connection, Engine, event
 
 from signerd.adapters.store import chips_of_records, upgrade_database
@@ -40,6 +41,7 @@ def run(url: str, number: int) -> None:
     def _committing(_connection: Connection) -> None:
         passed()
 
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     chips_of_records.BATCH = 2  # several batches, also of a few records
     upgrade_database(url)
     passed()

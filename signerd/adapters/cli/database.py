@@ -23,7 +23,10 @@ def upgrade(config: ConfigOption = DEFAULT_CONFIG) -> None:
 
     It names chips that have certificates under several names.
     """
+    import sys
     from contextlib import closing
+
+    import structlog
 
     from signerd.adapters.cli.output import counted
     from signerd.adapters.head_file import HeadFile
@@ -32,6 +35,7 @@ def upgrade(config: ConfigOption = DEFAULT_CONFIG) -> None:
     from signerd.core.note import NoteError, parse_vkey
     from signerd.errors import ConfigError
 
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     settings, base = load(config), config.resolve().parent
     try:
         key = parse_vkey(settings.ledger.vkey.read_text("ascii").strip())

@@ -134,7 +134,8 @@ def _one_chip(connection: Connection, chips: set[int], merged: dict[int, int]) -
     others = chips - {chip}
     connection.execute(update(anchors).where(_a.chip.in_(others)).values(chip=chip))
     gone = update(certified_chips).where(or_(_c.id.in_(others), _c.merged_into.in_(others)))
-    for number in connection.execute(gone.values(merged_into=chip).returning(_c.id)).scalars():
-        merged[number] = chip
-        _log.warning("chips_are_one", chip=number, same_as=chip)
+    gone = gone.values(merged_into=chip).returning(_c.id, _c.chip_id, _c.serial_number)
+    for row in connection.execute(gone).all():
+        merged[row.id] = chip
+        _log.warning("chips_are_one", chip_id=row.chip_id, board=row.serial_number)
     return chip

@@ -133,7 +133,7 @@ certified_chips = Table(
     Column("serial_number", Text, nullable=False),  # its board's, sticky
     # Set by the upgrade from schema 0003 alone, where evidence of before showed that two chips are one.
     Column("merged_into", _ID, ForeignKey("certified_chips.id")),
-    UniqueConstraint("serial_number", name="one_chip_a_serial"),
+    UniqueConstraint("serial_number", name="one_chip_a_board"),
 )
 
 # What is one chip's for ever, over all orders, products and methods. Beside anchors (`core.anchors`) that is

@@ -27,7 +27,7 @@ def upgrade() -> None:
         sa.Column("merged_into", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
         sa.ForeignKeyConstraint(["merged_into"], ["certified_chips.id"]),
         sa.PrimaryKeyConstraint("id"),
-        sa.UniqueConstraint("serial_number", name="one_chip_a_serial"),
+        sa.UniqueConstraint("serial_number", name="one_chip_a_board"),
     )
     op.create_table(
         "anchors",
