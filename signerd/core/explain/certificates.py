@@ -109,9 +109,9 @@ def _first(error: ValueError) -> str:
 def _self_issued(der: bytes) -> bool:
     try:
         certificate = read_certificate(der)
+        return same_name(certificate.issuer, certificate.subject)
     except EvidenceError:
         return False
-    return same_name(certificate.issuer, certificate.subject)
 
 
 def _order(certificates: Sequence[bytes]) -> list[Line]:
@@ -134,11 +134,10 @@ def _described(der: bytes, number: int) -> Line:
     """Which certificate it is. That it cannot be shown says nothing of whether it is accepted."""
     digest = hashlib.sha256(der).hexdigest()
     try:
-        certificate = read_certificate(der)
-        subject = readable(certificate.subject) or "(no subject)"
-        issuer = readable(certificate.issuer) or "(no name)"
-        window = f"{certificate.not_before:%Y-%m-%d} to {certificate.not_after:%Y-%m-%d}"
-        text = f"{shown(subject)}, issued by {shown(issuer)}, serial {certificate.serial:x}, {window}"
+        one = read_certificate(der)
+        window = f"{one.not_before:%Y-%m-%d} to {one.not_after:%Y-%m-%d}"
+        names = f"{shown(readable(one.subject) or '(no subject)')}, issued by {shown(readable(one.issuer))}"
+        text = f"{names}, serial {one.serial:x}, {window}"
     except EvidenceError as error:
-        text = f"its names cannot be shown: {shown(str(error))}"
+        text = f"it cannot be shown: {shown(str(error))}"
     return Line(State.NOTE, f"certificate {number + 1}: {text}, SHA-256 {digest}")
