@@ -79,8 +79,8 @@ def _born(keygen: str, key: ec.EllipticCurvePublicKey) -> tuple[bytes, bytes]:
     if message.payload is None or not (message.is_signed_by(key, aad=request) or message.is_signed_by(key)):
         raise Malformed("the identity key did not sign what AT%KEYGEN printed")
     match _fields(message.payload):
-        case [9, bytes(device), bytes(), bytes(digest), bytes(nonce)] if len(nonce) == _NONCE:
-            pass
+        case [9, bytes(device), bytes(tag), bytes(digest), bytes(nonce)] if len(nonce) == _NONCE:
+            _check_sec_tag(tag)
         case _:
             raise Malformed("not what AT%KEYGEN signs for a CSR")
     if digest != sha256(request).digest() or len(device) != _UUID:
@@ -95,7 +95,9 @@ def _here(token: str, key: ec.EllipticCurvePublicKey, nonce: bytes) -> tuple[byt
     if message.payload is not None or not signed:
         raise Malformed("the identity key did not sign the attestation token")
     match _fields(body):
-        case [1, bytes(device), int(), bytes(firmware), bytes(found)]:
+        case [1, bytes(device), int(kind), bytes(firmware), bytes(found)] if (
+            type(kind) is int and 0 <= kind < 1 << 32 and len(firmware) == _UUID
+        ):
             pass
         case _:
             raise Malformed("not an attestation token")
@@ -104,10 +106,18 @@ def _here(token: str, key: ec.EllipticCurvePublicKey, nonce: bytes) -> tuple[byt
     return device, firmware
 
 
+def _check_sec_tag(data: bytes) -> None:
+    """A number of 32 bits, which the modem prints as a negative one from 2^31 on."""
+    number = cbor.decode(data, maximum=MAX_EVIDENCE)
+    if type(number) is not int or not -(1 << 31) <= number < 1 << 32:
+        raise Malformed("a sec_tag that is none")
+
+
 def _fields(data: bytes) -> Sequence[object]:
     match cose.decode(data):
-        case cose.Tagged(55799, [*fields]):  # RFC 8949 §3.4.6
-            return fields
+        # RFC 8949 §3.4.6; `true` is 1 to Python, and no message type.
+        case cose.Tagged(55799, [kind, *fields]) if type(kind) is int:
+            return [kind, *fields]
         case _:
             raise Malformed("not a self-described array")
 

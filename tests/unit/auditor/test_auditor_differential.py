@@ -416,9 +416,6 @@ LAXER: dict[str, Callable[[], Case]] = {
     "guessable leaf": Chain(leaf_key=GUESSABLE),
     "guessable CA": Chain(ca_key=GUESSABLE),
     "guessable AK": Chain("tpm2", leaf=AK_LEAF, leaf_key=GUESSABLE),
-    "psa boot seed": _psa(claims={"boot_seed": b""}),
-    "psa certification": _psa(claims={2398: ""}),
-    "tpm2 qualified name": _tpm2(qualified_name=b"\x00\x0c" + bytes(48)),
 }
 RIGHT: dict[str, Callable[[], Case]] = {
     "x509": _x509(),
@@ -515,6 +512,10 @@ WRONG: dict[str, Callable[[], Case]] = {
         f"psa nonce {nonce!r}": _psa(nonce=nonce)
         for nonce in ("truncated", "other", "array", "transcript", bytes(32))
     },
+    "psa boot seed": _psa(claims={"boot_seed": b""}),
+    "psa certification": _psa(claims={2398: ""}),
+    "psa implementation of another type": _psa(claims={"implementation_id": []}),
+    "tpm2 qualified name": _tpm2(qualified_name=b"\x00\x0c" + bytes(48)),
     "psa no profile": _psa(claims={"profile": None}),
     "psa other profile": _psa(claims={"profile": "other"}),
     "psa no components": _psa(claims={"components": None}),
