@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,7 +14,10 @@ from signerd.adapters.cli.options import JsonOption
 
 if TYPE_CHECKING:
     from signerd.core.explain import Explanation
+    from signerd.core.identity_list import ChipIdentity
     from signerd.core.product import Product
+
+_BATCH = 256  # lines in memory at a time
 
 
 def explain(
@@ -21,6 +25,10 @@ def explain(
     *,
     product: Annotated[
         Path | None, typer.Option("--product", "-p", help="Product file, by whose rules to judge.")
+    ] = None,
+    identities: Annotated[
+        Path | None,
+        typer.Option("--identities", "-i", help="List of identities, for tokens whose key is imported."),
     ] = None,
     at: Annotated[
         datetime | None,
@@ -37,7 +45,7 @@ def explain(
 
     rules = _product(product) if product is not None else None
     moment = at.replace(tzinfo=UTC) if at is not None else datetime.now(UTC)
-    explanation = _explained(file, rules, moment)
+    explanation = _explained(file, rules, moment, identities)
     if as_json:
         print_json(_plain(file, explanation))
     else:
@@ -53,7 +61,7 @@ def _product(file: Path) -> Product:
     return parse_product(read_text(file))
 
 
-def _explained(file: Path, product: Product | None, moment: datetime) -> Explanation:
+def _explained(file: Path, product: Product | None, moment: datetime, identities: Path | None) -> Explanation:
     from signerd.core.explain import Unrecognized, explain
     from signerd.core.explain.form import MAX_FILE_BYTES
     from signerd.errors import Code, Refused
@@ -61,9 +69,20 @@ def _explained(file: Path, product: Product | None, moment: datetime) -> Explana
     with file.open("rb") as opened:
         data = opened.read(MAX_FILE_BYTES + 1)
     try:
-        return explain(data, product, moment)
+        return explain(data, product, moment, None if identities is None else partial(_find, identities))
     except Unrecognized as error:
         raise Refused(Code.INVALID, f"{file}: {error}") from error
+
+
+def _find(identities: Path, key_id: bytes) -> ChipIdentity | None:
+    """Reads the list up to the line with this key id: it may be of any length."""
+    from signerd.adapters.cli.files import read_identities
+
+    for batch in read_identities(identities, _BATCH):
+        for identity in batch.identities:
+            if identity.key_id == key_id:
+                return identity
+    return None
 
 
 def _print(file: Path, explanation: Explanation) -> None:

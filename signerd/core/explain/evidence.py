@@ -1,8 +1,8 @@
 """Evidence and tokens: read as the daemon reads them, and judged as far as the file alone allows.
 
 What is over the transcript (its signature, nonce or `extraData`) is of one session, and stays open; so does a
-key that must be imported for the chip. All else is said: the form, the chain, the chip id, the platform's
-state, the firmware and the level.
+key that must be imported for the chip, unless the list that it is in is at hand. All else is said: the form,
+the chain, the chip id, the platform's state, the firmware and the level.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from datetime import datetime
 from uuid import UUID
 
 from signerd.core.evidence import nrf91, psa_token, tpm2, x509
-from signerd.core.evidence.cose import CoseError, Mac0, read_message
+from signerd.core.evidence.cose import CoseError, Mac0, read_message, verify_sign1
 from signerd.core.evidence.method import EvidenceError
 from signerd.core.evidence.psa_token import PsaClaims
 from signerd.core.evidence.rules import EvidenceRules, Nrf91Rules, PsaTokenRules
@@ -22,15 +22,20 @@ from signerd.core.explain.certificates import explain_certificates
 from signerd.core.explain.methods import refused, within_level
 from signerd.core.explain.remedies import remedy_for
 from signerd.core.explain.report import Line, MethodVerdict, State, shown
+from signerd.core.identity_list import ChipIdentity
 from signerd.core.names import Level
 
 _Found = tuple[list[Line], tuple[MethodVerdict, ...]]
+# The imported identity with this key id, if the list has it.
+Finder = Callable[[bytes], ChipIdentity | None]
 _OPEN_SESSION = Line(
     State.OPEN, "what is over the transcript: only the session that the evidence is for can tell"
 )
 
 
-def explain_evidence(method: str, data: bytes, rules: EvidenceRules | None, now: datetime) -> _Found:
+def explain_evidence(
+    method: str, data: bytes, rules: EvidenceRules | None, now: datetime, find: Finder | None = None
+) -> _Found:
     """What is to say of it, and the method's verdict where a product was named.
 
     Args:
@@ -38,9 +43,10 @@ def explain_evidence(method: str, data: bytes, rules: EvidenceRules | None, now:
         data: as in `SignCsr`.
         rules: of a product; None: none was named.
         now: aware; at which certificates must be valid.
+        find: looks up an attestation key in a list of identities; None: no list is at hand.
     """
     try:
-        lines, verdicts = _READERS[method](data, _with_method(rules, method), now)
+        lines, verdicts = _READERS[method](data, _with_method(rules, method), now, find)
     except (EvidenceError, CoseError) as error:
         reason = str(error)
         return [Line(State.WRONG, shown(reason), remedy_for(reason))], ()
@@ -63,13 +69,13 @@ def _with_method(rules: EvidenceRules | None, method: str) -> EvidenceRules | No
     return rules.model_copy(update={"methods": (method,)})
 
 
-def _x509(data: bytes, rules: EvidenceRules | None, now: datetime) -> _Found:
+def _x509(data: bytes, rules: EvidenceRules | None, now: datetime, _find: Finder | None) -> _Found:
     signature, certificates = x509.read_evidence(data)
     lines, verdicts = explain_certificates(certificates, rules, now, method="x509")
     return [Line(State.OK, f"a signature of {len(signature)} bytes, and a chain"), *lines], verdicts
 
 
-def _tpm2(data: bytes, rules: EvidenceRules | None, now: datetime) -> _Found:
+def _tpm2(data: bytes, rules: EvidenceRules | None, now: datetime, _find: Finder | None) -> _Found:
     attest_bytes, signature_bytes, public_bytes, certificates = tpm2.read_evidence(data)
     attest, signature, public = (
         parse_attest(attest_bytes),
@@ -92,7 +98,7 @@ def _tpm2(data: bytes, rules: EvidenceRules | None, now: datetime) -> _Found:
     return [*lines, key], (MethodVerdict("tpm2", "with the chip's imported key", level=Level.KEY.label),)
 
 
-def _psa(data: bytes, rules: EvidenceRules | None, now: datetime) -> _Found:  # noqa: ARG001 (as the others)
+def _psa(data: bytes, rules: EvidenceRules | None, _now: datetime, find: Finder | None) -> _Found:
     message = read_message(data)
     if message.kid is not None:
         raise EvidenceError("the unprotected header is not empty")
@@ -107,11 +113,32 @@ def _psa(data: bytes, rules: EvidenceRules | None, now: datetime) -> _Found:  # 
             Line(State.NOTE, f"component measured as {one.measurement.hex()}, signer {one.signer.hex()}")
             for one in claims.components
         ),
-        Line(State.OPEN, _WHOSE_MAC if maced else _WHOSE_KEY),
     ]
+    chip_id = ""
+    if isinstance(message, Mac0):
+        lines.append(Line(State.OPEN, _WHOSE_MAC))
+    else:
+        identity, line = _imported(claims.instance_id, _WHOSE_KEY, find)
+        if identity is not None:
+            verify_sign1(message, identity.spki)
+            chip_id = identity.chip_id
+        lines.append(line)
     if rules is None or rules.psa_token is None:
         return lines, ()
-    return lines, (within_level(_psa_verdict(claims, rules.psa_token, maced=maced), rules),)
+    verdict = replace(_psa_verdict(claims, rules.psa_token, maced=maced), chip_id=chip_id)
+    rule = "of the imported key" if chip_id else ""
+    return lines, (within_level(replace(verdict, chip_id_rule=rule), rules),)
+
+
+def _imported(key_id: bytes, otherwise: str, find: Finder | None) -> tuple[ChipIdentity | None, Line]:
+    """The key that the list has, and what to say; its signatures are verified by the caller."""
+    if find is None:
+        return None, Line(State.OPEN, otherwise)
+    identity = find(key_id)
+    if identity is None:
+        missing = "no line of the list has this key id"
+        return None, Line(State.WRONG, missing, "import the key (signerd chips import-identities)")
+    return identity, Line(State.OK, "signed by the key that the list has for this chip")
 
 
 _WHOSE_MAC = "its tag: only the HSM can check it, for a chip that was personalized"
@@ -136,21 +163,23 @@ def _psa_verdict(claims: PsaClaims, rules: PsaTokenRules, *, maced: bool) -> Met
     return MethodVerdict("psa-token", f"accepted firmware: {versions}{locked}", level=Level.KEY.label)
 
 
-def _nrf91(data: bytes, rules: EvidenceRules | None, now: datetime) -> _Found:  # noqa: ARG001 (as the others)
+def _nrf91(data: bytes, rules: EvidenceRules | None, _now: datetime, find: Finder | None) -> _Found:
     keygen_text, token_text = nrf91.read_evidence(data)
     keygen, _ = nrf91.read_keygen(keygen_text)
     token, _, _ = nrf91.read_attesttoken(token_text)
     if keygen.uuid != token.uuid:
         raise EvidenceError("keygen and attestation token are of two devices")
     uuid = str(UUID(bytes=keygen.uuid))
+    identity, line = _imported(keygen.uuid, _WHOSE_IDENTITY_KEY, find)
+    if identity is not None:
+        nrf91.verify_keygen(keygen_text, identity.spki)
+        nrf91.verify_attesttoken(token_text, identity.spki)
     lines = [
         Line(
             State.OK, f"keygen over a CSR of {len(keygen.csr)} bytes, and an attestation token of one device"
         ),
         Line(State.NOTE, f"device UUID {uuid}; modem firmware {token.firmware.hex()}"),
-        Line(
-            State.OPEN, "both signatures: the identity key must be imported (signerd chips import-identities)"
-        ),
+        line,
     ]
     if rules is None:
         return lines, ()
@@ -171,7 +200,8 @@ def _nrf91_verdict(firmware: bytes, rules: Nrf91Rules) -> MethodVerdict:
     )
 
 
-_READERS: dict[str, Callable[[bytes, EvidenceRules | None, datetime], _Found]] = {
+_WHOSE_IDENTITY_KEY = "both signatures: the identity key must be imported (signerd chips import-identities)"
+_READERS: dict[str, Callable[[bytes, EvidenceRules | None, datetime, Finder | None], _Found]] = {
     "x509": _x509,
     "tpm2": _tpm2,
     "psa-token": _psa,

@@ -10,6 +10,7 @@ import pytest
 
 from boards import keys
 from boards.attesters.certificate_writer import pem
+from boards.attesters.psa_token import PsaVendor
 from boards.attesters.x509 import X509Vendor
 from harness.installation import SENSOR
 from harness.signerd_commands import SIGNERD
@@ -82,6 +83,30 @@ def test_what_is_no_such_file_goes_to_standard_error(files: Path) -> None:
     assert "UTF-8" in errors
     code, _, errors = run("csr.der", "--at", "tomorrow", cwd=files)
     assert code == 2
+
+
+def test_a_token_and_the_list_that_its_key_is_in(files: Path) -> None:
+    vendor = PsaVendor()
+    attester = vendor.attester("CHIP-000001")
+    (files / "token.cbor").write_bytes(attester.attest(b"transcript", b""))
+    strangers = [vendor.attester(f"CHIP-{number:06}").identity() for number in range(2, 300)]
+    lines = [json.dumps(line) for line in (*strangers, attester.identity())]
+    (files / "identities.jsonl").write_text("\n".join(lines))
+    (files / "strangers.jsonl").write_text("\n".join(lines[:-1]))
+    product = SENSOR.replace('["hmac-sha256"]', '["psa-token"]') + "\n" + vendor.product_section()
+    (files / "psa.toml").write_text(product)
+    code, said, errors = run("token.cbor", "-p", "psa.toml", "-i", "identities.jsonl", cwd=files)
+    assert (code, errors) == (0, "")
+    assert "chip id CHIP-000001 (of the imported key)" in said
+    code, said, _ = run("token.cbor", "-p", "psa.toml", "-i", "strangers.jsonl", cwd=files)
+    assert code == 1
+    assert "no line of the list has this key id" in said
+    code, said, _ = run("token.cbor", "-p", "psa.toml", cwd=files)
+    assert code == 0
+    assert "open   its signature" in said
+    code, _, errors = run("token.cbor", "-i", "chain.pem", cwd=files)
+    assert code == 1
+    assert "line 1" in errors
 
 
 def test_a_csr(files: Path) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import base64
+import json
 import random
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 import cbor2
@@ -22,6 +23,7 @@ from harness.installation import SENSOR
 from signerd.core.evidence import METHODS
 from signerd.core.explain import Explanation, Unrecognized, explain
 from signerd.core.explain.form import MAX_FILE_BYTES
+from signerd.core.identity_list import parse_line
 from signerd.core.product import Product, parse_product
 
 NOW = datetime.now(UTC)
@@ -173,6 +175,28 @@ def test_a_token_of_an_open_chip_and_of_unknown_firmware() -> None:
     refused = explain(it.evidence, it.product, NOW)
     assert not refused.accepted
     assert "move the chip's lifecycle to `secured`" in texts(refused)
+
+
+@pytest.mark.parametrize("method", ["psa-token", "nrf91"])
+def test_a_list_of_identities_closes_what_was_open(method: str) -> None:
+    chip_id = UUID if method == "nrf91" else "CHIP-000001"
+    it = sample(method)
+    line = VENDORS[method].attester(chip_id).identity()
+    assert line is not None
+    own = parse_line(json.dumps(line).encode())
+    explanation = explain(it.evidence, it.product, NOW, {own.key_id: own}.get)
+    assert explanation.accepted
+    assert explanation.methods[0].chip_id == chip_id
+    assert "ok signed by the key that the list has" in texts(explanation)
+    unknown = explain(it.evidence, it.product, NOW, lambda _: None)
+    assert not unknown.accepted
+    assert "no line of the list has this key id" in texts(unknown)
+    # The same key id, and another chip's key.
+    key = keys.make_key("p256")
+    other = replace(own, spki=keys.public_der(key))
+    refused = explain(it.evidence, it.product, NOW, {own.key_id: other}.get)
+    assert not refused.accepted
+    assert "signature does not verify" in texts(refused)
 
 
 def test_certificates_are_looked_at_for_the_day_that_is_asked_for() -> None:
