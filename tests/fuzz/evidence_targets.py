@@ -13,11 +13,15 @@ from functools import cache
 
 from boards import formats, keys
 from fuzz.inner_targets import INNER
+from harness.both_sides import NOW
 from harness.evidence_samples import FIRMWARE, LOCKS, VENDORS, EvidenceSample, make_sample
+from harness.installation import SENSOR
 from signerd.core.csr import check_csr
 from signerd.core.evidence.claims import parse_claims
 from signerd.core.evidence.method import EvidenceError
+from signerd.core.explain import Unrecognized, explain
 from signerd.core.names import KeyType
+from signerd.core.product import Product, parse_product
 from signerd.core.stamp import StampError, parse_stamp
 from signerd.core.strict_cbor import CborError
 from signerd.errors import Refused
@@ -89,10 +93,36 @@ def _evidence_seeds(method: str) -> Seeds:
     return lambda: [_sample(method).evidence]
 
 
+@cache
+def _product() -> Product:
+    vendor = VENDORS["x509"]("CHIP-000001")
+    return parse_product(SENSOR.replace('["hmac-sha256"]', '["x509"]') + "\n" + vendor.product_section())
+
+
+def _explain(data: bytes) -> None:
+    """What a stranger's file makes of an administrator's terminal."""
+    for product in (None, _product()):
+        try:
+            explanation = explain(data, product, NOW)
+        except Unrecognized as error:
+            texts = [str(error)]
+        else:
+            texts = [line.text + line.remedy for line in explanation.lines]
+            texts += [verdict.reason + verdict.remedy for verdict in explanation.methods]
+        assert all(text.isprintable() for text in texts)
+
+
+def _explain_seeds() -> list[bytes]:
+    evidence = [make_sample(method).evidence for method in VENDORS]
+    lines = [data.hex().encode() for data in evidence[1:2]]
+    return [*evidence, *lines, *_csr_seeds()[:1]]
+
+
 TARGETS: dict[str, tuple[Runner, Seeds]] = {
     "csr": (_csr, _csr_seeds),
     "claims": (_claims, lambda: [formats.claims(FIRMWARE, LOCKS)]),
     "stamp": (_stamp, _stamp_seeds),
     **{method: (_evidence(method), _evidence_seeds(method)) for method in VENDORS},
+    "explain": (_explain, _explain_seeds),
     **INNER,
 }
