@@ -14,15 +14,28 @@ from datetime import datetime
 from itertools import pairwise
 from typing import Final
 
+from pydantic import ValidationError
+
 from signerd.core.evidence import METHODS
 from signerd.core.evidence.certificate import read_certificate, readable, same_name
 from signerd.core.evidence.errors import EvidenceError
 from signerd.core.evidence.rules import EvidenceRules
 from signerd.core.explain.methods import judge, judge_certificates
+from signerd.core.explain.remedies import EVIDENCE_PAGE
 from signerd.core.explain.report import Line, MethodVerdict, State, shown
+from signerd.core.file_problems import problems
 
-# Rules for the chip id that a product can name.
-CHIP_ID_RULES: Final = ("serialNumber", "CN")
+# Rules for the chip id that are tried where no product says one; patterns are for the product to write.
+CHIP_ID_RULES: Final[tuple[str | dict[str, str], ...]] = (
+    "serialNumber",
+    "CN",
+    {"from": "san-directory-name", "attribute": "serialNumber"},
+    {"from": "san-hardware-serial-hex"},
+    {"from": "certificate-serial"},
+    {"from": "ueid"},
+    {"from": "device-id-key"},
+    {"from": "key"},
+)
 
 
 def explain_certificates(
@@ -79,20 +92,22 @@ def _without_product(
 
 
 def _by_each_rule(method: str, certificates: Sequence[bytes], now: datetime) -> list[MethodVerdict]:
-    """The verdicts for each rule; one, where none names a chip for one and the same reason."""
-    try:
-        sections = [_section(method, certificates[-1], rule) for rule in CHIP_ID_RULES]
-    except ValueError as error:  # pydantic's
-        return [
-            MethodVerdict(method, f"the last certificate is no root: {shown(_first(error))}", accepted=False)
-        ]
+    """The verdict by each rule that names a chip; one refusal, where none does."""
+    sections = []
+    for rule in CHIP_ID_RULES:
+        try:
+            sections.append(_section(method, certificates[-1], rule))
+        except ValidationError as error:
+            if not sections and rule == CHIP_ID_RULES[0]:
+                reason = f"the last certificate is no root: {shown('; '.join(problems(error)))}"
+                return [MethodVerdict(method, reason, accepted=False, remedy=EVIDENCE_PAGE)]
+            # A rule that the method does not have.
     found = [judge(method, certificates[:-1], section, now) for section in sections]
-    if len({(verdict.accepted, verdict.reason) for verdict in found}) == 1 and not found[0].accepted:
-        return [replace(found[0], chip_id_rule="")]
-    return found
+    holding = [verdict for verdict in found if verdict.accepted]
+    return holding or [replace(found[0], chip_id_rule="")]
 
 
-def _section(method: str, root: bytes, rule: str) -> EvidenceRules:
+def _section(method: str, root: bytes, rule: str | dict[str, str]) -> EvidenceRules:
     pem = _pem(root)
     return EvidenceRules.model_validate({"methods": [method], method: {"roots": [pem], "chip_id": rule}})
 
@@ -100,10 +115,6 @@ def _section(method: str, root: bytes, rule: str) -> EvidenceRules:
 def _pem(der: bytes) -> str:
     text = base64.encodebytes(der).decode("ascii")
     return f"-----BEGIN CERTIFICATE-----\n{text}-----END CERTIFICATE-----\n"
-
-
-def _first(error: ValueError) -> str:
-    return str(error).splitlines()[0]
 
 
 def _self_issued(der: bytes) -> bool:

@@ -114,7 +114,9 @@ def test_a_chain_tells_the_chip_id_for_each_rule() -> None:
     assert without.accepted
     found = {each.chip_id_rule: each.chip_id for each in without.methods if each.method == "x509"}
     assert found["serialNumber"] == "CHIP-000001"
-    assert found["CN"] == ""
+    assert "CN" not in found
+    assert len(found["key"]) == len(found["device-id-key"]) == 64
+    assert found["certificate-serial"]
 
 
 def test_a_file_with_the_root_at_its_end_is_read_and_said() -> None:
@@ -150,6 +152,14 @@ def test_what_is_wrong_has_a_remedy(wrong: dict[str, object], words: str) -> Non
     explanation = explain(it.evidence, it.product, NOW)
     assert not explanation.accepted
     assert words in texts(explanation)
+
+
+def test_what_cannot_be_a_root_is_said() -> None:
+    leaf = X509Vendor().attester("CHIP-000001").chain[0]
+    damaged = leaf[:-80] + bytes(8) + leaf[-72:]
+    explanation = explain(leaf + damaged.replace(b"\x06\x08\x2a\x86\x48", b"\x06\x08\x2a\x86\x80"), None, NOW)
+    assert not explanation.accepted
+    assert all(verdict.remedy for verdict in explanation.methods)
 
 
 def test_what_reaches_too_little_is_said() -> None:
