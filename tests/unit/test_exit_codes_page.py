@@ -23,6 +23,7 @@ def test_the_unit_prevents_the_restarts_that_the_table_says_it_does() -> None:
     (listed,) = re.findall(r"^RestartPreventExitStatus=(.*)$", UNIT, re.MULTILINE)
     prevented = {int(code) for code in listed.split()}
     assert "Restart=on-failure" in UNIT  # so that 0 is left anyway
+    assert "StartLimitIntervalSec=0" in UNIT.partition("[Service]")[0]  # for ever, as the page says
     assert {code for code, row in ROWS.items() if row[2] == "leaves it"} == prevented | {0}
     assert {code for code, row in ROWS.items() if row[2] == "restarts it"} == {Exit.FAILED, Exit.NOT_NOW}
     assert ROWS[Exit.UNREACHABLE][2] == ""
