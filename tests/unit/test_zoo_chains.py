@@ -353,6 +353,22 @@ def test_hostile_chains_cost_little() -> None:
     assert time.process_time() - begin < 1
 
 
+def test_names_of_an_issuer_that_cost_much_are_compared_as_they_stand() -> None:
+    """Sixteen roots, and a leaf whose issuer's name takes 15 ms to normalize: before any signature."""
+    for text, holds in (("x" * 900, True), ("x" * 1100, False)):
+        above, said = (name((CN, UTF8, each.encode())) for each in (text, text.upper()))
+        ca = Authority(above, CA.key)
+        root = issue(ca, above, spki_of(CA.key), CAS)
+        assert judge([leaf(ca)], root) == accepted()
+        assert (judge([leaf(Authority(said, CA.key))], root) == accepted()) is holds
+    for dear in ("\ufdfa" * 2600, "a" + "\u0315\u0316" * 1900):
+        sent = name((CN, UTF8, dear.encode()))
+        begin = time.process_time()
+        for _ in range(100):
+            assert not signerds.same_name(sent, CA.name)
+        assert time.process_time() - begin < 0.1
+
+
 @given(st.data())
 def test_both_read_what_the_package_reads(data: st.DataObject) -> None:
     """Fields of right certificates, in both readers, against the cryptography package's."""

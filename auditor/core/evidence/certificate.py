@@ -24,6 +24,7 @@ from auditor.errors import Malformed
 
 MAX_CERTIFICATE = 8_192  # bytes
 MAX_EXTENSIONS = 64
+_MAX_COMPARED_NAME = 1_024  # bytes; longer ones are compared byte by byte (docs/formats.md)
 _MAX_OID = 63  # octets
 _BASIC_CONSTRAINTS, _KEY_USAGE, _EXTENDED_KEY_USAGE = "2.5.29.19", "2.5.29.15", "2.5.29.37"
 _TRUE, _FALSE = b"\x01\x01\xff", b"\x01\x01\x00"
@@ -137,6 +138,8 @@ def same_name(one: bytes, other: bytes) -> bool:
     A name that cannot be read is like no other."""
     if one == other:
         return True
+    if max(len(one), len(other)) > _MAX_COMPARED_NAME:
+        return False
     try:
         return _comparable(one) == _comparable(other)
     except Malformed:
