@@ -47,6 +47,7 @@ from signerd.core.evidence.method import (
 from signerd.core.evidence.rules import EvidenceRules
 from signerd.core.evidence.transcript import verify_evidence
 from signerd.core.evidence_extension import EvidenceStatement
+from signerd.core.key_policy import QualityLater, WeakKeyError
 from signerd.core.names import KeyType, Level, PeerName, Reissue
 from signerd.core.order import Place, WorkOrder
 from signerd.core.policy import (
@@ -69,7 +70,9 @@ from signerd.ports import (
     Grant,
     IntentRequest,
     KeyHolder,
+    KeyQuality,
     LedgerPosition,
+    PeerRecord,
     PreparedBytes,
     Record,
     RecordState,
@@ -116,6 +119,7 @@ class Issuance:
         *,
         store: Store,
         key_holder: KeyHolder,
+        key_quality: KeyQuality,
         issuer: Issuer,
         sealer: SessionSealer,
         session_lifetime: timedelta,
@@ -124,6 +128,7 @@ class Issuance:
         """`clock` gives aware UTC moments."""
         self._store = store
         self._key_holder = key_holder
+        self._key_quality = key_quality
         self._issuer = issuer
         self._sealer = sealer
         self.session_lifetime = session_lifetime
@@ -196,7 +201,7 @@ class Issuance:
             session_sha256=digest,
         )
         # 1. The station.
-        _check_station(context, peer)
+        station = _check_station(context, peer)
         # 2. The session. One that led to a certificate is answered as before, for the same CSR alone.
         if context.grant is not None and context.granted is not None:
             return await self._again(peer, context.grant, context.granted, csr_der)
@@ -204,7 +209,9 @@ class Issuance:
             raise Refused(Code.SESSION_UNKNOWN, "not sealed by this process, another station's, or expired")
         order, product = self._order(context, peer)
         # 3. The CSR.
-        csr = check_csr(csr_der, accepted=product.keys.accept)
+        later = QualityLater()
+        csr = check_csr(csr_der, accepted=product.keys.accept, quality=later.check)
+        await self._check_quality(later, station)
         # 4. The evidence.
         evidence = await self._verify_evidence(submission, session, csr, context.chip, product, now)
         # 5. Policy. The window is looked at again inside the transaction, with quantity and uniqueness.
@@ -238,6 +245,13 @@ class Issuance:
         record = await self._issue(intent, csr, product)
         # 12. The answer.
         return await self._answer(record)
+
+    async def _check_quality(self, later: QualityLater, station: PeerRecord) -> None:
+        """The part of step 3 that takes long, on the station's account."""
+        try:
+            await self._key_quality.check(later.keys, station.spki_sha256)
+        except WeakKeyError as error:
+            raise Refused(Code.KEY_REJECTED, str(error)) from error
 
     async def _issue(self, intent: IntentRequest, csr: VerifiedCsr, product: Product) -> Record:
         """Steps 6 to 11."""
@@ -389,8 +403,9 @@ def named_by_certificate(rules: EvidenceRules) -> bool:
     return any(METHODS[name].traits.origin(rules) is Origin.VENDOR for name in rules.methods)
 
 
-def _check_station(context: CallContext, peer: PeerName) -> None:
+def _check_station(context: CallContext, peer: PeerName) -> PeerRecord:
     if context.peer is None:
         raise Refused(Code.UNAUTHENTICATED, "the station is not in the registry")
     if context.peer.revoked_at is not None:
         raise Refused(Code.PEER_REVOKED, f"{peer.uri} was revoked at {context.peer.revoked_at}")
+    return context.peer

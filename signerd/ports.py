@@ -7,11 +7,13 @@ docstring says so.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
+
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from signerd.core.anchors import Anchor
 from signerd.core.evidence.method import IdentityKey
@@ -236,6 +238,24 @@ class Store(Protocol):
 
     async def published(self, index: int) -> LedgerPosition:
         """Waits until a signed checkpoint covers the entry, and returns its receipt."""
+        ...
+
+
+class KeyQuality(Protocol):
+    """Looks at keys where nobody waits for it."""
+
+    async def check(self, keys: Sequence[rsa.RSAPublicKey], payer: bytes) -> None:
+        """Returns if none of these moduli is one that anyone can factor.
+
+        Args:
+            keys: of sizes that the key policy has.
+            payer: SHA-256 of the public key of the peer that sent them, on whose account this is.
+
+        Raises:
+            WeakKeyError: one is.
+            Unrecorded: `rate_limited`: the payer's budget is spent, or too many of its keys wait.
+            Unavailable: it could not be found out.
+        """
         ...
 
 

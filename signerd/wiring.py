@@ -26,6 +26,7 @@ from signerd.adapters import durable_files, systemd
 from signerd.adapters.checks import load_issuer, start_checks
 from signerd.adapters.clock import ClockGuard, ReferenceFile, read_clocks, this_boot
 from signerd.adapters.descriptors import connections_within_limit
+from signerd.adapters.key_quality import KeyChecks
 from signerd.adapters.keyholder.pool import KeyHolderPool, settings_for
 from signerd.adapters.line_writer import LineWriter, standard_error
 from signerd.adapters.linting import SampleLinter
@@ -85,6 +86,7 @@ class _Parts:
     search: SharedPrimesSearch
     clock: ClockGuard
     sealer: SessionSealer
+    key_checks: KeyChecks
 
 
 def run(read: Callable[[], Config], base: Path, announce: Callable[[str], None]) -> None:
@@ -204,12 +206,17 @@ async def _start_parts(config: Config, base: Path, pin: bytearray, running: Asyn
     refusals = LedgerRefusals(store, refusals_per_h=config.limits.refusals_per_h, clock=clock)
     refusals.start()
     running.push_async_callback(refusals.close)
+    key_checks = KeyChecks(time.monotonic)
+    key_checks.start()
+    running.push_async_callback(key_checks.stop)
     search = _search(store, metrics, clock)
     running.push_async_callback(search.stop)
     # Sessions live as long as the process: a restart invalidates those that led to no certificate.
     sealer = SessionSealer(secrets.token_bytes(SESSION_KEY_BYTES))
     await prepared
-    return _Parts(config, pool, store, refusals, load_issuer(config), metrics, search, clock, sealer)
+    return _Parts(
+        config, pool, store, refusals, load_issuer(config), metrics, search, clock, sealer, key_checks
+    )
 
 
 async def _watch_clock(clock: ClockGuard, store: SqlStore, running: AsyncExitStack) -> None:
@@ -266,7 +273,7 @@ async def _start_servers(parts: _Parts, running: AsyncExitStack, reload: Reload,
     config, store, pool = parts.config, parts.store, parts.pool
     unrecorded = UnrecordedCalls(_log)
     running.callback(unrecorded.close)
-    account = accountant(parts.metrics, _log, unrecorded)
+    account = accountant(parts.metrics, _log, unrecorded, RateLimiter(time.monotonic))
     certificate, issuance, rates = ServerCertificate(config.server), _issuance(parts), _rates(config.limits)
     peers = Gate(
         _peer_admission(config, rates, store, parts.clock),
@@ -351,6 +358,7 @@ def _issuance(parts: _Parts) -> Issuance:
     return Issuance(
         store=parts.store,
         key_holder=parts.pool,
+        key_quality=parts.key_checks,
         issuer=parts.issuer,
         sealer=parts.sealer,
         session_lifetime=timedelta(seconds=parts.config.limits.session_lifetime_s),

@@ -7,12 +7,14 @@ NULL parameters for ECDSA too, which Mbed TLS 2.28 and the nRF91 modem write aga
 without them for RSA too, which RFC 4055 §5 wants to be accepted. The self-signature is verified over the
 bytes that came, and digests are taken over them.
 
-What costs most comes last: form, key type, self-signature, then the key's quality.
+What costs most comes last: form, key type, self-signature, then the key's quality, which for RSA may be
+looked at elsewhere (`QualityLater`).
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -42,12 +44,18 @@ class VerifiedCsr:
     attestation: CsrAttestation | None = None  # evidence that came inside it
 
 
-def check_csr(data: bytes, *, accepted: tuple[KeyType, ...]) -> VerifiedCsr:
+def check_csr(
+    data: bytes,
+    *,
+    accepted: tuple[KeyType, ...],
+    quality: Callable[[PublicKey], None] = check_quality,
+) -> VerifiedCsr:
     """Checks a CSR to the letter.
 
     Args:
         data: as the station sent it.
         accepted: key types of the product.
+        quality: called once, with the key, when all else is right; raises WeakKeyError.
 
     Raises:
         Refused: `csr_rejected` for its form or signature, `key_rejected` for its key.
@@ -62,7 +70,7 @@ def check_csr(data: bytes, *, accepted: tuple[KeyType, ...]) -> VerifiedCsr:
         rest, attestation = take_attestation(request.info)
         key, key_type = check_type(load_der_public_key(request.spki), accepted)
         check_signature(key, request.algorithm, request.signature, request.info)
-        check_quality(key)
+        quality(key)
     except WeakKeyError as error:
         raise Refused(Code.KEY_REJECTED, str(error)) from error
     except InvalidSignature as error:

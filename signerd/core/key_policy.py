@@ -93,7 +93,24 @@ def check_quality(key: PublicKey) -> None:
     if isinstance(key, ec.EllipticCurvePublicKey):
         check_point(key)
     else:
-        _check_modulus(key)
+        _check_exponent(key)
+        check_modulus(key.public_numbers().n)
+
+
+class QualityLater:
+    """`check_quality` for a place where nothing may take long: points are looked at at once, which takes
+    microseconds; RSA keys are kept in `keys`, and whoever made this has to have them looked at."""
+
+    def __init__(self) -> None:
+        self.keys: list[rsa.RSAPublicKey] = []
+
+    def check(self, key: PublicKey) -> None:
+        """Raises WeakKeyError for a point as `check_point`, and for an exponent."""
+        if isinstance(key, ec.EllipticCurvePublicKey):
+            check_point(key)
+        else:
+            _check_exponent(key)
+            self.keys.append(key)
 
 
 def check_point(key: ec.EllipticCurvePublicKey) -> None:
@@ -130,9 +147,8 @@ def _check_exponent(key: rsa.RSAPublicKey) -> None:
         raise WeakKeyError("the RSA exponent is not 65537")
 
 
-def _check_modulus(key: rsa.RSAPublicKey) -> None:
-    _check_exponent(key)
-    modulus = key.public_numbers().n
+def check_modulus(modulus: int) -> None:
+    """Raises WeakKeyError for an RSA modulus that anyone can factor."""
     findings = _patterns(modulus)
     if findings:
         raise WeakKeyError(f"weak RSA key: {', '.join(sorted(findings))}")

@@ -11,12 +11,14 @@ import hashlib
 import itertools
 import json
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from boards.attesters.port import Attester
 from harness.installation import SENSOR
@@ -26,6 +28,7 @@ from signerd.adapters.store import SqlStore, create_database, open_log
 from signerd.core.entry import LogOpened
 from signerd.core.evidence.method import EvidenceSubmission
 from signerd.core.identity_list import check_identity, parse_line
+from signerd.core.key_policy import check_quality
 from signerd.core.names import Level, PeerName, Reissue, parse_peer_uri
 from signerd.core.order import WorkOrder
 from signerd.core.product import parse_product
@@ -38,6 +41,15 @@ from signerd.stamping import Stamping
 CHIPS = 40
 LIFETIME = timedelta(minutes=10)
 PRODUCT = SENSOR.replace('["hmac-sha256"]', '["hmac-sha256", "none"]')
+
+
+class QualityAtOnce:
+    """`KeyQuality` that looks at the keys itself, at nobody's cost."""
+
+    async def check(self, keys: Sequence[rsa.RSAPublicKey], payer: bytes) -> None:  # noqa: ARG002 (the port's)
+        """See `signerd.ports.KeyQuality`."""
+        for key in keys:
+            check_quality(key)
 
 
 class IssuanceWorld:
@@ -59,6 +71,7 @@ class IssuanceWorld:
         self.issuance = Issuance(
             store=self.store,
             key_holder=self.key_holder,
+            key_quality=QualityAtOnce(),
             issuer=self.issuer,
             sealer=SessionSealer(secrets.token_bytes(32)),
             session_lifetime=LIFETIME,

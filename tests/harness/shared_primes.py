@@ -21,7 +21,7 @@ def key_of(p: int, q: int) -> rsa.RSAPrivateKey:
         iqmp=pow(q, -1, p),
         public_numbers=rsa.RSAPublicNumbers(_EXPONENT, p * q),
     )
-    return numbers.private_key()
+    return numbers.private_key(unsafe_skip_rsa_key_validation=True)  # it takes longer than all the rest
 
 
 @cache

@@ -1,4 +1,5 @@
-"""One metric and one log line for each call; for calls that may write nothing, one line a minute for all."""
+"""One metric and one log line for each call, within each caller's share of lines; for calls beyond it, and
+for those that may write nothing, one line a minute for all."""
 
 from __future__ import annotations
 
@@ -8,11 +9,14 @@ from collections.abc import Callable
 from typing import Any
 
 from signerd.adapters.metrics import Metrics
+from signerd.adapters.rate_limit import Rate, RateLimiter
 from signerd.adapters.rpc.gate import Account
 from signerd.errors import Fault, Refused, Unrecorded
 
 OK = "ok"
 CANCELLED = "cancelled"
+# Lines of one caller: what a station may call by default. An auditor that reads the whole ledger has fewer.
+LINES = Rate(calls_per_s=20.0, burst=1000)
 SUMMARY_S = 60.0  # between two lines that say how many calls had none
 NAMED = 5  # callers that such a line names: those that were refused most
 _CALLERS = 64  # callers that are told apart between two such lines
@@ -21,7 +25,7 @@ _NOBODY = "nobody"  # a certificate without a peer's name
 
 
 class UnrecordedCalls:
-    """Counts what is written nowhere, and says how much that was: at most one line each `SUMMARY_S`.
+    """Counts calls that have no line, and says how much that was: at most one line each `SUMMARY_S`.
 
     Lives on the event loop. `close` says what is left.
     """
@@ -54,15 +58,18 @@ class UnrecordedCalls:
         self._log.info("calls_unrecorded", codes=dict(codes), callers=dict(callers.most_common(NAMED)))
 
 
-def accountant(metrics: Metrics, log: Any, unrecorded: UnrecordedCalls) -> Callable[[Account], None]:
-    """Counts and logs. Details of refusals and faults go to the log, and nowhere else."""
+def accountant(
+    metrics: Metrics, log: Any, unrecorded: UnrecordedCalls, lines: RateLimiter
+) -> Callable[[Account], None]:
+    """Counts and logs; `lines` keeps the callers' shares. Details of refusals and faults go to the log, and
+    nowhere else."""
 
     def account(call: Account) -> None:
         cancelled = isinstance(call.error, asyncio.CancelledError)
         code = call.status.code.value if call.status else CANCELLED if cancelled else OK
         metrics.call(call.call, code, call.seconds, refusal=call.status is not None and call.status.refusal)
         error = call.error
-        if isinstance(error, Unrecorded):
+        if isinstance(error, Unrecorded) or not lines.take((call.caller or _NOBODY).encode(), LINES):
             # As many as a hostile caller likes: a line for each would fill the disk.
             unrecorded.note(call, code)
             return

@@ -18,7 +18,14 @@ from signerd.core import key_policy
 from signerd.core.evidence.chain import validate_chain
 from signerd.core.evidence.method import EvidenceError
 from signerd.core.evidence.rules import EvidenceRules
-from signerd.core.key_policy import WeakKeyError, check_key, check_point, check_quality, prepare
+from signerd.core.key_policy import (
+    QualityLater,
+    WeakKeyError,
+    check_key,
+    check_point,
+    check_quality,
+    prepare,
+)
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 CURVES: list[type[ec.EllipticCurve]] = [ec.SECP256R1, ec.SECP384R1, ec.SECP521R1]
@@ -94,3 +101,17 @@ def test_after_the_preparation_no_first_key_makes_a_table(monkeypatch: pytest.Mo
     for curve in CURVES:
         check_point(ec.generate_private_key(curve()).public_key())
     assert key_policy._guessable_x.cache_info().misses == made
+
+
+def test_quality_later_looks_at_points_and_keeps_rsa_keys() -> None:
+    later, guessed = QualityLater(), ec.derive_private_key(7, ec.SECP256R1()).public_key()
+    later.check(ec.generate_private_key(ec.SECP256R1()).public_key())
+    with pytest.raises(WeakKeyError, match="guessed"):
+        later.check(guessed)
+    assert later.keys == []
+    # A modulus that anyone can factor: that is for whoever looks at it.
+    weak = rsa.RSAPublicNumbers(65537, 3**1293).public_key()
+    later.check(weak)
+    assert later.keys == [weak]
+    with pytest.raises(WeakKeyError, match="exponent"):
+        later.check(rsa.RSAPublicNumbers(3, 3**1293).public_key())

@@ -9,12 +9,14 @@ import structlog
 from structlog.testing import capture_logs
 
 from signerd.adapters.metrics import Metrics
+from signerd.adapters.rate_limit import RateLimiter
 from signerd.adapters.rpc import accounting
 from signerd.adapters.rpc.accounting import UnrecordedCalls, accountant
 from signerd.adapters.rpc.gate import Account
 from signerd.adapters.rpc.status import status_of
 from signerd.errors import Code, Refused, Unrecorded
 
+AUDITOR = "birthmark://dev/auditor/eve"
 STATION = "birthmark://dev/station/plant1/pc1"
 
 
@@ -27,7 +29,7 @@ async def test_only_what_may_be_recorded_has_a_line_each() -> None:
     with capture_logs() as lines:
         log = structlog.get_logger()
         unrecorded = UnrecordedCalls(log)
-        account = accountant(metrics, log, unrecorded)
+        account = accountant(metrics, log, unrecorded, RateLimiter(lambda: 0.0))
         account(call(Refused(Code.ORDER_FULL, "detail")))
         for _ in range(100):
             account(call(Unrecorded(Code.RATE_LIMITED, "detail")))
@@ -72,3 +74,18 @@ async def test_the_line_and_its_memory_are_bounded() -> None:
     (line,) = lines
     assert len(line["callers"]) == accounting.NAMED
     assert line["codes"] == {"rate_limited": 10_000}
+
+
+async def test_each_caller_has_so_many_lines() -> None:
+    """Also of calls that are answered, as an auditor's are."""
+    with capture_logs() as lines:
+        log = structlog.get_logger()
+        unrecorded = UnrecordedCalls(log)
+        account = accountant(Metrics(), log, unrecorded, RateLimiter(lambda: 0.0))
+        for _ in range(int(accounting.LINES.burst) + 7):
+            account(Account("GetRecord", AUDITOR, 0.001, None, None))
+        account(call(Refused(Code.ORDER_FULL, "detail")))
+        unrecorded.close()
+    assert sum(line.get("peer") == AUDITOR for line in lines) == accounting.LINES.burst
+    assert lines[-2]["peer"] == STATION
+    assert (lines[-1]["codes"], lines[-1]["callers"]) == ({"ok": 7}, {AUDITOR: 7})

@@ -6,6 +6,7 @@ import structlog
 from structlog.testing import capture_logs
 
 from signerd.adapters.metrics import Metrics
+from signerd.adapters.rate_limit import RateLimiter
 from signerd.adapters.rpc.accounting import UnrecordedCalls, accountant
 from signerd.adapters.rpc.gate import Account, Subject
 from signerd.adapters.rpc.status import status_of
@@ -18,7 +19,7 @@ def line_of(subject: Subject) -> dict[str, object]:
     refusal = Refused(Code.EVIDENCE_REJECTED, "the lifecycle is not secured")
     with capture_logs() as lines:
         log = structlog.get_logger()
-        account = accountant(Metrics(), log, UnrecordedCalls(log))
+        account = accountant(Metrics(), log, UnrecordedCalls(log), RateLimiter(lambda: 0.0))
         account(Account("SignCsr", STATION, 0.001, status_of(refusal), refusal, subject))
     (line,) = lines
     return dict(line)
