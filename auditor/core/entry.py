@@ -147,6 +147,7 @@ class OrderOpened(AdministratorsEntry):
     settings_sha256: bytes = _member(forms.digest)
     bundle_sha256: bytes | None = _member(forms.optional(forms.digest))
     firmware: Mapping[str, tuple[str, bytes]] | None = _member(forms.optional(ledger_firmware))
+    rehearsed: bool | None = _member_of_form_2(forms.boolean)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -159,6 +159,8 @@ def _order_opened(books: Books, index: int, entry: entries.OrderOpened) -> Itera
         yield Finding(Code.ORDER_HISTORY, "its window is empty", index, found=entry.work_order)
     if entry.firmware is not None and entry.bundle_sha256 is None:
         yield Finding(Code.ORDER_HISTORY, "it names firmware of no bundle", index, found=entry.work_order)
+    if entry.rehearsed is False:  # None: form 1, which has no such member
+        yield Finding(Code.ORDER_HISTORY, "opened without a rehearsal", index, found=entry.work_order)
     books.add_order(OrderState(entry, index))
 
 

@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 MAX_LENGTH = 64  # of a chip id
-_ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz-.:_"
+_ALPHABET = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-.:_"
 _ITEM = re.compile(
     r"(?:\[(?P<set>[A-Za-z0-9._:-]+)\]|(?P<one>[A-Za-z0-9_:-])|\\(?P<escaped>[.-]))"
     r"(?:\{(?P<least>[0-9]{1,2})(?:,(?P<most>[0-9]{1,2}))?\})?"

@@ -111,7 +111,7 @@ class ProductAdded(AdministratorsEntry):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrderOpened(AdministratorsEntry):
-    """The terms of a work order."""
+    """The terms of a work order. `rehearsed`: nothing failed in its rehearsal."""
 
     type: ClassVar[str] = "order_opened"
 
@@ -130,6 +130,7 @@ class OrderOpened(AdministratorsEntry):
     settings_sha256: bytes
     bundle_sha256: bytes | None
     firmware: Mapping[str, tuple[str, bytes]] | None
+    rehearsed: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

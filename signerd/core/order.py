@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from signerd.core.names import Level, Reissue
@@ -15,6 +15,8 @@ class FirmwareBundle:
 
     sha256: bytes  # of its manifest; stations are told it
     firmware: Mapping[str, tuple[str, bytes]]  # component -> version and SHA-256 in each stamp; may be empty
+    # What it is made for, as the order's file says; looked at when the order is opened, and not kept.
+    chip: str | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ from pydantic import (
 from signerd.core.evidence.rules import MAX_COMPONENTS, Component, Version
 from signerd.core.file_form import FORM, FileForm
 from signerd.core.file_problems import problems
-from signerd.core.names import Level, Reissue, Role, is_chip_id, is_name, parse_peer_uri
+from signerd.core.names import Level, Reissue, Role, is_chip_id, is_component, is_name, parse_peer_uri
 from signerd.core.order import FirmwareBundle, WorkOrder
 from signerd.core.policy import check_firmware, least_firmware
 from signerd.core.product import Product, read_toml
@@ -85,6 +85,12 @@ def _sha256(value: Any) -> bytes:
     return bytes.fromhex(value)
 
 
+def _silicon(text: str) -> str:
+    if not is_component(text):
+        raise ValueError("must be 1 to 32 of [A-Za-z0-9._-], as esp32s3")
+    return text
+
+
 def _pair(value: Any) -> tuple[Any, Any]:
     match value:
         case [version, digest]:
@@ -101,6 +107,8 @@ class _Bundle(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     sha256: Sha256
+    product: Annotated[str, AfterValidator(_name)] | None = None
+    chip: Annotated[str, AfterValidator(_silicon)] | None = None
     # Absent, not empty, where stamps are not compared: an empty table would look like a demand.
     firmware: (
         Annotated[dict[Component, FirmwareComponent], Field(min_length=1, max_length=MAX_COMPONENTS)] | None
@@ -166,6 +174,10 @@ def parse_order_file(text: str, find_product: Callable[[str], ProductRevision | 
     if revision is None:
         raise Refused(Code.INVALID, f"product: no product {file.product!r}; `signerd product add` adds one")
     _check_reachable(file, revision.product)
+    if file.bundle is not None and file.bundle.product not in {None, file.product}:
+        raise Refused(
+            Code.INVALID, f"bundle.product: it is for product {file.bundle.product}, not {file.product}"
+        )
     order = WorkOrder(
         work_order=file.work_order,
         product=file.product,
@@ -198,7 +210,7 @@ def _check_reachable(file: _OrderFile, product: Product) -> None:
 
 
 def _bundle(section: _Bundle | None) -> FirmwareBundle | None:
-    return None if section is None else FirmwareBundle(section.sha256, section.firmware or {})
+    return None if section is None else FirmwareBundle(section.sha256, section.firmware or {}, section.chip)
 
 
 def _check_bundle(order: WorkOrder, product: Product) -> None:

@@ -159,6 +159,7 @@ class Product(_Section):
 
     v: FileForm = FORM
     name: Annotated[str, AfterValidator(_named)]
+    chip: Annotated[str, AfterValidator(_lock)] | None = None  # the boards' silicon, as bundles name it
     keys: Keys
     evidence: EvidenceRules
     certificate: Profile

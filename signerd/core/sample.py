@@ -17,7 +17,7 @@ from signerd.core.evidence_extension import EvidenceStatement
 from signerd.core.key_policy import PublicKey
 from signerd.core.names import KeyType
 from signerd.core.order import Place
-from signerd.core.prepared import lint
+from signerd.core.prepared import PreparedCertificate, lint
 from signerd.core.product import Product, chip_form
 from signerd.core.profile import Issuer, build_tbs, terms_of
 
@@ -62,18 +62,36 @@ class Sampled:
     key: PublicKey
 
     def certificate(self, issuer: Issuer) -> bytes:
-        """Its certificate, DER, through signerd's own linter. `issuer` is a stand-in.
+        """Its certificate, DER, through signerd's own linter. Raises as `prepared`."""
+        prepared = self.prepared(issuer, spki_of(self.key))
+        return prepared.certificate(issuer.throwaway.sign(prepared.take(), ec.ECDSA(issuer.hash)))
+
+    def prepared(self, issuer: Issuer, spki: bytes) -> PreparedCertificate:
+        """The certificate but for its signature, through signerd's own linter; a quarter of a millisecond.
+
+        Args:
+            issuer: a stand-in.
+            spki: the key's SubjectPublicKeyInfo.
 
         Raises:
             ValueError: the profile gives it none.
             Fault: signerd's linter refuses what it gives.
         """
-        evidence = EvidenceStatement.about(self.product.evidence.level, self.product.evidence.methods[0], b"")
-        terms = terms_of(self.product, self.place, self.key, issuer, evidence)
+        rules = self.product.evidence
+        terms = terms_of(
+            self.product,
+            self.place,
+            self.key,
+            issuer,
+            EvidenceStatement.about(rules.level, rules.methods[0], b""),
+        )
         tbs = build_tbs(terms, self.place, self.key, issuer)
-        spki = self.key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-        prepared = lint(tbs, terms=terms, place=self.place, spki=spki, issuer=issuer)
-        return prepared.certificate(issuer.throwaway.sign(prepared.take(), ec.ECDSA(issuer.hash)))
+        return lint(tbs, terms=terms, place=self.place, spki=spki, issuer=issuer)
+
+
+def spki_of(key: PublicKey) -> bytes:
+    """A key's SubjectPublicKeyInfo, DER."""
+    return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
 
 def sample_of(product: Product, key: PublicKey, moment: datetime) -> Sampled:

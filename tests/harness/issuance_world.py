@@ -128,7 +128,7 @@ class IssuanceWorld:
             settings=b"\xa0",
             bundle=None,
         )
-        await self.store.open_order(replace(order, **terms), self.now)
+        await self.store.open_order(replace(order, **terms), self.now, rehearsed=True)
         return order.work_order
 
     async def sign(

@@ -296,6 +296,7 @@ class PaperLog:
             "settings_sha256": sha256(cbor2.dumps(self.settings, canonical=True)).hexdigest(),
             "bundle_sha256": None,
             "firmware": None,
+            **({"rehearsed": True} if self.form == 2 else {}),
         } | changes
         index = self.append("order_opened", **members)
         self.orders[work_order] = audit_pb2.WorkOrder(

@@ -124,7 +124,7 @@ async def stock(store: SqlStore, *orders: WorkOrder) -> None:
     await store.add_peer(parse_peer_uri(STATION), digest("station"), NOW)
     await store.add_product("sensor", PRODUCT_TOML, NOW)
     for order in orders:
-        await store.open_order(order, NOW)
+        await store.open_order(order, NOW, rehearsed=True)
 
 
 def digest(name: str) -> bytes:

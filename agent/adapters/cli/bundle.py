@@ -130,7 +130,12 @@ def show(
 
 def order_lines(manifest: Manifest, digest: bytes) -> str:
     """The section `[bundle]` of a work order file. JSON's strings are TOML's basic strings."""
-    lines = ["[bundle]", f'sha256 = "{digest.hex()}"']
+    lines = [
+        "[bundle]",
+        f'sha256 = "{digest.hex()}"',
+        f"product = {json.dumps(manifest.product)}",
+        f"chip = {json.dumps(manifest.chip)}",
+    ]
     firmware = [
         f'{json.dumps(component)} = [{json.dumps(image.version)}, "{(image.digest or b"").hex()}"]'
         for component, image in sorted(manifest.final_firmware().items())

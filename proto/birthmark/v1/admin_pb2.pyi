@@ -40,6 +40,29 @@ PEER_ROLE_STATION: PeerRole.ValueType  # 1
 PEER_ROLE_AUDITOR: PeerRole.ValueType  # 2
 Global___PeerRole: _TypeAlias = PeerRole  # noqa: Y015
 
+class _RehearsalOutcome:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _RehearsalOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RehearsalOutcome.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    REHEARSAL_OUTCOME_UNSPECIFIED: _RehearsalOutcome.ValueType  # 0
+    REHEARSAL_OUTCOME_OK: _RehearsalOutcome.ValueType  # 1
+    REHEARSAL_OUTCOME_NOTE: _RehearsalOutcome.ValueType  # 2
+    """Deserves a second look."""
+    REHEARSAL_OUTCOME_REFUSED: _RehearsalOutcome.ValueType  # 3
+    """The order is not opened."""
+
+class RehearsalOutcome(_RehearsalOutcome, metaclass=_RehearsalOutcomeEnumTypeWrapper): ...
+
+REHEARSAL_OUTCOME_UNSPECIFIED: RehearsalOutcome.ValueType  # 0
+REHEARSAL_OUTCOME_OK: RehearsalOutcome.ValueType  # 1
+REHEARSAL_OUTCOME_NOTE: RehearsalOutcome.ValueType  # 2
+"""Deserves a second look."""
+REHEARSAL_OUTCOME_REFUSED: RehearsalOutcome.ValueType  # 3
+"""The order is not opened."""
+Global___RehearsalOutcome: _TypeAlias = RehearsalOutcome  # noqa: Y015
+
 class _ClockState:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -374,21 +397,29 @@ class OpenWorkOrderRequest(_message.Message):
 
     WORK_ORDER_TOML_FIELD_NUMBER: _builtins.int
     BY_FIELD_NUMBER: _builtins.int
+    CHIP_IDS_FIELD_NUMBER: _builtins.int
     work_order_toml: _builtins.str
     """The work order's TOML file, at most 32,768 bytes."""
     by: _builtins.str
     """The administrator, 1 to 64 of [A-Za-z0-9._@-]. What the command was told, and not verified. Empty: nobody
     was named.
     """
+    @_builtins.property
+    def chip_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Of the chips that are to stand on its list, at most 1,000: the longest and the oddest are enough. Nothing is
+        listed by this call.
+        """
+
     def __init__(
         self,
         *,
         work_order_toml: _builtins.str = ...,
         by: _builtins.str = ...,
+        chip_ids: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "work_order_toml", b"work_order_toml"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "chip_ids", b"chip_ids", "work_order_toml", b"work_order_toml"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -400,26 +431,107 @@ class OpenWorkOrderResponse(_message.Message):
 
     WORK_ORDER_FIELD_NUMBER: _builtins.int
     LEDGER_INDEX_FIELD_NUMBER: _builtins.int
+    CHECKS_FIELD_NUMBER: _builtins.int
     UNPUBLISHED_FIELD_NUMBER: _builtins.int
     ledger_index: _builtins.int
     unpublished: _builtins.str
     """Why no signed checkpoint covers the entry yet, although what it says is in force; empty once one does."""
     @_builtins.property
     def work_order(self) -> _audit_pb2.WorkOrder: ...
+    @_builtins.property
+    def checks(self) -> _containers.RepeatedCompositeFieldContainer[Global___RehearsalCheck]:
+        """What the rehearsal found; none of it refused."""
+
     def __init__(
         self,
         *,
         work_order: _audit_pb2.WorkOrder | None = ...,
         ledger_index: _builtins.int = ...,
+        checks: _abc.Iterable[Global___RehearsalCheck] | None = ...,
         unpublished: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["work_order", b"work_order"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ledger_index", b"ledger_index", "unpublished", b"unpublished", "work_order", b"work_order"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checks", b"checks", "ledger_index", b"ledger_index", "unpublished", b"unpublished", "work_order", b"work_order"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___OpenWorkOrderResponse: _TypeAlias = OpenWorkOrderResponse  # noqa: Y015
+
+@_typing.final
+class RehearsalCheck(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHECK_FIELD_NUMBER: _builtins.int
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    check: _builtins.str
+    outcome: Global___RehearsalOutcome.ValueType
+    text: _builtins.str
+    def __init__(
+        self,
+        *,
+        check: _builtins.str = ...,
+        outcome: Global___RehearsalOutcome.ValueType = ...,
+        text: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["check", b"check", "outcome", b"outcome", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RehearsalCheck: _TypeAlias = RehearsalCheck  # noqa: Y015
+
+@_typing.final
+class RehearseWorkOrderRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WORK_ORDER_TOML_FIELD_NUMBER: _builtins.int
+    CHIP_IDS_FIELD_NUMBER: _builtins.int
+    work_order_toml: _builtins.str
+    """As in OpenWorkOrderRequest."""
+    @_builtins.property
+    def chip_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """As in OpenWorkOrderRequest."""
+
+    def __init__(
+        self,
+        *,
+        work_order_toml: _builtins.str = ...,
+        chip_ids: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chip_ids", b"chip_ids", "work_order_toml", b"work_order_toml"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RehearseWorkOrderRequest: _TypeAlias = RehearseWorkOrderRequest  # noqa: Y015
+
+@_typing.final
+class RehearseWorkOrderResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHECKS_FIELD_NUMBER: _builtins.int
+    PRODUCT_TOML_FIELD_NUMBER: _builtins.int
+    product_toml: _builtins.str
+    """The product's newest revision: its TOML file."""
+    @_builtins.property
+    def checks(self) -> _containers.RepeatedCompositeFieldContainer[Global___RehearsalCheck]: ...
+    def __init__(
+        self,
+        *,
+        checks: _abc.Iterable[Global___RehearsalCheck] | None = ...,
+        product_toml: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checks", b"checks", "product_toml", b"product_toml"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RehearseWorkOrderResponse: _TypeAlias = RehearseWorkOrderResponse  # noqa: Y015
 
 @_typing.final
 class ShowWorkOrderRequest(_message.Message):

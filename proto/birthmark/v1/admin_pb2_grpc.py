@@ -64,6 +64,11 @@ class AdminServiceStub:
                 request_serializer=birthmark_dot_v1_dot_admin__pb2.OpenWorkOrderRequest.SerializeToString,
                 response_deserializer=birthmark_dot_v1_dot_admin__pb2.OpenWorkOrderResponse.FromString,
                 _registered_method=True)
+        self.RehearseWorkOrder = channel.unary_unary(
+                '/birthmark.v1.AdminService/RehearseWorkOrder',
+                request_serializer=birthmark_dot_v1_dot_admin__pb2.RehearseWorkOrderRequest.SerializeToString,
+                response_deserializer=birthmark_dot_v1_dot_admin__pb2.RehearseWorkOrderResponse.FromString,
+                _registered_method=True)
         self.ShowWorkOrder = channel.unary_unary(
                 '/birthmark.v1.AdminService/ShowWorkOrder',
                 request_serializer=birthmark_dot_v1_dot_admin__pb2.ShowWorkOrderRequest.SerializeToString,
@@ -163,7 +168,15 @@ class AdminServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def OpenWorkOrder(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Rehearses a work order, and opens it if nothing fails.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RehearseWorkOrder(self, request, context):
+        """Rehearses a work order, and opens nothing.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -283,6 +296,11 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.OpenWorkOrder,
                     request_deserializer=birthmark_dot_v1_dot_admin__pb2.OpenWorkOrderRequest.FromString,
                     response_serializer=birthmark_dot_v1_dot_admin__pb2.OpenWorkOrderResponse.SerializeToString,
+            ),
+            'RehearseWorkOrder': grpc.unary_unary_rpc_method_handler(
+                    servicer.RehearseWorkOrder,
+                    request_deserializer=birthmark_dot_v1_dot_admin__pb2.RehearseWorkOrderRequest.FromString,
+                    response_serializer=birthmark_dot_v1_dot_admin__pb2.RehearseWorkOrderResponse.SerializeToString,
             ),
             'ShowWorkOrder': grpc.unary_unary_rpc_method_handler(
                     servicer.ShowWorkOrder,
@@ -507,6 +525,33 @@ class AdminService:
             '/birthmark.v1.AdminService/OpenWorkOrder',
             birthmark_dot_v1_dot_admin__pb2.OpenWorkOrderRequest.SerializeToString,
             birthmark_dot_v1_dot_admin__pb2.OpenWorkOrderResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RehearseWorkOrder(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/birthmark.v1.AdminService/RehearseWorkOrder',
+            birthmark_dot_v1_dot_admin__pb2.RehearseWorkOrderRequest.SerializeToString,
+            birthmark_dot_v1_dot_admin__pb2.RehearseWorkOrderResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -42,6 +42,9 @@ class AdminServiceStub:
     """Adds a product, or a new revision of one; signs a sample, never issued, for the full linter."""
     ListProducts: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListProductsRequest, _admin_pb2.ListProductsResponse]
     OpenWorkOrder: _grpc.UnaryUnaryMultiCallable[_admin_pb2.OpenWorkOrderRequest, _admin_pb2.OpenWorkOrderResponse]
+    """Rehearses a work order, and opens it if nothing fails."""
+    RehearseWorkOrder: _grpc.UnaryUnaryMultiCallable[_admin_pb2.RehearseWorkOrderRequest, _admin_pb2.RehearseWorkOrderResponse]
+    """Rehearses a work order, and opens nothing."""
     ShowWorkOrder: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ShowWorkOrderRequest, _admin_pb2.ShowWorkOrderResponse]
     ListWorkOrders: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListWorkOrdersRequest, _admin_pb2.ListWorkOrdersResponse]
     CloseWorkOrder: _grpc.UnaryUnaryMultiCallable[_admin_pb2.CloseWorkOrderRequest, _admin_pb2.CloseWorkOrderResponse]
@@ -80,6 +83,9 @@ class AdminServiceAsyncStub(AdminServiceStub):
     """Adds a product, or a new revision of one; signs a sample, never issued, for the full linter."""
     ListProducts: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListProductsRequest, _admin_pb2.ListProductsResponse]  # type: ignore[assignment]
     OpenWorkOrder: _aio.UnaryUnaryMultiCallable[_admin_pb2.OpenWorkOrderRequest, _admin_pb2.OpenWorkOrderResponse]  # type: ignore[assignment]
+    """Rehearses a work order, and opens it if nothing fails."""
+    RehearseWorkOrder: _aio.UnaryUnaryMultiCallable[_admin_pb2.RehearseWorkOrderRequest, _admin_pb2.RehearseWorkOrderResponse]  # type: ignore[assignment]
+    """Rehearses a work order, and opens nothing."""
     ShowWorkOrder: _aio.UnaryUnaryMultiCallable[_admin_pb2.ShowWorkOrderRequest, _admin_pb2.ShowWorkOrderResponse]  # type: ignore[assignment]
     ListWorkOrders: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListWorkOrdersRequest, _admin_pb2.ListWorkOrdersResponse]  # type: ignore[assignment]
     CloseWorkOrder: _aio.UnaryUnaryMultiCallable[_admin_pb2.CloseWorkOrderRequest, _admin_pb2.CloseWorkOrderResponse]  # type: ignore[assignment]
@@ -150,7 +156,16 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         self,
         request: _admin_pb2.OpenWorkOrderRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_admin_pb2.OpenWorkOrderResponse, _abc.Awaitable[_admin_pb2.OpenWorkOrderResponse]]: ...
+    ) -> _typing.Union[_admin_pb2.OpenWorkOrderResponse, _abc.Awaitable[_admin_pb2.OpenWorkOrderResponse]]:
+        """Rehearses a work order, and opens it if nothing fails."""
+
+    @_abc_1.abstractmethod
+    def RehearseWorkOrder(
+        self,
+        request: _admin_pb2.RehearseWorkOrderRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.RehearseWorkOrderResponse, _abc.Awaitable[_admin_pb2.RehearseWorkOrderResponse]]:
+        """Rehearses a work order, and opens nothing."""
 
     @_abc_1.abstractmethod
     def ShowWorkOrder(

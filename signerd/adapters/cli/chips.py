@@ -13,6 +13,7 @@ from signerd.adapters.cli.personalize import ChipsArgument, batches, personalize
 
 if TYPE_CHECKING:
     from birthmark.v1 import admin_pb2
+    from birthmark.v1.admin_pb2_grpc import AdminServiceStub
 
 IDENTITIES = 1_000  # a call, admin.proto
 
@@ -28,21 +29,27 @@ def import_(
     as_json: JsonOption = False,
 ) -> None:
     """Puts chips on a work order's list, for evidence method none and for products that want chips listed."""
-    from birthmark.v1 import admin_pb2
     from signerd.adapters.cli.connection import administration
     from signerd.adapters.cli.files import read_order_list
     from signerd.adapters.cli.output import print_json
 
     chip_ids = read_order_list(file)
-    added = 0
     with administration(config) as daemon:
-        for batch in batches(chip_ids):
-            request = admin_pb2.ImportChipsRequest(work_order=order, chip_ids=batch)
-            added += daemon.ImportChips(request).added
+        added = put_on_list(daemon, order, chip_ids)
     if as_json:
         print_json({"work_order": order, "lines": len(chip_ids), "added": added})
         return
     typer.echo(f"{added} of {len(chip_ids)} chips are new on the list of {order}")
+
+
+def put_on_list(daemon: AdminServiceStub, order: str, chip_ids: list[str]) -> int:
+    """Puts chips on an order's list, as many a call as one takes; how many were new."""
+    from birthmark.v1 import admin_pb2
+
+    return sum(
+        daemon.ImportChips(admin_pb2.ImportChipsRequest(work_order=order, chip_ids=batch)).added
+        for batch in batches(chip_ids)
+    )
 
 
 app.command("personalize")(personalize)

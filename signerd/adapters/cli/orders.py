@@ -18,28 +18,93 @@ app = typer.Typer(help="Work orders: how many boards, where, when, on which term
 IdArgument = Annotated[str, typer.Argument(metavar="ID", help="The work order.")]
 
 
+ChipsOption = Annotated[
+    Path | None,
+    typer.Option("--chips", help="The order's list, one chip id a line: each is linted."),
+]
+
+
+@app.command()
+def rehearse(
+    file: Annotated[Path, typer.Argument(help="Work order file, TOML.")],
+    *,
+    chips: ChipsOption = None,
+    config: ConfigOption = DEFAULT_CONFIG,
+    as_json: JsonOption = False,
+) -> None:
+    """Says whether every board of an order would get its certificate. Opens nothing.
+
+    Exit code 1: something fails, and `order open` would refuse the order.
+    """
+    from birthmark.v1 import admin_pb2
+    from signerd.adapters.cli.connection import administration
+    from signerd.adapters.cli.exits import Exit
+    from signerd.adapters.cli.files import read_order_list, read_text
+    from signerd.adapters.cli.output import print_json
+    from signerd.adapters.cli.rehearsal import (
+        PASSED,
+        lint_listed,
+        longest,
+        passed,
+        plain_checks,
+        print_checks,
+    )
+
+    text, listed = read_text(file), read_order_list(chips) if chips is not None else []
+    request = admin_pb2.RehearseWorkOrderRequest(work_order_toml=text, chip_ids=longest(listed))
+    with administration(config) as daemon:
+        answer = daemon.RehearseWorkOrder(request)
+    checks = list(answer.checks)
+    if listed:
+        checks.append(lint_listed(config, text, answer.product_toml, listed))
+    if as_json:
+        print_json({"passed": passed(checks), "checks": plain_checks(checks)})
+    else:
+        print_checks(f"Rehearsal of {file}", checks)
+        typer.echo(PASSED if passed(checks) else f"{file} would be refused", err=not passed(checks))
+    if not passed(checks):
+        raise typer.Exit(Exit.FAILED)
+
+
 @app.command("open")
 def open_(
     file: Annotated[Path, typer.Argument(help="Work order file, TOML.")],
     *,
+    chips: ChipsOption = None,
     config: ConfigOption = DEFAULT_CONFIG,
     as_json: JsonOption = False,
 ) -> None:
-    """Opens a work order. Its terms do not change afterwards."""
-    from birthmark.v1 import admin_pb2
-    from signerd.adapters.cli.connection import administration
-    from signerd.adapters.cli.files import read_text
-    from signerd.adapters.cli.output import plain, print_json
+    """Opens a work order, once its rehearsal finds nothing. Its terms do not change afterwards.
 
-    request = admin_pb2.OpenWorkOrderRequest(work_order_toml=read_text(file))
+    With --chips its list is rehearsed too, and put on the order.
+    """
+    from birthmark.v1 import admin_pb2
+    from signerd.adapters.cli.chips import put_on_list
+    from signerd.adapters.cli.connection import administration
+    from signerd.adapters.cli.files import read_order_list, read_text
+    from signerd.adapters.cli.output import plain, print_json
+    from signerd.adapters.cli.rehearsal import demand_certifiable, longest, notes
+
+    text, listed = read_text(file), read_order_list(chips) if chips is not None else []
+    request = admin_pb2.OpenWorkOrderRequest(work_order_toml=text, chip_ids=longest(listed))
     with administration(config) as daemon:
+        if listed:
+            rehearsed = daemon.RehearseWorkOrder(
+                admin_pb2.RehearseWorkOrderRequest(work_order_toml=text, chip_ids=longest(listed))
+            )
+            demand_certifiable(config, text, rehearsed.product_toml, listed)
         answer = daemon.OpenWorkOrder(request)
+        added = put_on_list(daemon, answer.work_order.work_order, listed)
     if as_json:
-        print_json(plain(answer))
+        print_json({**plain(answer), **({"added": added} if listed else {})})
         return
     order = answer.work_order
     typer.echo(f"opened {order.work_order}: {order.quantity} boards of {order.product}")
     typer.echo(f"ledger entry {answer.ledger_index}")
+    for note in notes(answer.checks):
+        typer.echo(f"note: {note}")
+    if listed:
+        typer.echo(f"{added} chips are on its list")
 
 
 @app.command()

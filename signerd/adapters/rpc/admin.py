@@ -24,6 +24,7 @@ from signerd.adapters.rpc.admin_hygiene import HygieneAdministration
 from signerd.adapters.rpc.admin_identities import IdentityAdministration
 from signerd.adapters.rpc.admin_orders import OrderAdministration
 from signerd.adapters.rpc.gate import Call, Gate
+from signerd.adapters.rpc.rehearsing import Rehearsing
 from signerd.adapters.shared_primes import SharedPrimesSearch
 from signerd.adapters.store import SqlStore
 from signerd.core.crl import REASONS, build_crl
@@ -63,7 +64,13 @@ class AdminService:
         self._issuer = issuer
         self._linter = linter
         self._clock = clock
-        self._orders = OrderAdministration(deployment=deployment, store=store, clock=clock)
+        self._orders = OrderAdministration(
+            rehearsing=Rehearsing(
+                deployment=deployment, store=store, issuer=issuer, linter=linter, clock=clock
+            ),
+            store=store,
+            clock=clock,
+        )
         self._identities = IdentityAdministration(store=store, clock=clock)
         self._chips = ChipAdministration(store=store)
         self._clocks = ClockAdministration(store=store, clock=clock, on_accept=on_clock_accepted)
@@ -79,6 +86,7 @@ class AdminService:
             Call("AddProduct", pb.AddProductRequest, self.add_product),
             Call("ListProducts", pb.ListProductsRequest, self.list_products),
             Call("OpenWorkOrder", pb.OpenWorkOrderRequest, orders.open_work_order),
+            Call("RehearseWorkOrder", pb.RehearseWorkOrderRequest, orders.rehearse_work_order),
             Call("ShowWorkOrder", pb.ShowWorkOrderRequest, orders.show_work_order),
             Call("ListWorkOrders", pb.ListWorkOrdersRequest, orders.list_work_orders),
             Call("CloseWorkOrder", pb.CloseWorkOrderRequest, orders.close_work_order),

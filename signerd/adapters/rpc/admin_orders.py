@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from birthmark.v1 import admin_pb2
 from signerd.adapters.rpc import fields
 from signerd.adapters.rpc.orders import order_messages
+from signerd.adapters.rpc.rehearsing import Rehearsing
 from signerd.adapters.store import SqlStore
 from signerd.adapters.store.values import OrderState
 from signerd.core.chip_key import BurnedKey
 from signerd.core.chip_list import ChipListError, check_chip_id, check_line, check_together
-from signerd.core.names import is_name, parse_peer_uri
-from signerd.core.order_file import ProductRevision, parse_order_file
+from signerd.core.names import is_chip_id, is_name
+from signerd.core.order import WorkOrder
 from signerd.core.product import Product, parse_product
+from signerd.core.rehearsal import chip_problems
 from signerd.errors import Code, Refused
 
 MAX_CHIPS = 10_000  # a call, admin.proto
@@ -24,29 +27,36 @@ PERSONALIZED_KEYS = tuple(BurnedKey)
 class OrderAdministration:
     """Opening, showing and closing work orders; entering chips."""
 
-    def __init__(self, *, deployment: str, store: SqlStore, clock: Callable[[], datetime]) -> None:
-        self._deployment = deployment
+    def __init__(self, *, rehearsing: Rehearsing, store: SqlStore, clock: Callable[[], datetime]) -> None:
+        self._rehearsing = rehearsing
         self._store = store
         self._clock = clock
+        self._opening = asyncio.Lock()
 
     async def open_work_order(
         self, _caller: None, request: admin_pb2.OpenWorkOrderRequest
     ) -> admin_pb2.OpenWorkOrderResponse:
         """Opens a work order with the newest revision of its product."""
         by = fields.administrator_if_any(request.by)
-        revisions = {product.name: product for product in await self._store.list_products()}
-
-        def find(name: str) -> ProductRevision | None:
-            stored = revisions.get(name)
-            return None if stored is None else ProductRevision(parse_product(stored.toml), stored.sha256)
-
-        order = parse_order_file(request.work_order_toml, find)
-        for uri in order.stations:
-            if parse_peer_uri(uri).deployment != self._deployment:
-                raise Refused(Code.INVALID, f"stations: {uri} is not of deployment {self._deployment}")
-        index = await self._store.open_order(order, self._clock(), by=by)
+        # One at a time: two orders that are rehearsed at once would not know of each other.
+        async with self._opening:
+            rehearsed = await self._rehearsing.rehearse(request.work_order_toml, request.chip_ids)
+            rehearsed.demand_passed()
+            order = rehearsed.order
+            index = await self._store.open_order(order, self._clock(), by=by, rehearsed=True)
         work_order, _ = order_messages(await self._order(order.work_order))
-        return admin_pb2.OpenWorkOrderResponse(work_order=work_order, ledger_index=index)
+        return admin_pb2.OpenWorkOrderResponse(
+            work_order=work_order, ledger_index=index, checks=rehearsed.messages()
+        )
+
+    async def rehearse_work_order(
+        self, _caller: None, request: admin_pb2.RehearseWorkOrderRequest
+    ) -> admin_pb2.RehearseWorkOrderResponse:
+        """The same without opening it."""
+        rehearsed = await self._rehearsing.rehearse(request.work_order_toml, request.chip_ids)
+        return admin_pb2.RehearseWorkOrderResponse(
+            checks=rehearsed.messages(), product_toml=rehearsed.product_toml
+        )
 
     async def show_work_order(
         self, _caller: None, request: admin_pb2.ShowWorkOrderRequest
@@ -82,6 +92,7 @@ class OrderAdministration:
         state = await self._order(request.work_order)
         product = parse_product(await self._store.product_text(state.order.product_sha256))
         _check_listed_by(chip_ids, product)
+        await asyncio.to_thread(_check_certifiable, state.order, product, chip_ids)
         added, index = await self._store.import_chips(request.work_order, chip_ids, self._clock(), by=by)
         return admin_pb2.ImportChipsResponse(added=added, ledger_index=index)
 
@@ -121,6 +132,14 @@ def _check_listed_by(lines: Sequence[str], product: Product) -> None:
         if check_line(line) not in product.evidence.listed_by:
             known = ", ".join(product.evidence.listed_by)
             raise Refused(Code.INVALID, f"{line}: product {product.name} lists chips by {known} (listed_by)")
+
+
+def _check_certifiable(order: WorkOrder, product: Product, lines: Sequence[str]) -> None:
+    """Refuses a chip that would get no certificate on the line: the list can still be mended. Of a chip that
+    is listed by something else, the id is not known."""
+    for line in lines:
+        if is_chip_id(line) and (problem := next(chip_problems(order, product, line), None)) is not None:
+            raise Refused(Code.INVALID, problem)
 
 
 def _checked(chip_ids: Sequence[str], check: Callable[[str], object] = check_chip_id) -> list[str]:

@@ -64,14 +64,16 @@ class Administration(Parts):
         """The TOML of each revision that an order keeps which is not closed."""
         return await self._long_reader.do(lambda connection: listing.open_revisions(connection, name))
 
-    async def open_order(self, order: WorkOrder, now: datetime, *, by: str | None = None) -> int:
-        """Opens a work order; the ledger index.
+    async def open_order(
+        self, order: WorkOrder, now: datetime, *, by: str | None = None, rehearsed: bool = False
+    ) -> int:
+        """Opens a work order; the ledger index. The ledger says whether it was `rehearsed`.
 
         Raises:
             Refused: `already_exists`: of this name; `invalid`: no such product revision or station, or
                 serial numbers that another work order may give.
         """
-        return await self._writer.do(lambda tx: registry.open_order(tx, order, now, by))
+        return await self._writer.do(lambda tx: registry.open_order(tx, order, now, by, rehearsed=rehearsed))
 
     async def close_order(self, work_order: str, now: datetime, *, by: str | None = None) -> int:
         """Raises: Refused: `not_found`: no such work order; `invalid`: it is closed already."""

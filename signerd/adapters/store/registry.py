@@ -94,18 +94,18 @@ def add_product(tx: Transaction, name: str, toml: str, now: datetime, by: str | 
     return tx.append(ProductAdded(time=now, product=name, product_sha256=digest, by=by))
 
 
-def open_order(tx: Transaction, order: WorkOrder, now: datetime, by: str | None) -> int:
+def open_order(tx: Transaction, order: WorkOrder, now: datetime, by: str | None, *, rehearsed: bool) -> int:
     """`Administration.open_order`."""
     _check_terms(tx.connection, order)
     try:
-        index = tx.append(_opened(order, now, by))
+        index = tx.append(_opened(order, now, by, rehearsed=rehearsed))
     except EntryError as error:  # a number or a list of stations beyond all bounds
         raise Refused(Code.INVALID, str(error)) from error
     tx.connection.execute(insert(orders), row_of_order(order, index))
     return index
 
 
-def _opened(order: WorkOrder, now: datetime, by: str | None) -> OrderOpened:
+def _opened(order: WorkOrder, now: datetime, by: str | None, *, rehearsed: bool) -> OrderOpened:
     return OrderOpened(
         time=now,
         by=by,
@@ -124,6 +124,7 @@ def _opened(order: WorkOrder, now: datetime, by: str | None) -> OrderOpened:
         settings_sha256=hashlib.sha256(order.settings).digest(),
         bundle_sha256=None if order.bundle is None else order.bundle.sha256,
         firmware=None if order.bundle is None else order.bundle.firmware or None,
+        rehearsed=rehearsed,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -14,11 +14,15 @@ from agent.adapters.drivers.esp32.options import Esp32Options, parse_options
 from agent.adapters.drivers.esp32.recipe import DEFAULT_RECIPE
 from agent.core.recipe import StepName, parse_recipe
 from auditor import config as auditor_config
+from harness.software_key_holder import make_device_tree
 from signerd import config
+from signerd.adapters import device_ca
 from signerd.core.evidence import METHODS
 from signerd.core.order_file import ProductRevision, parse_order_file
 from signerd.core.product import parse_product
 from signerd.core.product_trust import review_trust
+from signerd.core.profile import Issuer
+from signerd.core.rehearsal import rehearse
 
 EXAMPLES = Path(__file__).parents[3] / "deploy" / "examples"
 DOCS = EXAMPLES.parents[1] / "docs"
@@ -124,7 +128,9 @@ def test_order_is_for_the_product() -> None:
 
 
 def test_what_the_order_has_as_a_comment_is_read_too() -> None:
-    text = re.sub(r"^# ?(?=\[bundle|sha256|app =|$)", "", text_of("order.toml"), flags=re.MULTILINE)
+    text = re.sub(
+        r"^# ?(?=\[bundle|sha256|product =|chip =|app =|$)", "", text_of("order.toml"), flags=re.MULTILINE
+    )
     order = parse_order_file(text, find)
     assert order.bundle is not None
     assert list(order.bundle.firmware) == ["app"]
@@ -168,3 +174,36 @@ def test_auditors_configuration() -> None:
 def test_all_are_of_one_deployment() -> None:
     named = [tomllib.loads(text_of(f"{name}.toml"))["deployment"] for name in ("signerd", "agent", "auditor")]
     assert named == ["example"] * 3
+
+
+PRODUCTS = {path.name: path.read_text("utf-8") for path in sorted(EXAMPLES.glob("product*.toml"))}
+
+
+@pytest.mark.parametrize("name", [*PRODUCTS, "formats.md"])
+def test_an_order_for_each_product_that_is_printed_can_be_finished(name: str) -> None:
+    product = parse_product(PRODUCTS.get(name) or PRINTED["formats.md"][0])
+    text = text_of("order.toml") if name in PRODUCTS else PRINTED["formats.md"][1]
+    text = text.replace('product = "sensor"', f'product = "{product.name}"')
+    text = re.sub(r"^level = .*$", f'level = "{product.evidence.level.label}"', text, flags=re.MULTILINE)
+    order = parse_order_file(text, lambda _name: ProductRevision(product, bytes(32)))
+    issuer = Issuer.of((make_device_tree(now=NOW - timedelta(days=1)).sub_ca,))
+    result = rehearse(order, product, (), issuer=issuer, now=NOW, listed=())
+    assert result.passed, result.rows
+
+
+def test_a_sub_ca_as_printed_certifies_boards_as_printed_for_as_long_as_the_page_says() -> None:
+    (sub_ca, root) = map(
+        int, re.findall(r"-days (\d+)", (EXAMPLES.parent / "hsm" / "sub-ca.cnf").read_text("utf-8"))
+    )
+    page = (DOCS / "operations.md").read_text("utf-8")
+    (lives, valid, days, goes_on) = map(
+        int,
+        re.findall(
+            r"a sub-CA of (\d+) years, .* certifies boards that\s+are valid for (\d+) years"
+            r" \(`validity_days = (\d+)`\) for (\d+) years",
+            page,
+        )[0],
+    )
+    assert all(f"validity_days = {days}" in text for text in PRODUCTS.values())
+    assert (lives * 365, valid * 365, goes_on * 365) == (sub_ca, days, sub_ca - days)
+    assert (sub_ca, root) == (device_ca.SUB_CA_DAYS, device_ca.ROOT_DAYS)

@@ -15,6 +15,7 @@ from birthmark.v1 import admin_pb2, audit_pb2
 from boards.attesters.x509 import X509Vendor
 from harness.installation import SENSOR, order_toml
 from harness.issuance_world import PRODUCT, IssuanceWorld, issuance_world
+from harness.order_desk import order_desk
 from harness.paper_board import PaperBoard
 from signerd.adapters.rpc.admin_orders import PERSONALIZED_KEYS, OrderAdministration
 from signerd.adapters.rpc.audit import AuditService
@@ -38,7 +39,7 @@ async def world(tmp_path: Path) -> AsyncIterator[IssuanceWorld]:
 
 
 def administration(world: IssuanceWorld) -> OrderAdministration:
-    return OrderAdministration(deployment="test", store=world.store, clock=lambda: world.now)
+    return order_desk(world)
 
 
 async def refusal(awaitable: Any) -> Refused:

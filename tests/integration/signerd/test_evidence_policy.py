@@ -22,9 +22,9 @@ from boards.attesters.tpm2 import Tpm2Vendor
 from boards.attesters.x509 import X509Vendor
 from harness.installation import SENSOR, order_toml
 from harness.issuance_world import IssuanceWorld, issuance_world
+from harness.order_desk import order_desk
 from harness.paper_board import DEFAULT_FIRMWARE, PaperBoard
 from signerd.adapters.rpc import fields
-from signerd.adapters.rpc.admin_orders import OrderAdministration
 from signerd.core.evidence.method import EvidenceSubmission
 from signerd.core.identity_list import parse_line
 from signerd.core.names import Level
@@ -63,7 +63,7 @@ def firmware(**versions: str) -> dict[str, list[Any]]:
 
 async def test_no_order_opens_below_the_least_level_of_its_product(world: IssuanceWorld) -> None:
     await world.add_product(product_of("hmac-sha256", rules='level = "chip"'))
-    orders = OrderAdministration(deployment="test", store=world.store, clock=lambda: world.now)
+    orders = order_desk(world)
 
     def opening(level: str) -> Any:
         file = order_toml("WO-P", quantity=1, stations=[world.pc1.uri], product="gateway", level=level)

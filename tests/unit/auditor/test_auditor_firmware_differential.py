@@ -79,6 +79,7 @@ def _opened(bundle: FirmwareBundle | None) -> bytes:
             settings_sha256=bytes(32),
             bundle_sha256=None if bundle is None else bundle.sha256,
             firmware=None if bundle is None else bundle.firmware or None,
+            rehearsed=True,
         ),
         bytes(signerd_entry.ID_BYTES),
     )

@@ -88,6 +88,7 @@ def test_the_form_of_each_kind_of_member() -> None:
         settings_sha256=bytes.fromhex("AB" * 32),
         bundle_sha256=bytes.fromhex("CD" * 32),
         firmware={"boot": ("2.0", bytes.fromhex("EF" * 32)), "app": ("1.4.0", bytes(32))},
+        rehearsed=True,
     )
     data = encode(order)
     value = json.loads(data)

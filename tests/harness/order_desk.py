@@ -1,0 +1,25 @@
+"""The part of `AdminService` about orders and chips, over an `IssuanceWorld`: as signerd puts it together."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from harness.issuance_world import IssuanceWorld
+from signerd.adapters.linting import SampleLinter
+from signerd.adapters.rpc.admin_orders import OrderAdministration
+from signerd.adapters.rpc.rehearsing import Rehearsing
+
+
+def order_desk(world: IssuanceWorld) -> OrderAdministration:
+    """Orders are rehearsed, with both linters."""
+    linter = SampleLinter(
+        world.issuer,
+        max_validity=timedelta(days=10_950),
+        allow_no_expiry=True,
+        log=world.key_holder.log,
+        clock=lambda: world.now,
+    )
+    rehearsing = Rehearsing(
+        deployment="test", store=world.store, issuer=world.issuer, linter=linter, clock=lambda: world.now
+    )
+    return OrderAdministration(rehearsing=rehearsing, store=world.store, clock=lambda: world.now)
