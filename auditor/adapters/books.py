@@ -120,13 +120,13 @@ class SqliteBooks:
     def related(self, issued: Issued, chip: int) -> list[CertificateState]:
         """See `auditor.core.books`."""
         query = (
-            f"SELECT {CERTIFICATE} FROM certificates WHERE chip_id = ? OR serial_number = ?"  # noqa: S608
+            f"SELECT {CERTIFICATE} FROM certificates WHERE chip = ? OR serial_number = ?"  # noqa: S608
             " OR (work_order = ? AND number = ?) OR spki = ? OR sha256 = ? OR serial = ? OR challenge = ?"
-            f" OR chip = ? ORDER BY idx DESC LIMIT {_RELATED}"
+            f" ORDER BY idx DESC LIMIT {_RELATED}"
         )
         asked = (
-            issued.chip_id, issued.serial_number, issued.work_order, issued.number, issued.spki_sha256,
-            issued.certificate_sha256, issued.certificate_serial, issued.challenge, chip,
+            chip, issued.serial_number, issued.work_order, issued.number, issued.spki_sha256,
+            issued.certificate_sha256, issued.certificate_serial, issued.challenge,
         )  # fmt: skip
         return [CertificateState(*row) for row in self._db.execute(query, asked)]
 

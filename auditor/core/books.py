@@ -158,7 +158,7 @@ class Books(Protocol):
         ...
 
     def related(self, issued: Issued, chip: int) -> list[CertificateState]:
-        """Certificates that share chip or its id, serial number, place, key, certificate, serial or challenge
+        """Certificates that share chip, serial number, place, key, certificate, serial or challenge
         with this entry, newest first, at most 16. Of an honest log: the chip's own earlier ones."""
         ...
 

@@ -95,6 +95,14 @@ def test_two_chips_may_have_the_name_that_firmware_writes(tmp_path: Path) -> Non
     assert history(log, tmp_path) == []
 
 
+def test_one_chip_among_many_of_one_name(tmp_path: Path) -> None:
+    log = opened(quantity=30)
+    for number in range(1, 22):
+        anchored(log, number, f"device {number}", chip="release-7", attester_sha256=f"{number:064x}")
+    again = anchored(log, 22, "device 1", chip="release-8", attester_sha256="ef" * 32)
+    assert history(log, tmp_path) == [("CHIP_TWICE", again.issued_index)]
+
+
 def test_a_name_that_was_imported_or_personalized_is_one_chips(tmp_path: Path) -> None:
     log = opened()
     log.issue(1, chip="one")
