@@ -17,6 +17,8 @@ from harness.hostile_line import HostileLine, code_of
 from harness.installation import Installation
 from harness.process import wait_until
 
+pytestmark = pytest.mark.check
+
 SCRIPT = Path(__file__).parents[1] / "harness" / "signerd_at_another_time.py"
 BOUND = timedelta(seconds=120)
 STEPS_S = [7200, -7200, 172_800, -172_800]

@@ -18,6 +18,8 @@ from harness.hostile_line import HostileLine, Station, code_of
 from harness.installation import Installation
 from harness.process import wait_until
 
+pytestmark = pytest.mark.check
+
 SHARE = 30  # refusals an hour
 NOISE = 3 * SHARE
 ATTACKS = 5
