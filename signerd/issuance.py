@@ -237,7 +237,7 @@ class Issuance:
             attester=evidence.attester,
             certificate_serial=(1 << _SERIAL_BITS) | secrets.randbits(_SERIAL_BITS),
             moment=now.replace(microsecond=0),
-            anchors=evidence.anchors,
+            anchors=tuple(sorted(set(evidence.anchors))),  # as they are read back
             name_is_label=evidence.name_is_label,
             agent=agent,
             listed_as=lines,

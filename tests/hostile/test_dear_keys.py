@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import statistics
 import threading
@@ -24,27 +25,27 @@ from harness.shared_primes import key_of
 pytestmark = pytest.mark.check
 PRODUCT = product_toml("dear").replace('["p256", "p384"]', '["p256", "p384", "rsa4096"]')
 STATIONS, KEYS = 3, 50  # within the burst of 200 calls, and the 64 that may be open
-# Of 2048 bits, more than enough for STATIONS * KEYS keys of two of them: prime number n, from 0 on, is
-# 3 * 2**2046 + (n + 1) * 2**2040 + OFFSETS[n]. To search for them anew would take a minute.
+# Prime number n, from 0 on, is _beginning(n) + OFFSETS[n]: of 2048 bits, enough for STATIONS * KEYS keys
+# of two of them. To search for them anew would take some seconds of each run.
 OFFSETS = (
-    1143,
-    1517,
-    329,
-    2875,
-    1635,
-    1325,
-    639,
-    303,
-    1631,
-    489,
-    5421,
-    1727,
-    2227,
-    741,
-    1385,
-    435,
-    3609,
-    757,
+    3469,
+    9,
+    144,
+    1442,
+    8,
+    648,
+    3787,
+    96,
+    277,
+    1322,
+    1957,
+    7329,
+    1666,
+    502,
+    5916,
+    664,
+    666,
+    3404,
 )
 BOARDS = 12  # honest ones
 ROUNDS = 3
@@ -63,10 +64,15 @@ def line(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HostileLine]:
 @pytest.fixture(scope="module")
 def csrs() -> list[bytes]:
     """Of RSA-4096 keys that are all different, and none weak."""
-    primes = [(3 << 2046) + ((number + 1) << 2040) + offset for number, offset in enumerate(OFFSETS)]
+    primes = [_beginning(number) + offset for number, offset in enumerate(OFFSETS)]
     assert all(gmpy2.is_strong_prp(prime, 2) for prime in primes)
     pairs = itertools.islice(itertools.combinations(primes, 2), STATIONS * KEYS)
     return [csr_of(key_of(p, q)) for p, q in pairs]
+
+
+def _beginning(number: int) -> int:
+    digits = hashlib.shake_256(f"dear keys {number}".encode()).digest(256)
+    return int.from_bytes(digits, "big") | 3 << 2046
 
 
 def csr_of(key: rsa.RSAPrivateKey) -> bytes:
