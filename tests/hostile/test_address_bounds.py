@@ -10,6 +10,8 @@ import pytest
 
 from harness.networks import in_a_network_with_rules, networks_of_our_own
 
+pytestmark = pytest.mark.check
+
 # Within the network: a listener that accepts and says nothing, and two who connect. Prints what came of it.
 SCRIPT = """
 import json, selectors, socket, sys, threading
@@ -34,8 +36,6 @@ other = [connect("127.0.1.2", 0.5) for _ in range(20)]
 slowly = 0
 outcomes = []
 import time
-
-pytestmark = pytest.mark.check
 while len(outcomes) < 80 and "ConnectionRefusedError" not in outcomes:
     outcomes.append(connect("127.0.1.1", 3.0))
     time.sleep(0.2)

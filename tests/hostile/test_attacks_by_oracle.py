@@ -56,7 +56,11 @@ def answer(call: Callable[[], Any]) -> Answer:
     return Answer(
         call_error.code(),
         call_error.details() or "",
-        tuple((entry.key, entry.value) for entry in call_error.trailing_metadata() or ()),
+        tuple(
+            (entry.key, entry.value)
+            for entry in call_error.trailing_metadata() or ()
+            if entry.key != "birthmark-time"  # whoever asks knows when
+        ),
         tuple((entry.key, entry.value) for entry in call_error.initial_metadata() or ()),
     )
 

@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from birthmark.v1 import admin_pb2, signing_pb2
 from harness.hostile_line import CALL_TIMEOUT_S, HostileLine, code_of
 from harness.paper_board import PaperBoard, deterministic
+from harness.process import wait_until
 
 NAME = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "board")])
 
@@ -187,8 +188,9 @@ def test_a_foreign_order_cannot_be_told_from_none(line: HostileLine) -> None:
 def test_a_future_and_a_past_order(line: HostileLine) -> None:
     board, now = line.board(), datetime.now(UTC)
     future = line.open_order(not_before=now + timedelta(days=1), not_after=now + timedelta(days=2))
-    past = line.open_order(not_before=now - timedelta(days=2), not_after=now - timedelta(days=1))
+    past = line.open_order(not_before=now - timedelta(days=2), not_after=now + timedelta(seconds=2))
     line.refused("order_not_open", lambda: line.pc1.open(future, board.chip_id))
+    wait_until(lambda: datetime.now(UTC) > now + timedelta(seconds=3), "the window's end")
     line.refused("order_not_open", lambda: line.pc1.open(past, board.chip_id))
 
 

@@ -120,6 +120,8 @@ def test_the_example_is_built_signed_verified_and_ordered(office: Office) -> Non
     assert boot.digest is not None
     assert order["bundle"] == {
         "sha256": bundle.digest.hex(),
+        "product": "sensor",
+        "chip": "esp32s3",
         "firmware": {"app": ["1.4.0", app.digest.hex()], "boot": ["4", boot.digest.hex()]},
     }
     shown = json.loads(office.run("show", "x.zip", "--json").out)

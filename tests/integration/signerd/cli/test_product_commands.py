@@ -74,7 +74,7 @@ def root_pem(subject: str, *, days: int = 4000) -> str:
 def x509_product(name: str, root: str) -> str:
     return (
         SENSOR.replace('"sensor"', f'"{name}"', 1)
-        .replace('methods = ["hmac-sha256"]', 'methods = ["x509", "tpm2"]', 1)
+        .replace('methods = ["hmac-sha256"]', 'methods = ["x509", "tpm2"]\nchips = "listed"', 1)
         .replace("[certificate]", f'[evidence.x509]\nroots = ["""{root}"""]\n\n[certificate]', 1)
     )
 
