@@ -4,8 +4,8 @@
     python -m suites hostile e2e   these
 
 A suite that fails, that takes longer than its budget or that runs no test fails the whole; the others run
-all the same. The budgets are for two cores, about twice what the suites take when nothing else runs; at twice
-its budget a suite is killed. Together they leave part of CI's hour free for suites to come.
+all the same. The budgets are for two cores, some one and a half times what the suites take when nothing else
+runs; at twice its budget a suite is killed. Together they leave part of CI's hour free for suites to come.
 """
 
 from __future__ import annotations
@@ -46,14 +46,14 @@ class Suite:
 
 
 SUITES = (
-    Suite("lint", 2, command=("deploy/setup/lint.sh",)),
+    Suite("lint", 1.5, command=("deploy/setup/lint.sh",)),
     # All that `make test` runs, of every folder; the next three are what it leaves out. On two quiet cores it
     # is to take 8 minutes at most; CI's machines are not always quiet.
-    Suite("test", 11, tier=TEST, paths=("tests",)),
-    Suite("integration", 5, tier=CHECK, paths=("tests/unit", "tests/integration", "tests/fuzz")),
-    Suite("hostile", 10, tier=CHECK, paths=("tests/hostile",)),
-    Suite("e2e", 4, tier=CHECK, paths=("tests/e2e",)),
-    Suite("demo", 3, command=(sys.executable, "-m", "demo.run")),
+    Suite("test", 12, tier=TEST, paths=("tests",)),
+    Suite("integration", 6, tier=CHECK, paths=("tests/unit", "tests/integration", "tests/fuzz")),
+    Suite("hostile", 11, tier=CHECK, paths=("tests/hostile",)),
+    Suite("e2e", 3.5, tier=CHECK, paths=("tests/e2e",)),
+    Suite("demo", 1, command=(sys.executable, "-m", "demo.run")),
 )
 
 

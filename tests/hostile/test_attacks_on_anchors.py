@@ -18,6 +18,8 @@ from harness.hostile_line import HostileLine
 from harness.installation import product_toml
 from harness.paper_board import PaperBoard
 
+pytestmark = pytest.mark.check
+
 _numbers = itertools.count(1)
 RELEASES = [FWID, *(hashlib.sha256(b"release %d" % number).digest() for number in (2, 3))]
 OWN = [hashlib.sha256(b"own build %d" % number).digest() for number in range(6)]

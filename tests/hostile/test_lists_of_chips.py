@@ -12,6 +12,8 @@ from birthmark.v1 import admin_pb2
 from harness.edge import Edge
 from harness.signerd_commands import signerd
 
+pytestmark = pytest.mark.check
+
 MAC, OTHER = "7c:df:a1:00:00:01", "7c:df:a1:00:00:02"
 
 

@@ -16,6 +16,8 @@ from harness.installation import SENSOR, order_toml
 from harness.paper_board import PaperBoard
 from harness.signerd_commands import changed, signerd
 
+pytestmark = pytest.mark.check
+
 
 @pytest.fixture(scope="module")
 def edge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Edge]:
