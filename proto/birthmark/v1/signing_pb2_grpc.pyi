@@ -10,6 +10,8 @@ Conventions of all files in this package:
     refused with the code `request_malformed` or the code that the field names.
   * A refusal is a gRPC status whose message is one code of docs/formats.md and nothing else.
     The same code travels in the trailing metadata `birthmark-code`.
+  * Beside each answer, refusals too, the trailing metadata `birthmark-time` say what signerd's
+    clock says, as 2026-11-29T08:00:00.000Z: a station compares its own.
 """
 
 from birthmark.v1 import signing_pb2 as _signing_pb2
