@@ -211,9 +211,11 @@ class Issuance:
         # 3. The CSR.
         later = QualityLater()
         csr = check_csr(csr_der, accepted=product.keys.accept, quality=later.check)
-        await self._check_quality(later, station)
+        await self._check_quality(later, station, Code.KEY_REJECTED)
         # 4. The evidence.
-        evidence = await self._verify_evidence(submission, session, csr, context.chip, product, now)
+        later = QualityLater()
+        evidence = await self._verify_evidence(submission, session, csr, context.chip, product, now, later)
+        await self._check_quality(later, station, Code.EVIDENCE_REJECTED)
         # 5. Policy. The window is looked at again inside the transaction, with quantity and uniqueness.
         check_open(order, closed=context.order_closed, now=now)
         check_level(evidence, order)
@@ -246,12 +248,12 @@ class Issuance:
         # 12. The answer.
         return await self._answer(record)
 
-    async def _check_quality(self, later: QualityLater, station: PeerRecord) -> None:
-        """The part of step 3 that takes long, on the station's account."""
+    async def _check_quality(self, later: QualityLater, station: PeerRecord, code: Code) -> None:
+        """The part of steps 3 and 4 that takes long, on the station's account."""
         try:
             await self._key_quality.check(later.keys, station.spki_sha256)
         except WeakKeyError as error:
-            raise Refused(Code.KEY_REJECTED, str(error)) from error
+            raise Refused(code, f"a key is weak: {error}") from error
 
     async def _issue(self, intent: IntentRequest, csr: VerifiedCsr, product: Product) -> Record:
         """Steps 6 to 11."""
@@ -332,6 +334,7 @@ class Issuance:
         chip: Chip | None,
         product: Product,
         now: datetime,
+        later: QualityLater,
     ) -> VerifiedEvidence:
         trust = Trust(
             personalized=chip is not None and chip.personalized,
@@ -350,6 +353,7 @@ class Issuance:
                 trust=trust,
                 now=now,
                 check_mac=self._key_holder.check_chip_mac,
+                quality=later.check,
             )
         except EvidenceError as error:
             raise Refused(Code.EVIDENCE_REJECTED, str(error)) from error

@@ -248,7 +248,7 @@ class KeyQuality(Protocol):
         """Returns if none of these moduli is one that anyone can factor.
 
         Args:
-            keys: of sizes that the key policy has.
+            keys: of 2048 to 4096 bits.
             payer: SHA-256 of the public key of the peer that sent them, on whose account this is.
 
         Raises:

@@ -54,7 +54,13 @@ from harness.silicon import Silicon
 CALL_TIMEOUT_S = 30.0
 CHIPS = 200
 UNLOCKED = 20  # chips that are personalized at once when the first unlocked one is asked for
-MANY = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
+# Messages of any size; a station connects again as the agent does.
+MANY = [
+    ("grpc.initial_reconnect_backoff_ms", 200),
+    ("grpc.max_reconnect_backoff_ms", 5_000),
+    ("grpc.max_send_message_length", -1),
+    ("grpc.max_receive_message_length", -1),
+]
 
 
 def code_of(call: Callable[[], Any]) -> str:

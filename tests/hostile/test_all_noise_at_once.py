@@ -20,7 +20,7 @@ IDLE = 20_000
 HALF_A_CORE = 0.5
 LOG_BYTES_A_MINUTE = 1_000_000
 SLOWER = 3.0  # times a board's time in quiet, in the worst hundredth
-GROWTH = 1.15  # of memory, from the middle of the noise to its end
+GROWTH = 1.15  # of memory, beyond the most that it was in the first half of the noise
 
 
 def measured(directory: Path, *, rules: bool, quiet_s: int, noise_s: int, idle: int = IDLE) -> dict[str, Any]:
@@ -47,21 +47,25 @@ def measured(directory: Path, *, rules: bool, quiet_s: int, noise_s: int, idle: 
     return found
 
 
-def demand(found: dict[str, Any], *, sockets: int, slower: float) -> None:
+def demand(found: dict[str, Any], *, sockets: int, slower: float, connects_as_ever: bool = False) -> None:
+    """Without rules a station that connects anew has 30 s to get in (a problem else); from there its boards
+    are as fast as ever. With them connecting is part of what a board takes."""
     assert found["sockets_most"] >= sockets, "the noise was not what it should be"
     assert found["generators_share"] <= HALF_A_CORE * 1.05
     for name, noisy in found["noisy"].items():
         assert noisy["problems"] == []
-        assert noisy["p99_ms"] <= slower * found["quiet"][name]["p99_ms"], name
+        part = "with_connecting" if connects_as_ever else "boards"
+        assert noisy[part]["p99_ms"] <= slower * found["quiet"][name][part]["p99_ms"], name
     assert found["log_bytes_a_minute"] < LOG_BYTES_A_MINUTE
     assert found["log_lines_dropped"] == 0
     assert found["attacks"] == found["attacks_named"] == 10
 
 
 def demand_flat(found: dict[str, Any]) -> None:
-    """Memory no longer grows in the second half."""
+    """Memory no longer grows in the second half; signerd gives some back now and then, and takes it again."""
     resident = [mib for _, _, mib in found["samples"]]
-    assert resident[-1] <= GROWTH * resident[len(resident) // 2]
+    half = len(resident) // 2
+    assert max(resident[half:]) <= GROWTH * max(resident[:half])
 
 
 def all_places(found: dict[str, Any]) -> int:
@@ -98,6 +102,6 @@ def test_two_minutes_of_all_noise_behind_the_rules_that_are_shipped(bed: Path) -
     if missing := networks_of_our_own():
         pytest.skip(missing)
     found = measured(bed, rules=True, quiet_s=40, noise_s=120)
-    demand(found, sockets=1000, slower=SLOWER)
+    demand(found, sockets=1000, slower=SLOWER, connects_as_ever=True)
     demand_flat(found)
     assert found["sockets_most"] < 200 * 64, "the rules bound what an address has"

@@ -35,6 +35,7 @@ from boards.attesters.certificate_writer import (
 from boards.attesters.x509 import FWID, TCB_INFO, X509Attester, X509Vendor, tcb_info
 from harness.attempts import Attempts, attester_of, evidence
 from harness.paper_board import PaperBoard, deterministic
+from harness.weak_keys import roca_key
 
 METHOD = "x509"
 LEAF = (basic_constraints(ca=False), key_usage("digital_signature"))
@@ -388,6 +389,10 @@ def test_a_signature_over_the_digest_of_the_transcript(
         return csr, evidence(board, genuine(board).attest(digest, csr))
 
     attempts.refused(order, board, forged)
+
+
+def test_a_certified_key_that_anyone_can_find(attempts: Attempts, order: str, board: PaperBoard) -> None:
+    attempts.refused(order, board, attempts.faulty(board, key=roca_key()).request)
 
 
 def test_no_signature(attempts: Attempts, order: str, board: PaperBoard) -> None:

@@ -8,7 +8,8 @@ import statistics
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import gmpy2
 import pytest
@@ -18,6 +19,8 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from birthmark.v1 import signing_pb2
+from birthmark.v1.signing_pb2 import Evidence
+from birthmark.v1.signing_pb2 import OpenSessionResponse as Session
 from harness.hostile_line import HostileLine, Station, code_of
 from harness.installation import Installation, product_toml
 from harness.shared_primes import key_of
@@ -25,8 +28,9 @@ from harness.shared_primes import key_of
 pytestmark = pytest.mark.check
 PRODUCT = product_toml("dear").replace('["p256", "p384"]', '["p256", "p384", "rsa4096"]')
 STATIONS, KEYS = 3, 50  # within the burst of 200 calls, and the 64 that may be open
-# Prime number n, from 0 on, is _beginning(n) + OFFSETS[n]: of 2048 bits, enough for STATIONS * KEYS keys
-# of two of them. To search for them anew would take some seconds of each run.
+# Prime number n, from 0 on, is _beginning(n) + OFFSETS[n]: of 2048 bits, enough for 900 keys of two of them.
+# A key that was looked at once costs nothing more, so that each round takes others. To search for the primes
+# anew would take some seconds of each run.
 OFFSETS = (
     3469,
     9,
@@ -46,9 +50,35 @@ OFFSETS = (
     664,
     666,
     3404,
+    2228,
+    910,
+    72,
+    105,
+    474,
+    2015,
+    2675,
+    3212,
+    1751,
+    127,
+    2434,
+    120,
+    187,
+    304,
+    36,
+    1879,
+    3783,
+    629,
+    332,
+    2044,
+    1768,
+    225,
+    8,
+    508,
+    516,
 )
 BOARDS = 12  # honest ones
 ROUNDS = 3
+NoiseOf = Callable[[HostileLine, str, list[rsa.RSAPrivateKey]], "Noise"]
 SLOWER = 4.0  # at most, of the median; two cores are shared with those who make the noise
 
 
@@ -62,12 +92,11 @@ def line(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HostileLine]:
 
 
 @pytest.fixture(scope="module")
-def csrs() -> list[bytes]:
-    """Of RSA-4096 keys that are all different, and none weak."""
+def keys() -> Iterator[rsa.RSAPrivateKey]:
+    """RSA-4096 keys that are all different, and none weak: each is given out once."""
     primes = [_beginning(number) + offset for number, offset in enumerate(OFFSETS)]
     assert all(gmpy2.is_strong_prp(prime, 2) for prime in primes)
-    pairs = itertools.islice(itertools.combinations(primes, 2), STATIONS * KEYS)
-    return [csr_of(key_of(p, q)) for p, q in pairs]
+    return (key_of(p, q) for p, q in itertools.combinations(primes, 2))
 
 
 def _beginning(number: int) -> int:
@@ -81,26 +110,44 @@ def csr_of(key: rsa.RSAPrivateKey) -> bytes:
 
 
 class Noise:
-    """A station that sends its CSRs as fast as it can, all at once."""
+    """A station that sends what it has as fast as it can, all at once: CSRs with evidence."""
 
-    def __init__(self, line: HostileLine, name: str, csrs: list[bytes]) -> None:
-        self.station = line.add_station("plant1", name)
-        order = line.open_order(stations=(self.station.uri,), product="dear")
-        board = line.board()
-        self._session = self.station.open(order, board.chip_id)
-        self._evidence = board.request(self._session.challenge)[1]
-        self._csrs = csrs
+    def __init__(self, station: Station, session: Session, sent: list[tuple[bytes, Evidence]]) -> None:
+        self.station = station
+        self._session = session
+        self._sent = sent
         self.told = Counter[str]()  # codes of the answers
+
+    @classmethod
+    def of_boards(cls, line: HostileLine, name: str, keys: list[rsa.RSAPrivateKey]) -> Noise:
+        """CSRs of these keys, with evidence for another one."""
+        station = line.add_station("plant1", name)
+        order = line.open_order(stations=(station.uri,), product="dear")
+        board = line.board()
+        session = station.open(order, board.chip_id)
+        evidence = board.request(session.challenge)[1]
+        return cls(station, session, [(csr_of(key), evidence) for key in keys])
+
+    @classmethod
+    def of_vendor(cls, line: HostileLine, name: str, keys: list[rsa.RSAPrivateKey]) -> Noise:
+        """Evidence by these keys, each certified for one chip, whose firmware the product does not accept."""
+        station = line.add_station("plant1", name)
+        order = line.open_order(stations=(station.uri,), product=line.product("x509"), level="key")
+        board = line.board("x509")
+        session = station.open(order, board.chip_id)
+        csr = board.csr()
+        vendor = line.silicon_of("x509").vendor
+        chips = [vendor.attester(board.chip_id, key=key, digest=bytes(32)) for key in keys]
+        sent = [(csr, replace(board, attester=chip).evidence_for(session.challenge, csr)) for chip in chips]
+        return cls(station, session, sent)
 
     def send(self) -> None:
         calls = [
             self.station.signing.SignCsr.future(
-                signing_pb2.SignCsrRequest(
-                    session=self._session.session, csr_der=csr, evidence=self._evidence
-                ),
+                signing_pb2.SignCsrRequest(session=self._session.session, csr_der=csr, evidence=evidence),
                 timeout=60,
             )
-            for csr in self._csrs
+            for csr, evidence in self._sent
         ]
         self.told = Counter(code_of(call.result) for call in calls)
 
@@ -114,13 +161,18 @@ def times(line: HostileLine, station: Station, order: str) -> list[float]:
     return taken
 
 
-def test_rsa_keys_within_the_rate_do_not_delay_other_stations(line: HostileLine, csrs: list[bytes]) -> None:
+@pytest.mark.parametrize(
+    ("noise_of", "refusal"), [(Noise.of_boards, "evidence_rejected"), (Noise.of_vendor, "level_insufficient")]
+)
+def test_rsa_keys_within_the_rate_do_not_delay_other_stations(
+    line: HostileLine, keys: Iterator[rsa.RSAPrivateKey], noise_of: NoiseOf, refusal: str
+) -> None:
     ratios = []
     for attempt in range(ROUNDS):
-        honest = line.add_station("plant2", f"honest-{attempt}")
+        honest = line.add_station("plant2", f"honest-{refusal[0]}-{attempt}")
         order = line.open_order(stations=(honest.uri,), quantity=2 * BOARDS)
         noises = [
-            Noise(line, f"dear-{attempt}-{number}", csrs[number * KEYS : (number + 1) * KEYS])
+            noise_of(line, f"{refusal[0]}-{attempt}-{number}", list(itertools.islice(keys, KEYS)))
             for number in range(STATIONS)
         ]
         quiet = statistics.median(times(line, honest, order))
@@ -134,7 +186,7 @@ def test_rsa_keys_within_the_rate_do_not_delay_other_stations(line: HostileLine,
             noise.station.close()
         honest.close()
         codes = sum((noise.told for noise in noises), Counter[str]())
-        assert set(codes) == {"evidence_rejected", "rate_limited"}, codes
+        assert set(codes) == {refusal, "rate_limited"}, codes
         assert codes["rate_limited"] > STATIONS  # each paid for its own
         ratios.append(loud / quiet)
         if ratios[-1] < SLOWER:
@@ -142,13 +194,13 @@ def test_rsa_keys_within_the_rate_do_not_delay_other_stations(line: HostileLine,
     pytest.fail(f"honest boards took {ratios} times as long")
 
 
-def test_an_honest_rsa_board_has_its_turn(line: HostileLine, csrs: list[bytes]) -> None:
+def test_an_honest_rsa_board_has_its_turn(line: HostileLine, keys: Iterator[rsa.RSAPrivateKey]) -> None:
     """The stations take turns: it waits for one key of each of the others, not for all that they sent."""
     honest = line.add_station("plant2", "honest-rsa")
     order = line.open_order(stations=(honest.uri,), product="dear")
     board = line.board()
     board.key = rsa.generate_private_key(65537, 4096)  # type: ignore[assignment] # as a board of this product
-    noise = Noise(line, "dear-again", csrs[:KEYS])
+    noise = Noise.of_boards(line, "dear-again", list(itertools.islice(keys, KEYS)))
     thread = threading.Thread(target=noise.send)
     thread.start()
     begin = time.perf_counter()

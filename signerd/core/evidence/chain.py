@@ -15,7 +15,7 @@ the Web PKI: they refuse what chips' makers write and RFC 5280 lets a path have 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -37,7 +37,7 @@ from signerd.core.evidence.certificate import (
     same_name,
 )
 from signerd.core.evidence.errors import EvidenceError
-from signerd.core.key_policy import WeakKeyError, check_quality
+from signerd.core.key_policy import PublicKey, WeakKeyError, check_quality
 from signerd.core.signature_algorithms import ALGORITHMS, check_signature
 
 MAX_CERTIFICATES = 6  # docs/formats.md, "Evidence transcript"
@@ -98,6 +98,7 @@ def validate_chain(
     purposes: Collection[str] | None = (),
     issuing: Collection[str] = (),
     critical: Collection[str] = (),
+    quality: Callable[[PublicKey], None] = check_quality,
 ) -> ValidChain:
     """The path from an attestation key's certificate to one of the roots.
 
@@ -113,6 +114,7 @@ def validate_chain(
             alone, web servers for one, certifies no attestation key. What the root is for its pinning says.
         critical: extensions that the caller processes itself, in every certificate of the chain, so that they
             may be critical.
+        quality: called with each key of the chain but Ed25519's, when all else is right; raises WeakKeyError.
 
     Raises:
         EvidenceError: no such path.
@@ -139,7 +141,7 @@ def validate_chain(
         _check_time(certificate, now)
     # Last: it costs most, and keys that no vendor certified are not worth it.
     for key in keys:
-        _check_quality(key)
+        _check_quality(key, quality)
     return ValidChain(path, root, keys[0])
 
 
@@ -219,12 +221,12 @@ _read_ca = lru_cache(maxsize=_CAS_KEPT)(_read)
 _key_of_ca = lru_cache(maxsize=_CAS_KEPT)(load_key)
 
 
-def _check_quality(key: AttestationKey) -> None:
+def _check_quality(key: AttestationKey, quality: Callable[[PublicKey], None]) -> None:
     """Secure elements had ROCA too (CVE-2017-15361), and who finds a key signs for its chip or its CA."""
     if isinstance(key, ed25519.Ed25519PublicKey):
         return
     try:
-        check_quality(key)
+        quality(key)
     except WeakKeyError as error:
         raise EvidenceError(f"a certified key is weak: {error}") from error
 

@@ -18,6 +18,7 @@ from signerd.core.evidence.certificate import Certificate
 from signerd.core.evidence.claims import Claims
 from signerd.core.evidence.errors import EvidenceError as EvidenceError  # noqa: PLC0414 (methods and who asks them know it from here)
 from signerd.core.evidence.rules import EvidenceRules
+from signerd.core.key_policy import PublicKey, check_quality
 from signerd.core.names import Level, MacQuestion
 
 MAX_EVIDENCE_BYTES = 16384
@@ -42,6 +43,8 @@ class Request:
     claims: Claims
     transcript: bytes
     now: datetime  # aware, UTC
+    # For each attestation key and its CAs: raises WeakKeyError, or keeps the key to be looked at elsewhere.
+    quality: Callable[[PublicKey], None] = check_quality
 
 
 @dataclass(frozen=True, slots=True)

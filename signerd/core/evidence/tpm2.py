@@ -33,7 +33,7 @@ proves nothing. The certified key's `qualifiedName` likewise would only say unde
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -66,7 +66,7 @@ from signerd.core.evidence.tpm_structures import (
     parse_public,
     parse_signature,
 )
-from signerd.core.key_policy import PublicKey, WeakKeyError, check_key
+from signerd.core.key_policy import PublicKey, WeakKeyError, check_quality, check_type
 from signerd.core.names import Level
 from signerd.core.strict_cbor import CborError
 
@@ -157,7 +157,7 @@ def _attestation_key(
     identity = trust.identity
     anchors = () if identity is None else identity.anchors
     if trust.rules.tpm2.roots:
-        chip = certified_chip(chain, trust.rules.tpm2, request.now)
+        chip = certified_chip(chain, trust.rules.tpm2, request.now, request.quality)
         if chip.chip_id != request.chip_id:
             raise EvidenceError("the certificate is another chip's")
         spki = chip.chain.leaf_spki
@@ -172,12 +172,21 @@ def _attestation_key(
         spki = identity.spki
     if identity is not None:
         _check_signer(attest, identity)
-    return _strong(spki), spki, anchors
+    return _strong(spki, request.quality), spki, anchors
 
 
-def certified_chip(certificates: Sequence[bytes], rules: Tpm2Rules, now: datetime) -> CertifiedChip:
-    """The chain of an AK that the product trusts, and the chip that it names. Raises EvidenceError."""
-    return identify(_valid_chain(certificates, rules, now), rules.chip_id)
+def certified_chip(
+    certificates: Sequence[bytes],
+    rules: Tpm2Rules,
+    now: datetime,
+    quality: Callable[[PublicKey], None] = check_quality,
+) -> CertifiedChip:
+    """The chain of an AK that the product trusts, and the chip that it names. `quality`: as `validate_chain`.
+
+    Raises:
+        EvidenceError: no such chain, or it names no chip.
+    """
+    return identify(_valid_chain(certificates, rules, now, quality), rules.chip_id)
 
 
 def recorded_chip(evidence: bytes, rules: Tpm2Rules) -> CertifiedChip:
@@ -190,21 +199,25 @@ def recorded_chip(evidence: bytes, rules: Tpm2Rules) -> CertifiedChip:
     return identify(recorded_chain(certificates, rules.roots), rules.chip_id)
 
 
-def _valid_chain(certificates: Sequence[bytes], rules: Tpm2Rules, now: datetime) -> ValidChain:
+def _valid_chain(
+    certificates: Sequence[bytes], rules: Tpm2Rules, now: datetime, quality: Callable[[PublicKey], None]
+) -> ValidChain:
     if rules.certifies_aks_only:
-        return _promised_chain(certificates, rules, now)
-    valid = validate_chain(certificates, rules.roots, now, purposes=(AK_PURPOSE,))
+        return _promised_chain(certificates, rules, now, quality)
+    valid = validate_chain(certificates, rules.roots, now, purposes=(AK_PURPOSE,), quality=quality)
     # No purpose and anyExtendedKeyUsage, which `validate_chain` lets pass, promise nothing of a TPM.
     if AK_PURPOSE not in (extended_key_usage(valid.leaf) or ()):
         raise EvidenceError("the certificate is not for an attestation key")
     return valid
 
 
-def _promised_chain(certificates: Sequence[bytes], rules: Tpm2Rules, now: datetime) -> ValidChain:
+def _promised_chain(
+    certificates: Sequence[bytes], rules: Tpm2Rules, now: datetime, quality: Callable[[PublicKey], None]
+) -> ValidChain:
     """Under a pinned CA that certifies nothing but AKs, by the product's word: itself, and no CA below it."""
     if len(certificates) != 1:
         raise EvidenceError("the product's promise is about pinned CAs: none may stand between")
-    valid = validate_chain(certificates, rules.roots, now, purposes=None)
+    valid = validate_chain(certificates, rules.roots, now, purposes=None, quality=quality)
     if key_usage(valid.leaf) is None:  # where there is one, it allows signing: an endorsement key's does not
         raise EvidenceError("the certificate does not say that its key signs")
     return valid
@@ -215,12 +228,14 @@ def _check_signer(attest: Attest, identity: IdentityKey) -> None:
         raise EvidenceError("qualifiedSigner has another hash than the imported key's name")
 
 
-def _strong(spki: bytes) -> PublicKey:
+def _strong(spki: bytes, quality: Callable[[PublicKey], None]) -> PublicKey:
     """P-256, P-384, or RSA of 2048, 3072 or 4096 bits with e = 65537. TPMs had ROCA (CVE-2017-15361)."""
     try:
-        return check_key(load_der_public_key(spki))[0]
+        key, _ = check_type(load_der_public_key(spki))
+        quality(key)
     except (WeakKeyError, TypeError, ValueError, UnsupportedAlgorithm) as error:
         raise EvidenceError(f"the attestation key is not accepted: {error}") from error
+    return key
 
 
 def _check_signature(key: PublicKey, signature: Signature, message: bytes) -> None:

@@ -22,6 +22,7 @@ from signerd.core.evidence.method import (
     VerifiedEvidence,
     Verifier,
 )
+from signerd.core.key_policy import PublicKey, check_quality
 from signerd.core.names import MacQuestion
 from signerd.core.strict_cbor import CborError
 
@@ -43,6 +44,7 @@ async def verify_evidence(
     trust: Trust,
     now: datetime,
     check_mac: Callable[[MacQuestion], Awaitable[bool]],
+    quality: Callable[[PublicKey], None] = check_quality,
 ) -> VerifiedEvidence:
     """Step 4 of issuance: a level and claims, or nothing.
 
@@ -55,6 +57,7 @@ async def verify_evidence(
         trust: what is known beforehand of the chip, and the product's rules.
         now: aware, UTC.
         check_mac: asks the key holder.
+        quality: as in `Request`.
 
     Raises:
         EvidenceError: the method is not accepted, the claims are not claims, there is evidence inside the CSR
@@ -74,6 +77,7 @@ async def verify_evidence(
         claims=claims,
         transcript=transcript(challenge, chip_id, csr.evidence_digest, claims),
         now=now,
+        quality=quality,
     )
     outcome = methods[submission.method].verify(request, evidence, trust)
     if isinstance(outcome, ProvedIfMac):

@@ -19,7 +19,7 @@ the key. Nor does it help what the CA of a chip's own firmware certified: the ve
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -43,6 +43,7 @@ from signerd.core.evidence.method import (
     Trust,
 )
 from signerd.core.evidence.rules import EvidenceRules, X509Rules, describe_measured
+from signerd.core.key_policy import PublicKey, check_quality
 from signerd.core.names import Level
 from signerd.core.strict_cbor import CborError
 
@@ -101,7 +102,7 @@ class X509Attestation:
         if rules is None:
             raise EvidenceError("the product has no rules for x509")
         signature, certificates = read_evidence(evidence)
-        chip = certified_chip(certificates, rules, request.now)
+        chip = certified_chip(certificates, rules, request.now, request.quality)
         chain = chip.chain
         # The station's word for the chip is only what the certificate is held against.
         if chip.chip_id != request.chip_id:
@@ -112,8 +113,17 @@ class X509Attestation:
         return Proved(level, firmware.versions, chain.leaf_spki, chip.anchors, chip.name_is_label)
 
 
-def certified_chip(certificates: Sequence[bytes], rules: X509Rules, now: datetime) -> CertifiedChip:
-    """The chain that the product trusts, and the chip that it names. Raises EvidenceError."""
+def certified_chip(
+    certificates: Sequence[bytes],
+    rules: X509Rules,
+    now: datetime,
+    quality: Callable[[PublicKey], None] = check_quality,
+) -> CertifiedChip:
+    """The chain that the product trusts, and the chip that it names; `quality` as for `validate_chain`.
+
+    Raises:
+        EvidenceError: no such chain, or it names no chip.
+    """
     chain = validate_chain(
         certificates,
         rules.roots,
@@ -121,6 +131,7 @@ def certified_chip(certificates: Sequence[bytes], rules: X509Rules, now: datetim
         purposes=PURPOSES,
         issuing=ISSUING_PURPOSES,
         critical=dice.EXTENSIONS,
+        quality=quality,
     )
     return _chip_of(chain, rules)
 

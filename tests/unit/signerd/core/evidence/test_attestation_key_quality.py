@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import math
-import secrets
 import tomllib
 from datetime import UTC, datetime
-from functools import cache
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from boards.attesters.certificate_writer import (
     Key,
@@ -22,6 +19,7 @@ from boards.attesters.certificate_writer import (
     sub_authority,
 )
 from boards.attesters.x509 import X509Attester, X509Vendor
+from harness.weak_keys import roca_key
 from signerd.core.evidence import METHODS
 from signerd.core.evidence.chain import validate_chain
 from signerd.core.evidence.claims import Claims
@@ -32,33 +30,6 @@ from signerd.core.names import Level
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 CHIP = "CHIP-1"
-# Secure elements of one maker made primes of this form (CVE-2017-15361): k·M + 65537^a mod M,
-# M the product of the first primes. Their RSA keys can be taken apart from the public half.
-_FIRST_PRIMES = [n for n in range(2, 168) if all(n % d for d in range(2, n))]
-_PRIMORIAL = math.prod(_FIRST_PRIMES)
-
-
-def roca_prime(bits: int) -> int:
-    while True:
-        factor = (3 << (bits - 2)) // _PRIMORIAL + secrets.randbelow((1 << (bits - 2)) // _PRIMORIAL)
-        prime = factor * _PRIMORIAL + pow(65537, secrets.randbits(64), _PRIMORIAL)
-        if prime.bit_length() == bits and pow(3, prime - 1, prime) == 1 and math.gcd(prime - 1, 65537) == 1:
-            return prime
-
-
-@cache
-def roca_key() -> rsa.RSAPrivateKey:
-    p, q = roca_prime(1024), roca_prime(1024)
-    d = pow(65537, -1, math.lcm(p - 1, q - 1))
-    return rsa.RSAPrivateNumbers(
-        p,
-        q,
-        d,
-        rsa.rsa_crt_dmp1(d, p),
-        rsa.rsa_crt_dmq1(d, q),
-        rsa.rsa_crt_iqmp(p, q),
-        rsa.RSAPublicNumbers(65537, p * q),
-    ).private_key()
 
 
 def guessable_key(curve: ec.EllipticCurve) -> ec.EllipticCurvePrivateKey:
