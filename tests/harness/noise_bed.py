@@ -1,8 +1,8 @@
-"""Two honest stations at work, first in quiet and then under all noise at once; what came of it, as JSON.
+"""Two honest stations at work, in quiet, under all noise at once, in quiet again; what came of it, as JSON.
 
     python -m harness.noise_bed JSON       # with the folder `tests` on PYTHONPATH
 
-    {"directory": …, "quiet_s": 20, "noise_s": 120, "idle": 20000, "listen": "127.0.0.1:0"}
+    {"directory": …, "quiet_s": 120, "noise_s": 120, "idle": 20000, "listen": "127.0.0.1:0"}
 
 In a network namespace of its own it measures what firewall rules do. Noise is made by processes that keep
 to half a core together (`harness.noise`). signerd's log is a pipe whose reader stalls for the middle third.
@@ -56,6 +56,12 @@ class Work:
     boards: list[float] = field(default_factory=list)
     connecting: list[float] = field(default_factory=list)  # before each board, where it connects anew
     problems: list[str] = field(default_factory=list)
+
+    def add(self, more: Work) -> None:
+        """The same station's, at another time."""
+        self.boards += more.boards
+        self.connecting += more.connecting
+        self.problems += more.problems
 
     def report(self) -> dict[str, Any]:
         """For the outcome."""
@@ -287,7 +293,8 @@ def measure(settings: dict[str, Any]) -> dict[str, Any]:
         old, new, mallory = bed.mallory()
         order = bed.open_order(stations=(mallory.uri,), quantity=ATTACKS)
         signerd = psutil.Process(bed.installation.process.pid)
-        quiet = bed.both(settings["quiet_s"])
+        # Half of the quiet before, half after: a machine gets faster and slower by itself.
+        quiet = bed.both(settings["quiet_s"] / 2)
         own = signerd.num_fds()
         logged = len(bed.log.read)
         generators = Generators(directory, bed.installation.target, settings["idle"], old, new)
@@ -313,6 +320,10 @@ def measure(settings: dict[str, Any]) -> dict[str, Any]:
         sampling.join()
         stalls.join()
         named = _named(bed, planted)
+        logged_in_all = len(bed.log.read)
+        wait_until(lambda: signerd.num_fds() < own + 100, "the end of the noise's connections")
+        for name, work in bed.both(settings["quiet_s"] / 2).items():
+            quiet[name].add(work)
         wait_until(lambda: len(bed.log.read) > logged, "lines of the log")
         return {
             "quiet": {name: work.report() for name, work in quiet.items()},
@@ -324,7 +335,7 @@ def measure(settings: dict[str, Any]) -> dict[str, Any]:
             "generators_share": round(share, 3),
             "generators": did,
             "signerd_cores": round(cpu, 2),
-            "log_bytes_a_minute": round((len(bed.log.read) - logged) * 60 / took),
+            "log_bytes_a_minute": round((logged_in_all - logged) * 60 / took),
             "log_lines_dropped": bed.log.read.count(b"log_lines_dropped"),
             "attacks": len(planted),
             "attacks_named": named,

@@ -91,7 +91,7 @@ def test_seconds_of_all_noise_at_once(bed: Path) -> None:
 @pytest.mark.soak
 @pytest.mark.timeout(900)
 def test_two_minutes_of_all_noise_at_once(bed: Path) -> None:
-    found = measured(bed, rules=False, quiet_s=40, noise_s=120)
+    found = measured(bed, rules=False, quiet_s=120, noise_s=120)
     demand(found, sockets=all_places(found), slower=SLOWER)
     demand_flat(found)
 
@@ -101,7 +101,7 @@ def test_two_minutes_of_all_noise_at_once(bed: Path) -> None:
 def test_two_minutes_of_all_noise_behind_the_rules_that_are_shipped(bed: Path) -> None:
     if missing := networks_of_our_own():
         pytest.skip(missing)
-    found = measured(bed, rules=True, quiet_s=40, noise_s=120)
+    found = measured(bed, rules=True, quiet_s=120, noise_s=120)
     demand(found, sockets=1000, slower=SLOWER, connects_as_ever=True)
     demand_flat(found)
     assert found["sockets_most"] < 200 * 64, "the rules bound what an address has"
