@@ -44,7 +44,7 @@ _CLASSES = (
      r"|^the signature does not verify|did not sign it|the signature's scheme"),
     ("session", r"nonce|another session|extraData|of this transcript|is of another CSR"),
     ("chip", r"another chip|not a chip id|attributes? |the device UUID|instance id is not that|names no chip"
-     r"|chip id|the certificate's subject|the chip's name|of this kind"),
+     r"|chip id|the certificate's subject|the chip's name|of this kind|the SAN cannot be read"),
     ("time", r"not valid then|expired or not|was not valid"),
     ("purpose", r"for another purpose|not for an attestation key|not an attestation key"),
     ("constraints", r"critical extension|constraints that are not known|is not supported: "),
