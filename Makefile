@@ -1,4 +1,7 @@
 # `make demo` and `make test` are all that a newcomer needs; each sets up what it needs first.
+# The tests start signerd and the agent some hundreds of times. Where Python may not keep its bytecode, as in many
+# containers, all is compiled anew each time; the tests' own modules too, by each worker of each suite.
+export PYTHONDONTWRITEBYTECODE :=
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test check soak lint bench fuzz proto lock format clean
 
