@@ -63,6 +63,10 @@ class SampleLinter:
                 refuses.
             Fault: the linter does not run.
         """
+        try:
+            product.certificate.check_written()
+        except ValueError as error:
+            raise Refused(Code.INVALID, str(error)) from error
         now = self._clock().replace(microsecond=0)
         families = one_a_family(product.keys.accept)
         samples = await asyncio.to_thread(

@@ -41,6 +41,10 @@ _AUTHORITY = re.compile(
 )
 _IPV4 = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}")
 MAX_URI = 1024  # our own: a leaf's TBS has a bound
+# Bytes of all names of a certificate: the key holder takes 16 KiB for a TBS, the rest of it needs under two.
+MAX_NAMES = 14 * 1024
+NAME_OVERHEAD = 16  # DER around one: tags, lengths, an attribute's type
+_UNSEEN = frozenset({"Zl", "Zp"})  # separators of lines and of paragraphs
 
 
 def check_attribute(kind: str, text: str) -> None:
@@ -59,8 +63,15 @@ def check_attribute(kind: str, text: str) -> None:
     if kind == "C" and not _COUNTRY.fullmatch(text):
         raise ValueError("not two capital letters of ISO 3166-1")
     for character in text:
-        if unicodedata.category(character)[0] == "C":  # control, format, surrogate, private use, unassigned
+        category = unicodedata.category(character)
+        # control, format, surrogate, private use, unassigned
+        if category[0] == "C" or category in _UNSEEN:
             raise ValueError(f"{_shown(character)} is a character that nobody sees")
+    # The cryptography package counts a common name's bytes, and so do relying parties.
+    if kind == "CN" and (size := len(text.encode())) > bound:
+        raise ValueError(
+            f"{size} bytes in UTF-8, at most {bound}: shorten it, or use fewer letters beyond ASCII"
+        )
 
 
 def check_dns_name(text: str) -> None:

@@ -64,7 +64,7 @@ class ChipForm:
 
     def extremes(self) -> Iterator[str]:
         """Ids of this form in which a field finds fault if it does in any: the longest and the shortest, with
-        each character in each place, alone and with its like."""
+        each character in each place, alone and with its like, and with each item as often as it may stand."""
         seen = set()
         for chip_id in self._extremes():
             if chip_id and chip_id not in seen:
@@ -80,6 +80,16 @@ class ChipForm:
             for character in item.characters:
                 yield self._with(character, range(position, position + 1), longest=True)
                 yield self._with(character, range(position, position + 1), longest=False)
+            for count in range(item.least, item.most + 1):
+                for longest in (True, False):
+                    yield self._of_length(position, count, longest=longest)
+
+    def _of_length(self, position: int, count: int, *, longest: bool) -> str:
+        """One item this often, the others at an end: a label's third place may hold what no end has there."""
+        return "".join(
+            item.characters[0] * (count if place == position else item.most if longest else item.least)
+            for place, item in enumerate(self.items)
+        )
 
     def _with(self, character: str, places: range, *, longest: bool) -> str:
         return "".join(

@@ -45,6 +45,7 @@ EXTENDED_KEY_USAGES = {
     "timeStamping": ExtendedKeyUsageOID.TIME_STAMPING,
     "OCSPSigning": ExtendedKeyUsageOID.OCSP_SIGNING,
 }
+_EXPIRY = re.compile(r"[0-9]{14}Z")  # as RFC 5280 §4.1.2.5.2
 _PLACEHOLDER = re.compile(r"\{(serial|chip_id|number|product|work_order)\}")
 
 
@@ -142,10 +143,23 @@ class Profile(_Section):
         return max(moment - timedelta(seconds=self.backdate_s), min(moment, issuer_begins))
 
     def expires(self, moment: datetime) -> datetime:
-        """notAfter of a certificate whose place was taken at `moment`."""
+        """notAfter of a certificate whose place was taken at `moment`. Raises ValueError after year 9999."""
         if self.not_after is not None:
             return datetime.strptime(self.not_after, "%Y%m%d%H%M%SZ").replace(tzinfo=UTC)
-        return moment + timedelta(days=self.validity_days or 0)
+        try:
+            return moment + timedelta(days=self.validity_days or 0)
+        except OverflowError as error:
+            raise ValueError("it would end after the year 9999") from error
+
+    def check_written(self) -> None:
+        """Raises ValueError for a `not_after` that says less than it seems to: with digits left out it is
+        read as another day. Products that were added before this was looked at can have one."""
+        if self.not_after is not None and not _EXPIRY.fullmatch(self.not_after):
+            read = self.expires(datetime.min.replace(tzinfo=UTC))
+            raise ValueError(
+                f"certificate.not_after {self.not_after!r} is not YYYYMMDDHHMMSSZ, and would be read as"
+                f" {read:%Y-%m-%dT%H:%M:%SZ}: write all 14 digits"
+            )
 
 
 class StampRules(_Section):

@@ -12,7 +12,13 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from signerd.core.certificate_names import check_attribute, check_dns_name, check_uri
+from signerd.core.certificate_names import (
+    MAX_NAMES,
+    NAME_OVERHEAD,
+    check_attribute,
+    check_dns_name,
+    check_uri,
+)
 from signerd.core.evidence_extension import EvidenceStatement
 from signerd.core.key_policy import PublicKey
 from signerd.core.order import Place
@@ -161,11 +167,16 @@ def name_problems(profile: Profile, values: Mapping[str, str]) -> Iterator[str]:
     ]
     checks += [("san_dns", template, check_dns_name) for template in profile.san_dns]
     checks += [("san_uri", template, check_uri) for template in profile.san_uri]
+    total = 0
     for where, template, check in checks:
+        text = fill(template, values)
+        total += len(text.encode()) + NAME_OVERHEAD
         try:
-            check(fill(template, values))
+            check(text)
         except ValueError as error:
             yield f'{where} "{template}": {error}'
+    if total > MAX_NAMES:
+        yield f"subject, san_dns and san_uri come to {total} bytes, at most {MAX_NAMES}: take some away"
 
 
 def _key_usage(profile: Profile) -> x509.KeyUsage:

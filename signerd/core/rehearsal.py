@@ -198,12 +198,25 @@ def _templates(product: Product) -> str:
 def _boards(order: WorkOrder, others: Sequence[Opened]) -> list[tuple[str, int]]:
     """Serial and place numbers at both ends; a chip that comes again keeps the serial of its first order."""
     pattern = parse_pattern(order.serial_pattern)
-    boards = [(pattern.render(order.serial_start), 1), _last(order)]
+    numbers = [1, order.quantity, *_longer(1, order.quantity), *_longer(order.serial_start, order.quantity)]
+    boards = [(pattern.render(order.serial_start + number - 1), number) for number in numbers]
     if order.reissue is not Reissue.NEVER:
         for other in others:
             if other.order.product == order.product:
                 boards += [(_last(other.order)[0], order.quantity)]
     return list(dict.fromkeys(boards))
+
+
+def _longer(first: int, count: int) -> Iterator[int]:
+    """The places, of `count` numbers from `first` on, where a number has a digit more than the one before.
+
+    What stands behind it moves, and a label's third and fourth place are not like others.
+    """
+    power = 10
+    while power < first + count:
+        if power > first:
+            yield power - first + 1
+        power *= 10
 
 
 def _last(order: WorkOrder) -> tuple[str, int]:
@@ -268,6 +281,10 @@ def _validity(order: WorkOrder, product: Product, issuer: Issuer, now: datetime)
     profile, ends = product.certificate, issuer.certificate.not_valid_after_utc
     first, last = max(order.not_before, now), max(order.not_after, now)
     try:
+        profile.check_written()
+    except ValueError as error:
+        return Row("validity", Outcome.REFUSED, str(error))
+    try:
         for moment in (first, last):
             begins = profile.begins(moment, issuer.certificate.not_valid_before_utc)
             check_validity(begins, profile.expires(moment), ends, issuer.limits)
@@ -302,7 +319,10 @@ def _certifies_until(product: Product, issuer_ends: datetime) -> tuple[datetime,
 def _remedy(product: Product, issuer_ends: datetime) -> str:
     days = product.certificate.validity_days
     if days is None:
-        return ""
+        return (
+            ". In the product, certificate.not_after is a day between the window's end and the sub-CA's, or"
+            " 99991231235959Z where authority.allow_no_expiry says so; or take validity_days"
+        )
     latest = issuer_ends - timedelta(days=days)
     return f". Shorten validity_days, end the window by {latest:%Y-%m-%d}, or take a sub-CA that ends later"
 

@@ -39,7 +39,7 @@ def test_countries(text: str) -> None:
         check_attribute("C", text)
 
 
-@pytest.mark.parametrize("text", ["a\x00b", "a\nb", "a\u202eb", "a\u200bb", "\ud800"])
+@pytest.mark.parametrize("text", ["a\x00b", "a\nb", "a\u202eb", "a\u200bb", "a\u2028b", "a\u2029b", "\ud800"])
 def test_characters_that_nobody_sees(text: str) -> None:
     check_attribute("CN", "Grüße 東京")
     with pytest.raises(ValueError, match="nobody sees"):

@@ -141,6 +141,43 @@ def test_a_narrower_form_of_chip_ids_lets_them_pass(line: str, form: str) -> Non
     assert not rehearsed(product(line)).passed
 
 
+@pytest.mark.parametrize(
+    ("name", "terms", "evidence"),
+    [
+        ("{number}--a.example.com", {}, ""),
+        ("{serial}--a.example.com", {"serial_pattern": "{number}", "serial_start": 7}, ""),
+        ("{chip_id}--a.example.com", {}, 'chip_ids = "[a-z]{1,4}"'),
+    ],
+)
+def test_names_that_only_boards_between_the_first_and_the_last_break(
+    name: str, terms: dict[str, Any], evidence: str
+) -> None:
+    """With two digits or letters before them, the hyphens are a label's third and fourth."""
+    of = product(f'san_dns = ["{name}"]', evidence=evidence)
+    assert "hyphens in the third and fourth place" in refused(rehearsed(of, order(**terms)), "names")
+    assert rehearsed(of, order(quantity=1)).passed == ("chip_id" not in name)
+
+
+def test_all_names_together_stay_below_what_the_key_holder_takes() -> None:
+    uris = ", ".join(f'"urn:a:{number}:{"{chip_id}" * 15}"' for number in range(15))
+    text = f"san_uri = [{uris}]"
+    assert "come to" in refused(rehearsed(product(text)), "names")
+    assert rehearsed(product(text, evidence='chip_ids = "[a-z]{8}"')).passed
+    # Chips that are put on the list later are looked at one by one.
+    listed = product(text, evidence='chips = "listed"')
+    assert rehearsed(listed).passed
+    assert list(chip_problems(order(), listed, "c" * 8)) == []
+    assert "take some away" in "".join(chip_problems(order(), listed, "c" * 64))
+
+
+def test_a_common_name_whose_letters_take_two_bytes() -> None:
+    text = f'[["CN", "{"ü" * 30}{{chip_id}}"], ["OU", "{"ü" * 60}"]]'
+    listed = product(subject=text, evidence='chips = "listed"')
+    assert "subject CN" in refused(rehearsed(listed), "names")
+    assert list(chip_problems(order(), listed, "abcd")) == []
+    assert "65 bytes in UTF-8, at most 64" in "".join(chip_problems(order(), listed, "abcde"))
+
+
 def test_the_modems_ids_are_uuids() -> None:
     assert rehearsed(product('san_dns = ["{chip_id}"]', methods='["nrf91"]')).passed
     assert not rehearsed(product('san_dns = ["{chip_id}"]', methods='["nrf91", "hmac-sha256"]')).passed
@@ -267,6 +304,9 @@ def test_the_window_and_the_validity_against_the_sub_cas_end() -> None:
         ('not_after = "20991231235959Z"', ValidityLimits(timedelta(days=36_500)), "after its sub-CA"),
         ("validity_days = 3650", ValidityLimits(timedelta(days=3649)), "max_validity_days is 3649"),
         ("validity_days = 3650\nbackdate_s = 60", ValidityLimits(timedelta(days=3650)), "max_validity_days"),
+        ('not_after = "20261201000000Z"', ValidityLimits(), "certificate.not_after is a day between"),
+        # Read with one digit each for month and day, as strptime does.
+        ('not_after = "203011000000Z"', ValidityLimits(), "would be read as 2030-"),
     ],
 )
 def test_validities(validity: str, limits: ValidityLimits, reason: str | None) -> None:
@@ -275,6 +315,11 @@ def test_validities(validity: str, limits: ValidityLimits, reason: str | None) -
         assert result.passed
     else:
         assert reason in refused(result, "validity")
+
+
+def test_a_window_beyond_the_last_year() -> None:
+    far = replace(order(), not_after=datetime(9998, 1, 1, tzinfo=UTC))
+    assert "after the year 9999" in refused(rehearsed(product(), far), "validity")
 
 
 def test_a_window_that_is_over() -> None:
