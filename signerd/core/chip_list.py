@@ -22,17 +22,24 @@ _MAC = re.compile(r"[0-9a-f]{2}(?::[0-9a-f]{2}){5}")
 _LIKE_A_MAC = re.compile(
     r"[0-9A-Fa-f]{2}([:-])[0-9A-Fa-f]{2}(?:\1[0-9A-Fa-f]{2}){4}|(?:[0-9A-Fa-f]{4}\.){2}[0-9A-Fa-f]{4}"
 )
+_SPELLING = "letter case alone, or as one MAC address is written with and without colons"
 _FORMS = {"key": re.compile(r"[0-9a-f]{64}"), "ueid": re.compile(r"(?:[0-9a-f]{2}){1,64}")}
 _FORM_WORDS = {
     "key": "the SHA-256 of a SubjectPublicKeyInfo: 64 lower-case hexadecimal digits",
     "ueid": "1 to 64 bytes, lower-case hexadecimal",
 }
+_BARE_MAC = re.compile(r"[0-9a-f]{12}")
+# Digits of a MAC address, an EUI-64, and ids of 96 and 128 bits: of zeros or ones alone where none was read.
+_UNREAD_DIGITS = frozenset({12, 16, 24, 32})
 _BROADCAST = "ff" * 6
 _ZERO = "00" * 6
 _MULTICAST_BIT = 1  # of the first octet, IEEE 802-2014 §8.2
 _HEADERS = frozenset(
     f"{what}{of}"
-    for what in ("", "chip", "device", "board", "module", "unit", "dev", "base", "mac", "wifi", "hw", "esp")
+    for what in (
+        *("", "chip", "device", "board", "module", "unit", "dev", "base", "mac", "wifi", "hw", "esp"),
+        *("wlan", "ble", "bt", "eth", "mcu", "soc", "cpu", "unique", "hardware", "factory", "efuse"),
+    )
     for of in (
         "",
         "id",
@@ -93,9 +100,9 @@ def read_list(text: str, *, line: Callable[[str], object] | None = None) -> list
             raise ChipListError(f"line {number}: {error}") from error
         if chip_id in lines:
             raise ChipListError(f"line {number}: {chip_id} stands in line {lines[chip_id]} too")
-        before = spellings.setdefault(chip_id.lower(), number)
+        before = spellings.setdefault(_folded(chip_id), number)
         if before != number:
-            raise ChipListError(f"line {number}: {chip_id} and line {before} differ by letter case alone")
+            raise ChipListError(f"line {number}: {chip_id} and line {before} differ by {_SPELLING}")
         lines[chip_id] = number
     if not lines:
         raise ChipListError("it holds no chip id")
@@ -116,6 +123,9 @@ def check_chip_id(chip_id: str) -> None:
         raise ChipListError(f"{chip_id} is the name of a column, not a chip: a list has no header")
     if _LIKE_A_MAC.fullmatch(chip_id):
         _check_mac(chip_id)
+    digits = re.sub(r"[.:-]", "", chip_id).lower()
+    if len(digits) in _UNREAD_DIGITS and set(digits) in ({"0"}, {"f"}):
+        raise ChipListError(f"{chip_id} is no chip's id: it was not read, or its fuses are not burned")
 
 
 def check_line(line: str) -> str:
@@ -137,12 +147,21 @@ def check_line(line: str) -> str:
 
 
 def check_together(chip_ids: Iterable[str]) -> None:
-    """Raises ChipListError if two of them differ by letter case alone."""
+    """Raises ChipListError if two of them differ by letter case alone, or are one MAC address."""
     spellings: dict[str, str] = {}
     for chip_id in chip_ids:
-        other = spellings.setdefault(chip_id.lower(), chip_id)
+        other = spellings.setdefault(_folded(chip_id), chip_id)
         if other != chip_id:
-            raise ChipListError(f"{other} and {chip_id} differ by letter case alone: one chip has one id")
+            raise ChipListError(f"{other} and {chip_id} differ by {_SPELLING}: one chip has one id")
+
+
+def _folded(chip_id: str) -> str:
+    """What two spellings of one id have in common."""
+    folded = chip_id.lower()
+    if _LIKE_A_MAC.fullmatch(folded):
+        bare = re.sub(r"[.:-]", "", folded)
+        return bare if _BARE_MAC.fullmatch(bare) else folded
+    return folded
 
 
 def check_macs(chip_ids: Iterable[str]) -> None:
@@ -168,12 +187,27 @@ def _check_mac(chip_id: str) -> None:
 def _check_first(chip_ids: list[str]) -> None:
     """A header in words that nobody foresaw: the only line without a digit, before others that have one."""
     first, *others = chip_ids
-    if _has_digit(first) or _LIKE_A_MAC.fullmatch(first):
+    if _LIKE_A_MAC.fullmatch(first):
+        return
+    if _has_digit(first):
+        _check_numbered(first, others)
         return
     if others and all(map(_has_digit, others)):
         raise ChipListError(
             f"its first line, {first}, looks like a header: it alone has no digit. Remove it; if it is a"
             " chip, move it below another line"
+        )
+
+
+def _check_numbered(first: str, others: list[str]) -> None:
+    """A header such as ESP32_MAC: the name of a column but for its digits, which count nothing."""
+    if first[-1].isdigit() or re.sub(r"[._:0-9-]", "", first).lower() not in _HEADERS:
+        return
+    stem = first.lower()[:3]
+    if others and not any(other.lower().startswith(stem) for other in others):
+        raise ChipListError(
+            f"its first line, {first}, looks like a header. Remove it; if it is a chip, move it below another"
+            " line"
         )
 
 

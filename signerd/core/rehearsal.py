@@ -14,10 +14,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Protocol
 
 from signerd.core.chip_form import ANY
+from signerd.core.chip_list import check_line
 from signerd.core.evidence.rules import ListedBy
-from signerd.core.names import KeyType, Reissue
+from signerd.core.names import KeyType, Reissue, is_chip_id
 from signerd.core.order import Place, WorkOrder
 from signerd.core.product import Product, chip_form
 from signerd.core.profile import Issuer, name_problems
@@ -108,7 +110,7 @@ def rehearse(
     return Rehearsal(tuple(rows), tuple(_samples(order, product, chips, now)))
 
 
-def values_of(order: WorkOrder, serial: str, number: int, chip_id: str) -> dict[str, str]:
+def values_of(order: Numbered, serial: str, number: int, chip_id: str) -> dict[str, str]:
     """What templates are filled with, for one board of an order."""
     return {
         "serial": serial,
@@ -119,7 +121,41 @@ def values_of(order: WorkOrder, serial: str, number: int, chip_id: str) -> dict[
     }
 
 
-def chip_problems(order: WorkOrder, product: Product, chip_id: str) -> Iterator[str]:
+class Numbered(Protocol):
+    """What names and serial numbers an order gives: a `WorkOrder`, or the message that stands for one."""
+
+    @property
+    def work_order(self) -> str:
+        """Its name."""
+
+    @property
+    def product(self) -> str:
+        """Its product's name."""
+
+    @property
+    def quantity(self) -> int:
+        """How many boards."""
+
+    @property
+    def serial_pattern(self) -> str:
+        """With its one number."""
+
+    @property
+    def serial_start(self) -> int:
+        """The first number."""
+
+
+def line_problems(order: Numbered, product: Product, line: str) -> Iterator[str]:
+    """What is wrong with one line of an order's list. Of a chip that is listed by something else, the id is
+    not known."""
+    if check_line(line) not in product.evidence.listed_by:
+        known = ", ".join(product.evidence.listed_by)
+        yield f"{line}: product {product.name} lists chips by {known} (listed_by)"
+    elif is_chip_id(line):
+        yield from chip_problems(order, product, line)
+
+
+def chip_problems(order: Numbered, product: Product, chip_id: str) -> Iterator[str]:
     """What is wrong with one listed chip, for the order's last and longest serial number."""
     form = chip_form(product.evidence)
     if not form.matches(chip_id):
@@ -219,7 +255,7 @@ def _longer(first: int, count: int) -> Iterator[int]:
         power *= 10
 
 
-def _last(order: WorkOrder) -> tuple[str, int]:
+def _last(order: Numbered) -> tuple[str, int]:
     pattern = parse_pattern(order.serial_pattern)
     return pattern.render(order.serial_start + order.quantity - 1), order.quantity
 

@@ -35,11 +35,26 @@ def import_(
 
     chip_ids = read_order_list(file)
     with administration(config) as daemon:
+        _check_whole(daemon, order, file, chip_ids)
         added = put_on_list(daemon, order, chip_ids)
     if as_json:
         print_json({"work_order": order, "lines": len(chip_ids), "added": added})
         return
     typer.echo(f"{added} of {len(chip_ids)} chips are new on the list of {order}")
+
+
+def _check_whole(daemon: AdminServiceStub, order: str, file: Path, lines: list[str]) -> None:
+    """A list goes up in several calls: what a later one would refuse is refused before the first."""
+    from birthmark.v1 import admin_pb2
+    from signerd.core.product import parse_product
+    from signerd.core.rehearsal import line_problems
+    from signerd.errors import Code, Refused
+
+    shown = daemon.ShowWorkOrder(admin_pb2.ShowWorkOrderRequest(work_order=order))
+    product = parse_product(shown.product_toml)
+    for line in lines:
+        if (problem := next(line_problems(shown.work_order, product, line), None)) is not None:
+            raise Refused(Code.INVALID, f"{file}: {problem}; none of the list is entered")
 
 
 def put_on_list(daemon: AdminServiceStub, order: str, chip_ids: list[str]) -> int:

@@ -14,10 +14,10 @@ from signerd.adapters.store import SqlStore
 from signerd.adapters.store.values import OrderState
 from signerd.core.chip_key import BurnedKey
 from signerd.core.chip_list import ChipListError, check_chip_id, check_line, check_together
-from signerd.core.names import is_chip_id, is_name
+from signerd.core.names import is_name
 from signerd.core.order import WorkOrder
 from signerd.core.product import Product, parse_product
-from signerd.core.rehearsal import chip_problems
+from signerd.core.rehearsal import line_problems
 from signerd.errors import Code, Refused
 
 MAX_CHIPS = 10_000  # a call, admin.proto
@@ -91,8 +91,7 @@ class OrderAdministration:
         chip_ids = _checked(request.chip_ids, check_line)
         state = await self._order(request.work_order)
         product = parse_product(await self._store.product_text(state.order.product_sha256))
-        _check_listed_by(chip_ids, product)
-        await asyncio.to_thread(_check_certifiable, state.order, product, chip_ids)
+        await asyncio.to_thread(_check_lines, state.order, product, chip_ids)
         added, index = await self._store.import_chips(request.work_order, chip_ids, self._clock(), by=by)
         return admin_pb2.ImportChipsResponse(added=added, ledger_index=index)
 
@@ -126,19 +125,11 @@ def _shown(state: OrderState) -> admin_pb2.ShowWorkOrderResponse:
     return admin_pb2.ShowWorkOrderResponse(work_order=work_order, counts=counts)
 
 
-def _check_listed_by(lines: Sequence[str], product: Product) -> None:
-    """A line that could never count is a mistake that the production line would show."""
+def _check_lines(order: WorkOrder, product: Product, lines: Sequence[str]) -> None:
+    """Refuses a line that could never count, and a chip that would get no certificate on the line: the list
+    can still be mended."""
     for line in lines:
-        if check_line(line) not in product.evidence.listed_by:
-            known = ", ".join(product.evidence.listed_by)
-            raise Refused(Code.INVALID, f"{line}: product {product.name} lists chips by {known} (listed_by)")
-
-
-def _check_certifiable(order: WorkOrder, product: Product, lines: Sequence[str]) -> None:
-    """Refuses a chip that would get no certificate on the line: the list can still be mended. Of a chip that
-    is listed by something else, the id is not known."""
-    for line in lines:
-        if is_chip_id(line) and (problem := next(chip_problems(order, product, line), None)) is not None:
+        if (problem := next(line_problems(order, product, line), None)) is not None:
             raise Refused(Code.INVALID, problem)
 
 

@@ -68,6 +68,37 @@ def test_the_line_is_named_and_one_chip_stands_once() -> None:
         read_list("A-1\nx y\n")
 
 
+@pytest.mark.parametrize("header", ["ESP32_MAC", "esp32-id", "mac48.address"])
+def test_a_header_with_digits_that_count_nothing(header: str) -> None:
+    with pytest.raises(ChipListError, match=f"its first line, {header}, looks like a header"):
+        read_list(f"{header}\n{MAC}\n")
+
+
+def test_chips_that_are_named_as_columns_are_and_counted() -> None:
+    for chips in (["CHIP-1", "CHIP-2"], ["dev:1", "paper:1"], ["id1x", "id2x"], ["MAC1", MAC]):
+        assert read_list("\n".join(chips)) == chips
+
+
+@pytest.mark.parametrize("bare", ["7cdfa1000001", "7CDFA1000001"])
+def test_one_mac_address_with_and_without_colons(bare: str) -> None:
+    assert read_list(f"{bare}\n{OTHER}\n") == [bare, OTHER]
+    for text in (f"{MAC}\n{bare}\n", f"{bare}\n{MAC}\n"):
+        with pytest.raises(ChipListError, match="as one MAC address is written with and without colons"):
+            read_list(text)
+    with pytest.raises(ChipListError, match="one chip has one id"):
+        check_together([bare, MAC])
+
+
+@pytest.mark.parametrize("digit", "0fF")
+@pytest.mark.parametrize("count", [12, 16, 24, 32])
+def test_ids_that_were_not_read(digit: str, count: int) -> None:
+    check_chip_id(digit * (count - 1) + "1")
+    with pytest.raises(ChipListError, match="was not read"):
+        check_chip_id(digit * count)
+    with pytest.raises(ChipListError, match="was not read"):
+        check_chip_id("-".join([digit * 2] * 8))
+
+
 def test_ids_that_differ_by_letter_case_alone_in_a_call() -> None:
     check_together(["A-1", "A-1", "A-2"])
     with pytest.raises(ChipListError, match="letter case alone"):

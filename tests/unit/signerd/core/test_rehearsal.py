@@ -16,7 +16,15 @@ from signerd.core.order import FirmwareBundle, WorkOrder
 from signerd.core.order_file import ProductRevision, parse_order_file
 from signerd.core.product import Product, parse_product
 from signerd.core.profile import Issuer
-from signerd.core.rehearsal import Opened, Outcome, Rehearsal, Row, chip_problems, rehearse
+from signerd.core.rehearsal import (
+    Opened,
+    Outcome,
+    Rehearsal,
+    Row,
+    chip_problems,
+    line_problems,
+    rehearse,
+)
 from signerd.core.validity import ValidityLimits
 
 NOW = datetime(2026, 11, 29, 8, tzinfo=UTC)
@@ -176,6 +184,15 @@ def test_a_common_name_whose_letters_take_two_bytes() -> None:
     assert "subject CN" in refused(rehearsed(listed), "names")
     assert list(chip_problems(order(), listed, "abcd")) == []
     assert "65 bytes in UTF-8, at most 64" in "".join(chip_problems(order(), listed, "abcde"))
+
+
+def test_a_line_by_which_a_product_does_not_list_chips() -> None:
+    listed = product(evidence='chips = "listed"')
+    assert list(line_problems(order(), listed, "CHIP-1")) == []
+    assert "lists chips by id (listed_by)" in "".join(line_problems(order(), listed, "ueid=01"))
+    by_ueid = product('san_dns = ["{chip_id}"]', evidence='chips = "listed"\nlisted_by = ["ueid", "id"]')
+    assert list(line_problems(order(), by_ueid, "ueid=01")) == []
+    assert "'_' is not in a DNS name" in "".join(line_problems(order(), by_ueid, "CHIP_1"))
 
 
 def test_the_modems_ids_are_uuids() -> None:
