@@ -8,6 +8,7 @@ where `hsm.pin` says.
 
 from __future__ import annotations
 
+import os
 import tomllib
 from ipaddress import ip_address
 from pathlib import Path
@@ -18,6 +19,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from signerd.core.file_problems import problems
 from signerd.core.names import is_name
 from signerd.errors import ConfigError
+
+MAX_SOCKET_PATH = 107  # bytes: sun_path of unix(7), with the zero at its end
 
 
 def _name(text: str) -> str:
@@ -43,8 +46,20 @@ def _local(text: str) -> str:
 
 
 def _resolved(path: Path, info: ValidationInfo) -> Path:
+    if "\0" in str(path):
+        raise ValueError("must not hold a zero byte")
     base = (info.context or {}).get("base")
     return path if base is None else Path(base) / path
+
+
+def _socket(path: Path) -> Path:
+    size = len(os.fsencode(path))
+    if size > MAX_SOCKET_PATH:
+        raise ValueError(
+            f"{path} has {size} bytes, and the path of a Unix socket at most {MAX_SOCKET_PATH} (unix(7)): "
+            "name a shorter one"
+        )
+    return path
 
 
 def _pin_source(text: str) -> str:
@@ -61,6 +76,7 @@ Name = Annotated[str, AfterValidator(_name)]
 Listen = Annotated[str, AfterValidator(_listen)]
 LocalListen = Annotated[str, AfterValidator(_local)]
 FilePath = Annotated[Path, AfterValidator(_resolved)]
+SocketPath = Annotated[Path, AfterValidator(_resolved), AfterValidator(_socket)]
 
 
 class _Section(BaseModel):
@@ -80,7 +96,7 @@ class ServerSettings(_Section):
 class AdminSettings(_Section):
     """The Unix socket for administrators. Its directory must be of mode 0700 and ours."""
 
-    socket: FilePath
+    socket: SocketPath
 
 
 class MetricsSettings(_Section):

@@ -38,5 +38,7 @@ def changed(installation: Installation, old: str, new: str) -> Iterator[None]:
     """Changes the settings for a while."""
     before = installation.config.read_text("utf-8")
     change(installation, old, new)
-    yield
-    installation.config.write_text(before, "utf-8")
+    try:
+        yield
+    finally:
+        installation.config.write_text(before, "utf-8")

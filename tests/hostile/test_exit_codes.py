@@ -123,6 +123,11 @@ CAUSES: dict[str, tuple[Exit, str, Cause]] = {
         "cannot listen on",
         settings("127.0.0.1:0", "no-such-host.invalid:8443"),
     ),
+    "a name with a label that is too long": (
+        Exit.CONFIGURATION,
+        "cannot listen on",
+        settings("127.0.0.1:0", f"{64 * 'a'}.example:8443"),
+    ),
     "wrong PIN": (Exit.WRONG_PIN, "correct the PIN", wrong_pin),
 }
 

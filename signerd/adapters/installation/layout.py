@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from signerd.adapters import durable_files
+from signerd.config import MAX_SOCKET_PATH
 from signerd.errors import ConfigError
 
 PRIVATE = 0o600
@@ -70,6 +72,11 @@ class Layout:
         return self.directory / "log.vkey"
 
     @property
+    def socket(self) -> Path:
+        """The administrators' socket."""
+        return self.directory / "admin" / "admin.sock"
+
+    @property
     def head(self) -> Path:
         """The second place of the last checkpoint."""
         return self.directory / "head" / "checkpoint"
@@ -79,9 +86,15 @@ def make_installation_directory(directory: Path) -> Layout:
     """Makes the directory and its subdirectories, mode 0700.
 
     Raises:
-        ConfigError: it is not empty, or cannot be made.
+        ConfigError: it is not empty, its path is too long, or it cannot be made.
     """
     layout = Layout(directory.resolve())
+    more = len(os.fsencode(layout.socket)) - MAX_SOCKET_PATH
+    if more > 0:
+        raise ConfigError(
+            f"{layout.directory} is too long by {more} bytes for the administrators' socket in it, whose path "
+            f"has at most {MAX_SOCKET_PATH} (unix(7)): give a shorter one"
+        )
     try:
         layout.directory.mkdir(mode=_DIRECTORY, parents=True, exist_ok=True)
         if any(layout.directory.iterdir()):

@@ -172,5 +172,7 @@ def _not_bound(where: str) -> ConfigError:
             f"cannot listen on {where}: {error.strerror}"
         )
     except OSError as error:
-        return from_system(f"cannot listen on {where}: {error.strerror}", error)
+        return from_system(f"cannot listen on {where}: {error.strerror or error}", error)
+    except UnicodeError as error:  # a label of a name that is too long, or none
+        return ConfigError(f"cannot listen on {where}: {error}")
     return NotNow(f"cannot listen on {where}: it was in use")  # and is free now

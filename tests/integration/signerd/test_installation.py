@@ -173,6 +173,15 @@ def test_a_wrong_address_is_refused_before_anything_is_made(tmp_path: Path, list
     assert not (tmp_path / "dev").exists()
 
 
+def test_a_directory_too_deep_for_its_socket_is_refused_before_anything_is_made(tmp_path: Path) -> None:
+    deep = tmp_path / ("d" * (107 + 3 - len(f"{tmp_path}//admin/admin.sock")))
+    with pytest.raises(ConfigError, match="too long by 3 bytes"):
+        create_dev(deep)
+    with pytest.raises(ConfigError, match="too long by 3 bytes"):
+        create(deep, module=Path("none.so"), token="none", pin_source="prompt", deployment="dev")
+    assert not deep.exists()
+
+
 def test_missing_softhsm_names_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(softhsm, "_MODULES", (tmp_path / "libsofthsm2.so",))
     with pytest.raises(ConfigError, match="apt install softhsm2"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from harness.installation import Installation
@@ -45,12 +47,42 @@ def test_a_wrong_pin(fresh: Installation) -> None:
         ('origin = "dev.', 'origin = "other.', "origin"),
         ('head = "head/checkpoint"', 'head = "head/none"', "head/none"),
         ('socket = "admin/admin.sock"', 'socket = "none/admin.sock"', "none"),
+        (
+            'socket = "admin/admin.sock"',
+            'socket = "admin/a\\u0000.sock"',
+            "admin.socket: must not hold a zero",
+        ),
+        ('key = "operations/server.key"', 'key = "a\\u0000"', "server.key: must not hold a zero"),
     ],
 )
 def test_a_wrong_configuration_is_named(unstarted: Installation, old: str, new: str, named: str) -> None:
     with changed(unstarted, old, new):
         code, said = signerd(unstarted, "check-config")
         assert (code, named in said) == (3, True), said
+
+
+def socket_of(unstarted: Installation, size: int, letter: str) -> str:
+    """The name of a socket whose path has this many bytes."""
+    room = size - len(os.fsencode(unstarted.home / "admin")) - 1
+    number, rest = divmod(room, len(letter.encode()))
+    return f"admin/{letter * number}{'a' * rest}"
+
+
+@pytest.mark.parametrize("letter", ["s", "\u00e9"])
+def test_a_sockets_path_that_is_too_long_is_refused_by_all_commands(
+    unstarted: Installation, letter: str
+) -> None:
+    with changed(unstarted, "admin/admin.sock", socket_of(unstarted, 108, letter)):
+        for command in (("run",), ("check-config",), ("order", "list")):
+            code, said = signerd(unstarted, *command)
+            assert (code, "has 108 bytes" in said, "at most 107" in said) == (3, True, True), said
+
+
+def test_the_longest_path_of_a_socket_serves(fresh: Installation) -> None:
+    with changed(fresh, "admin/admin.sock", socket_of(fresh, 107, "\u00e9")):
+        fresh.start_signerd()
+        assert signerd(fresh, "order", "list")[0] == 0
+        fresh.process.stop()
 
 
 def test_check_config_finds_a_module_that_is_none(unstarted: Installation) -> None:
