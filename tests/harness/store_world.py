@@ -98,21 +98,21 @@ class World:
             Path(f"{self.database}{suffix}").unlink(missing_ok=True)
         shutil.copy(backup, self.database)
 
-    async def open(self) -> SqlStore:
-        """What `signerd run` does."""
+    async def open(self, *, now: datetime | None = NOW) -> SqlStore:
+        """What `signerd run` does; `now` is None while its clock is wrong."""
         return await SqlStore.open(
             self.url,
             head_file=self.head_file,
             origin=ORIGIN,
             vkey=self.log_key.verifier.text(),
             sign_checkpoint=self.log_key.sign_checkpoint,
-            now=NOW,
+            now=now,
         )
 
     @asynccontextmanager
-    async def opened(self) -> AsyncIterator[SqlStore]:
+    async def opened(self, *, now: datetime | None = NOW) -> AsyncIterator[SqlStore]:
         """The store, closed at the end."""
-        store = await self.open()
+        store = await self.open(now=now)
         try:
             yield store
         finally:

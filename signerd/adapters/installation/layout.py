@@ -92,8 +92,8 @@ def make_installation_directory(directory: Path) -> Layout:
     more = len(os.fsencode(layout.socket)) - MAX_SOCKET_PATH
     if more > 0:
         raise ConfigError(
-            f"{layout.directory} is too long by {more} bytes for the administrators' socket in it, whose path "
-            f"has at most {MAX_SOCKET_PATH} (unix(7)): give a shorter one"
+            f"{layout.directory} is too long by {more} bytes for the administrators' socket in it, whose "
+            f"path has at most {MAX_SOCKET_PATH} (unix(7)): give a shorter one"
         )
     try:
         layout.directory.mkdir(mode=_DIRECTORY, parents=True, exist_ok=True)

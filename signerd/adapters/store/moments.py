@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from datetime import datetime
 
-from sqlalchemy import Connection, false, func, select
+from sqlalchemy import Connection, false, func, null, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from signerd.adapters.store.database import make_engine, start_fault
@@ -18,7 +18,8 @@ _LOOKED_AT = 4_096  # newest entries; times go back by little, so the latest one
 
 
 def newest_moment(url: str) -> datetime | None:
-    """The latest time of an entry since a clock was accepted last, or of an intent without a certificate.
+    """The latest time of an entry since a clock was accepted last, or of an intent without a
+    certificate that no entry lists.
 
     Raises:
         ConfigError: the database cannot be read, or holds an entry without a time.
@@ -49,8 +50,10 @@ def _of_entries(connection: Connection) -> datetime | None:
 
 
 def _of_intents(connection: Connection) -> datetime | None:
+    # Those that an entry lists add nothing: the entry has a time of its own, and a clock that was accepted
+    # since has left theirs behind.
     query = select(func.max(records.c.moment)).where(
-        records.c.state == "intent", records.c.superseded == false()
+        records.c.state == "intent", records.c.superseded == false(), records.c.open_index.is_(null())
     )
     latest = connection.execute(query).scalar()
     return None if latest is None else moment_of(latest)

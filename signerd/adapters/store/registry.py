@@ -11,6 +11,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, bindparam, false, insert, null, select, update
 
+from signerd.adapters.store.open_intents import enter_open_intents
 from signerd.adapters.store.revoking import revoke
 from signerd.adapters.store.rows import (
     ORDER,
@@ -270,5 +271,8 @@ def allot_crl_number(tx: Transaction) -> int:
 
 
 def accept_clock(tx: Transaction, *, by: str, before: datetime, now: datetime) -> int:
-    """`Administration.accept_clock`."""
-    return tx.append(ClockAccepted(time=now, by=by, clock_from=before, clock_to=now))
+    """`Administration.accept_clock`, and the intents that are open: the next start is not to take the times
+    that were theirs for this clock's."""
+    index = tx.append(ClockAccepted(time=now, by=by, clock_from=before, clock_to=now))
+    enter_open_intents(tx, now)
+    return index

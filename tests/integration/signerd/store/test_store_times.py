@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
-from harness.store_world import NOW, World
+from harness.store_world import NOW, ORDER, World, intent, prepare, stock
 from signerd.adapters.store import SqlStore
 from signerd.core.clock import BOUND
 from signerd.core.names import parse_peer_uri
 from signerd.errors import ClockWrong
 
 LATER = NOW + timedelta(days=2)
+AHEAD = NOW + timedelta(hours=2)  # within the order's window
 
 
 async def add(store: SqlStore, key: int, at: timedelta) -> int:
@@ -44,6 +46,25 @@ async def test_an_accepted_clock_is_where_times_go_on(world: World) -> None:
     async with world.opened() as store:
         assert store.newest == NOW.replace(microsecond=0)
         await add(store, 3, timedelta(0))
+
+
+@pytest.mark.parametrize("restarted", [False, True], ids=["in one run", "after a crash"])
+async def test_an_intent_of_a_time_that_was_taken_back_holds_no_clock_up(
+    world: World, restarted: bool
+) -> None:
+    async with world.opened() as store:
+        await stock(store, ORDER)
+        await store.take_place(replace(intent("chip-1"), moment=AHEAD), prepare)
+        if not restarted:
+            await store.accept_clock(by="ann", before=AHEAD, now=NOW)
+    if restarted:
+        async with world.opened(now=None) as store:
+            assert store.newest == AHEAD
+            await store.accept_clock(by="ann", before=AHEAD, now=NOW)
+    for now in (None, NOW):
+        async with world.opened(now=now) as store:
+            assert store.newest == NOW.replace(microsecond=0)
+            await add(store, 3 if now else 2, timedelta(0))
 
 
 async def test_what_is_undone_moves_no_time(world: World) -> None:
