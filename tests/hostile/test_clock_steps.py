@@ -4,7 +4,6 @@ stands out of order."""
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,10 +15,10 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from harness.hostile_line import HostileLine, code_of
 from harness.installation import Installation
 from harness.process import wait_until
+from harness.wall_clock import WallClock
 
 pytestmark = pytest.mark.check
 
-SCRIPT = Path(__file__).parents[1] / "harness" / "signerd_at_another_time.py"
 BOUND = timedelta(seconds=120)
 STEPS_S = [7200, -7200, 172_800, -172_800]
 WRONG = "clock_wrong"
@@ -29,23 +28,13 @@ class SteppedLine(HostileLine):
     """A line whose signerd's clock the test steps."""
 
     def __init__(self, directory: Path) -> None:
-        self.offset = directory / "offset"
-        installation = Installation(directory / "installation", signerd=[sys.executable, SCRIPT, self.offset])
-        super().__init__(installation)
+        self._clock = WallClock(directory)
+        super().__init__(Installation(directory / "installation", signerd=self._clock.signerd))
+        self.step = self._clock.step
 
-    def step(self, seconds: int) -> None:
-        self.offset.with_suffix(".new").write_text(str(seconds), encoding="ascii")
-        self.offset.with_suffix(".new").replace(self.offset)
-
-    def restart(self) -> None:
-        self.installation.process.stop()
-        self.installation.start_signerd()
+    def start_at(self, seconds: int, *, new_boot: bool = False) -> None:
+        self._clock.start_at(self.installation, seconds, new_boot=new_boot)
         self.reconnect()
-
-    def forget_boot(self) -> None:
-        """What a new start of the machine does."""
-        head = next(self.installation.home.rglob("*.clock"))
-        head.unlink()
 
     def serving(self) -> bool:
         stub = health_pb2_grpc.HealthStub(self.pc1.channel)
@@ -102,9 +91,7 @@ def test_a_step_while_signerd_runs(stepped: SteppedLine, seconds: int) -> None:
 @pytest.mark.parametrize("seconds", STEPS_S)
 def test_a_step_between_two_starts(stepped: SteppedLine, seconds: int) -> None:
     board, order = stepped.board(), stepped.open_order(quantity=1)
-    stepped.installation.process.stop()
-    stepped.step(seconds)
-    stepped.restart()
+    stepped.start_at(seconds)
     process = stepped.installation.process
     wait_until(lambda: "signerd does not serve yet" in process.output(), "the line that says so")
     assert code_of(lambda: stepped.pc1.certify(order, board)) == WRONG
@@ -118,10 +105,7 @@ def test_a_step_between_two_starts(stepped: SteppedLine, seconds: int) -> None:
 
 def test_a_machine_that_starts_in_1970_serves_when_its_time_comes(stepped: SteppedLine) -> None:
     board, order = stepped.board(), stepped.open_order(quantity=1)
-    stepped.installation.process.stop()
-    stepped.forget_boot()
-    stepped.step(-56 * 365 * 86_400)
-    stepped.restart()
+    stepped.start_at(-56 * 365 * 86_400, new_boot=True)
     assert stepped.shown(right=False)["state"] == "behind"
     stepped.step(0)
     wait_until(stepped.serving, "signerd to serve")
@@ -133,15 +117,12 @@ def test_a_machine_that_starts_in_1970_serves_when_its_time_comes(stepped: Stepp
 def test_a_clock_that_was_ahead_is_accepted_and_the_auditor_follows(
     stepped: SteppedLine, seconds: int
 ) -> None:
-    stepped.installation.process.stop()
-    stepped.forget_boot()
-    stepped.step(seconds)
-    stepped.restart()
+    stepped.start_at(seconds, new_boot=True)
     order = stepped.open_order(quantity=1)  # an entry of the future: nothing on the machine can tell
     stepped.step(0)
     board = stepped.board()
     assert code_of(lambda: stepped.pc1.open(order, board.chip_id)) == WRONG
-    stepped.restart()
+    stepped.start_at(0)
     assert code_of(lambda: stepped.pc1.open(order, board.chip_id)) == WRONG
     assert "accepted" in stepped.installation.admin("clock", "accept", "--by", "ann")
     refused = stepped.installation.admin("clock", "accept", "--by", "ann", expect=1)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,23 +12,19 @@ import pytest
 
 from harness.factory import Factory, Run, events
 from harness.process import COMMANDS
-
-SCRIPT = Path(__file__).parents[1] / "harness" / "signerd_at_another_time.py"
+from harness.wall_clock import WallClock
 
 
 class SteppedFactory(Factory):
     """A factory whose signerd's clock the test steps."""
 
     def __init__(self, directory: Path) -> None:
-        self.offset = directory / "offset"
-        super().__init__(directory / "installation", signerd=[sys.executable, SCRIPT, self.offset])
+        self._clock = WallClock(directory)
+        super().__init__(directory / "installation", signerd=self._clock.signerd)
 
     def start_at(self, seconds: int) -> None:
         """As after a new start of the machine."""
-        self.installation.process.stop()
-        next(self.installation.home.rglob("*.clock")).unlink()
-        self.offset.write_text(str(seconds), encoding="ascii")
-        self.installation.start_signerd()
+        self._clock.start_at(self.installation, seconds, new_boot=True)
 
     def doctor(self) -> tuple[int, dict[str, Any]]:
         """Exit code, and what it says of signerd."""
