@@ -46,6 +46,7 @@ from signerd.adapters.rpc.health import health_handler
 from signerd.adapters.rpc.server import admin_server, foreign_method_name, peer_server
 from signerd.adapters.rpc.signing import SigningService
 from signerd.adapters.shared_primes import SearchState, SharedPrimesSearch
+from signerd.adapters.start_faults import from_system
 from signerd.adapters.store import SqlStore
 from signerd.config import Config, LimitsSettings, database_url
 from signerd.core import key_policy
@@ -421,4 +422,7 @@ def _start_metrics(parts: _Parts, running: AsyncExitStack) -> None:
 
 def _write_port_file(path: Path, port: int) -> None:
     """Whole or not at all: whoever waits for the file reads a port."""
-    durable_files.replace(path, f"{port}\n".encode("ascii"), 0o644)
+    try:
+        durable_files.replace(path, f"{port}\n".encode("ascii"), 0o644)
+    except OSError as error:
+        raise from_system(f"server.port_file: cannot write {path}: {error.strerror}", error) from error

@@ -75,6 +75,8 @@ def load_issuer(config: Config) -> Issuer:
 
 def _server(config: Config, now: datetime) -> str:
     server = config.server
+    if server.port_file is not None and (server.port_file.is_dir() or not server.port_file.parent.is_dir()):
+        raise ConfigError(f"server.port_file: {server.port_file} is no place for a file: name one, or none")
     _private(server.key)
     certificate, ca = _certificates(server.certificate)[0], _certificates(server.client_ca)[0]
     try:

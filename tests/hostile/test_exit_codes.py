@@ -128,6 +128,11 @@ CAUSES: dict[str, tuple[Exit, str, Cause]] = {
         "cannot listen on",
         settings("127.0.0.1:0", f"{64 * 'a'}.example:8443"),
     ),
+    "no directory for the port's file": (
+        Exit.CONFIGURATION,
+        "server.port_file",
+        settings('"signerd.port"', '"nowhere/signerd.port"'),
+    ),
     "wrong PIN": (Exit.WRONG_PIN, "correct the PIN", wrong_pin),
 }
 
