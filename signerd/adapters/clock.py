@@ -26,6 +26,7 @@ from signerd.core.clock import ClockState, Judgement, Reading, followed, judge
 from signerd.errors import ClockWrong, Unavailable
 
 LOOK_S = 1.0  # between two looks while nobody calls
+_MOST_S = 1e11  # seconds since 1970 that a machine's start can be: within the years that Python counts
 _SAVE_S = 1.0  # how far the reference may move before it is written again
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _TIME_NAMESPACE = Path("/proc/self/ns/time")
@@ -58,9 +59,13 @@ class ReferenceFile:
         """The reference of this boot; None where there is none that can be read."""
         try:
             kept = json.loads(self._path.read_text(encoding="ascii"))
+            reference_s = float(kept["boot_s"])
+            # Of a damaged file; NaN among it: no such comparison holds.
+            if not abs(reference_s) < _MOST_S:
+                return None
             if kept["v"] == 1 and kept["boot"] == self._boot and self._boot:
-                return float(kept["boot_s"])
-        except (OSError, ValueError, KeyError, TypeError):
+                return reference_s
+        except (OSError, ValueError, KeyError, TypeError, OverflowError):
             return None
         return None
 
