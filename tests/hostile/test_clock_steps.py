@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from harness.hostile_line import HostileLine, code_of
@@ -132,4 +133,13 @@ def test_a_clock_that_was_ahead_is_accepted_and_the_auditor_follows(
     assert entry["by"] == "ann"
     assert abs(apart.total_seconds() - seconds) < 60
     stepped.pc1.stamp(board, *stepped.pc1.certify(order, board))
+    stepped.in_order()
+
+
+def test_a_board_whose_clock_is_behind_takes_its_certificate(stepped: SteppedLine) -> None:
+    """`backdate_s` of the product is an hour."""
+    order = stepped.open_order(quantity=1)
+    _, signed = stepped.pc1.certify(order, stepped.board())
+    certificate = x509.load_der_x509_certificate(signed.certificate_der)
+    assert certificate.not_valid_before_utc <= datetime.now(UTC) - timedelta(minutes=59)
     stepped.in_order()
