@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from datetime import datetime, timedelta
+from itertools import permutations
 
 from signerd.core.evidence import METHODS
 from signerd.core.evidence.certificate import Certificate, readable, same_name
@@ -20,6 +21,11 @@ from signerd.core.evidence.rules import EvidenceRules
 from signerd.core.names import Level
 from signerd.errors import Code, Refused
 
+_SAY_VENDOR_CAS = (
+    "evidence.x509: with measurements, say vendor_cas, how many CAs below the root are the vendor's:"
+    " where chips' own certificates do not show it, one chip could be several"
+)
+_MOVES_WITH_THE_KEY = ("key", "certificate-serial")
 EXPIRES_SOON = timedelta(days=365)  # a work order, and a root's successor, are planned about a year ahead
 
 
@@ -65,13 +71,43 @@ def _review_anchors(rules: EvidenceRules) -> list[str]:
             f"evidence.methods: {certified[0]} and {others[0]} share nothing that tells a chip again, so that"
             ' one chip would be two boards: use one of them, or name the chips (chips = "listed")',
         )
+    notes = []
+    if len(certified) > 1 and rules.chips != "listed":
+        notes.append(
+            f"evidence.methods: {certified[0]} and {certified[1]} know a chip again where the same CA states"
+            " one UEID, name or key of it for both: else one board could be two"
+        )
+    return notes + _review_layers(rules) + _review_attestation_keys(rules)
+
+
+def _review_layers(rules: EvidenceRules) -> list[str]:
+    """Whether it is said where the vendor's CAs end and a chip's begin."""
     section = rules.x509
-    if section is not None and section.measurements and section.vendor_cas is None:
-        return [
-            "evidence.x509: with measurements, say vendor_cas, how many CAs below the root are the vendor's:"
-            " where chips' own certificates do not show it, one chip could be several"
-        ]
-    return []
+    if section is None:
+        return []
+    if section.vendor_cas is None:
+        return [_SAY_VENDOR_CAS] if section.measurements else []
+    return [
+        f"evidence.x509: vendor_cas holds below each root, and roots.{lower} is a CA below roots.{upper}"
+        for lower, upper in permutations(range(len(section.roots)), 2)
+        if _is_below(section.roots[lower], section.roots[upper])
+    ]
+
+
+def _is_below(lower: Certificate, upper: Certificate) -> bool:
+    """By name alone: it is a note, and whether the key signed changes nothing in what to look at."""
+    return same_name(lower.issuer, upper.subject) and not same_name(lower.subject, upper.subject)
+
+
+def _review_attestation_keys(rules: EvidenceRules) -> list[str]:
+    """A TPM makes as many attestation keys as it is asked for."""
+    place = rules.tpm2.chip_id.place
+    if not rules.tpm2.roots or place not in _MOVES_WITH_THE_KEY:
+        return []
+    return [
+        f"evidence.tpm2: the chip id from the {place} is another one for each attestation key: two that the"
+        " CA certified for one TPM would be two boards"
+    ]
 
 
 def _one_vendor(rules: EvidenceRules, one: str, other: str) -> bool:

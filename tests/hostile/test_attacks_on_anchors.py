@@ -122,6 +122,18 @@ def test_a_chain_padded_with_cas_of_the_chips_own(attempts: Attempts, vendor: Di
     one_board(attempts.line, order_of(attempts.line, vendor.section("vendor_cas = 1")), boards)
 
 
+def test_a_silent_chain_padded_with_cas_of_the_chips_own(attempts: Attempts, vendor: DiceVendor) -> None:
+    """Nothing tells them from the vendor's: they are refused, and the chip is one board without them."""
+    order, device = order_of(attempts.line, vendor.section()), vendor.chip(name="plain")
+    leaf = replace(alias(OWN[0]), name="BUILD-1")
+    attempts.line.pc1.certify(order, vendor.board(device, leaf))
+    for number in range(2, 5):
+        padding = [Made(f"Example CA {count}") for count in range(2, number + 1)]
+        board = vendor.board(device, replace(alias(OWN[number]), name=f"BUILD-{number}"), *padding)
+        attempts.refused(order, board, board.request, answered=False)
+    assert attempts.line.counts(order).places == 1
+
+
 def test_a_chip_in_the_place_of_a_vendors_ca(attempts: Attempts, vendor: DiceVendor) -> None:
     """Under a product that says two CAs, a chip's own would be the vendor's."""
     order = order_of(attempts.line, vendor.section("vendor_cas = 2"))

@@ -88,6 +88,11 @@ CHAINS = {
     "an initial key": Chain(Made("CA"), Made("DEV-1", purposes=[6]), Made("x", purposes=[8]).measured),
     "two silent CAs": Chain(Made("CA"), Made("DEV-1"), Made("x").measured),
     "two silent CAs, not measured": Chain(Made("CA"), Made("DEV-1"), Made("x")),
+    "three silent CAs": Chain(Made("CA"), Made("DEV-1"), Made("L0"), Made("x").measured),
+    "three silent CAs, not measured": Chain(Made("CA"), Made("DEV-1"), Made("L0"), Made("x")),
+    "three silent CAs above a layer": Chain(
+        Made("CA"), Made("DEV-1"), Made("L0"), Made("L1").measured, Made("x").measured
+    ),
     "one silent CA": Chain(Made("DEV-1"), Made("x").measured),
 }  # fmt: skip
 

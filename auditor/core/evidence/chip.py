@@ -78,8 +78,11 @@ def device_id(path: Sequence[Certificate], vendor_cas: int | None, *, measures: 
         top = max((number for number in cas if _is_a_chips(path, number, init=True)), default=0)
         certificate, above = path[top], len(path) - 1 - top
         measured = any(oid.startswith(_ARC) and oid != _UEID for oid in certificate.extensions)
-        by_a_layer = above >= 2 or (above == 1 and _named_by_its_key(certificate))
-        return top + ((measured or (measures and top == 0)) and by_a_layer)
+        if not (measured or (measures and top == 0)):
+            return top
+        if above > 2:  # of more than two that show nothing, any may be what a chip padded its chain with
+            raise false("nothing in the chain shows where the vendor ends", "vendor_cas", str(above))
+        return top + (above == 2 or (above == 1 and _named_by_its_key(certificate)))
     except Malformed as error:
         raise false(f"the chain's layers: {error}") from error
 

@@ -17,9 +17,12 @@ not measured is looked at in the same way, since who may leave out a name may le
 take a vendor's CA for a chip's DeviceID makes all its chips one, and the second is refused; the other mistake
 makes one chip many.
 
-One case is left, and no chain can tell it: a DeviceID that shows nothing, directly under the root, and above
-a leaf with a name of its own, looks exactly like a vendor's CA that certifies leaves. There only `vendor_cas`
-helps.
+Where three CAs or more stand above a measured key and none of them shows anything, the lower ones may be a
+chip's padding: the chain is refused until the product says `vendor_cas`.
+
+Two cases are left, and no chain can tell them; there only `vendor_cas` helps. A DeviceID that shows nothing,
+directly under the root, looks like a vendor's CA. And where neither the product nor the chain measures, a
+DeviceID that shows nothing looks like one at any depth.
 """
 
 from __future__ import annotations
@@ -40,6 +43,8 @@ _PURPOSES = f"{_DICE_ARC}100."  # tcg-dice-kp
 _BY_A_CHIP = frozenset(f"{_PURPOSES}{number}" for number in (7, 9, 11))
 # Those and eca. A CA of the vendor may name the Init purposes for what it certifies.
 _OF_A_CHIP = _BY_A_CHIP | {f"{_PURPOSES}12"}
+# CAs that show nothing, above a measured key: the upper one counts as the vendor's, the lower as a chip's.
+_TOLD_APART = 2
 _KEPT = 256  # the same few CAs stand above all boards
 _TELLING = 8  # bytes of a digest that no name holds by chance
 
@@ -54,7 +59,7 @@ def device_id(certificates: Sequence[Certificate], vendor_cas: int | None, *, me
 
     Raises:
         EvidenceError: the chain is shorter than the product says, or a CA that should be the vendor's is a
-            chip's.
+            chip's; or the product does not say, and nothing tells the vendor's CAs from padding.
     """
     if vendor_cas is not None:
         return _as_stated(certificates, vendor_cas)
@@ -62,6 +67,11 @@ def device_id(certificates: Sequence[Certificate], vendor_cas: int | None, *, me
     top = max((number for number in cas if _shows_a_chip(certificates, number)), default=0)
     above = len(certificates) - 1 - top
     measured = _is_measured(certificates[top]) or (measures and top == 0)
+    if measured and above > _TOLD_APART:
+        raise EvidenceError(
+            f"{above} CAs above a measured key, and nothing shows which are the vendor's:"
+            " the product must say vendor_cas"
+        )
     by_a_layer = above >= 2 or (above == 1 and _named_by_its_key(certificates[top]))
     return top + 1 if measured and by_a_layer else top
 

@@ -196,3 +196,31 @@ def test_a_promise_about_the_cas_of_attestation_keys_is_told() -> None:
     assert "these CAs certify nothing but attestation keys" in "\n".join(describe_trust(promised))
     with pytest.raises(ValidationError, match="there are none"):
         EvidenceRules.model_validate({"methods": ["tpm2"], "tpm2": {"certifies_aks_only": True}})
+
+
+@pytest.mark.parametrize(("place", "told"), [("key", True), ("certificate-serial", True), ("ueid", False)])
+def test_a_chip_id_that_moves_with_the_attestation_key_is_told(place: str, told: bool) -> None:
+    section = {"roots": [root()], "chip_id": {"from": place}}
+    notes = review_trust(EvidenceRules.model_validate({"methods": ["tpm2"], "tpm2": section}), NOW)
+    assert any("for each attestation key" in note for note in notes) == told
+
+
+def test_two_methods_of_one_vendor_are_told_what_they_rest_on() -> None:
+    """Also the vendor of a secure element and a TPM, which are two chips of one board."""
+    shared = root()
+    terms = {"methods": ["x509", "tpm2"], "x509": {"roots": [shared]}, "tpm2": {"roots": [shared]}}
+    assert any("one UEID" in note for note in review_trust(EvidenceRules.model_validate(terms), NOW))
+    assert review_trust(EvidenceRules.model_validate(terms | {"chips": "listed"}), NOW) == []
+
+
+def test_a_root_and_a_ca_below_it_cannot_have_one_number_of_cas() -> None:
+    upper, lower = root(subject="Upper"), root(subject="Lower", issuer="Upper")
+
+    def notes(**terms: Any) -> list[str]:
+        section = {"roots": [upper, lower], **terms}
+        rules = EvidenceRules.model_validate({"methods": ["x509"], "x509": section})
+        return [note for note in review_trust(rules, NOW) if "vendor_cas" in note]
+
+    assert notes() == []
+    (note,) = notes(vendor_cas=1)
+    assert "roots.1 is a CA below roots.0" in note

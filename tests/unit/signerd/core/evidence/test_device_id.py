@@ -100,6 +100,19 @@ def test_a_measured_ca_that_is_named_by_its_key_is_below_a_layer() -> None:
     assert device(Chain(CA, DEVICE_ID, LAYER.measured, ALIAS.measured)) == 2
 
 
+@pytest.mark.parametrize("leaf", [ALIAS, ALIAS.measured, Made("CHIP-1", purposes=[8]).measured])
+@pytest.mark.parametrize("padding", [(LAYER,), (LAYER, Made("Example CA 3"))])
+def test_padding_below_a_deviceid_that_shows_nothing_is_refused(
+    padding: tuple[Made, ...], leaf: Made
+) -> None:
+    """The chip chooses these keys: with one build a day it would be a chip a day."""
+    for below in ((*padding, leaf), (*padding, LAYER.measured, leaf)):
+        chain = Chain(CA, DEVICE_ID, *below)
+        with pytest.raises(EvidenceError, match="must say vendor_cas"):
+            device(chain)
+        assert device(chain, vendor_cas=1) == 2
+
+
 def test_what_the_product_says_counts() -> None:
     assert device(Chain(DEVICE_ID, ALIAS.measured), vendor_cas=0) == 1
     assert device(Chain(CA, DEVICE_ID, ALIAS.measured), vendor_cas=1) == 2
