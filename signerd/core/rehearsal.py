@@ -145,25 +145,27 @@ class Numbered(Protocol):
         """The first number."""
 
 
-def line_problems(order: Numbered, product: Product, line: str) -> Iterator[str]:
-    """What is wrong with one line of an order's list. Of a chip that is listed by something else, the id is
-    not known."""
+def form_problems(product: Product, line: str) -> Iterator[str]:
+    """Why one line of an order's list could never count, whatever its certificate."""
     if check_line(line) not in product.evidence.listed_by:
         known = ", ".join(product.evidence.listed_by)
         yield f"{line}: product {product.name} lists chips by {known} (listed_by)"
     elif is_chip_id(line):
-        yield from chip_problems(order, product, line)
+        form = chip_form(product.evidence)
+        if not form.matches(line):
+            yield f"chip {line} is not of the product's form, {form.text}"
 
 
-def chip_problems(order: Numbered, product: Product, chip_id: str) -> Iterator[str]:
-    """What is wrong with one listed chip, for the order's last and longest serial number."""
-    form = chip_form(product.evidence)
-    if not form.matches(chip_id):
-        yield f"chip {chip_id} is not of the product's form, {form.text}"
+def line_problems(order: Numbered, product: Product, line: str) -> Iterator[str]:
+    """What is wrong with one line of an order's list, for the order's last and longest serial number. Of a
+    chip that is listed by something else, the id is not known."""
+    wrong = list(form_problems(product, line))
+    if wrong or not is_chip_id(line):
+        yield from wrong
         return
     serial, number = _last(order)
-    for problem in name_problems(product.certificate, values_of(order, serial, number, chip_id)):
-        yield f"chip {chip_id}: {problem}"
+    for problem in name_problems(product.certificate, values_of(order, serial, number, line)):
+        yield f"chip {line}: {problem}"
 
 
 def needs_list(product: Product) -> bool:

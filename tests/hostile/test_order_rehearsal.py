@@ -144,6 +144,10 @@ def test_a_list_with_a_chip_that_gets_no_certificate(edge: Edge, station: EdgePe
         code, said = signerd(edge.installation, "order", command, file, "--chips", chips)
         assert code == 1
         assert "'_' is not in a DNS name" in " ".join(said.split())
+    chips.write_text(f"key={'0a' * 32}\nCHIP-1\n", "utf-8")  # by which its product lists no chip
+    for command in ("rehearse", "open"):
+        code, said = signerd(edge.installation, "order", command, file, "--chips", chips)
+        assert (code, "lists chips by id (listed_by)" in " ".join(said.split())) == (1, True), said
     chips.write_text("CHIP-1\n", "utf-8")
     code, said = signerd(edge.installation, "order", "open", file, "--chips", chips)
     assert (code, "1 chips are on its list" in said) == (0, True), said

@@ -21,7 +21,6 @@ from signerd.core.rehearsal import (
     Outcome,
     Rehearsal,
     Row,
-    chip_problems,
     line_problems,
     rehearse,
 )
@@ -174,16 +173,16 @@ def test_all_names_together_stay_below_what_the_key_holder_takes() -> None:
     # Chips that are put on the list later are looked at one by one.
     listed = product(text, evidence='chips = "listed"')
     assert rehearsed(listed).passed
-    assert list(chip_problems(order(), listed, "c" * 8)) == []
-    assert "take some away" in "".join(chip_problems(order(), listed, "c" * 64))
+    assert list(line_problems(order(), listed, "c" * 8)) == []
+    assert "take some away" in "".join(line_problems(order(), listed, "c" * 64))
 
 
 def test_a_common_name_whose_letters_take_two_bytes() -> None:
     text = f'[["CN", "{"ü" * 30}{{chip_id}}"], ["OU", "{"ü" * 60}"]]'
     listed = product(subject=text, evidence='chips = "listed"')
     assert "subject CN" in refused(rehearsed(listed), "names")
-    assert list(chip_problems(order(), listed, "abcd")) == []
-    assert "65 bytes in UTF-8, at most 64" in "".join(chip_problems(order(), listed, "abcde"))
+    assert list(line_problems(order(), listed, "abcd")) == []
+    assert "65 bytes in UTF-8, at most 64" in "".join(line_problems(order(), listed, "abcde"))
 
 
 def test_a_line_by_which_a_product_does_not_list_chips() -> None:
@@ -207,10 +206,10 @@ def test_a_list_counts_where_each_chip_stands_on_it_and_there_alone() -> None:
     assert row(rehearsed(listed), "chips").outcome is Outcome.NOTE
     assert "'_'" in refused(rehearsed(listed, listed=["CHIP-1", "CHIP_2"]), "names")
     assert not rehearsed(product(line), listed=["CHIP-1"]).passed
-    assert list(chip_problems(order(), listed, "CHIP-1")) == []
-    assert "'_' is not in a DNS name" in "".join(chip_problems(order(), listed, "CHIP_1"))
+    assert list(line_problems(order(), listed, "CHIP-1")) == []
+    assert "'_' is not in a DNS name" in "".join(line_problems(order(), listed, "CHIP_1"))
     narrow = product(evidence='chip_ids = "CHIP-[0-9]"')
-    assert "not of the product's form, CHIP-[0-9]" in "".join(chip_problems(order(), narrow, "CHIP-10"))
+    assert "not of the product's form, CHIP-[0-9]" in "".join(line_problems(order(), narrow, "CHIP-10"))
 
 
 def test_the_last_serial_number_is_longer_than_the_first() -> None:
