@@ -22,7 +22,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from birthmark.v1 import admin_pb2_grpc, audit_pb2, audit_pb2_grpc, signing_pb2_grpc
+from birthmark.v1 import audit_pb2, audit_pb2_grpc, signing_pb2_grpc
+from harness.administrator import Administrator
 from harness.installation import SENSOR, Installation, order_toml
 from harness.process import COMMANDS, wait_until
 from signerd.adapters.operations_ca import load_ca, sign_peer_request
@@ -98,9 +99,8 @@ class Edge:
     def start(self) -> None:
         """Starts signerd and registers the auditor that the tests read with."""
         self.installation.start_signerd()
-        credentials = grpc.local_channel_credentials(grpc.LocalConnectionType.UDS)
-        self._admin_channel = grpc.secure_channel(f"unix:{self.home / 'admin' / 'admin.sock'}", credentials)
-        self.admin = admin_pb2_grpc.AdminServiceStub(self._admin_channel)
+        self._administrator = Administrator(self.home)
+        self.admin = self._administrator.calls
         self.auditor = self.add_peer("auditor/reader")
 
     def peer(
@@ -122,22 +122,19 @@ class Edge:
     def add_peer(self, path: str) -> EdgePeer:
         """A peer that is registered."""
         peer = self.peer(path)
-        role = path.partition("/")[0]
-        file = self.installation.directory / f"{path.replace('/', '-')}.pem"
-        file.write_bytes(peer.certificate)
-        self.installation.admin(role, "add", "--certificate", file)
+        self._administrator.add_peer(peer.certificate)
         return peer
 
     def add_sensor(self) -> None:
         """The harness's product."""
-        self.installation.add_product(SENSOR)
+        self._administrator.add_product(SENSOR)
 
     def open_order(self, *stations: EdgePeer, quantity: int = 10) -> str:
         """A work order with serial numbers of its own."""
         number = next(self._orders)
         uris = [station.uri for station in stations]
         pattern = f"E{number}-{{number:04d}}"
-        self.installation.open_order(
+        self._administrator.open_order(
             order_toml(f"WO-{number}", quantity=quantity, stations=uris, serial_pattern=pattern)
         )
         return f"WO-{number}"
@@ -174,5 +171,5 @@ class Edge:
         for peer in self._peers:
             peer.channel.close()
         if self._peers:
-            self._admin_channel.close()
+            self._administrator.close()
         self.installation.__exit__(kind, error, trace)

@@ -41,12 +41,14 @@ from typing import Any, Literal
 
 import grpc
 
-from birthmark.v1 import admin_pb2, admin_pb2_grpc, audit_pb2, audit_pb2_grpc, signing_pb2, signing_pb2_grpc
+from birthmark.v1 import admin_pb2, audit_pb2, audit_pb2_grpc, signing_pb2, signing_pb2_grpc
 from boards.attesters.hmac_sha256 import HmacVendor
 from boards.attesters.port import Vendor
 from boards.attesters.psa_token import PsaVendor
 from boards.vendors import make_vendors
-from harness.installation import SENSOR, Installation, Peer, need_a_list, order_toml, product_toml
+from harness.administrator import Administrator
+from harness.edge import certified, key_pem, new_key
+from harness.installation import DEPLOYMENT, SENSOR, Installation, Peer, need_a_list, order_toml, product_toml
 from harness.paper_board import PaperBoard
 from harness.process import COMMANDS, run, wait_until
 from harness.silicon import Silicon
@@ -164,7 +166,9 @@ class HostileLine:
     def __init__(self, installation: Installation) -> None:
         self.installation = installation
         installation.start_signerd()
-        installation.add_product(SENSOR)
+        self._administrator = Administrator(installation.home)
+        self.admin = self._administrator.calls
+        self._administrator.add_product(SENSOR)
         self.pc1, self.pc2 = self.add_station("plant1", "pc1"), self.add_station("plant1", "pc2")
         self._eve = installation.add_auditor("eve")
         self.auditor = Station.enrolled(self._eve, installation.target)
@@ -179,15 +183,14 @@ class HostileLine:
         self._listed_orders: list[str] = []  # and their orders: every board that is made is on their lists
         self._made: list[str] = []
         self._orders, self._bare = itertools.count(1), itertools.count(1)
-        socket = f"unix:{installation.home / 'admin' / 'admin.sock'}"
-        self._admin_channel = grpc.secure_channel(
-            socket, grpc.local_channel_credentials(grpc.LocalConnectionType.UDS)
-        )
-        self.admin = admin_pb2_grpc.AdminServiceStub(self._admin_channel)
 
     def add_station(self, site: str, name: str) -> Station:
-        """Enrols one more station."""
-        return Station.enrolled(self.installation.add_station(site, name), self.installation.target)
+        """Certifies and registers one more station."""
+        home, uri, key = self.installation.home, f"birthmark://{DEPLOYMENT}/station/{site}/{name}", new_key()
+        certificate = certified(home, uri, key)
+        self._administrator.add_peer(certificate)
+        root = (home / "operations" / "ca.pem").read_bytes()
+        return Station.of(uri, self.installation.target, root, key_pem(key), certificate)
 
     def reconnect(self) -> None:
         """After signerd was started again, perhaps on another port."""
@@ -265,10 +268,10 @@ class HostileLine:
             if need_a_list(methods):  # every board is put on it
                 terms = {"chips": "listed"} | terms
                 self._listing.add(name)
-            self.installation.add_product(product_toml(name, methods=methods, sections=sections, **terms))
+            self._administrator.add_product(product_toml(name, methods=methods, sections=sections, **terms))
             for method, each in silicon.items():
                 if lines := each.identities():
-                    self.installation.add_identities(lines, name, method)
+                    self._administrator.add_identities(lines, name, method)
             self._products[asked] = name
         return self._products[asked]
 
@@ -372,4 +375,4 @@ class HostileLine:
         """Closes the channels; the installation ends by itself."""
         for station in (self.pc1, self.pc2, self.auditor):
             station.close()
-        self._admin_channel.close()
+        self._administrator.close()
