@@ -49,6 +49,7 @@ def test_a_current_chip_is_finished(line: Esp32Line) -> None:
     line.finished_once(run)
 
 
+@pytest.mark.check
 def test_a_current_chip_is_not_written_to(line: Esp32Line) -> None:
     """It offers no key that the product accepts: it ends after `flash`, before it stores anything."""
     run = line.new_run(held=line.bundle, key_types="p384")
@@ -62,6 +63,7 @@ def test_a_current_chip_is_not_written_to(line: Esp32Line) -> None:
     assert after["flash_sha256"] == before["flash_sha256"]
 
 
+@pytest.mark.check
 def test_only_what_is_older_is_written(line: Esp32Line) -> None:
     older = line.company.bundle("older", line.company.images(version="1.3.0"))
     run = line.new_run(held=older, key_types="p384")

@@ -158,6 +158,7 @@ def test_an_auditor_finds_nothing_after_the_attacks_on_firmware(line: HostileLin
     line.verify()
 
 
+@pytest.mark.check
 def test_an_order_rewritten_in_the_database(tmp_path: Path) -> None:
     """Whoever has signerd's host can have any firmware stamped, and the ledger tells of it."""
     with Installation(tmp_path / "line") as installation:

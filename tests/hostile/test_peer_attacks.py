@@ -75,6 +75,7 @@ def test_a_revoked_station_with_its_connection_open(line: HostileLine) -> None:
     mallory.close()
 
 
+@pytest.mark.check
 def test_ten_thousand_sessions_opened_and_left(line: HostileLine) -> None:
     order, board, honest = line.open_order(), line.board(), line.board()
     flooder = line.add_station("plant1", "flooder")

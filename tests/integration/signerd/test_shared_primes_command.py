@@ -61,6 +61,7 @@ def certify(edge: Edge, keys: list[rsa.RSAPrivateKey]) -> list[str]:
     return serials
 
 
+@pytest.mark.check
 def test_an_administrator_searches_and_revokes(edge: Edge) -> None:
     assert "0 RSA keys" in edge.installation.admin(*COMMAND)
     assert "signerd_shared_prime_certificates" in scraped(edge)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 
 import psutil
+import pytest
 
 from harness.installation import Installation
 from harness.process import wait_until
@@ -26,6 +27,7 @@ def test_sigterm_ends_all_and_the_next_start_works(fresh: Installation) -> None:
     fresh.start_signerd()
 
 
+@pytest.mark.check
 def test_a_killed_daemons_socket_does_not_keep_the_next_from_starting(fresh: Installation) -> None:
     program = fresh.start_signerd()
     orphans: list[psutil.Process] = program.children()
@@ -42,6 +44,7 @@ def test_two_daemons_on_one_installation(fresh: Installation) -> None:
     assert signerd(fresh, "order", "list")[0] == 0
 
 
+@pytest.mark.check
 def test_systemd_hears_of_the_start_and_the_end(fresh: Installation) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
         systemd.bind(str(fresh.directory / "notify"))

@@ -87,29 +87,40 @@ def private_key_line(key: Key) -> str:
 @pytest.mark.parametrize(
     ("line", "named"),
     [
-        (lambda _: "{", "line 3: not a line of JSON"),
-        (lambda _: identity_line("bad:1", number=7001)[:-2] + ', "chip_id": "b"}\n', "a member stands twice"),
-        (lambda _: identity_line("bad:1", number=7001).replace('"01', '"0-1'), "two digits a byte"),
+        pytest.param(lambda _: "{", "line 3: not a line of JSON", marks=pytest.mark.check),
+        pytest.param(
+            lambda _: identity_line("bad:1", number=7001)[:-2] + ', "chip_id": "b"}\n',
+            "a member stands twice",
+            marks=pytest.mark.check,
+        ),
+        pytest.param(
+            lambda _: identity_line("bad:1", number=7001).replace('"01', '"0-1'),
+            "two digits a byte",
+            marks=pytest.mark.check,
+        ),
         (private_key_line, "line 3: a private key"),
         (
             lambda _: identity_line("bad:1", number=7001, key=ec.derive_private_key(1, ec.SECP256R1())),
             "line 3: chip bad:1: the public key: the private key can be guessed",
         ),
-        (
+        pytest.param(
             lambda _: identity_line("bad:1", number=7001).replace('"01', '"02'),
             "line 3: chip bad:1: key_id is not",
+            marks=pytest.mark.check,
         ),
-        (
+        pytest.param(
             lambda _: identity_line("bad:0", number=7001),
             "line 3: chip bad:0: it is imported with another key id",
+            marks=pytest.mark.check,
         ),
         (
             lambda _: identity_line("bad:1", number=7000),
             "line 3: chip bad:1: its key id is imported for chip bad:0",
         ),
-        (
+        pytest.param(
             lambda key: identity_line("bad:1", number=7001, key=key),
             "line 3: chip bad:1: its public key is imported for chip bad:0",
+            marks=pytest.mark.check,
         ),
     ],
 )
@@ -144,10 +155,14 @@ def test_what_was_entered_before_a_bad_line_is_told(gateway: Edge, tmp_path: Pat
     ("change", "named"),
     [
         ({"--product": "nothing"}, "no product 'nothing'"),
-        ({"--method": "nrf91"}, "product gateway accepts psa-token in its newest revision, and not nrf91"),
+        pytest.param(
+            {"--method": "nrf91"},
+            "product gateway accepts psa-token in its newest revision, and not nrf91",
+            marks=pytest.mark.check,
+        ),
         ({"--method": "x509"}, "rests on no imported keys"),
         ({"--by": "ann smith"}, "by must be"),
-        ({"--by": "a" * 65}, "by must be"),
+        pytest.param({"--by": "a" * 65}, "by must be", marks=pytest.mark.check),
     ],
 )
 def test_an_import_that_means_nothing(
