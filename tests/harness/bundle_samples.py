@@ -20,6 +20,7 @@ from agent.core.bundle_verify import make_bundle, sign_bundle
 from agent.core.bundle_zip import pack
 from agent.core.esp_image import parse_image, signing_key_digest
 from boards.esp32 import images, partitions
+from harness.rsa_keys import constant_rsa_key
 
 COMPONENTS = {
     Role.BOOTLOADER: "boot",
@@ -115,7 +116,7 @@ def sample(chip: str = "esp32s3", *, version: str = "1.4.0") -> Sample:
 @cache
 def secure_boot_key() -> str:
     """An RSA 3072 public key, PEM. What is "signed" with it here has its key and no valid signature."""
-    key = rsa.generate_private_key(65537, 3072).public_key()
+    key = constant_rsa_key(3072).public_key()
     return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode("ascii")
 
 

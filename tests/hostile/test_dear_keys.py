@@ -23,6 +23,7 @@ from birthmark.v1.signing_pb2 import Evidence
 from birthmark.v1.signing_pb2 import OpenSessionResponse as Session
 from harness.hostile_line import HostileLine, Station, code_of
 from harness.installation import Installation, product_toml
+from harness.rsa_keys import constant_rsa_key
 from harness.shared_primes import key_of
 
 pytestmark = pytest.mark.check
@@ -199,7 +200,7 @@ def test_an_honest_rsa_board_has_its_turn(line: HostileLine, keys: Iterator[rsa.
     honest = line.add_station("plant2", "honest-rsa")
     order = line.open_order(stations=(honest.uri,), product="dear")
     board = line.board()
-    board.key = rsa.generate_private_key(65537, 4096)  # type: ignore[assignment] # as a board of this product
+    board.key = constant_rsa_key(4096)  # type: ignore[assignment] # as a board of this product
     noise = Noise.of_boards(line, "dear-again", list(itertools.islice(keys, KEYS)))
     thread = threading.Thread(target=noise.send)
     thread.start()

@@ -63,6 +63,7 @@ from boards.attesters.x509 import (
 )
 from harness.paper_certificates import csr, new_key, spki
 from harness.paper_log import FIRMWARE, LOCKS, product_with, spki_of
+from harness.rsa_keys import constant_rsa_key
 from signerd.core.evidence import METHODS
 from signerd.core.evidence.certificate import read_certificate as signerd_reads
 from signerd.core.evidence.claims import parse_claims
@@ -474,7 +475,7 @@ RIGHT: dict[str, Callable[[], Case]] = {
     "tpm2 chain: CA for AKs": _ca_for(AK, method="tpm2", leaf=AK_LEAF),
     "tpm2 chain: CA for any": _ca_for(ANY, method="tpm2", leaf=AK_LEAF),
     "tpm2 chain: TcbInfo": Chain("tpm2", leaf=(*AK_LEAF, extension(TCB_INFO, tcb_info()))),
-    "tpm2 chain: RSA 3072": Chain("tpm2", leaf=AK_LEAF, leaf_key=rsa.generate_private_key(65_537, 3072)),
+    "tpm2 chain: RSA 3072": Chain("tpm2", leaf=AK_LEAF, leaf_key=constant_rsa_key(3072)),
     **{
         f"x509 chain: {name}": chain
         for name, chain in {

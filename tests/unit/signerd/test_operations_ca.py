@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import verification
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from harness.rsa_keys import constant_rsa_key
 from harness.signing_samples import name
 from signerd.adapters.mtls import identity_of
 from signerd.adapters.operations_ca import create_ca, issue_server, sign_peer_request
@@ -99,7 +100,7 @@ def flipped(pem: bytes) -> bytes:
         (request(), "birthmark://example/signerd", "not the name"),
         (request(), "birthmark://example/station/plant1", "not the name"),
         (request(ec.generate_private_key(ec.SECP384R1())), STATION, "P-256"),
-        (request(rsa.generate_private_key(65537, 2048)), STATION, "P-256"),
+        (request(constant_rsa_key(2048)), STATION, "P-256"),
         (flipped(request()), STATION, "not signed by"),
         (b"", STATION, "not a certification request"),
         (request()[:200], STATION, "not a certification request"),

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
@@ -28,6 +28,7 @@ from harness.bundle_samples import (
     secure_sample,
     with_signature_sector,
 )
+from harness.rsa_keys import constant_rsa_key
 
 PLAIN, SECURE = sample(), secure_sample()
 OTHER_KEY = Ed25519PrivateKey.generate()
@@ -314,7 +315,7 @@ def test_what_cannot_be_flashed_is_refused_although_it_is_signed(case: str) -> N
 
 
 def test_an_application_signed_with_another_key_is_refused() -> None:
-    key = rsa.generate_private_key(65537, 3072).public_key()
+    key = constant_rsa_key(3072, 1).public_key()
     pem = key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
     changed = SECURE.with_image("application", with_signature_sector(UNSIGNED_APP, pem))
     with pytest.raises(BundleError, match="application: it is signed for secure boot v2 with another key"):

@@ -20,11 +20,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from boards.attesters.tpm2 import HashName, attributes, name_of, public_area
+from harness.rsa_keys import constant_rsa_key
 from signerd.core import der
 from signerd.core.identity_list import MAX_LINE, ChipIdentity, IdentityError, check_identity, parse_line
 
 P256, P384, P521 = (ec.generate_private_key(curve()) for curve in (ec.SECP256R1, ec.SECP384R1, ec.SECP521R1))
-RSA = rsa.generate_private_key(65537, 2048)
+RSA = constant_rsa_key(2048)
 UEID = b"\x01" + bytes(range(32))
 UUID_BYTES = UUID("6b0e2a8e-3f3c-4c5b-9d0a-0123456789ab").bytes
 NAME_SHA256, NAME_SHA384 = b"\x00\x0b" + bytes(32), b"\x00\x0c" + bytes(48)

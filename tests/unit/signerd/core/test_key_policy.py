@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from boards.attesters.certificate_writer import basic_constraints, common_name, issue, key_usage
 from boards.attesters.x509 import X509Vendor
+from harness.rsa_keys import constant_rsa_key
 from signerd.core import key_policy
 from signerd.core.evidence.chain import validate_chain
 from signerd.core.evidence.method import EvidenceError
@@ -41,7 +42,7 @@ def public(modulus: int) -> rsa.RSAPublicKey:
 
 
 def product_of_two(bits: int) -> int:
-    return rsa.generate_private_key(65537, bits).public_key().public_numbers().n
+    return constant_rsa_key(bits).public_key().public_numbers().n
 
 
 @pytest.mark.parametrize("bits", SIZES)
