@@ -131,7 +131,7 @@ def test_an_order_opened_again_with_another_bundle(line: HostileLine) -> None:
         with pytest.raises(grpc.RpcError) as refused:
             line.admin.OpenWorkOrder(admin_pb2.OpenWorkOrderRequest(work_order_toml=again))
         assert isinstance(refused.value, grpc.Call)
-        assert refused.value.details() == "already_exists"
+        assert (refused.value.details() or "").startswith(f"already_exists: work order {order} exists")
     request = audit_pb2.GetWorkOrderRequest(work_order=order)
     terms = line.auditor.audit.GetWorkOrder(request, timeout=CALL_TIMEOUT_S).work_order
     said = {name: [item.version, item.digest] for name, item in terms.firmware.items()}

@@ -48,7 +48,7 @@ def administration(config_path: Path) -> Iterator[AdminServiceStub]:
     Raises:
         ConfigError: the configuration cannot be read.
         Unreachable: signerd does not answer.
-        Refused: with the daemon's code; the detail is the reason, for `invalid` alone.
+        Refused: with the daemon's code and its reason.
     """
     path = load(config_path).admin.socket
     credentials = grpc.local_channel_credentials(grpc.LocalConnectionType.UDS)

@@ -11,6 +11,7 @@ from signerd.adapters.rpc import fields
 from signerd.adapters.rpc.orders import order_messages
 from signerd.adapters.rpc.rehearsing import Rehearsing
 from signerd.adapters.store import SqlStore
+from signerd.adapters.store.existing import no_order
 from signerd.adapters.store.values import OrderState
 from signerd.core.chip_key import BurnedKey
 from signerd.core.chip_list import ChipListError, check_chip_id, check_line, check_together
@@ -116,7 +117,7 @@ class OrderAdministration:
     async def _order(self, work_order: str) -> OrderState:
         state = await self._store.order(work_order) if is_name(work_order) else None
         if state is None:
-            raise Refused(Code.NOT_FOUND, f"no work order {work_order!r}")
+            raise no_order(work_order)
         return state
 
 

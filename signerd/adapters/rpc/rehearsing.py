@@ -11,6 +11,8 @@ from birthmark.v1 import admin_pb2
 from signerd.adapters.linting import SampleLinter
 from signerd.adapters.rpc import fields
 from signerd.adapters.store import SqlStore
+from signerd.adapters.store.existing import order_exists
+from signerd.adapters.store.values import OrderState
 from signerd.adapters.store.values import ProductRevision as StoredProduct
 from signerd.core.names import Role, is_chip_id, parse_peer_uri
 from signerd.core.order import WorkOrder
@@ -76,7 +78,7 @@ class Rehearsing:
             chip_ids: of its list, at most `MAX_CHIPS`.
 
         Raises:
-            Refused: `invalid`: the file is no work order.
+            Refused: `invalid`: the file is no work order; `already_exists`: one has this name.
         """
         if len(chip_ids) > MAX_CHIPS:
             raise fields.malformed(f"{len(chip_ids)} chips, at most {MAX_CHIPS}")
@@ -85,11 +87,12 @@ class Rehearsing:
                 raise Refused(Code.INVALID, f"{chip_id[:80]!r} is not a chip id: 1 to 64 of [A-Za-z0-9._:-]")
         revisions = {product.name: product for product in await self._store.list_products()}
         order = parse_order_file(toml, lambda name: _revision(revisions.get(name)))
-        others = await self._others()
+        states = await self._store.list_orders()
+        for state in states:
+            if state.order.work_order == order.work_order:
+                raise order_exists(order.work_order, closed=state.closed, opened_index=state.opened_index)
+        others = await self._with_products(states)
         rows = [await self._station_row(order)]
-        if any(other.order.work_order == order.work_order for other in others):
-            said = f"work order {order.work_order} exists already"
-            raise Refused(Code.ALREADY_EXISTS, said)
         product_toml = revisions[order.product].toml
         result = await asyncio.to_thread(
             rehearse,
@@ -104,8 +107,7 @@ class Rehearsing:
         rows += await self._lint(result)
         return Rehearsed(order, product_toml, tuple(rows))
 
-    async def _others(self) -> list[Opened]:
-        states = await self._store.list_orders()
+    async def _with_products(self, states: Sequence[OrderState]) -> list[Opened]:
         digests = {state.order.product_sha256 for state in states}
         products = {digest: parse_product(await self._store.product_text(digest)) for digest in digests}
         return [Opened(state.order, products[state.order.product_sha256]) for state in states]

@@ -1,7 +1,7 @@
 """The one place where an error becomes a gRPC status (docs/formats.md, "Codes").
 
 The peer gets a code. The detail is for our log alone, with one exception: an administrator on the Unix
-socket is told why an input is `invalid`.
+socket is told why: which object exists or does not, what of an input is wrong, and what to do.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def status_of(error: BaseException, *, administrator: bool = False) -> Status:
     """Maps any error of a call. Whatever is not one of signerd's own errors is `internal`."""
     if isinstance(error, Refused):
         message = error.code.value
-        if administrator and error.code in {Code.INVALID, Code.NOT_FOUND}:
+        if administrator:
             message = _cut(f"{message}: {error.detail}")
         return Status(error.code, STATUS_OF[error.code], message, refusal=True)
     if isinstance(error, Fault):

@@ -42,12 +42,18 @@ def translated(error: SQLAlchemyError) -> Refused | Fault:
     return result
 
 
+def _said(name: str, code: Code) -> str:
+    if code is Code.ALREADY_EXISTS:  # an administrator reads it, whose call found nothing a moment before
+        return f"another call has just entered it (constraint {name})"
+    return f"constraint {name}"
+
+
 def _translate(error: SQLAlchemyError) -> Refused | Fault:
     if isinstance(error, IntegrityError):
         text = str(error.orig)
         for name, columns, code in _MEANING:
             if f'"{name}"' in text or text.endswith(f": {columns}"):
-                return Refused(code, f"constraint {name}")
+                return Refused(code, _said(name, code))
         return Fault(f"a constraint that nothing should break: {text}")
     if isinstance(error, OperationalError):  # disk full, locked, connection lost
         return Unavailable(f"the database does not answer: {error.orig}")

@@ -11,6 +11,14 @@ from datetime import datetime
 
 from sqlalchemy import Connection, bindparam, false, insert, null, select, update
 
+from signerd.adapters.store.existing import (
+    demand_new_order,
+    demand_new_peer,
+    demand_new_revision,
+    no_certificate,
+    no_order,
+    no_peer,
+)
 from signerd.adapters.store.open_intents import enter_open_intents
 from signerd.adapters.store.revoking import revoke
 from signerd.adapters.store.rows import (
@@ -67,6 +75,7 @@ def add_peer(
 ) -> tuple[PeerRecord, int]:
     """`Administration.add_peer`."""
     tx.registry_changed = True
+    demand_new_peer(tx.connection, name, spki_sha256)
     row = {"uri": name.uri, "role": name.role.value, "spki_sha256": spki_sha256, "added_at": seconds(now)}
     tx.connection.execute(insert(peers), row)
     entry = StationAdded if name.role is Role.STATION else AuditorAdded
@@ -79,7 +88,7 @@ def revoke_peer(tx: Transaction, uri: str, now: datetime, by: str | None) -> tup
     tx.registry_changed = True
     row = tx.connection.execute(_VALID_PEER, {"peer": uri}).one_or_none()
     if row is None:
-        raise Refused(Code.NOT_FOUND, f"no valid peer {uri}")
+        raise no_peer(tx.connection, uri)
     peer = peer_of(row)
     tx.connection.execute(_REVOKE_PEER, {"peer": uri, "at": seconds(now)})
     entry = StationRevoked if peer.name.role is Role.STATION else AuditorRevoked
@@ -90,6 +99,7 @@ def revoke_peer(tx: Transaction, uri: str, now: datetime, by: str | None) -> tup
 def add_product(tx: Transaction, name: str, toml: str, now: datetime, by: str | None) -> int:
     """`Administration.add_product`."""
     digest = hashlib.sha256(toml.encode()).digest()
+    demand_new_revision(tx.connection, name, digest)
     row = {"name": name, "sha256": digest, "toml": toml, "added_at": seconds(now)}
     tx.connection.execute(insert(products), row)
     return tx.append(ProductAdded(time=now, product=name, product_sha256=digest, by=by))
@@ -139,10 +149,9 @@ def _check_terms(connection: Connection, order: WorkOrder) -> None:
         row = connection.execute(_VALID_PEER, {"peer": station}).one_or_none()
         if row is None or peer_of(row).name.role is not Role.STATION:
             raise Refused(Code.INVALID, f"no station {station} is registered")
+    demand_new_order(connection, order.work_order)
     ours = _serials(order)
     others = [order_of(found) for found in connection.execute(select(*ORDER)).all()]
-    if any(other.work_order == order.work_order for other in others):
-        raise Refused(Code.ALREADY_EXISTS, f"work order {order.work_order}")
     for other in others:
         if overlap(*ours, *_serials(other)):
             raise Refused(
@@ -171,7 +180,7 @@ def _open_order(connection: Connection, work_order: str) -> None:
     asked = select(orders.c.closed_at).where(orders.c.work_order == work_order)
     row = connection.execute(asked).one_or_none()
     if row is None:
-        raise Refused(Code.NOT_FOUND, f"no work order {work_order}")
+        raise no_order(work_order)
     if row.closed_at is not None:
         raise Refused(Code.INVALID, f"work order {work_order} is closed")
 
@@ -256,7 +265,7 @@ def revoke_certificate(
         )
     row = tx.connection.execute(asked).one_or_none()
     if row is None:
-        raise Refused(Code.NOT_FOUND, "no such certificate")
+        raise no_certificate(serial_number, certificate_sha256)
     return revoke(tx, record_of(row), reason, None, now, by)
 
 

@@ -43,11 +43,13 @@ def revoke(
     Raises:
         Refused: `not_found`: it has no certificate; `certificate_revoked`: it is revoked already.
     """
+    board = f"board {record.place.serial_number} (chip {record.place.chip_id})"
     if not record.certificate_der:
-        raise Refused(Code.NOT_FOUND, f"record {record.record_id} has no certificate")
+        raise Refused(Code.NOT_FOUND, f"{board} has its place, and no certificate yet")
     asked = {"record": record.record_id, "at": seconds(now), "index": tx.next_index, "reason": reason}
     if _REVOKE.count(tx.connection, asked) != 1:
-        raise Refused(Code.CERTIFICATE_REVOKED, f"record {record.record_id}")
+        said = f"the certificate of {board} is revoked already: ledger entry {record.revoked_index}"
+        raise Refused(Code.CERTIFICATE_REVOKED, said)
     return tx.append(
         Revoked(
             time=now,

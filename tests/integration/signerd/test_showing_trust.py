@@ -109,7 +109,7 @@ def test_a_chip_that_nobody_entered(edge: Edge) -> None:
 
 def test_an_order_that_is_not_there_is_named(edge: Edge) -> None:
     assert "not_found: no work order 'WO-NONE'" in refused(edge, "order", "show", "WO-NONE")
-    assert "not_found: no work order WO-NONE" in refused(edge, "order", "close", "WO-NONE")
+    assert "not_found: no work order 'WO-NONE'" in refused(edge, "order", "close", "WO-NONE")
 
 
 def test_what_commands_did_for_machines(edge: Edge, tmp_path: Path) -> None:

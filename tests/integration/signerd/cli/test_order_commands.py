@@ -15,8 +15,13 @@ def test_work_orders_and_chips(edge: Edge, tmp_path: Path) -> None:
     file = tmp_path / "order.toml"
     file.write_text(order_toml("WO-C", quantity=3, stations=[station.uri], level="none"), "utf-8")
     assert "opened WO-C" in edge.installation.admin("order", "open", file)
-    code, said = signerd(edge.installation, "order", "open", file)
-    assert (code, "already_exists" in said) == (1, True)
+    for command in ("open", "rehearse"):
+        code, said = signerd(edge.installation, "order", command, file)
+        assert (code, "already_exists: work order WO-C exists, and is open (ledger entry " in said) == (
+            1,
+            True,
+        )
+        assert "give this one another work_order" in said
     shown = json.loads(edge.installation.admin("order", "show", "WO-C", "--json"))
     assert (shown["work_order"]["state"], shown["work_order"]["level"]) == ("open", "none")
     assert shown["work_order"]["minimum_firmware"] == {}

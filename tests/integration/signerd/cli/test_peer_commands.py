@@ -18,7 +18,7 @@ def test_stations_and_auditors(edge: Edge, tmp_path: Path) -> None:
     certificate.write_bytes(peer.certificate)
     assert "added" in edge.installation.admin("station", "add", "--certificate", certificate)
     code, said = signerd(edge.installation, "station", "add", "--certificate", certificate)
-    assert (code, "already_exists" in said) == (1, True)
+    assert (code, f"already_exists: this key is registered as {peer.uri}, since " in said) == (1, True)
     (found,) = [
         each
         for each in json.loads(edge.installation.admin("station", "list", "--json"))
@@ -26,7 +26,8 @@ def test_stations_and_auditors(edge: Edge, tmp_path: Path) -> None:
     ]
     assert (found["role"], len(found["spki_sha256"]), "revoked_at" in found) == ("station", 64, False)
     edge.installation.admin("station", "revoke", peer.uri)
-    assert signerd(edge.installation, "station", "revoke", peer.uri)[0] == 1
+    code, said = signerd(edge.installation, "station", "revoke", peer.uri)
+    assert (code, f"not_found: {peer.uri} is revoked already, since " in said) == (1, True)
     assert peer.uri in edge.installation.admin("station", "list")
     assert peer.uri not in edge.installation.admin("auditor", "list")
 

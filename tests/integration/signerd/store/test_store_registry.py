@@ -40,6 +40,13 @@ async def refused(awaitable: Any) -> Code:
     return caught.value.code
 
 
+async def told(awaitable: Any) -> str:
+    """What an administrator is told of a refusal."""
+    with pytest.raises(Refused) as caught:
+        await awaitable
+    return str(caught.value)
+
+
 async def entry(store: SqlStore, index: int) -> dict[str, Any]:
     value = json.loads((await store.published(index)).entry)
     assert isinstance(value, dict)
@@ -83,6 +90,47 @@ async def test_a_name_has_one_valid_key_and_a_key_is_never_reused(store: SqlStor
     assert await peer_of(store, "birthmark://test/station/plant1/pc2") is None
 
 
+async def test_an_administrator_is_told_which_peer_exists(store: SqlStore) -> None:
+    station = parse_peer_uri(STATION)
+    other = parse_peer_uri("birthmark://test/station/plant1/pc9")
+    same = await told(store.add_peer(station, digest("station"), NOW))
+    assert same == (
+        f"already_exists: this key is registered as {STATION}, since 2026-11-15: nothing is to be done"
+    )
+    said = await told(store.add_peer(other, digest("station"), NOW))
+    assert f"registered as {STATION}, since 2026-11-15: make another key" in said
+    said = await told(store.add_peer(station, digest("new"), NOW))
+    assert f"{STATION} is registered with another key, since 2026-11-15" in said
+    assert f"`signerd station revoke {STATION}` first" in said
+    await store.revoke_peer(STATION, NOW)
+    said = await told(store.add_peer(station, digest("station"), NOW))
+    assert f"this key was {STATION}'s, revoked on 2026-11-15, and does not come back: make a new key" in said
+
+
+async def test_an_administrator_is_told_which_peer_is_missing(store: SqlStore) -> None:
+    await store.revoke_peer(STATION, NOW)
+    said = await told(store.revoke_peer(STATION, NOW))
+    assert said == f"not_found: {STATION} is revoked already, since 2026-11-15"
+    said = await told(store.revoke_peer(AUDITOR.uri, NOW))
+    assert said == f"not_found: no auditor '{AUDITOR.uri}' is registered: `signerd auditor list`"
+    assert "no station 'pc1' is registered: `signerd station list`" in await told(
+        store.revoke_peer("pc1", NOW)
+    )
+
+
+async def test_an_administrator_is_told_which_revision_exists(store: SqlStore) -> None:
+    said = await told(store.add_product("sensor", PRODUCT_TOML, NOW))
+    assert said.startswith(
+        "already_exists: this file is a revision of product sensor, added on 2026-11-15, and"
+    )
+    assert said.endswith("and the newest: nothing is to be done")
+    await store.add_product("sensor", PRODUCT_TOML + "# revised\n", NOW)
+    said = await told(store.add_product("sensor", PRODUCT_TOML, NOW))
+    assert (
+        "a newer one is in force: `signerd product show sensor`\nto go back to this one, add it with" in said
+    )
+
+
 async def test_products_have_revisions(store: SqlStore) -> None:
     revised = PRODUCT_TOML + "# revised\n"
     index = await store.add_product("sensor", revised, NOW)
@@ -110,6 +158,21 @@ async def test_an_order_opens_and_closes(store: SqlStore) -> None:
     assert await refused(store.close_order("WO-1", NOW)) is Code.INVALID
     assert await refused(store.close_order("WO-2", NOW)) is Code.NOT_FOUND
     assert await store.order("WO-2") is None
+
+
+async def test_an_administrator_is_told_which_order_exists_or_is_missing(store: SqlStore) -> None:
+    index = (await store.list_orders())[0].opened_index
+    for state in ("open", "closed"):
+        said = await told(store.open_order(with_terms(work_order="WO-1", serial_start=11), NOW))
+        assert said.startswith(
+            f"already_exists: work order WO-1 exists, and is {state} (ledger entry {index}):"
+        )
+        assert "`signerd order show WO-1`" in said
+        if state == "open":
+            await store.close_order("WO-1", NOW)
+    missing = "not_found: no work order 'WO-2': `signerd order list` lists them"
+    assert await told(store.close_order("WO-2", NOW)) == missing
+    assert await told(store.import_chips("WO-2", ["a"], NOW)) == missing
 
 
 @pytest.mark.parametrize(
@@ -190,9 +253,14 @@ async def test_revocation_and_crl(store: SqlStore) -> None:
     assert await store.revoked_certificates() == [expected]
     certificate = hashlib.sha256(record.certificate_der).digest()
     again = store.revoke(certificate_sha256=certificate, reason="keyCompromise", now=NOW)
-    assert await refused(again) is Code.CERTIFICATE_REVOKED
+    assert await told(again) == (
+        "certificate_revoked: the certificate of board BM-000001 (chip chip-1) is revoked already:"
+        f" ledger entry {index}"
+    )
     unknown = store.revoke(certificate_sha256=digest("unknown"), reason="keyCompromise", now=NOW)
-    assert await refused(unknown) is Code.NOT_FOUND
+    assert await told(unknown) == f"not_found: no certificate has the SHA-256 {digest('unknown').hex()}"
+    unknown = store.revoke(serial_number="bm-000001", reason="keyCompromise", now=NOW)
+    assert (await told(unknown)).startswith("not_found: no board has the serial number 'bm-000001': ")
     assert await refused(store.revoke(reason="keyCompromise", now=NOW)) is Code.INVALID
 
     assert [await store.allot_crl_number() for _ in range(3)] == [1, 2, 3]
@@ -206,7 +274,9 @@ async def test_revocation_and_crl(store: SqlStore) -> None:
 async def test_an_intent_has_nothing_to_revoke(store: SqlStore) -> None:
     await store.take_place(intent("chip-1"), prepare)
     revoking = store.revoke(serial_number="BM-000001", reason="keyCompromise", now=NOW)
-    assert await refused(revoking) is Code.NOT_FOUND
+    assert await told(revoking) == (
+        "not_found: board BM-000001 (chip chip-1) has its place, and no certificate yet"
+    )
 
 
 async def test_counts(store: SqlStore) -> None:
