@@ -278,12 +278,12 @@ def _check_anchors(result: AttestationResult, issued: Issued, identities: Identi
         return
     proved, said = set(result.anchors), set(issued.anchors)
     extra = said - proved
-    names = [one for one in extra if one.kind == "imported" and _is_imported(one, result, issued, identities)]
-    # Of an imported attestation key of a TPM, its name stands in the import and not in the evidence.
-    by_import = issued.method == "tpm2" and len(names) == 1
-    if by_import:
-        extra.discard(names[0])
-    if proved - said or extra or (issued.method == "tpm2" and result.imported and not by_import):
+    if result.imported and issued.method == "tpm2":
+        # Of an imported attestation key of a TPM, its name stands in the import and not in the evidence.
+        holds = len(extra) == 1 and all(_is_imported(one, result, issued, identities) for one in extra)
+    else:
+        holds = not extra
+    if proved - said or not holds:
         raise CheckFailed(
             Code.ANCHORS,
             "the evidence proves other anchors than the ledger says",
@@ -296,6 +296,8 @@ def _is_imported(
     anchor: Anchor, result: AttestationResult, issued: Issued, identities: Identities | None
 ) -> bool:
     """True if the company's list has this key id for chip and key, as far as there is a list."""
+    if anchor.kind != "imported":
+        return False
     key_id = bytes.fromhex(anchor.value)
     return identities is None or identities.has(issued.chip_id, key_id, result.attester)
 
