@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 
 from signerd.core.certification_request import check_asks_for_a_leaf, read_request
 from signerd.core.csr_attestation import CsrAttestation, take_attestation
+from signerd.core.der import DerError
 from signerd.core.key_policy import PublicKey, WeakKeyError, check_quality, check_type
 from signerd.core.names import KeyType
 from signerd.core.signature_algorithms import OF_REQUESTS, check_signature
@@ -66,7 +67,7 @@ def check_csr(
         request = read_request(data)
         check_asks_for_a_leaf(request)
         if request.algorithm not in OF_REQUESTS:
-            raise ValueError("signature algorithm is not on the list")  # noqa: TRY301 (as the others)
+            raise DerError("the self-signature's algorithm is not on the list")  # noqa: TRY301 (as the others)
         rest, attestation = take_attestation(request.info)
         key, key_type = check_type(load_der_public_key(request.spki), accepted)
         check_signature(key, request.algorithm, request.signature, request.info)
@@ -75,6 +76,8 @@ def check_csr(
         raise Refused(Code.KEY_REJECTED, str(error)) from error
     except InvalidSignature as error:
         raise Refused(Code.CSR_REJECTED, "the self-signature is wrong") from error
+    except DerError as error:
+        raise Refused(Code.CSR_REJECTED, str(error)) from error
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise Refused(Code.CSR_REJECTED, f"{type(error).__name__}: {error}") from error
     spki = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)

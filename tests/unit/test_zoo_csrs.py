@@ -38,11 +38,11 @@ REASONS = {
 
 
 def by_signerd(data: bytes) -> str | None:
-    """Why it is refused; None where it is accepted."""
+    """Why it is refused, and what its reader raised; None where it is accepted."""
     try:
         check_csr(data, accepted=tuple(KeyType))
     except Refused as refusal:
-        return str(refusal)
+        return f"{refusal} ({type(refusal.__cause__).__name__})"
     return None
 
 

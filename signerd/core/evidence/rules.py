@@ -151,11 +151,10 @@ MeasurementT = TypeVar("MeasurementT", bound=Measurement)
 def describe_measured(measurements: Sequence[Measurement]) -> str:
     """Accepted firmware, as an administrator is told of it."""
     states = sorted({f"{one.component} {one.version}" for one in measurements})
-    return (
-        f"accepted firmware {', '.join(states)} ({len(measurements)} digests)"
-        if states
-        else "no measurements"
-    )
+    if not states:
+        return "no measurements"
+    digests = "1 digest" if len(measurements) == 1 else f"{len(measurements)} digests"
+    return f"accepted firmware {', '.join(states)} ({digests})"
 
 
 def _of_sizes(

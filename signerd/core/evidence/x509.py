@@ -79,7 +79,19 @@ def _describe(rules: EvidenceRules) -> str:
     assert section is not None  # noqa: S101 - rules with the method have the section
     born = section.certifies_born_keys
     promise = "; its vendor certifies only keys that are born in the chip" if born else ""
-    return f"{describe_measured(section.measurements)}; chip id from the {section.chip_id.where}{promise}"
+    return (
+        f"{describe_measured(section.measurements)}; chip id from the {section.chip_id.where}"
+        f"{_describe_vendor_cas(section.vendor_cas)}{promise}"
+    )
+
+
+def _describe_vendor_cas(count: int | None) -> str:
+    if count is None:
+        return ""
+    theirs = {0: "the root alone is", 1: "the root and 1 CA below it are"}.get(
+        count, f"the root and {count} CAs below it are"
+    )
+    return f"; {theirs} the vendor's, what follows is the chip's"
 
 
 class X509Attestation:

@@ -75,13 +75,7 @@ def _without_product(
     certificates: Sequence[bytes], now: datetime, methods: Sequence[str]
 ) -> tuple[list[Line], tuple[MethodVerdict, ...]]:
     if len(certificates) == 1:
-        return [
-            Line(
-                State.OPEN,
-                "one certificate says nothing of its issuer",
-                "name a product whose roots hold the issuer (--product FILE), or give the issuers behind it",
-            )
-        ], ()
+        return [_alone(certificates[0])], ()
     root = Line(
         State.NOTE, "no product was named: the last certificate stands for the root that one would pin"
     )
@@ -89,6 +83,18 @@ def _without_product(
     for method in methods:
         verdicts += _by_each_rule(method, certificates, now)
     return [root], tuple(verdicts)
+
+
+def _alone(der: bytes) -> Line:
+    try:
+        read_certificate(der)
+    except EvidenceError as error:
+        return Line(State.WRONG, shown(str(error)), EVIDENCE_PAGE)
+    return Line(
+        State.OPEN,
+        "one certificate says nothing of its issuer",
+        "name a product whose roots hold the issuer (--product FILE), or give the issuers behind it",
+    )
 
 
 def _by_each_rule(method: str, certificates: Sequence[bytes], now: datetime) -> list[MethodVerdict]:

@@ -26,6 +26,7 @@ _REMEDIES: Final = (
     ("does not say that its key signs", "certifies_aks_only wants the key usage digitalSignature"),
     ("unknown critical extension", "it must be known here to count: ask for a certificate without it"),
     ("is not supported", "pin a CA below the one with these constraints"),
+    ("algorithm is not on the list", "sign with ECDSA or RSA PKCS #1 v1.5, and SHA-256, SHA-384 or SHA-512"),
     ("signature algorithm", "wanted are ECDSA, RSA PKCS #1 v1.5 (SHA-256, -384, -512) or Ed25519"),
     ("is not a chip id", "name another rule for the chip id in the product: `chip_id`"),
     ("attributes", "name another rule for the chip id in the product: `chip_id`"),
@@ -43,7 +44,7 @@ _REMEDIES: Final = (
     ("bare public key", "AT%KEYGEN=<sec_tag>,2,0: type 2 gives a CSR"),
     ("weak", "the key can be computed or guessed: make a new one, and find out how this one was made"),
     ("the self-signature is wrong", "the CSR was changed after it was signed, or signed with another key"),
-    ("algorithm is not on the list", "sign with ECDSA or RSA PKCS #1 v1.5, and SHA-256, SHA-384 or SHA-512"),
+    ("asks for an extension twice", "name each extension once"),
     ("asks for", "a board's CSR asks for no CA: leave the extension out"),
     ("is not accepted", "name its type in the product's keys.accept, or make a key of another type"),
 )  # fmt: skip

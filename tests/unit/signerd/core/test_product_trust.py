@@ -176,7 +176,7 @@ def test_all_that_is_trusted_is_said() -> None:
         "least level chip",
         "only those on the work order's list",
         "minimum firmware: app 1.2.0",
-        "x509, at most level key: accepted firmware app 1.2.0 (1 digests); chip id from the subject's CN",
+        "x509, at most level key: accepted firmware app 1.2.0 (1 digest); chip id from the subject's CN",
         "root CN=One, until 2027-11-16",
         "implementations " + "11" * 32,
         "nrf91, at most level key: any modem firmware",
@@ -185,6 +185,25 @@ def test_all_that_is_trusted_is_said() -> None:
         assert part in said
     assert all(line.isprintable() for line in said.splitlines())
     assert "CN=Two\N{REPLACEMENT CHARACTER}root of all" in said
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ({}, None),
+        ({"vendor_cas": 0}, "; the root alone is the vendor's, what follows is the chip's"),
+        ({"vendor_cas": 1}, "; the root and 1 CA below it are the vendor's, what"),
+        ({"vendor_cas": 2}, "; the root and 2 CAs below it are the vendor's"),
+    ],
+)
+def test_where_the_vendor_ends_and_the_chip_begins_is_told(more: dict[str, int], told: str | None) -> None:
+    said = "\n".join(
+        describe_trust(
+            EvidenceRules.model_validate({"methods": ["x509"], "x509": {"roots": [root()], **more}})
+        )
+    )
+    assert (told or "x509, at most") in said
+    assert ("what follows is the chip's" in said) == (told is not None)
 
 
 def test_a_promise_about_the_cas_of_attestation_keys_is_told() -> None:

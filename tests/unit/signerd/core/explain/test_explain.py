@@ -8,6 +8,7 @@ import random
 import time
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import cbor2
 import pytest
@@ -27,6 +28,7 @@ from signerd.core.identity_list import parse_line
 from signerd.core.product import Product, parse_product
 
 NOW = datetime.now(UTC)
+CSRS = Path(__file__).parents[4] / "vectors" / "silicon" / "csr"
 UUID = "50363154-3931-44f0-8022-121b6401627d"
 VENDORS: dict[str, Vendor] = {
     "x509": X509Vendor(),
@@ -228,6 +230,33 @@ def test_a_csr_by_the_products_keys() -> None:
     damaged = explain(csr[:-1] + bytes([csr[-1] ^ 1]), None, NOW)
     assert not damaged.accepted
     assert "after it was signed" in texts(damaged)
+
+
+@pytest.mark.parametrize(
+    ("name", "reason", "remedy"),
+    [
+        (
+            "openssl-ed25519",
+            "csr_rejected: the self-signature's algorithm is not on the list",
+            "sign with ECDSA or RSA",
+        ),
+        ("openssl-ca", "csr_rejected: it asks for a CA certificate", "leave the extension out"),
+        ("rebuilt-asks-for-ca-second", "csr_rejected: it asks for an extension twice", "each extension once"),
+    ],
+)
+def test_a_csr_that_is_refused_has_its_own_remedy(name: str, reason: str, remedy: str) -> None:
+    (line,) = (line for line in explain((CSRS / f"{name}.der").read_bytes(), None, NOW).lines if line.remedy)
+    assert (line.text, remedy in line.remedy) == (reason, True)
+    assert "Ed25519" not in line.remedy
+
+
+def test_one_certificate_that_cannot_be_read_is_wrong() -> None:
+    # The first field is no version: neither a CSR nor a certificate.
+    data = (CSRS / "rebuilt-field-behind-attributes.der").read_bytes()
+    explanation = explain(data, None, NOW)
+    assert (explanation.kind, explanation.accepted) == ("a certificate", False)
+    assert not explain(pem(data).encode(), None, NOW).accepted
+    assert explain(chain_of(sample("x509").evidence)[0], None, NOW).accepted
 
 
 def test_the_same_file_in_each_form() -> None:
