@@ -178,6 +178,11 @@ class State(Books, Protocol):
         theirs, and an anchor that both have."""
         ...
 
+    def chips_new_again(self) -> list[tuple[int, int, Anchor]]:
+        """Chips that form 2 began as new ones, and that the evidence of form 1 proves to be older: an entry
+        of form 1, one of form 2, and an anchor that both have."""
+        ...
+
     def weak_keys(self) -> list[tuple[int, CertificateState]]:
         """Certificates not revoked whose key shares a prime, each with the index of the entry saying so."""
         ...

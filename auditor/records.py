@@ -58,6 +58,7 @@ class RecordRun:
         self._settle(noted)
         self._numbers()
         self._counts()
+        self._new_again()
         self.awaited = len(self.state.awaited())
         return after_record_id
 
@@ -189,6 +190,15 @@ class RecordRun:
             detail = f"work order {work_order}: more chips than stand on its list"
             expected = f"at most {order.imported}"
             self.report(Finding(Code.CHIPS_UNCOUNTED, detail, None, None, expected, str(order.places)))
+
+    def _new_again(self) -> None:
+        """Chips of form 2 that had a certificate in form 1, whose entries do not say their anchors: signerd
+        has known since, and began them as new ones all the same."""
+        for earlier, index, anchor in self.state.chips_new_again():
+            certificate = self.state.certificate_at(index)
+            serial_number = None if certificate is None else certificate.serial_number
+            detail = f"its chip has the certificate of entry {earlier}, as the evidence of both proves"
+            self.report(Finding(Code.CHIP_TWICE, detail, index, serial_number, found=str(anchor)))
 
     def _settle(self, noted: list[tuple[bytes, int, str]]) -> None:
         """Certificates whose entry was still to come at the last run: by now it must be there."""

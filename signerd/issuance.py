@@ -57,6 +57,7 @@ from signerd.core.policy import (
     check_open,
     least_firmware,
     listed_as,
+    lists_name,
 )
 from signerd.core.prepared import PreparedCertificate, lint
 from signerd.core.product import Product, parse_product
@@ -221,7 +222,8 @@ class Issuance:
         check_level(evidence, order)
         check_firmware(evidence.versions, least_firmware(order, product.evidence))
         on_list = context.chip is not None and context.chip.listed
-        lines = listed_as(evidence, product.evidence, listed=on_list)
+        by_name = lists_name(evidence, product.evidence, listed=on_list)
+        lines = listed_as(evidence, product.evidence, by_name=by_name)
         # 6 to 11.
         intent = IntentRequest(
             order=order,
@@ -240,7 +242,7 @@ class Issuance:
             certificate_serial=(1 << _SERIAL_BITS) | secrets.randbits(_SERIAL_BITS),
             moment=now.replace(microsecond=0),
             anchors=tuple(sorted(set(evidence.anchors))),  # as they are read back
-            name_is_label=evidence.name_is_label,
+            name_is_label=evidence.name_is_label and not by_name,
             agent=agent,
             listed_as=lines,
         )

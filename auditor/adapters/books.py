@@ -117,6 +117,15 @@ class SqliteBooks:
         )
         return [(row[0], row[1], Anchor(*row[2:])) for row in self._db.execute(query)]
 
+    def chips_new_again(self) -> list[tuple[int, int, Anchor]]:
+        """See `auditor.ports.State`."""
+        query = (
+            "SELECT min(d.idx), o.idx, o.kind, o.issuer, o.value FROM anchors o JOIN derived_anchors d"
+            " ON o.kind = d.kind AND o.issuer = d.issuer AND o.value = d.value AND o.chip != d.chip"
+            " WHERE o.chip NOT IN (SELECT chip FROM derived_anchors) GROUP BY o.chip ORDER BY o.idx"
+        )
+        return [(row[0], row[1], Anchor(*row[2:])) for row in self._db.execute(query)]
+
     def related(self, issued: Issued, chip: int) -> list[CertificateState]:
         """See `auditor.core.books`."""
         query = (
@@ -158,6 +167,10 @@ class SqliteBooks:
     def newest_named(self, chip_id: str) -> CertificateState | None:
         """See `auditor.core.books`."""
         return self._one_certificate("chip_id = ?", chip_id, newest=True)
+
+    def newest_numbered(self, serial_number: str) -> CertificateState | None:
+        """See `auditor.core.books`."""
+        return self._one_certificate("serial_number = ?", serial_number, newest=True)
 
     def other_chip_of(self, issued: Issued, chip: int) -> CertificateState | None:
         """See `auditor.core.books`."""

@@ -8,6 +8,8 @@ it, and a value.
 
 from __future__ import annotations
 
+from base64 import urlsafe_b64encode
+from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
@@ -56,6 +58,28 @@ def personalized(chip_id: str) -> tuple[Anchor, ...]:
 def imported(spki: bytes, key_id: bytes) -> tuple[Anchor, ...]:
     """What an imported key proves that the evidence names by `key_id`."""
     return (Anchor("imported", "", key_id.hex()), key_anchor(spki))
+
+
+def name_anchor(chip_id: str) -> Anchor:
+    """A chip's id, where more than the chip's own firmware states it: it is one chip's, too. No entry has it
+    among its anchors."""
+    return Anchor("name", "", chip_id)
+
+
+def is_stated(chip_id: str, anchors: Iterable[Anchor]) -> bool:
+    """True if anchors of certificates say that a vendor, or a DeviceID key itself, states this chip id. What
+    the holder of one of the chip's own keys states is its firmware's word."""
+    anchors = tuple(anchors)
+    keys = {one.value for one in anchors if one.kind == "key"}
+    vendors = [one for one in anchors if one.kind in _STATED and one.issuer not in keys]
+    return chip_id in keys or any(chip_id in _texts(one) for one in vendors)
+
+
+def _texts(stated: Anchor) -> tuple[str, ...]:
+    """The chip ids that this may be: a long UEID is one in base64url."""
+    if stated.kind != "ueid":
+        return (stated.value,)
+    return stated.value, urlsafe_b64encode(bytes.fromhex(stated.value)).rstrip(b"=").decode()
 
 
 def ledger_anchors(value: Any) -> tuple[Anchor, ...]:

@@ -154,7 +154,7 @@ class Books(Protocol):
         ...
 
     def has_anchors(self, chip: int) -> bool:
-        """True if an entry named any of this chip."""
+        """True if an entry of form 2 was of this chip."""
         ...
 
     def related(self, issued: Issued, chip: int) -> list[CertificateState]:
@@ -164,6 +164,10 @@ class Books(Protocol):
 
     def newest_named(self, chip_id: str) -> CertificateState | None:
         """The newest certificate of this chip id."""
+        ...
+
+    def newest_numbered(self, serial_number: str) -> CertificateState | None:
+        """The newest certificate of this board."""
         ...
 
     def certificate(self, certificate_sha256: bytes) -> CertificateState | None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import datetime
 
+from auditor.core.anchors import Anchor, is_stated, name_anchor
 from auditor.core.books import Books, CertificateState, IntentState, OrderState
 from auditor.core.clock import IN_FLIGHT, SKEW
 from auditor.core.counting import PSA_MAC, counted_under, known, mark
@@ -53,20 +54,37 @@ def issued(books: Books, index: int, entry: Issued) -> Iterator[Finding]:
 
 
 def _chip(books: Books, index: int, entry: Issued) -> tuple[int, list[Finding]]:
-    """The chip, as an object: the one that its anchors belong to, whatever it is called. Its id tells which
-    one it is where no anchors do, as in form 1; and beside them, but where firmware may have written the id,
-    so that two chips may have one."""
-    owners = books.owners(entry.anchors or ())
-    named = books.newest_named(entry.chip_id)
-    if named is not None:
-        told = bool(owners or (entry.anchors and books.has_anchors(named.chip)))
-        if not told or _BY_LAYERS not in {entry.method, named.method}:
-            owners.setdefault(named.chip, named.index)
+    """The chip, as an object: the one that its anchors, or an id that more than its firmware states, belong
+    to, whatever it is called."""
+    owners = books.owners(_shown(entry))
+    for other in _of_the_same_chip(books, entry):
+        owners.setdefault(other.chip, other.index)
     if len(owners) <= 1:
         return min(owners, default=index), []
     entries = ", ".join(str(said) for said in sorted(owners.values()))
     detail = f"its chip is two others: those of entries {entries}"
     return min(owners), [_finding(Code.ANCHOR_HISTORY, detail, index, entry, found=entry.chip_id)]
+
+
+def _shown(entry: Issued) -> tuple[Anchor, ...]:
+    """What the entry says that is one chip's. Form 1 says nothing of the kind."""
+    if entry.anchors is None:
+        return ()
+    stated = entry.method != _BY_LAYERS or is_stated(entry.chip_id, entry.anchors)
+    return (*entry.anchors, name_anchor(entry.chip_id)) if stated else entry.anchors
+
+
+def _of_the_same_chip(books: Books, entry: Issued) -> Iterator[CertificateState]:
+    """Earlier certificates of the chip that no anchor tells: of entries of form 1, which name it by its id;
+    and of its board, whose serial number stays. An id that firmware wrote is no proof by itself."""
+    named, board = books.newest_named(entry.chip_id), books.newest_numbered(entry.serial_number)
+    label = entry.anchors and name_anchor(entry.chip_id) not in _shown(entry)
+    numbered = named is not None and named.serial_number == entry.serial_number
+    if named is not None and (numbered or not label) and not books.has_anchors(named.chip):
+        yield named
+    of_form_1 = board is not None and not books.has_anchors(board.chip)
+    if board is not None and entry.anchors is not None and (of_form_1 or board.chip_id == entry.chip_id):
+        yield board
 
 
 def _by_chip(chip: int) -> _Same:
@@ -267,7 +285,7 @@ def _resolve(books: Books, index: int, entry: Issued, intent: IntentState) -> It
 
 def _enter(books: Books, index: int, entry: Issued, order: OrderState | None, chip: int) -> None:
     books.add_certificate(index, entry, chip)
-    books.add_anchors(entry.anchors or (), chip, index)
+    books.add_anchors(_shown(entry), chip, index)
     totals = books.totals
     totals.certificates += 1
     totals.levels[entry.level] = totals.levels.get(entry.level, 0) + 1

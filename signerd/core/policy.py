@@ -81,24 +81,30 @@ def check_listed(rules: EvidenceRules, *, listed: bool) -> None:
         raise Refused(Code.CHIP_UNKNOWN, "the chip is not on the work order's list")
 
 
-def listed_as(evidence: VerifiedEvidence, rules: EvidenceRules, *, listed: bool) -> tuple[str, ...]:
-    """The lines of the order's list of which the chip must be one; empty if it need be none, or is.
+def lists_name(evidence: VerifiedEvidence, rules: EvidenceRules, *, listed: bool) -> bool:
+    """True if the order's list names the chip by its id, which `listed` says to be on it.
 
     An id that only a layer of firmware states counts where accepted firmware does: other firmware may state
-    the id of any chip on the list. A UEID counts if the chip's vendor states it.
+    the id of any chip on the list. A name that a list states is one chip's, as a vendor's is.
+    """
+    names_itself = not evidence.name_is_label or evidence.level is Level.KEY
+    return rules.chips == "listed" and listed and names_itself and ListedBy.ID in rules.listed_by
+
+
+def listed_as(evidence: VerifiedEvidence, rules: EvidenceRules, *, by_name: bool) -> tuple[str, ...]:
+    """The lines of the order's list of which the chip must be one; empty if it need be none, or is.
+
+    A UEID counts if the chip's vendor states it.
 
     Args:
         evidence: verified.
         rules: of the product.
-        listed: the chip's id is on the list.
+        by_name: the list names the chip by its id (`lists_name`).
 
     Raises:
         Refused: `chip_unknown`: the evidence shows nothing by which the product lists chips.
     """
-    if rules.chips != "listed":
-        return ()
-    names_itself = not evidence.name_is_label or evidence.level is Level.KEY
-    if listed and names_itself and ListedBy.ID in rules.listed_by:
+    if rules.chips != "listed" or by_name:
         return ()
     kinds = {AnchorKind.KEY: ListedBy.KEY, AnchorKind.UEID: ListedBy.UEID}
     own = {anchor.value for anchor in evidence.anchors if anchor.kind is AnchorKind.KEY}

@@ -195,3 +195,30 @@ def test_one_name_for_every_chip_of_a_vendor(attempts: Attempts) -> None:
     refused(attempts, order, node())
     assert attempts.line.counts(order).revoked == 0
     certified(attempts, order, first.twin())  # the first one may have another certificate, as ordered
+
+
+def test_one_line_of_a_list_by_two_methods(attempts: Attempts) -> None:
+    """The firmware of a DICE chip says the name that was burned into it, and that the order's list has: it is
+    one chip's from then on, although nothing but the list links the two."""
+    line = attempts.line
+    digest = RELEASES["1.4.0"]
+    accepted = f'{{ component = "app", version = "1.4.0", digest = "{digest.hex()}" }}'
+    section = f'[evidence.x509]\nroots = ["""{pem(ROOT.certificate)}"""]\nmeasurements = [{accepted}]\n'
+    text = product_toml("linked", methods=["x509", "hmac-sha256"], sections=[section], chips="listed")
+    line.installation.add_product(text)
+    for burned_first in (True, False):
+        order = order_of(attempts, "linked", level="key")
+        burned, key = line.board(), make_key("p256")
+        line.installation.import_chips(order, [burned.chip_id])
+        chain = Chain(
+            CA,
+            Made("DeviceID", ueid=spki_of(key)[-17:]),
+            Made(burned.chip_id, digest=digest, key=key),
+            root=ROOT,
+        )
+        firmware = {"app": ["1.4.0", DEFAULT_FIRMWARE["app"][1]]}
+        named = PaperBoard(burned.chip_id, attester=X509Attester(key, chain.certificates), firmware=firmware)
+        first, second = (burned, named) if burned_first else (named, burned)
+        certified(attempts, order, first)
+        refused(attempts, order, second)
+        assert attempts.line.counts(order).places == 1

@@ -4,6 +4,7 @@ anchors of chips, and an auditor that has nothing but the root and the log's key
 from __future__ import annotations
 
 import json
+import sqlite3
 import subprocess
 import sys
 from collections import defaultdict
@@ -12,10 +13,14 @@ from pathlib import Path
 
 import pytest
 
+from boards.attesters.certificate_writer import make_key, pem, root_authority
 from boards.attesters.port import Vendor
 from boards.attesters.tpm2 import Tpm2Vendor
+from boards.attesters.x509 import X509Attester
+from harness.chip_chains import Chain, Made
 from harness.hostile_line import HostileLine
-from harness.installation import Installation
+from harness.installation import Installation, product_toml
+from harness.paper_board import PaperBoard
 from harness.process import COMMANDS, REPOSITORY
 from harness.signerd_that_lies import DISORDER, LIES
 
@@ -38,6 +43,18 @@ class LyingLine:
     def tell(self, lie: str) -> None:
         """From the next entry on."""
         self._control.write_text(lie, encoding="utf-8")
+
+    def forget(self, chip_id: str, *, kind: str = "") -> None:
+        """What the database knows to be this chip's alone; all of it, or what is of one kind."""
+        connection = sqlite3.connect(self.installation.home / "signerd.sqlite", timeout=10)
+        with connection:
+            gone = connection.execute(
+                "DELETE FROM anchors WHERE chip IN (SELECT id FROM certified_chips WHERE chip_id = ?1)"
+                " AND (?2 = '' OR kind = ?2)",
+                (chip_id, kind),
+            )
+        connection.close()
+        assert gone.rowcount > 0
 
     def findings(self) -> dict[str, list[str]]:
         """New codes by chip id; those of no entry under ""."""
@@ -108,3 +125,58 @@ def test_anchors_that_are_not_in_their_one_form(lying: LyingLine, lie: str) -> N
     assert found.get(board.chip_id) == ["F202"]
     # The certificate of an entry that says nothing is one that the ledger does not have.
     assert set(found) == {board.chip_id, ""}
+
+
+@pytest.mark.parametrize("name", VENDORS)
+def test_a_store_that_forgot_a_chip(lying: LyingLine, name: str) -> None:
+    """Its anchors are deleted, and signerd makes the chip another board."""
+    line, (method, vendor) = lying.line, VENDORS[name]
+    product = line.product(method, vendor=vendor)
+    board = line.board(method, vendor=vendor)
+    lying.tell("")
+    line.pc1.certify(line.open_order(product=product, level="chip"), board)
+    assert lying.findings() == {}
+    again, order = board.twin(), line.open_order(product=product, level="chip")
+    line.refused("chip_already_certified", lambda: line.pc1.certify(order, again))
+    lying.forget(board.chip_id)
+    line.pc1.certify(order, again)
+    assert "F310" in lying.findings()[board.chip_id]
+
+
+SILICON = root_authority("Doctored Silicon Root", make_key("p256"))
+CAS = [Made(f"Doctored CA {number}", key=make_key("p256")) for number in (1, 2)]
+SECTION = f'[evidence.x509]\nroots = ["""{pem(SILICON.certificate)}"""]\n'
+
+
+def certified(chip_id: str, ca: Made) -> PaperBoard:
+    """A chip of this name that one of the vendor's CAs certified."""
+    chain = Chain(ca, Made(chip_id), root=SILICON)
+    return PaperBoard(chip_id, attester=X509Attester(chain.key, chain.certificates))
+
+
+def test_a_store_that_forgot_a_name(lying: LyingLine) -> None:
+    line, names = lying.line, "one-name-each"
+    line.installation.add_product(product_toml(names, methods=["x509"], sections=[SECTION]))
+    order = line.open_order(product=names, level="chip")
+    first, second = (certified("SERIAL-1", ca) for ca in CAS)
+    line.pc1.certify(order, first)
+    line.refused("chip_already_certified", lambda: line.pc1.certify(order, second))
+    lying.forget("SERIAL-1", kind="name")
+    line.pc1.certify(order, second)
+    assert "F310" in lying.findings()["SERIAL-1"]
+
+
+def test_two_methods_of_one_chip_are_no_finding(lying: LyingLine) -> None:
+    """Its vendor's name, a personalization and a list say that it is one; nothing here is doctored."""
+    line, names = lying.line, "two-ways"
+    text = product_toml(names, methods=["x509", "hmac-sha256"], sections=[SECTION], chips="listed")
+    line.installation.add_product(text)
+    for ways in (0, 1), (1, 0):
+        order = line.open_order(product=names, level="chip", reissue="always", quantity=1)
+        burned = line.board()
+        boards = burned, certified(burned.chip_id, CAS[0])
+        line.installation.import_chips(order, [burned.chip_id])
+        for way in ways:
+            line.pc1.certify(order, boards[way])
+        assert line.counts(order).places == 1
+    assert lying.findings() == {}

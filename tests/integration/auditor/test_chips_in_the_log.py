@@ -4,15 +4,19 @@ evidence of each certificate."""
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from boards.attesters.certificate_writer import Key, make_key, spki_of
+from boards.attesters.x509 import FWID, X509Attester, X509Vendor
 from harness.audit_bench import bench, opened
+from harness.chip_chains import Chain, Made
 from harness.paper_certificates import new_key, spki
-from harness.paper_log import Board, PaperLog
+from harness.paper_log import Board, PaperLog, product_with
 
 VENDOR = "ab" * 32
 
@@ -110,6 +114,77 @@ def test_a_name_that_was_imported_or_personalized_is_one_chips(tmp_path: Path) -
     with bench(log, tmp_path) as made:
         codes = made.codes()
     assert ("CHIP_TWICE", second.issued_index) in codes
+
+
+def stated(chip: str, device: str, *, by: str = VENDOR) -> dict[str, Any]:
+    """What a chain proves whose chip id `by` states; without `by`, a layer under the DeviceID key."""
+    key = sha256(device.encode()).hexdigest()
+    return {"anchors": [["key", None, key], ["serial", by or key, chip]], "method": "x509", "chip": chip}
+
+
+def test_a_name_that_two_cas_of_a_vendor_state_is_one_chips(tmp_path: Path) -> None:
+    log = opened()
+    log.issue(1, **stated("S1", "first"), attester_sha256=VENDOR)
+    second = log.issue(2, **stated("S1", "second", by="cd" * 32), attester_sha256="cd" * 32)
+    assert ("CHIP_TWICE", second.issued_index) in history(log, tmp_path)
+
+
+@pytest.mark.parametrize("by", [VENDOR, ""])
+@pytest.mark.parametrize("certified_first", [True, False])
+def test_two_methods_that_one_name_links_are_one_chip(
+    tmp_path: Path, by: str, *, certified_first: bool
+) -> None:
+    """A vendor states the name, or the order's list does what firmware then says."""
+    log = opened(reissue="always")
+    key = new_key()
+    ways: list[dict[str, Any]] = [{"chip": "S1"}, stated("S1", "device", by=by) | {"attester_sha256": VENDOR}]
+    first_way, second_way = reversed(ways) if certified_first else ways
+    first = log.issue(1, **first_way)
+    log.revoke(first, reason="superseded", superseded_by=sha256(spki(key)).hexdigest())
+    log.issue(1, key=key, supersedes=first.certificate_sha256, **second_way)
+    assert history(log, tmp_path) == []
+
+
+def test_a_chip_of_form_1_goes_on_under_the_name_that_its_firmware_has_now(tmp_path: Path) -> None:
+    log = opened(reissue="always", form=1)
+    key = new_key()
+    first = log.issue(1, chip="old-release", method="x509", attester_sha256=VENDOR)
+    log.form = 2
+    log.revoke(first, reason="superseded", superseded_by=sha256(spki(key)).hexdigest())
+    log.issue(
+        1, key=key, supersedes=first.certificate_sha256, attester_sha256="cd" * 32,
+        **stated("new-release", "device", by=""),
+    )  # fmt: skip
+    assert history(log, tmp_path) == []
+
+
+def test_another_chip_may_have_the_name_that_firmware_wrote_in_form_1(tmp_path: Path) -> None:
+    log = opened(form=1)
+    log.issue(1, chip="release-7", method="x509", attester_sha256=VENDOR)
+    log.form = 2
+    log.issue(2, attester_sha256="cd" * 32, **stated("release-7", "another", by=""))
+    assert history(log, tmp_path) == []
+
+
+def test_a_chip_of_form_1_that_form_2_begins_anew(tmp_path: Path) -> None:
+    """Its entries of form 1 do not say its anchors, and its evidence does."""
+    vendor, device = X509Vendor(), make_key("p256")
+    now = datetime.now(UTC).replace(microsecond=0)
+    log = opened(product=product_with(vendor), level="key", now=now, form=1)
+
+    def build(number: int, key: Key) -> Board:
+        named = Made("DEV", key=key, ueid=spki_of(key)[-17:])
+        chain = Chain(Made("CA 1"), named, Made(f"build-{number}", digest=FWID), root=vendor.root)
+        attester = X509Attester(chain.key, chain.certificates)
+        return log.issue(number, chip=f"build-{number}", attester=attester, measured={"app": "1.2.0"})
+
+    build(1, device)
+    log.form = 2
+    build(2, make_key("p256"))
+    again = build(3, device)
+    with bench(log, tmp_path) as made:
+        assert made.codes() == [("CHIP_TWICE", again.issued_index)]
+        assert made.codes() == []
 
 
 def test_a_chip_of_form_1_goes_on_in_form_2(tmp_path: Path) -> None:
