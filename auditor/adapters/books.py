@@ -120,8 +120,8 @@ class SqliteBooks:
     def chips_new_again(self) -> list[tuple[int, int, Anchor]]:
         """See `auditor.ports.State`."""
         query = (
-            "SELECT min(d.idx), o.idx, o.kind, o.issuer, o.value FROM anchors o JOIN derived_anchors d"
-            " ON o.kind = d.kind AND o.issuer = d.issuer AND o.value = d.value AND o.chip != d.chip"
+            "SELECT min(d.idx), o.idx, o.kind, o.issuer, o.value FROM derived_anchors d CROSS JOIN anchors o"
+            " ON o.kind = d.kind AND o.issuer = d.issuer AND o.value = d.value"  # few or none of form 1
             " WHERE o.chip NOT IN (SELECT chip FROM derived_anchors) GROUP BY o.chip ORDER BY o.idx"
         )
         return [(row[0], row[1], Anchor(*row[2:])) for row in self._db.execute(query)]

@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import signal
 import sys
-from collections.abc import Iterator
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
 
+from birthmark.v1 import admin_pb2
+from boards.attesters.certificate_writer import make_key, pem, root_authority, spki_of
+from boards.attesters.nrf91 import Nrf91Vendor
+from boards.attesters.x509 import FWID, X509Attester
+from harness.chip_chains import Chain, Made
 from harness.hostile_line import HostileLine, Station, code_of
-from harness.installation import Installation
+from harness.installation import Installation, product_toml
 from harness.paper_board import PaperBoard
 from harness.process import wait_until
-from harness.signerd_that_dies import FUNCTIONS, STAMPING, points
+from harness.signerd_that_dies import ADMINISTRATION, FUNCTIONS, STAMPING, points
+from signerd.core.identity_list import parse_line
 
 pytestmark = pytest.mark.check
 
@@ -141,6 +150,118 @@ def test_a_killed_key_holder_is_replaced_and_nothing_is_lost(mortal: MortalLine)
         assert answers <= {"", "unavailable"}
         one_certificate(line, board, line.pc1.certify(order, board)[1].certificate_der)
     assert line.counts(order).issued == 3
+
+
+class DiceChip:
+    """A chip of a vendor, whose name follows from its firmware."""
+
+    ROOT = root_authority("Mortal Silicon Root", make_key("p256"))
+    CA = Made("Mortal Silicon CA", key=make_key("p256"))
+
+    def __init__(self) -> None:
+        self._key = make_key("p256")
+
+    @classmethod
+    def product(cls) -> str:
+        release = f'{{ component = "app", version = "1.2.0", digest = "{FWID.hex()}" }}'
+        section = (
+            f'[evidence.x509]\nroots = ["""{pem(cls.ROOT.certificate)}"""]\nmeasurements = [{release}]\n'
+        )
+        return product_toml("mortal-dice", methods=["x509"], sections=[section])
+
+    def running(self, build: str) -> PaperBoard:
+        """A board with this firmware and a key of its own."""
+        alias, digest = make_key("p256"), hashlib.sha256(build.encode()).digest()
+        name = hashlib.sha256(spki_of(alias)).hexdigest()
+        device = Made("DeviceID", key=self._key, ueid=b"\x02" + spki_of(self._key)[-16:])
+        chain = Chain(self.CA, device, Made(name, key=alias, digest=digest), root=self.ROOT)
+        return PaperBoard(name, attester=X509Attester(alias, chain.certificates))
+
+
+@pytest.fixture(scope="module")
+def dice(mortal: MortalLine) -> str:
+    mortal.installation.add_product(DiceChip.product())
+    return "mortal-dice"
+
+
+@pytest.mark.parametrize(
+    "point", ["before 6 place", "after 6 place", "before 11 complete", "after 11 complete"]
+)
+def test_a_chip_whose_name_moved_is_one_board_after_signerd_died(
+    mortal: MortalLine, dice: str, point: str
+) -> None:
+    """Its anchors are as durable as its intent: under no other name does it begin anew."""
+    line, chip = mortal.line, DiceChip()
+    order = line.open_order(product=dice, level="chip", quantity=2)
+    board = chip.running("build 1")
+    mortal.die_at(point)
+    lost(line.pc1, order, board)
+    mortal.die_and_restart()
+    moved = chip.running("build 2")
+    if point == "before 6 place":  # nothing was durable
+        signed = line.pc1.certify(order, moved)[1]
+    else:
+        line.refused("chip_already_certified", lambda: line.pc1.certify(order, moved))
+        signed = line.pc1.certify(order, replace(moved, key=board.key))[1]
+    again = chip.running("build 3")
+    line.refused("chip_already_certified", lambda: line.pc1.certify(order, again))
+    counts = line.counts(order)
+    assert (counts.places, counts.issued, counts.open_intents) == (1, 1, 0)
+    (issued,) = [e for e in line.entries() if e["type"] == "issued" and e["work_order"] == order]
+    assert issued["certificate_sha256"] == hashlib.sha256(signed.certificate_der).hexdigest()
+    assert [kind for kind, *_ in issued["anchors"]] == ["key", "serial", "ueid"]
+
+
+@pytest.mark.parametrize("point", points(ADMINISTRATION))
+def test_what_administrators_import_is_there_once_after_signerd_died(mortal: MortalLine, point: str) -> None:
+    """The same call again adds what is missing, and what is there counts once."""
+    line, number = mortal.line, len(list(mortal.line.entries()))
+    name = f"mortal-{number}"
+    vendor = Nrf91Vendor()
+    chip_id = str(uuid.uuid5(uuid.NAMESPACE_OID, name))
+    mortal.installation.add_product(
+        product_toml(name, methods=["nrf91"], sections=[vendor.product_section()], chips="listed")
+    )
+    order = line.open_order(product=name, level="key")
+    identity = parse_line(json.dumps(vendor.attester(chip_id).identity()).encode())
+    calls: dict[str, Callable[[], Any]] = {
+        "personalize chips": lambda: line.admin.PersonalizeChips(
+            admin_pb2.PersonalizeChipsRequest(
+                chip_ids=[chip_id], locked=True, site="lab", key="hmac-sha256", by="tests"
+            ),
+            timeout=30,
+            wait_for_ready=True,
+        ),
+        "import identities": lambda: line.admin.ImportIdentities(
+            admin_pb2.ImportIdentitiesRequest(
+                product=name,
+                method="nrf91",
+                by="tests",
+                identities=[admin_pb2.Identity(chip_id=chip_id, key_id=identity.key_id, spki=identity.spki)],
+            ),
+            timeout=30,
+            wait_for_ready=True,
+        ),
+        "import chips": lambda: line.admin.ImportChips(
+            admin_pb2.ImportChipsRequest(work_order=order, chip_ids=[chip_id]),
+            timeout=30,
+            wait_for_ready=True,
+        ),
+    }
+    when, _, dying = point.partition(" ")
+    for what, call in calls.items():
+        if what == dying:
+            mortal.die_at(point)
+            with pytest.raises(grpc.RpcError):
+                call()
+            mortal.die_and_restart()
+        added = call().added
+        assert added == (0 if (what, when) == (dying, "after") else 1)
+        assert call().added == 0
+    board = PaperBoard(chip_id, attester=vendor.attester(chip_id))
+    line.pc1.certify(order, board)
+    (issued,) = [e for e in line.entries() if e["type"] == "issued" and e["chip_id"] == chip_id]
+    assert [kind for kind, *_ in issued["anchors"]] == ["imported", "key"]
 
 
 def test_an_auditor_finds_nothing_after_all_that(mortal: MortalLine) -> None:

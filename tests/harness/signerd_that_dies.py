@@ -49,6 +49,11 @@ STAMPING: dict[str, tuple[Any, str]] = {
     "stamp 6 record": (SqlStore, "record_stamp"),
     "stamp 6 published": (SqlStore, "published"),
 }
+ADMINISTRATION: dict[str, tuple[Any, str]] = {
+    "import identities": (SqlStore, "import_identities"),
+    "import chips": (SqlStore, "import_chips"),
+    "personalize chips": (SqlStore, "personalize_chips"),
+}
 
 
 def points(functions: dict[str, tuple[Any, str]]) -> list[str]:
@@ -94,7 +99,7 @@ def _deadly(function: Callable[..., Any], names: list[str], control: Path) -> Ca
 def arm(control: Path) -> None:
     """Puts the points around the functions."""
     places: dict[tuple[int, str], tuple[Any, str, list[str]]] = {}
-    for name, (owner, attribute) in {**FUNCTIONS, **STAMPING}.items():
+    for name, (owner, attribute) in {**FUNCTIONS, **STAMPING, **ADMINISTRATION}.items():
         places.setdefault((id(owner), attribute), (owner, attribute, []))[2].append(name)
     for owner, attribute, names in places.values():
         setattr(owner, attribute, _deadly(getattr(owner, attribute), names, control))

@@ -33,6 +33,7 @@ REASONS = {
     "algorithm": "algorithm",
     "twice": "twice",
     "form": "DerError",
+    "key": "not in its canonical form",
     "signature": "the self-signature is wrong",
 }
 

@@ -166,25 +166,50 @@ def test_another_chip_may_have_the_name_that_firmware_wrote_in_form_1(tmp_path: 
     assert history(log, tmp_path) == []
 
 
+class Builds:
+    """Firmware of DICE chips, each build a name, in a log with an order for them."""
+
+    def __init__(self, **terms: Any) -> None:
+        self._vendor = X509Vendor()
+        now = datetime.now(UTC).replace(microsecond=0)
+        self.log = opened(product=product_with(self._vendor), level="key", now=now, **terms)
+
+    def issue(self, number: int, device: Key, *, build: str, **members: Any) -> Board:
+        """The certificate of the chip with this DeviceID key, on this place."""
+        named = Made("DEV", key=device, ueid=spki_of(device)[-17:])
+        chain = Chain(Made("CA 1"), named, Made(build, digest=FWID), root=self._vendor.root)
+        attester = X509Attester(chain.key, chain.certificates)
+        measured = {"app": "1.2.0"}
+        return self.log.issue(number, chip=build, attester=attester, measured=measured, **members)
+
+
 def test_a_chip_of_form_1_that_form_2_begins_anew(tmp_path: Path) -> None:
     """Its entries of form 1 do not say its anchors, and its evidence does."""
-    vendor, device = X509Vendor(), make_key("p256")
-    now = datetime.now(UTC).replace(microsecond=0)
-    log = opened(product=product_with(vendor), level="key", now=now, form=1)
-
-    def build(number: int, key: Key) -> Board:
-        named = Made("DEV", key=key, ueid=spki_of(key)[-17:])
-        chain = Chain(Made("CA 1"), named, Made(f"build-{number}", digest=FWID), root=vendor.root)
-        attester = X509Attester(chain.key, chain.certificates)
-        return log.issue(number, chip=f"build-{number}", attester=attester, measured={"app": "1.2.0"})
-
-    build(1, device)
-    log.form = 2
-    build(2, make_key("p256"))
-    again = build(3, device)
-    with bench(log, tmp_path) as made:
+    builds, device = Builds(form=1), make_key("p256")
+    builds.issue(1, device, build="build-1")
+    builds.log.form = 2
+    builds.issue(2, make_key("p256"), build="build-2")
+    again = builds.issue(3, device, build="build-3")
+    with bench(builds.log, tmp_path) as made:
         assert made.codes() == [("CHIP_TWICE", again.issued_index)]
         assert made.codes() == []
+
+
+def test_two_chips_of_form_1_that_proved_to_be_one_go_on_as_one(tmp_path: Path) -> None:
+    """The board that was certified last is the chip's: said, and no finding."""
+    builds, device, key = Builds(form=1, reissue="always"), make_key("p256"), new_key()
+    builds.issue(1, device, build="build-1")
+    last = builds.issue(2, device, build="build-2")
+    with bench(builds.log, tmp_path) as made:
+        assert made.verify().clean
+        builds.log.form = 2
+        builds.log.revoke(last, reason="superseded", superseded_by=sha256(spki(key)).hexdigest())
+        builds.issue(2, device, build="build-3", key=key, supersedes=last.certificate_sha256)
+        report = made.verify()
+        assert report.clean
+        assert len(report.one_chip) == 1
+        other = builds.issue(3, device, build="build-4")
+        assert ("CHIP_TWICE", other.issued_index) in made.codes()
 
 
 def test_a_chip_of_form_1_goes_on_in_form_2(tmp_path: Path) -> None:
