@@ -21,9 +21,9 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from signerd.adapters.keyholder.held_pin import WrongPin
 from signerd.adapters.keyholder.pool import KeyHolderPool, settings_for
-from signerd.adapters.pin import read_pin
+from signerd.adapters.pin import check_pin_file, read_pin
 from signerd.adapters.rpc.server import check_socket_directory
-from signerd.adapters.start_faults import from_system
+from signerd.adapters.start_faults import unreadable
 from signerd.adapters.store import check_database
 from signerd.config import Config, database_url
 from signerd.core import note
@@ -58,7 +58,11 @@ def start_checks(config: Config, base: Path, now: datetime) -> tuple[Check, ...]
 
 def all_checks(config: Config, base: Path, now: datetime) -> tuple[Check, ...]:
     """And what `check-config` looks at beyond that."""
-    return (*start_checks(config, base, now), Check("PKCS#11 module", lambda: _module(config)))
+    return (
+        *start_checks(config, base, now),
+        Check("PKCS#11 module", lambda: _module(config)),
+        Check("PIN", lambda: check_pin_file(config.hsm.pin, base)),
+    )
 
 
 def load_issuer(config: Config) -> Issuer:
@@ -113,13 +117,25 @@ def _head(config: Config) -> str:
         raise ConfigError(f"{ledger.vkey} is not a verifier key: {error}") from error
     if key.name != ledger.origin:
         raise ConfigError(f"{ledger.vkey} is the key of {key.name}, but ledger.origin is {ledger.origin}")
-    data = _read(ledger.head)
+    data = _read_head(ledger.head)
     if data == note.Checkpoint(key.name, 0, EMPTY_ROOT).body():
         return "no checkpoint was signed yet"
     try:
         return f"checkpoint of {note.open_checkpoint(data, key).size} entries"
     except note.NoteError as error:
         raise ConfigError(f"{ledger.head} holds no checkpoint of this log: {error}") from error
+
+
+def _read_head(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise ConfigError(
+            f"there is no {path}: is the second place mounted? If it is lost: docs/operations.md,"
+            ' "The second place is lost"'
+        ) from error
+    except OSError as error:
+        raise unreadable(path, error) from error
 
 
 def _socket(config: Config) -> str:
@@ -149,14 +165,14 @@ def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise from_system(f"cannot read {path}: {error.strerror}; `signerd init` makes it", error) from error
+        raise unreadable(path, error) from error
 
 
 def _private(path: Path) -> None:
     try:
         found = path.stat()
     except OSError as error:
-        raise from_system(f"cannot read {path}: {error.strerror}; `signerd init` makes it", error) from error
+        raise unreadable(path, error) from error
     if found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o077:
         raise ConfigError(f"{path} must be readable by signerd's user alone: chown it, chmod 0600 {path}")
 

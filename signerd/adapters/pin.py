@@ -41,6 +41,19 @@ def read_pin(source: str, base: Path) -> bytearray:
             raise ConfigError('a PIN source is "fd:NUMBER", "file:PATH", "credential:NAME" or "prompt"')
 
 
+def check_pin_file(source: str, base: Path) -> str:
+    """What is known of the source before a start, which alone asks for a PIN and has credentials.
+
+    Raises:
+        ConfigError: it is a file that `read_pin` would refuse.
+    """
+    if not source.startswith("file:"):
+        return f"{source}, looked at when signerd starts"
+    pin = read_pin(source, base)
+    pin[:] = bytes(len(pin))
+    return f"{source}, readable by signerd's user alone"
+
+
 def _checked(pin: bytearray, source: str) -> bytearray:
     while pin and pin[-1] in b"\r\n":
         pin.pop()

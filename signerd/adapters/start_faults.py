@@ -5,6 +5,7 @@ what may pass by itself (`NotNow`), so that the service manager is to try again.
 from __future__ import annotations
 
 import errno
+from pathlib import Path
 
 from signerd.errors import ConfigError, NotNow
 
@@ -35,10 +36,21 @@ _PASSING = frozenset(
     }
 )
 
+_REMEDIES = {
+    errno.ENOENT: "restore it from the backup; `signerd init` makes it for a new installation alone",
+    errno.EACCES: "run the command as signerd's user",
+}
+
 
 def passes(error: OSError) -> bool:
     """Whether the same call may succeed later with nothing mended."""
     return error.errno in _PASSING
+
+
+def unreadable(path: Path, error: OSError) -> ConfigError:
+    """The error of a start that cannot read a file of the installation."""
+    remedy = _REMEDIES.get(error.errno or 0)
+    return from_system(f"cannot read {path}: {error.strerror}{f'; {remedy}' if remedy else ''}", error)
 
 
 def from_system(text: str, error: OSError) -> ConfigError:

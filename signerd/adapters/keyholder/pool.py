@@ -18,7 +18,7 @@ from signerd.adapters.keyholder.client import KeyHolderProcess, KeyHolderSetting
 from signerd.adapters.keyholder.hardening import close_memory
 from signerd.adapters.keyholder.held_pin import HeldPin, WrongPin
 from signerd.adapters.keyholder.protocol import Mode, Setup
-from signerd.adapters.start_faults import from_system
+from signerd.adapters.start_faults import unreadable
 from signerd.config import Config, HsmSettings
 from signerd.core import note
 from signerd.core.names import MacQuestion
@@ -54,9 +54,7 @@ def settings_for(config: Config) -> KeyHolderSettings:
         vkey = ledger.vkey.read_text(encoding="utf-8").strip()
         log = note.parse_vkey(vkey)
     except OSError as error:
-        raise from_system(
-            f"cannot read {error.filename}: {error.strerror}; `signerd init` makes it", error
-        ) from error
+        raise unreadable(error.filename, error) from error
     except ValueError as error:
         raise ConfigError(f"{authority.certificate} or {ledger.vkey} is not of its form: {error}") from error
     if log.name != ledger.origin:

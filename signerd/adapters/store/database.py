@@ -165,7 +165,10 @@ def check_file(url: str) -> None:
     if path is None:
         return
     if not path.is_file():
-        raise ConfigError(f"there is no database {path}: `signerd init` makes one")
+        raise ConfigError(
+            f"there is no database {path}: is its disk mounted? If it is lost: docs/operations.md,"
+            ' "A backup was restored"; `signerd init` makes one for a new installation alone'
+        )
     try:
         os.close(os.open(path, os.O_RDWR | os.O_CLOEXEC))
     except OSError as error:

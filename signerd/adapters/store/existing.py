@@ -59,7 +59,8 @@ def _key_is_registered(known: PeerRecord, name: PeerName) -> str:
         )
     said = f"this key is registered as {known.name.uri}, since {known.added_at:%Y-%m-%d}"
     if known.name == name:
-        return f"{said}: nothing is to be done"
+        role = name.role.value
+        return f"{said}. If its certificate is lost: `signerd {role} revoke {name.uri}`, and enroll anew"
     return f"{said}: make another key where the {name.role.value} is (enroll)"
 
 

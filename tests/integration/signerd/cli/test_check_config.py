@@ -12,7 +12,11 @@ from harness.signerd_commands import changed, signerd
 
 @pytest.mark.parametrize(
     ("what", "mode", "named"),
-    [("admin", 0o755, "0700"), pytest.param("operations/server.key", 0o644, "0600", marks=pytest.mark.check)],
+    [
+        ("admin", 0o755, "0700"),
+        ("hsm.pin", 0o600, "chmod 0400"),
+        pytest.param("operations/server.key", 0o644, "0600", marks=pytest.mark.check),
+    ],
 )
 def test_what_others_could_reach_is_refused(
     unstarted: Installation, what: str, mode: int, named: str
@@ -51,7 +55,10 @@ def test_a_wrong_pin(fresh: Installation) -> None:
         ),
         ('url = "sqlite:///signerd.sqlite"', 'url = "sqlite:///other.sqlite"', "signerd init"),
         pytest.param('origin = "dev.', 'origin = "other.', "origin", marks=pytest.mark.check),
-        pytest.param('head = "head/checkpoint"', 'head = "head/none"', "head/none", marks=pytest.mark.check),
+        ('head = "head/checkpoint"', 'head = "head/none"', "head/none: is the second place mounted?"),
+        pytest.param(
+            'vkey = "log.vkey"', 'vkey = "none.vkey"', "restore it from the backup", marks=pytest.mark.check
+        ),
         pytest.param(
             'socket = "admin/admin.sock"', 'socket = "none/admin.sock"', "none", marks=pytest.mark.check
         ),

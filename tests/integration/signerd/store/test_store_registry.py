@@ -95,7 +95,8 @@ async def test_an_administrator_is_told_which_peer_exists(store: SqlStore) -> No
     other = parse_peer_uri("birthmark://test/station/plant1/pc9")
     same = await told(store.add_peer(station, digest("station"), NOW))
     assert same == (
-        f"already_exists: this key is registered as {STATION}, since 2026-11-15: nothing is to be done"
+        f"already_exists: this key is registered as {STATION}, since 2026-11-15. If its certificate is lost:"
+        f" `signerd station revoke {STATION}`, and enroll anew"
     )
     said = await told(store.add_peer(other, digest("station"), NOW))
     assert f"registered as {STATION}, since 2026-11-15: make another key" in said
