@@ -54,18 +54,24 @@ def explain_certificates(
         taking = tuple(name for name in METHODS if METHODS[name].traits.takes_chains)
         more, verdicts = _without_product(certificates, now, (method,) if method else taking)
         return lines + more, verdicts
-    path, more = (certificates, []) if method else _without_root(certificates)
+    path, more = (certificates, []) if method else _without_root(certificates, rules)
     return lines + more, judge_certificates(path, rules, now)
 
 
-def _without_root(certificates: Sequence[bytes]) -> tuple[Sequence[bytes], list[Line]]:
-    """Files of chains often end with the root; evidence must not."""
-    if len(certificates) < 2 or not _self_issued(certificates[-1]):
+def _without_root(certificates: Sequence[bytes], rules: EvidenceRules) -> tuple[Sequence[bytes], list[Line]]:
+    """Files of chains often end with the root, or with the CA that is pinned; evidence must not."""
+    if len(certificates) < 2:
+        return certificates, []
+    if _is_pinned(certificates[-1], rules):
+        what = "pinned by the product"
+    elif _self_issued(certificates[-1]):
+        what = "self-signed"
+    else:
         return certificates, []
     return certificates[:-1], [
         Line(
             State.NOTE,
-            "the last certificate is self-signed, and was left aside: evidence goes without its root",
+            f"the last certificate is {what}, and was left aside: evidence goes without its root",
             "leave it out of what the board sends",
         )
     ]
@@ -121,6 +127,10 @@ def _section(method: str, root: bytes, rule: str | dict[str, str]) -> EvidenceRu
 def _pem(der: bytes) -> str:
     text = base64.encodebytes(der).decode("ascii")
     return f"-----BEGIN CERTIFICATE-----\n{text}-----END CERTIFICATE-----\n"
+
+
+def _is_pinned(der: bytes, rules: EvidenceRules) -> bool:
+    return any(der == root.der for name in rules.methods for root in METHODS[name].traits.roots(rules))
 
 
 def _self_issued(der: bytes) -> bool:

@@ -28,7 +28,8 @@ from signerd.core.identity_list import parse_line
 from signerd.core.product import Product, parse_product
 
 NOW = datetime.now(UTC)
-CSRS = Path(__file__).parents[4] / "vectors" / "silicon" / "csr"
+SILICON = Path(__file__).parents[4] / "vectors" / "silicon"
+CSRS = SILICON / "csr"
 UUID = "50363154-3931-44f0-8022-121b6401627d"
 VENDORS: dict[str, Vendor] = {
     "x509": X509Vendor(),
@@ -133,6 +134,20 @@ def test_a_file_with_the_root_at_its_end_is_read_and_said() -> None:
     refused = explain(with_root, product, NOW)
     assert not refused.accepted
     assert "leave the root out" in texts(refused)
+
+
+def test_a_file_that_ends_with_the_ca_that_is_pinned_is_read_and_said() -> None:
+    folder = SILICON / "optiga-trust-m"
+    chip, ca = (
+        (folder / f"infineon-{name}.pem").read_text("ascii") for name in ("iot-node", "optiga-trust-m-ca-101")
+    )
+    rule = 'chip_id = { from = "certificate-serial" }'
+    product = product_of("x509", f'[evidence.x509]\nroots = ["""\n{ca}"""]\n{rule}\n')
+    now = datetime(2026, 11, 29, tzinfo=UTC)
+    explanation = explain(f"{chip}{ca}".encode(), product, now)
+    assert explanation.accepted
+    assert "the last certificate is pinned by the product, and was left aside" in texts(explanation)
+    assert explanation.methods == explain(chip.encode(), product, now).methods
 
 
 @pytest.mark.parametrize(
