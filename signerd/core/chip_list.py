@@ -152,7 +152,7 @@ def check_together(chip_ids: Iterable[str]) -> None:
     for chip_id in chip_ids:
         other = spellings.setdefault(_folded(chip_id), chip_id)
         if other != chip_id:
-            raise ChipListError(f"{other} and {chip_id} differ by {_SPELLING}: one chip has one id")
+            raise ChipListError(f"chip {chip_id}: it and {other} differ by {_SPELLING}: one chip has one id")
 
 
 def _folded(chip_id: str) -> str:

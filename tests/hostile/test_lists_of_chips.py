@@ -92,4 +92,4 @@ def test_one_chip_in_two_spellings_is_not_two_chips_in_whatever_list(edge: Edge)
     told = said_to(
         edge.admin.ImportChips, admin_pb2.ImportChipsRequest(work_order=other, chip_ids=["Other-1"])
     )
-    assert told == "invalid: chip Other-1 is known as other-1: the two differ by letter case alone"
+    assert told == "invalid: chip Other-1: it is known as other-1, and the two differ by letter case alone"

@@ -13,6 +13,7 @@ from signerd.core.chip_list import ChipListError, check_chip_id, check_together
 from signerd.core.evidence import methods_with
 from signerd.core.evidence.method import Entered
 from signerd.core.identity_list import ChipIdentity, IdentityError, check_identity
+from signerd.core.names import is_chip_id
 from signerd.core.product import parse_product
 from signerd.errors import Code, Refused
 
@@ -70,12 +71,13 @@ def _checked(request: admin_pb2.ImportIdentitiesRequest) -> list[ChipIdentity]:
     identities = []
     try:
         for each in request.identities:
-            check_chip_id(each.chip_id)
             identity = ChipIdentity(each.chip_id, each.key_id, each.spki, each.tpm_public)
             try:
+                check_chip_id(each.chip_id)
                 check_identity(identity, request.method)
-            except IdentityError as error:
-                raise Refused(Code.INVALID, f"chip {each.chip_id}: {error}") from error
+            except (ChipListError, IdentityError) as error:
+                named = f"chip {each.chip_id}: " if is_chip_id(each.chip_id) else ""  # else it says so itself
+                raise Refused(Code.INVALID, f"{named}{error}") from error
             identities.append(identity)
         check_together(identity.chip_id for identity in identities)
     except ChipListError as error:

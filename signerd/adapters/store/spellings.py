@@ -27,5 +27,6 @@ def demand_one_spelling(connection: Connection, chip_ids: Sequence[str]) -> None
             mine = wanted[known.lower()]
             if known != mine:
                 raise Refused(
-                    Code.INVALID, f"chip {mine} is known as {known}: the two differ by letter case alone"
+                    Code.INVALID,
+                    f"chip {mine}: it is known as {known}, and the two differ by letter case alone",
                 )

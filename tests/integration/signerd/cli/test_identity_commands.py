@@ -100,6 +100,15 @@ def private_key_line(key: Key) -> str:
         ),
         (private_key_line, "line 3: a private key"),
         (
+            lambda _: identity_line("Bad:0", number=7001),
+            "line 3: chip Bad:0: it and bad:0 differ by letter case alone",
+        ),
+        pytest.param(
+            lambda _: identity_line("7C:DF:A1:00:00:01", number=7001),
+            "line 3: chip 7C:DF:A1:00:00:01: 7C:DF:A1:00:00:01 is a MAC address in another spelling",
+            marks=pytest.mark.check,
+        ),
+        (
             lambda _: identity_line("bad:1", number=7001, key=ec.derive_private_key(1, ec.SECP256R1())),
             "line 3: chip bad:1: the public key: the private key can be guessed",
         ),
@@ -217,4 +226,5 @@ def test_a_call_that_the_command_would_not_send(gateway: Edge) -> None:
             send(request, timeout=TIMEOUT_S)
         assert isinstance(refused.value, grpc.Call)
         said = refused.value.details() or ""
-        assert said == "request_malformed" if request in wrong[:2] else said.startswith("invalid: ")
+        code = "request_malformed" if request in wrong[:2] else "invalid"
+        assert said.startswith(f"{code}: ")
