@@ -17,6 +17,7 @@ from auditor.core.books import Basis, CertificateState
 from auditor.core.certificate import Issuer, Leaf, check_agrees, check_extension, read_leaf
 from auditor.core.claims import check_firmware, check_minimum, parse_claims, split_settings, transcript
 from auditor.core.clock import SKEW
+from auditor.core.counting import identities as counted_identities
 from auditor.core.csr import Csr, check_csr
 from auditor.core.entry import LEVELS, Issued, OrderOpened, Stamped
 from auditor.core.evidence.appraisal import AppraisalInputs, AttestationResult
@@ -27,6 +28,8 @@ from auditor.core.identities import Identities
 from auditor.core.product import MAX_BACKDATE, ProductRules
 from auditor.core.stamp import Stamp, check_stamp
 from auditor.errors import CheckFailed, Malformed
+
+_NAMES = {34: b"\x00\x0b", 50: b"\x00\x0c"}  # sizes of TPM names, and the hash that they begin with
 
 
 class RecordState(Enum):
@@ -124,11 +127,11 @@ def check_record(record: Record, facts: Facts, issuer: Issuer, policy: Appraisal
         raise CheckFailed(Code.CSR, "the CSR is not the one of the entry")
     csr = check_csr(record.csr, leaf.spki)
     _check_evidence(record, facts, csr)
-    result = AttestationResult(Basis.UNCHECKED, facts.issued.level)
+    result, counted = AttestationResult(Basis.UNCHECKED, facts.issued.level), ""
     if product is not None:
         result = _recheck(record, facts, csr, leaf, product)
         _check_attester(result, facts.issued, policy.identities)
-        _check_anchors(result, facts.issued, policy.identities)
+        counted = _check_anchors(result, facts.issued, policy.identities)
         check_extension(leaf, facts.issued, product.extension)
     least = _least(facts.order, product)
     check_minimum(facts.issued.claims.versions | dict(facts.issued.measured), least)
@@ -136,7 +139,7 @@ def check_record(record: Record, facts: Facts, issuer: Issuer, policy: Appraisal
     stamp = None
     if record.stamp:
         stamp = _check_stamp(record, facts, leaf, least, () if product is None else product.required_locks)
-    return Checked(leaf, result.basis, result.rests_on, result.anchors, stamp)
+    return Checked(leaf, result.basis, result.rests_on or counted, result.anchors, stamp)
 
 
 def evidence_transcript(record: Record, csr: Csr) -> bytes:
@@ -271,35 +274,45 @@ def _check_attester(result: AttestationResult, issued: Issued, identities: Ident
         )
 
 
-def _check_anchors(result: AttestationResult, issued: Issued, identities: Identities | None) -> None:
+def _check_anchors(result: AttestationResult, issued: Issued, identities: Identities | None) -> str:
     """What tells the chip from others is what the evidence proves of it: no more, no less. Entries of form 1
-    do not say it."""
+    do not say it.
+
+    Returns:
+        What the chip must have been counted under, where that shows in its anchors alone; else empty.
+    """
     if issued.anchors is None:
-        return
+        return ""
     proved, said = set(result.anchors), set(issued.anchors)
-    extra = said - proved
-    if result.imported and issued.method == "tpm2":
-        # Of an imported attestation key of a TPM, its name stands in the import and not in the evidence.
-        holds = len(extra) == 1 and all(_is_imported(one, result, issued, identities) for one in extra)
-    else:
-        holds = not extra
-    if proved - said or not holds:
-        raise CheckFailed(
-            Code.ANCHORS,
-            "the evidence proves other anchors than the ledger says",
-            expected=", ".join(map(str, sorted(proved)))[:200],
-            found=", ".join(map(str, sorted(said)))[:200],
-        )
+    # The name of a TPM's key stands in its import and not in the evidence. A certified key may have both.
+    names = said - proved if issued.method == "tpm2" else set()
+    by_import = len(names) == 1 and all(_is_imported(one, result, issued, identities) for one in names)
+    needed = issued.method == "tpm2" and result.imported
+    if proved - said or (said - proved and not by_import) or (needed and not by_import):
+        raise _other_anchors(proved, said)
+    return counted_identities(issued.method, issued.product) if by_import else ""
+
+
+def _other_anchors(proved: set[Anchor], said: set[Anchor]) -> CheckFailed:
+    return CheckFailed(
+        Code.ANCHORS,
+        "the evidence proves other anchors than the ledger says",
+        expected=", ".join(map(str, sorted(proved)))[:200],
+        found=", ".join(map(str, sorted(said)))[:200],
+    )
 
 
 def _is_imported(
     anchor: Anchor, result: AttestationResult, issued: Issued, identities: Identities | None
 ) -> bool:
-    """True if the company's list has this key id for chip and key, as far as there is a list."""
+    """True if it is a TPM key's name (TPM 2.0 Part 1, 16), and the company's list has it for chip and key, as
+    far as there is a list."""
     if anchor.kind != "imported":
         return False
-    key_id = bytes.fromhex(anchor.value)
-    return identities is None or identities.has(issued.chip_id, key_id, result.attester)
+    name = bytes.fromhex(anchor.value)
+    if _NAMES.get(len(name)) != name[:2]:
+        return False
+    return identities is None or identities.has(issued.chip_id, name, result.attester)
 
 
 def _least(order: OrderOpened | None, product: ProductRules | None) -> Mapping[str, str]:

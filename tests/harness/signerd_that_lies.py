@@ -2,8 +2,8 @@
 
     python tests/harness/signerd_that_lies.py CONTROL run --config FILE
 
-While the file CONTROL holds a lie (`LIES`, `DISORDER`), the entries of certificates are told by it. Log,
-signatures and records are as an honest signerd makes them.
+While the file CONTROL holds a lie (`LIES`, `IMPORT`, `DISORDER`), the entries of certificates are told by it.
+Log, signatures and records are as an honest signerd makes them.
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ LIES: dict[str, Callable[[Form], Iterable[tuple[str, str | None, str]]]] = {
     "another value": lambda form: [*form[:-1], (*form[-1][:2], _other())],
     "another issuer": lambda form: [(kind, issuer and _other(), value) for kind, issuer, value in form],
 }
+# An import that is not in the log, in its right form: of certified keys of TPMs, only the count tells.
+IMPORT = "a TPM key's name more"
 DISORDER: dict[str, Callable[[Form], Form]] = {
     "another order": lambda form: tuple(reversed(form)),
     "one twice": lambda form: (form[0], *form),
@@ -51,6 +53,8 @@ def told(control: Path) -> Callable[[Iterable[Anchor]], Form]:
     def form(anchors: Iterable[Anchor]) -> Form:
         truth = entry_form(anchors)
         lie = control.read_text(encoding="utf-8") if control.exists() else ""
+        if lie == IMPORT:
+            return tuple(sorted([*truth, ("imported", None, "000b" + _other())], key=_order))
         if lie in DISORDER:
             return DISORDER[lie](truth)
         return tuple(sorted(LIES[lie](truth), key=_order)) if lie else truth

@@ -9,20 +9,21 @@ import subprocess
 import sys
 from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from boards.attesters.certificate_writer import make_key, pem, root_authority
 from boards.attesters.port import Vendor
-from boards.attesters.tpm2 import Tpm2Vendor
+from boards.attesters.tpm2 import Tpm2Attester, Tpm2Vendor
 from boards.attesters.x509 import X509Attester
 from harness.chip_chains import Chain, Made
 from harness.hostile_line import HostileLine
 from harness.installation import Installation, product_toml
 from harness.paper_board import PaperBoard
 from harness.process import COMMANDS, REPOSITORY
-from harness.signerd_that_lies import DISORDER, LIES
+from harness.signerd_that_lies import DISORDER, IMPORT, LIES
 
 pytestmark = pytest.mark.check
 
@@ -112,6 +113,29 @@ def test_entries_that_name_other_anchors_than_were_proved(lying: LyingLine, name
     lying.tell("")
     found = lying.findings()
     assert {lies[chip]: codes for chip, codes in found.items()} == {lie: ["F428"] for lie in lies.values()}
+
+
+def test_an_import_of_a_certified_key_that_never_was(lying: LyingLine) -> None:
+    """A certified key may be imported as well, and its name stands in the import alone: imports count."""
+    line, vendor = lying.line, Tpm2Vendor()
+    product = line.product("tpm2", vendor=vendor)
+    order = line.open_order(product=product, level="chip")
+    lying.tell(IMPORT)
+    line.pc1.certify(order, line.board("tpm2", vendor=vendor))
+    lying.tell("")
+    assert lying.findings() == {"": ["F316"]}
+    # The same with an import is the truth.
+    honest = Tpm2Vendor()
+    product = line.product("tpm2", vendor=honest)
+    board = line.board("tpm2", vendor=honest)
+    assert isinstance(board.attester, Tpm2Attester)
+    alone = replace(board.attester, chain=()).identity()
+    assert alone is not None
+    line.installation.add_identities([alone], product, "tpm2")
+    line.pc1.certify(line.open_order(product=product, level="chip"), board)
+    (issued,) = [e for e in line.entries() if e["type"] == "issued" and e["chip_id"] == board.chip_id]
+    assert [kind for kind, *_ in issued["anchors"]] == ["imported", "key", "serial"]
+    assert lying.findings() == {}
 
 
 @pytest.mark.parametrize("lie", DISORDER)
