@@ -116,8 +116,16 @@ CAUSES: dict[str, tuple[Exit, str, Cause]] = {
         "not a database",
         lambda it: damaged(it.home / "signerd.sqlite", b"x" * 8192),
     ),
-    "no second place": (Exit.CONFIGURATION, "cannot read", lambda it: away(it.home / "head" / "checkpoint")),
-    "no certificate": (Exit.CONFIGURATION, "cannot read", lambda it: away(it.home / "ca" / "sub-ca.pem")),
+    "no second place": (
+        Exit.CONFIGURATION,
+        "is the second place mounted?",
+        lambda it: away(it.home / "head" / "checkpoint"),
+    ),
+    "no certificate": (
+        Exit.CONFIGURATION,
+        "restore it from the backup",
+        lambda it: away(it.home / "ca" / "sub-ca.pem"),
+    ),
     "a name that is none": (
         Exit.CONFIGURATION,
         "cannot listen on",

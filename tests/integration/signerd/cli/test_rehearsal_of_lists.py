@@ -58,7 +58,7 @@ def test_a_terminal_sees_how_far_it_is(lists: Edge, tmp_path: Path) -> None:
     ours, theirs = pty.openpty()
     done = rehearse(lists, tmp_path, 1_500, stderr=theirs)
     os.close(theirs)
-    seen = os.read(ours, 1 << 16).decode()
+    seen = os.read(ours, 1 << 16).decode(errors="replace")  # a terminal's page may end within a character
     os.close(ours)
     assert "linting chips" in seen
     assert b"1500, each of them linted" in done.stdout
