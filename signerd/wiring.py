@@ -43,7 +43,7 @@ from signerd.adapters.rpc.admission import AdministratorAdmission, PeerAdmission
 from signerd.adapters.rpc.audit import AuditService
 from signerd.adapters.rpc.gate import Gate
 from signerd.adapters.rpc.health import health_handler
-from signerd.adapters.rpc.server import admin_server, foreign_method_name, peer_server
+from signerd.adapters.rpc.server import PeerListener, admin_server, foreign_method_name
 from signerd.adapters.rpc.signing import SigningService
 from signerd.adapters.shared_primes import SearchState, SharedPrimesSearch
 from signerd.adapters.start_faults import from_system
@@ -275,7 +275,7 @@ async def _start_servers(parts: _Parts, running: AsyncExitStack, reload: Reload,
     unrecorded = UnrecordedCalls(_log)
     running.callback(unrecorded.close)
     account = accountant(parts.metrics, _log, unrecorded, RateLimiter(time.monotonic))
-    certificate, issuance, rates = ServerCertificate(config.server), _issuance(parts), _rates(config.limits)
+    issuance, rates = _issuance(parts), _rates(config.limits)
     peers = Gate(
         _peer_admission(config, rates, store, parts.clock),
         account=account,
@@ -286,7 +286,7 @@ async def _start_servers(parts: _Parts, running: AsyncExitStack, reload: Reload,
         AdministratorAdmission(), account=account, refusals=None, concurrent_calls=ADMIN_CALLS
     )
     connections = connections_within_limit(config.limits.connections, config.hsm.key_holders)
-    peers_server, port = peer_server(
+    listener = PeerListener(
         (
             SigningService(issuance, Stamping(store=store, clock=parts.clock), parts.sealer).handler(peers),
             AuditService(store, parts.issuer.chain).handler(peers),
@@ -298,14 +298,16 @@ async def _start_servers(parts: _Parts, running: AsyncExitStack, reload: Reload,
             peers.refuse_all(foreign_method_name),
         ),
         listen=config.server.listen,
-        credentials=certificate.credentials(),
         streams_per_connection=config.limits.streams_per_connection,
         connections=connections,
+        drain_s=STOP_GRACE_S,
     )
+    certificate = ServerCertificate.read(config.server)
+    port = listener.bind(certificate.credentials())
     admins_server = admin_server(_admin(parts).handler(administrators), path=config.admin.socket)
 
     async def stop_serving() -> None:
-        await asyncio.gather(peers_server.stop(STOP_GRACE_S), admins_server.stop(STOP_GRACE_S))
+        await asyncio.gather(listener.stop(), admins_server.stop(STOP_GRACE_S))
         try:
             async with asyncio.timeout(STOP_GRACE_S):
                 await asyncio.gather(peers.drained(), administrators.drained())
@@ -314,7 +316,14 @@ async def _start_servers(parts: _Parts, running: AsyncExitStack, reload: Reload,
 
     running.push_async_callback(stop_serving)
     await admins_server.start()
-    await peers_server.start()
+    await listener.start()
+
+    async def identity(new: Config) -> None:
+        nonlocal certificate
+        read = ServerCertificate.read(new.server)
+        if read != certificate:
+            await listener.replace(read.credentials())
+            certificate = read
 
     def limits(new: Config) -> None:
         rates.update(_rates(new.limits))
@@ -322,7 +331,7 @@ async def _start_servers(parts: _Parts, running: AsyncExitStack, reload: Reload,
         peers.limit(new.limits.concurrent_calls)
         issuance.session_lifetime = timedelta(seconds=new.limits.session_lifetime_s)
 
-    reload.begin(lambda new: certificate.take(new.server), limits, lambda new: level.set(new.log.level))
+    reload.begin(identity, limits, lambda new: level.set(new.log.level))
     _start_metrics(parts, running)
     if config.hygiene.shared_primes_every_h:
         parts.search.repeat(timedelta(hours=config.hygiene.shared_primes_every_h))

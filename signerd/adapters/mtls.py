@@ -8,11 +8,10 @@ this moment. It does not say that the caller may do anything: the registry is as
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import sha256
-from typing import cast
 
 import grpc
 from cryptography import x509
@@ -100,37 +99,28 @@ class PeerIdentities:
         return identity
 
 
+@dataclass(frozen=True, slots=True)
 class ServerCertificate:
-    """TLS for the listener: our certificate, and callers with a certificate of `client_ca` alone.
+    """TLS for the listener: our certificate, and callers with a certificate of `client_ca` alone."""
 
-    Another certificate counts for handshakes from then on, and for no connection that is open.
-    """
+    key: bytes = field(repr=False)  # PEM, as the others
+    chain: bytes
+    client_ca: bytes
 
-    def __init__(self, server: ServerSettings) -> None:
+    @classmethod
+    def read(cls, server: ServerSettings) -> ServerCertificate:
         """Raises ConfigError: a file cannot be read."""
-        self._first = _read(server)
-        self._next: grpc.ServerCertificateConfiguration | None = None
+        try:
+            key, chain, client_ca = (
+                path.read_bytes() for path in (server.key, server.certificate, server.client_ca)
+            )
+        except OSError as error:
+            raise from_system(f"cannot read {error.filename}: {error.strerror}", error) from error
+        return cls(key, chain, client_ca)
 
     def credentials(self) -> grpc.ServerCredentials:
-        """For one listener."""
-        # Its types leave out that the fetcher may give None, for nothing new (grpc's documentation of it).
-        fetch = cast("Callable[[], grpc.ServerCertificateConfiguration]", self._taken)
-        return grpc.dynamic_ssl_server_credentials(self._first, fetch, require_client_authentication=True)
-
-    def take(self, server: ServerSettings) -> None:
-        """From now on these files. Raises ConfigError: one cannot be read; the old ones then stay."""
-        self._next = _read(server)
-
-    def _taken(self) -> grpc.ServerCertificateConfiguration | None:
-        """gRPC's call, at each handshake and in a thread of its own: what is new, if anything is."""
-        new, self._next = self._next, None
-        return new
-
-
-def _read(server: ServerSettings) -> grpc.ServerCertificateConfiguration:
-    certificate, key, client_ca = server.certificate, server.key, server.client_ca
-    try:
-        key_pem, chain_pem, ca_pem = (path.read_bytes() for path in (key, certificate, client_ca))
-    except OSError as error:
-        raise from_system(f"cannot read {error.filename}: {error.strerror}", error) from error
-    return grpc.ssl_server_certificate_configuration([(key_pem, chain_pem)], root_certificates=ca_pem)
+        """For one listener. They never change: gRPC would ask for changes at each connection, by a call into
+        Python that holds up whatever else runs there; and anybody on the network can connect."""
+        return grpc.ssl_server_credentials(
+            [(self.key, self.chain)], root_certificates=self.client_ca, require_client_auth=True
+        )

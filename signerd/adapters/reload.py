@@ -1,18 +1,17 @@
 """SIGHUP: the settings are read again, and what can change while signerd serves changes.
 
-    the server's certificate, its key and the CA of its callers   for connections that come from now on
+    the server's certificate, its key and the CA of its callers   at once: stations connect anew
     limits, but for those of connections                          at once
     the log's level                                               at once
 
-Connections that are open go on, with all that they have under way. A new file that is wrong leaves the old
-settings in force, all of them, and a line of the log says what is wrong with it. What else was changed in
-the file waits for a restart, and is named.
+Calls under way are answered. A new file that is wrong leaves all the old settings in force, and a line of the
+log says what is wrong with it. What else was changed in the file waits for a restart, and is named.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import structlog
@@ -47,27 +46,29 @@ class Reload:
         """`read` reads and checks the settings as a start would, and raises ConfigError."""
         self._read = read
         self._started = started
+        self._first: Callable[[Config], Awaitable[None]] | None = None
         self._take: Sequence[Callable[[Config], None]] = ()
         self._turn = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def begin(self, *take: Callable[[Config], None]) -> None:
-        """From now on each of `take` gets the new settings. The first may refuse them with ConfigError."""
-        self._take = take
+    def begin(self, first: Callable[[Config], Awaitable[None]], *take: Callable[[Config], None]) -> None:
+        """From now on each gets the new settings. The first may refuse them with ConfigError."""
+        self._first, self._take = first, take
 
     def hangup(self) -> None:
         """The signal's handler."""
-        if not self._take:
+        if self._first is None:
             _log.warning("not_reloaded", detail="signerd is starting, with the settings as they are")
             return
-        task = asyncio.get_running_loop().create_task(self._reload(), name="reload")
+        task = asyncio.get_running_loop().create_task(self._reload(self._first), name="reload")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _reload(self) -> None:
+    async def _reload(self, first: Callable[[Config], Awaitable[None]]) -> None:
         async with self._turn:
             try:
                 config = await asyncio.to_thread(self._read)
+                await first(config)
                 for take in self._take:
                     take(config)
             except ConfigError as error:

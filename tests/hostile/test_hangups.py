@@ -1,4 +1,4 @@
-"""SIGHUP: what can change while signerd serves changes, and nobody's connection is cut for it."""
+"""SIGHUP: what can change while signerd serves changes, and no call fails for it."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ import os
 import signal
 import socket
 import ssl
+import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
+import psutil
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -18,7 +21,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from birthmark.v1 import signing_pb2
 from harness.edge import TIMEOUT_S, Edge, EdgePeer, code_of, key_pem
 from harness.installation import Installation
-from harness.process import COMMANDS, Program, wait_until
+from harness.process import COMMANDS, Program, ProgramError, wait_until
 from signerd.adapters.operations_ca import issue_server, load_ca
 
 OPEN = signing_pb2.OpenSessionRequest(work_order="WO-X", chip_id="chip-1")
@@ -106,6 +109,57 @@ def test_a_new_certificate_is_shown_and_connected_stations_go_on(edge: Edge, sta
     put_certificate(edge)
     hang_up(edge, "reloaded")
     assert shown(edge, station) != serial
+
+
+def test_calls_go_on_while_the_certificate_is_replaced(edge: Edge, station: EdgePeer) -> None:
+    """On one channel, without a pause; it connects anew each time."""
+    over = threading.Event()
+    answers: Counter[str] = Counter()
+
+    def call() -> None:
+        while not over.is_set():
+            answers[asks(station)] += 1
+
+    calling = threading.Thread(target=call)
+    calling.start()
+    try:
+        for _ in range(3):
+            put_certificate(edge)
+            hang_up(edge, "reloaded")
+    finally:
+        over.set()
+        calling.join()
+    assert set(answers) <= {"order_unknown", "rate_limited"}, answers
+    assert answers["order_unknown"] > 3
+
+
+def test_a_hangup_that_changes_no_certificate_leaves_connections_alone(edge: Edge, station: EdgePeer) -> None:
+    assert asks(station) == "order_unknown"
+    before = set(established(edge))
+    hang_up(edge, "reloaded")
+    assert asks(station) == "order_unknown"
+    assert before
+    assert before <= set(established(edge))
+
+
+def test_a_second_signerd_on_the_port_does_not_start(edge: Edge, tmp_path: Path) -> None:
+    """Though the port can be shared for the moment of a replacement."""
+    with Installation(tmp_path / "second") as second:
+        text = second.config.read_text("utf-8").replace('"127.0.0.1:0"', f'"{edge.installation.target}"')
+        second.config.write_text(text, "utf-8")
+        with pytest.raises(ProgramError, match=r"cannot listen on .*: Address already in use"):
+            second.start_signerd()
+
+
+def established(edge: Edge) -> list[object]:
+    """Connections of peers, as signerd has them."""
+    port = int(edge.installation.target.rpartition(":")[2])
+    process = psutil.Process(edge.installation.process.pid)
+    return [
+        each.raddr
+        for each in process.net_connections("tcp")
+        if each.status == psutil.CONN_ESTABLISHED and each.laddr.port == port
+    ]
 
 
 WRONG: dict[str, tuple[Callable[[Edge], Path], bytes, str]] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import stat
@@ -24,10 +25,10 @@ MAX_ADMIN_MESSAGE = 64 * 1024 * 1024  # bytes: CRLs and lists of all work orders
 
 # Times in milliseconds, as gRPC wants them.
 _BOTH: tuple[tuple[str, int], ...] = (
-    ("grpc.so_reuseport", 0),  # a second signerd on our port must fail to start
     ("grpc.compression_enabled_algorithms_bitset", 1),  # identity alone: nothing to inflate
 )
 _PEERS: tuple[tuple[str, int], ...] = (
+    ("grpc.so_reuseport", 1),  # for the listener that takes our place; see PeerListener
     ("grpc.max_receive_message_length", MAX_RECEIVED),
     ("grpc.max_send_message_length", MAX_SENT),
     ("grpc.max_metadata_size", 16 * 1024),
@@ -56,31 +57,72 @@ def foreign_method_name(path: str) -> str | None:
     return None if path.startswith(METHODS) else _OTHER_SERVICES.get(path, "unknown")
 
 
-def peer_server(
-    handlers: Sequence[grpc.GenericRpcHandler[Any, Any]],
-    *,
-    listen: str,
-    credentials: grpc.ServerCredentials,
-    streams_per_connection: int,
-    connections: int,
-) -> tuple[grpc.aio.Server, int]:
-    """The mTLS listener, bound and not yet started, and its port.
+class PeerListener:
+    """The mTLS listener. Another certificate is another gRPC server on the same port: for a moment both
+    listen, then the old one takes no more connections, and those that it has end with their calls."""
 
-    Raises:
-        ConfigError: the address cannot be bound.
-    """
-    server = grpc.aio.server(
-        options=(
+    def __init__(
+        self,
+        handlers: Sequence[grpc.GenericRpcHandler[Any, Any]],
+        *,
+        listen: str,
+        streams_per_connection: int,
+        connections: int,
+        drain_s: float,
+    ) -> None:
+        """`drain_s`: calls on connections of before may take this long."""
+        self._handlers = tuple(handlers)
+        self._listen = listen
+        self._options = (
             *_BOTH,
             *_PEERS,
             ("grpc.max_concurrent_streams", streams_per_connection),
             # Those in a handshake count. What comes beyond is closed as soon as it is accepted.
             ("grpc.max_allowed_incoming_connections", connections),
-        ),
-        maximum_concurrent_rpcs=MAX_OPEN_CALLS,
-    )
-    server.add_generic_rpc_handlers(tuple(handlers))
-    return server, _bound(lambda: server.add_secure_port(listen, credentials), listen)
+        )
+        self._drain_s = drain_s
+        self._server: grpc.aio.Server | None = None
+        self._drained: set[asyncio.Task[None]] = set()
+
+    def bind(self, credentials: grpc.ServerCredentials) -> int:
+        """The first listener, not yet started; returns its port.
+
+        Raises:
+            ConfigError: the address cannot be bound.
+        """
+        _check_free(self._listen)
+        self._server, port = self._made(credentials)
+        self._listen = f"{self._listen.rpartition(':')[0]}:{port}"
+        return port
+
+    async def start(self) -> None:
+        """Takes connections from now on."""
+        if self._server is not None:
+            await self._server.start()
+
+    async def replace(self, credentials: grpc.ServerCredentials) -> None:
+        """Takes connections with these from now on.
+
+        Raises:
+            ConfigError: the address cannot be bound; the listener of before goes on.
+        """
+        new, _ = self._made(credentials)
+        await new.start()
+        old, self._server = self._server, new
+        if old is not None:
+            draining = asyncio.create_task(old.stop(self._drain_s), name="listener of before")
+            self._drained.add(draining)
+            draining.add_done_callback(self._drained.discard)
+
+    async def stop(self) -> None:
+        """Takes none any more; returns when the calls under way have ended, or `drain_s` has."""
+        if self._server is not None:
+            await asyncio.gather(self._server.stop(self._drain_s), *self._drained)
+
+    def _made(self, credentials: grpc.ServerCredentials) -> tuple[grpc.aio.Server, int]:
+        server = grpc.aio.server(options=self._options, maximum_concurrent_rpcs=MAX_OPEN_CALLS)
+        server.add_generic_rpc_handlers(self._handlers)
+        return server, _bound(lambda: server.add_secure_port(self._listen, credentials), self._listen)
 
 
 def admin_server(handler: grpc.GenericRpcHandler[Any, Any], *, path: Path) -> grpc.aio.Server:
@@ -94,6 +136,7 @@ def admin_server(handler: grpc.GenericRpcHandler[Any, Any], *, path: Path) -> gr
     server = grpc.aio.server(
         options=(
             *_BOTH,
+            ("grpc.so_reuseport", 0),
             ("grpc.max_allowed_incoming_connections", ADMIN_CONNECTIONS),
             ("grpc.max_receive_message_length", MAX_ADMIN_MESSAGE),
             ("grpc.max_send_message_length", MAX_ADMIN_MESSAGE),
@@ -152,12 +195,19 @@ def _bound(bind: Callable[[], int], where: str) -> int:
     try:
         port = bind()
     except RuntimeError as error:
-        raise _not_bound(where) from error
+        raise _not_bound(where) or NotNow(f"cannot listen on {where}: it was in use") from error
     return port
 
 
-def _not_bound(where: str) -> ConfigError:
-    """Why, which gRPC does not tell: tried once more, without it."""
+def _check_free(where: str) -> None:
+    """Raises ConfigError where somebody listens already: a port that may be shared would be, with another
+    signerd of the same user."""
+    if (error := _not_bound(where)) is not None:
+        raise error
+
+
+def _not_bound(where: str) -> ConfigError | None:
+    """Why it cannot be bound, which gRPC does not tell: tried without it. None: it can."""
     try:
         if where.startswith("/"):
             with socket.socket(socket.AF_UNIX) as line:
@@ -166,6 +216,7 @@ def _not_bound(where: str) -> ConfigError:
             host, _, port = where.rpartition(":")
             found = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)
             with socket.socket(found[0][0]) as line:
+                line.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as gRPC: connections of before
                 line.bind(found[0][4])
     except socket.gaierror as error:
         return (NotNow if error.errno == socket.EAI_AGAIN else ConfigError)(
@@ -175,4 +226,4 @@ def _not_bound(where: str) -> ConfigError:
         return from_system(f"cannot listen on {where}: {error.strerror or error}", error)
     except UnicodeError as error:  # a label of a name that is too long, or none
         return ConfigError(f"cannot listen on {where}: {error}")
-    return NotNow(f"cannot listen on {where}: it was in use")  # and is free now
+    return None
