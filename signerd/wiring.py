@@ -45,6 +45,7 @@ from signerd.adapters.rpc.gate import Gate
 from signerd.adapters.rpc.health import health_handler
 from signerd.adapters.rpc.server import PeerListener, admin_server, foreign_method_name
 from signerd.adapters.rpc.signing import SigningService
+from signerd.adapters.scheduling import network_gives_way
 from signerd.adapters.shared_primes import SearchState, SharedPrimesSearch
 from signerd.adapters.start_faults import from_system
 from signerd.adapters.store import SqlStore
@@ -317,6 +318,7 @@ async def _start_servers(parts: _Parts, running: AsyncExitStack, reload: Reload,
     running.push_async_callback(stop_serving)
     await admins_server.start()
     await listener.start()
+    network_gives_way()
 
     async def identity(new: Config) -> None:
         nonlocal certificate

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -13,6 +15,7 @@ from harness.edge import TIMEOUT_S, Edge, EdgePeer, code_of
 from harness.idle_connections import IdleConnections
 from harness.process import COMMANDS, wait_until
 from signerd.adapters.descriptors import A_KEY_HOLDER, RESERVE
+from signerd.adapters.scheduling import NICER
 
 OPEN_FILES = 4096  # what the unit file once allowed
 IDLE = 4_200
@@ -60,6 +63,20 @@ def test_idle_connections_leave_signerd_its_descriptors(edge: Edge) -> None:
         assert idle.attempts > 2 * IDLE  # they came again: a handshake has its time
     for sign in ("unable to open", "Too many open files"):
         assert sign not in signerd.errors()
+
+
+def test_threads_that_anybody_can_keep_busy_give_way(edge: Edge) -> None:
+    """Those that accept connections and shake hands, also where there came to be more of them."""
+    station = edge.add_peer("station/plant1/pc1")
+    with IdleConnections(edge.installation.target, 500) as idle:
+        idle.wait_open(400)
+        assert asks(station) == "order_unknown"
+        tasks = [*Path(f"/proc/{edge.installation.process.pid}/task").iterdir()]
+        niceness = {task.name: os.getpriority(os.PRIO_PROCESS, int(task.name)) for task in tasks}
+        gives_way = {task.name for task in tasks if (task / "comm").read_text().strip() == "event_engine"}
+    assert len(gives_way) > 1
+    assert {niceness.pop(thread) for thread in gives_way} == {os.getpriority(os.PRIO_PROCESS, 0) + NICER}
+    assert niceness[str(edge.installation.process.pid)] == os.getpriority(os.PRIO_PROCESS, 0)
 
 
 def test_signerd_lowers_its_connections_to_what_the_system_allows(edge: Edge) -> None:

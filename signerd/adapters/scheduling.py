@@ -1,0 +1,32 @@
+"""Which of our threads give way where processors are short.
+
+Anybody on the network keeps gRPC's threads busy: they accept connections and shake hands. The thread that
+issues, and those of store, ledger and key holders, are not to queue behind them.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import structlog
+
+NICER = 10  # a ninth of the weight of a thread of ours (sched(7))
+# gRPC's pool, and the thread that adds to it. Whatever they start has the same niceness.
+_NAMES = frozenset({"event_engine", "lifeguard"})
+
+_log = structlog.get_logger(__name__)
+
+
+def network_gives_way() -> None:
+    """Call it once gRPC has its threads. Where the system does not allow it, a line of the log says so."""
+    nice = min(os.getpriority(os.PRIO_PROCESS, 0) + NICER, 19)
+    for thread in Path("/proc/self/task").iterdir():
+        try:
+            if (thread / "comm").read_text(encoding="ascii").strip() in _NAMES:
+                os.setpriority(os.PRIO_PROCESS, int(thread.name), nice)
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # it ended meanwhile
+        except OSError as error:
+            _log.warning("network_does_not_give_way", detail=str(error))
+            return
