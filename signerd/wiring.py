@@ -149,6 +149,9 @@ async def _serve(
         (signal.SIGHUP, reload.hangup),
     ):
         asyncio.get_running_loop().add_signal_handler(number, act)
+    # More signals than asyncio's pipe holds count as those that it holds. By default each of the others is
+    # reported by a pending call: the handler then waits for a lock that may be held by what it interrupted.
+    signal.set_wakeup_fd(signal.set_wakeup_fd(-1), warn_on_full_buffer=False)
     async with AsyncExitStack() as running:
         parts = await _start_parts(config, base, pin, running)
         where = await _start_servers(parts, running, reload, again.level)
