@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from birthmark.v1 import signing_pb2
 from harness.edge import TIMEOUT_S, Edge, code_of, key_pem, new_key
-from harness.process import COMMANDS
+from harness.process import COMMANDS, wait_until
 from signerd.adapters.device_ca import create_root
 
 TIMES = 60  # of each kind
@@ -70,6 +70,7 @@ def shake(edge: Edge, certificate: Path | None) -> None:
 
 def test_no_failed_handshake_writes_a_line(edge: Edge, tmp_path: Path) -> None:
     station = edge.add_peer("station/plant1/pc1")
+    wait_until(lambda: '"AddPeer"' in edge.installation.process.errors(), "the line of the call before")
     before = edge.installation.process.errors()
     own = own_certificate(tmp_path)
     for said in KINDS.values():

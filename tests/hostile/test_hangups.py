@@ -23,6 +23,7 @@ from birthmark.v1 import signing_pb2
 from harness.edge import TIMEOUT_S, Edge, EdgePeer, code_of, key_pem
 from harness.installation import Installation
 from harness.process import COMMANDS, Program, ProgramError, wait_until
+from signerd.adapters.line_writer import GATHER_S
 from signerd.adapters.operations_ca import issue_server, load_ca
 
 OPEN = signing_pb2.OpenSessionRequest(work_order="WO-X", chip_id="chip-1")
@@ -214,8 +215,10 @@ def test_the_logs_level_changes(edge: Edge, station: EdgePeer) -> None:
 
         def silent() -> bool:
             before = edge.installation.process.errors()
-            # Over the rate there is no line anyway.
-            return asks(station) == "order_unknown" and edge.installation.process.errors() == before
+            if asks(station) != "order_unknown":  # over the rate there is no line anyway
+                return False
+            time.sleep(5 * GATHER_S)
+            return edge.installation.process.errors() == before
 
         wait_until(silent, "a call without a line")
     finally:
