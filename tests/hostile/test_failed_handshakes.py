@@ -6,6 +6,7 @@ import json
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from datetime import UTC, datetime
@@ -18,8 +19,9 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from birthmark.v1 import signing_pb2
 from harness.edge import TIMEOUT_S, Edge, code_of, key_pem, new_key
-from harness.process import COMMANDS, wait_until
+from harness.process import COMMANDS
 from signerd.adapters.device_ca import create_root
+from signerd.adapters.line_writer import GATHER_S
 
 TIMES = 60  # of each kind
 CLIENT_HELLO = bytes.fromhex("16030100c8010000c40303")  # the beginning of one
@@ -70,7 +72,7 @@ def shake(edge: Edge, certificate: Path | None) -> None:
 
 def test_no_failed_handshake_writes_a_line(edge: Edge, tmp_path: Path) -> None:
     station = edge.add_peer("station/plant1/pc1")
-    wait_until(lambda: '"AddPeer"' in edge.installation.process.errors(), "the line of the call before")
+    time.sleep(10 * GATHER_S)  # the line of the call before is on its way
     before = edge.installation.process.errors()
     own = own_certificate(tmp_path)
     for said in KINDS.values():
@@ -79,6 +81,7 @@ def test_no_failed_handshake_writes_a_line(edge: Edge, tmp_path: Path) -> None:
     for _ in range(TIMES):
         shake(edge, None)
         shake(edge, own)
+    time.sleep(10 * GATHER_S)
     assert edge.installation.process.errors() == before
     assert code_of(lambda: station.signing.OpenSession(OPEN, timeout=TIMEOUT_S)) == "order_unknown"
     assert all(isinstance(json.loads(line), dict) for line in edge.installation.process.errors().splitlines())

@@ -129,13 +129,14 @@ def test_calls_go_on_while_the_certificate_is_replaced(edge: Edge, station: Edge
         for _ in range(3):
             put_certificate(edge)
             hang_up(edge, "reloaded")
+        answered = answers["order_unknown"]
+        wait_until(lambda: answers["order_unknown"] > answered, "an answer on the last connection")
     finally:
         over.set()
         calling.join()
     # A call that reaches a listener as it ends is given back, and the agent sends it again.
     assert set(answers) <= {"order_unknown", "rate_limited", "UNAVAILABLE", "CANCELLED"}, answers
     assert answers["UNAVAILABLE"] + answers["CANCELLED"] <= 3
-    assert answers["order_unknown"] > 3
 
 
 def test_a_hangup_that_changes_no_certificate_leaves_connections_alone(edge: Edge, station: EdgePeer) -> None:
