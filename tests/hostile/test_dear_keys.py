@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import statistics
 import threading
@@ -23,62 +22,14 @@ from birthmark.v1.signing_pb2 import Evidence
 from birthmark.v1.signing_pb2 import OpenSessionResponse as Session
 from harness.hostile_line import HostileLine, Station, code_of
 from harness.installation import Installation, product_toml
-from harness.rsa_keys import constant_rsa_key
+from harness.rsa_keys import constant_primes, constant_rsa_key
 from harness.shared_primes import key_of
 
 pytestmark = pytest.mark.check
 PRODUCT = product_toml("dear").replace('["p256", "p384"]', '["p256", "p384", "rsa4096"]')
 STATIONS, KEYS = 3, 50  # within the burst of 200 calls, and the 64 that may be open
-# Prime number n, from 0 on, is _beginning(n) + OFFSETS[n]: of 2048 bits, enough for 900 keys of two of them.
-# A key that was looked at once costs nothing more, so that each round takes others. To search for the primes
-# anew would take some seconds of each run.
-OFFSETS = (
-    3469,
-    9,
-    144,
-    1442,
-    8,
-    648,
-    3787,
-    96,
-    277,
-    1322,
-    1957,
-    7329,
-    1666,
-    502,
-    5916,
-    664,
-    666,
-    3404,
-    2228,
-    910,
-    72,
-    105,
-    474,
-    2015,
-    2675,
-    3212,
-    1751,
-    127,
-    2434,
-    120,
-    187,
-    304,
-    36,
-    1879,
-    3783,
-    629,
-    332,
-    2044,
-    1768,
-    225,
-    8,
-    508,
-    516,
-)
 BOARDS = 12  # honest ones
-ROUNDS = 3
+ROUNDS = 3  # each with other keys: one that was looked at costs nothing more
 NoiseOf = Callable[[HostileLine, str, list[rsa.RSAPrivateKey]], "Noise"]
 SLOWER = 4.0  # at most, of the median; two cores are shared with those who make the noise
 
@@ -95,14 +46,9 @@ def line(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HostileLine]:
 @pytest.fixture(scope="module")
 def keys() -> Iterator[rsa.RSAPrivateKey]:
     """RSA-4096 keys that are all different, and none weak: each is given out once."""
-    primes = [_beginning(number) + offset for number, offset in enumerate(OFFSETS)]
+    primes = constant_primes(2048)
     assert all(gmpy2.is_strong_prp(prime, 2) for prime in primes)
     return (key_of(p, q) for p, q in itertools.combinations(primes, 2))
-
-
-def _beginning(number: int) -> int:
-    digits = hashlib.shake_256(f"dear keys {number}".encode()).digest(256)
-    return int.from_bytes(digits, "big") | 3 << 2046
 
 
 def csr_of(key: rsa.RSAPrivateKey) -> bytes:
