@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from agent.adapters.signer_client import RECONNECT
 from birthmark.v1 import audit_pb2, audit_pb2_grpc, signing_pb2_grpc
 from harness.administrator import Administrator
 from harness.installation import SENSOR, Installation, order_toml
@@ -38,8 +39,12 @@ class EdgePeer:
         self.uri = uri
         self.certificate, self.key = certificate, key
         credentials = grpc.ssl_channel_credentials(ca, key, certificate)
-        limits = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
-        self.channel = grpc.secure_channel(target, credentials, options=limits)
+        options = [
+            *RECONNECT,
+            ("grpc.max_send_message_length", -1),
+            ("grpc.max_receive_message_length", -1),
+        ]
+        self.channel = grpc.secure_channel(target, credentials, options=options)
         self.signing = signing_pb2_grpc.SigningServiceStub(self.channel)
         self.audit = audit_pb2_grpc.AuditServiceStub(self.channel)
 

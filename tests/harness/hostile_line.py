@@ -41,6 +41,7 @@ from typing import Any, Literal
 
 import grpc
 
+from agent.adapters.signer_client import RECONNECT
 from birthmark.v1 import admin_pb2, audit_pb2, audit_pb2_grpc, signing_pb2, signing_pb2_grpc
 from boards.attesters.hmac_sha256 import HmacVendor
 from boards.attesters.port import Vendor
@@ -58,8 +59,7 @@ CHIPS = 200
 UNLOCKED = 20  # chips that are personalized at once when the first unlocked one is asked for
 # Messages of any size; a station connects again as the agent does.
 MANY = [
-    ("grpc.initial_reconnect_backoff_ms", 200),
-    ("grpc.max_reconnect_backoff_ms", 5_000),
+    *RECONNECT,
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
 ]
