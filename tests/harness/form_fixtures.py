@@ -21,6 +21,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from cryptography.hazmat.primitives.asymmetric import ec
+
 from agent.adapters import journal_schema
 from agent.adapters.journal import SqliteJournal
 from agent.adapters.journal_schema import FILE_NAME as JOURNAL
@@ -43,12 +45,14 @@ from signerd.core.evidence.transcript import transcript
 from signerd.core.evidence_extension import EvidenceStatement
 from signerd.core.identity_list import check_identity, parse_line
 from signerd.core.names import Level, parse_peer_uri
+from signerd.core.sealing import Recipient, Role, seal
 from signerd.core.session import Session, SessionSealer
 from signerd.errors import Unavailable
 
 AUDITOR = parse_peer_uri("birthmark://test/auditor/second")
 CLOCK_BOOT = "a boot"
 SESSION_KEY = MASTER_KEY = bytes(32)
+TOKEN_KEY = ec.derive_private_key(1, ec.SECP256R1())  # of no token, and no secret
 
 
 def main(target: Path) -> None:
@@ -80,6 +84,8 @@ def main(target: Path) -> None:
     keep("order-1.toml", order_toml("WO-1", quantity=1, stations=["birthmark://test/station/plant1/pc1"]))
     keys = {kind.value: derive_chip_key(_mac, "chip:1", *kind.mac_key).hex() for kind in BurnedKey}
     keep("chip-keys-1.json", json.dumps(keys) + "\n")
+    recipient = Recipient.of(TOKEN_KEY.public_key())
+    keep("sealed-1.json", seal("example/log", {Role.CHIP_MASTER: MASTER_KEY}, [recipient]).encode())
 
 
 def dump(path: Path) -> str:

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from agent.core import note as agent_note
@@ -32,7 +33,7 @@ from auditor.core.entry import Issued, parse_entry
 from auditor.core.identities import read_identities
 from auditor.core.product import read_product
 from auditor.errors import CheckFailed, Malformed
-from harness.form_fixtures import MASTER_KEY, SESSION_KEY
+from harness.form_fixtures import MASTER_KEY, SESSION_KEY, TOKEN_KEY
 from harness.paper_certificates import new_key
 from signerd.core import note, strict_cbor
 from signerd.core.chip_key import BurnedKey, derive_chip_key
@@ -44,6 +45,7 @@ from signerd.core.identity_list import IdentityError, parse_line
 from signerd.core.names import KeyType
 from signerd.core.order_file import ProductRevision, parse_order_file
 from signerd.core.product import parse_product
+from signerd.core.sealing import Recipient, Role, open_into, read_sealed
 from signerd.core.session import SessionSealer
 from signerd.core.stamp import check_signature, parse_stamp
 from signerd.errors import Code, Refused
@@ -205,6 +207,17 @@ def signerd_chip_keys() -> None:
     assert derived == json.loads(text("chip-keys-1.json"))
 
 
+def signerd_sealed_secrets() -> None:
+    def exchange(point: bytes) -> bytes:
+        return TOKEN_KEY.exchange(
+            ec.ECDH(), ec.EllipticCurvePublicKey.from_encoded_point(TOKEN_KEY.curve, point)
+        )
+
+    sealed, opened = read_sealed(read("sealed-1.json")), bytearray(32)
+    open_into(sealed, Role.CHIP_MASTER, Recipient.of(TOKEN_KEY.public_key()), exchange, memoryview(opened))
+    assert opened == MASTER_KEY
+
+
 def signerd_certificate() -> None:
     sub_ca = x509.load_der_x509_certificate(read("sub-ca-1.der"))
     certificate().verify_directly_issued_by(sub_ca)
@@ -322,6 +335,7 @@ READERS: Mapping[tuple[str, str], Callable[[], None]] = {
     ("settings", "auditor"): auditor_settings,
     ("session", "signerd"): signerd_session,
     ("keys of chips", "signerd"): signerd_chip_keys,
+    ("sealed secrets", "signerd"): signerd_sealed_secrets,
     ("certificate of a board, its sub-CA's, CRL", "signerd"): signerd_certificate,
     ("certificate of a board, its sub-CA's, CRL", "agent"): agent_certificate,
     ("certificate of a board, its sub-CA's, CRL", "auditor"): auditor_certificate,

@@ -1,0 +1,199 @@
+"""Secrets sealed to token keys: what opens, and that nothing else does."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import rfc8785
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from hypothesis import given
+from hypothesis import strategies as st
+
+from signerd.core.sealing import (
+    MAX_FILE,
+    MAX_RECIPIENTS,
+    Exchange,
+    Recipient,
+    Role,
+    SealedSecrets,
+    SealingError,
+    commitment,
+    open_into,
+    read_sealed,
+    seal,
+    with_recipient,
+)
+
+ORIGIN = "example/birthmark"
+SECRETS = {Role.CHECKPOINT: bytes(range(32)), Role.CHIP_MASTER: bytes(range(32, 64))}
+P256, P384, OTHER = (ec.generate_private_key(curve()) for curve in (ec.SECP256R1, ec.SECP384R1, ec.SECP256R1))
+SEALED = seal(ORIGIN, SECRETS, [Recipient.of(key.public_key()) for key in (P256, P384)])
+
+
+def exchange(key: ec.EllipticCurvePrivateKey) -> Exchange:
+    """As a token does it."""
+    return lambda point: key.exchange(
+        ec.ECDH(), ec.EllipticCurvePublicKey.from_encoded_point(key.curve, point)
+    )
+
+
+def opened(sealed: SealedSecrets, role: Role, key: ec.EllipticCurvePrivateKey) -> bytes:
+    into = bytearray(32)
+    open_into(sealed, role, Recipient.of(key.public_key()), exchange(key), memoryview(into))
+    return bytes(into)
+
+
+@pytest.mark.parametrize("key", [P256, P384])
+@pytest.mark.parametrize("role", list(Role))
+def test_each_recipient_opens_each_secret(key: ec.EllipticCurvePrivateKey, role: Role) -> None:
+    assert opened(read_sealed(SEALED.encode()), role, key) == SECRETS[role]
+
+
+def test_no_other_key_opens() -> None:
+    with pytest.raises(SealingError, match="not sealed to this key"):
+        opened(SEALED, Role.CHECKPOINT, OTHER)
+    # Nor does it when it gives itself out as a recipient.
+    with pytest.raises(SealingError, match="does not open"):
+        open_into(SEALED, Role.CHECKPOINT, SEALED.recipients[0], exchange(OTHER), memoryview(bytearray(32)))
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        lambda sealed: SealedSecrets("other/log", sealed.recipients, sealed.secrets),
+        lambda sealed: SealedSecrets(
+            sealed.origin, sealed.recipients, {Role.CHECKPOINT: sealed.secrets[Role.CHIP_MASTER]}
+        ),
+    ],
+    ids=["another origin", "another role"],
+)
+def test_a_secret_is_not_taken_for_another(changed: Callable[[SealedSecrets], SealedSecrets]) -> None:
+    with pytest.raises(SealingError, match="does not open"):
+        opened(changed(SEALED), Role.CHECKPOINT, P256)
+
+
+def test_each_sealing_has_an_ephemeral_key_of_its_own() -> None:
+    again = seal(ORIGIN, SECRETS, SEALED.recipients)
+    points = [
+        copy[:65] for sealed in (SEALED, again) for copies in sealed.secrets.values() for copy in copies
+    ]
+    assert len(set(points)) == len(points) == 8
+
+
+def test_a_recipient_is_added_and_the_others_stay_as_they_are() -> None:
+    more = with_recipient(SEALED, SECRETS, Recipient.of(OTHER.public_key()))
+    assert opened(read_sealed(more.encode()), Role.CHIP_MASTER, OTHER) == SECRETS[Role.CHIP_MASTER]
+    for role, copies in SEALED.secrets.items():
+        assert more.secrets[role][:2] == copies
+    with pytest.raises(SealingError, match="twice"):
+        with_recipient(more, SECRETS, Recipient.of(OTHER.public_key()))
+    with pytest.raises(SealingError, match="all the secrets"):
+        with_recipient(SEALED, {Role.CHECKPOINT: bytes(32)}, Recipient.of(OTHER.public_key()))
+
+
+def test_who_may_be_a_recipient() -> None:
+    for key in (
+        rsa.generate_private_key(65537, 2048).public_key(),
+        ec.generate_private_key(ec.SECP521R1()).public_key(),
+        Ed25519PrivateKey.generate().public_key(),
+    ):
+        with pytest.raises(SealingError, match="P-256 and P-384"):
+            Recipient.of(key)
+    many = [
+        Recipient.of(ec.generate_private_key(ec.SECP256R1()).public_key()) for _ in range(MAX_RECIPIENTS + 1)
+    ]
+    assert len(seal(ORIGIN, SECRETS, many[:-1]).encode()) < MAX_FILE
+    for wrong in (many, []):
+        with pytest.raises(SealingError, match="1 to 8"):
+            seal(ORIGIN, SECRETS, wrong)
+
+
+def test_commitments_name_role_origin_and_secret() -> None:
+    secret = SECRETS[Role.CHECKPOINT]
+    public = Ed25519PrivateKey.from_private_bytes(secret).public_key().public_bytes_raw()
+    assert commitment(Role.CHECKPOINT, ORIGIN, secret) == public
+    found = commitment(Role.CHIP_MASTER, ORIGIN, secret)
+    others = [
+        commitment(Role.CHIP_MASTER, "other/log", secret),
+        commitment(Role.CHIP_MASTER, ORIGIN, bytes(32)),
+        public,
+    ]
+    assert len(found) == 32
+    assert found not in others
+
+
+def altered(change: Callable[[Any], object]) -> bytes:
+    item = json.loads(SEALED.encode())
+    change(item)
+    return rfc8785.dumps(item) + b"\n"
+
+
+FOREIGN = "04" + "11" * 64  # not on the curve
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"[]\n",
+        b"[" * 10_000,
+        b"{}\n",
+        SEALED.encode()[:-1],
+        SEALED.encode() + b"\n",
+        b" " + SEALED.encode(),
+        SEALED.encode() + b" " * MAX_FILE,
+        SEALED.encode().replace(b'"p256"', b'"P256"'),
+        SEALED.encode().replace(b"birthmark-sealed-v1", b"birthmark-sealed-v2"),
+        altered(lambda item: item.update(more=1)),
+        altered(lambda item: item.pop("origin")),
+        altered(lambda item: item.update(origin="two\nlines")),
+        altered(lambda item: item.update(recipients=[])),
+        altered(lambda item: item.update(secrets={})),
+        altered(lambda item: item.update(secrets={"other": []})),
+        altered(lambda item: item["recipients"].reverse()),
+        altered(lambda item: item["recipients"].append(item["recipients"][0])),
+        altered(lambda item: item["recipients"][0].update(point="00")),
+        altered(lambda item: item["recipients"][0].update(point=FOREIGN)),
+        altered(lambda item: item["recipients"][0].update(more=1)),
+        altered(lambda item: item["secrets"]["checkpoint"].pop()),
+        altered(lambda item: item["secrets"].update(checkpoint=[FOREIGN + "00" * 48] * 2)),
+        altered(lambda item: item["secrets"].update(checkpoint="00")),
+    ],
+)
+def test_a_file_of_another_form_is_refused(data: bytes) -> None:
+    with pytest.raises(SealingError):
+        read_sealed(data)
+
+
+@given(st.binary(max_size=300))
+def test_bytes_that_are_no_such_file_are_refused(data: bytes) -> None:
+    with pytest.raises(SealingError):
+        read_sealed(data)
+
+
+@given(st.integers(0, len(SEALED.encode()) - 1))
+def test_a_file_that_is_cut_is_refused(length: int) -> None:
+    with pytest.raises(SealingError):
+        read_sealed(SEALED.encode()[:length])
+
+
+@given(st.integers(0, len(SEALED.encode()) - 1), st.integers(1, 255))
+def test_an_altered_byte_opens_nothing_else(place: int, change: int) -> None:
+    data = bytearray(SEALED.encode())
+    data[place] ^= change
+    try:
+        sealed = read_sealed(bytes(data))
+    except SealingError:
+        return
+    refused = 0
+    for role in Role:
+        for key in (P256, P384):
+            try:
+                assert opened(sealed, role, key) == SECRETS[role]
+            except SealingError:
+                refused += 1
+    assert refused
