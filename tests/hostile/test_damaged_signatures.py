@@ -11,12 +11,14 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from harness.damaging import DamagingToken, Kind
 from harness.hostile_line import HostileLine, code_of
 from harness.installation import Installation
 from harness.process import COMMANDS, Program, wait_until
+from harness.shim import Shim
+from signerd.config import load
 
 NOT_NOW = 75  # docs/operations.md, "Exit codes"
+SIGNS = {"certificates": "C_Sign-1041", "checkpoints": "C_Sign-1057"}  # CKM_ECDSA, CKM_EDDSA
 SERVING = health_pb2.HealthCheckResponse.SERVING
 
 pytestmark = pytest.mark.check
@@ -25,8 +27,14 @@ pytestmark = pytest.mark.check
 class DamagedLine(HostileLine):
     def __init__(self, directory: Path) -> None:
         installation = Installation(directory)
-        self.token = DamagingToken(installation)
+        module = load(installation.config).hsm.module
+        self._shim = Shim.build(installation.directory / "shim", before=module)
+        self._shim.before_token_of(installation)
         super().__init__(installation)
+
+    def damage(self, kind: str, times: int | None) -> None:
+        """From now on so many signatures of this kind; None for all, 0 for none."""
+        self._shim.rule(SIGNS[kind], "garble", times=times)
 
     def serves(self) -> bool:
         stub = health_pb2_grpc.HealthStub(self.pc1.channel)
@@ -55,11 +63,11 @@ def line(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DamagedLine]:
 
 @pytest.mark.parametrize("kind", ["certificates", "checkpoints"])
 def test_a_signature_that_is_damaged_once_costs_the_key_holder_its_place_and_no_board(
-    line: DamagedLine, kind: Kind
+    line: DamagedLine, kind: str
 ) -> None:
     order, board, next_board = line.open_order(quantity=2), line.board(), line.board()
     old = line.installation.key_holder()
-    line.token.damage(kind, 1)
+    line.damage(kind, 1)
     session, signed = line.pc1.certify(order, board)
     line.pc1.stamp(board, session, signed)
     assert line.installation.key_holder().pid != old.pid
@@ -71,10 +79,10 @@ def test_a_signature_that_is_damaged_once_costs_the_key_holder_its_place_and_no_
 
 @pytest.mark.parametrize("kind", ["certificates", "checkpoints"])
 def test_where_it_recurs_signerd_ends_and_is_whole_when_it_is_started_again(
-    line: DamagedLine, kind: Kind
+    line: DamagedLine, kind: str
 ) -> None:
     order, board = line.open_order(quantity=1), line.board()
-    line.token.damage(kind, "always")
+    line.damage(kind, None)
     assert code_of(lambda: line.pc1.certify(order, board)) == "unavailable"
     assert not line.serves()
     process = line.installation.process
@@ -83,7 +91,7 @@ def test_where_it_recurs_signerd_ends_and_is_whole_when_it_is_started_again(
     failing = line.command("run")
     assert failing.wait(timeout_s=30) == NOT_NOW
     assert "no signature" in failing.errors()
-    line.token.damage(kind, 0)
+    line.damage(kind, 0)
     line.installation.start_signerd()
     line.reconnect()
     line.pc1.certify(order, board)
@@ -92,13 +100,13 @@ def test_where_it_recurs_signerd_ends_and_is_whole_when_it_is_started_again(
 
 def test_an_administrators_command_says_that_its_entry_is_not_published(line: DamagedLine) -> None:
     order = line.open_order(quantity=1)
-    line.token.damage("checkpoints", "always")
+    line.damage("checkpoints", None)
     close = line.command("order", "close", order)
     assert close.wait(timeout_s=60) == 0
     assert f"closed {order}" in close.output()
     assert "NOT PUBLISHED" in close.errors()
     assert line.installation.process.wait(timeout_s=30) == NOT_NOW
-    line.token.damage("checkpoints", 0)
+    line.damage("checkpoints", 0)
     line.installation.start_signerd()
     line.reconnect()
     wait_until(lambda: any(entry["type"] == "order_closed" for entry in line.entries()), "the entry")

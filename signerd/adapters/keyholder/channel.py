@@ -1,7 +1,8 @@
 """One key holder process and the line to it: spawned, greeted, asked, and killed when it is late.
 
-Requests are pipelined. The process answers in order, so the deadline runs for the one at the head: it starts
-anew with every answer, and a long queue at a slow HSM is not taken for a hang.
+Requests are pipelined. The process answers in order, and a slow operation as soon as it is done
+(`keyholder/answers.py`): the deadline is that of the one operation at work. It starts anew with every answer,
+and a long queue at a slow token is not taken for a hang.
 """
 
 from __future__ import annotations

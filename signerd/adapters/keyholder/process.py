@@ -16,6 +16,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from signerd.adapters.keyholder import certification_request, guard
+from signerd.adapters.keyholder.answers import Answers
 from signerd.adapters.keyholder.hardening import close_memory, die_with_parent
 from signerd.adapters.keyholder.protocol import (
     FrameReader,
@@ -47,7 +48,6 @@ _KEY_OF = {
     Operation.SIGN_CHECKPOINT: "the log's verifier key",
 }
 _READ = 65_536  # bytes at once
-_ANSWERS_AT_ONCE = 8  # a long batch is answered in parts, so that the first caller does not wait for the last
 
 Handler = Callable[[list[object]], object]
 
@@ -208,9 +208,10 @@ def open_token(setup: Setup) -> dict[str, Handler]:
         raise WrongSettingsError(str(error)) from error
 
 
-def answer(operations: dict[str, Handler], item: object) -> tuple[bytes, bool]:
+def answer(
+    operations: dict[str, Handler], number: int, operation: str, arguments: list[object]
+) -> tuple[bytes, bool]:
     """The answer's frame, and whether this process may go on."""
-    number, operation, arguments = read_request(item)
     handler = operations.get(operation)
     if handler is None:
         return frame([number, Outcome.REFUSED, f"no operation {operation[:32]!r} in this mode"]), True
@@ -245,14 +246,13 @@ def serve(connection: Connection) -> None:
         connection.send(frame([_greeting(error), str(error)]))
         return
     connection.send(frame([Outcome.DONE, "ready"]))
-    answers: list[bytes] = []
+    answers = Answers(connection.send)
     going_on = True
     while going_on and (item := connection.next()) is not None:
-        data, going_on = answer(operations, item)
-        answers.append(data)
-        if connection.idle or len(answers) >= _ANSWERS_AT_ONCE or not going_on:
-            connection.send(b"".join(answers))
-            answers.clear()
+        number, operation, arguments = read_request(item)
+        answers.begin(operation)
+        data, going_on = answer(operations, number, operation, arguments)
+        answers.end(operation, data, last=connection.idle or not going_on)
 
 
 def main() -> int:

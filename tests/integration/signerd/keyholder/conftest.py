@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from harness.key_holders import TokenAtHand, make_token
+from harness.shim import Shim
 
 
 @pytest.fixture(scope="session")
@@ -19,3 +20,9 @@ def token(tmp_path_factory: pytest.TempPathFactory) -> TokenAtHand:
 def own_token(tmp_path: Path) -> TokenAtHand:
     """An installation for this test alone."""
     return make_token(tmp_path / "dev")
+
+
+@pytest.fixture
+def shim(token: TokenAtHand, tmp_path: Path) -> Shim:
+    """Before the module of the token of all, with rules of this test alone."""
+    return Shim.build(tmp_path / "shim", before=token.config.hsm.module)

@@ -7,26 +7,20 @@ import os
 import signal
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from harness.key_holders import PATIENCE_S, Changes, TokenAtHand, running
+from harness.shim import Shim
 from harness.signing_samples import leaf_tbs
 from signerd.adapters.keyholder.channel import open_channel
-from signerd.adapters.keyholder.client import KeyHolderProcess, KeyHolderSettings
+from signerd.adapters.keyholder.client import KeyHolderProcess
 from signerd.adapters.keyholder.held_pin import HeldPin, WrongPin
 from signerd.adapters.keyholder.personalization import derive_chip_keys
 from signerd.adapters.keyholder.pool import KeyHolderPool, setup_for
 from signerd.adapters.keyholder.protocol import Mode, Operation
 from signerd.errors import Unavailable
-
-SPIES = [
-    Path("/usr/lib/x86_64-linux-gnu/pkcs11-spy.so"),
-    Path("/usr/lib/aarch64-linux-gnu/pkcs11-spy.so"),
-    Path("/usr/lib64/pkcs11/pkcs11-spy.so"),
-]
 
 FLAGS = """
 import pkcs11, sys
@@ -43,56 +37,38 @@ def pin_count_is_low(token: TokenAtHand) -> bool:
     return done.stdout.strip() == "True"
 
 
-class Spied:
-    """The settings with a module that logs every call before it goes on to SoftHSM."""
-
-    def __init__(self, token: TokenAtHand, log: Path) -> None:
-        spy = next((path for path in SPIES if path.exists()), None)
-        if spy is None:
-            pytest.skip("pkcs11-spy is not installed: apt install opensc-pkcs11")
-        self._log = log
-        settings = token.settings
-        self.settings: KeyHolderSettings = replace(
-            settings,
-            setup=replace(settings.setup, module=str(spy)),
-            environment={
-                **settings.environment,
-                "PKCS11SPY": settings.setup.module,
-                "PKCS11SPY_OUTPUT": str(log),
-            },
-        )
-
-    @property
-    def logins(self) -> int:
-        """Calls of C_Login so far."""
-        lines = self._log.read_text(encoding="utf-8", errors="replace").splitlines()
-        return sum(line.endswith(": C_Login") for line in lines)
+def logins(shim: Shim) -> int:
+    """Calls of C_Login so far, of all processes."""
+    return len(shim.calls("C_Login"))
 
 
-async def test_a_right_pin_logs_in_once_a_process(token: TokenAtHand, tmp_path: Path) -> None:
-    spied = Spied(token, tmp_path / "spy.log")
-    async with running(spied.settings, token.pin) as holder:
+@pytest.fixture
+def own_shim(own_token: TokenAtHand, tmp_path: Path) -> Shim:
+    """Before the module of the token of this test alone."""
+    return Shim.build(tmp_path / "shim", before=own_token.config.hsm.module)
+
+
+async def test_a_right_pin_logs_in_once_a_process(token: TokenAtHand, shim: Shim) -> None:
+    async with running(shim.before(token.settings), token.pin) as holder:
         await holder.sign_certificate(leaf_tbs(token.sub_ca))
-    assert spied.logins == 1
+    assert logins(shim) == 1
 
 
-async def test_a_wrong_pin_is_tried_once(own_token: TokenAtHand, tmp_path: Path) -> None:
-    spied = Spied(own_token, tmp_path / "spy.log")
+async def test_a_wrong_pin_is_tried_once(own_token: TokenAtHand, own_shim: Shim) -> None:
     pin = HeldPin(b"not the PIN")
-    holder = KeyHolderProcess(spied.settings)
+    holder = KeyHolderProcess(own_shim.before(own_token.settings))
     for _ in range(3):
         with pytest.raises(WrongPin):
             await holder.start(pin)
-    assert spied.logins == 1
+    assert logins(own_shim) == 1
     assert not holder.serving
 
 
-async def test_a_pool_tries_a_wrong_pin_once(own_token: TokenAtHand, tmp_path: Path) -> None:
-    spied = Spied(own_token, tmp_path / "spy.log")
-    pool = KeyHolderPool(spied.settings, 4, on_change=lambda: None)
+async def test_a_pool_tries_a_wrong_pin_once(own_token: TokenAtHand, own_shim: Shim) -> None:
+    pool = KeyHolderPool(own_shim.before(own_token.settings), 4, on_change=lambda: None)
     with pytest.raises(WrongPin):
         await pool.start(b"not the PIN")
-    assert spied.logins == 1
+    assert logins(own_shim) == 1
 
 
 async def test_the_token_counts_a_wrong_pin(own_token: TokenAtHand) -> None:
