@@ -18,6 +18,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from signerd.core.file_problems import problems
 from signerd.core.names import is_name
+from signerd.core.server_names import MAX_SERVER_NAMES, server_name
 from signerd.errors import ConfigError
 
 MAX_SOCKET_PATH = 107  # bytes: sun_path of unix(7), with the zero at its end
@@ -73,6 +74,7 @@ def _pin_source(text: str) -> str:
 
 
 Name = Annotated[str, AfterValidator(_name)]
+ServerName = Annotated[str, AfterValidator(server_name)]
 Listen = Annotated[str, AfterValidator(_listen)]
 LocalListen = Annotated[str, AfterValidator(_local)]
 FilePath = Annotated[Path, AfterValidator(_resolved)]
@@ -87,6 +89,8 @@ class ServerSettings(_Section):
     """The mTLS listener for stations and auditors."""
 
     listen: Listen = "127.0.0.1:8443"  # host:port; port 0 lets the kernel choose, see port_file
+    # What stations and auditors dial. The certificate has to have each of them; check-config compares.
+    names: Annotated[tuple[ServerName, ...], Field(max_length=MAX_SERVER_NAMES)] = ()
     certificate: FilePath  # PEM, with its chain
     key: FilePath  # PEM, mode 0600 or stricter
     client_ca: FilePath  # PEM, the operations CA

@@ -5,15 +5,22 @@ Blocks: call it in a thread.
 
 from __future__ import annotations
 
+import ipaddress
 import socket
 import ssl
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from agent.config import Signerd
 from agent.errors import SignerUnavailable
 
 _CLOCK = "Set this PC's clock (Windows: w32tm /resync; Linux: timedatectl set-ntp true)"
+
+
+# X509_V_ERR_HOSTNAME_MISMATCH and X509_V_ERR_IP_ADDRESS_MISMATCH of OpenSSL's x509_vfy.h
+_OTHER_NAME = frozenset({62, 64})
 
 
 class LineBrokenError(SignerUnavailable):
@@ -41,8 +48,43 @@ def probe(signerd: Signerd, *, timeout_s: float) -> str:
             certificate = line.getpeercert() or {}
             _await_verdict(line)
             return f"{line.version()}, server certificate until {certificate.get('notAfter', 'unknown')}"
+    except ssl.SSLCertVerificationError as error:
+        if error.verify_code in _OTHER_NAME:
+            raise _other_name(host, _names(signerd, host, int(port), timeout_s)) from error
+        raise _explained_verification(error.verify_message) from error
     except OSError as error:
         raise _explained(error, signerd.address) from error
+
+
+def _names(signerd: Signerd, host: str, port: int, timeout_s: float) -> list[str]:
+    """What the certificate says instead, asked for once more without the comparison. The operations CA has to
+    have signed it all the same; none where it cannot be had."""
+    context = _context(signerd.operations_ca, signerd.certificate, signerd.key)
+    context.check_hostname = False
+    try:
+        with (
+            socket.create_connection((host, port), timeout=timeout_s) as raw,
+            context.wrap_socket(raw, server_hostname=host) as line,
+        ):
+            certificate: Mapping[str, Any] = line.getpeercert() or {}
+    except OSError:
+        return []
+    said = certificate.get("subjectAltName", ())
+    return [_one_spelling(kind, name) for kind, name in said if kind in {"DNS", "IP Address"}]
+
+
+def _one_spelling(kind: str, name: str) -> str:
+    # OpenSSL prints addresses of IPv6 unshortened.
+    return str(ipaddress.ip_address(name.strip())) if kind == "IP Address" else name
+
+
+def _other_name(host: str, names: list[str]) -> LineBrokenError:
+    has = f"it has {', '.join(names)}" if names else "it cannot be seen which it has"
+    remedy = (
+        "Set signerd.address to one of them. If this name is right, signerd's administrator makes a"
+        f" certificate that has it: signerd server renew --name {host}"
+    )
+    return LineBrokenError(f"signerd's certificate does not have the name {host}: {has}", remedy)
 
 
 def _context(operations_ca: Path, certificate: Path, key: Path) -> ssl.SSLContext:
@@ -61,8 +103,6 @@ def _await_verdict(line: ssl.SSLSocket) -> None:
 
 
 def _explained(error: OSError, address: str) -> LineBrokenError:
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return _explained_verification(error.verify_message)
     if isinstance(error, ssl.SSLError):
         remedy = "signerd did not accept this station's certificate: see its expiry, or enroll again."
         return LineBrokenError(f"TLS: {error.reason or error}", remedy)

@@ -10,7 +10,7 @@ import os
 import stat
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -19,6 +19,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
+from signerd.adapters import operations_ca
 from signerd.adapters.keyholder.held_pin import WrongPin
 from signerd.adapters.keyholder.pool import KeyHolderPool, settings_for
 from signerd.adapters.pin import check_pin_file, read_pin
@@ -29,6 +30,7 @@ from signerd.config import Config, database_url
 from signerd.core import note
 from signerd.core.merkle import EMPTY_ROOT
 from signerd.core.profile import Issuer
+from signerd.core.server_names import covers, is_local
 from signerd.core.validity import ValidityLimits
 from signerd.errors import ConfigError, NotNow, Unavailable
 
@@ -56,10 +58,12 @@ def start_checks(config: Config, base: Path, now: datetime) -> tuple[Check, ...]
     )
 
 
-def all_checks(config: Config, base: Path, now: datetime) -> tuple[Check, ...]:
-    """And what `check-config` looks at beyond that."""
+def all_checks(config: Config, base: Path, now: datetime, dialled: Iterable[str] = ()) -> tuple[Check, ...]:
+    """And what `check-config` looks at beyond that. `dialled`: names that stations dial, beside those of the
+    settings."""
     return (
         *start_checks(config, base, now),
+        Check("server names", lambda: _names(config, (*config.server.names, *dialled))),
         Check("PKCS#11 module", lambda: _module(config)),
         Check("PIN", lambda: check_pin_file(config.hsm.pin, base)),
     )
@@ -92,6 +96,30 @@ def _server(config: Config, now: datetime) -> str:
     _issued_by(certificate, ca, server.certificate, server.client_ca)
     _valid(ca, server.client_ca, now)
     return _valid(certificate, server.certificate, now)
+
+
+def _names(config: Config, dialled: Iterable[str]) -> str:
+    """Holds what stations dial against the certificate. A start goes on without it: other stations may be
+    served well, and a name is no danger to them."""
+    try:
+        certified = operations_ca.names_in(_certificates(config.server.certificate)[0])
+    except ValueError as error:
+        raise ConfigError(f"{config.server.certificate}: {error}") from error
+    has = ", ".join(certified) or "none"
+    missing = [name for name in dict.fromkeys(dialled) if not covers(certified, name)]
+    if missing:
+        options = " ".join(f"--name {name}" for name in missing)
+        raise ConfigError(
+            f"stations that dial {', '.join(missing)} cannot connect: the names in"
+            f" {config.server.certificate} are {has}; a certificate with more: signerd server renew {options}"
+        )
+    host = config.server.listen.rpartition(":")[0].strip("[]")
+    if not is_local(host) and all(map(is_local, certified)):
+        raise ConfigError(
+            f"no station on another machine can connect: the names in {config.server.certificate} are {has};"
+            " a certificate with the name that they dial: signerd server renew --name NAME"
+        )
+    return has
 
 
 def _authority(config: Config, now: datetime) -> str:

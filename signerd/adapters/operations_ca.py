@@ -8,6 +8,7 @@ key and is asked at every call.
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -73,25 +74,37 @@ def load_ca(directory: Path) -> OperationsCa:
 
 
 def issue_server(
-    ca: OperationsCa, deployment: str, host: str, now: datetime
+    ca: OperationsCa, deployment: str, names: Iterable[str], now: datetime
 ) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
-    """signerd's server certificate and key. `host` is where it listens, a name or an address."""
+    """signerd's server certificate and key, for these names (`core.server_names`)."""
     key = ec.generate_private_key(ec.SECP256R1())
-    alternatives = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
-    own = _general_name(host)
-    if own is not None and own not in alternatives:
-        alternatives.append(own)
     uri = x509.UniformResourceIdentifier(f"birthmark://{deployment}/signerd")
     certificate = _leaf(
         ca,
         _name(deployment, "signerd"),
         key.public_key(),
-        [*alternatives, uri],
+        [*map(_general_name, names), uri],
         ExtendedKeyUsageOID.SERVER_AUTH,
         now,
         SERVER_DAYS,
     )
     return certificate, key
+
+
+def names_in(certificate: x509.Certificate) -> tuple[str, ...]:
+    """The names that clients may have dialled to take this certificate, in the one spelling.
+
+    Raises:
+        ValueError: its extensions cannot be read.
+    """
+    try:
+        said = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return ()
+    except (x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
+        raise ValueError(f"its extensions cannot be read: {error}") from error
+    addresses = map(str, said.get_values_for_type(x509.IPAddress))
+    return (*(name.lower() for name in said.get_values_for_type(x509.DNSName)), *addresses)
 
 
 def sign_peer_request(request_pem: bytes, uri: str, ca: OperationsCa, now: datetime) -> x509.Certificate:
@@ -188,10 +201,8 @@ def _key_usage(*, ca: bool) -> x509.KeyUsage:
     )
 
 
-def _general_name(host: str) -> x509.GeneralName | None:
-    """A listening address as peers would dial it; None for the addresses that mean "all of mine"."""
+def _general_name(name: str) -> x509.GeneralName:
     try:
-        address = ipaddress.ip_address(host)
+        return x509.IPAddress(ipaddress.ip_address(name))
     except ValueError:
-        return x509.DNSName(host)
-    return None if address.is_unspecified else x509.IPAddress(address)
+        return x509.DNSName(name)

@@ -22,6 +22,7 @@ from signerd.errors import ConfigError
 # Of the settings. All others are what signerd was started with.
 RELOADED = frozenset(
     {
+        "server.names",
         "server.certificate",
         "server.key",
         "server.client_ca",

@@ -180,6 +180,9 @@ class Installation:
         self.logs.mkdir(parents=True)
         self._programs = ExitStack()
         self._signerd: Program | None = None
+        self._make()
+
+    def _make(self) -> None:
         where = ["--deployment", DEPLOYMENT, "--listen", _ANY_PORT]
         run([COMMANDS / "signerd", "init", self.home, "--dev", *where])
 

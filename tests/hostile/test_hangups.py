@@ -87,7 +87,7 @@ def shown(edge: Edge, station: EdgePeer) -> int:
 
 def put_certificate(edge: Edge) -> int:
     """Another one for the same server, as an administrator puts it; its serial number."""
-    certificate, key = issue_server(load_ca(edge.home), "dev", "127.0.0.1", datetime.now(UTC))
+    certificate, key = issue_server(load_ca(edge.home), "dev", ("127.0.0.1",), datetime.now(UTC))
     folder = edge.home / "operations"
     (folder / "server.pem").write_bytes(certificate.public_bytes(Encoding.PEM))
     (folder / "server.key").write_bytes(key_pem(key))
@@ -185,7 +185,7 @@ def test_a_new_file_that_is_wrong_leaves_the_old_in_force(edge: Edge, station: E
     file, serial = where(edge), shown(edge, station)
     before = file.read_bytes()
     if not data:
-        other, _ = issue_server(load_ca(edge.home), "dev", "127.0.0.1", datetime.now(UTC))
+        other, _ = issue_server(load_ca(edge.home), "dev", ("127.0.0.1",), datetime.now(UTC))
         data = other.public_bytes(Encoding.PEM)
     file.write_bytes(before + data if file.suffix == ".toml" else data)
     try:

@@ -46,16 +46,25 @@ def check_config(
     login: Annotated[
         bool, typer.Option("--login", help="Also log in to the token. A wrong PIN counts.")
     ] = False,
+    dials: Annotated[
+        list[str] | None,
+        typer.Option("--dials", help="A name that stations dial, beside server.names. Again for each."),
+    ] = None,
 ) -> None:
     """Checks all that `run` needs, and starts nothing."""
     from datetime import UTC, datetime
 
     from signerd.adapters.checks import Check, all_checks, login_check
     from signerd.config import load
+    from signerd.core.server_names import server_names
     from signerd.errors import ConfigError, NotNow
 
+    try:
+        dialled = server_names(dials or ())
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
     settings, base = load(config), config.resolve().parent
-    checks: tuple[Check, ...] = all_checks(settings, base, datetime.now(UTC))
+    checks: tuple[Check, ...] = all_checks(settings, base, datetime.now(UTC), dialled)
     wrong: list[ConfigError] = []
     typer.echo(f"ok     configuration: {config}")
     for check in (*checks, login_check(settings, base)) if login else checks:

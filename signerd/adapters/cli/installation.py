@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -19,10 +21,21 @@ def init(
         str | None, typer.Option("--deployment", help='Name of the deployment ("dev" with --dev).')
     ] = None,
     listen: Annotated[str | None, typer.Option("--listen", help="HOST:PORT for stations.")] = None,
+    server_name: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--server-name",
+            help="What stations dial: a DNS name or an IP address, without a port. Again for each name.",
+        ),
+    ] = None,
     module: Annotated[Path | None, typer.Option("--module", help="The HSM's PKCS#11 module.")] = None,
     token: Annotated[str | None, typer.Option("--token", help="The token's label.")] = None,
     pin: Annotated[
         str | None, typer.Option("--pin", help="prompt, file:PATH, credential:NAME or fd:N.")
+    ] = None,
+    hsm_env: Annotated[
+        list[str] | None,
+        typer.Option("--hsm-env", help="NAME=VALUE for the module's environment. Again for each variable."),
     ] = None,
     key_type: Annotated[str, typer.Option("--key-type", help="Of the sub-CA: p256 or p384.")] = "p256",
     origin: Annotated[str | None, typer.Option("--origin", help="The log's name.")] = None,
@@ -43,11 +56,18 @@ def init(
         typer.echo(f"finished. Start it: signerd run -c {directory / 'signerd.toml'}")
     elif dev:
         by = administrator()
-        path = create_dev(directory, deployment=deployment or "dev", listen=listen or "127.0.0.1:0", by=by)
+        path = create_dev(
+            directory,
+            deployment=deployment or "dev",
+            listen=listen or "127.0.0.1:0",
+            server_names=server_name or (),
+            by=by,
+        )
         typer.echo(f"made {path}, for trials alone. Start it: signerd run -c {path}")
     elif module is None or token is None or pin is None or deployment is None:
         raise typer.BadParameter("give --dev, or --module, --token, --pin and --deployment")
     else:
+        environment = _environment(hsm_env or ())
         request = create(
             directory,
             module=module,
@@ -56,7 +76,42 @@ def init(
             deployment=deployment,
             key_type=key_type,
             listen=listen or "127.0.0.1:8443",
+            server_names=server_name or _asked_names(),
             origin=origin,
+            environment=environment,
         )
         typer.echo(f"the keys are in the token. Have the offline root sign {request}, then:")
         typer.echo(f"  signerd init {directory} --install-certificate SUB-CA.pem --root ROOT.pem")
+
+
+def _asked_names() -> list[str]:
+    """What stations dial, from whoever sits at the terminal. Raises typer.BadParameter where nobody does."""
+    from signerd.core.server_names import server_names
+
+    if sys.stdin is None or not sys.stdin.isatty():
+        raise typer.BadParameter(
+            "give --server-name NAME, the DNS name or IP address that stations dial: no other name is in the"
+            " server's certificate, and stations connect by no other"
+        )
+
+    def names(text: str) -> list[str]:
+        try:
+            return list(server_names(text.replace(",", " ").split()))
+        except ValueError as error:
+            raise typer.BadParameter(str(error)) from error
+
+    question = "DNS names and IP addresses that stations dial, apart by blanks"
+    said: list[str] = []
+    while not said:
+        said = typer.prompt(question, value_proc=names)
+    return said
+
+
+def _environment(given: Iterable[str]) -> dict[str, str]:
+    environment = {}
+    for each in given:
+        name, equals, value = each.partition("=")
+        if not name or not equals:
+            raise typer.BadParameter(f"--hsm-env {each!r} is not NAME=VALUE")
+        environment[name] = value
+    return environment

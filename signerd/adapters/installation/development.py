@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -22,31 +23,37 @@ from signerd.adapters.installation.layout import (
     write_key,
     write_new,
 )
-from signerd.adapters.installation.settings_file import Choices, host_of, write_settings
+from signerd.adapters.installation.settings_file import Choices, Names, checked_names, write_settings
 from signerd.errors import ConfigError, Fault
 
 
 def create_dev(
-    directory: Path, *, deployment: str = "dev", listen: str = "127.0.0.1:0", by: str | None = None
+    directory: Path,
+    *,
+    deployment: str = "dev",
+    listen: str = "127.0.0.1:0",
+    server_names: Sequence[str] = (),
+    by: str | None = None,
 ) -> Path:
     """Makes a complete development installation and returns the path of its `signerd.toml`.
-    `by`: who makes it, for the ledger.
+
+    `server_names`: what stations dial, beside localhost. `by`: who makes it, for the ledger.
 
     Raises:
         ConfigError: the directory is not empty, SoftHSM is missing, or a value is not of its form. What was
             made so far stays, and the text says what to remove.
     """
-    host = host_of(listen)
+    names = checked_names(server_names, listen)
     module = softhsm.find_module()
     layout = make_installation_directory(directory)
     try:
-        _fill(layout, deployment, listen, host, module, by)
+        _fill(layout, deployment, listen, names, module, by)
     except (ConfigError, Fault, OSError) as error:
         raise ConfigError(f"{error}\nremove {layout.directory} before you start again") from error
     return layout.config
 
 
-def _fill(layout: Layout, deployment: str, listen: str, host: str, module: Path, by: str | None) -> None:
+def _fill(layout: Layout, deployment: str, listen: str, names: Names, module: Path, by: str | None) -> None:
     now = datetime.now(UTC).replace(microsecond=0)
     environment, throwaway_pin = softhsm.create_token(layout.softhsm, module)
     pin = secrets.token_urlsafe(24).encode()
@@ -54,6 +61,7 @@ def _fill(layout: Layout, deployment: str, listen: str, host: str, module: Path,
     choices = Choices(
         deployment=deployment,
         listen=listen,
+        server_names=names.dialled,
         origin=f"{deployment}.birthmark.example/line",
         module=module,
         token=softhsm.TOKEN_LABEL,
@@ -62,7 +70,7 @@ def _fill(layout: Layout, deployment: str, listen: str, host: str, module: Path,
         environment=environment,
     )
     config = write_settings(layout, choices)
-    parts.write_operations(layout, deployment, host, now)
+    parts.write_operations(layout, deployment, names.certified, now)
     keys = asyncio.run(
         generate_keys(
             config.hsm,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from datetime import datetime
 
 from cryptography import x509
@@ -16,10 +17,10 @@ from signerd.core.entry import LogOpened
 from signerd.core.note import VerifierKey
 
 
-def write_operations(layout: Layout, deployment: str, host: str, now: datetime) -> None:
-    """Operations CA, server certificate, and their keys."""
+def write_operations(layout: Layout, deployment: str, names: Iterable[str], now: datetime) -> None:
+    """Operations CA, the server's certificate for these names, and their keys."""
     ca = operations_ca.create_ca(deployment, now)
-    server, server_key = operations_ca.issue_server(ca, deployment, host, now)
+    server, server_key = operations_ca.issue_server(ca, deployment, names, now)
     write_certificate(layout.operations / "ca.pem", ca.certificate)
     write_key(layout.operations / "ca.key", ca.key)
     write_certificate(layout.operations / "server.pem", server)

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from signerd.adapters import device_ca
 from signerd.adapters.installation import parts
 from signerd.adapters.installation.keys import NewKeys, generate_keys, leftovers
 from signerd.adapters.installation.layout import PUBLIC, Layout, make_installation_directory, write_new
-from signerd.adapters.installation.settings_file import Choices, host_of, write_settings
+from signerd.adapters.installation.settings_file import Choices, checked_names, write_settings
 from signerd.adapters.keyholder.client import KeyHolderProcess
 from signerd.adapters.keyholder.held_pin import HeldPin, WrongPin
 from signerd.adapters.keyholder.pool import settings_with
@@ -36,6 +36,7 @@ def create(
     token: str,
     pin_source: str,
     deployment: str,
+    server_names: Sequence[str],
     key_type: str = "p256",
     listen: str = "127.0.0.1:8443",
     origin: str | None = None,
@@ -43,9 +44,10 @@ def create(
 ) -> Path:
     """Makes keys, configuration and operations CA; returns the path of the request for the offline root.
 
-    `pin_source` as in the configuration; a relative file is relative to the working directory. `origin` is
-    the log's name, by default `<deployment>/birthmark`. `environment` is what the module needs to find its
-    own configuration, for example YUBIHSM_PKCS11_CONF: a key holder sees little else of ours.
+    `server_names`: what stations and auditors dial, at least one. `pin_source` as in the configuration; a
+    relative file is relative to the working directory. `origin` is the log's name, by default
+    `<deployment>/birthmark`. `environment` is what the module needs to find its own configuration, for
+    example YUBIHSM_PKCS11_CONF: a key holder sees little else of ours.
 
     Raises:
         ConfigError: the directory is not empty, a value is not of its form, or a file cannot be written;
@@ -55,12 +57,15 @@ def create(
     """
     if key_type not in KEY_TYPES:
         raise ConfigError(f"key type {key_type!r}: use {' or '.join(KEY_TYPES)}")
-    host = host_of(listen)
+    names = checked_names(server_names, listen)
+    if not names.dialled:
+        raise ConfigError("no name that stations dial was given")
     pin_source = _absolute(pin_source)
     layout = make_installation_directory(directory)
     choices = Choices(
         deployment=deployment,
         listen=listen,
+        server_names=names.dialled,
         origin=origin or f"{deployment}/birthmark",
         module=module,
         token=token,
@@ -71,7 +76,7 @@ def create(
     # The token comes last: what fails before leaves nothing in it.
     try:
         config = write_settings(layout, choices)
-        parts.write_operations(layout, deployment, host, datetime.now(UTC).replace(microsecond=0))
+        parts.write_operations(layout, deployment, names.certified, datetime.now(UTC).replace(microsecond=0))
         pin = read_pin(pin_source, layout.directory)
     except ConfigError as error:
         raise ConfigError(f"{error}\nremove {layout.directory} before you start again") from error

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from signerd.adapters.installation.layout import PUBLIC, Layout, write_new
 from signerd.config import Config, load
+from signerd.core.server_names import names_for, server_names
 from signerd.errors import ConfigError
 
 
@@ -18,12 +19,30 @@ class Choices:
 
     deployment: str
     listen: str
+    server_names: tuple[str, ...]
     origin: str
     module: Path
     token: str
     pin_source: str
     metrics: bool
     environment: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """Of the server: what stations dial, and all that its certificate says."""
+
+    dialled: tuple[str, ...]
+    certified: tuple[str, ...]
+
+
+def checked_names(dialled: Sequence[str], listen: str) -> Names:
+    """Raises ConfigError for a name that is none, and for a `listen` that is not HOST:PORT."""
+    host = host_of(listen)
+    try:
+        return Names(server_names(dialled), names_for(dialled, host))
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
 
 
 def write_settings(layout: Layout, choices: Choices) -> Config:
@@ -53,13 +72,15 @@ def _text(choices: Choices) -> str:
     environment = "".join(f"{name} = {_string(value)}\n" for name, value in choices.environment.items())
     if environment:
         environment = f"\n[hsm.environment]\n{environment}"
+    names = ", ".join(map(_string, choices.server_names))
+    names = f"names = [{names}]  # what stations dial; the certificate has them\n" if names else ""
     return f"""\
 # Made by `signerd init`. Relative paths are relative to this file's directory. No secret belongs in here.
 deployment = {_string(choices.deployment)}
 
 [server]
 listen = {_string(choices.listen)}
-certificate = "operations/server.pem"
+{names}certificate = "operations/server.pem"
 key = "operations/server.key"
 client_ca = "operations/ca.pem"
 port_file = "signerd.port"

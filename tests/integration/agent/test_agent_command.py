@@ -251,6 +251,14 @@ async def test_doctor_finds_another_signerd(sound: AgentBench) -> None:
     assert bad(await examine(sound)) == {"certificate", "line", "signerd"}
 
 
+async def test_doctor_finds_another_name_and_says_which_there_are(sound: AgentBench) -> None:
+    config = sound.config.read_text(encoding="utf-8")
+    sound.config.write_text(config.replace("127.0.0.1:", "localhost:"), encoding="utf-8")
+    line = (await examine(sound))["line"]
+    assert line["detail"] == "signerd's certificate does not have the name localhost: it has 127.0.0.1"
+    assert "signerd server renew --name localhost" in str(line["remedy"])
+
+
 async def test_doctor_finds_a_bundle_that_cannot_be_read(sound: AgentBench) -> None:
     config = sound.config.read_text(encoding="utf-8").replace('driver = "smp"\n', "")
     bundle = '\n[bundle]\npath = "firmware.zip"\nkey = "company.pem"\n'

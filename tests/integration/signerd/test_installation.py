@@ -178,7 +178,14 @@ def test_a_directory_too_deep_for_its_socket_is_refused_before_anything_is_made(
     with pytest.raises(ConfigError, match="too long by 3 bytes"):
         create_dev(deep)
     with pytest.raises(ConfigError, match="too long by 3 bytes"):
-        create(deep, module=Path("none.so"), token="none", pin_source="prompt", deployment="dev")
+        create(
+            deep,
+            module=Path("none.so"),
+            token="none",
+            pin_source="prompt",
+            deployment="dev",
+            server_names=["signer.example.com"],
+        )
     assert not deep.exists()
 
 
@@ -218,6 +225,7 @@ def begin(hsm: Hsm, directory: Path, *, key_type: str = "p256", pin_source: str 
         token=softhsm.TOKEN_LABEL,
         pin_source=pin_source or f"file:{hsm.pin_file}",
         deployment="example",
+        server_names=["signer.example.com"],
         key_type=key_type,
         environment=hsm.environment,
     )

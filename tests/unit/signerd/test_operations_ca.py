@@ -18,6 +18,7 @@ from harness.signing_samples import name
 from signerd.adapters.mtls import identity_of
 from signerd.adapters.operations_ca import create_ca, issue_server, sign_peer_request
 from signerd.core.names import Role
+from signerd.core.server_names import names_for
 from signerd.errors import Code, Refused
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -63,9 +64,11 @@ def test_a_peers_certificate_verifies_as_a_client() -> None:
     assert verifier.verify(certificate, []).chain[-1] == CA.certificate
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "signer.example.com", "192.0.2.7", "localhost"])
+@pytest.mark.parametrize(
+    "host", ["0.0.0.0", "[::]", "signer.example.com", "192.0.2.7", "[2001:db8::7]", "localhost"]
+)
 def test_the_servers_certificate_verifies_under_its_names(host: str) -> None:
-    certificate, key = issue_server(CA, "example", host, NOW)
+    certificate, key = issue_server(CA, "example", names_for((), host), NOW)
     assert certificate.public_key() == key.public_key()
     assert extended_key_usage(certificate) == [ExtendedKeyUsageOID.SERVER_AUTH]
     names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
@@ -76,15 +79,15 @@ def test_the_servers_certificate_verifies_under_its_names(host: str) -> None:
     ]
     if host == "signer.example.com":
         subjects.append(x509.DNSName(host))
-    if host == "192.0.2.7":
-        subjects.append(x509.IPAddress(ipaddress.ip_address(host)))
+    if host in {"192.0.2.7", "[2001:db8::7]"}:
+        subjects.append(x509.IPAddress(ipaddress.ip_address(host.strip("[]"))))
     for subject in subjects:
         builder = verification.PolicyBuilder().store(verification.Store([CA.certificate])).time(NOW)
         builder.build_server_verifier(subject).verify(certificate, [])
 
 
 def test_a_server_certificate_names_no_peer() -> None:
-    certificate, _ = issue_server(CA, "example", "localhost", NOW)
+    certificate, _ = issue_server(CA, "example", ("localhost",), NOW)
     assert identity_of(certificate, "example").name is None
 
 
@@ -119,4 +122,4 @@ def test_the_longest_names_fit() -> None:
     ca = create_ca(longest, NOW)
     uri = f"birthmark://{longest}/station/{longest}/{longest}"
     assert sign_peer_request(request(), uri, ca, NOW)
-    assert issue_server(ca, longest, "localhost", NOW)
+    assert issue_server(ca, longest, ("localhost",), NOW)
