@@ -18,7 +18,7 @@ OPEN = signing_pb2.OpenSessionRequest(work_order="WO-X", chip_id="chip-1")
 SERVING = health_pb2.HealthCheckResponse.SERVING
 ASKED = 100  # within the station's rate
 NOTICED_S = 25.0  # ten seconds between looks, and five in which SQLite waits for the lock
-BACK_S = 10.0
+BACK_S = 25.0  # it tries each second
 
 
 @pytest.fixture
