@@ -10,7 +10,7 @@ import grpc
 
 from birthmark.v1 import audit_pb2, audit_pb2_grpc
 from harness.installation import Installation, Peer
-from harness.process import COMMANDS, run
+from harness.process import run
 
 RPC_TIMEOUT_S = 10.0
 
@@ -30,7 +30,9 @@ class Audited:
 
     def verify(self) -> str:
         """`birthmark-auditor verify`: raises unless all of the ledger holds."""
-        return run([COMMANDS / "birthmark-auditor", "verify", "--config", self.auditor.config])
+        return run(
+            [self.installation.commands / "birthmark-auditor", "verify", "--config", self.auditor.config]
+        )
 
     def audit_channel(self) -> grpc.Channel:
         """A line to signerd, as the auditor."""

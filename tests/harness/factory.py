@@ -27,7 +27,7 @@ from boards.vendors import make_vendors
 from harness.audited import RPC_TIMEOUT_S, Audited
 from harness.board_farm import BoardFarm
 from harness.installation import SENSOR, Installation, Peer, order_toml, product_toml
-from harness.process import COMMANDS, Program, wait_until
+from harness.process import Program, wait_until
 
 # A line of 115,200 baud and a key that takes a moment: every step lasts long enough to be met.
 LINE = {"baud": 115_200, "keygen_seconds": 0.3, "buffer": 512}
@@ -58,7 +58,10 @@ class Run:
 
     def start_agent(self) -> Program:
         """`birthmark-agent run` on all the ports, until every board is done."""
-        command: list[str | Path] = [COMMANDS / "birthmark-agent", "run", "--config", self.station.config]
+        command: list[str | Path] = [
+            self.installation.commands / "birthmark-agent",
+            *("run", "--config", self.station.config),
+        ]
         command += ["--order", self.work_order, "--count", str(len(self.farm.boards))]
         for port in self.farm.ports:
             command += ["--port", port]

@@ -170,10 +170,13 @@ class Peer:
 class Installation:
     """A development installation in `directory`, which must not exist yet or be empty."""
 
-    def __init__(self, directory: Path, *, signerd: Sequence[str | Path] = (COMMANDS / "signerd",)) -> None:
-        """`signerd` is the command whose `run` is the daemon."""
+    def __init__(
+        self, directory: Path, *, signerd: Sequence[str | Path] | None = None, commands: Path = COMMANDS
+    ) -> None:
+        """`signerd` is the command whose `run` is the daemon, if not that of `commands`, where all are."""
         self.directory = directory
         self._daemon = signerd
+        self.commands = commands
         self.home = directory / "signerd"
         self.config = self.home / "signerd.toml"
         self.logs = directory / "logs"
@@ -184,7 +187,7 @@ class Installation:
 
     def _make(self) -> None:
         where = ["--deployment", DEPLOYMENT, "--listen", _ANY_PORT]
-        run([COMMANDS / "signerd", "init", self.home, "--dev", *where])
+        run([commands / "signerd", "init", self.home, "--dev", *where])
 
     # signerd
 
@@ -208,7 +211,7 @@ class Installation:
         """Starts signerd and returns when it serves."""
         self.port_file.unlink(missing_ok=True)
         program = Program(
-            [*self._daemon, "run", "--config", self.config],
+            [*(self._daemon or (self.commands / "signerd",)), "run", "--config", self.config],
             log=self.logs / "signerd",
             environment=environment,
         )
@@ -230,7 +233,7 @@ class Installation:
 
     def admin(self, *arguments: str | Path, expect: int = 0) -> str:
         """Runs an administrator's command of `signerd` on this installation; returns what it printed."""
-        return run([COMMANDS / "signerd", *arguments, "--config", self.config], expect=expect)
+        return run([self.commands / "signerd", *arguments, "--config", self.config], expect=expect)
 
     # what an administrator does
 
@@ -316,7 +319,7 @@ class Installation:
     def _enroll(
         self, program: str, role: str, uri: str, directory: Path, site: str | None, name: str
     ) -> Peer:
-        enroll: list[str | Path] = [COMMANDS / f"birthmark-{program}", "enroll", "--dir", directory]
+        enroll: list[str | Path] = [self.commands / f"birthmark-{program}", "enroll", "--dir", directory]
         where = [] if site is None else ["--site", site]
         run([*enroll, "--deployment", DEPLOYMENT, *where, "--name", name])
         certificate = self.directory / f"{directory.name}.pem"
