@@ -187,7 +187,7 @@ class Installation:
 
     def _make(self) -> None:
         where = ["--deployment", DEPLOYMENT, "--listen", _ANY_PORT]
-        run([commands / "signerd", "init", self.home, "--dev", *where])
+        run([self.commands / "signerd", "init", self.home, "--dev", *where])
 
     # signerd
 
