@@ -96,6 +96,7 @@ system_packages() {
         say "installing tpm2-tools (apt): with them the tests speak to that TPM"
         wanted+=(tpm2-tools)
     fi
+    token_packages
     if ! command -v nft >/dev/null && [ ! -x /usr/sbin/nft ]; then
         say "installing nftables (apt): the tests load the rules of deploy/nftables in a network of their own"
         wanted+=(nftables)
@@ -111,6 +112,30 @@ system_packages() {
     [ ${#wanted[@]} -eq 0 ] || apt_install "${wanted[@]}"
     browser_packages
     find_python >/dev/null || install_python
+}
+
+# What tests/tokens runs. `wanted` is system_packages'.
+token_packages() {
+    if ! command -v pcscd >/dev/null && [ ! -x /usr/sbin/pcscd ]; then
+        say "installing pcscd (apt): smart card readers, for the tests' YubiKey in software"
+        wanted+=(pcscd)
+    fi
+    if ! library_present pcsc/drivers/serial/libifdvpcd.so; then
+        say "installing vsmartcard-vpcd (apt): the reader in which that YubiKey is"
+        wanted+=(vsmartcard-vpcd)
+    fi
+    if ! library_present libykcs11.so; then
+        say "installing ykcs11 (apt): Yubico's PKCS#11 module, through which signerd sees it"
+        wanted+=(ykcs11)
+    fi
+    if ! command -v yubico-piv-tool >/dev/null; then
+        say "installing yubico-piv-tool (apt): makes keys in it, as a YubiKey's owner does"
+        wanted+=(yubico-piv-tool)
+    fi
+    if ! command -v pkcs11-tool >/dev/null; then
+        say "installing opensc (apt): its pkcs11-tool looks at tokens with a program that is not ours"
+        wanted+=(opensc)
+    fi
 }
 
 # Ubuntu's chromium is a snap, which needs a running snapd and cannot be driven as root: the browser's tests are
