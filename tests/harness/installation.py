@@ -175,7 +175,7 @@ class Installation:
     ) -> None:
         """`signerd` is the command whose `run` is the daemon, if not that of `commands`, where all are."""
         self.directory = directory
-        self._daemon = signerd
+        self._own_daemon = signerd
         self.commands = commands
         self.home = directory / "signerd"
         self.config = self.home / "signerd.toml"
@@ -190,6 +190,10 @@ class Installation:
         run([self.commands / "signerd", "init", self.home, "--dev", *where])
 
     # signerd
+
+    @property
+    def _daemon(self) -> Sequence[str | Path]:
+        return self._own_daemon or (self.commands / "signerd",)
 
     @property
     def port_file(self) -> Path:
@@ -211,7 +215,7 @@ class Installation:
         """Starts signerd and returns when it serves."""
         self.port_file.unlink(missing_ok=True)
         program = Program(
-            [*(self._daemon or (self.commands / "signerd",)), "run", "--config", self.config],
+            [*self._daemon, "run", "--config", self.config],
             log=self.logs / "signerd",
             environment=environment,
         )
