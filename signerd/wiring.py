@@ -308,7 +308,7 @@ async def _start_servers(parts: _Parts, running: AsyncExitStack, reload: Reload,
     )
     certificate = ServerCertificate.read(config.server)
     port = listener.bind(certificate.credentials())
-    admins_server = admin_server(_admin(parts).handler(administrators), path=config.admin.socket)
+    admins_server = admin_server(_admin(parts, reload).handler(administrators), path=config.admin.socket)
 
     async def stop_serving() -> None:
         await asyncio.gather(listener.stop(), admins_server.stop(STOP_GRACE_S))
@@ -381,7 +381,7 @@ def _issuance(parts: _Parts) -> Issuance:
     )
 
 
-def _admin(parts: _Parts) -> AdminService:
+def _admin(parts: _Parts, reload: Reload) -> AdminService:
     config = parts.config
     linter = SampleLinter(
         parts.issuer,
@@ -399,6 +399,7 @@ def _admin(parts: _Parts) -> AdminService:
         search=parts.search,
         clock=parts.clock,
         on_clock_accepted=lambda: parts.sealer.renew(secrets.token_bytes(SESSION_KEY_BYTES)),
+        reload=reload.now,
     )
 
 

@@ -16,14 +16,14 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from cryptography.exceptions import InvalidSignature
 
 from signerd.adapters import operations_ca
 from signerd.adapters.keyholder.held_pin import WrongPin
 from signerd.adapters.keyholder.pool import KeyHolderPool, settings_for
 from signerd.adapters.pin import check_pin_file, read_pin
 from signerd.adapters.rpc.server import check_socket_directory
+from signerd.adapters.server_files import ServerFiles
 from signerd.adapters.start_faults import unreadable
 from signerd.adapters.store import check_database
 from signerd.config import Config, database_url
@@ -86,13 +86,8 @@ def _server(config: Config, now: datetime) -> str:
     if server.port_file is not None and (server.port_file.is_dir() or not server.port_file.parent.is_dir()):
         raise ConfigError(f"server.port_file: {server.port_file} is no place for a file: name one, or none")
     _private(server.key)
-    certificate, ca = _certificates(server.certificate)[0], _certificates(server.client_ca)[0]
-    try:
-        key = load_pem_private_key(_read(server.key), password=None)
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise ConfigError(f"{server.key} is not a private key in PEM without a password") from error
-    if key.public_key() != certificate.public_key():
-        raise ConfigError(f"{server.key} is not the key of {server.certificate}")
+    certificate = ServerFiles(server.certificate, server.key).read().certificate
+    ca = _certificates(server.client_ca)[0]
     _issued_by(certificate, ca, server.certificate, server.client_ca)
     _valid(ca, server.client_ca, now)
     return _valid(certificate, server.certificate, now)

@@ -18,6 +18,7 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from signerd.adapters.server_files import ServerFiles
 from signerd.adapters.start_faults import from_system
 from signerd.config import ServerSettings
 from signerd.core.names import PeerName, parse_peer_uri
@@ -109,14 +110,13 @@ class ServerCertificate:
 
     @classmethod
     def read(cls, server: ServerSettings) -> ServerCertificate:
-        """Raises ConfigError: a file cannot be read."""
+        """Raises ConfigError: a file cannot be read, or the key is not the certificate's."""
+        pair = ServerFiles(server.certificate, server.key).read()
         try:
-            key, chain, client_ca = (
-                path.read_bytes() for path in (server.key, server.certificate, server.client_ca)
-            )
+            client_ca = server.client_ca.read_bytes()
         except OSError as error:
             raise from_system(f"cannot read {error.filename}: {error.strerror}", error) from error
-        return cls(key, chain, client_ca)
+        return cls(pair.key, pair.chain, client_ca)
 
     def credentials(self) -> grpc.ServerCredentials:
         """For one listener. They never change: gRPC would ask for changes at each connection, by a call into

@@ -43,7 +43,7 @@ def create_ca(deployment: str, now: datetime) -> OperationsCa:
     key = ec.generate_private_key(ec.SECP256R1())
     name = _name(deployment, "Birthmark operations CA")
     builder = (
-        _builder(name, name, key.public_key(), now, CA_DAYS)
+        _builder(name, name, key.public_key(), now, now + timedelta(days=CA_DAYS))
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(_key_usage(ca=True), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
@@ -63,8 +63,8 @@ def load_ca(directory: Path) -> OperationsCa:
         key = load_pem_private_key(key_file.read_bytes(), password=None)
     except OSError as error:
         raise ConfigError(
-            f"cannot read {error.filename}: {error.strerror}; sign the request with the operations CA where"
-            " it is kept, and add the peer with --certificate"
+            f"cannot read {error.filename}: {error.strerror}; where the CA's key is kept elsewhere, have the"
+            " request signed there: `station add --certificate`, `signerd server renew --request`"
         ) from error
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise ConfigError(f"{certificate_file} or {key_file} is not of its form") from error
@@ -78,17 +78,32 @@ def issue_server(
 ) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
     """signerd's server certificate and key, for these names (`core.server_names`)."""
     key = ec.generate_private_key(ec.SECP256R1())
-    uri = x509.UniformResourceIdentifier(f"birthmark://{deployment}/signerd")
     certificate = _leaf(
         ca,
         _name(deployment, "signerd"),
         key.public_key(),
-        [*map(_general_name, names), uri],
+        _server_names(deployment, names),
         ExtendedKeyUsageOID.SERVER_AUTH,
         now,
         SERVER_DAYS,
     )
     return certificate, key
+
+
+def server_request(
+    key: ec.EllipticCurvePrivateKey, deployment: str, names: Iterable[str]
+) -> x509.CertificateSigningRequest:
+    """What an operations CA that is kept elsewhere is asked for."""
+    builder = x509.CertificateSigningRequestBuilder().subject_name(_name(deployment, "signerd"))
+    said = x509.SubjectAlternativeName(_server_names(deployment, names))
+    usage = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH])
+    extended = builder.add_extension(said, critical=False).add_extension(usage, critical=False)
+    return extended.sign(key, hashes.SHA256())
+
+
+def _server_names(deployment: str, names: Iterable[str]) -> list[x509.GeneralName]:
+    uri = x509.UniformResourceIdentifier(f"birthmark://{deployment}/signerd")
+    return [*map(_general_name, names), uri]
 
 
 def names_in(certificate: x509.Certificate) -> tuple[str, ...]:
@@ -150,10 +165,14 @@ def _leaf(
     now: datetime,
     days: int,
 ) -> x509.Certificate:
+    """Ends with its CA at the latest: nobody takes it any longer (RFC 5280 §6.1)."""
+    end = ca.certificate.not_valid_after_utc
+    if now >= end:
+        raise ConfigError(f"the operations CA ended at {end:%F %T} UTC: it certifies nobody any more")
     own = ca.certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
     authority = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(own)
     builder = (
-        _builder(subject, ca.certificate.subject, key, now, days)
+        _builder(subject, ca.certificate.subject, key, now, min(now + timedelta(days=days), end))
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_key_usage(ca=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
@@ -165,7 +184,7 @@ def _leaf(
 
 
 def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, now: datetime, days: int
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, now: datetime, end: datetime
 ) -> x509.CertificateBuilder:
     return (
         x509.CertificateBuilder()
@@ -174,7 +193,7 @@ def _builder(
         .public_key(key)
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - _BACKDATED)
-        .not_valid_after(now + timedelta(days=days))
+        .not_valid_after(end)
     )
 
 

@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import structlog
 
 from signerd.config import Config
-from signerd.errors import ConfigError
+from signerd.errors import ConfigError, NotNow
 
 # Of the settings. All others are what signerd was started with.
 RELOADED = frozenset(
@@ -58,25 +59,36 @@ class Reload:
 
     def hangup(self) -> None:
         """The signal's handler."""
-        if self._first is None:
-            _log.warning("not_reloaded", detail="signerd is starting, with the settings as they are")
-            return
-        task = asyncio.get_running_loop().create_task(self._reload(self._first), name="reload")
+        task = asyncio.get_running_loop().create_task(self._hung_up(), name="reload")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _reload(self, first: Callable[[Config], Awaitable[None]]) -> None:
+    async def _hung_up(self) -> None:
+        with suppress(ConfigError):  # it stands in the log, and nobody waits for it
+            await self.now()
+
+    async def now(self) -> list[str]:
+        """What a hangup does, for somebody who waits for it; returns what waits for a restart.
+
+        Raises:
+            ConfigError: the new settings are wrong, or signerd is starting; those of before are in force.
+        """
+        if self._first is None:
+            detail = "signerd is starting, with the settings as they are"
+            _log.warning("not_reloaded", detail=detail)
+            raise NotNow(detail)
         async with self._turn:
             try:
                 config = await asyncio.to_thread(self._read)
-                await first(config)
+                await self._first(config)
                 for take in self._take:
                     take(config)
             except ConfigError as error:
                 _log.error("not_reloaded", detail=str(error), in_force="the settings of before")
-                return
-            changed = _differences(self._started, config)
-            _log.info("reloaded", needs_restart=sorted(changed - RELOADED))
+                raise
+            waiting = sorted(_differences(self._started, config) - RELOADED)
+            _log.info("reloaded", needs_restart=waiting)
+            return waiting
 
 
 def _differences(old: Config, new: Config) -> set[str]:

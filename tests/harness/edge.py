@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import itertools
 import json
+import socket
+import ssl
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -129,6 +131,21 @@ class Edge:
         peer = self.peer(path)
         self._administrator.add_peer(peer.certificate)
         return peer
+
+    def shown_to(self, peer: EdgePeer, name: str | None = None) -> x509.Certificate:
+        """The server's certificate, as a new connection sees it; one that dials the name, if one is given."""
+        own = self.installation.directory / "shown.pem"
+        own.write_bytes(peer.certificate + peer.key)
+        context = ssl.create_default_context(cafile=self.home / "operations" / "ca.pem")
+        context.load_cert_chain(own)
+        host, _, port = self.installation.target.rpartition(":")
+        with (
+            socket.create_connection((host, int(port)), TIMEOUT_S) as line,
+            context.wrap_socket(line, server_hostname=name or host) as secured,
+        ):
+            der = secured.getpeercert(binary_form=True)
+        assert der is not None
+        return x509.load_der_x509_certificate(der)
 
     def add_sensor(self) -> None:
         """The harness's product."""

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
-import ssl
 import threading
 import time
 from collections import Counter
@@ -16,7 +14,6 @@ from pathlib import Path
 
 import psutil
 import pytest
-from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from birthmark.v1 import signing_pb2
@@ -71,18 +68,7 @@ def waits(line: dict[str, object]) -> set[str]:
 
 def shown(edge: Edge, station: EdgePeer) -> int:
     """Serial number of the certificate that signerd shows to a new connection."""
-    own = edge.installation.directory / "shown.pem"
-    own.write_bytes(station.certificate + station.key)
-    context = ssl.create_default_context(cafile=edge.home / "operations" / "ca.pem")
-    context.load_cert_chain(own)
-    host, _, port = edge.installation.target.rpartition(":")
-    with (
-        socket.create_connection((host, int(port)), TIMEOUT_S) as line,
-        context.wrap_socket(line, server_hostname=host) as secured,
-    ):
-        der = secured.getpeercert(binary_form=True)
-    assert der is not None
-    return x509.load_der_x509_certificate(der).serial_number
+    return edge.shown_to(station).serial_number
 
 
 def put_certificate(edge: Edge) -> int:

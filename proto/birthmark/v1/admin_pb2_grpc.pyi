@@ -70,6 +70,10 @@ class AdminServiceStub:
     """What signerd holds of its clock. Answers while the clock is wrong."""
     AcceptClock: _grpc.UnaryUnaryMultiCallable[_admin_pb2.AcceptClockRequest, _admin_pb2.AcceptClockResponse]
     """Goes on with the clock as it is, with a ledger entry. `invalid` while it is right."""
+    Reload: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ReloadRequest, _admin_pb2.ReloadResponse]
+    """Reads the settings again, as SIGHUP does, and answers when they are in force. `invalid` if they are wrong:
+    those of before go on. It leaves no ledger entry.
+    """
 
 @_typing.type_check_only
 class AdminServiceAsyncStub(AdminServiceStub):
@@ -111,6 +115,10 @@ class AdminServiceAsyncStub(AdminServiceStub):
     """What signerd holds of its clock. Answers while the clock is wrong."""
     AcceptClock: _aio.UnaryUnaryMultiCallable[_admin_pb2.AcceptClockRequest, _admin_pb2.AcceptClockResponse]  # type: ignore[assignment]
     """Goes on with the clock as it is, with a ledger entry. `invalid` while it is right."""
+    Reload: _aio.UnaryUnaryMultiCallable[_admin_pb2.ReloadRequest, _admin_pb2.ReloadResponse]  # type: ignore[assignment]
+    """Reads the settings again, as SIGHUP does, and answers when they are in force. `invalid` if they are wrong:
+    those of before go on. It leaves no ledger entry.
+    """
 
 class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -263,5 +271,15 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_admin_pb2.AcceptClockResponse, _abc.Awaitable[_admin_pb2.AcceptClockResponse]]:
         """Goes on with the clock as it is, with a ledger entry. `invalid` while it is right."""
+
+    @_abc_1.abstractmethod
+    def Reload(
+        self,
+        request: _admin_pb2.ReloadRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.ReloadResponse, _abc.Awaitable[_admin_pb2.ReloadResponse]]:
+        """Reads the settings again, as SIGHUP does, and answers when they are in force. `invalid` if they are wrong:
+        those of before go on. It leaves no ledger entry.
+        """
 
 def add_AdminServiceServicer_to_server(servicer: AdminServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -15,6 +15,7 @@ from signerd.adapters.cli import (
     orders,
     peers,
     products,
+    server,
 )
 from signerd.adapters.cli.exits import exit_for, unexpected
 from signerd.adapters.cli.options import remember
@@ -36,6 +37,7 @@ def build_app(run: daemon.Run) -> typer.Typer:
     app.command("run")(daemon.run_command(run))
     app.command("check-config")(daemon.check_config)
     app.add_typer(database.app, name="database")
+    app.add_typer(server.app, name="server")
     app.add_typer(peers.station_app(), name="station")
     app.add_typer(peers.auditor_app(), name="auditor")
     app.add_typer(products.app, name="product")

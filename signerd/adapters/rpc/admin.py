@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -23,6 +23,7 @@ from signerd.adapters.rpc.admin_clock import ClockAdministration
 from signerd.adapters.rpc.admin_hygiene import HygieneAdministration
 from signerd.adapters.rpc.admin_identities import IdentityAdministration
 from signerd.adapters.rpc.admin_orders import OrderAdministration
+from signerd.adapters.rpc.admin_settings import SettingsAdministration
 from signerd.adapters.rpc.gate import Call, Gate
 from signerd.adapters.rpc.rehearsing import Rehearsing
 from signerd.adapters.shared_primes import SharedPrimesSearch
@@ -57,6 +58,7 @@ class AdminService:
         search: SharedPrimesSearch,
         clock: ClockGuard,
         on_clock_accepted: Callable[[], None],
+        reload: Callable[[], Awaitable[list[str]]],
     ) -> None:
         self._deployment = deployment
         self._store = store
@@ -74,6 +76,7 @@ class AdminService:
         self._identities = IdentityAdministration(store=store, clock=clock)
         self._chips = ChipAdministration(store=store)
         self._clocks = ClockAdministration(store=store, clock=clock, on_accept=on_clock_accepted)
+        self._settings = SettingsAdministration(reload)
         self._hygiene = HygieneAdministration(store=store, search=search)
 
     def handler(self, gate: Gate[None]) -> grpc.GenericRpcHandler[Any, Any]:
@@ -98,6 +101,7 @@ class AdminService:
             Call("MakeCrl", pb.MakeCrlRequest, self.make_crl),
             Call("ShowClock", pb.ShowClockRequest, self._clocks.show_clock),
             Call("AcceptClock", pb.AcceptClockRequest, self._clocks.accept_clock),
+            Call("Reload", pb.ReloadRequest, self._settings.reload),
             Call("SearchSharedPrimes", pb.SearchSharedPrimesRequest, self._hygiene.search_shared_primes),
         )
         return grpc.method_handlers_generic_handler(

@@ -1,0 +1,143 @@
+"""The server's certificate and its key: two files that are read as a pair and replaced as one.
+
+The key's file may hold several keys in PEM; the one that counts is the certificate's. So a renewal takes
+effect in one step, the rename of the certificate's file, and there is no moment at which the two do not fit.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
+
+from signerd.adapters import durable_files
+from signerd.adapters.start_faults import from_system, unreadable
+from signerd.errors import ConfigError, NotNow
+
+_KEY = re.compile(rb"-----BEGIN ([A-Z ]*PRIVATE KEY)-----.*?-----END \1-----\n?", re.DOTALL)
+_MOST_KEYS = 8  # of requests that were made and not answered; the oldest leave first
+_KEY_MODE, _CERTIFICATE_MODE = 0o600, 0o644
+
+
+@dataclass(frozen=True, slots=True)
+class ServerPair:
+    """The files' contents, PEM: the chain, and its key alone."""
+
+    chain: bytes
+    key: bytes = field(repr=False)
+    certificate: x509.Certificate = field(compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ServerFiles:
+    """Where they are."""
+
+    certificate: Path
+    key: Path
+
+    def read(self) -> ServerPair:
+        """Raises ConfigError: a file cannot be read or is not of its form, or no key is the certificate's."""
+        chain = _read(self.certificate)
+        try:
+            certificate = x509.load_pem_x509_certificates(chain)[0]
+        except ValueError as error:
+            raise ConfigError(f"{self.certificate} is not a certificate in PEM") from error
+        return ServerPair(chain, self._key_of(certificate.public_key()), certificate)
+
+    def key_for(self, certificate: x509.Certificate) -> bytes:
+        """The key of a certificate that is to come. Raises ConfigError: it is not among those of the file."""
+        return self._key_of(certificate.public_key())
+
+    def keep(self, key: ec.EllipticCurvePrivateKey) -> None:
+        """Puts a new key beside those that are there: the certificate goes on with its own.
+
+        A crash leaves the old file or the new one, and a certificate that fits both.
+
+        Raises:
+            ConfigError: the file is not ours, or cannot be written.
+        """
+        pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        pair = self.read()
+        others = [each for each in _keys(_read(self.key)) if each != pair.key][: _MOST_KEYS - 2]
+        _replace(self.key, b"".join((pair.key, pem, *others)), _KEY_MODE)
+
+    def take(self, chain: bytes, certificate: x509.Certificate) -> None:
+        """The certificate, whose key was kept before, in place of the old one.
+
+        A crash before the certificate's rename leaves the old pair, with a key too many; one after it the new
+        pair, with the old key beside it. The next renewal takes both away.
+
+        Raises:
+            ConfigError: its key is not there, or a file cannot be written.
+        """
+        key = self.key_for(certificate)
+        _replace(self.certificate, chain, _CERTIFICATE_MODE)  # from here on it is the new one
+        _replace(self.key, key, _KEY_MODE)
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """One renewal at a time: of two at once, each would take the other's key away.
+
+        Raises:
+                NotNow: another is under way.
+            ConfigError: the files are another user's.
+        """
+        folder = self.key.parent
+        try:
+            if self.key.stat().st_uid != os.geteuid():
+                raise ConfigError(f"{self.key} is another user's: run the command as signerd's user")
+            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as error:
+            raise unreadable(self.key, error) from error
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise NotNow(f"another renewal is under way in {folder}: wait for its end") from error
+            yield
+        finally:
+            os.close(descriptor)  # the lock goes with it
+
+    def _key_of(self, public: object) -> bytes:
+        keys = _keys(_read(self.key))
+        try:
+            for pem in keys:
+                if load_pem_private_key(pem, password=None).public_key() == public:
+                    return pem
+        except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+            raise ConfigError(f"{self.key} is not a private key in PEM without a password") from error
+        if not keys:
+            raise ConfigError(f"{self.key} is not a private key in PEM without a password")
+        raise ConfigError(f"{self.key} is not the key of {self.certificate}")
+
+
+def _keys(text: bytes) -> list[bytes]:
+    return [found[0] if found[0].endswith(b"\n") else found[0] + b"\n" for found in _KEY.finditer(text)]
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise unreadable(path, error) from error
+
+
+def _replace(path: Path, data: bytes, mode: int) -> None:
+    try:
+        durable_files.replace(path, data, mode)
+    except OSError as error:
+        raise from_system(f"cannot write {error.filename}: {error.strerror}", error) from error

@@ -1,0 +1,129 @@
+"""`signerd server renew`: a new key and a new certificate for the server, in place of those that will end.
+
+Of the names it guarantees that none is lost: a renewal has those of the certificate of before and those of
+the settings, and drops one only where it is told to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import ExtendedKeyUsageOID
+
+from signerd.adapters import operations_ca
+from signerd.adapters.server_files import ServerFiles
+from signerd.config import Config
+from signerd.core.server_names import covers, server_names
+from signerd.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class Renamed:
+    """What the new certificate's names are to be, beside those of before and of the settings."""
+
+    added: Sequence[str] = ()
+    dropped: Sequence[str] = ()
+
+
+def renew(config: Config, base: Path, names: Renamed, now: datetime) -> x509.Certificate:
+    """With the operations CA of the installation in `base`; returns the certificate, which is in its place.
+
+    Raises:
+        ConfigError: a name is none, the CA's key is not here, or a file cannot be written.
+    """
+    files = _files(config)
+    with files.alone():
+        wanted = _names(config, files, names)
+        ca = operations_ca.load_ca(base)
+        _check_same_ca(ca.certificate, config)
+        certificate, key = operations_ca.issue_server(ca, config.deployment, wanted, now)
+        files.keep(key)
+        files.take(certificate.public_bytes(Encoding.PEM), certificate)
+    return certificate
+
+
+def request(config: Config, names: Renamed) -> x509.CertificateSigningRequest:
+    """A new key, kept beside the old one, and its request for an operations CA that is kept elsewhere.
+
+    Raises:
+        ConfigError: a name is none, or the key cannot be kept.
+    """
+    files = _files(config)
+    with files.alone():
+        wanted = _names(config, files, names)
+        key = ec.generate_private_key(ec.SECP256R1())
+        made = operations_ca.server_request(key, config.deployment, wanted)
+        files.keep(key)
+    return made
+
+
+def install(config: Config, pem: bytes, now: datetime) -> x509.Certificate:
+    """The certificate that answers a request of before, in its place.
+
+    Raises:
+        ConfigError: it is not for a key of ours, not of this CA, no server's, not valid now, or lacks a name
+            that stations dial.
+    """
+    files = _files(config)
+    try:
+        certificate = x509.load_pem_x509_certificates(pem)[0]
+        names = operations_ca.names_in(certificate)
+        usage = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    except (ValueError, x509.ExtensionNotFound) as error:
+        raise ConfigError("no server's certificate in PEM") from error
+    ca = _ca(config)
+    try:
+        certificate.verify_directly_issued_by(ca)
+    except (ValueError, TypeError, InvalidSignature) as error:
+        raise ConfigError(f"the certificate was not issued by {config.server.client_ca}") from error
+    if ExtendedKeyUsageOID.SERVER_AUTH not in usage:
+        raise ConfigError("the certificate is no server's: its extended key usage lacks serverAuth")
+    if not certificate.not_valid_before_utc <= now <= certificate.not_valid_after_utc:
+        raise ConfigError("the certificate is not valid now")
+    missing = [name for name in config.server.names if not covers(names, name)]
+    if missing:
+        raise ConfigError(f"the certificate lacks {', '.join(missing)}, which stations dial (server.names)")
+    with files.alone():
+        files.take(pem, certificate)
+    return certificate
+
+
+def _files(config: Config) -> ServerFiles:
+    return ServerFiles(config.server.certificate, config.server.key)
+
+
+def _names(config: Config, files: ServerFiles, renamed: Renamed) -> tuple[str, ...]:
+    try:
+        before = operations_ca.names_in(files.read().certificate)
+        added, dropped = server_names(renamed.added), server_names(renamed.dropped)
+        kept = [name for name in (*config.server.names, *added, *before) if name not in dropped]
+        wanted = server_names(kept)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    if still := [name for name in config.server.names if name in dropped]:
+        raise ConfigError(f"server.names in signerd.toml still has {', '.join(still)}: take it out first")
+    if unknown := [name for name in dropped if name not in before]:
+        raise ConfigError(f"the certificate has no name {', '.join(unknown)}; it has {', '.join(before)}")
+    if not wanted:
+        raise ConfigError("no name is left: no station could connect")
+    return wanted
+
+
+def _check_same_ca(ca: x509.Certificate, config: Config) -> None:
+    """Stations hold the certificate against the CA that they were given."""
+    if ca != _ca(config):
+        raise ConfigError(f"{config.server.client_ca} is not the CA in operations/ca.pem, whose key is here")
+
+
+def _ca(config: Config) -> x509.Certificate:
+    try:
+        return x509.load_pem_x509_certificates(config.server.client_ca.read_bytes())[0]
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{config.server.client_ca} cannot be read as a certificate in PEM") from error
