@@ -136,6 +136,19 @@ token_packages() {
         say "installing opensc (apt): its pkcs11-tool looks at tokens with a program that is not ours"
         wanted+=(opensc)
     fi
+    if ! library_present libtpm2_pkcs11.so.1 || ! command -v tpm2_ptool >/dev/null; then
+        say "installing libtpm2-pkcs11-1 and libtpm2-pkcs11-tools (apt): the PKCS#11 token in a TPM 2.0"
+        wanted+=(libtpm2-pkcs11-1 libtpm2-pkcs11-tools)
+    fi
+    if ! command -v tpm2-abrmd >/dev/null && [ ! -x /usr/sbin/tpm2-abrmd ] ||
+        ! library_present libtss2-tcti-tabrmd.so.0; then
+        say "installing tpm2-abrmd and its TCTI (apt): the resource manager that this token needs"
+        wanted+=(tpm2-abrmd libtss2-tcti-tabrmd0)
+    fi
+    if ! command -v dbus-daemon >/dev/null || ! command -v dbus-send >/dev/null; then
+        say "installing dbus (apt): the bus on which that resource manager is found"
+        wanted+=(dbus)
+    fi
 }
 
 # Ubuntu's chromium is a snap, which needs a running snapd and cannot be driven as root: the browser's tests are
