@@ -97,6 +97,10 @@ system_packages() {
         wanted+=(tpm2-tools)
     fi
     token_packages
+    if ! command -v age >/dev/null; then
+        say "installing age (apt): the tests encrypt a backup with it, as docs/operations.md does"
+        wanted+=(age)
+    fi
     if ! command -v nft >/dev/null && [ ! -x /usr/sbin/nft ]; then
         say "installing nftables (apt): the tests load the rules of deploy/nftables in a network of their own"
         wanted+=(nftables)

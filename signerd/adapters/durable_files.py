@@ -1,6 +1,7 @@
 """Files that are on the disk, name and all, when a call returns: the one way in which signerd writes them.
 
     write_new(path, data, mode)          there was none before
+    new_file(path, mode)                 the same, as a stream to write to
     write_many_new(folder, files, mode)  the same for many, with one sync of the folder
     fill(path, data)                     a file that `write_new` made empty, to take its name early
     replace(path, data, mode)            after a crash: the old file or the new one, never a part of either
@@ -17,6 +18,7 @@ import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -37,6 +39,25 @@ def write_new(path: Path, data: bytes, mode: int) -> None:
     """
     _create(path, data, mode)
     with _removed_on_error(path):
+        sync_directory(path.parent)
+
+
+@contextmanager
+def new_file(path: Path, mode: int) -> Iterator[IO[bytes]]:
+    """As `write_new`, for content that is written bit by bit; on the disk when the context ends."""
+    with _named(path):
+        descriptor = os.open(path, _NEW, mode & 0o600)
+    with _removed_on_error(path):
+        with os.fdopen(descriptor, "wb") as file:
+            try:
+                yield file
+                file.flush()
+                os.fchmod(descriptor, mode)
+                os.fsync(descriptor)
+            except OSError as error:
+                if error.filename is not None:  # of another file
+                    raise
+                raise OSError(error.errno, error.strerror, str(path)) from error
         sync_directory(path.parent)
 
 

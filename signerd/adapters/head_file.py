@@ -14,7 +14,7 @@ from pathlib import Path
 from signerd.adapters import durable_files
 from signerd.adapters.start_faults import from_system
 from signerd.core.merkle import EMPTY_ROOT
-from signerd.core.note import Checkpoint, NoteError, VerifierKey, open_checkpoint
+from signerd.core.note import Checkpoint, NoteError, VerifierKey, open_checkpoint, parse_vkey
 from signerd.errors import ConfigError, Fault, NotNow, Unavailable
 
 _REMEDY = "if this is a restored backup, see docs/operations.md"
@@ -31,6 +31,19 @@ def create(path: Path, origin: str) -> None:
         durable_files.write_new(path, Checkpoint(origin, 0, EMPTY_ROOT).body(), 0o600)
     except OSError as error:
         raise ConfigError(f"cannot make the second place {path}: {error.strerror}") from error
+
+
+def load_vkey(path: Path) -> VerifierKey:
+    """The log's verifier key. Raises ConfigError if the file holds none, and OSError."""
+    try:
+        return parse_vkey(path.read_text("ascii").strip())
+    except (NoteError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not a verifier key: {error}") from error
+
+
+def read_second_place(path: Path, key: VerifierKey) -> Checkpoint:
+    """What it holds now, whoever holds the file. Raises ConfigError as `HeadFile`."""
+    return _read(path, key)[1]
 
 
 class HeadFile:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from signerd.adapters.cli import (
+    backup,
     certificates,
     chips,
     clock,
@@ -38,6 +39,8 @@ def build_app(run: daemon.Run) -> typer.Typer:
     app.command("check-config")(daemon.check_config)
     app.add_typer(database.app, name="database")
     app.add_typer(server.app, name="server")
+    app.command("backup")(backup.backup)
+    app.command("restore")(backup.restore)
     app.add_typer(peers.station_app(), name="station")
     app.add_typer(peers.auditor_app(), name="auditor")
     app.add_typer(products.app, name="product")

@@ -29,18 +29,13 @@ def upgrade(config: ConfigOption = DEFAULT_CONFIG) -> None:
     import structlog
 
     from signerd.adapters.cli.output import counted
-    from signerd.adapters.head_file import HeadFile
+    from signerd.adapters.head_file import HeadFile, load_vkey
     from signerd.adapters.store import upgrade_database
     from signerd.config import database_url, load
-    from signerd.core.note import NoteError, parse_vkey
-    from signerd.errors import ConfigError
 
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     settings, base = load(config), config.resolve().parent
-    try:
-        key = parse_vkey(settings.ledger.vkey.read_text("ascii").strip())
-    except (NoteError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{settings.ledger.vkey} is not a verifier key: {error}") from error
+    key = load_vkey(settings.ledger.vkey)
     # Every signerd that runs on this database holds the second place.
     with closing(HeadFile(settings.ledger.head, key)), counted("reading evidence again") as advance:
         upgraded = upgrade_database(database_url(settings, base), advance)

@@ -19,9 +19,9 @@ from rich.table import Table
 WIDE = 250  # columns where nobody sees the edge of a screen
 
 
-def print_json(value: object) -> None:
-    """One JSON document on standard output."""
-    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
+def print_json(value: object, *, err: bool = False) -> None:
+    """One JSON document on standard output, or on standard error where the output is something else."""
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=False), err=err)
 
 
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

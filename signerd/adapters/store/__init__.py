@@ -17,8 +17,16 @@ Before the commit of each, a crash leaves nothing of it, and nobody was told. Al
 (`writer`); reads are snapshots of what is committed (`worker.Reader`).
 """
 
-from signerd.adapters.store.database import check_database, create_database
-from signerd.adapters.store.sqlstore import SqlStore, open_log
+from signerd.adapters.store.database import check_database, create_database, sqlite_file
+from signerd.adapters.store.sqlstore import SqlStore, compare_database, open_log
 from signerd.adapters.store.upgrading import upgrade_database
 
-__all__ = ["SqlStore", "check_database", "create_database", "open_log", "upgrade_database"]
+__all__ = [
+    "SqlStore",
+    "check_database",
+    "compare_database",
+    "create_database",
+    "open_log",
+    "sqlite_file",
+    "upgrade_database",
+]

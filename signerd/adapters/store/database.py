@@ -106,7 +106,7 @@ def create_database(url: str) -> None:
     Raises:
         ConfigError: it exists already, or it cannot be made.
     """
-    path = _sqlite_path(url)
+    path = sqlite_file(url)
     if path is not None:
         try:
             durable_files.write_new(path, b"", 0o600)
@@ -161,7 +161,7 @@ def is_behind(found: str | None) -> bool:
 
 def check_file(url: str) -> None:
     """Raises ConfigError: there is no file of a SQLite URL, or it cannot be written."""
-    path = _sqlite_path(url)
+    path = sqlite_file(url)
     if path is None:
         return
     if not path.is_file():
@@ -196,7 +196,7 @@ def revision_of(connection: Connection) -> str | None:
     return found.scalar_one_or_none()
 
 
-def _sqlite_path(url: str) -> Path | None:
+def sqlite_file(url: str) -> Path | None:
     """The file behind a SQLite URL; None for other databases."""
     try:
         parsed = make_url(url)

@@ -31,7 +31,7 @@ from signerd.adapters.store.writer import Transaction, Writer, Written
 from signerd.core.entry import ID_BYTES, LogOpened, RefusedCall, encode
 from signerd.core.evidence.method import IdentityKey
 from signerd.core.merkle import Tree, leaf_hash
-from signerd.core.note import NoteError, parse_vkey
+from signerd.core.note import Checkpoint, NoteError, parse_vkey
 from signerd.core.order import Place
 from signerd.errors import ConfigError, Fault
 from signerd.ports import (
@@ -93,7 +93,7 @@ class SqlStore(Administration, Audit):
         second_place = HeadFile(head_file, key)
         try:
             tree = await asyncio.to_thread(_load_tree, url)
-            _compare(tree, second_place)
+            _compare(tree, second_place.checkpoint)
             newest = await asyncio.to_thread(newest_moment, url)
             await asyncio.to_thread(_warn_of_merged_chips, url)
         except BaseException:
@@ -306,6 +306,17 @@ def open_log(url: str, *, head_file: Path, entry: LogOpened) -> None:
     create_second_place(head_file, entry.origin)
 
 
+def compare_database(url: str, published: Checkpoint) -> Tree:
+    """The ledger's tree, of a database of any schema, once it is known to continue what was published.
+
+    Raises:
+        ConfigError: it is damaged, or does not.
+    """
+    tree = _load_tree(url)
+    _compare(tree, published)
+    return tree
+
+
 def _load_tree(url: str) -> Tree:
     engine = make_engine(url, "read")
     try:
@@ -331,9 +342,8 @@ def _read_tree(connection: Connection) -> Tree:
     return tree
 
 
-def _compare(tree: Tree, second_place: HeadFile) -> None:
+def _compare(tree: Tree, last: Checkpoint) -> None:
     """The database must continue what was published last."""
-    last = second_place.checkpoint
     if last.size > tree.size:
         raise ConfigError(
             f"the database has {tree.size} ledger entries, but a checkpoint over {last.size} was published:"
