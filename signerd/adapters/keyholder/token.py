@@ -34,6 +34,8 @@ from pkcs11.exceptions import (
 )
 from pkcs11.util.ec import encode_ec_public_key, encode_ecdsa_signature, encode_named_curve_parameters
 
+from signerd.adapters.keyholder.return_values import described
+
 _ED25519_PARAMETERS = bytes.fromhex("06032b6570")  # id-Ed25519 (RFC 8410 §3)
 _CURVES = {"p256": "secp256r1", "p384": "secp384r1"}
 _MASTER_KEY_BITS = 256
@@ -61,16 +63,21 @@ class KeyExistsError(TokenError):
     """A label is taken. Nothing was made or changed."""
 
 
+def _loading(error: Exception) -> str:
+    # The loader's own words name the library that is missing, or the symbol.
+    return described(error) if isinstance(error, PKCS11Error) else str(error)
+
+
 @contextmanager
 def _translated(doing: str) -> Iterator[None]:
     try:
         yield
     except (PinIncorrect, PinInvalid, PinLenRange, PinLocked, PinExpired) as error:
-        raise PinRejectedError(f"{doing}: {type(error).__name__}") from error
+        raise PinRejectedError(f"{doing}: {described(error)}") from error
     except (NoSuchKey, MultipleObjectsReturned, MultipleTokensReturned) as error:
-        raise WrongSettingsError(f"{doing}: {type(error).__name__}") from error
+        raise WrongSettingsError(f"{doing}: {described(error)}") from error
     except PKCS11Error as error:
-        raise TokenError(f"{doing}: {type(error).__name__}") from error
+        raise TokenError(f"{doing}: {described(error)}") from error
 
 
 class _SealedKey(Protocol):
@@ -140,7 +147,7 @@ class Token:
         except (RuntimeError, OSError, PKCS11Error) as error:
             missing = not Path(module).exists()
             kind = WrongSettingsError if missing else TokenError
-            raise kind(f"cannot load the PKCS#11 module {module}: {type(error).__name__}") from error
+            raise kind(f"cannot load the PKCS#11 module {module}: {_loading(error)}") from error
         with _translated(f"opening the token {label!r}"):
             try:
                 token = library.get_token(token_label=label)

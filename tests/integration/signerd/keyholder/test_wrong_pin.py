@@ -73,7 +73,7 @@ async def test_a_pool_tries_a_wrong_pin_once(own_token: TokenAtHand, own_shim: S
 
 async def test_the_token_counts_a_wrong_pin(own_token: TokenAtHand) -> None:
     assert not pin_count_is_low(own_token)
-    with pytest.raises(WrongPin, match="PinIncorrect"):
+    with pytest.raises(WrongPin, match="CKR_PIN_INCORRECT"):
         async with running(own_token.settings, b"not the PIN"):
             pass
     assert pin_count_is_low(own_token)
@@ -91,7 +91,7 @@ async def test_a_pin_changed_meanwhile_is_not_tried_again(own_token: TokenAtHand
         os.kill(holder.pid, signal.SIGKILL)
         async with asyncio.timeout(PATIENCE_S):
             known = await holder.wait_given_up()
-        assert "PinIncorrect" in known.detail
+        assert "CKR_PIN_INCORRECT" in known.detail
         assert holder.starts == 1
         assert not holder.serving
         with pytest.raises(WrongPin):
