@@ -137,6 +137,9 @@ class HsmSettings(_Section):
     deadline_s: Annotated[float, Field(gt=0, le=120)] = (
         10.0  # an operation longer than this replaces the process
     )
+    start_deadline_s: Annotated[float, Field(gt=0, le=600)] = (
+        30.0  # as does opening the token for longer: to load the module, log in and try the keys
+    )
 
 
 class AuthoritySettings(_Section):

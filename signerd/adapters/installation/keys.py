@@ -36,7 +36,11 @@ async def generate_keys(
     """
     held = HeldPin(pin)
     channel = await open_channel(
-        setup_for(hsm, Mode.GENERATE), held, environment=hsm.environment, deadline_s=_KEY_GENERATION_S
+        setup_for(hsm, Mode.GENERATE),
+        held,
+        environment=hsm.environment,
+        deadline_s=_KEY_GENERATION_S,
+        login_s=hsm.start_deadline_s,
     )
     try:
         if new_pin is not None:

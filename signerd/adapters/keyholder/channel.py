@@ -30,7 +30,7 @@ from signerd.adapters.keyholder.protocol import (
 )
 from signerd.errors import Fault, Unavailable
 
-START_S = 30.0  # to start Python, load the module and log in, on a slow machine with a network HSM
+START_S = 30.0  # to start Python, on a slow machine; the token has a deadline of its own
 _GONE_S = 5.0  # a killed process may still wait in a driver
 MAX_IN_FLIGHT = 1024  # requests; more than concurrent calls there can be
 _PROGRAM = ("-P", "-m", "signerd.adapters.keyholder.process")
@@ -53,7 +53,7 @@ class WrongSettings(Unavailable):
 
 
 class SignatureDamaged(Unavailable):
-    """A process that took the place of one with damaged signatures gives them too: signerd has to end."""
+    """The token's keys are the right ones, and what they give is no signature."""
 
 
 class Channel(asyncio.Protocol):
@@ -67,7 +67,9 @@ class Channel(asyncio.Protocol):
         self._deadline_s = deadline_s
         self._loop = asyncio.get_running_loop()
         self._reader = FrameReader()
+        self._begun = asyncio.Event()  # the process runs, or has ended
         self._greeting: asyncio.Future[tuple[Outcome, str]] = self._loop.create_future()
+        self.login_s = 0.0  # what the login took
         self._transport: asyncio.Transport | None = None
         self._process: asyncio.subprocess.Process | None = None
         self._waiting: deque[tuple[int, asyncio.Future[object]]] = deque()
@@ -145,19 +147,27 @@ class Channel(asyncio.Protocol):
                 if self._greeting.done():
                     self._take(item)
                 else:
-                    self._greeting.set_result(read_greeting(item))
+                    self._greeted(*read_greeting(item))
         except ProtocolError as error:
             self.kill(f"it does not keep the protocol: {error}")
+
+    def _greeted(self, outcome: Outcome, text: str) -> None:
+        if outcome is Outcome.BEGUN and not self._begun.is_set():
+            self._begun.set()
+        else:
+            self._greeting.set_result((outcome, text))
 
     def _take(self, item: object) -> None:
         number, outcome, value = read_answer(item)
         if not self._waiting or self._waiting[0][0] != number:
             raise ProtocolError("an answer to another request")
         _, answered = self._waiting.popleft()
-        if outcome is Outcome.FAILED:
-            self.reason = str(value)
-        if answered.done():  # its caller has gone
-            return
+        if not answered.done():  # else its caller has gone
+            self._settle(answered, outcome, value)
+        if outcome is Outcome.FAILED:  # it is about to end, and takes no more
+            self.kill(str(value))
+
+    def _settle(self, answered: asyncio.Future[object], outcome: Outcome, value: object) -> None:
         if outcome is Outcome.DONE:
             answered.set_result(value)
         elif outcome is Outcome.REFUSED:
@@ -185,6 +195,7 @@ class Channel(asyncio.Protocol):
         # A process that hangs in its module notices nothing but this. It holds no state worth keeping.
         if self._process is not None and self._process.returncode is None:
             self._process.kill()
+        self._begun.set()
         if not self._greeting.done():
             self._greeting.set_exception(Unavailable(f"the key holder did not start: {self.reason}"))
             self._greeting.exception()  # retrieved here for the case that nobody waits any more
@@ -219,16 +230,23 @@ class Channel(asyncio.Protocol):
         ours.settimeout(0)
         await self._loop.create_connection(lambda: self, sock=ours)
 
-    async def log_in(self, setup: Setup, pin: HeldPin) -> None:
+    async def log_in(self, setup: Setup, pin: HeldPin, within_s: float) -> None:
         """Sends the settings and waits for the login's outcome. Raises as `open_channel`."""
         if self._transport is None:
             raise Unavailable("the key holder has not started")
         self._transport.write(setup_frame(setup))
         try:
             async with asyncio.timeout(START_S):
-                outcome, text = await self._greeting
+                await self._begun.wait()
         except TimeoutError as error:
             raise Unavailable(f"the key holder did not start within {START_S:g} s") from error
+        begun_s = self._loop.time()
+        try:
+            async with asyncio.timeout(within_s):
+                outcome, text = await self._greeting
+        except TimeoutError as error:
+            raise Unavailable(f"the token did not finish the login within {within_s:g} s") from error
+        self.login_s = self._loop.time() - begun_s
         if outcome is Outcome.WRONG_PIN:
             raise pin.reject(text)
         if outcome is not Outcome.DONE:
@@ -263,9 +281,14 @@ async def open_channel(
     *,
     environment: Mapping[str, str],
     deadline_s: float,
+    login_s: float,
     said: Said | None = None,
 ) -> Channel:
     """A process that is logged in and ready. `setup.pin` is left empty; the PIN comes from `pin`.
+
+    Args:
+        deadline_s: of one operation.
+        login_s: the deadline of opening the token: to load the module, log in and try the keys.
 
     Raises:
         WrongPin: the token rejected the PIN, now or before.
@@ -277,7 +300,7 @@ async def open_channel(
     try:
         async with pin.attempt() as value:
             await channel.start(environment)
-            await channel.log_in(replace(setup, pin=value), pin)
+            await channel.log_in(replace(setup, pin=value), pin, login_s)
     except BaseException:
         await channel.stop()
         raise

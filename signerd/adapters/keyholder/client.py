@@ -4,10 +4,11 @@
     await holder.start(HeldPin(pin))      # WrongPin: exit with 77
     signature = await holder.sign_certificate(tbs)
 
-A process that dies, is late or loses its token is replaced, with growing pauses; requests under way fail as
+A process that dies, is late or loses its token is replaced; requests under way fail as
 `Unavailable`, and nothing is asked twice but this: bytes that are no signature cost the process that gave
-them its place, and the next one signs in its stead. Where that one's are none either, or the PIN is wrong,
-nothing is tried again: `serving` stays False, and `wait_given_up` says why.
+them its place, and the next one signs in its stead. What the token's trouble was, once it is over a process
+serves within seconds (`keyholder/patience.py`). After a wrong PIN alone nothing is tried again: `serving`
+stays False, and `wait_given_up` says why.
 """
 
 from __future__ import annotations
@@ -18,17 +19,14 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from signerd.adapters.keyholder.channel import START_S, Channel, SignatureDamaged, open_channel
+from signerd.adapters.keyholder.channel import START_S, Channel, open_channel
 from signerd.adapters.keyholder.held_pin import HeldPin, WrongPin
+from signerd.adapters.keyholder.patience import Patience
 from signerd.adapters.keyholder.protocol import Operation, Setup
 from signerd.adapters.keyholder.signatures import Signatures
 from signerd.core.chip_key import KEY_BYTES
 from signerd.core.names import MacQuestion
 from signerd.errors import Fault, Unavailable
-
-FIRST_PAUSE_S = 0.05
-LONGEST_PAUSE_S = 30.0
-SETTLED_S = 60.0  # a process that lived this long was not part of a series of failures
 
 _log = structlog.get_logger(__name__)
 
@@ -39,6 +37,7 @@ class KeyHolderSettings:
 
     setup: Setup
     deadline_s: float  # an operation longer than this replaces the process
+    start_deadline_s: float  # and so does a login
     environment: Mapping[str, str] = field(default_factory=dict)  # for the PKCS#11 module
 
 
@@ -59,10 +58,12 @@ class KeyHolderProcess:
         self._on_change = on_change
         self._pin: HeldPin | None = None
         self._channel: Channel | None = None
-        self._opened = asyncio.Event()  # set with each process that became ready
+        self._opened = asyncio.Event()  # set with each attempt to replace the process, well or not
+        self._failed_starts = 0  # of replacements
         self._watcher: asyncio.Task[None] | None = None
         self._signatures: Signatures | None = None  # once a process took the same settings
-        self._given_up: WrongPin | SignatureDamaged | None = None
+        self._given_up: WrongPin | None = None
+        self._patience = Patience(settings.start_deadline_s)
         self._has_given_up = asyncio.Event()
         self.starts = 0  # processes that became ready, for metrics
 
@@ -104,20 +105,19 @@ class KeyHolderProcess:
             self._channel = None
         self._on_change()
 
-    async def wait_given_up(self) -> WrongPin | SignatureDamaged:
+    async def wait_given_up(self) -> WrongPin:
         """Returns once nothing is tried again: signerd must then end, with the exit code for what it gets."""
         await self._has_given_up.wait()
         if self._given_up is None:
             raise Fault("the key holder has given up, and nobody said why")
         return self._given_up
 
-    def _give_up(self, error: WrongPin | SignatureDamaged) -> None:
-        if self._given_up is None:
-            _log.error("key_holder_given_up", reason=type(error).__name__, detail=error.detail)
-            self._given_up = error
-            self._has_given_up.set()
-            self._opened.set()  # who waits for a replacement hears of it too
-            self._on_change()
+    def _give_up(self, error: WrongPin) -> None:
+        _log.error("key_holder_given_up", reason=type(error).__name__, detail=error.detail)
+        self._given_up = error
+        self._has_given_up.set()
+        self._opened.set()  # who waits for a replacement hears of it too
+        self._on_change()
 
     async def _open(self, pin: HeldPin) -> Channel:
         channel = await open_channel(
@@ -125,8 +125,10 @@ class KeyHolderProcess:
             pin,
             environment=self._settings.environment,
             deadline_s=self._settings.deadline_s,
+            login_s=self._patience.login_s(asyncio.get_running_loop().time()),
             said=_said,
         )
+        self._patience.logged_in(channel.login_s, asyncio.get_running_loop().time())
         self._channel = channel
         self._opened.set()
         self.starts += 1
@@ -134,32 +136,31 @@ class KeyHolderProcess:
         return channel
 
     async def _watch(self, channel: Channel, pin: HeldPin) -> None:
-        loop = asyncio.get_running_loop()
-        pause_s = FIRST_PAUSE_S
+        loop, patience = asyncio.get_running_loop(), self._patience
         while True:
-            ready_at = loop.time()
             await channel.closed.wait()
             self._on_change()
             _log.warning("key_holder_lost", reason=channel.reason)
-            if loop.time() - ready_at >= SETTLED_S:
-                pause_s = FIRST_PAUSE_S
+            patience.lost(loop.time())
             replacement: Channel | None = None
             while replacement is None:
-                await asyncio.sleep(pause_s)
-                pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+                await asyncio.sleep(patience.pause_s())
                 try:
                     replacement = await self._open(pin)
-                except (WrongPin, SignatureDamaged) as error:
+                except WrongPin as error:
                     self._give_up(error)
                     return
                 except Unavailable as error:
-                    _log.warning("key_holder_not_replaced", detail=error.detail, again_in_s=pause_s)
+                    self._failed_starts += 1
+                    self._opened.set()  # no caller waits for more than one attempt
+                    if patience.worth_saying(error.detail, loop.time()):
+                        _log.warning("key_holder_not_replaced", detail=error.detail)
             channel = replacement
             _log.info("key_holder_replaced", pid=channel.pid)
 
     async def _ask(self, operation: Operation, *arguments: object) -> object:
         if self._given_up is not None:
-            raise type(self._given_up)(self._given_up.detail)
+            raise WrongPin(self._given_up.detail)
         if self._channel is None:
             raise Unavailable("the key holder is not started")
         return await self._channel.request(operation, *arguments)
@@ -172,28 +173,33 @@ class KeyHolderProcess:
 
     async def _signature(self, operation: Operation, data: bytes) -> bytes:
         """A signature that holds, of this process or the next."""
-        channel = self._channel
-        signature = await self._ask_bytes(operation, data)
-        if self._holds(operation, data, signature):
-            return signature
-        _log.error("signature_damaged", operation=operation.value, pid=self.pid)
-        if channel is not None:
-            channel.kill("it gave bytes that are no signature")
-        await self._until_replaced()
-        signature = await self._ask_bytes(operation, data)
-        if not self._holds(operation, data, signature):
-            self._give_up(SignatureDamaged(f"{operation.value}: the token gives bytes that are no signature"))
-            raise SignatureDamaged("the token gives bytes that are no signature")
+        signature = await self._held_signature(operation, data)
+        if signature is None:
+            await self._until_replaced()
+            signature = await self._held_signature(operation, data)
+        if signature is None:
+            raise Unavailable("the token gives bytes that are no signature")
         return signature
 
-    def _holds(self, operation: Operation, data: bytes, signature: bytes) -> bool:
-        return self._signatures is not None and self._signatures.hold(operation, data, signature)
+    async def _held_signature(self, operation: Operation, data: bytes) -> bytes | None:
+        """A signature that holds; None where it does not: its process is then at its end."""
+        channel = self._channel
+        signature = await self._ask_bytes(operation, data)
+        if self._signatures is not None and self._signatures.hold(operation, data, signature):
+            return signature
+        if channel is not None:
+            _log.error("signature_damaged", operation=operation.value, pid=channel.pid)
+            channel.kill("it gave bytes that are no signature")
+        return None
 
     async def _until_replaced(self) -> None:
-        """Returns when a process serves. Raises Unavailable: not within the time that a start may take."""
+        """Returns when a process serves. Raises Unavailable: the next one does not start, or not in time."""
+        failed = self._failed_starts
         try:
             async with asyncio.timeout(START_S):
                 while not self.serving and self._given_up is None:
+                    if self._failed_starts != failed:
+                        raise Unavailable("the key holder is being replaced")
                     self._opened.clear()
                     await self._opened.wait()
         except TimeoutError as error:

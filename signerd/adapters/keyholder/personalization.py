@@ -36,7 +36,11 @@ async def derive_chip_keys(
     close_memory()  # from here on this process holds the PIN, and soon the keys
     held = HeldPin(pin)
     channel = await open_channel(
-        setup_for(hsm, Mode.PERSONALIZE), held, environment=hsm.environment, deadline_s=hsm.deadline_s
+        setup_for(hsm, Mode.PERSONALIZE),
+        held,
+        environment=hsm.environment,
+        deadline_s=hsm.deadline_s,
+        login_s=hsm.start_deadline_s,
     )
     try:
         keys: dict[str, bytes] = {}

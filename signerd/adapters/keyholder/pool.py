@@ -13,7 +13,7 @@ from dataclasses import replace
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from signerd.adapters.keyholder.channel import SignatureDamaged, WrongSettings
+from signerd.adapters.keyholder.channel import WrongSettings
 from signerd.adapters.keyholder.client import KeyHolderProcess, KeyHolderSettings
 from signerd.adapters.keyholder.hardening import close_memory
 from signerd.adapters.keyholder.held_pin import HeldPin, WrongPin
@@ -71,7 +71,8 @@ def settings_with(config: Config, certificate: x509.Certificate, vkey: str) -> K
         max_validity_days=config.authority.max_validity_days,
         allow_no_expiry=config.authority.allow_no_expiry,
     )
-    return KeyHolderSettings(setup, config.hsm.deadline_s, config.hsm.environment)
+    hsm = config.hsm
+    return KeyHolderSettings(setup, hsm.deadline_s, hsm.start_deadline_s, hsm.environment)
 
 
 class KeyHolderPool:
@@ -116,7 +117,7 @@ class KeyHolderPool:
         """Ends all of them."""
         await asyncio.gather(*(holder.stop() for holder in self._all))
 
-    async def wait_given_up(self) -> WrongPin | SignatureDamaged:
+    async def wait_given_up(self) -> WrongPin:
         """Returns once one of them tries nothing again: signerd must then end, with its exit code."""
         waits = [asyncio.create_task(holder.wait_given_up()) for holder in self._all]
         try:

@@ -240,8 +240,11 @@ def serve(connection: Connection) -> None:
     first = connection.next()
     if first is None:
         return
+    setup = read_setup(first)
+    # What comes now is the token's time, and signerd has a deadline for it.
+    connection.send(frame([Outcome.BEGUN, "turning to the token"]))
     try:
-        operations = open_token(read_setup(first))
+        operations = open_token(setup)
     except TokenError as error:
         connection.send(frame([_greeting(error), str(error)]))
         return

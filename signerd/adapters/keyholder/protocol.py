@@ -2,7 +2,8 @@
 
     4 bytes   length of the item, big-endian, at most MAX_FRAME
     item      first frame: the `Setup`; then requests `[number, operation, argument, …]`
-              answers: first `[outcome, text or map]`, then `[number, outcome, value]`, in order
+              answers: first `[BEGUN, text]`, and `[outcome, text]` once it is logged in; then
+              `[number, outcome, value]`, in order
 
 Neither end believes a frame: a length beyond the bound, bytes that are no CBOR, or another shape end the
 connection with `ProtocolError`.
@@ -52,7 +53,8 @@ class Outcome(IntEnum):
     DONE = 0
     REFUSED = 1  # the guard said no; the process goes on
     FAILED = 2  # the token failed; the process ends
-    # In the first answer alone; the process ends:
+    BEGUN = 6  # before the greeting: the process runs, and turns to its token
+    # In the greeting alone; the process ends:
     WRONG_PIN = 3
     WRONG_SETTINGS = 4  # no such token or key, or another key: a start with the same settings fails again
     DAMAGED = 5  # the keys are the right ones, and what they give is no signature

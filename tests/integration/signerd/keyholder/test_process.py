@@ -29,7 +29,7 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 async def channel_in(token: TokenAtHand, mode: Mode) -> Channel:
     setup = token.settings.setup if mode is Mode.SERVE else setup_for(token.config.hsm, mode)
     return await open_channel(
-        setup, HeldPin(token.pin), environment=token.settings.environment, deadline_s=10
+        setup, HeldPin(token.pin), environment=token.settings.environment, deadline_s=10, login_s=30
     )
 
 

@@ -105,6 +105,7 @@ async def change_pin(token: TokenAtHand, new: bytes) -> None:
         HeldPin(token.pin),
         environment=token.settings.environment,
         deadline_s=10,
+        login_s=30,
     )
     await channel.request(Operation.CHANGE_PIN, new)
     await channel.stop()
