@@ -12,9 +12,17 @@ import os
 import tomllib
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    model_validator,
+)
 
 from signerd.core.file_problems import problems
 from signerd.core.names import is_name
@@ -133,6 +141,12 @@ class HsmSettings(_Section):
     ca_key: str = "birthmark-ca"  # CKA_LABELs
     checkpoint_key: str = "birthmark-checkpoint"
     master_key: str = "birthmark-master"
+    sealing_key: str = "birthmark-sealing"
+    # Where the keys are that a token need not be able to hold. `signerd init` chose, for good.
+    checkpoint_key_in: Literal["token", "sealed"] = "token"
+    master_key_in: Literal["token", "sealed", "none"] = "token"
+    sealed: FilePath | None = None  # the sealed secrets (docs/formats.md)
+    master_commitment: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None  # where it is sealed
     key_holders: Annotated[int, Field(ge=1, le=16)] = 1
     deadline_s: Annotated[float, Field(gt=0, le=120)] = (
         10.0  # an operation longer than this replaces the process
@@ -140,6 +154,21 @@ class HsmSettings(_Section):
     start_deadline_s: Annotated[float, Field(gt=0, le=600)] = (
         30.0  # as does opening the token for longer: to load the module, log in and try the keys
     )
+
+    @property
+    def seals(self) -> bool:
+        """Whether a key is sealed."""
+        return "sealed" in (self.checkpoint_key_in, self.master_key_in)
+
+    @model_validator(mode="after")
+    def _places(self) -> Self:
+        if self.seals != (self.sealed is not None):
+            raise ValueError(
+                "`sealed` names the file of the keys that are sealed: give it where one is, and nowhere else"
+            )
+        if (self.master_key_in == "sealed") != (self.master_commitment is not None):
+            raise ValueError('`master_commitment` stands where master_key_in is "sealed", and nowhere else')
+        return self
 
 
 class AuthoritySettings(_Section):

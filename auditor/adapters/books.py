@@ -10,7 +10,7 @@ from typing import Any
 from auditor.core.anchors import Anchor
 from auditor.core.books import Basis, CertificateState, IntentState, OrderState, PeerState, Totals
 from auditor.core.counting import mark
-from auditor.core.entry import Issued, LogOpened
+from auditor.core.entry import Issued, KeysCommitted, LogOpened, parse_entry
 
 CERTIFICATE = (
     "idx, sha256, serial, spki, challenge, work_order, number, chip_id, serial_number,"
@@ -37,6 +37,15 @@ class SqliteBooks:
             return None
         row = self._db.execute("SELECT idx FROM entry_ids WHERE id = ?", (entry_id,)).fetchone()
         return int(row[0])
+
+    def keys_committed(self, before: int) -> KeysCommitted | None:
+        """See `auditor.core.books.Books`."""
+        found = self._db.execute(
+            "SELECT data FROM entries WHERE kind = 'keys_committed' AND idx < ? ORDER BY idx DESC LIMIT 1",
+            (before,),
+        ).fetchone()
+        entry = None if found is None else parse_entry(found[0])
+        return entry if isinstance(entry, KeysCommitted) else None
 
     def peer(self, uri: str) -> PeerState | None:
         """See `auditor.core.books`."""

@@ -12,7 +12,7 @@ from enum import Enum
 from typing import Protocol
 
 from auditor.core.anchors import Anchor
-from auditor.core.entry import Issued, LogOpened, OrderOpened
+from auditor.core.entry import Issued, KeysCommitted, LogOpened, OrderOpened
 
 
 class Basis(Enum):
@@ -115,6 +115,10 @@ class Books(Protocol):
 
     def add_id(self, entry_id: bytes, index: int) -> int | None:
         """Notes the id of an entry. The index of the entry that has it already, if there is one."""
+        ...
+
+    def keys_committed(self, before: int) -> KeysCommitted | None:
+        """The last `keys_committed` entry before this index."""
         ...
 
     def peer(self, uri: str) -> PeerState | None:

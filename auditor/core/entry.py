@@ -85,6 +85,17 @@ class LogOpened(AdministratorsEntry):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class KeysCommitted(AdministratorsEntry):
+    """Where checkpoint key and chip master key are, and which token keys open what is sealed."""
+
+    type: ClassVar[str] = "keys_committed"
+    checkpoint: str = _member(forms.one_of("token", "sealed"))
+    chip_master: str = _member(forms.one_of("token", "sealed", "none"))
+    chip_master_commitment: bytes | None = _member(forms.optional(forms.digest))
+    recipients: tuple[bytes, ...] = _member(forms.token_keys)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StationAdded(AdministratorsEntry):
     """A station may call."""
 
@@ -308,7 +319,7 @@ class ClockAccepted(AdministratorsEntry):
 
 
 _TYPES: tuple[type[Entry], ...] = (
-    LogOpened, StationAdded, AuditorAdded, StationRevoked, AuditorRevoked, ProductAdded,
+    LogOpened, KeysCommitted, StationAdded, AuditorAdded, StationRevoked, AuditorRevoked, ProductAdded,
     OrderOpened, OrderClosed, ChipsImported, ChipsPersonalized, IdentitiesImported,
     Issued, Stamped, Revoked, RefusedCall, IntentOpen, SharedPrimesFound, CrlIssued, ClockAccepted,
 )  # fmt: skip

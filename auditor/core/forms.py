@@ -16,6 +16,7 @@ from auditor.errors import Malformed
 Form = Callable[[Any], Any]
 
 MAX_COMPONENTS = 64  # firmware components in one object
+MAX_TOKEN_KEYS = 8  # to which secrets are sealed (docs/formats.md, "Sealed secrets")
 MAX_CERTIFICATES = 500  # in one `shared_primes_found` entry
 MAX_INTEGER = 2**53 - 1  # RFC 8785 §3.2.2.3: beyond it numbers are not exact
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
@@ -169,6 +170,16 @@ def certificates(value: Any) -> tuple[bytes, ...]:
     found = tuple(digest(item) for item in value)
     if len(set(found)) != len(found):
         raise Malformed("names a certificate twice")
+    return found
+
+
+def token_keys(value: Any) -> tuple[bytes, ...]:
+    """An array of at most 8 distinct SHA-256 values."""
+    if not isinstance(value, list) or len(value) > MAX_TOKEN_KEYS:
+        raise Malformed(f"is not an array of at most {MAX_TOKEN_KEYS} keys")
+    found = tuple(digest(item) for item in value)
+    if len(set(found)) != len(found):
+        raise Malformed("names a key twice")
     return found
 
 

@@ -111,6 +111,31 @@ def _opened(books: Books, index: int, entry: entries.LogOpened, trust: Trust) ->
             )
 
 
+def _keys_committed(books: Books, index: int, entry: entries.KeysCommitted) -> Iterator[Finding]:
+    """Keys stay what they are and where they are; only token keys that open them come and go."""
+    if (entry.chip_master == "sealed") != (entry.chip_master_commitment is not None):
+        detail = "a sealed master key has a commitment, and no other"
+        yield Finding(Code.LOG_IDENTITY, detail, index, found=entry.chip_master)
+    if ("sealed" in (entry.checkpoint, entry.chip_master)) != bool(entry.recipients):
+        detail = "what is sealed is sealed to token keys, and nothing else is"
+        yield Finding(Code.LOG_IDENTITY, detail, index, found=str(len(entry.recipients)))
+    before = books.keys_committed(index)
+    if before is None:
+        return
+    for what, found, expected in (
+        ("place of the checkpoint key", entry.checkpoint, before.checkpoint),
+        ("place of the chip master key", entry.chip_master, before.chip_master),
+        ("chip master key", _hex(entry.chip_master_commitment), _hex(before.chip_master_commitment)),
+    ):
+        if found != expected:
+            detail = f"`keys_committed` names another {what}"
+            yield Finding(Code.LOG_IDENTITY, detail, index, None, expected, found)
+
+
+def _hex(commitment: bytes | None) -> str:
+    return "none" if commitment is None else commitment.hex()
+
+
 def _peer_added(
     books: Books, index: int, entry: entries.StationAdded | entries.AuditorAdded
 ) -> Iterator[Finding]:
@@ -348,6 +373,7 @@ def _unknown_order(index: int, work_order: str) -> Finding:
 
 
 _RULES: dict[type[Entry], Callable[[Books, int, Any], Iterator[Finding]]] = {
+    entries.KeysCommitted: _keys_committed,
     entries.StationAdded: _peer_added,
     entries.AuditorAdded: _peer_added,
     entries.StationRevoked: _peer_revoked,

@@ -21,6 +21,7 @@ from cryptography.exceptions import InvalidSignature
 from signerd.adapters import operations_ca
 from signerd.adapters.keyholder.held_pin import WrongPin
 from signerd.adapters.keyholder.pool import KeyHolderPool, settings_for
+from signerd.adapters.keyholder.sealed_file import read_sealed_file
 from signerd.adapters.pin import check_pin_file, read_pin
 from signerd.adapters.rpc.server import check_socket_directory
 from signerd.adapters.server_files import ServerFiles
@@ -36,6 +37,7 @@ from signerd.errors import ConfigError, NotNow, Unavailable
 
 EXPIRES_SOON = timedelta(days=30)
 MODULE_DEADLINE_S = 20.0
+_PLACES = {"token": "in the token", "sealed": "sealed", "none": "none"}
 _LOAD = "import ctypes, sys; ctypes.CDLL(sys.argv[1]).C_GetFunctionList"
 
 
@@ -64,6 +66,7 @@ def all_checks(config: Config, base: Path, now: datetime, dialled: Iterable[str]
     return (
         *start_checks(config, base, now),
         Check("server names", lambda: _names(config, (*config.server.names, *dialled))),
+        Check("keys", lambda: _keys(config)),
         Check("PKCS#11 module", lambda: _module(config)),
         Check("PIN", lambda: check_pin_file(config.hsm.pin, base)),
     )
@@ -166,6 +169,26 @@ def _socket(config: Config) -> str:
     return str(config.admin.socket)
 
 
+def _keys(config: Config) -> str:
+    """Where each key is, and how many tokens open what is sealed."""
+    hsm = config.hsm
+    places = {"checkpoint key": hsm.checkpoint_key_in, "chip master key": hsm.master_key_in}
+    said = "; ".join(f"{key}: {_PLACES[place]}" for key, place in {"CA key": "token", **places}.items())
+    if hsm.sealed is None:
+        return said
+    sealed = read_sealed_file(hsm.sealed)
+    if sealed.origin != config.ledger.origin:
+        raise ConfigError(f"{hsm.sealed} is of the log {sealed.origin}, not of {config.ledger.origin}")
+    if list(places.values()).count("sealed") != len(sealed.secrets):
+        raise ConfigError(
+            f"{hsm.sealed} holds other secrets than hsm.checkpoint_key_in and hsm.master_key_in say"
+        )
+    count = len(sealed.recipients)
+    if count == 1:
+        return f"{said}; sealed to ONE TOKEN ALONE: what is sealed is lost with it"
+    return f"{said}; sealed to {count} tokens"
+
+
 def _module(config: Config) -> str:
     """Loads the module in a process of its own, which calls nothing in it."""
     try:
@@ -245,4 +268,4 @@ async def _login(config: Config, base: Path) -> str:
     finally:
         pin[:] = bytes(len(pin))
         await pool.stop()
-    return f"token {config.hsm.token!r} has the three keys"
+    return f"token {config.hsm.token!r} has the keys, or opens them"

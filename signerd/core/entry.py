@@ -62,6 +62,20 @@ class LogOpened(AdministratorsEntry):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class KeysCommitted(AdministratorsEntry):
+    """Where the keys are that a token need not hold, the commitment to the master key where it is sealed (the
+    checkpoint key's is its public key, in `log_opened`), and the token keys that open what is sealed. A log
+    without one is of an installation with all keys in the token."""
+
+    type: ClassVar[str] = "keys_committed"
+
+    checkpoint: str
+    chip_master: str
+    chip_master_commitment: bytes | None
+    recipients: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StationAdded(AdministratorsEntry):
     """A station was registered."""
 

@@ -96,6 +96,14 @@ class Level(Enum):
         raise ValueError(f"no evidence level {label!r}: use none, chip or key")
 
 
+class Place(StrEnum):
+    """Where a key is that the token need not be able to hold."""
+
+    TOKEN = "token"  # noqa: S105  # made there, and never outside it
+    SEALED = "sealed"
+    NONE = "none"  # the chip master key alone: no product uses what follows from it
+
+
 class MacKey(StrEnum):
     """Keys that are derived from the master key for one chip each (docs/formats.md, "Chip keys")."""
 

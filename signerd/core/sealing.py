@@ -33,10 +33,12 @@ MAX_FILE = 16_384  # bytes; two secrets to eight P-384 keys have some 6,500
 _FORMAT = "birthmark-sealed-v1"
 _COMMITMENT = b"birthmark-commitment-v1"
 _ORIGIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9./_-]{0,127}")
+SEALING = "sealing"  # what a token offers, beside roles: to open what is sealed to it
 _TAG_BYTES = 16
 _NONCE_BYTES = 12
 _KEY_BYTES = 32
 
+Secret = bytes | bytearray | memoryview
 Exchange = Callable[[bytes], bytes]
 """ECDH of the recipient's private key with an uncompressed point: the shared point's x coordinate."""
 
@@ -45,7 +47,7 @@ class SealingError(ValueError):
     """These are no sealed secrets, or they do not open."""
 
 
-class Role(StrEnum):
+class KeyRole(StrEnum):
     """What a sealed secret is for."""
 
     CHECKPOINT = "checkpoint"  # the Ed25519 seed of the log's key (RFC 8032 §5.1.5)
@@ -111,7 +113,7 @@ class SealedSecrets:
 
     origin: str
     recipients: tuple[Recipient, ...]
-    secrets: Mapping[Role, tuple[bytes, ...]]
+    secrets: Mapping[KeyRole, tuple[bytes, ...]]
 
     def encode(self) -> bytes:
         """The file's bytes."""
@@ -133,9 +135,7 @@ class SealedSecrets:
         )
 
 
-def seal(
-    origin: str, secrets: Mapping[Role, bytes | bytearray | memoryview], recipients: Sequence[Recipient]
-) -> SealedSecrets:
+def seal(origin: str, secrets: Mapping[KeyRole, Secret], recipients: Sequence[Recipient]) -> SealedSecrets:
     """Seals each secret to each recipient.
 
     Raises:
@@ -154,7 +154,7 @@ def seal(
 
 
 def with_recipient(
-    sealed: SealedSecrets, secrets: Mapping[Role, bytes | bytearray | memoryview], recipient: Recipient
+    sealed: SealedSecrets, secrets: Mapping[KeyRole, Secret], recipient: Recipient
 ) -> SealedSecrets:
     """The same secrets, sealed to one recipient more; what is sealed to the others stays as it is.
 
@@ -176,7 +176,7 @@ def with_recipient(
 
 
 def open_into(
-    sealed: SealedSecrets, role: Role, recipient: Recipient, exchange: Exchange, into: memoryview
+    sealed: SealedSecrets, role: KeyRole, recipient: Recipient, exchange: Exchange, into: memoryview
 ) -> None:
     """Opens one secret with the recipient's private key, and writes it to `into`, of `SECRET_BYTES`.
 
@@ -197,12 +197,12 @@ def open_into(
         raise SealingError(f"the {role} secret does not open with this key: the file was altered") from error
 
 
-def commitment(role: Role, origin: str, secret: bytes | bytearray | memoryview) -> bytes:
+def commitment(role: KeyRole, origin: str, secret: Secret) -> bytes:
     """What stands in ledger and configuration for a secret, 32 bytes that tell nothing of it.
 
     The checkpoint's is the log's public key itself; of any other, a digest that names role and origin.
     """
-    if role is Role.CHECKPOINT:
+    if role is KeyRole.CHECKPOINT:
         return Ed25519PrivateKey.from_private_bytes(secret).public_key().public_bytes_raw()
     digest = hashlib.sha256()
     for part in (_COMMITMENT, role.encode(), origin.encode(), secret):
@@ -243,7 +243,7 @@ def _parse(item: dict[str, object]) -> SealedSecrets:
     return SealedSecrets(
         origin,
         tuple(Recipient(str(each["curve"]), bytes.fromhex(each["point"])) for each in recipients),
-        {Role(role): tuple(bytes.fromhex(copy) for copy in copies) for role, copies in secrets.items()},
+        {KeyRole(role): tuple(bytes.fromhex(copy) for copy in copies) for role, copies in secrets.items()},
     )
 
 
@@ -277,12 +277,14 @@ def _on_curve(suite: _Suite, point: bytes) -> ec.EllipticCurvePublicKey:
         raise SealingError("a point is not on its curve") from error
 
 
-def _info(origin: str, role: Role) -> bytes:
+def _info(origin: str, role: KeyRole) -> bytes:
     """HPKE's `info`. No origin holds a newline."""
     return f"{_FORMAT}\n{role}\n{origin}\n".encode()
 
 
-def _sealed(origin: str, role: Role, secret: bytes | bytearray | memoryview, recipient: Recipient) -> bytes:
+def _sealed(
+    origin: str, role: KeyRole, secret: bytes | bytearray | memoryview, recipient: Recipient
+) -> bytes:
     if len(secret) != SECRET_BYTES:
         raise SealingError(f"a secret has {SECRET_BYTES} bytes")
     key = recipient.key()

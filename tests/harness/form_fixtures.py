@@ -13,6 +13,7 @@ import contextlib
 import hashlib
 import hmac
 import json
+import secrets
 import sqlite3
 import sys
 import tempfile
@@ -39,13 +40,13 @@ from signerd.adapters.store import SqlStore
 from signerd.adapters.store.open_intents import enter_open_intents
 from signerd.core.chip_key import BurnedKey, derive_chip_key
 from signerd.core.crl import build_crl
-from signerd.core.entry import RefusedCall
+from signerd.core.entry import ID_BYTES, KeysCommitted, RefusedCall, encode
 from signerd.core.evidence.claims import parse_claims
 from signerd.core.evidence.transcript import transcript
 from signerd.core.evidence_extension import EvidenceStatement
 from signerd.core.identity_list import check_identity, parse_line
 from signerd.core.names import Level, parse_peer_uri
-from signerd.core.sealing import Recipient, Role, seal
+from signerd.core.sealing import KeyRole, Recipient, commitment, seal
 from signerd.core.session import Session, SessionSealer
 from signerd.errors import Unavailable
 
@@ -85,7 +86,7 @@ def main(target: Path) -> None:
     keys = {kind.value: derive_chip_key(_mac, "chip:1", *kind.mac_key).hex() for kind in BurnedKey}
     keep("chip-keys-1.json", json.dumps(keys) + "\n")
     recipient = Recipient.of(TOKEN_KEY.public_key())
-    keep("sealed-1.json", seal("example/log", {Role.CHIP_MASTER: MASTER_KEY}, [recipient]).encode())
+    keep("sealed-1.json", seal("example/log", {KeyRole.CHIP_MASTER: MASTER_KEY}, [recipient]).encode())
 
 
 def dump(path: Path) -> str:
@@ -141,7 +142,17 @@ async def _signerd(directory: Path, keep: Callable[[str, bytes | str], None]) ->
     rows = connection.execute("SELECT data FROM entries ORDER BY entry_index").fetchall()
     connection.close()
     form = json.loads(rows[0][0])["v"]
-    keep(f"entries-{form}.jsonl", b"".join(data + b"\n" for (data,) in rows))
+    # As `signerd init` writes it, where a key is not in the token.
+    committed = KeysCommitted(
+        time=datetime(2026, 11, 15, tzinfo=UTC),
+        by="ann",
+        checkpoint="token",
+        chip_master="sealed",
+        chip_master_commitment=commitment(KeyRole.CHIP_MASTER, "example/log", MASTER_KEY),
+        recipients=(Recipient.of(TOKEN_KEY.public_key()).spki_sha256(),),
+    )
+    written = [*(data for (data,) in rows), encode(committed, secrets.token_bytes(ID_BYTES))]
+    keep(f"entries-{form}.jsonl", b"".join(data + b"\n" for data in written))
     keep("product-1.toml", PRODUCT)
 
 

@@ -10,12 +10,13 @@ from pathlib import Path
 
 from cryptography import x509
 
-from signerd.adapters.installation import create_dev
+from signerd.adapters.installation import Wishes, create_dev
 from signerd.adapters.keyholder.client import KeyHolderProcess, KeyHolderSettings
 from signerd.adapters.keyholder.held_pin import HeldPin
 from signerd.adapters.keyholder.pool import settings_for
 from signerd.adapters.pin import read_pin
 from signerd.config import Config, load
+from signerd.core.names import Place
 from signerd.core.note import VerifierKey, parse_vkey
 
 PATIENCE_S = 60.0
@@ -49,9 +50,12 @@ class TokenAtHand:
         return parse_vkey(self.config.ledger.vkey.read_text(encoding="ascii"))
 
 
-def make_token(directory: Path) -> TokenAtHand:
+def make_token(directory: Path, wishes: Wishes | None = None) -> TokenAtHand:
     """A new development installation in `directory`."""
-    return TokenAtHand(directory, load(create_dev(directory)))
+    return TokenAtHand(directory, load(create_dev(directory, wishes=wishes)))
+
+
+ALL_SEALED = Wishes(Place.SEALED, Place.SEALED, no_spare=True)
 
 
 class Changes:

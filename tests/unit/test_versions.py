@@ -45,7 +45,7 @@ from signerd.core.identity_list import IdentityError, parse_line
 from signerd.core.names import KeyType
 from signerd.core.order_file import ProductRevision, parse_order_file
 from signerd.core.product import parse_product
-from signerd.core.sealing import Recipient, Role, open_into, read_sealed
+from signerd.core.sealing import KeyRole, Recipient, open_into, read_sealed
 from signerd.core.session import SessionSealer
 from signerd.core.stamp import check_signature, parse_stamp
 from signerd.errors import Code, Refused
@@ -55,7 +55,8 @@ FORMS = REPOSITORY / "tests" / "vectors" / "forms"
 _BEGIN = datetime(2026, 11, 15, tzinfo=UTC)
 IN_INTEGRATION = {"reference of signerd's clock", "journal of a station", "state of an auditor"}
 TYPES = {
-    "log_opened", "station_added", "auditor_added", "station_revoked", "auditor_revoked", "product_added",
+    "log_opened", "keys_committed", "station_added", "auditor_added", "station_revoked", "auditor_revoked",
+    "product_added",
     "order_opened", "order_closed", "chips_imported", "chips_personalized", "identities_imported", "issued",
     "stamped", "revoked", "refused", "intent_open", "shared_primes_found", "crl_issued", "clock_accepted",
 }  # fmt: skip
@@ -111,7 +112,7 @@ def agent_entries() -> None:
 
 
 def auditor_entries() -> None:
-    for form, types in ((1, TYPES - {"clock_accepted"}), (2, TYPES)):
+    for form, types in ((1, TYPES - {"clock_accepted", "keys_committed"}), (2, TYPES)):
         parsed = [parse_entry(data) for data in entries(form)]
         assert {entry.form for entry in parsed} == {form}
         assert {entry.type for entry in parsed} == types
@@ -214,7 +215,7 @@ def signerd_sealed_secrets() -> None:
         )
 
     sealed, opened = read_sealed(read("sealed-1.json")), bytearray(32)
-    open_into(sealed, Role.CHIP_MASTER, Recipient.of(TOKEN_KEY.public_key()), exchange, memoryview(opened))
+    open_into(sealed, KeyRole.CHIP_MASTER, Recipient.of(TOKEN_KEY.public_key()), exchange, memoryview(opened))
     assert opened == MASTER_KEY
 
 

@@ -10,6 +10,8 @@ from typing import Annotated
 
 import typer
 
+from signerd.core.names import Place
+
 
 def init(
     directory: Annotated[Path, typer.Argument(help="Where to make the installation: a new directory.")],
@@ -39,6 +41,19 @@ def init(
     ] = None,
     key_type: Annotated[str, typer.Option("--key-type", help="Of the sub-CA: p256 or p384.")] = "p256",
     origin: Annotated[str | None, typer.Option("--origin", help="The log's name.")] = None,
+    checkpoint_key: Annotated[
+        Place | None, typer.Option(help="Where the log's key is; by default as the token can.")
+    ] = None,
+    master_key: Annotated[
+        Place | None, typer.Option(help="Where the chips' master key is; none: no product needs one.")
+    ] = None,
+    spare: Annotated[
+        list[Path] | None,
+        typer.Option(help="Public key or certificate (PEM) of a second token that opens what is sealed."),
+    ] = None,
+    no_spare: Annotated[
+        bool, typer.Option("--no-spare", help="Seal to this token alone, and lose the keys with it.")
+    ] = False,
     install: Annotated[
         Path | None,
         typer.Option("--install-certificate", help="The sub-CA's certificate, from the root: the last step."),
@@ -47,8 +62,9 @@ def init(
 ) -> None:
     """Makes an installation: with --dev at once, with a real HSM in two steps."""
     from signerd.adapters.cli.options import administrator
-    from signerd.adapters.installation import create, create_dev, install_certificate
+    from signerd.adapters.installation import Wishes, create, create_dev, install_certificate
 
+    wishes = Wishes(checkpoint_key, master_key, tuple(spare or ()), no_spare)
     if install is not None:
         if root is None:
             raise typer.BadParameter("--install-certificate needs --root")
@@ -62,6 +78,7 @@ def init(
             listen=listen or "127.0.0.1:0",
             server_names=server_name or (),
             by=by,
+            wishes=wishes,
         )
         typer.echo(f"made {path}, for trials alone. Start it: signerd run -c {path}")
     elif module is None or token is None or pin is None or deployment is None:
@@ -79,8 +96,9 @@ def init(
             server_names=server_name or _asked_names(),
             origin=origin,
             environment=environment,
+            wishes=wishes,
         )
-        typer.echo(f"the keys are in the token. Have the offline root sign {request}, then:")
+        typer.echo(f"the keys are made. Have the offline root sign {request}, then:")
         typer.echo(f"  signerd init {directory} --install-certificate SUB-CA.pem --root ROOT.pem")
 
 

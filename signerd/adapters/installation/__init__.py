@@ -7,6 +7,7 @@ install_certificate(directory, certificate=…, root=…)                   # th
 """
 
 from signerd.adapters.installation.development import create_dev
+from signerd.adapters.installation.places import Wishes
 from signerd.adapters.installation.production import create, install_certificate
 
-__all__ = ["create", "create_dev", "install_certificate"]
+__all__ = ["Wishes", "create", "create_dev", "install_certificate"]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -23,8 +24,12 @@ from signerd.adapters.installation.layout import (
     write_key,
     write_new,
 )
+from signerd.adapters.installation.places import Places, Wishes, decide
 from signerd.adapters.installation.settings_file import Choices, Names, checked_names, write_settings
+from signerd.core.sealing import SEALING, KeyRole
 from signerd.errors import ConfigError, Fault
+
+_OFFERS = (*KeyRole, SEALING)  # of SoftHSM
 
 
 def create_dev(
@@ -34,10 +39,12 @@ def create_dev(
     listen: str = "127.0.0.1:0",
     server_names: Sequence[str] = (),
     by: str | None = None,
+    wishes: Wishes | None = None,
 ) -> Path:
     """Makes a complete development installation and returns the path of its `signerd.toml`.
 
-    `server_names`: what stations dial, beside localhost. `by`: who makes it, for the ledger.
+    `server_names`: what stations dial, beside localhost. `by`: who makes it, for the ledger. `wishes`: where
+    keys are kept that the token need not hold.
 
     Raises:
         ConfigError: the directory is not empty, SoftHSM is missing, or a value is not of its form. What was
@@ -45,15 +52,18 @@ def create_dev(
     """
     names = checked_names(server_names, listen)
     module = softhsm.find_module()
+    places = decide(wishes or Wishes(), _OFFERS)
     layout = make_installation_directory(directory)
     try:
-        _fill(layout, deployment, listen, names, module, by)
+        _fill(layout, deployment, listen, names, module, by, places)
     except (ConfigError, Fault, OSError) as error:
         raise ConfigError(f"{error}\nremove {layout.directory} before you start again") from error
     return layout.config
 
 
-def _fill(layout: Layout, deployment: str, listen: str, names: Names, module: Path, by: str | None) -> None:
+def _fill(
+    layout: Layout, deployment: str, listen: str, names: Names, module: Path, by: str | None, places: Places
+) -> None:
     now = datetime.now(UTC).replace(microsecond=0)
     environment, throwaway_pin = softhsm.create_token(layout.softhsm, module)
     pin = secrets.token_urlsafe(24).encode()
@@ -77,6 +87,8 @@ def _fill(layout: Layout, deployment: str, listen: str, names: Names, module: Pa
             throwaway_pin,
             key_type="p256",
             common_name=device_ca.sub_ca_common_name(deployment),
+            origin=choices.origin,
+            places=places,
             new_pin=pin,
         )
     )
@@ -85,6 +97,7 @@ def _fill(layout: Layout, deployment: str, listen: str, names: Names, module: Pa
     make_directory(layout.offline_root)
     write_certificate(layout.offline_root / "root.pem", root)
     write_key(layout.offline_root / "root.key", root_key)
-    vkey = parts.write_vkey(layout, config.ledger.origin, keys.checkpoint_key)
+    config = parts.keep_keys(layout, replace(choices, places=places), keys)
+    vkey = layout.vkey.read_text(encoding="ascii").strip()
     parts.write_device_certificates(layout, sub_ca, root)
     parts.open_ledger(config, layout, vkey, sub_ca, root, now, by)

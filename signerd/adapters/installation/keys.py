@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cryptography import x509
 
-from signerd.adapters.keyholder.channel import open_channel
+from signerd.adapters.installation.places import Places
+from signerd.adapters.keyholder.channel import Channel, open_channel
 from signerd.adapters.keyholder.held_pin import HeldPin
 from signerd.adapters.keyholder.pool import setup_for
-from signerd.adapters.keyholder.protocol import Mode, Operation
+from signerd.adapters.keyholder.protocol import Mode, Operation, Setup
 from signerd.config import HsmSettings
 from signerd.errors import Fault, Unavailable
 
@@ -22,12 +23,41 @@ class NewKeys:
 
     request: x509.CertificateSigningRequest  # of the sub-CA
     checkpoint_key: bytes  # Ed25519 public key, 32 bytes
+    sealed: bytes  # the file of the sealed secrets; empty where none is sealed
+    master_commitment: bytes  # empty where the master key is not sealed
+
+
+async def ask_offers(hsm: HsmSettings, pin: bytes | bytearray) -> list[str]:
+    """What the token can hold and do: roles, and `SEALING`. It makes nothing.
+
+    Raises:
+        WrongPin: the token rejected the PIN.
+        Unavailable: the token does not answer.
+    """
+    held = HeldPin(pin)
+    channel = await _generating(hsm, held, setup_for(hsm, Mode.GENERATE))
+    try:
+        answer = await channel.request(Operation.OFFERS)
+    finally:
+        await channel.stop()
+        held.wipe()
+    if not isinstance(answer, list) or not all(isinstance(item, str) for item in answer):
+        raise Fault("the key holder answered with something that is no list of names")
+    return answer
 
 
 async def generate_keys(
-    hsm: HsmSettings, pin: bytes | bytearray, *, key_type: str, common_name: str, new_pin: bytes | None = None
+    hsm: HsmSettings,
+    pin: bytes | bytearray,
+    *,
+    key_type: str,
+    common_name: str,
+    origin: str,
+    places: Places,
+    new_pin: bytes | None = None,
 ) -> NewKeys:
-    """Makes CA key, checkpoint key and master key; with `new_pin`, changes the token's PIN before.
+    """Makes CA key, checkpoint key and master key, in the token or sealed to it and to the spares; with
+    `new_pin`, changes the token's PIN before. `origin`: the log's name, to which what is sealed is bound.
 
     Raises:
         WrongPin: the token rejected the PIN.
@@ -35,31 +65,47 @@ async def generate_keys(
         Unavailable: the token does not do it. If keys may be left in it, the text says which.
     """
     held = HeldPin(pin)
-    channel = await open_channel(
+    setup = replace(
         setup_for(hsm, Mode.GENERATE),
-        held,
-        environment=hsm.environment,
-        deadline_s=_KEY_GENERATION_S,
-        login_s=hsm.start_deadline_s,
+        checkpoint_key_in=places.checkpoint_key.value,
+        master_key_in=places.master_key.value,
     )
+    channel = await _generating(hsm, held, setup)
     try:
         if new_pin is not None:
             await channel.request(Operation.CHANGE_PIN, new_pin)
         try:
-            answer = await channel.request(Operation.GENERATE_KEYS, key_type, common_name)
+            answer = await channel.request(
+                Operation.GENERATE_KEYS, key_type, common_name, origin, list(places.spares)
+            )
         except Unavailable as error:
             raise Unavailable(f"{error.detail}\n{leftovers(hsm)}") from error
     finally:
         await channel.stop()
         held.wipe()
     match answer:
-        case {"csr": bytes(request), "checkpoint_key": bytes(checkpoint_key)}:
-            return NewKeys(x509.load_der_x509_csr(request), checkpoint_key)
+        case {
+            "csr": bytes(request),
+            "checkpoint_key": bytes(checkpoint_key),
+            "sealed": bytes(sealed),
+            "master_commitment": bytes(master_commitment),
+        }:
+            return NewKeys(x509.load_der_x509_csr(request), checkpoint_key, sealed, master_commitment)
         case _:
             raise Fault("the key holder answered with something that is not keys")
 
 
+async def _generating(hsm: HsmSettings, held: HeldPin, setup: Setup) -> Channel:
+    return await open_channel(
+        setup,
+        held,
+        environment=hsm.environment,
+        deadline_s=_KEY_GENERATION_S,
+        login_s=hsm.start_deadline_s,
+    )
+
+
 def leftovers(hsm: HsmSettings) -> str:
     """What to remove from the token after a failure. It held none of these before, so they are this run's."""
-    labels = ", ".join((hsm.ca_key, hsm.checkpoint_key, hsm.master_key))
+    labels = ", ".join((hsm.ca_key, hsm.checkpoint_key, hsm.master_key, hsm.sealing_key))
     return f"remove what is there of {labels} from the token {hsm.token!r}"

@@ -72,6 +72,11 @@ class Layout:
         return self.directory / "log.vkey"
 
     @property
+    def sealed(self) -> Path:
+        """The secrets that are sealed to the token, where it cannot hold them."""
+        return self.directory / "sealed.json"
+
+    @property
     def socket(self) -> Path:
         """The administrators' socket."""
         return self.directory / "admin" / "admin.sock"

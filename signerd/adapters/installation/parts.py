@@ -4,16 +4,28 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import datetime
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from signerd.adapters import operations_ca
-from signerd.adapters.installation.layout import PUBLIC, Layout, write_certificate, write_key, write_new
+from signerd.adapters.installation.keys import NewKeys
+from signerd.adapters.installation.layout import (
+    PRIVATE,
+    PUBLIC,
+    Layout,
+    write_certificate,
+    write_key,
+    write_new,
+)
+from signerd.adapters.installation.settings_file import Choices, rewrite_settings
+from signerd.adapters.keyholder.sealed_file import read_sealed_file
 from signerd.adapters.store import create_database, open_log
 from signerd.config import Config, database_url
-from signerd.core.entry import LogOpened
+from signerd.core.entry import KeysCommitted, LogOpened
+from signerd.core.names import Place
 from signerd.core.note import VerifierKey
 
 
@@ -62,7 +74,37 @@ def open_ledger(
         root_sha256=_sha256(root),
         vkey=vkey,
     )
-    open_log(url, head_file=config.ledger.head, entry=entry)
+    open_log(url, head_file=config.ledger.head, entry=entry, more=_keys_committed(config, now, by))
+
+
+def keep_keys(layout: Layout, choices: Choices, keys: NewKeys) -> Config:
+    """What is sealed, the log's verifier key, and the settings that go with them.
+
+    Raises:
+        ConfigError: a file exists, or cannot be written.
+    """
+    if keys.sealed:
+        write_new(layout.sealed, keys.sealed, PRIVATE)
+    write_vkey(layout, choices.origin, keys.checkpoint_key)
+    return rewrite_settings(layout, replace(choices, master_commitment=keys.master_commitment))
+
+
+def _keys_committed(config: Config, now: datetime, by: str | None) -> list[KeysCommitted]:
+    """Entry 1, where a key is not in the token."""
+    hsm = config.hsm
+    if (hsm.checkpoint_key_in, hsm.master_key_in) == (Place.TOKEN, Place.TOKEN):
+        return []
+    recipients = () if hsm.sealed is None else read_sealed_file(hsm.sealed).recipients
+    return [
+        KeysCommitted(
+            time=now,
+            by=by,
+            checkpoint=hsm.checkpoint_key_in,
+            chip_master=hsm.master_key_in,
+            chip_master_commitment=bytes.fromhex(hsm.master_commitment) if hsm.master_commitment else None,
+            recipients=tuple(recipient.spki_sha256() for recipient in recipients),
+        )
+    ]
 
 
 def _sha256(certificate: x509.Certificate) -> bytes:

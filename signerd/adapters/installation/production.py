@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,8 +17,9 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from signerd.adapters import device_ca
 from signerd.adapters.installation import parts
-from signerd.adapters.installation.keys import NewKeys, generate_keys, leftovers
+from signerd.adapters.installation.keys import NewKeys, ask_offers, generate_keys, leftovers
 from signerd.adapters.installation.layout import PUBLIC, Layout, make_installation_directory, write_new
+from signerd.adapters.installation.places import Wishes, decide
 from signerd.adapters.installation.settings_file import Choices, checked_names, write_settings
 from signerd.adapters.keyholder.client import KeyHolderProcess
 from signerd.adapters.keyholder.held_pin import HeldPin, WrongPin
@@ -41,13 +43,15 @@ def create(
     listen: str = "127.0.0.1:8443",
     origin: str | None = None,
     environment: Mapping[str, str] | None = None,
+    wishes: Wishes | None = None,
 ) -> Path:
     """Makes keys, configuration and operations CA; returns the path of the request for the offline root.
 
     `server_names`: what stations and auditors dial, at least one. `pin_source` as in the configuration; a
     relative file is relative to the working directory. `origin` is the log's name, by default
     `<deployment>/birthmark`. `environment` is what the module needs to find its own configuration, for
-    example YUBIHSM_PKCS11_CONF: a key holder sees little else of ours.
+    example YUBIHSM_PKCS11_CONF: a key holder sees little else of ours. `wishes`: where keys are kept that the
+    token need not hold.
 
     Raises:
         ConfigError: the directory is not empty, a value is not of its form, or a file cannot be written;
@@ -80,9 +84,9 @@ def create(
         pin = read_pin(pin_source, layout.directory)
     except ConfigError as error:
         raise ConfigError(f"{error}\nremove {layout.directory} before you start again") from error
-    keys = _generate(config, layout, pin, key_type)
+    choices, keys = _generate(config, choices, layout, pin, key_type, wishes or Wishes())
     try:
-        parts.write_vkey(layout, config.ledger.origin, keys.checkpoint_key)
+        parts.keep_keys(layout, choices, keys)
         write_new(layout.request, keys.request.public_bytes(Encoding.PEM), PUBLIC)
     except ConfigError as error:
         left = leftovers(config.hsm)
@@ -95,11 +99,23 @@ def _absolute(pin_source: str) -> str:
     return f"file:{Path(rest).absolute()}" if kind == "file" and rest else pin_source
 
 
-def _generate(config: Config, layout: Layout, pin: bytearray, key_type: str) -> NewKeys:
-    common_name = device_ca.sub_ca_common_name(config.deployment)
+def _generate(
+    config: Config, choices: Choices, layout: Layout, pin: bytearray, key_type: str, wishes: Wishes
+) -> tuple[Choices, NewKeys]:
     remedy = f"\nremove {layout.directory} before you start again"
     try:
-        return asyncio.run(generate_keys(config.hsm, pin, key_type=key_type, common_name=common_name))
+        places = decide(wishes, asyncio.run(ask_offers(config.hsm, pin)))
+        keys = generate_keys(
+            config.hsm,
+            pin,
+            key_type=key_type,
+            common_name=device_ca.sub_ca_common_name(config.deployment),
+            origin=config.ledger.origin,
+            places=places,
+        )
+        return replace(choices, places=places), asyncio.run(keys)
+    except ConfigError as error:
+        raise ConfigError(f"{error}{remedy}") from error
     except WrongPin as error:
         raise WrongPin(f"{error.detail}{remedy}") from error
     except Unavailable as error:

@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from signerd.adapters import durable_files
 from signerd.adapters.installation.layout import PUBLIC, Layout, write_new
+from signerd.adapters.installation.places import Places
 from signerd.config import Config, load
 from signerd.core.server_names import names_for, server_names
 from signerd.errors import ConfigError
@@ -26,6 +28,8 @@ class Choices:
     pin_source: str
     metrics: bool
     environment: Mapping[str, str] = field(default_factory=dict)
+    places: Places = field(default_factory=Places)
+    master_commitment: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +61,20 @@ def write_settings(layout: Layout, choices: Choices) -> Config:
     except ConfigError:
         layout.config.unlink()
         raise
+
+
+def rewrite_settings(layout: Layout, choices: Choices) -> Config:
+    """The file once more, when the token has said what it can do. A crash leaves one of the two: the
+    installation is not finished, and `init` begins anew in another directory.
+
+    Raises:
+        ConfigError: it cannot be written.
+    """
+    try:
+        durable_files.replace(layout.config, _text(choices).encode(), PUBLIC)
+    except OSError as error:
+        raise ConfigError(f"cannot write {layout.config}: {error.strerror}") from error
+    return load(layout.config)
 
 
 def host_of(listen: str) -> str:
@@ -100,11 +118,27 @@ head = "head/checkpoint"  # keep it where the database's backups do not go
 module = {_string(str(choices.module))}
 token = {_string(choices.token)}
 pin = {_string(choices.pin_source)}
-{environment}
+{_places(choices)}{environment}
 [authority]
 certificate = "ca/sub-ca.pem"
 root = "ca/root.pem"
 """
+
+
+def _places(choices: Choices) -> str:
+    """Nothing where all keys are in the token."""
+    places = choices.places
+    if places == Places():
+        return ""
+    lines = [
+        f"checkpoint_key_in = {_string(places.checkpoint_key)}",
+        f"master_key_in = {_string(places.master_key)}",
+    ]
+    if places.seals:
+        lines.append('sealed = "sealed.json"')
+    if choices.master_commitment:
+        lines.append(f"master_commitment = {_string(choices.master_commitment.hex())}")
+    return "".join(f"{line}\n" for line in lines)
 
 
 def _string(text: str) -> str:

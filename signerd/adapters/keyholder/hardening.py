@@ -1,9 +1,10 @@
-"""Keeps what a process holds in memory, a PIN above all, out of core files and away from debuggers; and what
-signerd's environment holds away from the processes that it starts."""
+"""Keeps what a process holds in memory, a PIN above all, out of core files and swap and away from debuggers;
+and what signerd's environment holds away from the processes that it starts."""
 
 from __future__ import annotations
 
 import ctypes
+import mmap
 import os
 import resource
 import signal
@@ -31,6 +32,20 @@ def close_memory() -> None:
     if resource.getrlimit(resource.RLIMIT_CORE) != _NO_CORE:
         resource.setrlimit(resource.RLIMIT_CORE, _NO_CORE)
     _prctl(_PR_SET_DUMPABLE, 0)
+
+
+def locked_memory(size: int) -> memoryview:
+    """Zeroed memory that is never swapped, in no core file, and not there in a forked child; as long as the
+    view lives. Raises OSError: the system does not allow it (RLIMIT_MEMLOCK)."""
+    pages = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    libc = ctypes.CDLL(None, use_errno=True)
+    address = ctypes.addressof(ctypes.c_char.from_buffer(pages))
+    if libc.mlock(ctypes.c_void_p(address), ctypes.c_size_t(size)) != 0:
+        raise OSError(ctypes.get_errno(), "mlock")
+    if sys.platform == "linux":
+        pages.madvise(mmap.MADV_DONTDUMP)
+        pages.madvise(mmap.MADV_DONTFORK)
+    return memoryview(pages)
 
 
 def die_with_parent() -> None:

@@ -18,6 +18,7 @@ from signerd.adapters.keyholder.client import KeyHolderProcess, KeyHolderSetting
 from signerd.adapters.keyholder.hardening import close_memory
 from signerd.adapters.keyholder.held_pin import HeldPin, WrongPin
 from signerd.adapters.keyholder.protocol import Mode, Setup
+from signerd.adapters.keyholder.sealed_file import read_sealed_file
 from signerd.adapters.start_faults import unreadable
 from signerd.config import Config, HsmSettings
 from signerd.core import note
@@ -26,7 +27,11 @@ from signerd.errors import ConfigError
 
 
 def setup_for(hsm: HsmSettings, mode: Mode) -> Setup:
-    """The first frame, complete for a mode that needs neither certificate nor log."""
+    """The first frame, complete for a mode that needs neither certificate nor log.
+
+    Raises:
+        ConfigError: the file of the sealed secrets cannot be read, or is not what it should be.
+    """
     return Setup(
         mode=mode.value,
         module=str(hsm.module),
@@ -34,6 +39,11 @@ def setup_for(hsm: HsmSettings, mode: Mode) -> Setup:
         ca_key=hsm.ca_key,
         checkpoint_key=hsm.checkpoint_key,
         master_key=hsm.master_key,
+        sealing_key=hsm.sealing_key,
+        checkpoint_key_in=hsm.checkpoint_key_in,
+        master_key_in=hsm.master_key_in,
+        sealed=b"" if hsm.sealed is None or mode is Mode.GENERATE else read_sealed_file(hsm.sealed).encode(),
+        master_commitment=bytes.fromhex(hsm.master_commitment or ""),
         certificate=b"",
         vkey="",
         max_validity_days=1,

@@ -15,7 +15,9 @@ import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
-from signerd.adapters.keyholder import certification_request, guard
+from cryptography.hazmat.primitives.serialization import load_der_public_key
+
+from signerd.adapters.keyholder import certification_request, guard, sealed_keys
 from signerd.adapters.keyholder.answers import Answers
 from signerd.adapters.keyholder.hardening import close_memory, die_with_parent
 from signerd.adapters.keyholder.protocol import (
@@ -29,6 +31,7 @@ from signerd.adapters.keyholder.protocol import (
     read_request,
     read_setup,
 )
+from signerd.adapters.keyholder.sealed_keys import NewSecrets
 from signerd.adapters.keyholder.signatures import Signatures
 from signerd.adapters.keyholder.token import (
     DamagedSignatureError,
@@ -40,6 +43,8 @@ from signerd.adapters.keyholder.token import (
 )
 from signerd.core import note
 from signerd.core.chip_key import derive_chip_key
+from signerd.core.names import Place
+from signerd.core.sealing import KeyRole, Recipient, SealingError
 
 # Signed at start to see that key and certificate belong together. Neither a TBS nor a checkpoint.
 _SELF_TEST = b"birthmark key holder self-test"
@@ -66,8 +71,8 @@ def harden() -> None:
 def serving(setup: Setup, token: Token) -> dict[str, Handler]:
     """The daemon's operations. None of them returns a MAC or a chip's key."""
     ca_key = token.ca_key(setup.ca_key)
-    checkpoint_key = token.checkpoint_key(setup.checkpoint_key)
-    master_key = token.master_key(setup.master_key)
+    checkpoint_key = sealed_keys.checkpoint_key(setup, token)
+    master_key = sealed_keys.master_key(setup, token)
     log = note.parse_vkey(setup.vkey)
     signatures = Signatures(setup)
     _self_test(token, setup.ca_key, ca_key.sign, signatures, Operation.SIGN_CERTIFICATE)
@@ -96,7 +101,7 @@ def serving(setup: Setup, token: Token) -> dict[str, Handler]:
         chip_id, (kind, hash_name) = guard.check_chip_id(arguments[0]), guard.check_chip_key(*arguments[1:3])
         message = guard.check_message(arguments[3])
         (mac,) = _bytes(arguments[4:], 1)
-        key = derive_chip_key(master_key.mac, chip_id, kind, hash_name)
+        key = derive_chip_key(_there(master_key).mac, chip_id, kind, hash_name)
         return hmac.compare_digest(hmac.digest(key, message, hash_name), mac)
 
     return {
@@ -109,13 +114,13 @@ def serving(setup: Setup, token: Token) -> dict[str, Handler]:
 
 def personalizing(setup: Setup, token: Token) -> dict[str, Handler]:
     """The operation of a trusted personalization. Nothing here signs."""
-    master_key = token.master_key(setup.master_key)
+    master_key = sealed_keys.master_key(setup, token)
 
     def derive(arguments: list[object]) -> bytes:
         if len(arguments) != 3:
             raise ProtocolError("derive_chip_key takes three arguments")
         chip_id, (kind, hash_name) = guard.check_chip_id(arguments[0]), guard.check_chip_key(*arguments[1:])
-        return derive_chip_key(master_key.mac, chip_id, kind, hash_name)
+        return derive_chip_key(_there(master_key).mac, chip_id, kind, hash_name)
 
     return {Operation.DERIVE_CHIP_KEY: derive}
 
@@ -127,21 +132,64 @@ def generating(setup: Setup, token: Token) -> dict[str, Handler]:
         (new,) = _bytes(arguments, 1)
         token.change_pin(setup.pin.decode(), new.decode())
 
+    def offers(arguments: list[object]) -> list[str]:
+        _bytes(arguments, 0)
+        return token.offers()
+
     def generate_keys(arguments: list[object]) -> dict[str, bytes]:
         match arguments:
-            case ["p256" | "p384" as key_type, str(common_name)]:
-                pass
+            case ["p256" | "p384" as key_type, str(common_name), str(origin), list(spares)]:
+                recipients = _recipients(spares)
             case _:
-                raise ProtocolError("generate_keys takes a key type and a common name")
-        token.demand_unused(setup.ca_key, setup.checkpoint_key, setup.master_key)
+                raise ProtocolError(
+                    "generate_keys takes a key type, a common name, an origin and keys of spares"
+                )
+        token.demand_unused(setup.ca_key, setup.checkpoint_key, setup.master_key, setup.sealing_key)
         public = token.generate_ca_key(setup.ca_key, key_type)
-        checkpoint_key = token.generate_checkpoint_key(setup.checkpoint_key)
-        token.generate_master_key(setup.master_key)
-        sign = token.ca_key(setup.ca_key).sign
-        request = certification_request.make_request(common_name, public, sign)
-        return {"csr": request, "checkpoint_key": checkpoint_key}
+        in_token = _generated_in_token(setup, token)
+        sealed = _generated_sealed(setup, token, origin, recipients)
+        request = certification_request.make_request(common_name, public, token.ca_key(setup.ca_key).sign)
+        return {"csr": request, "sealed": b"", "master_commitment": b"", **in_token, **sealed}
 
-    return {Operation.CHANGE_PIN: change_pin, Operation.GENERATE_KEYS: generate_keys}
+    return {
+        Operation.OFFERS: offers,
+        Operation.CHANGE_PIN: change_pin,
+        Operation.GENERATE_KEYS: generate_keys,
+    }
+
+
+def _generated_in_token(setup: Setup, token: Token) -> dict[str, bytes]:
+    """Makes what is kept in the token beside the CA key."""
+    made: dict[str, bytes] = {}
+    if setup.checkpoint_key_in == Place.TOKEN:
+        made["checkpoint_key"] = token.generate_checkpoint_key(setup.checkpoint_key)
+    if setup.master_key_in == Place.TOKEN:
+        token.generate_master_key(setup.master_key)
+    return made
+
+
+def _generated_sealed(setup: Setup, token: Token, origin: str, spares: list[Recipient]) -> dict[str, bytes]:
+    """Makes what is sealed, and the token's key to which it is. The secrets end with this call: from here on
+    the token opens them, at each start."""
+    places = {KeyRole.CHECKPOINT: setup.checkpoint_key_in, KeyRole.CHIP_MASTER: setup.master_key_in}
+    roles = [role for role, place in places.items() if place == Place.SEALED]
+    if not roles:
+        return {}
+    token.generate_sealing_key(setup.sealing_key)
+    new = NewSecrets.make(origin, roles)
+    try:
+        sealed = new.sealed_to([token.sealing_key(setup.sealing_key).recipient, *spares])
+    except SealingError as error:
+        raise TokenError(str(error)) from error
+    names = {KeyRole.CHECKPOINT: "checkpoint_key", KeyRole.CHIP_MASTER: "master_commitment"}
+    return {"sealed": sealed.encode(), **{names[role]: new.commitment(role) for role in roles}}
+
+
+def _recipients(spares: list[object]) -> list[Recipient]:
+    try:
+        return [Recipient.of(load_der_public_key(info)) for info in _bytes(spares, len(spares))]
+    except ValueError as error:
+        raise ProtocolError("a spare's key is none") from error
 
 
 _OPERATIONS = {Mode.SERVE: serving, Mode.PERSONALIZE: personalizing, Mode.GENERATE: generating}
@@ -152,6 +200,12 @@ def _bytes(arguments: list[object], count: int) -> list[bytes]:
     if len(found) != count or len(arguments) != count:
         raise ProtocolError("an argument is missing or not of its type")
     return found
+
+
+def _there(master_key: sealed_keys.MacKey | None) -> sealed_keys.MacKey:
+    if master_key is None:
+        raise guard.SigningRefusedError("this installation has no chip master key (hsm.master_key_in)")
+    return master_key
 
 
 def _self_test(

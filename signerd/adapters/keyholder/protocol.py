@@ -43,8 +43,11 @@ class Operation(StrEnum):
     SIGN_CHECKPOINT = "sign_checkpoint"  # serve: note text -> 64 bytes
     CHECK_CHIP_MAC = "check_chip_mac"  # serve: chip id, key, hash, message, MAC -> bool
     DERIVE_CHIP_KEY = "derive_chip_key"  # personalize: chip id, key, hash -> key
+    OFFERS = "offers"  # generate: -> [role that the token can hold, …], and "sealing" where it does ECDH
     CHANGE_PIN = "change_pin"  # generate: new PIN -> null
-    GENERATE_KEYS = "generate_keys"  # generate: key type, common name -> {"csr", "checkpoint_key"}
+    # generate: key type, common name, origin, [spare's SubjectPublicKeyInfo, …]
+    # -> {"csr", "checkpoint_key", "sealed", "master_commitment"}
+    GENERATE_KEYS = "generate_keys"
 
 
 class Outcome(IntEnum):
@@ -70,6 +73,11 @@ class Setup:
     ca_key: str
     checkpoint_key: str
     master_key: str
+    sealing_key: str
+    checkpoint_key_in: str  # where the key is: "token" or "sealed"
+    master_key_in: str  # the same, or "none"
+    sealed: bytes  # the sealed secrets (docs/formats.md); empty where none is sealed, and in GENERATE
+    master_commitment: bytes  # empty unless the master key is sealed
     certificate: bytes  # the sub-CA's, DER; empty unless the mode is SERVE
     vkey: str  # the log's verifier key; empty unless the mode is SERVE
     max_validity_days: int

@@ -20,6 +20,7 @@ import pkcs11
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 from pkcs11 import Attribute, KeyType, Mechanism, MechanismFlag, ObjectClass, TokenFlag
+from pkcs11._pkcs11 import DeriveMixin  # type: ignore[attr-defined]  # its types leave it out
 from pkcs11.exceptions import (
     MultipleObjectsReturned,
     MultipleTokensReturned,
@@ -32,14 +33,23 @@ from pkcs11.exceptions import (
     PinLocked,
     PKCS11Error,
 )
+from pkcs11.mechanisms import KDF
 from pkcs11.util.ec import encode_ec_public_key, encode_ecdsa_signature, encode_named_curve_parameters
 
 from signerd.adapters.keyholder.return_values import described
+from signerd.core.sealing import SEALING, KeyRole, Recipient, SealingError
 
 _ED25519_PARAMETERS = bytes.fromhex("06032b6570")  # id-Ed25519 (RFC 8410 §3)
 _CURVES = {"p256": "secp256r1", "p384": "secp384r1"}
 _MASTER_KEY_BITS = 256
+_SIGNS = MechanismFlag.SIGN | MechanismFlag.VERIFY
 _FIXED = {Attribute.MODIFIABLE: False, Attribute.COPYABLE: False}
+_SHARED_SECRET = {Attribute.SENSITIVE: False, Attribute.EXTRACTABLE: True}  # of one ECDH, for HKDF
+_OFFERS = {
+    KeyRole.CHECKPOINT.value: {Mechanism.EC_EDWARDS_KEY_PAIR_GEN, Mechanism.EDDSA},
+    KeyRole.CHIP_MASTER.value: {Mechanism.GENERIC_SECRET_KEY_GEN, Mechanism.SHA256_HMAC},
+    SEALING: {Mechanism.EC_KEY_PAIR_GEN, Mechanism.ECDH1_DERIVE},
+}
 _PRIVATE = {**_FIXED, Attribute.SENSITIVE: True, Attribute.EXTRACTABLE: False}
 
 
@@ -127,6 +137,33 @@ class MasterKey:
             return self._key.sign(message, mechanism=Mechanism.SHA256_HMAC)
 
 
+@dataclass(frozen=True, slots=True)
+class SealingKey:
+    """The key to which secrets are sealed: ECDH on its curve."""
+
+    _key: _SealedKey
+    recipient: Recipient
+
+    def exchange(self, point: bytes) -> bytes:
+        """The x coordinate of the point that this key and `point` share."""
+        field_bytes = len(self.recipient.point) // 2
+        with _translated("opening with the sealing key"):
+            # Called as a function: some modules say CKA_DERIVE false of a key that derives (ykcs11's 9d), and
+            # python-pkcs11 then leaves the method out.
+            secret = DeriveMixin.derive_key(
+                self._key,
+                KeyType.GENERIC_SECRET,
+                8 * field_bytes,
+                mechanism=Mechanism.ECDH1_DERIVE,
+                mechanism_param=(KDF.NULL, None, point),
+                store=False,
+                template=_SHARED_SECRET,
+            )
+            shared: bytes = secret[Attribute.VALUE]
+            secret.destroy()
+        return shared
+
+
 class Token:
     """A logged-in session."""
 
@@ -185,6 +222,29 @@ class Token:
         """The chips' master key."""
         return MasterKey(self._key(ObjectClass.SECRET_KEY, label))
 
+    def sealing_key(self, label: str) -> SealingKey:
+        """The key to which secrets are sealed."""
+        key = self._key(ObjectClass.PRIVATE_KEY, label)
+        with _translated(f"reading the key {label!r}"):
+            public = self._public_beside(key, label)
+        if public is None:
+            raise WrongSettingsError(f"the token holds no public key beside the key {label!r}")
+        return SealingKey(key, _recipient(public))
+
+    def offers(self) -> list[str]:
+        """The roles whose keys the token makes and uses, and `SEALING` where it does ECDH."""
+        with _translated("asking what the token can do"):
+            there = set(self._session.token.slot.get_mechanisms())
+        return [name for name, needed in _OFFERS.items() if needed <= there]
+
+    def _public_beside(self, private: _SealedKey, label: str) -> pkcs11.PublicKey | None:
+        """By CKA_ID, by which PKCS #11 pairs keys (§4.6), or by label, which modules may set as they like."""
+        for template in ({Attribute.ID: private[Attribute.ID]}, {Attribute.LABEL: label}):
+            found = self._session.get_objects({Attribute.CLASS: ObjectClass.PUBLIC_KEY, **template})
+            if (public := next(iter(found), None)) is not None:
+                return cast("pkcs11.PublicKey", public)
+        return None
+
     def _key(self, object_class: ObjectClass, label: str) -> _SealedKey:
         with _translated(f"the key {label!r}"):
             key = cast("_SealedKey", self._session.get_key(object_class=object_class, label=label))
@@ -218,21 +278,22 @@ class Token:
         """Makes the sub-CA's key; `key_type` is `p256` or `p384`."""
         with _translated("generating the CA key"):
             parameters = encode_named_curve_parameters(_CURVES[key_type])
-            public = self._generate_pair(KeyType.EC, parameters, label, Mechanism.EC_KEY_PAIR_GEN)
-            spki = encode_ec_public_key(public)
-        try:
-            key = load_der_public_key(spki)
-        except ValueError as error:
-            raise TokenError("the token gave no usable public key") from error
-        if not isinstance(key, ec.EllipticCurvePublicKey):
-            raise TokenError("the token made a key of another type")
-        return key
+            public = self._generate_pair(KeyType.EC, parameters, label, Mechanism.EC_KEY_PAIR_GEN, _SIGNS)
+            return _ec_public_key(public)
+
+    def generate_sealing_key(self, label: str) -> None:
+        """Makes the key to which secrets are sealed; P-256, and for ECDH alone."""
+        with _translated("generating the sealing key"):
+            parameters = encode_named_curve_parameters(_CURVES["p256"])
+            self._generate_pair(
+                KeyType.EC, parameters, label, Mechanism.EC_KEY_PAIR_GEN, MechanismFlag.DERIVE
+            )
 
     def generate_checkpoint_key(self, label: str) -> bytes:
         """Makes the log's Ed25519 key and returns its public key, 32 bytes."""
         with _translated("generating the checkpoint key"):
             public = self._generate_pair(
-                KeyType.EC_EDWARDS, _ED25519_PARAMETERS, label, Mechanism.EC_EDWARDS_KEY_PAIR_GEN
+                KeyType.EC_EDWARDS, _ED25519_PARAMETERS, label, Mechanism.EC_EDWARDS_KEY_PAIR_GEN, _SIGNS
             )
             point: bytes = public[Attribute.EC_POINT]
         # PKCS #11 3.0 says the raw point; most modules wrap it in an OCTET STRING.
@@ -257,7 +318,12 @@ class Token:
             )
 
     def _generate_pair(
-        self, key_type: KeyType, parameters: bytes, label: str, mechanism: Mechanism
+        self,
+        key_type: KeyType,
+        parameters: bytes,
+        label: str,
+        mechanism: Mechanism,
+        capabilities: MechanismFlag,
     ) -> pkcs11.PublicKey:
         domain = self._session.create_domain_parameters(
             key_type, {Attribute.EC_PARAMS: parameters}, local=True
@@ -267,7 +333,7 @@ class Token:
             id=label.encode(),
             store=True,
             mechanism=mechanism,
-            capabilities=MechanismFlag.SIGN | MechanismFlag.VERIFY,
+            capabilities=capabilities,
             public_template=_FIXED,
             private_template=_PRIVATE,
         )
@@ -277,3 +343,20 @@ class Token:
         """Sets the user PIN."""
         with _translated("changing the PIN"):
             self._session.set_pin(old, new)
+
+
+def _ec_public_key(public: pkcs11.PublicKey) -> ec.EllipticCurvePublicKey:
+    try:
+        key = load_der_public_key(encode_ec_public_key(public))
+    except ValueError as error:
+        raise TokenError("the token gave no usable public key") from error
+    if not isinstance(key, ec.EllipticCurvePublicKey):
+        raise TokenError("the token gave a key of another type")
+    return key
+
+
+def _recipient(public: pkcs11.PublicKey) -> Recipient:
+    try:
+        return Recipient.of(_ec_public_key(public))
+    except SealingError as error:
+        raise WrongSettingsError(f"the sealing key: {error}") from error

@@ -28,7 +28,7 @@ from signerd.adapters.store.moments import newest_moment
 from signerd.adapters.store.schema import entries, head
 from signerd.adapters.store.worker import InPlaceReader, Reader, Reads
 from signerd.adapters.store.writer import Transaction, Writer, Written
-from signerd.core.entry import ID_BYTES, LogOpened, RefusedCall, encode
+from signerd.core.entry import ID_BYTES, Entry, LogOpened, RefusedCall, encode
 from signerd.core.evidence.method import IdentityKey
 from signerd.core.merkle import Tree, leaf_hash
 from signerd.core.note import Checkpoint, NoteError, parse_vkey
@@ -282,8 +282,8 @@ def _short_reads(url: str) -> Reads:
     return Reader("store-reader", make_engine(url, "read"))
 
 
-def open_log(url: str, *, head_file: Path, entry: LogOpened) -> None:
-    """Writes entry 0 into an empty database, and the second place's first mark. For `signerd init`.
+def open_log(url: str, *, head_file: Path, entry: LogOpened, more: Sequence[Entry] = ()) -> None:
+    """Writes the first entries into an empty database, and the second place's first mark. For `signerd init`.
 
     A crash between the two leaves a log without its second place, which `SqlStore.open` refuses; `init`
     has to be run anew in an empty directory.
@@ -291,14 +291,20 @@ def open_log(url: str, *, head_file: Path, entry: LogOpened) -> None:
     Raises:
         ConfigError: the database or the second place holds a log already, or cannot be written.
     """
-    data = encode(entry, secrets.token_bytes(ID_BYTES))
-    leaf = leaf_hash(data)
+    encoded = [encode(each, secrets.token_bytes(ID_BYTES)) for each in (entry, *more)]
+    tree = Tree()
+    rows = [
+        {"entry_index": index, "leaf_hash": leaf_hash(data), "data": data}
+        for index, data in enumerate(encoded)
+    ]
+    for data in encoded:
+        tree.append(leaf_hash(data))
     check_database(url)
     engine = make_engine(url, "write")
     try:
         with engine.begin() as connection:
-            connection.execute(insert(entries), {"entry_index": 0, "leaf_hash": leaf, "data": data})
-            connection.execute(insert(head), {"id": 1, "size": 1, "root": leaf})
+            connection.execute(insert(entries), rows)
+            connection.execute(insert(head), {"id": 1, "size": len(rows), "root": tree.root()})
     except SQLAlchemyError as error:
         raise ConfigError("cannot open a log: the database holds one, or cannot be written") from error
     finally:

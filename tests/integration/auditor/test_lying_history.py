@@ -327,6 +327,29 @@ def _log_opened_again(log: PaperLog) -> int:
     return log.open_log()
 
 
+def commit_keys(log: PaperLog, **changes: object) -> int:
+    committed = {"checkpoint": "sealed", "chip_master": "sealed", "chip_master_commitment": "01" * 32}
+    return log.append("keys_committed", **committed | {"recipients": ["02" * 32]} | changes)
+
+
+def _another_master_key(log: PaperLog) -> int:
+    commit_keys(log)
+    return commit_keys(log, chip_master_commitment="03" * 32)
+
+
+def _checkpoint_key_moved(log: PaperLog) -> int:
+    commit_keys(log)
+    return commit_keys(log, checkpoint="token")
+
+
+def _sealed_without_commitment(log: PaperLog) -> int:
+    return commit_keys(log, chip_master_commitment=None)
+
+
+def _sealed_to_nobody(log: PaperLog) -> int:
+    return commit_keys(log, recipients=[])
+
+
 def _crl_number(log: PaperLog) -> int:
     moment = text(log.now)
     log.append("crl_issued", crl_number=1, crl_sha256="00" * 32, next_update=moment, count=0)
@@ -419,6 +442,10 @@ LIES: list[tuple[Story, str]] = [
     (_form_1_after_form_2, "FORM_ORDER"),
     (_id_twice, "VALUE_REUSED"),
     (_log_opened_again, "LOG_IDENTITY"),
+    (_another_master_key, "LOG_IDENTITY"),
+    (_checkpoint_key_moved, "LOG_IDENTITY"),
+    (_sealed_without_commitment, "LOG_IDENTITY"),
+    (_sealed_to_nobody, "LOG_IDENTITY"),
     (_crl_number, "CRL_HISTORY"),
     (_crl_count, "CRL_HISTORY"),
     (_intent_of_another_board, "INTENT_HISTORY"),

@@ -170,6 +170,10 @@ OTHERS: dict[str, dict[str, Any]] = {
     "identities_imported": {
         "product": "sensor", "method": "tpm2", "count": 1, "identities_sha256": "00" * 32, "by": "carol",
     },
+    "keys_committed": {
+        "checkpoint": "sealed", "chip_master": "sealed", "chip_master_commitment": "00" * 32,
+        "recipients": ["00" * 32], "by": "carol",
+    },
     "order_closed": {"work_order": "WO-1", "by": None},
     "clock_accepted": {
         "clock_from": "2026-11-01T00:00:00Z", "clock_to": "2026-11-01T00:00:00Z", "by": "carol",
@@ -199,6 +203,12 @@ def _other(kind: str, **changes: Any) -> bytes:
         ("identities_imported", "method", "x509"),
         ("identities_imported", "by", "x" * 65),
         ("identities_imported", "count", -1),
+        ("keys_committed", "checkpoint", "none"),
+        ("keys_committed", "chip_master", "elsewhere"),
+        ("keys_committed", "chip_master_commitment", "00" * 31),
+        ("keys_committed", "recipients", ["00" * 32] * 2),
+        ("keys_committed", "recipients", [f"{number:064x}" for number in range(9)]),
+        ("keys_committed", "recipients", None),
         ("shared_primes_found", "count", 0),
         ("shared_primes_found", "certificates", []),
         ("shared_primes_found", "certificates", ["00" * 31]),

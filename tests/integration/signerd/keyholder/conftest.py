@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.key_holders import TokenAtHand, make_token
+from harness.key_holders import ALL_SEALED, TokenAtHand, make_token
 from harness.shim import Shim
 
 
@@ -14,6 +14,12 @@ from harness.shim import Shim
 def token(tmp_path_factory: pytest.TempPathFactory) -> TokenAtHand:
     """One installation for all."""
     return make_token(tmp_path_factory.mktemp("token") / "dev")
+
+
+@pytest.fixture(scope="session")
+def sealed_token(tmp_path_factory: pytest.TempPathFactory) -> TokenAtHand:
+    """One for all in whose token there are the CA key and the sealing key alone."""
+    return make_token(tmp_path_factory.mktemp("sealed") / "dev", ALL_SEALED)
 
 
 @pytest.fixture

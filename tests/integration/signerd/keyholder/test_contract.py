@@ -69,6 +69,16 @@ def question(chip_id: str, message: bytes, mac: bytes, which: Which = (MacKey.CH
 @pytest.fixture(scope="session")
 def derived(token: TokenAtHand) -> Mapping[tuple[str, Which], bytes]:
     """Each key of both chips, as a personalization gets them from the token."""
+    return derived_by(token)
+
+
+@pytest.fixture(scope="session")
+def derived_by_sealed(sealed_token: TokenAtHand) -> Mapping[tuple[str, Which], bytes]:
+    """The same from a master key that is sealed."""
+    return derived_by(sealed_token)
+
+
+def derived_by(token: TokenAtHand) -> Mapping[tuple[str, Which], bytes]:
     keys: dict[tuple[str, Which], bytes] = {}
     for which in KEYS:
         found = asyncio.run(derive_chip_keys(token.config.hsm, token.pin, [CHIP, OTHER_CHIP], *which))
@@ -76,9 +86,13 @@ def derived(token: TokenAtHand) -> Mapping[tuple[str, Which], bytes]:
     return keys
 
 
-@pytest.fixture(params=["process", "pool", "software"])
+@pytest.fixture(params=["process", "pool", pytest.param("all sealed", marks=pytest.mark.check), "software"])
 async def subject(
-    request: pytest.FixtureRequest, token: TokenAtHand, derived: Mapping[tuple[str, Which], bytes]
+    request: pytest.FixtureRequest,
+    token: TokenAtHand,
+    sealed_token: TokenAtHand,
+    derived: Mapping[tuple[str, Which], bytes],
+    derived_by_sealed: Mapping[tuple[str, Which], bytes],
 ) -> AsyncIterator[Subject]:
     if request.param == "software":
         tree = make_device_tree()
@@ -86,7 +100,9 @@ async def subject(
         keys = {(chip, which): holder.chip_key(chip, *which) for chip in (CHIP, OTHER_CHIP) for which in KEYS}
         yield Subject(holder, tree.sub_ca, holder.log, keys)
         return
-    if request.param == "process":
+    if request.param == "all sealed":
+        token, derived = sealed_token, derived_by_sealed
+    if request.param != "pool":
         async with running(token.settings, token.pin) as process:
             yield Subject(process, token.sub_ca, token.log, derived)
         return

@@ -17,8 +17,8 @@ from signerd.core.sealing import (
     MAX_FILE,
     MAX_RECIPIENTS,
     Exchange,
+    KeyRole,
     Recipient,
-    Role,
     SealedSecrets,
     SealingError,
     commitment,
@@ -29,7 +29,7 @@ from signerd.core.sealing import (
 )
 
 ORIGIN = "example/birthmark"
-SECRETS = {Role.CHECKPOINT: bytes(range(32)), Role.CHIP_MASTER: bytes(range(32, 64))}
+SECRETS = {KeyRole.CHECKPOINT: bytes(range(32)), KeyRole.CHIP_MASTER: bytes(range(32, 64))}
 P256, P384, OTHER = (ec.generate_private_key(curve()) for curve in (ec.SECP256R1, ec.SECP384R1, ec.SECP256R1))
 SEALED = seal(ORIGIN, SECRETS, [Recipient.of(key.public_key()) for key in (P256, P384)])
 
@@ -41,24 +41,26 @@ def exchange(key: ec.EllipticCurvePrivateKey) -> Exchange:
     )
 
 
-def opened(sealed: SealedSecrets, role: Role, key: ec.EllipticCurvePrivateKey) -> bytes:
+def opened(sealed: SealedSecrets, role: KeyRole, key: ec.EllipticCurvePrivateKey) -> bytes:
     into = bytearray(32)
     open_into(sealed, role, Recipient.of(key.public_key()), exchange(key), memoryview(into))
     return bytes(into)
 
 
 @pytest.mark.parametrize("key", [P256, P384])
-@pytest.mark.parametrize("role", list(Role))
-def test_each_recipient_opens_each_secret(key: ec.EllipticCurvePrivateKey, role: Role) -> None:
+@pytest.mark.parametrize("role", list(KeyRole))
+def test_each_recipient_opens_each_secret(key: ec.EllipticCurvePrivateKey, role: KeyRole) -> None:
     assert opened(read_sealed(SEALED.encode()), role, key) == SECRETS[role]
 
 
 def test_no_other_key_opens() -> None:
     with pytest.raises(SealingError, match="not sealed to this key"):
-        opened(SEALED, Role.CHECKPOINT, OTHER)
+        opened(SEALED, KeyRole.CHECKPOINT, OTHER)
     # Nor does it when it gives itself out as a recipient.
     with pytest.raises(SealingError, match="does not open"):
-        open_into(SEALED, Role.CHECKPOINT, SEALED.recipients[0], exchange(OTHER), memoryview(bytearray(32)))
+        open_into(
+            SEALED, KeyRole.CHECKPOINT, SEALED.recipients[0], exchange(OTHER), memoryview(bytearray(32))
+        )
 
 
 @pytest.mark.parametrize(
@@ -66,14 +68,14 @@ def test_no_other_key_opens() -> None:
     [
         lambda sealed: SealedSecrets("other/log", sealed.recipients, sealed.secrets),
         lambda sealed: SealedSecrets(
-            sealed.origin, sealed.recipients, {Role.CHECKPOINT: sealed.secrets[Role.CHIP_MASTER]}
+            sealed.origin, sealed.recipients, {KeyRole.CHECKPOINT: sealed.secrets[KeyRole.CHIP_MASTER]}
         ),
     ],
     ids=["another origin", "another role"],
 )
 def test_a_secret_is_not_taken_for_another(changed: Callable[[SealedSecrets], SealedSecrets]) -> None:
     with pytest.raises(SealingError, match="does not open"):
-        opened(changed(SEALED), Role.CHECKPOINT, P256)
+        opened(changed(SEALED), KeyRole.CHECKPOINT, P256)
 
 
 def test_each_sealing_has_an_ephemeral_key_of_its_own() -> None:
@@ -86,13 +88,13 @@ def test_each_sealing_has_an_ephemeral_key_of_its_own() -> None:
 
 def test_a_recipient_is_added_and_the_others_stay_as_they_are() -> None:
     more = with_recipient(SEALED, SECRETS, Recipient.of(OTHER.public_key()))
-    assert opened(read_sealed(more.encode()), Role.CHIP_MASTER, OTHER) == SECRETS[Role.CHIP_MASTER]
+    assert opened(read_sealed(more.encode()), KeyRole.CHIP_MASTER, OTHER) == SECRETS[KeyRole.CHIP_MASTER]
     for role, copies in SEALED.secrets.items():
         assert more.secrets[role][:2] == copies
     with pytest.raises(SealingError, match="twice"):
         with_recipient(more, SECRETS, Recipient.of(OTHER.public_key()))
     with pytest.raises(SealingError, match="all the secrets"):
-        with_recipient(SEALED, {Role.CHECKPOINT: bytes(32)}, Recipient.of(OTHER.public_key()))
+        with_recipient(SEALED, {KeyRole.CHECKPOINT: bytes(32)}, Recipient.of(OTHER.public_key()))
 
 
 def test_who_may_be_a_recipient() -> None:
@@ -113,13 +115,13 @@ def test_who_may_be_a_recipient() -> None:
 
 
 def test_commitments_name_role_origin_and_secret() -> None:
-    secret = SECRETS[Role.CHECKPOINT]
+    secret = SECRETS[KeyRole.CHECKPOINT]
     public = Ed25519PrivateKey.from_private_bytes(secret).public_key().public_bytes_raw()
-    assert commitment(Role.CHECKPOINT, ORIGIN, secret) == public
-    found = commitment(Role.CHIP_MASTER, ORIGIN, secret)
+    assert commitment(KeyRole.CHECKPOINT, ORIGIN, secret) == public
+    found = commitment(KeyRole.CHIP_MASTER, ORIGIN, secret)
     others = [
-        commitment(Role.CHIP_MASTER, "other/log", secret),
-        commitment(Role.CHIP_MASTER, ORIGIN, bytes(32)),
+        commitment(KeyRole.CHIP_MASTER, "other/log", secret),
+        commitment(KeyRole.CHIP_MASTER, ORIGIN, bytes(32)),
         public,
     ]
     assert len(found) == 32
@@ -190,7 +192,7 @@ def test_an_altered_byte_opens_nothing_else(place: int, change: int) -> None:
     except SealingError:
         return
     refused = 0
-    for role in Role:
+    for role in KeyRole:
         for key in (P256, P384):
             try:
                 assert opened(sealed, role, key) == SECRETS[role]

@@ -1,0 +1,132 @@
+"""Keys that the token cannot hold: opened once, at the key holder's start, and kept in its locked memory.
+
+Guarantees that a secret is used only if it is the one of the settings: the log's public key for the
+checkpoint, `master_commitment` for the master key. Whoever has the token's public key can seal another secret
+to it: that one is refused. A library that calculates with a secret has a copy during one call; nothing else
+keeps one.
+"""
+
+from __future__ import annotations
+
+import hmac
+import mmap
+import secrets as random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from signerd.adapters.keyholder.hardening import locked_memory
+from signerd.adapters.keyholder.protocol import Setup
+from signerd.adapters.keyholder.token import Token, WrongSettingsError
+from signerd.core import note
+from signerd.core.names import Place
+from signerd.core.sealing import (
+    SECRET_BYTES,
+    KeyRole,
+    Recipient,
+    SealedSecrets,
+    SealingError,
+    commitment,
+    open_into,
+    read_sealed,
+    seal,
+)
+
+
+class SigningKey(Protocol):
+    """The checkpoint key, wherever it is."""
+
+    def sign(self, message: bytes) -> bytes:
+        """Ed25519, 64 bytes."""
+
+
+class MacKey(Protocol):
+    """The master key, wherever it is."""
+
+    def mac(self, message: bytes) -> bytes:
+        """HMAC-SHA-256, 32 bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class _OpenedCheckpointKey:
+    _secret: memoryview
+
+    def sign(self, message: bytes) -> bytes:
+        return Ed25519PrivateKey.from_private_bytes(self._secret).sign(message)
+
+
+@dataclass(frozen=True, slots=True)
+class _OpenedMasterKey:
+    _secret: memoryview
+
+    def mac(self, message: bytes) -> bytes:
+        return hmac.digest(self._secret, message, "sha256")
+
+
+def checkpoint_key(setup: Setup, token: Token) -> SigningKey:
+    """The log's key. Raises TokenError."""
+    if setup.checkpoint_key_in != Place.SEALED:
+        return token.checkpoint_key(setup.checkpoint_key)
+    public_key = note.parse_vkey(setup.vkey).public_key
+    return _OpenedCheckpointKey(_open(setup, token, KeyRole.CHECKPOINT, public_key))
+
+
+def master_key(setup: Setup, token: Token) -> MacKey | None:
+    """The chips' master key, or None where the installation has none. Raises TokenError."""
+    if setup.master_key_in == Place.NONE:
+        return None
+    if setup.master_key_in != Place.SEALED:
+        return token.master_key(setup.master_key)
+    return _OpenedMasterKey(_open(setup, token, KeyRole.CHIP_MASTER, setup.master_commitment))
+
+
+def _open(setup: Setup, token: Token, role: KeyRole, expected: bytes) -> memoryview:
+    key = token.sealing_key(setup.sealing_key)
+    secret = _locked()
+    try:
+        sealed = read_sealed(setup.sealed)
+        open_into(sealed, role, key.recipient, key.exchange, secret)
+    except SealingError as error:
+        raise WrongSettingsError(f"the sealed {role} secret: {error}") from error
+    if not hmac.compare_digest(commitment(role, sealed.origin, secret), expected):
+        raise WrongSettingsError(
+            f"the sealed {role} secret is not this installation's: its commitment is another one, so somebody"
+            " else sealed it. Restore the file from the backup, and find out who changed it"
+        )
+    return secret
+
+
+def _locked() -> memoryview:
+    try:
+        return locked_memory(mmap.PAGESIZE)[:SECRET_BYTES]
+    except OSError as error:
+        raise WrongSettingsError(
+            f"no memory can be locked for a sealed secret ({error.strerror}): raise the limit, LimitMEMLOCK="
+            " of systemd or `ulimit -l`, to 1 MB"
+        ) from error
+
+
+@dataclass(frozen=True, slots=True)
+class NewSecrets:
+    """Secrets that were just made, in locked memory."""
+
+    origin: str
+    secrets: Mapping[KeyRole, memoryview]
+
+    @classmethod
+    def make(cls, origin: str, roles: Sequence[KeyRole]) -> NewSecrets:
+        """Raises TokenError."""
+        made = {role: _locked() for role in roles}
+        for secret in made.values():
+            secret[:] = random.token_bytes(SECRET_BYTES)
+        return cls(origin, made)
+
+    def sealed_to(self, recipients: Sequence[Recipient]) -> SealedSecrets:
+        """Raises SealingError."""
+        return seal(self.origin, self.secrets, recipients)
+
+    def commitment(self, role: KeyRole) -> bytes:
+        """Of one of them."""
+        return commitment(role, self.origin, self.secrets[role])
