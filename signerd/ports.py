@@ -58,6 +58,7 @@ class PeerRecord:
     spki_sha256: bytes
     added_at: datetime
     revoked_at: datetime | None
+    not_after: datetime | None = None  # of its newest certificate; None where that is not known
 
 
 @dataclass(frozen=True, slots=True)

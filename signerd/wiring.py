@@ -14,7 +14,7 @@ import os
 import secrets
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, closing
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -26,6 +26,7 @@ from signerd.adapters import durable_files, systemd
 from signerd.adapters.checks import load_issuer, start_checks
 from signerd.adapters.clock import ClockGuard, ReferenceFile, read_clocks, this_boot
 from signerd.adapters.descriptors import connections_within_limit
+from signerd.adapters.ends import Ends, EndsWatch
 from signerd.adapters.key_quality import KeyChecks
 from signerd.adapters.keyholder.pool import KeyHolderPool, settings_for
 from signerd.adapters.line_writer import LineWriter, standard_error
@@ -52,6 +53,7 @@ from signerd.adapters.store import SqlStore
 from signerd.config import Config, LimitsSettings, database_url
 from signerd.core import key_policy
 from signerd.core.clock import judge
+from signerd.core.ends import End
 from signerd.core.names import Role
 from signerd.core.note import parse_vkey
 from signerd.core.profile import Issuer
@@ -280,8 +282,10 @@ async def _start_servers(parts: _Parts, running: AsyncExitStack, reload: Reload,
     running.callback(unrecorded.close)
     account = accountant(parts.metrics, _log, unrecorded, RateLimiter(time.monotonic))
     issuance, rates = _issuance(parts), _rates(config.limits)
+    admission = _peer_admission(config, rates, store, parts.clock)
+    ends = Ends(config, store, admission.shown)
     peers = Gate(
-        _peer_admission(config, rates, store, parts.clock),
+        admission,
         account=account,
         refusals=parts.refusals,
         concurrent_calls=config.limits.concurrent_calls,
@@ -308,7 +312,8 @@ async def _start_servers(parts: _Parts, running: AsyncExitStack, reload: Reload,
     )
     certificate = ServerCertificate.read(config.server)
     port = listener.bind(certificate.credentials())
-    admins_server = admin_server(_admin(parts, reload).handler(administrators), path=config.admin.socket)
+    admin = _admin(parts, reload, ends.read)
+    admins_server = admin_server(admin.handler(administrators), path=config.admin.socket)
 
     async def stop_serving() -> None:
         await asyncio.gather(listener.stop(), admins_server.stop(STOP_GRACE_S))
@@ -336,7 +341,8 @@ async def _start_servers(parts: _Parts, running: AsyncExitStack, reload: Reload,
         peers.limit(new.limits.concurrent_calls)
         issuance.session_lifetime = timedelta(seconds=new.limits.session_lifetime_s)
 
-    reload.begin(identity, limits, lambda new: level.set(new.log.level))
+    looked_at = _watch_ends(ends, parts, running)
+    reload.begin(identity, limits, lambda new: level.set(new.log.level), looked_at)
     _start_metrics(parts, running)
     if config.hygiene.shared_primes_every_h:
         parts.search.repeat(timedelta(hours=config.hygiene.shared_primes_every_h))
@@ -347,6 +353,24 @@ async def _start_servers(parts: _Parts, running: AsyncExitStack, reload: Reload,
     if not parts.clock.right:
         return f"signerd does not serve yet: {parts.clock.look()}\nit goes on when the clock is right"
     return f"signerd serves stations on {host}:{port} and administrators on {config.admin.socket}"
+
+
+def _watch_ends(ends: Ends, parts: _Parts, running: AsyncExitStack) -> Callable[[Config], None]:
+    """Begins to watch; returns what takes new settings."""
+    watch = EndsWatch(ends.read, clock=parts.clock.estimate, seconds=time.monotonic, show=parts.metrics.ends)
+    watching = asyncio.create_task(watch.watch(), name="ends")
+
+    async def stop() -> None:
+        watching.cancel()
+        await asyncio.wait((watching,))
+
+    running.push_async_callback(stop)
+
+    def take(new: Config) -> None:
+        ends.config = new
+        watch.changed()
+
+    return take
 
 
 def _peer_admission(
@@ -381,7 +405,7 @@ def _issuance(parts: _Parts) -> Issuance:
     )
 
 
-def _admin(parts: _Parts, reload: Reload) -> AdminService:
+def _admin(parts: _Parts, reload: Reload, read_ends: Callable[[], Awaitable[Sequence[End]]]) -> AdminService:
     config = parts.config
     linter = SampleLinter(
         parts.issuer,
@@ -400,6 +424,7 @@ def _admin(parts: _Parts, reload: Reload) -> AdminService:
         clock=parts.clock,
         on_clock_accepted=lambda: parts.sealer.renew(secrets.token_bytes(SESSION_KEY_BYTES)),
         reload=reload.now,
+        read_ends=read_ends,
     )
 
 

@@ -19,6 +19,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 
 from signerd.adapters import operations_ca
+from signerd.adapters.ends import certificate_ends, peer_ends
 from signerd.adapters.keyholder.held_pin import WrongPin
 from signerd.adapters.keyholder.pool import KeyHolderPool, settings_for
 from signerd.adapters.keyholder.sealed_file import read_sealed_file
@@ -26,16 +27,16 @@ from signerd.adapters.pin import check_pin_file, read_pin
 from signerd.adapters.rpc.server import check_socket_directory
 from signerd.adapters.server_files import ServerFiles
 from signerd.adapters.start_faults import unreadable
-from signerd.adapters.store import check_database
+from signerd.adapters.store import check_database, registered_peers
 from signerd.config import Config, database_url
 from signerd.core import note
+from signerd.core.ends import WARNED, due
 from signerd.core.merkle import EMPTY_ROOT
 from signerd.core.profile import Issuer
 from signerd.core.server_names import covers, is_local
 from signerd.core.validity import ValidityLimits
 from signerd.errors import ConfigError, NotNow, Unavailable
 
-EXPIRES_SOON = timedelta(days=30)
 MODULE_DEADLINE_S = 20.0
 _PLACES = {"token": "in the token", "sealed": "sealed", "none": "none"}
 _LOAD = "import ctypes, sys; ctypes.CDLL(sys.argv[1]).C_GetFunctionList"
@@ -65,6 +66,7 @@ def all_checks(config: Config, base: Path, now: datetime, dialled: Iterable[str]
     settings."""
     return (
         *start_checks(config, base, now),
+        Check("ends", lambda: _ends(config, base, now)),
         Check("server names", lambda: _names(config, (*config.server.names, *dialled))),
         Check("keys", lambda: _keys(config)),
         Check("PKCS#11 module", lambda: _module(config)),
@@ -118,6 +120,16 @@ def _names(config: Config, dialled: Iterable[str]) -> str:
             " a certificate with the name that they dial: signerd server renew --name NAME"
         )
     return has
+
+
+def _ends(config: Config, base: Path, now: datetime) -> str:
+    """What ends within 60 days: of the installation, and of the peers in the registry. It is no fault yet."""
+    peers = registered_peers(database_url(config, base))
+    ends = [*certificate_ends(config), *peer_ends(peers, {})]
+    soon = [f"{end.what} {end.name} on {end.at:%Y-%m-%d}: {end.remedy}" for end in due(ends, now)]
+    if not soon:
+        return f"nothing within {WARNED.days} days"
+    return "".join(f"\n         ENDS SOON: {line}" for line in soon)
 
 
 def _authority(config: Config, now: datetime) -> str:
@@ -247,7 +259,7 @@ def _valid(certificate: x509.Certificate, path: Path, now: datetime) -> str:
         return f"valid from {begin:%Y-%m-%d}: NOT YET, by this clock ({now:%Y-%m-%d %H:%M:%S%z})"
     if now > end:
         raise ConfigError(f"{path} is valid from {begin} to {end}, and it is {now:%Y-%m-%d %H:%M:%S%z} now")
-    soon = "; EXPIRES SOON" if end - now < EXPIRES_SOON else ""
+    soon = "; EXPIRES SOON" if end - now < WARNED else ""
     return f"valid to {end:%Y-%m-%d}{soon}"
 
 

@@ -15,12 +15,15 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from signerd.adapters.start_faults import from_system
+from signerd.core.ends import End, What
 from signerd.errors import ConfigError, Fault
 
 REFRESH_S = 60.0  # how old counts from the database may be
 # Seconds. A call of an idle signerd takes a few milliseconds; an HSM in the cloud makes it hundreds.
 _BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 _PAGE = os.sysconf("SC_PAGE_SIZE")
+
+_CERTIFICATES = frozenset(What) - {What.CRL, What.PRODUCT}
 
 _log = structlog.get_logger(__name__)
 
@@ -80,7 +83,14 @@ class Metrics:
             "Searches for shared primes that did not end well",
             registry=self.registry,
         )
+        self._ends = Gauge(
+            "signerd_certificate_not_after_timestamp_seconds",
+            "When a certificate ends: the installation's own, and each registered peer's",
+            ("which",),
+            registry=self.registry,
+        )
         # labels() looks up under a lock; calls happen a thousand times a second.
+        self._ended: set[str] = set()
         self._outcomes: dict[tuple[str, str], Counter] = {}
         self._times: dict[str, Histogram] = {}
 
@@ -111,6 +121,19 @@ class Metrics:
         self._shared_primes.labels("valid").set(valid)
         self._shared_primes.labels("revoked").set(revoked)
         self._searched.set(finished_at.timestamp())
+
+    def ends(self, ends: Iterable[End]) -> None:
+        """What ends, all of it anew. Of several certificates of one kind, the one that ends first."""
+        by_which: dict[str, float] = {}
+        for end in ends:
+            if end.what in _CERTIFICATES:
+                which = end.name if end.what is What.PEER else end.what.value
+                by_which[which] = min(end.at.timestamp(), by_which.get(which, end.at.timestamp()))
+        for which in self._ended - by_which.keys():
+            self._ends.remove(which)
+        for which, seconds in by_which.items():
+            self._ends.labels(which).set(seconds)
+        self._ended = set(by_which)
 
     def shared_primes_failed(self) -> None:
         """A search did not end well; what the last one found stands."""

@@ -332,7 +332,7 @@ def _validity(order: WorkOrder, product: Product, issuer: Issuer, now: datetime)
             Outcome.REFUSED,
             f"a board certified on {moment:%Y-%m-%d}: {error}{_remedy(product, ends)}",
         )
-    until, why = _certifies_until(product, ends)
+    until, why = certifies_until(product, ends)
     left = max(until - now, timedelta())
     return Row(
         "validity",
@@ -341,7 +341,7 @@ def _validity(order: WorkOrder, product: Product, issuer: Issuer, now: datetime)
     )
 
 
-def _certifies_until(product: Product, issuer_ends: datetime) -> tuple[datetime, str]:
+def certifies_until(product: Product, issuer_ends: datetime) -> tuple[datetime, str]:
     """When the line stops, and what stops it."""
     profile = product.certificate
     ends = f"the sub-CA ends at {issuer_ends:%Y-%m-%d}"

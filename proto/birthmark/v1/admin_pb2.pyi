@@ -95,6 +95,7 @@ class Peer(_message.Message):
     SPKI_SHA256_FIELD_NUMBER: _builtins.int
     ADDED_AT_FIELD_NUMBER: _builtins.int
     REVOKED_AT_FIELD_NUMBER: _builtins.int
+    NOT_AFTER_FIELD_NUMBER: _builtins.int
     uri: _builtins.str
     """birthmark://<deployment>/station/<site>/<name> or birthmark://<deployment>/auditor/<name>."""
     role: Global___PeerRole.ValueType
@@ -106,6 +107,10 @@ class Peer(_message.Message):
     def revoked_at(self) -> _timestamp_pb2.Timestamp:
         """Absent while the peer may call."""
 
+    @_builtins.property
+    def not_after(self) -> _timestamp_pb2.Timestamp:
+        """Of the newest certificate that an administrator showed. Absent where none was since signerd keeps this."""
+
     def __init__(
         self,
         *,
@@ -114,10 +119,11 @@ class Peer(_message.Message):
         spki_sha256: _builtins.bytes = ...,
         added_at: _timestamp_pb2.Timestamp | None = ...,
         revoked_at: _timestamp_pb2.Timestamp | None = ...,
+        not_after: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["added_at", b"added_at", "revoked_at", b"revoked_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["added_at", b"added_at", "not_after", b"not_after", "revoked_at", b"revoked_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["added_at", b"added_at", "revoked_at", b"revoked_at", "role", b"role", "spki_sha256", b"spki_sha256", "uri", b"uri"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["added_at", b"added_at", "not_after", b"not_after", "revoked_at", b"revoked_at", "role", b"role", "spki_sha256", b"spki_sha256", "uri", b"uri"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1346,6 +1352,87 @@ class AcceptClockResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AcceptClockResponse: _TypeAlias = AcceptClockResponse  # noqa: Y015
+
+@_typing.final
+class ListEndsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListEndsRequest: _TypeAlias = ListEndsRequest  # noqa: Y015
+
+@_typing.final
+class ListEndsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class End(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        WHICH_FIELD_NUMBER: _builtins.int
+        NAME_FIELD_NUMBER: _builtins.int
+        AT_FIELD_NUMBER: _builtins.int
+        SOON_FIELD_NUMBER: _builtins.int
+        STOPS_FIELD_NUMBER: _builtins.int
+        REMEDY_FIELD_NUMBER: _builtins.int
+        which: _builtins.str
+        """"server", "operations_ca", "sub_ca", "issuer" (above the sub-CA), "root", "peer", "crl" or "product"."""
+        name: _builtins.str
+        """A certificate's subject, a peer's URI, a product's name."""
+        soon: _builtins.bool
+        """signerd warns of it."""
+        stops: _builtins.str
+        """What stops, and what to do before."""
+        remedy: _builtins.str
+        @_builtins.property
+        def at(self) -> _timestamp_pb2.Timestamp: ...
+        def __init__(
+            self,
+            *,
+            which: _builtins.str = ...,
+            name: _builtins.str = ...,
+            at: _timestamp_pb2.Timestamp | None = ...,
+            soon: _builtins.bool = ...,
+            stops: _builtins.str = ...,
+            remedy: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "name", b"name", "remedy", b"remedy", "soon", b"soon", "stops", b"stops", "which", b"which"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    DEPLOYMENT_FIELD_NUMBER: _builtins.int
+    NOW_FIELD_NUMBER: _builtins.int
+    ENDS_FIELD_NUMBER: _builtins.int
+    deployment: _builtins.str
+    @_builtins.property
+    def now(self) -> _timestamp_pb2.Timestamp:
+        """signerd's clock."""
+
+    @_builtins.property
+    def ends(self) -> _containers.RepeatedCompositeFieldContainer[Global___ListEndsResponse.End]: ...
+    def __init__(
+        self,
+        *,
+        deployment: _builtins.str = ...,
+        now: _timestamp_pb2.Timestamp | None = ...,
+        ends: _abc.Iterable[Global___ListEndsResponse.End] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["now", b"now"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deployment", b"deployment", "ends", b"ends", "now", b"now"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListEndsResponse: _TypeAlias = ListEndsResponse  # noqa: Y015
 
 @_typing.final
 class ReloadRequest(_message.Message):

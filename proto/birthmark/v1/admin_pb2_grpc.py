@@ -129,6 +129,11 @@ class AdminServiceStub:
                 request_serializer=birthmark_dot_v1_dot_admin__pb2.AcceptClockRequest.SerializeToString,
                 response_deserializer=birthmark_dot_v1_dot_admin__pb2.AcceptClockResponse.FromString,
                 _registered_method=True)
+        self.ListEnds = channel.unary_unary(
+                '/birthmark.v1.AdminService/ListEnds',
+                request_serializer=birthmark_dot_v1_dot_admin__pb2.ListEndsRequest.SerializeToString,
+                response_deserializer=birthmark_dot_v1_dot_admin__pb2.ListEndsResponse.FromString,
+                _registered_method=True)
         self.Reload = channel.unary_unary(
                 '/birthmark.v1.AdminService/Reload',
                 request_serializer=birthmark_dot_v1_dot_admin__pb2.ReloadRequest.SerializeToString,
@@ -269,6 +274,13 @@ class AdminServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListEnds(self, request, context):
+        """Every date on which something stops, the next one first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Reload(self, request, context):
         """Reads the settings again, as SIGHUP does, and answers when they are in force. `invalid` if they are wrong:
         those of before go on. It leaves no ledger entry.
@@ -374,6 +386,11 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.AcceptClock,
                     request_deserializer=birthmark_dot_v1_dot_admin__pb2.AcceptClockRequest.FromString,
                     response_serializer=birthmark_dot_v1_dot_admin__pb2.AcceptClockResponse.SerializeToString,
+            ),
+            'ListEnds': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListEnds,
+                    request_deserializer=birthmark_dot_v1_dot_admin__pb2.ListEndsRequest.FromString,
+                    response_serializer=birthmark_dot_v1_dot_admin__pb2.ListEndsResponse.SerializeToString,
             ),
             'Reload': grpc.unary_unary_rpc_method_handler(
                     servicer.Reload,
@@ -894,6 +911,33 @@ class AdminService:
             '/birthmark.v1.AdminService/AcceptClock',
             birthmark_dot_v1_dot_admin__pb2.AcceptClockRequest.SerializeToString,
             birthmark_dot_v1_dot_admin__pb2.AcceptClockResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListEnds(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/birthmark.v1.AdminService/ListEnds',
+            birthmark_dot_v1_dot_admin__pb2.ListEndsRequest.SerializeToString,
+            birthmark_dot_v1_dot_admin__pb2.ListEndsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -70,6 +70,8 @@ class AdminServiceStub:
     """What signerd holds of its clock. Answers while the clock is wrong."""
     AcceptClock: _grpc.UnaryUnaryMultiCallable[_admin_pb2.AcceptClockRequest, _admin_pb2.AcceptClockResponse]
     """Goes on with the clock as it is, with a ledger entry. `invalid` while it is right."""
+    ListEnds: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListEndsRequest, _admin_pb2.ListEndsResponse]
+    """Every date on which something stops, the next one first."""
     Reload: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ReloadRequest, _admin_pb2.ReloadResponse]
     """Reads the settings again, as SIGHUP does, and answers when they are in force. `invalid` if they are wrong:
     those of before go on. It leaves no ledger entry.
@@ -115,6 +117,8 @@ class AdminServiceAsyncStub(AdminServiceStub):
     """What signerd holds of its clock. Answers while the clock is wrong."""
     AcceptClock: _aio.UnaryUnaryMultiCallable[_admin_pb2.AcceptClockRequest, _admin_pb2.AcceptClockResponse]  # type: ignore[assignment]
     """Goes on with the clock as it is, with a ledger entry. `invalid` while it is right."""
+    ListEnds: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListEndsRequest, _admin_pb2.ListEndsResponse]  # type: ignore[assignment]
+    """Every date on which something stops, the next one first."""
     Reload: _aio.UnaryUnaryMultiCallable[_admin_pb2.ReloadRequest, _admin_pb2.ReloadResponse]  # type: ignore[assignment]
     """Reads the settings again, as SIGHUP does, and answers when they are in force. `invalid` if they are wrong:
     those of before go on. It leaves no ledger entry.
@@ -271,6 +275,14 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_admin_pb2.AcceptClockResponse, _abc.Awaitable[_admin_pb2.AcceptClockResponse]]:
         """Goes on with the clock as it is, with a ledger entry. `invalid` while it is right."""
+
+    @_abc_1.abstractmethod
+    def ListEnds(
+        self,
+        request: _admin_pb2.ListEndsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.ListEndsResponse, _abc.Awaitable[_admin_pb2.ListEndsResponse]]:
+        """Every date on which something stops, the next one first."""
 
     @_abc_1.abstractmethod
     def Reload(

@@ -6,6 +6,7 @@ import typer
 
 from signerd.adapters.cli import (
     backup,
+    calendar,
     certificates,
     chips,
     clock,
@@ -50,5 +51,6 @@ def build_app(run: daemon.Run) -> typer.Typer:
     app.command("explain")(explain.explain)
     app.command("revoke")(certificates.revoke)
     app.command("crl")(certificates.crl)
+    app.command("calendar")(calendar.calendar)
     app.add_typer(certificates.app, name="certificates")
     return app

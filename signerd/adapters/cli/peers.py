@@ -88,12 +88,13 @@ def _add_listing(app: typer.Typer, role: str) -> None:
             return
         print_table(
             f"{role.capitalize()}s",
-            ("uri", "added", "revoked", "public key (SHA-256)"),
+            ("uri", "added", "revoked", "certificate until", "public key (SHA-256)"),
             (
                 (
                     peer.uri,
                     when(peer.added_at),
                     when(peer.revoked_at) if peer.HasField("revoked_at") else "",
+                    when(peer.not_after) if peer.HasField("not_after") else "not known",
                     peer.spki_sha256.hex(),
                 )
                 for peer in peers

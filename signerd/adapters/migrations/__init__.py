@@ -1,5 +1,5 @@
 """Alembic migrations of the store's schema; `signerd.adapters.store.database` runs them."""
 
 # The newest revision. The daemon compares with it, so that it need not load Alembic (11 MB) to start.
-HEAD = "0005"
-EARLIER = ("0001", "0002", "0003", "0004")  # what `signerd database upgrade` upgrades, oldest first
+HEAD = "0006"
+EARLIER = ("0001", "0002", "0003", "0004", "0005")  # what `signerd database upgrade` upgrades, oldest first

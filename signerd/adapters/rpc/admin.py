@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -18,6 +18,7 @@ from signerd.adapters.clock import ClockGuard
 from signerd.adapters.linting import SampleLinter
 from signerd.adapters.mtls import UNREADABLE, identity_of
 from signerd.adapters.rpc import fields
+from signerd.adapters.rpc.admin_calendar import CalendarAdministration
 from signerd.adapters.rpc.admin_chips import ChipAdministration
 from signerd.adapters.rpc.admin_clock import ClockAdministration
 from signerd.adapters.rpc.admin_hygiene import HygieneAdministration
@@ -29,6 +30,7 @@ from signerd.adapters.rpc.rehearsing import Rehearsing
 from signerd.adapters.shared_primes import SharedPrimesSearch
 from signerd.adapters.store import SqlStore
 from signerd.core.crl import REASONS, build_crl
+from signerd.core.ends import End
 from signerd.core.names import Role
 from signerd.core.product import parse_product
 from signerd.core.product_trust import review_trust
@@ -59,6 +61,7 @@ class AdminService:
         clock: ClockGuard,
         on_clock_accepted: Callable[[], None],
         reload: Callable[[], Awaitable[list[str]]],
+        read_ends: Callable[[], Awaitable[Sequence[End]]],
     ) -> None:
         self._deployment = deployment
         self._store = store
@@ -76,6 +79,7 @@ class AdminService:
         self._identities = IdentityAdministration(store=store, clock=clock)
         self._chips = ChipAdministration(store=store)
         self._clocks = ClockAdministration(store=store, clock=clock, on_accept=on_clock_accepted)
+        self._calendar = CalendarAdministration(read_ends, clock, deployment)
         self._settings = SettingsAdministration(reload)
         self._hygiene = HygieneAdministration(store=store, search=search)
 
@@ -101,6 +105,7 @@ class AdminService:
             Call("MakeCrl", pb.MakeCrlRequest, self.make_crl),
             Call("ShowClock", pb.ShowClockRequest, self._clocks.show_clock),
             Call("AcceptClock", pb.AcceptClockRequest, self._clocks.accept_clock),
+            Call("ListEnds", pb.ListEndsRequest, self._calendar.list_ends),
             Call("Reload", pb.ReloadRequest, self._settings.reload),
             Call("SearchSharedPrimes", pb.SearchSharedPrimesRequest, self._hygiene.search_shared_primes),
         )
@@ -135,7 +140,11 @@ class AdminService:
         if identity.not_after <= self._clock():
             raise Refused(Code.INVALID, f"the certificate ended at {identity.not_after}")
         record, index = await self._store.add_peer(
-            identity.name, identity.spki_sha256, self._clock(), by=fields.administrator_if_any(request.by)
+            identity.name,
+            identity.spki_sha256,
+            self._clock(),
+            by=fields.administrator_if_any(request.by),
+            not_after=identity.not_after,
         )
         return admin_pb2.AddPeerResponse(peer=_peer(record), ledger_index=index)
 
@@ -236,4 +245,5 @@ def _peer(record: PeerRecord) -> admin_pb2.Peer:
         spki_sha256=record.spki_sha256,
         added_at=fields.timestamp(record.added_at),
         revoked_at=fields.timestamp(record.revoked_at),
+        not_after=fields.timestamp(record.not_after),
     )

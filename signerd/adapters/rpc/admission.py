@@ -50,6 +50,9 @@ class PeerAdmission:
         self._rates = rates
         self._registry = registry
         self._clock = clock
+        # Of each peer, the end of the certificate that it called with last: it may have a newer one that it
+        # does not use yet. No larger than the registry.
+        self.shown: dict[str, datetime] = {}
 
     def label(self, auth: AuthContext) -> str | None:
         """The URI that the operations CA put into the caller's certificate."""
@@ -111,6 +114,7 @@ class PeerAdmission:
             raise Unrecorded(Code.UNAUTHENTICATED, f"the registry has the key for {record.name.uri}")
         if record.revoked_at is not None:
             raise Unrecorded(Code.PEER_REVOKED, "revoked")
+        self.shown[identity.name.uri] = identity.not_after
         return identity.name
 
 

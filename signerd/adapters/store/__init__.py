@@ -18,6 +18,7 @@ Before the commit of each, a crash leaves nothing of it, and nobody was told. Al
 """
 
 from signerd.adapters.store.database import check_database, create_database, sqlite_file
+from signerd.adapters.store.registered import registered_peers
 from signerd.adapters.store.sqlstore import SqlStore, compare_database, open_log
 from signerd.adapters.store.upgrading import upgrade_database
 
@@ -27,6 +28,7 @@ __all__ = [
     "compare_database",
     "create_database",
     "open_log",
+    "registered_peers",
     "sqlite_file",
     "upgrade_database",
 ]

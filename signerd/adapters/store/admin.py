@@ -31,14 +31,21 @@ class Administration(Parts):
     ledger."""
 
     async def add_peer(
-        self, name: PeerName, spki_sha256: bytes, now: datetime, *, by: str | None = None
+        self,
+        name: PeerName,
+        spki_sha256: bytes,
+        now: datetime,
+        *,
+        by: str | None = None,
+        not_after: datetime | None = None,
     ) -> tuple[PeerRecord, int]:
         """Registers a peer; returns it and its ledger index. A revoked peer may come back with a new key.
+        `not_after` is its certificate's end.
 
         Raises:
             Refused: `already_exists`: a peer of this URI is registered, or the key was registered before.
         """
-        return await self._writer.do(lambda tx: registry.add_peer(tx, name, spki_sha256, now, by))
+        return await self._writer.do(lambda tx: registry.add_peer(tx, name, spki_sha256, now, by, not_after))
 
     async def revoke_peer(self, uri: str, now: datetime, *, by: str | None = None) -> tuple[PeerRecord, int]:
         """Raises: Refused: `not_found`: no such peer, or it is revoked already."""
@@ -227,7 +234,11 @@ class Administration(Parts):
         entry = CrlIssued(
             time=now, crl_number=number, crl_sha256=crl_sha256, next_update=next_update, count=count, by=by
         )
-        return await self._writer.do(lambda tx: tx.append(entry))
+        return await self._writer.do(lambda tx: registry.record_crl(tx, entry))
+
+    async def crl_next_update(self) -> datetime | None:
+        """Of the newest CRL; None where there is none, or none since this is kept."""
+        return await self._long_reader.do(listing.crl_next_update)
 
 
 def _check_count(chip_ids: Sequence[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, case, false, func, literal, null, select
@@ -17,7 +18,7 @@ from signerd.adapters.store.rows import (
     peer_of,
     record_of,
 )
-from signerd.adapters.store.schema import entries, orders, peers, products, records
+from signerd.adapters.store.schema import CRL_NEXT_UPDATE, counters, entries, orders, peers, products, records
 from signerd.adapters.store.values import (
     OrderCounts,
     OrderState,
@@ -55,6 +56,13 @@ def list_peers(connection: Connection, role: Role | None) -> list[PeerRecord]:
     if role is not None:
         asked = asked.where(peers.c.role == role.value)
     return [peer_of(row) for row in connection.execute(asked)]
+
+
+def crl_next_update(connection: Connection) -> datetime | None:
+    """`Administration.crl_next_update`."""
+    asked = select(counters.c.value).where(counters.c.name == CRL_NEXT_UPDATE)
+    value = connection.execute(asked).scalar_one_or_none()
+    return None if value is None else moment_of(value)
 
 
 def list_products(connection: Connection) -> list[ProductRevision]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from sqlalchemy import Connection, bindparam, false, insert, null, select, update
@@ -31,7 +32,17 @@ from signerd.adapters.store.rows import (
     row_of_order,
     seconds,
 )
-from signerd.adapters.store.schema import chips, counters, order_chips, orders, peers, products, records
+from signerd.adapters.store.schema import (
+    CRL_NEXT_UPDATE,
+    CRL_NUMBER,
+    chips,
+    counters,
+    order_chips,
+    orders,
+    peers,
+    products,
+    records,
+)
 from signerd.adapters.store.spellings import demand_one_spelling
 from signerd.adapters.store.writer import Transaction
 from signerd.core.entry import (
@@ -40,6 +51,7 @@ from signerd.core.entry import (
     ChipsImported,
     ChipsPersonalized,
     ClockAccepted,
+    CrlIssued,
     EntryError,
     OrderClosed,
     OrderOpened,
@@ -55,7 +67,6 @@ from signerd.errors import Code, Refused
 from signerd.ports import PeerRecord
 
 _IN_CHUNK = 500  # values in one IN (…): well below every database's bound on parameters
-_CRL_NUMBER = "crl_number"
 
 _VALID_PEER = select(*PEER).where(peers.c.uri == bindparam("peer"), peers.c.revoked_at.is_(null()))
 _REVOKE_PEER = (
@@ -71,16 +82,32 @@ _CLOSE = (
 
 
 def add_peer(
-    tx: Transaction, name: PeerName, spki_sha256: bytes, now: datetime, by: str | None
+    tx: Transaction,
+    name: PeerName,
+    spki_sha256: bytes,
+    now: datetime,
+    by: str | None,
+    not_after: datetime | None,
 ) -> tuple[PeerRecord, int]:
     """`Administration.add_peer`."""
     tx.registry_changed = True
     demand_new_peer(tx.connection, name, spki_sha256)
-    row = {"uri": name.uri, "role": name.role.value, "spki_sha256": spki_sha256, "added_at": seconds(now)}
-    tx.connection.execute(insert(peers), row)
+    tx.connection.execute(insert(peers), _peer_row(name, spki_sha256, now, not_after))
     entry = StationAdded if name.role is Role.STATION else AuditorAdded
     index = tx.append(entry(time=now, peer=name.uri, spki_sha256=spki_sha256, by=by))
-    return PeerRecord(name, spki_sha256, now.replace(microsecond=0), None), index
+    return PeerRecord(name, spki_sha256, now.replace(microsecond=0), None, not_after), index
+
+
+def _peer_row(
+    name: PeerName, spki_sha256: bytes, now: datetime, not_after: datetime | None
+) -> dict[str, object]:
+    return {
+        "uri": name.uri,
+        "role": name.role.value,
+        "spki_sha256": spki_sha256,
+        "added_at": seconds(now),
+        "not_after": None if not_after is None else seconds(not_after),
+    }
 
 
 def revoke_peer(tx: Transaction, uri: str, now: datetime, by: str | None) -> tuple[PeerRecord, int]:
@@ -93,7 +120,7 @@ def revoke_peer(tx: Transaction, uri: str, now: datetime, by: str | None) -> tup
     tx.connection.execute(_REVOKE_PEER, {"peer": uri, "at": seconds(now)})
     entry = StationRevoked if peer.name.role is Role.STATION else AuditorRevoked
     index = tx.append(entry(time=now, peer=uri, by=by))
-    return PeerRecord(peer.name, peer.spki_sha256, peer.added_at, now.replace(microsecond=0)), index
+    return replace(peer, revoked_at=now.replace(microsecond=0)), index
 
 
 def add_product(tx: Transaction, name: str, toml: str, now: datetime, by: str | None) -> int:
@@ -271,12 +298,21 @@ def revoke_certificate(
 
 def allot_crl_number(tx: Transaction) -> int:
     """`Administration.allot_crl_number`. A crash after the commit leaves a gap, which RFC 5280 allows."""
-    step = update(counters).where(counters.c.name == _CRL_NUMBER).values(value=counters.c.value + 1)
+    step = update(counters).where(counters.c.name == CRL_NUMBER).values(value=counters.c.value + 1)
     number = tx.connection.execute(step.returning(counters.c.value)).scalar_one_or_none()
     if number is None:
         number = 1
-        tx.connection.execute(insert(counters), {"name": _CRL_NUMBER, "value": number})
+        tx.connection.execute(insert(counters), {"name": CRL_NUMBER, "value": number})
     return int(number)
+
+
+def record_crl(tx: Transaction, entry: CrlIssued) -> int:
+    """`Administration.record_crl`. The newest CRL's end is kept beside: nobody reads the log for it."""
+    value = seconds(entry.next_update)
+    kept = update(counters).where(counters.c.name == CRL_NEXT_UPDATE).values(value=value)
+    if tx.connection.execute(kept.returning(counters.c.value)).scalar_one_or_none() is None:
+        tx.connection.execute(insert(counters), {"name": CRL_NEXT_UPDATE, "value": value})
+    return tx.append(entry)
 
 
 def accept_clock(tx: Transaction, *, by: str, before: datetime, now: datetime) -> int:

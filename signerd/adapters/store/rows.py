@@ -88,6 +88,7 @@ PEER = (
     _p.spki_sha256.label("peer_spki_sha256"),
     _p.added_at.label("peer_added_at"),
     _p.revoked_at.label("peer_revoked_at"),
+    _p.not_after.label("peer_not_after"),
 )
 
 _o = orders.c
@@ -206,6 +207,7 @@ def peer_of(row: AnyRow) -> PeerRecord:
         spki_sha256=row.peer_spki_sha256,
         added_at=moment_of(row.peer_added_at),
         revoked_at=_maybe_moment(row.peer_revoked_at),
+        not_after=_maybe_moment(row.peer_not_after),
     )
 
 

@@ -39,14 +39,16 @@ peers = Table(
     Column("spki_sha256", LargeBinary, nullable=False),
     Column("added_at", BigInteger, nullable=False),
     Column("revoked_at", BigInteger),
+    Column("not_after", BigInteger),  # of the newest certificate that was shown; absent where none was
+    Column("renewed_at", BigInteger),  # when another key took its place, beside which it goes on to its end
     UniqueConstraint("spki_sha256", name="one_peer_a_key"),
 )
 Index(
     "one_valid_peer_a_uri",
     peers.c.uri,
     unique=True,
-    sqlite_where=peers.c.revoked_at.is_(null()),
-    postgresql_where=peers.c.revoked_at.is_(null()),
+    sqlite_where=peers.c.revoked_at.is_(null()) & peers.c.renewed_at.is_(null()),
+    postgresql_where=peers.c.revoked_at.is_(null()) & peers.c.renewed_at.is_(null()),
 )
 Index("peers_by_uri", peers.c.uri, peers.c.id)
 
@@ -269,3 +271,4 @@ counters = Table(
     Column("name", Text, primary_key=True),
     Column("value", BigInteger, nullable=False),
 )
+CRL_NUMBER, CRL_NEXT_UPDATE = "crl_number", "crl_next_update"  # names of counters

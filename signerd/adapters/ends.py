@@ -1,0 +1,182 @@
+"""What ends, of an installation's own files, and the watch that a running signerd keeps over all of it.
+
+A warning is a line of the log, once a day, for each certificate of the installation, and one line for all
+peers together: however many there are, they hide nothing else. The metric has each.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+
+import structlog
+from cryptography import x509
+
+from signerd.adapters.start_faults import unreadable
+from signerd.adapters.store import SqlStore
+from signerd.adapters.store.values import ProductRevision
+from signerd.config import Config
+from signerd.core.ends import End, What, due
+from signerd.core.product import parse_product
+from signerd.core.rehearsal import certifies_until
+from signerd.errors import ConfigError, Fault
+from signerd.ports import PeerRecord
+
+LOOK_S = 3600.0  # between two looks
+WARN_S = 86_400.0  # between two warnings
+_NAMED = 20  # peers in a line
+
+_log = structlog.get_logger(__name__)
+
+
+def certificate_ends(config: Config) -> list[End]:
+    """Server, operations CA, sub-CA, what stands above it, and the root.
+
+    Raises:
+        ConfigError: a file cannot be read, or is no certificate.
+    """
+    authority = config.authority
+    above = _certificates(authority.certificate)
+    kinds = (What.SUB_CA, *(What.ISSUER for _ in above[1:]))
+    return [
+        *(_end(What.SERVER, each) for each in _certificates(config.server.certificate)[:1]),
+        *(_end(What.OPERATIONS_CA, each) for each in _certificates(config.server.client_ca)),
+        *map(_end, kinds, above),
+        *(_end(What.ROOT, each) for each in _certificates(authority.root)),
+    ]
+
+
+def peer_ends(peers: Iterable[PeerRecord], shown: Mapping[str, datetime]) -> list[End]:
+    """Of registered peers: the certificate that it called with last, else the newest that is known.
+
+    Where neither is known there is nothing to say: `signerd station list` shows that.
+    """
+    ends: dict[str, datetime] = {}
+    for peer in peers:
+        uri, newest = peer.name.uri, peer.not_after
+        if peer.revoked_at is not None:
+            continue
+        if uri in shown:
+            ends[uri] = shown[uri]
+        elif newest is not None:
+            ends[uri] = max(newest, ends.get(uri, newest))
+    return [End(What.PEER, uri, at) for uri, at in ends.items()]
+
+
+def product_ends(products: Iterable[ProductRevision], issuer_ends: datetime) -> list[End]:
+    """The last day of an order of each. A product that cannot be ordered has none."""
+    ends = []
+    for revision in products:
+        product = parse_product(revision.toml)
+        try:
+            product.certificate.check_written()
+            until, _ = certifies_until(product, issuer_ends)
+        except ValueError:  # no order of it passes its rehearsal, which says why
+            continue
+        ends.append(End(What.PRODUCT, revision.name, min(until, issuer_ends)))
+    return ends
+
+
+class Ends:
+    """All that ends, of a running signerd."""
+
+    def __init__(self, config: Config, store: SqlStore, shown: Mapping[str, datetime]) -> None:
+        """`shown`: of each peer, the end of the certificate that it called with last."""
+        self.config = config
+        self._store = store
+        self._shown = shown
+
+    async def read(self) -> list[End]:
+        """In no order. Raises ConfigError for a file, Fault for the store."""
+        config, store = self.config, self._store
+        ends = await asyncio.to_thread(certificate_ends, config)
+        ends += peer_ends(await store.list_peers(), self._shown)
+        if (next_update := await store.crl_next_update()) is not None:
+            ends.append(End(What.CRL, "the newest", next_update))
+        issuer_ends = next(end.at for end in ends if end.what is What.SUB_CA)
+        products = await store.list_products()
+        return ends + await asyncio.to_thread(product_ends, products, issuer_ends)
+
+
+def _end(what: What, certificate: x509.Certificate) -> End:
+    return End(what, certificate.subject.rfc4514_string(), certificate.not_valid_after_utc)
+
+
+def _certificates(path: Path) -> list[x509.Certificate]:
+    try:
+        return x509.load_pem_x509_certificates(path.read_bytes())
+    except OSError as error:
+        raise unreadable(path, error) from error
+    except ValueError as error:
+        raise ConfigError(f"{path} is not a certificate in PEM") from error
+
+
+class EndsWatch:
+    """Lives on the event loop."""
+
+    def __init__(
+        self,
+        read: Callable[[], Awaitable[Sequence[End]]],
+        *,
+        clock: Callable[[], datetime],
+        seconds: Callable[[], float],
+        show: Callable[[Sequence[End]], None],
+    ) -> None:
+        """`read` finds what ends. `seconds` only goes forward. `show` is given all of it, for the metrics."""
+        self._read = read
+        self._clock = clock
+        self._seconds = seconds
+        self._show = show
+        self._warned: float | None = None
+        self._again = asyncio.Event()
+
+    def changed(self) -> None:
+        """A certificate was renewed: looks at once, and warns of what is still due."""
+        self._warned = None
+        self._again.set()
+
+    async def watch(self) -> None:
+        """Until cancelled. What cannot be read is for the next look."""
+        while True:
+            self._again.clear()
+            try:
+                await self.look()
+            except (ConfigError, Fault) as error:
+                _log.warning("ends_not_read", detail=str(error))
+            try:
+                async with asyncio.timeout(LOOK_S):
+                    await self._again.wait()
+            except TimeoutError:
+                continue
+
+    async def look(self) -> None:
+        """Shows all, and warns if the last warning was a day ago. Raises ConfigError or Fault."""
+        ends = await self._read()
+        self._show(ends)
+        now = self._seconds()
+        if self._warned is not None and now - self._warned < WARN_S:
+            return
+        self._warned = now
+        _warn(due(ends, self._clock()), self._clock())
+
+
+def _warn(ends: Sequence[End], now: datetime) -> None:
+    peers = [end for end in ends if end.what is What.PEER]
+    for end in ends:
+        if end.what is not What.PEER:
+            _log.warning("ends_soon", **_members(end, now), name=end.name)
+    if peers:
+        named = [end.name for end in peers[:_NAMED]]
+        _log.warning("ends_soon", **_members(peers[0], now), peers=len(peers), names=named)
+
+
+def _members(end: End, now: datetime) -> dict[str, object]:
+    return {
+        "which": end.what.value,
+        "not_after": f"{end.at:%Y-%m-%dT%H:%M:%SZ}",
+        "days": end.days_left(now),
+        "stops": end.stops,
+        "remedy": end.remedy,
+    }
