@@ -228,19 +228,22 @@ def enroll(
     log_vkey: Annotated[Path | None, typer.Option(help="the log's verifier key")] = None,
     device_root: Annotated[Path | None, typer.Option(help="PEM, the offline root")] = None,
     signerd: Annotated[str, typer.Option(help="HOST:PORT")] = "",
+    as_json: JsonOption = False,
 ) -> None:
     """Make a key and a request here; then, with --install, write auditor.toml around what came back."""
     if certificate is None:
         if not deployment or not name:
             raise typer.BadParameter("either --deployment and --name, or --install and its files")
         request = make_request(directory, deployment=deployment, name=name)
-        typer.echo(f"{request}: have it signed with `signerd auditor add`, then run enroll --install")
+        said = f"{request}: have it signed with `signerd auditor add`, then run enroll --install"
+        typer.echo(json.dumps({"request": str(request)}) if as_json else said)
         return
     if operations_ca is None or log_vkey is None or device_root is None or not signerd:
         raise typer.BadParameter("--install wants --operations-ca, --log-vkey, --device-root and --signerd")
     path = install(directory, Installed(certificate, operations_ca, log_vkey, device_root, signerd))
     load(path)
-    typer.echo(f"{path}: now run `birthmark-auditor verify -c {path}`")
+    said = f"{path}: now run `birthmark-auditor verify -c {path}`"
+    typer.echo(json.dumps({"config": str(path)}) if as_json else said)
 
 
 def _exit_of(report: Report) -> None:

@@ -5,6 +5,7 @@ The order is that of docs/operations.md: stations first, then signerd, then audi
 
 from __future__ import annotations
 
+import json
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -50,7 +51,8 @@ def test_an_installation_of_before_goes_on(factory: Factory, tmp_path: Path) -> 
     station_first = certified(factory)
 
     installation.process.stop()
-    installation.admin("database", "upgrade")
+    upgraded = json.loads(installation.admin("database", "upgrade", "--json"))
+    assert upgraded["merged"] == []
     installation.admin("check-config", "--login")
     installation.start_signerd()
     after = certified(factory)

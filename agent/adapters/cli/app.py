@@ -20,7 +20,7 @@ import typer
 from agent.adapters.cli import boards, report, results, setup, status
 from agent.adapters.cli.bundle import bundle_app
 from agent.adapters.cli.label import label_app
-from agent.adapters.cli.options import DEFAULT_CONFIG, ConfigOption
+from agent.adapters.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption
 from agent.config import is_name, load
 from agent.errors import AgentError, ConfigError, SignerUnavailable
 
@@ -33,7 +33,6 @@ def _order(name: str) -> str:
     return name
 
 
-JsonOption = Annotated[bool, typer.Option("--json", help="For machines.")]
 SinceOption = Annotated[str, typer.Option(help="8h, 2d, 2026-11-20, 2026-11-20T06:00.")]
 UntilOption = Annotated[str | None, typer.Option(help="The same; without it, until now.")]
 OnlyOrderOption = Annotated[str | None, typer.Option("--order", help="Boards of this work order alone.")]
@@ -61,16 +60,17 @@ def enroll(
     log_vkey: Annotated[Path | None, typer.Option(help="The ledger's key, with --install.")] = None,
     device_root: Annotated[Path | None, typer.Option(help="PEM, with --install.")] = None,
     signerd: Annotated[str | None, typer.Option(help="host:port, with --install.")] = None,
+    *,
+    json: JsonOption = False,
 ) -> None:
     """Makes the station's own key and a request; with --install, takes the certificate that came back."""
     if install is None:
         wanted = {"--deployment": deployment, "--site": site, "--name": name}
-        setup.make_request(directory, **_all_given(wanted))
+        setup.make_request(directory, **_all_given(wanted), as_json=json)
         return
     files = {"--operations-ca": operations_ca, "--log-vkey": log_vkey, "--device-root": device_root}
-    setup.install(
-        directory, install, address=_all_given({"--signerd": signerd})["signerd"], **_all_given(files)
-    )
+    address = _all_given({"--signerd": signerd})["signerd"]
+    setup.install(directory, install, address=address, **_all_given(files), as_json=json)
 
 
 @app.command()

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from agent.adapters.bundle_files import read_bounded, read_public_key
+from agent.adapters.cli.options import JsonOption, print_result
 from agent.adapters.durable_files import replace
 from agent.core.bundle import MAX_BUNDLE_BYTES, MAX_IMAGE_BYTES, BundleError, Manifest
 from agent.core.bundle_build import MAX_DESCRIPTION_BYTES, build_bundle, parse_description
@@ -38,6 +39,7 @@ def build(
     out: Annotated[Path, typer.Option("--out", help="The bundle to write.")],
     *,
     force: ForceOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Makes a bundle, not signed yet. Versions, digests and offsets come out of the images."""
     if out.exists() and not force:
@@ -57,8 +59,13 @@ def build(
     except BundleError as error:
         raise _refused(description, error, "Mend the build of that image, or its entry there.") from error
     _write(out, data)
-    print(f"{out}: {len(images)} images, digest {read_unverified(data).digest.hex()}")
-    print(f"Sign it with:  birthmark-agent bundle sign {out} --key bundle-key.pem")
+    digest = read_unverified(data).digest.hex()
+    print_result(
+        f"{out}: {len(images)} images, digest {digest}\n"
+        f"Sign it with:  birthmark-agent bundle sign {out} --key bundle-key.pem",
+        {"bundle": str(out), "images": len(images), "digest": digest},
+        as_json=as_json,
+    )
 
 
 @bundle_app.command()
@@ -68,6 +75,7 @@ def sign(
     out: Annotated[Path | None, typer.Option("--out", help="Where to; else into BUNDLE itself.")] = None,
     *,
     force: ForceOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Signs a bundle. Asks for the key's passphrase where it has one."""
     to = out or bundle
@@ -84,14 +92,20 @@ def sign(
     signed = sign_bundle(data, private)
     verify_bundle(signed, private.public_key())
     _write(to, signed)
-    print(f"{to}: signed, digest {read.digest.hex()}")
-    print(f"Lines for the work order:  birthmark-agent bundle show {to} --order")
+    print_result(
+        f"{to}: signed, digest {read.digest.hex()}\n"
+        f"Lines for the work order:  birthmark-agent bundle show {to} --order",
+        {"bundle": str(to), "digest": read.digest.hex()},
+        as_json=as_json,
+    )
 
 
 @bundle_app.command()
 def verify(
     bundle: BundleArgument,
     key: Annotated[Path, typer.Option("--key", help="The company's Ed25519 public key, PEM.")],
+    *,
+    as_json: JsonOption = False,
 ) -> None:
     """Verifies a bundle as a station does at its start, but for espsecure's check of the images."""
     public = read_public_key(key)
@@ -100,10 +114,13 @@ def verify(
         verified, _ = verify_bundle(data, public)
     except BundleError as error:
         raise _refused(bundle, error, "Do not flash it; have it built or sent again.") from error
-    manifest = verified.manifest
-    print(
-        f"{bundle}: {manifest.product} {manifest.version} for {manifest.chip}, "
-        f"signed with this key, digest {verified.digest.hex()}"
+    named = {name: getattr(verified.manifest, name) for name in ("product", "version", "chip")}
+    print_result(
+        "{bundle}: {product} {version} for {chip}, signed with this key, digest {digest}".format(
+            bundle=bundle, digest=verified.digest.hex(), **named
+        ),
+        {"bundle": str(bundle), "digest": verified.digest.hex(), **named},
+        as_json=as_json,
     )
 
 
@@ -111,7 +128,7 @@ def verify(
 def show(
     bundle: BundleArgument,
     *,
-    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+    as_json: JsonOption = False,
     order: Annotated[bool, typer.Option("--order", help="Lines for the work order file.")] = False,
 ) -> None:
     """Shows what is in a bundle. It is checked for form, and its signature is not verified."""

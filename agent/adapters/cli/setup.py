@@ -8,23 +8,25 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
+from agent.adapters.cli.options import print_result
 from agent.adapters.serial_port import list_ports
 from agent.config import Config
 
 
-def make_request(directory: Path, *, deployment: str, site: str, name: str) -> None:
+def make_request(directory: Path, *, deployment: str, site: str, name: str, as_json: bool) -> None:
     """Makes the station's key and request, and says what to do with the request."""
     from agent.adapters import enroll  # noqa: PLC0415 -- the one module that makes keys, loaded for this alone
 
     path = enroll.request(directory, deployment=deployment, site=site, name=name)
-    print(f"The station's key stays in {directory}.")
-    print(f"Send {path} to signerd's administrator, who runs:")
-    print(f"  signerd station add {path.name} --site {site} --name {name} --out {name}.pem")
+    lines = [
+        f"The station's key stays in {directory}.",
+        f"Send {path} to signerd's administrator, who runs:",
+        f"  signerd station add {path.name} --site {site} --name {name} --out {name}.pem",
+    ]
     if sys.platform == "win32":
-        print(
-            "Restrict the folder to this account: "
-            f'icacls "{directory}" /inheritance:r /grant:r "%USERNAME%:F"'
-        )
+        rights = f'icacls "{directory}" /inheritance:r /grant:r "%USERNAME%:F"'
+        lines.append(f"Restrict the folder to this account: {rights}")
+    print_result("\n".join(lines), {"request": str(path)}, as_json=as_json)
 
 
 def install(
@@ -35,13 +37,15 @@ def install(
     log_vkey: Path,
     device_root: Path,
     address: str,
+    as_json: bool,
 ) -> None:
     """Takes in what the administrator sent back."""
     from agent.adapters import enroll  # noqa: PLC0415 -- as above
 
     given = enroll.Given(certificate, operations_ca, log_vkey, device_root, address)
     config = enroll.install(directory, given)
-    print(f"Enrolled. Check it with:  birthmark-agent doctor -c {config}")
+    said = f"Enrolled. Check it with:  birthmark-agent doctor -c {config}"
+    print_result(said, {"config": str(config)}, as_json=as_json)
 
 
 def show_ports(config: Config, *, as_json: bool) -> None:

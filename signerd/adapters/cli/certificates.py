@@ -23,10 +23,13 @@ def revoke(
         str | None, typer.Option("--certificate-sha256", help="Or the certificate's SHA-256, hexadecimal.")
     ] = None,
     config: ConfigOption = DEFAULT_CONFIG,
+    *,
+    as_json: JsonOption = False,
 ) -> None:
     """Revokes a board's certificate. It cannot be undone."""
     from birthmark.v1 import admin_pb2
     from signerd.adapters.cli.connection import administration
+    from signerd.adapters.cli.output import print_result
 
     if (serial is None) == (certificate_sha256 is None):
         raise typer.BadParameter("give the board's serial number, or --certificate-sha256")
@@ -40,23 +43,35 @@ def revoke(
             raise typer.BadParameter("--certificate-sha256 takes 64 hexadecimal digits") from error
     with administration(config) as daemon:
         answer = daemon.Revoke(request)
-    typer.echo(f"revoked {serial or certificate_sha256} (ledger entry {answer.ledger_index})")
+    revoked = serial or certificate_sha256
+    print_result(
+        f"revoked {revoked} (ledger entry {answer.ledger_index})",
+        {"revoked": revoked, "reason": reason, "ledger_index": answer.ledger_index},
+        as_json=as_json,
+    )
 
 
 def crl(
     out: Annotated[Path, typer.Option("--out", help="Where to write the CRL, DER.")],
     hours: Annotated[int, typer.Option("--hours", min=1, max=8784, help="Hours until nextUpdate.")] = 168,
     config: ConfigOption = DEFAULT_CONFIG,
+    *,
+    as_json: JsonOption = False,
 ) -> None:
     """Signs a certificate revocation list. It publishes nothing."""
     from birthmark.v1 import admin_pb2
     from signerd.adapters.cli.connection import administration
+    from signerd.adapters.cli.output import print_result
     from signerd.adapters.durable_files import replace
 
     with administration(config) as daemon:
         answer = daemon.MakeCrl(admin_pb2.MakeCrlRequest(next_update_h=hours))
     replace(out, answer.crl_der, 0o644)
-    typer.echo(f"wrote {out}, {len(answer.crl_der)} bytes (ledger entry {answer.ledger_index})")
+    print_result(
+        f"wrote {out}, {len(answer.crl_der)} bytes (ledger entry {answer.ledger_index})",
+        {"file": str(out), "bytes": len(answer.crl_der), "ledger_index": answer.ledger_index},
+        as_json=as_json,
+    )
 
 
 @app.command("shared-primes")

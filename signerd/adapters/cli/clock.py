@@ -35,16 +35,16 @@ def show(*, config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) 
 
 
 @app.command("accept")
-def accept(*, config: ConfigOption = DEFAULT_CONFIG, by: ByOption = None) -> None:
+def accept(
+    *, config: ConfigOption = DEFAULT_CONFIG, by: ByOption = None, as_json: JsonOption = False
+) -> None:
     """Goes on with the clock as it is now. Look at it first: it becomes part of the ledger."""
     from birthmark.v1 import admin_pb2
     from signerd.adapters.cli.connection import administration
-    from signerd.adapters.cli.output import when
+    from signerd.adapters.cli.output import plain, print_result, when
 
     request = admin_pb2.AcceptClockRequest(by=by or administrator())
     with administration(config) as daemon:
         answer = daemon.AcceptClock(request)
-    typer.echo(
-        f"accepted {when(answer.clock_to)}, instead of {when(answer.clock_from)}"
-        f" (ledger entry {answer.ledger_index})"
-    )
+    said = f"accepted {when(answer.clock_to)}, instead of {when(answer.clock_from)}"
+    print_result(f"{said} (ledger entry {answer.ledger_index})", plain(answer), as_json=as_json)

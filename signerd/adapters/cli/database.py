@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import typer
 
-from signerd.adapters.cli.options import DEFAULT_CONFIG, ConfigOption
+from signerd.adapters.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption
 
 app = typer.Typer(help="The database: its schema.", no_args_is_help=True)
 
@@ -16,7 +16,7 @@ def _group() -> None:
 
 
 @app.command()
-def upgrade(config: ConfigOption = DEFAULT_CONFIG) -> None:
+def upgrade(*, config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
     """Brings the database of an earlier version to this one's schema, while signerd is stopped.
 
     Back it up first: there is no way back but the backup. If it is interrupted, run it again: it goes on.
@@ -25,10 +25,11 @@ def upgrade(config: ConfigOption = DEFAULT_CONFIG) -> None:
     """
     import sys
     from contextlib import closing
+    from dataclasses import asdict
 
     import structlog
 
-    from signerd.adapters.cli.output import counted
+    from signerd.adapters.cli.output import counted, print_json
     from signerd.adapters.head_file import HeadFile, load_vkey
     from signerd.adapters.store import upgrade_database
     from signerd.config import database_url, load
@@ -39,6 +40,10 @@ def upgrade(config: ConfigOption = DEFAULT_CONFIG) -> None:
     # Every signerd that runs on this database holds the second place.
     with closing(HeadFile(settings.ledger.head, key)), counted("reading evidence again") as advance:
         upgraded = upgrade_database(database_url(settings, base), advance)
+    if as_json:
+        found = [] if upgraded is None else [asdict(chip) for chip in upgraded.merged]
+        print_json({"from_schema": None if upgraded is None else upgraded.schema, "merged": found})
+        return
     if upgraded is None:
         typer.echo("the database has the newest schema already")
         return

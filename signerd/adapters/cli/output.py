@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +22,14 @@ WIDE = 250  # columns where nobody sees the edge of a screen
 def print_json(value: object, *, err: bool = False) -> None:
     """One JSON document on standard output, or on standard error where the output is something else."""
     typer.echo(json.dumps(value, indent=2, ensure_ascii=False), err=err)
+
+
+def print_result(text: str, value: Mapping[str, object], *, as_json: bool) -> None:
+    """What a command did: a sentence for people, or its parts for machines."""
+    if as_json:
+        print_json(value)
+    else:
+        typer.echo(text)
 
 
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

@@ -23,7 +23,7 @@ from typing import Annotated
 
 import typer
 
-from signerd.adapters.cli.options import DEFAULT_CONFIG, ByOption, ConfigOption, administrator
+from signerd.adapters.cli.options import DEFAULT_CONFIG, ByOption, ConfigOption, JsonOption, administrator
 from signerd.core.chip_key import BurnedKey
 from signerd.errors import Code, Refused
 
@@ -66,6 +66,7 @@ def personalize(
     ] = None,
     by: ByOption = None,
     config: ConfigOption = DEFAULT_CONFIG,
+    as_json: JsonOption = False,
 ) -> None:
     """Enters chips into the registry and writes the key that each is to be given.
 
@@ -75,6 +76,7 @@ def personalize(
     Whoever has the result can speak for these chips: burn the keys, then destroy it.
     """
     from signerd.adapters.cli.files import read_chip_ids
+    from signerd.adapters.cli.output import print_result
     from signerd.adapters.espefuse import (
         KEY_BLOCKS,
         SHEET,
@@ -113,7 +115,11 @@ def personalize(
         if added is not None and isinstance(error, OSError):
             error.add_note(_REGISTERED)
         raise
-    typer.echo(f"{added} of {len(chip_ids)} chips are new in the registry; {said}")
+    print_result(
+        f"{added} of {len(chip_ids)} chips are new in the registry; {said}",
+        {"chips": len(chip_ids), "new": added, "out": str(out)},
+        as_json=as_json,
+    )
 
 
 def batches(chip_ids: list[str]) -> Iterator[list[str]]:

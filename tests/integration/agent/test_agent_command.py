@@ -50,8 +50,9 @@ async def test_enrolment_by_commands(bench: AgentBench) -> None:
         if file.is_file():
             file.unlink()
     assert "signerd station add" in (await bench.request()).out
-    ended = await bench.command("enroll", "--dir", bench.station, *bench.given())
+    ended = await bench.command("enroll", "--dir", bench.station, *bench.given(), "--json")
     assert (ended.code, ended.err) == (0, "")
+    assert json.loads(ended.out) == {"config": str(bench.station / "agent.toml")}
     assert (await (await bench.start("status")).end()).code == 0
 
 

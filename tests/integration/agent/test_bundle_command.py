@@ -114,6 +114,14 @@ def test_the_example_is_built_signed_verified_and_ordered(office: Office) -> Non
     office.sign()
     assert "signed with this key" in office.run("verify", "x.zip", "--key", "bundle.pub.pem").out
     bundle, _ = verify_bundle(office.path("x.zip").read_bytes(), KEY.public_key())
+    verified = json.loads(office.run("verify", "x.zip", "--key", "bundle.pub.pem", "--json").out)
+    assert verified == {
+        "bundle": "x.zip",
+        "digest": bundle.digest.hex(),
+        "product": "sensor",
+        "version": bundle.manifest.version,
+        "chip": "esp32s3",
+    }
     order = tomllib.loads(office.run("show", "x.zip", "--order").out)
     app, boot = (bundle.manifest.final_firmware()[name] for name in ("app", "boot"))
     assert app.digest is not None
