@@ -114,6 +114,26 @@ class AuditorAdded(AdministratorsEntry):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StationRenewed(AdministratorsEntry):
+    """A station may call with this key too, or goes on with the one that it has."""
+
+    type: ClassVar[str] = "station_renewed"
+    peer: str = _member(forms.station)
+    spki_sha256: bytes = _member(forms.digest)
+    not_after: datetime = _member(forms.time)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditorRenewed(AdministratorsEntry):
+    """The same of an auditor."""
+
+    type: ClassVar[str] = "auditor_renewed"
+    peer: str = _member(forms.auditor)
+    spki_sha256: bytes = _member(forms.digest)
+    not_after: datetime = _member(forms.time)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StationRevoked(AdministratorsEntry):
     """A station may no longer call."""
 
@@ -319,7 +339,8 @@ class ClockAccepted(AdministratorsEntry):
 
 
 _TYPES: tuple[type[Entry], ...] = (
-    LogOpened, KeysCommitted, StationAdded, AuditorAdded, StationRevoked, AuditorRevoked, ProductAdded,
+    LogOpened, KeysCommitted, StationAdded, AuditorAdded, StationRenewed, AuditorRenewed,
+    StationRevoked, AuditorRevoked, ProductAdded,
     OrderOpened, OrderClosed, ChipsImported, ChipsPersonalized, IdentitiesImported,
     Issued, Stamped, Revoked, RefusedCall, IntentOpen, SharedPrimesFound, CrlIssued, ClockAccepted,
 )  # fmt: skip

@@ -154,6 +154,20 @@ def _peer_added(
     books.put_peer(PeerState(entry.peer, entry.spki_sha256, None))
 
 
+def _peer_renewed(
+    books: Books, index: int, entry: entries.StationRenewed | entries.AuditorRenewed
+) -> Iterator[Finding]:
+    """Only what is registered is renewed, and only to an end that is still to come."""
+    known = books.peer(entry.peer)
+    if known is None or known.revoked_at is not None:
+        yield Finding(Code.PEER_HISTORY, "renewed without being registered", index, found=entry.peer)
+        return
+    if entry.not_after <= entry.time:
+        detail = "renewed with a certificate that had ended"
+        yield Finding(Code.PEER_HISTORY, detail, index, entry.peer, found=time_text(entry.not_after))
+    books.put_peer(replace(known, spki_sha256=entry.spki_sha256))
+
+
 def _peer_revoked(
     books: Books, index: int, entry: entries.StationRevoked | entries.AuditorRevoked
 ) -> Iterator[Finding]:
@@ -376,6 +390,8 @@ _RULES: dict[type[Entry], Callable[[Books, int, Any], Iterator[Finding]]] = {
     entries.KeysCommitted: _keys_committed,
     entries.StationAdded: _peer_added,
     entries.AuditorAdded: _peer_added,
+    entries.StationRenewed: _peer_renewed,
+    entries.AuditorRenewed: _peer_renewed,
     entries.StationRevoked: _peer_revoked,
     entries.AuditorRevoked: _peer_revoked,
     entries.ProductAdded: _product_added,

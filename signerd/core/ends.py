@@ -42,7 +42,7 @@ _STOPS = {
         "chains to boards' certificates end",
         "give verifiers its successor in good time",
     ),
-    What.PEER: ("it cannot connect any more", 'renew it before: docs/operations.md, "Renewal"'),
+    What.PEER: ("it cannot connect any more", "signerd station renew, signerd auditor renew"),
     What.CRL: ("verifiers refuse the CRL, some of them all boards", "signerd crl, from a timer"),
     What.PRODUCT: (
         "no order of it can be opened, and no board be certified any more",

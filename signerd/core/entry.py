@@ -96,6 +96,29 @@ class AuditorAdded(AdministratorsEntry):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StationRenewed(AdministratorsEntry):
+    """A station has a newer certificate, for its key or for another one. Where it is another, the key of
+    before goes on beside it until its own certificate ends."""
+
+    type: ClassVar[str] = "station_renewed"
+
+    peer: str
+    spki_sha256: bytes
+    not_after: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditorRenewed(AdministratorsEntry):
+    """The same of an auditor."""
+
+    type: ClassVar[str] = "auditor_renewed"
+
+    peer: str
+    spki_sha256: bytes
+    not_after: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StationRevoked(AdministratorsEntry):
     """A station may no longer call."""
 

@@ -56,10 +56,11 @@ _BEGIN = datetime(2026, 11, 15, tzinfo=UTC)
 IN_INTEGRATION = {"reference of signerd's clock", "journal of a station", "state of an auditor"}
 TYPES = {
     "log_opened", "keys_committed", "station_added", "auditor_added", "station_revoked", "auditor_revoked",
-    "product_added",
+    "station_renewed", "auditor_renewed", "product_added",
     "order_opened", "order_closed", "chips_imported", "chips_personalized", "identities_imported", "issued",
     "stamped", "revoked", "refused", "intent_open", "shared_primes_found", "crl_issued", "clock_accepted",
 }  # fmt: skip
+SINCE_FORM_2 = {"clock_accepted", "keys_committed", "station_renewed", "auditor_renewed"}
 
 
 def read(name: str) -> bytes:
@@ -112,7 +113,7 @@ def agent_entries() -> None:
 
 
 def auditor_entries() -> None:
-    for form, types in ((1, TYPES - {"clock_accepted", "keys_committed"}), (2, TYPES)):
+    for form, types in ((1, TYPES - SINCE_FORM_2), (2, TYPES)):
         parsed = [parse_entry(data) for data in entries(form)]
         assert {entry.form for entry in parsed} == {form}
         assert {entry.type for entry in parsed} == types

@@ -39,6 +39,11 @@ class AdminServiceStub:
                 request_serializer=birthmark_dot_v1_dot_admin__pb2.AddPeerRequest.SerializeToString,
                 response_deserializer=birthmark_dot_v1_dot_admin__pb2.AddPeerResponse.FromString,
                 _registered_method=True)
+        self.RenewPeer = channel.unary_unary(
+                '/birthmark.v1.AdminService/RenewPeer',
+                request_serializer=birthmark_dot_v1_dot_admin__pb2.RenewPeerRequest.SerializeToString,
+                response_deserializer=birthmark_dot_v1_dot_admin__pb2.RenewPeerResponse.FromString,
+                _registered_method=True)
         self.ListPeers = channel.unary_unary(
                 '/birthmark.v1.AdminService/ListPeers',
                 request_serializer=birthmark_dot_v1_dot_admin__pb2.ListPeersRequest.SerializeToString,
@@ -146,6 +151,13 @@ class AdminServiceServicer:
 
     def AddPeer(self, request, context):
         """Registers a station or an auditor: pins the public key of its certificate.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RenewPeer(self, request, context):
+        """Notes a newer certificate of a registered peer, and pins its key beside the one of before.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -297,6 +309,11 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     request_deserializer=birthmark_dot_v1_dot_admin__pb2.AddPeerRequest.FromString,
                     response_serializer=birthmark_dot_v1_dot_admin__pb2.AddPeerResponse.SerializeToString,
             ),
+            'RenewPeer': grpc.unary_unary_rpc_method_handler(
+                    servicer.RenewPeer,
+                    request_deserializer=birthmark_dot_v1_dot_admin__pb2.RenewPeerRequest.FromString,
+                    response_serializer=birthmark_dot_v1_dot_admin__pb2.RenewPeerResponse.SerializeToString,
+            ),
             'ListPeers': grpc.unary_unary_rpc_method_handler(
                     servicer.ListPeers,
                     request_deserializer=birthmark_dot_v1_dot_admin__pb2.ListPeersRequest.FromString,
@@ -425,6 +442,33 @@ class AdminService:
             '/birthmark.v1.AdminService/AddPeer',
             birthmark_dot_v1_dot_admin__pb2.AddPeerRequest.SerializeToString,
             birthmark_dot_v1_dot_admin__pb2.AddPeerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RenewPeer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/birthmark.v1.AdminService/RenewPeer',
+            birthmark_dot_v1_dot_admin__pb2.RenewPeerRequest.SerializeToString,
+            birthmark_dot_v1_dot_admin__pb2.RenewPeerResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -35,6 +35,8 @@ class AdminServiceStub:
     def __new__(cls, channel: _aio.Channel) -> AdminServiceAsyncStub: ...
     AddPeer: _grpc.UnaryUnaryMultiCallable[_admin_pb2.AddPeerRequest, _admin_pb2.AddPeerResponse]
     """Registers a station or an auditor: pins the public key of its certificate."""
+    RenewPeer: _grpc.UnaryUnaryMultiCallable[_admin_pb2.RenewPeerRequest, _admin_pb2.RenewPeerResponse]
+    """Notes a newer certificate of a registered peer, and pins its key beside the one of before."""
     ListPeers: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListPeersRequest, _admin_pb2.ListPeersResponse]
     RevokePeer: _grpc.UnaryUnaryMultiCallable[_admin_pb2.RevokePeerRequest, _admin_pb2.RevokePeerResponse]
     """Works at once, also on connections that are open."""
@@ -82,6 +84,8 @@ class AdminServiceAsyncStub(AdminServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     AddPeer: _aio.UnaryUnaryMultiCallable[_admin_pb2.AddPeerRequest, _admin_pb2.AddPeerResponse]  # type: ignore[assignment]
     """Registers a station or an auditor: pins the public key of its certificate."""
+    RenewPeer: _aio.UnaryUnaryMultiCallable[_admin_pb2.RenewPeerRequest, _admin_pb2.RenewPeerResponse]  # type: ignore[assignment]
+    """Notes a newer certificate of a registered peer, and pins its key beside the one of before."""
     ListPeers: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListPeersRequest, _admin_pb2.ListPeersResponse]  # type: ignore[assignment]
     RevokePeer: _aio.UnaryUnaryMultiCallable[_admin_pb2.RevokePeerRequest, _admin_pb2.RevokePeerResponse]  # type: ignore[assignment]
     """Works at once, also on connections that are open."""
@@ -132,6 +136,14 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_admin_pb2.AddPeerResponse, _abc.Awaitable[_admin_pb2.AddPeerResponse]]:
         """Registers a station or an auditor: pins the public key of its certificate."""
+
+    @_abc_1.abstractmethod
+    def RenewPeer(
+        self,
+        request: _admin_pb2.RenewPeerRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.RenewPeerResponse, _abc.Awaitable[_admin_pb2.RenewPeerResponse]]:
+        """Notes a newer certificate of a registered peer, and pins its key beside the one of before."""
 
     @_abc_1.abstractmethod
     def ListPeers(

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -20,6 +20,9 @@ CertificateOption = Annotated[
     Path | None,
     typer.Option("--certificate", help="A certificate that the operations CA signed elsewhere, PEM."),
 ]
+Deed = Literal["added", "renewed"]
+ADD: Deed = "added"
+RENEW: Deed = "renewed"
 UriArgument = Annotated[str, typer.Argument(help="birthmark://…, as `list` shows it.")]
 
 
@@ -38,11 +41,28 @@ def station_app() -> typer.Typer:
     ) -> None:
         """Signs a station's request with the operations CA and registers its key."""
         if certificate is not None:
-            _register(config, certificate, (request, site, name, out))
+            _register(config, certificate, (request, site, name, out), ADD)
         elif request is None or site is None or name is None or out is None:
             raise typer.BadParameter("give REQUEST, --site, --name and --out; or --certificate alone")
         else:
-            _sign_and_register(config, request, f"station/{site}/{name}", out)
+            _sign_and_register(config, request, f"station/{site}/{name}", out, ADD)
+
+    @app.command()
+    def renew(
+        request: RequestArgument = None,
+        site: Annotated[str | None, typer.Option("--site", help="Where the station stands.")] = None,
+        name: NameOption = None,
+        out: OutOption = None,
+        certificate: CertificateOption = None,
+        config: ConfigOption = DEFAULT_CONFIG,
+    ) -> None:
+        """A newer certificate for a registered station; a new key works beside the old one."""
+        if certificate is not None:
+            _register(config, certificate, (request, site, name, out), RENEW)
+        elif request is None or site is None or name is None or out is None:
+            raise typer.BadParameter("give REQUEST, --site, --name and --out; or --certificate alone")
+        else:
+            _sign_and_register(config, request, f"station/{site}/{name}", out, RENEW)
 
     _add_listing(app, "station")
     return app
@@ -62,11 +82,27 @@ def auditor_app() -> typer.Typer:
     ) -> None:
         """Signs an auditor's request with the operations CA and registers its key."""
         if certificate is not None:
-            _register(config, certificate, (request, name, out))
+            _register(config, certificate, (request, name, out), ADD)
         elif request is None or name is None or out is None:
             raise typer.BadParameter("give REQUEST, --name and --out; or --certificate alone")
         else:
-            _sign_and_register(config, request, f"auditor/{name}", out)
+            _sign_and_register(config, request, f"auditor/{name}", out, ADD)
+
+    @app.command()
+    def renew(
+        request: RequestArgument = None,
+        name: NameOption = None,
+        out: OutOption = None,
+        certificate: CertificateOption = None,
+        config: ConfigOption = DEFAULT_CONFIG,
+    ) -> None:
+        """A newer certificate for a registered auditor; a new key works beside the old one."""
+        if certificate is not None:
+            _register(config, certificate, (request, name, out), RENEW)
+        elif request is None or name is None or out is None:
+            raise typer.BadParameter("give REQUEST, --name and --out; or --certificate alone")
+        else:
+            _sign_and_register(config, request, f"auditor/{name}", out, RENEW)
 
     _add_listing(app, "auditor")
     return app
@@ -112,7 +148,7 @@ def _add_listing(app: typer.Typer, role: str) -> None:
         typer.echo(f"revoked {answer.peer.uri} (ledger entry {answer.ledger_index})")
 
 
-def _sign_and_register(config: Path, request: Path, path: str, out: Path) -> None:
+def _sign_and_register(config: Path, request: Path, path: str, out: Path, deed: Deed) -> None:
     from datetime import UTC, datetime
 
     from cryptography.hazmat.primitives.serialization import Encoding
@@ -128,15 +164,15 @@ def _sign_and_register(config: Path, request: Path, path: str, out: Path) -> Non
     # Written first: a key that is registered and whose certificate is lost could not be added again.
     write_new(out, certificate.public_bytes(Encoding.PEM), 0o644)
     try:
-        answer = _add(config, certificate.public_bytes(Encoding.DER))
+        answer = _tell(config, certificate.public_bytes(Encoding.DER), deed)
     except BaseException:
         out.unlink()
         raise
-    _say_added(answer)
+    _say(answer, deed)
     typer.echo(f"certificate: {out}")
 
 
-def _register(config: Path, certificate: Path, others: tuple[object, ...]) -> None:
+def _register(config: Path, certificate: Path, others: tuple[object, ...], deed: Deed) -> None:
     from cryptography import x509
     from cryptography.hazmat.primitives.serialization import Encoding
 
@@ -148,17 +184,22 @@ def _register(config: Path, certificate: Path, others: tuple[object, ...]) -> No
         loaded = x509.load_pem_x509_certificate(certificate.read_bytes())
     except ValueError as error:
         raise Refused(Code.INVALID, f"{certificate} is not a certificate in PEM") from error
-    _say_added(_add(config, loaded.public_bytes(Encoding.DER)))
+    _say(_tell(config, loaded.public_bytes(Encoding.DER), deed), deed)
 
 
-def _add(config: Path, der: bytes) -> admin_pb2.AddPeerResponse:
+def _tell(config: Path, der: bytes, deed: Deed) -> admin_pb2.AddPeerResponse | admin_pb2.RenewPeerResponse:
     from birthmark.v1 import admin_pb2
     from signerd.adapters.cli.connection import administration
 
     with administration(config) as daemon:
+        if deed == RENEW:
+            return daemon.RenewPeer(admin_pb2.RenewPeerRequest(certificate_der=der))
         return daemon.AddPeer(admin_pb2.AddPeerRequest(certificate_der=der))
 
 
-def _say_added(answer: admin_pb2.AddPeerResponse) -> None:
-    typer.echo(f"added {answer.peer.uri} (ledger entry {answer.ledger_index})")
+def _say(answer: admin_pb2.AddPeerResponse | admin_pb2.RenewPeerResponse, deed: Deed) -> None:
+    from signerd.adapters.cli.output import when
+
+    typer.echo(f"{deed} {answer.peer.uri} (ledger entry {answer.ledger_index})")
     typer.echo(f"public key, SHA-256: {answer.peer.spki_sha256.hex()}")
+    typer.echo(f"certificate until {when(answer.peer.not_after)}")

@@ -16,7 +16,7 @@ from cryptography import x509
 from birthmark.v1 import admin_pb2
 from signerd.adapters.clock import ClockGuard
 from signerd.adapters.linting import SampleLinter
-from signerd.adapters.mtls import UNREADABLE, identity_of
+from signerd.adapters.mtls import UNREADABLE, PeerIdentity, identity_of
 from signerd.adapters.rpc import fields
 from signerd.adapters.rpc.admin_calendar import CalendarAdministration
 from signerd.adapters.rpc.admin_chips import ChipAdministration
@@ -31,7 +31,7 @@ from signerd.adapters.shared_primes import SharedPrimesSearch
 from signerd.adapters.store import SqlStore
 from signerd.core.crl import REASONS, build_crl
 from signerd.core.ends import End
-from signerd.core.names import Role
+from signerd.core.names import PeerName, Role
 from signerd.core.product import parse_product
 from signerd.core.product_trust import review_trust
 from signerd.core.profile import Issuer
@@ -88,6 +88,7 @@ class AdminService:
         pb, orders, identities = admin_pb2, self._orders, self._identities
         calls: tuple[Call[None, Any, Any], ...] = (
             Call("AddPeer", pb.AddPeerRequest, self.add_peer),
+            Call("RenewPeer", pb.RenewPeerRequest, self.renew_peer),
             Call("ListPeers", pb.ListPeersRequest, self.list_peers),
             Call("RevokePeer", pb.RevokePeerRequest, self.revoke_peer),
             Call("AddProduct", pb.AddProductRequest, self.add_product),
@@ -127,7 +128,33 @@ class AdminService:
 
     async def add_peer(self, _caller: None, request: admin_pb2.AddPeerRequest) -> admin_pb2.AddPeerResponse:
         """Pins the public key of a peer's certificate."""
-        der = fields.size(request.certificate_der, "certificate_der", least=1, most=MAX_CERTIFICATE)
+        name, identity = self._shown(request.certificate_der)
+        record, index = await self._store.add_peer(
+            name,
+            identity.spki_sha256,
+            self._clock(),
+            by=fields.administrator_if_any(request.by),
+            not_after=identity.not_after,
+        )
+        return admin_pb2.AddPeerResponse(peer=_peer(record), ledger_index=index)
+
+    async def renew_peer(
+        self, _caller: None, request: admin_pb2.RenewPeerRequest
+    ) -> admin_pb2.RenewPeerResponse:
+        """A newer certificate of a registered peer."""
+        name, identity = self._shown(request.certificate_der)
+        record, index = await self._store.renew_peer(
+            name,
+            identity.spki_sha256,
+            self._clock(),
+            not_after=identity.not_after,
+            by=fields.administrator_if_any(request.by),
+        )
+        return admin_pb2.RenewPeerResponse(peer=_peer(record), ledger_index=index)
+
+    def _shown(self, certificate_der: bytes) -> tuple[PeerName, PeerIdentity]:
+        """Whose certificate it is. Raises Refused `invalid`."""
+        der = fields.size(certificate_der, "certificate_der", least=1, most=MAX_CERTIFICATE)
         try:
             identity = identity_of(x509.load_der_x509_certificate(der), self._deployment)
         except UNREADABLE as error:
@@ -139,14 +166,7 @@ class AdminService:
             )
         if identity.not_after <= self._clock():
             raise Refused(Code.INVALID, f"the certificate ended at {identity.not_after}")
-        record, index = await self._store.add_peer(
-            identity.name,
-            identity.spki_sha256,
-            self._clock(),
-            by=fields.administrator_if_any(request.by),
-            not_after=identity.not_after,
-        )
-        return admin_pb2.AddPeerResponse(peer=_peer(record), ledger_index=index)
+        return identity.name, identity
 
     async def list_peers(
         self, _caller: None, request: admin_pb2.ListPeersRequest

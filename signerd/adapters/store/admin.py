@@ -47,6 +47,19 @@ class Administration(Parts):
         """
         return await self._writer.do(lambda tx: registry.add_peer(tx, name, spki_sha256, now, by, not_after))
 
+    async def renew_peer(
+        self, name: PeerName, spki_sha256: bytes, now: datetime, *, not_after: datetime, by: str | None = None
+    ) -> tuple[PeerRecord, int]:
+        """A newer certificate of a registered peer, until `not_after`. Another key goes beside the old one.
+
+        Raises:
+            Refused: `not_found`: no such peer, or it is revoked; `already_exists`: the key is another peer's,
+                or was this one's before.
+        """
+        return await self._writer.do(
+            lambda tx: registry.renew_peer(tx, name, spki_sha256, now, by, not_after)
+        )
+
     async def revoke_peer(self, uri: str, now: datetime, *, by: str | None = None) -> tuple[PeerRecord, int]:
         """Raises: Refused: `not_found`: no such peer, or it is revoked already."""
         return await self._writer.do(lambda tx: registry.revoke_peer(tx, uri, now, by))

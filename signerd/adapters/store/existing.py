@@ -39,16 +39,24 @@ def demand_new_order(connection: Connection, work_order: str) -> None:
 
 def demand_new_peer(connection: Connection, name: PeerName, spki_sha256: bytes) -> None:
     """A key is never registered twice; a name has one valid key. Raises: Refused: `already_exists`."""
-    row = connection.execute(select(*PEER).where(peers.c.spki_sha256 == spki_sha256)).one_or_none()
-    if row is not None:
-        raise Refused(Code.ALREADY_EXISTS, _key_is_registered(peer_of(row), name))
-    asked = select(*PEER).where(peers.c.uri == name.uri, peers.c.revoked_at.is_(null()))
+    demand_new_key(connection, name, spki_sha256)
+    asked = select(*PEER).where(
+        peers.c.uri == name.uri, peers.c.revoked_at.is_(null()), peers.c.renewed_at.is_(null())
+    )
     if (row := connection.execute(asked).one_or_none()) is not None:
         raise Refused(
             Code.ALREADY_EXISTS,
             f"{name.uri} is registered with another key, since {peer_of(row).added_at:%Y-%m-%d}: take another"
-            f" name, or `signerd {name.role.value} revoke {name.uri}` first",
+            f" name; `signerd {name.role.value} renew` if it is the same one with a newer key; or"
+            f" `signerd {name.role.value} revoke {name.uri}` first",
         )
+
+
+def demand_new_key(connection: Connection, name: PeerName, spki_sha256: bytes) -> None:
+    """A key is never registered twice, by whatever name. Raises: Refused: `already_exists`."""
+    row = connection.execute(select(*PEER).where(peers.c.spki_sha256 == spki_sha256)).one_or_none()
+    if row is not None:
+        raise Refused(Code.ALREADY_EXISTS, _key_is_registered(peer_of(row), name))
 
 
 def _key_is_registered(known: PeerRecord, name: PeerName) -> str:
@@ -60,7 +68,7 @@ def _key_is_registered(known: PeerRecord, name: PeerName) -> str:
     said = f"this key is registered as {known.name.uri}, since {known.added_at:%Y-%m-%d}"
     if known.name == name:
         role = name.role.value
-        return f"{said}. If its certificate is lost: `signerd {role} revoke {name.uri}`, and enroll anew"
+        return f"{said}. If its certificate is lost or ends: `signerd {role} renew`"
     return f"{said}: make another key where the {name.role.value} is (enroll)"
 
 

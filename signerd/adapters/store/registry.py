@@ -13,6 +13,7 @@ from datetime import datetime
 from sqlalchemy import Connection, bindparam, false, insert, null, select, update
 
 from signerd.adapters.store.existing import (
+    demand_new_key,
     demand_new_order,
     demand_new_peer,
     demand_new_revision,
@@ -47,6 +48,7 @@ from signerd.adapters.store.spellings import demand_one_spelling
 from signerd.adapters.store.writer import Transaction
 from signerd.core.entry import (
     AuditorAdded,
+    AuditorRenewed,
     AuditorRevoked,
     ChipsImported,
     ChipsPersonalized,
@@ -57,6 +59,7 @@ from signerd.core.entry import (
     OrderOpened,
     ProductAdded,
     StationAdded,
+    StationRenewed,
     StationRevoked,
     digest_chips,
 )
@@ -68,7 +71,13 @@ from signerd.ports import PeerRecord
 
 _IN_CHUNK = 500  # values in one IN (…): well below every database's bound on parameters
 
-_VALID_PEER = select(*PEER).where(peers.c.uri == bindparam("peer"), peers.c.revoked_at.is_(null()))
+# Its newest key: older ones go on beside it until their certificates end.
+_VALID_PEER = select(*PEER).where(
+    peers.c.uri == bindparam("peer"), peers.c.revoked_at.is_(null()), peers.c.renewed_at.is_(null())
+)
+_NEWEST_KEY = update(peers).where(
+    peers.c.uri == bindparam("peer"), peers.c.revoked_at.is_(null()), peers.c.renewed_at.is_(null())
+)
 _REVOKE_PEER = (
     update(peers)
     .where(peers.c.uri == bindparam("peer"), peers.c.revoked_at.is_(null()))
@@ -96,6 +105,29 @@ def add_peer(
     entry = StationAdded if name.role is Role.STATION else AuditorAdded
     index = tx.append(entry(time=now, peer=name.uri, spki_sha256=spki_sha256, by=by))
     return PeerRecord(name, spki_sha256, now.replace(microsecond=0), None, not_after), index
+
+
+def renew_peer(
+    tx: Transaction, name: PeerName, spki_sha256: bytes, now: datetime, by: str | None, not_after: datetime
+) -> tuple[PeerRecord, int]:
+    """`Administration.renew_peer`. One transaction: after a crash the peer has the old end and the old key
+    alone, and there is no entry; or all of the new."""
+    tx.registry_changed = True
+    row = tx.connection.execute(_VALID_PEER, {"peer": name.uri}).one_or_none()
+    if row is None:
+        raise no_peer(tx.connection, name.uri)
+    peer = peer_of(row)
+    if spki_sha256 == peer.spki_sha256:
+        tx.connection.execute(_NEWEST_KEY.values(not_after=seconds(not_after)), {"peer": name.uri})
+        renewed = replace(peer, not_after=not_after)
+    else:
+        demand_new_key(tx.connection, name, spki_sha256)
+        tx.connection.execute(_NEWEST_KEY.values(renewed_at=seconds(now)), {"peer": name.uri})
+        tx.connection.execute(insert(peers), _peer_row(name, spki_sha256, now, not_after))
+        renewed = PeerRecord(name, spki_sha256, now.replace(microsecond=0), None, not_after)
+    entry = StationRenewed if name.role is Role.STATION else AuditorRenewed
+    index = tx.append(entry(time=now, peer=name.uri, spki_sha256=spki_sha256, not_after=not_after, by=by))
+    return renewed, index
 
 
 def _peer_row(

@@ -303,6 +303,26 @@ def _peer_twice(log: PaperLog) -> int:
     return log.add_station()
 
 
+def _renewed_without_being_registered(log: PaperLog) -> int:
+    return renew(log, SECOND)
+
+
+def _renewed_after_it_was_revoked(log: PaperLog) -> int:
+    log.add_station(SECOND)
+    log.append("station_revoked", peer=SECOND)
+    return renew(log, SECOND)
+
+
+def _renewed_with_an_end_that_is_over(log: PaperLog) -> int:
+    log.add_station(SECOND)
+    return renew(log, SECOND, days=0)
+
+
+def renew(log: PaperLog, peer: str, *, days: int = 825) -> int:
+    end = f"{log.now + timedelta(days=days):%Y-%m-%dT%H:%M:%SZ}"
+    return log.append("station_renewed", peer=peer, spki_sha256="01" * 32, not_after=end)
+
+
 def _peer_of_another_deployment(log: PaperLog) -> int:
     return log.add_station("birthmark://other/station/plant1/pc1")
 
@@ -437,6 +457,9 @@ LIES: list[tuple[Story, str]] = [
     (_firmware_with_a_name_of_other_letters, "ENTRY_FORM"),
     (_unknown_product, "PRODUCT_UNKNOWN"),
     (_peer_twice, "PEER_HISTORY"),
+    (_renewed_without_being_registered, "PEER_HISTORY"),
+    (_renewed_after_it_was_revoked, "PEER_HISTORY"),
+    (_renewed_with_an_end_that_is_over, "PEER_HISTORY"),
     (_peer_of_another_deployment, "PEER_HISTORY"),
     (_time_backward, "TIME_ORDER"),
     (_form_1_after_form_2, "FORM_ORDER"),

@@ -174,6 +174,14 @@ OTHERS: dict[str, dict[str, Any]] = {
         "checkpoint": "sealed", "chip_master": "sealed", "chip_master_commitment": "00" * 32,
         "recipients": ["00" * 32], "by": "carol",
     },
+    "station_renewed": {
+        "peer": "birthmark://example/station/plant1/pc1", "spki_sha256": "00" * 32,
+        "not_after": "2029-02-03T00:00:00Z", "by": "carol",
+    },
+    "auditor_renewed": {
+        "peer": "birthmark://example/auditor/alice", "spki_sha256": "00" * 32,
+        "not_after": "2029-02-03T00:00:00Z", "by": None,
+    },
     "order_closed": {"work_order": "WO-1", "by": None},
     "clock_accepted": {
         "clock_from": "2026-11-01T00:00:00Z", "clock_to": "2026-11-01T00:00:00Z", "by": "carol",
@@ -190,6 +198,10 @@ def _other(kind: str, **changes: Any) -> bytes:
 @pytest.mark.parametrize(
     ("kind", "member", "value"),
     [
+        ("station_renewed", "peer", "birthmark://example/auditor/alice"),
+        ("station_renewed", "not_after", None),
+        ("station_renewed", "spki_sha256", "00" * 31),
+        ("auditor_renewed", "peer", "birthmark://example/station/plant1/pc1"),
         ("chips_personalized", "key", "other"),
         ("chips_personalized", "again", -1),
         ("chips_personalized", "by", ""),

@@ -6,10 +6,16 @@ import json
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 
-from harness.edge import Edge
+from birthmark.v1 import signing_pb2
+from harness.edge import TIMEOUT_S, Edge, EdgePeer, code_of, key_pem, new_key
 from harness.process import run
 from harness.signerd_commands import signerd
+
+OPEN = signing_pb2.OpenSessionRequest(work_order="WO-NONE", chip_id="chip-1")
 
 
 def test_stations_and_auditors(edge: Edge, tmp_path: Path) -> None:
@@ -55,3 +61,38 @@ def test_a_request_is_signed_and_registered(edge: Edge, tmp_path: Path) -> None:
         edge.installation, "station", "add", request, "--site", "a/b", "--name", "pc8", "--out", again
     )
     assert (code, "invalid" in said) == (1, True)
+
+
+def test_a_renewal_with_the_same_key_and_with_another(edge: Edge, tmp_path: Path) -> None:
+    """Both keys work until the older certificate ends; revoking ends both at once."""
+    old = edge.add_peer("station/plant1/pc9")
+    same, new = (tmp_path / name for name in ("same.pem", "new.pem"))
+    for out, key in ((same, load_pem_private_key(old.key, None)), (new, new_key())):
+        assert isinstance(key, EllipticCurvePrivateKey)
+        request = tmp_path / f"{out.stem}.csr.pem"
+        request.write_bytes(request_of(key))
+        where = ("--site", "plant1", "--name", "pc9", "--out", out)
+        assert "renewed birthmark://dev/station/plant1/pc9" in edge.installation.admin(
+            "station", "renew", request, *where
+        )
+        again = edge.connect(old.uri, out.read_bytes(), key_pem(key))
+        assert asks(again) == asks(old) == "order_unknown"
+    renewed = [each for each in edge.entries() if each["type"] == "station_renewed"]
+    assert [each["peer"] for each in renewed] == [old.uri] * 2
+    edge.installation.admin("station", "revoke", old.uri)
+    assert asks(again) == asks(old) == "peer_revoked"
+    code, said = signerd(edge.installation, "station", "renew", "--certificate", new)
+    assert (code, "is revoked already" in said) == (1, True)
+    strange = tmp_path / "strange.pem"
+    where = ("--site", "plant1", "--name", "nobody", "--out", strange)
+    code, said = signerd(edge.installation, "station", "renew", tmp_path / "new.csr.pem", *where)
+    assert (code, "no station" in said, strange.exists()) == (1, True, False)
+
+
+def asks(station: EdgePeer) -> str:
+    return code_of(lambda: station.signing.OpenSession(OPEN, timeout=TIMEOUT_S, wait_for_ready=True))
+
+
+def request_of(key: EllipticCurvePrivateKey) -> bytes:
+    builder = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([]))
+    return builder.sign(key, SHA256()).public_bytes(Encoding.PEM)

@@ -60,6 +60,38 @@ async def peer_of(store: SqlStore, uri: str) -> PeerRecord | None:
     return context.peer
 
 
+async def test_a_renewal_keeps_the_key_or_puts_another_beside_it(store: SqlStore) -> None:
+    ends = [NOW + timedelta(days=days) for days in (30, 825, 1650)]
+    await store.add_peer(AUDITOR, digest("first"), NOW, not_after=ends[0])
+    same, index = await store.renew_peer(AUDITOR, digest("first"), NOW, not_after=ends[1], by="ann")
+    assert await store.peer_of_key(digest("first")) == same
+    assert same.not_after == ends[1]
+    assert await entry(store, index) == {
+        "v": 2,
+        "type": "auditor_renewed",
+        "time": "2026-11-15T12:00:00Z",
+        "peer": AUDITOR.uri,
+        "spki_sha256": digest("first").hex(),
+        "not_after": f"{ends[1]:%Y-%m-%dT%H:%M:%SZ}",
+        "by": "ann",
+    }
+    other, _ = await store.renew_peer(AUDITOR, digest("other"), NOW, not_after=ends[2])
+    assert await store.peer_of_key(digest("other")) == other == await peer_of(store, AUDITOR.uri)
+    assert await store.peer_of_key(digest("first")) == same  # until its own end
+    assert await refused(store.add_peer(AUDITOR, digest("third"), NOW)) is Code.ALREADY_EXISTS
+    # A key of before does not come back as the newer one.
+    back = store.renew_peer(AUDITOR, digest("first"), NOW, not_after=ends[2])
+    assert await refused(back) is Code.ALREADY_EXISTS
+
+    await store.revoke_peer(AUDITOR.uri, NOW)
+    for key in ("first", "other"):
+        known = await store.peer_of_key(digest(key))
+        assert known is not None
+        assert known.revoked_at == NOW
+    gone = store.renew_peer(AUDITOR, digest("other"), NOW, not_after=ends[2])
+    assert await refused(gone) is Code.NOT_FOUND
+
+
 async def test_peers_come_and_go(store: SqlStore) -> None:
     peer, index = await store.add_peer(AUDITOR, digest("auditor"), NOW, by="ann")
     assert await peer_of(store, AUDITOR.uri) == await store.peer_of_key(digest("auditor")) == peer
@@ -95,8 +127,8 @@ async def test_an_administrator_is_told_which_peer_exists(store: SqlStore) -> No
     other = parse_peer_uri("birthmark://test/station/plant1/pc9")
     same = await told(store.add_peer(station, digest("station"), NOW))
     assert same == (
-        f"already_exists: this key is registered as {STATION}, since 2026-11-15. If its certificate is lost:"
-        f" `signerd station revoke {STATION}`, and enroll anew"
+        f"already_exists: this key is registered as {STATION}, since 2026-11-15. If its certificate is"
+        " lost or ends: `signerd station renew`"
     )
     said = await told(store.add_peer(other, digest("station"), NOW))
     assert f"registered as {STATION}, since 2026-11-15: make another key" in said
