@@ -18,6 +18,7 @@ from signerd.adapters.cli import (
     peers,
     products,
     server,
+    token,
 )
 from signerd.adapters.cli.exits import exit_for, unexpected
 from signerd.adapters.cli.options import remember
@@ -48,6 +49,7 @@ def build_app(run: daemon.Run) -> typer.Typer:
     app.add_typer(orders.app, name="order")
     app.add_typer(chips.app, name="chips")
     app.add_typer(clock.app, name="clock")
+    app.add_typer(token.app, name="token")
     app.command("explain")(explain.explain)
     app.command("revoke")(certificates.revoke)
     app.command("crl")(certificates.crl)

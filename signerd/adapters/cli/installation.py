@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -62,6 +61,7 @@ def init(
 ) -> None:
     """Makes an installation: with --dev at once, with a real HSM in two steps."""
     from signerd.adapters.cli.options import administrator
+    from signerd.adapters.cli.options import environment as hsm_environment
     from signerd.adapters.installation import Wishes, create, create_dev, install_certificate
 
     wishes = Wishes(checkpoint_key, master_key, tuple(spare or ()), no_spare)
@@ -84,7 +84,7 @@ def init(
     elif module is None or token is None or pin is None or deployment is None:
         raise typer.BadParameter("give --dev, or --module, --token, --pin and --deployment")
     else:
-        environment = _environment(hsm_env or ())
+        environment = hsm_environment(hsm_env or ())
         request = create(
             directory,
             module=module,
@@ -123,13 +123,3 @@ def _asked_names() -> list[str]:
     while not said:
         said = typer.prompt(question, value_proc=names)
     return said
-
-
-def _environment(given: Iterable[str]) -> dict[str, str]:
-    environment = {}
-    for each in given:
-        name, equals, value = each.partition("=")
-        if not name or not equals:
-            raise typer.BadParameter(f"--hsm-env {each!r} is not NAME=VALUE")
-        environment[name] = value
-    return environment

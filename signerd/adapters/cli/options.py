@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+from collections.abc import Iterable
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Annotated
@@ -60,3 +61,14 @@ def _name_of(uid: int) -> str:
         return pwd.getpwuid(uid).pw_name
     except KeyError:  # a container's user may have a number alone
         return f"uid-{uid}"
+
+
+def environment(given: Iterable[str]) -> dict[str, str]:
+    """What `--hsm-env` gave. Raises typer.BadParameter for what is not NAME=VALUE."""
+    found = {}
+    for each in given:
+        name, equals, value = each.partition("=")
+        if not name or not equals:
+            raise typer.BadParameter(f"--hsm-env {each!r} is not NAME=VALUE")
+        found[name] = value
+    return found

@@ -106,6 +106,8 @@ def _name(kind: str, text: str) -> str:
         number = int(unmapped[1], 16)
         vendors = "CKR_VENDOR_DEFINED" if number >= _VENDOR_DEFINED else "CKR"
         return _BY_NUMBER.get(number, f"{vendors} {number:#010x}")
+    if kind == "PKCS11Error":  # the loader's words, and other things that no module answered
+        return text
     if kind in _SPELLED:
         return _SPELLED[kind]
     words = re.findall(r"[A-Z]+(?=[A-Z][a-z])|[A-Z][a-z]*|[A-Z]+", kind)

@@ -1,4 +1,4 @@
-"""The one module that loads PKCS#11. It runs in a key holder process alone, in its only thread.
+"""The module that loads PKCS#11. It runs in a key holder process or the probe's alone, in its only thread.
 
 python-pkcs11 calls `C_Initialize(NULL)`: the module is told that there are no threads. One process has one
 module, one session, and dies with either; nothing here tries to mend a session.
@@ -79,7 +79,8 @@ def _loading(error: Exception) -> str:
 
 
 @contextmanager
-def _translated(doing: str) -> Iterator[None]:
+def translated(doing: str) -> Iterator[None]:
+    """What the module answers becomes a TokenError that says what was being done."""
     try:
         yield
     except (PinIncorrect, PinInvalid, PinLenRange, PinLocked, PinExpired) as error:
@@ -88,6 +89,29 @@ def _translated(doing: str) -> Iterator[None]:
         raise WrongSettingsError(f"{doing}: {described(error)}") from error
     except PKCS11Error as error:
         raise TokenError(f"{doing}: {described(error)}") from error
+
+
+_translated = translated
+
+
+def load_module(module: str) -> Any:
+    """The module's functions. Raises WrongSettingsError: no such file; TokenError: it does not load."""
+    try:
+        return pkcs11.lib(module)
+    except (RuntimeError, OSError, PKCS11Error) as error:
+        missing = not Path(module).exists()
+        kind = WrongSettingsError if missing else TokenError
+        raise kind(f"cannot load the PKCS#11 module {module}: {_loading(error)}") from error
+
+
+def demand_tries(token: pkcs11.Token) -> None:
+    """Raises PinRejectedError: the PIN is locked, or one more wrong one would lock it."""
+    if token.flags & TokenFlag.USER_PIN_LOCKED:
+        raise PinRejectedError(f"the PIN of the token {token.label!r} is locked")
+    if token.flags & TokenFlag.USER_PIN_FINAL_TRY:
+        raise PinRejectedError(
+            f"one more wrong PIN would lock the token {token.label!r}: log in once with another tool first"
+        )
 
 
 class _SealedKey(Protocol):
@@ -179,12 +203,7 @@ class Token:
             WrongSettingsError: there are tokens, and none of this label; or there is no such module.
             TokenError: anything else, a token that is not there yet among it.
         """
-        try:
-            library = pkcs11.lib(module)
-        except (RuntimeError, OSError, PKCS11Error) as error:
-            missing = not Path(module).exists()
-            kind = WrongSettingsError if missing else TokenError
-            raise kind(f"cannot load the PKCS#11 module {module}: {_loading(error)}") from error
+        library = load_module(module)
         with _translated(f"opening the token {label!r}"):
             try:
                 token = library.get_token(token_label=label)
@@ -195,12 +214,7 @@ class Token:
                         f"hsm.token: the module has no token {label!r}; it has {there}"
                     ) from error
                 raise TokenError(f"the module has no token, so not {label!r} either") from error
-        if token.flags & TokenFlag.USER_PIN_LOCKED:
-            raise PinRejectedError(f"the PIN of the token {label!r} is locked")
-        if token.flags & TokenFlag.USER_PIN_FINAL_TRY:
-            raise PinRejectedError(
-                f"one more wrong PIN would lock the token {label!r}: log in once with another tool first"
-            )
+        demand_tries(token)
         with _translated(f"logging in to the token {label!r}"):
             return cls(token.open(rw=writable, user_pin=pin))
 

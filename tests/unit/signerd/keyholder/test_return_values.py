@@ -51,6 +51,10 @@ def test_each_error_has_the_standards_name(kind: type[Exception]) -> None:
     assert described(kind()).partition(":")[0].removeprefix("CKR_") in STANDARD
 
 
+def test_what_no_module_answered_is_said_as_it_is() -> None:
+    assert described(exceptions.PKCS11Error("x.so: invalid ELF header")) == "x.so: invalid ELF header"
+
+
 def test_the_ones_that_operators_meet_have_a_remedy() -> None:
     assert described(exceptions.PinLocked()).startswith("CKR_PIN_LOCKED: the PIN is locked: unlock it")
     assert "put it back" in described(exceptions.DeviceRemoved())
