@@ -1,10 +1,10 @@
-"""What every `signerd.ports.KeyHolder` keeps: the process on SoftHSM, a pool of them, and the tests' fake."""
+"""What every `signerd.ports.KeyHolder` keeps: on SoftHSM and on a YubiKey, in a pool, and the tests' fake."""
 
 from __future__ import annotations
 
 import asyncio
 import hmac
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
 
 import pytest
@@ -17,6 +17,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from harness.key_holders import TokenAtHand, running
 from harness.signing_samples import checkpoint, crl_tbs, leaf_tbs
 from harness.software_key_holder import SoftwareKeyHolder, make_device_tree
+from harness.yubikey_key_holders import SEALING_SLOT
+from harness.yubikey_key_holders import at_hand as yubikey_at_hand
 from signerd.adapters.keyholder.channel import KeyHolderRefusal
 from signerd.adapters.keyholder.personalization import derive_chip_keys
 from signerd.adapters.keyholder.pool import KeyHolderPool
@@ -24,6 +26,9 @@ from signerd.core.names import MacKey, MacQuestion
 from signerd.core.note import VerifierKey
 from signerd.errors import Code
 from signerd.ports import KeyHolder
+from tokens import presence, yubikey
+from tokens.piv_card import PivCard
+from tokens.yubikey import VirtualYubiKey
 
 CHIP = "chip-1"
 OTHER_CHIP = "chip-2"
@@ -86,7 +91,24 @@ def derived_by(token: TokenAtHand) -> Mapping[tuple[str, Which], bytes]:
     return keys
 
 
-@pytest.fixture(params=["process", "pool", pytest.param("all sealed", marks=pytest.mark.check), "software"])
+@pytest.fixture(scope="module")
+def yubikey_made() -> Iterator[VirtualYubiKey]:
+    presence.skip(yubikey.missing())
+    with VirtualYubiKey(PivCard(serial=31)) as key:
+        key.generate("9a")
+        key.generate(SEALING_SLOT)
+        yield key
+
+
+@pytest.fixture(
+    params=[
+        "process",
+        "pool",
+        pytest.param("all sealed", marks=pytest.mark.check),
+        pytest.param("YubiKey", marks=pytest.mark.check),
+        "software",
+    ]
+)
 async def subject(
     request: pytest.FixtureRequest,
     token: TokenAtHand,
@@ -99,6 +121,14 @@ async def subject(
         holder = SoftwareKeyHolder(tree.sub_ca, tree.sub_ca_key)
         keys = {(chip, which): holder.chip_key(chip, *which) for chip in (CHIP, OTHER_CHIP) for which in KEYS}
         yield Subject(holder, tree.sub_ca, holder.log, keys)
+        return
+    if request.param == "YubiKey":
+        at_hand = yubikey_at_hand(request.getfixturevalue("yubikey_made"), "9a")
+        keys = {
+            (chip, which): at_hand.chip_key(chip, *which) for chip in (CHIP, OTHER_CHIP) for which in KEYS
+        }
+        async with running(at_hand.settings, at_hand.pin) as process:
+            yield Subject(process, at_hand.sub_ca, at_hand.log, keys)
         return
     if request.param == "all sealed":
         token, derived = sealed_token, derived_by_sealed

@@ -1,0 +1,85 @@
+"""A key holder on a YubiKey: its slots, the card pulled and put back, a token that hangs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from harness.key_holders import Changes, running
+from harness.signing_samples import leaf_tbs
+from harness.yubikey_key_holders import SEALING_SLOT, YubiKeyAtHand, at_hand
+from signerd.adapters.keyholder.client import KeyHolderProcess
+from signerd.errors import Unavailable
+from tokens import presence, yubikey
+from tokens.piv_card import PivCard
+from tokens.yubikey import VirtualYubiKey
+
+pytestmark = pytest.mark.check
+
+
+@pytest.fixture(scope="module")
+def key() -> Iterator[VirtualYubiKey]:
+    presence.skip(yubikey.missing())
+    with VirtualYubiKey(PivCard(serial=41)) as key:
+        for slot in ("9a", "82", SEALING_SLOT):
+            key.generate(slot)
+        yield key
+
+
+@pytest.fixture(scope="module")
+def held(key: VirtualYubiKey) -> YubiKeyAtHand:
+    return at_hand(key, "9a")
+
+
+async def demand_a_certificate(holder: KeyHolderProcess, held: YubiKeyAtHand) -> None:
+    tbs = leaf_tbs(held.sub_ca)
+    signature = await holder.sign_certificate(tbs)
+    public = held.sub_ca.public_key()
+    assert isinstance(public, ec.EllipticCurvePublicKey)
+    public.verify(signature, tbs, ec.ECDSA(hashes.SHA256()))
+
+
+async def test_signs_with_a_key_in_a_retired_slot(key: VirtualYubiKey) -> None:
+    held = at_hand(key, "82")
+    async with running(held.settings, held.pin) as holder:
+        await demand_a_certificate(holder, held)
+
+
+async def test_a_card_that_was_pulled_serves_again_once_it_is_back(
+    key: VirtualYubiKey, held: YubiKeyAtHand
+) -> None:
+    changes = Changes()
+    (card,) = key.cards
+    async with running(held.settings, held.pin, changes) as holder:
+        await demand_a_certificate(holder, held)
+        logins = card.uses.pins
+        await asyncio.to_thread(key.pull)
+        with pytest.raises(Unavailable):
+            await demand_a_certificate(holder, held)
+        await changes.until(lambda: not holder.serving)
+        await asyncio.to_thread(key.put_in)
+        await changes.until(lambda: holder.serving)
+        await demand_a_certificate(holder, held)
+    assert card.uses.pins == logins + 1
+    assert card.pin.left == 3
+
+
+async def test_a_card_that_hangs_costs_the_process_and_serves_again(
+    key: VirtualYubiKey, held: YubiKeyAtHand
+) -> None:
+    changes = Changes()
+    async with running(replace(held.settings, deadline_s=2.0), held.pin, changes) as holder:
+        await demand_a_certificate(holder, held)
+        key.hang()
+        try:
+            with pytest.raises(Unavailable):
+                await demand_a_certificate(holder, held)
+        finally:
+            key.answer()
+        await changes.until(lambda: holder.serving)
+        await demand_a_certificate(holder, held)
