@@ -1,5 +1,5 @@
 """A token that gives bytes that are no signature, once or from now on: no board is lost for it, nothing is
-published under it, and signerd goes on by itself when it is over."""
+published under it, and a signerd that cannot go on ends, so that it is started again."""
 
 from __future__ import annotations
 
@@ -78,31 +78,24 @@ def test_a_signature_that_is_damaged_once_costs_the_key_holder_its_place_and_no_
 
 
 @pytest.mark.parametrize("kind", ["certificates", "checkpoints"])
-def test_while_it_recurs_no_board_passes_and_when_it_is_over_signerd_goes_on(
+def test_where_it_recurs_signerd_ends_and_is_whole_when_it_is_started_again(
     line: DamagedLine, kind: str
 ) -> None:
     order, board = line.open_order(quantity=1), line.board()
-    pid = line.installation.process.pid
     line.damage(kind, None)
     assert code_of(lambda: line.pc1.certify(order, board)) == "unavailable"
-    wait_until(lambda: not line.serves(), "the damage to show in signerd's health")
-    line.damage(kind, 0)
-    wait_until(line.serves, "signerd to serve again")
-    line.pc1.certify(order, board)
-    assert line.installation.process.pid == pid
-    line.verify()
-
-
-def test_a_start_fails_while_signatures_are_damaged_and_says_so(line: DamagedLine) -> None:
-    line.installation.process.stop()
-    line.damage("certificates", None)
+    assert not line.serves()
+    process = line.installation.process
+    assert process.wait(timeout_s=60) == NOT_NOW
+    # What the service manager then does fails in the same way, and says why.
     failing = line.command("run")
     assert failing.wait(timeout_s=60) == NOT_NOW
     assert "no signature" in failing.errors()
-    line.damage("certificates", 0)
+    line.damage(kind, 0)
     line.installation.start_signerd()
     line.reconnect()
-    line.pc1.certify(line.open_order(quantity=1), line.board())
+    line.pc1.certify(order, board)
+    line.verify()
 
 
 def test_an_administrators_command_says_that_its_entry_is_not_published(line: DamagedLine) -> None:
@@ -112,5 +105,8 @@ def test_an_administrators_command_says_that_its_entry_is_not_published(line: Da
     assert close.wait(timeout_s=60) == 0
     assert f"closed {order}" in close.output()
     assert "NOT PUBLISHED" in close.errors()
+    assert line.installation.process.wait(timeout_s=60) == NOT_NOW
     line.damage("checkpoints", 0)
+    line.installation.start_signerd()
+    line.reconnect()
     wait_until(lambda: any(entry["type"] == "order_closed" for entry in line.entries()), "the entry")

@@ -53,7 +53,8 @@ class WrongSettings(Unavailable):
 
 
 class SignatureDamaged(Unavailable):
-    """The token's keys are the right ones, and what they give is no signature."""
+    """The token's keys are the right ones, and what they give is no signature. Of a process that took the
+    place of one with damaged signatures: signerd has to end."""
 
 
 class Channel(asyncio.Protocol):

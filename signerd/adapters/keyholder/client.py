@@ -7,8 +7,8 @@
 A process that dies, is late or loses its token is replaced; requests under way fail as
 `Unavailable`, and nothing is asked twice but this: bytes that are no signature cost the process that gave
 them its place, and the next one signs in its stead. What the token's trouble was, once it is over a process
-serves within seconds (`keyholder/patience.py`). After a wrong PIN alone nothing is tried again: `serving`
-stays False, and `wait_given_up` says why.
+serves within seconds (`keyholder/patience.py`). Where the next one's bytes are no signature either, or the
+PIN is wrong, nothing is tried again: `serving` stays False, and `wait_given_up` says why.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from signerd.adapters.keyholder.channel import START_S, Channel, open_channel
+from signerd.adapters.keyholder.channel import START_S, Channel, SignatureDamaged, open_channel
 from signerd.adapters.keyholder.held_pin import HeldPin, WrongPin
 from signerd.adapters.keyholder.patience import Patience
 from signerd.adapters.keyholder.protocol import Operation, Setup
@@ -62,7 +62,8 @@ class KeyHolderProcess:
         self._failed_starts = 0  # of replacements
         self._watcher: asyncio.Task[None] | None = None
         self._signatures: Signatures | None = None  # once a process took the same settings
-        self._given_up: WrongPin | None = None
+        self._given_up: WrongPin | SignatureDamaged | None = None
+        self._damaged = False  # the last signature that was asked for
         self._patience = Patience(settings.start_deadline_s)
         self._has_given_up = asyncio.Event()
         self.starts = 0  # processes that became ready, for metrics
@@ -105,19 +106,20 @@ class KeyHolderProcess:
             self._channel = None
         self._on_change()
 
-    async def wait_given_up(self) -> WrongPin:
+    async def wait_given_up(self) -> WrongPin | SignatureDamaged:
         """Returns once nothing is tried again: signerd must then end, with the exit code for what it gets."""
         await self._has_given_up.wait()
         if self._given_up is None:
             raise Fault("the key holder has given up, and nobody said why")
         return self._given_up
 
-    def _give_up(self, error: WrongPin) -> None:
-        _log.error("key_holder_given_up", reason=type(error).__name__, detail=error.detail)
-        self._given_up = error
-        self._has_given_up.set()
-        self._opened.set()  # who waits for a replacement hears of it too
-        self._on_change()
+    def _give_up(self, error: WrongPin | SignatureDamaged) -> None:
+        if self._given_up is None:
+            _log.error("key_holder_given_up", reason=type(error).__name__, detail=error.detail)
+            self._given_up = error
+            self._has_given_up.set()
+            self._opened.set()  # who waits for a replacement hears of it too
+            self._on_change()
 
     async def _open(self, pin: HeldPin) -> Channel:
         channel = await open_channel(
@@ -151,6 +153,9 @@ class KeyHolderProcess:
                     self._give_up(error)
                     return
                 except Unavailable as error:
+                    if isinstance(error, SignatureDamaged) and self._damaged:
+                        self._give_up(error)
+                        return
                     self._failed_starts += 1
                     self._opened.set()  # no caller waits for more than one attempt
                     if patience.worth_saying(error.detail, loop.time()):
@@ -160,7 +165,7 @@ class KeyHolderProcess:
 
     async def _ask(self, operation: Operation, *arguments: object) -> object:
         if self._given_up is not None:
-            raise WrongPin(self._given_up.detail)
+            raise type(self._given_up)(self._given_up.detail)
         if self._channel is None:
             raise Unavailable("the key holder is not started")
         return await self._channel.request(operation, *arguments)
@@ -178,14 +183,17 @@ class KeyHolderProcess:
             await self._until_replaced()
             signature = await self._held_signature(operation, data)
         if signature is None:
-            raise Unavailable("the token gives bytes that are no signature")
+            damaged = SignatureDamaged(f"{operation.value}: the token gives bytes that are no signature")
+            self._give_up(damaged)
+            raise damaged
         return signature
 
     async def _held_signature(self, operation: Operation, data: bytes) -> bytes | None:
         """A signature that holds; None where it does not: its process is then at its end."""
         channel = self._channel
         signature = await self._ask_bytes(operation, data)
-        if self._signatures is not None and self._signatures.hold(operation, data, signature):
+        self._damaged = self._signatures is None or not self._signatures.hold(operation, data, signature)
+        if not self._damaged:
             return signature
         if channel is not None:
             _log.error("signature_damaged", operation=operation.value, pid=channel.pid)

@@ -13,7 +13,7 @@ from dataclasses import replace
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from signerd.adapters.keyholder.channel import WrongSettings
+from signerd.adapters.keyholder.channel import SignatureDamaged, WrongSettings
 from signerd.adapters.keyholder.client import KeyHolderProcess, KeyHolderSettings
 from signerd.adapters.keyholder.hardening import close_memory
 from signerd.adapters.keyholder.held_pin import HeldPin, WrongPin
@@ -127,7 +127,7 @@ class KeyHolderPool:
         """Ends all of them."""
         await asyncio.gather(*(holder.stop() for holder in self._all))
 
-    async def wait_given_up(self) -> WrongPin:
+    async def wait_given_up(self) -> WrongPin | SignatureDamaged:
         """Returns once one of them tries nothing again: signerd must then end, with its exit code."""
         waits = [asyncio.create_task(holder.wait_given_up()) for holder in self._all]
         try:
