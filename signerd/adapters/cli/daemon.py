@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from signerd.adapters.cli.options import DEFAULT_CONFIG, ConfigOption
+from signerd.adapters.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption
 
 if TYPE_CHECKING:
     from signerd.config import Config
@@ -50,11 +50,13 @@ def check_config(
         list[str] | None,
         typer.Option("--dials", help="A name that stations dial, beside server.names. Again for each."),
     ] = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Checks all that `run` needs, and starts nothing."""
     from datetime import UTC, datetime
 
     from signerd.adapters.checks import Check, all_checks, login_check
+    from signerd.adapters.cli.output import print_json
     from signerd.config import load
     from signerd.core.server_names import server_names
     from signerd.errors import ConfigError, NotNow
@@ -65,14 +67,20 @@ def check_config(
         raise typer.BadParameter(str(error)) from error
     settings, base = load(config), config.resolve().parent
     checks: tuple[Check, ...] = all_checks(settings, base, datetime.now(UTC), dialled)
+    found: list[dict[str, object]] = []
     wrong: list[ConfigError] = []
-    typer.echo(f"ok     configuration: {config}")
-    for check in (*checks, login_check(settings, base)) if login else checks:
+    configuration = Check("configuration", lambda: str(config))
+    for check in (configuration, *checks, *((login_check(settings, base),) if login else ())):
         try:
-            typer.echo(f"ok     {check.name}: {check.run()}")
+            said, passed = check.run(), True
         except ConfigError as error:
             wrong.append(error)
-            typer.echo(f"WRONG  {check.name}: {error}")
+            said, passed = str(error), False
+        found.append({"name": check.name, "passed": passed, "said": said})
+        if not as_json:
+            typer.echo(f"{'ok    ' if passed else 'WRONG '} {check.name}: {said}")
+    if as_json:
+        print_json({"passed": not wrong, "checks": found})
     if wrong:
         lasting = any(not isinstance(error, NotNow) for error in wrong)
         raise (ConfigError if lasting else NotNow)(f"{len(wrong)} of the checks failed")

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from signerd.adapters.cli.options import JsonOption
 from signerd.core.names import Place
 
 
@@ -58,10 +59,12 @@ def init(
         typer.Option("--install-certificate", help="The sub-CA's certificate, from the root: the last step."),
     ] = None,
     root: Annotated[Path | None, typer.Option("--root", help="The root's certificate.")] = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Makes an installation: with --dev at once, with a real HSM in two steps."""
     from signerd.adapters.cli.options import administrator
     from signerd.adapters.cli.options import environment as hsm_environment
+    from signerd.adapters.cli.output import print_result
     from signerd.adapters.installation import Wishes, create, create_dev, install_certificate
 
     wishes = Wishes(checkpoint_key, master_key, tuple(spare or ()), no_spare)
@@ -69,7 +72,10 @@ def init(
         if root is None:
             raise typer.BadParameter("--install-certificate needs --root")
         install_certificate(directory, certificate=install, root=root, by=administrator())
-        typer.echo(f"finished. Start it: signerd run -c {directory / 'signerd.toml'}")
+        settings = directory / "signerd.toml"
+        print_result(
+            f"finished. Start it: signerd run -c {settings}", {"config": str(settings)}, as_json=as_json
+        )
     elif dev:
         by = administrator()
         path = create_dev(
@@ -80,7 +86,8 @@ def init(
             by=by,
             wishes=wishes,
         )
-        typer.echo(f"made {path}, for trials alone. Start it: signerd run -c {path}")
+        said = f"made {path}, for trials alone. Start it: signerd run -c {path}"
+        print_result(said, {"config": str(path)}, as_json=as_json)
     elif module is None or token is None or pin is None or deployment is None:
         raise typer.BadParameter("give --dev, or --module, --token, --pin and --deployment")
     else:
@@ -98,8 +105,12 @@ def init(
             environment=environment,
             wishes=wishes,
         )
-        typer.echo(f"the keys are made. Have the offline root sign {request}, then:")
-        typer.echo(f"  signerd init {directory} --install-certificate SUB-CA.pem --root ROOT.pem")
+        print_result(
+            f"the keys are made. Have the offline root sign {request}, then:\n"
+            f"  signerd init {directory} --install-certificate SUB-CA.pem --root ROOT.pem",
+            {"request": str(request)},
+            as_json=as_json,
+        )
 
 
 def _asked_names() -> list[str]:

@@ -38,14 +38,16 @@ def station_app() -> typer.Typer:
         out: OutOption = None,
         certificate: CertificateOption = None,
         config: ConfigOption = DEFAULT_CONFIG,
+        *,
+        as_json: JsonOption = False,
     ) -> None:
         """Signs a station's request with the operations CA and registers its key."""
         if certificate is not None:
-            _register(config, certificate, (request, site, name, out), ADD)
+            _register(config, certificate, (request, site, name, out), ADD, as_json=as_json)
         elif request is None or site is None or name is None or out is None:
             raise typer.BadParameter("give REQUEST, --site, --name and --out; or --certificate alone")
         else:
-            _sign_and_register(config, request, f"station/{site}/{name}", out, ADD)
+            _sign_and_register(config, request, f"station/{site}/{name}", out, ADD, as_json=as_json)
 
     @app.command()
     def renew(
@@ -55,14 +57,16 @@ def station_app() -> typer.Typer:
         out: OutOption = None,
         certificate: CertificateOption = None,
         config: ConfigOption = DEFAULT_CONFIG,
+        *,
+        as_json: JsonOption = False,
     ) -> None:
         """A newer certificate for a registered station; a new key works beside the old one."""
         if certificate is not None:
-            _register(config, certificate, (request, site, name, out), RENEW)
+            _register(config, certificate, (request, site, name, out), RENEW, as_json=as_json)
         elif request is None or site is None or name is None or out is None:
             raise typer.BadParameter("give REQUEST, --site, --name and --out; or --certificate alone")
         else:
-            _sign_and_register(config, request, f"station/{site}/{name}", out, RENEW)
+            _sign_and_register(config, request, f"station/{site}/{name}", out, RENEW, as_json=as_json)
 
     _add_listing(app, "station")
     return app
@@ -79,14 +83,16 @@ def auditor_app() -> typer.Typer:
         out: OutOption = None,
         certificate: CertificateOption = None,
         config: ConfigOption = DEFAULT_CONFIG,
+        *,
+        as_json: JsonOption = False,
     ) -> None:
         """Signs an auditor's request with the operations CA and registers its key."""
         if certificate is not None:
-            _register(config, certificate, (request, name, out), ADD)
+            _register(config, certificate, (request, name, out), ADD, as_json=as_json)
         elif request is None or name is None or out is None:
             raise typer.BadParameter("give REQUEST, --name and --out; or --certificate alone")
         else:
-            _sign_and_register(config, request, f"auditor/{name}", out, ADD)
+            _sign_and_register(config, request, f"auditor/{name}", out, ADD, as_json=as_json)
 
     @app.command()
     def renew(
@@ -95,14 +101,16 @@ def auditor_app() -> typer.Typer:
         out: OutOption = None,
         certificate: CertificateOption = None,
         config: ConfigOption = DEFAULT_CONFIG,
+        *,
+        as_json: JsonOption = False,
     ) -> None:
         """A newer certificate for a registered auditor; a new key works beside the old one."""
         if certificate is not None:
-            _register(config, certificate, (request, name, out), RENEW)
+            _register(config, certificate, (request, name, out), RENEW, as_json=as_json)
         elif request is None or name is None or out is None:
             raise typer.BadParameter("give REQUEST, --name and --out; or --certificate alone")
         else:
-            _sign_and_register(config, request, f"auditor/{name}", out, RENEW)
+            _sign_and_register(config, request, f"auditor/{name}", out, RENEW, as_json=as_json)
 
     _add_listing(app, "auditor")
     return app
@@ -138,17 +146,23 @@ def _add_listing(app: typer.Typer, role: str) -> None:
         )
 
     @app.command()
-    def revoke(uri: UriArgument, config: ConfigOption = DEFAULT_CONFIG) -> None:
+    def revoke(
+        uri: UriArgument, config: ConfigOption = DEFAULT_CONFIG, *, as_json: JsonOption = False
+    ) -> None:
         """Revokes one at once, on open connections too."""
         from birthmark.v1 import admin_pb2
         from signerd.adapters.cli.connection import administration
+        from signerd.adapters.cli.output import plain, print_result
 
         with administration(config) as daemon:
             answer = daemon.RevokePeer(admin_pb2.RevokePeerRequest(uri=uri))
-        typer.echo(f"revoked {answer.peer.uri} (ledger entry {answer.ledger_index})")
+        said = f"revoked {answer.peer.uri} (ledger entry {answer.ledger_index})"
+        print_result(said, plain(answer), as_json=as_json)
 
 
-def _sign_and_register(config: Path, request: Path, path: str, out: Path, deed: Deed) -> None:
+def _sign_and_register(
+    config: Path, request: Path, path: str, out: Path, deed: Deed, *, as_json: bool
+) -> None:
     from datetime import UTC, datetime
 
     from cryptography.hazmat.primitives.serialization import Encoding
@@ -168,11 +182,12 @@ def _sign_and_register(config: Path, request: Path, path: str, out: Path, deed: 
     except BaseException:
         out.unlink()
         raise
-    _say(answer, deed)
-    typer.echo(f"certificate: {out}")
+    _say(answer, deed, out, as_json=as_json)
 
 
-def _register(config: Path, certificate: Path, others: tuple[object, ...], deed: Deed) -> None:
+def _register(
+    config: Path, certificate: Path, others: tuple[object, ...], deed: Deed, *, as_json: bool
+) -> None:
     from cryptography import x509
     from cryptography.hazmat.primitives.serialization import Encoding
 
@@ -184,7 +199,7 @@ def _register(config: Path, certificate: Path, others: tuple[object, ...], deed:
         loaded = x509.load_pem_x509_certificate(certificate.read_bytes())
     except ValueError as error:
         raise Refused(Code.INVALID, f"{certificate} is not a certificate in PEM") from error
-    _say(_tell(config, loaded.public_bytes(Encoding.DER), deed), deed)
+    _say(_tell(config, loaded.public_bytes(Encoding.DER), deed), deed, certificate, as_json=as_json)
 
 
 def _tell(config: Path, der: bytes, deed: Deed) -> admin_pb2.AddPeerResponse | admin_pb2.RenewPeerResponse:
@@ -197,9 +212,15 @@ def _tell(config: Path, der: bytes, deed: Deed) -> admin_pb2.AddPeerResponse | a
         return daemon.AddPeer(admin_pb2.AddPeerRequest(certificate_der=der))
 
 
-def _say(answer: admin_pb2.AddPeerResponse | admin_pb2.RenewPeerResponse, deed: Deed) -> None:
-    from signerd.adapters.cli.output import when
+def _say(
+    answer: admin_pb2.AddPeerResponse | admin_pb2.RenewPeerResponse, deed: Deed, file: Path, *, as_json: bool
+) -> None:
+    from signerd.adapters.cli.output import plain, print_result, when
 
-    typer.echo(f"{deed} {answer.peer.uri} (ledger entry {answer.ledger_index})")
-    typer.echo(f"public key, SHA-256: {answer.peer.spki_sha256.hex()}")
-    typer.echo(f"certificate until {when(answer.peer.not_after)}")
+    print_result(
+        f"{deed} {answer.peer.uri} (ledger entry {answer.ledger_index})\n"
+        f"public key, SHA-256: {answer.peer.spki_sha256.hex()}\n"
+        f"certificate: {file}, until {when(answer.peer.not_after)}",
+        {**plain(answer), "certificate": str(file)},
+        as_json=as_json,
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 
 import pytest
@@ -38,6 +39,12 @@ def test_a_wrong_pin(fresh: Installation) -> None:
     code, said = signerd(fresh, "run")
     assert (code, "wrong-pin" in said) == (77, False)
     assert signerd(fresh, "check-config")[0] == 0
+    checks = json.loads(fresh.admin("check-config", "--json"))
+    assert checks["passed"]
+    assert [check["name"] for check in checks["checks"] if check["passed"]][:2] == [
+        "configuration",
+        "server certificate",
+    ]
     assert signerd(fresh, "check-config", "--login")[0] == 77
 
 

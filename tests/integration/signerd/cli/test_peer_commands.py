@@ -22,7 +22,8 @@ def test_stations_and_auditors(edge: Edge, tmp_path: Path) -> None:
     peer = edge.peer("station/plant1/pc7")
     certificate = tmp_path / "pc7.pem"
     certificate.write_bytes(peer.certificate)
-    assert "added" in edge.installation.admin("station", "add", "--certificate", certificate)
+    added = json.loads(edge.installation.admin("station", "add", "--certificate", certificate, "--json"))
+    assert (added["peer"]["uri"], added["certificate"]) == (peer.uri, str(certificate))
     code, said = signerd(edge.installation, "station", "add", "--certificate", certificate)
     assert (code, f"already_exists: this key is registered as {peer.uri}, since " in said) == (1, True)
     (found,) = [
