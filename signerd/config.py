@@ -26,6 +26,7 @@ from pydantic import (
 
 from signerd.core.file_problems import problems
 from signerd.core.names import is_name
+from signerd.core.pkcs11_uri import key_name, token_name
 from signerd.core.server_names import MAX_SERVER_NAMES, server_name
 from signerd.errors import ConfigError
 
@@ -81,6 +82,18 @@ def _pin_source(text: str) -> str:
     return text
 
 
+def _token(text: str) -> str:
+    token_name(text)
+    return text
+
+
+def _key(text: str) -> str:
+    key_name(text)
+    return text
+
+
+TokenReference = Annotated[str, AfterValidator(_token)]
+KeyReference = Annotated[str, AfterValidator(_key)]
 Name = Annotated[str, AfterValidator(_name)]
 ServerName = Annotated[str, AfterValidator(server_name)]
 Listen = Annotated[str, AfterValidator(_listen)]
@@ -135,13 +148,14 @@ class HsmSettings(_Section):
     """The PKCS#11 token."""
 
     module: Path
-    token: str
+    token: TokenReference  # its label, or a PKCS #11 URI
     pin: Annotated[str, AfterValidator(_pin_source)]
     environment: dict[str, str] = Field(default_factory=dict)  # for the module, e.g. SOFTHSM2_CONF
-    ca_key: str = "birthmark-ca"  # CKA_LABELs
-    checkpoint_key: str = "birthmark-checkpoint"
-    master_key: str = "birthmark-master"
-    sealing_key: str = "birthmark-sealing"
+    # Each key's label, or a PKCS #11 URI.
+    ca_key: KeyReference = "birthmark-ca"
+    checkpoint_key: KeyReference = "birthmark-checkpoint"
+    master_key: KeyReference = "birthmark-master"
+    sealing_key: KeyReference = "birthmark-sealing"
     # Where the keys are that a token need not be able to hold. `signerd init` chose, for good.
     checkpoint_key_in: Literal["token", "sealed"] = "token"
     master_key_in: Literal["token", "sealed", "none"] = "token"

@@ -51,6 +51,14 @@ def init(
         list[Path] | None,
         typer.Option(help="Public key or certificate (PEM) of a second token that opens what is sealed."),
     ] = None,
+    ca_key: Annotated[
+        str | None,
+        typer.Option(help="Label or pkcs11: URI of a key in the token: taken as the sub-CA's, and not made."),
+    ] = None,
+    sealing_key: Annotated[
+        str | None,
+        typer.Option(help="The same of a key that does ECDH: what the token cannot hold is sealed to it."),
+    ] = None,
     no_spare: Annotated[
         bool, typer.Option("--no-spare", help="Seal to this token alone, and lose the keys with it.")
     ] = False,
@@ -67,7 +75,7 @@ def init(
     from signerd.adapters.cli.output import print_result
     from signerd.adapters.installation import Wishes, create, create_dev, install_certificate
 
-    wishes = Wishes(checkpoint_key, master_key, tuple(spare or ()), no_spare)
+    wishes = Wishes(checkpoint_key, master_key, tuple(spare or ()), no_spare, ca_key, sealing_key)
     if install is not None:
         if root is None:
             raise typer.BadParameter("--install-certificate needs --root")
@@ -76,6 +84,8 @@ def init(
         print_result(
             f"finished. Start it: signerd run -c {settings}", {"config": str(settings)}, as_json=as_json
         )
+    elif dev and (ca_key or sealing_key):
+        raise typer.BadParameter("--dev makes its keys: leave --ca-key and --sealing-key out")
     elif dev:
         by = administrator()
         path = create_dev(

@@ -76,10 +76,15 @@ async def generate_keys(
             await channel.request(Operation.CHANGE_PIN, new_pin)
         try:
             answer = await channel.request(
-                Operation.GENERATE_KEYS, key_type, common_name, origin, list(places.spares)
+                Operation.GENERATE_KEYS,
+                key_type,
+                common_name,
+                origin,
+                list(places.spares),
+                list(places.there),
             )
         except Unavailable as error:
-            raise Unavailable(f"{error.detail}\n{leftovers(hsm)}") from error
+            raise Unavailable(f"{error.detail}\n{leftovers(hsm, places)}") from error
     finally:
         await channel.stop()
         held.wipe()
@@ -105,7 +110,9 @@ async def _generating(hsm: HsmSettings, held: HeldPin, setup: Setup) -> Channel:
     )
 
 
-def leftovers(hsm: HsmSettings) -> str:
-    """What to remove from the token after a failure. It held none of these before, so they are this run's."""
-    labels = ", ".join((hsm.ca_key, hsm.checkpoint_key, hsm.master_key, hsm.sealing_key))
+def leftovers(hsm: HsmSettings, places: Places) -> str:
+    """What to remove from the token after a failure. It held none of these before, so they are this run's;
+    keys that `init` was told to take are not among them."""
+    names = (hsm.ca_key, hsm.checkpoint_key, hsm.master_key, hsm.sealing_key)
+    labels = ", ".join(name for name in names if name not in places.there)
     return f"remove what is there of {labels} from the token {hsm.token!r}"

@@ -31,6 +31,11 @@ class Wishes:
     master_key: Place | None = None
     spares: tuple[Path, ...] = ()  # public keys or certificates in PEM
     no_spare: bool = False
+    ca_key: str | None = None  # of a key that is in the token already, as is the next
+    sealing_key: str | None = None
+
+
+NO_WISHES = Wishes()
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +45,7 @@ class Places:
     checkpoint_key: Place = Place.TOKEN
     master_key: Place = Place.TOKEN
     spares: tuple[bytes, ...] = ()
+    there: tuple[str, ...] = ()  # names of keys that are taken, and not made
 
     @property
     def seals(self) -> bool:
@@ -54,12 +60,15 @@ def decide(wishes: Wishes, offers: Collection[str]) -> Places:
         ConfigError: the token cannot do it, nobody said what becomes of the keys if it is lost, or a spare's
             file is none.
     """
+    there = tuple(name for name in (wishes.ca_key, wishes.sealing_key) if name is not None)
     checkpoint_key = _place(KeyRole.CHECKPOINT, wishes.checkpoint_key, offers)
     master_key = _place(KeyRole.CHIP_MASTER, wishes.master_key, offers)
     if Place.SEALED not in (checkpoint_key, master_key):
         if wishes.spares or wishes.no_spare:
             raise ConfigError("nothing is sealed: leave --spare and --no-spare out")
-        return Places(checkpoint_key, master_key)
+        if wishes.sealing_key is not None:
+            raise ConfigError("nothing is sealed: leave --sealing-key out")
+        return Places(checkpoint_key, master_key, there=there)
     if SEALING not in offers:
         raise ConfigError(
             "the token can neither hold each key nor open what is sealed to it (CKM_ECDH1_DERIVE):"
@@ -70,7 +79,7 @@ def decide(wishes: Wishes, offers: Collection[str]) -> Places:
             "keys are sealed to the token, and are lost with it: give a second token's public key"
             ' (--spare FILE), or --no-spare (docs/operations.md, "Keys that the token cannot hold")'
         )
-    return Places(checkpoint_key, master_key, tuple(_spare(path) for path in wishes.spares))
+    return Places(checkpoint_key, master_key, tuple(_spare(path) for path in wishes.spares), there)
 
 
 def _place(role: KeyRole, wish: Place | None, offers: Collection[str]) -> Place:

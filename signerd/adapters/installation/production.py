@@ -19,7 +19,7 @@ from signerd.adapters import device_ca
 from signerd.adapters.installation import parts
 from signerd.adapters.installation.keys import NewKeys, ask_offers, generate_keys, leftovers
 from signerd.adapters.installation.layout import PUBLIC, Layout, make_installation_directory, write_new
-from signerd.adapters.installation.places import Wishes, decide
+from signerd.adapters.installation.places import NO_WISHES, Wishes, decide
 from signerd.adapters.installation.settings_file import Choices, checked_names, write_settings
 from signerd.adapters.keyholder.client import KeyHolderProcess
 from signerd.adapters.keyholder.held_pin import HeldPin, WrongPin
@@ -43,7 +43,7 @@ def create(
     listen: str = "127.0.0.1:8443",
     origin: str | None = None,
     environment: Mapping[str, str] | None = None,
-    wishes: Wishes | None = None,
+    wishes: Wishes = NO_WISHES,
 ) -> Path:
     """Makes keys, configuration and operations CA; returns the path of the request for the offline root.
 
@@ -76,6 +76,8 @@ def create(
         pin_source=pin_source,
         metrics=True,
         environment=environment or {},
+        ca_key=wishes.ca_key,
+        sealing_key=wishes.sealing_key,
     )
     # The token comes last: what fails before leaves nothing in it.
     try:
@@ -84,12 +86,12 @@ def create(
         pin = read_pin(pin_source, layout.directory)
     except ConfigError as error:
         raise ConfigError(f"{error}\nremove {layout.directory} before you start again") from error
-    choices, keys = _generate(config, choices, layout, pin, key_type, wishes or Wishes())
+    choices, keys = _generate(config, choices, layout, pin, key_type, wishes)
     try:
         parts.keep_keys(layout, choices, keys)
         write_new(layout.request, keys.request.public_bytes(Encoding.PEM), PUBLIC)
     except ConfigError as error:
-        left = leftovers(config.hsm)
+        left = leftovers(config.hsm, choices.places)
         raise ConfigError(f"{error}\n{left}, and {layout.directory}, before you start again") from error
     return layout.request
 

@@ -11,6 +11,7 @@ from signerd.adapters import durable_files
 from signerd.adapters.installation.layout import PUBLIC, Layout, write_new
 from signerd.adapters.installation.places import Places
 from signerd.config import Config, load
+from signerd.core.names import Place
 from signerd.core.server_names import names_for, server_names
 from signerd.errors import ConfigError
 
@@ -28,6 +29,8 @@ class Choices:
     pin_source: str
     metrics: bool
     environment: Mapping[str, str] = field(default_factory=dict)
+    ca_key: str | None = None  # names of keys, where they are not `HsmSettings`' own
+    sealing_key: str | None = None
     places: Places = field(default_factory=Places)
     master_commitment: bytes = b""
 
@@ -128,9 +131,11 @@ root = "ca/root.pem"
 def _places(choices: Choices) -> str:
     """Nothing where all keys are in the token."""
     places = choices.places
-    if places == Places():
-        return ""
-    lines = [
+    names = {"ca_key": choices.ca_key, "sealing_key": choices.sealing_key}
+    lines = [f"{key} = {_string(name)}" for key, name in names.items() if name is not None]
+    if (places.checkpoint_key, places.master_key) == (Place.TOKEN, Place.TOKEN):
+        return "".join(f"{line}\n" for line in lines)
+    lines += [
         f"checkpoint_key_in = {_string(places.checkpoint_key)}",
         f"master_key_in = {_string(places.master_key)}",
     ]

@@ -138,16 +138,22 @@ def generating(setup: Setup, token: Token) -> dict[str, Handler]:
 
     def generate_keys(arguments: list[object]) -> dict[str, bytes]:
         match arguments:
-            case ["p256" | "p384" as key_type, str(common_name), str(origin), list(spares)]:
+            case ["p256" | "p384" as key_type, str(common_name), str(origin), list(spares), list(there)]:
                 recipients = _recipients(spares)
             case _:
                 raise ProtocolError(
-                    "generate_keys takes a key type, a common name, an origin and keys of spares"
+                    "generate_keys takes a key type, a common name, an origin, keys of spares, and names"
                 )
-        token.demand_unused(setup.ca_key, setup.checkpoint_key, setup.master_key, setup.sealing_key)
-        public = token.generate_ca_key(setup.ca_key, key_type)
+        labels = (setup.ca_key, setup.checkpoint_key, setup.master_key, setup.sealing_key)
+        token.demand_unused(*(label for label in labels if label not in there))
+        if setup.ca_key in there:
+            public = token.public_key(setup.ca_key)
+        else:
+            public = token.generate_ca_key(setup.ca_key, key_type)
         in_token = _generated_in_token(setup, token)
-        sealed = _generated_sealed(setup, token, origin, recipients)
+        if Place.SEALED in (setup.checkpoint_key_in, setup.master_key_in) and setup.sealing_key not in there:
+            token.generate_sealing_key(setup.sealing_key)
+        sealed = _made_sealed(setup, token, origin, recipients)
         request = certification_request.make_request(common_name, public, token.ca_key(setup.ca_key).sign)
         return {"csr": request, "sealed": b"", "master_commitment": b"", **in_token, **sealed}
 
@@ -168,14 +174,12 @@ def _generated_in_token(setup: Setup, token: Token) -> dict[str, bytes]:
     return made
 
 
-def _generated_sealed(setup: Setup, token: Token, origin: str, spares: list[Recipient]) -> dict[str, bytes]:
-    """Makes what is sealed, and the token's key to which it is. The secrets end with this call: from here on
-    the token opens them, at each start."""
+def _made_sealed(setup: Setup, token: Token, origin: str, spares: list[Recipient]) -> dict[str, bytes]:
+    """Makes what is sealed. The secrets end with this call: from here on the token opens them."""
     places = {KeyRole.CHECKPOINT: setup.checkpoint_key_in, KeyRole.CHIP_MASTER: setup.master_key_in}
     roles = [role for role, place in places.items() if place == Place.SEALED]
     if not roles:
         return {}
-    token.generate_sealing_key(setup.sealing_key)
     new = NewSecrets.make(origin, roles)
     try:
         sealed = new.sealed_to([token.sealing_key(setup.sealing_key).recipient, *spares])

@@ -45,7 +45,7 @@ class Operation(StrEnum):
     DERIVE_CHIP_KEY = "derive_chip_key"  # personalize: chip id, key, hash -> key
     OFFERS = "offers"  # generate: -> [role that the token can hold, …], and "sealing" where it does ECDH
     CHANGE_PIN = "change_pin"  # generate: new PIN -> null
-    # generate: key type, common name, origin, [spare's SubjectPublicKeyInfo, …]
+    # generate: key type, common name, origin, [spare's SubjectPublicKeyInfo, …], [name of a key there, …]
     # -> {"csr", "checkpoint_key", "sealed", "master_commitment"}
     GENERATE_KEYS = "generate_keys"
 

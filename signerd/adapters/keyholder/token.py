@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.serialization import load_der_public_key
 from pkcs11 import Attribute, KeyType, Mechanism, MechanismFlag, ObjectClass, TokenFlag
 from pkcs11._pkcs11 import DeriveMixin  # type: ignore[attr-defined]  # its types leave it out
 from pkcs11.exceptions import (
+    AttributeTypeInvalid,
     MultipleObjectsReturned,
     MultipleTokensReturned,
     NoSuchKey,
@@ -37,6 +38,7 @@ from pkcs11.mechanisms import KDF
 from pkcs11.util.ec import encode_ec_public_key, encode_ecdsa_signature, encode_named_curve_parameters
 
 from signerd.adapters.keyholder.return_values import described
+from signerd.core.pkcs11_uri import key_name, token_name
 from signerd.core.sealing import SEALING, KeyRole, Recipient, SealingError
 
 _ED25519_PARAMETERS = bytes.fromhex("06032b6570")  # id-Ed25519 (RFC 8410 §3)
@@ -119,7 +121,7 @@ class _SealedKey(Protocol):
 
     def __getitem__(self, attribute: Attribute) -> Any: ...  # a value of any PKCS#11 type
 
-    def sign(self, data: bytes, *, mechanism: Mechanism) -> bytes: ...
+    def sign(self, data: bytes, *, mechanism: Mechanism, pin: str | None = None) -> bytes: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,13 +130,14 @@ class CaKey:
 
     _key: _SealedKey
     _hash: str
+    _pin: str | None = field(repr=False)  # where the key wants it before each signature
 
     def sign(self, message: bytes) -> bytes:
         """DER `Ecdsa-Sig-Value` over `message`."""
         with _translated("signing with the CA key"):
             # CKM_ECDSA takes the digest and returns r ‖ s (PKCS #11 §2.3.6); every module has it.
             digest = hashlib.new(self._hash, message).digest()
-            return encode_ecdsa_signature(self._key.sign(digest, mechanism=Mechanism.ECDSA))
+            return encode_ecdsa_signature(self._key.sign(digest, mechanism=Mechanism.ECDSA, pin=self._pin))
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,12 +194,13 @@ class SealingKey:
 class Token:
     """A logged-in session."""
 
-    def __init__(self, session: pkcs11.Session) -> None:
+    def __init__(self, session: pkcs11.Session, pin: str) -> None:
         self._session = session
+        self._pin = pin
 
     @classmethod
     def open(cls, module: str, label: str, pin: str, *, writable: bool = False) -> Token:
-        """Loads the module, finds the token and logs in, once.
+        """Loads the module, finds the token by its label or URI, and logs in, once.
 
         Raises:
             PinRejectedError: the token refused the PIN, its PIN is locked, or this would be its last try.
@@ -205,8 +209,9 @@ class Token:
         """
         library = load_module(module)
         with _translated(f"opening the token {label!r}"):
+            name = token_name(label)
             try:
-                token = library.get_token(token_label=label)
+                token = library.get_token(token_label=name.label, token_serial=name.serial)
             except NoSuchToken as error:
                 tokens = library.get_tokens(token_flags=TokenFlag.TOKEN_INITIALIZED)
                 if there := ", ".join(sorted(repr(found.label) for found in tokens)):
@@ -216,16 +221,17 @@ class Token:
                 raise TokenError(f"the module has no token, so not {label!r} either") from error
         demand_tries(token)
         with _translated(f"logging in to the token {label!r}"):
-            return cls(token.open(rw=writable, user_pin=pin))
+            return cls(token.open(rw=writable, user_pin=pin), pin)
 
     def ca_key(self, label: str) -> CaKey:
         """The sub-CA's key."""
         key = self._key(ObjectClass.PRIVATE_KEY, label)
         with _translated(f"reading the key {label!r}"):
             parameters = key[Attribute.EC_PARAMS]
+            pin = self._pin if _wants_pin_each_time(key) else None
         for curve, digest in (("secp256r1", "sha256"), ("secp384r1", "sha384")):
             if parameters == encode_named_curve_parameters(curve):
-                return CaKey(key, digest)
+                return CaKey(key, digest, pin)
         raise WrongSettingsError(f"the key {label!r} is neither P-256 nor P-384")
 
     def checkpoint_key(self, label: str) -> CheckpointKey:
@@ -239,11 +245,11 @@ class Token:
     def sealing_key(self, label: str) -> SealingKey:
         """The key to which secrets are sealed."""
         key = self._key(ObjectClass.PRIVATE_KEY, label)
-        with _translated(f"reading the key {label!r}"):
-            public = self._public_beside(key, label)
-        if public is None:
-            raise WrongSettingsError(f"the token holds no public key beside the key {label!r}")
-        return SealingKey(key, _recipient(public))
+        return SealingKey(key, _recipient(self._public_of(key, label)))
+
+    def public_key(self, label: str) -> ec.EllipticCurvePublicKey:
+        """The public half of an EC key that is there."""
+        return _ec_public_key(self._public_of(self._key(ObjectClass.PRIVATE_KEY, label), label))
 
     def offers(self) -> list[str]:
         """The roles whose keys the token makes and uses, and `SEALING` where it does ECDH."""
@@ -251,17 +257,23 @@ class Token:
             there = set(self._session.token.slot.get_mechanisms())
         return [name for name, needed in _OFFERS.items() if needed <= there]
 
-    def _public_beside(self, private: _SealedKey, label: str) -> pkcs11.PublicKey | None:
+    def _public_of(self, private: _SealedKey, label: str) -> pkcs11.PublicKey:
         """By CKA_ID, by which PKCS #11 pairs keys (§4.6), or by label, which modules may set as they like."""
-        for template in ({Attribute.ID: private[Attribute.ID]}, {Attribute.LABEL: label}):
-            found = self._session.get_objects({Attribute.CLASS: ObjectClass.PUBLIC_KEY, **template})
-            if (public := next(iter(found), None)) is not None:
-                return cast("pkcs11.PublicKey", public)
-        return None
+        with _translated(f"reading the key {label!r}"):
+            templates = [{Attribute.ID: private[Attribute.ID]}, _template(label)]
+            for template in templates:
+                wanted = {Attribute.CLASS: ObjectClass.PUBLIC_KEY, **template}
+                if found := list(self._session.get_objects(wanted)):
+                    return cast("pkcs11.PublicKey", found[0])
+        raise WrongSettingsError(f"the token holds no public key beside the key {label!r}")
 
     def _key(self, object_class: ObjectClass, label: str) -> _SealedKey:
         with _translated(f"the key {label!r}"):
-            key = cast("_SealedKey", self._session.get_key(object_class=object_class, label=label))
+            name = key_name(label)
+            key = cast(
+                "_SealedKey",
+                self._session.get_key(object_class=object_class, label=name.label, id=name.id),
+            )
             sealed = key[Attribute.SENSITIVE] and not key[Attribute.EXTRACTABLE]
         if not sealed:
             raise WrongSettingsError(f"the key {label!r} can be read out of the token: make another one")
@@ -270,7 +282,8 @@ class Token:
     def point_is(self, label: str, point: bytes) -> bool | None:
         """Whether the token's public key of this label is that one; None where it holds none."""
         try:
-            key = self._session.get_key(object_class=ObjectClass.PUBLIC_KEY, label=label)
+            name = key_name(label)
+            key = self._session.get_key(object_class=ObjectClass.PUBLIC_KEY, label=name.label, id=name.id)
             found: bytes = key[Attribute.EC_POINT]
         except PKCS11Error:
             return None
@@ -281,8 +294,8 @@ class Token:
         """Raises KeyExistsError if an object of one of these labels exists."""
         for label in labels:
             with _translated("looking for keys"):
-                taken = next(iter(self._session.get_objects({Attribute.LABEL: label})), None)
-            if taken is not None:
+                taken = list(self._session.get_objects(_template(label)))
+            if taken:
                 raise KeyExistsError(
                     f"the token holds an object labelled {label!r} already: use another token, or remove it"
                     " once you know that nothing needs it"
@@ -357,6 +370,19 @@ class Token:
         """Sets the user PIN."""
         with _translated("changing the PIN"):
             self._session.set_pin(old, new)
+
+
+def _template(label: str) -> dict[Attribute, object]:
+    name = key_name(label)
+    found = {Attribute.LABEL: name.label, Attribute.ID: name.id}
+    return {attribute: value for attribute, value in found.items() if value is not None}
+
+
+def _wants_pin_each_time(key: _SealedKey) -> bool:
+    try:
+        return bool(key[Attribute.ALWAYS_AUTHENTICATE])
+    except AttributeTypeInvalid:  # modules older than PKCS #11 2.20 do not know it
+        return False
 
 
 def _ec_public_key(public: pkcs11.PublicKey) -> ec.EllipticCurvePublicKey:

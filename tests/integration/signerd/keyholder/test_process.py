@@ -127,7 +127,7 @@ async def test_existing_keys_are_never_replaced(token: TokenAtHand) -> None:
     channel = await channel_in(token, Mode.GENERATE)
     try:
         with pytest.raises(KeyHolderRefusal, match="already"):
-            await channel.request(Operation.GENERATE_KEYS, "p256", "ca", "example/log", [])
+            await channel.request(Operation.GENERATE_KEYS, "p256", "ca", "example/log", [], [])
     finally:
         await channel.stop()
 

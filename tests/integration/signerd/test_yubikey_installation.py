@@ -1,0 +1,103 @@
+"""A whole installation on a YubiKey: keys that Yubico's tool made, 9c with the PIN each time; checkpoint key
+and chip master key sealed to it and to a second one; boards are certified, and the log verifies."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from harness.documented import DocumentedInstallation
+from harness.hostile_line import HostileLine
+from harness.installation import DEPLOYMENT, Installation
+from harness.process import COMMANDS, run
+from signerd.adapters.keyholder.personalization import derive_chip_keys
+from signerd.config import load
+from tokens import presence, yubikey
+from tokens.piv_card import PivCard
+from tokens.yubikey import VirtualYubiKey
+
+pytestmark = pytest.mark.check
+
+_CA = {"9a": "%01", "9c": "%02", "82": "%05"}
+
+
+class YubiKeyInstallation(DocumentedInstallation):
+    """By the documented steps, on the first of two cards."""
+
+    def __init__(self, directory: Path, keys: VirtualYubiKey, slot: str) -> None:
+        self.keys, self._slot = keys, slot
+        super().__init__(directory, server_name="127.0.0.1", signerd=[COMMANDS / "signerd"])
+
+    @property
+    def target(self) -> str:
+        return f"{self.server_name}:{int(self.port_file.read_text(encoding='ascii'))}"
+
+    def _make(self) -> None:
+        self.keys.generate("9d", number=1)
+        spare = shutil.copy(self.keys.directory / "9d.pem", self.directory / "spare.pem")
+        self.keys.generate("9d")
+        self.keys.generate(self._slot)
+        pin_file = self.directory / "pin"
+        pin_file.write_text(self.keys.pin, encoding="ascii")
+        pin_file.chmod(0o400)
+        init: list[str | Path] = [COMMANDS / "signerd", "init", self.home]
+        run(
+            [
+                *init,
+                *("--module", self.keys.module, "--token", "pkcs11:serial=11", "--pin", f"file:{pin_file}"),
+                *("--ca-key", f"pkcs11:id={_CA[self._slot]}", "--sealing-key", "pkcs11:id=%03"),
+                *("--spare", spare, "--deployment", DEPLOYMENT, "--server-name", "127.0.0.1"),
+                *("--listen", "127.0.0.1:0"),
+                *(f"--hsm-env={name}={value}" for name, value in self.keys.environment.items()),
+            ]
+        )
+        sub_ca, root = self._signed_offline(self.home / "ca" / "sub-ca.csr.pem")
+        run([*init, "--install-certificate", sub_ca, "--root", root])
+        # Another installation of this machine may have the port of the metrics.
+        text = self.config.read_text("utf-8")
+        self.config.write_text(re.sub(r"\[metrics\]\nlisten = .*\n", "", text), encoding="utf-8")
+
+
+@pytest.fixture(params=sorted(_CA))
+def line(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[HostileLine]:
+    presence.skip(yubikey.missing())
+    with VirtualYubiKey(PivCard(serial=11), PivCard(serial=12)) as keys:
+        installation = YubiKeyInstallation(tmp_path_factory.mktemp("yubikey"), keys, request.param)
+        with installation:
+            line = HostileLine(installation)
+            yield line
+            line.close()
+
+
+def test_boards_are_certified_over_a_restart_and_the_spare_opens_the_same(line: HostileLine) -> None:
+    installation = line.installation
+    order, first, second = line.open_order(quantity=2), line.board(), line.board()
+    session, signed = line.pc1.certify(order, first)
+    line.pc1.stamp(first, session, signed)
+    installation.process.stop()
+    installation.start_signerd()
+    line.reconnect()
+    session, signed = line.pc1.certify(order, second)
+    line.pc1.stamp(second, session, signed)
+    line.verify()
+    assert {"checkpoint", "recipients"} <= next(
+        entry for entry in line.entries() if entry["type"] == "keys_committed"
+    ).keys()
+    said = installation.admin("check-config")
+    assert "sealed to 2 tokens" in said
+    assert opened_by_spare(installation) == opened_by(installation)
+
+
+def opened_by(installation: Installation, token: str = "pkcs11:serial=11") -> dict[str, bytes]:
+    assert isinstance(installation, YubiKeyInstallation)
+    hsm = load(installation.config).hsm.model_copy(update={"token": token})
+    return asyncio.run(derive_chip_keys(hsm, installation.keys.pin.encode(), ["chip-1"]))
+
+
+def opened_by_spare(installation: Installation) -> dict[str, bytes]:
+    return opened_by(installation, "pkcs11:serial=12")
