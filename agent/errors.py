@@ -57,6 +57,14 @@ class SignerUnavailable(AgentError):  # noqa: N818 (a state of the line)
         )
 
 
+class SignerBusy(SignerUnavailable):
+    """signerd's token has more to do than this call would wait for: it says when to come back."""
+
+    def __init__(self, delay_s: float) -> None:
+        super().__init__(f"signerd is busy: again in {delay_s:.0f} s")
+        self.delay_s = delay_s
+
+
 class SignerClockWrong(SignerUnavailable):
     """signerd does not serve while its clock is wrong, and goes on by itself when it is right."""
 

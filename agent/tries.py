@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from agent.core.recipe import Recipe, Step, StepName
 from agent.core.result import StepTime
-from agent.errors import BoardError, DriverFaultError, LabelError, LineError, SignerUnavailable
+from agent.errors import BoardError, DriverFaultError, LabelError, LineError, SignerBusy, SignerUnavailable
 from agent.ports import Clock, Journal, Progress
 
 T = TypeVar("T")
@@ -41,6 +41,8 @@ async def await_signer(
 ) -> T:
     """Makes the call until signerd answers, with growing pauses, for `wait_s` seconds.
 
+    A signerd that is busy has answered: the call comes back when it says, and has its time anew then.
+
     Raises:
         SignerUnavailable: it did not answer in that time.
     """
@@ -49,6 +51,11 @@ async def await_signer(
     while True:
         try:
             return await call()
+        except SignerBusy as busy:
+            on_wait(busy.detail)
+            await clock.sleep(busy.delay_s)
+            end_s, pause_s = clock.now_s() + wait_s, _FIRST_PAUSE_S
+            continue
         except SignerUnavailable as error:
             if clock.now_s() + pause_s > end_s:
                 raise

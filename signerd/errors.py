@@ -61,6 +61,14 @@ class Unrecorded(Refused):
     """
 
 
+class Busy(Unrecorded):
+    """The token has more to do than this caller would wait for: it is told when to come back."""
+
+    def __init__(self, detail: str, retry_s: float) -> None:
+        super().__init__(Code.RATE_LIMITED, detail)
+        self.retry_s = retry_s
+
+
 class Fault(Exception):  # noqa: N818 (the counterpart of Refused)
     """Something of ours does not work. `code` is `unavailable` if the same request may succeed later."""
 

@@ -112,6 +112,10 @@ class IssuedAnswer:
         return self.record.state is RecordState.STAMPED
 
 
+def _always_room() -> None:
+    """A key holder that is never busy."""
+
+
 class Issuance:
     """Opens sessions and signs CSRs. One for each signerd."""
 
@@ -125,8 +129,9 @@ class Issuance:
         sealer: SessionSealer,
         session_lifetime: timedelta,
         clock: Callable[[], datetime],
+        demand_room: Callable[[], None] = _always_room,
     ) -> None:
-        """`clock` gives aware UTC moments."""
+        """`clock` gives aware UTC moments; `demand_room` raises Busy where too much waits for the token."""
         self._store = store
         self._key_holder = key_holder
         self._key_quality = key_quality
@@ -134,6 +139,7 @@ class Issuance:
         self._sealer = sealer
         self.session_lifetime = session_lifetime
         self._clock = clock
+        self._demand_room = demand_room
 
     async def open_session(self, peer: PeerName, work_order: str, chip_id: str) -> OpenedSession:
         """Opens a session; it reserves nothing. Refuses early what `sign_csr` would refuse later.
@@ -190,6 +196,7 @@ class Issuance:
 
         Raises:
             Refused: with the code of the step that refused.
+            Busy: too much waits for the token; the same call may pass later.
             Fault: ours; after step 8 the intent stays, and a retry resumes it.
         """
         now = self._clock()
@@ -208,6 +215,7 @@ class Issuance:
             return await self._again(peer, context.grant, context.granted, csr_der)
         if session is None or session.peer != peer.uri or now >= session.expires_at:
             raise Refused(Code.SESSION_UNKNOWN, "not sealed by this process, another station's, or expired")
+        self._demand_room()  # before anything is done that would have to wait
         order, product = self._order(context, peer)
         # 3. The CSR.
         later = QualityLater()

@@ -205,6 +205,7 @@ async def _start_parts(config: Config, base: Path, pin: bytearray, running: Asyn
         origin=config.ledger.origin,
         vkey=_vkey(config),
         sign_checkpoint=pool.sign_checkpoint,
+        checkpoint_due=pool.checkpoint_due,
         now=None,
     )
     running.push_async_callback(store.close)
@@ -402,6 +403,7 @@ def _issuance(parts: _Parts) -> Issuance:
         sealer=parts.sealer,
         session_lifetime=timedelta(seconds=parts.config.limits.session_lifetime_s),
         clock=parts.clock,
+        demand_room=parts.pool.demand_room,
     )
 
 

@@ -17,14 +17,16 @@ from typing import Any, Self
 
 import grpc
 import grpc.aio
+from google.protobuf.message import DecodeError
 
 from agent.core.certificate import MAX_CHAIN, MAX_SERIAL_CHARACTERS, MAX_SETTINGS_BYTES
 from agent.core.clocks import apart, check, read_time
 from agent.core.receipt import MAX_ENTRY_BYTES, MAX_RECEIPT_BYTES
 from agent.core.remedies import error_for
 from agent.core.stamp import MAX_SIGNATURE_BYTES, MAX_STAMP_BYTES
-from agent.errors import BadAnswer, BoardError, SignerUnavailable
+from agent.errors import BadAnswer, BoardError, SignerBusy, SignerUnavailable
 from agent.ports import BoardRequest, BoardStamp, Issued, Receipt, Session
+from birthmark.v1 import busy_pb2
 from birthmark.v1 import signing_pb2 as pb
 from birthmark.v1 import signing_pb2_grpc as rpc
 
@@ -54,6 +56,9 @@ _MAY_PASS = frozenset(
 )
 # Where strangers take every place, signerd's places come free for a second in each five, as handshakes end.
 RECONNECT = (("grpc.initial_reconnect_backoff_ms", 200), ("grpc.max_reconnect_backoff_ms", 1_000))
+_RETRY_INFO = "/google.rpc.RetryInfo"
+_LEAST_DELAY_S = 0.1
+_LONGEST_DELAY_S = 300.0  # that signerd may tell a board to wait
 _OPTIONS = (
     *RECONNECT,
     ("grpc.max_receive_message_length", MAX_ANSWER_BYTES),
@@ -204,7 +209,7 @@ class GrpcSigner:
             self._look_at_clock(await call.trailing_metadata(), sent)
         except grpc.aio.AioRpcError as error:
             self._look_at_clock(error.trailing_metadata(), sent)
-            raise _translated(error) from error
+            raise translated(error) from error
         except grpc.aio.UsageError as error:  # the channel was closed under the call: we are stopping
             raise SignerUnavailable("the line to signerd was closed") from error
         return answer
@@ -214,8 +219,12 @@ class GrpcSigner:
         self._apart = None if theirs is None else apart(theirs, sent, self._now())
 
 
-def _translated(error: grpc.aio.AioRpcError) -> Exception:
+def translated(error: grpc.aio.AioRpcError) -> Exception:
+    """The agent's error for what gRPC says."""
     code = _code(error)
+    delay_s = _delay_s(error)
+    if code and error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED and delay_s is not None:
+        return SignerBusy(delay_s)
     if code:
         return error_for(code)
     status = error.code()
@@ -229,6 +238,29 @@ def _translated(error: grpc.aio.AioRpcError) -> Exception:
 def _code(error: grpc.aio.AioRpcError) -> str:
     """signerd's code. Only signerd puts it into the trailing metadata; gRPC's own errors have none."""
     return _value(error.trailing_metadata(), "birthmark-code")
+
+
+def _delay_s(error: grpc.aio.AioRpcError) -> float | None:
+    """When signerd says to come back (google.rpc.RetryInfo), within bounds; None where it does not say."""
+    try:
+        details = busy_pb2.StatusDetails.FromString(
+            _bytes(error.trailing_metadata(), "grpc-status-details-bin")
+        )
+        for detail in details.details:
+            if detail.type_url.endswith(_RETRY_INFO):
+                delay = busy_pb2.RetryInfo.FromString(detail.value).retry_delay
+                return min(max(delay.seconds + delay.nanos / 1e9, _LEAST_DELAY_S), _LONGEST_DELAY_S)
+    except DecodeError:
+        return None
+    return None
+
+
+def _bytes(metadata: Any, name: str) -> bytes:
+    """As `_value`, of metadata whose names end with `-bin`."""
+    for key, value in metadata or ():
+        if key == name and isinstance(value, bytes):
+            return value
+    return b""
 
 
 def _value(metadata: Any, name: str) -> str:

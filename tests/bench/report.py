@@ -50,10 +50,25 @@ def print_report(result: dict[str, Any], console: Console) -> None:
         lines.add_row(*(str(cell) for cell in cells))
     console.print(lines)
     _print_esp32(result["esp32"], console)
+    _print_slow_token(result["slow_token"], console)
     aims = Table("aim", "wanted", "reached", "", title="Aims")
     for what, wanted, reached, holds in _aims(result):
         aims.add_row(what, wanted, reached, "[green]yes[/green]" if holds else "[red]no[/red]")
     console.print(aims)
+
+
+def _print_slow_token(slow: dict[str, Any], console: Console) -> None:
+    stations = slow["stations"]
+    table = Table("what", "reached", title="A token that takes long")
+    table.add_row("32 stations at 100 ms: token busy", f"{stations['busy']:.1%}")
+    table.add_row("signatures a board", str(stations["signatures_a_board"]))
+    table.add_row("wait for a certificate, p50", f"{stations['p50_s']} s")
+    against = stations["p99_s"] / stations["arithmetic_s"]
+    table.add_row("the same, p99", f"{stations['p99_s']} s, {against:.2f} times the queue's arithmetic")
+    for run in slow["at_once"]:
+        done = f"{run['boards']} in {run['seconds']} s, {run['key_holders_killed']} key holders killed"
+        table.add_row(f"16 boards at once, {run['sign_ms'] / 1000:g} s a signature", done)
+    console.print(table)
 
 
 def _print_esp32(esp32: dict[str, Any], console: Console) -> None:

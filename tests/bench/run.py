@@ -27,6 +27,7 @@ from bench.esp32 import run_esp32
 from bench.line import run_lines
 from bench.memory import resident_mb
 from bench.report import print_report
+from bench.slow_token import run_slow_token
 from demo.evidence_folder import collect
 from harness.installation import SENSOR, Installation, Peer, order_toml
 from harness.process import REPOSITORY
@@ -76,6 +77,8 @@ def main() -> None:
         result["token"] = run_job("bench.token_rate", job)
     console.print("CPU a board, beside an earlier commit …")
     result["cpu_a_board"] = measure_cpu_a_board(FOLDER / "cpu")
+    console.print("a token that takes long …")
+    result["slow_token"] = run_slow_token(FOLDER / "slow")
     console.print("ESP32 boards on simulated chips …")
     result["esp32"] = run_esp32(FOLDER / "esp32")
     console.print("evidence …")

@@ -1,7 +1,7 @@
 """The daemon's key holders: one, or several for an HSM that signs in parallel.
 
-Certificates, CRLs and MACs go to the least busy. Checkpoints go to the first alone, so that one memory of
-the last checkpoint sees them all.
+Certificates, CRLs and MACs wait in one queue, in which callers take turns, and go to the least busy.
+Checkpoints go to the first alone, so that one memory of the last checkpoint sees them all.
 """
 
 from __future__ import annotations
@@ -13,11 +13,13 @@ from dataclasses import replace
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from signerd.adapters.caller import CALLER
 from signerd.adapters.keyholder.channel import SignatureDamaged, WrongSettings
 from signerd.adapters.keyholder.client import KeyHolderProcess, KeyHolderSettings
 from signerd.adapters.keyholder.hardening import close_memory
 from signerd.adapters.keyholder.held_pin import HeldPin, WrongPin
 from signerd.adapters.keyholder.protocol import Mode, Setup
+from signerd.adapters.keyholder.queue import OperationQueue
 from signerd.adapters.keyholder.sealed_file import read_sealed_file
 from signerd.adapters.start_faults import unreadable
 from signerd.config import Config, HsmSettings
@@ -92,6 +94,8 @@ class KeyHolderPool:
         """`on_change` is called whenever `serving` may have changed."""
         self._first = KeyHolderProcess(settings, on_change=on_change)
         self._all = [self._first, *(KeyHolderProcess(settings) for _ in range(count - 1))]
+        self._queue = OperationQueue(self._all)
+        self._signing: dict[bytes, asyncio.Task[bytes]] = {}  # by TBSCertificate
 
     @property
     def serving(self) -> bool:
@@ -137,17 +141,34 @@ class KeyHolderPool:
             for wait in waits:
                 wait.cancel()
 
-    def _least_busy(self) -> KeyHolderProcess:
-        ready = [holder for holder in self._all if holder.serving]
-        return min(ready or self._all, key=lambda holder: holder.in_flight)
+    def demand_room(self) -> None:
+        """Raises Busy if what the caller of this task asks now would wait for too long."""
+        self._queue.demand_room(CALLER.get())
+
+    async def checkpoint_due(self) -> None:
+        """Returns when it is a checkpoint's turn: what is entered until then shares its signature."""
+        await self._queue.checkpoint_due()
 
     async def sign_certificate(self, tbs: bytes) -> bytes:
-        """See `signerd.ports.KeyHolder`."""
-        return await self._least_busy().sign_certificate(tbs)
+        """See `signerd.ports.KeyHolder`. A caller that asks again while its certificate is being signed
+        waits for that signature: the token makes one."""
+        signing = self._signing.get(tbs)
+        if signing is None:
+            ask = self._queue.ask(CALLER.get(), lambda holder: holder.sign_certificate(tbs), measured=True)
+            signing = self._signing[tbs] = asyncio.create_task(ask, name="certificate")
+            signing.add_done_callback(lambda done: self._signed(tbs, done))
+        signature = await asyncio.shield(signing)
+        self._queue.certified()
+        return signature
+
+    def _signed(self, tbs: bytes, done: asyncio.Task[bytes]) -> None:
+        del self._signing[tbs]
+        if not done.cancelled():
+            done.exception()  # retrieved here for the case that nobody waits any more
 
     async def sign_crl(self, tbs: bytes) -> bytes:
         """See `signerd.ports.KeyHolder`."""
-        return await self._least_busy().sign_crl(tbs)
+        return await self._queue.ask(CALLER.get(), lambda holder: holder.sign_crl(tbs))
 
     async def sign_checkpoint(self, body: bytes) -> bytes:
         """See `signerd.ports.KeyHolder`."""
@@ -155,4 +176,4 @@ class KeyHolderPool:
 
     async def check_chip_mac(self, question: MacQuestion) -> bool:
         """See `signerd.ports.KeyHolder`."""
-        return await self._least_busy().check_chip_mac(question)
+        return await self._queue.ask(CALLER.get(), lambda holder: holder.check_chip_mac(question))

@@ -29,7 +29,8 @@ from typing import Any, Generic, NoReturn, Protocol, TypeVar
 import grpc
 from google.protobuf.message import DecodeError, Message
 
-from signerd.adapters.rpc.status import CODE_METADATA, Status, status_of, time_metadata
+from signerd.adapters.caller import CALLER
+from signerd.adapters.rpc.status import Status, metadata_of, status_of, time_metadata
 from signerd.adapters.rpc.waiting import OpenCalls, first_request
 from signerd.core.names import Role
 from signerd.errors import Code, Fault, Refused, Unavailable, Unrecorded
@@ -249,6 +250,7 @@ class Gate(Generic[CallerT]):
     async def _work(
         self, call: Call[CallerT, RequestT, ResponseT], caller: CallerT, request: RequestT, arrival: _Arrival
     ) -> ResponseT | Status:
+        CALLER.set(self._admission.label(arrival.auth) or "")  # of this task alone
         try:
             response = await call.work(caller, request)
         except Exception as error:  # noqa: BLE001 -- step 7: every error becomes one status
@@ -340,6 +342,5 @@ def _serialize(response: Message) -> bytes:
 
 async def abort(context: Any, status: Status) -> NoReturn:
     """Ends the call with a status, and the code beside it."""
-    beside = (CODE_METADATA, status.code.value), time_metadata()
-    await context.abort(status.status, status.message, beside)
+    await context.abort(status.status, status.message, metadata_of(status))
     raise Fault("gRPC goes on after an abort")

@@ -10,11 +10,14 @@ from dataclasses import dataclass
 
 import grpc
 
+from birthmark.v1 import busy_pb2
 from signerd.adapters.clock import read_clocks
-from signerd.errors import Code, Fault, Refused
+from signerd.errors import Busy, Code, Fault, Refused
 
 CODE_METADATA = "birthmark-code"
 TIME_METADATA = "birthmark-time"
+DETAILS_METADATA = "grpc-status-details-bin"
+_RETRY_INFO = "type.googleapis.com/google.rpc.RetryInfo"
 # Bytes on the wire. gRPC's default for all metadata of an answer is 8 KiB; a client that is sent more says
 # that signerd does not answer.
 MAX_MESSAGE = 6 * 1024
@@ -62,6 +65,7 @@ class Status:
     status: grpc.StatusCode
     message: str
     refusal: bool  # the peer's doing: belongs into the ledger
+    retry_s: float | None = None  # when the same call may pass
 
 
 def status_of(error: BaseException, *, administrator: bool = False) -> Status:
@@ -70,10 +74,24 @@ def status_of(error: BaseException, *, administrator: bool = False) -> Status:
         message = error.code.value
         if administrator:
             message = _cut(f"{message}: {error.detail}")
-        return Status(error.code, STATUS_OF[error.code], message, refusal=True)
+        retry_s = error.retry_s if isinstance(error, Busy) else None
+        return Status(error.code, STATUS_OF[error.code], message, refusal=True, retry_s=retry_s)
     if isinstance(error, Fault):
         return Status(error.code, STATUS_OF[error.code], error.code.value, refusal=False)
     return Status(Code.INTERNAL, grpc.StatusCode.INTERNAL, Code.INTERNAL.value, refusal=False)
+
+
+def metadata_of(status: Status) -> tuple[tuple[str, str | bytes], ...]:
+    """What stands beside a refusal: its code, our time, and when to come back, where that is known."""
+    beside: tuple[tuple[str, str | bytes], ...] = (CODE_METADATA, status.code.value), time_metadata()
+    if status.retry_s is None:
+        return beside
+    delay = busy_pb2.RetryInfo()
+    delay.retry_delay.FromMilliseconds(round(status.retry_s * 1000))
+    number: int = status.status.value[0]
+    details = busy_pb2.StatusDetails(code=number, message=status.message)
+    details.details.add(type_url=_RETRY_INFO, value=delay.SerializeToString())
+    return (*beside, (DETAILS_METADATA, details.SerializeToString()))
 
 
 def time_metadata() -> tuple[str, str]:

@@ -2,7 +2,7 @@
 
 Guarantees that nobody is told of an entry before a checkpoint over it is signed and stands in the second
 place, and that published checkpoints only ever grow one tree. One checkpoint is signed at a time, always
-for the newest committed size, so that many entries share one signature.
+for the newest committed size when its turn has come, so that many entries share one signature.
 
 Order of writes, and what a crash after each means:
   1. entries and head committed: signed and published at the next start;
@@ -25,6 +25,7 @@ from signerd.core.note import Checkpoint, NoteError, VerifierKey, open_checkpoin
 from signerd.errors import Code, Fault, Unavailable
 
 Sign = Callable[[bytes], Awaitable[bytes]]  # note text -> 64-byte Ed25519 signature
+Due = Callable[[], Awaitable[None]]  # returns when it is a checkpoint's turn at the token
 
 _RETRY_S = 1.0  # between attempts while the key holder does not sign
 _RECENT = 4_096  # entries kept in memory for the receipts that are about to be asked for
@@ -35,7 +36,7 @@ _log = structlog.get_logger(__name__)
 class Ledger:
     """The published side of the tree. Lives on the event loop; `start` it there."""
 
-    def __init__(self, tree: Tree, head: HeadFile, key: VerifierKey, sign: Sign) -> None:
+    def __init__(self, tree: Tree, head: HeadFile, key: VerifierKey, sign: Sign, due: Due) -> None:
         self._tree = tree
         self._committed = tree.size
         self._head = head
@@ -43,6 +44,7 @@ class Ledger:
         self._note = head.note
         self._key = key
         self._sign = sign
+        self._due = due
         self._recent: dict[int, bytes] = {}
         self._waiters: list[tuple[int, asyncio.Future[None]]] = []
         self._wanted = asyncio.Event()
@@ -167,6 +169,8 @@ class Ledger:
                 return
 
     async def _publish(self) -> None:
+        if self._committed > self._size:
+            await self._due()
         size = self._committed
         if size > self._size:
             checkpoint = Checkpoint(self._key.name, size, self._tree.root(size))

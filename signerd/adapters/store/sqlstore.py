@@ -21,7 +21,7 @@ from signerd.adapters.store.admin import Administration
 from signerd.adapters.store.audit import Audit
 from signerd.adapters.store.database import check_database, make_engine, start_fault
 from signerd.adapters.store.known_peers import KnownPeers
-from signerd.adapters.store.ledger import Ledger, Sign
+from signerd.adapters.store.ledger import Due, Ledger, Sign
 from signerd.adapters.store.listing import read_entries
 from signerd.adapters.store.merged_chips import unsettled_chips
 from signerd.adapters.store.moments import newest_moment
@@ -50,6 +50,10 @@ QUIET_S = 10.0  # between looks at one of which nobody wrote anything
 _log = structlog.get_logger(__name__)
 
 
+async def _at_once() -> None:
+    """A checkpoint's turn where nothing else is signed."""
+
+
 class SqlStore(Administration, Audit):
     """All of signerd's durable state.
 
@@ -67,6 +71,7 @@ class SqlStore(Administration, Audit):
         origin: str,
         vkey: str,
         sign_checkpoint: Sign,
+        checkpoint_due: Due = _at_once,
         now: datetime | None,
     ) -> Self:
         """Loads the ledger, compares it with the second place, enters open intents, begins to publish.
@@ -77,6 +82,7 @@ class SqlStore(Administration, Audit):
             origin: the log's name.
             vkey: the log's verifier key, signed-note text, of the same name.
             sign_checkpoint: the key holder's. It need not be ready: publishing waits for it.
+            checkpoint_due: returns when it is a checkpoint's turn at the token.
             now: aware, UTC; None while the clock is wrong: `enter_open_intents` is then to be called later.
 
         Raises:
@@ -99,7 +105,7 @@ class SqlStore(Administration, Audit):
         except BaseException:
             second_place.close()
             raise
-        ledger = Ledger(tree, second_place, key, sign_checkpoint)
+        ledger = Ledger(tree, second_place, key, sign_checkpoint, checkpoint_due)
         reader = _short_reads(url)
         known_peers = KnownPeers(lambda key: reader.do(lambda connection: calls.peer_of_key(connection, key)))
         writer = Writer(make_engine(url, "write"), tree, ledger, newest, known_peers.changed)
