@@ -35,7 +35,7 @@ from agent.core.clocks import said
 from agent.errors import AgentError, ConfigError, JournalError, Refused, SignerClockWrong
 from agent.wiring import firmware_of, places_of, read_recipe, signer_of
 
-_SOON = timedelta(days=30)
+_SOON = timedelta(days=60)  # as signerd warns its administrators
 _CHIP = "doctor"
 _NO_STATION = frozenset({"unauthenticated", "peer_revoked", "role_denied"})
 _CLOCK = "Set this PC's clock (Windows: w32tm /resync; Linux: timedatectl set-ntp true)."
@@ -115,8 +115,9 @@ def _certificate(config: Config) -> str:
     if now < certificate.not_valid_before_utc:
         raise ConfigError(f"not valid before {certificate.not_valid_before_utc:%F %T}", remedy=_CLOCK)
     if until - now < _SOON:
-        remedy = "Send station.csr.pem to signerd's administrator again: signerd station add"
-        raise ConfigError(f"{name.uri} ends {until:%F %T}", remedy=remedy)
+        ended = "ended" if until < now else "ends"
+        remedy = "Run birthmark-agent renew, and send the request that it makes to signerd's administrator."
+        raise ConfigError(f"{name.uri} {ended} {until:%F %T}", remedy=remedy)
     return f"{name.uri} until {until:%F}"
 
 

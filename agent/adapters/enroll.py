@@ -26,6 +26,7 @@ from cryptography.x509.oid import NameOID
 
 from agent.adapters import journal_schema
 from agent.adapters.credentials import (
+    StationName,
     check_issuer,
     check_pair,
     parse_certificate,
@@ -33,8 +34,8 @@ from agent.adapters.credentials import (
     read_trust,
     station_name,
 )
-from agent.adapters.durable_files import write_new
-from agent.config import endpoint, is_name, load
+from agent.adapters.durable_files import replace, write_new
+from agent.config import Config, endpoint, is_name, load
 from agent.errors import ConfigError
 
 KEY, REQUEST, CERTIFICATE = "station.key", "station.csr.pem", "station.pem"
@@ -68,14 +69,64 @@ def request(directory: Path, *, deployment: str, site: str, name: str) -> Path:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         key = _own_key(directory / KEY)
         uri = f"birthmark://{deployment}/station/{site}/{name}"
-        names = x509.SubjectAlternativeName([x509.UniformResourceIdentifier(uri)])
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        builder = x509.CertificateSigningRequestBuilder().subject_name(subject)
-        csr = builder.add_extension(names, critical=False).sign(key, hashes.SHA256())
-        (directory / REQUEST).write_bytes(csr.public_bytes(Encoding.PEM))
+        (directory / REQUEST).write_bytes(_request(key, uri, name))
     except OSError as error:
         raise ConfigError(f"cannot write {directory}: {error.strerror}") from error
     return directory / REQUEST
+
+
+def renewal_request(config: Config) -> tuple[Path, StationName]:
+    """A request for the key and by the name that the station has, beside its certificate.
+
+    Raises:
+        ConfigError: key or certificate cannot be read or do not belong together, or nothing can be written.
+    """
+    signerd = config.signerd
+    certificate = parse_certificate(read_file(signerd.certificate), str(signerd.certificate))
+    check_pair(certificate, read_file(signerd.key))
+    name = station_name(certificate)
+    path = signerd.certificate.with_name(REQUEST)
+    try:
+        path.write_bytes(_request(_load(signerd.key), name.uri, name.name))
+    except OSError as error:
+        raise ConfigError(f"cannot write {path}: {error.strerror}") from error
+    return path, name
+
+
+def install_renewed(config: Config, given: Path) -> StationName:
+    """Puts the certificate that came back in the place of the one that will end.
+
+    A crash leaves the old certificate or the new one, each of which fits the key.
+
+    Raises:
+        ConfigError: it is not for this key or not of this CA, names another station, does not end later, or
+            cannot be written; the old one stays.
+    """
+    signerd = config.signerd
+    pem = read_file(given)
+    old = parse_certificate(read_file(signerd.certificate), str(signerd.certificate))
+    new = parse_certificate(pem, str(given))
+    check_pair(new, read_file(signerd.key))
+    check_issuer(new, parse_certificate(read_file(signerd.operations_ca), "operations_ca"))
+    name = station_name(new)
+    if name != station_name(old):
+        remedy = "Take the certificate that was made for this station."
+        raise ConfigError(f"{given} is for {name.uri}, and this is {station_name(old).uri}", remedy=remedy)
+    if new.not_valid_after_utc <= old.not_valid_after_utc:
+        detail = f"{given} ends {new.not_valid_after_utc:%F %T}, no later than the one that is there"
+        raise ConfigError(detail, remedy="Have it made anew: signerd station renew")
+    try:
+        replace(signerd.certificate, pem, 0o644)
+    except OSError as error:
+        raise ConfigError(f"cannot write {signerd.certificate}: {error.strerror}") from error
+    return name
+
+
+def _request(key: ec.EllipticCurvePrivateKey, uri: str, name: str) -> bytes:
+    names = x509.SubjectAlternativeName([x509.UniformResourceIdentifier(uri)])
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    builder = x509.CertificateSigningRequestBuilder().subject_name(subject)
+    return builder.add_extension(names, critical=False).sign(key, hashes.SHA256()).public_bytes(Encoding.PEM)
 
 
 def _own_key(path: Path) -> ec.EllipticCurvePrivateKey:

@@ -62,7 +62,7 @@ class OperationsTree:
         return self.certificate.public_bytes(Encoding.PEM)
 
     def issue(
-        self, key: ec.EllipticCurvePublicKey, *names: x509.GeneralName, days: int = 60, begins: int = -1
+        self, key: ec.EllipticCurvePublicKey, *names: x509.GeneralName, days: int = 825, begins: int = -1
     ) -> bytes:
         """A certificate, PEM, for server or station."""
         now = datetime.now(UTC)
@@ -91,7 +91,7 @@ class PaperSigner(rpc.SigningServiceServicer):
         self.agent_versions: list[str] = []  # as stated
 
     def issue_station(
-        self, request_pem: bytes, uri: str = STATION, *, days: int = 60, begins: int = -1
+        self, request_pem: bytes, uri: str = STATION, *, days: int = 825, begins: int = -1
     ) -> bytes:
         """A certificate, PEM, for the key of a station's request."""
         key = x509.load_pem_x509_csr(request_pem).public_key()

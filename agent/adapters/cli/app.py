@@ -74,6 +74,20 @@ def enroll(
 
 
 @app.command()
+def renew(
+    config: ConfigOption = DEFAULT_CONFIG,
+    *,
+    install: Annotated[Path | None, typer.Option(help="The certificate that came back.")] = None,
+    json: JsonOption = False,
+) -> None:
+    """Asks for a newer certificate of this station, by a file; with --install, takes what came back."""
+    if install is None:
+        setup.make_renewal(load(config), as_json=json)
+    else:
+        setup.install_renewed(load(config), install, as_json=json)
+
+
+@app.command()
 def ports(config: ConfigOption = DEFAULT_CONFIG, *, json: JsonOption = False) -> None:
     """Lists the serial ports that `run` would watch."""
     setup.show_ports(load(config), as_json=json)

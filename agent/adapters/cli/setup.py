@@ -48,6 +48,30 @@ def install(
     print_result(said, {"config": str(config)}, as_json=as_json)
 
 
+def make_renewal(config: Config, *, as_json: bool) -> None:
+    """Makes the request again, and says what to do with it."""
+    from agent.adapters import enroll  # noqa: PLC0415 -- as above
+
+    path, name = enroll.renewal_request(config)
+    if as_json:
+        print(json.dumps({"request": str(path), "uri": name.uri}))
+        return
+    print(f"Send {path} to signerd's administrator, who runs:")
+    print(f"  signerd station renew {path.name} --site {name.site} --name {name.name} --out {name.name}.pem")
+    print(f"With what comes back, run:  birthmark-agent renew --install {name.name}.pem")
+
+
+def install_renewed(config: Config, certificate: Path, *, as_json: bool) -> None:
+    """Takes in the renewed certificate."""
+    from agent.adapters import enroll  # noqa: PLC0415 -- as above
+
+    name = enroll.install_renewed(config, certificate)
+    if as_json:
+        print(json.dumps({"certificate": str(config.signerd.certificate), "uri": name.uri}))
+    else:
+        print(f"Renewed {name.uri}. A station that runs shows it from its next start.")
+
+
 def show_ports(config: Config, *, as_json: bool) -> None:
     """Lists the ports."""
     found = list_ports(config.ports, discover=not config.ports)

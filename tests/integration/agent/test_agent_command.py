@@ -14,6 +14,7 @@ from pathlib import Path
 import grpc
 import pytest
 
+from agent.adapters import enroll
 from agent.errors import SignerUnavailable
 from agent.ports import BoardStamp, Receipt
 from harness.agent_process import AgentBench
@@ -233,6 +234,32 @@ async def test_doctor_finds_a_certificate_out_of_its_time(sound: AgentBench, beg
     certificate = sound.signerd.issue_station(request, begins=begins, days=days)
     (sound.station / "station.pem").write_bytes(certificate)
     assert "certificate" in bad(await examine(sound))
+
+
+async def test_a_certificate_that_ends_soon_is_renewed(sound: AgentBench) -> None:
+    """From doctor's finding to the new certificate; what is not this station's newer one is not taken."""
+    renew = ("--config", sound.config)
+    request = sound.station / "station.csr.pem"
+    held = sound.station / "station.pem"
+    held.write_bytes(sound.signerd.issue_station(request.read_bytes(), days=50))
+    finding = (await examine(sound))["certificate"]
+    assert (finding["ok"], "birthmark-agent renew" in str(finding["remedy"])) == (False, True)
+    before = held.read_bytes()
+    request.unlink()
+    asked = await sound.command("renew", *renew)
+    assert "signerd station renew station.csr.pem --site plant1 --name pc1" in asked.out
+
+    given = sound.directory / "given.pem"
+    other = sound.directory / "other"
+    enroll.request(other, deployment="paper", site="plant1", name="pc1")
+    for wrong, days in ((other / "station.csr.pem", 825), (request, 40)):
+        given.write_bytes(sound.signerd.issue_station(wrong.read_bytes(), days=days))
+        assert (await sound.command("renew", *renew, "--install", given)).code == 3
+        assert held.read_bytes() == before
+    given.write_bytes(sound.signerd.issue_station(request.read_bytes(), days=825))
+    assert (await sound.command("renew", *renew, "--install", given)).code == 0
+    assert held.read_bytes() == given.read_bytes()
+    assert bad(await examine(sound)) == set()
 
 
 async def test_doctor_finds_no_signerd(sound: AgentBench) -> None:
