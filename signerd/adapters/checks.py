@@ -10,7 +10,7 @@ import os
 import stat
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -98,7 +98,7 @@ def _server(config: Config, now: datetime) -> str:
     return _valid(certificate, server.certificate, now)
 
 
-def _names(config: Config, dialled: Iterable[str]) -> str:
+def _names(config: Config, dialled: Sequence[str]) -> str:
     """Holds what stations dial against the certificate. A start goes on without it: other stations may be
     served well, and a name is no danger to them."""
     try:
@@ -114,10 +114,11 @@ def _names(config: Config, dialled: Iterable[str]) -> str:
             f" {config.server.certificate} are {has}; a certificate with more: signerd server renew {options}"
         )
     host = config.server.listen.rpartition(":")[0].strip("[]")
-    if not is_local(host) and all(map(is_local, certified)):
+    if not dialled and not is_local(host) and all(map(is_local, certified)):
         raise ConfigError(
             f"no station on another machine can connect: the names in {config.server.certificate} are {has};"
-            " a certificate with the name that they dial: signerd server renew --name NAME"
+            " a certificate with the name that they dial: signerd server renew --name NAME; where they do dial"
+            " these, through a tunnel, say so in server.names"
         )
     return has
 

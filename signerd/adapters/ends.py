@@ -21,7 +21,7 @@ from signerd.config import Config
 from signerd.core.ends import End, What, due
 from signerd.core.product import parse_product
 from signerd.core.rehearsal import certifies_until
-from signerd.errors import ConfigError, Fault
+from signerd.errors import ConfigError, Fault, Refused
 from signerd.ports import PeerRecord
 
 LOOK_S = 3600.0  # between two looks
@@ -69,11 +69,11 @@ def product_ends(products: Iterable[ProductRevision], issuer_ends: datetime) -> 
     """The last day of an order of each. A product that cannot be ordered has none."""
     ends = []
     for revision in products:
-        product = parse_product(revision.toml)
         try:
+            product = parse_product(revision.toml)
             product.certificate.check_written()
             until, _ = certifies_until(product, issuer_ends)
-        except ValueError:  # no order of it passes its rehearsal, which says why
+        except (ValueError, Refused):  # no order of it passes its rehearsal, which says why
             continue
         ends.append(End(What.PRODUCT, revision.name, min(until, issuer_ends)))
     return ends

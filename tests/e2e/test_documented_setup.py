@@ -16,6 +16,8 @@ from harness.two_networks import TwoNetworks, no_two_networks
 pytestmark = pytest.mark.check
 NAME = "signer.example.com"
 ORDER = "WO-NAMES"
+# On a busy machine no stamp is left for later.
+PATIENT = "[timeouts]\ncall_s = 60\nstamp_wait_s = 120\n"
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +56,8 @@ def test_a_station_dials_the_name_and_its_board_is_certified(
     networks.name(NAME, networks.signerd_v4 if version == "IPv4" else networks.signerd_v6)
     farm = installation.start_boards(installation.personalize([f"chip-{version}"]), f"boards-{version}")
     with_ports = station.directory / f"{version}.toml"
-    with_ports.write_text(f"ports = {farm.ports}\n" + station.config.read_text("utf-8"), "utf-8")
+    settings = f"ports = {farm.ports}\n{station.config.read_text('utf-8')}\n{PATIENT}"
+    with_ports.write_text(settings, "utf-8")
     agent = networks.at_the_station(COMMANDS / "birthmark-agent")
     said = run([*agent, "doctor", "-c", with_ports, "--order", ORDER])
     assert "BAD" not in said

@@ -114,7 +114,8 @@ def verify(
         verified, _ = verify_bundle(data, public)
     except BundleError as error:
         raise _refused(bundle, error, "Do not flash it; have it built or sent again.") from error
-    named = {name: getattr(verified.manifest, name) for name in ("product", "version", "chip")}
+    manifest = verified.manifest
+    named = {"product": manifest.product, "version": manifest.version, "chip": manifest.chip}
     print_result(
         "{bundle}: {product} {version} for {chip}, signed with this key, digest {digest}".format(
             bundle=bundle, digest=verified.digest.hex(), **named

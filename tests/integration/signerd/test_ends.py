@@ -85,6 +85,7 @@ def test_the_last_day_of_an_order_of_each_product() -> None:
         return found[0].days_left(NOW) if found else None
 
     assert last("validity_days = 7300") == 1700
+    assert last("unknown = 1") is None
     assert last('not_after = "99991231235959Z"') == 9000
     fixed = NOW + timedelta(days=100)
     assert last(f'not_after = "{fixed:%Y%m%d%H%M%SZ}"') == 100

@@ -7,10 +7,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
 
-from harness.edge import Edge
+from harness.edge import Edge, key_pem
 from harness.installation import Installation
+from harness.process import Program, wait_until
 from harness.signerd_commands import signerd
+from signerd.adapters.operations_ca import issue_server, load_ca
 
 pytestmark = pytest.mark.check
 
@@ -46,6 +49,30 @@ def test_without_signerd_it_says_so(unstarted: Installation) -> None:
     assert signerd(unstarted, "calendar")[0] == 4
 
 
-def test_check_config_names_what_ends_soon(unstarted: Installation) -> None:
-    code, said = signerd(unstarted, "check-config")
+def test_what_ends_soon_is_said_until_it_is_renewed(fresh: Installation) -> None:
+    code, said = signerd(fresh, "check-config")
     assert (code, "ok     ends: nothing within 60 days" in said) == (0, True)
+    put_certificate_of(fresh, datetime.now(UTC) - timedelta(days=800))
+    code, said = signerd(fresh, "check-config")
+    assert (code, "ENDS SOON: server" in said, "signerd server renew" in said) == (0, True, True)
+    program = fresh.start_signerd()
+    wait_until(lambda: warned(program) == ["server 24"], "the warning", program=program)
+    assert signerd(fresh, "server", "renew")[0] == 0
+    assert "ENDS SOON" not in signerd(fresh, "check-config")[1]
+    (server,) = (end for end in json.loads(fresh.admin("calendar", "--json")) if end["which"] == "server")
+    assert not server["soon"]
+    assert warned(program) == ["server 24"]
+
+
+def put_certificate_of(installation: Installation, begin: datetime) -> None:
+    """As `server renew` made one then."""
+    ca = load_ca(installation.home)
+    certificate, key = issue_server(ca, "dev", ("localhost", "127.0.0.1"), begin)
+    folder = installation.home / "operations"
+    (folder / "server.pem").write_bytes(certificate.public_bytes(Encoding.PEM))
+    (folder / "server.key").write_bytes(key_pem(key))
+
+
+def warned(program: Program) -> list[str]:
+    lines = map(json.loads, program.errors().split("\n")[:-1])
+    return [f"{line['which']} {line['days']}" for line in lines if line.get("event") == "ends_soon"]
