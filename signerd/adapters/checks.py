@@ -117,7 +117,7 @@ def _names(config: Config, dialled: Sequence[str]) -> str:
     if not dialled and not is_local(host) and all(map(is_local, certified)):
         raise ConfigError(
             f"no station on another machine can connect: the names in {config.server.certificate} are {has};"
-            " a certificate with the name that they dial: signerd server renew --name NAME; where they do dial"
+            " a certificate with the name that they dial: signerd server renew --name NAME; where they dial"
             " these, through a tunnel, say so in server.names"
         )
     return has
