@@ -10,8 +10,8 @@ from signerd.adapters.rpc.admin_orders import OrderAdministration
 from signerd.adapters.rpc.rehearsing import Rehearsing
 
 
-def order_desk(world: IssuanceWorld) -> OrderAdministration:
-    """Orders are rehearsed, with both linters."""
+def order_desk(world: IssuanceWorld, *, master_key: bool = True) -> OrderAdministration:
+    """Orders are rehearsed, with both linters. `master_key`: whether the installation has one."""
     linter = SampleLinter(
         world.issuer,
         max_validity=timedelta(days=10_950),
@@ -20,6 +20,11 @@ def order_desk(world: IssuanceWorld) -> OrderAdministration:
         clock=lambda: world.now,
     )
     rehearsing = Rehearsing(
-        deployment="test", store=world.store, issuer=world.issuer, linter=linter, clock=lambda: world.now
+        deployment="test",
+        store=world.store,
+        issuer=world.issuer,
+        linter=linter,
+        clock=lambda: world.now,
+        master_key=master_key,
     )
     return OrderAdministration(rehearsing=rehearsing, store=world.store, clock=lambda: world.now)

@@ -62,6 +62,7 @@ class AdminService:
         on_clock_accepted: Callable[[], None],
         reload: Callable[[], Awaitable[list[str]]],
         read_ends: Callable[[], Awaitable[Sequence[End]]],
+        master_key: bool,
     ) -> None:
         self._deployment = deployment
         self._store = store
@@ -71,7 +72,12 @@ class AdminService:
         self._clock = clock
         self._orders = OrderAdministration(
             rehearsing=Rehearsing(
-                deployment=deployment, store=store, issuer=issuer, linter=linter, clock=clock
+                deployment=deployment,
+                store=store,
+                issuer=issuer,
+                linter=linter,
+                clock=clock,
+                master_key=master_key,
             ),
             store=store,
             clock=clock,

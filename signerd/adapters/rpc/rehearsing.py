@@ -17,7 +17,7 @@ from signerd.adapters.store.values import ProductRevision as StoredProduct
 from signerd.core.names import Role, is_chip_id, parse_peer_uri
 from signerd.core.order import WorkOrder
 from signerd.core.order_file import ProductRevision, parse_order_file
-from signerd.core.product import parse_product
+from signerd.core.product import Product, parse_product
 from signerd.core.profile import Issuer
 from signerd.core.rehearsal import Opened, Outcome, Rehearsal, Row, rehearse
 from signerd.errors import Code, Refused
@@ -63,7 +63,10 @@ class Rehearsing:
         issuer: Issuer,
         linter: SampleLinter,
         clock: Callable[[], datetime],
+        master_key: bool,
     ) -> None:
+        """`master_key`: whether the installation has one, so that chips can be personalized."""
+        self._master_key = master_key
         self._deployment = deployment
         self._store = store
         self._issuer = issuer
@@ -104,6 +107,7 @@ class Rehearsing:
             listed=list(chip_ids),
         )
         rows += result.rows
+        rows += self._chip_keys(parse_product(product_toml))
         rows += await self._lint(result)
         return Rehearsed(order, product_toml, tuple(rows))
 
@@ -123,6 +127,12 @@ class Rehearsing:
                 said = f"no station {uri} is registered: signerd station add"
                 return Row("stations", Outcome.REFUSED, said)
         return Row("stations", Outcome.OK, f"{len(order.stations)}, all registered")
+
+    def _chip_keys(self, product: Product) -> list[Row]:
+        if self._master_key or product.evidence.methods != ("hmac-sha256",):
+            return []
+        said = "this installation has no chip master key (hsm.master_key_in): no board has this evidence"
+        return [Row("chip keys", Outcome.REFUSED, said)]
 
     async def _lint(self, result: Rehearsal) -> list[Row]:
         if not result.samples:

@@ -95,6 +95,15 @@ async def test_an_order_that_its_products_methods_cannot_reach_is_refused(world:
     await opening("chip")
 
 
+async def test_an_order_of_burned_keys_is_refused_where_there_is_no_master_key(world: IssuanceWorld) -> None:
+    await world.add_product(SENSOR.replace('name = "sensor"', 'name = "burned"'))
+    file = order_toml("WO-B", quantity=1, stations=[world.pc1.uri], product="burned")
+    request = admin_pb2.OpenWorkOrderRequest(work_order_toml=file)
+    refused = await refusal(order_desk(world, master_key=False).open_work_order(None, request))
+    assert (refused.code, "no chip master key" in refused.detail) == (Code.INVALID, True)
+    await order_desk(world).open_work_order(None, request)
+
+
 async def test_auditors_get_the_revision_that_the_order_was_opened_with(world: IssuanceWorld) -> None:
     order = await world.open_order()
     await world.store.add_product("sensor", PRODUCT + "# a newer revision\n", world.now)
