@@ -35,6 +35,8 @@ from tokens.plug import Plug
 _READER = "Yubico YubiKey virtual"
 _MOST = 2  # slots of a vpcd reader
 _TRIES = 10  # to find ports
+# Without the system's bus pcscd asks nobody whether its callers may come: its socket is in a folder of ours.
+_NO_POLKIT = {"DBUS_SYSTEM_BUS_ADDRESS": "unix:path=/nonexistent"}
 _FIRST_PORT, _LAST_PORT = 20_000, 32_000  # below those that Linux gives to outgoing connections
 
 
@@ -173,7 +175,8 @@ class VirtualYubiKey:
             log = self.directory / f"pcscd-{port}"
             activation = Path(__file__).with_name("socket_activation.py")
             pcscd = [str(presence.program("pcscd")), "--foreground", "--info", "--config", str(folder)]
-            self._pcscd = Program([sys.executable, "-P", activation, self._socket, *pcscd], log=log)
+            command: list[str | Path] = [sys.executable, "-P", activation, self._socket, *pcscd]
+            self._pcscd = Program(command, log=log, environment=_NO_POLKIT)
             resources.callback(self._pcscd.stop)
             wait_until(lambda: "daemon ready" in self._pcscd.output(), "pcscd", program=self._pcscd)
             if self._pcscd.output().count("Waiting for virtual ICC") == _MOST:

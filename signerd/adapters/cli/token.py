@@ -27,7 +27,7 @@ def _noun() -> None:
 
 @app.command("probe")
 def probe(
-    module: Annotated[Path, typer.Argument(help="The HSM's PKCS#11 module.")],
+    module: Annotated[str, typer.Argument(help="The HSM's PKCS#11 module: a path, or a library's name.")],
     *,
     token: Annotated[
         str,
@@ -62,7 +62,7 @@ def probe(
 
     known = None if pin is None else bytes(read_pin(pin, Path.cwd()))
     order = ProbeOrder(
-        module=str(module.absolute()) if "/" in str(module) else str(module),
+        module=str(Path(module).absolute()) if "/" in module else module,
         token=_checked(token),
         pin=known,
         environment=environment(hsm_env or ()),

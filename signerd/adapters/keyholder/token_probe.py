@@ -65,12 +65,14 @@ def look(order: ProbeOrder, doing: Callable[[str], None] = lambda _: None) -> Pr
                 stdout=subprocess.DEVNULL,
                 stderr=pipe,
                 env={**bare_environment(), **order.environment},
+                start_new_session=True,  # so that what a module starts ends with it
             )
         said = _Said(listening)
         try:
             report = _Conversation(ours, process, order, doing).held()
         finally:
-            process.kill()
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(_GONE_S)
         report.said = said.text()
