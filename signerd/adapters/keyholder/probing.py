@@ -132,7 +132,7 @@ def _outcome(use: Callable[[], object]) -> str:
 def _chosen(library: Any, choice: TokenChoice) -> pkcs11.Token:
     with translated("looking for tokens"):
         there = [token for token in _tokens(library) if token.flags & TokenFlag.TOKEN_INITIALIZED]
-    fitting = [token for token in there if choice.fits(_names(token))]
+    fitting = [token for token in there if choice.fits(_names(token)["label"], _names(token)["serial"])]
     if len(fitting) == 1:
         return fitting[0]
     if not there:

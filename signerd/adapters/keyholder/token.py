@@ -93,9 +93,6 @@ def translated(doing: str) -> Iterator[None]:
         raise TokenError(f"{doing}: {described(error)}") from error
 
 
-_translated = translated
-
-
 def load_module(module: str) -> Any:
     """The module's functions. Raises WrongSettingsError: no such file; TokenError: it does not load."""
     try:
@@ -134,7 +131,7 @@ class CaKey:
 
     def sign(self, message: bytes) -> bytes:
         """DER `Ecdsa-Sig-Value` over `message`."""
-        with _translated("signing with the CA key"):
+        with translated("signing with the CA key"):
             # CKM_ECDSA takes the digest and returns r ‖ s (PKCS #11 §2.3.6); every module has it.
             digest = hashlib.new(self._hash, message).digest()
             return encode_ecdsa_signature(self._key.sign(digest, mechanism=Mechanism.ECDSA, pin=self._pin))
@@ -148,7 +145,7 @@ class CheckpointKey:
 
     def sign(self, message: bytes) -> bytes:
         """64 bytes (RFC 8032 §5.1.6)."""
-        with _translated("signing with the checkpoint key"):
+        with translated("signing with the checkpoint key"):
             return self._key.sign(message, mechanism=Mechanism.EDDSA)
 
 
@@ -160,7 +157,7 @@ class MasterKey:
 
     def mac(self, message: bytes) -> bytes:
         """HMAC-SHA-256, 32 bytes."""
-        with _translated("using the master key"):
+        with translated("using the master key"):
             return self._key.sign(message, mechanism=Mechanism.SHA256_HMAC)
 
 
@@ -174,7 +171,7 @@ class SealingKey:
     def exchange(self, point: bytes) -> bytes:
         """The x coordinate of the point that this key and `point` share."""
         field_bytes = len(self.recipient.point) // 2
-        with _translated("opening with the sealing key"):
+        with translated("opening with the sealing key"):
             # Called as a function: some modules say CKA_DERIVE false of a key that derives (ykcs11's 9d), and
             # python-pkcs11 then leaves the method out.
             secret = DeriveMixin.derive_key(
@@ -208,7 +205,7 @@ class Token:
             TokenError: anything else, a token that is not there yet among it.
         """
         library = load_module(module)
-        with _translated(f"opening the token {label!r}"):
+        with translated(f"opening the token {label!r}"):
             name = token_name(label)
             try:
                 token = library.get_token(token_label=name.label, token_serial=name.serial)
@@ -220,13 +217,13 @@ class Token:
                     ) from error
                 raise TokenError(f"the module has no token, so not {label!r} either") from error
         demand_tries(token)
-        with _translated(f"logging in to the token {label!r}"):
+        with translated(f"logging in to the token {label!r}"):
             return cls(token.open(rw=writable, user_pin=pin), pin)
 
     def ca_key(self, label: str) -> CaKey:
         """The sub-CA's key."""
         key = self._key(ObjectClass.PRIVATE_KEY, label)
-        with _translated(f"reading the key {label!r}"):
+        with translated(f"reading the key {label!r}"):
             parameters = key[Attribute.EC_PARAMS]
             pin = self._pin if _wants_pin_each_time(key) else None
         for curve, digest in (("secp256r1", "sha256"), ("secp384r1", "sha384")):
@@ -253,13 +250,13 @@ class Token:
 
     def offers(self) -> list[str]:
         """The roles whose keys the token makes and uses, and `SEALING` where it does ECDH."""
-        with _translated("asking what the token can do"):
+        with translated("asking what the token can do"):
             there = set(self._session.token.slot.get_mechanisms())
         return [name for name, needed in _OFFERS.items() if needed <= there]
 
     def _public_of(self, private: _SealedKey, label: str) -> pkcs11.PublicKey:
         """By CKA_ID, by which PKCS #11 pairs keys (§4.6), or by label, which modules may set as they like."""
-        with _translated(f"reading the key {label!r}"):
+        with translated(f"reading the key {label!r}"):
             templates = [{Attribute.ID: private[Attribute.ID]}, _template(label)]
             for template in templates:
                 wanted = {Attribute.CLASS: ObjectClass.PUBLIC_KEY, **template}
@@ -268,7 +265,7 @@ class Token:
         raise WrongSettingsError(f"the token holds no public key beside the key {label!r}")
 
     def _key(self, object_class: ObjectClass, label: str) -> _SealedKey:
-        with _translated(f"the key {label!r}"):
+        with translated(f"the key {label!r}"):
             name = key_name(label)
             key = cast(
                 "_SealedKey",
@@ -293,7 +290,7 @@ class Token:
     def demand_unused(self, *labels: str) -> None:
         """Raises KeyExistsError if an object of one of these labels exists."""
         for label in labels:
-            with _translated("looking for keys"):
+            with translated("looking for keys"):
                 taken = list(self._session.get_objects(_template(label)))
             if taken:
                 raise KeyExistsError(
@@ -303,14 +300,14 @@ class Token:
 
     def generate_ca_key(self, label: str, key_type: str) -> ec.EllipticCurvePublicKey:
         """Makes the sub-CA's key; `key_type` is `p256` or `p384`."""
-        with _translated("generating the CA key"):
+        with translated("generating the CA key"):
             parameters = encode_named_curve_parameters(_CURVES[key_type])
             public = self._generate_pair(KeyType.EC, parameters, label, Mechanism.EC_KEY_PAIR_GEN, _SIGNS)
             return _ec_public_key(public)
 
     def generate_sealing_key(self, label: str) -> None:
         """Makes the key to which secrets are sealed; P-256, and for ECDH alone."""
-        with _translated("generating the sealing key"):
+        with translated("generating the sealing key"):
             parameters = encode_named_curve_parameters(_CURVES["p256"])
             self._generate_pair(
                 KeyType.EC, parameters, label, Mechanism.EC_KEY_PAIR_GEN, MechanismFlag.DERIVE
@@ -318,7 +315,7 @@ class Token:
 
     def generate_checkpoint_key(self, label: str) -> bytes:
         """Makes the log's Ed25519 key and returns its public key, 32 bytes."""
-        with _translated("generating the checkpoint key"):
+        with translated("generating the checkpoint key"):
             public = self._generate_pair(
                 KeyType.EC_EDWARDS, _ED25519_PARAMETERS, label, Mechanism.EC_EDWARDS_KEY_PAIR_GEN, _SIGNS
             )
@@ -333,7 +330,7 @@ class Token:
 
     def generate_master_key(self, label: str) -> None:
         """Makes the chips' master key, which nobody ever sees."""
-        with _translated("generating the master key"):
+        with translated("generating the master key"):
             self._session.generate_key(
                 KeyType.GENERIC_SECRET,
                 _MASTER_KEY_BITS,
@@ -368,7 +365,7 @@ class Token:
 
     def change_pin(self, old: str, new: str) -> None:
         """Sets the user PIN."""
-        with _translated("changing the PIN"):
+        with translated("changing the PIN"):
             self._session.set_pin(old, new)
 
 

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.check
 def key() -> Iterator[VirtualYubiKey]:
     presence.skip(yubikey.missing())
     with VirtualYubiKey(PivCard(serial=41)) as key:
-        for slot in ("9a", "82", SEALING_SLOT):
+        for slot in ("9a", "9c", "82", SEALING_SLOT):
             key.generate(slot)
         yield key
 
@@ -44,8 +44,9 @@ async def demand_a_certificate(holder: KeyHolderProcess, held: YubiKeyAtHand) ->
     public.verify(signature, tbs, ec.ECDSA(hashes.SHA256()))
 
 
-async def test_signs_with_a_key_in_a_retired_slot(key: VirtualYubiKey) -> None:
-    held = at_hand(key, "82")
+@pytest.mark.parametrize("slot", ["82", "9c"])  # 9c wants the PIN before each signature
+async def test_signs_with_a_key_in_another_slot(key: VirtualYubiKey, slot: str) -> None:
+    held = at_hand(key, slot)
     async with running(held.settings, held.pin) as holder:
         await demand_a_certificate(holder, held)
 
