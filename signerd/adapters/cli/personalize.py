@@ -149,13 +149,15 @@ def _derived(config: Path, chip_ids: list[str], key: BurnedKey, pin: str | None)
     import asyncio
 
     from signerd.adapters.keyholder.personalization import derive_chip_keys
+    from signerd.adapters.keyholder.pool import rejected_pins
     from signerd.adapters.pin import read_pin
     from signerd.config import load
 
-    hsm = load(config).hsm
+    settings = load(config)
+    hsm, rejected = settings.hsm, rejected_pins(settings)
     secret = read_pin(pin or hsm.pin, config.resolve().parent)
     try:
-        return asyncio.run(derive_chip_keys(hsm, secret, chip_ids, *key.mac_key))
+        return asyncio.run(derive_chip_keys(hsm, secret, chip_ids, *key.mac_key, rejected=rejected))
     finally:
         secret[:] = bytes(len(secret))
 

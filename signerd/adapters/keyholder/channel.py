@@ -250,6 +250,8 @@ class Channel(asyncio.Protocol):
         self.login_s = self._loop.time() - begun_s
         if outcome is Outcome.WRONG_PIN:
             raise pin.reject(text)
+        if outcome is Outcome.LEFT_ALONE:
+            raise pin.leave_alone(text)
         if outcome is not Outcome.DONE:
             kind = {Outcome.WRONG_SETTINGS: WrongSettings, Outcome.DAMAGED: SignatureDamaged}
             raise kind.get(outcome, Unavailable)(f"the key holder did not start: {text}")

@@ -23,6 +23,7 @@ from signerd.adapters.keyholder.channel import START_S, Channel, SignatureDamage
 from signerd.adapters.keyholder.held_pin import HeldPin, WrongPin
 from signerd.adapters.keyholder.patience import Patience
 from signerd.adapters.keyholder.protocol import Operation, Setup
+from signerd.adapters.keyholder.rejected_pin import RejectedPins
 from signerd.adapters.keyholder.signatures import Signatures
 from signerd.core.chip_key import KEY_BYTES
 from signerd.core.names import MacQuestion
@@ -39,6 +40,7 @@ class KeyHolderSettings:
     deadline_s: float  # an operation longer than this replaces the process
     start_deadline_s: float  # and so does a login
     environment: Mapping[str, str] = field(default_factory=dict)  # for the PKCS#11 module
+    rejected_pins: RejectedPins | None = None  # where it is kept which PINs the token rejected
 
 
 def _ignore() -> None:

@@ -13,6 +13,7 @@ from signerd.adapters.keyholder.hardening import close_memory
 from signerd.adapters.keyholder.held_pin import HeldPin
 from signerd.adapters.keyholder.pool import setup_for
 from signerd.adapters.keyholder.protocol import Mode, Operation
+from signerd.adapters.keyholder.rejected_pin import RejectedPins
 from signerd.config import HsmSettings
 from signerd.core.chip_key import KEY_BYTES
 from signerd.core.names import MacKey
@@ -25,6 +26,8 @@ async def derive_chip_keys(
     chip_ids: Iterable[str],
     kind: MacKey = MacKey.CHIP,
     hash_name: str = "sha256",
+    *,
+    rejected: RejectedPins | None = None,
 ) -> dict[str, bytes]:
     """Each chip's key for HMAC with this hash (docs/formats.md, "Chip keys").
 
@@ -34,7 +37,7 @@ async def derive_chip_keys(
         KeyHolderRefusal: a chip id is not of its form.
     """
     close_memory()  # from here on this process holds the PIN, and soon the keys
-    held = HeldPin(pin)
+    held = HeldPin(pin, rejected)
     channel = await open_channel(
         setup_for(hsm, Mode.PERSONALIZE),
         held,

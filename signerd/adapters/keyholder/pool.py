@@ -20,6 +20,7 @@ from signerd.adapters.keyholder.hardening import close_memory
 from signerd.adapters.keyholder.held_pin import HeldPin, WrongPin
 from signerd.adapters.keyholder.protocol import Mode, Setup
 from signerd.adapters.keyholder.queue import OperationQueue
+from signerd.adapters.keyholder.rejected_pin import RejectedPins
 from signerd.adapters.keyholder.sealed_file import read_sealed_file
 from signerd.adapters.start_faults import unreadable
 from signerd.config import Config, HsmSettings
@@ -84,7 +85,15 @@ def settings_with(config: Config, certificate: x509.Certificate, vkey: str) -> K
         allow_no_expiry=config.authority.allow_no_expiry,
     )
     hsm = config.hsm
-    return KeyHolderSettings(setup, hsm.deadline_s, hsm.start_deadline_s, hsm.environment)
+    return KeyHolderSettings(
+        setup, hsm.deadline_s, hsm.start_deadline_s, hsm.environment, rejected_pins(config)
+    )
+
+
+def rejected_pins(config: Config) -> RejectedPins:
+    """Which PINs the token rejected, kept beside the second place of the checkpoint."""
+    file = config.ledger.head.with_name(config.ledger.head.name + ".rejected-pins")
+    return RejectedPins(file, module=str(config.hsm.module), token=config.hsm.token)
 
 
 class KeyHolderPool:
@@ -92,6 +101,7 @@ class KeyHolderPool:
 
     def __init__(self, settings: KeyHolderSettings, count: int, *, on_change: Callable[[], None]) -> None:
         """`on_change` is called whenever `serving` may have changed."""
+        self._rejected_pins = settings.rejected_pins
         self._first = KeyHolderProcess(settings, on_change=on_change)
         self._all = [self._first, *(KeyHolderProcess(settings) for _ in range(count - 1))]
         self._queue = OperationQueue(self._all)
@@ -116,7 +126,7 @@ class KeyHolderPool:
             Unavailable: a process does not start.
         """
         close_memory()  # from here on this process holds the PIN
-        held = HeldPin(pin)
+        held = HeldPin(pin, self._rejected_pins)
         try:
             for holder in self._all:
                 await holder.start(held)

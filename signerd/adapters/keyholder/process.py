@@ -36,6 +36,7 @@ from signerd.adapters.keyholder.signatures import Signatures
 from signerd.adapters.keyholder.token import (
     DamagedSignatureError,
     KeyExistsError,
+    PinNotAskedError,
     PinRejectedError,
     Token,
     TokenError,
@@ -283,6 +284,8 @@ def answer(
 
 def _greeting(error: TokenError) -> Outcome:
     match error:
+        case PinNotAskedError():
+            return Outcome.LEFT_ALONE
         case PinRejectedError():
             return Outcome.WRONG_PIN
         case WrongSettingsError():

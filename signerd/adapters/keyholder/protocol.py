@@ -60,6 +60,7 @@ class Outcome(IntEnum):
     # In the greeting alone; the process ends:
     WRONG_PIN = 3
     WRONG_SETTINGS = 4  # no such token or key, or another key: a start with the same settings fails again
+    LEFT_ALONE = 7  # the token takes no PIN now, or one try is left: it was not asked
     DAMAGED = 5  # the keys are the right ones, and what they give is no signature
 
 

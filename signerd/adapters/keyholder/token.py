@@ -71,6 +71,10 @@ class PinRejectedError(TokenError):
     """The token does not take this PIN, or one more wrong PIN would lock it. Never to be tried again."""
 
 
+class PinNotAskedError(PinRejectedError):
+    """The PIN is locked or expired, or one more wrong one would lock it: whether this is right is open."""
+
+
 class KeyExistsError(TokenError):
     """A label is taken. Nothing was made or changed."""
 
@@ -85,7 +89,9 @@ def translated(doing: str) -> Iterator[None]:
     """What the module answers becomes a TokenError that says what was being done."""
     try:
         yield
-    except (PinIncorrect, PinInvalid, PinLenRange, PinLocked, PinExpired) as error:
+    except (PinLocked, PinExpired) as error:
+        raise PinNotAskedError(f"{doing}: {described(error)}") from error
+    except (PinIncorrect, PinInvalid, PinLenRange) as error:
         raise PinRejectedError(f"{doing}: {described(error)}") from error
     except (NoSuchKey, MultipleObjectsReturned, MultipleTokensReturned) as error:
         raise WrongSettingsError(f"{doing}: {described(error)}") from error
@@ -104,11 +110,11 @@ def load_module(module: str) -> Any:
 
 
 def demand_tries(token: pkcs11.Token) -> None:
-    """Raises PinRejectedError: the PIN is locked, or one more wrong one would lock it."""
+    """Raises PinNotAskedError: the PIN is locked, or one more wrong one would lock it."""
     if token.flags & TokenFlag.USER_PIN_LOCKED:
-        raise PinRejectedError(f"the PIN of the token {token.label!r} is locked")
+        raise PinNotAskedError(f"the PIN of the token {token.label!r} is locked")
     if token.flags & TokenFlag.USER_PIN_FINAL_TRY:
-        raise PinRejectedError(
+        raise PinNotAskedError(
             f"one more wrong PIN would lock the token {token.label!r}: log in once with another tool first"
         )
 

@@ -12,14 +12,15 @@ from pathlib import Path
 import pytest
 
 from harness.key_holders import PATIENCE_S, Changes, TokenAtHand, running
-from harness.shim import Shim
+from harness.shim import CKF_USER_PIN_FINAL_TRY, CKF_USER_PIN_LOCKED, Shim
 from harness.signing_samples import leaf_tbs
 from signerd.adapters.keyholder.channel import open_channel
-from signerd.adapters.keyholder.client import KeyHolderProcess
+from signerd.adapters.keyholder.client import KeyHolderProcess, KeyHolderSettings
 from signerd.adapters.keyholder.held_pin import HeldPin, WrongPin
 from signerd.adapters.keyholder.personalization import derive_chip_keys
-from signerd.adapters.keyholder.pool import KeyHolderPool, setup_for
+from signerd.adapters.keyholder.pool import KeyHolderPool, rejected_pins, setup_for
 from signerd.adapters.keyholder.protocol import Mode, Operation
+from signerd.adapters.keyholder.rejected_pin import RejectedPins
 from signerd.errors import Unavailable
 
 FLAGS = """
@@ -124,3 +125,82 @@ async def test_a_wrong_pin_is_a_fault_that_the_peer_hears_as_unavailable() -> No
     with pytest.raises(WrongPin):
         async with pin.attempt():
             pass
+
+
+async def start(settings: KeyHolderSettings, pin: bytes) -> None:
+    """As a new start of signerd does it."""
+    pool = KeyHolderPool(settings, 1, on_change=lambda: None)
+    try:
+        await pool.start(pin)
+    finally:
+        await pool.stop()
+
+
+async def test_a_later_start_tries_no_rejected_pin_again(own_token: TokenAtHand, own_shim: Shim) -> None:
+    settings = own_shim.before(own_token.settings)
+    with pytest.raises(WrongPin, match="CKR_PIN_INCORRECT"):
+        await start(settings, b"not the PIN")
+    for _ in range(2):
+        with pytest.raises(WrongPin, match="not tried again"):
+            await start(settings, b"not the PIN")
+    with pytest.raises(WrongPin, match="not tried again"):
+        await derive_chip_keys(
+            own_token.config.hsm, b"not the PIN", ["chip-1"], rejected=rejected_pins(own_token.config)
+        )
+    assert logins(own_shim) == 1
+    await start(settings, own_token.pin)
+    with pytest.raises(WrongPin, match="not tried again"):
+        await start(settings, b"not the PIN")
+    assert logins(own_shim) == 2
+
+
+async def test_the_file_holds_no_pin_and_another_tokens_are_its_own(own_token: TokenAtHand) -> None:
+    noted = rejected_pins(own_token.config)
+    noted.add(b"the wrong one")
+    assert noted.file.stat().st_mode & 0o777 == 0o600
+    assert b"the wrong one" not in noted.file.read_bytes()
+    assert noted.since(b"the wrong one")
+    assert noted.since(own_token.pin) is None
+    other = RejectedPins(noted.file, module=str(own_token.config.hsm.module), token="another")
+    assert other.since(b"the wrong one") is None
+
+
+async def test_a_start_that_dies_before_the_note_is_written_leaves_the_one_before(
+    own_token: TokenAtHand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noted = rejected_pins(own_token.config)
+    noted.add(b"first")
+
+    def dies(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as broken:
+        broken.setattr("os.replace", dies)
+        with pytest.raises(KeyboardInterrupt):
+            noted.add(b"second")
+    assert noted.since(b"first")
+    assert noted.since(b"second") is None
+
+
+@pytest.mark.parametrize("damage", [b"", b"{}", b'{"v": 2, "rejected": []}', b'{"v": 1, "rejected": [1]}'])
+async def test_a_file_that_cannot_be_read_lets_no_pin_through(
+    own_token: TokenAtHand, own_shim: Shim, damage: bytes
+) -> None:
+    rejected_pins(own_token.config).file.write_bytes(damage)
+    with pytest.raises(WrongPin, match="remove the file"):
+        await start(own_shim.before(own_token.settings), own_token.pin)
+    assert logins(own_shim) == 0
+
+
+@pytest.mark.parametrize("flag", [CKF_USER_PIN_FINAL_TRY, CKF_USER_PIN_LOCKED])
+async def test_a_token_with_one_try_left_is_left_alone_and_the_pin_is_not_held_against(
+    own_token: TokenAtHand, own_shim: Shim, flag: int
+) -> None:
+    settings = own_shim.before(own_token.settings)
+    own_shim.rule("C_GetTokenInfo", "flags", flag)
+    for _ in range(2):
+        with pytest.raises(WrongPin, match="lock"):
+            await start(settings, own_token.pin)
+    assert logins(own_shim) == 0
+    own_shim.clear("C_GetTokenInfo", "flags")
+    await start(settings, own_token.pin)

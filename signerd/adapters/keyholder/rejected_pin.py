@@ -1,0 +1,75 @@
+"""PINs that a token rejected, on disk: none of them is tried a second time, also by the next start.
+
+The file beside the second place of the checkpoint holds a slow hash of each, bound to module and token, and
+never the PIN. Whoever copies it can guess a short PIN offline in hours: one that the token rejected. A PIN
+that is right is never written here in any form.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import secrets
+from datetime import UTC, datetime
+from pathlib import Path
+
+from signerd.adapters import durable_files
+
+_COST = 2**15  # of scrypt (RFC 7914), with 32 MiB: some 0.1 s a look
+_MEMORY = 64 * 1024 * 1024  # bytes that scrypt may take
+_MOST = 8  # PINs; the oldest goes first
+_SALT_BYTES = 16
+
+
+class NoteDamagedError(Exception):
+    """The file cannot be read, or is none of ours: whether a PIN was rejected is not known."""
+
+
+class RejectedPins:
+    """The note for one token."""
+
+    def __init__(self, file: Path, *, module: str, token: str) -> None:
+        """`module` and `token` as the settings name them: another token's PINs are its own."""
+        self.file = file
+        self._bound_to = f"{module}\0{token}".encode()
+
+    def since(self, pin: bytes) -> str | None:
+        """When the token rejected this PIN; None if it did not. Raises NoteDamagedError."""
+        for noted in self._load():
+            if hmac.compare_digest(self._hash(pin, bytes.fromhex(noted["salt"])), noted["scrypt"]):
+                return noted["at"]
+        return None
+
+    def add(self, pin: bytes) -> None:
+        """Notes a PIN that the token has just rejected.
+
+        A crash before the file is replaced: the next start tries this PIN once more, and the token counts it.
+        A token with one try left is left alone even then (`token.demand_tries`).
+
+        Raises:
+            OSError: it cannot be written.
+            NoteDamagedError: what stands there is none of ours.
+        """
+        salt = secrets.token_bytes(_SALT_BYTES)
+        now = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
+        new = {"salt": salt.hex(), "scrypt": self._hash(pin, salt), "at": now}
+        kept = {"v": 1, "rejected": [*self._load(), new][-_MOST:]}
+        durable_files.replace(self.file, json.dumps(kept, indent=1).encode("ascii"), 0o600)
+
+    def _hash(self, pin: bytes, salt: bytes) -> str:
+        made = hashlib.scrypt(pin, salt=salt + self._bound_to, n=_COST, r=8, p=1, maxmem=_MEMORY, dklen=32)
+        return made.hex()
+
+    def _load(self) -> list[dict[str, str]]:
+        try:
+            kept = json.loads(self.file.read_text(encoding="ascii"))
+            form = {1: ("salt", "scrypt", "at")}[kept["v"]]
+            noted = [{name: str(each[name]) for name in form} for each in kept["rejected"]]
+            for each in noted:
+                bytes.fromhex(each["salt"])
+        except FileNotFoundError:
+            return []
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise NoteDamagedError(f"{self.file} cannot be read: {type(error).__name__}") from error
+        return noted
