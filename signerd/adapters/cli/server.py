@@ -51,7 +51,7 @@ def renew(
     settings = load(config)
     renamed = server_renewal.Renamed(name or (), drop or ())
     if request is not None:
-        _write_request(settings, renamed, request)
+        _write_request(settings, renamed, request, as_json=as_json)
     elif certificate is not None:
         made = server_renewal.install(settings, certificate.read_bytes(), datetime.now(UTC))
         _taken_up(config, settings, made, as_json=as_json)
@@ -61,14 +61,18 @@ def renew(
         _taken_up(config, settings, made, as_json=as_json)
 
 
-def _write_request(settings: Config, renamed: Renamed, path: Path) -> None:
+def _write_request(settings: Config, renamed: Renamed, path: Path, *, as_json: bool) -> None:
     from cryptography.hazmat.primitives.serialization import Encoding
 
     from signerd.adapters import server_renewal
+    from signerd.adapters.cli.output import print_json
     from signerd.adapters.durable_files import write_new
 
     made = server_renewal.request(settings, renamed)
     write_new(path, made.public_bytes(Encoding.PEM), 0o644)
+    if as_json:
+        print_json({"request": str(path)})
+        return
     typer.echo(
         f"have the operations CA sign {path}, then: signerd server renew --certificate CERTIFICATE.pem"
     )

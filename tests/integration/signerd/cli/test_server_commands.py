@@ -51,6 +51,10 @@ def test_without_a_running_signerd(unstarted: Installation) -> None:
     code, said = signerd(unstarted, "server", "renew")
     assert (code, "it shows it when it starts" in said) == (0, True)
     assert signerd(unstarted, "check-config")[0] == 0
+    request = unstarted.directory / "server.csr.pem"
+    code, said = signerd(unstarted, "server", "renew", "--request", request, "--json")
+    assert (code, json.loads(said)) == (0, {"request": str(request)})
+    assert signerd(unstarted, "check-config")[0] == 0
     code, said = signerd(unstarted, "server", "renew", "--certificate", "none.pem", "--name", "a.example")
     assert (code, "--certificate stands alone" in said) == (2, True)
     code, said = signerd(unstarted, "server", "renew", "--certificate", "none.pem")
