@@ -21,8 +21,6 @@ from tokens import presence, yubikey
 from tokens.piv_card import PivCard
 from tokens.yubikey import VirtualYubiKey
 
-pytestmark = pytest.mark.check
-
 _CA = {"9a": "%01", "9c": "%02", "82": "%05"}
 
 
@@ -63,7 +61,13 @@ class YubiKeyInstallation(DocumentedInstallation):
         self.config.write_text(re.sub(r"\[metrics\]\nlisten = .*\n", "", text), encoding="utf-8")
 
 
-@pytest.fixture(params=sorted(_CA))
+# The slot that wants the most; a login takes ykcs11 seconds, and an installation logs in often.
+@pytest.fixture(
+    params=[
+        pytest.param("9c", marks=pytest.mark.check),
+        *(pytest.param(slot, marks=pytest.mark.soak) for slot in ("9a", "82")),
+    ]
+)
 def line(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[HostileLine]:
     presence.skip(yubikey.missing())
     with VirtualYubiKey(PivCard(serial=11), PivCard(serial=12)) as keys:
