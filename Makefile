@@ -6,7 +6,8 @@ export PYTHONDONTWRITEBYTECODE :=
 .PHONY: help setup demo test check soak lint bench fuzz proto lock format clean
 
 help:
-	@echo 'make demo    simulated boards and ESP32 chips through the whole line, into var/demo'
+	@echo 'make demo    simulated boards and ESP32 chips through the whole line, into var/demo;'
+	@echo '             make demo TOKEN=piv has signerd on YubiKeys in software'
 	@echo 'make test    the tests, in minutes: all but the long ones'
 	@echo 'make check   what CI runs: lint, all tests but soak, the demo; each within its budget'
 	@echo 'make soak    what takes longer than CI may'
@@ -19,7 +20,7 @@ setup:
 	@deploy/setup/setup.sh
 
 demo: setup
-	PYTHONPATH=tests .venv/bin/python -m demo.run
+	PYTHONPATH=tests .venv/bin/python -m demo.run $(if $(TOKEN),--token $(TOKEN))
 
 test: setup
 	.venv/bin/python -m pytest -n 2 --dist loadfile -m 'not check and not soak and not bench'

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from birthmark.v1 import audit_pb2
 from boards.esp32.signing import SigningKey
 from demo.story import Story
 from harness.esp32_line import AGENT, Company, Esp32Line, Esp32Run
+from harness.installation import Installation
 
 FAMILY = "esp32s3"
 CHIPS = 2
@@ -48,10 +50,10 @@ class Esp32Scene:
     Making it takes some seconds of two programs' work; it can be made while something else is told.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, make: Callable[[Path], Installation]) -> None:
         folder.mkdir()
         self.folder = folder
-        self.line = Esp32Line(folder / "line", FAMILY, SigningKey.make(folder))
+        self.line = Esp32Line(folder / "line", FAMILY, SigningKey.make(folder), make)
         try:
             self.bundle = self.line.company.bundle("closed", self.line.images, CLOSED)
             shutil.copy(self.bundle.path, folder / "sensor.zip")

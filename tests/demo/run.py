@@ -14,8 +14,11 @@ import shutil
 import subprocess
 import sys
 import time
+from argparse import ArgumentParser
 from collections import Counter
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import cbor2
@@ -31,6 +34,10 @@ from harness.board_farm import BoardFarm
 from harness.installation import Installation, Peer, order_toml
 from harness.paper_board import PaperBoard
 from harness.process import COMMANDS, REPOSITORY, ProgramError, run
+from harness.yubikey_installation import YubiKeyInstallation
+from tokens import yubikey
+from tokens.piv_card import PivCard
+from tokens.yubikey import VirtualYubiKey
 
 FOLDER = REPOSITORY / "var" / "demo"
 ORDER = "WO-DEMO"
@@ -49,9 +56,11 @@ class Demo(Story):
 
     def play(self, installation: Installation) -> None:
         """From an empty folder to a verified ledger."""
-        self.tell("signerd: an installation with a software token, started")
+        self.tell("signerd: an installation, started")
         installation.start_signerd()
         self.console.print(f"  pid {installation.process.pid}, key holder {installation.key_holder().pid}")
+        checks = json.loads(installation.admin("check-config", "--json"))["checks"]
+        self.console.print(f"  keys: {next(each['said'] for each in checks if each['name'] == 'keys')}")
         station = installation.add_station("plant1", "pc1")
         auditor = installation.add_auditor("company")
         *chips, spare = [f"CHIP-{number:04d}" for number in range(1, BOARDS // 2 + 2)]
@@ -194,16 +203,40 @@ class Demo(Story):
             self.check(f"{serial} holds the board's own key", holds=own == hashlib.sha256(spki).hexdigest())
 
 
+Make = Callable[[Path], Installation]
+
+
+@contextmanager
+def software_token() -> Iterator[Make]:
+    """SoftHSM, which holds every key of signerd's."""
+    yield Installation
+
+
+@contextmanager
+def yubikeys() -> Iterator[Make]:
+    """One at work, one as its spare; in software."""
+    if missing := yubikey.missing():
+        raise SystemExit(f"make demo TOKEN=piv: {missing}")
+    with VirtualYubiKey(PivCard(serial=11), PivCard(serial=12)) as keys:
+        yield lambda directory: YubiKeyInstallation(directory, keys, "9a")
+
+
+TOKENS = {"softhsm": software_token, "piv": yubikeys}
+
+
 def main() -> int:
     """Plays the demo in var/demo; returns the exit code."""
+    arguments = ArgumentParser(prog="make demo", description=__doc__.partition("\n")[0])
+    arguments.add_argument("--token", choices=TOKENS, default="softhsm", help="make demo TOKEN=…")
+    token = TOKENS[arguments.parse_args().token]
     begun = time.monotonic()
     shutil.rmtree(FOLDER, ignore_errors=True)
     FOLDER.mkdir(parents=True)
     demo = Demo(FOLDER)
-    with ThreadPoolExecutor() as beside:
-        made = beside.submit(Esp32Scene, FOLDER / "esp32")  # while the first part is told
+    with token() as make, token() as make_beside, ThreadPoolExecutor() as beside:
+        made = beside.submit(Esp32Scene, FOLDER / "esp32", make_beside)  # while the first part is told
         try:
-            with Installation(FOLDER / "installation") as installation:
+            with make(FOLDER / "installation") as installation:
                 demo.play(installation)
             made.result().play(demo)
         finally:

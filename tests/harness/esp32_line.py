@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -181,9 +181,16 @@ class Esp32Run:
 class Esp32Line(Audited):
     """One installation, one company with one family, many runs."""
 
-    def __init__(self, directory: Path, family: str, signing_key: SigningKey | None) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        family: str,
+        signing_key: SigningKey | None,
+        make: Callable[[Path], Installation] = Installation,
+    ) -> None:
+        """`make` makes the installation, in a directory of its own."""
         self.directory, self.family = directory, family
-        self.installation = Installation(directory / "installation")
+        self.installation = make(directory / "installation")
         self.installation.start_signerd()
         self.method = "none" if family == CLASSIC else "hmac-sha256"
         self.installation.add_product(product_toml("sensor", self.method))

@@ -4,61 +4,18 @@ and chip master key sealed to it and to a second one; boards are certified, and 
 from __future__ import annotations
 
 import asyncio
-import re
-import shutil
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from harness.documented import DocumentedInstallation
 from harness.hostile_line import HostileLine
-from harness.installation import DEPLOYMENT, Installation
-from harness.process import COMMANDS, run
+from harness.installation import Installation
+from harness.yubikey_installation import YubiKeyInstallation
 from signerd.adapters.keyholder.personalization import derive_chip_keys
 from signerd.config import load
 from tokens import presence, yubikey
 from tokens.piv_card import PivCard
 from tokens.yubikey import VirtualYubiKey
-
-_CA = {"9a": "%01", "9c": "%02", "82": "%05"}
-
-
-class YubiKeyInstallation(DocumentedInstallation):
-    """By the documented steps, on the first of two cards."""
-
-    def __init__(self, directory: Path, keys: VirtualYubiKey, slot: str) -> None:
-        self.keys, self._slot = keys, slot
-        super().__init__(directory, server_name="127.0.0.1", signerd=[COMMANDS / "signerd"])
-
-    @property
-    def target(self) -> str:
-        return f"{self.server_name}:{int(self.port_file.read_text(encoding='ascii'))}"
-
-    def _make(self) -> None:
-        self.keys.generate("9d", number=1)
-        spare = shutil.copy(self.keys.directory / "9d.pem", self.directory / "spare.pem")
-        self.keys.generate("9d")
-        self.keys.generate(self._slot)
-        pin_file = self.directory / "pin"
-        pin_file.write_text(self.keys.pin, encoding="ascii")
-        pin_file.chmod(0o400)
-        init: list[str | Path] = [COMMANDS / "signerd", "init", self.home]
-        run(
-            [
-                *init,
-                *("--module", self.keys.module, "--token", "pkcs11:serial=11", "--pin", f"file:{pin_file}"),
-                *("--ca-key", f"pkcs11:id={_CA[self._slot]}", "--sealing-key", "pkcs11:id=%03"),
-                *("--spare", spare, "--deployment", DEPLOYMENT, "--server-name", "127.0.0.1"),
-                *("--listen", "127.0.0.1:0"),
-                *(f"--hsm-env={name}={value}" for name, value in self.keys.environment.items()),
-            ]
-        )
-        sub_ca, root = self._signed_offline(self.home / "ca" / "sub-ca.csr.pem")
-        run([*init, "--install-certificate", sub_ca, "--root", root])
-        # Another installation of this machine may have the port of the metrics.
-        text = self.config.read_text("utf-8")
-        self.config.write_text(re.sub(r"\[metrics\]\nlisten = .*\n", "", text), encoding="utf-8")
 
 
 # The slot that wants the most; a login takes ykcs11 seconds, and an installation logs in often.
