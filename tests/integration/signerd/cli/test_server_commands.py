@@ -47,6 +47,7 @@ def test_settings_that_are_wrong_are_said_and_the_old_go_on(edge: Edge) -> None:
     assert asks(station) == "order_unknown"
 
 
+@pytest.mark.check
 def test_without_a_running_signerd(unstarted: Installation) -> None:
     code, said = signerd(unstarted, "server", "renew")
     assert (code, "it shows it when it starts" in said) == (0, True)

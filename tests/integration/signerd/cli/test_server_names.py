@@ -17,6 +17,8 @@ from harness.signerd_commands import SIGNERD, changed, signerd
 from signerd.adapters.installation import softhsm
 from signerd.adapters.operations_ca import names_in
 
+pytestmark = pytest.mark.check
+
 REAL = ("--module", "/none.so", "--token", "none", "--pin", "prompt", "--deployment", "example")
 
 
@@ -47,7 +49,6 @@ def test_init_refuses_what_is_no_name_before_anything_is_made(tmp_path: Path) ->
         assert not (tmp_path / "signerd").exists()
 
 
-@pytest.mark.check
 def test_init_asks_on_a_terminal_until_it_has_a_name(tmp_path: Path) -> None:
     module = softhsm.find_module()
     environment, pin = softhsm.create_token(tmp_path / "softhsm", module)
