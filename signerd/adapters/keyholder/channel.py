@@ -71,6 +71,7 @@ class Channel(asyncio.Protocol):
         self._begun = asyncio.Event()  # the process runs, or has ended
         self._greeting: asyncio.Future[tuple[Outcome, str]] = self._loop.create_future()
         self.login_s = 0.0  # what the login took
+        self.pin_rejected: str | None = None  # what the token said of the PIN after the login
         self._transport: asyncio.Transport | None = None
         self._process: asyncio.subprocess.Process | None = None
         self._waiting: deque[tuple[int, asyncio.Future[object]]] = deque()
@@ -165,7 +166,9 @@ class Channel(asyncio.Protocol):
         _, answered = self._waiting.popleft()
         if not answered.done():  # else its caller has gone
             self._settle(answered, outcome, value)
-        if outcome is Outcome.FAILED:  # it is about to end, and takes no more
+        if outcome is Outcome.WRONG_PIN:
+            self.pin_rejected = str(value)
+        if outcome in {Outcome.FAILED, Outcome.WRONG_PIN}:  # it is about to end, and takes no more
             self.kill(str(value))
 
     def _settle(self, answered: asyncio.Future[object], outcome: Outcome, value: object) -> None:

@@ -145,6 +145,9 @@ class KeyHolderProcess:
             await channel.closed.wait()
             self._on_change()
             _log.warning("key_holder_lost", reason=channel.reason)
+            if channel.pin_rejected is not None:  # changed meanwhile, for a key that wants it each time
+                self._give_up(pin.reject(channel.pin_rejected))
+                return
             patience.lost(loop.time())
             replacement: Channel | None = None
             while replacement is None:

@@ -278,6 +278,8 @@ def answer(
         return frame([number, Outcome.DONE, handler(arguments)]), True
     except (guard.SigningRefusedError, KeyExistsError) as error:
         return frame([number, Outcome.REFUSED, str(error)]), True
+    except PinRejectedError as error:  # of a key that wants it each time
+        return frame([number, Outcome.WRONG_PIN, str(error)]), False
     except TokenError as error:
         return frame([number, Outcome.FAILED, str(error)]), False
 

@@ -56,9 +56,9 @@ class Outcome(IntEnum):
     DONE = 0
     REFUSED = 1  # the guard said no; the process goes on
     FAILED = 2  # the token failed; the process ends
+    WRONG_PIN = 3  # at the login, or at a key that wants the PIN each time; the process ends
     BEGUN = 6  # before the greeting: the process runs, and turns to its token
     # In the greeting alone; the process ends:
-    WRONG_PIN = 3
     WRONG_SETTINGS = 4  # no such token or key, or another key: a start with the same settings fails again
     LEFT_ALONE = 7  # the token takes no PIN now, or one try is left: it was not asked
     DAMAGED = 5  # the keys are the right ones, and what they give is no signature

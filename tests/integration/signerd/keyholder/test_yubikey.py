@@ -14,9 +14,11 @@ from harness.key_holders import Changes, running
 from harness.signing_samples import leaf_tbs
 from harness.yubikey_key_holders import SEALING_SLOT, YubiKeyAtHand, at_hand
 from signerd.adapters.keyholder.client import KeyHolderProcess
+from signerd.adapters.keyholder.held_pin import WrongPin
 from signerd.errors import Unavailable
 from tokens import presence, yubikey
 from tokens.piv_card import PivCard
+from tokens.piv_keys import Secret
 from tokens.yubikey import VirtualYubiKey
 
 pytestmark = pytest.mark.check
@@ -49,6 +51,22 @@ async def test_signs_with_a_key_in_another_slot(key: VirtualYubiKey, slot: str) 
     held = at_hand(key, slot)
     async with running(held.settings, held.pin) as holder:
         await demand_a_certificate(holder, held)
+
+
+async def test_a_pin_that_was_changed_meanwhile_is_tried_once(key: VirtualYubiKey) -> None:
+    held = at_hand(key, "9c")
+    (card,) = key.cards
+    usual = card.pin
+    async with running(held.settings, held.pin) as holder:
+        await demand_a_certificate(holder, held)
+        card.pin = Secret(b"654321")
+        with pytest.raises(Unavailable):
+            await demand_a_certificate(holder, held)
+        assert isinstance(await holder.wait_given_up(), WrongPin)
+        with pytest.raises(WrongPin):
+            await demand_a_certificate(holder, held)
+    assert (card.pin.left, card.pin.tries) == (2, 3)
+    card.pin = usual
 
 
 async def test_a_card_that_was_pulled_serves_again_once_it_is_back(
