@@ -9,6 +9,7 @@ A chip whose power fails comes back at once; one that failed is lifted and put o
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -16,7 +17,9 @@ from harness.esp32_line import Esp32Line, Esp32Run
 from harness.process import wait_until
 
 _ALL_S = 600.0  # 50 boards, each made twice, on two cores that others use too
-_LOOKS = 5  # at `status` in which a lifted board is gone: the station itself looks more than once
+# A lifted board stays away for longer than the station needs to see that it is another presentation (3 s of
+# looks at its ports, more on a busy machine), and is lifted once more if nothing at all comes of it.
+_AWAY_S, _SILENT_S = 6.0, 30.0
 _AGAIN = 2  # presentations that end alike: the board is set aside
 
 Watch = Callable[[Mapping[str, Any]], None]
@@ -30,7 +33,8 @@ class Operator:
         self._on_event = on_event
         self._seen = 0
         self._chips = {chip.port: chip for chip in run.farm.chips}
-        self._lifting: dict[str, int] = {}  # by port, how often it was seen to be gone
+        self._lifting: dict[str, float | None] = {}  # by port, when it was first seen to be gone
+        self._put_on: dict[str, float] = {}  # by port, when its board was put on again, until it is heard of
         self._aside: set[str] = set()
         self.passed: set[str] = set()
         self.ends: dict[str, list[str]] = {port: [] for port in self._chips}
@@ -61,28 +65,40 @@ class Operator:
                 self._heard(event)
                 self._on_event(event)
         self._seen = len(events)
-        waiting = self._lifting.keys() - self._aside
-        for port in waiting & self._run.gone_ports() if waiting else ():
-            self._lifting[port] += 1
-            if self._lifting[port] < _LOOKS:
-                continue
-            del self._lifting[port]
-            self._run.farm.press(self._chips[port].number, "plug")
-            self._run.farm.press(self._chips[port].number, "power on")
+        self._put_on_again(time.monotonic())
         for port in self._chips.keys() - self.passed - self._lifting.keys() - self._aside:
             if self._run.farm.state(self._chips[port].number) == "off":
                 self._run.farm.press(self._chips[port].number, "power on")
 
+    def _put_on_again(self, now: float) -> None:
+        waiting = self._lifting.keys() - self._aside
+        for port in waiting & self._run.gone_ports() if waiting else ():
+            since = self._lifting[port]
+            if since is None:
+                self._lifting[port] = now
+            elif now - since > _AWAY_S:
+                del self._lifting[port]
+                self._put_on[port] = now
+                self._run.farm.press(self._chips[port].number, "plug")
+                self._run.farm.press(self._chips[port].number, "power on")
+        for port in [port for port, since in self._put_on.items() if now - since > _SILENT_S]:
+            self._lift(port)
+
+    def _lift(self, port: str) -> None:
+        self._put_on.pop(port, None)
+        self._lifting[port] = None
+        self._run.farm.press(self._chips[port].number, "unplug")
+        self._run.farm.press(self._chips[port].number, "power off")
+
     def _heard(self, event: Mapping[str, Any]) -> None:
         port = event["port"]
-        chip = self._chips[port]
+        if event["event"] != "waiting":
+            self._put_on.pop(port, None)
         if event["event"] == "board_done":
             self.passed.add(port)
         elif event["event"] in {"board_failed", "board_parked"}:
             self.ends[port].append(event["code"])
-            self._lifting[port] = 0
-            self._run.farm.press(chip.number, "unplug")
-            self._run.farm.press(chip.number, "power off")
+            self._lift(port)
 
 
 def finish(line: Esp32Line, run: Esp32Run, on_event: Watch = lambda _event: None) -> Operator:
