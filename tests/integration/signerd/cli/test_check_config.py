@@ -10,6 +10,8 @@ import pytest
 from harness.installation import Installation
 from harness.signerd_commands import changed, signerd
 
+pytestmark = pytest.mark.check
+
 
 @pytest.mark.parametrize(
     ("what", "mode", "named"),

@@ -11,6 +11,8 @@ from harness.installation import Installation
 from harness.process import wait_until
 from harness.signerd_commands import change, signerd
 
+pytestmark = pytest.mark.check
+
 
 def test_a_command_without_a_daemon(unstarted: Installation) -> None:
     code, said = signerd(unstarted, "order", "list")

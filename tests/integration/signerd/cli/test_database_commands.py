@@ -6,12 +6,15 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+import pytest
 from alembic import command as alembic
 from alembic.config import Config
 from sqlalchemy import create_engine
 
 from harness.installation import Installation
 from harness.signerd_commands import signerd
+
+pytestmark = pytest.mark.check
 
 
 def test_a_database_of_before_is_upgraded_by_its_command(fresh: Installation) -> None:

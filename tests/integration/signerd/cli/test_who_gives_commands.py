@@ -14,6 +14,8 @@ from harness.edge import TIMEOUT_S, Edge
 from harness.installation import SENSOR, order_toml
 from harness.signerd_commands import signerd
 
+pytestmark = pytest.mark.check
+
 
 def last(edge: Edge, kind: str) -> dict[str, Any]:
     return [entry for entry in edge.entries() if entry["type"] == kind][-1]

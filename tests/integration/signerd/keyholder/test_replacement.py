@@ -19,6 +19,8 @@ from signerd.adapters.keyholder.client import KeyHolderProcess
 from signerd.adapters.keyholder.pool import KeyHolderPool
 from signerd.errors import Unavailable
 
+pytestmark = pytest.mark.check
+
 
 def pid_of(holder: KeyHolderProcess) -> int:
     assert holder.pid is not None

@@ -23,6 +23,8 @@ from signerd.adapters.keyholder.protocol import Mode, Operation
 from signerd.adapters.keyholder.rejected_pin import RejectedPins
 from signerd.errors import Unavailable
 
+pytestmark = pytest.mark.check
+
 FLAGS = """
 import pkcs11, sys
 from pkcs11 import TokenFlag
