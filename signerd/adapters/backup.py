@@ -7,6 +7,7 @@ database says, and to continue the checkpoint in the second place.
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 import tempfile
 from collections.abc import Iterator
@@ -171,8 +172,7 @@ def _restored(
 
 def _write(path: Path, mode: int, content: IO[bytes]) -> None:
     with durable_files.new_file(path, mode) as file:
-        while part := content.read(_PART):
-            file.write(part)
+        shutil.copyfileobj(content, file, _PART)
 
 
 def _make(directory: Path, written: list[Path]) -> None:
