@@ -23,6 +23,8 @@ CertificateOption = Annotated[
 Deed = Literal["added", "renewed"]
 ADD: Deed = "added"
 RENEW: Deed = "renewed"
+_VERBS = {ADD: "add", RENEW: "renew"}
+_BESIDE = "a new key works beside the old one."
 UriArgument = Annotated[str, typer.Argument(help="birthmark://…, as `list` shows it.")]
 
 
@@ -30,44 +32,8 @@ def station_app() -> typer.Typer:
     """`signerd station`."""
     app = typer.Typer(help="Stations: the factory PCs that may ask for certificates.", no_args_is_help=True)
 
-    @app.command()
-    def add(
-        request: RequestArgument = None,
-        site: Annotated[str | None, typer.Option("--site", help="Where the station stands.")] = None,
-        name: NameOption = None,
-        out: OutOption = None,
-        certificate: CertificateOption = None,
-        config: ConfigOption = DEFAULT_CONFIG,
-        *,
-        as_json: JsonOption = False,
-    ) -> None:
-        """Signs a station's request with the operations CA and registers its key."""
-        if certificate is not None:
-            _register(config, certificate, (request, site, name, out), ADD, as_json=as_json)
-        elif request is None or site is None or name is None or out is None:
-            raise typer.BadParameter("give REQUEST, --site, --name and --out; or --certificate alone")
-        else:
-            _sign_and_register(config, request, f"station/{site}/{name}", out, ADD, as_json=as_json)
-
-    @app.command()
-    def renew(
-        request: RequestArgument = None,
-        site: Annotated[str | None, typer.Option("--site", help="Where the station stands.")] = None,
-        name: NameOption = None,
-        out: OutOption = None,
-        certificate: CertificateOption = None,
-        config: ConfigOption = DEFAULT_CONFIG,
-        *,
-        as_json: JsonOption = False,
-    ) -> None:
-        """A newer certificate for a registered station; a new key works beside the old one."""
-        if certificate is not None:
-            _register(config, certificate, (request, site, name, out), RENEW, as_json=as_json)
-        elif request is None or site is None or name is None or out is None:
-            raise typer.BadParameter("give REQUEST, --site, --name and --out; or --certificate alone")
-        else:
-            _sign_and_register(config, request, f"station/{site}/{name}", out, RENEW, as_json=as_json)
-
+    _add_station(app, ADD, "Signs a station's request with the operations CA and registers its key.")
+    _add_station(app, RENEW, f"A newer certificate for a registered station; {_BESIDE}")
     _add_listing(app, "station")
     return app
 
@@ -76,44 +42,49 @@ def auditor_app() -> typer.Typer:
     """`signerd auditor`."""
     app = typer.Typer(help="Auditors: who may read the ledger.", no_args_is_help=True)
 
-    @app.command()
-    def add(
-        request: RequestArgument = None,
-        name: NameOption = None,
-        out: OutOption = None,
-        certificate: CertificateOption = None,
-        config: ConfigOption = DEFAULT_CONFIG,
-        *,
-        as_json: JsonOption = False,
-    ) -> None:
-        """Signs an auditor's request with the operations CA and registers its key."""
-        if certificate is not None:
-            _register(config, certificate, (request, name, out), ADD, as_json=as_json)
-        elif request is None or name is None or out is None:
-            raise typer.BadParameter("give REQUEST, --name and --out; or --certificate alone")
-        else:
-            _sign_and_register(config, request, f"auditor/{name}", out, ADD, as_json=as_json)
-
-    @app.command()
-    def renew(
-        request: RequestArgument = None,
-        name: NameOption = None,
-        out: OutOption = None,
-        certificate: CertificateOption = None,
-        config: ConfigOption = DEFAULT_CONFIG,
-        *,
-        as_json: JsonOption = False,
-    ) -> None:
-        """A newer certificate for a registered auditor; a new key works beside the old one."""
-        if certificate is not None:
-            _register(config, certificate, (request, name, out), RENEW, as_json=as_json)
-        elif request is None or name is None or out is None:
-            raise typer.BadParameter("give REQUEST, --name and --out; or --certificate alone")
-        else:
-            _sign_and_register(config, request, f"auditor/{name}", out, RENEW, as_json=as_json)
-
+    _add_auditor(app, ADD, "Signs an auditor's request with the operations CA and registers its key.")
+    _add_auditor(app, RENEW, f"A newer certificate for a registered auditor; {_BESIDE}")
     _add_listing(app, "auditor")
     return app
+
+
+def _add_station(app: typer.Typer, deed: Deed, text: str) -> None:
+    @app.command(_VERBS[deed], help=text)
+    def enter(
+        request: RequestArgument = None,
+        site: Annotated[str | None, typer.Option("--site", help="Where the station stands.")] = None,
+        name: NameOption = None,
+        out: OutOption = None,
+        certificate: CertificateOption = None,
+        config: ConfigOption = DEFAULT_CONFIG,
+        *,
+        as_json: JsonOption = False,
+    ) -> None:
+        if certificate is not None:
+            _register(config, certificate, (request, site, name, out), deed, as_json=as_json)
+        elif request is None or site is None or name is None or out is None:
+            raise typer.BadParameter("give REQUEST, --site, --name and --out; or --certificate alone")
+        else:
+            _sign_and_register(config, request, f"station/{site}/{name}", out, deed, as_json=as_json)
+
+
+def _add_auditor(app: typer.Typer, deed: Deed, text: str) -> None:
+    @app.command(_VERBS[deed], help=text)
+    def enter(
+        request: RequestArgument = None,
+        name: NameOption = None,
+        out: OutOption = None,
+        certificate: CertificateOption = None,
+        config: ConfigOption = DEFAULT_CONFIG,
+        *,
+        as_json: JsonOption = False,
+    ) -> None:
+        if certificate is not None:
+            _register(config, certificate, (request, name, out), deed, as_json=as_json)
+        elif request is None or name is None or out is None:
+            raise typer.BadParameter("give REQUEST, --name and --out; or --certificate alone")
+        else:
+            _sign_and_register(config, request, f"auditor/{name}", out, deed, as_json=as_json)
 
 
 def _add_listing(app: typer.Typer, role: str) -> None:
