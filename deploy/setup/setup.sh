@@ -101,6 +101,10 @@ system_packages() {
         say "installing age (apt): the tests encrypt a backup with it, as docs/operations.md does"
         wanted+=(age)
     fi
+    if ! command -v ssh-keygen >/dev/null; then
+        say "installing openssh-client (apt): administrators approve with its ssh-keygen, and so do the tests"
+        wanted+=(openssh-client)
+    fi
     if ! command -v nft >/dev/null && [ ! -x /usr/sbin/nft ]; then
         say "installing nftables (apt): the tests load the rules of deploy/nftables in a network of their own"
         wanted+=(nftables)
