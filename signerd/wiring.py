@@ -427,7 +427,7 @@ def _admin(parts: _Parts, reload: Reload, read_ends: Callable[[], Awaitable[Sequ
         on_clock_accepted=lambda: parts.sealer.renew(secrets.token_bytes(SESSION_KEY_BYTES)),
         reload=reload.now,
         read_ends=read_ends,
-        master_key=config.hsm.master_key_in != "none",
+        hsm=config.hsm,
     )
 
 

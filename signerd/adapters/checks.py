@@ -24,6 +24,7 @@ from signerd.adapters.keyholder.held_pin import WrongPin
 from signerd.adapters.keyholder.pool import KeyHolderPool, settings_for
 from signerd.adapters.keyholder.sealed_file import read_sealed_file
 from signerd.adapters.pin import check_pin_file, read_pin
+from signerd.adapters.recipients import known_recipients
 from signerd.adapters.rpc.server import check_socket_directory
 from signerd.adapters.server_files import ServerFiles
 from signerd.adapters.start_faults import unreadable
@@ -68,7 +69,7 @@ def all_checks(config: Config, base: Path, now: datetime, dialled: Iterable[str]
         *start_checks(config, base, now),
         Check("ends", lambda: _ends(config, base, now)),
         Check("server names", lambda: _names(config, (*config.server.names, *dialled))),
-        Check("keys", lambda: _keys(config)),
+        Check("keys", lambda: _keys(config, base)),
         Check("PKCS#11 module", lambda: _module(config)),
         Check("PIN", lambda: check_pin_file(config.hsm.pin, base)),
     )
@@ -182,8 +183,8 @@ def _socket(config: Config) -> str:
     return str(config.admin.socket)
 
 
-def _keys(config: Config) -> str:
-    """Where each key is, and how many tokens open what is sealed."""
+def _keys(config: Config, base: Path) -> str:
+    """Where each key is, and how many tokens open what is sealed: by the file, as the ledger says."""
     hsm = config.hsm
     places = {"checkpoint key": hsm.checkpoint_key_in, "chip master key": hsm.master_key_in}
     said = "; ".join(f"{key}: {_PLACES[place]}" for key, place in {"CA key": "token", **places}.items())
@@ -195,6 +196,12 @@ def _keys(config: Config) -> str:
     if list(places.values()).count("sealed") != len(sealed.secrets):
         raise ConfigError(
             f"{hsm.sealed} holds other secrets than hsm.checkpoint_key_in and hsm.master_key_in say"
+        )
+    known = known_recipients(config, base)
+    if wrong := [f"{each.spki_sha256.hex()} {each.state}" for each in known if not each.certain]:
+        raise ConfigError(
+            f"{hsm.sealed} and the ledger name other tokens, after a change that was interrupted or an"
+            f" old file that was put back (signerd recipient list): {'; '.join(wrong)}"
         )
     count = len(sealed.recipients)
     if count == 1:

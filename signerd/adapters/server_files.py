@@ -6,8 +6,6 @@ effect in one step, the rename of the certificate's file, and there is no moment
 
 from __future__ import annotations
 
-import fcntl
-import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,8 +23,9 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from signerd.adapters import durable_files
+from signerd.adapters.one_at_a_time import alone
 from signerd.adapters.start_faults import from_system, unreadable
-from signerd.errors import ConfigError, NotNow
+from signerd.errors import ConfigError
 
 _KEY = re.compile(rb"-----BEGIN ([A-Z ]*PRIVATE KEY)-----.*?-----END \1-----\n?", re.DOTALL)
 _MOST_KEYS = 8  # of requests that were made and not answered; the oldest leave first
@@ -93,24 +92,11 @@ class ServerFiles:
         """One renewal at a time: of two at once, each would take the other's key away.
 
         Raises:
-                NotNow: another is under way.
+            NotNow: another is under way.
             ConfigError: the files are another user's.
         """
-        folder = self.key.parent
-        try:
-            if self.key.stat().st_uid != os.geteuid():
-                raise ConfigError(f"{self.key} is another user's: run the command as signerd's user")
-            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        except OSError as error:
-            raise unreadable(self.key, error) from error
-        try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise NotNow(f"another renewal is under way in {folder}: wait for its end") from error
+        with alone(self.key, "renewal"):
             yield
-        finally:
-            os.close(descriptor)  # the lock goes with it
 
     def _key_of(self, public: object) -> bytes:
         keys = _keys(_read(self.key))

@@ -101,10 +101,13 @@ class Recipient:
             raise SealingError("a recipient is no point on P-256 or P-384")
         return _on_curve(suite, self.point)
 
+    def spki(self) -> bytes:
+        """Its SubjectPublicKeyInfo, DER."""
+        return self.key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
     def spki_sha256(self) -> bytes:
-        """How the ledger names it: SHA-256 of the SubjectPublicKeyInfo."""
-        info = self.key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-        return hashlib.sha256(info).digest()
+        """How the ledger names it."""
+        return hashlib.sha256(self.spki()).digest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,26 +156,32 @@ def seal(origin: str, secrets: Mapping[KeyRole, Secret], recipients: Sequence[Re
     return sealed
 
 
-def with_recipient(
-    sealed: SealedSecrets, secrets: Mapping[KeyRole, Secret], recipient: Recipient
+def with_recipients(
+    sealed: SealedSecrets, secrets: Mapping[KeyRole, Secret], recipients: Sequence[Recipient]
 ) -> SealedSecrets:
-    """The same secrets, sealed to one recipient more; what is sealed to the others stays as it is.
+    """The same secrets for another list of recipients; what is sealed to those that stay, stays as it is.
 
     Raises:
-        SealingError: it is a recipient already, there are too many, or a secret is missing.
+        SealingError: too many or none, one of them twice or no point, or a secret is missing.
     """
     if set(secrets) != set(sealed.secrets):
         raise SealingError("a recipient is given all the secrets, or none")
-    more = replace(
+    before = {recipient: place for place, recipient in enumerate(sealed.recipients)}
+    changed = replace(
         sealed,
-        recipients=(*sealed.recipients, recipient),
+        recipients=tuple(recipients),
         secrets={
-            role: (*copies, _sealed(sealed.origin, role, secrets[role], recipient))
+            role: tuple(
+                copies[before[recipient]]
+                if recipient in before
+                else _sealed(sealed.origin, role, secrets[role], recipient)
+                for recipient in recipients
+            )
             for role, copies in sealed.secrets.items()
         },
     )
-    _check(more)
-    return more
+    _check(changed)
+    return changed
 
 
 def open_into(

@@ -23,9 +23,9 @@ _CA = {"9a": "%01", "9c": "%02", "82": "%05"}
 class YubiKeyInstallation(DocumentedInstallation):
     """On the first of two cards."""
 
-    def __init__(self, directory: Path, keys: VirtualYubiKey, slot: str) -> None:
-        """`slot` is the CA key's: 9a, 9c or 82."""
-        self.keys, self._slot = keys, slot
+    def __init__(self, directory: Path, keys: VirtualYubiKey, slot: str, *, spare: bool = True) -> None:
+        """`slot` is the CA key's: 9a, 9c or 82. Without `spare` nothing is sealed to the second card."""
+        self.keys, self._slot, self._with_spare = keys, slot, spare
         super().__init__(directory, server_name="127.0.0.1", signerd=[COMMANDS / "signerd"])
 
     @property
@@ -34,7 +34,7 @@ class YubiKeyInstallation(DocumentedInstallation):
 
     def _make(self) -> None:
         self.keys.generate("9d", number=1)
-        spare = shutil.copy(self.keys.directory / "9d.pem", self.directory / "spare.pem")
+        self.spare = Path(shutil.copy(self.keys.directory / "9d.pem", self.directory / "spare.pem"))
         self.keys.generate("9d")
         self.keys.generate(self._slot)
         pin_file = self.directory / "pin"
@@ -47,8 +47,8 @@ class YubiKeyInstallation(DocumentedInstallation):
                 *init,
                 *("--module", self.keys.module, "--token", token, "--pin", f"file:{pin_file}"),
                 *("--ca-key", f"pkcs11:id={_CA[self._slot]}", "--sealing-key", "pkcs11:id=%03"),
-                *("--spare", spare, "--deployment", DEPLOYMENT, "--server-name", "127.0.0.1"),
-                *("--listen", "127.0.0.1:0"),
+                *(("--spare", self.spare) if self._with_spare else ("--no-spare",)),
+                *("--deployment", DEPLOYMENT, "--server-name", "127.0.0.1", "--listen", "127.0.0.1:0"),
                 *(f"--hsm-env={name}={value}" for name, value in self.keys.environment.items()),
             ]
         )

@@ -8,12 +8,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from harness.key_holders import ALL_SEALED, TokenAtHand, make_token, running
+from signerd.adapters.keyholder.channel import KeyHolderRefusal, open_channel
+from signerd.adapters.keyholder.held_pin import HeldPin
 from signerd.adapters.keyholder.personalization import derive_chip_keys
+from signerd.adapters.keyholder.protocol import Operation
 from signerd.adapters.keyholder.sealed_file import read_sealed_file
 from signerd.config import load
-from signerd.core.sealing import KeyRole, SealedSecrets, commitment, seal
+from signerd.core.sealing import KeyRole, Recipient, SealedSecrets, commitment, seal
 from signerd.errors import Unavailable
 
 pytestmark = pytest.mark.check
@@ -112,6 +116,25 @@ async def test_a_copied_disk_with_another_token(disk: TokenAtHand, other_token: 
         await serve(moved)
     with pytest.raises(Unavailable, match="not sealed to this key"):
         await personalize(moved)
+
+
+async def test_a_serving_key_holder_seals_nothing_to_a_key_of_the_attackers(disk: TokenAtHand) -> None:
+    """Who has the daemon has the line to its key holder, and the PIN in it."""
+    stranger = ec.generate_private_key(ec.SECP256R1()).public_key()
+    own_key = Recipient.of(stranger).spki()
+    settings = disk.settings
+    channel = await open_channel(
+        settings.setup,
+        HeldPin(disk.pin),
+        environment=settings.environment,
+        deadline_s=settings.deadline_s,
+        login_s=settings.start_deadline_s,
+    )
+    try:
+        with pytest.raises(KeyHolderRefusal, match="no operation"):
+            await channel.request(Operation.RESEAL, own_key)
+    finally:
+        await channel.stop()
 
 
 def with_environment(token: TokenAtHand, environment: dict[str, str]) -> TokenAtHand:

@@ -88,6 +88,10 @@ class PivCard:
         end = tlv.encode(0x71, b"\x00") + tlv.encode(0xFE, b"")
         self._objects: dict[int, bytes] = {_ATTESTATION_OBJECT: certificate + end}
 
+    def take_key(self, other: PivCard, slot: int) -> None:
+        """The key that is in this slot of another card too, as where one key is imported into both."""
+        self._keys[slot] = other._keys[slot]
+
     def power_off(self) -> None:
         """The session is gone."""
         self._session = _Session()

@@ -325,6 +325,59 @@ class RevokePeerResponse(_message.Message):
 Global___RevokePeerResponse: _TypeAlias = RevokePeerResponse  # noqa: Y015
 
 @_typing.final
+class CommitRecipientsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SPKI_SHA256_FIELD_NUMBER: _builtins.int
+    BY_FIELD_NUMBER: _builtins.int
+    by: _builtins.str
+    """The administrator, 1 to 64 of [A-Za-z0-9._@-]. What the command was told, and not verified. Empty: nobody
+    was named.
+    """
+    @_builtins.property
+    def spki_sha256(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """SHA-256 of each token key's SubjectPublicKeyInfo, 32 bytes; 1 to 8, no one twice. All of them, in the file's
+        order.
+        """
+
+    def __init__(
+        self,
+        *,
+        spki_sha256: _abc.Iterable[_builtins.bytes] | None = ...,
+        by: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "spki_sha256", b"spki_sha256"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CommitRecipientsRequest: _TypeAlias = CommitRecipientsRequest  # noqa: Y015
+
+@_typing.final
+class CommitRecipientsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEDGER_INDEX_FIELD_NUMBER: _builtins.int
+    UNPUBLISHED_FIELD_NUMBER: _builtins.int
+    ledger_index: _builtins.int
+    unpublished: _builtins.str
+    """Why no signed checkpoint covers the entry yet, although what it says is in force; empty once one does."""
+    def __init__(
+        self,
+        *,
+        ledger_index: _builtins.int = ...,
+        unpublished: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ledger_index", b"ledger_index", "unpublished", b"unpublished"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CommitRecipientsResponse: _TypeAlias = CommitRecipientsResponse  # noqa: Y015
+
+@_typing.final
 class AddProductRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -124,6 +124,11 @@ class AdminServiceStub:
                 request_serializer=birthmark_dot_v1_dot_admin__pb2.SearchSharedPrimesRequest.SerializeToString,
                 response_deserializer=birthmark_dot_v1_dot_admin__pb2.SearchSharedPrimesResponse.FromString,
                 _registered_method=True)
+        self.CommitRecipients = channel.unary_unary(
+                '/birthmark.v1.AdminService/CommitRecipients',
+                request_serializer=birthmark_dot_v1_dot_admin__pb2.CommitRecipientsRequest.SerializeToString,
+                response_deserializer=birthmark_dot_v1_dot_admin__pb2.CommitRecipientsResponse.FromString,
+                _registered_method=True)
         self.ShowClock = channel.unary_unary(
                 '/birthmark.v1.AdminService/ShowClock',
                 request_serializer=birthmark_dot_v1_dot_admin__pb2.ShowClockRequest.SerializeToString,
@@ -272,6 +277,14 @@ class AdminServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CommitRecipients(self, request, context):
+        """Enters which token keys open what is sealed, before the file of the sealed secrets changes. A list that the
+        ledger names already is not entered again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ShowClock(self, request, context):
         """What signerd holds of its clock. Answers while the clock is wrong.
         """
@@ -393,6 +406,11 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.SearchSharedPrimes,
                     request_deserializer=birthmark_dot_v1_dot_admin__pb2.SearchSharedPrimesRequest.FromString,
                     response_serializer=birthmark_dot_v1_dot_admin__pb2.SearchSharedPrimesResponse.SerializeToString,
+            ),
+            'CommitRecipients': grpc.unary_unary_rpc_method_handler(
+                    servicer.CommitRecipients,
+                    request_deserializer=birthmark_dot_v1_dot_admin__pb2.CommitRecipientsRequest.FromString,
+                    response_serializer=birthmark_dot_v1_dot_admin__pb2.CommitRecipientsResponse.SerializeToString,
             ),
             'ShowClock': grpc.unary_unary_rpc_method_handler(
                     servicer.ShowClock,
@@ -901,6 +919,33 @@ class AdminService:
             '/birthmark.v1.AdminService/SearchSharedPrimes',
             birthmark_dot_v1_dot_admin__pb2.SearchSharedPrimesRequest.SerializeToString,
             birthmark_dot_v1_dot_admin__pb2.SearchSharedPrimesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CommitRecipients(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/birthmark.v1.AdminService/CommitRecipients',
+            birthmark_dot_v1_dot_admin__pb2.CommitRecipientsRequest.SerializeToString,
+            birthmark_dot_v1_dot_admin__pb2.CommitRecipientsResponse.FromString,
             options,
             channel_credentials,
             insecure,

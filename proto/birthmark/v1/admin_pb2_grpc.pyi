@@ -68,6 +68,10 @@ class AdminServiceStub:
     """Where the search for RSA keys that share a prime stands, and what it found last. Begins one if asked; it
     goes on after the answer, and findings that are new become ledger entries.
     """
+    CommitRecipients: _grpc.UnaryUnaryMultiCallable[_admin_pb2.CommitRecipientsRequest, _admin_pb2.CommitRecipientsResponse]
+    """Enters which token keys open what is sealed, before the file of the sealed secrets changes. A list that the
+    ledger names already is not entered again.
+    """
     ShowClock: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ShowClockRequest, _admin_pb2.ShowClockResponse]
     """What signerd holds of its clock. Answers while the clock is wrong."""
     AcceptClock: _grpc.UnaryUnaryMultiCallable[_admin_pb2.AcceptClockRequest, _admin_pb2.AcceptClockResponse]
@@ -116,6 +120,10 @@ class AdminServiceAsyncStub(AdminServiceStub):
     SearchSharedPrimes: _aio.UnaryUnaryMultiCallable[_admin_pb2.SearchSharedPrimesRequest, _admin_pb2.SearchSharedPrimesResponse]  # type: ignore[assignment]
     """Where the search for RSA keys that share a prime stands, and what it found last. Begins one if asked; it
     goes on after the answer, and findings that are new become ledger entries.
+    """
+    CommitRecipients: _aio.UnaryUnaryMultiCallable[_admin_pb2.CommitRecipientsRequest, _admin_pb2.CommitRecipientsResponse]  # type: ignore[assignment]
+    """Enters which token keys open what is sealed, before the file of the sealed secrets changes. A list that the
+    ledger names already is not entered again.
     """
     ShowClock: _aio.UnaryUnaryMultiCallable[_admin_pb2.ShowClockRequest, _admin_pb2.ShowClockResponse]  # type: ignore[assignment]
     """What signerd holds of its clock. Answers while the clock is wrong."""
@@ -270,6 +278,16 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_admin_pb2.SearchSharedPrimesResponse, _abc.Awaitable[_admin_pb2.SearchSharedPrimesResponse]]:
         """Where the search for RSA keys that share a prime stands, and what it found last. Begins one if asked; it
         goes on after the answer, and findings that are new become ledger entries.
+        """
+
+    @_abc_1.abstractmethod
+    def CommitRecipients(
+        self,
+        request: _admin_pb2.CommitRecipientsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.CommitRecipientsResponse, _abc.Awaitable[_admin_pb2.CommitRecipientsResponse]]:
+        """Enters which token keys open what is sealed, before the file of the sealed secrets changes. A list that the
+        ledger names already is not entered again.
         """
 
     @_abc_1.abstractmethod

@@ -17,6 +17,7 @@ from signerd.adapters.cli import (
     orders,
     peers,
     products,
+    recipients,
     server,
     token,
 )
@@ -50,6 +51,7 @@ def build_app(run: daemon.Run) -> typer.Typer:
     app.add_typer(chips.app, name="chips")
     app.add_typer(clock.app, name="clock")
     app.add_typer(token.app, name="token")
+    app.add_typer(recipients.app, name="recipient")
     app.command("explain")(explain.explain)
     app.command("revoke")(certificates.revoke)
     app.command("crl")(certificates.crl)

@@ -21,7 +21,7 @@ from signerd.adapters.installation.layout import (
     write_new,
 )
 from signerd.adapters.installation.settings_file import Choices, rewrite_settings
-from signerd.adapters.keyholder.sealed_file import read_sealed_file
+from signerd.adapters.keyholder.sealed_file import keys_committed, read_sealed_file
 from signerd.adapters.store import create_database, open_log
 from signerd.config import Config, database_url
 from signerd.core.entry import KeysCommitted, LogOpened
@@ -95,16 +95,7 @@ def _keys_committed(config: Config, now: datetime, by: str | None) -> list[KeysC
     if (hsm.checkpoint_key_in, hsm.master_key_in) == (Place.TOKEN, Place.TOKEN):
         return []
     recipients = () if hsm.sealed is None else read_sealed_file(hsm.sealed).recipients
-    return [
-        KeysCommitted(
-            time=now,
-            by=by,
-            checkpoint=hsm.checkpoint_key_in,
-            chip_master=hsm.master_key_in,
-            chip_master_commitment=bytes.fromhex(hsm.master_commitment) if hsm.master_commitment else None,
-            recipients=tuple(recipient.spki_sha256() for recipient in recipients),
-        )
-    ]
+    return [keys_committed(hsm, [recipient.spki_sha256() for recipient in recipients], now, by)]
 
 
 def _sha256(certificate: x509.Certificate) -> bytes:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from signerd.core.names import Place
 from signerd.core.sealing import SEALING, KeyRole, Recipient, SealingError
@@ -79,7 +79,9 @@ def decide(wishes: Wishes, offers: Collection[str]) -> Places:
             "keys are sealed to the token, and are lost with it: give a second token's public key"
             ' (--spare FILE), or --no-spare (docs/operations.md, "Keys that the token cannot hold")'
         )
-    return Places(checkpoint_key, master_key, tuple(_spare(path) for path in wishes.spares), there)
+    return Places(
+        checkpoint_key, master_key, tuple(read_recipient(path).spki() for path in wishes.spares), there
+    )
 
 
 def _place(role: KeyRole, wish: Place | None, offers: Collection[str]) -> Place:
@@ -92,14 +94,15 @@ def _place(role: KeyRole, wish: Place | None, offers: Collection[str]) -> Place:
     return wish
 
 
-def _spare(path: Path) -> bytes:
+def read_recipient(path: Path) -> Recipient:
+    """The token key in a file, PEM: a public key, or a certificate of it. Raises ConfigError."""
     try:
         data = path.read_bytes()
         if _CERTIFICATE in data:
             key: object = x509.load_pem_x509_certificate(data).public_key()
         else:
             key = load_pem_public_key(data)
-        return Recipient.of(key).key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        return Recipient.of(key)
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from error
     except (SealingError, UnsupportedAlgorithm) as error:

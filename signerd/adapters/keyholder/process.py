@@ -31,7 +31,7 @@ from signerd.adapters.keyholder.protocol import (
     read_request,
     read_setup,
 )
-from signerd.adapters.keyholder.sealed_keys import NewSecrets
+from signerd.adapters.keyholder.sealed_keys import NewSecrets, OpenedSecrets
 from signerd.adapters.keyholder.signatures import Signatures
 from signerd.adapters.keyholder.token import (
     DamagedSignatureError,
@@ -126,6 +126,20 @@ def personalizing(setup: Setup, token: Token) -> dict[str, Handler]:
     return {Operation.DERIVE_CHIP_KEY: derive}
 
 
+def resealing(setup: Setup, token: Token) -> dict[str, Handler]:
+    """The operation of `signerd recipient`. Nothing here signs, and no secret leaves unsealed."""
+    opened = OpenedSecrets.open(setup, token)
+
+    def reseal(arguments: list[object]) -> dict[str, bytes]:
+        try:
+            sealed = opened.sealed_to(_recipients(arguments))
+        except SealingError as error:
+            raise guard.SigningRefusedError(str(error)) from error
+        return {"sealed": sealed.encode(), "own": opened.own.spki()}
+
+    return {Operation.RESEAL: reseal}
+
+
 def generating(setup: Setup, token: Token) -> dict[str, Handler]:
     """The operations of `signerd init`."""
 
@@ -194,10 +208,15 @@ def _recipients(spares: list[object]) -> list[Recipient]:
     try:
         return [Recipient.of(load_der_public_key(info)) for info in _bytes(spares, len(spares))]
     except ValueError as error:
-        raise ProtocolError("a spare's key is none") from error
+        raise ProtocolError("a recipient's key is none") from error
 
 
-_OPERATIONS = {Mode.SERVE: serving, Mode.PERSONALIZE: personalizing, Mode.GENERATE: generating}
+_OPERATIONS = {
+    Mode.SERVE: serving,
+    Mode.PERSONALIZE: personalizing,
+    Mode.GENERATE: generating,
+    Mode.RESEAL: resealing,
+}
 
 
 def _bytes(arguments: list[object], count: int) -> list[bytes]:

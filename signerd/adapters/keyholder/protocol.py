@@ -33,6 +33,7 @@ class Mode(StrEnum):
     SERVE = "serve"  # sign and check, for the daemon
     PERSONALIZE = "personalize"  # derive chip keys, for a trusted personalization; signs nothing
     GENERATE = "generate"  # make the keys, for `signerd init`
+    RESEAL = "reseal"  # seal what is sealed to other tokens, for `signerd recipient`; signs nothing
 
 
 class Operation(StrEnum):
@@ -48,6 +49,8 @@ class Operation(StrEnum):
     # generate: key type, common name, origin, [spare's SubjectPublicKeyInfo, …], [name of a key there, …]
     # -> {"csr", "checkpoint_key", "sealed", "master_commitment"}
     GENERATE_KEYS = "generate_keys"
+    # reseal: recipient's SubjectPublicKeyInfo, … -> {"sealed", "own": this token's SubjectPublicKeyInfo}
+    RESEAL = "reseal"
 
 
 class Outcome(IntEnum):
@@ -80,7 +83,7 @@ class Setup:
     sealed: bytes  # the sealed secrets (docs/formats.md); empty where none is sealed, and in GENERATE
     master_commitment: bytes  # empty unless the master key is sealed
     certificate: bytes  # the sub-CA's, DER; empty unless the mode is SERVE
-    vkey: str  # the log's verifier key; empty unless the mode is SERVE
+    vkey: str  # the log's verifier key; empty unless the mode is SERVE or RESEAL
     max_validity_days: int
     allow_no_expiry: bool
     pin: bytes

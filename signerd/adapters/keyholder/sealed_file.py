@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 
 from signerd.adapters.start_faults import unreadable
+from signerd.config import HsmSettings
+from signerd.core.entry import KeysCommitted
 from signerd.core.sealing import MAX_FILE, SealedSecrets, SealingError, read_sealed
 from signerd.errors import ConfigError
 
@@ -18,3 +22,17 @@ def read_sealed_file(path: Path) -> SealedSecrets:
         raise unreadable(path, error) from error
     except SealingError as error:
         raise ConfigError(f"{path} holds no sealed secrets: {error}; restore it from the backup") from error
+
+
+def keys_committed(
+    hsm: HsmSettings, recipients: Sequence[bytes], now: datetime, by: str | None
+) -> KeysCommitted:
+    """The entry that says where keys are, and who opens what is sealed: the SHA-256 of each token key."""
+    return KeysCommitted(
+        time=now,
+        by=by,
+        checkpoint=hsm.checkpoint_key_in,
+        chip_master=hsm.master_key_in,
+        chip_master_commitment=bytes.fromhex(hsm.master_commitment) if hsm.master_commitment else None,
+        recipients=tuple(recipients),
+    )

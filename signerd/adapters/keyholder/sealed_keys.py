@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from signerd.adapters.keyholder.hardening import locked_memory
 from signerd.adapters.keyholder.protocol import Setup
-from signerd.adapters.keyholder.token import Token, WrongSettingsError
+from signerd.adapters.keyholder.token import SealingKey, Token, WrongSettingsError
 from signerd.core import note
 from signerd.core.names import Place
 from signerd.core.sealing import (
@@ -32,6 +32,7 @@ from signerd.core.sealing import (
     open_into,
     read_sealed,
     seal,
+    with_recipients,
 )
 
 
@@ -82,11 +83,48 @@ def master_key(setup: Setup, token: Token) -> MacKey | None:
     return _OpenedMasterKey(_open(setup, token, KeyRole.CHIP_MASTER, setup.master_commitment))
 
 
+@dataclass(frozen=True, slots=True)
+class OpenedSecrets:
+    """All that is sealed, opened by a token for other tokens."""
+
+    own: Recipient  # the token that opened
+    _sealed: SealedSecrets
+    _secrets: Mapping[KeyRole, memoryview]
+
+    @classmethod
+    def open(cls, setup: Setup, token: Token) -> OpenedSecrets:
+        """Raises TokenError: one does not open, or is not the installation's."""
+        key = token.sealing_key(setup.sealing_key)
+        expected = {
+            KeyRole.CHECKPOINT: lambda: note.parse_vkey(setup.vkey).public_key,
+            KeyRole.CHIP_MASTER: lambda: setup.master_commitment,
+        }
+        try:
+            sealed = read_sealed(setup.sealed)
+        except SealingError as error:
+            raise WrongSettingsError(f"the sealed secrets: {error}") from error
+        opened = {role: _open_with(key, sealed, role, expected[role]()) for role in sealed.secrets}
+        return cls(key.recipient, sealed, opened)
+
+    def sealed_to(self, recipients: Sequence[Recipient]) -> SealedSecrets:
+        """Raises SealingError: this token is not among them, or they are no list of recipients."""
+        if self.own not in recipients:
+            raise SealingError("this token has to stay: whether the others open, nobody has seen")
+        return with_recipients(self._sealed, self._secrets, recipients)
+
+
 def _open(setup: Setup, token: Token, role: KeyRole, expected: bytes) -> memoryview:
     key = token.sealing_key(setup.sealing_key)
-    secret = _locked()
     try:
         sealed = read_sealed(setup.sealed)
+    except SealingError as error:
+        raise WrongSettingsError(f"the sealed secrets: {error}") from error
+    return _open_with(key, sealed, role, expected)
+
+
+def _open_with(key: SealingKey, sealed: SealedSecrets, role: KeyRole, expected: bytes) -> memoryview:
+    secret = _locked()
+    try:
         open_into(sealed, role, key.recipient, key.exchange, secret)
     except SealingError as error:
         raise WrongSettingsError(f"the sealed {role} secret: {error}") from error

@@ -23,12 +23,14 @@ from signerd.adapters.rpc.admin_chips import ChipAdministration
 from signerd.adapters.rpc.admin_clock import ClockAdministration
 from signerd.adapters.rpc.admin_hygiene import HygieneAdministration
 from signerd.adapters.rpc.admin_identities import IdentityAdministration
+from signerd.adapters.rpc.admin_keys import KeyAdministration
 from signerd.adapters.rpc.admin_orders import OrderAdministration
 from signerd.adapters.rpc.admin_settings import SettingsAdministration
 from signerd.adapters.rpc.gate import Call, Gate
 from signerd.adapters.rpc.rehearsing import Rehearsing
 from signerd.adapters.shared_primes import SharedPrimesSearch
 from signerd.adapters.store import SqlStore
+from signerd.config import HsmSettings
 from signerd.core.crl import REASONS, build_crl
 from signerd.core.ends import End
 from signerd.core.names import PeerName, Role
@@ -62,7 +64,7 @@ class AdminService:
         on_clock_accepted: Callable[[], None],
         reload: Callable[[], Awaitable[list[str]]],
         read_ends: Callable[[], Awaitable[Sequence[End]]],
-        master_key: bool,
+        hsm: HsmSettings,
     ) -> None:
         self._deployment = deployment
         self._store = store
@@ -77,7 +79,7 @@ class AdminService:
                 issuer=issuer,
                 linter=linter,
                 clock=clock,
-                master_key=master_key,
+                master_key=hsm.master_key_in != "none",
             ),
             store=store,
             clock=clock,
@@ -87,6 +89,7 @@ class AdminService:
         self._clocks = ClockAdministration(store=store, clock=clock, on_accept=on_clock_accepted)
         self._calendar = CalendarAdministration(read_ends, clock, deployment)
         self._settings = SettingsAdministration(reload)
+        self._keys = KeyAdministration(store=store, clock=clock, hsm=hsm)
         self._hygiene = HygieneAdministration(store=store, search=search)
 
     def handler(self, gate: Gate[None]) -> grpc.GenericRpcHandler[Any, Any]:
@@ -110,6 +113,7 @@ class AdminService:
             Call("ListChips", pb.ListChipsRequest, self._chips.list_chips),
             Call("Revoke", pb.RevokeRequest, self.revoke),
             Call("MakeCrl", pb.MakeCrlRequest, self.make_crl),
+            Call("CommitRecipients", pb.CommitRecipientsRequest, self._keys.commit_recipients),
             Call("ShowClock", pb.ShowClockRequest, self._clocks.show_clock),
             Call("AcceptClock", pb.AcceptClockRequest, self._clocks.accept_clock),
             Call("ListEnds", pb.ListEndsRequest, self._calendar.list_ends),

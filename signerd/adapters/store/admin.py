@@ -15,7 +15,7 @@ from signerd.adapters.store.identities import import_identities
 from signerd.adapters.store.parts import Parts
 from signerd.adapters.store.shared_primes import RsaCertificates, record_shared_primes, rsa_certificates
 from signerd.adapters.store.values import ChipPage, OrderState, ProductRevision, RevokedCertificate
-from signerd.core.entry import MAX_SHARED_PRIMES, CrlIssued
+from signerd.core.entry import MAX_SHARED_PRIMES, CrlIssued, KeysCommitted
 from signerd.core.identity_list import ChipIdentity
 from signerd.core.names import PeerName, Role
 from signerd.core.order import WorkOrder
@@ -220,6 +220,10 @@ class Administration(Parts):
                 by=by,
             )
         )
+
+    async def commit_recipients(self, entry: KeysCommitted) -> int:
+        """The entry, unless the last of its kind names the same recipients; the ledger index."""
+        return await self._writer.do(lambda tx: registry.commit_recipients(tx, entry))
 
     async def accept_clock(self, *, by: str, before: datetime, now: datetime) -> int:
         """The `clock_accepted` entry, from which on times are counted from `now`; its ledger index."""

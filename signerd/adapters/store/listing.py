@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
@@ -18,15 +19,26 @@ from signerd.adapters.store.rows import (
     peer_of,
     record_of,
 )
-from signerd.adapters.store.schema import CRL_NEXT_UPDATE, counters, entries, orders, peers, products, records
+from signerd.adapters.store.schema import (
+    CRL_NEXT_UPDATE,
+    KEYS_COMMITTED,
+    counters,
+    entries,
+    orders,
+    peers,
+    products,
+    records,
+)
 from signerd.adapters.store.values import (
     OrderCounts,
     OrderState,
     ProductRevision,
+    Recipients,
     RecordFilter,
     RecordPage,
     RevokedCertificate,
 )
+from signerd.core.entry import KeysCommitted
 from signerd.core.names import Role
 from signerd.ports import PeerRecord, Record, RecordState
 
@@ -63,6 +75,18 @@ def crl_next_update(connection: Connection) -> datetime | None:
     asked = select(counters.c.value).where(counters.c.name == CRL_NEXT_UPDATE)
     value = connection.execute(asked).scalar_one_or_none()
     return None if value is None else moment_of(value)
+
+
+def keys_committed(connection: Connection) -> Recipients | None:
+    """The last `keys_committed` entry; None where there is none: each key is in the token."""
+    asked = select(counters.c.value).where(counters.c.name == KEYS_COMMITTED)
+    index = connection.execute(asked).scalar_one_or_none()
+    found = select(entries.c.data).where(entries.c.entry_index == (1 if index is None else index))
+    data = connection.execute(found).scalar_one_or_none()
+    entry = {} if data is None else json.loads(data)
+    if entry.get("type") != KeysCommitted.type:
+        return None
+    return Recipients(index or 1, tuple(bytes.fromhex(each) for each in entry["recipients"]))
 
 
 def list_products(connection: Connection) -> list[ProductRevision]:

@@ -1,12 +1,19 @@
-"""The registry's peers, for a command that runs beside signerd or without it."""
+"""What the registry and the ledger say, for a command that runs beside signerd or without it."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeVar
+
+from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from signerd.adapters.store.database import check_database, make_engine, start_fault
-from signerd.adapters.store.listing import list_peers
+from signerd.adapters.store.listing import keys_committed, list_peers
+from signerd.adapters.store.values import Recipients
 from signerd.ports import PeerRecord
+
+_Found = TypeVar("_Found")
 
 
 def registered_peers(url: str) -> list[PeerRecord]:
@@ -15,11 +22,23 @@ def registered_peers(url: str) -> list[PeerRecord]:
     Raises:
         ConfigError: there is no database of this program's schema, or it cannot be read.
     """
+    return _read(url, lambda connection: list_peers(connection, None))
+
+
+def committed_recipients(url: str) -> Recipients | None:
+    """The token keys that the ledger's last `keys_committed` names; None where there is none.
+
+    Raises as `registered_peers`.
+    """
+    return _read(url, keys_committed)
+
+
+def _read(url: str, read: Callable[[Connection], _Found]) -> _Found:
     check_database(url)
     engine = make_engine(url, "read")
     try:
         with engine.begin() as connection:
-            return list_peers(connection, None)
+            return read(connection)
     except SQLAlchemyError as error:
         raise start_fault("cannot read the database", error) from error
     finally:

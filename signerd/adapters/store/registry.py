@@ -21,6 +21,7 @@ from signerd.adapters.store.existing import (
     no_order,
     no_peer,
 )
+from signerd.adapters.store.listing import keys_committed
 from signerd.adapters.store.open_intents import enter_open_intents
 from signerd.adapters.store.revoking import revoke
 from signerd.adapters.store.rows import (
@@ -36,6 +37,7 @@ from signerd.adapters.store.rows import (
 from signerd.adapters.store.schema import (
     CRL_NEXT_UPDATE,
     CRL_NUMBER,
+    KEYS_COMMITTED,
     chips,
     counters,
     order_chips,
@@ -55,6 +57,7 @@ from signerd.core.entry import (
     ClockAccepted,
     CrlIssued,
     EntryError,
+    KeysCommitted,
     OrderClosed,
     OrderOpened,
     ProductAdded,
@@ -345,6 +348,18 @@ def record_crl(tx: Transaction, entry: CrlIssued) -> int:
     if tx.connection.execute(kept.returning(counters.c.value)).scalar_one_or_none() is None:
         tx.connection.execute(insert(counters), {"name": CRL_NEXT_UPDATE, "value": value})
     return tx.append(entry)
+
+
+def commit_recipients(tx: Transaction, entry: KeysCommitted) -> int:
+    """`Administration.commit_recipients`."""
+    last = keys_committed(tx.connection)
+    if last is not None and last.recipients == entry.recipients:
+        return last.index
+    index = tx.append(entry)
+    kept = update(counters).where(counters.c.name == KEYS_COMMITTED).values(value=index)
+    if tx.connection.execute(kept.returning(counters.c.value)).scalar_one_or_none() is None:
+        tx.connection.execute(insert(counters), {"name": KEYS_COMMITTED, "value": index})
+    return index
 
 
 def accept_clock(tx: Transaction, *, by: str, before: datetime, now: datetime) -> int:

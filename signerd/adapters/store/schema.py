@@ -272,3 +272,4 @@ counters = Table(
     Column("value", BigInteger, nullable=False),
 )
 CRL_NUMBER, CRL_NEXT_UPDATE = "crl_number", "crl_next_update"  # names of counters
+KEYS_COMMITTED = "keys_committed"  # the last such entry's index, where it is not entry 1

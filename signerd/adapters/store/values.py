@@ -20,6 +20,14 @@ class ProductRevision:
 
 
 @dataclass(frozen=True, slots=True)
+class Recipients:
+    """The token keys that open what is sealed, as the ledger names them, and its entry that does."""
+
+    index: int
+    recipients: tuple[bytes, ...]  # SHA-256 of each SubjectPublicKeyInfo
+
+
+@dataclass(frozen=True, slots=True)
 class OrderCounts:
     """How far a work order is. Superseded certificates count in `issued`, `stamped` and `revoked`."""
 

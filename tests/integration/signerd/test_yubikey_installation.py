@@ -1,15 +1,18 @@
 """A whole installation on a YubiKey: keys that Yubico's tool made, 9c with the PIN each time; checkpoint key
-and chip master key sealed to it and to a second one; boards are certified, and the log verifies."""
+and chip master key sealed to it and to a second one; boards are certified, and the log verifies. And one on
+which the second key was added later, and then has to do alone."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from harness.hostile_line import HostileLine
 from harness.installation import Installation
+from harness.process import ProgramError
 from harness.yubikey_installation import YubiKeyInstallation
 from signerd.adapters.keyholder.personalization import derive_chip_keys
 from signerd.config import load
@@ -62,3 +65,35 @@ def opened_by(installation: Installation, token: str = "pkcs11:serial=11") -> di
 
 def opened_by_spare(installation: Installation) -> dict[str, bytes]:
     return opened_by(installation, "pkcs11:serial=12")
+
+
+@pytest.mark.check
+def test_the_first_is_destroyed_and_one_that_was_added_later_goes_on(tmp_path: Path) -> None:
+    """The same log, the same chips. Its CA key is the first one's, as where one was imported into both: a
+    sub-CA of its own is another matter (`signerd ca`)."""
+    presence.skip(yubikey.missing())
+    cards = PivCard(serial=11), PivCard(serial=12)
+    with (
+        VirtualYubiKey(*cards) as keys,
+        YubiKeyInstallation(tmp_path / "line", keys, "9a", spare=False) as installation,
+    ):
+        cards[1].take_key(cards[0], 0x9A)
+        line = HostileLine(installation)
+        order, first, second = line.open_order(quantity=2), line.board(), line.board()
+        line.pc1.certify(order, first)
+        other = "pkcs11:serial=12"
+        with pytest.raises(ProgramError, match="not sealed to this key"):
+            installation.admin("recipient", "try", "--token", other)
+        installation.admin("recipient", "add", installation.spare)
+        assert "they are this installation's" in installation.admin("recipient", "try", "--token", other)
+
+        keys.pull(0)
+        installation.process.stop()
+        text = installation.config.read_text("utf-8")
+        installation.config.write_text(text.replace("pkcs11:serial=11", other), encoding="utf-8")
+        assert "sealed to 2 tokens" in installation.admin("check-config", "--login")
+        installation.start_signerd()
+        line.reconnect()
+        line.pc1.certify(order, second)  # by a key that follows from the master key
+        line.verify()  # with the verifier key that the auditor has
+        line.close()

@@ -68,7 +68,7 @@ async def test_pin_is_neither_in_arguments_nor_in_environment_and_it_leaves_no_c
         assert token.pin not in environment
 
 
-@pytest.mark.parametrize("operation", [Operation.DERIVE_CHIP_KEY, Operation.GENERATE_KEYS])
+@pytest.mark.parametrize("operation", [Operation.DERIVE_CHIP_KEY, Operation.GENERATE_KEYS, Operation.RESEAL])
 async def test_the_daemons_key_holder_gives_no_key_and_makes_none(
     token: TokenAtHand, operation: Operation
 ) -> None:

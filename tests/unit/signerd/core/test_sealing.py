@@ -25,7 +25,7 @@ from signerd.core.sealing import (
     open_into,
     read_sealed,
     seal,
-    with_recipient,
+    with_recipients,
 )
 
 ORIGIN = "example/birthmark"
@@ -86,15 +86,25 @@ def test_each_sealing_has_an_ephemeral_key_of_its_own() -> None:
     assert len(set(points)) == len(points) == 8
 
 
-def test_a_recipient_is_added_and_the_others_stay_as_they_are() -> None:
-    more = with_recipient(SEALED, SECRETS, Recipient.of(OTHER.public_key()))
+def test_recipients_come_and_go_and_the_others_stay_as_they_are() -> None:
+    other = Recipient.of(OTHER.public_key())
+    more = with_recipients(SEALED, SECRETS, [*SEALED.recipients, other])
     assert opened(read_sealed(more.encode()), KeyRole.CHIP_MASTER, OTHER) == SECRETS[KeyRole.CHIP_MASTER]
     for role, copies in SEALED.secrets.items():
         assert more.secrets[role][:2] == copies
+    less = read_sealed(with_recipients(more, SECRETS, [other, SEALED.recipients[1]]).encode())
+    assert less.recipients == (other, SEALED.recipients[1])
+    for role, secret in SECRETS.items():
+        assert opened(less, role, OTHER) == opened(less, role, P384) == secret
+        assert less.secrets[role] == (more.secrets[role][2], more.secrets[role][1])
+        with pytest.raises(SealingError, match="not sealed to this key"):
+            opened(less, role, P256)
     with pytest.raises(SealingError, match="twice"):
-        with_recipient(more, SECRETS, Recipient.of(OTHER.public_key()))
+        with_recipients(more, SECRETS, [*more.recipients, other])
+    with pytest.raises(SealingError, match="1 to 8"):
+        with_recipients(more, SECRETS, [])
     with pytest.raises(SealingError, match="all the secrets"):
-        with_recipient(SEALED, {KeyRole.CHECKPOINT: bytes(32)}, Recipient.of(OTHER.public_key()))
+        with_recipients(SEALED, {KeyRole.CHECKPOINT: bytes(32)}, [other])
 
 
 def test_who_may_be_a_recipient() -> None:

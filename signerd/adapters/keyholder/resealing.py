@@ -1,0 +1,77 @@
+"""What is sealed, for another list of tokens, from a key holder that can do nothing else.
+
+As in a personalization, the daemon's key holder has no such operation: whoever has the daemon could seal the
+secrets to a key of his own. This one lives for one run of `signerd recipient`, with a PIN of its own asking.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import load_der_public_key
+
+from signerd.adapters.keyholder.channel import KeyHolderRefusal, WrongSettings, open_channel
+from signerd.adapters.keyholder.hardening import close_memory
+from signerd.adapters.keyholder.held_pin import HeldPin
+from signerd.adapters.keyholder.pool import rejected_pins, setup_for
+from signerd.adapters.keyholder.protocol import Mode, Operation
+from signerd.config import Config
+from signerd.core.sealing import Recipient, SealedSecrets, SealingError, read_sealed
+from signerd.errors import Code, ConfigError, Fault, Refused
+
+
+@dataclass(frozen=True, slots=True)
+class Resealed:
+    """What a token opened, and sealed again."""
+
+    own: Recipient  # the token that opened
+    sealed: SealedSecrets
+
+
+async def reseal(
+    config: Config, pin: bytes | bytearray, vkey: str, recipients: Sequence[Recipient]
+) -> Resealed:
+    """Opens each secret with the token of the settings, holds it against its commitment, and seals it to
+    those that are new. For recipients that stay, nothing changes.
+
+    Raises:
+        ConfigError: the token does not hold what the settings name, or a secret does not open.
+        WrongPin: the token rejected the PIN.
+        Unavailable: the token does not answer.
+        Refused: `invalid`: the token at hand is not among the recipients.
+    """
+    close_memory()  # from here on this process holds the PIN
+    hsm = config.hsm
+    held = HeldPin(pin, rejected_pins(config))
+    try:
+        channel = await open_channel(
+            replace(setup_for(hsm, Mode.RESEAL), vkey=vkey),
+            held,
+            environment=hsm.environment,
+            deadline_s=hsm.deadline_s,
+            login_s=hsm.start_deadline_s,
+        )
+    except WrongSettings as error:
+        raise ConfigError(error.detail) from error
+    finally:
+        held.wipe()
+    try:
+        answer = await channel.request(Operation.RESEAL, *(recipient.spki() for recipient in recipients))
+    except KeyHolderRefusal as error:
+        raise Refused(Code.INVALID, error.detail) from error
+    finally:
+        await channel.stop()
+    return _read(answer)
+
+
+def _read(answer: object) -> Resealed:
+    match answer:
+        case {"sealed": bytes(sealed), "own": bytes(own)}:
+            try:
+                return Resealed(Recipient.of(load_der_public_key(own)), read_sealed(sealed))
+            except (SealingError, ValueError, UnsupportedAlgorithm) as error:
+                raise Fault("the key holder answered with something that is not sealed") from error
+        case _:
+            raise Fault("the key holder answered with something that is not sealed")
