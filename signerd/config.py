@@ -188,8 +188,8 @@ class HsmSettings(_Section):
 class AuthoritySettings(_Section):
     """The device tree: who issues."""
 
-    certificate: FilePath  # PEM, the sub-CA
-    root: FilePath  # PEM
+    certificate: FilePath  # PEM, the sub-CA and what stands above it
+    root: FilePath  # PEM; whatever relying parties pin
     max_validity_days: Annotated[int, Field(ge=1, le=36500)] = 10950
     allow_no_expiry: bool = True  # notAfter 99991231235959Z (IEEE 802.1AR) is within bounds
 

@@ -32,6 +32,7 @@ from signerd.adapters.store import check_database, registered_peers
 from signerd.config import Config, database_url
 from signerd.core import note
 from signerd.core.ends import WARNED, due
+from signerd.core.issuing_chain import chain_problems
 from signerd.core.merkle import EMPTY_ROOT
 from signerd.core.profile import Issuer
 from signerd.core.server_names import covers, is_local
@@ -84,7 +85,19 @@ def load_issuer(config: Config) -> Issuer:
     limits = ValidityLimits(
         timedelta(days=config.authority.max_validity_days), config.authority.allow_no_expiry
     )
-    return Issuer.of(tuple(_certificates(config.authority.certificate)), limits)
+    chain, root = _chain(config)
+    if problems := chain_problems(chain, root):
+        raise ConfigError(
+            "\n  ".join([f"no relying party follows {config.authority.certificate}:", *problems])
+        )
+    return Issuer.of(chain, limits, root)
+
+
+def _chain(config: Config) -> tuple[list[x509.Certificate], x509.Certificate]:
+    """The sub-CA and what stands above it, without the root, and the root."""
+    authority = config.authority
+    chain, root = _certificates(authority.certificate), _certificates(authority.root)[0]
+    return (chain[:-1] if chain[-1] == root else chain), root
 
 
 def _server(config: Config, now: datetime) -> str:
@@ -137,11 +150,9 @@ def _ends(config: Config, base: Path, now: datetime) -> str:
 def _authority(config: Config, now: datetime) -> str:
     authority = config.authority
     load_issuer(config)
-    chain, root = _certificates(authority.certificate), _certificates(authority.root)[0]
-    for certificate, issuer in zip(chain, (*chain[1:], root), strict=True):
-        _issued_by(certificate, issuer, authority.certificate, authority.root)
+    chain, root = _chain(config)
     _valid(root, authority.root, now)
-    return _valid(chain[0], authority.certificate, now)
+    return [_valid(certificate, authority.certificate, now) for certificate in reversed(chain)][-1]
 
 
 def _database(config: Config, base: Path) -> str:

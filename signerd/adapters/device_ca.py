@@ -1,20 +1,22 @@
 """The device tree: offline root, then the sub-CA whose key is in the token. RFC 5280 §4.2.1.
 
 `sign_sub_ca` is what an offline root does with `sub-ca.csr.pem`; `check_sub_ca` is what signerd demands of
-the certificate that comes back.
+the certificate that comes back, with what stands above it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import TypeVar
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from signerd.core.issuing_chain import chain_problems, shown
 from signerd.errors import ConfigError
 
 ROOT_DAYS = 14_600
@@ -90,83 +92,46 @@ def _ca_builder(
     )
 
 
-def check_sub_ca(
-    certificate: x509.Certificate,
-    root: x509.Certificate,
-    request: x509.CertificateSigningRequest,
-    now: datetime,
-) -> None:
-    """Holds the certificate that came back against the request, the root, and what a sub-CA must be.
+def check_sub_ca(chain: Sequence[x509.Certificate], root: x509.Certificate, now: datetime) -> list[str]:
+    """Holds the certificate that came back, and what stands above it, against what a sub-CA must be.
 
-    Raises:
-        ConfigError: something fails; all of it is listed.
+    Returns:
+        What fails, a line each.
     """
     try:
         problems = [
-            *_identity_problems(certificate, request),
-            *_issuer_problems(certificate, root),
-            *_power_problems(certificate),
-            *_validity_problems(certificate, root, now),
+            *_identity_problems(chain[0]),
+            *_power_problems(chain[0]),
+            *_validity_problems(chain, root, now),
         ]
     except (ValueError, UnsupportedAlgorithm, x509.DuplicateExtension) as error:
-        raise ConfigError(f"the certificate or the root cannot be read: {error}") from error
-    if problems:
-        raise ConfigError(
-            "the sub-CA's certificate is not usable:\n" + "\n".join(f"  {line}" for line in problems)
-        )
+        return [f"it cannot be read: {error}"]
+    return problems + chain_problems(chain, root)
 
 
-def _identity_problems(certificate: x509.Certificate, request: x509.CertificateSigningRequest) -> list[str]:
-    problems = []
-    if certificate.public_key() != request.public_key():
-        problems.append("its key is not the one in the token (ca/sub-ca.csr.pem)")
-    if not certificate.subject.rdns:
-        problems.append("its subject is empty")
+def _identity_problems(certificate: x509.Certificate) -> Iterator[str]:
     if certificate.subject == certificate.issuer:
-        problems.append("subject and issuer are the same name")
-    return problems
+        yield "subject and issuer are the same name"
 
 
-def _issuer_problems(certificate: x509.Certificate, root: x509.Certificate) -> list[str]:
-    problems = []
-    try:
-        certificate.verify_directly_issued_by(root)
-    except (ValueError, TypeError, InvalidSignature):
-        problems.append("it is not issued by this root (name or signature)")
-    try:
-        root.verify_directly_issued_by(root)
-    except (ValueError, TypeError, InvalidSignature):
-        problems.append("the root is not self-signed")
-    constraints = _extension(root, x509.BasicConstraints)
-    if constraints is None or not constraints.value.ca:
-        problems.append("the root is no CA (basic constraints)")
-    return problems
-
-
-def _power_problems(certificate: x509.Certificate) -> list[str]:
-    problems = []
+def _power_problems(certificate: x509.Certificate) -> Iterator[str]:
     constraints = _extension(certificate, x509.BasicConstraints)
-    if constraints is None or not constraints.critical or not constraints.value.ca:
-        problems.append("it lacks critical basic constraints with CA:TRUE")
-    elif constraints.value.path_length != 0:
-        problems.append("its path length is not 0: it could make further CAs")
+    if constraints is not None and constraints.value.ca and constraints.value.path_length != 0:
+        yield "its path length is not 0: it could make further CAs"
     usage = _extension(certificate, x509.KeyUsage)
-    if usage is None or not usage.value.key_cert_sign:
-        problems.append("its key usage lacks keyCertSign")
     if usage is None or not usage.value.crl_sign:
-        problems.append("its key usage lacks cRLSign")
-    if _extension(certificate, x509.SubjectKeyIdentifier) is None:
-        problems.append("it has no subject key identifier")
-    return problems
+        yield "its key usage lacks cRLSign"
 
 
-def _validity_problems(certificate: x509.Certificate, root: x509.Certificate, now: datetime) -> list[str]:
-    problems = []
-    if not certificate.not_valid_before_utc <= now <= certificate.not_valid_after_utc:
-        problems.append("it is not valid now")
-    if certificate.not_valid_after_utc > root.not_valid_after_utc:
-        problems.append("it outlives the root")
-    return problems
+def _validity_problems(
+    chain: Sequence[x509.Certificate], root: x509.Certificate, now: datetime
+) -> Iterator[str]:
+    for certificate in (*chain, root):
+        if not certificate.not_valid_before_utc <= now <= certificate.not_valid_after_utc:
+            yield f"{shown(certificate)} is not valid now"
+    for above in (*chain[1:], root):
+        if chain[0].not_valid_after_utc > above.not_valid_after_utc:
+            yield f"it outlives {shown(above)}, which ends on {above.not_valid_after_utc:%Y-%m-%d}"
 
 
 def _extension(certificate: x509.Certificate, kind: type[_Kind]) -> x509.Extension[_Kind] | None:

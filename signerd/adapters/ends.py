@@ -27,6 +27,7 @@ from signerd.ports import PeerRecord
 LOOK_S = 3600.0  # between two looks
 WARN_S = 86_400.0  # between two warnings
 _NAMED = 20  # peers in a line
+_ABOVE_BOARDS = {What.SUB_CA, What.ISSUER, What.ROOT}
 
 _log = structlog.get_logger(__name__)
 
@@ -95,7 +96,7 @@ class Ends:
         ends += peer_ends(await store.list_peers(), self._shown)
         if (next_update := await store.crl_next_update()) is not None:
             ends.append(End(What.CRL, "the newest", next_update))
-        issuer_ends = next(end.at for end in ends if end.what is What.SUB_CA)
+        issuer_ends = min(end.at for end in ends if end.what in _ABOVE_BOARDS)
         products = await store.list_products()
         return ends + await asyncio.to_thread(product_ends, products, issuer_ends)
 

@@ -29,6 +29,8 @@ from signerd.core.sample import Sampled, one_a_family, sample_key, sample_of, st
 from signerd.errors import Code, Fault, Refused
 
 DEADLINE_S = 120.0
+MAX_CREDENTIAL_BYTES = 16_384  # certificate and chain, as boards store them (docs/board-protocol.md)
+_ITEM_OVERHEAD = 8  # bytes of CBOR around each, and its part of what is around all
 _COMMAND = (sys.executable, "-I", "-m", "signerd.adapters.full_linter")
 _ERRORS = {"ERROR", "FATAL"}
 # The linter takes URLs alone for URIs, and names with a dot alone for DNS names. RFC 5280 §4.2.1.6 also
@@ -95,6 +97,13 @@ class SampleLinter:
             raise Refused(Code.INVALID, f"the profile gives no certificate: {error}") from error
         except SigningRefusedError as error:
             raise Refused(Code.INVALID, f"the key holder would refuse its certificates: {error}") from error
+        size = sum(len(each) + _ITEM_OVERHEAD for each in (certificate, *self._issuer.chain))
+        if size > MAX_CREDENTIAL_BYTES:
+            raise Refused(
+                Code.INVALID,
+                f"certificate and chain come to {size} bytes, and a board takes {MAX_CREDENTIAL_BYTES}:"
+                " shorten the names, or take a shorter chain",
+            )
         return certificate
 
 

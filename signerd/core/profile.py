@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -20,7 +20,10 @@ from signerd.core.certificate_names import (
     check_uri,
 )
 from signerd.core.evidence_extension import EvidenceStatement
+from signerd.core.issuing_chain import Allowance
 from signerd.core.key_policy import PublicKey
+from signerd.core.name_constraints import Names as CertificateNames
+from signerd.core.name_constraints import alternatives
 from signerd.core.order import Place
 from signerd.core.product import EXTENDED_KEY_USAGES, SUBJECT_OIDS, Product, Profile, fill
 from signerd.core.validity import ValidityLimits, check_validity
@@ -50,13 +53,20 @@ class Issuer:
     throwaway: ec.EllipticCurvePrivateKey
     authority_key_identifier: x509.AuthorityKeyIdentifier
     limits: ValidityLimits
+    allows: Allowance  # what the chain and its root allow certificates
 
     @classmethod
-    def of(cls, chain: tuple[x509.Certificate, ...], limits: ValidityLimits = _DEFAULT_LIMITS) -> Issuer:
+    def of(
+        cls,
+        chain: Sequence[x509.Certificate],
+        limits: ValidityLimits = _DEFAULT_LIMITS,
+        root: x509.Certificate | None = None,
+    ) -> Issuer:
         """Makes an issuer of its chain, the sub-CA first. `limits` are the settings'.
 
         Raises:
-            ConfigError: the sub-CA's key is not P-256 or P-384, or it has no subject key identifier.
+            ConfigError: the sub-CA's key is not P-256 or P-384, it has no subject key identifier, or what its
+                chain allows cannot be read.
         """
         certificate = chain[0]
         key = certificate.public_key()
@@ -64,8 +74,11 @@ class Issuer:
             raise ConfigError("the sub-CA's key must be P-256 or P-384")
         try:
             identifier = certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+            allows = Allowance.of(chain, root)
         except x509.ExtensionNotFound as error:
             raise ConfigError("the sub-CA's certificate has no subject key identifier") from error
+        except ValueError as error:
+            raise ConfigError(f"a certificate above boards' cannot be read: {error}") from error
         return cls(
             certificate=certificate,
             chain=tuple(issuer.public_bytes(Encoding.DER) for issuer in chain),
@@ -74,6 +87,7 @@ class Issuer:
             throwaway=ec.generate_private_key(key.curve),
             authority_key_identifier=x509.AuthorityKeyIdentifier(identifier.digest, None, None),
             limits=limits,
+            allows=allows,
         )
 
 
@@ -97,7 +111,7 @@ def terms_of(
 
     Raises:
         ValueError: the profile gives no certificate for this place: a name does not fit its field, or the
-            validity is beyond a bound.
+            validity is beyond a bound, or the chain does not allow it.
     """
     profile = product.certificate
     values = {
@@ -114,20 +128,33 @@ def terms_of(
         (x509.SubjectKeyIdentifier.from_public_key(key), False),
         (issuer.authority_key_identifier, False),
     ]
-    if profile.extended_key_usage:
-        usages = [
-            EXTENDED_KEY_USAGES.get(name) or x509.ObjectIdentifier(name)
-            for name in profile.extended_key_usage
-        ]
+    if usages := purposes_of(profile):
         extensions.append((x509.ExtendedKeyUsage(usages), False))
     if alternatives := names.alternatives():
         extensions.append((x509.SubjectAlternativeName(alternatives), False))
     if product.evidence.certificate_extension is not None:
         extensions.append((evidence.extension(product.evidence.certificate_extension), False))
-    begins = profile.begins(place.moment, issuer.certificate.not_valid_before_utc)
+    forbidden = next(chain_problems(profile, names, issuer), None)
+    if forbidden is not None:
+        raise ValueError(f"the chain above it forbids it: {forbidden}")
+    begins = profile.begins(place.moment, issuer.allows.begins)
     ends = profile.expires(place.moment)
-    check_validity(begins, ends, issuer.certificate.not_valid_after_utc, issuer.limits)
+    check_validity(begins, ends, issuer.allows.ends, issuer.limits)
     return CertificateTerms(names.subject(), begins, ends, tuple(extensions))
+
+
+def purposes_of(profile: Profile) -> list[x509.ObjectIdentifier]:
+    """The extended key usages of a profile."""
+    return [
+        EXTENDED_KEY_USAGES.get(name) or x509.ObjectIdentifier(name) for name in profile.extended_key_usage
+    ]
+
+
+def chain_problems(profile: Profile, names: Names, issuer: Issuer) -> Iterator[str]:
+    """Why no relying party would follow the chain to a certificate of these names."""
+    if issuer.allows.constraints:
+        yield from issuer.allows.name_problems(names.encoded())
+    yield from issuer.allows.purpose_problems(usage.dotted_string for usage in purposes_of(profile))
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +180,12 @@ class Names:
     def subject(self) -> x509.Name:
         """For the certificate."""
         return x509.Name(x509.NameAttribute(SUBJECT_OIDS[kind], value) for kind, value in self.attributes)
+
+    def encoded(self) -> CertificateNames:
+        """As they stand in the certificate."""
+        found = self.alternatives()
+        encoded = alternatives(x509.SubjectAlternativeName(found).public_bytes()) if found else ()
+        return CertificateNames(self.subject().public_bytes(), encoded)
 
     def alternatives(self) -> list[x509.GeneralName]:
         """For its subjectAltName; empty: it has none."""

@@ -22,7 +22,7 @@ from signerd.core.evidence.rules import ListedBy
 from signerd.core.names import KeyType, Reissue, is_chip_id
 from signerd.core.order import Place, WorkOrder
 from signerd.core.product import Product, chip_form
-from signerd.core.profile import Issuer, name_problems
+from signerd.core.profile import Issuer, Names, chain_problems, name_problems
 from signerd.core.sample import CERTIFICATE_SERIAL, Sampled, is_rsa, one_a_family, sample_key
 from signerd.core.serial_number import Pattern, overlap, parse_pattern
 from signerd.core.subjects import Subject, Verdict, compare
@@ -98,6 +98,7 @@ def rehearse(
         _window(order, now),
         _chip_row(product, listed),
         _names(order, product, others, chips),
+        _chain(order, product, others, chips, issuer),
         _subjects(order, product, others),
         _serials(order, others),
         _validity(order, product, issuer, now),
@@ -233,6 +234,39 @@ def _templates(product: Product) -> str:
     return f"{count} name" + ("s" if count > 1 else "")
 
 
+def _chain(
+    order: WorkOrder, product: Product, others: Sequence[Opened], chips: Sequence[str], issuer: Issuer
+) -> Row:
+    """What the CAs above the boards allow: names and purposes (RFC 5280 §4.2.1.10 and §4.2.1.12)."""
+    allows = issuer.allows
+    problems: dict[str, str] = {}
+    for serial, number in _boards(order, others):
+        for chip_id in (*chips, *_like_dns(product, chips)):
+            values = values_of(order, serial, number, chip_id)
+            try:
+                names = Names.of(product.certificate, values)
+            except ValueError:  # the row before says why
+                continue
+            for problem in chain_problems(product.certificate, names, issuer):
+                problems.setdefault(problem, f"{problem} (chip {chip_id}, serial number {serial})")
+        if not allows.constraints:
+            break  # what else there is to say is of no board alone
+    if problems:
+        shown = "; ".join(list(problems.values())[:_MOST_SHOWN])
+        return Row("chain", Outcome.REFUSED, f"the CAs above the boards forbid it: {shown}")
+    constrained = f"; names within what {len(allows.constraints)} of them allow" if allows.constraints else ""
+    return Row("chain", Outcome.OK, f"the CAs above the boards allow it{constrained}")
+
+
+def _like_dns(product: Product, chips: Sequence[str]) -> Iterator[str]:
+    """Ids with a dot within, where the form has them: a common name of one may be held against DNS names."""
+    form = chip_form(product.evidence)
+    for chip_id in {min(chips, key=len), form.plain()}:
+        for place in range(1, len(chip_id) - 1):
+            if form.matches(dotted := f"{chip_id[:place]}.{chip_id[place + 1 :]}"):
+                yield dotted
+
+
 def _boards(order: WorkOrder, others: Sequence[Opened]) -> list[tuple[str, int]]:
     """Serial and place numbers at both ends; a chip that comes again keeps the serial of its first order."""
     pattern = parse_pattern(order.serial_pattern)
@@ -316,7 +350,7 @@ def _folded(order: WorkOrder) -> tuple[Pattern, range]:
 
 def _validity(order: WorkOrder, product: Product, issuer: Issuer, now: datetime) -> Row:
     """Of the first certificate that there may be, and of the last."""
-    profile, ends = product.certificate, issuer.certificate.not_valid_after_utc
+    profile, ends = product.certificate, issuer.allows.ends
     first, last = max(order.not_before, now), max(order.not_after, now)
     try:
         profile.check_written()
@@ -324,7 +358,7 @@ def _validity(order: WorkOrder, product: Product, issuer: Issuer, now: datetime)
         return Row("validity", Outcome.REFUSED, str(error))
     try:
         for moment in (first, last):
-            begins = profile.begins(moment, issuer.certificate.not_valid_before_utc)
+            begins = profile.begins(moment, issuer.allows.begins)
             check_validity(begins, profile.expires(moment), ends, issuer.limits)
     except ValueError as error:
         return Row(
@@ -344,7 +378,7 @@ def _validity(order: WorkOrder, product: Product, issuer: Issuer, now: datetime)
 def certifies_until(product: Product, issuer_ends: datetime) -> tuple[datetime, str]:
     """When the line stops, and what stops it."""
     profile = product.certificate
-    ends = f"the sub-CA ends at {issuer_ends:%Y-%m-%d}"
+    ends = f"the sub-CA, or a CA above it, ends at {issuer_ends:%Y-%m-%d}"
     if profile.validity_days is not None:
         days = profile.validity_days
         return issuer_ends - timedelta(days=days), f"{ends}, and certificates are valid for {days} days"

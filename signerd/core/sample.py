@@ -50,6 +50,7 @@ def stand_in(issuer: Issuer) -> Issuer:
             x509.SubjectKeyIdentifier.from_public_key(key.public_key()).digest, None, None
         ),
         limits=issuer.limits,
+        allows=issuer.allows,
     )
 
 

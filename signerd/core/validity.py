@@ -34,5 +34,6 @@ def check_validity(begins: datetime, ends: datetime, issuer_ends: datetime, limi
         )
     if ends > issuer_ends:
         raise ValueError(
-            f"it would end at {ends:%Y-%m-%d}, after its sub-CA, which ends at {issuer_ends:%Y-%m-%d}"
+            f"it would end at {ends:%Y-%m-%d}, after its sub-CA or a CA above it, which ends at"
+            f" {issuer_ends:%Y-%m-%d}"
         )

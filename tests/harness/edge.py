@@ -96,9 +96,15 @@ def certified(home: Path, uri: str, key: ec.EllipticCurvePrivateKey) -> bytes:
 class Edge:
     """An installation, its daemon, an administrator and an auditor."""
 
-    def __init__(self, directory: Path, *, signerd: Sequence[str | Path] = (COMMANDS / "signerd",)) -> None:
-        """`signerd` is the command whose `run` is the daemon."""
-        self.installation = Installation(directory, signerd=signerd)
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        signerd: Sequence[str | Path] = (COMMANDS / "signerd",),
+        installation: Installation | None = None,
+    ) -> None:
+        """`signerd` is the command whose `run` is the daemon; `installation` one that is there already."""
+        self.installation = installation or Installation(directory, signerd=signerd)
         self.home = self.installation.home
         self._peers: list[EdgePeer] = []
         self._orders = itertools.count(1)

@@ -5,12 +5,15 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from signerd.adapters.cli.options import JsonOption
 from signerd.core.names import Place
+
+if TYPE_CHECKING:
+    from signerd.adapters.installation import Arranged
 
 
 def init(
@@ -64,9 +67,20 @@ def init(
     ] = False,
     install: Annotated[
         Path | None,
-        typer.Option("--install-certificate", help="The sub-CA's certificate, from the root: the last step."),
+        typer.Option(
+            "--install-certificate",
+            help="The last step: the sub-CA's certificate, with those above it or without, in any order."
+            " PEM, DER or PKCS #7.",
+        ),
     ] = None,
-    root: Annotated[Path | None, typer.Option("--root", help="The root's certificate.")] = None,
+    chain: Annotated[
+        list[Path] | None,
+        typer.Option("--chain", help="More certificates between sub-CA and root. Again for each file."),
+    ] = None,
+    root: Annotated[
+        Path | None,
+        typer.Option("--root", help="The certificate that relying parties pin; it need not be self-signed."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Makes an installation: with --dev at once, with a real HSM in two steps."""
@@ -79,11 +93,10 @@ def init(
     if install is not None:
         if root is None:
             raise typer.BadParameter("--install-certificate needs --root")
-        install_certificate(directory, certificate=install, root=root, by=administrator())
-        settings = directory / "signerd.toml"
-        print_result(
-            f"finished. Start it: signerd run -c {settings}", {"config": str(settings)}, as_json=as_json
+        arranged = install_certificate(
+            directory, certificate=install, root=root, chain=chain or (), by=administrator()
         )
+        _print_finished(directory / "signerd.toml", arranged, as_json=as_json)
     elif dev and (ca_key or sealing_key):
         raise typer.BadParameter("--dev makes its keys: leave --ca-key and --sealing-key out")
     elif dev:
@@ -121,6 +134,18 @@ def init(
             {"request": str(request)},
             as_json=as_json,
         )
+
+
+def _print_finished(settings: Path, arranged: Arranged, *, as_json: bool) -> None:
+    from signerd.adapters.cli.output import print_result
+    from signerd.core.issuing_chain import shown
+
+    names, left_out = [list(map(shown, each)) for each in (arranged.chain, arranged.left_out)]
+    said = [f"boards get the chain {' < '.join(names)}"]
+    said += [f"left out, since it is not on the way to the root: {name}" for name in left_out]
+    said.append(f"finished. Start it: signerd run -c {settings}")
+    document = {"config": str(settings), "chain": names, "left_out": left_out}
+    print_result("\n".join(said), document, as_json=as_json)
 
 
 def _asked_names() -> list[str]:

@@ -6,8 +6,9 @@ create(directory, module=…, token=…, pin_source=…, deployment=…)        
 install_certificate(directory, certificate=…, root=…)                   # then what the root made of it
 """
 
+from signerd.adapters.installation.chain_files import Arranged
 from signerd.adapters.installation.development import create_dev
 from signerd.adapters.installation.places import Wishes
 from signerd.adapters.installation.production import create, install_certificate
 
-__all__ = ["Wishes", "create", "create_dev", "install_certificate"]
+__all__ = ["Arranged", "Wishes", "create", "create_dev", "install_certificate"]

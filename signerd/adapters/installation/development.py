@@ -99,5 +99,5 @@ def _fill(
     write_key(layout.offline_root / "root.key", root_key)
     config = parts.keep_keys(layout, replace(choices, places=places), keys)
     vkey = layout.vkey.read_text(encoding="ascii").strip()
-    parts.write_device_certificates(layout, sub_ca, root)
+    parts.write_device_certificates(layout, (sub_ca,), root)
     parts.open_ledger(config, layout, vkey, sub_ca, root, now, by)

@@ -58,7 +58,7 @@ class Layout:
 
     @property
     def sub_ca(self) -> Path:
-        """The sub-CA's certificate."""
+        """The sub-CA's certificate, and those above it without the root."""
         return self.ca / "sub-ca.pem"
 
     @property

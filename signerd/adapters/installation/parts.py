@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -46,11 +46,16 @@ def write_vkey(layout: Layout, origin: str, checkpoint_key: bytes) -> str:
     return text
 
 
-def write_device_certificates(layout: Layout, sub_ca: x509.Certificate, root: x509.Certificate) -> None:
-    """`ca/`: the sub-CA, the chain that boards are given (without the root), and the root."""
+def write_device_certificates(
+    layout: Layout, chain: Sequence[x509.Certificate], root: x509.Certificate
+) -> None:
+    """`ca/`: the root, and the chain that boards are given, without it: the sub-CA, and what stands above it.
+    `sub-ca.pem` has it for signerd and `chain.pem` for others. The first of them is written last: where it
+    is, the installation is finished."""
+    pem = b"".join(certificate.public_bytes(Encoding.PEM) for certificate in chain)
     write_certificate(layout.ca / "root.pem", root)
-    write_certificate(layout.ca / "chain.pem", sub_ca)
-    write_certificate(layout.sub_ca, sub_ca)
+    write_new(layout.ca / "chain.pem", pem, PUBLIC)
+    write_new(layout.sub_ca, pem, PUBLIC)
 
 
 def open_ledger(

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from signerd.adapters import device_ca
 from signerd.adapters.installation import parts
+from signerd.adapters.installation.chain_files import Arranged, arrange, read_certificates, unusable
 from signerd.adapters.installation.keys import NewKeys, ask_offers, generate_keys, leftovers
 from signerd.adapters.installation.layout import PUBLIC, Layout, make_installation_directory, write_new
 from signerd.adapters.installation.places import NO_WISHES, Wishes, decide
@@ -128,11 +129,14 @@ def _generate(
         pin[:] = bytes(len(pin))
 
 
-def install_certificate(directory: Path, *, certificate: Path, root: Path, by: str | None = None) -> None:
+def install_certificate(
+    directory: Path, *, certificate: Path, root: Path, chain: Sequence[Path] = (), by: str | None = None
+) -> Arranged:
     """Takes the sub-CA's certificate from the offline root and finishes the installation.
 
-    `by`: who does it, for the ledger. Everything is checked before anything is written, so that a
-    wrong file can be replaced and tried again.
+    `certificate` and `chain`: files with the sub-CA's certificate and what stands above it, in any order.
+    `root`: the one that relying parties pin; self-signed or not. `by`: who does it, for the ledger.
+    Everything is checked before anything is written, so that a wrong file can be replaced and tried again.
 
     Raises:
         ConfigError: there is no request to answer, a file cannot be read, or the certificate is not usable;
@@ -150,26 +154,29 @@ def install_certificate(directory: Path, *, certificate: Path, root: Path, by: s
         vkey = layout.vkey.read_text(encoding="ascii").strip()
     except (OSError, ValueError) as error:
         raise ConfigError(f"{layout.directory} is not an installation that `signerd init` began") from error
-    sub_ca, root_certificate = _load(certificate), _load(root)
-    device_ca.check_sub_ca(sub_ca, root_certificate, request, now)
+    root_certificate = _root(root)
+    arranged = arrange(_read_all(certificate, *chain), request, root_certificate)
+    if problems := device_ca.check_sub_ca(arranged.chain, root_certificate, now):
+        raise unusable(problems)
+    sub_ca = arranged.chain[0]
     asyncio.run(_prove(config, layout, sub_ca, vkey))
     try:
         parts.open_ledger(config, layout, vkey, sub_ca, root_certificate, now, by)
-        parts.write_device_certificates(layout, sub_ca, root_certificate)
+        parts.write_device_certificates(layout, arranged.chain, root_certificate)
     except (ConfigError, Fault) as error:
         made = f"the database, {config.ledger.head}, {layout.sub_ca}, chain.pem and root.pem beside it"
         raise ConfigError(f"{error}\nremove what is there of {made}, and repeat this step") from error
+    return arranged
 
 
-def _load(path: Path) -> x509.Certificate:
-    try:
-        certificates = x509.load_pem_x509_certificates(path.read_bytes())
-    except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror}") from error
-    except ValueError as error:
-        raise ConfigError(f"{path} is not a certificate in PEM") from error
+def _read_all(*paths: Path) -> list[x509.Certificate]:
+    return [certificate for path in paths for certificate in read_certificates(path)]
+
+
+def _root(path: Path) -> x509.Certificate:
+    certificates = read_certificates(path)
     if len(certificates) != 1:
-        raise ConfigError(f"{path} holds {len(certificates)} certificates: give one")
+        raise ConfigError(f"{path} holds {len(certificates)} certificates: give the root's alone")
     return certificates[0]
 
 

@@ -16,15 +16,21 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
 from sqlalchemy import create_engine, text
 
+from harness.ca_chains import Authority, Terms, certify, constraints, make, organization
+from harness.ca_chains import directory as directory_names
 from harness.key_holders import TokenAtHand, running
 from harness.signing_samples import leaf_tbs
 from signerd.adapters import device_ca
+from signerd.adapters.checks import load_issuer
+from signerd.adapters.ends import certificate_ends
 from signerd.adapters.installation import create, create_dev, install_certificate, softhsm
+from signerd.adapters.installation.chain_files import arrange, read_certificates
 from signerd.adapters.keyholder.held_pin import WrongPin
 from signerd.config import database_url, load
+from signerd.core.ends import What
 from signerd.core.note import parse_vkey
 from signerd.errors import ConfigError
 
@@ -304,6 +310,117 @@ def test_the_two_steps(hsm: Hsm, tmp_path: Path, key_type: str) -> None:
         install_certificate(directory, certificate=answered.certificate, root=answered.root)
 
 
+def bought(request_file: Path) -> list[Authority]:
+    """Root, four CAs and the sub-CA for the request's key: as a vendor's hierarchy is."""
+    request = x509.load_pem_x509_csr(request_file.read_bytes())
+    made = [make(Terms("Root"))]
+    for name in ("First", "Second", "Third", "Fourth"):
+        made.append(make(Terms(name), made[-1]))
+    key = request.public_key()
+    assert isinstance(key, ec.EllipticCurvePublicKey)
+    sub_ca = certify(Terms("Example device CA", path_length=0), key, made[-1])
+    return [*made, Authority(sub_ca, made[-1].key)]
+
+
+def in_pem(*certificates: x509.Certificate) -> bytes:
+    return b"".join(b"subject: x\n" + each.public_bytes(Encoding.PEM) for each in certificates)
+
+
+def in_pkcs7(*certificates: x509.Certificate, encoding: Encoding = Encoding.DER) -> bytes:
+    return pkcs7.serialize_certificates(list(certificates), encoding)
+
+
+def test_a_bought_chain_in_any_form(hsm: Hsm, tmp_path: Path) -> None:
+    """Each way of sending it gives the same chain; the last one is taken."""
+    request = begin(hsm, tmp_path / "signerd")
+    made = bought(request)
+    root, *chain = [authority.certificate for authority in made]
+    chain.reverse()
+    old_root = make(Terms("Old root"))
+    crossed = make(Terms("Root", key=made[0].key), old_root).certificate
+    stranger = make(Terms("Stranger")).certificate
+    (tmp_path / "root.pem").write_bytes(in_pem(root))
+    sent = tmp_path / "sent"
+    csr = x509.load_pem_x509_csr(request.read_bytes())
+    for data, pinned, left_out in (
+        (in_pem(*chain), root, []),
+        (in_pem(*reversed(chain)), root, []),
+        (in_pem(root, *chain, chain[0]), root, []),
+        (in_pem(*chain, crossed, stranger), root, [crossed, stranger]),
+        (in_pkcs7(*chain), root, []),
+        (in_pkcs7(root, *chain, encoding=Encoding.PEM), root, []),
+        (in_pem(*chain), crossed, []),  # the root as another signed it
+    ):
+        sent.write_bytes(data)
+        arranged = arrange(read_certificates(sent), csr, pinned)
+        assert arranged.chain == tuple(chain)
+        assert list(arranged.left_out) == left_out
+    middle = arrange(chain, csr, chain[2])
+    assert (middle.chain, middle.left_out) == (tuple(chain[:2]), tuple(chain[3:]))
+    parts = [tmp_path / f"{number}.der" for number in range(len(chain))]
+    for part, certificate in zip(parts, chain, strict=True):
+        part.write_bytes(certificate.public_bytes(Encoding.DER))
+    first, *more = reversed(parts)
+    install_certificate(tmp_path / "signerd", certificate=first, chain=more, root=tmp_path / "root.pem")
+    config = load(tmp_path / "signerd" / "signerd.toml")
+    assert [x509.load_der_x509_certificate(each) for each in load_issuer(config).chain] == chain
+    assert (
+        x509.load_pem_x509_certificates((config.authority.certificate.parent / "chain.pem").read_bytes())
+        == chain
+    )
+    assert [(end.what, end.name) for end in certificate_ends(config)][-6:] == [
+        (What.SUB_CA, "CN=Example device CA,O=Example"),
+        *((What.ISSUER, f"CN={name},O=Example") for name in ("Fourth", "Third", "Second", "First")),
+        (What.ROOT, "CN=Root,O=Example"),
+    ]
+    sign_once(TokenAtHand(tmp_path / "signerd", config))
+
+
+def test_a_bought_chain_that_breaks_off_or_is_forbidden(hsm: Hsm, tmp_path: Path) -> None:
+    directory = tmp_path / "signerd"
+    request = begin(hsm, directory)
+    before = sorted(directory.rglob("*"))
+    made = bought(request)
+    root, *chain = [authority.certificate for authority in made]
+    chain.reverse()
+    key = x509.load_pem_x509_csr(request.read_bytes()).public_key()
+    assert isinstance(key, ec.EllipticCurvePublicKey)
+
+    def below(*terms: Terms) -> list[x509.Certificate]:
+        """The sub-CA and what these CAs above it come to, the root's excepted."""
+        above = made[0]
+        others = []
+        for each in terms:
+            above = make(each, above)
+            others.append(above.certificate)
+        return [certify(Terms("Example device CA", path_length=0), key, above), *others]
+
+    short = Terms("Short", path_length=0)
+    policy = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3.4"), b"\x05\x00")
+    for certificates, reason in (
+        ([chain[0], *chain[2:]], "CN=Example device CA,O=Example is not issued by this root(.|\n)*--chain"),
+        (chain[:-1], "its issuer is CN=First,O=Example"),
+        (chain[1:], "key is not the one in the token"),
+        (below(Terms("A"), Terms("B"), Terms("C"), Terms("D"), Terms("E")), "6 certificates below the root"),
+        (below(short, Terms("Lower")), "allows 0 CAs below it, and has 2"),
+        (below(Terms("Odd", extra=((policy, True),))), "critical extension that is not known here: 1.2.3.4"),
+        (below(Terms("Over", end=datetime(2021, 1, 1, tzinfo=UTC))), "CN=Over,O=Example is not valid now"),
+        (below(Terms("Soon", end=datetime(2059, 1, 1, tzinfo=UTC))), "outlives CN=Soon,O=Example"),
+        (
+            below(Terms("Narrow", extra=(constraints(directory_names(organization("Other"))),))),
+            "not within subject Other",
+        ),
+    ):
+        (tmp_path / "sent").write_bytes(in_pem(*certificates))
+        (tmp_path / "root.pem").write_bytes(in_pem(root))
+        with pytest.raises(ConfigError, match=reason):
+            install_certificate(directory, certificate=tmp_path / "sent", root=tmp_path / "root.pem")
+    (tmp_path / "root.pem").write_bytes(in_pem(root, chain[-1]))
+    with pytest.raises(ConfigError, match="holds 2 certificates: give the root's alone"):
+        install_certificate(directory, certificate=tmp_path / "sent", root=tmp_path / "root.pem")
+    assert sorted(directory.rglob("*")) == before
+
+
 RECIPE = Path(__file__).parents[3] / "deploy" / "hsm" / "sub-ca.cnf"
 
 
@@ -360,7 +477,7 @@ BAD_ANSWERS: dict[str, tuple[Callable[[x509.Certificate], x509.CertificateBuilde
     ),
     "outlives the root": (
         lambda signed: rebuilt(signed, not_after=ROOT[0].not_valid_after_utc + timedelta(days=1)),
-        "outlives the root",
+        "it outlives CN=Birthmark development root CA",
     ),
 }
 

@@ -8,7 +8,21 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from cryptography import x509
 
+from harness.ca_chains import (
+    MIDDLE,
+    ROOT,
+    SERVER,
+    SUB,
+    Case,
+    Extra,
+    constraints,
+    directory,
+    dns,
+    organization,
+    uri,
+)
 from harness.installation import order_toml
 from harness.software_key_holder import make_device_tree
 from signerd.core.names import Reissue
@@ -368,3 +382,55 @@ def test_the_bundles_chip_against_the_products() -> None:
     assert row(rehearsed(product(), unnamed), "bundle").outcome is Outcome.NOTE
     assert rehearsed(product(), other).passed
     assert "no HMAC peripheral" in refused(rehearsed(product(top='chip = "esp32"')), "silicon")
+
+
+FOR_SERVERS: Extra = (x509.ExtendedKeyUsage([SERVER]), False)
+
+
+def below(*extra: Extra) -> Issuer:
+    """A sub-CA below a CA with these extensions."""
+    case = Case("", (ROOT, replace(MIDDLE, extra=extra), SUB), valid=True)
+    return Issuer.of(case.chain, root=case.root)
+
+
+@pytest.mark.parametrize(
+    ("extra", "names", "reason"),
+    [
+        (constraints(dns("a.example")), ('san_dns = ["{serial}.b.example"]',), "S1-0001.b.example is not"),
+        (constraints(dns("a.example")), ('san_dns = ["{chip_id}.a.example"]',), None),
+        (constraints(None, dns("s1-0100.a.example")), ('san_dns = ["{serial}.a.example"]',), "is excluded"),
+        (constraints(None, dns("s1-0101.a.example")), ('san_dns = ["{serial}.a.example"]',), None),
+        (constraints(uri("a.example")), ('san_uri = ["urn:example:{serial}"]',), "no plain host name"),
+        (constraints(uri("a.example")), ('san_uri = ["https://a.example/{serial}"]',), None),
+        (constraints(directory(organization("Other"))), (), "is not within subject Other"),
+        (FOR_SERVERS, ('extended_key_usage = ["clientAuth"]',), "1.3.6.1.5.5.7.3.2"),
+        (FOR_SERVERS, ('extended_key_usage = ["serverAuth"]',), None),
+        (FOR_SERVERS, (), None),
+    ],
+)  # fmt: skip
+def test_what_the_cas_above_the_boards_forbid(extra: Extra, names: Sequence[str], reason: str | None) -> None:
+    of = product(*names, evidence='chip_ids = "[0-9a-f]{8}"')
+    result = rehearsed(of, issuer=below(extra))
+    if reason is None:
+        assert result.passed, result.rows
+        assert all(sample.certificate(below(extra)) for sample in result.samples)
+        return
+    assert reason in refused(result, "chain")
+    # And no certificate could be issued all the same.
+    last = rehearsed(of, issuer=ISSUER).samples[-1]
+    with pytest.raises(ValueError, match="the chain above it forbids it"):
+        last.certificate(below(extra))
+
+
+def test_a_chip_id_that_makes_a_common_name_look_like_a_dns_name() -> None:
+    """OpenSSL holds such a common name against DNS constraints where no DNS name is beside it."""
+    of = product(subject='[["CN", "{chip_id}"], ["serialNumber", "{serial}"]]')
+    assert "is not within DNS a.example" in refused(
+        rehearsed(of, issuer=below(constraints(dns("a.example")))), "chain"
+    )
+
+
+def test_a_ca_above_that_ends_before_the_sub_ca() -> None:
+    case = Case("", (ROOT, replace(MIDDLE, end=NOW + timedelta(days=3660)), SUB), valid=True)
+    text = refused(rehearsed(product(), issuer=Issuer.of(case.chain, root=case.root)), "validity")
+    assert "after its sub-CA or a CA above it, which ends at" in text
