@@ -78,7 +78,7 @@ class Signerd(_Section):
     key: FilePath  # the station's; mode 0600
     operations_ca: FilePath
     log_vkey: FilePath  # the ledger's verifier key, C2SP signed-note text
-    device_root: FilePath  # the root of the boards' certificates
+    device_root: FilePath  # the root of the boards' certificates, or several
 
 
 class Timeouts(_Section):

@@ -44,7 +44,7 @@ class TrustFiles(_Section):
     """What the audit is measured against. Take both from the company, not from signerd's host."""
 
     log_vkey: FilePath  # C2SP verifier key
-    device_root: FilePath  # PEM, the offline root
+    device_root: FilePath  # PEM, the offline root, or several
 
 
 class Config(_Section):

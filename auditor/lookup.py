@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from cryptography import x509
 
 from auditor.core.books import CertificateState, OrderState
-from auditor.core.certificate import Issuer, verify_issuer
+from auditor.core.certificate import Issuer
 from auditor.core.claims import firmware_text
 from auditor.core.entry import Entry, reread_entry
 from auditor.core.findings import Code, Finding, finding_of
@@ -17,6 +17,7 @@ from auditor.core.merkle import is_included, leaf_hash
 from auditor.core.record import AppraisalPolicy, Checked, Record, check_record
 from auditor.errors import CheckFailed, Malformed, NotFound
 from auditor.facts import facts_of
+from auditor.issuers import Issuers
 from auditor.ports import Log, OrderTerms, State
 from auditor.products import Products
 
@@ -55,7 +56,7 @@ class Lookup:
 
     log: Log
     state: State
-    root: x509.Certificate
+    roots: tuple[x509.Certificate, ...]
     identities: Identities | None
     products: Products
 
@@ -74,8 +75,12 @@ class Lookup:
         chain: tuple[x509.Certificate, ...] = ()
         try:
             answer = self.log.record(certificate.certificate_sha256)
-            issuer = self._issuer(answer.chain)
-            checked, chain = self._check(answer.record, certificate, issuer), issuer.chain
+            policy = self._policy(certificate)
+            issuers = Issuers(self.log, self.state, self.roots)
+            issuers.learn(answer.chain)
+            ca = None if policy.product is None else policy.product.ca
+            issuer = issuers.of(answer.record.certificate, certificate.index, ca)
+            checked, chain = self._check(answer.record, certificate, issuer, policy), issuer.chain
         except (NotFound, Malformed) as error:
             findings.append(
                 Finding(Code.RECORD_MISSING, str(error), certificate.index, certificate.serial_number)
@@ -117,16 +122,16 @@ class Lookup:
             findings.append(finding_of(error, index=ledger.opened_index))
         return OrderView(ledger, said, tuple(findings))
 
-    def _issuer(self, chain: tuple[bytes, ...]) -> Issuer:
-        if self.state.opened is None:
-            raise NotFound("no ledger was verified")
-        return verify_issuer(chain, self.root, self.state.opened)
+    def _policy(self, certificate: CertificateState) -> AppraisalPolicy:
+        order = self.state.order(certificate.work_order)
+        return AppraisalPolicy(None if order is None else self.products.of(order), self.identities)
 
-    def _check(self, record: Record, certificate: CertificateState, issuer: Issuer) -> Checked:
-        kept, order = self.state.kept(), self.state.order(certificate.work_order)
+    def _check(
+        self, record: Record, certificate: CertificateState, issuer: Issuer, policy: AppraisalPolicy
+    ) -> Checked:
+        kept = self.state.kept()
         if kept is None:
             raise NotFound("no ledger was verified")
-        policy = AppraisalPolicy(None if order is None else self.products.of(order), self.identities)
         return check_record(record, facts_of(self.state, certificate, kept.checkpoint.size), issuer, policy)
 
     def _entries(self, certificate: CertificateState, findings: list[Finding]) -> Iterator[ProvedEntry]:

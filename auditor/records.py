@@ -9,7 +9,6 @@ from hashlib import sha256
 from cryptography import x509
 
 from auditor.core.books import Basis, CertificateState
-from auditor.core.certificate import Issuer, verify_issuer
 from auditor.core.counting import known
 from auditor.core.findings import Code, Finding, finding_of
 from auditor.core.identities import Identities
@@ -17,6 +16,7 @@ from auditor.core.product import ProductRules
 from auditor.core.record import AppraisalPolicy, Record, RecordState, check_record
 from auditor.errors import CheckFailed, Malformed, NotFound
 from auditor.facts import facts_of
+from auditor.issuers import Issuers
 from auditor.ports import Log, Progress, RecordPage, State
 from auditor.products import Products
 
@@ -33,7 +33,7 @@ class RecordRun:
 
     log: Log
     state: State
-    root: x509.Certificate
+    roots: tuple[x509.Certificate, ...]
     identities: Identities | None  # the company's own list, where there is one
     size: int  # of the verified tree
     progress: Progress
@@ -41,16 +41,17 @@ class RecordRun:
     records: int = 0
     stamps: int = 0
     awaited: int = 0
-    _issuer: Issuer | None = field(default=None, init=False)
+    _issuers: Issuers = field(init=False)
     _products: Products = field(init=False)
     _rules: dict[str, ProductRules | None] = field(default_factory=dict, init=False)  # by work order
 
     def __post_init__(self) -> None:
         self._products = Products(self.log)
+        self._issuers = Issuers(self.log, self.state, self.roots)
 
     def run(self, after_record_id: int) -> int:
         """Checks all that is due; returns the record id to go on from. Raises Unreachable."""
-        if not self._find_issuer():
+        if not self._knows_issuer():
             return after_record_id
         noted = self.state.awaited()
         after_record_id = self._new(after_record_id)
@@ -62,7 +63,7 @@ class RecordRun:
         self.awaited = len(self.state.awaited())
         return after_record_id
 
-    def _find_issuer(self) -> bool:
+    def _knows_issuer(self) -> bool:
         """Fetches the chain with the first certificate that is due. False: nothing can be checked now."""
         while due := self.state.unchecked(1):
             try:
@@ -73,17 +74,16 @@ class RecordRun:
             except Malformed as error:
                 self.report(Finding(Code.ANSWER_MALFORMED, f"the chain: {error}"))
                 return False
-            return self._verify_issuer(chain)
+            return self._learn(chain)
         return True  # no certificate is due: new records, if any, are of certificates yet to be logged
 
-    def _verify_issuer(self, chain: Sequence[bytes]) -> bool:
-        if self.state.opened is None:
-            return False
+    def _learn(self, chain: Sequence[bytes]) -> bool:
         try:
-            self._issuer = verify_issuer(chain, self.root, self.state.opened)
+            self._issuers.learn(chain)
         except CheckFailed as error:
             self.report(finding_of(error))
-        return self._issuer is not None
+            return False
+        return True
 
     def _pages(self, after: int, *, intents: bool = False, work_order: str = "") -> Iterator[Record]:
         """Records page by page, ascending, bounded. What is not so is a finding and ends them."""
@@ -144,15 +144,15 @@ class RecordRun:
         return self.state.certificate(sha256(record.certificate).digest())
 
     def _check(self, record: Record, certificate: CertificateState) -> None:
-        if self._issuer is None:
-            return
         self.records += 1
         self.state.checked(certificate.index)
         policy = AppraisalPolicy(self._product(certificate.work_order), self.identities)
         basis, rests_on = Basis.UNCHECKED, ""
         try:
             facts = facts_of(self.state, certificate, self.size)
-            checked = check_record(record, facts, self._issuer, policy)
+            ca = None if policy.product is None else policy.product.ca
+            issuer = self._issuers.of(record.certificate, certificate.index, ca)
+            checked = check_record(record, facts, issuer, policy)
             basis, rests_on = checked.basis, checked.rests_on
             self.stamps += bool(record.stamp)
             if facts.issued.anchors is None:
@@ -160,6 +160,10 @@ class RecordRun:
         except CheckFailed as error:
             basis = Basis.FALSE if error.code in _FALSE else basis
             self.report(finding_of(error, index=certificate.index, serial_number=certificate.serial_number))
+        except NotFound:
+            self._missing(certificate)
+        except Malformed as error:
+            self._answer(certificate, error)
         self.state.put_basis(certificate.index, basis, rests_on)
 
     def _product(self, work_order: str) -> ProductRules | None:

@@ -39,11 +39,11 @@ MAX_FINDINGS = 10_000  # kept of one run
 
 @dataclass(frozen=True, slots=True)
 class Pinned:
-    """What the auditor trusts: two public keys, and the names that go with them; and, where the company
-    handed it over, its list of attestation keys."""
+    """What the auditor trusts: the log's key and the roots, and the names that go with them; and, where the
+    company handed it over, its list of attestation keys."""
 
     log_key: VerifierKey
-    root: x509.Certificate
+    roots: tuple[x509.Certificate, ...]
     trust: Trust
     identities: Identities | None = None
 
@@ -125,7 +125,7 @@ class Audit:
             records = RecordRun(
                 self._log,
                 self._state,
-                self._pinned.root,
+                self._pinned.roots,
                 self._pinned.identities,
                 head.size,
                 self._progress,

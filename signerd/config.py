@@ -25,11 +25,12 @@ from pydantic import (
 )
 
 from signerd.core.file_problems import problems
-from signerd.core.names import is_name
+from signerd.core.names import FIRST, is_name
 from signerd.core.pkcs11_uri import key_name, token_name
 from signerd.core.server_names import MAX_SERVER_NAMES, server_name
 from signerd.errors import ConfigError
 
+MAX_ISSUERS = 32  # beside the first; one a token that was ever used
 MAX_SOCKET_PATH = 107  # bytes: sun_path of unix(7), with the zero at its end
 
 
@@ -144,15 +145,26 @@ class LedgerSettings(_Section):
     head: FilePath  # must not lie where the database's backups go
 
 
-class HsmSettings(_Section):
-    """The PKCS#11 token."""
+class TokenSettings(_Section):
+    """A PKCS#11 token with a CA key."""
 
     module: Path
     token: TokenReference  # its label, or a PKCS #11 URI
     pin: Annotated[str, AfterValidator(_pin_source)]
     environment: dict[str, str] = Field(default_factory=dict)  # for the module, e.g. SOFTHSM2_CONF
-    # Each key's label, or a PKCS #11 URI.
-    ca_key: KeyReference = "birthmark-ca"
+    ca_key: KeyReference = "birthmark-ca"  # its label, or a PKCS #11 URI, as of the other keys
+    key_holders: Annotated[int, Field(ge=1, le=16)] = 1
+    deadline_s: Annotated[float, Field(gt=0, le=120)] = (
+        10.0  # an operation longer than this replaces the process
+    )
+    start_deadline_s: Annotated[float, Field(gt=0, le=600)] = (
+        30.0  # as does opening the token for longer: to load the module, log in and try the keys
+    )
+
+
+class HsmSettings(TokenSettings):
+    """The token of the installation's own keys, and of the issuer in `authority`."""
+
     checkpoint_key: KeyReference = "birthmark-checkpoint"
     master_key: KeyReference = "birthmark-master"
     sealing_key: KeyReference = "birthmark-sealing"
@@ -161,13 +173,6 @@ class HsmSettings(_Section):
     master_key_in: Literal["token", "sealed", "none"] = "token"
     sealed: FilePath | None = None  # the sealed secrets (docs/formats.md)
     master_commitment: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None  # where it is sealed
-    key_holders: Annotated[int, Field(ge=1, le=16)] = 1
-    deadline_s: Annotated[float, Field(gt=0, le=120)] = (
-        10.0  # an operation longer than this replaces the process
-    )
-    start_deadline_s: Annotated[float, Field(gt=0, le=600)] = (
-        30.0  # as does opening the token for longer: to load the module, log in and try the keys
-    )
 
     @property
     def seals(self) -> bool:
@@ -186,12 +191,22 @@ class HsmSettings(_Section):
 
 
 class AuthoritySettings(_Section):
-    """The device tree: who issues."""
+    """The device tree: the issuer whose key is in the token of `hsm`, and bounds on what all issuers sign."""
 
+    name: Name = FIRST  # the issuer's, as the ledger has it; that of `signerd init` is the default
     certificate: FilePath  # PEM, the sub-CA and what stands above it
     root: FilePath  # PEM; whatever relying parties pin
     max_validity_days: Annotated[int, Field(ge=1, le=36500)] = 10950
     allow_no_expiry: bool = True  # notAfter 99991231235959Z (IEEE 802.1AR) is within bounds
+
+
+class IssuerSettings(_Section):
+    """A further issuer: its certificate, and the token with its key."""
+
+    name: Name
+    certificate: FilePath  # PEM, the sub-CA, with what stands between it and the root
+    root: FilePath  # PEM
+    hsm: TokenSettings | None = None  # absent: its key is not here, and it signs nothing
 
 
 class LimitsSettings(_Section):
@@ -233,9 +248,27 @@ class Config(_Section):
     ledger: LedgerSettings
     hsm: HsmSettings
     authority: AuthoritySettings
+    # Further ones, as `signerd ca add` wrote them.
+    issuers: Annotated[tuple[IssuerSettings, ...], Field(max_length=MAX_ISSUERS)] = ()
     limits: LimitsSettings = LimitsSettings()
     hygiene: HygieneSettings = HygieneSettings()
     log: LogSettings = LogSettings()
+
+    @property
+    def all_issuers(self) -> tuple[IssuerSettings, ...]:
+        """That of `authority` first."""
+        authority = self.authority
+        first = IssuerSettings.model_construct(
+            name=authority.name, certificate=authority.certificate, root=authority.root, hsm=self.hsm
+        )
+        return (first, *self.issuers)
+
+    @model_validator(mode="after")
+    def _names(self) -> Self:
+        names = [issuer.name for issuer in self.all_issuers]
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            raise ValueError(f"two issuers have the name {twice} (authority.name, issuers.name)")
+        return self
 
 
 def load(path: Path) -> Config:

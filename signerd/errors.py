@@ -85,6 +85,10 @@ class Unavailable(Fault):
         super().__init__(detail, code=Code.UNAVAILABLE)
 
 
+class IssuerChanged(Unavailable):
+    """Another issuer took over while a certificate was being made: the place is to be taken again."""
+
+
 class ClockWrong(Fault):
     """signerd's clock cannot be right: nothing is entered or signed until it is."""
 

@@ -27,7 +27,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from cryptography.exceptions import InvalidSignature
@@ -64,7 +64,8 @@ from signerd.core.product import Product, parse_product
 from signerd.core.profile import Issuer, build_tbs, terms_of
 from signerd.core.session import CHALLENGE_BYTES, Session, SessionSealer, session_sha256
 from signerd.core.settings import with_serial
-from signerd.errors import Code, Fault, Refused
+from signerd.errors import Code, Fault, IssuerChanged, Refused
+from signerd.issuers import Issuers
 from signerd.ports import (
     CallContext,
     Chip,
@@ -112,10 +113,6 @@ class IssuedAnswer:
         return self.record.state is RecordState.STAMPED
 
 
-def _always_room() -> None:
-    """A key holder that is never busy."""
-
-
 class Issuance:
     """Opens sessions and signs CSRs. One for each signerd."""
 
@@ -125,21 +122,20 @@ class Issuance:
         store: Store,
         key_holder: KeyHolder,
         key_quality: KeyQuality,
-        issuer: Issuer,
+        issuers: Issuers,
         sealer: SessionSealer,
         session_lifetime: timedelta,
         clock: Callable[[], datetime],
-        demand_room: Callable[[], None] = _always_room,
     ) -> None:
-        """`clock` gives aware UTC moments; `demand_room` raises Busy where too much waits for the token."""
+        """`key_holder` answers for chips' keys; those that sign are the issuers'. `clock` gives aware UTC
+        moments."""
         self._store = store
         self._key_holder = key_holder
         self._key_quality = key_quality
-        self._issuer = issuer
+        self._issuers = issuers
         self._sealer = sealer
         self.session_lifetime = session_lifetime
         self._clock = clock
-        self._demand_room = demand_room
 
     async def open_session(self, peer: PeerName, work_order: str, chip_id: str) -> OpenedSession:
         """Opens a session; it reserves nothing. Refuses early what `sign_csr` would refuse later.
@@ -215,8 +211,9 @@ class Issuance:
             return await self._again(peer, context.grant, context.granted, csr_der)
         if session is None or session.peer != peer.uri or now >= session.expires_at:
             raise Refused(Code.SESSION_UNKNOWN, "not sealed by this process, another station's, or expired")
-        self._demand_room()  # before anything is done that would have to wait
         order, product = self._order(context, peer)
+        # Before anything is done that would have to wait.
+        self._issuers.active(product.certificate.ca).parts.demand_room()
         # 3. The CSR.
         later = QualityLater()
         csr = check_csr(csr_der, accepted=product.keys.accept, quality=later.check)
@@ -266,18 +263,28 @@ class Issuance:
             raise Refused(code, f"a key is weak: {error}") from error
 
     async def _issue(self, intent: IntentRequest, csr: VerifiedCsr, product: Product) -> Record:
-        """Steps 6 to 11."""
+        """Steps 6 to 11, once more where another issuer takes over meanwhile: the place stays, and what was
+        signed for it is never handed out (`core.issuers`)."""
+        try:
+            return await self._issue_once(intent, csr, product)
+        except IssuerChanged:
+            await self._issuers.refresh()
+            return await self._issue_once(intent, csr, product)
+
+    async def _issue_once(self, asked: IntentRequest, csr: VerifiedCsr, product: Product) -> Record:
+        by = self._issuers.active(product.certificate.ca)
+        issuer, intent = by.issuer, replace(asked, issuer_id=by.record.issuer_id)
         linted: dict[bytes, PreparedCertificate] = {}
         stated = EvidenceStatement.about(intent.level, intent.method, intent.evidence)
 
         def prepare(place: Place) -> PreparedBytes:
             # 7. The to-be-signed certificate, linted before it becomes durable.
             try:
-                terms = terms_of(product, place, csr.key, self._issuer, stated)
-                tbs = build_tbs(terms, place, csr.key, self._issuer)
+                terms = terms_of(product, place, csr.key, issuer, stated)
+                tbs = build_tbs(terms, place, csr.key, issuer)
             except ValueError as error:
                 raise _profile_fails(product, place, error) from error
-            linted[tbs] = lint(tbs, terms=terms, place=place, spki=csr.spki, issuer=self._issuer)
+            linted[tbs] = lint(tbs, terms=terms, place=place, spki=csr.spki, issuer=issuer)
             return PreparedBytes(tbs, with_serial(intent.order.settings, place.serial_number))
 
         # 6 to 8. A crash before the commit leaves nothing; after it an intent that a retry resumes.
@@ -291,34 +298,18 @@ class Issuance:
         )
         certificate_der = record.certificate_der
         if not certificate_der:
-            prepared = linted.get(record.tbs) or self._resumed(record, csr, product)
+            prepared = linted.get(record.tbs) or _resumed(record, csr, product, issuer)
             # 9. The key holder signs.
             try:
-                signature = await self._key_holder.sign_certificate(prepared.take())
+                signature = await by.key_holder.sign_certificate(prepared.take())
             except Fault:
                 self._clock()  # the key holder looks at the time too: a step meanwhile is the reason
                 raise
             # 10. Verified with the CA's public key.
-            self._verify(signature, prepared.tbs)
+            _verify(signature, prepared.tbs, issuer)
             certificate_der = prepared.certificate(signature)
         # 11. Certificate and ledger entry. A crash before the commit leaves the intent.
         return await self._store.complete(record, certificate_der, grant, self._clock(), agent=intent.agent)
-
-    def _resumed(self, record: Record, csr: VerifiedCsr, product: Product) -> PreparedCertificate:
-        """The durable bytes of an intent that a crash left open, through the linter again."""
-        # What the certificate says of evidence is what the intent rests on: this retry's is not recorded.
-        stated = EvidenceStatement.about(record.level, record.method, record.evidence)
-        try:
-            terms = terms_of(product, record.place, csr.key, self._issuer, stated)
-        except ValueError as error:  # the settings' bounds, or the sub-CA, are others than when it was made
-            raise _profile_fails(product, record.place, error) from error
-        return lint(record.tbs, terms=terms, place=record.place, spki=csr.spki, issuer=self._issuer)
-
-    def _verify(self, signature: bytes, tbs: bytes) -> None:
-        try:
-            self._issuer.key.verify(signature, tbs, ec.ECDSA(self._issuer.hash))
-        except InvalidSignature as error:
-            raise Fault("the key holder's signature does not verify with the sub-CA's certificate") from error
 
     async def _again(self, peer: PeerName, grant: Grant, record: Record, csr_der: bytes) -> IssuedAnswer:
         """Answers a session that led to a certificate: a lost answer is harmless."""
@@ -334,7 +325,7 @@ class Issuance:
         if record.issued_index is None:
             raise Fault(f"record {record.record_id} was completed without a ledger entry")
         position = await self._store.published(record.issued_index)
-        return IssuedAnswer(record, self._issuer.chain, position)
+        return IssuedAnswer(record, self._issuers.of(record.issuer_id).issuer.chain, position)
 
     async def _verify_evidence(
         self,
@@ -401,6 +392,24 @@ class Issuance:
         if order is None or context.product_toml is None or peer.uri not in order.stations:
             raise Refused(Code.ORDER_UNKNOWN, "no such work order for this station")
         return order, parse_product(context.product_toml)
+
+
+def _resumed(record: Record, csr: VerifiedCsr, product: Product, issuer: Issuer) -> PreparedCertificate:
+    """The durable bytes of an intent that a crash left open, through the linter again."""
+    # What the certificate says of evidence is what the intent rests on: this retry's is not recorded.
+    stated = EvidenceStatement.about(record.level, record.method, record.evidence)
+    try:
+        terms = terms_of(product, record.place, csr.key, issuer, stated)
+    except ValueError as error:  # the settings' bounds, or the sub-CA, are others than when it was made
+        raise _profile_fails(product, record.place, error) from error
+    return lint(record.tbs, terms=terms, place=record.place, spki=csr.spki, issuer=issuer)
+
+
+def _verify(signature: bytes, tbs: bytes, issuer: Issuer) -> None:
+    try:
+        issuer.key.verify(signature, tbs, ec.ECDSA(issuer.hash))
+    except InvalidSignature as error:
+        raise Fault("the key holder's signature does not verify with the sub-CA's certificate") from error
 
 
 def _profile_fails(product: Product, place: Place, error: ValueError) -> Fault:

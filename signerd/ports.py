@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from signerd.core.anchors import Anchor
 from signerd.core.evidence.method import IdentityKey
+from signerd.core.issuers import IssuerRecord
 from signerd.core.names import Level, MacQuestion, PeerName
 from signerd.core.order import Place, WorkOrder
 
@@ -101,6 +102,7 @@ class Record:
     revoked_at: datetime | None
     revoked_index: int | None
     superseded: bool  # a later record of the same chip took its place
+    issuer_id: int = 1  # whose certificate it is (`core.issuers`)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +151,7 @@ class IntentRequest:
     attester: bytes
     certificate_serial: int
     moment: datetime  # aware, UTC, whole seconds
+    issuer_id: int = 1  # whose certificate it is to be; `complete` asks whether it is active
     anchors: tuple[Anchor, ...] = ()  # that the evidence proved; empty: nothing beyond the station's word
     name_is_label: bool = False  # only a layer of firmware states the chip id
     agent: str | None = None  # what the station states of its agent
@@ -204,6 +207,7 @@ class Store(Protocol):
             Refused: `order_not_open`, `order_full`, `key_already_certified`, `certificate_revoked`;
                 `chip_already_certified`, also where the evidence is that of two chips; `chip_unknown`: the
                 order's list has none of `listed_as`.
+            IssuerChanged: the request's issuer is not active any more, and the chip has another one's intent.
         """
         ...
 
@@ -224,7 +228,12 @@ class Store(Protocol):
         Raises:
             Refused: `session_used`: the session has a grant for another record or another CSR;
                 `chip_already_certified`, `certificate_revoked`: it was superseded or revoked meanwhile.
+            IssuerChanged: another issuer took over since the place was taken: its bytes are void.
         """
+        ...
+
+    async def list_issuers(self) -> list[IssuerRecord]:
+        """All of them, the first one first."""
         ...
 
     async def record_stamp(

@@ -23,10 +23,11 @@ from pathlib import Path
 import structlog
 
 from signerd.adapters import durable_files, systemd
-from signerd.adapters.checks import load_issuer, start_checks
+from signerd.adapters.checks import start_checks
 from signerd.adapters.clock import ClockGuard, ReferenceFile, read_clocks, this_boot
 from signerd.adapters.descriptors import connections_within_limit
 from signerd.adapters.ends import Ends, EndsWatch
+from signerd.adapters.issuer_key_holders import IssuerKeyHolders
 from signerd.adapters.key_quality import KeyChecks
 from signerd.adapters.keyholder.pool import KeyHolderPool, settings_for
 from signerd.adapters.line_writer import LineWriter, standard_error
@@ -55,11 +56,10 @@ from signerd.core import key_policy
 from signerd.core.clock import judge
 from signerd.core.ends import End
 from signerd.core.names import Role
-from signerd.core.note import parse_vkey
-from signerd.core.profile import Issuer
 from signerd.core.session import SessionSealer
 from signerd.errors import Fault
 from signerd.issuance import Issuance
+from signerd.issuers import Issuers
 from signerd.stamping import Stamping
 
 STOP_GRACE_S = 10.0  # calls under way may take this long; their work goes on for as long again
@@ -85,7 +85,8 @@ class _Parts:
     pool: KeyHolderPool
     store: SqlStore
     refusals: LedgerRefusals
-    issuer: Issuer
+    issuers: Issuers
+    issuer_key_holders: IssuerKeyHolders
     metrics: Metrics
     search: SharedPrimesSearch
     clock: ClockGuard
@@ -171,7 +172,7 @@ async def _until_stopped(stop: asyncio.Event, parts: _Parts) -> None:
     signatures, a ledger that cannot go on. The service manager starts it again where that may help."""
     stopped = asyncio.create_task(stop.wait())
     faults: list[asyncio.Task[Fault]] = [
-        asyncio.create_task(parts.pool.wait_given_up()),
+        asyncio.create_task(parts.issuer_key_holders.wait_given_up()),
         asyncio.create_task(parts.store.wait_stopped()),
     ]
     done, pending = await asyncio.wait((stopped, *faults), return_when=asyncio.FIRST_COMPLETED)
@@ -221,10 +222,14 @@ async def _start_parts(config: Config, base: Path, pin: bytearray, running: Asyn
     running.push_async_callback(search.stop)
     # Sessions live as long as the process: a restart invalidates those that led to no certificate.
     sealer = SessionSealer(secrets.token_bytes(SESSION_KEY_BYTES))
+    holders = IssuerKeyHolders(config, pool)
+    running.push_async_callback(holders.stop)
+    issuers = Issuers(store, holders.parts)
+    await issuers.refresh()
+    known = {record.certificate_sha256: record for record in issuers.records}
+    await holders.start(base, known, key_holder_changed)
     await prepared
-    return _Parts(
-        config, pool, store, refusals, load_issuer(config), metrics, search, clock, sealer, key_checks
-    )
+    return _Parts(config, pool, store, refusals, issuers, holders, metrics, search, clock, sealer, key_checks)
 
 
 async def _watch_clock(clock: ClockGuard, store: SqlStore, running: AsyncExitStack) -> None:
@@ -284,7 +289,7 @@ async def _start_servers(parts: _Parts, running: AsyncExitStack, reload: Reload,
     account = accountant(parts.metrics, _log, unrecorded, RateLimiter(time.monotonic))
     issuance, rates = _issuance(parts), _rates(config.limits)
     admission = _peer_admission(config, rates, store, parts.clock)
-    ends = Ends(config, store, admission.shown)
+    ends = Ends(config, store, admission.shown, parts.issuers)
     peers = Gate(
         admission,
         account=account,
@@ -298,9 +303,9 @@ async def _start_servers(parts: _Parts, running: AsyncExitStack, reload: Reload,
     listener = PeerListener(
         (
             SigningService(issuance, Stamping(store=store, clock=parts.clock), parts.sealer).handler(peers),
-            AuditService(store, parts.issuer.chain).handler(peers),
+            AuditService(store, lambda issuer: parts.issuers.of(issuer).issuer.chain).handler(peers),
             health_handler(
-                lambda: pool.serving and store.fault is None and parts.clock.right,
+                lambda: pool.serving and parts.issuers.serving and store.fault is None and parts.clock.right,
                 lambda: store.unreadable is None,
                 peers,
             ),
@@ -399,28 +404,25 @@ def _issuance(parts: _Parts) -> Issuance:
         store=parts.store,
         key_holder=parts.pool,
         key_quality=parts.key_checks,
-        issuer=parts.issuer,
+        issuers=parts.issuers,
         sealer=parts.sealer,
         session_lifetime=timedelta(seconds=parts.config.limits.session_lifetime_s),
         clock=parts.clock,
-        demand_room=parts.pool.demand_room,
     )
 
 
 def _admin(parts: _Parts, reload: Reload, read_ends: Callable[[], Awaitable[Sequence[End]]]) -> AdminService:
     config = parts.config
     linter = SampleLinter(
-        parts.issuer,
+        lambda ca: parts.issuers.active(ca).issuer,
         max_validity=timedelta(days=config.authority.max_validity_days),
         allow_no_expiry=config.authority.allow_no_expiry,
-        log=parse_vkey(_vkey(config)),
         clock=parts.clock,
     )
     return AdminService(
         deployment=config.deployment,
         store=parts.store,
-        key_holder=parts.pool,
-        issuer=parts.issuer,
+        issuers=parts.issuers,
         linter=linter,
         search=parts.search,
         clock=parts.clock,
@@ -438,7 +440,7 @@ def _start_metrics(parts: _Parts, running: AsyncExitStack) -> None:
     metrics.watch(
         Gauges(
             lambda: store.published_size,
-            lambda: pool.serving and clock.right,
+            lambda: pool.serving and parts.issuers.serving and clock.right,
             lambda: len(pool.pids),
             lambda: clock.right,
         )

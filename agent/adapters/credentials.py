@@ -17,6 +17,7 @@ from agent.errors import ConfigError
 _AGAIN = "Run birthmark-agent enroll --install again, with the files that signerd's administrator gave you."
 _STATION = re.compile(r"birthmark://(?P<deployment>[^/]+)/station/(?P<site>[^/]+)/(?P<name>[^/]+)")
 _MAX_FILE_BYTES = 65_536
+_MAX_ROOTS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +50,18 @@ def parse_certificate(pem: bytes, what: str) -> x509.Certificate:
 
 
 def read_trust(log_vkey: Path, device_root: Path) -> Trust:
-    """The device root and the log's key. Raises ConfigError."""
-    root = parse_certificate(read_file(device_root), str(device_root))
+    """The device roots and the log's key. Raises ConfigError."""
+    try:
+        roots = x509.load_pem_x509_certificates(read_file(device_root))
+    except ValueError as error:
+        raise ConfigError(f"{device_root} is not a PEM certificate", remedy=_AGAIN) from error
+    if len(roots) > _MAX_ROOTS:
+        raise ConfigError(f"{device_root} holds more than {_MAX_ROOTS} certificates", remedy=_AGAIN)
     try:
         log_key = parse_vkey(read_file(log_vkey).decode("utf-8"))
     except (NoteError, UnicodeDecodeError) as error:
         raise ConfigError(f"{log_vkey}: {error}", remedy=_AGAIN) from error
-    return Trust(root, log_key)
+    return Trust(tuple(roots), log_key)
 
 
 def check_pair(certificate: x509.Certificate, key_pem: bytes) -> None:

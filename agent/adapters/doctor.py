@@ -123,7 +123,8 @@ def _certificate(config: Config) -> str:
 
 def _trust(config: Config) -> str:
     trust = read_trust(config.signerd.log_vkey, config.signerd.device_root)
-    return f"ledger {trust.log_key.name}, device root {trust.device_root.subject.rfc4514_string()}"
+    roots = "; ".join(root.subject.rfc4514_string() for root in trust.device_roots)
+    return f"ledger {trust.log_key.name}, device root {roots}"
 
 
 def _journal(config: Config) -> str:

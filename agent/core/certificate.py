@@ -44,7 +44,7 @@ _SERIAL_NUMBER = re.compile(r"[A-Za-z0-9._:-]{1,64}")  # docs/formats.md, "Names
 class Trust:
     """What was pinned at enrolment."""
 
-    device_root: x509.Certificate
+    device_roots: tuple[x509.Certificate, ...]  # one for each chain that issuers have, or had
     log_key: LogKey
 
 
@@ -95,7 +95,7 @@ def check_answer(asked: Asked, answer: Answer, trust: Trust) -> CheckedCertifica
         raise BadAnswer("the certificate is for another key than the board's")
     if _is_ca(certificate):
         raise BadAnswer("the certificate is a CA certificate")
-    _check_chain(certificate, answer.chain_der, trust.device_root)
+    _check_chain(certificate, answer.chain_der, trust.device_roots)
     _check_settings(answer)
     digest = hashlib.sha256(answer.certificate_der).digest()
     settings_digest = hashlib.sha256(answer.settings).digest()
@@ -202,11 +202,14 @@ def _may_sign(certificate: x509.Certificate) -> bool:
     return usage.key_cert_sign
 
 
-def _check_chain(leaf: x509.Certificate, chain_der: Sequence[bytes], root: x509.Certificate) -> None:
+def _check_chain(
+    leaf: x509.Certificate, chain_der: Sequence[bytes], roots: Sequence[x509.Certificate]
+) -> None:
     if not 1 <= len(chain_der) <= MAX_CHAIN:
         raise BadAnswer("the chain has no issuer, or too many")
+    chain = [_load(der) for der in chain_der]
     subject = leaf
-    for issuer in (*(_load(der) for der in chain_der), root):
+    for issuer in (*chain, _root_of(chain[-1], roots)):
         if not _is_ca(issuer) or not _may_sign(issuer):
             raise BadAnswer("an issuer in the chain may not sign certificates")
         try:
@@ -214,6 +217,17 @@ def _check_chain(leaf: x509.Certificate, chain_der: Sequence[bytes], root: x509.
         except (ValueError, TypeError, InvalidSignature) as error:
             raise BadAnswer("the chain does not lead to the pinned device root") from error
         subject = issuer
+
+
+def _root_of(highest: x509.Certificate, roots: Sequence[x509.Certificate]) -> x509.Certificate:
+    """The pinned root that issued it: by name and signature."""
+    for root in roots:
+        try:
+            highest.verify_directly_issued_by(root)
+        except (ValueError, TypeError, InvalidSignature):
+            continue
+        return root
+    raise BadAnswer("the chain does not lead to a pinned device root")
 
 
 def _check_settings(answer: Answer) -> None:

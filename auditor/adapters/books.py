@@ -11,6 +11,7 @@ from auditor.core.anchors import Anchor
 from auditor.core.books import Basis, CertificateState, IntentState, OrderState, PeerState, Totals
 from auditor.core.counting import mark
 from auditor.core.entry import Issued, KeysCommitted, LogOpened, parse_entry
+from auditor.core.issuers import KINDS, Known, replay
 
 CERTIFICATE = (
     "idx, sha256, serial, spki, challenge, work_order, number, chip_id, serial_number,"
@@ -46,6 +47,15 @@ class SqliteBooks:
         ).fetchone()
         entry = None if found is None else parse_entry(found[0])
         return entry if isinstance(entry, KeysCommitted) else None
+
+    def issuers(self, before: int) -> Known:
+        """See `auditor.core.books.Books`."""
+        marks = ", ".join("?" * len(KINDS))
+        found = self._db.execute(
+            f"SELECT idx, data FROM entries WHERE kind IN ({marks}) AND idx < ? ORDER BY idx",  # noqa: S608
+            (*KINDS, before),
+        )
+        return replay((index, parse_entry(data)) for index, data in found)
 
     def peer(self, uri: str) -> PeerState | None:
         """See `auditor.core.books`."""

@@ -28,6 +28,7 @@ from auditor.core.csr import X509_ERRORS
 from auditor.core.note import parse_vkey
 from auditor.errors import ConfigError, Malformed
 
+MAX_ROOTS = 16  # pinned: one for each chain that issuers have, or had
 KEY, REQUEST, CERTIFICATE = "auditor.key", "auditor.csr.pem", "auditor.pem"
 OPERATIONS_CA, VKEY, DEVICE_ROOT, CONFIG = "operations-ca.pem", "log.vkey", "device-root.pem", "auditor.toml"
 
@@ -100,7 +101,7 @@ def install(directory: Path, files: Installed) -> Path:
     certificate = _certificate(files.certificate)
     operations_ca = _certificate(files.operations_ca)
     vkey = read_bytes(files.log_vkey, "the log's verifier key")
-    root = load_root(files.device_root)
+    roots = load_roots(files.device_root)
     deployment = _deployment(certificate)
     _check_ours(directory, certificate, operations_ca)
     load_vkey(vkey)
@@ -108,7 +109,7 @@ def install(directory: Path, files: Installed) -> Path:
         CERTIFICATE: certificate.public_bytes(Encoding.PEM),
         OPERATIONS_CA: operations_ca.public_bytes(Encoding.PEM),
         VKEY: vkey,
-        DEVICE_ROOT: root.public_bytes(Encoding.PEM),
+        DEVICE_ROOT: b"".join(root.public_bytes(Encoding.PEM) for root in roots),
         CONFIG: _TOML.format(deployment=deployment, endpoint=files.endpoint).encode(),
     }
     try:
@@ -129,9 +130,20 @@ def load_vkey(data: bytes) -> str:
     return text
 
 
-def load_root(path: Path) -> x509.Certificate:
-    """The device root, a self-signed CA certificate. Raises ConfigError."""
-    root = _certificate(path)
+def load_roots(path: Path) -> tuple[x509.Certificate, ...]:
+    """The device root, a self-signed CA certificate, or several of them. Raises ConfigError."""
+    try:
+        roots = x509.load_pem_x509_certificates(read_bytes(path, "the device root"))
+    except X509_ERRORS as error:
+        raise ConfigError(f"{path} is not a certificate in PEM") from error
+    if len(roots) > MAX_ROOTS:
+        raise ConfigError(f"{path} holds {len(roots)} certificates, at most {MAX_ROOTS}")
+    for root in roots:
+        _check_root(root, path)
+    return tuple(roots)
+
+
+def _check_root(root: x509.Certificate, path: Path) -> None:
     try:
         root.verify_directly_issued_by(root)
         is_ca = root.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
@@ -139,7 +151,6 @@ def load_root(path: Path) -> x509.Certificate:
         raise ConfigError(f"{path} is not a self-signed CA certificate") from error
     if not is_ca:
         raise ConfigError(f"{path} is not a CA certificate")
-    return root
 
 
 def _certificate(path: Path) -> x509.Certificate:

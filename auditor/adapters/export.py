@@ -30,7 +30,9 @@ def export(lookup: Lookup, directory: Path) -> tuple[int, list[Finding]]:
     try:
         (directory / "certificates").mkdir(parents=True, exist_ok=True)
         (directory / "checkpoint").write_bytes(kept.checkpoint.note)
-        (directory / "root.pem").write_bytes(lookup.root.public_bytes(Encoding.PEM))
+        (directory / "root.pem").write_bytes(
+            b"".join(root.public_bytes(Encoding.PEM) for root in lookup.roots)
+        )
         for certificate in lookup.state.certificates_of():
             view = lookup.certificate(certificate)
             findings += view.findings

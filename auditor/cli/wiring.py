@@ -12,7 +12,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from auditor.adapters.client import Credentials, GrpcLog
-from auditor.adapters.enrolment import load_root, load_vkey
+from auditor.adapters.enrolment import load_roots, load_vkey
 from auditor.adapters.state import SqliteState
 from auditor.config import Config, load, read_bytes
 from auditor.core.history import Trust
@@ -40,7 +40,7 @@ class Session:
     @property
     def lookup(self) -> Lookup:
         """For questions about single things."""
-        return Lookup(self.log, self.state, self.pinned.root, self.pinned.identities, Products(self.log))
+        return Lookup(self.log, self.state, self.pinned.roots, self.pinned.identities, Products(self.log))
 
 
 def utc_now() -> datetime:
@@ -52,10 +52,10 @@ def pinned(config: Config, identities: Sequence[Path] = ()) -> Pinned:
     """The trust that the configuration and the command name. Raises ConfigError."""
     text = load_vkey(read_bytes(config.trust.log_vkey, "the log's verifier key"))
     key = parse_vkey(text)
-    root = load_root(config.trust.device_root)
-    digest = sha256(root.public_bytes(Encoding.DER)).digest()
-    trust = Trust(config.deployment, key.name, text, digest)
-    return Pinned(key, root, trust, None if not identities else load_identities(identities))
+    roots = load_roots(config.trust.device_root)
+    digests = frozenset(sha256(root.public_bytes(Encoding.DER)).hexdigest() for root in roots)
+    trust = Trust(config.deployment, key.name, text, digests)
+    return Pinned(key, roots, trust, None if not identities else load_identities(identities))
 
 
 def load_identities(files: Sequence[Path]) -> Identities:

@@ -13,6 +13,7 @@ from typing import Protocol
 
 from auditor.core.anchors import Anchor
 from auditor.core.entry import Issued, KeysCommitted, LogOpened, OrderOpened
+from auditor.core.issuers import Known
 
 
 class Basis(Enum):
@@ -119,6 +120,10 @@ class Books(Protocol):
 
     def keys_committed(self, before: int) -> KeysCommitted | None:
         """The last `keys_committed` entry before this index."""
+        ...
+
+    def issuers(self, before: int) -> Known:
+        """The issuers, as of the entries before this index."""
         ...
 
     def peer(self, uri: str) -> PeerState | None:

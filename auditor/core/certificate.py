@@ -1,6 +1,6 @@
 """Certificates: the chain to the pinned root, the leaf's form, and its agreement with its entry.
 
-issuer = verify_issuer(chain, root, opened)     # once
+issuer = verify_issuer(chain, root)             # once an issuer
 leaf = read_leaf(der, issuer)                   # a board's certificate, verified
 """
 
@@ -22,7 +22,7 @@ from cryptography.x509.oid import ExtensionOID
 from auditor.core import der
 from auditor.core.clock import SKEW
 from auditor.core.csr import X509_ERRORS
-from auditor.core.entry import Issued, LogOpened, OrderOpened
+from auditor.core.entry import Issued, OrderOpened
 from auditor.core.findings import Code
 from auditor.core.forms import time_text
 from auditor.core.stamp import BoardKey
@@ -80,17 +80,14 @@ def load_certificate(encoded: bytes) -> x509.Certificate:
     return certificate
 
 
-def verify_issuer(chain: Sequence[bytes], root: x509.Certificate, opened: LogOpened) -> Issuer:
-    """Verifies the chain above the boards' certificates against the pinned root and the ledger's entry 0.
+def verify_issuer(chain: Sequence[bytes], root: x509.Certificate) -> Issuer:
+    """Verifies the chain above the boards' certificates against the pinned root.
 
     Raises:
         CheckFailed: CERTIFICATE_CHAIN.
     """
     if not 1 <= len(chain) <= MAX_CHAIN:
         raise _chain("the chain's length", f"1 to {MAX_CHAIN}", str(len(chain)))
-    found = sha256(chain[0]).hexdigest()
-    if found != opened.issuer_sha256.hex():
-        raise _chain("the chain does not begin with the ledger's issuer", opened.issuer_sha256.hex(), found)
     try:
         issuers = tuple(load_certificate(encoded) for encoded in chain)
     except Malformed as error:
@@ -105,6 +102,13 @@ def verify_issuer(chain: Sequence[bytes], root: x509.Certificate, opened: LogOpe
         max(certificate.not_valid_before_utc for certificate in (*issuers, root)),
         min(certificate.not_valid_after_utc for certificate in (*issuers, root)),
     )
+
+
+def issued_by(certificate: x509.Certificate, issuer: Issuer) -> bool:
+    """Whether the certificate names this issuer, by name and key identifier. No signature is looked at."""
+    identifier = _extension(certificate, x509.AuthorityKeyIdentifier)
+    named = identifier is not None and identifier.key_identifier == issuer.key_identifier
+    return named and certificate.issuer == issuer.certificate.subject
 
 
 def read_leaf(encoded: bytes, issuer: Issuer) -> Leaf:

@@ -96,6 +96,38 @@ class KeysCommitted(AdministratorsEntry):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class IssuerAdded(AdministratorsEntry):
+    """A further issuer of a CA, which does not issue yet."""
+
+    type: ClassVar[str] = "issuer_added"
+    issuer: str = _member(forms.name)
+    ca: str = _member(forms.name)
+    certificate_sha256: bytes = _member(forms.digest)
+    root_sha256: bytes = _member(forms.digest)
+    not_after: datetime = _member(forms.time)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IssuerActivated(AdministratorsEntry):
+    """It issues for its CA from here on."""
+
+    type: ClassVar[str] = "issuer_activated"
+    issuer: str = _member(forms.name)
+    ca: str = _member(forms.name)
+    certificate_sha256: bytes = _member(forms.digest)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IssuerRetired(AdministratorsEntry):
+    """It never issues again."""
+
+    type: ClassVar[str] = "issuer_retired"
+    issuer: str = _member(forms.name)
+    ca: str = _member(forms.name)
+    certificate_sha256: bytes = _member(forms.digest)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StationAdded(AdministratorsEntry):
     """A station may call."""
 
@@ -309,6 +341,21 @@ class IntentOpen(Entry):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class IntentAbandoned(Entry):
+    """An intent of an issuer that no longer issues: its place gets a certificate of the successor."""
+
+    type: ClassVar[str] = "intent_abandoned"
+    work_order: str = _member(forms.name)
+    chip_id: str = _member(forms.chip_id)
+    serial_number: str = _member(forms.chip_id)
+    number: int = _member(forms.positive)
+    tbs_sha256: bytes = _member(forms.digest)
+    certificate_serial: bytes = _member(forms.serial)
+    issuer: str = _member(forms.name)
+    successor: str = _member(forms.name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SharedPrimesFound(Entry):
     """RSA certificates whose modulus shares a prime with another one of the history."""
 
@@ -339,10 +386,12 @@ class ClockAccepted(AdministratorsEntry):
 
 
 _TYPES: tuple[type[Entry], ...] = (
-    LogOpened, KeysCommitted, StationAdded, AuditorAdded, StationRenewed, AuditorRenewed,
+    LogOpened, KeysCommitted, IssuerAdded, IssuerActivated, IssuerRetired,
+    StationAdded, AuditorAdded, StationRenewed, AuditorRenewed,
     StationRevoked, AuditorRevoked, ProductAdded,
     OrderOpened, OrderClosed, ChipsImported, ChipsPersonalized, IdentitiesImported,
-    Issued, Stamped, Revoked, RefusedCall, IntentOpen, SharedPrimesFound, CrlIssued, ClockAccepted,
+    Issued, Stamped, Revoked, RefusedCall, IntentOpen, IntentAbandoned, SharedPrimesFound, CrlIssued,
+    ClockAccepted,
 )  # fmt: skip
 _MEMBERS: dict[tuple[int, str], tuple[type[Entry], dict[str, Form]]] = {
     (form, kind.type): (

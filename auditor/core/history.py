@@ -21,6 +21,7 @@ from auditor.core.entry import Entry
 from auditor.core.findings import Code, Finding
 from auditor.core.forms import time_text
 from auditor.core.issuance import check_station, issued
+from auditor.core.issuers import check_abandoned, check_added, check_changed
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,7 @@ class Trust:
     deployment: str
     origin: str
     vkey: str
-    root_sha256: bytes
+    roots: frozenset[str]  # SHA-256 of each pinned root, hexadecimal
 
 
 def apply(books: Books, index: int, entry: Entry, *, trust: Trust) -> list[Finding]:
@@ -43,6 +44,8 @@ def apply(books: Books, index: int, entry: Entry, *, trust: Trust) -> list[Findi
         return found
     if isinstance(entry, entries.LogOpened):
         found += _opened(books, index, entry, trust)
+    elif isinstance(entry, entries.IssuerAdded):
+        found += check_added(books.issuers(index), index, entry, trust.roots)
     else:
         found += _RULES[type(entry)](books, index, entry)
     return found
@@ -103,12 +106,14 @@ def _opened(books: Books, index: int, entry: entries.LogOpened, trust: Trust) ->
         ("deployment", entry.deployment, trust.deployment),
         ("origin", entry.origin, trust.origin),
         ("vkey", entry.vkey, trust.vkey),
-        ("root", entry.root_sha256.hex(), trust.root_sha256.hex()),
     ):
         if found != expected:
             yield Finding(
                 Code.LOG_IDENTITY, f"`log_opened` names another {what}", index, None, expected, found
             )
+    if (root := entry.root_sha256.hex()) not in trust.roots:
+        expected = ", ".join(sorted(trust.roots))
+        yield Finding(Code.LOG_IDENTITY, "`log_opened` names another root", index, None, expected, root)
 
 
 def _keys_committed(books: Books, index: int, entry: entries.KeysCommitted) -> Iterator[Finding]:
@@ -323,6 +328,18 @@ def _intent_open(books: Books, index: int, entry: entries.IntentOpen) -> Iterato
     )
 
 
+def _issuer_changed(
+    books: Books, index: int, entry: entries.IssuerActivated | entries.IssuerRetired
+) -> Iterator[Finding]:
+    yield from check_changed(books.issuers(index), index, entry)
+
+
+def _intent_abandoned(books: Books, index: int, entry: entries.IntentAbandoned) -> Iterator[Finding]:
+    if books.order(entry.work_order) is None:
+        yield _unknown_order(index, entry.work_order)
+    yield from check_abandoned(books.issuers(index), index, entry)
+
+
 def _clock_accepted(books: Books, index: int, entry: entries.ClockAccepted) -> Iterator[Finding]:
     """Times may go back here, from where the log stands and to this entry's own time, and nothing that ended
     before may seem open again: what the books keep of the time that is taken back goes back with it."""
@@ -388,6 +405,8 @@ def _unknown_order(index: int, work_order: str) -> Finding:
 
 _RULES: dict[type[Entry], Callable[[Books, int, Any], Iterator[Finding]]] = {
     entries.KeysCommitted: _keys_committed,
+    entries.IssuerActivated: _issuer_changed,
+    entries.IssuerRetired: _issuer_changed,
     entries.StationAdded: _peer_added,
     entries.AuditorAdded: _peer_added,
     entries.StationRenewed: _peer_renewed,
@@ -405,6 +424,7 @@ _RULES: dict[type[Entry], Callable[[Books, int, Any], Iterator[Finding]]] = {
     entries.Revoked: _revoked,
     entries.RefusedCall: _refused,
     entries.IntentOpen: _intent_open,
+    entries.IntentAbandoned: _intent_abandoned,
     entries.SharedPrimesFound: _shared_primes_found,
     entries.CrlIssued: _crl_issued,
     entries.ClockAccepted: _clock_accepted,

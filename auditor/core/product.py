@@ -21,6 +21,7 @@ from auditor.core.chip_rule import ChipRule, read_chip_rule
 from auditor.core.csr import X509_ERRORS
 from auditor.core.entry import LEVELS
 from auditor.core.evidence.certificate import Certificate, read_pem
+from auditor.core.issuers import FIRST
 from auditor.errors import Malformed
 
 MAX_PRODUCT = 32_768  # bytes
@@ -67,6 +68,7 @@ class ProductRules:
     measurements: Mapping[str, tuple[Measurement, ...]]  # by method
     implementation_ids: frozenset[bytes]
     client_ids: frozenset[int]  # psa-token: callers that count; empty: any
+    ca: str  # whose issuer issues
     backdate: timedelta  # so much before its place was taken a certificate begins
 
 
@@ -122,6 +124,7 @@ def read_product(data: bytes) -> ProductRules:
         client_ids=frozenset(
             _many(sections["psa-token"].pop("client_ids", []), _client, "clients", _MAX_IDS)
         ),
+        ca=forms.name(_table(file, "certificate").get("ca", FIRST)),
         backdate=_backdate(_table(file, "certificate").get("backdate_s", 0)),
     )
     unknown = [*evidence, *(key for section in sections.values() for key in section)]

@@ -29,7 +29,7 @@ from signerd.adapters.rpc.server import check_socket_directory
 from signerd.adapters.server_files import ServerFiles
 from signerd.adapters.start_faults import unreadable
 from signerd.adapters.store import check_database, registered_peers
-from signerd.config import Config, database_url
+from signerd.config import Config, IssuerSettings, database_url
 from signerd.core import note
 from signerd.core.ends import WARNED, due
 from signerd.core.issuing_chain import chain_problems
@@ -76,27 +76,25 @@ def all_checks(config: Config, base: Path, now: datetime, dialled: Iterable[str]
     )
 
 
-def load_issuer(config: Config) -> Issuer:
-    """The sub-CA and what stands between it and the root.
+def load_issuer(config: Config, settings: IssuerSettings | None = None) -> Issuer:
+    """The sub-CA and what stands between it and the root, of one issuer; by default of that of `authority`.
 
     Raises:
         ConfigError: a file cannot be read or is not what it should be.
     """
+    settings = settings or config.all_issuers[0]
     limits = ValidityLimits(
         timedelta(days=config.authority.max_validity_days), config.authority.allow_no_expiry
     )
-    chain, root = _chain(config)
+    chain, root = _chain(settings)
     if problems := chain_problems(chain, root):
-        raise ConfigError(
-            "\n  ".join([f"no relying party follows {config.authority.certificate}:", *problems])
-        )
+        raise ConfigError("\n  ".join([f"no relying party follows {settings.certificate}:", *problems]))
     return Issuer.of(chain, limits, root)
 
 
-def _chain(config: Config) -> tuple[list[x509.Certificate], x509.Certificate]:
+def _chain(settings: IssuerSettings) -> tuple[list[x509.Certificate], x509.Certificate]:
     """The sub-CA and what stands above it, without the root, and the root."""
-    authority = config.authority
-    chain, root = _certificates(authority.certificate), _certificates(authority.root)[0]
+    chain, root = _certificates(settings.certificate), _certificates(settings.root)[0]
     return (chain[:-1] if chain[-1] == root else chain), root
 
 
@@ -150,7 +148,7 @@ def _ends(config: Config, base: Path, now: datetime) -> str:
 def _authority(config: Config, now: datetime) -> str:
     authority = config.authority
     load_issuer(config)
-    chain, root = _chain(config)
+    chain, root = _chain(config.all_issuers[0])
     _valid(root, authority.root, now)
     return [_valid(certificate, authority.certificate, now) for certificate in reversed(chain)][-1]
 

@@ -21,13 +21,13 @@ from signerd.config import Config
 from signerd.core.ends import End, What, due
 from signerd.core.product import parse_product
 from signerd.core.rehearsal import certifies_until
-from signerd.errors import ConfigError, Fault, Refused
+from signerd.errors import ConfigError, Fault, Refused, Unavailable
+from signerd.issuers import Issuers
 from signerd.ports import PeerRecord
 
 LOOK_S = 3600.0  # between two looks
 WARN_S = 86_400.0  # between two warnings
 _NAMED = 20  # peers in a line
-_ABOVE_BOARDS = {What.SUB_CA, What.ISSUER, What.ROOT}
 
 _log = structlog.get_logger(__name__)
 
@@ -38,15 +38,16 @@ def certificate_ends(config: Config) -> list[End]:
     Raises:
         ConfigError: a file cannot be read, or is no certificate.
     """
-    authority = config.authority
-    above = _certificates(authority.certificate)
-    kinds = (What.SUB_CA, *(What.ISSUER for _ in above[1:]))
-    return [
+    ends = [
         *(_end(What.SERVER, each) for each in _certificates(config.server.certificate)[:1]),
         *(_end(What.OPERATIONS_CA, each) for each in _certificates(config.server.client_ca)),
-        *map(_end, kinds, above),
-        *(_end(What.ROOT, each) for each in _certificates(authority.root)),
     ]
+    for issuer in config.all_issuers:
+        sub_ca, *above = _certificates(issuer.certificate)
+        ends.append(End(What.SUB_CA, issuer.name, sub_ca.not_valid_after_utc))
+        ends += [_end(What.ISSUER, each) for each in above]
+        ends += [_end(What.ROOT, each) for each in _certificates(issuer.root)]
+    return list(dict.fromkeys(ends))
 
 
 def peer_ends(peers: Iterable[PeerRecord], shown: Mapping[str, datetime]) -> list[End]:
@@ -66,25 +67,30 @@ def peer_ends(peers: Iterable[PeerRecord], shown: Mapping[str, datetime]) -> lis
     return [End(What.PEER, uri, at) for uri, at in ends.items()]
 
 
-def product_ends(products: Iterable[ProductRevision], issuer_ends: datetime) -> list[End]:
-    """The last day of an order of each. A product that cannot be ordered has none."""
+def product_ends(products: Iterable[ProductRevision], issuer_ends: Callable[[str], datetime]) -> list[End]:
+    """The last day of an order of each. A product that cannot be ordered has none. `issuer_ends`: when the
+    issuer of a CA ends; it raises where there is none."""
     ends = []
     for revision in products:
         try:
             product = parse_product(revision.toml)
             product.certificate.check_written()
-            until, _ = certifies_until(product, issuer_ends)
-        except (ValueError, Refused):  # no order of it passes its rehearsal, which says why
+            issuer = issuer_ends(product.certificate.ca)
+            until, _ = certifies_until(product, issuer)
+        except (ValueError, Refused, Unavailable):  # no order of it passes its rehearsal, which says why
             continue
-        ends.append(End(What.PRODUCT, revision.name, min(until, issuer_ends)))
+        ends.append(End(What.PRODUCT, revision.name, min(until, issuer)))
     return ends
 
 
 class Ends:
     """All that ends, of a running signerd."""
 
-    def __init__(self, config: Config, store: SqlStore, shown: Mapping[str, datetime]) -> None:
+    def __init__(
+        self, config: Config, store: SqlStore, shown: Mapping[str, datetime], issuers: Issuers
+    ) -> None:
         """`shown`: of each peer, the end of the certificate that it called with last."""
+        self._issuers = issuers
         self.config = config
         self._store = store
         self._shown = shown
@@ -94,11 +100,13 @@ class Ends:
         config, store = self.config, self._store
         ends = await asyncio.to_thread(certificate_ends, config)
         ends += peer_ends(await store.list_peers(), self._shown)
-        if (next_update := await store.crl_next_update()) is not None:
-            ends.append(End(What.CRL, "the newest", next_update))
-        issuer_ends = min(end.at for end in ends if end.what in _ABOVE_BOARDS)
+        updates = await store.crl_next_updates()
+        ends += [End(What.CRL, f"of issuer {issuer}", at) for issuer, at in updates.items()]
         products = await store.list_products()
-        return ends + await asyncio.to_thread(product_ends, products, issuer_ends)
+        return ends + await asyncio.to_thread(product_ends, products, self._issuer_ends)
+
+    def _issuer_ends(self, ca: str) -> datetime:
+        return self._issuers.active(ca).issuer.allows.ends
 
 
 def _end(what: What, certificate: x509.Certificate) -> End:

@@ -21,7 +21,6 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from signerd.adapters.keyholder.guard import Authority, Guard, Limits, SigningRefusedError
-from signerd.core import note
 from signerd.core.key_policy import PublicKey
 from signerd.core.product import Product
 from signerd.core.profile import Issuer
@@ -45,24 +44,25 @@ class SampleLinter:
 
     def __init__(
         self,
-        issuer: Issuer,
+        issuer_of: Callable[[str], Issuer],
         *,
         max_validity: timedelta,
         allow_no_expiry: bool,
-        log: note.VerifierKey,
         clock: Callable[[], datetime],
     ) -> None:
-        self._issuer = stand_in(issuer)
+        """`issuer_of` gives who issues for a CA now, or raises Refused or Unavailable."""
+        self._issuer_of = issuer_of
         self._clock = clock
-        authority = Authority.from_certificate(self._issuer.certificate.public_bytes(Encoding.DER))
-        self._guard = Guard(authority, Limits(max_validity, allow_no_expiry), log)
+        self._limits = Limits(max_validity, allow_no_expiry)
+        self._stand_ins: dict[bytes, tuple[Issuer, Guard]] = {}  # by the issuer's certificate
 
     async def lint(self, product: Product) -> list[str]:
         """What the linter says below an error of a product's sample, a line each.
 
         Raises:
             Refused: `invalid`: the profile gives no certificate, or one that the linter or the key holder
-                refuses.
+                refuses; or there is no such CA.
+            Unavailable: nobody issues for the product's CA.
             Fault: the linter does not run.
         """
         try:
@@ -89,15 +89,16 @@ class SampleLinter:
         return list(notes)
 
     def _certificate(self, sample: Sampled) -> bytes:
+        issuer, guard = self._stand_in(self._issuer_of(sample.product.certificate.ca))
         try:
-            certificate = sample.certificate(self._issuer)
+            certificate = sample.certificate(issuer)
             tbs = x509.load_der_x509_certificate(certificate).tbs_certificate_bytes
-            self._guard.check_certificate(tbs, sample.place.moment)
+            guard.check_certificate(tbs, sample.place.moment)
         except (ValueError, Fault) as error:
             raise Refused(Code.INVALID, f"the profile gives no certificate: {error}") from error
         except SigningRefusedError as error:
             raise Refused(Code.INVALID, f"the key holder would refuse its certificates: {error}") from error
-        size = sum(len(each) + _ITEM_OVERHEAD for each in (certificate, *self._issuer.chain))
+        size = sum(len(each) + _ITEM_OVERHEAD for each in (certificate, *issuer.chain))
         if size > MAX_CREDENTIAL_BYTES:
             raise Refused(
                 Code.INVALID,
@@ -105,6 +106,14 @@ class SampleLinter:
                 " shorten the names, or take a shorter chain",
             )
         return certificate
+
+    def _stand_in(self, issuer: Issuer) -> tuple[Issuer, Guard]:
+        der = issuer.chain[0]
+        if der not in self._stand_ins:
+            standing = stand_in(issuer)
+            authority = Authority.from_certificate(standing.certificate.public_bytes(Encoding.DER))
+            self._stand_ins[der] = standing, Guard(authority, self._limits, None)
+        return self._stand_ins[der]
 
 
 def _family(key: PublicKey) -> str:

@@ -76,6 +76,42 @@ class KeysCommitted(AdministratorsEntry):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class IssuerAdded(AdministratorsEntry):
+    """A further issuer of a CA: its certificate, and the root that its chain ends at. It does not issue yet.
+    The first one, of the CA `main`, is in `log_opened`."""
+
+    type: ClassVar[str] = "issuer_added"
+
+    issuer: str
+    ca: str
+    certificate_sha256: bytes
+    root_sha256: bytes
+    not_after: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IssuerActivated(AdministratorsEntry):
+    """From here on this one issues for its CA, and the one before it nothing but CRLs."""
+
+    type: ClassVar[str] = "issuer_activated"
+
+    issuer: str
+    ca: str
+    certificate_sha256: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IssuerRetired(AdministratorsEntry):
+    """It never issues again. What it issued stays valid, and its CRLs go on while its key is there."""
+
+    type: ClassVar[str] = "issuer_retired"
+
+    issuer: str
+    ca: str
+    certificate_sha256: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StationAdded(AdministratorsEntry):
     """A station was registered."""
 
@@ -305,6 +341,23 @@ class IntentOpen(Entry):
     number: int
     tbs_sha256: bytes
     since: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IntentAbandoned(Entry):
+    """An intent whose issuer no longer issues: its bytes are not signed any more, what was signed over them
+    was never handed out. The same place has new ones, of the issuer `successor`."""
+
+    type: ClassVar[str] = "intent_abandoned"
+
+    work_order: str
+    chip_id: str
+    serial_number: str
+    number: int
+    tbs_sha256: bytes
+    certificate_serial: bytes
+    issuer: str
+    successor: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

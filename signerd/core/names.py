@@ -96,12 +96,16 @@ class Level(Enum):
         raise ValueError(f"no evidence level {label!r}: use none, chip or key")
 
 
+FIRST = "main"
+"""The name of the CA that `signerd init` makes, and of its first issuer. Products name it by default."""
+
+
 class Place(StrEnum):
     """Where a key is that the token need not be able to hold."""
 
     TOKEN = "token"  # noqa: S105  # made there, and never outside it
     SEALED = "sealed"
-    NONE = "none"  # the chip master key alone: no product uses what follows from it
+    NONE = "none"  # the chip master key, where no product uses it; both, beside a further CA key
 
 
 class MacKey(StrEnum):

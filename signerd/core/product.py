@@ -20,7 +20,7 @@ from signerd.core.chip_form import ANY, UUID, ChipForm
 from signerd.core.evidence.rules import EvidenceRules
 from signerd.core.file_form import FORM, FileForm
 from signerd.core.file_problems import problems
-from signerd.core.names import KeyType, is_component, is_name
+from signerd.core.names import FIRST, KeyType, is_component, is_name
 from signerd.errors import Code, Refused
 
 MAX_PRODUCT_BYTES = 32768
@@ -112,6 +112,7 @@ class Keys(_Section):
 class Profile(_Section):
     """The certificate, but for key and place."""
 
+    ca: Annotated[str, AfterValidator(_named)] = FIRST  # who issues it
     validity_days: Annotated[int, Field(ge=1, le=36500)] | None = None
     not_after: Annotated[str, AfterValidator(_expiry)] | None = None
     backdate_s: Annotated[int, Field(ge=0, le=MAX_BACKDATE_S)] = 0

@@ -52,8 +52,8 @@ class Bench:
 def pinned(log: PaperLog, identities: Identities | None = None) -> Pinned:
     text = vkey(log.log_key)
     root = log.root.certificate
-    trust = Trust(DEPLOYMENT, ORIGIN, text, sha256(der(root)).digest())
-    return Pinned(parse_vkey(text), root, trust, identities)
+    trust = Trust(DEPLOYMENT, ORIGIN, text, frozenset({sha256(der(root)).hexdigest()}))
+    return Pinned(parse_vkey(text), (root,), trust, identities)
 
 
 @contextmanager

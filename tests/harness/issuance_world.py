@@ -19,22 +19,24 @@ from pathlib import Path
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from boards.attesters.port import Attester
 from harness.installation import SENSOR
 from harness.paper_board import PaperBoard
 from harness.software_key_holder import SoftwareKeyHolder, make_device_tree
 from signerd.adapters.store import SqlStore, create_database, open_log
-from signerd.core.entry import LogOpened
+from signerd.core.entry import IssuerAdded, LogOpened
 from signerd.core.evidence.method import EvidenceSubmission
 from signerd.core.identity_list import check_identity, parse_line
 from signerd.core.key_policy import check_quality
-from signerd.core.names import Level, PeerName, Reissue, parse_peer_uri
+from signerd.core.names import FIRST, Level, PeerName, Reissue, parse_peer_uri
 from signerd.core.order import WorkOrder
 from signerd.core.product import parse_product
 from signerd.core.profile import Issuer
 from signerd.core.session import SessionSealer
 from signerd.issuance import Issuance, IssuedAnswer, OpenedSession
+from signerd.issuers import IssuerParts, Issuers
 from signerd.ports import LedgerPosition
 from signerd.stamping import Stamping
 
@@ -59,6 +61,8 @@ class IssuanceWorld:
         self.store = store
         self.key_holder = key_holder
         self.issuer = issuer
+        self.issuer_parts = {hashlib.sha256(issuer.chain[0]).digest(): IssuerParts(issuer, key_holder)}
+        self.issuers = Issuers(store, self.issuer_parts)
         self.now = datetime.now(UTC)
         self.pc1 = parse_peer_uri("birthmark://test/station/plant1/pc1")
         self.pc2 = parse_peer_uri("birthmark://test/station/plant1/pc2")
@@ -72,7 +76,7 @@ class IssuanceWorld:
             store=self.store,
             key_holder=self.key_holder,
             key_quality=QualityAtOnce(),
-            issuer=self.issuer,
+            issuers=self.issuers,
             sealer=SessionSealer(secrets.token_bytes(32)),
             session_lifetime=LIFETIME,
             clock=lambda: self.now,
@@ -100,6 +104,32 @@ class IssuanceWorld:
         product = parse_product(toml).name
         await self.store.add_product(product, toml, self.now)
         return {"product": product, "product_sha256": hashlib.sha256(toml.encode()).digest()}
+
+    async def add_issuer(self, name: str, *, ca: str = FIRST) -> tuple[Issuer, SoftwareKeyHolder]:
+        """Announces an issuer with a tree and a key holder of its own. It does not issue yet."""
+        tree = make_device_tree(now=self.now.replace(microsecond=0) - timedelta(days=2))
+        issuer = Issuer.of((tree.sub_ca,))
+        key_holder = SoftwareKeyHolder(tree.sub_ca, tree.sub_ca_key)
+        digest = hashlib.sha256(issuer.chain[0]).digest()
+        self.issuer_parts[digest] = IssuerParts(issuer, key_holder)
+        await self.store.add_issuer(
+            IssuerAdded(
+                time=self.now,
+                by="ann",
+                issuer=name,
+                ca=ca,
+                certificate_sha256=digest,
+                root_sha256=hashlib.sha256(tree.root.public_bytes(Encoding.DER)).digest(),
+                not_after=tree.sub_ca.not_valid_after_utc,
+            )
+        )
+        await self.issuers.refresh()
+        return issuer, key_holder
+
+    async def activate_issuer(self, name: str) -> None:
+        """What `signerd ca activate` does."""
+        await self.store.activate_issuer(name, self.now, by="ann")
+        await self.issuers.refresh()
 
     async def import_identities(self, product: str, *attesters: Attester) -> None:
         """What `signerd chips import-identities` does with their lines."""
@@ -168,7 +198,7 @@ async def issuance_world(directory: Path) -> AsyncIterator[IssuanceWorld]:
         by=None,
         deployment="test",
         origin=log.name,
-        issuer_sha256=bytes(32),
+        issuer_sha256=hashlib.sha256(tree.sub_ca.public_bytes(Encoding.DER)).digest(),
         root_sha256=bytes(32),
         vkey=log.text(),
     )
@@ -183,6 +213,7 @@ async def issuance_world(directory: Path) -> AsyncIterator[IssuanceWorld]:
     )
     try:
         world = IssuanceWorld(store, key_holder, Issuer.of((tree.sub_ca,)))
+        await world.issuers.refresh()
         await world.stock()
         yield world
     finally:

@@ -13,16 +13,15 @@ from signerd.adapters.rpc.rehearsing import Rehearsing
 def order_desk(world: IssuanceWorld, *, master_key: bool = True) -> OrderAdministration:
     """Orders are rehearsed, with both linters. `master_key`: whether the installation has one."""
     linter = SampleLinter(
-        world.issuer,
+        lambda ca: world.issuers.active(ca).issuer,
         max_validity=timedelta(days=10_950),
         allow_no_expiry=True,
-        log=world.key_holder.log,
         clock=lambda: world.now,
     )
     rehearsing = Rehearsing(
         deployment="test",
         store=world.store,
-        issuer=world.issuer,
+        issuers=world.issuers,
         linter=linter,
         clock=lambda: world.now,
         master_key=master_key,

@@ -166,7 +166,7 @@ class PaperCompany:
 
     @property
     def trust(self) -> Trust:
-        return Trust(self.tree.root, parse_vkey(self.log.vkey))
+        return Trust((self.tree.root,), parse_vkey(self.log.vkey))
 
     async def open_session(self, work_order: str, chip_id: str) -> Session:
         self._enter("open_session")

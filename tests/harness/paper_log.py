@@ -66,7 +66,7 @@ OF_ADMINISTRATORS = frozenset(
         "log_opened", "keys_committed", "station_added", "auditor_added", "station_revoked",
         "auditor_revoked", "station_renewed", "auditor_renewed", "product_added",
         "order_opened", "order_closed", "chips_imported", "chips_personalized", "identities_imported",
-        "revoked", "crl_issued", "clock_accepted",
+        "revoked", "crl_issued", "clock_accepted", "issuer_added", "issuer_activated", "issuer_retired",
     }
 )  # fmt: skip
 NAMED_IN_FORM_1 = frozenset({"chips_personalized", "identities_imported", "clock_accepted"})

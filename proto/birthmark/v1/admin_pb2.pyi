@@ -63,6 +63,29 @@ REHEARSAL_OUTCOME_REFUSED: RehearsalOutcome.ValueType  # 3
 """The order is not opened."""
 Global___RehearsalOutcome: _TypeAlias = RehearsalOutcome  # noqa: Y015
 
+class _IssuerState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _IssuerStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_IssuerState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ISSUER_STATE_UNSPECIFIED: _IssuerState.ValueType  # 0
+    ISSUER_STATE_STANDBY: _IssuerState.ValueType  # 1
+    """Signs CRLs alone; may issue later, or did before."""
+    ISSUER_STATE_ACTIVE: _IssuerState.ValueType  # 2
+    ISSUER_STATE_RETIRED: _IssuerState.ValueType  # 3
+    """Never issues again."""
+
+class IssuerState(_IssuerState, metaclass=_IssuerStateEnumTypeWrapper): ...
+
+ISSUER_STATE_UNSPECIFIED: IssuerState.ValueType  # 0
+ISSUER_STATE_STANDBY: IssuerState.ValueType  # 1
+"""Signs CRLs alone; may issue later, or did before."""
+ISSUER_STATE_ACTIVE: IssuerState.ValueType  # 2
+ISSUER_STATE_RETIRED: IssuerState.ValueType  # 3
+"""Never issues again."""
+Global___IssuerState: _TypeAlias = IssuerState  # noqa: Y015
+
 class _ClockState:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -1204,21 +1227,25 @@ class MakeCrlRequest(_message.Message):
 
     NEXT_UPDATE_H_FIELD_NUMBER: _builtins.int
     BY_FIELD_NUMBER: _builtins.int
+    ISSUER_FIELD_NUMBER: _builtins.int
     next_update_h: _builtins.int
     """Hours until nextUpdate; 1 to 8,784 (366 days)."""
     by: _builtins.str
     """The administrator, 1 to 64 of [A-Za-z0-9._@-]. What the command was told, and not verified. Empty: nobody
     was named.
     """
+    issuer: _builtins.str
+    """Whose CRL. Empty: the first issuer's."""
     def __init__(
         self,
         *,
         next_update_h: _builtins.int = ...,
         by: _builtins.str = ...,
+        issuer: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "next_update_h", b"next_update_h"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "issuer", b"issuer", "next_update_h", b"next_update_h"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1250,6 +1277,177 @@ class MakeCrlResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___MakeCrlResponse: _TypeAlias = MakeCrlResponse  # noqa: Y015
+
+@_typing.final
+class Issuer(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    CA_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    CERTIFICATE_SHA256_FIELD_NUMBER: _builtins.int
+    ROOT_SHA256_FIELD_NUMBER: _builtins.int
+    ADDED_INDEX_FIELD_NUMBER: _builtins.int
+    SERVING_FIELD_NUMBER: _builtins.int
+    NOT_AFTER_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    ca: _builtins.str
+    """The CA that products name."""
+    state: Global___IssuerState.ValueType
+    certificate_sha256: _builtins.bytes
+    """SHA-256 of the certificate, 32 bytes."""
+    root_sha256: _builtins.bytes
+    """Of the root that its chain ends at."""
+    added_index: _builtins.int
+    """Index of the entry that announced it; 0 for the first one."""
+    serving: _builtins.bool
+    """Whether the settings of the running signerd name its certificate and its key, and the key answers."""
+    @_builtins.property
+    def not_after(self) -> _timestamp_pb2.Timestamp:
+        """End of the certificate; absent where the settings do not have it."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        ca: _builtins.str = ...,
+        state: Global___IssuerState.ValueType = ...,
+        certificate_sha256: _builtins.bytes = ...,
+        root_sha256: _builtins.bytes = ...,
+        added_index: _builtins.int = ...,
+        serving: _builtins.bool = ...,
+        not_after: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["not_after", b"not_after"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["added_index", b"added_index", "ca", b"ca", "certificate_sha256", b"certificate_sha256", "name", b"name", "not_after", b"not_after", "root_sha256", b"root_sha256", "serving", b"serving", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Issuer: _TypeAlias = Issuer  # noqa: Y015
+
+@_typing.final
+class ListIssuersRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListIssuersRequest: _TypeAlias = ListIssuersRequest  # noqa: Y015
+
+@_typing.final
+class ListIssuersResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ISSUERS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def issuers(self) -> _containers.RepeatedCompositeFieldContainer[Global___Issuer]: ...
+    def __init__(
+        self,
+        *,
+        issuers: _abc.Iterable[Global___Issuer] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["issuers", b"issuers"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListIssuersResponse: _TypeAlias = ListIssuersResponse  # noqa: Y015
+
+@_typing.final
+class AddIssuerRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    CA_FIELD_NUMBER: _builtins.int
+    CHAIN_DER_FIELD_NUMBER: _builtins.int
+    ROOT_DER_FIELD_NUMBER: _builtins.int
+    BY_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """1 to 64 of [A-Za-z0-9._-], beginning with a letter or digit; no other issuer's."""
+    ca: _builtins.str
+    """Of the same form."""
+    root_der: _builtins.bytes
+    """DER, at most 8,192 bytes."""
+    by: _builtins.str
+    """As in MakeCrlRequest."""
+    @_builtins.property
+    def chain_der(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """DER, the sub-CA first, upward, without the root; at most 4, each at most 8,192 bytes."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        ca: _builtins.str = ...,
+        chain_der: _abc.Iterable[_builtins.bytes] | None = ...,
+        root_der: _builtins.bytes = ...,
+        by: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "ca", b"ca", "chain_der", b"chain_der", "name", b"name", "root_der", b"root_der"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AddIssuerRequest: _TypeAlias = AddIssuerRequest  # noqa: Y015
+
+@_typing.final
+class ChangeIssuerRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    BY_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    by: _builtins.str
+    """As in MakeCrlRequest."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        by: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChangeIssuerRequest: _TypeAlias = ChangeIssuerRequest  # noqa: Y015
+
+@_typing.final
+class ChangeIssuerResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ISSUER_FIELD_NUMBER: _builtins.int
+    LEDGER_INDEX_FIELD_NUMBER: _builtins.int
+    UNPUBLISHED_FIELD_NUMBER: _builtins.int
+    ledger_index: _builtins.int
+    unpublished: _builtins.str
+    """As in MakeCrlResponse."""
+    @_builtins.property
+    def issuer(self) -> Global___Issuer: ...
+    def __init__(
+        self,
+        *,
+        issuer: Global___Issuer | None = ...,
+        ledger_index: _builtins.int = ...,
+        unpublished: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["issuer", b"issuer"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["issuer", b"issuer", "ledger_index", b"ledger_index", "unpublished", b"unpublished"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChangeIssuerResponse: _TypeAlias = ChangeIssuerResponse  # noqa: Y015
 
 @_typing.final
 class SearchSharedPrimesRequest(_message.Message):

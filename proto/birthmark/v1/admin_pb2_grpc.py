@@ -119,6 +119,26 @@ class AdminServiceStub:
                 request_serializer=birthmark_dot_v1_dot_admin__pb2.MakeCrlRequest.SerializeToString,
                 response_deserializer=birthmark_dot_v1_dot_admin__pb2.MakeCrlResponse.FromString,
                 _registered_method=True)
+        self.ListIssuers = channel.unary_unary(
+                '/birthmark.v1.AdminService/ListIssuers',
+                request_serializer=birthmark_dot_v1_dot_admin__pb2.ListIssuersRequest.SerializeToString,
+                response_deserializer=birthmark_dot_v1_dot_admin__pb2.ListIssuersResponse.FromString,
+                _registered_method=True)
+        self.AddIssuer = channel.unary_unary(
+                '/birthmark.v1.AdminService/AddIssuer',
+                request_serializer=birthmark_dot_v1_dot_admin__pb2.AddIssuerRequest.SerializeToString,
+                response_deserializer=birthmark_dot_v1_dot_admin__pb2.ChangeIssuerResponse.FromString,
+                _registered_method=True)
+        self.ActivateIssuer = channel.unary_unary(
+                '/birthmark.v1.AdminService/ActivateIssuer',
+                request_serializer=birthmark_dot_v1_dot_admin__pb2.ChangeIssuerRequest.SerializeToString,
+                response_deserializer=birthmark_dot_v1_dot_admin__pb2.ChangeIssuerResponse.FromString,
+                _registered_method=True)
+        self.RetireIssuer = channel.unary_unary(
+                '/birthmark.v1.AdminService/RetireIssuer',
+                request_serializer=birthmark_dot_v1_dot_admin__pb2.ChangeIssuerRequest.SerializeToString,
+                response_deserializer=birthmark_dot_v1_dot_admin__pb2.ChangeIssuerResponse.FromString,
+                _registered_method=True)
         self.SearchSharedPrimes = channel.unary_unary(
                 '/birthmark.v1.AdminService/SearchSharedPrimes',
                 request_serializer=birthmark_dot_v1_dot_admin__pb2.SearchSharedPrimesRequest.SerializeToString,
@@ -263,7 +283,35 @@ class AdminServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def MakeCrl(self, request, context):
-        """Signs a certificate revocation list (RFC 5280 section 5) of all revoked certificates.
+        """Signs a certificate revocation list (RFC 5280 section 5) of all revoked certificates of one issuer.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListIssuers(self, request, context):
+        """Every issuer, the first one first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AddIssuer(self, request, context):
+        """Announces a further issuer of a CA, new or not. It does not issue yet.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ActivateIssuer(self, request, context):
+        """Has an issuer issue for its CA from here on, in the place of the one before.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RetireIssuer(self, request, context):
+        """An issuer never issues again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -401,6 +449,26 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.MakeCrl,
                     request_deserializer=birthmark_dot_v1_dot_admin__pb2.MakeCrlRequest.FromString,
                     response_serializer=birthmark_dot_v1_dot_admin__pb2.MakeCrlResponse.SerializeToString,
+            ),
+            'ListIssuers': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListIssuers,
+                    request_deserializer=birthmark_dot_v1_dot_admin__pb2.ListIssuersRequest.FromString,
+                    response_serializer=birthmark_dot_v1_dot_admin__pb2.ListIssuersResponse.SerializeToString,
+            ),
+            'AddIssuer': grpc.unary_unary_rpc_method_handler(
+                    servicer.AddIssuer,
+                    request_deserializer=birthmark_dot_v1_dot_admin__pb2.AddIssuerRequest.FromString,
+                    response_serializer=birthmark_dot_v1_dot_admin__pb2.ChangeIssuerResponse.SerializeToString,
+            ),
+            'ActivateIssuer': grpc.unary_unary_rpc_method_handler(
+                    servicer.ActivateIssuer,
+                    request_deserializer=birthmark_dot_v1_dot_admin__pb2.ChangeIssuerRequest.FromString,
+                    response_serializer=birthmark_dot_v1_dot_admin__pb2.ChangeIssuerResponse.SerializeToString,
+            ),
+            'RetireIssuer': grpc.unary_unary_rpc_method_handler(
+                    servicer.RetireIssuer,
+                    request_deserializer=birthmark_dot_v1_dot_admin__pb2.ChangeIssuerRequest.FromString,
+                    response_serializer=birthmark_dot_v1_dot_admin__pb2.ChangeIssuerResponse.SerializeToString,
             ),
             'SearchSharedPrimes': grpc.unary_unary_rpc_method_handler(
                     servicer.SearchSharedPrimes,
@@ -892,6 +960,114 @@ class AdminService:
             '/birthmark.v1.AdminService/MakeCrl',
             birthmark_dot_v1_dot_admin__pb2.MakeCrlRequest.SerializeToString,
             birthmark_dot_v1_dot_admin__pb2.MakeCrlResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListIssuers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/birthmark.v1.AdminService/ListIssuers',
+            birthmark_dot_v1_dot_admin__pb2.ListIssuersRequest.SerializeToString,
+            birthmark_dot_v1_dot_admin__pb2.ListIssuersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AddIssuer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/birthmark.v1.AdminService/AddIssuer',
+            birthmark_dot_v1_dot_admin__pb2.AddIssuerRequest.SerializeToString,
+            birthmark_dot_v1_dot_admin__pb2.ChangeIssuerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ActivateIssuer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/birthmark.v1.AdminService/ActivateIssuer',
+            birthmark_dot_v1_dot_admin__pb2.ChangeIssuerRequest.SerializeToString,
+            birthmark_dot_v1_dot_admin__pb2.ChangeIssuerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RetireIssuer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/birthmark.v1.AdminService/RetireIssuer',
+            birthmark_dot_v1_dot_admin__pb2.ChangeIssuerRequest.SerializeToString,
+            birthmark_dot_v1_dot_admin__pb2.ChangeIssuerResponse.FromString,
             options,
             channel_credentials,
             insecure,

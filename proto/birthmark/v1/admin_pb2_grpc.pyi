@@ -63,7 +63,15 @@ class AdminServiceStub:
     Revoke: _grpc.UnaryUnaryMultiCallable[_admin_pb2.RevokeRequest, _admin_pb2.RevokeResponse]
     """Revokes a certificate."""
     MakeCrl: _grpc.UnaryUnaryMultiCallable[_admin_pb2.MakeCrlRequest, _admin_pb2.MakeCrlResponse]
-    """Signs a certificate revocation list (RFC 5280 section 5) of all revoked certificates."""
+    """Signs a certificate revocation list (RFC 5280 section 5) of all revoked certificates of one issuer."""
+    ListIssuers: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListIssuersRequest, _admin_pb2.ListIssuersResponse]
+    """Every issuer, the first one first."""
+    AddIssuer: _grpc.UnaryUnaryMultiCallable[_admin_pb2.AddIssuerRequest, _admin_pb2.ChangeIssuerResponse]
+    """Announces a further issuer of a CA, new or not. It does not issue yet."""
+    ActivateIssuer: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ChangeIssuerRequest, _admin_pb2.ChangeIssuerResponse]
+    """Has an issuer issue for its CA from here on, in the place of the one before."""
+    RetireIssuer: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ChangeIssuerRequest, _admin_pb2.ChangeIssuerResponse]
+    """An issuer never issues again."""
     SearchSharedPrimes: _grpc.UnaryUnaryMultiCallable[_admin_pb2.SearchSharedPrimesRequest, _admin_pb2.SearchSharedPrimesResponse]
     """Where the search for RSA keys that share a prime stands, and what it found last. Begins one if asked; it
     goes on after the answer, and findings that are new become ledger entries.
@@ -116,7 +124,15 @@ class AdminServiceAsyncStub(AdminServiceStub):
     Revoke: _aio.UnaryUnaryMultiCallable[_admin_pb2.RevokeRequest, _admin_pb2.RevokeResponse]  # type: ignore[assignment]
     """Revokes a certificate."""
     MakeCrl: _aio.UnaryUnaryMultiCallable[_admin_pb2.MakeCrlRequest, _admin_pb2.MakeCrlResponse]  # type: ignore[assignment]
-    """Signs a certificate revocation list (RFC 5280 section 5) of all revoked certificates."""
+    """Signs a certificate revocation list (RFC 5280 section 5) of all revoked certificates of one issuer."""
+    ListIssuers: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListIssuersRequest, _admin_pb2.ListIssuersResponse]  # type: ignore[assignment]
+    """Every issuer, the first one first."""
+    AddIssuer: _aio.UnaryUnaryMultiCallable[_admin_pb2.AddIssuerRequest, _admin_pb2.ChangeIssuerResponse]  # type: ignore[assignment]
+    """Announces a further issuer of a CA, new or not. It does not issue yet."""
+    ActivateIssuer: _aio.UnaryUnaryMultiCallable[_admin_pb2.ChangeIssuerRequest, _admin_pb2.ChangeIssuerResponse]  # type: ignore[assignment]
+    """Has an issuer issue for its CA from here on, in the place of the one before."""
+    RetireIssuer: _aio.UnaryUnaryMultiCallable[_admin_pb2.ChangeIssuerRequest, _admin_pb2.ChangeIssuerResponse]  # type: ignore[assignment]
+    """An issuer never issues again."""
     SearchSharedPrimes: _aio.UnaryUnaryMultiCallable[_admin_pb2.SearchSharedPrimesRequest, _admin_pb2.SearchSharedPrimesResponse]  # type: ignore[assignment]
     """Where the search for RSA keys that share a prime stands, and what it found last. Begins one if asked; it
     goes on after the answer, and findings that are new become ledger entries.
@@ -268,7 +284,39 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_pb2.MakeCrlRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_pb2.MakeCrlResponse, _abc.Awaitable[_admin_pb2.MakeCrlResponse]]:
-        """Signs a certificate revocation list (RFC 5280 section 5) of all revoked certificates."""
+        """Signs a certificate revocation list (RFC 5280 section 5) of all revoked certificates of one issuer."""
+
+    @_abc_1.abstractmethod
+    def ListIssuers(
+        self,
+        request: _admin_pb2.ListIssuersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.ListIssuersResponse, _abc.Awaitable[_admin_pb2.ListIssuersResponse]]:
+        """Every issuer, the first one first."""
+
+    @_abc_1.abstractmethod
+    def AddIssuer(
+        self,
+        request: _admin_pb2.AddIssuerRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.ChangeIssuerResponse, _abc.Awaitable[_admin_pb2.ChangeIssuerResponse]]:
+        """Announces a further issuer of a CA, new or not. It does not issue yet."""
+
+    @_abc_1.abstractmethod
+    def ActivateIssuer(
+        self,
+        request: _admin_pb2.ChangeIssuerRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.ChangeIssuerResponse, _abc.Awaitable[_admin_pb2.ChangeIssuerResponse]]:
+        """Has an issuer issue for its CA from here on, in the place of the one before."""
+
+    @_abc_1.abstractmethod
+    def RetireIssuer(
+        self,
+        request: _admin_pb2.ChangeIssuerRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.ChangeIssuerResponse, _abc.Awaitable[_admin_pb2.ChangeIssuerResponse]]:
+        """An issuer never issues again."""
 
     @_abc_1.abstractmethod
     def SearchSharedPrimes(

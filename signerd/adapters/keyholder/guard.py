@@ -121,7 +121,8 @@ class Limits:
 class Guard:
     """The key holder's own look at what it is asked to sign."""
 
-    def __init__(self, authority: Authority, limits: Limits, log: note.VerifierKey) -> None:
+    def __init__(self, authority: Authority, limits: Limits, log: note.VerifierKey | None) -> None:
+        """`log`: whose checkpoints it signs; None: nobody's."""
         self._authority = authority
         self._limits = limits
         self._log = log
@@ -187,7 +188,7 @@ class Guard:
         except note.NoteError as error:
             raise SigningRefusedError(f"not a checkpoint: {error}") from error
         _demand(checkpoint.body() == body, "not a checkpoint in its one spelling")
-        _demand(checkpoint.origin == self._log.name, "another log's checkpoint")
+        _demand(self._log is not None and checkpoint.origin == self._log.name, "another log's checkpoint")
         if self._last is not None:
             _demand(checkpoint.size >= self._last.size, "smaller than a checkpoint signed before")
             _demand(

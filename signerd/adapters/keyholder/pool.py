@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -23,9 +24,9 @@ from signerd.adapters.keyholder.queue import OperationQueue
 from signerd.adapters.keyholder.rejected_pin import RejectedPins
 from signerd.adapters.keyholder.sealed_file import read_sealed_file
 from signerd.adapters.start_faults import unreadable
-from signerd.config import Config, HsmSettings
+from signerd.config import Config, HsmSettings, IssuerSettings, TokenSettings
 from signerd.core import note
-from signerd.core.names import MacQuestion
+from signerd.core.names import MacQuestion, Place
 from signerd.errors import ConfigError
 
 
@@ -62,17 +63,55 @@ def settings_for(config: Config) -> KeyHolderSettings:
         ConfigError: one of the files is missing or not what it should be.
     """
     authority, ledger = config.authority, config.ledger
+    certificate = _sub_ca(authority.certificate)
     try:
-        certificate = x509.load_pem_x509_certificate(authority.certificate.read_bytes())
         vkey = ledger.vkey.read_text(encoding="utf-8").strip()
         log = note.parse_vkey(vkey)
     except OSError as error:
         raise unreadable(error.filename, error) from error
     except ValueError as error:
-        raise ConfigError(f"{authority.certificate} or {ledger.vkey} is not of its form: {error}") from error
+        raise ConfigError(f"{ledger.vkey} is not of its form: {error}") from error
     if log.name != ledger.origin:
         raise ConfigError(f"{ledger.vkey} is the key of {log.name}, but ledger.origin is {ledger.origin}")
     return settings_with(config, certificate, vkey)
+
+
+def settings_of_issuer(config: Config, issuer: IssuerSettings, token: TokenSettings) -> KeyHolderSettings:
+    """For a further issuer: a key holder with a CA key, and nothing else.
+
+    Raises:
+        ConfigError: its certificate cannot be read, or is none.
+    """
+    setup = Setup(
+        mode=Mode.SERVE.value,
+        module=str(token.module),
+        token=token.token,
+        ca_key=token.ca_key,
+        checkpoint_key="",
+        master_key="",
+        sealing_key="",
+        checkpoint_key_in=Place.NONE.value,
+        master_key_in=Place.NONE.value,
+        sealed=b"",
+        master_commitment=b"",
+        certificate=_sub_ca(issuer.certificate).public_bytes(Encoding.DER),
+        vkey="",
+        max_validity_days=config.authority.max_validity_days,
+        allow_no_expiry=config.authority.allow_no_expiry,
+        pin=b"",
+    )
+    return KeyHolderSettings(
+        setup, token.deadline_s, token.start_deadline_s, token.environment, rejected_pins(config, token)
+    )
+
+
+def _sub_ca(path: Path) -> x509.Certificate:
+    try:
+        return x509.load_pem_x509_certificate(path.read_bytes())
+    except OSError as error:
+        raise unreadable(path, error) from error
+    except ValueError as error:
+        raise ConfigError(f"{path} is not a certificate in PEM: {error}") from error
 
 
 def settings_with(config: Config, certificate: x509.Certificate, vkey: str) -> KeyHolderSettings:
@@ -90,10 +129,11 @@ def settings_with(config: Config, certificate: x509.Certificate, vkey: str) -> K
     )
 
 
-def rejected_pins(config: Config) -> RejectedPins:
-    """Which PINs the token rejected, kept beside the second place of the checkpoint."""
+def rejected_pins(config: Config, token: TokenSettings | None = None) -> RejectedPins:
+    """PINs that a token rejected, beside the second place of the checkpoint; by default that of `hsm`."""
+    token = token or config.hsm
     file = config.ledger.head.with_name(config.ledger.head.name + ".rejected-pins")
-    return RejectedPins(file, module=str(config.hsm.module), token=config.hsm.token)
+    return RejectedPins(file, module=str(token.module), token=token.token)
 
 
 class KeyHolderPool:

@@ -74,10 +74,11 @@ def serving(setup: Setup, token: Token) -> dict[str, Handler]:
     ca_key = token.ca_key(setup.ca_key)
     checkpoint_key = sealed_keys.checkpoint_key(setup, token)
     master_key = sealed_keys.master_key(setup, token)
-    log = note.parse_vkey(setup.vkey)
+    log = note.parse_vkey(setup.vkey) if checkpoint_key is not None else None
     signatures = Signatures(setup)
     _self_test(token, setup.ca_key, ca_key.sign, signatures, Operation.SIGN_CERTIFICATE)
-    _self_test(token, setup.checkpoint_key, checkpoint_key.sign, signatures, Operation.SIGN_CHECKPOINT)
+    if checkpoint_key is not None:
+        _self_test(token, setup.checkpoint_key, checkpoint_key.sign, signatures, Operation.SIGN_CHECKPOINT)
     limits = guard.Limits(timedelta(days=setup.max_validity_days), setup.allow_no_expiry)
     own = guard.Guard(guard.Authority.from_certificate(setup.certificate), limits, log)
 
@@ -94,6 +95,8 @@ def serving(setup: Setup, token: Token) -> dict[str, Handler]:
     def sign_checkpoint(arguments: list[object]) -> bytes:
         (body,) = _bytes(arguments, 1)
         own.check_checkpoint(body)
+        if checkpoint_key is None:
+            raise guard.SigningRefusedError("this key holder has no checkpoint key")
         return checkpoint_key.sign(body)
 
     def check_chip_mac(arguments: list[object]) -> bool:

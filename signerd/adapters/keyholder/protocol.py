@@ -78,12 +78,12 @@ class Setup:
     checkpoint_key: str
     master_key: str
     sealing_key: str
-    checkpoint_key_in: str  # where the key is: "token" or "sealed"
-    master_key_in: str  # the same, or "none"
+    checkpoint_key_in: str  # where the key is: "token" or "sealed"; "none" beside a further CA key
+    master_key_in: str  # the same
     sealed: bytes  # the sealed secrets (docs/formats.md); empty where none is sealed, and in GENERATE
     master_commitment: bytes  # empty unless the master key is sealed
     certificate: bytes  # the sub-CA's, DER; empty unless the mode is SERVE
-    vkey: str  # the log's verifier key; empty unless the mode is SERVE or RESEAL
+    vkey: str  # the log's verifier key; empty unless the mode is SERVE or RESEAL, with a checkpoint key
     max_validity_days: int
     allow_no_expiry: bool
     pin: bytes

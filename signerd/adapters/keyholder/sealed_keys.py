@@ -66,8 +66,10 @@ class _OpenedMasterKey:
         return hmac.digest(self._secret, message, "sha256")
 
 
-def checkpoint_key(setup: Setup, token: Token) -> SigningKey:
-    """The log's key. Raises TokenError."""
+def checkpoint_key(setup: Setup, token: Token) -> SigningKey | None:
+    """The log's key, or None beside a further CA key. Raises TokenError."""
+    if setup.checkpoint_key_in == Place.NONE:
+        return None
     if setup.checkpoint_key_in != Place.SEALED:
         return token.checkpoint_key(setup.checkpoint_key)
     public_key = note.parse_vkey(setup.vkey).public_key

@@ -30,13 +30,15 @@ class Signatures:
         self._algorithm = ec.ECDSA(
             hashes.SHA384() if isinstance(key.curve, ec.SECP384R1) else hashes.SHA256()
         )
-        self._log = Ed25519PublicKey.from_public_bytes(note.parse_vkey(setup.vkey).public_key)
+        self._log: Ed25519PublicKey | None = None
+        if setup.vkey:
+            self._log = Ed25519PublicKey.from_public_bytes(note.parse_vkey(setup.vkey).public_key)
 
     def hold(self, operation: Operation, data: bytes, signature: bytes) -> bool:
         """True if these bytes are the signature over `data` that the operation should give."""
         try:
             if operation is Operation.SIGN_CHECKPOINT:
-                self._log.verify(signature, data)
+                self._the_log().verify(signature, data)
             else:
                 self._authority.verify(signature, data, self._algorithm)
         except InvalidSignature:
@@ -46,5 +48,10 @@ class Signatures:
     def point(self, operation: Operation) -> bytes:
         """The public key of the operation, as CKA_EC_POINT has it, but for its wrapping."""
         if operation is Operation.SIGN_CHECKPOINT:
-            return self._log.public_bytes_raw()
+            return self._the_log().public_bytes_raw()
         return self._authority.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+
+    def _the_log(self) -> Ed25519PublicKey:
+        if self._log is None:
+            raise ValueError("this key holder has no checkpoint key")
+        return self._log

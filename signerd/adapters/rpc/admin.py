@@ -3,11 +3,9 @@ and the search for weak keys stand beside."""
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
-from datetime import timedelta
 from typing import Any
 
 import grpc
@@ -23,6 +21,7 @@ from signerd.adapters.rpc.admin_chips import ChipAdministration
 from signerd.adapters.rpc.admin_clock import ClockAdministration
 from signerd.adapters.rpc.admin_hygiene import HygieneAdministration
 from signerd.adapters.rpc.admin_identities import IdentityAdministration
+from signerd.adapters.rpc.admin_issuers import IssuerAdministration
 from signerd.adapters.rpc.admin_keys import KeyAdministration
 from signerd.adapters.rpc.admin_orders import OrderAdministration
 from signerd.adapters.rpc.admin_settings import SettingsAdministration
@@ -31,18 +30,17 @@ from signerd.adapters.rpc.rehearsing import Rehearsing
 from signerd.adapters.shared_primes import SharedPrimesSearch
 from signerd.adapters.store import SqlStore
 from signerd.config import HsmSettings
-from signerd.core.crl import REASONS, build_crl
+from signerd.core.crl import REASONS
 from signerd.core.ends import End
 from signerd.core.names import PeerName, Role
 from signerd.core.product import parse_product
 from signerd.core.product_trust import review_trust
-from signerd.core.profile import Issuer
 from signerd.errors import Code, Refused
-from signerd.ports import KeyHolder, PeerRecord
+from signerd.issuers import Issuers
+from signerd.ports import PeerRecord
 
 SERVICE = "birthmark.v1.AdminService"
 MAX_CERTIFICATE = 8192  # bytes, AddPeerRequest
-MAX_CRL_HOURS = 8784  # MakeCrlRequest
 PUBLISHED_WITHIN_S = 10.0  # a key holder that is replaced meanwhile has signed by then
 _ROLES = {Role.STATION: admin_pb2.PEER_ROLE_STATION, Role.AUDITOR: admin_pb2.PEER_ROLE_AUDITOR}
 _ROLES_BACK = {message: role for role, message in _ROLES.items()}
@@ -56,8 +54,7 @@ class AdminService:
         *,
         deployment: str,
         store: SqlStore,
-        key_holder: KeyHolder,
-        issuer: Issuer,
+        issuers: Issuers,
         linter: SampleLinter,
         search: SharedPrimesSearch,
         clock: ClockGuard,
@@ -68,15 +65,13 @@ class AdminService:
     ) -> None:
         self._deployment = deployment
         self._store = store
-        self._key_holder = key_holder
-        self._issuer = issuer
         self._linter = linter
         self._clock = clock
         self._orders = OrderAdministration(
             rehearsing=Rehearsing(
                 deployment=deployment,
                 store=store,
-                issuer=issuer,
+                issuers=issuers,
                 linter=linter,
                 clock=clock,
                 master_key=hsm.master_key_in != "none",
@@ -84,6 +79,7 @@ class AdminService:
             store=store,
             clock=clock,
         )
+        self._issuers = IssuerAdministration(store=store, issuers=issuers, clock=clock)
         self._identities = IdentityAdministration(store=store, clock=clock)
         self._chips = ChipAdministration(store=store)
         self._clocks = ClockAdministration(store=store, clock=clock, on_accept=on_clock_accepted)
@@ -112,7 +108,11 @@ class AdminService:
             Call("ImportIdentities", pb.ImportIdentitiesRequest, identities.import_identities),
             Call("ListChips", pb.ListChipsRequest, self._chips.list_chips),
             Call("Revoke", pb.RevokeRequest, self.revoke),
-            Call("MakeCrl", pb.MakeCrlRequest, self.make_crl),
+            Call("MakeCrl", pb.MakeCrlRequest, self._issuers.make_crl),
+            Call("ListIssuers", pb.ListIssuersRequest, self._issuers.list_issuers),
+            Call("AddIssuer", pb.AddIssuerRequest, self._issuers.add_issuer),
+            Call("ActivateIssuer", pb.ChangeIssuerRequest, self._issuers.activate_issuer),
+            Call("RetireIssuer", pb.ChangeIssuerRequest, self._issuers.retire_issuer),
             Call("CommitRecipients", pb.CommitRecipientsRequest, self._keys.commit_recipients),
             Call("ShowClock", pb.ShowClockRequest, self._clocks.show_clock),
             Call("AcceptClock", pb.AcceptClockRequest, self._clocks.accept_clock),
@@ -242,30 +242,6 @@ class AdminService:
             by=fields.administrator_if_any(request.by),
         )
         return admin_pb2.RevokeResponse(ledger_index=index)
-
-    async def make_crl(self, _caller: None, request: admin_pb2.MakeCrlRequest) -> admin_pb2.MakeCrlResponse:
-        """A complete CRL. A crash after the signature leaves one that nobody was given, and a gap."""
-        if not 1 <= request.next_update_h <= MAX_CRL_HOURS:
-            raise fields.malformed(f"next_update_h is not 1 to {MAX_CRL_HOURS}")
-        by = fields.administrator_if_any(request.by)
-        now = self._clock().replace(microsecond=0)
-        next_update = now + timedelta(hours=request.next_update_h)
-        # The number first: of two CRLs at once, the one with the higher number never knows less.
-        number = await self._store.allot_crl_number()
-        revoked = await self._store.revoked_certificates()
-        unsigned = await asyncio.to_thread(
-            build_crl, revoked, issuer=self._issuer, number=number, this_update=now, next_update=next_update
-        )
-        crl = unsigned.signed(await self._key_holder.sign_crl(unsigned.tbs))
-        index = await self._store.record_crl(
-            number=number,
-            crl_sha256=hashlib.sha256(crl).digest(),
-            next_update=next_update,
-            count=len(revoked),
-            now=now,
-            by=by,
-        )
-        return admin_pb2.MakeCrlResponse(crl_der=crl, ledger_index=index)
 
 
 def _peer(record: PeerRecord) -> admin_pb2.Peer:

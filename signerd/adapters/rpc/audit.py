@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import grpc
@@ -27,10 +27,10 @@ _STATES = {message: state for state, message in fields.RECORD_STATES.items()}
 class AuditService:
     """The seven calls of an auditor."""
 
-    def __init__(self, store: SqlStore, chain: tuple[bytes, ...]) -> None:
-        """`chain` is the issuers' DER from the sub-CA upward, without the root."""
+    def __init__(self, store: SqlStore, chain_of: Callable[[int], tuple[bytes, ...]]) -> None:
+        """`chain_of` gives the DER of an issuer and of what stands above it, without the root."""
         self._store = store
-        self._chain = chain
+        self._chain_of = chain_of
 
     def handler(self, gate: Gate[PeerName]) -> grpc.GenericRpcHandler[Any, Any]:
         """The service behind the gate."""
@@ -134,7 +134,8 @@ class AuditService:
                 raise fields.malformed("neither serial_number nor certificate_sha256")
         if record is None:
             raise Refused(Code.NOT_FOUND, "no such record")
-        return audit_pb2.GetRecordResponse(record=fields.record_message(record), chain_der=self._chain)
+        chain = self._chain_of(record.issuer_id)
+        return audit_pb2.GetRecordResponse(record=fields.record_message(record), chain_der=chain)
 
     async def get_work_order(
         self, _peer: PeerName, request: audit_pb2.GetWorkOrderRequest

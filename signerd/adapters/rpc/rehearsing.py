@@ -18,9 +18,9 @@ from signerd.core.names import Role, is_chip_id, parse_peer_uri
 from signerd.core.order import WorkOrder
 from signerd.core.order_file import ProductRevision, parse_order_file
 from signerd.core.product import Product, parse_product
-from signerd.core.profile import Issuer
 from signerd.core.rehearsal import Opened, Outcome, Rehearsal, Row, rehearse
 from signerd.errors import Code, Refused
+from signerd.issuers import Issuers
 
 MAX_CHIPS = 1_000  # of a list, a rehearsal
 _OUTCOMES = {
@@ -60,7 +60,7 @@ class Rehearsing:
         *,
         deployment: str,
         store: SqlStore,
-        issuer: Issuer,
+        issuers: Issuers,
         linter: SampleLinter,
         clock: Callable[[], datetime],
         master_key: bool,
@@ -69,7 +69,7 @@ class Rehearsing:
         self._master_key = master_key
         self._deployment = deployment
         self._store = store
-        self._issuer = issuer
+        self._issuers = issuers
         self._linter = linter
         self._clock = clock
 
@@ -97,17 +97,18 @@ class Rehearsing:
         others = await self._with_products(states)
         rows = [await self._station_row(order)]
         product_toml = revisions[order.product].toml
+        product = parse_product(product_toml)
         result = await asyncio.to_thread(
             rehearse,
             order,
-            parse_product(product_toml),
+            product,
             others,
-            issuer=self._issuer,
+            issuer=self._issuers.active(product.certificate.ca).issuer,
             now=self._clock().replace(microsecond=0),
             listed=list(chip_ids),
         )
         rows += result.rows
-        rows += self._chip_keys(parse_product(product_toml))
+        rows += self._chip_keys(product)
         rows += await self._lint(result)
         return Rehearsed(order, product_toml, tuple(rows))
 

@@ -5,19 +5,20 @@ Every method that changes something appends its ledger entry in the same transac
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from functools import partial
 
-from signerd.adapters.store import listing, registry
+from signerd.adapters.store import issuers, listing, registry
 from signerd.adapters.store.chip_list import list_chips
 from signerd.adapters.store.identities import import_identities
 from signerd.adapters.store.parts import Parts
 from signerd.adapters.store.shared_primes import RsaCertificates, record_shared_primes, rsa_certificates
 from signerd.adapters.store.values import ChipPage, OrderState, ProductRevision, RevokedCertificate
-from signerd.core.entry import MAX_SHARED_PRIMES, CrlIssued, KeysCommitted
+from signerd.core.entry import MAX_SHARED_PRIMES, CrlIssued, IssuerAdded, KeysCommitted
 from signerd.core.identity_list import ChipIdentity
-from signerd.core.names import PeerName, Role
+from signerd.core.issuers import IssuerRecord
+from signerd.core.names import FIRST, PeerName, Role
 from signerd.core.order import WorkOrder
 from signerd.errors import Code, Refused
 from signerd.ports import PeerRecord
@@ -225,13 +226,43 @@ class Administration(Parts):
         """The entry, unless the last of its kind names the same recipients; the ledger index."""
         return await self._writer.do(lambda tx: registry.commit_recipients(tx, entry))
 
+    async def list_issuers(self) -> list[IssuerRecord]:
+        """All of them, the first one first."""
+        return await self._long_reader.do(issuers.list_issuers)
+
+    async def add_issuer(self, entry: IssuerAdded) -> IssuerRecord:
+        """A further issuer, which does not issue yet. Raises Refused `already_exists`."""
+        return await self._writer.do(lambda tx: issuers.add_issuer(tx, entry))
+
+    async def activate_issuer(
+        self, name: str, now: datetime, *, by: str | None = None
+    ) -> tuple[IssuerRecord, int]:
+        """It issues from here on, in the place of the one before; the ledger index.
+
+        Raises:
+            Refused: `not_found`: no such issuer; `invalid`: it is retired; `already_exists`: it is active.
+        """
+        return await self._writer.do(lambda tx: issuers.activate_issuer(tx, name, now, by))
+
+    async def retire_issuer(
+        self, name: str, now: datetime, *, by: str | None = None
+    ) -> tuple[IssuerRecord, int]:
+        """It never issues again; the ledger index.
+
+        Raises:
+            Refused: `not_found`: no such issuer; `invalid`: it is active; `already_exists`: it is retired.
+        """
+        return await self._writer.do(lambda tx: issuers.retire_issuer(tx, name, now, by))
+
     async def accept_clock(self, *, by: str, before: datetime, now: datetime) -> int:
         """The `clock_accepted` entry, from which on times are counted from `now`; its ledger index."""
         return await self._writer.do(lambda tx: registry.accept_clock(tx, by=by, before=before, now=now))
 
-    async def revoked_certificates(self) -> list[RevokedCertificate]:
-        """What a CRL lists."""
-        return await self._long_reader.do(listing.revoked_certificates)
+    async def revoked_certificates(self, issuer_ids: Collection[int]) -> list[RevokedCertificate]:
+        """What a CRL of these issuers lists: those of one name and key, whose CRL is one."""
+        return await self._long_reader.do(
+            lambda connection: listing.revoked_certificates(connection, issuer_ids)
+        )
 
     async def allot_crl_number(self) -> int:
         """The next CRL number (RFC 5280 §5.2.3). One that is never used is a harmless gap."""
@@ -246,16 +277,17 @@ class Administration(Parts):
         count: int,
         now: datetime,
         by: str | None = None,
+        issuer: str = FIRST,
     ) -> int:
-        """The `crl_issued` entry; its ledger index."""
+        """The `crl_issued` entry of a CRL of this issuer; its ledger index."""
         entry = CrlIssued(
             time=now, crl_number=number, crl_sha256=crl_sha256, next_update=next_update, count=count, by=by
         )
-        return await self._writer.do(lambda tx: registry.record_crl(tx, entry))
+        return await self._writer.do(lambda tx: registry.record_crl(tx, entry, issuer))
 
-    async def crl_next_update(self) -> datetime | None:
-        """Of the newest CRL; None where there is none, or none since this is kept."""
-        return await self._long_reader.do(listing.crl_next_update)
+    async def crl_next_updates(self) -> dict[str, datetime]:
+        """Of the newest CRL of each issuer that has one."""
+        return await self._long_reader.do(listing.crl_next_updates)
 
 
 def _check_count(chip_ids: Sequence[str]) -> None:

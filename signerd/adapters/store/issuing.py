@@ -15,20 +15,22 @@ from datetime import datetime
 from sqlalchemy import and_, bindparam, delete, false, func, insert, null, select, text, true, update
 
 from signerd.adapters.store.certified_chips import add_chip, add_missing, find_chip, shown
+from signerd.adapters.store.issuers import demand_active, issuer_name
 from signerd.adapters.store.prepared import Prepared
 from signerd.adapters.store.revoking import SUPERSEDED, revoke
 from signerd.adapters.store.rows import INTENT, RECORD, record_of, row_of_intent, seconds
-from signerd.adapters.store.schema import grants, order_chips, orders, places, records
+from signerd.adapters.store.schema import grants, issuers, order_chips, orders, places, records
 from signerd.adapters.store.writer import Transaction
 from signerd.core.anchors import entry_form
 from signerd.core.clock import BOUND
-from signerd.core.entry import Issued, serial_bytes
+from signerd.core.entry import IntentAbandoned, Issued, serial_bytes
 from signerd.core.evidence.claims import Claims, parse_claims
+from signerd.core.issuers import IssuerState
 from signerd.core.names import Reissue
 from signerd.core.order import Place
 from signerd.core.serial_number import parse_pattern
 from signerd.core.strict_cbor import CborError
-from signerd.errors import Code, Fault, Refused
+from signerd.errors import Code, Fault, IssuerChanged, Refused
 from signerd.ports import Grant, IntentRequest, PreparedBytes, Record, RecordState
 from signerd.program import program_version
 
@@ -65,7 +67,16 @@ _ADD_PLACE = Prepared(insert(places), ("work_order", "number", "chip"))
 _ADD_RECORD = Prepared(insert(records).returning(_r.id), INTENT)
 
 _COMPLETION = Prepared(
-    select(_r.state, _r.superseded, _r.supersedes_id, _r.chip).where(_r.id == bindparam("record"))
+    select(
+        _r.state,
+        _r.superseded,
+        _r.supersedes_id,
+        _r.chip,
+        _r.certificate_serial,
+        issuers.c.state.label("issuer_state"),
+    )
+    .join(issuers, issuers.c.id == _r.issuer)
+    .where(_r.id == bindparam("record"))
 )
 _COMPLETE = Prepared(
     update(records)
@@ -125,6 +136,10 @@ def take_place(tx: Transaction, request: IntentRequest, prepare: Callable[[Place
         if active.place.work_order != request.order.work_order:
             # Its terms were another order's, and one key never has two certificates.
             raise Refused(Code.CHIP_ALREADY_CERTIFIED, f"record {active.record_id} is of another work order")
+        if active.state is RecordState.INTENT and active.issuer_id != request.issuer_id:
+            demand_active(tx, request.issuer_id)  # `complete` asks of every other intent
+            tx.append(_abandoned(tx, active, request))
+            return _begun_again(tx, chip.number, active, request, prepare)
         if active.state is RecordState.INTENT and active.place.moment - request.moment > BOUND:
             return _begun_again(tx, chip.number, active, request, prepare)
         # Under whatever name it came this time: its certificate has the name that it had first.
@@ -160,11 +175,12 @@ def _begun_again(
     request: IntentRequest,
     prepare: Callable[[Place], PreparedBytes],
 ) -> Record:
-    """An intent of a time that has not come: the clock had been ahead, and a crash lies between.
+    """An intent whose bytes cannot be signed any more: of a time that has not come, since the clock had been
+    ahead and a crash lies between, or of an issuer that is no longer active.
 
-    The place and the board's serial number stay. Its bytes would begin in the future, and go: whatever was
-    signed over them was never handed out, for that comes after the entry. The new ones have a certificate
-    serial of their own, and rest on the evidence that came with this request, over the name that it names.
+    The place and the board's serial number stay. The bytes go: whatever was signed over them was never
+    handed out, for that comes after the entry. The new ones have a certificate serial of their own, and rest
+    on the evidence that came with this request, over the name that it names.
     """
     _check_open(tx, request)
     place = replace(
@@ -180,6 +196,21 @@ def _begun_again(
     if tx.connection.execute(changed.values(**row)).rowcount != 1:
         raise Fault(f"record {active.record_id} changed under its own transaction")
     return record
+
+
+def _abandoned(tx: Transaction, intent: Record, request: IntentRequest) -> IntentAbandoned:
+    place = intent.place
+    return IntentAbandoned(
+        time=request.moment,
+        work_order=place.work_order,
+        chip_id=place.chip_id,
+        serial_number=place.serial_number,
+        number=place.number,
+        tbs_sha256=hashlib.sha256(intent.tbs).digest(),
+        certificate_serial=serial_bytes(place.certificate_serial),
+        issuer=issuer_name(tx.connection, intent.issuer_id),
+        successor=issuer_name(tx.connection, request.issuer_id),
+    )
 
 
 def _check_listed(tx: Transaction, request: IntentRequest) -> None:
@@ -267,6 +298,7 @@ def _intent(request: IntentRequest, place: Place, prepared: PreparedBytes) -> Re
         revoked_at=None,
         revoked_index=None,
         superseded=False,
+        issuer_id=request.issuer_id,
     )
 
 
@@ -284,6 +316,9 @@ def complete(
         # The certificate was handed out before; its oldest sessions make room, and may stamp no more.
         _FORGET.run(tx.connection, {"record": record.record_id})
         return record_of(_BY_ID.row(tx.connection, {"record": record.record_id}))
+    begun_again = found.certificate_serial != serial_bytes(record.place.certificate_serial).hex()
+    if begun_again or found.issuer_state != IssuerState.ACTIVE:
+        raise IssuerChanged(f"record {record.record_id} is another issuer's since its bytes were made")
     replaced = None
     if found.supersedes_id is not None:
         replaced = _revoke_replaced(tx, found.chip, record, now)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -20,10 +20,10 @@ from signerd.adapters.store.rows import (
     record_of,
 )
 from signerd.adapters.store.schema import (
-    CRL_NEXT_UPDATE,
     KEYS_COMMITTED,
     counters,
     entries,
+    issuer_of_next_update,
     orders,
     peers,
     products,
@@ -70,11 +70,13 @@ def list_peers(connection: Connection, role: Role | None) -> list[PeerRecord]:
     return [peer_of(row) for row in connection.execute(asked)]
 
 
-def crl_next_update(connection: Connection) -> datetime | None:
-    """`Administration.crl_next_update`."""
-    asked = select(counters.c.value).where(counters.c.name == CRL_NEXT_UPDATE)
-    value = connection.execute(asked).scalar_one_or_none()
-    return None if value is None else moment_of(value)
+def crl_next_updates(connection: Connection) -> dict[str, datetime]:
+    """`Administration.crl_next_updates`."""
+    found = {}
+    for row in connection.execute(select(counters.c.name, counters.c.value)):
+        if (issuer := issuer_of_next_update(row.name)) is not None:
+            found[issuer] = moment_of(row.value)
+    return found
 
 
 def keys_committed(connection: Connection) -> Recipients | None:
@@ -145,11 +147,11 @@ def _state(connection: Connection, row: Any) -> OrderState:
     )
 
 
-def revoked_certificates(connection: Connection) -> list[RevokedCertificate]:
+def revoked_certificates(connection: Connection, issuer_ids: Collection[int]) -> list[RevokedCertificate]:
     """`Administration.revoked_certificates`."""
     asked = (
         select(_r.certificate_serial, _r.revoked_at, _r.revoked_reason)
-        .where(_in_state(RecordState.REVOKED))
+        .where(_in_state(RecordState.REVOKED), _r.issuer.in_(issuer_ids))
         .order_by(_r.id)
     )
     return [

@@ -35,11 +35,11 @@ from signerd.adapters.store.rows import (
     seconds,
 )
 from signerd.adapters.store.schema import (
-    CRL_NEXT_UPDATE,
     CRL_NUMBER,
     KEYS_COMMITTED,
     chips,
     counters,
+    crl_next_update_of,
     order_chips,
     orders,
     peers,
@@ -341,12 +341,13 @@ def allot_crl_number(tx: Transaction) -> int:
     return int(number)
 
 
-def record_crl(tx: Transaction, entry: CrlIssued) -> int:
-    """`Administration.record_crl`. The newest CRL's end is kept beside: nobody reads the log for it."""
-    value = seconds(entry.next_update)
-    kept = update(counters).where(counters.c.name == CRL_NEXT_UPDATE).values(value=value)
+def record_crl(tx: Transaction, entry: CrlIssued, issuer: str) -> int:
+    """`Administration.record_crl`. The end of an issuer's newest CRL is kept beside: nobody reads the log for
+    it."""
+    name, value = crl_next_update_of(issuer), seconds(entry.next_update)
+    kept = update(counters).where(counters.c.name == name).values(value=value)
     if tx.connection.execute(kept.returning(counters.c.value)).scalar_one_or_none() is None:
-        tx.connection.execute(insert(counters), {"name": CRL_NEXT_UPDATE, "value": value})
+        tx.connection.execute(insert(counters), {"name": name, "value": value})
     return tx.append(entry)
 
 

@@ -51,6 +51,7 @@ RECORD = (
     _r.measured,
     _r.attester,
     _r.anchors,
+    _r.issuer,
 )
 
 # What `row_of_intent` gives.
@@ -76,6 +77,7 @@ INTENT = (
     "measured",
     "attester",
     "anchors",
+    "issuer",
     "chip",
     "settings",
     "tbs",
@@ -166,6 +168,7 @@ def record_of(row: AnyRow) -> Record:
         measured=json.loads(row.measured),
         attester=row.attester or b"",
         anchors=_anchors_of(row.anchors),
+        issuer_id=row.issuer,
     )
 
 
@@ -194,6 +197,7 @@ def row_of_intent(record: Record, chip: int, supersedes_id: int | None) -> dict[
         "measured": json.dumps(dict(record.measured)),
         "attester": record.attester or None,
         "anchors": to_text(record.anchors),
+        "issuer": record.issuer_id,
         "chip": chip,
         "settings": record.settings,
         "tbs": record.tbs,

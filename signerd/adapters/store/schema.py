@@ -25,6 +25,8 @@ from sqlalchemy import (
     null,
 )
 
+from signerd.core.names import FIRST
+
 metadata = MetaData()
 
 # SQLite numbers rows by itself only in a column of exactly this type.
@@ -51,6 +53,28 @@ Index(
     postgresql_where=peers.c.revoked_at.is_(null()) & peers.c.renewed_at.is_(null()),
 )
 Index("peers_by_uri", peers.c.uri, peers.c.id)
+
+# Sub-CAs (`core.issuers`). Certificate and key of each are where the settings say.
+issuers = Table(
+    "issuers",
+    metadata,
+    Column("id", _ID, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("ca", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("added_index", BigInteger, nullable=False),
+    Column("certificate_sha256", LargeBinary, nullable=False),
+    Column("root_sha256", LargeBinary, nullable=False),
+    UniqueConstraint("name", name="one_issuer_a_name"),
+    UniqueConstraint("certificate_sha256", name="one_issuer_a_certificate"),
+)
+Index(
+    "one_active_issuer_a_ca",
+    issuers.c.ca,
+    unique=True,
+    sqlite_where=issuers.c.state == "active",
+    postgresql_where=issuers.c.state == "active",
+)
 
 products = Table(
     "products",
@@ -204,6 +228,8 @@ records = Table(
     # Added by migration 0004. The place has the reference to the chip: SQLite adds none without rewriting.
     Column("chip", BigInteger, nullable=False, server_default="0"),
     Column("anchors", Text, nullable=False, server_default="[]"),  # that the evidence proved (`core.anchors`)
+    # Added by migration 0007: whose certificate it is. Before there was one issuer.
+    Column("issuer", BigInteger, nullable=False, server_default="1"),
     ForeignKeyConstraint(
         ["work_order", "number"], ["places.work_order", "places.number"], name="record_place"
     ),
@@ -271,5 +297,17 @@ counters = Table(
     Column("name", Text, primary_key=True),
     Column("value", BigInteger, nullable=False),
 )
-CRL_NUMBER, CRL_NEXT_UPDATE = "crl_number", "crl_next_update"  # names of counters
+CRL_NUMBER = "crl_number"  # the name of a counter, as the next two
 KEYS_COMMITTED = "keys_committed"  # the last such entry's index, where it is not entry 1
+_CRL_NEXT_UPDATE = "crl_next_update"
+
+
+def crl_next_update_of(issuer: str) -> str:
+    """The name of the counter. The first issuer's has none: it is of before there were others."""
+    return _CRL_NEXT_UPDATE if issuer == FIRST else f"{_CRL_NEXT_UPDATE} {issuer}"
+
+
+def issuer_of_next_update(counter: str) -> str | None:
+    """The issuer, if the counter is such a one."""
+    name, _, issuer = counter.partition(" ")
+    return (issuer or FIRST) if name == _CRL_NEXT_UPDATE else None

@@ -20,12 +20,13 @@ from signerd.adapters.store import calls, issuing, open_intents, stamping
 from signerd.adapters.store.admin import Administration
 from signerd.adapters.store.audit import Audit
 from signerd.adapters.store.database import check_database, make_engine, start_fault
+from signerd.adapters.store.issuers import first_issuer
 from signerd.adapters.store.known_peers import KnownPeers
 from signerd.adapters.store.ledger import Due, Ledger, Sign
 from signerd.adapters.store.listing import read_entries
 from signerd.adapters.store.merged_chips import unsettled_chips
 from signerd.adapters.store.moments import newest_moment
-from signerd.adapters.store.schema import entries, head
+from signerd.adapters.store.schema import entries, head, issuers
 from signerd.adapters.store.worker import InPlaceReader, Reader, Reads
 from signerd.adapters.store.writer import Transaction, Writer, Written
 from signerd.core.entry import ID_BYTES, Entry, LogOpened, RefusedCall, encode
@@ -311,6 +312,7 @@ def open_log(url: str, *, head_file: Path, entry: LogOpened, more: Sequence[Entr
         with engine.begin() as connection:
             connection.execute(insert(entries), rows)
             connection.execute(insert(head), {"id": 1, "size": len(rows), "root": tree.root()})
+            connection.execute(insert(issuers), first_issuer(entry))
     except SQLAlchemyError as error:
         raise ConfigError("cannot open a log: the database holds one, or cannot be written") from error
     finally:

@@ -107,7 +107,7 @@ async def test_an_order_of_burned_keys_is_refused_where_there_is_no_master_key(w
 async def test_auditors_get_the_revision_that_the_order_was_opened_with(world: IssuanceWorld) -> None:
     order = await world.open_order()
     await world.store.add_product("sensor", PRODUCT + "# a newer revision\n", world.now)
-    service = AuditService(world.store, ())
+    service = AuditService(world.store, lambda _issuer: ())
     answer = await service.get_work_order(AUDITOR, audit_pb2.GetWorkOrderRequest(work_order=order))
     assert answer.product_toml == PRODUCT
     opened = json.loads((await world.store.published(answer.work_order.opened_index)).entry)
@@ -119,7 +119,7 @@ async def test_auditors_get_what_was_measured_and_whose_key_signed(world: Issuan
     product = SENSOR.replace('name = "sensor"', 'name = "dice"').replace('"hmac-sha256"', '"x509"')
     order = await world.open_order(**await world.add_product(f"{product}\n{vendor.product_section()}"))
     _, answer = await world.certify(order, PaperBoard("CHIP-1", attester=vendor.attester("CHIP-1")))
-    service = AuditService(world.store, ())
+    service = AuditService(world.store, lambda _issuer: ())
     page = await service.find_records(AUDITOR, audit_pb2.FindRecordsRequest(work_order=order))
     (found,) = page.records
     entry = json.loads(answer.position.entry)

@@ -14,12 +14,11 @@ from cryptography import x509
 
 from harness.issuance_world import PRODUCT, IssuanceWorld, issuance_world
 from harness.paper_board import PaperBoard
-from harness.software_key_holder import ORIGIN, make_device_tree
+from harness.software_key_holder import make_device_tree
 from signerd.adapters.linting import SampleLinter
 from signerd.adapters.store.values import RecordFilter
 from signerd.core.evidence_extension import EvidenceStatement, parse
 from signerd.core.names import Level, MacQuestion
-from signerd.core.note import VerifierKey
 from signerd.core.product import parse_product
 from signerd.core.profile import Issuer
 from signerd.errors import Refused, Unavailable
@@ -113,12 +112,11 @@ async def test_openssl_reads_it_as_the_page_says(world: IssuanceWorld) -> None:
 
 
 def make_linter() -> SampleLinter:
-    tree = make_device_tree()
+    issuer = Issuer.of((make_device_tree().sub_ca,))
     return SampleLinter(
-        Issuer.of((tree.sub_ca,)),
+        lambda _ca: issuer,
         max_validity=timedelta(days=10_950),
         allow_no_expiry=True,
-        log=VerifierKey(ORIGIN, b"\x01" * 32),
         clock=lambda: datetime.now(UTC),
     )
 

@@ -81,7 +81,7 @@ def test_the_last_day_of_an_order_of_each_product() -> None:
 
     def last(certificate: str) -> int | None:
         text = SENSOR.replace("validity_days = 7300", certificate)
-        found = product_ends([ProductRevision("sensor", b"", text, NOW)], issuer_ends)
+        found = product_ends([ProductRevision("sensor", b"", text, NOW)], lambda _ca: issuer_ends)
         return found[0].days_left(NOW) if found else None
 
     assert last("validity_days = 7300") == 1700

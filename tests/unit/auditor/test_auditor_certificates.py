@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from auditor.core.certificate import Issuer, check_agrees, read_leaf, verify_issuer
 from auditor.core.csr import check_csr
-from auditor.core.entry import Issued, LogOpened, OrderOpened, parse_entry
+from auditor.core.entry import Issued, OrderOpened, parse_entry
 from auditor.errors import CheckFailed
 from harness.audit_bench import small
 from harness.paper_certificates import Authority, csr, der, new_key, spki
@@ -23,9 +23,7 @@ LOG = small()
 
 
 def _issuer() -> Issuer:
-    opened = parse_entry(LOG.entries[0])
-    assert isinstance(opened, LogOpened)
-    return verify_issuer([der(LOG.issuer.certificate)], LOG.root.certificate, opened)
+    return verify_issuer([der(LOG.issuer.certificate)], LOG.root.certificate)
 
 
 ISSUER = _issuer()

@@ -182,7 +182,7 @@ async def test_reads_by_state_and_by_chip_use_their_indexes(world: World, store:
         seen.append(statement)
 
     with engine.connect() as connection:
-        listing.revoked_certificates(connection)
+        listing.revoked_certificates(connection, [1])
         listing.find_records(
             connection, RecordFilter(state=RecordState.INTENT), after_record_id=0, page_size=10
         )

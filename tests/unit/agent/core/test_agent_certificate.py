@@ -117,7 +117,7 @@ def test_answer_to_another_question(answer: Answer, asked: Asked) -> None:
 
 def test_other_pins(answer: Answer) -> None:
     for trust in (
-        Trust(DeviceTree().root, COMPANY.trust.log_key),
+        Trust((DeviceTree().root,), COMPANY.trust.log_key),
         replace(COMPANY.trust, log_key=PaperCompany(log=PaperLog()).trust.log_key),
     ):
         with pytest.raises(BadAnswer):

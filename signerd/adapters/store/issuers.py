@@ -1,0 +1,156 @@
+"""Issuers: which there are, and which of them issues."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+
+from sqlalchemy import Connection, bindparam, insert, select, update
+from sqlalchemy.exc import SQLAlchemyError
+
+from signerd.adapters.store.database import make_engine, start_fault
+from signerd.adapters.store.prepared import Prepared
+from signerd.adapters.store.rows import AnyRow
+from signerd.adapters.store.schema import issuers
+from signerd.adapters.store.writer import Transaction
+from signerd.core.entry import Entry, IssuerActivated, IssuerAdded, IssuerRetired, LogOpened
+from signerd.core.issuers import IssuerRecord, IssuerState
+from signerd.core.names import FIRST
+from signerd.errors import Code, IssuerChanged, Refused
+
+_i = issuers.c
+_ISSUER = select(
+    _i.id, _i.name, _i.ca, _i.state, _i.certificate_sha256, _i.root_sha256, _i.added_index
+).order_by(_i.id)
+_STATE = Prepared(select(_i.state).where(_i.id == bindparam("issuer")))
+
+
+def first_issuer(opened: LogOpened) -> dict[str, object]:
+    """The row of the issuer that a log begins with."""
+    return {
+        "id": 1,
+        "name": FIRST,
+        "ca": FIRST,
+        "state": IssuerState.ACTIVE.value,
+        "added_index": 0,
+        "certificate_sha256": opened.issuer_sha256,
+        "root_sha256": opened.root_sha256,
+    }
+
+
+def list_issuers(connection: Connection) -> list[IssuerRecord]:
+    """`Administration.list_issuers`."""
+    return [_issuer_of(row) for row in connection.execute(_ISSUER)]
+
+
+def known_issuers(url: str) -> list[IssuerRecord]:
+    """The same, of a database that no signerd has open, or that one has. Raises ConfigError."""
+    engine = make_engine(url, "read")
+    try:
+        with engine.begin() as connection:
+            return list_issuers(connection)
+    except SQLAlchemyError as error:
+        raise start_fault("cannot read the issuers", error) from error
+    finally:
+        engine.dispose()
+
+
+def demand_active(tx: Transaction, issuer_id: int) -> None:
+    """Raises IssuerChanged unless the issuer issues now. Of two calls, an activation and an issuance, the
+    database's order decides: no `issued` entry follows the entry that took its issuer out of service."""
+    row = _STATE.row(tx.connection, {"issuer": issuer_id})
+    if row is None or row.state != IssuerState.ACTIVE:
+        raise IssuerChanged("another issuer took over meanwhile")
+
+
+def add_issuer(tx: Transaction, entry: IssuerAdded) -> IssuerRecord:
+    """`Administration.add_issuer`."""
+    for known in list_issuers(tx.connection):
+        if entry.issuer == known.name:
+            same = known.certificate_sha256 == entry.certificate_sha256
+            said = "and is this one" if same else "with another certificate: give this one another name"
+            raise Refused(
+                Code.ALREADY_EXISTS,
+                f"issuer {known.name} is known, {said} (ledger entry {known.added_index}): `signerd ca list`",
+            )
+        if entry.certificate_sha256 == known.certificate_sha256:
+            raise Refused(
+                Code.ALREADY_EXISTS, f"this certificate is issuer {known.name}'s: `signerd ca list`"
+            )
+    index = tx.append(entry)
+    row = {
+        "name": entry.issuer,
+        "ca": entry.ca,
+        "state": IssuerState.STANDBY.value,
+        "added_index": index,
+        "certificate_sha256": entry.certificate_sha256,
+        "root_sha256": entry.root_sha256,
+    }
+    tx.connection.execute(insert(issuers), row)
+    return _named(tx.connection, entry.issuer)
+
+
+def activate_issuer(tx: Transaction, name: str, now: datetime, by: str | None) -> tuple[IssuerRecord, int]:
+    """`Administration.activate_issuer`. One transaction: after a crash the CA has the issuer of before and
+    there is no entry, or the new one."""
+    issuer = _named(tx.connection, name)
+    if issuer.state is IssuerState.ACTIVE:
+        raise Refused(Code.ALREADY_EXISTS, f"issuer {name} is active already")
+    if issuer.state is IssuerState.RETIRED:
+        raise Refused(Code.INVALID, f"issuer {name} is retired, and does not come back: `signerd ca add`")
+    before = update(issuers).where(_i.ca == issuer.ca, _i.state == IssuerState.ACTIVE.value)
+    tx.connection.execute(before.values(state=IssuerState.STANDBY.value))
+    return _changed(tx, issuer, IssuerState.ACTIVE, IssuerActivated, now, by)
+
+
+def retire_issuer(tx: Transaction, name: str, now: datetime, by: str | None) -> tuple[IssuerRecord, int]:
+    """`Administration.retire_issuer`."""
+    issuer = _named(tx.connection, name)
+    if issuer.state is IssuerState.ACTIVE:
+        raise Refused(
+            Code.INVALID,
+            f"issuer {name} is active: `signerd ca activate` another one of CA {issuer.ca} before",
+        )
+    if issuer.state is IssuerState.RETIRED:
+        raise Refused(Code.ALREADY_EXISTS, f"issuer {name} is retired already")
+    return _changed(tx, issuer, IssuerState.RETIRED, IssuerRetired, now, by)
+
+
+def _changed(
+    tx: Transaction,
+    issuer: IssuerRecord,
+    state: IssuerState,
+    kind: type[IssuerActivated | IssuerRetired],
+    now: datetime,
+    by: str | None,
+) -> tuple[IssuerRecord, int]:
+    tx.connection.execute(update(issuers).where(_i.id == issuer.issuer_id).values(state=state.value))
+    entry: Entry = kind(
+        time=now, by=by, issuer=issuer.name, ca=issuer.ca, certificate_sha256=issuer.certificate_sha256
+    )
+    return replace(issuer, state=state), tx.append(entry)
+
+
+def _named(connection: Connection, name: str) -> IssuerRecord:
+    row = connection.execute(_ISSUER.where(_i.name == name)).one_or_none()
+    if row is None:
+        raise Refused(Code.NOT_FOUND, f"no issuer {name!r}: `signerd ca list` lists them")
+    return _issuer_of(row)
+
+
+def _issuer_of(row: AnyRow) -> IssuerRecord:
+    return IssuerRecord(
+        issuer_id=row.id,
+        name=row.name,
+        ca=row.ca,
+        state=IssuerState(row.state),
+        certificate_sha256=row.certificate_sha256,
+        root_sha256=row.root_sha256,
+        added_index=row.added_index,
+    )
+
+
+def issuer_name(connection: Connection, issuer_id: int) -> str:
+    """Of one that there is."""
+    name: str = connection.execute(select(_i.name).where(_i.id == issuer_id)).scalar_one()
+    return name
