@@ -101,7 +101,7 @@ class Ends:
         ends = await asyncio.to_thread(certificate_ends, config)
         ends += peer_ends(await store.list_peers(), self._shown)
         updates = await store.crl_next_updates()
-        ends += [End(What.CRL, f"of issuer {issuer}", at) for issuer, at in updates.items()]
+        ends += [End(What.CRL, issuer, at) for issuer, at in updates.items()]
         products = await store.list_products()
         return ends + await asyncio.to_thread(product_ends, products, self._issuer_ends)
 

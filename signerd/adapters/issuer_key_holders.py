@@ -67,8 +67,9 @@ class IssuerKeyHolders:
         record: IssuerRecord,
         changed: Callable[[], None],
     ) -> None:
+        certificate = load_issuer(self._config, settings).certificate
         pool = KeyHolderPool(
-            settings_of_issuer(self._config, settings, token), token.key_holders, on_change=changed
+            settings_of_issuer(self._config, certificate, token), token.key_holders, on_change=changed
         )
         pin = read_pin(token.pin, base)
         try:

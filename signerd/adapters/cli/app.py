@@ -6,6 +6,7 @@ import typer
 
 from signerd.adapters.cli import (
     backup,
+    ca,
     calendar,
     certificates,
     chips,
@@ -41,6 +42,7 @@ def build_app(run: daemon.Run) -> typer.Typer:
     app.command("run")(daemon.run_command(run))
     app.command("check-config")(daemon.check_config)
     app.add_typer(database.app, name="database")
+    app.add_typer(ca.app, name="ca")
     app.add_typer(server.app, name="server")
     app.command("backup")(backup.backup)
     app.command("restore")(backup.restore)

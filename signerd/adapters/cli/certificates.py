@@ -10,6 +10,7 @@ import typer
 
 from signerd.adapters.cli.exits import Exit
 from signerd.adapters.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption
+from signerd.core.names import FIRST
 
 POLL_S = 0.5  # a search of a thousand keys takes a second, one of 100,000 minutes
 
@@ -53,19 +54,20 @@ def revoke(
 
 def crl(
     out: Annotated[Path, typer.Option("--out", help="Where to write the CRL, DER.")],
+    issuer: Annotated[str, typer.Option("--issuer", help="Whose CRL: see `signerd ca list`.")] = FIRST,
     hours: Annotated[int, typer.Option("--hours", min=1, max=8784, help="Hours until nextUpdate.")] = 168,
     config: ConfigOption = DEFAULT_CONFIG,
     *,
     as_json: JsonOption = False,
 ) -> None:
-    """Signs a certificate revocation list. It publishes nothing."""
+    """Signs a certificate revocation list of one issuer. It publishes nothing."""
     from birthmark.v1 import admin_pb2
     from signerd.adapters.cli.connection import administration
     from signerd.adapters.cli.output import print_result
     from signerd.adapters.durable_files import replace
 
     with administration(config) as daemon:
-        answer = daemon.MakeCrl(admin_pb2.MakeCrlRequest(next_update_h=hours))
+        answer = daemon.MakeCrl(admin_pb2.MakeCrlRequest(next_update_h=hours, issuer=issuer))
     replace(out, answer.crl_der, 0o644)
     print_result(
         f"wrote {out}, {len(answer.crl_der)} bytes (ledger entry {answer.ledger_index})",

@@ -66,9 +66,13 @@ def _certificates(data: bytes) -> list[x509.Certificate]:
 
 
 def arrange(
-    certificates: Iterable[x509.Certificate], request: x509.CertificateSigningRequest, root: x509.Certificate
+    certificates: Iterable[x509.Certificate],
+    key: x509.Certificate | x509.CertificateSigningRequest,
+    root: x509.Certificate,
 ) -> Arranged:
     """The way from the token's key to the root: the shortest that relying parties follow.
+
+    `key`: the request for it, or a certificate of it.
 
     Raises:
         ConfigError: there is none; the text says where it breaks off.
@@ -76,9 +80,9 @@ def arrange(
     pool = list(dict.fromkeys(each for each in certificates if each != root))
     if len(pool) > _MAX_CERTIFICATES:
         raise ConfigError(f"{len(pool)} certificates: give the sub-CA's and those above it alone")
-    starts = [each for each in pool if each.public_key() == request.public_key()]
+    starts = [each for each in pool if each.public_key() == key.public_key()]
     if not starts:
-        raise unusable(["its key is not the one in the token (ca/sub-ca.csr.pem)"])
+        raise unusable(["its key is not the one of the request"])
     ways = sorted((way for start in starts for way in _ways([start], pool, root)), key=len)
     if not ways:
         raise unusable(_breaks(starts[0], pool, root))

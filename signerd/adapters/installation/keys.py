@@ -9,9 +9,9 @@ from cryptography import x509
 from signerd.adapters.installation.places import Places
 from signerd.adapters.keyholder.channel import Channel, open_channel
 from signerd.adapters.keyholder.held_pin import HeldPin
-from signerd.adapters.keyholder.pool import setup_for
+from signerd.adapters.keyholder.pool import setup_for, setup_of_issuer
 from signerd.adapters.keyholder.protocol import Mode, Operation, Setup
-from signerd.config import HsmSettings
+from signerd.config import HsmSettings, TokenSettings
 from signerd.errors import Fault, Unavailable
 
 _KEY_GENERATION_S = 120.0  # small tokens take their time
@@ -100,7 +100,32 @@ async def generate_keys(
             raise Fault("the key holder answered with something that is not keys")
 
 
-async def _generating(hsm: HsmSettings, held: HeldPin, setup: Setup) -> Channel:
+async def generate_ca_key(
+    token: TokenSettings, pin: bytes | bytearray, *, key_type: str, common_name: str, taken: bool
+) -> x509.CertificateSigningRequest:
+    """Makes a CA key, or takes the one that is there, and nothing else; the request for its certificate.
+
+    Raises:
+        WrongPin: the token rejected the PIN.
+        KeyHolderRefusal: the token holds an object of the key's name already, and was to make it.
+        Unavailable: the token does not do it.
+    """
+    held = HeldPin(pin)
+    channel = await _generating(token, held, setup_of_issuer(token, Mode.GENERATE))
+    there = [token.ca_key] if taken else []
+    try:
+        answer = await channel.request(Operation.GENERATE_KEYS, key_type, common_name, "", [], there)
+    finally:
+        await channel.stop()
+        held.wipe()
+    match answer:
+        case {"csr": bytes(request)}:
+            return x509.load_der_x509_csr(request)
+        case _:
+            raise Fault("the key holder answered with something that is no request")
+
+
+async def _generating(hsm: TokenSettings, held: HeldPin, setup: Setup) -> Channel:
     return await open_channel(
         setup,
         held,

@@ -24,7 +24,7 @@ from signerd.adapters.keyholder.queue import OperationQueue
 from signerd.adapters.keyholder.rejected_pin import RejectedPins
 from signerd.adapters.keyholder.sealed_file import read_sealed_file
 from signerd.adapters.start_faults import unreadable
-from signerd.config import Config, HsmSettings, IssuerSettings, TokenSettings
+from signerd.config import Config, HsmSettings, TokenSettings
 from signerd.core import note
 from signerd.core.names import MacQuestion, Place
 from signerd.errors import ConfigError
@@ -76,14 +76,10 @@ def settings_for(config: Config) -> KeyHolderSettings:
     return settings_with(config, certificate, vkey)
 
 
-def settings_of_issuer(config: Config, issuer: IssuerSettings, token: TokenSettings) -> KeyHolderSettings:
-    """For a further issuer: a key holder with a CA key, and nothing else.
-
-    Raises:
-        ConfigError: its certificate cannot be read, or is none.
-    """
-    setup = Setup(
-        mode=Mode.SERVE.value,
+def setup_of_issuer(token: TokenSettings, mode: Mode) -> Setup:
+    """The first frame for a token with a CA key, and nothing else of ours."""
+    return Setup(
+        mode=mode.value,
         module=str(token.module),
         token=token.token,
         ca_key=token.ca_key,
@@ -94,11 +90,23 @@ def settings_of_issuer(config: Config, issuer: IssuerSettings, token: TokenSetti
         master_key_in=Place.NONE.value,
         sealed=b"",
         master_commitment=b"",
-        certificate=_sub_ca(issuer.certificate).public_bytes(Encoding.DER),
+        certificate=b"",
         vkey="",
+        max_validity_days=1,
+        allow_no_expiry=False,
+        pin=b"",
+    )
+
+
+def settings_of_issuer(
+    config: Config, certificate: x509.Certificate, token: TokenSettings
+) -> KeyHolderSettings:
+    """For a further issuer: a key holder with a CA key, and nothing else."""
+    setup = replace(
+        setup_of_issuer(token, Mode.SERVE),
+        certificate=certificate.public_bytes(Encoding.DER),
         max_validity_days=config.authority.max_validity_days,
         allow_no_expiry=config.authority.allow_no_expiry,
-        pin=b"",
     )
     return KeyHolderSettings(
         setup, token.deadline_s, token.start_deadline_s, token.environment, rejected_pins(config, token)

@@ -163,7 +163,7 @@ def generating(setup: Setup, token: Token) -> dict[str, Handler]:
                     "generate_keys takes a key type, a common name, an origin, keys of spares, and names"
                 )
         labels = (setup.ca_key, setup.checkpoint_key, setup.master_key, setup.sealing_key)
-        token.demand_unused(*(label for label in labels if label not in there))
+        token.demand_unused(*(label for label in labels if label and label not in there))
         if setup.ca_key in there:
             public = token.public_key(setup.ca_key)
         else:

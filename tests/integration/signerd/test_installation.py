@@ -369,7 +369,7 @@ def test_a_bought_chain_in_any_form(hsm: Hsm, tmp_path: Path) -> None:
         == chain
     )
     assert [(end.what, end.name) for end in certificate_ends(config)][-6:] == [
-        (What.SUB_CA, "CN=Example device CA,O=Example"),
+        (What.SUB_CA, "main"),
         *((What.ISSUER, f"CN={name},O=Example") for name in ("Fourth", "Third", "Second", "First")),
         (What.ROOT, "CN=Root,O=Example"),
     ]

@@ -1,0 +1,257 @@
+"""`signerd ca …`: issuers of boards' certificates, one after the other."""
+# ruff: noqa: PLC0415 -- commands load what they need, so that --help comes at once
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from signerd.adapters.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption, environment
+from signerd.core.names import FIRST
+
+if TYPE_CHECKING:
+    from birthmark.v1 import admin_pb2
+    from signerd.adapters.installation.further_issuer import Files
+    from signerd.config import Config, TokenSettings
+
+app = typer.Typer(
+    help="CAs of boards: each has issuers (sub-CA certificates), of which one is active.",
+    no_args_is_help=True,
+)
+NameArgument = Annotated[str, typer.Argument(help="The issuer's name, such as main-2034.")]
+
+
+@app.command("list")
+def list_(*, config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
+    """Lists issuers: which is active, and whether its key answers."""
+    from birthmark.v1 import admin_pb2
+    from signerd.adapters.cli.connection import administration
+    from signerd.adapters.cli.output import print_json, print_table
+
+    with administration(config) as daemon:
+        issuers = daemon.ListIssuers(admin_pb2.ListIssuersRequest()).issuers
+    found = [_plain(issuer) for issuer in issuers]
+    if as_json:
+        print_json(found)
+        return
+    rows = [
+        (
+            each["name"],
+            each["ca"],
+            each["state"],
+            "yes" if each["serving"] else "no",
+            each["not_after"] or "not in the settings",
+            each["certificate_sha256"],
+        )
+        for each in found
+    ]
+    print_table("Issuers", ("name", "CA", "state", "key answers", "ends", "certificate SHA-256"), rows)
+
+
+@app.command()
+def request(
+    name: NameArgument,
+    *,
+    module: Annotated[
+        Path | None, typer.Option("--module", help="The token's PKCS#11 module. Default: that of [hsm].")
+    ] = None,
+    token: Annotated[
+        str | None, typer.Option("--token", help="Its label or PKCS#11 URI. Default: that of [hsm].")
+    ] = None,
+    pin: Annotated[
+        str | None,
+        typer.Option("--pin", help="file:PATH, credential:NAME, fd:N or prompt; kept in the settings."),
+    ] = None,
+    hsm_env: Annotated[
+        list[str] | None,
+        typer.Option("--hsm-env", help="NAME=VALUE for the module's environment. Again for each variable."),
+    ] = None,
+    ca_key: Annotated[
+        str | None,
+        typer.Option("--ca-key", help="Label or pkcs11: URI of a key in the token: taken, and not made."),
+    ] = None,
+    key_type: Annotated[
+        str, typer.Option("--key-type", help="Of a key that is made: p256 or p384.")
+    ] = "p256",
+    common_name: Annotated[
+        str | None, typer.Option("--common-name", help="In the request. Default: DEPLOYMENT device CA NAME.")
+    ] = None,
+    config: ConfigOption = DEFAULT_CONFIG,
+    as_json: JsonOption = False,
+) -> None:
+    """Makes a CA key in a token, and the request for its certificate. Nothing else changes."""
+    from signerd.adapters.cli.output import print_result
+    from signerd.adapters.installation import further_issuer
+    from signerd.adapters.installation.production import KEY_TYPES
+    from signerd.config import load
+
+    if key_type not in KEY_TYPES:
+        raise typer.BadParameter(f"--key-type takes {' or '.join(KEY_TYPES)}")
+    settings, files = load(config), _files(config, name)
+    chosen = _token(settings, name, module, token, pin, environment(hsm_env or ()), ca_key)
+    cn = common_name or f"{settings.deployment} device CA {name}"[:64]
+    path = further_issuer.request(settings, files, chosen, key_type=key_type, taken=ca_key is not None, cn=cn)
+    print_result(
+        f"have the root sign {path}, then: signerd ca add {name} --certificate FILE --root FILE",
+        {"request": str(path), "token": chosen.token, "ca_key": chosen.ca_key},
+        as_json=as_json,
+    )
+
+
+@app.command()
+def add(
+    name: NameArgument,
+    *,
+    certificate: Annotated[
+        list[Path],
+        typer.Option(
+            "--certificate",
+            help="The sub-CA's certificate and those above it, in any order: PEM, DER or PKCS #7. Again for"
+            " each file.",
+        ),
+    ],
+    root: Annotated[Path, typer.Option("--root", help="The root that relying parties pin.")],
+    ca: Annotated[
+        str, typer.Option("--ca", help="The CA that products name; a new one where none has it.")
+    ] = FIRST,
+    same_key_as: Annotated[
+        str | None,
+        typer.Option("--same-key-as", help="An issuer whose key this is a newer certificate of."),
+    ] = None,
+    config: ConfigOption = DEFAULT_CONFIG,
+    as_json: JsonOption = False,
+) -> None:
+    """Announces an issuer in the ledger, and adds it to the settings. It issues once it is activated."""
+    from signerd.adapters.cli.output import print_result
+    from signerd.adapters.installation import further_issuer
+    from signerd.config import load
+
+    files = _files(config, name)
+    prepared = further_issuer.prepare(load(config), files, certificate, root, same_key_as)
+    index = _announce(config, name, ca, prepared)
+    further_issuer.write_section(config.resolve(), files, prepared)
+    print_result(
+        f"issuer {name} of CA {ca} is announced (ledger entry {index}), and in {config}\n"
+        "where its root is another one, give that to auditors and stations; restart signerd; then:\n"
+        f"signerd ca activate {name}",
+        {"issuer": name, "ca": ca, "ledger_index": index},
+        as_json=as_json,
+    )
+
+
+@app.command()
+def activate(
+    name: NameArgument, *, config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False
+) -> None:
+    """From here on this issuer signs the certificates of its CA's products. It can be taken back."""
+    from birthmark.v1 import admin_pb2
+    from signerd.adapters.cli.connection import administration
+
+    with administration(config) as daemon:
+        answer = daemon.ActivateIssuer(admin_pb2.ChangeIssuerRequest(name=name))
+    _print(f"issuer {name} issues for CA {answer.issuer.ca} from here on", answer, as_json=as_json)
+
+
+@app.command()
+def retire(name: NameArgument, *, config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
+    """This issuer never signs a certificate again, for ever. Its CRLs go on while its key is there."""
+    from birthmark.v1 import admin_pb2
+    from signerd.adapters.cli.connection import administration
+
+    with administration(config) as daemon:
+        answer = daemon.RetireIssuer(admin_pb2.ChangeIssuerRequest(name=name))
+    _print(
+        f"issuer {name} is retired; go on with its CRLs: signerd crl --issuer {name}", answer, as_json=as_json
+    )
+
+
+def _files(config: Path, name: str) -> Files:
+    from signerd.adapters.installation.further_issuer import Files
+    from signerd.core.names import is_name
+
+    if not is_name(name):
+        raise typer.BadParameter("a name has 1 to 64 of [A-Za-z0-9._-], beginning with a letter or digit")
+    return Files(config.resolve().parent, name)
+
+
+def _token(
+    settings: Config,
+    name: str,
+    module: Path | None,
+    token: str | None,
+    pin: str | None,
+    env: dict[str, str],
+    ca_key: str | None,
+) -> TokenSettings:
+    from pydantic import ValidationError
+
+    from signerd.config import TokenSettings
+    from signerd.core.file_problems import problems
+
+    hsm = settings.hsm
+    if token is None and (module is not None or pin is not None or env):
+        raise typer.BadParameter("--module, --pin and --hsm-env go with --token: all of one token")
+    if token is not None and pin is None:
+        raise typer.BadParameter("--pin: say where the PIN of this token comes from")
+    values: dict[str, Any] = {
+        "module": str(module.absolute() if module is not None else hsm.module),
+        "token": token or hsm.token,
+        "pin": _absolute(pin or hsm.pin) if pin else hsm.pin,
+        "environment": env or ({} if module is not None else hsm.environment),
+        "ca_key": ca_key or f"birthmark-ca-{name}",
+    }
+    try:
+        return TokenSettings.model_validate(values)
+    except ValidationError as error:
+        raise typer.BadParameter("; ".join(problems(error))) from error
+
+
+def _absolute(pin: str) -> str:
+    kind, _, rest = pin.partition(":")
+    return f"file:{Path(rest).absolute()}" if kind == "file" and rest else pin
+
+
+def _announce(config: Path, name: str, ca: str, prepared: Any) -> int:
+    """The ledger index: of the entry that is made, or that an add which was cut short made."""
+    import hashlib
+
+    from cryptography.hazmat.primitives.serialization import Encoding
+
+    from birthmark.v1 import admin_pb2
+    from signerd.adapters.cli.connection import administration
+
+    chain = [each.public_bytes(Encoding.DER) for each in prepared.chain]
+    root = prepared.root.public_bytes(Encoding.DER)
+    with administration(config) as daemon:
+        for known in daemon.ListIssuers(admin_pb2.ListIssuersRequest()).issuers:
+            same = known.certificate_sha256 == hashlib.sha256(chain[0]).digest()
+            if (known.name, known.ca) == (name, ca) and same:
+                return int(known.added_index)
+        made = daemon.AddIssuer(admin_pb2.AddIssuerRequest(name=name, ca=ca, chain_der=chain, root_der=root))
+    return int(made.ledger_index)
+
+
+def _print(said: str, answer: admin_pb2.ChangeIssuerResponse, *, as_json: bool) -> None:
+    from signerd.adapters.cli.output import print_result
+
+    document = {**_plain(answer.issuer), "ledger_index": answer.ledger_index}
+    print_result(f"{said} (ledger entry {answer.ledger_index})", document, as_json=as_json)
+
+
+def _plain(issuer: admin_pb2.Issuer) -> dict[str, Any]:
+    """For JSON."""
+    from birthmark.v1 import admin_pb2
+
+    ends = f"{issuer.not_after.ToDatetime():%Y-%m-%dT%H:%M:%SZ}" if issuer.HasField("not_after") else None
+    return {
+        "name": issuer.name,
+        "ca": issuer.ca,
+        "state": admin_pb2.IssuerState.Name(issuer.state).removeprefix("ISSUER_STATE_").lower(),
+        "serving": issuer.serving,
+        "not_after": ends,
+        "certificate_sha256": issuer.certificate_sha256.hex(),
+        "root_sha256": issuer.root_sha256.hex(),
+        "added_index": issuer.added_index,
+    }

@@ -1,0 +1,237 @@
+"""A further issuer, in two steps with its root between them: `signerd ca request`, then `signerd ca add`.
+
+`request` makes a CA key in a token, or takes one that is there or that an issuer has, and leaves the request.
+`prepare` checks what comes back, and has the token prove that it holds the key. `write_section` makes the
+issuer known to the settings. Every file is in `ca/`, beside those of `signerd init`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import stat
+import tomllib
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+from pydantic import ValidationError
+
+from signerd.adapters import durable_files
+from signerd.adapters.checks import load_issuer
+from signerd.adapters.installation.chain_files import arrange, read_certificates
+from signerd.adapters.installation.keys import generate_ca_key
+from signerd.adapters.installation.layout import PUBLIC, write_new
+from signerd.adapters.keyholder.client import KeyHolderProcess
+from signerd.adapters.keyholder.held_pin import HeldPin
+from signerd.adapters.keyholder.pool import settings_of_issuer
+from signerd.adapters.pin import read_pin
+from signerd.config import Config, TokenSettings, load
+from signerd.core.file_problems import problems
+from signerd.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """Those of one further issuer."""
+
+    directory: Path  # the configuration's
+    name: str
+
+    def _of(self, ending: str) -> Path:
+        return self.directory / "ca" / f"issuer-{self.name}.{ending}"
+
+    @property
+    def request(self) -> Path:
+        """For whoever signs."""
+        return self._of("csr.pem")
+
+    @property
+    def token(self) -> Path:
+        """Which token has its key: what becomes `[issuers.hsm]`."""
+        return self._of("token.toml")
+
+    @property
+    def chain(self) -> Path:
+        """The sub-CA's certificate, and those above it without the root."""
+        return self._of("pem")
+
+    @property
+    def root(self) -> Path:
+        """Whatever relying parties pin."""
+        return self._of("root.pem")
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """An issuer that could sign, and what to announce of it."""
+
+    chain: tuple[x509.Certificate, ...]
+    root: x509.Certificate
+    token: TokenSettings
+
+
+def request(
+    config: Config, files: Files, token: TokenSettings, *, key_type: str, taken: bool, cn: str
+) -> Path:
+    """Makes the key and leaves the request; returns its path.
+
+    Args:
+        config: the installation's.
+        files: where to leave it.
+        token: with the key's name.
+        key_type: as `signerd init` has it; of a key that is made.
+        taken: the key is in the token already, and is not made.
+        cn: the common name that the request carries.
+
+    Raises:
+        ConfigError: an issuer or a request of this name is there, or a file cannot be written.
+        WrongPin: the token rejected the PIN.
+        KeyHolderRefusal: the token has an object of the key's name.
+        Unavailable: the token does not make the key.
+    """
+    _demand_new(config, files)
+    # Before the key: a crash from here on leaves at most a file that says where a key may be.
+    write_new(files.token, token_text(token).encode(), PUBLIC)
+    try:
+        pin = read_pin(token.pin, files.directory)
+        try:
+            made = asyncio.run(generate_ca_key(token, pin, key_type=key_type, common_name=cn, taken=taken))
+        finally:
+            pin[:] = bytes(len(pin))
+    except BaseException:
+        files.token.unlink()
+        raise
+    write_new(files.request, made.public_bytes(Encoding.PEM), PUBLIC)
+    return files.request
+
+
+def _demand_new(config: Config, files: Files) -> None:
+    if any(issuer.name == files.name for issuer in config.all_issuers):
+        raise ConfigError(f"the settings have an issuer {files.name}: give another name")
+    for path in (files.request, files.chain):
+        if path.exists():
+            raise ConfigError(f"{path} is there already: give another name, or remove it if it leads nowhere")
+    with suppress(FileNotFoundError):
+        if not files.request.exists():
+            files.token.unlink()  # of a request that was cut short
+
+
+def prepare(
+    config: Config, files: Files, certificates: Sequence[Path], root: Path, same_key_as: str | None
+) -> Prepared:
+    """Checks the certificate, and that the token has its key; changes nothing.
+
+    `same_key_as`: an issuer whose key this is a newer certificate of.
+
+    Raises:
+        ConfigError: no request of this name, or the certificate is not usable; the text lists what fails.
+        WrongPin: the token rejected the PIN.
+        Unavailable: the token does not answer, or its key is another one.
+    """
+    token, key = _key_of_request(files) if same_key_as is None else _key_of_issuer(config, same_key_as)
+    roots = read_certificates(root)
+    if len(roots) != 1:
+        raise ConfigError(f"{root} holds {len(roots)} certificates: give the root alone")
+    given = [certificate for path in certificates for certificate in read_certificates(path)]
+    chain = arrange(given, key, roots[0]).chain
+    asyncio.run(_prove(config, files, chain[0], token))
+    return Prepared(chain, roots[0], token)
+
+
+def _key_of_request(files: Files) -> tuple[TokenSettings, x509.CertificateSigningRequest]:
+    try:
+        made = x509.load_pem_x509_csr(files.request.read_bytes())
+        return token_of(files.token.read_text(encoding="utf-8")), made
+    except FileNotFoundError as error:
+        raise ConfigError(
+            f"there is no request {files.request}: `signerd ca request {files.name}`, or --same-key-as"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{files.request} or {files.token} cannot be read: {error}") from error
+
+
+def _key_of_issuer(config: Config, name: str) -> tuple[TokenSettings, x509.Certificate]:
+    for issuer in config.all_issuers:
+        if issuer.name == name and issuer.hsm is not None:
+            token = TokenSettings.model_validate(
+                issuer.hsm.model_dump(include=set(TokenSettings.model_fields))
+            )
+            return token, load_issuer(config, issuer).certificate
+    raise ConfigError(f"the settings have no issuer {name} whose key is here")
+
+
+async def _prove(config: Config, files: Files, certificate: x509.Certificate, token: TokenSettings) -> None:
+    """Starts a key holder as `signerd run` will: it tries the key against the certificate."""
+    pin = read_pin(token.pin, files.directory)
+    held = HeldPin(pin)
+    pin[:] = bytes(len(pin))
+    holder = KeyHolderProcess(settings_of_issuer(config, certificate, token))
+    try:
+        await holder.start(held)
+    finally:
+        await holder.stop()
+        held.wipe()
+
+
+def write_section(config: Path, files: Files, prepared: Prepared) -> None:
+    """The certificates, and then the settings' section. Once more, after a crash, adds what is missing: a
+    signerd that starts before that goes on without the issuer, and says so.
+
+    Raises:
+        ConfigError: another certificate is there, or the settings cannot be written (and what to add).
+    """
+    chain = b"".join(each.public_bytes(Encoding.PEM) for each in prepared.chain)
+    for path, content in ((files.chain, chain), (files.root, prepared.root.public_bytes(Encoding.PEM))):
+        if not path.exists():
+            write_new(path, content, PUBLIC)
+        elif path.read_bytes() != content:
+            raise ConfigError(f"{path} is there already, with another certificate")
+    if any(issuer.name == files.name for issuer in load(config).issuers):
+        return
+    section = _section(files, prepared.token)
+    try:
+        mode = stat.S_IMODE(config.stat().st_mode)
+        durable_files.replace(config, config.read_bytes() + section.encode(), mode)
+    except OSError as error:
+        raise ConfigError(f"cannot write {config}: {error.strerror}. Add to its end:\n{section}") from error
+    load(config)
+
+
+def _section(files: Files, token: TokenSettings) -> str:
+    chain, root = (os.path.relpath(path, files.directory) for path in (files.chain, files.root))
+    return f"""
+# Made by `signerd ca add`.
+[[issuers]]
+name = {_string(files.name)}
+certificate = {_string(chain)}
+root = {_string(root)}
+
+[issuers.hsm]
+{token_text(token)}"""
+
+
+def token_text(token: TokenSettings) -> str:
+    """Lines of TOML: what is not the default."""
+    values = token.model_dump(mode="json", exclude_defaults=True)
+    names = values.pop("environment", {})
+    lines = [f"{key} = {_string(value)}" for key, value in values.items()]
+    inline = ", ".join(f"{_string(name)} = {_string(value)}" for name, value in names.items())
+    return "".join(f"{line}\n" for line in [*lines, *([f"environment = {{ {inline} }}"] if names else [])])
+
+
+def token_of(text: str) -> TokenSettings:
+    """Raises ConfigError: it is not what `token_text` wrote."""
+    try:
+        return TokenSettings.model_validate(tomllib.loads(text))
+    except ValidationError as error:
+        raise ConfigError("; ".join(problems(error))) from error
+
+
+def _string(value: object) -> str:
+    # A JSON string is a TOML basic string, but for DEL, which JSON leaves bare and TOML forbids.
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
