@@ -25,7 +25,7 @@ from signerd.adapters.one_at_a_time import alone
 from signerd.adapters.start_faults import from_system, unreadable
 from signerd.adapters.store import committed_recipients
 from signerd.config import Config, database_url
-from signerd.core.sealing import Recipient
+from signerd.core.recipient import Recipient
 from signerd.errors import Code, ConfigError, Refused
 
 _SEALED_MODE = 0o600

@@ -1,8 +1,8 @@
 """Which of signerd's keys a token can hold, told from the mechanisms that it names (deploy/hsm/README.md).
 
-A key that the token cannot hold is sealed to one that it can, if the token agrees on secrets (ECDH). The
-sub-CA's key is never sealed: a token that cannot sign is no token for signerd. What RSA could do is told for
-those who plan with it; signerd signs with EC keys and seals by ECDH alone.
+A key that the token cannot hold is sealed to one that it can, if the token agrees on secrets (ECDH) or, where
+it does not, decrypts with RSA (OAEP). The sub-CA's key is never sealed: a token that cannot sign is no token
+for signerd. It signs with EC keys alone.
 """
 
 from __future__ import annotations
@@ -38,14 +38,16 @@ class _Need:
     sealable: bool = False
 
 
-_SEALING = _Need("sealing, ECDH", (("ECDH1_DERIVE", "DERIVE"),), "EC_KEY_PAIR_GEN")
+_SEALING = (
+    _Need("sealing, ECDH", (("ECDH1_DERIVE", "DERIVE"),), "EC_KEY_PAIR_GEN"),
+    _Need("sealing, RSA", (("RSA_PKCS_OAEP", "DECRYPT"),), "RSA_PKCS_KEY_PAIR_GEN"),
+)
 _NEEDS = (
     _Need("sub-CA, EC", (("ECDSA", "SIGN"),), "EC_KEY_PAIR_GEN"),
     _Need("sub-CA, RSA", (("SHA256_RSA_PKCS", "SIGN"), ("RSA_PKCS", "SIGN")), "RSA_PKCS_KEY_PAIR_GEN"),
     _Need("checkpoint", (("EDDSA", "SIGN"),), "EC_EDWARDS_KEY_PAIR_GEN", sealable=True),
     _Need("chip master", (("SHA256_HMAC", "SIGN"),), "GENERIC_SECRET_KEY_GEN", sealable=True),
-    _SEALING,
-    _Need("sealing, RSA", (("RSA_PKCS_OAEP", "DECRYPT"),), "RSA_PKCS_KEY_PAIR_GEN"),
+    *_SEALING,
 )
 Flags = Mapping[str, frozenset[str]]
 """What each mechanism of the token is for: names as PKCS #11 has them, without CKM_ and CKF_."""
@@ -53,7 +55,7 @@ Flags = Mapping[str, frozenset[str]]
 
 def roles(flags: Flags) -> list[RoleOffer]:
     """Each key of signerd's in its place."""
-    can_seal = bool(_use(_SEALING, flags))
+    can_seal = any(_use(need, flags) for need in _SEALING)
     return [_offer(need, flags, can_seal=can_seal) for need in _NEEDS]
 
 

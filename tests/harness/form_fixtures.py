@@ -46,7 +46,8 @@ from signerd.core.evidence.transcript import transcript
 from signerd.core.evidence_extension import EvidenceStatement
 from signerd.core.identity_list import check_identity, parse_line
 from signerd.core.names import Level, parse_peer_uri
-from signerd.core.sealing import KeyRole, Recipient, commitment, seal
+from signerd.core.recipient import Recipient
+from signerd.core.sealing import KeyRole, commitment, seal
 from signerd.core.session import Session, SessionSealer
 from signerd.errors import Unavailable
 

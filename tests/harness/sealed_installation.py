@@ -16,7 +16,8 @@ from harness.installation import DEPLOYMENT, Installation
 from harness.key_holders import ALL_SEALED, TokenAtHand, make_token
 from harness.process import COMMANDS, run
 from signerd.adapters.keyholder.sealed_file import read_sealed_file
-from signerd.core.sealing import Recipient, SealedSecrets
+from signerd.core.recipient import Recipient
+from signerd.core.sealing import SealedSecrets
 
 
 class SealedInstallation(Installation):
@@ -54,6 +55,21 @@ class SpareToken:
             self.recipient.key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
         )
         self.name = self.recipient.spki_sha256().hex()
+
+    @property
+    def module(self) -> str:
+        """Its PKCS#11 module."""
+        return str(self._token.config.hsm.module)
+
+    @property
+    def label(self) -> str:
+        """The token's."""
+        return self._token.config.hsm.token
+
+    @property
+    def key(self) -> str:
+        """The sealing key's."""
+        return self._token.config.hsm.sealing_key
 
     @property
     def at_hand(self) -> list[str]:

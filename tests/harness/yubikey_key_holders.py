@@ -22,7 +22,8 @@ from signerd.adapters.keyholder.protocol import Mode, Setup
 from signerd.core.chip_key import derive_chip_key
 from signerd.core.names import MacKey, Place
 from signerd.core.note import VerifierKey
-from signerd.core.sealing import SECRET_BYTES, KeyRole, Recipient, commitment, seal
+from signerd.core.recipient import SECRET_BYTES, Recipient
+from signerd.core.sealing import KeyRole, commitment, seal
 from tokens.yubikey import VirtualYubiKey
 
 SEALING_SLOT = "9d"
@@ -58,7 +59,7 @@ class YubiKeyAtHand:
 def at_hand(key: VirtualYubiKey, slot: str) -> YubiKeyAtHand:
     """With the key in `slot`, which is there, as is the one in 9d."""
     kept = {role: secrets.token_bytes(SECRET_BYTES) for role in (KeyRole.CHECKPOINT, KeyRole.CHIP_MASTER)}
-    recipient = Recipient.of(_public(key, SEALING_SLOT))
+    recipient = Recipient.of(load_pem_public_key((key.directory / f"{SEALING_SLOT}.pem").read_bytes()))
     log = VerifierKey(ORIGIN, commitment(KeyRole.CHECKPOINT, ORIGIN, kept[KeyRole.CHECKPOINT]))
     sub_ca = _sub_ca(key, slot)
     setup = Setup(

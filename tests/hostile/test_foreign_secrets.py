@@ -17,7 +17,8 @@ from signerd.adapters.keyholder.personalization import derive_chip_keys
 from signerd.adapters.keyholder.protocol import Operation
 from signerd.adapters.keyholder.sealed_file import read_sealed_file
 from signerd.config import load
-from signerd.core.sealing import KeyRole, Recipient, SealedSecrets, commitment, seal
+from signerd.core.recipient import Recipient
+from signerd.core.sealing import KeyRole, SealedSecrets, commitment, seal
 from signerd.errors import Unavailable
 
 pytestmark = pytest.mark.check

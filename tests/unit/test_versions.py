@@ -45,7 +45,8 @@ from signerd.core.identity_list import IdentityError, parse_line
 from signerd.core.names import KeyType
 from signerd.core.order_file import ProductRevision, parse_order_file
 from signerd.core.product import parse_product
-from signerd.core.sealing import KeyRole, Recipient, open_into, read_sealed
+from signerd.core.recipient import Recipient
+from signerd.core.sealing import KeyRole, open_into, read_sealed
 from signerd.core.session import SessionSealer
 from signerd.core.stamp import check_signature, parse_stamp
 from signerd.errors import Code, Refused

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from signerd.adapters.keyholder.resealing import Resealed
     from signerd.adapters.recipients import KnownRecipient
     from signerd.config import Config
-    from signerd.core.sealing import Recipient
+    from signerd.core.recipient import Recipient
 
 app = typer.Typer(help="Recipients: the tokens that open what is sealed.", no_args_is_help=True)
 PinOption = Annotated[
@@ -176,7 +176,7 @@ def _with_pin(settings: Config, config: Path, pin: str | None, work: Callable[[b
 
 
 def _kind(known: KnownRecipient) -> str:
-    return "" if known.in_file is None else known.in_file.curve
+    return "" if known.in_file is None else known.in_file.kind
 
 
 def _plain(known: KnownRecipient) -> dict[str, object]:

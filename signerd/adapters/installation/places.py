@@ -15,7 +15,8 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from signerd.core.names import Place
-from signerd.core.sealing import SEALING, KeyRole, Recipient, SealingError
+from signerd.core.recipient import Recipient, SealingError
+from signerd.core.sealing import SEALING, KeyRole
 from signerd.errors import ConfigError
 
 _CERTIFICATE = b"-----BEGIN CERTIFICATE-----"
@@ -71,8 +72,8 @@ def decide(wishes: Wishes, offers: Collection[str]) -> Places:
         return Places(checkpoint_key, master_key, there=there)
     if SEALING not in offers:
         raise ConfigError(
-            "the token can neither hold each key nor open what is sealed to it (CKM_ECDH1_DERIVE):"
-            " use another one"
+            "the token can neither hold each key nor open what is sealed to it (CKM_ECDH1_DERIVE or"
+            " CKM_RSA_PKCS_OAEP): use another one"
         )
     if bool(wishes.spares) == wishes.no_spare:
         raise ConfigError(

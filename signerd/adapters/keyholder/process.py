@@ -45,7 +45,8 @@ from signerd.adapters.keyholder.token import (
 from signerd.core import note
 from signerd.core.chip_key import derive_chip_key
 from signerd.core.names import Place
-from signerd.core.sealing import KeyRole, Recipient, SealingError
+from signerd.core.recipient import Recipient, SealingError
+from signerd.core.sealing import KeyRole
 
 # Signed at start to see that key and certificate belong together. Neither a TBS nor a checkpoint.
 _SELF_TEST = b"birthmark key holder self-test"
@@ -199,10 +200,12 @@ def _made_sealed(setup: Setup, token: Token, origin: str, spares: list[Recipient
     if not roles:
         return {}
     new = NewSecrets.make(origin, roles)
+    key = token.sealing_key(setup.sealing_key)
     try:
-        sealed = new.sealed_to([token.sealing_key(setup.sealing_key).recipient, *spares])
+        sealed = new.sealed_to([key.recipient, *spares])
     except SealingError as error:
         raise TokenError(str(error)) from error
+    new.demand_opens(sealed, key)
     names = {KeyRole.CHECKPOINT: "checkpoint_key", KeyRole.CHIP_MASTER: "master_commitment"}
     return {"sealed": sealed.encode(), **{names[role]: new.commitment(role) for role in roles}}
 

@@ -18,7 +18,8 @@ from signerd.adapters.keyholder.held_pin import HeldPin
 from signerd.adapters.keyholder.pool import rejected_pins, setup_for
 from signerd.adapters.keyholder.protocol import Mode, Operation
 from signerd.config import Config
-from signerd.core.sealing import Recipient, SealedSecrets, SealingError, read_sealed
+from signerd.core.recipient import Recipient, SealingError
+from signerd.core.sealing import SealedSecrets, read_sealed
 from signerd.errors import Code, ConfigError, Fault, Refused
 
 

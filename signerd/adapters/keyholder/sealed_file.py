@@ -9,7 +9,8 @@ from pathlib import Path
 from signerd.adapters.start_faults import unreadable
 from signerd.config import HsmSettings
 from signerd.core.entry import KeysCommitted
-from signerd.core.sealing import MAX_FILE, SealedSecrets, SealingError, read_sealed
+from signerd.core.recipient import SealingError
+from signerd.core.sealing import MAX_FILE, SealedSecrets, read_sealed
 from signerd.errors import ConfigError
 
 

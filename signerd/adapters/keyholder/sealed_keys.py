@@ -22,12 +22,10 @@ from signerd.adapters.keyholder.protocol import Setup
 from signerd.adapters.keyholder.token import SealingKey, Token, WrongSettingsError
 from signerd.core import note
 from signerd.core.names import Place
+from signerd.core.recipient import SECRET_BYTES, Recipient, SealingError
 from signerd.core.sealing import (
-    SECRET_BYTES,
     KeyRole,
-    Recipient,
     SealedSecrets,
-    SealingError,
     commitment,
     open_into,
     read_sealed,
@@ -127,7 +125,7 @@ def _open(setup: Setup, token: Token, role: KeyRole, expected: bytes) -> memoryv
 def _open_with(key: SealingKey, sealed: SealedSecrets, role: KeyRole, expected: bytes) -> memoryview:
     secret = _locked()
     try:
-        open_into(sealed, role, key.recipient, key.exchange, secret)
+        open_into(sealed, role, key.recipient, key.use, secret)
     except SealingError as error:
         raise WrongSettingsError(f"the sealed {role} secret: {error}") from error
     if not hmac.compare_digest(commitment(role, sealed.origin, secret), expected):
@@ -166,6 +164,11 @@ class NewSecrets:
     def sealed_to(self, recipients: Sequence[Recipient]) -> SealedSecrets:
         """Raises SealingError."""
         return seal(self.origin, self.secrets, recipients)
+
+    def demand_opens(self, sealed: SealedSecrets, key: SealingKey) -> None:
+        """Raises TokenError: what was sealed to this key does not open with it."""
+        for role in self.secrets:
+            _open_with(key, sealed, role, self.commitment(role)).release()
 
     def commitment(self, role: KeyRole) -> bytes:
         """Of one of them."""

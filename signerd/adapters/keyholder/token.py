@@ -13,13 +13,14 @@ import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, cast
 
 import pkcs11
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import load_der_public_key
-from pkcs11 import Attribute, KeyType, Mechanism, MechanismFlag, ObjectClass, TokenFlag
+from pkcs11 import MGF, Attribute, KeyType, Mechanism, MechanismFlag, ObjectClass, TokenFlag
 from pkcs11._pkcs11 import DeriveMixin  # type: ignore[attr-defined]  # its types leave it out
 from pkcs11.exceptions import (
     AttributeTypeInvalid,
@@ -37,22 +38,25 @@ from pkcs11.exceptions import (
 from pkcs11.mechanisms import KDF
 from pkcs11.util.ec import encode_ec_public_key, encode_ecdsa_signature, encode_named_curve_parameters
 
+from signerd.adapters.keyholder.key_templates import first_taken, pair_templates, secret_templates
 from signerd.adapters.keyholder.return_values import described
 from signerd.core.pkcs11_uri import key_name, token_name
-from signerd.core.sealing import SEALING, KeyRole, Recipient, SealingError
+from signerd.core.recipient import Recipient, RsaRecipient, SealingError
+from signerd.core.sealing import SEALING, KeyRole
 
 _ED25519_PARAMETERS = bytes.fromhex("06032b6570")  # id-Ed25519 (RFC 8410 §3)
 _CURVES = {"p256": "secp256r1", "p384": "secp384r1"}
 _MASTER_KEY_BITS = 256
 _SIGNS = MechanismFlag.SIGN | MechanismFlag.VERIFY
-_FIXED = {Attribute.MODIFIABLE: False, Attribute.COPYABLE: False}
 _SHARED_SECRET = {Attribute.SENSITIVE: False, Attribute.EXTRACTABLE: True}  # of one ECDH, for HKDF
 _OFFERS = {
     KeyRole.CHECKPOINT.value: {Mechanism.EC_EDWARDS_KEY_PAIR_GEN, Mechanism.EDDSA},
     KeyRole.CHIP_MASTER.value: {Mechanism.GENERIC_SECRET_KEY_GEN, Mechanism.SHA256_HMAC},
-    SEALING: {Mechanism.EC_KEY_PAIR_GEN, Mechanism.ECDH1_DERIVE},
 }
-_PRIVATE = {**_FIXED, Attribute.SENSITIVE: True, Attribute.EXTRACTABLE: False}
+_SEALS_BY_ECDH = {Mechanism.EC_KEY_PAIR_GEN, Mechanism.ECDH1_DERIVE}
+_SEALS_BY_RSA = {Mechanism.RSA_PKCS_KEY_PAIR_GEN, Mechanism.RSA_PKCS_OAEP}
+_RSA_BITS = (3072, 2048)  # of a sealing key, the longer where the token can
+_OAEP = (Mechanism.SHA256, MGF.SHA256, None)  # RFC 8017 §7.1, without a label
 
 
 class TokenError(Exception):
@@ -126,6 +130,8 @@ class _SealedKey(Protocol):
 
     def sign(self, data: bytes, *, mechanism: Mechanism, pin: str | None = None) -> bytes: ...
 
+    def decrypt(self, data: bytes, *, mechanism: Mechanism, mechanism_param: object) -> bytes: ...
+
 
 @dataclass(frozen=True, slots=True)
 class CaKey:
@@ -169,14 +175,21 @@ class MasterKey:
 
 @dataclass(frozen=True, slots=True)
 class SealingKey:
-    """The key to which secrets are sealed: ECDH on its curve."""
+    """The key to which secrets are sealed: ECDH on its curve, or OAEP decryption with RSA."""
 
     _key: _SealedKey
     recipient: Recipient
 
-    def exchange(self, point: bytes) -> bytes:
+    def use(self, data: bytes) -> bytes:
+        """`PrivateKeyUse` of the recipient."""
+        key = self.recipient.key()
+        if isinstance(key, ec.EllipticCurvePublicKey):
+            return self._exchange(data, (key.key_size + 7) // 8)
+        with translated("opening with the sealing key"):
+            return self._key.decrypt(data, mechanism=Mechanism.RSA_PKCS_OAEP, mechanism_param=_OAEP)
+
+    def _exchange(self, point: bytes, field_bytes: int) -> bytes:
         """The x coordinate of the point that this key and `point` share."""
-        field_bytes = len(self.recipient.point) // 2
         with translated("opening with the sealing key"):
             # Called as a function: some modules say CKA_DERIVE false of a key that derives (ykcs11's 9d), and
             # python-pkcs11 then leaves the method out.
@@ -248,17 +261,24 @@ class Token:
     def sealing_key(self, label: str) -> SealingKey:
         """The key to which secrets are sealed."""
         key = self._key(ObjectClass.PRIVATE_KEY, label)
-        return SealingKey(key, _recipient(self._public_of(key, label)))
+        recipient = _recipient(self._public_of(key, label))
+        if isinstance(recipient, RsaRecipient) and not key[Attribute.DECRYPT]:
+            raise WrongSettingsError(f"the key {label!r} is not for decryption: nothing opens with it")
+        return SealingKey(key, recipient)
 
     def public_key(self, label: str) -> ec.EllipticCurvePublicKey:
         """The public half of an EC key that is there."""
         return _ec_public_key(self._public_of(self._key(ObjectClass.PRIVATE_KEY, label), label))
 
     def offers(self) -> list[str]:
-        """The roles whose keys the token makes and uses, and `SEALING` where it does ECDH."""
+        """The roles whose keys the token makes and uses, and `SEALING` where it opens what is sealed."""
+        there = self._mechanisms()
+        found = [name for name, needed in _OFFERS.items() if needed <= there]
+        return [*found, SEALING] if there >= _SEALS_BY_ECDH or there >= _SEALS_BY_RSA else found
+
+    def _mechanisms(self) -> set[Mechanism]:
         with translated("asking what the token can do"):
-            there = set(self._session.token.slot.get_mechanisms())
-        return [name for name, needed in _OFFERS.items() if needed <= there]
+            return set(self._session.token.slot.get_mechanisms())
 
     def _public_of(self, private: _SealedKey, label: str) -> pkcs11.PublicKey:
         """By CKA_ID, by which PKCS #11 pairs keys (§4.6), or by label, which modules may set as they like."""
@@ -312,8 +332,12 @@ class Token:
             return _ec_public_key(public)
 
     def generate_sealing_key(self, label: str) -> None:
-        """Makes the key to which secrets are sealed; P-256, and for ECDH alone."""
+        """Makes the key to which secrets are sealed: P-256 and for ECDH alone, or RSA and for decryption
+        alone where the token has no ECDH."""
         with translated("generating the sealing key"):
+            if not self._mechanisms() >= _SEALS_BY_ECDH:
+                self._generate_rsa_pair(label, MechanismFlag.ENCRYPT | MechanismFlag.DECRYPT)
+                return
             parameters = encode_named_curve_parameters(_CURVES["p256"])
             self._generate_pair(
                 KeyType.EC, parameters, label, Mechanism.EC_KEY_PAIR_GEN, MechanismFlag.DERIVE
@@ -337,14 +361,18 @@ class Token:
     def generate_master_key(self, label: str) -> None:
         """Makes the chips' master key, which nobody ever sees."""
         with translated("generating the master key"):
-            self._session.generate_key(
-                KeyType.GENERIC_SECRET,
-                _MASTER_KEY_BITS,
-                label=label,
-                id=label.encode(),
-                store=True,
-                capabilities=MechanismFlag.SIGN,
-                template=_PRIVATE,
+            first_taken(
+                partial(
+                    self._session.generate_key,
+                    KeyType.GENERIC_SECRET,
+                    _MASTER_KEY_BITS,
+                    label=label,
+                    id=label.encode(),
+                    store=True,
+                    capabilities=MechanismFlag.SIGN,
+                    template=template,
+                )
+                for template in secret_templates()
             )
 
     def _generate_pair(
@@ -358,16 +386,38 @@ class Token:
         domain = self._session.create_domain_parameters(
             key_type, {Attribute.EC_PARAMS: parameters}, local=True
         )
-        public, _ = domain.generate_keypair(
-            label=label,
-            id=label.encode(),
-            store=True,
-            mechanism=mechanism,
-            capabilities=capabilities,
-            public_template=_FIXED,
-            private_template=_PRIVATE,
+        public, _ = first_taken(
+            partial(
+                domain.generate_keypair,
+                label=label,
+                id=label.encode(),
+                store=True,
+                mechanism=mechanism,
+                capabilities=capabilities,
+                public_template=public,
+                private_template=private,
+            )
+            for public, private in pair_templates(capabilities)
         )
         return public
+
+    def _generate_rsa_pair(self, label: str, capabilities: MechanismFlag) -> None:
+        first_taken(
+            partial(
+                self._session.generate_keypair,
+                KeyType.RSA,
+                bits,
+                label=label,
+                id=label.encode(),
+                store=True,
+                mechanism=Mechanism.RSA_PKCS_KEY_PAIR_GEN,
+                capabilities=capabilities,
+                public_template=public,
+                private_template=private,
+            )
+            for bits in _RSA_BITS
+            for public, private in pair_templates(capabilities)
+        )
 
     def change_pin(self, old: str, new: str) -> None:
         """Sets the user PIN."""
@@ -388,11 +438,19 @@ def _wants_pin_each_time(key: _SealedKey) -> bool:
         return False
 
 
-def _ec_public_key(public: pkcs11.PublicKey) -> ec.EllipticCurvePublicKey:
+def _public_key(public: pkcs11.PublicKey) -> object:
     try:
-        key = load_der_public_key(encode_ec_public_key(public))
+        if public.key_type is KeyType.RSA:
+            modulus, exponent = public[Attribute.MODULUS], public[Attribute.PUBLIC_EXPONENT]
+            numbers = (int.from_bytes(each, "big") for each in (exponent, modulus))
+            return rsa.RSAPublicNumbers(*numbers).public_key()
+        return load_der_public_key(encode_ec_public_key(public))
     except ValueError as error:
         raise TokenError("the token gave no usable public key") from error
+
+
+def _ec_public_key(public: pkcs11.PublicKey) -> ec.EllipticCurvePublicKey:
+    key = _public_key(public)
     if not isinstance(key, ec.EllipticCurvePublicKey):
         raise TokenError("the token gave a key of another type")
     return key
@@ -400,6 +458,6 @@ def _ec_public_key(public: pkcs11.PublicKey) -> ec.EllipticCurvePublicKey:
 
 def _recipient(public: pkcs11.PublicKey) -> Recipient:
     try:
-        return Recipient.of(_ec_public_key(public))
+        return Recipient.of(_public_key(public))
     except SealingError as error:
         raise WrongSettingsError(f"the sealing key: {error}") from error

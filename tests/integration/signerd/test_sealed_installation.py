@@ -22,8 +22,8 @@ from signerd.adapters.installation import Wishes, create, install_certificate, s
 from signerd.adapters.installation.keys import ask_offers
 from signerd.config import load
 from signerd.core.names import Place
-from signerd.core.sealing import Recipient
-from signerd.errors import ConfigError
+from signerd.core.recipient import Recipient
+from signerd.errors import ConfigError, Unavailable
 
 pytestmark = pytest.mark.check
 
@@ -150,10 +150,20 @@ def test_what_cannot_be_is_refused_before_the_token_is_written_to(
     assert not list((tmp_path / "softhsm").rglob("*.object"))[1:]  # the token's own
 
 
-def test_a_spare_must_be_an_ec_key(begin: Begin, tmp_path: Path) -> None:
-    key = rsa.generate_private_key(65537, 2048).public_key()
-    with pytest.raises(ConfigError, match="P-256 and P-384"):
+def test_a_spare_must_be_a_key_to_which_something_can_be_sealed(begin: Begin, tmp_path: Path) -> None:
+    key = rsa.generate_private_key(65537, 1024).public_key()
+    with pytest.raises(ConfigError, match="2048, 3072 or 4096 bits"):
         begin(Wishes(spares=(public_key(tmp_path / "rsa.pem", key),)))
+
+
+def test_a_token_that_does_not_open_what_is_sealed_to_it_is_found_out_at_once(tmp_path: Path) -> None:
+    """SoftHSM 2.6 does OAEP with SHA-1 alone."""
+    rsa_alone = (
+        "slots.mechanisms = CKM_EC_KEY_PAIR_GEN,CKM_ECDSA,CKM_RSA_PKCS_KEY_PAIR_GEN,CKM_RSA_PKCS_OAEP\n"
+    )
+    with pytest.raises(Unavailable, match="opening with the sealing key") as failure:
+        beginning(tmp_path, rsa_alone)(Wishes(no_spare=True))
+    assert "remove what is there of birthmark-ca" in str(failure.value)
 
 
 def test_offers_follow_the_token(begin: Begin, tmp_path: Path) -> None:

@@ -1,10 +1,11 @@
-"""What every `signerd.ports.KeyHolder` keeps: on SoftHSM and on a YubiKey, in a pool, and the tests' fake."""
+"""What every `signerd.ports.KeyHolder` keeps: on SoftHSM, a YubiKey, a TPM, in a pool; the tests' fake."""
 
 from __future__ import annotations
 
 import asyncio
 import hmac
 from collections.abc import AsyncIterator, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import pytest
@@ -17,17 +18,20 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from harness.key_holders import TokenAtHand, running
 from harness.signing_samples import checkpoint, crl_tbs, leaf_tbs
 from harness.software_key_holder import SoftwareKeyHolder, make_device_tree
+from harness.tpm_installation import TpmInstallation
 from harness.yubikey_key_holders import SEALING_SLOT
 from harness.yubikey_key_holders import at_hand as yubikey_at_hand
 from signerd.adapters.keyholder.channel import KeyHolderRefusal
 from signerd.adapters.keyholder.personalization import derive_chip_keys
 from signerd.adapters.keyholder.pool import KeyHolderPool
+from signerd.config import load
 from signerd.core.names import MacKey, MacQuestion
 from signerd.core.note import VerifierKey
 from signerd.errors import Code
 from signerd.ports import KeyHolder
-from tokens import presence, yubikey
+from tokens import presence, tpm2_token, yubikey
 from tokens.piv_card import PivCard
+from tokens.tpm2_token import Tpm2Token
 from tokens.yubikey import VirtualYubiKey
 
 CHIP = "chip-1"
@@ -100,12 +104,27 @@ def yubikey_made() -> Iterator[VirtualYubiKey]:
         yield key
 
 
+@pytest.fixture(scope="module")
+def tpm_made(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[tuple[TokenAtHand, Mapping[tuple[str, Which], bytes]]]:
+    """An installation, and each key of both chips."""
+    presence.skip(tpm2_token.missing())
+    directory = tmp_path_factory.mktemp("tpm")
+    with Tpm2Token() as token, TpmInstallation(directory, token) as installation:
+        made = TokenAtHand(installation.home, load(installation.config))
+        with ThreadPoolExecutor(1) as elsewhere:  # made while a test's event loop runs here
+            derived = elsewhere.submit(derived_by, made).result()
+        yield made, derived
+
+
 @pytest.fixture(
     params=[
         "process",
         "pool",
         pytest.param("all sealed", marks=pytest.mark.check),
         pytest.param("YubiKey", marks=pytest.mark.check),
+        pytest.param("TPM", marks=pytest.mark.check),
         "software",
     ]
 )
@@ -130,6 +149,8 @@ async def subject(
         async with running(at_hand.settings, at_hand.pin) as process:
             yield Subject(process, at_hand.sub_ca, at_hand.log, keys)
         return
+    if request.param == "TPM":
+        token, derived = request.getfixturevalue("tpm_made")
     if request.param == "all sealed":
         token, derived = sealed_token, derived_by_sealed
     if request.param != "pool":

@@ -9,9 +9,10 @@ from dataclasses import replace
 import pytest
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from harness.key_holders import Changes, running
-from harness.signing_samples import leaf_tbs
+from harness.signing_samples import checkpoint, leaf_tbs
 from harness.yubikey_key_holders import SEALING_SLOT, YubiKeyAtHand, at_hand
 from signerd.adapters.keyholder.client import KeyHolderProcess
 from signerd.adapters.keyholder.held_pin import WrongPin
@@ -51,6 +52,18 @@ async def test_signs_with_a_key_in_another_slot(key: VirtualYubiKey, slot: str) 
     held = at_hand(key, slot)
     async with running(held.settings, held.pin) as holder:
         await demand_a_certificate(holder, held)
+
+
+async def test_opens_what_is_sealed_to_an_rsa_key() -> None:
+    presence.skip(yubikey.missing())
+    with VirtualYubiKey(PivCard(serial=42)) as key:
+        key.generate("9a")
+        key.generate(SEALING_SLOT, "RSA2048")
+        held = at_hand(key, "9a")
+        async with running(held.settings, held.pin) as holder:
+            body = checkpoint(held.log.name, 5)
+            signature = await holder.sign_checkpoint(body)
+            Ed25519PublicKey.from_public_bytes(held.log.public_key).verify(signature, body)
 
 
 async def test_a_pin_that_was_changed_meanwhile_is_tried_once(key: VirtualYubiKey) -> None:

@@ -8,19 +8,21 @@ from typing import Any
 
 import pytest
 import rfc8785
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.rsa_keys import constant_rsa_key
+from signerd.core.recipient import PrivateKeyUse, Recipient, SealingError
 from signerd.core.sealing import (
     MAX_FILE,
     MAX_RECIPIENTS,
-    Exchange,
     KeyRole,
-    Recipient,
     SealedSecrets,
-    SealingError,
     commitment,
     open_into,
     read_sealed,
@@ -31,36 +33,55 @@ from signerd.core.sealing import (
 ORIGIN = "example/birthmark"
 SECRETS = {KeyRole.CHECKPOINT: bytes(range(32)), KeyRole.CHIP_MASTER: bytes(range(32, 64))}
 P256, P384, OTHER = (ec.generate_private_key(curve()) for curve in (ec.SECP256R1, ec.SECP384R1, ec.SECP256R1))
-SEALED = seal(ORIGIN, SECRETS, [Recipient.of(key.public_key()) for key in (P256, P384)])
+RSA, OTHER_RSA = (constant_rsa_key(2048, number) for number in range(2))
+SEALED = seal(ORIGIN, SECRETS, [Recipient.of(key.public_key()) for key in (P256, P384, RSA)])
 
 
-def exchange(key: ec.EllipticCurvePrivateKey) -> Exchange:
+PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
+
+
+def use(key: PrivateKey) -> PrivateKeyUse:
     """As a token does it."""
+    if isinstance(key, rsa.RSAPrivateKey):
+        oaep = padding.OAEP(padding.MGF1(hashes.SHA256()), hashes.SHA256(), None)
+        return lambda sent: key.decrypt(sent, oaep)
     return lambda point: key.exchange(
         ec.ECDH(), ec.EllipticCurvePublicKey.from_encoded_point(key.curve, point)
     )
 
 
-def opened(sealed: SealedSecrets, role: KeyRole, key: ec.EllipticCurvePrivateKey) -> bytes:
+def opened(sealed: SealedSecrets, role: KeyRole, key: PrivateKey) -> bytes:
     into = bytearray(32)
-    open_into(sealed, role, Recipient.of(key.public_key()), exchange(key), memoryview(into))
+    open_into(sealed, role, Recipient.of(key.public_key()), use(key), memoryview(into))
     return bytes(into)
 
 
-@pytest.mark.parametrize("key", [P256, P384])
+@pytest.mark.parametrize("key", [P256, P384, RSA])
 @pytest.mark.parametrize("role", list(KeyRole))
 def test_each_recipient_opens_each_secret(key: ec.EllipticCurvePrivateKey, role: KeyRole) -> None:
     assert opened(read_sealed(SEALED.encode()), role, key) == SECRETS[role]
 
 
-def test_no_other_key_opens() -> None:
+@pytest.mark.parametrize(("place", "other"), [(0, OTHER), (2, OTHER_RSA)], ids=["EC", "RSA"])
+def test_no_other_key_opens(place: int, other: PrivateKey) -> None:
     with pytest.raises(SealingError, match="not sealed to this key"):
-        opened(SEALED, KeyRole.CHECKPOINT, OTHER)
+        opened(SEALED, KeyRole.CHECKPOINT, other)
     # Nor does it when it gives itself out as a recipient.
-    with pytest.raises(SealingError, match="does not open"):
-        open_into(
-            SEALED, KeyRole.CHECKPOINT, SEALED.recipients[0], exchange(OTHER), memoryview(bytearray(32))
-        )
+    recipient, into = SEALED.recipients[place], memoryview(bytearray(32))
+    with pytest.raises(ValueError, match=r"does not open|Decryption failed"):
+        open_into(SEALED, KeyRole.CHECKPOINT, recipient, use(other), into)
+
+
+def test_what_another_token_opened_opens_nothing_here() -> None:
+    """The same secret sent to two RSA keys: HKDF binds whose it was."""
+    first, second = Recipient.of(RSA.public_key()), Recipient.of(OTHER_RSA.public_key())
+    copy = first.seal(b"info", bytes(32))
+    shared = use(RSA)(copy[:256])
+    with pytest.raises(InvalidTag):
+        second.open_into(b"info", copy, lambda _: shared, memoryview(bytearray(32)))
+    with pytest.raises(InvalidTag):
+        first.open_into(b"infos", copy, lambda _: shared, memoryview(bytearray(32)))
+    first.open_into(b"info", copy, lambda _: shared, memoryview(bytearray(32)))
 
 
 @pytest.mark.parametrize(
@@ -74,8 +95,9 @@ def test_no_other_key_opens() -> None:
     ids=["another origin", "another role"],
 )
 def test_a_secret_is_not_taken_for_another(changed: Callable[[SealedSecrets], SealedSecrets]) -> None:
-    with pytest.raises(SealingError, match="does not open"):
-        opened(changed(SEALED), KeyRole.CHECKPOINT, P256)
+    for key in (P256, RSA):
+        with pytest.raises(SealingError, match="does not open"):
+            opened(changed(SEALED), KeyRole.CHECKPOINT, key)
 
 
 def test_each_sealing_has_an_ephemeral_key_of_its_own() -> None:
@@ -83,7 +105,7 @@ def test_each_sealing_has_an_ephemeral_key_of_its_own() -> None:
     points = [
         copy[:65] for sealed in (SEALED, again) for copies in sealed.secrets.values() for copy in copies
     ]
-    assert len(set(points)) == len(points) == 8
+    assert len(set(points)) == len(points) == 12
 
 
 def test_recipients_come_and_go_and_the_others_stay_as_they_are() -> None:
@@ -91,12 +113,12 @@ def test_recipients_come_and_go_and_the_others_stay_as_they_are() -> None:
     more = with_recipients(SEALED, SECRETS, [*SEALED.recipients, other])
     assert opened(read_sealed(more.encode()), KeyRole.CHIP_MASTER, OTHER) == SECRETS[KeyRole.CHIP_MASTER]
     for role, copies in SEALED.secrets.items():
-        assert more.secrets[role][:2] == copies
+        assert more.secrets[role][:3] == copies
     less = read_sealed(with_recipients(more, SECRETS, [other, SEALED.recipients[1]]).encode())
     assert less.recipients == (other, SEALED.recipients[1])
     for role, secret in SECRETS.items():
         assert opened(less, role, OTHER) == opened(less, role, P384) == secret
-        assert less.secrets[role] == (more.secrets[role][2], more.secrets[role][1])
+        assert less.secrets[role] == (more.secrets[role][3], more.secrets[role][1])
         with pytest.raises(SealingError, match="not sealed to this key"):
             opened(less, role, P256)
     with pytest.raises(SealingError, match="twice"):
@@ -109,16 +131,20 @@ def test_recipients_come_and_go_and_the_others_stay_as_they_are() -> None:
 
 def test_who_may_be_a_recipient() -> None:
     for key in (
-        rsa.generate_private_key(65537, 2048).public_key(),
+        rsa.generate_private_key(65537, 1024).public_key(),
+        rsa.generate_private_key(3, 2048).public_key(),
         ec.generate_private_key(ec.SECP521R1()).public_key(),
         Ed25519PrivateKey.generate().public_key(),
     ):
-        with pytest.raises(SealingError, match="P-256 and P-384"):
+        with pytest.raises(SealingError, match=r"P-256 and P-384|2048, 3072 or 4096 bits|exponent"):
             Recipient.of(key)
+    assert [Recipient.of(key.public_key()).kind for key in (P256, P384, RSA)] == ["p256", "p384", "rsa2048"]
     many = [
         Recipient.of(ec.generate_private_key(ec.SECP256R1()).public_key()) for _ in range(MAX_RECIPIENTS + 1)
     ]
     assert len(seal(ORIGIN, SECRETS, many[:-1]).encode()) < MAX_FILE
+    large = [Recipient.of(constant_rsa_key(4096, number).public_key()) for number in range(MAX_RECIPIENTS)]
+    assert len(seal(ORIGIN, SECRETS, large).encode()) < MAX_FILE
     for wrong in (many, []):
         with pytest.raises(SealingError, match="1 to 8"):
             seal(ORIGIN, SECRETS, wrong)
@@ -142,6 +168,10 @@ def altered(change: Callable[[Any], object]) -> bytes:
     item = json.loads(SEALED.encode())
     change(item)
     return rfc8785.dumps(item) + b"\n"
+
+
+def spki(key: PrivateKey) -> bytes:
+    return key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
 
 FOREIGN = "04" + "11" * 64  # not on the curve
@@ -171,8 +201,12 @@ FOREIGN = "04" + "11" * 64  # not on the curve
         altered(lambda item: item["recipients"][0].update(point="00")),
         altered(lambda item: item["recipients"][0].update(point=FOREIGN)),
         altered(lambda item: item["recipients"][0].update(more=1)),
+        altered(lambda item: item["recipients"][2].update(rsa="00")),
+        altered(lambda item: item["recipients"][2].update(rsa=item["recipients"][2]["rsa"] + "00")),
+        altered(lambda item: item["recipients"][2].update(rsa=spki(OTHER).hex())),
+        altered(lambda item: item["recipients"][2].update(curve="p256")),
         altered(lambda item: item["secrets"]["checkpoint"].pop()),
-        altered(lambda item: item["secrets"].update(checkpoint=[FOREIGN + "00" * 48] * 2)),
+        altered(lambda item: item["secrets"].update(checkpoint=[FOREIGN + "00" * 48] * 3)),
         altered(lambda item: item["secrets"].update(checkpoint="00")),
     ],
 )
@@ -203,9 +237,9 @@ def test_an_altered_byte_opens_nothing_else(place: int, change: int) -> None:
         return
     refused = 0
     for role in KeyRole:
-        for key in (P256, P384):
+        for key in (P256, P384, RSA):
             try:
                 assert opened(sealed, role, key) == SECRETS[role]
-            except SealingError:
+            except ValueError:  # of the token too, whose OAEP is RSA's
                 refused += 1
     assert refused

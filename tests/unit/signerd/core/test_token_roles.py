@@ -38,10 +38,16 @@ def test_what_it_cannot_hold_is_sealed() -> None:
     assert found["sealing, ECDH"].used_by == "ECDH1_DERIVE"
 
 
-def test_without_ecdh_there_is_no_place_for_it() -> None:
+def test_without_ecdh_it_is_sealed_to_an_rsa_key() -> None:
     where = _where(_without("EDDSA", "ECDH1_DERIVE"))
-    assert where["checkpoint"] is where["sealing, ECDH"] is Where.NOWHERE
-    assert where["chip master"] is where["sealing, RSA"] is Where.TOKEN  # signerd does not seal by RSA
+    assert where["checkpoint"] is Where.SEALED
+    assert where["sealing, ECDH"] is Where.NOWHERE
+    assert where["chip master"] is where["sealing, RSA"] is Where.TOKEN
+
+
+def test_what_opens_nothing_leaves_no_place_for_it() -> None:
+    where = _where(_without("EDDSA", "ECDH1_DERIVE", "RSA_PKCS_OAEP"))
+    assert where["checkpoint"] is where["sealing, ECDH"] is where["sealing, RSA"] is Where.NOWHERE
 
 
 def test_the_sub_ca_is_never_sealed() -> None:
