@@ -82,7 +82,7 @@ def arrange(
         raise ConfigError(f"{len(pool)} certificates: give the sub-CA's and those above it alone")
     starts = [each for each in pool if each.public_key() == key.public_key()]
     if not starts:
-        raise unusable(["its key is not the one of the request"])
+        raise unusable(["its key is not the one in the token"])
     ways = sorted((way for start in starts for way in _ways([start], pool, root)), key=len)
     if not ways:
         raise unusable(_breaks(starts[0], pool, root))
