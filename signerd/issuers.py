@@ -114,11 +114,15 @@ class Issuers:
         except KeyError as error:
             raise Fault(f"no issuer {issuer_id} is known") from error
 
-    def named(self, name: str) -> InService:
+    def whole(self, name: str) -> InService:
+        """Raises Refused `not_found`; Unavailable where the settings do not have it."""
+        return self._whole(self.named(name))
+
+    def named(self, name: str) -> IssuerRecord:
         """Raises Refused `not_found`."""
         for record in self._known.values():
             if record.name == name:
-                return self._whole(record)
+                return record
         raise Refused(Code.NOT_FOUND, f"no issuer {name!r}: `signerd ca list` lists them")
 
     def with_one_crl(self, issuer: InService) -> list[int]:

@@ -6,6 +6,7 @@ Nothing here logs in to the token unless it is asked to, and no PKCS#11 module e
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 import stat
 import subprocess
@@ -28,10 +29,11 @@ from signerd.adapters.recipients import known_recipients
 from signerd.adapters.rpc.server import check_socket_directory
 from signerd.adapters.server_files import ServerFiles
 from signerd.adapters.start_faults import unreadable
-from signerd.adapters.store import check_database, registered_peers
+from signerd.adapters.store import check_database, known_issuers, registered_peers
 from signerd.config import Config, IssuerSettings, database_url
 from signerd.core import note
 from signerd.core.ends import WARNED, due
+from signerd.core.issuers import IssuerState
 from signerd.core.issuing_chain import chain_problems
 from signerd.core.merkle import EMPTY_ROOT
 from signerd.core.profile import Issuer
@@ -58,6 +60,7 @@ def start_checks(config: Config, base: Path, now: datetime) -> tuple[Check, ...]
         Check("server certificate", lambda: _server(config, now)),
         Check("sub-CA", lambda: _authority(config, now)),
         Check("database", lambda: _database(config, base)),
+        Check("issuers", lambda: _issuers(config, base, now)),
         Check("second place of the checkpoint", lambda: _head(config)),
         Check("administrators' socket", lambda: _socket(config)),
     )
@@ -151,6 +154,38 @@ def _authority(config: Config, now: datetime) -> str:
     chain, root = _chain(config.all_issuers[0])
     _valid(root, authority.root, now)
     return [_valid(certificate, authority.certificate, now) for certificate in reversed(chain)][-1]
+
+
+def _issuers(config: Config, base: Path, now: datetime) -> str:
+    """Holds the settings against the ledger. An issuer that is active has to be in them, or nothing could be
+    certified and nobody would know why."""
+    known = {record.certificate_sha256: record for record in known_issuers(database_url(config, base))}
+    said = []
+    for settings in config.all_issuers:
+        issuer = load_issuer(config, settings)
+        record = known.pop(hashlib.sha256(issuer.chain[0]).digest(), None)
+        if record is None:
+            said.append(f"{settings.name}: NOT ANNOUNCED, it issues nothing: signerd ca add {settings.name}")
+        elif record.name != settings.name:
+            raise ConfigError(
+                f"{settings.certificate} is issuer {record.name} of the ledger, not {settings.name}: give it"
+                " that name in the settings (authority.name, issuers.name)"
+            )
+        elif settings.hsm is None and record.state is IssuerState.ACTIVE:
+            said.append(f"{record.name}: active, and its key is NOT HERE: signerd ca activate another one")
+        else:
+            valid = _valid(issuer.certificate, settings.certificate, now)
+            said.append(f"{record.name}: {record.state.value}, {valid}")
+    for record in known.values():
+        if record.state is IssuerState.ACTIVE:
+            raise ConfigError(
+                f"issuer {record.name} is active, and the settings do not have it: its certificate has the"
+                f" SHA-256 {record.certificate_sha256.hex()} ([authority] or [[issuers]])"
+            )
+        said.append(
+            f"{record.name}: {record.state.value}, NOT IN THE SETTINGS: its CRLs and chain are missing"
+        )
+    return "; ".join(said)
 
 
 def _database(config: Config, base: Path) -> str:

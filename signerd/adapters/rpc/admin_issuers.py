@@ -19,7 +19,7 @@ from signerd.core.issuers import IssuerRecord, IssuerState
 from signerd.core.issuing_chain import MAX_CHAIN, chain_problems
 from signerd.core.names import FIRST
 from signerd.core.profile import Issuer
-from signerd.errors import Code, ConfigError, Refused, Unavailable
+from signerd.errors import Code, ConfigError, Refused
 from signerd.issuers import Issuers
 
 MAX_CRL_HOURS = 8784  # MakeCrlRequest
@@ -74,11 +74,11 @@ class IssuerAdministration:
         """From its entry on it issues. A certificate that is being signed by the one before is made anew."""
         by = fields.administrator_if_any(request.by)
         await self._issuers.refresh()
-        issuer = self._issuers.named(request.name)
-        if not self._issuers.serves(issuer.record):
-            raise Unavailable(
-                f"the key of issuer {request.name} does not answer: no board could be certified. See that the"
-                " settings name its token (issuers.hsm), and restart signerd"
+        if not self._issuers.serves(self._issuers.named(request.name)):
+            raise Refused(
+                Code.INVALID,
+                f"the key of issuer {request.name} does not answer, so no board could be certified: see that"
+                " the settings name its token (issuers.hsm), and restart signerd",
             )
         record, index = await self._store.activate_issuer(request.name, self._clock(), by=by)
         return await self._answer(record, index)
@@ -98,7 +98,7 @@ class IssuerAdministration:
         by = fields.administrator_if_any(request.by)
         now = self._clock().replace(microsecond=0)
         next_update = now + timedelta(hours=request.next_update_h)
-        issuer = self._issuers.named(request.issuer or FIRST)
+        issuer = self._issuers.whole(request.issuer or FIRST)
         key_holder = issuer.key_holder
         # The number first: of two CRLs at once, the one with the higher number never knows less.
         number = await self._store.allot_crl_number()

@@ -18,6 +18,7 @@ Before the commit of each, a crash leaves nothing of it, and nobody was told. Al
 """
 
 from signerd.adapters.store.database import check_database, create_database, sqlite_file
+from signerd.adapters.store.issuers import known_issuers
 from signerd.adapters.store.registered import committed_recipients, registered_peers
 from signerd.adapters.store.sqlstore import SqlStore, compare_database, open_log
 from signerd.adapters.store.upgrading import upgrade_database
@@ -28,6 +29,7 @@ __all__ = [
     "committed_recipients",
     "compare_database",
     "create_database",
+    "known_issuers",
     "open_log",
     "registered_peers",
     "sqlite_file",
