@@ -19,7 +19,8 @@ import grpc
 import grpc.aio
 from google.protobuf.message import DecodeError
 
-from agent.core.certificate import MAX_CHAIN, MAX_SERIAL_CHARACTERS, MAX_SETTINGS_BYTES
+from agent.core.certificate import MAX_SERIAL_CHARACTERS, MAX_SETTINGS_BYTES
+from agent.core.chain import MAX_CHAIN
 from agent.core.clocks import apart, check, read_time
 from agent.core.receipt import MAX_ENTRY_BYTES, MAX_RECEIPT_BYTES
 from agent.core.remedies import error_for

@@ -7,7 +7,7 @@ that the ledger does not hold is caught while the board can still be used.
 The checks, in order:
 
 1. The certificate is for the public key of the board's own CSR, and is no CA.
-2. Its chain leads to the pinned device root, each link a CA allowed to sign certificates.
+2. Its chain leads to the pinned device root, and allows it (`agent.core.chain`).
 3. The settings are a canonical map and hold the serial number.
 4. The ledger entry speaks of this certificate, chip, order, serial number and settings.
 5. The receipt proves that entry, under the pinned log key.
@@ -20,20 +20,19 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
 
 from agent.core import strict_cbor
+from agent.core.chain import MAX_CHAIN, check_chain, extension
 from agent.core.note import LogKey
 from agent.core.receipt import ReceiptError, require, verify_receipt
 from agent.core.strict_cbor import CborError
 from agent.errors import BadAnswer, BoardError
 
-MAX_CHAIN = 4
 MAX_CREDENTIAL_BYTES = 16_384  # docs/board-protocol.md, contents
 MAX_SETTINGS_BYTES = 8_192
 MAX_SERIAL_CHARACTERS = 64
@@ -95,7 +94,9 @@ def check_answer(asked: Asked, answer: Answer, trust: Trust) -> CheckedCertifica
         raise BadAnswer("the certificate is for another key than the board's")
     if _is_ca(certificate):
         raise BadAnswer("the certificate is a CA certificate")
-    _check_chain(certificate, answer.chain_der, trust.device_roots)
+    if len(answer.chain_der) > MAX_CHAIN:
+        raise BadAnswer("the chain has too many issuers")
+    check_chain(certificate, [_load(der) for der in answer.chain_der], trust.device_roots)
     _check_settings(answer)
     digest = hashlib.sha256(answer.certificate_der).digest()
     settings_digest = hashlib.sha256(answer.settings).digest()
@@ -188,46 +189,8 @@ def _spki(certificate: x509.Certificate) -> bytes:
 
 
 def _is_ca(certificate: x509.Certificate) -> bool:
-    try:
-        return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
-    except x509.ExtensionNotFound:
-        return False
-
-
-def _may_sign(certificate: x509.Certificate) -> bool:
-    try:
-        usage = certificate.extensions.get_extension_for_class(x509.KeyUsage).value
-    except x509.ExtensionNotFound:
-        return False
-    return usage.key_cert_sign
-
-
-def _check_chain(
-    leaf: x509.Certificate, chain_der: Sequence[bytes], roots: Sequence[x509.Certificate]
-) -> None:
-    if not 1 <= len(chain_der) <= MAX_CHAIN:
-        raise BadAnswer("the chain has no issuer, or too many")
-    chain = [_load(der) for der in chain_der]
-    subject = leaf
-    for issuer in (*chain, _root_of(chain[-1], roots)):
-        if not _is_ca(issuer) or not _may_sign(issuer):
-            raise BadAnswer("an issuer in the chain may not sign certificates")
-        try:
-            subject.verify_directly_issued_by(issuer)
-        except (ValueError, TypeError, InvalidSignature) as error:
-            raise BadAnswer("the chain does not lead to the pinned device root") from error
-        subject = issuer
-
-
-def _root_of(highest: x509.Certificate, roots: Sequence[x509.Certificate]) -> x509.Certificate:
-    """The pinned root that issued it: by name and signature."""
-    for root in roots:
-        try:
-            highest.verify_directly_issued_by(root)
-        except (ValueError, TypeError, InvalidSignature):
-            continue
-        return root
-    raise BadAnswer("the chain does not lead to a pinned device root")
+    constraints = extension(certificate, x509.BasicConstraints)
+    return constraints is not None and constraints.ca
 
 
 def _check_settings(answer: Answer) -> None:

@@ -10,16 +10,18 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import sha256
+from itertools import pairwise
 from typing import TypeVar
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import ExtensionOID
 
 from auditor.core import der
+from auditor.core.chain import NO_LIMITS, Allowance, check_issuers
 from auditor.core.clock import SKEW
 from auditor.core.csr import X509_ERRORS
 from auditor.core.entry import Issued, OrderOpened
@@ -29,7 +31,7 @@ from auditor.core.stamp import BoardKey
 from auditor.errors import CheckFailed, Malformed
 
 MAX_CERTIFICATE = 8_192  # bytes
-MAX_CHAIN = 4
+MAX_CHAIN = 5  # the sub-CA and four above it, without the root
 _HASHES = (hashes.SHA256, hashes.SHA384, hashes.SHA512)
 _KNOWN_CRITICAL = frozenset(
     {
@@ -51,6 +53,7 @@ class Issuer:
     key_identifier: bytes
     valid_from: datetime  # all of the chain, the root included, is valid from here
     valid_until: datetime
+    allowance: Allowance = NO_LIMITS  # names and purposes that the chain leaves to leaves
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,15 +95,18 @@ def verify_issuer(chain: Sequence[bytes], root: x509.Certificate) -> Issuer:
         issuers = tuple(load_certificate(encoded) for encoded in chain)
     except Malformed as error:
         raise _chain(f"an issuer: {error}") from error
-    for depth, (certificate, above) in enumerate(zip(issuers, (*issuers[1:], root), strict=True)):
-        _check_ca(certificate, depth)
+    if len(issuers) > 1 and issuers[-1] == root:  # it may be sent along
+        issuers = issuers[:-1]
+    for certificate, above in pairwise((*issuers, root)):
         _check_signed(certificate, above)
+    allowance = check_issuers([each.public_bytes(Encoding.DER) for each in (*issuers, root)])
     return Issuer(
         issuers[0],
         issuers,
         _key_identifier(issuers[0]),
         max(certificate.not_valid_before_utc for certificate in (*issuers, root)),
         min(certificate.not_valid_after_utc for certificate in (*issuers, root)),
+        allowance,
     )
 
 
@@ -131,6 +137,7 @@ def read_leaf(encoded: bytes, issuer: Issuer) -> Leaf:
     if not isinstance(key, ec.EllipticCurvePublicKey | rsa.RSAPublicKey):
         raise CheckFailed(Code.CERTIFICATE_FORM, "a key type that no product accepts")
     _check_leaf(certificate)
+    issuer.allowance.check_leaf(encoded)
     return Leaf(encoded, certificate, key, key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
 
 
@@ -228,17 +235,10 @@ def _check_signed(certificate: x509.Certificate, issuer: x509.Certificate) -> No
     except X509_ERRORS as error:
         issued_by = certificate.issuer.rfc4514_string()
         raise _chain("not issued by this issuer", issuer.subject.rfc4514_string(), issued_by) from error
+    if digest is None and isinstance(issuer.public_key(), ed25519.Ed25519PublicKey):
+        return  # its hash is its own
     if not isinstance(digest, _HASHES):
         raise _chain("signed with a hash that is not allowed")
-
-
-def _check_ca(certificate: x509.Certificate, depth: int) -> None:
-    constraints = _extension(certificate, x509.BasicConstraints)
-    usage = _extension(certificate, x509.KeyUsage)
-    if constraints is None or not constraints.ca or (usage is not None and not usage.key_cert_sign):
-        raise _chain(f"issuer {depth} is not a CA")
-    if constraints.path_length is not None and constraints.path_length < depth:
-        raise _chain(f"issuer {depth} may not have {depth} CAs below it")
 
 
 def _check_leaf(certificate: x509.Certificate) -> None:

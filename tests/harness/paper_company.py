@@ -74,6 +74,9 @@ class DeviceTree:
         usage = x509.KeyUsage(**{**_USAGE, "key_cert_sign": ca, "digital_signature": not ca})
         builder = x509.CertificateBuilder(_name(issuer), _name(name), key, 1, _BEGIN, _END)
         builder = builder.add_extension(x509.BasicConstraints(ca, None), critical=True)
+        builder = builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
+        above = x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key())
+        builder = builder.add_extension(above, critical=False)
         return builder.add_extension(usage, critical=True).sign(issuer_key, hashes.SHA256())
 
     def leaf(

@@ -12,9 +12,29 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from agent.core.certificate import Answer, Asked, Trust, check_answer
+from agent.core.chain import check_chain
+from agent.core.note import parse_vkey
+from agent.errors import BadAnswer
+from auditor.core.chain import check_issuers
+from auditor.errors import CheckFailed
 from birthmark.v1 import signing_pb2
 from harness.bought_installation import BoughtInstallation
-from harness.ca_chains import CLIENT, ROOT, SUB, Terms, constraints, dns, uri
+from harness.ca_chains import (
+    CLIENT,
+    MIDDLE,
+    ROOT,
+    SUB,
+    Case,
+    Terms,
+    constraints,
+    directory,
+    dns,
+    key_usage,
+    organization,
+    raw,
+    uri,
+)
 from harness.edge import Edge, EdgePeer
 from harness.installation import SENSOR, order_toml
 from harness.paper_board import PaperBoard
@@ -97,12 +117,52 @@ def test_a_board_below_four_cas(edge: Edge, station: EdgePeer, tmp_path: Path) -
     asked = signing_pb2.SignCsrRequest(session=session.session, csr_der=csr, evidence=evidence)
     answer = station.signing.SignCsr(asked, timeout=20, wait_for_ready=True)
     assert len(answer.chain_der) == 5
+    root = x509.load_pem_x509_certificate((edge.home / "ca" / "root.pem").read_bytes())
+    trust = Trust((root,), parse_vkey((edge.home / "log.vkey").read_text("ascii").strip()))
+    asked_of = Asked(order, board.chip_id, csr)
+    answered = Answer(
+        answer.certificate_der, tuple(answer.chain_der), answer.serial_number, answer.settings,
+        answer.ledger_index, answer.ledger_entry, answer.receipt,
+    )  # fmt: skip
+    assert check_answer(asked_of, answered, trust).serial_number == answer.serial_number
+    with pytest.raises(BadAnswer):
+        check_answer(asked_of, replace(answered, chain_der=answered.chain_der[:-1]), trust)
     openssl = shutil.which("openssl")
     if openssl is None:
         pytest.skip("openssl is not installed")
     for name, certificates in (("board", [answer.certificate_der]), ("chain", answer.chain_der)):
         read = [x509.load_der_x509_certificate(each) for each in certificates]
         (tmp_path / name).write_bytes(b"".join(each.public_bytes(Encoding.PEM) for each in read))
-    trust = ["-trusted", str(edge.home / "ca" / "root.pem"), "-untrusted", str(tmp_path / "chain")]
-    command = [openssl, "verify", "-x509_strict", "-policy_check", "-purpose", "sslclient", *trust]
+    anchors = ["-trusted", str(edge.home / "ca" / "root.pem"), "-untrusted", str(tmp_path / "chain")]
+    command = [openssl, "verify", "-x509_strict", "-policy_check", "-purpose", "sslclient", *anchors]
     subprocess.run([*command, str(tmp_path / "board")], check=True, capture_output=True)
+
+
+UNKNOWN = raw("1.3.6.1.4.1.55555.1", b"\x05\x00")
+HANDED_OUT = {
+    "unknown critical extension": (ROOT, replace(MIDDLE, extra=(UNKNOWN,)), SUB),
+    "the sub-CA outside the middle's names": (
+        ROOT,
+        replace(MIDDLE, extra=(constraints(directory(organization("Example"))),)),
+        replace(SUB, organization="Other"),
+    ),
+    "one CA more than the path length allows": (ROOT, replace(MIDDLE, path_length=0), SUB),
+    "a CA that may not sign": (ROOT, replace(MIDDLE, usage=key_usage(sign_certificates=False)), SUB),
+}
+
+
+@pytest.mark.parametrize("wrong", sorted(HANDED_OUT))
+def test_a_signerd_that_hands_out_a_chain_that_others_refuse(wrong: str) -> None:
+    """Both readers take the same chain without the one thing."""
+    for authorities, holds in (((ROOT, MIDDLE, SUB), True), (HANDED_OUT[wrong], False)):
+        case = Case("", authorities, valid=holds)
+        leaf = x509.load_der_x509_certificate(case.leaf_der)
+        path = [each.public_bytes(Encoding.DER) for each in (*case.chain, case.root)]
+        if holds:
+            check_chain(leaf, case.chain, [case.root])
+            check_issuers(path)
+            continue
+        with pytest.raises(BadAnswer):
+            check_chain(leaf, case.chain, [case.root])
+        with pytest.raises(CheckFailed):
+            check_issuers(path)

@@ -141,9 +141,14 @@ def same_name(one: bytes, other: bytes) -> bool:
     if max(len(one), len(other)) > _MAX_COMPARED_NAME:
         return False
     try:
-        return _comparable(one) == _comparable(other)
+        return comparable(one) == comparable(other)
     except Malformed:
         return False
+
+
+def comparable(name: bytes) -> list[set[tuple[bytes, bytes | str]]]:
+    """A Name in the form in which two that are one are equal (RFC 5280 §7.1). Raises Malformed."""
+    return [{_comparable_attribute(kind, value) for kind, value in rdn} for rdn in _rdns(name)]
 
 
 def basic_constraints(certificate: Certificate) -> tuple[bool, int | None] | None:
@@ -276,10 +281,6 @@ def _decoded(value: bytes) -> str | None:
         return None if characters is None else der.content(value, value[0]).decode(characters)
     except UnicodeDecodeError:
         return None
-
-
-def _comparable(name: bytes) -> list[set[tuple[bytes, bytes | str]]]:
-    return [{_comparable_attribute(kind, value) for kind, value in rdn} for rdn in _rdns(name)]
 
 
 def _comparable_attribute(kind: bytes, value: bytes) -> tuple[bytes, bytes | str]:

@@ -175,7 +175,7 @@ ISSUED: dict[str, Any] = {
         {"certificate_der": b""},
         {"certificate_der": bytes(8_193)},
         {"chain_der": []},
-        {"chain_der": [b"i"] * 5},
+        {"chain_der": [b"i"] * 6},
         {"chain_der": [bytes(8_193)]},
         {"serial_number": "S" * 65},
         {"settings": bytes(8_193)},

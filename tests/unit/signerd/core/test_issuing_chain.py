@@ -7,6 +7,8 @@ from dataclasses import replace
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
+from hypothesis import given
+from hypothesis import strategies as st
 
 from harness.ca_chain_cases import CASES, NAME_CASES
 from harness.ca_chains import CLIENT, END, MIDDLE, ROOT, SUB, Case, Terms, constrained, constraints, dns, make
@@ -89,3 +91,13 @@ def test_a_root_is_whatever_is_pinned() -> None:
     for above in range(1, len(case.chain)):
         assert chain_problems(case.chain[:above], case.chain[above]) == []
     assert chain_problems(case.chain, case.chain[2]) != []
+
+
+@given(st.binary(max_size=60))
+def test_any_bytes_as_name_constraints(data: bytes) -> None:
+    try:
+        read = read_constraints(data)
+    except ValueError:
+        return
+    for problem in read.problems(Names(b"\x30\x00", (b"\x82\x01a",))):
+        assert problem
