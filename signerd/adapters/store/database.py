@@ -11,6 +11,7 @@ fails half-way for want of the write lock.
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 from pathlib import Path
@@ -169,10 +170,13 @@ def check_file(url: str) -> None:
             f"there is no database {path}: is its disk mounted? If it is lost: docs/operations.md,"
             ' "A backup was restored"; `signerd init` makes one for a new installation alone'
         )
-    try:
-        os.close(os.open(path, os.O_RDWR | os.O_CLOEXEC))
-    except OSError as error:
-        raise from_system(f"cannot write the database {path}: {error.strerror}", error) from error
+    # Asked, and not opened: a running signerd looks too, at each reload, and closing a descriptor of a file
+    # gives up all locks that the process has on it (fcntl(2)). Whoever then closed the database elsewhere
+    # would take itself for the last one, and remove the log that signerd goes on writing into.
+    if not os.access(path, os.R_OK | os.W_OK, effective_ids=True):
+        number = errno.EROFS if os.statvfs(path).f_flag & os.ST_RDONLY else errno.EACCES
+        error = OSError(number, os.strerror(number))
+        raise from_system(f"cannot write the database {path}: {error.strerror}", error)
 
 
 def migrate(connection: Connection, revision: str = "head") -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import stat
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -194,3 +196,18 @@ async def test_reads_by_state_and_by_chip_use_their_indexes(world: World, store:
         ]
     used = [re.findall(r"USING (?:COVERING )?INDEX (\w+)", str(plan)) for plan in plans]
     assert used == [["revoked_records"], ["open_intents"], ["open_intents"]]
+
+
+async def test_a_look_at_the_file_leaves_signerd_its_locks(world: World) -> None:
+    """A reload looks at the database too. Without its locks, another process that reads and goes would remove
+    the log that signerd writes into, and with it all that comes after."""
+    reads = (
+        "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); print(c.execute(sys.argv[2]).fetchone()[0])"
+    )
+    path = world.url.removeprefix("sqlite:///")
+    count = (sys.executable, "-I", "-c", reads, path, "SELECT count(*) FROM products")
+    async with world.opened() as store:
+        check_database(world.url)
+        for number in (1, 2):
+            await store.add_product(f"other-{number}", f'name = "other-{number}"', NOW)
+            assert subprocess.run(count, capture_output=True, text=True, check=True).stdout == f"{number}\n"  # noqa: ASYNC221
