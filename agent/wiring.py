@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from agent.adapters.bundle_files import open_firmware
-from agent.adapters.credentials import check_pair, parse_certificate, read_file, read_trust
+from agent.adapters.credentials import check_pair, parse_cas, parse_certificate, read_file, read_trust
 from agent.adapters.driver_registry import find_driver
 from agent.adapters.journal import SqliteJournal
 from agent.adapters.journal_schema import FILE_NAME
@@ -99,7 +99,7 @@ def signer_of(config: Config) -> GrpcSigner:
     wanted = config.signerd
     operations_ca, certificate = read_file(wanted.operations_ca), read_file(wanted.certificate)
     key = read_file(wanted.key)
-    parse_certificate(operations_ca, str(wanted.operations_ca))
+    parse_cas(operations_ca, str(wanted.operations_ca))
     check_pair(parse_certificate(certificate, str(wanted.certificate)), key)
     return GrpcSigner(
         wanted.address,

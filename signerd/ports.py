@@ -60,6 +60,7 @@ class PeerRecord:
     added_at: datetime
     revoked_at: datetime | None
     not_after: datetime | None = None  # of its newest certificate; None where that is not known
+    ca_sha256: bytes | None = None  # the operations CA of the certificate that it called with last, if known
 
 
 @dataclass(frozen=True, slots=True)

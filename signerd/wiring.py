@@ -34,7 +34,8 @@ from signerd.adapters.line_writer import LineWriter, standard_error
 from signerd.adapters.linting import SampleLinter
 from signerd.adapters.logs import LogLevel, configure_logs
 from signerd.adapters.metrics import BoardCounts, Gauges, Metrics
-from signerd.adapters.mtls import PeerIdentities, ServerCertificate
+from signerd.adapters.moved_peers import MovedPeers
+from signerd.adapters.mtls import PeerIdentities, ServerCertificate, TrustedCas
 from signerd.adapters.pin import read_pin
 from signerd.adapters.rate_limit import Rate, RateLimiter
 from signerd.adapters.refusals import LedgerRefusals
@@ -92,6 +93,9 @@ class _Parts:
     clock: ClockGuard
     sealer: SessionSealer
     key_checks: KeyChecks
+    cas: TrustedCas
+    identities: PeerIdentities
+    moved: MovedPeers
 
 
 def run(read: Callable[[], Config], base: Path, announce: Callable[[str], None]) -> None:
@@ -229,7 +233,23 @@ async def _start_parts(config: Config, base: Path, pin: bytearray, running: Asyn
     known = {record.certificate_sha256: record for record in issuers.records}
     await holders.start(base, known, key_holder_changed)
     await prepared
-    return _Parts(config, pool, store, refusals, issuers, holders, metrics, search, clock, sealer, key_checks)
+    cas = TrustedCas(ServerCertificate.read(config.server).client_ca)
+    return _Parts(
+        config,
+        pool,
+        store,
+        refusals,
+        issuers,
+        holders,
+        metrics,
+        search,
+        clock,
+        sealer,
+        key_checks,
+        cas,
+        PeerIdentities(config.deployment, cas),
+        MovedPeers(store.note_cas),
+    )
 
 
 async def _watch_clock(clock: ClockGuard, store: SqlStore, running: AsyncExitStack) -> None:
@@ -288,7 +308,7 @@ async def _start_servers(parts: _Parts, running: AsyncExitStack, reload: Reload,
     running.callback(unrecorded.close)
     account = accountant(parts.metrics, _log, unrecorded, RateLimiter(time.monotonic))
     issuance, rates = _issuance(parts), _rates(config.limits)
-    admission = _peer_admission(config, rates, store, parts.clock)
+    admission = _peer_admission(parts, rates)
     ends = Ends(config, store, admission.shown, parts.issuers)
     peers = Gate(
         admission,
@@ -340,6 +360,8 @@ async def _start_servers(parts: _Parts, running: AsyncExitStack, reload: Reload,
         if read != certificate:
             await listener.replace(read.credentials())
             certificate = read
+            parts.cas.replace(read.client_ca)
+            parts.identities.forget()
 
     def limits(new: Config) -> None:
         rates.update(_rates(new.limits))
@@ -365,10 +387,12 @@ def _watch_ends(ends: Ends, parts: _Parts, running: AsyncExitStack) -> Callable[
     """Begins to watch; returns what takes new settings."""
     watch = EndsWatch(ends.read, clock=parts.clock.estimate, seconds=time.monotonic, show=parts.metrics.ends)
     watching = asyncio.create_task(watch.watch(), name="ends")
+    keeping = asyncio.create_task(parts.moved.watch(), name="moved peers")
 
     async def stop() -> None:
         watching.cancel()
-        await asyncio.wait((watching,))
+        keeping.cancel()
+        await asyncio.wait((watching, keeping))
 
     running.push_async_callback(stop)
 
@@ -379,16 +403,15 @@ def _watch_ends(ends: Ends, parts: _Parts, running: AsyncExitStack) -> Callable[
     return take
 
 
-def _peer_admission(
-    config: Config, rates: dict[Role, Rate], store: SqlStore, clock: ClockGuard
-) -> PeerAdmission:
+def _peer_admission(parts: _Parts, rates: dict[Role, Rate]) -> PeerAdmission:
     return PeerAdmission(
-        identities=PeerIdentities(config.deployment),
+        identities=parts.identities,
         limiter=RateLimiter(time.monotonic),
         strangers=RateLimiter(time.monotonic),
         rates=rates,
-        registry=store,
-        clock=clock.estimate,
+        registry=parts.store,
+        clock=parts.clock.estimate,
+        saw_ca=parts.moved.saw,
     )
 
 
@@ -430,6 +453,8 @@ def _admin(parts: _Parts, reload: Reload, read_ends: Callable[[], Awaitable[Sequ
         reload=reload.now,
         read_ends=read_ends,
         hsm=config.hsm,
+        cas=parts.cas,
+        peers_seen=parts.moved.keep,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,12 +79,23 @@ def check_pair(certificate: x509.Certificate, key_pem: bytes) -> None:
         raise ConfigError("the station's certificate and key do not belong together", remedy=remedy)
 
 
-def check_issuer(certificate: x509.Certificate, operations_ca: x509.Certificate) -> None:
-    """Raises ConfigError unless the operations CA issued the certificate."""
+def parse_cas(pem: bytes, what: str) -> list[x509.Certificate]:
+    """The operations CAs of a PEM file: one, or two while one takes the other's place. Raises ConfigError."""
     try:
-        certificate.verify_directly_issued_by(operations_ca)
-    except (ValueError, TypeError, InvalidSignature) as error:
-        raise ConfigError("the station's certificate is not of this operations CA", remedy=_AGAIN) from error
+        return x509.load_pem_x509_certificates(pem)
+    except ValueError as error:
+        raise ConfigError(f"{what} is not a PEM certificate", remedy=_AGAIN) from error
+
+
+def check_issuer(certificate: x509.Certificate, operations_cas: Iterable[x509.Certificate]) -> None:
+    """Raises ConfigError unless one of the operations CAs issued the certificate."""
+    for ca in operations_cas:
+        try:
+            certificate.verify_directly_issued_by(ca)
+        except (ValueError, TypeError, InvalidSignature):
+            continue
+        return
+    raise ConfigError("the station's certificate is not of this operations CA", remedy=_AGAIN)
 
 
 def station_name(certificate: x509.Certificate) -> StationName:

@@ -20,6 +20,7 @@ from pathlib import Path
 from agent.adapters.credentials import (
     check_issuer,
     check_pair,
+    parse_cas,
     parse_certificate,
     read_file,
     read_trust,
@@ -103,7 +104,7 @@ def _key(config: Config) -> str:
 
 def _certificate(config: Config) -> str:
     certificate = parse_certificate(read_file(config.signerd.certificate), str(config.signerd.certificate))
-    check_issuer(certificate, parse_certificate(read_file(config.signerd.operations_ca), "operations_ca"))
+    check_issuer(certificate, parse_cas(read_file(config.signerd.operations_ca), "operations_ca"))
     name = station_name(certificate)
     if name.deployment != config.deployment:
         detail = (

@@ -29,6 +29,7 @@ from agent.adapters.credentials import (
     StationName,
     check_issuer,
     check_pair,
+    parse_cas,
     parse_certificate,
     read_file,
     read_trust,
@@ -93,10 +94,12 @@ def renewal_request(config: Config) -> tuple[Path, StationName]:
     return path, name
 
 
-def install_renewed(config: Config, given: Path) -> StationName:
-    """Puts the certificate that came back in the place of the one that will end.
+def install_renewed(config: Config, given: Path, operations_ca: Path | None = None) -> StationName:
+    """Puts the certificate that came back in the place of the one that will end, and `operations_ca` in the
+    place of the file that says whom the station trusts, if it came along.
 
-    A crash leaves the old certificate or the new one, each of which fits the key.
+    A crash leaves the old certificate or the new one, each of which fits the key. The CAs are replaced first,
+    and have the one that signerd's certificate is of.
 
     Raises:
         ConfigError: it is not for this key or not of this CA, names another station, does not end later, or
@@ -107,7 +110,8 @@ def install_renewed(config: Config, given: Path) -> StationName:
     old = parse_certificate(read_file(signerd.certificate), str(signerd.certificate))
     new = parse_certificate(pem, str(given))
     check_pair(new, read_file(signerd.key))
-    check_issuer(new, parse_certificate(read_file(signerd.operations_ca), "operations_ca"))
+    ca_pem = read_file(operations_ca or signerd.operations_ca)
+    check_issuer(new, parse_cas(ca_pem, str(operations_ca or signerd.operations_ca)))
     name = station_name(new)
     if name != station_name(old):
         remedy = "Take the certificate that was made for this station."
@@ -116,6 +120,8 @@ def install_renewed(config: Config, given: Path) -> StationName:
         detail = f"{given} ends {new.not_valid_after_utc:%F %T}, no later than the one that is there"
         raise ConfigError(detail, remedy="Have it made anew: signerd station renew")
     try:
+        if operations_ca is not None:
+            replace(signerd.operations_ca, ca_pem, 0o644)
         replace(signerd.certificate, pem, 0o644)
     except OSError as error:
         raise ConfigError(f"cannot write {signerd.certificate}: {error.strerror}") from error
@@ -167,7 +173,7 @@ def install(directory: Path, given: Given) -> Path:
     certificate_pem, ca_pem = read_file(given.certificate), read_file(given.operations_ca)
     certificate = parse_certificate(certificate_pem, str(given.certificate))
     check_pair(certificate, read_file(directory / KEY))
-    check_issuer(certificate, parse_certificate(ca_pem, str(given.operations_ca)))
+    check_issuer(certificate, parse_cas(ca_pem, str(given.operations_ca)))
     name = station_name(certificate)
     read_trust(given.log_vkey, given.device_root)
     try:

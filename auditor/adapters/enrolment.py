@@ -6,6 +6,7 @@ The key is made here and stays here. `install` refuses a certificate that is not
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -99,15 +100,15 @@ def install(directory: Path, files: Installed) -> Path:
         ConfigError: a file cannot be read, or is not what it should be.
     """
     certificate = _certificate(files.certificate)
-    operations_ca = _certificate(files.operations_ca)
+    operations_cas = _certificates(files.operations_ca)
     vkey = read_bytes(files.log_vkey, "the log's verifier key")
     roots = load_roots(files.device_root)
     deployment = _deployment(certificate)
-    _check_ours(directory, certificate, operations_ca)
+    _check_ours(directory, certificate, operations_cas)
     load_vkey(vkey)
     contents = {
         CERTIFICATE: certificate.public_bytes(Encoding.PEM),
-        OPERATIONS_CA: operations_ca.public_bytes(Encoding.PEM),
+        OPERATIONS_CA: b"".join(ca.public_bytes(Encoding.PEM) for ca in operations_cas),
         VKEY: vkey,
         DEVICE_ROOT: b"".join(root.public_bytes(Encoding.PEM) for root in roots),
         CONFIG: _TOML.format(deployment=deployment, endpoint=files.endpoint).encode(),
@@ -160,6 +161,14 @@ def _certificate(path: Path) -> x509.Certificate:
         raise ConfigError(f"{path} is not a certificate in PEM") from error
 
 
+def _certificates(path: Path) -> list[x509.Certificate]:
+    """The operations CAs: one, or two while one takes the other's place."""
+    try:
+        return x509.load_pem_x509_certificates(read_bytes(path, "the operations CA"))
+    except X509_ERRORS as error:
+        raise ConfigError(f"{path} is not a certificate in PEM") from error
+
+
 def _deployment(certificate: x509.Certificate) -> str:
     """From the URI SAN, which must be an auditor's."""
     try:
@@ -170,14 +179,24 @@ def _deployment(certificate: x509.Certificate) -> str:
         raise ConfigError("the certificate bears no auditor's URI") from error
 
 
-def _check_ours(directory: Path, certificate: x509.Certificate, operations_ca: x509.Certificate) -> None:
+def _check_ours(
+    directory: Path, certificate: x509.Certificate, operations_cas: Sequence[x509.Certificate]
+) -> None:
     try:
         key = load_pem_private_key(read_bytes(directory / KEY, "our key"), None)
-        certificate.verify_directly_issued_by(operations_ca)
-    except InvalidSignature as error:
-        raise ConfigError("the certificate is not the operations CA's") from error
+        ours = any(_issued(certificate, ca) for ca in operations_cas)
     except X509_ERRORS as error:
         raise ConfigError(f"our key or the certificate's issuer: {error}") from error
+    if not ours:
+        raise ConfigError("the certificate is not the operations CA's")
     form = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     if key.public_key().public_bytes(*form) != certificate.public_key().public_bytes(*form):
         raise ConfigError(f"the certificate is not for the key in {directory / KEY}")
+
+
+def _issued(certificate: x509.Certificate, ca: x509.Certificate) -> bool:
+    try:
+        certificate.verify_directly_issued_by(ca)
+    except (InvalidSignature, ValueError):  # of another key, or of another name
+        return False
+    return True

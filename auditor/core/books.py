@@ -106,6 +106,9 @@ class Totals:
     levels: dict[str, int] = field(default_factory=dict)  # certificates by level
     superseding: dict[str, tuple[int, bytes]] = field(default_factory=dict)
     # chip id -> index of a `revoked` entry whose successor has yet to come, and that one's spki_sha256
+    # Operations CAs by SHA-256, hexadecimal: what the log said of each last. The first has no entry until it
+    # is retired.
+    operations_cas: dict[str, str] = field(default_factory=dict)
 
 
 class Books(Protocol):

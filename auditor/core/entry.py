@@ -182,6 +182,31 @@ class AuditorRevoked(AdministratorsEntry):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OperationsCaAdded(AdministratorsEntry):
+    """An operations CA that certifies peers, beside the one of before."""
+
+    type: ClassVar[str] = "operations_ca_added"
+    ca_sha256: bytes = _member(forms.digest)
+    not_after: datetime = _member(forms.time)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperationsCaActivated(AdministratorsEntry):
+    """An operations CA that signerd's own certificate comes from."""
+
+    type: ClassVar[str] = "operations_ca_activated"
+    ca_sha256: bytes = _member(forms.digest)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperationsCaRetired(AdministratorsEntry):
+    """An operations CA that lets in nobody any more."""
+
+    type: ClassVar[str] = "operations_ca_retired"
+    ca_sha256: bytes = _member(forms.digest)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ProductAdded(AdministratorsEntry):
     """A product or a revision of one."""
 
@@ -388,7 +413,8 @@ class ClockAccepted(AdministratorsEntry):
 _TYPES: tuple[type[Entry], ...] = (
     LogOpened, KeysCommitted, IssuerAdded, IssuerActivated, IssuerRetired,
     StationAdded, AuditorAdded, StationRenewed, AuditorRenewed,
-    StationRevoked, AuditorRevoked, ProductAdded,
+    StationRevoked, AuditorRevoked, OperationsCaAdded, OperationsCaActivated, OperationsCaRetired,
+    ProductAdded,
     OrderOpened, OrderClosed, ChipsImported, ChipsPersonalized, IdentitiesImported,
     Issued, Stamped, Revoked, RefusedCall, IntentOpen, IntentAbandoned, SharedPrimesFound, CrlIssued,
     ClockAccepted,

@@ -183,6 +183,42 @@ def _peer_revoked(
         books.put_peer(replace(known, revoked_at=entry.time))
 
 
+def _operations_ca_added(books: Books, index: int, entry: entries.OperationsCaAdded) -> Iterator[Finding]:
+    """One beside the one of before, once, and not after its end."""
+    digest, known = entry.ca_sha256.hex(), books.totals.operations_cas
+    if digest in known:
+        yield Finding(Code.OPERATIONS_CA_HISTORY, "added twice", index, found=digest)
+    if entry.not_after <= entry.time:
+        detail = "added when it had ended"
+        yield Finding(Code.OPERATIONS_CA_HISTORY, detail, index, found=time_text(entry.not_after))
+    known[digest] = "added"
+
+
+def _operations_ca_activated(
+    books: Books, index: int, entry: entries.OperationsCaActivated
+) -> Iterator[Finding]:
+    digest, known = entry.ca_sha256.hex(), books.totals.operations_cas
+    if known.get(digest) != "added":
+        detail = "activated, and was not just added"
+        yield Finding(Code.OPERATIONS_CA_HISTORY, detail, index, None, "added", known.get(digest, "unknown"))
+    known[digest] = "activated"
+
+
+def _operations_ca_retired(books: Books, index: int, entry: entries.OperationsCaRetired) -> Iterator[Finding]:
+    """The first one of an installation has no entry before: one may be retired of which nothing is known, as
+    long as another one remains."""
+    digest, known = entry.ca_sha256.hex(), books.totals.operations_cas
+    first_gone = any(state == "first, retired" for state in known.values())
+    if known.get(digest, "").endswith("retired"):
+        yield Finding(Code.OPERATIONS_CA_HISTORY, "retired twice", index, found=digest)
+    elif digest not in known and first_gone:
+        yield Finding(Code.OPERATIONS_CA_HISTORY, "retired, and was not added", index, found=digest)
+    known[digest] = "retired" if digest in known or first_gone else "first, retired"
+    first_lives = not any(state == "first, retired" for state in known.values())
+    if not first_lives and all(state.endswith("retired") for state in known.values()):
+        yield Finding(Code.OPERATIONS_CA_HISTORY, "retired, and none remains", index, found=digest)
+
+
 def _product_added(books: Books, index: int, entry: entries.ProductAdded) -> Iterator[Finding]:  # noqa: ARG001
     books.add_product(entry.product, entry.product_sha256)  # any revision may follow any other
     yield from ()
@@ -413,6 +449,9 @@ _RULES: dict[type[Entry], Callable[[Books, int, Any], Iterator[Finding]]] = {
     entries.AuditorRenewed: _peer_renewed,
     entries.StationRevoked: _peer_revoked,
     entries.AuditorRevoked: _peer_revoked,
+    entries.OperationsCaAdded: _operations_ca_added,
+    entries.OperationsCaActivated: _operations_ca_activated,
+    entries.OperationsCaRetired: _operations_ca_retired,
     entries.ProductAdded: _product_added,
     entries.OrderOpened: _order_opened,
     entries.OrderClosed: _order_closed,

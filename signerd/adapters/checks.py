@@ -24,6 +24,7 @@ from signerd.adapters.ends import certificate_ends, peer_ends
 from signerd.adapters.keyholder.held_pin import WrongPin
 from signerd.adapters.keyholder.pool import KeyHolderPool, settings_for
 from signerd.adapters.keyholder.sealed_file import read_sealed_file
+from signerd.adapters.operations_succession import peers_by_ca
 from signerd.adapters.pin import check_pin_file, read_pin
 from signerd.adapters.recipients import known_recipients
 from signerd.adapters.rpc.server import check_socket_directory
@@ -72,6 +73,7 @@ def all_checks(config: Config, base: Path, now: datetime, dialled: Iterable[str]
     return (
         *start_checks(config, base, now),
         Check("ends", lambda: _ends(config, base, now)),
+        Check("operations CA", lambda: _operations(config, base, now)),
         Check("server names", lambda: _names(config, (*config.server.names, *dialled))),
         Check("keys", lambda: _keys(config, base)),
         Check("PKCS#11 module", lambda: _module(config)),
@@ -107,8 +109,9 @@ def _server(config: Config, now: datetime) -> str:
         raise ConfigError(f"server.port_file: {server.port_file} is no place for a file: name one, or none")
     _private(server.key)
     certificate = ServerFiles(server.certificate, server.key).read().certificate
-    ca = _certificates(server.client_ca)[0]
-    _issued_by(certificate, ca, server.certificate, server.client_ca)
+    ca = operations_ca.issuer_of(certificate, _certificates(server.client_ca))
+    if ca is None:
+        raise ConfigError(f"{server.certificate} was not issued by a certificate in {server.client_ca}")
     _valid(ca, server.client_ca, now)
     return _valid(certificate, server.certificate, now)
 
@@ -146,6 +149,19 @@ def _ends(config: Config, base: Path, now: datetime) -> str:
     if not soon:
         return f"nothing within {WARNED.days} days"
     return "".join(f"\n         ENDS SOON: {line}" for line in soon)
+
+
+def _operations(config: Config, base: Path, now: datetime) -> str:
+    """Who certifies peers; while there are two, the peers that have not moved to the newer one."""
+    trusted = _certificates(config.server.client_ca)
+    newest = f"{trusted[-1].subject.rfc4514_string()} to {trusted[-1].not_valid_after_utc:%Y-%m-%d}"
+    if len(trusted) == 1:
+        return newest
+    by_ca = peers_by_ca(registered_peers(database_url(config, base)), now)
+    moved = by_ca.pop(operations_ca.digest(trusted[-1]), [])
+    behind = sorted(uri for uris in by_ca.values() for uri in uris)
+    said = f"{newest}, and {len(trusted) - 1} older; {len(moved)} peers have moved"
+    return "".join((said, *(f"\n         NOT MOVED: {uri}" for uri in behind)))
 
 
 def _authority(config: Config, now: datetime) -> str:

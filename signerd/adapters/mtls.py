@@ -18,6 +18,7 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from signerd.adapters.operations_ca import digest, issuer_of
 from signerd.adapters.server_files import ServerFiles
 from signerd.adapters.start_faults import from_system
 from signerd.config import ServerSettings
@@ -37,14 +38,34 @@ class PeerIdentity:
     spki_sha256: bytes
     not_before: datetime
     not_after: datetime
+    ca_sha256: bytes | None = None  # the operations CA that issued the certificate, of those that are trusted
 
     def valid_at(self, now: datetime) -> bool:
         """True inside the certificate's validity (RFC 5280 §4.1.2.5), both ends included."""
         return self.not_before <= now <= self.not_after
 
 
-def identity_of(certificate: x509.Certificate, deployment: str) -> PeerIdentity:
-    """Reads the name and the key of a peer certificate.
+class TrustedCas:
+    """The operations CAs that peers' certificates come from."""
+
+    def __init__(self, pem: bytes) -> None:
+        """Raises ValueError: not certificates in PEM."""
+        self.certificates = x509.load_pem_x509_certificates(pem)
+
+    def replace(self, pem: bytes) -> None:
+        """Others, from now on. Raises as `__init__`."""
+        self.certificates = x509.load_pem_x509_certificates(pem)
+
+    def sha256_of_issuer(self, certificate: x509.Certificate) -> bytes | None:
+        """Which of them issued it."""
+        issuer = issuer_of(certificate, self.certificates)
+        return None if issuer is None else digest(issuer)
+
+
+def identity_of(
+    certificate: x509.Certificate, deployment: str, cas: TrustedCas | None = None
+) -> PeerIdentity:
+    """Reads the name and the key of a peer certificate, and which of the CAs issued it.
 
     Raises:
         One of `UNREADABLE`: the certificate's key or extensions cannot be read.
@@ -55,6 +76,7 @@ def identity_of(certificate: x509.Certificate, deployment: str) -> PeerIdentity:
         spki_sha256=sha256(spki).digest(),
         not_before=certificate.not_valid_before_utc,
         not_after=certificate.not_valid_after_utc,
+        ca_sha256=None if cas is None else cas.sha256_of_issuer(certificate),
     )
 
 
@@ -76,10 +98,17 @@ def _peer_name(certificate: x509.Certificate, deployment: str) -> PeerName | Non
 class PeerIdentities:
     """PeerIdentities by certificate, each parsed once while it stays in a bounded cache."""
 
-    def __init__(self, deployment: str, *, capacity: int = CACHED_CERTIFICATES) -> None:
+    def __init__(
+        self, deployment: str, cas: TrustedCas | None = None, *, capacity: int = CACHED_CERTIFICATES
+    ) -> None:
         self._deployment = deployment
+        self._cas = cas
         self._capacity = capacity
         self._known: OrderedDict[bytes, PeerIdentity | None] = OrderedDict()
+
+    def forget(self) -> None:
+        """Other CAs are trusted: each certificate is looked at anew."""
+        self._known.clear()
 
     def of(self, auth_context: Mapping[str, Sequence[bytes]]) -> PeerIdentity | None:
         """The caller's identity from gRPC's authentication context, or None where there is none to read."""
@@ -91,7 +120,8 @@ class PeerIdentities:
             self._known.move_to_end(pem)
             return self._known[pem]
         try:
-            identity: PeerIdentity | None = identity_of(x509.load_pem_x509_certificate(pem), self._deployment)
+            certificate = x509.load_pem_x509_certificate(pem)
+            identity: PeerIdentity | None = identity_of(certificate, self._deployment, self._cas)
         except UNREADABLE:
             identity = None
         self._known[pem] = identity

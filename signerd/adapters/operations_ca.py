@@ -14,15 +14,17 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from signerd.adapters.pem_keys import key_of
 from signerd.core.names import parse_peer_uri
 from signerd.errors import Code, ConfigError, Refused
 
+CERTIFICATES, KEYS = Path("operations", "ca.pem"), Path("operations", "ca.key")
 CA_DAYS = 7300
 SERVER_DAYS = 825
 PEER_DAYS = 825
@@ -38,10 +40,10 @@ class OperationsCa:
     key: ec.EllipticCurvePrivateKey
 
 
-def create_ca(deployment: str, now: datetime) -> OperationsCa:
-    """A new operations CA. `now` is aware."""
+def create_ca(deployment: str, now: datetime, *, successor: bool = False) -> OperationsCa:
+    """A new operations CA. `now` is aware. A successor has a name of its own, with the day."""
     key = ec.generate_private_key(ec.SECP256R1())
-    name = _name(deployment, "Birthmark operations CA")
+    name = _name(deployment, "Birthmark operations CA" + (f" {now:%Y-%m-%d}" if successor else ""))
     builder = (
         _builder(name, name, key.public_key(), now, now + timedelta(days=CA_DAYS))
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
@@ -52,25 +54,53 @@ def create_ca(deployment: str, now: datetime) -> OperationsCa:
 
 
 def load_ca(directory: Path) -> OperationsCa:
-    """The CA of an installation, from `operations/ca.pem` and `operations/ca.key`.
+    """The CA of an installation that certifies peers: the newest in `operations/ca.pem`, which stands last,
+    whose key is in `operations/ca.key`.
 
     Raises:
         ConfigError: a file is missing or not what it should be.
     """
-    certificate_file, key_file = directory / "operations" / "ca.pem", directory / "operations" / "ca.key"
+    return load_cas(directory)[-1]
+
+
+def load_cas(directory: Path) -> list[OperationsCa]:
+    """Those of an installation whose key is here, the newest last; at least one. Raises as `load_ca`."""
+    certificate_file, key_file = directory / CERTIFICATES, directory / KEYS
     try:
-        certificate = x509.load_pem_x509_certificate(certificate_file.read_bytes())
-        key = load_pem_private_key(key_file.read_bytes(), password=None)
+        certificates = x509.load_pem_x509_certificates(certificate_file.read_bytes())
+        keys = key_file.read_bytes()
     except OSError as error:
         raise ConfigError(
             f"cannot read {error.filename}: {error.strerror}; where the CA's key is kept elsewhere, have the"
             " request signed there: `station add --certificate`, `signerd server renew --request`"
         ) from error
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+    except ValueError as error:
         raise ConfigError(f"{certificate_file} or {key_file} is not of its form") from error
-    if not isinstance(key, ec.EllipticCurvePrivateKey) or key.public_key() != certificate.public_key():
+    found = []
+    for certificate in certificates:
+        pem = key_of(certificate.public_key(), keys, key_file)
+        key = None if pem is None else load_pem_private_key(pem, password=None)
+        if isinstance(key, ec.EllipticCurvePrivateKey):
+            found.append(OperationsCa(certificate, key))
+    if not found:
         raise ConfigError(f"{key_file} is not the key of {certificate_file}")
-    return OperationsCa(certificate, key)
+    return found
+
+
+def issuer_of(certificate: x509.Certificate, cas: Iterable[x509.Certificate]) -> x509.Certificate | None:
+    """Which of the CAs issued it, if any did."""
+    for ca in cas:
+        try:
+            certificate.verify_directly_issued_by(ca)
+        except (ValueError, TypeError, InvalidSignature):
+            continue
+        return ca
+    return None
+
+
+def digest(certificate: x509.Certificate) -> bytes:
+    """SHA-256 of its DER: a CA's name in the ledger."""
+    return certificate.fingerprint(hashes.SHA256())
 
 
 def issue_server(

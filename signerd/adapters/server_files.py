@@ -6,28 +6,20 @@ effect in one step, the rename of the certificate's file, and there is no moment
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    load_pem_private_key,
-)
 
 from signerd.adapters import durable_files
 from signerd.adapters.one_at_a_time import alone
+from signerd.adapters.pem_keys import joined, key_of, pem_of, split_keys
 from signerd.adapters.start_faults import from_system, unreadable
 from signerd.errors import ConfigError
 
-_KEY = re.compile(rb"-----BEGIN ([A-Z ]*PRIVATE KEY)-----.*?-----END \1-----\n?", re.DOTALL)
 _MOST_KEYS = 8  # of requests that were made and not answered; the oldest leave first
 _KEY_MODE, _CERTIFICATE_MODE = 0o600, 0o644
 
@@ -69,10 +61,9 @@ class ServerFiles:
         Raises:
             ConfigError: the file is not ours, or cannot be written.
         """
-        pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
         pair = self.read()
-        others = [each for each in _keys(_read(self.key)) if each != pair.key][: _MOST_KEYS - 2]
-        _replace(self.key, b"".join((pair.key, pem, *others)), _KEY_MODE)
+        others = [each for each in split_keys(_read(self.key)) if each != pair.key][: _MOST_KEYS - 2]
+        _replace(self.key, joined((pair.key, pem_of(key), *others)), _KEY_MODE)
 
     def take(self, chain: bytes, certificate: x509.Certificate) -> None:
         """The certificate, whose key was kept before, in place of the old one.
@@ -99,20 +90,10 @@ class ServerFiles:
             yield
 
     def _key_of(self, public: object) -> bytes:
-        keys = _keys(_read(self.key))
-        try:
-            for pem in keys:
-                if load_pem_private_key(pem, password=None).public_key() == public:
-                    return pem
-        except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-            raise ConfigError(f"{self.key} is not a private key in PEM without a password") from error
-        if not keys:
-            raise ConfigError(f"{self.key} is not a private key in PEM without a password")
-        raise ConfigError(f"{self.key} is not the key of {self.certificate}")
-
-
-def _keys(text: bytes) -> list[bytes]:
-    return [found[0] if found[0].endswith(b"\n") else found[0] + b"\n" for found in _KEY.finditer(text)]
+        found = key_of(public, _read(self.key), self.key)
+        if found is None:
+            raise ConfigError(f"{self.key} is not the key of {self.certificate}")
+        return found
 
 
 def _read(path: Path) -> bytes:

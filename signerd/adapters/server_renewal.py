@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from signerd.adapters import operations_ca
+from signerd.adapters.operations_ca import issuer_of
 from signerd.adapters.server_files import ServerFiles
 from signerd.config import Config
 from signerd.core.server_names import covers, server_names
@@ -32,8 +33,12 @@ class Renamed:
     dropped: Sequence[str] = ()
 
 
-def renew(config: Config, base: Path, names: Renamed, now: datetime) -> x509.Certificate:
-    """With the operations CA of the installation in `base`; returns the certificate, which is in its place.
+def renew(
+    config: Config, base: Path, names: Renamed, now: datetime, *, under: x509.Certificate | None = None
+) -> x509.Certificate:
+    """With an operations CA of the installation in `base`; returns the certificate, which is in its place.
+
+    The CA is the one of the certificate of before, which peers trust; `under` is another one that they trust.
 
     Raises:
         ConfigError: a name is none, the CA's key is not here, or a file cannot be written.
@@ -41,8 +46,14 @@ def renew(config: Config, base: Path, names: Renamed, now: datetime) -> x509.Cer
     files = _files(config)
     with files.alone():
         wanted = _names(config, files, names)
-        ca = operations_ca.load_ca(base)
-        _check_same_ca(ca.certificate, config)
+        issuer = under or server_ca(config)
+        ca = next((ca for ca in operations_ca.load_cas(base) if ca.certificate == issuer), None)
+        if ca is None:
+            raise ConfigError(
+                f"the key of the CA that certifies the server ({issuer.subject.rfc4514_string()}, in"
+                f" {config.server.client_ca}) is not in {base / operations_ca.KEYS}: where it is kept"
+                " elsewhere, signerd server renew --request"
+            )
         certificate, key = operations_ca.issue_server(ca, config.deployment, wanted, now)
         files.keep(key)
         files.take(certificate.public_bytes(Encoding.PEM), certificate)
@@ -64,25 +75,36 @@ def request(config: Config, names: Renamed) -> x509.CertificateSigningRequest:
     return made
 
 
-def install(config: Config, pem: bytes, now: datetime) -> x509.Certificate:
-    """The certificate that answers a request of before, in its place.
+def install(
+    config: Config, pem: bytes, now: datetime, *, under: x509.Certificate | None = None
+) -> x509.Certificate:
+    """The certificate that answers a request of before, in its place. Of the CA that `renew` says.
 
     Raises:
         ConfigError: it is not for a key of ours, not of this CA, no server's, not valid now, or lacks a name
             that stations dial.
     """
+    certificate = check_answer(config, pem, now, under or server_ca(config))
     files = _files(config)
+    with files.alone():
+        files.take(pem, certificate)
+    return certificate
+
+
+def check_answer(config: Config, pem: bytes, now: datetime, ca: x509.Certificate) -> x509.Certificate:
+    """The certificate that a CA made of a request, if it may take its place. Raises as `install`."""
     try:
         certificate = x509.load_pem_x509_certificates(pem)[0]
         names = operations_ca.names_in(certificate)
         usage = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
     except (ValueError, x509.ExtensionNotFound) as error:
         raise ConfigError("no server's certificate in PEM") from error
-    ca = _ca(config)
     try:
         certificate.verify_directly_issued_by(ca)
     except (ValueError, TypeError, InvalidSignature) as error:
-        raise ConfigError(f"the certificate was not issued by {config.server.client_ca}") from error
+        raise ConfigError(
+            f"the certificate was not issued by {ca.subject.rfc4514_string()}, of {config.server.client_ca}"
+        ) from error
     if ExtendedKeyUsageOID.SERVER_AUTH not in usage:
         raise ConfigError("the certificate is no server's: its extended key usage lacks serverAuth")
     if not certificate.not_valid_before_utc <= now <= certificate.not_valid_after_utc:
@@ -90,8 +112,7 @@ def install(config: Config, pem: bytes, now: datetime) -> x509.Certificate:
     missing = [name for name in config.server.names if not covers(names, name)]
     if missing:
         raise ConfigError(f"the certificate lacks {', '.join(missing)}, which stations dial (server.names)")
-    with files.alone():
-        files.take(pem, certificate)
+    _files(config).key_for(certificate)
     return certificate
 
 
@@ -116,14 +137,19 @@ def _names(config: Config, files: ServerFiles, renamed: Renamed) -> tuple[str, .
     return wanted
 
 
-def _check_same_ca(ca: x509.Certificate, config: Config) -> None:
-    """Stations hold the certificate against the CA that they were given."""
-    if ca != _ca(config):
-        raise ConfigError(f"{config.server.client_ca} is not the CA in operations/ca.pem, whose key is here")
+def server_ca(config: Config) -> x509.Certificate:
+    """The operations CA that issued the server's certificate: peers hold it against that one. Raises
+    ConfigError."""
+    certificate = _files(config).read().certificate
+    issuer = issuer_of(certificate, read_cas(config))
+    if issuer is None:
+        raise ConfigError(f"{config.server.certificate} was issued by none of {config.server.client_ca}")
+    return issuer
 
 
-def _ca(config: Config) -> x509.Certificate:
+def read_cas(config: Config) -> list[x509.Certificate]:
+    """The operations CAs, the newest last. Raises ConfigError."""
     try:
-        return x509.load_pem_x509_certificates(config.server.client_ca.read_bytes())[0]
+        return x509.load_pem_x509_certificates(config.server.client_ca.read_bytes())
     except (OSError, ValueError) as error:
         raise ConfigError(f"{config.server.client_ca} cannot be read as a certificate in PEM") from error

@@ -31,7 +31,7 @@ _STOPS = {
     What.SERVER: ("stations and auditors cannot connect any more", "signerd server renew"),
     What.OPERATIONS_CA: (
         "no station and no auditor can connect any more, and none can be added",
-        "make a new installation in good time: all of them have to be enrolled again",
+        "signerd operations-ca add, in good time: each of them moves to the new one before",
     ),
     What.SUB_CA: (
         "no board can be certified any more, and no CRL be signed; boards' certificates end with it",

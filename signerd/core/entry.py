@@ -173,6 +173,34 @@ class AuditorRevoked(AdministratorsEntry):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OperationsCaAdded(AdministratorsEntry):
+    """An operations CA beside the one of before: it certifies peers from now on, and both are trusted."""
+
+    type: ClassVar[str] = "operations_ca_added"
+
+    ca_sha256: bytes
+    not_after: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperationsCaActivated(AdministratorsEntry):
+    """signerd's own certificate comes from it from now on."""
+
+    type: ClassVar[str] = "operations_ca_activated"
+
+    ca_sha256: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperationsCaRetired(AdministratorsEntry):
+    """Nobody is let in by it any more. The one that `signerd init` made has no entry before this one."""
+
+    type: ClassVar[str] = "operations_ca_retired"
+
+    ca_sha256: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ProductAdded(AdministratorsEntry):
     """A product, or a revision of one."""
 

@@ -36,7 +36,7 @@ from harness.bundle_samples import sample
 from harness.installation import order_toml
 from harness.issuance_world import PRODUCT, IssuanceWorld, issuance_world
 from signerd.adapters.clock import ReferenceFile
-from signerd.adapters.store import SqlStore
+from signerd.adapters.store import Announcement, SqlStore, Step
 from signerd.adapters.store.open_intents import enter_open_intents
 from signerd.core.chip_key import BurnedKey, derive_chip_key
 from signerd.core.crl import build_crl
@@ -119,6 +119,9 @@ async def _signerd(directory: Path, keep: Callable[[str, bytes | str], None]) ->
         await store.add_peer(gone, hashlib.sha256(b"gone").digest(), now, by="ann")
         await store.renew_peer(gone, hashlib.sha256(b"gone").digest(), now, not_after=end, by="ann")
         await store.revoke_peer(gone.uri, now, by="ann")
+        for step in Step:
+            ca = Announcement(step, hashlib.sha256(b"ca").digest(), end, "ann", force=True)
+            await store.announce_operations_ca(ca, now)
         await store.import_identities("sensor", "nrf91", [_identity(keep)], by="ann", now=now)
         order = await world.open_order()
         await store.import_chips(order, ["chip:1"], now, by="ann")

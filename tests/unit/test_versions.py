@@ -57,11 +57,15 @@ _BEGIN = datetime(2026, 11, 15, tzinfo=UTC)
 IN_INTEGRATION = {"reference of signerd's clock", "journal of a station", "state of an auditor"}
 TYPES = {
     "log_opened", "keys_committed", "station_added", "auditor_added", "station_revoked", "auditor_revoked",
-    "station_renewed", "auditor_renewed", "product_added",
+    "station_renewed", "auditor_renewed", "operations_ca_added", "operations_ca_activated",
+    "operations_ca_retired", "product_added",
     "order_opened", "order_closed", "chips_imported", "chips_personalized", "identities_imported", "issued",
     "stamped", "revoked", "refused", "intent_open", "shared_primes_found", "crl_issued", "clock_accepted",
 }  # fmt: skip
-SINCE_FORM_2 = {"clock_accepted", "keys_committed", "station_renewed", "auditor_renewed"}
+SINCE_FORM_2 = {
+    "clock_accepted", "keys_committed", "station_renewed", "auditor_renewed", "operations_ca_added",
+    "operations_ca_activated", "operations_ca_retired",
+}  # fmt: skip
 
 
 def read(name: str) -> bytes:

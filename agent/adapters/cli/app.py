@@ -78,13 +78,18 @@ def renew(
     config: ConfigOption = DEFAULT_CONFIG,
     *,
     install: Annotated[Path | None, typer.Option(help="The certificate that came back.")] = None,
+    operations_ca: Annotated[
+        Path | None, typer.Option(help="PEM, with --install: whom the station trusts, where that changes.")
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Asks for a newer certificate of this station, by a file; with --install, takes what came back."""
-    if install is None:
-        setup.make_renewal(load(config), as_json=json)
+    if install is not None:
+        setup.install_renewed(load(config), install, operations_ca, as_json=json)
+    elif operations_ca is not None:
+        raise typer.BadParameter("--operations-ca goes with --install")
     else:
-        setup.install_renewed(load(config), install, as_json=json)
+        setup.make_renewal(load(config), as_json=json)
 
 
 @app.command()

@@ -61,11 +61,11 @@ def make_renewal(config: Config, *, as_json: bool) -> None:
     print(f"With what comes back, run:  birthmark-agent renew --install {name.name}.pem")
 
 
-def install_renewed(config: Config, certificate: Path, *, as_json: bool) -> None:
+def install_renewed(config: Config, certificate: Path, operations_ca: Path | None, *, as_json: bool) -> None:
     """Takes in the renewed certificate."""
     from agent.adapters import enroll  # noqa: PLC0415 -- as above
 
-    name = enroll.install_renewed(config, certificate)
+    name = enroll.install_renewed(config, certificate, operations_ca)
     if as_json:
         print(json.dumps({"certificate": str(config.signerd.certificate), "uri": name.uri}))
     else:

@@ -40,6 +40,31 @@ PEER_ROLE_STATION: PeerRole.ValueType  # 1
 PEER_ROLE_AUDITOR: PeerRole.ValueType  # 2
 Global___PeerRole: _TypeAlias = PeerRole  # noqa: Y015
 
+class _OperationsCaStep:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _OperationsCaStepEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_OperationsCaStep.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    OPERATIONS_CA_STEP_UNSPECIFIED: _OperationsCaStep.ValueType  # 0
+    OPERATIONS_CA_STEP_ADDED: _OperationsCaStep.ValueType  # 1
+    """It certifies peers from now on, beside the one of before."""
+    OPERATIONS_CA_STEP_ACTIVATED: _OperationsCaStep.ValueType  # 2
+    """signerd's own certificate comes from it from now on."""
+    OPERATIONS_CA_STEP_RETIRED: _OperationsCaStep.ValueType  # 3
+    """Nobody is let in by it any more."""
+
+class OperationsCaStep(_OperationsCaStep, metaclass=_OperationsCaStepEnumTypeWrapper): ...
+
+OPERATIONS_CA_STEP_UNSPECIFIED: OperationsCaStep.ValueType  # 0
+OPERATIONS_CA_STEP_ADDED: OperationsCaStep.ValueType  # 1
+"""It certifies peers from now on, beside the one of before."""
+OPERATIONS_CA_STEP_ACTIVATED: OperationsCaStep.ValueType  # 2
+"""signerd's own certificate comes from it from now on."""
+OPERATIONS_CA_STEP_RETIRED: OperationsCaStep.ValueType  # 3
+"""Nobody is let in by it any more."""
+Global___OperationsCaStep: _TypeAlias = OperationsCaStep  # noqa: Y015
+
 class _RehearsalOutcome:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -119,11 +144,16 @@ class Peer(_message.Message):
     ADDED_AT_FIELD_NUMBER: _builtins.int
     REVOKED_AT_FIELD_NUMBER: _builtins.int
     NOT_AFTER_FIELD_NUMBER: _builtins.int
+    CA_SHA256_FIELD_NUMBER: _builtins.int
     uri: _builtins.str
     """birthmark://<deployment>/station/<site>/<name> or birthmark://<deployment>/auditor/<name>."""
     role: Global___PeerRole.ValueType
     spki_sha256: _builtins.bytes
     """SHA-256 of the SubjectPublicKeyInfo, 32 bytes."""
+    ca_sha256: _builtins.bytes
+    """SHA-256 of the operations CA that issued the certificate that the peer called with last; of one that has not
+    called yet, the certificate that it was added with. Empty where it is not known.
+    """
     @_builtins.property
     def added_at(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -143,10 +173,11 @@ class Peer(_message.Message):
         added_at: _timestamp_pb2.Timestamp | None = ...,
         revoked_at: _timestamp_pb2.Timestamp | None = ...,
         not_after: _timestamp_pb2.Timestamp | None = ...,
+        ca_sha256: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["added_at", b"added_at", "not_after", b"not_after", "revoked_at", b"revoked_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["added_at", b"added_at", "not_after", b"not_after", "revoked_at", b"revoked_at", "role", b"role", "spki_sha256", b"spki_sha256", "uri", b"uri"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["added_at", b"added_at", "ca_sha256", b"ca_sha256", "not_after", b"not_after", "revoked_at", b"revoked_at", "role", b"role", "spki_sha256", b"spki_sha256", "uri", b"uri"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -399,6 +430,68 @@ class CommitRecipientsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CommitRecipientsResponse: _TypeAlias = CommitRecipientsResponse  # noqa: Y015
+
+@_typing.final
+class AnnounceOperationsCaRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STEP_FIELD_NUMBER: _builtins.int
+    CERTIFICATE_DER_FIELD_NUMBER: _builtins.int
+    BY_FIELD_NUMBER: _builtins.int
+    FORCE_FIELD_NUMBER: _builtins.int
+    step: Global___OperationsCaStep.ValueType
+    certificate_der: _builtins.bytes
+    """The CA's certificate, DER, at most 8,192 bytes."""
+    by: _builtins.str
+    """The administrator, 1 to 64 of [A-Za-z0-9._@-]. What the command was told, and not verified. Empty: nobody
+    was named.
+    """
+    force: _builtins.bool
+    """Go on although peers would be cut off."""
+    def __init__(
+        self,
+        *,
+        step: Global___OperationsCaStep.ValueType = ...,
+        certificate_der: _builtins.bytes = ...,
+        by: _builtins.str = ...,
+        force: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "certificate_der", b"certificate_der", "force", b"force", "step", b"step"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AnnounceOperationsCaRequest: _TypeAlias = AnnounceOperationsCaRequest  # noqa: Y015
+
+@_typing.final
+class AnnounceOperationsCaResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEDGER_INDEX_FIELD_NUMBER: _builtins.int
+    CUT_OFF_FIELD_NUMBER: _builtins.int
+    UNPUBLISHED_FIELD_NUMBER: _builtins.int
+    ledger_index: _builtins.int
+    unpublished: _builtins.str
+    """Why no signed checkpoint covers the entry yet, although what it says is in force; empty once one does."""
+    @_builtins.property
+    def cut_off(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """URIs of peers that had not moved; with `force` alone there are any."""
+
+    def __init__(
+        self,
+        *,
+        ledger_index: _builtins.int = ...,
+        cut_off: _abc.Iterable[_builtins.str] | None = ...,
+        unpublished: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cut_off", b"cut_off", "ledger_index", b"ledger_index", "unpublished", b"unpublished"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AnnounceOperationsCaResponse: _TypeAlias = AnnounceOperationsCaResponse  # noqa: Y015
 
 @_typing.final
 class AddProductRequest(_message.Message):

@@ -54,6 +54,11 @@ class AdminServiceStub:
                 request_serializer=birthmark_dot_v1_dot_admin__pb2.RevokePeerRequest.SerializeToString,
                 response_deserializer=birthmark_dot_v1_dot_admin__pb2.RevokePeerResponse.FromString,
                 _registered_method=True)
+        self.AnnounceOperationsCa = channel.unary_unary(
+                '/birthmark.v1.AdminService/AnnounceOperationsCa',
+                request_serializer=birthmark_dot_v1_dot_admin__pb2.AnnounceOperationsCaRequest.SerializeToString,
+                response_deserializer=birthmark_dot_v1_dot_admin__pb2.AnnounceOperationsCaResponse.FromString,
+                _registered_method=True)
         self.AddProduct = channel.unary_unary(
                 '/birthmark.v1.AdminService/AddProduct',
                 request_serializer=birthmark_dot_v1_dot_admin__pb2.AddProductRequest.SerializeToString,
@@ -196,6 +201,14 @@ class AdminServiceServicer:
 
     def RevokePeer(self, request, context):
         """Works at once, also on connections that are open.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AnnounceOperationsCa(self, request, context):
+        """Enters a step of the operations CA's succession into the ledger, before the command takes it. Asked again, it
+        answers as at first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -384,6 +397,11 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.RevokePeer,
                     request_deserializer=birthmark_dot_v1_dot_admin__pb2.RevokePeerRequest.FromString,
                     response_serializer=birthmark_dot_v1_dot_admin__pb2.RevokePeerResponse.SerializeToString,
+            ),
+            'AnnounceOperationsCa': grpc.unary_unary_rpc_method_handler(
+                    servicer.AnnounceOperationsCa,
+                    request_deserializer=birthmark_dot_v1_dot_admin__pb2.AnnounceOperationsCaRequest.FromString,
+                    response_serializer=birthmark_dot_v1_dot_admin__pb2.AnnounceOperationsCaResponse.SerializeToString,
             ),
             'AddProduct': grpc.unary_unary_rpc_method_handler(
                     servicer.AddProduct,
@@ -609,6 +627,33 @@ class AdminService:
             '/birthmark.v1.AdminService/RevokePeer',
             birthmark_dot_v1_dot_admin__pb2.RevokePeerRequest.SerializeToString,
             birthmark_dot_v1_dot_admin__pb2.RevokePeerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AnnounceOperationsCa(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/birthmark.v1.AdminService/AnnounceOperationsCa',
+            birthmark_dot_v1_dot_admin__pb2.AnnounceOperationsCaRequest.SerializeToString,
+            birthmark_dot_v1_dot_admin__pb2.AnnounceOperationsCaResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -40,6 +40,10 @@ class AdminServiceStub:
     ListPeers: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListPeersRequest, _admin_pb2.ListPeersResponse]
     RevokePeer: _grpc.UnaryUnaryMultiCallable[_admin_pb2.RevokePeerRequest, _admin_pb2.RevokePeerResponse]
     """Works at once, also on connections that are open."""
+    AnnounceOperationsCa: _grpc.UnaryUnaryMultiCallable[_admin_pb2.AnnounceOperationsCaRequest, _admin_pb2.AnnounceOperationsCaResponse]
+    """Enters a step of the operations CA's succession into the ledger, before the command takes it. Asked again, it
+    answers as at first.
+    """
     AddProduct: _grpc.UnaryUnaryMultiCallable[_admin_pb2.AddProductRequest, _admin_pb2.AddProductResponse]
     """Adds a product, or a new revision of one; signs a sample, never issued, for the full linter."""
     ListProducts: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListProductsRequest, _admin_pb2.ListProductsResponse]
@@ -101,6 +105,10 @@ class AdminServiceAsyncStub(AdminServiceStub):
     ListPeers: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListPeersRequest, _admin_pb2.ListPeersResponse]  # type: ignore[assignment]
     RevokePeer: _aio.UnaryUnaryMultiCallable[_admin_pb2.RevokePeerRequest, _admin_pb2.RevokePeerResponse]  # type: ignore[assignment]
     """Works at once, also on connections that are open."""
+    AnnounceOperationsCa: _aio.UnaryUnaryMultiCallable[_admin_pb2.AnnounceOperationsCaRequest, _admin_pb2.AnnounceOperationsCaResponse]  # type: ignore[assignment]
+    """Enters a step of the operations CA's succession into the ledger, before the command takes it. Asked again, it
+    answers as at first.
+    """
     AddProduct: _aio.UnaryUnaryMultiCallable[_admin_pb2.AddProductRequest, _admin_pb2.AddProductResponse]  # type: ignore[assignment]
     """Adds a product, or a new revision of one; signs a sample, never issued, for the full linter."""
     ListProducts: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListProductsRequest, _admin_pb2.ListProductsResponse]  # type: ignore[assignment]
@@ -183,6 +191,16 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_admin_pb2.RevokePeerResponse, _abc.Awaitable[_admin_pb2.RevokePeerResponse]]:
         """Works at once, also on connections that are open."""
+
+    @_abc_1.abstractmethod
+    def AnnounceOperationsCa(
+        self,
+        request: _admin_pb2.AnnounceOperationsCaRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.AnnounceOperationsCaResponse, _abc.Awaitable[_admin_pb2.AnnounceOperationsCaResponse]]:
+        """Enters a step of the operations CA's succession into the ledger, before the command takes it. Asked again, it
+        answers as at first.
+        """
 
     @_abc_1.abstractmethod
     def AddProduct(

@@ -15,6 +15,7 @@ from signerd.adapters.cli import (
     database,
     explain,
     installation,
+    operations,
     orders,
     peers,
     products,
@@ -44,6 +45,7 @@ def build_app(run: daemon.Run) -> typer.Typer:
     app.add_typer(database.app, name="database")
     app.add_typer(ca.app, name="ca")
     app.add_typer(server.app, name="server")
+    app.add_typer(operations.app, name="operations-ca")
     app.command("backup")(backup.backup)
     app.command("restore")(backup.restore)
     app.add_typer(peers.station_app(), name="station")

@@ -14,7 +14,7 @@ from cryptography import x509
 from birthmark.v1 import admin_pb2
 from signerd.adapters.clock import ClockGuard
 from signerd.adapters.linting import SampleLinter
-from signerd.adapters.mtls import UNREADABLE, PeerIdentity, identity_of
+from signerd.adapters.mtls import UNREADABLE, PeerIdentity, TrustedCas, identity_of
 from signerd.adapters.rpc import fields
 from signerd.adapters.rpc.admin_calendar import CalendarAdministration
 from signerd.adapters.rpc.admin_chips import ChipAdministration
@@ -23,6 +23,7 @@ from signerd.adapters.rpc.admin_hygiene import HygieneAdministration
 from signerd.adapters.rpc.admin_identities import IdentityAdministration
 from signerd.adapters.rpc.admin_issuers import IssuerAdministration
 from signerd.adapters.rpc.admin_keys import KeyAdministration
+from signerd.adapters.rpc.admin_operations import OperationsAdministration
 from signerd.adapters.rpc.admin_orders import OrderAdministration
 from signerd.adapters.rpc.admin_settings import SettingsAdministration
 from signerd.adapters.rpc.gate import Call, Gate
@@ -62,11 +63,17 @@ class AdminService:
         reload: Callable[[], Awaitable[list[str]]],
         read_ends: Callable[[], Awaitable[Sequence[End]]],
         hsm: HsmSettings,
+        cas: TrustedCas,
+        peers_seen: Callable[[], Awaitable[None]],
     ) -> None:
+        """`cas` are the operations CAs; `peers_seen` returns once the registry has what peers showed until
+        now."""
         self._deployment = deployment
         self._store = store
         self._linter = linter
         self._clock = clock
+        self._cas = cas
+        self._operations = OperationsAdministration(store=store, clock=clock, peers_seen=peers_seen)
         self._orders = OrderAdministration(
             rehearsing=Rehearsing(
                 deployment=deployment,
@@ -96,6 +103,7 @@ class AdminService:
             Call("RenewPeer", pb.RenewPeerRequest, self.renew_peer),
             Call("ListPeers", pb.ListPeersRequest, self.list_peers),
             Call("RevokePeer", pb.RevokePeerRequest, self.revoke_peer),
+            Call("AnnounceOperationsCa", pb.AnnounceOperationsCaRequest, self._operations.announce),
             Call("AddProduct", pb.AddProductRequest, self.add_product),
             Call("ListProducts", pb.ListProductsRequest, self.list_products),
             Call("OpenWorkOrder", pb.OpenWorkOrderRequest, orders.open_work_order),
@@ -145,6 +153,7 @@ class AdminService:
             self._clock(),
             by=fields.administrator_if_any(request.by),
             not_after=identity.not_after,
+            ca_sha256=identity.ca_sha256,
         )
         return admin_pb2.AddPeerResponse(peer=_peer(record), ledger_index=index)
 
@@ -166,7 +175,7 @@ class AdminService:
         """Whose certificate it is. Raises Refused `invalid`."""
         der = fields.size(certificate_der, "certificate_der", least=1, most=MAX_CERTIFICATE)
         try:
-            identity = identity_of(x509.load_der_x509_certificate(der), self._deployment)
+            identity = identity_of(x509.load_der_x509_certificate(der), self._deployment, self._cas)
         except UNREADABLE as error:
             raise Refused(Code.INVALID, f"not a certificate that can be read: {error}") from error
         if identity.name is None:
@@ -252,4 +261,5 @@ def _peer(record: PeerRecord) -> admin_pb2.Peer:
         added_at=fields.timestamp(record.added_at),
         revoked_at=fields.timestamp(record.revoked_at),
         not_after=fields.timestamp(record.not_after),
+        ca_sha256=record.ca_sha256 or b"",
     )

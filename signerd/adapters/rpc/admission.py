@@ -42,14 +42,18 @@ class PeerAdmission:
         rates: Mapping[Role, Rate],
         registry: Registry,
         clock: Callable[[], datetime],
+        saw_ca: Callable[[bytes, bytes], None] = lambda _key, _ca: None,
     ) -> None:
-        """`strangers` counts keys that the registry does not know: they push no peer out of `limiter`."""
+        """`strangers` counts keys that the registry does not know: they push no peer out of `limiter`.
+        `saw_ca` is told of a peer that calls with a certificate of another operations CA than the registry
+        has: its key's SHA-256, and the CA's."""
         self._identities = identities
         self._limiter = limiter
         self._strangers = strangers
         self._rates = rates
         self._registry = registry
         self._clock = clock
+        self._saw_ca = saw_ca
         # Of each peer, the end of the certificate that it called with last: it may have a newer one that it
         # does not use yet. No larger than the registry.
         self.shown: dict[str, datetime] = {}
@@ -115,6 +119,8 @@ class PeerAdmission:
         if record.revoked_at is not None:
             raise Unrecorded(Code.PEER_REVOKED, "revoked")
         self.shown[identity.name.uri] = identity.not_after
+        if identity.ca_sha256 is not None and identity.ca_sha256 != record.ca_sha256:
+            self._saw_ca(identity.spki_sha256, identity.ca_sha256)
         return identity.name
 
 

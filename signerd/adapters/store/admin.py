@@ -5,13 +5,14 @@ Every method that changes something appends its ledger entry in the same transac
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 
-from signerd.adapters.store import issuers, listing, registry
+from signerd.adapters.store import issuers, listing, operations_cas, registry
 from signerd.adapters.store.chip_list import list_chips
 from signerd.adapters.store.identities import import_identities
+from signerd.adapters.store.operations_cas import Announcement
 from signerd.adapters.store.parts import Parts
 from signerd.adapters.store.shared_primes import RsaCertificates, record_shared_primes, rsa_certificates
 from signerd.adapters.store.values import ChipPage, OrderState, ProductRevision, RevokedCertificate
@@ -39,14 +40,17 @@ class Administration(Parts):
         *,
         by: str | None = None,
         not_after: datetime | None = None,
+        ca_sha256: bytes | None = None,
     ) -> tuple[PeerRecord, int]:
         """Registers a peer; returns it and its ledger index. A revoked peer may come back with a new key.
-        `not_after` is its certificate's end.
+        `not_after` is its certificate's end, `ca_sha256` the operations CA that it is of.
 
         Raises:
             Refused: `already_exists`: a peer of this URI is registered, or the key was registered before.
         """
-        return await self._writer.do(lambda tx: registry.add_peer(tx, name, spki_sha256, now, by, not_after))
+        return await self._writer.do(
+            lambda tx: registry.add_peer(tx, name, spki_sha256, now, by, not_after, ca_sha256)
+        )
 
     async def renew_peer(
         self, name: PeerName, spki_sha256: bytes, now: datetime, *, not_after: datetime, by: str | None = None
@@ -68,6 +72,22 @@ class Administration(Parts):
     async def list_peers(self, role: Role | None = None) -> list[PeerRecord]:
         """All peers, the revoked ones too."""
         return await self._long_reader.do(lambda connection: listing.list_peers(connection, role))
+
+    async def announce_operations_ca(
+        self, wanted: Announcement, now: datetime
+    ) -> tuple[int, tuple[str, ...]]:
+        """Enters a step of the operations CA's succession; its ledger index, and the peers that are cut off.
+        A step that was entered before is not entered again.
+
+        Raises:
+            Refused: `invalid`: peers would be cut off, and `force` does not say so; or the CA was retired, or
+                not added.
+        """
+        return await self._writer.do(lambda tx: operations_cas.announce(tx, wanted, now))
+
+    async def note_cas(self, seen: Mapping[bytes, bytes]) -> None:
+        """Keeps, by public key (SHA-256), the operations CA of the certificate that a peer called with."""
+        await self._writer.do(lambda tx: operations_cas.note_cas(tx, seen))
 
     async def add_product(self, name: str, toml: str, now: datetime, *, by: str | None = None) -> int:
         """Adds a product or a revision of one; the ledger index. Raises Refused `already_exists`."""

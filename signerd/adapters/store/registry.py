@@ -100,14 +100,15 @@ def add_peer(
     now: datetime,
     by: str | None,
     not_after: datetime | None,
+    ca_sha256: bytes | None,
 ) -> tuple[PeerRecord, int]:
     """`Administration.add_peer`."""
     tx.registry_changed = True
     demand_new_peer(tx.connection, name, spki_sha256)
-    tx.connection.execute(insert(peers), _peer_row(name, spki_sha256, now, not_after))
+    tx.connection.execute(insert(peers), _peer_row(name, spki_sha256, now, not_after, ca_sha256))
     entry = StationAdded if name.role is Role.STATION else AuditorAdded
     index = tx.append(entry(time=now, peer=name.uri, spki_sha256=spki_sha256, by=by))
-    return PeerRecord(name, spki_sha256, now.replace(microsecond=0), None, not_after), index
+    return PeerRecord(name, spki_sha256, now.replace(microsecond=0), None, not_after, ca_sha256), index
 
 
 def renew_peer(
@@ -134,7 +135,11 @@ def renew_peer(
 
 
 def _peer_row(
-    name: PeerName, spki_sha256: bytes, now: datetime, not_after: datetime | None
+    name: PeerName,
+    spki_sha256: bytes,
+    now: datetime,
+    not_after: datetime | None,
+    ca_sha256: bytes | None = None,
 ) -> dict[str, object]:
     return {
         "uri": name.uri,
@@ -142,6 +147,7 @@ def _peer_row(
         "spki_sha256": spki_sha256,
         "added_at": seconds(now),
         "not_after": None if not_after is None else seconds(not_after),
+        "ca_sha256": ca_sha256,  # of one that is renewed: once it calls with the new key
     }
 
 

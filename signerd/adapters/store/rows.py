@@ -91,6 +91,7 @@ PEER = (
     _p.added_at.label("peer_added_at"),
     _p.revoked_at.label("peer_revoked_at"),
     _p.not_after.label("peer_not_after"),
+    _p.ca_sha256.label("peer_ca_sha256"),
 )
 
 _o = orders.c
@@ -212,6 +213,7 @@ def peer_of(row: AnyRow) -> PeerRecord:
         added_at=moment_of(row.peer_added_at),
         revoked_at=_maybe_moment(row.peer_revoked_at),
         not_after=_maybe_moment(row.peer_not_after),
+        ca_sha256=row.peer_ca_sha256,
     )
 
 

@@ -43,6 +43,7 @@ peers = Table(
     Column("revoked_at", BigInteger),
     Column("not_after", BigInteger),  # of the newest certificate that was shown; absent where none was
     Column("renewed_at", BigInteger),  # when another key took its place, beside which it goes on to its end
+    Column("ca_sha256", LargeBinary),  # the operations CA of the certificate that it called with last
     UniqueConstraint("spki_sha256", name="one_peer_a_key"),
 )
 Index(
@@ -74,6 +75,16 @@ Index(
     unique=True,
     sqlite_where=issuers.c.state == "active",
     postgresql_where=issuers.c.state == "active",
+)
+
+# Operations CAs that were announced in the ledger; the first one has a row once it is retired.
+operations_cas = Table(
+    "operations_cas",
+    metadata,
+    Column("sha256", LargeBinary, primary_key=True),
+    Column("added_index", BigInteger),
+    Column("activated_index", BigInteger),
+    Column("retired_index", BigInteger),
 )
 
 products = Table(

@@ -370,6 +370,51 @@ def _sealed_to_nobody(log: PaperLog) -> int:
     return commit_keys(log, recipients=[])
 
 
+def ca_step(log: PaperLog, step: str, ca: str = "01", **members: object) -> int:
+    return log.append(f"operations_ca_{step}", ca_sha256=ca * 32, **members)
+
+
+def add_ca(log: PaperLog, ca: str = "01", *, years: int = 20) -> int:
+    return ca_step(log, "added", ca, not_after=text(log.now + timedelta(days=365 * years)))
+
+
+def _ca_added_twice(log: PaperLog) -> int:
+    add_ca(log)
+    return add_ca(log)
+
+
+def _ca_that_had_ended(log: PaperLog) -> int:
+    return add_ca(log, years=-1)
+
+
+def _ca_activated_unannounced(log: PaperLog) -> int:
+    return ca_step(log, "activated")
+
+
+def _ca_activated_after_it_was_retired(log: PaperLog) -> int:
+    add_ca(log)
+    ca_step(log, "retired")
+    return ca_step(log, "activated")
+
+
+def _ca_retired_twice(log: PaperLog) -> int:
+    add_ca(log)
+    ca_step(log, "retired", "02")
+    return ca_step(log, "retired", "02")
+
+
+def _second_ca_retired_that_was_not_added(log: PaperLog) -> int:
+    add_ca(log)
+    ca_step(log, "retired", "02")
+    return ca_step(log, "retired", "03")
+
+
+def _every_ca_retired(log: PaperLog) -> int:
+    add_ca(log)
+    ca_step(log, "retired", "02")
+    return ca_step(log, "retired")
+
+
 def _crl_number(log: PaperLog) -> int:
     moment = text(log.now)
     log.append("crl_issued", crl_number=1, crl_sha256="00" * 32, next_update=moment, count=0)
@@ -461,6 +506,13 @@ LIES: list[tuple[Story, str]] = [
     (_renewed_after_it_was_revoked, "PEER_HISTORY"),
     (_renewed_with_an_end_that_is_over, "PEER_HISTORY"),
     (_peer_of_another_deployment, "PEER_HISTORY"),
+    (_ca_added_twice, "OPERATIONS_CA_HISTORY"),
+    (_ca_that_had_ended, "OPERATIONS_CA_HISTORY"),
+    (_ca_activated_unannounced, "OPERATIONS_CA_HISTORY"),
+    (_ca_activated_after_it_was_retired, "OPERATIONS_CA_HISTORY"),
+    (_ca_retired_twice, "OPERATIONS_CA_HISTORY"),
+    (_second_ca_retired_that_was_not_added, "OPERATIONS_CA_HISTORY"),
+    (_every_ca_retired, "OPERATIONS_CA_HISTORY"),
     (_time_backward, "TIME_ORDER"),
     (_form_1_after_form_2, "FORM_ORDER"),
     (_id_twice, "VALUE_REUSED"),

@@ -388,3 +388,15 @@ async def test_a_page_of_large_records_is_cut(store: SqlStore) -> None:
         found += [record.record_id for record in page.records]
         pages, more = pages + 1, page.more
     assert (pages, len(found), len(set(found))) == (2, 5, 5)
+
+
+async def test_the_ca_that_a_peer_called_with_is_kept(store: SqlStore) -> None:
+    old, new = digest("old CA"), digest("new CA")
+    await store.add_peer(AUDITOR, digest("first"), NOW, ca_sha256=old)
+    await store.renew_peer(AUDITOR, digest("second"), NOW, not_after=NOW + timedelta(days=9))
+    assert [peer.ca_sha256 for peer in await store.list_peers(Role.AUDITOR)] == [old, None]
+    await store.note_cas({digest("second"): new, digest("nobody"): new})
+    assert [peer.ca_sha256 for peer in await store.list_peers(Role.AUDITOR)] == [old, new]
+    known = await store.peer_of_key(digest("second"))
+    assert known is not None
+    assert known.ca_sha256 == new
