@@ -168,6 +168,8 @@ class HsmSettings(TokenSettings):
     checkpoint_key: KeyReference = "birthmark-checkpoint"
     master_key: KeyReference = "birthmark-master"
     sealing_key: KeyReference = "birthmark-sealing"
+    # "none" once the CA key of `authority` was lost with its token: another issuer goes on.
+    ca_key_in: Literal["token", "none"] = "token"
     # Where the keys are that a token need not be able to hold. `signerd init` chose, for good.
     checkpoint_key_in: Literal["token", "sealed"] = "token"
     master_key_in: Literal["token", "sealed", "none"] = "token"
@@ -257,9 +259,9 @@ class Config(_Section):
     @property
     def all_issuers(self) -> tuple[IssuerSettings, ...]:
         """That of `authority` first."""
-        authority = self.authority
+        authority, hsm = self.authority, self.hsm if self.hsm.ca_key_in == "token" else None
         first = IssuerSettings.model_construct(
-            name=authority.name, certificate=authority.certificate, root=authority.root, hsm=self.hsm
+            name=authority.name, certificate=authority.certificate, root=authority.root, hsm=hsm
         )
         return (first, *self.issuers)
 

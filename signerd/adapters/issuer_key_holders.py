@@ -32,9 +32,11 @@ class IssuerKeyHolders:
 
     def __init__(self, config: Config, first: KeyHolderPool) -> None:
         self._config = config
-        self._pools: dict[bytes, KeyHolderPool] = {}
+        self._first = first
+        self._others: list[KeyHolderPool] = []
         self.parts: dict[bytes, IssuerParts] = {}
-        self._add(config.all_issuers[0], first)
+        settings = config.all_issuers[0]
+        self._add(settings, None if settings.hsm is None else first)
 
     async def start(
         self, base: Path, known: Mapping[bytes, IssuerRecord], changed: Callable[[], None]
@@ -81,6 +83,7 @@ class IssuerKeyHolders:
             return
         finally:
             pin[:] = bytes(len(pin))
+        self._others.append(pool)
         self._add(settings, pool)
         _log.info("issuer_serving", issuer=settings.name, state=record.state.value)
 
@@ -90,18 +93,16 @@ class IssuerKeyHolders:
         if pool is None:
             self.parts[digest] = IssuerParts(issuer, None)
         else:
-            self._pools[digest] = pool
             self.parts[digest] = IssuerParts(issuer, pool, lambda: pool.serving, pool.demand_room)
         return digest
 
     async def stop(self) -> None:
         """Ends all but the first, which is not ours."""
-        _, *others = self._pools.values()
-        await asyncio.gather(*(pool.stop() for pool in others))
+        await asyncio.gather(*(pool.stop() for pool in self._others))
 
     async def wait_given_up(self) -> WrongPin | SignatureDamaged:
         """Returns once one of them tries nothing again: signerd must then end, with its exit code."""
-        waits = [asyncio.create_task(pool.wait_given_up()) for pool in self._pools.values()]
+        waits = [asyncio.create_task(pool.wait_given_up()) for pool in (self._first, *self._others)]
         try:
             done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
             return done.pop().result()

@@ -34,8 +34,8 @@ _STOPS = {
         "signerd operations-ca add, in good time: each of them moves to the new one before",
     ),
     What.SUB_CA: (
-        "no board can be certified any more, and no CRL be signed; boards' certificates end with it",
-        "have the root sign a sub-CA that ends later, for a new installation",
+        "it certifies no board any more, and signs no CRL; boards' certificates end with it",
+        "another issuer of its CA in good time: signerd ca request, add, activate",
     ),
     What.ISSUER: ("chains to boards' certificates end", "renew it where it was bought, with the same key"),
     What.ROOT: (
@@ -46,7 +46,7 @@ _STOPS = {
     What.CRL: ("verifiers refuse the CRL, some of them all boards", "signerd crl, from a timer"),
     What.PRODUCT: (
         "no order of it can be opened, and no board be certified any more",
-        "a shorter validity_days, or a sub-CA that ends later",
+        "a shorter validity_days, or an issuer that ends later: signerd ca add",
     ),
 }
 

@@ -44,18 +44,19 @@ class DocumentedInstallation(Installation):
                 *(f"--hsm-env={name}={value}" for name, value in environment.items()),
             ]
         )
-        sub_ca, root = self._signed_offline(self.home / "ca" / "sub-ca.csr.pem")
+        sub_ca, root = self.signed_offline(self.home / "ca" / "sub-ca.csr.pem")
         run([*init, "--install-certificate", sub_ca, "--root", root])
 
-    def _signed_offline(self, request: Path) -> tuple[Path, Path]:
-        """What the recipe's comments say, but for the root's passphrase."""
+    def signed_offline(self, request: Path) -> tuple[Path, Path]:
+        """What the recipe's comments say, but for the root's passphrase: the certificate, and the root's."""
         folder = self.directory / "offline"
-        folder.mkdir()
+        folder.mkdir(exist_ok=True)
         (folder / "sub-ca.csr.pem").write_bytes(request.read_bytes())
         (folder / "sub-ca.cnf").write_bytes(_RECIPE.read_bytes())
         sign, make = _commands(_RECIPE.read_text("utf-8"))
-        for command in ([*make, "-nodes"], sign):
-            run(command, directory=folder)
+        if not (folder / "root.pem").exists():
+            run([*make, "-nodes"], directory=folder)
+        run(sign, directory=folder)
         return folder / "sub-ca.pem", folder / "root.pem"
 
 

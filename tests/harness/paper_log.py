@@ -216,6 +216,7 @@ class PaperLog:
 
     def __post_init__(self) -> None:
         self.issuer = self.root.subordinate("Paper Sub-CA")
+        self.further: list[Authority] = []  # that were announced
         self.entries: list[bytes] = []
         self.tree = PaperTree()
         self.records: list[audit_pb2.Record] = []
@@ -249,6 +250,32 @@ class PaperLog:
             "vkey": vkey(self.log_key),
         }
         return self.append("log_opened", **members | changes)
+
+    def add_issuer(self, name: str, *, root: Authority | None = None, **changes: Any) -> Authority:
+        """Announces another issuer of the same CA, below the same root unless told otherwise."""
+        root = root or self.root
+        issuer = root.subordinate(f"Paper Sub-CA {name}")
+        self.further.append(issuer)
+        members = {
+            "issuer": name,
+            "ca": "main",
+            "certificate_sha256": sha256(der(issuer.certificate)).hexdigest(),
+            "root_sha256": sha256(der(root.certificate)).hexdigest(),
+            "not_after": text(issuer.certificate.not_valid_after_utc),
+        }
+        self.append("issuer_added", **members | changes)
+        return issuer
+
+    def change_issuer(self, kind: str, name: str, issuer: Authority, **changes: Any) -> int:
+        """`issuer_activated` or `issuer_retired`."""
+        digest = sha256(der(issuer.certificate)).hexdigest()
+        return self.append(kind, **{"issuer": name, "ca": "main", "certificate_sha256": digest} | changes)
+
+    def issuer_of(self, record: audit_pb2.Record) -> Authority:
+        """Whose certificate the record's is, by its name; that of entry 0 where none has it."""
+        named = x509.load_der_x509_certificate(record.certificate_der).issuer
+        known = (self.issuer, *self.further)
+        return next((one for one in known if one.certificate.subject == named), self.issuer)
 
     def add_station(self, peer: str = STATION) -> int:
         return self.append("station_added", peer=peer, spki_sha256=sha256(peer.encode()).hexdigest())

@@ -55,7 +55,7 @@ class PaperService(audit_pb2_grpc.AuditServiceServicer):
     def GetRecord(self, request: Any, context: Any) -> audit_pb2.GetRecordResponse:  # noqa: N802
         for record in self.log.lie_records(self.log.records):
             if sha256(record.certificate_der).digest() == request.certificate_sha256:
-                chain = self.log.lie_chain([der(self.log.issuer.certificate)])
+                chain = self.log.lie_chain([der(self.log.issuer_of(record).certificate)])
                 return audit_pb2.GetRecordResponse(record=record, chain_der=chain)
         context.abort(grpc.StatusCode.NOT_FOUND, "not_found")
         raise AssertionError("abort returns")

@@ -52,7 +52,7 @@ class YubiKeyInstallation(DocumentedInstallation):
                 *(f"--hsm-env={name}={value}" for name, value in self.keys.environment.items()),
             ]
         )
-        sub_ca, root = self._signed_offline(self.home / "ca" / "sub-ca.csr.pem")
+        sub_ca, root = self.signed_offline(self.home / "ca" / "sub-ca.csr.pem")
         run([*init, "--install-certificate", sub_ca, "--root", root])
         # Another installation of this machine may have the port of the metrics.
         text = self.config.read_text("utf-8")

@@ -40,7 +40,7 @@ def setup_for(hsm: HsmSettings, mode: Mode) -> Setup:
         mode=mode.value,
         module=str(hsm.module),
         token=hsm.token,
-        ca_key=hsm.ca_key,
+        ca_key=hsm.ca_key if hsm.ca_key_in == "token" else "",
         checkpoint_key=hsm.checkpoint_key,
         master_key=hsm.master_key,
         sealing_key=hsm.sealing_key,

@@ -14,6 +14,7 @@ import socket
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import TypeVar
 
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
@@ -57,6 +58,7 @@ _KEY_OF = {
 _READ = 65_536  # bytes at once
 
 Handler = Callable[[list[object]], object]
+_Key = TypeVar("_Key")
 
 
 def harden() -> None:
@@ -72,12 +74,13 @@ def harden() -> None:
 
 def serving(setup: Setup, token: Token) -> dict[str, Handler]:
     """The daemon's operations. None of them returns a MAC or a chip's key."""
-    ca_key = token.ca_key(setup.ca_key)
+    ca_key = token.ca_key(setup.ca_key) if setup.ca_key else None
     checkpoint_key = sealed_keys.checkpoint_key(setup, token)
     master_key = sealed_keys.master_key(setup, token)
     log = note.parse_vkey(setup.vkey) if checkpoint_key is not None else None
     signatures = Signatures(setup)
-    _self_test(token, setup.ca_key, ca_key.sign, signatures, Operation.SIGN_CERTIFICATE)
+    if ca_key is not None:
+        _self_test(token, setup.ca_key, ca_key.sign, signatures, Operation.SIGN_CERTIFICATE)
     if checkpoint_key is not None:
         _self_test(token, setup.checkpoint_key, checkpoint_key.sign, signatures, Operation.SIGN_CHECKPOINT)
     limits = guard.Limits(timedelta(days=setup.max_validity_days), setup.allow_no_expiry)
@@ -86,19 +89,17 @@ def serving(setup: Setup, token: Token) -> dict[str, Handler]:
     def sign_certificate(arguments: list[object]) -> bytes:
         (tbs,) = _bytes(arguments, 1)
         own.check_certificate(tbs, datetime.now(UTC))
-        return ca_key.sign(tbs)
+        return _present(ca_key).sign(tbs)
 
     def sign_crl(arguments: list[object]) -> bytes:
         (tbs,) = _bytes(arguments, 1)
         own.check_crl(tbs, datetime.now(UTC))
-        return ca_key.sign(tbs)
+        return _present(ca_key).sign(tbs)
 
     def sign_checkpoint(arguments: list[object]) -> bytes:
         (body,) = _bytes(arguments, 1)
         own.check_checkpoint(body)
-        if checkpoint_key is None:
-            raise guard.SigningRefusedError("this key holder has no checkpoint key")
-        return checkpoint_key.sign(body)
+        return _present(checkpoint_key).sign(body)
 
     def check_chip_mac(arguments: list[object]) -> bool:
         if len(arguments) != 5:
@@ -236,6 +237,12 @@ def _there(master_key: sealed_keys.MacKey | None) -> sealed_keys.MacKey:
     if master_key is None:
         raise guard.SigningRefusedError("this installation has no chip master key (hsm.master_key_in)")
     return master_key
+
+
+def _present(key: _Key | None) -> _Key:
+    if key is None:
+        raise guard.SigningRefusedError("this key holder does not have this key")
+    return key
 
 
 def _self_test(

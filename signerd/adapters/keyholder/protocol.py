@@ -74,7 +74,7 @@ class Setup:
     mode: str
     module: str  # path of the PKCS#11 module
     token: str  # CKA_LABEL of the token, and of its keys
-    ca_key: str
+    ca_key: str  # empty where the installation's first one is lost
     checkpoint_key: str
     master_key: str
     sealing_key: str

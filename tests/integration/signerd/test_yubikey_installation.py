@@ -5,12 +5,13 @@ which the second key was added later, and then has to do alone."""
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from harness.hostile_line import HostileLine
+from harness.hostile_line import HostileLine, code_of
 from harness.installation import Installation
 from harness.process import ProgramError
 from harness.yubikey_installation import YubiKeyInstallation
@@ -55,6 +56,69 @@ def test_boards_are_certified_over_a_restart_and_the_spare_opens_the_same(line: 
     said = installation.admin("check-config")
     assert "sealed to 2 tokens" in said
     assert opened_by_spare(installation) == opened_by(installation)
+
+
+@pytest.mark.check
+def test_the_first_is_destroyed_and_the_spare_issues_with_a_ca_key_of_its_own(tmp_path: Path) -> None:
+    """Which cannot be cloned: its sub-CA was announced before, and lay in the safe. The same log, the same
+    chips; what the dead one began goes on in its place."""
+    presence.skip(yubikey.missing())
+    with (
+        VirtualYubiKey(PivCard(serial=11), PivCard(serial=12)) as keys,
+        YubiKeyInstallation(tmp_path / "line", keys, "9a") as installation,
+    ):
+        add_spare_ca(installation)
+        keys.pull(1)  # into the safe
+        line = HostileLine(installation)
+        order, first, second = line.open_order(quantity=2), line.board(), line.board()
+        line.pc1.certify(order, first)
+        keys.pull(0)  # in the middle of a board
+        session = line.pc1.open(order, second.chip_id)
+        assert code_of(lambda: line.pc1.sign(session, *second.request(session.challenge))) == "unavailable"
+
+        installation.process.stop()
+        keys.put_in(1)
+        text = installation.config.read_text("utf-8")
+        text = text.replace("pkcs11:serial=11", "pkcs11:serial=12").replace(
+            "[hsm]\n", '[hsm]\nca_key_in = "none"\n'
+        )
+        installation.config.write_text(text, encoding="utf-8")
+        assert "its key is NOT HERE" in installation.admin("check-config")
+        installation.start_signerd()
+        installation.admin("ca", "activate", "spare")
+        installation.admin("ca", "retire", "main")
+        line.reconnect()
+        _, signed = line.pc1.certify(order, second)
+        assert signed.serial_number.endswith("2")
+        (abandoned,) = [entry for entry in line.entries() if entry["type"] == "intent_abandoned"]
+        assert (abandoned["issuer"], abandoned["successor"]) == ("main", "spare")
+        line.verify()
+        line.close()
+
+
+def add_spare_ca(installation: YubiKeyInstallation) -> None:
+    """By the steps of docs/operations.md."""
+    keys, name = installation.keys, "spare"
+    keys.generate("9c", number=1)
+    pin = f"file:{installation.directory / 'pin'}"
+    token = [
+        "--module",
+        keys.module,
+        "--token",
+        "pkcs11:serial=12",
+        "--pin",
+        pin,
+        "--ca-key",
+        "pkcs11:id=%02",
+    ]
+    environment = [f"--hsm-env={key}={value}" for key, value in keys.environment.items()]
+    installation.start_signerd()
+    said = json.loads(
+        installation.admin("ca", "request", name, *token, "--ca-key", "pkcs11:id=%02", *environment, "--json")
+    )
+    sub_ca, root = installation.signed_offline(Path(said["request"]))
+    installation.admin("ca", "add", name, "--certificate", sub_ca, "--root", root)
+    installation.process.stop()
 
 
 def opened_by(installation: Installation, token: str = "pkcs11:serial=11") -> dict[str, bytes]:
