@@ -31,7 +31,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from signerd.core.csr import VerifiedCsr, check_csr
 from signerd.core.evidence import METHODS, methods_with
@@ -407,7 +406,7 @@ def _resumed(record: Record, csr: VerifiedCsr, product: Product, issuer: Issuer)
 
 def _verify(signature: bytes, tbs: bytes, issuer: Issuer) -> None:
     try:
-        issuer.key.verify(signature, tbs, ec.ECDSA(issuer.hash))
+        issuer.algorithm.verify(issuer.key, signature, tbs)
     except InvalidSignature as error:
         raise Fault("the key holder's signature does not verify with the sub-CA's certificate") from error
 

@@ -13,9 +13,10 @@ from typing import TypeVar
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
+from signerd.core.issuer_algorithm import IssuerKey
 from signerd.core.issuing_chain import chain_problems, shown
 from signerd.errors import ConfigError
 
@@ -61,8 +62,8 @@ def sign_sub_ca(
 ) -> x509.Certificate:
     """The sub-CA's certificate: CA:TRUE, path length 0, keyCertSign and cRLSign."""
     key = request.public_key()
-    if not request.is_signature_valid or not isinstance(key, ec.EllipticCurvePublicKey):
-        raise ConfigError("the sub-CA's request is not signed by the EC key that it names")
+    if not request.is_signature_valid or not isinstance(key, ec.EllipticCurvePublicKey | rsa.RSAPublicKey):
+        raise ConfigError("the sub-CA's request is not signed by the EC or RSA key that it names")
     own = root.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
     authority = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(own)
     builder = _ca_builder(request.subject, root.subject, key, now, SUB_CA_DAYS, path_length=0)
@@ -72,7 +73,7 @@ def sign_sub_ca(
 def _ca_builder(
     subject: x509.Name,
     issuer: x509.Name,
-    key: ec.EllipticCurvePublicKey,
+    key: IssuerKey,
     now: datetime,
     days: int,
     *,

@@ -72,7 +72,7 @@ def build_crl(
     builder = builder.add_extension(x509.CRLNumber(number), critical=False)
     builder = builder.add_extension(issuer.authority_key_identifier, critical=False)
     # Signed with the throwaway key, because the package gives a TBSCertList only as part of a signed list.
-    whole = builder.sign(issuer.throwaway, issuer.hash).public_bytes(Encoding.DER)
+    whole = builder.sign(issuer.throwaway, issuer.algorithm.hash).public_bytes(Encoding.DER)
     tbs, algorithm, _ = der.split_signed(whole)
     return UnsignedCrl(tbs, algorithm)
 

@@ -49,7 +49,7 @@ def lint(
     Raises:
         Fault: it says anything else. Nothing that a peer sends can bring this about.
     """
-    algorithm = _algorithm(issuer)
+    algorithm = issuer.algorithm.identifier
     try:
         # Parsed from the bytes to be signed, so that what was built is not believed.
         certificate = x509.load_der_x509_certificate(der.signed(tbs, algorithm, b"\x00"))
@@ -59,12 +59,6 @@ def lint(
     if problem is not None:
         raise Fault(f"certificate of {place.serial_number} fails the linter: {problem}")
     return PreparedCertificate(_TOKEN, tbs, algorithm)
-
-
-def _algorithm(issuer: Issuer) -> bytes:
-    # ecdsa-with-SHA256 or -SHA384, no parameters (RFC 5758 §3.2).
-    arc = {"sha256": 2, "sha384": 3}[issuer.hash.name]
-    return der.sequence(bytes.fromhex("06082a8648ce3d0403") + bytes((arc,)))
 
 
 def _problem(
@@ -92,6 +86,6 @@ def _problem(
         "not exactly a leaf": certificate.extensions[0].value
         == x509.BasicConstraints(ca=False, path_length=None),
         "signature algorithms differ": certificate.signature_hash_algorithm is not None
-        and certificate.signature_hash_algorithm.name == issuer.hash.name,
+        and certificate.signature_hash_algorithm.name == issuer.algorithm.hash.name,
     }
     return next((problem for problem, holds in checks.items() if not holds), None)

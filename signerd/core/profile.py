@@ -8,8 +8,6 @@ from datetime import datetime
 from functools import partial
 
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from signerd.core.certificate_names import (
@@ -20,6 +18,7 @@ from signerd.core.certificate_names import (
     check_uri,
 )
 from signerd.core.evidence_extension import EvidenceStatement
+from signerd.core.issuer_algorithm import IssuerAlgorithm, IssuerKey, ThrowawayKey, issuer_key
 from signerd.core.issuing_chain import Allowance
 from signerd.core.key_policy import PublicKey
 from signerd.core.name_constraints import Names as CertificateNames
@@ -28,12 +27,6 @@ from signerd.core.order import Place
 from signerd.core.product import EXTENDED_KEY_USAGES, SUBJECT_OIDS, Product, Profile, fill
 from signerd.core.validity import ValidityLimits, check_validity
 from signerd.errors import ConfigError
-
-_HASHES: dict[str, hashes.SHA256 | hashes.SHA384] = {
-    "secp256r1": hashes.SHA256(),
-    "secp384r1": hashes.SHA384(),
-}
-
 
 _DEFAULT_LIMITS = ValidityLimits()
 
@@ -48,9 +41,9 @@ class Issuer:
 
     certificate: x509.Certificate
     chain: tuple[bytes, ...]  # DER, from the sub-CA upward, without the root
-    key: ec.EllipticCurvePublicKey
-    hash: hashes.SHA256 | hashes.SHA384
-    throwaway: ec.EllipticCurvePrivateKey
+    key: IssuerKey
+    algorithm: IssuerAlgorithm
+    throwaway: ThrowawayKey
     authority_key_identifier: x509.AuthorityKeyIdentifier
     limits: ValidityLimits
     allows: Allowance  # what the chain and its root allow certificates
@@ -65,13 +58,14 @@ class Issuer:
         """Makes an issuer of its chain, the sub-CA first. `limits` are the settings'.
 
         Raises:
-            ConfigError: the sub-CA's key is not P-256 or P-384, it has no subject key identifier, or what its
-                chain allows cannot be read.
+            ConfigError: the sub-CA's key is of no type that issues, it has no subject key identifier, or what
+                its chain allows cannot be read.
         """
         certificate = chain[0]
-        key = certificate.public_key()
-        if not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name not in _HASHES:
-            raise ConfigError("the sub-CA's key must be P-256 or P-384")
+        try:
+            key, algorithm = issuer_key(certificate.public_key())
+        except ValueError as error:
+            raise ConfigError(f"the sub-CA: {error}") from error
         try:
             identifier = certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
             allows = Allowance.of(chain, root)
@@ -83,8 +77,8 @@ class Issuer:
             certificate=certificate,
             chain=tuple(issuer.public_bytes(Encoding.DER) for issuer in chain),
             key=key,
-            hash=_HASHES[key.curve.name],
-            throwaway=ec.generate_private_key(key.curve),
+            algorithm=algorithm,
+            throwaway=algorithm.throwaway(),
             authority_key_identifier=x509.AuthorityKeyIdentifier(identifier.digest, None, None),
             limits=limits,
             allows=allows,
@@ -244,4 +238,4 @@ def build_tbs(terms: CertificateTerms, place: Place, key: PublicKey, issuer: Iss
     )
     for extension, critical in terms.extensions:
         builder = builder.add_extension(extension, critical)
-    return builder.sign(issuer.throwaway, issuer.hash).tbs_certificate_bytes
+    return builder.sign(issuer.throwaway, issuer.algorithm.hash).tbs_certificate_bytes

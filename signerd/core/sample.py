@@ -28,7 +28,7 @@ _RSA_BITS = {KeyType.RSA2048: 2048, KeyType.RSA3072: 3072, KeyType.RSA4096: 4096
 def stand_in(issuer: Issuer) -> Issuer:
     """An issuer that a relying party could only tell from the real one by its key."""
     real = issuer.certificate
-    key = ec.generate_private_key(issuer.key.curve)
+    key = issuer.algorithm.throwaway()
     certificate = (
         x509.CertificateBuilder()
         .issuer_name(real.issuer)
@@ -38,13 +38,13 @@ def stand_in(issuer: Issuer) -> Issuer:
         .not_valid_after(real.not_valid_after_utc)
         .public_key(key.public_key())
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-        .sign(key, issuer.hash)
+        .sign(key, issuer.algorithm.hash)
     )
     return Issuer(
         certificate=certificate,
         chain=issuer.chain,
         key=key.public_key(),
-        hash=issuer.hash,
+        algorithm=issuer.algorithm,
         throwaway=key,
         authority_key_identifier=x509.AuthorityKeyIdentifier(
             x509.SubjectKeyIdentifier.from_public_key(key.public_key()).digest, None, None
@@ -65,7 +65,7 @@ class Sampled:
     def certificate(self, issuer: Issuer) -> bytes:
         """Its certificate, DER, through signerd's own linter. Raises as `prepared`."""
         prepared = self.prepared(issuer, spki_of(self.key))
-        return prepared.certificate(issuer.throwaway.sign(prepared.take(), ec.ECDSA(issuer.hash)))
+        return prepared.certificate(issuer.algorithm.sign(issuer.throwaway, prepared.take()))
 
     def prepared(self, issuer: Issuer, spki: bytes) -> PreparedCertificate:
         """The certificate but for its signature, through signerd's own linter; a quarter of a millisecond.

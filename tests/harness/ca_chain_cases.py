@@ -245,6 +245,7 @@ def _paths() -> Iterator[Case]:
     yield Case("another signature", (ROOT, MIDDLE, SUB), False, build=other_signature)
 
     yield Case("RSA above", (replace(ROOT, key=RSA), MIDDLE, SUB), True)
+    yield Case("an RSA sub-CA", (ROOT, MIDDLE, replace(SUB, key=RSA)), True)
     yield Case("policies", constrained((POLICY, True)), True)
     for skipped, valid in ((0, False), (1, False), (2, False), (3, True)):
         explicit = (x509.PolicyConstraints(skipped, None), True)

@@ -50,9 +50,9 @@ class TokenAtHand:
         return parse_vkey(self.config.ledger.vkey.read_text(encoding="ascii"))
 
 
-def make_token(directory: Path, wishes: Wishes | None = None) -> TokenAtHand:
+def make_token(directory: Path, wishes: Wishes | None = None, key_type: str = "p256") -> TokenAtHand:
     """A new development installation in `directory`."""
-    return TokenAtHand(directory, load(create_dev(directory, wishes=wishes)))
+    return TokenAtHand(directory, load(create_dev(directory, wishes=wishes, key_type=key_type)))
 
 
 ALL_SEALED = Wishes(Place.SEALED, Place.SEALED, no_spare=True)

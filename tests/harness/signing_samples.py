@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID, NameOID
 
 from signerd.core import der
+from signerd.core.issuer_algorithm import issuer_key
 from signerd.core.note import Checkpoint
 
 PublicKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey | Ed25519PublicKey
@@ -61,9 +62,7 @@ def leaf_tbs(
     algorithm: hashes.SHA256 | hashes.SHA384 | None = None,
 ) -> bytes:
     """The TBSCertificate of a good leaf but for what is given; an extension given as None is left out."""
-    ca_key = sub_ca.public_key()
-    assert isinstance(ca_key, ec.EllipticCurvePublicKey)
-    own = hashes.SHA384() if isinstance(ca_key.curve, ec.SECP384R1) else hashes.SHA256()
+    _, own = issuer_key(sub_ca.public_key())
     begin = not_before or now()
     built: dict[x509.ObjectIdentifier, tuple[x509.ExtensionType, bool] | None] = {
         ExtensionOID.BASIC_CONSTRAINTS: (x509.BasicConstraints(ca=False, path_length=None), True),
@@ -84,7 +83,7 @@ def leaf_tbs(
     for extension in built.values():
         if extension is not None:
             builder = builder.add_extension(extension[0], critical=extension[1])
-    return builder.sign(ec.generate_private_key(ca_key.curve), algorithm or own).tbs_certificate_bytes
+    return builder.sign(own.throwaway(), algorithm or own.hash).tbs_certificate_bytes
 
 
 def crl_tbs(
@@ -96,8 +95,7 @@ def crl_tbs(
     extensions: Extensions | None = None,
 ) -> bytes:
     """The TBSCertList of a good CRL with one revoked certificate, but for what is given."""
-    ca_key = sub_ca.public_key()
-    assert isinstance(ca_key, ec.EllipticCurvePublicKey)
+    _, own = issuer_key(sub_ca.public_key())
     begin = this_update or now()
     revoked = x509.RevokedCertificateBuilder().serial_number(4711).revocation_date(begin)
     built: dict[x509.ObjectIdentifier, tuple[x509.ExtensionType, bool] | None] = {
@@ -115,8 +113,7 @@ def crl_tbs(
     for extension in built.values():
         if extension is not None:
             builder = builder.add_extension(extension[0], critical=extension[1])
-    own = hashes.SHA384() if isinstance(ca_key.curve, ec.SECP384R1) else hashes.SHA256()
-    return builder.sign(ec.generate_private_key(ca_key.curve), own).tbs_certlist_bytes
+    return builder.sign(own.throwaway(), own.hash).tbs_certlist_bytes
 
 
 def checkpoint(origin: str, size: int, *, root: bytes = b"\x01" * 32) -> bytes:

@@ -26,6 +26,7 @@ from signerd.adapters import device_ca
 from signerd.adapters.keyholder import guard
 from signerd.adapters.keyholder.channel import KeyHolderRefusal
 from signerd.core.chip_key import KEY_BYTES, derive_chip_key
+from signerd.core.issuer_algorithm import ThrowawayKey, issuer_key
 from signerd.core.names import MacKey, MacQuestion
 from signerd.core.note import VerifierKey
 from signerd.errors import Unavailable
@@ -40,16 +41,21 @@ class DeviceTree:
     root: x509.Certificate
     root_key: ec.EllipticCurvePrivateKey
     sub_ca: x509.Certificate
-    sub_ca_key: ec.EllipticCurvePrivateKey
+    sub_ca_key: ThrowawayKey
 
 
 def make_device_tree(
-    *, deployment: str = "test", curve: ec.EllipticCurve | None = None, now: datetime | None = None
+    *,
+    deployment: str = "test",
+    curve: ec.EllipticCurve | None = None,
+    key: ThrowawayKey | None = None,
+    now: datetime | None = None,
 ) -> DeviceTree:
-    """A device tree that is valid from `now`; the sub-CA's key is P-256 unless `curve` says otherwise."""
+    """A device tree that is valid from `now`; the sub-CA's key is P-256 unless `curve` or `key` say
+    otherwise."""
     moment = now or datetime.now(UTC).replace(microsecond=0)
     root, root_key = device_ca.create_root(deployment, moment)
-    key = ec.generate_private_key(curve or ec.SECP256R1())
+    key = key or ec.generate_private_key(curve or ec.SECP256R1())
     common_name = device_ca.sub_ca_common_name(deployment)
     request = (
         x509.CertificateSigningRequestBuilder()
@@ -65,7 +71,7 @@ class SoftwareKeyHolder:
     def __init__(
         self,
         sub_ca: x509.Certificate,
-        sub_ca_key: ec.EllipticCurvePrivateKey,
+        sub_ca_key: ThrowawayKey,
         *,
         origin: str = ORIGIN,
         max_validity_days: int = 10_950,
@@ -75,7 +81,7 @@ class SoftwareKeyHolder:
     ) -> None:
         self.available = True
         self._key = sub_ca_key
-        self._hash = hashes.SHA384() if isinstance(sub_ca_key.curve, ec.SECP384R1) else hashes.SHA256()
+        _, self._algorithm = issuer_key(sub_ca_key.public_key())
         self._checkpoint_key = Ed25519PrivateKey.generate()
         self._master_key = master_key or secrets.token_bytes(32)
         self._now = now
@@ -102,12 +108,12 @@ class SoftwareKeyHolder:
     async def sign_certificate(self, tbs: bytes) -> bytes:
         """See the port."""
         self._look(lambda: self._guard.check_certificate(tbs, self._now()))
-        return self._key.sign(tbs, ec.ECDSA(self._hash))
+        return self._algorithm.sign(self._key, tbs)
 
     async def sign_crl(self, tbs: bytes) -> bytes:
         """See the port."""
         self._look(lambda: self._guard.check_crl(tbs, self._now()))
-        return self._key.sign(tbs, ec.ECDSA(self._hash))
+        return self._algorithm.sign(self._key, tbs)
 
     async def sign_checkpoint(self, body: bytes) -> bytes:
         """See the port."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_public_key
 
 from harness.process import run
@@ -20,6 +20,7 @@ from signerd.adapters.keyholder.certification_request import make_request
 from signerd.adapters.keyholder.client import KeyHolderSettings
 from signerd.adapters.keyholder.protocol import Mode, Setup
 from signerd.core.chip_key import derive_chip_key
+from signerd.core.issuer_algorithm import IssuerKey, issuer_key
 from signerd.core.names import MacKey, Place
 from signerd.core.note import VerifierKey
 from signerd.core.recipient import SECRET_BYTES, Recipient
@@ -92,7 +93,8 @@ def _sub_ca(key: VirtualYubiKey, slot: str) -> x509.Certificate:
 
     def sign(message: bytes) -> bytes:
         digest, signature = key.directory / "digest", key.directory / "signature"
-        digest.write_bytes(hashlib.sha256(message).digest())
+        is_rsa = isinstance(public, rsa.RSAPublicKey)
+        digest.write_bytes(message if is_rsa else hashlib.sha256(message).digest())
         command = [
             "pkcs11-tool",
             "--module",
@@ -103,7 +105,8 @@ def _sub_ca(key: VirtualYubiKey, slot: str) -> x509.Certificate:
             "--pin",
             key.pin,
         ]
-        command += ["--sign", "--mechanism", "ECDSA", "--signature-format", "openssl", "--id", _IDS[slot]]
+        how = ["SHA256-RSA-PKCS"] if is_rsa else ["ECDSA", "--signature-format", "openssl"]
+        command += ["--sign", "--id", _IDS[slot], "--mechanism", *how]
         command += ["--input-file", str(digest), "--output-file", str(signature)]
         run(command, environment={**os.environ, **key.environment})
         return signature.read_bytes()
@@ -112,7 +115,5 @@ def _sub_ca(key: VirtualYubiKey, slot: str) -> x509.Certificate:
     return device_ca.sign_sub_ca(x509.load_der_x509_csr(request), root, root_key, now)
 
 
-def _public(key: VirtualYubiKey, slot: str) -> ec.EllipticCurvePublicKey:
-    public = load_pem_public_key((key.directory / f"{slot}.pem").read_bytes())
-    assert isinstance(public, ec.EllipticCurvePublicKey)
-    return public
+def _public(key: VirtualYubiKey, slot: str) -> IssuerKey:
+    return issuer_key(load_pem_public_key((key.directory / f"{slot}.pem").read_bytes()))[0]

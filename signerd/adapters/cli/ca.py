@@ -73,7 +73,7 @@ def request(
         typer.Option("--ca-key", help="Label or pkcs11: URI of a key in the token: taken, and not made."),
     ] = None,
     key_type: Annotated[
-        str, typer.Option("--key-type", help="Of a key that is made: p256 or p384.")
+        str, typer.Option("--key-type", help="Of a key that is made: p256, p384, rsa2048, rsa3072, rsa4096.")
     ] = "p256",
     common_name: Annotated[
         str | None, typer.Option("--common-name", help="In the request. Default: DEPLOYMENT device CA NAME.")
@@ -84,8 +84,8 @@ def request(
     """Makes a CA key in a token, and the request for its certificate. Nothing else changes."""
     from signerd.adapters.cli.output import print_result
     from signerd.adapters.installation import further_issuer
-    from signerd.adapters.installation.production import KEY_TYPES
     from signerd.config import load
+    from signerd.core.issuer_algorithm import KEY_TYPES
 
     if key_type not in KEY_TYPES:
         raise typer.BadParameter(f"--key-type takes {' or '.join(KEY_TYPES)}")

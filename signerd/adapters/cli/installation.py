@@ -42,7 +42,9 @@ def init(
         list[str] | None,
         typer.Option("--hsm-env", help="NAME=VALUE for the module's environment. Again for each variable."),
     ] = None,
-    key_type: Annotated[str, typer.Option("--key-type", help="Of the sub-CA: p256 or p384.")] = "p256",
+    key_type: Annotated[
+        str, typer.Option("--key-type", help="Of the sub-CA: p256, p384, rsa2048, rsa3072, rsa4096.")
+    ] = "p256",
     origin: Annotated[str | None, typer.Option("--origin", help="The log's name.")] = None,
     checkpoint_key: Annotated[
         Place | None, typer.Option(help="Where the log's key is; by default as the token can.")
@@ -108,6 +110,7 @@ def init(
             server_names=server_name or (),
             by=by,
             wishes=wishes,
+            key_type=key_type,
         )
         said = f"made {path}, for trials alone. Start it: signerd run -c {path}"
         print_result(said, {"config": str(path)}, as_json=as_json)

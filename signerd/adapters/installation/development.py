@@ -14,7 +14,7 @@ from pathlib import Path
 
 from signerd.adapters import device_ca
 from signerd.adapters.installation import parts, softhsm
-from signerd.adapters.installation.keys import generate_keys
+from signerd.adapters.installation.keys import demand_key_type, generate_keys
 from signerd.adapters.installation.layout import (
     PIN,
     Layout,
@@ -40,29 +40,38 @@ def create_dev(
     server_names: Sequence[str] = (),
     by: str | None = None,
     wishes: Wishes | None = None,
+    key_type: str = "p256",
 ) -> Path:
     """Makes a complete development installation and returns the path of its `signerd.toml`.
 
     `server_names`: what stations dial, beside localhost. `by`: who makes it, for the ledger. `wishes`: where
-    keys are kept that the token need not hold.
+    keys are kept that the token need not hold. `key_type`: of the sub-CA.
 
     Raises:
         ConfigError: the directory is not empty, SoftHSM is missing, or a value is not of its form. What was
             made so far stays, and the text says what to remove.
     """
+    demand_key_type(key_type)
     names = checked_names(server_names, listen)
     module = softhsm.find_module()
     places = decide(wishes or Wishes(), _OFFERS)
     layout = make_installation_directory(directory)
     try:
-        _fill(layout, deployment, listen, names, module, by, places)
+        _fill(layout, deployment, listen, names, module, by, places, key_type)
     except (ConfigError, Fault, OSError) as error:
         raise ConfigError(f"{error}\nremove {layout.directory} before you start again") from error
     return layout.config
 
 
 def _fill(
-    layout: Layout, deployment: str, listen: str, names: Names, module: Path, by: str | None, places: Places
+    layout: Layout,
+    deployment: str,
+    listen: str,
+    names: Names,
+    module: Path,
+    by: str | None,
+    places: Places,
+    key_type: str,
 ) -> None:
     now = datetime.now(UTC).replace(microsecond=0)
     environment, throwaway_pin = softhsm.create_token(layout.softhsm, module)
@@ -85,7 +94,7 @@ def _fill(
         generate_keys(
             config.hsm,
             throwaway_pin,
-            key_type="p256",
+            key_type=key_type,
             common_name=device_ca.sub_ca_common_name(deployment),
             origin=choices.origin,
             places=places,

@@ -12,7 +12,8 @@ from signerd.adapters.keyholder.held_pin import HeldPin
 from signerd.adapters.keyholder.pool import setup_for, setup_of_issuer
 from signerd.adapters.keyholder.protocol import Mode, Operation, Setup
 from signerd.config import HsmSettings, TokenSettings
-from signerd.errors import Fault, Unavailable
+from signerd.core.issuer_algorithm import KEY_TYPES
+from signerd.errors import ConfigError, Fault, Unavailable
 
 _KEY_GENERATION_S = 120.0  # small tokens take their time
 
@@ -25,6 +26,12 @@ class NewKeys:
     checkpoint_key: bytes  # Ed25519 public key, 32 bytes
     sealed: bytes  # the file of the sealed secrets; empty where none is sealed
     master_commitment: bytes  # empty where the master key is not sealed
+
+
+def demand_key_type(key_type: str) -> None:
+    """Raises ConfigError for a type that no CA key may have."""
+    if key_type not in KEY_TYPES:
+        raise ConfigError(f"key type {key_type!r}: use {', '.join(KEY_TYPES[:-1])} or {KEY_TYPES[-1]}")
 
 
 async def ask_offers(hsm: HsmSettings, pin: bytes | bytearray) -> list[str]:

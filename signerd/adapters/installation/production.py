@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from signerd.adapters import device_ca
 from signerd.adapters.installation import parts
 from signerd.adapters.installation.chain_files import Arranged, arrange, read_certificates, unusable
-from signerd.adapters.installation.keys import NewKeys, ask_offers, generate_keys, leftovers
+from signerd.adapters.installation.keys import NewKeys, ask_offers, demand_key_type, generate_keys, leftovers
 from signerd.adapters.installation.layout import PUBLIC, Layout, make_installation_directory, write_new
 from signerd.adapters.installation.places import NO_WISHES, Wishes, decide
 from signerd.adapters.installation.settings_file import Choices, checked_names, write_settings
@@ -28,8 +28,6 @@ from signerd.adapters.keyholder.pool import settings_with
 from signerd.adapters.pin import read_pin
 from signerd.config import Config, load
 from signerd.errors import ConfigError, Fault, Unavailable
-
-KEY_TYPES = ("p256", "p384")
 
 
 def create(
@@ -60,8 +58,7 @@ def create(
         WrongPin: the token rejected the PIN.
         Unavailable: the token does not make the keys.
     """
-    if key_type not in KEY_TYPES:
-        raise ConfigError(f"key type {key_type!r}: use {' or '.join(KEY_TYPES)}")
+    demand_key_type(key_type)
     names = checked_names(server_names, listen)
     if not names.dialled:
         raise ConfigError("no name that stations dial was given")

@@ -26,6 +26,7 @@ from signerd.adapters.keyholder.protocol import MAX_MESSAGE, MAX_TBS
 from signerd.core import der, distinguished_names, evidence_extension, note
 from signerd.core.chip_key import KEY_BYTES
 from signerd.core.evidence.rules import PRIVATE_ENTERPRISES
+from signerd.core.issuer_algorithm import issuer_key
 from signerd.core.names import MacKey, is_chip_id
 
 NO_EXPIRY = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)  # 99991231235959Z, §4.1.2.5
@@ -36,11 +37,7 @@ MAX_SERIAL_OCTETS = 20  # §4.1.2.2
 RSA_BITS = range(2048, 4096 + 1)  # the floor of the key policy; what a product accepts may be less
 RSA_EXPONENT = 65537
 
-# ecdsa-with-SHA256 and ecdsa-with-SHA384, without parameters (RFC 5758 §3.2).
-_ALGORITHMS = {
-    "secp256r1": bytes.fromhex("300a06082a8648ce3d040302"),
-    "secp384r1": bytes.fromhex("300a06082a8648ce3d040303"),
-}
+_CURVES = frozenset({"secp256r1", "secp384r1"})
 _VERSION_3 = bytes.fromhex("a003020102")
 _VERSION_2_CRL = bytes.fromhex("020101")
 _MAY_BE_CRITICAL = {
@@ -90,11 +87,9 @@ class Authority:
 
     @classmethod
     def from_certificate(cls, certificate_der: bytes) -> Authority:
-        """Raises ValueError if it is no certificate of a CA with a P-256 or P-384 key and a key id."""
+        """Raises ValueError if it is no certificate of a CA with a key that issues and a key id."""
         certificate = x509.load_der_x509_certificate(certificate_der)
-        key = certificate.public_key()
-        if not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name not in _ALGORITHMS:
-            raise ValueError("the CA's key is neither P-256 nor P-384")
+        key, algorithm = issuer_key(certificate.public_key())
         try:
             key_id = certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
         except x509.ExtensionNotFound as error:
@@ -106,7 +101,7 @@ class Authority:
             spki=_spki(key),
             key_id=key_id.digest,
             not_after=certificate.not_valid_after_utc,
-            algorithm=_ALGORITHMS[key.curve.name],
+            algorithm=algorithm.identifier,
         )
 
 
@@ -229,7 +224,7 @@ def _check_public_key(certificate: x509.Certificate, authority: Authority) -> No
         _demand(key.key_size in RSA_BITS, f"an RSA key of {key.key_size} bits")
         _demand(key.public_numbers().e == RSA_EXPONENT, "the RSA exponent is not 65537")
     elif isinstance(key, ec.EllipticCurvePublicKey):
-        _demand(key.curve.name in _ALGORITHMS, f"a key on {key.curve.name}")
+        _demand(key.curve.name in _CURVES, f"a key on {key.curve.name}")
     _demand(_spki(key) != authority.spki, "the key is the CA's own")
 
 

@@ -45,6 +45,7 @@ from signerd.adapters.keyholder.token import (
 )
 from signerd.core import note
 from signerd.core.chip_key import derive_chip_key
+from signerd.core.issuer_algorithm import KEY_TYPES
 from signerd.core.names import Place
 from signerd.core.recipient import Recipient, SealingError
 from signerd.core.sealing import KeyRole
@@ -158,7 +159,9 @@ def generating(setup: Setup, token: Token) -> dict[str, Handler]:
 
     def generate_keys(arguments: list[object]) -> dict[str, bytes]:
         match arguments:
-            case ["p256" | "p384" as key_type, str(common_name), str(origin), list(spares), list(there)]:
+            case [str(key_type), str(common_name), str(origin), list(spares), list(there)] if (
+                key_type in KEY_TYPES
+            ):
                 recipients = _recipients(spares)
             case _:
                 raise ProtocolError(

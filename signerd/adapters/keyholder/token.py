@@ -10,7 +10,7 @@ a key that says otherwise is not used (deploy/hsm/README.md has the table with r
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -40,6 +40,7 @@ from pkcs11.util.ec import encode_ec_public_key, encode_ecdsa_signature, encode_
 
 from signerd.adapters.keyholder.key_templates import first_taken, pair_templates, secret_templates
 from signerd.adapters.keyholder.return_values import described
+from signerd.core.issuer_algorithm import ALGORITHMS, RSA_BITS, IssuerAlgorithm, IssuerKey, issuer_key
 from signerd.core.pkcs11_uri import key_name, token_name
 from signerd.core.recipient import Recipient, RsaRecipient, SealingError
 from signerd.core.sealing import SEALING, KeyRole
@@ -48,6 +49,9 @@ _ED25519_PARAMETERS = bytes.fromhex("06032b6570")  # id-Ed25519 (RFC 8410 §3)
 _CURVES = {"p256": "secp256r1", "p384": "secp384r1"}
 _MASTER_KEY_BITS = 256
 _SIGNS = MechanismFlag.SIGN | MechanismFlag.VERIFY
+_DECRYPTS = MechanismFlag.ENCRYPT | MechanismFlag.DECRYPT
+# DigestInfo of SHA-256 but for the digest (RFC 8017 §9.2, note 1).
+_SHA256_DIGEST_INFO = bytes.fromhex("3031300d060960864801650304020105000420")
 _SHARED_SECRET = {Attribute.SENSITIVE: False, Attribute.EXTRACTABLE: True}  # of one ECDH, for HKDF
 _OFFERS = {
     KeyRole.CHECKPOINT.value: {Mechanism.EC_EDWARDS_KEY_PAIR_GEN, Mechanism.EDDSA},
@@ -55,7 +59,7 @@ _OFFERS = {
 }
 _SEALS_BY_ECDH = {Mechanism.EC_KEY_PAIR_GEN, Mechanism.ECDH1_DERIVE}
 _SEALS_BY_RSA = {Mechanism.RSA_PKCS_KEY_PAIR_GEN, Mechanism.RSA_PKCS_OAEP}
-_RSA_BITS = (3072, 2048)  # of a sealing key, the longer where the token can
+_SEALING_BITS = (3072, 2048)  # of a sealing key, the longer where the token can
 _OAEP = (Mechanism.SHA256, MGF.SHA256, None)  # RFC 8017 §7.1, without a label
 
 
@@ -126,6 +130,9 @@ def demand_tries(token: pkcs11.Token) -> None:
 class _SealedKey(Protocol):
     """A key in the token. python-pkcs11's types leave out what its mix-ins add at run time."""
 
+    @property
+    def key_type(self) -> KeyType: ...
+
     def __getitem__(self, attribute: Attribute) -> Any: ...  # a value of any PKCS#11 type
 
     def sign(self, data: bytes, *, mechanism: Mechanism, pin: str | None = None) -> bytes: ...
@@ -135,17 +142,21 @@ class _SealedKey(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class CaKey:
-    """The sub-CA's key: ECDSA with the hash that belongs to its curve."""
+    """The sub-CA's key: ECDSA with the hash that belongs to its curve, or RSASSA-PKCS1-v1_5 with SHA-256."""
 
     _key: _SealedKey
-    _hash: str
+    _algorithm: IssuerAlgorithm
     _pin: str | None = field(repr=False)  # where the key wants it before each signature
 
     def sign(self, message: bytes) -> bytes:
-        """DER `Ecdsa-Sig-Value` over `message`."""
+        """Over `message`: DER `Ecdsa-Sig-Value`, or as many bytes as the modulus has."""
+        digest = hashlib.new(self._algorithm.hash.name, message).digest()
         with translated("signing with the CA key"):
+            if self._algorithm.key_type in RSA_BITS:
+                # CKM_RSA_PKCS pads what it is given (PKCS #11 §2.1.6); every module has it.
+                padded = _SHA256_DIGEST_INFO + digest
+                return self._key.sign(padded, mechanism=Mechanism.RSA_PKCS, pin=self._pin)
             # CKM_ECDSA takes the digest and returns r ‖ s (PKCS #11 §2.3.6); every module has it.
-            digest = hashlib.new(self._hash, message).digest()
             return encode_ecdsa_signature(self._key.sign(digest, mechanism=Mechanism.ECDSA, pin=self._pin))
 
 
@@ -243,12 +254,13 @@ class Token:
         """The sub-CA's key."""
         key = self._key(ObjectClass.PRIVATE_KEY, label)
         with translated(f"reading the key {label!r}"):
-            parameters = key[Attribute.EC_PARAMS]
+            name = _issuing_type(key)
             pin = self._pin if _wants_pin_each_time(key) else None
-        for curve, digest in (("secp256r1", "sha256"), ("secp384r1", "sha384")):
-            if parameters == encode_named_curve_parameters(curve):
-                return CaKey(key, digest, pin)
-        raise WrongSettingsError(f"the key {label!r} is neither P-256 nor P-384")
+        if name is None:
+            raise WrongSettingsError(
+                f"the key {label!r} is neither P-256, P-384 nor RSA of 2048, 3072 or 4096 bits"
+            )
+        return CaKey(key, ALGORITHMS[name], pin)
 
     def checkpoint_key(self, label: str) -> CheckpointKey:
         """The log's key."""
@@ -266,9 +278,9 @@ class Token:
             raise WrongSettingsError(f"the key {label!r} is not for decryption: nothing opens with it")
         return SealingKey(key, recipient)
 
-    def public_key(self, label: str) -> ec.EllipticCurvePublicKey:
-        """The public half of an EC key that is there."""
-        return _ec_public_key(self._public_of(self._key(ObjectClass.PRIVATE_KEY, label), label))
+    def public_key(self, label: str) -> IssuerKey:
+        """The public half of a key that is there, and can issue."""
+        return _issuer_key(self._public_of(self._key(ObjectClass.PRIVATE_KEY, label), label))
 
     def offers(self) -> list[str]:
         """The roles whose keys the token makes and uses, and `SEALING` where it opens what is sealed."""
@@ -307,7 +319,8 @@ class Token:
         try:
             name = key_name(label)
             key = self._session.get_key(object_class=ObjectClass.PUBLIC_KEY, label=name.label, id=name.id)
-            found: bytes = key[Attribute.EC_POINT]
+            is_rsa = key.key_type is KeyType.RSA
+            found: bytes = key[Attribute.MODULUS if is_rsa else Attribute.EC_POINT]
         except PKCS11Error:
             return None
         # PKCS #11 says an OCTET STRING for EC keys and the raw point for Edwards keys; modules do either.
@@ -324,19 +337,21 @@ class Token:
                     " once you know that nothing needs it"
                 )
 
-    def generate_ca_key(self, label: str, key_type: str) -> ec.EllipticCurvePublicKey:
-        """Makes the sub-CA's key; `key_type` is `p256` or `p384`."""
+    def generate_ca_key(self, label: str, key_type: str) -> IssuerKey:
+        """Makes the sub-CA's key; `key_type` is one of `KEY_TYPES`."""
         with translated("generating the CA key"):
+            if key_type in RSA_BITS:
+                return _issuer_key(self._generate_rsa_pair(label, _SIGNS, (RSA_BITS[key_type],)))
             parameters = encode_named_curve_parameters(_CURVES[key_type])
             public = self._generate_pair(KeyType.EC, parameters, label, Mechanism.EC_KEY_PAIR_GEN, _SIGNS)
-            return _ec_public_key(public)
+            return _issuer_key(public)
 
     def generate_sealing_key(self, label: str) -> None:
         """Makes the key to which secrets are sealed: P-256 and for ECDH alone, or RSA and for decryption
         alone where the token has no ECDH."""
         with translated("generating the sealing key"):
             if not self._mechanisms() >= _SEALS_BY_ECDH:
-                self._generate_rsa_pair(label, MechanismFlag.ENCRYPT | MechanismFlag.DECRYPT)
+                self._generate_rsa_pair(label, _DECRYPTS, _SEALING_BITS)
                 return
             parameters = encode_named_curve_parameters(_CURVES["p256"])
             self._generate_pair(
@@ -401,8 +416,11 @@ class Token:
         )
         return public
 
-    def _generate_rsa_pair(self, label: str, capabilities: MechanismFlag) -> None:
-        first_taken(
+    def _generate_rsa_pair(
+        self, label: str, capabilities: MechanismFlag, sizes: Sequence[int]
+    ) -> pkcs11.PublicKey:
+        """Of the first size that the token takes."""
+        public, _ = first_taken(
             partial(
                 self._session.generate_keypair,
                 KeyType.RSA,
@@ -415,9 +433,10 @@ class Token:
                 public_template=public,
                 private_template=private,
             )
-            for bits in _RSA_BITS
+            for bits in sizes
             for public, private in pair_templates(capabilities)
         )
+        return public
 
     def change_pin(self, old: str, new: str) -> None:
         """Sets the user PIN."""
@@ -449,11 +468,22 @@ def _public_key(public: pkcs11.PublicKey) -> object:
         raise TokenError("the token gave no usable public key") from error
 
 
-def _ec_public_key(public: pkcs11.PublicKey) -> ec.EllipticCurvePublicKey:
-    key = _public_key(public)
-    if not isinstance(key, ec.EllipticCurvePublicKey):
-        raise TokenError("the token gave a key of another type")
-    return key
+def _issuer_key(public: pkcs11.PublicKey) -> IssuerKey:
+    try:
+        return issuer_key(_public_key(public))[0]
+    except ValueError as error:
+        raise TokenError(f"the token gave another key: {error}") from error
+
+
+def _issuing_type(key: _SealedKey) -> str | None:
+    """One of `KEY_TYPES`."""
+    if key.key_type is KeyType.RSA:
+        bits = int.from_bytes(key[Attribute.MODULUS], "big").bit_length()
+        return next((name for name, size in RSA_BITS.items() if size == bits), None)
+    parameters = key[Attribute.EC_PARAMS]
+    return next(
+        (name for name, curve in _CURVES.items() if parameters == encode_named_curve_parameters(curve)), None
+    )
 
 
 def _recipient(public: pkcs11.PublicKey) -> Recipient:

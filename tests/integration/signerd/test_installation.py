@@ -31,6 +31,7 @@ from signerd.adapters.installation.chain_files import arrange, read_certificates
 from signerd.adapters.keyholder.held_pin import WrongPin
 from signerd.config import database_url, load
 from signerd.core.ends import What
+from signerd.core.issuer_algorithm import issuer_key
 from signerd.core.note import parse_vkey
 from signerd.errors import ConfigError
 
@@ -53,10 +54,8 @@ def sign_once(token: TokenAtHand) -> None:
         async with running(token.settings, token.pin) as holder:
             tbs = leaf_tbs(token.sub_ca)
             signature = await holder.sign_certificate(tbs)
-            key = token.sub_ca.public_key()
-            assert isinstance(key, ec.EllipticCurvePublicKey)
-            hash_ = hashes.SHA384() if isinstance(key.curve, ec.SECP384R1) else hashes.SHA256()
-            key.verify(signature, tbs, ec.ECDSA(hash_))
+            key, algorithm = issuer_key(token.sub_ca.public_key())
+            algorithm.verify(key, signature, tbs)
 
     asyncio.run(story())
 
@@ -292,7 +291,7 @@ def rebuilt(
     return builder
 
 
-@pytest.mark.parametrize("key_type", ["p256", "p384"])
+@pytest.mark.parametrize("key_type", ["p256", "p384", "rsa2048"])
 def test_the_two_steps(hsm: Hsm, tmp_path: Path, key_type: str) -> None:
     directory = tmp_path / "signerd"
     request = begin(hsm, directory, key_type=key_type)
@@ -537,8 +536,8 @@ def test_keys_that_exist_are_not_touched(hsm: Hsm, tmp_path: Path) -> None:
 
 
 def test_an_unknown_key_type_and_pin_source_are_refused(hsm: Hsm, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="p256 or p384"):
-        begin(hsm, tmp_path / "signerd", key_type="rsa2048")
+    with pytest.raises(ConfigError, match="p256, p384, rsa2048, rsa3072 or rsa4096"):
+        begin(hsm, tmp_path / "signerd", key_type="rsa1024")
     with pytest.raises(ConfigError, match="never the PIN itself"):
         begin(hsm, tmp_path / "signerd", pin_source="1234")
 

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 
 import pytest
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from harness.key_holders import TokenAtHand, running
+from harness.key_holders import TokenAtHand, make_token, running
 from harness.signing_samples import checkpoint, crl_tbs, leaf_tbs
 from harness.software_key_holder import SoftwareKeyHolder, make_device_tree
 from harness.tpm_installation import TpmInstallation
@@ -25,6 +26,7 @@ from signerd.adapters.keyholder.channel import KeyHolderRefusal
 from signerd.adapters.keyholder.personalization import derive_chip_keys
 from signerd.adapters.keyholder.pool import KeyHolderPool
 from signerd.config import load
+from signerd.core.issuer_algorithm import RSA_BITS
 from signerd.core.names import MacKey, MacQuestion
 from signerd.core.note import VerifierKey
 from signerd.errors import Code
@@ -35,8 +37,10 @@ from tokens.tpm2_token import Tpm2Token
 from tokens.yubikey import VirtualYubiKey
 
 CHIP = "chip-1"
+SOFTWARE_RSA = rsa.generate_private_key(65537, 2048)
 OTHER_CHIP = "chip-2"
 Which = tuple[MacKey, str]
+Made = tuple[TokenAtHand, Mapping[tuple[str, tuple[MacKey, str]], bytes]]
 KEYS: tuple[Which, ...] = (
     (MacKey.CHIP, "sha256"),
     *((MacKey.PSA_IAK, hash_name) for hash_name in ("sha256", "sha384", "sha512")),
@@ -55,6 +59,9 @@ class Subject:
     def demand_signature(self, signature: bytes, message: bytes) -> None:
         """Raises InvalidSignature."""
         key = self.sub_ca.public_key()
+        if isinstance(key, rsa.RSAPublicKey):
+            key.verify(signature, message, padding.PKCS1v15(), hashes.SHA256())
+            return
         assert isinstance(key, ec.EllipticCurvePublicKey)
         key.verify(signature, message, ec.ECDSA(hashes.SHA256()))
 
@@ -105,6 +112,31 @@ def yubikey_made() -> Iterator[VirtualYubiKey]:
 
 
 @pytest.fixture(scope="module")
+def yubikey_rsa() -> Iterator[VirtualYubiKey]:
+    presence.skip(yubikey.missing())
+    with VirtualYubiKey(PivCard(serial=32)) as key:
+        key.generate("9a", "RSA2048")
+        key.generate(SEALING_SLOT)
+        yield key
+
+
+@pytest.fixture(scope="module")
+def rsa_made(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Made]:
+    """Of each type of RSA key an installation with such a sub-CA, and each key of both chips."""
+
+    @cache
+    def made(key_type: str) -> Made:
+        token = make_token(tmp_path_factory.mktemp(key_type) / "dev", key_type=key_type)
+        return token, derived_by(token)
+
+    def elsewhere(key_type: str) -> Made:
+        with ThreadPoolExecutor(1) as worker:  # made while a test's event loop runs here
+            return worker.submit(made, key_type).result()
+
+    return elsewhere
+
+
+@pytest.fixture(scope="module")
 def tpm_made(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[tuple[TokenAtHand, Mapping[tuple[str, Which], bytes]]]:
@@ -124,8 +156,11 @@ def tpm_made(
         "pool",
         pytest.param("all sealed", marks=pytest.mark.check),
         pytest.param("YubiKey", marks=pytest.mark.check),
+        pytest.param("YubiKey, RSA", marks=pytest.mark.check),
         pytest.param("TPM", marks=pytest.mark.check),
+        *(pytest.param(key_type, marks=pytest.mark.check) for key_type in RSA_BITS),
         "software",
+        "software, RSA",
     ]
 )
 async def subject(
@@ -135,14 +170,15 @@ async def subject(
     derived: Mapping[tuple[str, Which], bytes],
     derived_by_sealed: Mapping[tuple[str, Which], bytes],
 ) -> AsyncIterator[Subject]:
-    if request.param == "software":
-        tree = make_device_tree()
+    if request.param in ("software", "software, RSA"):
+        tree = make_device_tree(key=SOFTWARE_RSA if request.param == "software, RSA" else None)
         holder = SoftwareKeyHolder(tree.sub_ca, tree.sub_ca_key)
         keys = {(chip, which): holder.chip_key(chip, *which) for chip in (CHIP, OTHER_CHIP) for which in KEYS}
         yield Subject(holder, tree.sub_ca, holder.log, keys)
         return
-    if request.param == "YubiKey":
-        at_hand = yubikey_at_hand(request.getfixturevalue("yubikey_made"), "9a")
+    if request.param in ("YubiKey", "YubiKey, RSA"):
+        made = "yubikey_made" if request.param == "YubiKey" else "yubikey_rsa"
+        at_hand = yubikey_at_hand(request.getfixturevalue(made), "9a")
         keys = {
             (chip, which): at_hand.chip_key(chip, *which) for chip in (CHIP, OTHER_CHIP) for which in KEYS
         }
@@ -151,6 +187,8 @@ async def subject(
         return
     if request.param == "TPM":
         token, derived = request.getfixturevalue("tpm_made")
+    if request.param in RSA_BITS:
+        token, derived = request.getfixturevalue("rsa_made")(request.param)
     if request.param == "all sealed":
         token, derived = sealed_token, derived_by_sealed
     if request.param != "pool":
@@ -232,7 +270,8 @@ async def test_a_key_that_no_chip_has_is_refused(subject: Subject, which: Which)
 
 
 async def test_refuses_another_issuers_leaf_and_a_ca(subject: Subject) -> None:
-    other = make_device_tree(deployment="other")
+    is_rsa = isinstance(subject.sub_ca.public_key(), rsa.RSAPublicKey)
+    other = make_device_tree(deployment="other", key=SOFTWARE_RSA if is_rsa else None)
     with pytest.raises(KeyHolderRefusal, match="another issuer") as refusal:
         await subject.holder.sign_certificate(leaf_tbs(other.sub_ca))
     assert refusal.value.code is Code.INTERNAL

@@ -6,11 +6,13 @@ from typing import Any
 
 import pytest
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from signerd.core.evidence_extension import EvidenceStatement, parse
+from signerd.core.issuer_algorithm import ThrowawayKey, issuer_key
 from signerd.core.names import KeyType, Level
 from signerd.core.order import Place
 from signerd.core.prepared import PreparedCertificate, lint
@@ -43,7 +45,7 @@ SPKI = BOARD.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicK
 
 
 def sub_ca(
-    key: ec.EllipticCurvePrivateKey,
+    key: ThrowawayKey,
     *,
     ski: bool = True,
     common_name: str = "Sub-CA",
@@ -277,3 +279,28 @@ def test_the_sample_of_a_product_speaks_of_evidence_too() -> None:
     sample = sample_of(SPEAKING, sample_key(KeyType.P256), NOW)
     tbs = sample.certificate(stand_in(ISSUER))
     assert EvidenceStatement.about(Level.NONE, "hmac-sha256", b"").encode() in tbs
+
+
+def test_an_rsa_sub_ca_signs_by_pkcs1_with_sha256() -> None:
+    """The throwaway key is shorter than the issuer's: nothing of it is in the bytes to be signed."""
+    for bits in (2048, 3072):
+        key = rsa.generate_private_key(65537, bits)
+        issuer = Issuer.of((sub_ca(key),))
+        terms = terms_of(PRODUCT, PLACE, BOARD.public_key(), issuer, STATED)
+        tbs = build_tbs(terms, PLACE, BOARD.public_key(), issuer)
+        assert tbs == build_tbs(terms, PLACE, BOARD.public_key(), Issuer.of((issuer.certificate,)))
+        token = prepared(tbs, terms=terms, issuer=issuer)
+        signature = key.sign(token.take(), padding.PKCS1v15(), hashes.SHA256())
+        issuer.algorithm.verify(issuer.key, signature, tbs)
+        certificate = x509.load_der_x509_certificate(token.certificate(signature))
+        certificate.verify_directly_issued_by(issuer.certificate)
+        with pytest.raises(InvalidSignature):
+            issuer.algorithm.verify(issuer.key, signature, tbs + b"\x00")
+
+
+@pytest.mark.parametrize(("bits", "exponent"), [(1024, 65537), (2047, 65537), (2048, 3), (8192, 65537)])
+def test_rsa_keys_that_issue_nothing(bits: int, exponent: int) -> None:
+    modulus = (1 << (bits - 1)) | 1
+    key = rsa.RSAPublicNumbers(exponent, modulus).public_key()
+    with pytest.raises(ValueError, match="must be P-256, P-384, or RSA"):
+        issuer_key(key)

@@ -458,7 +458,7 @@ def test_a_chip_has_no_other_key(key: object, hash_name: object) -> None:
 
 @pytest.mark.parametrize(
     ("curve", "reason"),
-    [(ec.SECP521R1(), "neither P-256 nor P-384"), (ec.SECP256R1(), "subject key identifier")],
+    [(ec.SECP521R1(), "must be P-256, P-384, or RSA"), (ec.SECP256R1(), "subject key identifier")],
 )
 def test_an_authority_needs_an_ec_key_of_ours_and_a_key_id(curve: ec.EllipticCurve, reason: str) -> None:
     key = ec.generate_private_key(curve)
