@@ -11,13 +11,12 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
-import secrets
 import signal
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, closing
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import structlog
@@ -49,6 +48,7 @@ from signerd.adapters.rpc.health import health_handler
 from signerd.adapters.rpc.server import PeerListener, admin_server, foreign_method_name
 from signerd.adapters.rpc.signing import SigningService
 from signerd.adapters.scheduling import network_gives_way
+from signerd.adapters.session_keys import SessionKeys, of_this_process, outlive_restarts
 from signerd.adapters.shared_primes import SearchState, SharedPrimesSearch
 from signerd.adapters.start_faults import from_system
 from signerd.adapters.store import SqlStore
@@ -65,7 +65,6 @@ from signerd.stamping import Stamping
 
 STOP_GRACE_S = 10.0  # calls under way may take this long; their work goes on for as long again
 ADMIN_CALLS = 64
-SESSION_KEY_BYTES = 32
 
 _log = structlog.get_logger(__name__)
 
@@ -92,6 +91,7 @@ class _Parts:
     search: SharedPrimesSearch
     clock: ClockGuard
     sealer: SessionSealer
+    session_keys: SessionKeys
     key_checks: KeyChecks
     cas: TrustedCas
     identities: PeerIdentities
@@ -224,8 +224,8 @@ async def _start_parts(config: Config, base: Path, pin: bytearray, running: Asyn
     running.push_async_callback(key_checks.stop)
     search = _search(store, metrics, clock)
     running.push_async_callback(search.stop)
-    # Sessions live as long as the process: a restart invalidates those that led to no certificate.
-    sealer = SessionSealer(secrets.token_bytes(SESSION_KEY_BYTES))
+    sealer = SessionSealer()
+    session_keys = await _session_keys(config, sealer, pool, store, running)
     holders = IssuerKeyHolders(config, pool)
     running.push_async_callback(holders.stop)
     issuers = Issuers(store, holders.parts)
@@ -245,11 +245,23 @@ async def _start_parts(config: Config, base: Path, pin: bytearray, running: Asyn
         search,
         clock,
         sealer,
+        session_keys,
         key_checks,
         cas,
         PeerIdentities(config.deployment, cas),
         MovedPeers(store.note_cas),
     )
+
+
+async def _session_keys(
+    config: Config, sealer: SessionSealer, pool: KeyHolderPool, store: SqlStore, running: AsyncExitStack
+) -> SessionKeys:
+    derive = pool.session_key if outlive_restarts(config.hsm) else of_this_process()
+    keys = SessionKeys(sealer, derive, era=await store.clock_era(), wall=lambda: datetime.now(UTC))
+    await keys.begin()
+    watching = asyncio.create_task(keys.watch(), name="keys of sessions")
+    running.callback(watching.cancel)
+    return keys
 
 
 async def _watch_clock(clock: ClockGuard, store: SqlStore, running: AsyncExitStack) -> None:
@@ -449,7 +461,7 @@ def _admin(parts: _Parts, reload: Reload, read_ends: Callable[[], Awaitable[Sequ
         linter=linter,
         search=parts.search,
         clock=parts.clock,
-        on_clock_accepted=lambda: parts.sealer.renew(secrets.token_bytes(SESSION_KEY_BYTES)),
+        on_clock_accepted=parts.session_keys.begin_era,
         reload=reload.now,
         read_ends=read_ends,
         hsm=config.hsm,

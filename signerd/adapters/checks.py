@@ -29,6 +29,7 @@ from signerd.adapters.pin import check_pin_file, read_pin
 from signerd.adapters.recipients import known_recipients
 from signerd.adapters.rpc.server import check_socket_directory
 from signerd.adapters.server_files import ServerFiles
+from signerd.adapters.session_keys import outlive_restarts
 from signerd.adapters.start_faults import unreadable
 from signerd.adapters.store import check_database, known_issuers, registered_peers
 from signerd.config import Config, IssuerSettings, database_url
@@ -248,6 +249,8 @@ def _keys(config: Config, base: Path) -> str:
     hsm = config.hsm
     places = {"checkpoint key": hsm.checkpoint_key_in, "chip master key": hsm.master_key_in}
     said = "; ".join(f"{key}: {_PLACES[place]}" for key, place in {"CA key": "token", **places}.items())
+    if not outlive_restarts(hsm):
+        said += "; sessions end when signerd does"
     if hsm.sealed is None:
         return said
     sealed = read_sealed_file(hsm.sealed)

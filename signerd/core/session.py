@@ -1,19 +1,22 @@
 """Sessions that signerd need not remember: sealed values that a station carries.
 
-Opening ten thousand of them costs signerd nothing, and a restart invalidates all that led to no
-certificate. A session that led to one is found by its digest (`ports.Grant`), without the seal.
-See docs/adr/0001.
+Opening ten thousand of them costs signerd nothing. The seal is under the key of the day on which the session
+ends (`core/internal_key.py`), so that it outlives a restart, and nothing opens it days later. A session that
+led to a certificate is found by its digest (`ports.Grant`), without the seal. See docs/adr/0001.
 """
 
 from __future__ import annotations
 
 import hashlib
 import hmac
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from signerd.core import strict_cbor
+from signerd.core.internal_key import day_of
 from signerd.core.strict_cbor import CborError
+from signerd.errors import Unavailable
 
 CHALLENGE_BYTES = 32
 MAX_SESSION_BYTES = 512
@@ -38,20 +41,21 @@ def session_sha256(sealed: bytes) -> bytes:
 
 
 class SessionSealer:
-    """Seals and opens sessions with one key, 32 random bytes that live as long as the process."""
+    """Seals and opens sessions with the keys of the days on which they end, 32 bytes each."""
 
-    def __init__(self, key: bytes) -> None:
-        self._key = key
+    def __init__(self, keys: Mapping[int, bytes] | None = None) -> None:
+        """`keys`: by the day (`internal_key.day_of`)."""
+        self._keys = keys or {}
 
-    def renew(self, key: bytes) -> None:
-        """Forgets every session that led to no certificate: their ends are of another time."""
-        self._key = key
-
-    def _seal(self, payload: bytes) -> bytes:
-        return hmac.digest(self._key, _LABEL + payload, "sha256")
+    def use(self, keys: Mapping[int, bytes]) -> None:
+        """From now on these keys, and no others."""
+        self._keys = keys
 
     def seal(self, session: Session) -> bytes:
-        """At most 512 bytes, opaque to the station."""
+        """At most 512 bytes, opaque to the station. Raises Unavailable: there is no key for its end."""
+        key = self._keys.get(day_of(session.expires_at))
+        if key is None:
+            raise Unavailable("the key for sessions of that day is not at hand")
         payload = strict_cbor.encode(
             [
                 session.peer,
@@ -61,12 +65,12 @@ class SessionSealer:
                 int(session.expires_at.timestamp()),
             ]
         )
-        return payload + self._seal(payload)
+        return payload + _seal(key, payload)
 
     def open(self, sealed: bytes) -> Session | None:
-        """The session, whoever shows it and however old; None if this process did not seal it."""
+        """The session, whoever shows it; None if it was not sealed with one of the keys."""
         payload, seal = sealed[:-_SEAL_BYTES], sealed[-_SEAL_BYTES:]
-        if not hmac.compare_digest(self._seal(payload), seal):
+        if not any(hmac.compare_digest(_seal(key, payload), seal) for key in self._keys.values()):
             return None
         try:
             peer, work_order, chip_id, challenge, expires = strict_cbor.decode(
@@ -75,3 +79,7 @@ class SessionSealer:
         except CborError:  # not reachable with our own seal over it; fail closed all the same
             return None
         return Session(peer, work_order, chip_id, challenge, datetime.fromtimestamp(expires, UTC))
+
+
+def _seal(key: bytes, payload: bytes) -> bytes:
+    return hmac.digest(key, _LABEL + payload, "sha256")

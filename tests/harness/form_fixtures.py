@@ -35,6 +35,7 @@ from harness.audit_bench import bench, small
 from harness.bundle_samples import sample
 from harness.installation import order_toml
 from harness.issuance_world import PRODUCT, IssuanceWorld, issuance_world
+from harness.session_keys import EveryDay
 from signerd.adapters.clock import ReferenceFile
 from signerd.adapters.store import Announcement, SqlStore, Step
 from signerd.adapters.store.open_intents import enter_open_intents
@@ -196,7 +197,7 @@ def _session(order: str, keep: Callable[[str, bytes | str], None]) -> None:
     """Sealed with a key of 32 zero bytes; the moment is a fixed one."""
     expires = datetime(2026, 11, 15, 12, 10, tzinfo=UTC)
     session = Session("birthmark://test/station/plant1/pc1", order, "chip:1", bytes(32), expires)
-    keep("session-1.bin", SessionSealer(SESSION_KEY).seal(session))
+    keep("session-1.bin", SessionSealer(EveryDay(SESSION_KEY)).seal(session))
 
 
 async def _crl(world: IssuanceWorld, keep: Callable[[str, bytes | str], None]) -> None:

@@ -24,6 +24,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from boards.attesters.port import Attester
 from harness.installation import SENSOR
 from harness.paper_board import PaperBoard
+from harness.session_keys import EveryDay
 from harness.software_key_holder import SoftwareKeyHolder, make_device_tree
 from signerd.adapters.store import SqlStore, create_database, open_log
 from signerd.core.entry import IssuerAdded, LogOpened
@@ -77,7 +78,7 @@ class IssuanceWorld:
             key_holder=self.key_holder,
             key_quality=QualityAtOnce(),
             issuers=self.issuers,
-            sealer=SessionSealer(secrets.token_bytes(32)),
+            sealer=SessionSealer(EveryDay(secrets.token_bytes(32))),
             session_lifetime=LIFETIME,
             clock=lambda: self.now,
         )

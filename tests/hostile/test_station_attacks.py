@@ -64,11 +64,11 @@ def test_replayed_evidence_in_a_new_session(line: HostileLine) -> None:
     assert line.pc1.sign(first, csr, evidence).certificate_der
 
 
-def test_an_old_challenge_after_a_restart(line: HostileLine) -> None:
+def test_a_made_up_session(line: HostileLine) -> None:
     order, genuine = line.open_order(), line.board()
     session = line.pc1.open(order, genuine.chip_id)
     forged = signing_pb2.OpenSessionResponse(
-        session=session.session[:-1] + b"\x00", challenge=session.challenge
+        session=session.session[:-1] + bytes([session.session[-1] ^ 1]), challenge=session.challenge
     )
     line.refused("session_unknown", lambda: line.pc1.sign(forged, *genuine.request(session.challenge)))
 
@@ -385,7 +385,7 @@ def test_a_stamp_with_one_wrong_field_though_the_board_signed_it(line: HostileLi
     right = board.stamp_fields(
         session.challenge, signed.serial_number, signed.certificate_der, signed.settings
     )
-    for index, value in enumerate((None, bytes(32), "chip:0", "S0-0001", bytes(32), bytes(32))):
+    for index, value in enumerate((None, bytes(32), "another-chip", "another-board", bytes(32), bytes(32))):
         fields = deterministic([*right[:index], value, *right[index + 1 :]])
         line.refused("stamp_rejected", partial(line.pc1.record, session, fields, board.sign(fields)))
     fields = deterministic(right)

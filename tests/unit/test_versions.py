@@ -35,6 +35,7 @@ from auditor.core.product import read_product
 from auditor.errors import CheckFailed, Malformed
 from harness.form_fixtures import MASTER_KEY, SESSION_KEY, TOKEN_KEY
 from harness.paper_certificates import new_key
+from harness.session_keys import EveryDay
 from signerd.core import note, strict_cbor
 from signerd.core.chip_key import BurnedKey, derive_chip_key
 from signerd.core.csr import VerifiedCsr, check_csr
@@ -201,7 +202,7 @@ def auditor_settings() -> None:
 
 
 def signerd_session() -> None:
-    session = SessionSealer(SESSION_KEY).open(read("session-1.bin"))
+    session = SessionSealer(EveryDay(SESSION_KEY)).open(read("session-1.bin"))
     assert session is not None
     assert session.chip_id == "chip:1"
 

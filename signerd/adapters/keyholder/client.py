@@ -230,6 +230,13 @@ class KeyHolderProcess:
         """See `signerd.ports.KeyHolder`. Raises also KeyHolderRefusal, a Fault."""
         return await self._signature(Operation.SIGN_CHECKPOINT, body)
 
+    async def session_key(self, day: int, era: int) -> bytes:
+        """The key of sessions that end on this day. Raises as `check_chip_mac`."""
+        value = await self._ask(Operation.SESSION_KEY, day, era)
+        if not isinstance(value, bytes) or len(value) != KEY_BYTES["sha256"]:
+            raise Fault("the key holder answered with something that is no key of sessions")
+        return value
+
     async def check_chip_mac(self, question: MacQuestion) -> bool:
         """See `signerd.ports.KeyHolder`. A MAC of another length is False like any wrong one."""
         if len(question.mac) != KEY_BYTES.get(question.hash):

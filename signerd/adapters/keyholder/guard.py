@@ -26,10 +26,12 @@ from signerd.adapters.keyholder.protocol import MAX_MESSAGE, MAX_TBS
 from signerd.core import der, distinguished_names, evidence_extension, note
 from signerd.core.chip_key import KEY_BYTES
 from signerd.core.evidence.rules import PRIVATE_ENTERPRISES
+from signerd.core.internal_key import MAX_DAY, MAX_ERA, day_of
 from signerd.core.issuer_algorithm import issuer_key
 from signerd.core.names import MacKey, is_chip_id
 
 NO_EXPIRY = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)  # 99991231235959Z, §4.1.2.5
+_SESSION_DAYS = 2  # from now: sessions last a day at most, and clocks may differ
 MAX_CLOCK_AHEAD = timedelta(minutes=5)
 MAX_BACKDATING = timedelta(days=400)  # an intent that a crash left open keeps its notBefore
 MAX_CRL_LIFETIME = timedelta(days=366)
@@ -209,6 +211,20 @@ def check_chip_key(key: object, hash_name: object) -> tuple[MacKey, str]:
     if key == MacKey.CHIP and hash_name != "sha256":
         raise SigningRefusedError("no such key of a chip")
     return MacKey(key), hash_name
+
+
+def check_session_day(arguments: list[object], now: datetime) -> tuple[int, int]:
+    """The day of a session's end, and the era.
+
+    Raises SigningRefusedError: it is not about now, so that whoever has the daemon today does not leave with
+    keys of days to come.
+    """
+    match arguments:
+        case [int(day), int(era)] if 0 <= day < MAX_DAY and 0 <= era < MAX_ERA:
+            _demand(abs(day - day_of(now)) <= _SESSION_DAYS, "not a day of sessions of now")
+            return day, era
+        case _:
+            raise SigningRefusedError("not a day and an era")
 
 
 def check_message(message: object) -> bytes:

@@ -232,6 +232,10 @@ class KeyHolderPool:
         """See `signerd.ports.KeyHolder`."""
         return await self._first.sign_checkpoint(body)
 
+    async def session_key(self, day: int, era: int) -> bytes:
+        """The key of sessions that end on this day (`core/internal_key.py`)."""
+        return await self._first.session_key(day, era)
+
     async def check_chip_mac(self, question: MacQuestion) -> bool:
         """See `signerd.ports.KeyHolder`."""
         return await self._queue.ask(CALLER.get(), lambda holder: holder.check_chip_mac(question))

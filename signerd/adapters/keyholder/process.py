@@ -45,6 +45,7 @@ from signerd.adapters.keyholder.token import (
 )
 from signerd.core import note
 from signerd.core.chip_key import derive_chip_key
+from signerd.core.internal_key import internal_key, session_key
 from signerd.core.issuer_algorithm import KEY_TYPES
 from signerd.core.names import Place
 from signerd.core.recipient import Recipient, SealingError
@@ -74,7 +75,7 @@ def harden() -> None:
 
 
 def serving(setup: Setup, token: Token) -> dict[str, Handler]:
-    """The daemon's operations. None of them returns a MAC or a chip's key."""
+    """The daemon's operations. None of them returns a chip's key, or a MAC that a chip could make."""
     ca_key = token.ca_key(setup.ca_key) if setup.ca_key else None
     checkpoint_key = sealed_keys.checkpoint_key(setup, token)
     master_key = sealed_keys.master_key(setup, token)
@@ -111,7 +112,16 @@ def serving(setup: Setup, token: Token) -> dict[str, Handler]:
         key = derive_chip_key(_there(master_key).mac, chip_id, kind, hash_name)
         return hmac.compare_digest(hmac.digest(key, message, hash_name), mac)
 
+    internal = sealed_keys.internal_mac(checkpoint_key, master_key)
+
+    def day_key(arguments: list[object]) -> bytes:
+        day, era = guard.check_session_day(arguments, datetime.now(UTC))
+        if internal is None or log is None:
+            raise guard.SigningRefusedError("this key holder has no internal key")
+        return session_key(internal_key(internal.mac, log.name), day, era)
+
     return {
+        Operation.SESSION_KEY: day_key,
         Operation.SIGN_CERTIFICATE: sign_certificate,
         Operation.SIGN_CRL: sign_crl,
         Operation.SIGN_CHECKPOINT: sign_checkpoint,

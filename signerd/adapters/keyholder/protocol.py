@@ -43,6 +43,7 @@ class Operation(StrEnum):
     SIGN_CRL = "sign_crl"  # serve: TBSCertList -> DER signature value
     SIGN_CHECKPOINT = "sign_checkpoint"  # serve: note text -> 64 bytes
     CHECK_CHIP_MAC = "check_chip_mac"  # serve: chip id, key, hash, message, MAC -> bool
+    SESSION_KEY = "session_key"  # serve: day, era -> key of the sessions that end on it
     DERIVE_CHIP_KEY = "derive_chip_key"  # personalize: chip id, key, hash -> key
     OFFERS = "offers"  # generate: -> [role that the token can hold, …], and "sealing" where it does ECDH
     CHANGE_PIN = "change_pin"  # generate: new PIN -> null

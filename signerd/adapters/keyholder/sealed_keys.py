@@ -55,6 +55,10 @@ class _OpenedCheckpointKey:
     def sign(self, message: bytes) -> bytes:
         return Ed25519PrivateKey.from_private_bytes(self._secret).sign(message)
 
+    def mac(self, message: bytes) -> bytes:
+        """HMAC-SHA-256 with the seed."""
+        return hmac.digest(self._secret, message, "sha256")
+
 
 @dataclass(frozen=True, slots=True)
 class _OpenedMasterKey:
@@ -81,6 +85,14 @@ def master_key(setup: Setup, token: Token) -> MacKey | None:
     if setup.master_key_in != Place.SEALED:
         return token.master_key(setup.master_key)
     return _OpenedMasterKey(_open(setup, token, KeyRole.CHIP_MASTER, setup.master_commitment))
+
+
+def internal_mac(checkpoint: SigningKey | None, master: MacKey | None) -> MacKey | None:
+    """From what the internal key follows: the master key; without one, the checkpoint's seed if it is sealed.
+    None: there is no such secret."""
+    if master is None and isinstance(checkpoint, _OpenedCheckpointKey):
+        return checkpoint
+    return master
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,7 +59,7 @@ class AdminService:
         linter: SampleLinter,
         search: SharedPrimesSearch,
         clock: ClockGuard,
-        on_clock_accepted: Callable[[], None],
+        on_clock_accepted: Callable[[int], Awaitable[None]],
         reload: Callable[[], Awaitable[list[str]]],
         read_ends: Callable[[], Awaitable[Sequence[End]]],
         hsm: HsmSettings,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from birthmark.v1 import admin_pb2
 from signerd.adapters.clock import ClockGuard
@@ -22,8 +22,10 @@ _STATES = {
 class ClockAdministration:
     """Shows the clock, and accepts one that is right where signerd cannot know it."""
 
-    def __init__(self, *, store: SqlStore, clock: ClockGuard, on_accept: Callable[[], None]) -> None:
-        """`on_accept` is called when the time has changed for good."""
+    def __init__(
+        self, *, store: SqlStore, clock: ClockGuard, on_accept: Callable[[int], Awaitable[None]]
+    ) -> None:
+        """`on_accept` is called with the entry's index when the time has changed for good."""
         self._store = store
         self._clock = clock
         self._on_accept = on_accept
@@ -57,7 +59,7 @@ class ClockAdministration:
         before = max(judged.expected, self._store.newest or judged.expected)
         index = await self._store.accept_clock(by=request.by, before=before, now=judged.wall)
         self._clock.accept()
-        self._on_accept()
+        await self._on_accept(index)
         return admin_pb2.AcceptClockResponse(
             ledger_index=index,
             clock_from=fields.timestamp(before),

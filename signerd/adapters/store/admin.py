@@ -278,6 +278,10 @@ class Administration(Parts):
         """The `clock_accepted` entry, from which on times are counted from `now`; its ledger index."""
         return await self._writer.do(lambda tx: registry.accept_clock(tx, by=by, before=before, now=now))
 
+    async def clock_era(self) -> int:
+        """The index of the last `clock_accepted` entry, 0 where there is none."""
+        return await self._long_reader.do(listing.clock_era)
+
     async def revoked_certificates(self, issuer_ids: Collection[int]) -> list[RevokedCertificate]:
         """What a CRL of these issuers lists: those of one name and key, whose CRL is one."""
         return await self._long_reader.do(

@@ -20,6 +20,7 @@ from signerd.adapters.store.rows import (
     record_of,
 )
 from signerd.adapters.store.schema import (
+    CLOCK_ACCEPTED,
     KEYS_COMMITTED,
     counters,
     entries,
@@ -77,6 +78,12 @@ def crl_next_updates(connection: Connection) -> dict[str, datetime]:
         if (issuer := issuer_of_next_update(row.name)) is not None:
             found[issuer] = moment_of(row.value)
     return found
+
+
+def clock_era(connection: Connection) -> int:
+    """`Administration.clock_era`."""
+    asked = select(counters.c.value).where(counters.c.name == CLOCK_ACCEPTED)
+    return int(connection.execute(asked).scalar_one_or_none() or 0)
 
 
 def keys_committed(connection: Connection) -> Recipients | None:

@@ -35,6 +35,7 @@ from signerd.adapters.store.rows import (
     seconds,
 )
 from signerd.adapters.store.schema import (
+    CLOCK_ACCEPTED,
     CRL_NUMBER,
     KEYS_COMMITTED,
     chips,
@@ -363,15 +364,21 @@ def commit_recipients(tx: Transaction, entry: KeysCommitted) -> int:
     if last is not None and last.recipients == entry.recipients:
         return last.index
     index = tx.append(entry)
-    kept = update(counters).where(counters.c.name == KEYS_COMMITTED).values(value=index)
-    if tx.connection.execute(kept.returning(counters.c.value)).scalar_one_or_none() is None:
-        tx.connection.execute(insert(counters), {"name": KEYS_COMMITTED, "value": index})
+    _keep(tx, KEYS_COMMITTED, index)
     return index
+
+
+def _keep(tx: Transaction, name: str, value: int) -> None:
+    """A counter's newest value."""
+    kept = update(counters).where(counters.c.name == name).values(value=value)
+    if tx.connection.execute(kept.returning(counters.c.value)).scalar_one_or_none() is None:
+        tx.connection.execute(insert(counters), {"name": name, "value": value})
 
 
 def accept_clock(tx: Transaction, *, by: str, before: datetime, now: datetime) -> int:
     """`Administration.accept_clock`, and the intents that are open: the next start is not to take the times
     that were theirs for this clock's."""
     index = tx.append(ClockAccepted(time=now, by=by, clock_from=before, clock_to=now))
+    _keep(tx, CLOCK_ACCEPTED, index)
     enter_open_intents(tx, now)
     return index

@@ -309,6 +309,7 @@ counters = Table(
     Column("value", BigInteger, nullable=False),
 )
 CRL_NUMBER = "crl_number"  # the name of a counter, as the next two
+CLOCK_ACCEPTED = "clock_accepted"  # the last such entry's index
 KEYS_COMMITTED = "keys_committed"  # the last such entry's index, where it is not entry 1
 _CRL_NEXT_UPDATE = "crl_next_update"
 

@@ -39,12 +39,15 @@ async def test_an_entry_out_of_order_is_not_entered(world: World) -> None:
 async def test_an_accepted_clock_is_where_times_go_on(world: World) -> None:
     async with world.opened() as store:
         await add(store, 1, timedelta(days=2))
+        assert await store.clock_era() == 0
         index = await store.accept_clock(by="ann", before=LATER, now=NOW)
+        assert await store.clock_era() == index
         entry = json.loads((await store.published(index)).entry)
         assert (entry["type"], entry["by"], entry["clock_to"]) == ("clock_accepted", "ann", entry["time"])
         await add(store, 2, timedelta(0))
     async with world.opened() as store:
         assert store.newest == NOW.replace(microsecond=0)
+        assert await store.clock_era() == index
         await add(store, 3, timedelta(0))
 
 
