@@ -70,7 +70,7 @@ class LedgerRun:
             self.report(finding_of(error, index=index))
             return
         self.state.add_entry(index, entry.type, data)
-        for finding in apply(self.state, index, entry, trust=self.trust):
+        for finding in apply(self.state, index, entry, data=data, trust=self.trust):
             self.report(finding)
 
     def _divergence(self, head: Checkpoint, start: Frontier, received: int) -> Finding:

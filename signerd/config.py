@@ -233,6 +233,14 @@ class HygieneSettings(_Section):
     shared_primes_every_h: Annotated[int, Field(ge=0, le=8760)] = 24
 
 
+class ApprovalSettings(_Section):
+    """Administrators who are to approve what matters. Absent section: nobody is asked, until the ledger says
+    otherwise."""
+
+    threshold: Annotated[int, Field(ge=1, le=16)]  # how many of them
+    administrators: FilePath  # their SSH keys (docs/formats.md, "Approvals")
+
+
 class LogSettings(_Section):
     """Structured logs, JSON lines on standard error."""
 
@@ -252,6 +260,7 @@ class Config(_Section):
     authority: AuthoritySettings
     # Further ones, as `signerd ca add` wrote them.
     issuers: Annotated[tuple[IssuerSettings, ...], Field(max_length=MAX_ISSUERS)] = ()
+    approvals: ApprovalSettings | None = None
     limits: LimitsSettings = LimitsSettings()
     hygiene: HygieneSettings = HygieneSettings()
     log: LogSettings = LogSettings()

@@ -39,6 +39,8 @@ class Code(StrEnum):
     NOT_FOUND = "not_found"
     ALREADY_EXISTS = "already_exists"
     INVALID = "invalid"
+    APPROVAL_REQUIRED = "approval_required"
+    APPROVAL_INVALID = "approval_invalid"
     CLOCK_WRONG = "clock_wrong"
     UNAVAILABLE = "unavailable"
     INTERNAL = "internal"

@@ -22,6 +22,7 @@ from pathlib import Path
 import structlog
 
 from signerd.adapters import durable_files, systemd
+from signerd.adapters.administrators_file import read_administrators
 from signerd.adapters.checks import start_checks
 from signerd.adapters.clock import ClockGuard, ReferenceFile, read_clocks, this_boot
 from signerd.adapters.descriptors import connections_within_limit
@@ -54,6 +55,7 @@ from signerd.adapters.start_faults import from_system
 from signerd.adapters.store import SqlStore
 from signerd.config import Config, LimitsSettings, database_url
 from signerd.core import key_policy
+from signerd.core.approval.administrators import AdministratorSet
 from signerd.core.clock import judge
 from signerd.core.ends import End
 from signerd.core.names import Role
@@ -204,6 +206,7 @@ async def _start_parts(config: Config, base: Path, pin: bytearray, running: Asyn
     pool = KeyHolderPool(settings_for(config), config.hsm.key_holders, on_change=key_holder_changed)
     running.push_async_callback(pool.stop)
     await pool.start(pin)
+    wanted = read_administrators(config)
     store = await SqlStore.open(
         database_url(config, base),
         head_file=config.ledger.head,
@@ -212,10 +215,11 @@ async def _start_parts(config: Config, base: Path, pin: bytearray, running: Asyn
         sign_checkpoint=pool.sign_checkpoint,
         checkpoint_due=pool.checkpoint_due,
         now=None,
+        administrators=wanted,
     )
     running.push_async_callback(store.close)
     clock = ClockGuard(lambda: store.newest, file=_reference_file(config))
-    await _watch_clock(clock, store, running)
+    await _watch_clock(clock, store, wanted, running)
     refusals = LedgerRefusals(store, refusals_per_h=config.limits.refusals_per_h, clock=clock)
     refusals.start()
     running.push_async_callback(refusals.close)
@@ -264,17 +268,26 @@ async def _session_keys(
     return keys
 
 
-async def _watch_clock(clock: ClockGuard, store: SqlStore, running: AsyncExitStack) -> None:
-    """Enters the open intents as soon as the time is certain, at once where it is; then looks on."""
+async def _watch_clock(
+    clock: ClockGuard, store: SqlStore, wanted: AdministratorSet | None, running: AsyncExitStack
+) -> None:
+    """Enters the open intents, and administrators that the settings ask (`wanted`), as soon as the time is
+    certain, at once where it is; then looks on."""
     entered: asyncio.Task[None] | None = None
 
     async def enter() -> None:
         nonlocal entered
         try:
             await store.enter_open_intents(clock())
+            asked = await store.ask_administrators(clock())
         except Fault as error:
             _log.error("intents_not_entered", detail=error.detail)
             entered = None  # with the next look
+            return
+        if asked.asked and (wanted is None or not wanted.same_as(asked)):
+            _log.warning(
+                "administrators_differ", in_force="those of the ledger", remedy="signerd check-config"
+            )
 
     def right() -> None:
         nonlocal entered

@@ -10,7 +10,7 @@ from typing import Any
 from auditor.core.anchors import Anchor
 from auditor.core.books import Basis, CertificateState, IntentState, OrderState, PeerState, Totals
 from auditor.core.counting import mark
-from auditor.core.entry import Issued, KeysCommitted, LogOpened, parse_entry
+from auditor.core.entry import AdministratorsSet, Entry, Issued, KeysCommitted, LogOpened, parse_entry
 from auditor.core.issuers import KINDS, Known, replay
 
 CERTIFICATE = (
@@ -41,11 +41,7 @@ class SqliteBooks:
 
     def keys_committed(self, before: int) -> KeysCommitted | None:
         """See `auditor.core.books.Books`."""
-        found = self._db.execute(
-            "SELECT data FROM entries WHERE kind = 'keys_committed' AND idx < ? ORDER BY idx DESC LIMIT 1",
-            (before,),
-        ).fetchone()
-        entry = None if found is None else parse_entry(found[0])
+        entry = self._last("keys_committed", before)
         return entry if isinstance(entry, KeysCommitted) else None
 
     def issuers(self, before: int) -> Known:
@@ -56,6 +52,17 @@ class SqliteBooks:
             (*KINDS, before),
         )
         return replay((index, parse_entry(data)) for index, data in found)
+
+    def administrators(self, before: int) -> AdministratorsSet | None:
+        """See `auditor.core.books.Books`."""
+        entry = self._last("administrators_set", before)
+        return entry if isinstance(entry, AdministratorsSet) else None
+
+    def _last(self, kind: str, before: int) -> Entry | None:
+        found = self._db.execute(
+            "SELECT data FROM entries WHERE kind = ? AND idx < ? ORDER BY idx DESC LIMIT 1", (kind, before)
+        ).fetchone()
+        return None if found is None else parse_entry(found[0])
 
     def peer(self, uri: str) -> PeerState | None:
         """See `auditor.core.books`."""

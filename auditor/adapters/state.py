@@ -246,4 +246,7 @@ def _totals(data: bytes | None) -> Totals:
     values["superseding"] = {
         chip: (index, bytes.fromhex(spki)) for chip, (index, spki) in values["superseding"].items()
     }
+    approved = values.get("approved")  # absent: kept before there were approvals
+    values["approved"] = None if approved is None else tuple(approved)
+    values.setdefault("approvals", {})
     return Totals(**{item.name: values[item.name] for item in fields(Totals)})

@@ -12,7 +12,7 @@ from enum import Enum
 from typing import Protocol
 
 from auditor.core.anchors import Anchor
-from auditor.core.entry import Issued, KeysCommitted, LogOpened, OrderOpened
+from auditor.core.entry import AdministratorsSet, Issued, KeysCommitted, LogOpened, OrderOpened
 from auditor.core.issuers import Known
 
 
@@ -109,6 +109,10 @@ class Totals:
     # Operations CAs by SHA-256, hexadecimal: what the log said of each last. The first has no entry until it
     # is retired.
     operations_cas: dict[str, str] = field(default_factory=dict)
+    approved: tuple[int, str, str] | None = None
+    # of an `action_approved` entry whose action has yet to come: its index, the action, and its members
+    approvals: dict[str, int] = field(default_factory=dict)
+    # uses of approvals, by request and part -> index
 
 
 class Books(Protocol):
@@ -127,6 +131,10 @@ class Books(Protocol):
 
     def issuers(self, before: int) -> Known:
         """The issuers, as of the entries before this index."""
+        ...
+
+    def administrators(self, before: int) -> AdministratorsSet | None:
+        """The last `administrators_set` entry before this index."""
         ...
 
     def peer(self, uri: str) -> PeerState | None:

@@ -21,7 +21,7 @@ from auditor.core import forms
 from auditor.core.anchors import Anchor, ledger_anchors
 from auditor.core.claims import Claims, ledger_claims, ledger_firmware
 from auditor.core.findings import Code
-from auditor.core.forms import Form
+from auditor.core.forms import Administrator, ApprovalSignature, Form
 from auditor.errors import CheckFailed, Malformed
 
 MAX_ENTRY = 65_535  # bytes
@@ -125,6 +125,27 @@ class IssuerRetired(AdministratorsEntry):
     issuer: str = _member(forms.name)
     ca: str = _member(forms.name)
     certificate_sha256: bytes = _member(forms.digest)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdministratorsSet(AdministratorsEntry):
+    """Who is asked for approvals from here on; a threshold of 0: nobody."""
+
+    type: ClassVar[str] = "administrators_set"
+    threshold: int = _member(forms.integer)
+    administrators: tuple[Administrator, ...] = _member(forms.administrators)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActionApproved(AdministratorsEntry):
+    """The approval of the entry that follows."""
+
+    type: ClassVar[str] = "action_approved"
+    action: str = _member(forms.label)
+    request: bytes = _member(forms.entry_id)
+    part: int = _member(forms.integer)
+    statement: str = _member(forms.text)
+    signatures: tuple[ApprovalSignature, ...] = _member(forms.approval_signatures)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -412,6 +433,7 @@ class ClockAccepted(AdministratorsEntry):
 
 _TYPES: tuple[type[Entry], ...] = (
     LogOpened, KeysCommitted, IssuerAdded, IssuerActivated, IssuerRetired,
+    AdministratorsSet, ActionApproved,
     StationAdded, AuditorAdded, StationRenewed, AuditorRenewed,
     StationRevoked, AuditorRevoked, OperationsCaAdded, OperationsCaActivated, OperationsCaRetired,
     ProductAdded,

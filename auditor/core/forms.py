@@ -6,17 +6,40 @@ aware datetimes. Every form raises Malformed for anything else.
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from auditor.core.ssh_signature import check_key
 from auditor.errors import Malformed
 
 Form = Callable[[Any], Any]
 
+
+@dataclass(frozen=True, slots=True)
+class Administrator:
+    """A key of somebody who is asked for approvals."""
+
+    name: str
+    key: str
+    verify_required: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalSignature:
+    """A signature in the log. `counter` is None where the key is in no security key."""
+
+    administrator: str
+    sshsig: bytes
+    counter: int | None
+
+
 MAX_COMPONENTS = 64  # firmware components in one object
 MAX_TOKEN_KEYS = 8  # to which secrets are sealed (docs/formats.md, "Sealed secrets")
+MAX_ADMINISTRATORS = 16  # keys, and signatures of one approval
 MAX_CERTIFICATES = 500  # in one `shared_primes_found` entry
 MAX_INTEGER = 2**53 - 1  # RFC 8785 §3.2.2.3: beyond it numbers are not exact
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
@@ -181,6 +204,65 @@ def token_keys(value: Any) -> tuple[bytes, ...]:
     if len(set(found)) != len(found):
         raise Malformed("names a key twice")
     return found
+
+
+def administrators(value: Any) -> tuple[Administrator, ...]:
+    """An array of at most 16 keys of administrators, by name and key, each once."""
+    if not isinstance(value, list) or len(value) > MAX_ADMINISTRATORS:
+        raise Malformed(f"is not an array of at most {MAX_ADMINISTRATORS} keys")
+    found = []
+    for item in value:
+        if not isinstance(item, dict) or item.keys() != {"name", "key", "verify_required"}:
+            raise Malformed("has an item that is not `name`, `key`, `verify_required`")
+        ssh_key(item["key"])
+        found.append(
+            Administrator(administrator(item["name"]), item["key"], boolean(item["verify_required"]))
+        )
+    ordered = sorted(found, key=lambda each: (each.name, each.key))
+    if ordered != found or len({each.key for each in found}) != len(found):
+        raise Malformed("is not sorted, or has a key twice")
+    return tuple(found)
+
+
+def ssh_key(value: Any) -> str:
+    """Algorithm and key, as in a `.pub` file."""
+    if not isinstance(value, str):
+        raise Malformed("is no SSH key")
+    check_key(value)
+    return value
+
+
+def approval_signatures(value: Any) -> tuple[ApprovalSignature, ...]:
+    """An array of 1 to 16 signatures, by administrator."""
+    if not isinstance(value, list) or not 1 <= len(value) <= MAX_ADMINISTRATORS:
+        raise Malformed(f"is not an array of 1 to {MAX_ADMINISTRATORS} signatures")
+    found = []
+    for item in value:
+        if not isinstance(item, dict) or item.keys() != {"administrator", "sshsig", "counter"}:
+            raise Malformed("has an item that is not `administrator`, `sshsig`, `counter`")
+        counter = optional(integer)(item["counter"])
+        found.append(
+            ApprovalSignature(administrator(item["administrator"]), base64_bytes(item["sshsig"]), counter)
+        )
+    return tuple(found)
+
+
+def base64_bytes(value: Any) -> bytes:
+    """Base64 in its one form."""
+    try:
+        data = base64.b64decode(value, validate=True)
+    except (TypeError, ValueError) as error:
+        raise Malformed("is not base64") from error
+    if base64.b64encode(data).decode() != value:
+        raise Malformed("is not base64 in its one form")
+    return data
+
+
+def text(value: Any) -> str:
+    """Any text."""
+    if not isinstance(value, str):
+        raise Malformed("is no text")
+    return value
 
 
 def version_key(value: Any) -> tuple[tuple[int, ...], bool, str]:

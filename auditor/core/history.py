@@ -8,12 +8,14 @@ trail of them. Issuance has a module of its own, `issuance`.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from auditor.core import entry as entries
+from auditor.core.approval import ACTIONS, approved_members, one_form, problems
 from auditor.core.books import Books, CertificateState, IntentState, OrderState, PeerState
 from auditor.core.clock import SKEW
 from auditor.core.counting import identities
@@ -34,9 +36,13 @@ class Trust:
     roots: frozenset[str]  # SHA-256 of each pinned root, hexadecimal
 
 
-def apply(books: Books, index: int, entry: Entry, *, trust: Trust) -> list[Finding]:
-    """Checks one entry against the books, and enters it."""
-    found = [*_form(books, index, entry), *_time(books, index, entry)]
+def apply(books: Books, index: int, entry: Entry, *, data: bytes, trust: Trust) -> list[Finding]:
+    """Checks one entry against the books, and enters it. `data` are its bytes."""
+    found = [
+        *_form(books, index, entry),
+        *_time(books, index, entry),
+        *_approval(books, index, entry, data),
+    ]
     if (index == 0) != isinstance(entry, entries.LogOpened):
         found.append(
             Finding(Code.LOG_IDENTITY, "`log_opened` is entry 0 and no other", index, found=entry.type)
@@ -60,6 +66,11 @@ def unfinished(books: Books) -> Iterator[Finding]:
             index,
             found=f"chip {chip_id}",
         )
+    if books.totals.approved is not None:
+        index, action, _ = books.totals.approved
+        yield Finding(
+            Code.APPROVAL, "an approval that nothing came after which it is of", index, found=action
+        )
 
 
 def ahead(books: Books, now: datetime) -> Finding | None:
@@ -82,6 +93,49 @@ def _form(books: Books, index: int, entry: Entry) -> Iterator[Finding]:
     used = None if entry.id is None else books.add_id(entry.id, index)
     if entry.id is not None and used is not None:
         yield Finding(Code.VALUE_REUSED, f"id of entry {used} again", index, found=entry.id.hex())
+
+
+def _approval(books: Books, index: int, entry: Entry, data: bytes) -> Iterator[Finding]:
+    """Where administrators are asked, each action stands right behind its approval, and it is that action."""
+    approved, books.totals.approved = books.totals.approved, None
+    if approved is not None and (entry.type, one_form(json.loads(data))) == approved[1:]:
+        return
+    asked = books.administrators(index) if _is_action(entry) else None
+    if asked is not None and asked.threshold > 0:
+        detail = f"without the approval of {asked.threshold} administrators"
+        yield Finding(Code.APPROVAL, detail, index, found=entry.type)
+    elif approved is not None:
+        detail = "an approval that nothing came after which it is of"
+        yield Finding(Code.APPROVAL, detail, approved[0], None, approved[1], entry.type)
+
+
+def _is_action(entry: Entry) -> bool:
+    """A certificate that a newer one of its chip supersedes was revoked by nobody."""
+    by_itself = isinstance(entry, entries.Revoked) and entry.superseded_by is not None
+    return entry.type in ACTIONS and not by_itself
+
+
+def _action_approved(books: Books, index: int, entry: entries.ActionApproved) -> Iterator[Finding]:
+    opened = books.opened
+    deployment, vkey = ("", "") if opened is None else (opened.deployment, opened.vkey)
+    for problem in problems(entry, books.administrators(index), deployment, vkey):
+        yield Finding(Code.APPROVAL, problem, index, found=entry.action)
+    use = f"{entry.request.hex()} {entry.part}"
+    first = books.totals.approvals.setdefault(use, index)
+    if first != index:
+        yield Finding(Code.APPROVAL, f"used a second time, first by entry {first}", index, found=entry.action)
+    books.totals.approved = (index, entry.action, approved_members(entry) or "")
+
+
+def _administrators_set(
+    books: Books,  # noqa: ARG001
+    index: int,
+    entry: entries.AdministratorsSet,
+) -> Iterator[Finding]:
+    names = {each.name for each in entry.administrators}
+    if not min(1, len(names)) <= entry.threshold <= len(names):
+        detail = "a threshold that its administrators do not reach"
+        yield Finding(Code.APPROVAL, detail, index, None, f"at most {len(names)}", str(entry.threshold))
 
 
 def _time(books: Books, index: int, entry: Entry) -> Iterator[Finding]:
@@ -440,6 +494,8 @@ def _unknown_order(index: int, work_order: str) -> Finding:
 
 
 _RULES: dict[type[Entry], Callable[[Books, int, Any], Iterator[Finding]]] = {
+    entries.AdministratorsSet: _administrators_set,
+    entries.ActionApproved: _action_approved,
     entries.KeysCommitted: _keys_committed,
     entries.IssuerActivated: _issuer_changed,
     entries.IssuerRetired: _issuer_changed,

@@ -20,6 +20,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 
 from signerd.adapters import operations_ca
+from signerd.adapters.administrators_file import read_administrators
 from signerd.adapters.ends import certificate_ends, peer_ends
 from signerd.adapters.keyholder.held_pin import WrongPin
 from signerd.adapters.keyholder.pool import KeyHolderPool, settings_for
@@ -31,7 +32,7 @@ from signerd.adapters.rpc.server import check_socket_directory
 from signerd.adapters.server_files import ServerFiles
 from signerd.adapters.session_keys import outlive_restarts
 from signerd.adapters.start_faults import unreadable
-from signerd.adapters.store import check_database, known_issuers, registered_peers
+from signerd.adapters.store import asked_administrators, check_database, known_issuers, registered_peers
 from signerd.config import Config, IssuerSettings, database_url
 from signerd.core import note
 from signerd.core.ends import WARNED, due
@@ -65,6 +66,7 @@ def start_checks(config: Config, base: Path, now: datetime) -> tuple[Check, ...]
         Check("issuers", lambda: _issuers(config, base, now)),
         Check("second place of the checkpoint", lambda: _head(config)),
         Check("administrators' socket", lambda: _socket(config)),
+        Check("administrators' keys", lambda: _administrators(config, base)),
     )
 
 
@@ -242,6 +244,22 @@ def _read_head(path: Path) -> bytes:
 def _socket(config: Config) -> str:
     check_socket_directory(config.admin.socket)
     return str(config.admin.socket)
+
+
+def _administrators(config: Config, base: Path) -> str:
+    """Who approves. The ledger decides, whatever the settings say: a difference is said, and keeps nothing
+    from starting."""
+    wanted, asked = read_administrators(config), asked_administrators(database_url(config, base))
+    if not asked.asked:
+        if wanted is None:
+            return "nobody is asked for approvals"
+        return f"{wanted.threshold} of {', '.join(wanted.names)}, from the next start on"
+    said = f"{asked.threshold} of {', '.join(asked.names)}"
+    if wanted is None or not wanted.same_as(asked):
+        return (
+            f"{said}, as the ledger says; THE SETTINGS DIFFER: [approvals] (signerd approval administrators)"
+        )
+    return said
 
 
 def _keys(config: Config, base: Path) -> str:

@@ -112,6 +112,30 @@ class IssuerRetired(AdministratorsEntry):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AdministratorsSet(AdministratorsEntry):
+    """Whose keys approve actions from here on, and how many administrators are needed; a threshold of 0: no
+    approval is. Members as `core.approval.administrators` makes them."""
+
+    type: ClassVar[str] = "administrators_set"
+
+    threshold: int
+    administrators: tuple[Mapping[str, object], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActionApproved(AdministratorsEntry):
+    """The approval of the entry that follows it: part `part` of the statement, whose text is `statement`."""
+
+    type: ClassVar[str] = "action_approved"
+
+    action: str
+    request: bytes
+    part: int
+    statement: str
+    signatures: tuple[Mapping[str, object], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StationAdded(AdministratorsEntry):
     """A station was registered."""
 
@@ -424,6 +448,15 @@ class ClockAccepted(AdministratorsEntry):
 
 class EntryError(ValueError):
     """A member has no canonical form, or the entry would pass `MAX_ENTRY` bytes."""
+
+
+def members_of(entry: Entry) -> dict[str, object]:
+    """What administrators approve of an entry: its members but for `time` and `by`, as JSON has them."""
+    return {
+        field.name: _json(getattr(entry, field.name))
+        for field in fields(entry)
+        if field.name not in {"time", "by"}
+    }
 
 
 def encode(entry: Entry, entry_id: bytes) -> bytes:

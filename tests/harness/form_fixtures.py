@@ -17,6 +17,7 @@ import secrets
 import sqlite3
 import sys
 import tempfile
+from base64 import b64encode
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -31,6 +32,7 @@ from agent.core.result_row import CSV_HEADER, ResultRow, csv_line, json_line
 from agent.ports import BoardStamp, QueuedStamp, Receipt
 from auditor.adapters.state import FILE as STATE
 from boards.attesters.nrf91 import Nrf91Vendor
+from harness.approvals import Administrators
 from harness.audit_bench import bench, small
 from harness.bundle_samples import sample
 from harness.installation import order_toml
@@ -38,10 +40,13 @@ from harness.issuance_world import PRODUCT, IssuanceWorld, issuance_world
 from harness.session_keys import EveryDay
 from signerd.adapters.clock import ReferenceFile
 from signerd.adapters.store import Announcement, SqlStore, Step
+from signerd.adapters.store.approving import administrators_entry
 from signerd.adapters.store.open_intents import enter_open_intents
+from signerd.core.approval.sshsig import read_signature
+from signerd.core.approval.statement import REQUEST_BYTES, Statement
 from signerd.core.chip_key import BurnedKey, derive_chip_key
 from signerd.core.crl import build_crl
-from signerd.core.entry import ID_BYTES, KeysCommitted, RefusedCall, encode
+from signerd.core.entry import ID_BYTES, ActionApproved, AdministratorsSet, KeysCommitted, RefusedCall, encode
 from signerd.core.evidence.claims import parse_claims
 from signerd.core.evidence.transcript import transcript
 from signerd.core.evidence_extension import EvidenceStatement
@@ -159,9 +164,36 @@ async def _signerd(directory: Path, keep: Callable[[str, bytes | str], None]) ->
         chip_master_commitment=commitment(KeyRole.CHIP_MASTER, "example/log", MASTER_KEY),
         recipients=(Recipient.of(TOKEN_KEY.public_key()).spki_sha256(),),
     )
-    written = [*(data for (data,) in rows), encode(committed, secrets.token_bytes(ID_BYTES))]
+    others = [encode(entry, secrets.token_bytes(ID_BYTES)) for entry in (committed, *_approvals())]
+    written = [*(data for (data,) in rows), *others]
     keep(f"entries-{form}.jsonl", b"".join(data + b"\n" for data in written))
     keep("product-1.toml", PRODUCT)
+
+
+def _approvals() -> tuple[AdministratorsSet, ActionApproved]:
+    """As signerd writes them, where the settings ask administrators."""
+    people, moment = Administrators.of("test", 1, "ann"), datetime(2026, 11, 15, tzinfo=UTC)
+    statement = Statement(
+        deployment="test",
+        log="example/log+00000000+AQ==",
+        action="revoked",
+        request=bytes(REQUEST_BYTES),
+        expires=moment + timedelta(days=7),
+        entries=({"chip_id": "chip-1"},),
+        inputs=(None,),
+    )
+    text = statement.text()
+    signature = read_signature(people.sign(text, "ann")[0])
+    signed = {"administrator": "ann", "sshsig": b64encode(signature.blob).decode(), "counter": None}
+    return administrators_entry(people.set, moment, "ann"), ActionApproved(
+        time=moment,
+        by="ann",
+        action=statement.action,
+        request=statement.request,
+        part=0,
+        statement=text.decode("ascii"),
+        signatures=(signed,),
+    )
 
 
 def _identity(keep: Callable[[str, bytes | str], None]) -> Any:

@@ -57,6 +57,7 @@ FORMS = REPOSITORY / "tests" / "vectors" / "forms"
 _BEGIN = datetime(2026, 11, 15, tzinfo=UTC)
 IN_INTEGRATION = {"reference of signerd's clock", "journal of a station", "state of an auditor"}
 TYPES = {
+    "administrators_set", "action_approved",
     "log_opened", "keys_committed", "station_added", "auditor_added", "station_revoked", "auditor_revoked",
     "station_renewed", "auditor_renewed", "operations_ca_added", "operations_ca_activated",
     "operations_ca_retired", "product_added",
@@ -64,6 +65,7 @@ TYPES = {
     "stamped", "revoked", "refused", "intent_open", "shared_primes_found", "crl_issued", "clock_accepted",
 }  # fmt: skip
 SINCE_FORM_2 = {
+    "administrators_set", "action_approved",
     "clock_accepted", "keys_committed", "station_renewed", "auditor_renewed", "operations_ca_added",
     "operations_ca_activated", "operations_ca_retired",
 }  # fmt: skip

@@ -499,21 +499,27 @@ class AddProductRequest(_message.Message):
 
     PRODUCT_TOML_FIELD_NUMBER: _builtins.int
     BY_FIELD_NUMBER: _builtins.int
+    APPROVAL_FIELD_NUMBER: _builtins.int
     product_toml: _builtins.str
     """The product's TOML file as the administrator wrote it, at most 32,768 bytes."""
     by: _builtins.str
     """The administrator, 1 to 64 of [A-Za-z0-9._@-]. What the command was told, and not verified. Empty: nobody
     was named.
     """
+    @_builtins.property
+    def approval(self) -> Global___Approval:
+        """Where administrators are asked."""
+
     def __init__(
         self,
         *,
         product_toml: _builtins.str = ...,
         by: _builtins.str = ...,
+        approval: Global___Approval | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "product_toml", b"product_toml"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval", "by", b"by", "product_toml", b"product_toml"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -623,6 +629,7 @@ class OpenWorkOrderRequest(_message.Message):
     WORK_ORDER_TOML_FIELD_NUMBER: _builtins.int
     BY_FIELD_NUMBER: _builtins.int
     CHIP_IDS_FIELD_NUMBER: _builtins.int
+    APPROVAL_FIELD_NUMBER: _builtins.int
     work_order_toml: _builtins.str
     """The work order's TOML file, at most 32,768 bytes."""
     by: _builtins.str
@@ -635,16 +642,21 @@ class OpenWorkOrderRequest(_message.Message):
         listed by this call.
         """
 
+    @_builtins.property
+    def approval(self) -> Global___Approval:
+        """Where administrators are asked."""
+
     def __init__(
         self,
         *,
         work_order_toml: _builtins.str = ...,
         by: _builtins.str = ...,
         chip_ids: _abc.Iterable[_builtins.str] | None = ...,
+        approval: Global___Approval | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "chip_ids", b"chip_ids", "work_order_toml", b"work_order_toml"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval", "by", b"by", "chip_ids", b"chip_ids", "work_order_toml", b"work_order_toml"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -955,6 +967,7 @@ class PersonalizeChipsRequest(_message.Message):
     SITE_FIELD_NUMBER: _builtins.int
     KEY_FIELD_NUMBER: _builtins.int
     BY_FIELD_NUMBER: _builtins.int
+    APPROVAL_FIELD_NUMBER: _builtins.int
     locked: _builtins.bool
     """True if the chip is locked (secure boot) before it leaves the trusted place: its evidence then
     reaches level "key", else "chip".
@@ -969,6 +982,10 @@ class PersonalizeChipsRequest(_message.Message):
     def chip_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """At most 10,000 a call."""
 
+    @_builtins.property
+    def approval(self) -> Global___Approval:
+        """Where administrators are asked."""
+
     def __init__(
         self,
         *,
@@ -977,10 +994,11 @@ class PersonalizeChipsRequest(_message.Message):
         site: _builtins.str = ...,
         key: _builtins.str = ...,
         by: _builtins.str = ...,
+        approval: Global___Approval | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "chip_ids", b"chip_ids", "key", b"key", "locked", b"locked", "site", b"site"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval", "by", b"by", "chip_ids", b"chip_ids", "key", b"key", "locked", b"locked", "site", b"site"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1056,6 +1074,7 @@ class ImportIdentitiesRequest(_message.Message):
     METHOD_FIELD_NUMBER: _builtins.int
     BY_FIELD_NUMBER: _builtins.int
     IDENTITIES_FIELD_NUMBER: _builtins.int
+    APPROVAL_FIELD_NUMBER: _builtins.int
     product: _builtins.str
     method: _builtins.str
     """"psa-token", "nrf91" or "tpm2", and one of the methods of the product's newest revision."""
@@ -1065,6 +1084,10 @@ class ImportIdentitiesRequest(_message.Message):
     def identities(self) -> _containers.RepeatedCompositeFieldContainer[Global___Identity]:
         """1 to 1,000 a call; the command sends several calls for more."""
 
+    @_builtins.property
+    def approval(self) -> Global___Approval:
+        """Where administrators are asked."""
+
     def __init__(
         self,
         *,
@@ -1072,10 +1095,11 @@ class ImportIdentitiesRequest(_message.Message):
         method: _builtins.str = ...,
         by: _builtins.str = ...,
         identities: _abc.Iterable[Global___Identity] | None = ...,
+        approval: Global___Approval | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "identities", b"identities", "method", b"method", "product", b"product"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval", "by", b"by", "identities", b"identities", "method", b"method", "product", b"product"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1265,6 +1289,7 @@ class RevokeRequest(_message.Message):
     CERTIFICATE_SHA256_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     BY_FIELD_NUMBER: _builtins.int
+    APPROVAL_FIELD_NUMBER: _builtins.int
     serial_number: _builtins.str
     certificate_sha256: _builtins.bytes
     reason: _builtins.str
@@ -1273,6 +1298,10 @@ class RevokeRequest(_message.Message):
     """The administrator, 1 to 64 of [A-Za-z0-9._@-]. What the command was told, and not verified. Empty: nobody
     was named.
     """
+    @_builtins.property
+    def approval(self) -> Global___Approval:
+        """Where administrators are asked."""
+
     def __init__(
         self,
         *,
@@ -1280,10 +1309,11 @@ class RevokeRequest(_message.Message):
         certificate_sha256: _builtins.bytes = ...,
         reason: _builtins.str = ...,
         by: _builtins.str = ...,
+        approval: Global___Approval | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["certificate_sha256", b"certificate_sha256", "key", b"key", "serial_number", b"serial_number"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval", "certificate_sha256", b"certificate_sha256", "key", b"key", "serial_number", b"serial_number"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "certificate_sha256", b"certificate_sha256", "key", b"key", "reason", b"reason", "serial_number", b"serial_number"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval", "by", b"by", "certificate_sha256", b"certificate_sha256", "key", b"key", "reason", b"reason", "serial_number", b"serial_number"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_key: _TypeAlias = _typing.Literal["serial_number", "certificate_sha256"]  # noqa: Y015
     _WhichOneofArgType_key: _TypeAlias = _typing.Literal["key", b"key"]  # noqa: Y015
@@ -1864,3 +1894,266 @@ class ReloadResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ReloadResponse: _TypeAlias = ReloadResponse  # noqa: Y015
+
+@_typing.final
+class Approval(_message.Message):
+    """What administrators signed (docs/formats.md, "Approvals")."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATEMENT_FIELD_NUMBER: _builtins.int
+    SIGNATURES_FIELD_NUMBER: _builtins.int
+    PART_FIELD_NUMBER: _builtins.int
+    statement: _builtins.bytes
+    """The text, at most 24,576 bytes."""
+    part: _builtins.int
+    """Which of the text's entries this call makes, from 0."""
+    @_builtins.property
+    def signatures(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """As ssh-keygen -Y sign writes them; at most 16, each at most 4,096 bytes."""
+
+    def __init__(
+        self,
+        *,
+        statement: _builtins.bytes = ...,
+        signatures: _abc.Iterable[_builtins.bytes] | None = ...,
+        part: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["part", b"part", "signatures", b"signatures", "statement", b"statement"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Approval: _TypeAlias = Approval  # noqa: Y015
+
+@_typing.final
+class PrepareApprovalRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Action(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        ADD_PRODUCT_FIELD_NUMBER: _builtins.int
+        OPEN_WORK_ORDER_FIELD_NUMBER: _builtins.int
+        PERSONALIZE_CHIPS_FIELD_NUMBER: _builtins.int
+        IMPORT_IDENTITIES_FIELD_NUMBER: _builtins.int
+        REVOKE_FIELD_NUMBER: _builtins.int
+        SET_ADMINISTRATORS_FIELD_NUMBER: _builtins.int
+        @_builtins.property
+        def add_product(self) -> Global___AddProductRequest: ...
+        @_builtins.property
+        def open_work_order(self) -> Global___OpenWorkOrderRequest: ...
+        @_builtins.property
+        def personalize_chips(self) -> Global___PersonalizeChipsRequest: ...
+        @_builtins.property
+        def import_identities(self) -> Global___ImportIdentitiesRequest: ...
+        @_builtins.property
+        def revoke(self) -> Global___RevokeRequest: ...
+        @_builtins.property
+        def set_administrators(self) -> Global___SetAdministratorsRequest: ...
+        def __init__(
+            self,
+            *,
+            add_product: Global___AddProductRequest | None = ...,
+            open_work_order: Global___OpenWorkOrderRequest | None = ...,
+            personalize_chips: Global___PersonalizeChipsRequest | None = ...,
+            import_identities: Global___ImportIdentitiesRequest | None = ...,
+            revoke: Global___RevokeRequest | None = ...,
+            set_administrators: Global___SetAdministratorsRequest | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "add_product", b"add_product", "import_identities", b"import_identities", "open_work_order", b"open_work_order", "personalize_chips", b"personalize_chips", "revoke", b"revoke", "set_administrators", b"set_administrators"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "add_product", b"add_product", "import_identities", b"import_identities", "open_work_order", b"open_work_order", "personalize_chips", b"personalize_chips", "revoke", b"revoke", "set_administrators", b"set_administrators"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        _WhichOneofReturnType_action: _TypeAlias = _typing.Literal["add_product", "open_work_order", "personalize_chips", "import_identities", "revoke", "set_administrators"]  # noqa: Y015
+        _WhichOneofArgType_action: _TypeAlias = _typing.Literal["action", b"action"]  # noqa: Y015
+        def WhichOneof(self, oneof_group: _WhichOneofArgType_action) -> _WhichOneofReturnType_action | None: ...
+
+    ACTIONS_FIELD_NUMBER: _builtins.int
+    VALID_DAYS_FIELD_NUMBER: _builtins.int
+    EMERGENCY_FIELD_NUMBER: _builtins.int
+    valid_days: _builtins.int
+    """1 to 90."""
+    emergency: _builtins.bool
+    """A revocation that one administrator may approve."""
+    @_builtins.property
+    def actions(self) -> _containers.RepeatedCompositeFieldContainer[Global___PrepareApprovalRequest.Action]:
+        """1 to 100 of one kind, each without approval: the parts of one text."""
+
+    def __init__(
+        self,
+        *,
+        actions: _abc.Iterable[Global___PrepareApprovalRequest.Action] | None = ...,
+        valid_days: _builtins.int = ...,
+        emergency: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actions", b"actions", "emergency", b"emergency", "valid_days", b"valid_days"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PrepareApprovalRequest: _TypeAlias = PrepareApprovalRequest  # noqa: Y015
+
+@_typing.final
+class PrepareApprovalResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATEMENT_FIELD_NUMBER: _builtins.int
+    THRESHOLD_FIELD_NUMBER: _builtins.int
+    ADMINISTRATORS_FIELD_NUMBER: _builtins.int
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    statement: _builtins.bytes
+    threshold: _builtins.int
+    """Who is asked, and how many of them."""
+    namespace: _builtins.str
+    """For ssh-keygen -Y sign -n."""
+    @_builtins.property
+    def administrators(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        statement: _builtins.bytes = ...,
+        threshold: _builtins.int = ...,
+        administrators: _abc.Iterable[_builtins.str] | None = ...,
+        namespace: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["administrators", b"administrators", "namespace", b"namespace", "statement", b"statement", "threshold", b"threshold"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PrepareApprovalResponse: _TypeAlias = PrepareApprovalResponse  # noqa: Y015
+
+@_typing.final
+class SetAdministratorsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    THRESHOLD_FIELD_NUMBER: _builtins.int
+    ADMINISTRATORS_FIELD_NUMBER: _builtins.int
+    BY_FIELD_NUMBER: _builtins.int
+    APPROVAL_FIELD_NUMBER: _builtins.int
+    threshold: _builtins.int
+    """0 with an empty file: no approval is asked for any more."""
+    administrators: _builtins.str
+    """The file of administrators' keys, at most 65,536 bytes (docs/formats.md, "Approvals")."""
+    by: _builtins.str
+    """The administrator, 1 to 64 of [A-Za-z0-9._@-]. What the command was told, and not verified. Empty: nobody
+    was named.
+    """
+    @_builtins.property
+    def approval(self) -> Global___Approval:
+        """Of those of before."""
+
+    def __init__(
+        self,
+        *,
+        threshold: _builtins.int = ...,
+        administrators: _builtins.str = ...,
+        by: _builtins.str = ...,
+        approval: Global___Approval | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["administrators", b"administrators", "approval", b"approval", "by", b"by", "threshold", b"threshold"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetAdministratorsRequest: _TypeAlias = SetAdministratorsRequest  # noqa: Y015
+
+@_typing.final
+class SetAdministratorsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEDGER_INDEX_FIELD_NUMBER: _builtins.int
+    UNPUBLISHED_FIELD_NUMBER: _builtins.int
+    ledger_index: _builtins.int
+    unpublished: _builtins.str
+    """Why no signed checkpoint covers the entry yet, although what it says is in force; empty once one does."""
+    def __init__(
+        self,
+        *,
+        ledger_index: _builtins.int = ...,
+        unpublished: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ledger_index", b"ledger_index", "unpublished", b"unpublished"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetAdministratorsResponse: _TypeAlias = SetAdministratorsResponse  # noqa: Y015
+
+@_typing.final
+class ShowAdministratorsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ShowAdministratorsRequest: _TypeAlias = ShowAdministratorsRequest  # noqa: Y015
+
+@_typing.final
+class ShowAdministratorsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Key(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        ADMINISTRATOR_FIELD_NUMBER: _builtins.int
+        KEY_FIELD_NUMBER: _builtins.int
+        FINGERPRINT_FIELD_NUMBER: _builtins.int
+        VERIFY_REQUIRED_FIELD_NUMBER: _builtins.int
+        administrator: _builtins.str
+        key: _builtins.str
+        """Algorithm and key, as in a .pub file."""
+        fingerprint: _builtins.str
+        """As ssh-keygen -l says it."""
+        verify_required: _builtins.bool
+        def __init__(
+            self,
+            *,
+            administrator: _builtins.str = ...,
+            key: _builtins.str = ...,
+            fingerprint: _builtins.str = ...,
+            verify_required: _builtins.bool = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["administrator", b"administrator", "fingerprint", b"fingerprint", "key", b"key", "verify_required", b"verify_required"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    THRESHOLD_FIELD_NUMBER: _builtins.int
+    KEYS_FIELD_NUMBER: _builtins.int
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    threshold: _builtins.int
+    """0: nobody is asked."""
+    namespace: _builtins.str
+    """For ssh-keygen -Y sign -n."""
+    @_builtins.property
+    def keys(self) -> _containers.RepeatedCompositeFieldContainer[Global___ShowAdministratorsResponse.Key]: ...
+    def __init__(
+        self,
+        *,
+        threshold: _builtins.int = ...,
+        keys: _abc.Iterable[Global___ShowAdministratorsResponse.Key] | None = ...,
+        namespace: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["keys", b"keys", "namespace", b"namespace", "threshold", b"threshold"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ShowAdministratorsResponse: _TypeAlias = ShowAdministratorsResponse  # noqa: Y015

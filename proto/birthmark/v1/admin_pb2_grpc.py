@@ -169,6 +169,21 @@ class AdminServiceStub:
                 request_serializer=birthmark_dot_v1_dot_admin__pb2.ListEndsRequest.SerializeToString,
                 response_deserializer=birthmark_dot_v1_dot_admin__pb2.ListEndsResponse.FromString,
                 _registered_method=True)
+        self.PrepareApproval = channel.unary_unary(
+                '/birthmark.v1.AdminService/PrepareApproval',
+                request_serializer=birthmark_dot_v1_dot_admin__pb2.PrepareApprovalRequest.SerializeToString,
+                response_deserializer=birthmark_dot_v1_dot_admin__pb2.PrepareApprovalResponse.FromString,
+                _registered_method=True)
+        self.SetAdministrators = channel.unary_unary(
+                '/birthmark.v1.AdminService/SetAdministrators',
+                request_serializer=birthmark_dot_v1_dot_admin__pb2.SetAdministratorsRequest.SerializeToString,
+                response_deserializer=birthmark_dot_v1_dot_admin__pb2.SetAdministratorsResponse.FromString,
+                _registered_method=True)
+        self.ShowAdministrators = channel.unary_unary(
+                '/birthmark.v1.AdminService/ShowAdministrators',
+                request_serializer=birthmark_dot_v1_dot_admin__pb2.ShowAdministratorsRequest.SerializeToString,
+                response_deserializer=birthmark_dot_v1_dot_admin__pb2.ShowAdministratorsResponse.FromString,
+                _registered_method=True)
         self.Reload = channel.unary_unary(
                 '/birthmark.v1.AdminService/Reload',
                 request_serializer=birthmark_dot_v1_dot_admin__pb2.ReloadRequest.SerializeToString,
@@ -367,6 +382,26 @@ class AdminServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PrepareApproval(self, request, context):
+        """Says what an action would enter into the ledger, as a text for administrators to sign. Does nothing of it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetAdministrators(self, request, context):
+        """Asks other administrators from now on; those of before approve it. `invalid` where nobody is asked.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ShowAdministrators(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Reload(self, request, context):
         """Reads the settings again, as SIGHUP does, and answers when they are in force. `invalid` if they are wrong:
         those of before go on. It leaves no ledger entry.
@@ -512,6 +547,21 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.ListEnds,
                     request_deserializer=birthmark_dot_v1_dot_admin__pb2.ListEndsRequest.FromString,
                     response_serializer=birthmark_dot_v1_dot_admin__pb2.ListEndsResponse.SerializeToString,
+            ),
+            'PrepareApproval': grpc.unary_unary_rpc_method_handler(
+                    servicer.PrepareApproval,
+                    request_deserializer=birthmark_dot_v1_dot_admin__pb2.PrepareApprovalRequest.FromString,
+                    response_serializer=birthmark_dot_v1_dot_admin__pb2.PrepareApprovalResponse.SerializeToString,
+            ),
+            'SetAdministrators': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetAdministrators,
+                    request_deserializer=birthmark_dot_v1_dot_admin__pb2.SetAdministratorsRequest.FromString,
+                    response_serializer=birthmark_dot_v1_dot_admin__pb2.SetAdministratorsResponse.SerializeToString,
+            ),
+            'ShowAdministrators': grpc.unary_unary_rpc_method_handler(
+                    servicer.ShowAdministrators,
+                    request_deserializer=birthmark_dot_v1_dot_admin__pb2.ShowAdministratorsRequest.FromString,
+                    response_serializer=birthmark_dot_v1_dot_admin__pb2.ShowAdministratorsResponse.SerializeToString,
             ),
             'Reload': grpc.unary_unary_rpc_method_handler(
                     servicer.Reload,
@@ -1248,6 +1298,87 @@ class AdminService:
             '/birthmark.v1.AdminService/ListEnds',
             birthmark_dot_v1_dot_admin__pb2.ListEndsRequest.SerializeToString,
             birthmark_dot_v1_dot_admin__pb2.ListEndsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PrepareApproval(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/birthmark.v1.AdminService/PrepareApproval',
+            birthmark_dot_v1_dot_admin__pb2.PrepareApprovalRequest.SerializeToString,
+            birthmark_dot_v1_dot_admin__pb2.PrepareApprovalResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetAdministrators(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/birthmark.v1.AdminService/SetAdministrators',
+            birthmark_dot_v1_dot_admin__pb2.SetAdministratorsRequest.SerializeToString,
+            birthmark_dot_v1_dot_admin__pb2.SetAdministratorsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ShowAdministrators(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/birthmark.v1.AdminService/ShowAdministrators',
+            birthmark_dot_v1_dot_admin__pb2.ShowAdministratorsRequest.SerializeToString,
+            birthmark_dot_v1_dot_admin__pb2.ShowAdministratorsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -90,6 +90,11 @@ class AdminServiceStub:
     """Goes on with the clock as it is, with a ledger entry. `invalid` while it is right."""
     ListEnds: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListEndsRequest, _admin_pb2.ListEndsResponse]
     """Every date on which something stops, the next one first."""
+    PrepareApproval: _grpc.UnaryUnaryMultiCallable[_admin_pb2.PrepareApprovalRequest, _admin_pb2.PrepareApprovalResponse]
+    """Says what an action would enter into the ledger, as a text for administrators to sign. Does nothing of it."""
+    SetAdministrators: _grpc.UnaryUnaryMultiCallable[_admin_pb2.SetAdministratorsRequest, _admin_pb2.SetAdministratorsResponse]
+    """Asks other administrators from now on; those of before approve it. `invalid` where nobody is asked."""
+    ShowAdministrators: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ShowAdministratorsRequest, _admin_pb2.ShowAdministratorsResponse]
     Reload: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ReloadRequest, _admin_pb2.ReloadResponse]
     """Reads the settings again, as SIGHUP does, and answers when they are in force. `invalid` if they are wrong:
     those of before go on. It leaves no ledger entry.
@@ -155,6 +160,11 @@ class AdminServiceAsyncStub(AdminServiceStub):
     """Goes on with the clock as it is, with a ledger entry. `invalid` while it is right."""
     ListEnds: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListEndsRequest, _admin_pb2.ListEndsResponse]  # type: ignore[assignment]
     """Every date on which something stops, the next one first."""
+    PrepareApproval: _aio.UnaryUnaryMultiCallable[_admin_pb2.PrepareApprovalRequest, _admin_pb2.PrepareApprovalResponse]  # type: ignore[assignment]
+    """Says what an action would enter into the ledger, as a text for administrators to sign. Does nothing of it."""
+    SetAdministrators: _aio.UnaryUnaryMultiCallable[_admin_pb2.SetAdministratorsRequest, _admin_pb2.SetAdministratorsResponse]  # type: ignore[assignment]
+    """Asks other administrators from now on; those of before approve it. `invalid` where nobody is asked."""
+    ShowAdministrators: _aio.UnaryUnaryMultiCallable[_admin_pb2.ShowAdministratorsRequest, _admin_pb2.ShowAdministratorsResponse]  # type: ignore[assignment]
     Reload: _aio.UnaryUnaryMultiCallable[_admin_pb2.ReloadRequest, _admin_pb2.ReloadResponse]  # type: ignore[assignment]
     """Reads the settings again, as SIGHUP does, and answers when they are in force. `invalid` if they are wrong:
     those of before go on. It leaves no ledger entry.
@@ -379,6 +389,29 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_admin_pb2.ListEndsResponse, _abc.Awaitable[_admin_pb2.ListEndsResponse]]:
         """Every date on which something stops, the next one first."""
+
+    @_abc_1.abstractmethod
+    def PrepareApproval(
+        self,
+        request: _admin_pb2.PrepareApprovalRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.PrepareApprovalResponse, _abc.Awaitable[_admin_pb2.PrepareApprovalResponse]]:
+        """Says what an action would enter into the ledger, as a text for administrators to sign. Does nothing of it."""
+
+    @_abc_1.abstractmethod
+    def SetAdministrators(
+        self,
+        request: _admin_pb2.SetAdministratorsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.SetAdministratorsResponse, _abc.Awaitable[_admin_pb2.SetAdministratorsResponse]]:
+        """Asks other administrators from now on; those of before approve it. `invalid` where nobody is asked."""
+
+    @_abc_1.abstractmethod
+    def ShowAdministrators(
+        self,
+        request: _admin_pb2.ShowAdministratorsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.ShowAdministratorsResponse, _abc.Awaitable[_admin_pb2.ShowAdministratorsResponse]]: ...
 
     @_abc_1.abstractmethod
     def Reload(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from signerd.adapters.cli import (
+    approvals,
     backup,
     ca,
     calendar,
@@ -53,6 +54,7 @@ def build_app(run: daemon.Run) -> typer.Typer:
     app.add_typer(products.app, name="product")
     app.add_typer(orders.app, name="order")
     app.add_typer(chips.app, name="chips")
+    app.add_typer(approvals.app, name="approval")
     app.add_typer(clock.app, name="clock")
     app.add_typer(token.app, name="token")
     app.add_typer(recipients.app, name="recipient")

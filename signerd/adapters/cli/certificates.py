@@ -8,6 +8,15 @@ from typing import Annotated
 
 import typer
 
+from signerd.adapters.cli.approvals import (
+    DAYS,
+    ApprovalOption,
+    DaysOption,
+    RequestOption,
+    SignatureOption,
+    approving,
+    asking,
+)
 from signerd.adapters.cli.exits import Exit
 from signerd.adapters.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption
 from signerd.core.names import FIRST
@@ -25,6 +34,13 @@ def revoke(
     ] = None,
     config: ConfigOption = DEFAULT_CONFIG,
     *,
+    emergency: Annotated[
+        bool, typer.Option("--emergency", help="One administrator is enough. The ledger says so.")
+    ] = False,
+    approval: ApprovalOption = None,
+    signature: SignatureOption = None,
+    request: RequestOption = None,
+    valid_days: DaysOption = DAYS,
     as_json: JsonOption = False,
 ) -> None:
     """Revokes a board's certificate. It cannot be undone."""
@@ -34,17 +50,28 @@ def revoke(
 
     if (serial is None) == (certificate_sha256 is None):
         raise typer.BadParameter("give the board's serial number, or --certificate-sha256")
-    request = admin_pb2.RevokeRequest(reason=reason)
+    asked = admin_pb2.RevokeRequest(reason=reason)
     if certificate_sha256 is None:
-        request.serial_number = serial or ""
+        asked.serial_number = serial or ""
     else:
         try:
-            request.certificate_sha256 = bytes.fromhex(certificate_sha256)
+            asked.certificate_sha256 = bytes.fromhex(certificate_sha256)
         except ValueError as error:
             raise typer.BadParameter("--certificate-sha256 takes 64 hexadecimal digits") from error
+    revoked = serial or certificate_sha256 or ""
+    options = approving(
+        approval,
+        signature,
+        request,
+        valid_days,
+        name=f"revoke-{revoked}",
+        as_json=as_json,
+        emergency=emergency,
+    )
     with administration(config) as daemon:
-        answer = daemon.Revoke(request)
-    revoked = serial or certificate_sha256
+        action = admin_pb2.PrepareApprovalRequest.Action(revoke=asked)
+        with asking(daemon, options, lambda: [action]):
+            answer = daemon.Revoke(options.on(asked))
     print_result(
         f"revoked {revoked} (ledger entry {answer.ledger_index})",
         {"revoked": revoked, "reason": reason, "ledger_index": answer.ledger_index},

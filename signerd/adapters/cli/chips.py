@@ -3,17 +3,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from signerd.adapters.cli.approvals import (
+    DAYS,
+    ApprovalOption,
+    DaysOption,
+    RequestOption,
+    SignatureOption,
+    approving,
+    asking,
+)
 from signerd.adapters.cli.options import DEFAULT_CONFIG, ByOption, ConfigOption, JsonOption, administrator
 from signerd.adapters.cli.personalize import ChipsArgument, batches, personalize
 
 if TYPE_CHECKING:
     from birthmark.v1 import admin_pb2
     from birthmark.v1.admin_pb2_grpc import AdminServiceStub
+    from signerd.adapters.cli.files import IdentityBatch
 
 IDENTITIES = 1_000  # a call, admin.proto
 
@@ -127,13 +138,16 @@ def import_identities(
     product: Annotated[str, typer.Option("--product", help="The product whose boards have these keys.")],
     method: Annotated[str, typer.Option("--method", help="psa-token, nrf91 or tpm2.")],
     by: ByOption = None,
+    approval: ApprovalOption = None,
+    signature: SignatureOption = None,
+    request: RequestOption = None,
+    valid_days: DaysOption = DAYS,
     config: ConfigOption = DEFAULT_CONFIG,
     as_json: JsonOption = False,
 ) -> None:
     """Enters the public halves of chips' attestation keys. Lines that are entered already count 0."""
     import time
 
-    from birthmark.v1 import admin_pb2
     from signerd.adapters.cli.connection import administration
     from signerd.adapters.cli.files import IdentityBatch, read_identities
     from signerd.adapters.cli.output import print_json, progress
@@ -143,24 +157,21 @@ def import_identities(
     who = by or administrator()
     added = lines = 0
     batch = IdentityBatch()
+    options = approving(approval, signature, request, valid_days, name=f"{file.stem}-import", as_json=as_json)
+
+    def actions() -> Iterator[admin_pb2.PrepareApprovalRequest.Action]:
+        for each in read_identities(file, IDENTITIES):
+            yield _action(_importing(each, product, method, who))
+
     try:
-        with administration(config) as daemon, progress(file) as advance:
-            for batch in read_identities(file, IDENTITIES):
-                request = admin_pb2.ImportIdentitiesRequest(
-                    product=product,
-                    method=method,
-                    by=who,
-                    identities=[
-                        admin_pb2.Identity(
-                            chip_id=each.chip_id,
-                            key_id=each.key_id,
-                            spki=each.spki,
-                            tpm_public=each.tpm_public,
-                        )
-                        for each in batch.identities
-                    ],
-                )
-                added += daemon.ImportIdentities(request).added
+        with (
+            administration(config) as daemon,
+            progress(file) as advance,
+            asking(daemon, options, actions),
+        ):
+            for part, batch in enumerate(read_identities(file, IDENTITIES)):
+                importing = _importing(batch, product, method, who)
+                added += daemon.ImportIdentities(options.on(importing, part)).added
                 lines += len(batch.identities)
                 advance(batch.position)
     except Refused as refused:
@@ -171,6 +182,28 @@ def import_identities(
         return
     typer.echo(f"{added} of {lines} identities are new for {product}, method {method}")
     typer.echo(f"{seconds:.1f} s, {lines / seconds:.0f} lines/s")
+
+
+def _importing(batch: IdentityBatch, product: str, method: str, by: str) -> admin_pb2.ImportIdentitiesRequest:
+    from birthmark.v1 import admin_pb2
+
+    return admin_pb2.ImportIdentitiesRequest(
+        product=product,
+        method=method,
+        by=by,
+        identities=[
+            admin_pb2.Identity(
+                chip_id=each.chip_id, key_id=each.key_id, spki=each.spki, tpm_public=each.tpm_public
+            )
+            for each in batch.identities
+        ],
+    )
+
+
+def _action(importing: admin_pb2.ImportIdentitiesRequest) -> admin_pb2.PrepareApprovalRequest.Action:
+    from birthmark.v1 import admin_pb2
+
+    return admin_pb2.PrepareApprovalRequest.Action(import_identities=importing)
 
 
 def _located(detail: str, file: Path, lines: dict[str, int], entered: int) -> str:

@@ -19,6 +19,7 @@ class Exit(IntEnum):
     USAGE = 2  # typer's own
     CONFIGURATION = 3  # wrong until somebody mends it; systemd must not restart
     UNREACHABLE = 4  # signerd does not answer
+    NOT_APPROVED = 5  # nothing is done: what administrators are to sign is written
     NOT_NOW = 75  # EX_TEMPFAIL of sysexits.h: the same may succeed later; systemd tries again
     WRONG_PIN = 77  # EX_NOPERM of sysexits.h; systemd must not restart
 

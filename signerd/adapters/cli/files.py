@@ -30,6 +30,20 @@ def read_text(path: Path) -> str:
     return text
 
 
+def read_bounded(path: Path, most: int) -> bytes:
+    """A small file whole.
+
+    Raises:
+        Refused: `invalid`: it has more than `most` bytes.
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        data = file.read(most + 1)
+    if len(data) > most:
+        raise Refused(Code.INVALID, f"{path} has more than {most} bytes")
+    return data
+
+
 def read_chip_ids(path: Path) -> list[str]:
     """One chip id a line; empty lines do not count.
 

@@ -9,6 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from signerd.adapters.cli.approvals import (
+    DAYS,
+    ApprovalOption,
+    DaysOption,
+    RequestOption,
+    SignatureOption,
+    approving,
+    asking,
+)
 from signerd.adapters.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption
 
 if TYPE_CHECKING:
@@ -71,12 +80,17 @@ def open_(
     file: Annotated[Path, typer.Argument(help="Work order file, TOML.")],
     *,
     chips: ChipsOption = None,
+    approval: ApprovalOption = None,
+    signature: SignatureOption = None,
+    request: RequestOption = None,
+    valid_days: DaysOption = DAYS,
     config: ConfigOption = DEFAULT_CONFIG,
     as_json: JsonOption = False,
 ) -> None:
     """Opens a work order, once its rehearsal finds nothing. Its terms do not change afterwards.
 
-    With --chips its list is rehearsed too, and put on the order.
+    With --chips its list is rehearsed too, and put on the order. Where administrators are to approve it
+    first, what they sign is written (exit code 5): give the command again with --approval and --signature.
     """
     from birthmark.v1 import admin_pb2
     from signerd.adapters.cli.chips import put_on_list
@@ -86,14 +100,17 @@ def open_(
     from signerd.adapters.cli.rehearsal import demand_certifiable, longest, notes
 
     text, listed = read_text(file), read_order_list(chips) if chips is not None else []
-    request = admin_pb2.OpenWorkOrderRequest(work_order_toml=text, chip_ids=longest(listed))
+    opened = admin_pb2.OpenWorkOrderRequest(work_order_toml=text, chip_ids=longest(listed))
+    options = approving(approval, signature, request, valid_days, name=file.stem, as_json=as_json)
     with administration(config) as daemon:
         if listed:
             rehearsed = daemon.RehearseWorkOrder(
                 admin_pb2.RehearseWorkOrderRequest(work_order_toml=text, chip_ids=longest(listed))
             )
             demand_certifiable(config, text, rehearsed.product_toml, listed)
-        answer = daemon.OpenWorkOrder(request)
+        action = admin_pb2.PrepareApprovalRequest.Action(open_work_order=opened)
+        with asking(daemon, options, lambda: [action]):
+            answer = daemon.OpenWorkOrder(options.on(opened))
         added = put_on_list(daemon, answer.work_order.work_order, listed)
     if as_json:
         print_json({**plain(answer), **({"added": added} if listed else {})})

@@ -2,7 +2,8 @@
 
 The order is the security property:
 
-    0  the list is read: a wrong line refuses it whole
+    0  the list is read: a wrong line refuses it whole; where administrators are asked, what they sign is
+       written, and nothing else is done
     1  the place for the result is made, so that nothing is derived for what cannot be written
     2  the keys are derived, in a key holder of its own, with the PIN
     3  registry and ledger: who, when, where, which chips, which key, locked or not; durable
@@ -18,14 +19,28 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Mapping
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from signerd.adapters.cli.approvals import (
+    DAYS,
+    ApprovalOption,
+    Approving,
+    DaysOption,
+    RequestOption,
+    SignatureOption,
+    approving,
+    prepare,
+)
 from signerd.adapters.cli.options import DEFAULT_CONFIG, ByOption, ConfigOption, JsonOption, administrator
 from signerd.core.chip_key import BurnedKey
 from signerd.errors import Code, Refused
+
+if TYPE_CHECKING:
+    from birthmark.v1 import admin_pb2
 
 BATCH = 10_000  # chips a call, admin.proto
 _REGISTERED = (
@@ -65,6 +80,10 @@ def personalize(
         typer.Option("--pin", help="Where the PIN comes from, if not as configured: prompt, file:PATH, …"),
     ] = None,
     by: ByOption = None,
+    approval: ApprovalOption = None,
+    signature: SignatureOption = None,
+    request: RequestOption = None,
+    valid_days: DaysOption = DAYS,
     config: ConfigOption = DEFAULT_CONFIG,
     as_json: JsonOption = False,
 ) -> None:
@@ -99,11 +118,17 @@ def personalize(
     chip_ids = read_chip_ids(file)
     if chip is not None:
         check_chip_ids(file, chip_ids)
+    options = approving(
+        approval, signature, request, valid_days, name=f"{file.stem}-personalize", as_json=as_json
+    )
+    registering = _Registering(config, tuple(chip_ids), locked=locked, site=site, key=key, by=who)
+    if approval is None:
+        registering.prepare_if_asked(options)
     _make_room(out, folder=chip is not None)
     added: int | None = None
     try:
         keys = _derived(config, chip_ids, key, pin)
-        added = _register(config, chip_ids, locked=locked, site=site, key=key, by=who)
+        added = registering.register(options)
         if chip is None:
             _write_csv(out, keys)
             said = f"keys: {out}"
@@ -162,19 +187,45 @@ def _derived(config: Path, chip_ids: list[str], key: BurnedKey, pin: str | None)
         secret[:] = bytes(len(secret))
 
 
-def _register(config: Path, chip_ids: list[str], *, locked: bool, site: str, key: BurnedKey, by: str) -> int:
-    """How many were new."""
-    from birthmark.v1 import admin_pb2
-    from signerd.adapters.cli.connection import administration
+@dataclass(frozen=True)
+class _Registering:
+    """The calls that enter the chips."""
 
-    added = 0
-    with administration(config) as daemon:
-        for batch in batches(chip_ids):
-            request = admin_pb2.PersonalizeChipsRequest(
-                chip_ids=batch, locked=locked, site=site, key=key.value, by=by
+    config: Path
+    chip_ids: tuple[str, ...]
+    _: KW_ONLY
+    locked: bool
+    site: str
+    key: BurnedKey
+    by: str
+
+    def prepare_if_asked(self, options: Approving) -> None:
+        """Where administrators are asked, writes what they sign. Raises typer.Exit then."""
+        from birthmark.v1 import admin_pb2
+        from signerd.adapters.cli.connection import administration
+
+        with administration(self.config) as daemon:
+            if daemon.ShowAdministrators(admin_pb2.ShowAdministratorsRequest()).threshold:
+                action = admin_pb2.PrepareApprovalRequest.Action
+                prepare(daemon, options, [action(personalize_chips=each) for each in self._requests()])
+
+    def register(self, options: Approving) -> int:
+        """How many were new."""
+        from signerd.adapters.cli.connection import administration
+
+        with administration(self.config) as daemon:
+            return sum(
+                daemon.PersonalizeChips(options.on(request, part)).added
+                for part, request in enumerate(self._requests())
             )
-            added += daemon.PersonalizeChips(request).added
-    return added
+
+    def _requests(self) -> Iterator[admin_pb2.PersonalizeChipsRequest]:
+        from birthmark.v1 import admin_pb2
+
+        for batch in batches(list(self.chip_ids)):
+            yield admin_pb2.PersonalizeChipsRequest(
+                chip_ids=batch, locked=self.locked, site=self.site, key=self.key.value, by=self.by
+            )
 
 
 def _write_csv(out: Path, keys: Mapping[str, bytes]) -> None:

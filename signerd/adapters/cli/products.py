@@ -8,6 +8,15 @@ from typing import Annotated
 
 import typer
 
+from signerd.adapters.cli.approvals import (
+    DAYS,
+    ApprovalOption,
+    DaysOption,
+    RequestOption,
+    SignatureOption,
+    approving,
+    asking,
+)
 from signerd.adapters.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption
 
 app = typer.Typer(help="Products: what a board's certificate looks like.", no_args_is_help=True)
@@ -17,6 +26,10 @@ app = typer.Typer(help="Products: what a board's certificate looks like.", no_ar
 def add(
     file: Annotated[Path, typer.Argument(help="Product file, TOML.")],
     *,
+    approval: ApprovalOption = None,
+    signature: SignatureOption = None,
+    request: RequestOption = None,
+    valid_days: DaysOption = DAYS,
     config: ConfigOption = DEFAULT_CONFIG,
     as_json: JsonOption = False,
 ) -> None:
@@ -32,8 +45,12 @@ def add(
     from signerd.core.product_trust import describe_trust
 
     text = read_text(file)
+    added = admin_pb2.AddProductRequest(product_toml=text)
+    options = approving(approval, signature, request, valid_days, name=file.stem, as_json=as_json)
     with administration(config) as daemon:
-        answer = daemon.AddProduct(admin_pb2.AddProductRequest(product_toml=text))
+        action = admin_pb2.PrepareApprovalRequest.Action(add_product=added)
+        with asking(daemon, options, lambda: [action]):
+            answer = daemon.AddProduct(options.on(added))
     trust = describe_trust(parse_product(text).evidence)
     if as_json:
         print_json({**plain(answer), "trust": trust})

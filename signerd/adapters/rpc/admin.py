@@ -16,6 +16,7 @@ from signerd.adapters.clock import ClockGuard
 from signerd.adapters.linting import SampleLinter
 from signerd.adapters.mtls import UNREADABLE, PeerIdentity, TrustedCas, identity_of
 from signerd.adapters.rpc import fields
+from signerd.adapters.rpc.admin_approvals import Action, ApprovalAdministration, approval_of
 from signerd.adapters.rpc.admin_calendar import CalendarAdministration
 from signerd.adapters.rpc.admin_chips import ChipAdministration
 from signerd.adapters.rpc.admin_clock import ClockAdministration
@@ -94,6 +95,7 @@ class AdminService:
         self._settings = SettingsAdministration(reload)
         self._keys = KeyAdministration(store=store, clock=clock, hsm=hsm)
         self._hygiene = HygieneAdministration(store=store, search=search)
+        self._approvals = ApprovalAdministration(deployment=deployment, store=store, clock=clock)
 
     def handler(self, gate: Gate[None]) -> grpc.GenericRpcHandler[Any, Any]:
         """The service behind the administrators' gate."""
@@ -125,6 +127,9 @@ class AdminService:
             Call("ShowClock", pb.ShowClockRequest, self._clocks.show_clock),
             Call("AcceptClock", pb.AcceptClockRequest, self._clocks.accept_clock),
             Call("ListEnds", pb.ListEndsRequest, self._calendar.list_ends),
+            Call("PrepareApproval", pb.PrepareApprovalRequest, self.prepare_approval),
+            Call("SetAdministrators", pb.SetAdministratorsRequest, self._approvals.set_administrators),
+            Call("ShowAdministrators", pb.ShowAdministratorsRequest, self._approvals.show_administrators),
             Call("Reload", pb.ReloadRequest, self._settings.reload),
             Call("SearchSharedPrimes", pb.SearchSharedPrimesRequest, self._hygiene.search_shared_primes),
         )
@@ -143,6 +148,20 @@ class AdminService:
             return answer
 
         return replace(call, work=work)
+
+    async def prepare_approval(
+        self, _caller: None, request: admin_pb2.PrepareApprovalRequest
+    ) -> admin_pb2.PrepareApprovalResponse:
+        """What an action would enter, for administrators to sign."""
+        actions: dict[str, Action] = {
+            "add_product": self.add_product,
+            "open_work_order": self._orders.open_work_order,
+            "personalize_chips": self._orders.personalize_chips,
+            "import_identities": self._identities.import_identities,
+            "revoke": self.revoke,
+            "set_administrators": self._approvals.set_administrators,
+        }
+        return await self._approvals.prepare_approval(request, actions)
 
     async def add_peer(self, _caller: None, request: admin_pb2.AddPeerRequest) -> admin_pb2.AddPeerResponse:
         """Pins the public key of a peer's certificate."""
@@ -206,19 +225,23 @@ class AdminService:
         return admin_pb2.RevokePeerResponse(peer=_peer(record), ledger_index=index)
 
     async def add_product(
-        self, _caller: None, request: admin_pb2.AddProductRequest
+        self, _caller: None, request: admin_pb2.AddProductRequest, /, *, preparing: bool = False
     ) -> admin_pb2.AddProductResponse:
         """Adds a product or a revision, once the full linter has seen a sample."""
         by = fields.administrator_if_any(request.by)
         product = parse_product(request.product_toml)
         trust = review_trust(product.evidence, self._clock())
         notes = [*trust, *await self._linter.lint(product)]
-        index = await self._store.add_product(product.name, request.product_toml, self._clock(), by=by)
+        digest = hashlib.sha256(request.product_toml.encode()).digest()
+        approval = approval_of(request, digest, preparing=preparing)
+        index = await self._store.add_product(
+            product.name, request.product_toml, self._clock(), by=by, approval=approval
+        )
         return admin_pb2.AddProductResponse(
             product=product.name,
             ledger_index=index,
             lint_notes=notes,
-            product_sha256=hashlib.sha256(request.product_toml.encode()).digest(),
+            product_sha256=digest,
         )
 
     async def list_products(
@@ -234,7 +257,9 @@ class AdminService:
             ]
         )
 
-    async def revoke(self, _caller: None, request: admin_pb2.RevokeRequest) -> admin_pb2.RevokeResponse:
+    async def revoke(
+        self, _caller: None, request: admin_pb2.RevokeRequest, /, *, preparing: bool = False
+    ) -> admin_pb2.RevokeResponse:
         """Revokes one certificate."""
         if request.reason not in REASONS:
             raise Refused(Code.INVALID, f"reason must be one of {', '.join(REASONS)}")
@@ -249,6 +274,7 @@ class AdminService:
             reason=request.reason,
             now=self._clock(),
             by=fields.administrator_if_any(request.by),
+            approval=approval_of(request, None, preparing=preparing),
         )
         return admin_pb2.RevokeResponse(ledger_index=index)
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from birthmark.v1 import admin_pb2
 from signerd.adapters.rpc import fields
+from signerd.adapters.rpc.admin_approvals import approval_of
 from signerd.adapters.store import SqlStore
 from signerd.core.chip_list import ChipListError, check_chip_id, check_together
+from signerd.core.entry import digest_identities
 from signerd.core.evidence import methods_with
 from signerd.core.evidence.method import Entered
 from signerd.core.identity_list import ChipIdentity, IdentityError, check_identity
@@ -28,7 +31,7 @@ class IdentityAdministration:
         self._clock = clock
 
     async def import_identities(
-        self, _caller: None, request: admin_pb2.ImportIdentitiesRequest
+        self, _caller: None, request: admin_pb2.ImportIdentitiesRequest, /, *, preparing: bool = False
     ) -> admin_pb2.ImportIdentitiesResponse:
         """All of them, or none. One that is imported already counts 0."""
         count = len(request.identities)
@@ -39,7 +42,12 @@ class IdentityAdministration:
         # Their keys' quality takes up to some milliseconds each: not on the event loop.
         identities = await asyncio.to_thread(_checked, request)
         added, index = await self._store.import_identities(
-            request.product, request.method, identities, by=by, now=self._clock()
+            request.product,
+            request.method,
+            identities,
+            by=by,
+            now=self._clock(),
+            approval=approval_of(request, _digest(identities), preparing=preparing),
         )
         return admin_pb2.ImportIdentitiesResponse(added=added, ledger_index=index)
 
@@ -65,6 +73,12 @@ class IdentityAdministration:
             f"product {product} accepts {', '.join(accepted)} in its newest revision, and not {method};"
             " nor does any open work order of it",
         )
+
+
+def _digest(identities: Sequence[ChipIdentity]) -> bytes:
+    return digest_identities(
+        (each.chip_id, each.key_id, hashlib.sha256(each.spki).digest()) for each in identities
+    )
 
 
 def _checked(request: admin_pb2.ImportIdentitiesRequest) -> list[ChipIdentity]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from birthmark.v1 import admin_pb2
 from signerd.adapters.rpc import fields
+from signerd.adapters.rpc.admin_approvals import approval_of
 from signerd.adapters.rpc.orders import order_messages
 from signerd.adapters.rpc.rehearsing import Rehearsing
 from signerd.adapters.store import SqlStore
@@ -15,6 +17,7 @@ from signerd.adapters.store.existing import no_order
 from signerd.adapters.store.values import OrderState
 from signerd.core.chip_key import BurnedKey
 from signerd.core.chip_list import ChipListError, check_chip_id, check_line, check_together
+from signerd.core.entry import digest_chips
 from signerd.core.names import is_name
 from signerd.core.order import WorkOrder
 from signerd.core.product import Product, parse_product
@@ -35,7 +38,7 @@ class OrderAdministration:
         self._opening = asyncio.Lock()
 
     async def open_work_order(
-        self, _caller: None, request: admin_pb2.OpenWorkOrderRequest
+        self, _caller: None, request: admin_pb2.OpenWorkOrderRequest, /, *, preparing: bool = False
     ) -> admin_pb2.OpenWorkOrderResponse:
         """Opens a work order with the newest revision of its product."""
         by = fields.administrator_if_any(request.by)
@@ -44,7 +47,11 @@ class OrderAdministration:
             rehearsed = await self._rehearsing.rehearse(request.work_order_toml, request.chip_ids)
             rehearsed.demand_passed()
             order = rehearsed.order
-            index = await self._store.open_order(order, self._clock(), by=by, rehearsed=True)
+            digest = hashlib.sha256(request.work_order_toml.encode()).digest()
+            approval = approval_of(request, digest, preparing=preparing)
+            index = await self._store.open_order(
+                order, self._clock(), by=by, rehearsed=True, approval=approval
+            )
         work_order, _ = order_messages(await self._order(order.work_order))
         return admin_pb2.OpenWorkOrderResponse(
             work_order=work_order, ledger_index=index, checks=rehearsed.messages()
@@ -97,20 +104,22 @@ class OrderAdministration:
         return admin_pb2.ImportChipsResponse(added=added, ledger_index=index)
 
     async def personalize_chips(
-        self, _caller: None, request: admin_pb2.PersonalizeChipsRequest
+        self, _caller: None, request: admin_pb2.PersonalizeChipsRequest, /, *, preparing: bool = False
     ) -> admin_pb2.PersonalizeChipsResponse:
         """Enters chips whose secret a trusted personalization burns."""
         if not is_name(request.site):
             raise Refused(Code.INVALID, "site must be 1 to 64 of [A-Za-z0-9._-]")
         if request.key not in PERSONALIZED_KEYS:
             raise Refused(Code.INVALID, f"key must be one of {', '.join(PERSONALIZED_KEYS)}")
+        chip_ids = _checked(request.chip_ids)
         added, index = await self._store.personalize_chips(
-            _checked(request.chip_ids),
+            chip_ids,
             locked=request.locked,
             site=request.site,
             key=request.key,
             by=fields.administrator(request.by),
             now=self._clock(),
+            approval=approval_of(request, digest_chips(chip_ids), preparing=preparing),
         )
         return admin_pb2.PersonalizeChipsResponse(added=added, ledger_index=index)
 

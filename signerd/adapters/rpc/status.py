@@ -51,6 +51,8 @@ STATUS_OF: dict[Code, grpc.StatusCode] = {
     Code.NOT_FOUND: grpc.StatusCode.NOT_FOUND,
     Code.ALREADY_EXISTS: grpc.StatusCode.ALREADY_EXISTS,
     Code.INVALID: grpc.StatusCode.INVALID_ARGUMENT,
+    Code.APPROVAL_REQUIRED: grpc.StatusCode.FAILED_PRECONDITION,
+    Code.APPROVAL_INVALID: grpc.StatusCode.PERMISSION_DENIED,
     Code.CLOCK_WRONG: grpc.StatusCode.UNAVAILABLE,
     Code.UNAVAILABLE: grpc.StatusCode.UNAVAILABLE,
     Code.INTERNAL: grpc.StatusCode.INTERNAL,

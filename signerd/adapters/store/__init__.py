@@ -20,7 +20,7 @@ Before the commit of each, a crash leaves nothing of it, and nobody was told. Al
 from signerd.adapters.store.database import check_database, create_database, sqlite_file
 from signerd.adapters.store.issuers import known_issuers
 from signerd.adapters.store.operations_cas import Announcement, Step
-from signerd.adapters.store.registered import committed_recipients, registered_peers
+from signerd.adapters.store.registered import asked_administrators, committed_recipients, registered_peers
 from signerd.adapters.store.sqlstore import SqlStore, compare_database, open_log
 from signerd.adapters.store.upgrading import upgrade_database
 
@@ -28,6 +28,7 @@ __all__ = [
     "Announcement",
     "SqlStore",
     "Step",
+    "asked_administrators",
     "check_database",
     "committed_recipients",
     "compare_database",

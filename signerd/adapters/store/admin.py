@@ -10,12 +10,20 @@ from datetime import datetime
 from functools import partial
 
 from signerd.adapters.store import issuers, listing, operations_cas, registry
+from signerd.adapters.store.approving import (
+    administrators_entry,
+    ask_administrators,
+    in_force,
+    set_administrators,
+)
 from signerd.adapters.store.chip_list import list_chips
 from signerd.adapters.store.identities import import_identities
 from signerd.adapters.store.operations_cas import Announcement
 from signerd.adapters.store.parts import Parts
 from signerd.adapters.store.shared_primes import RsaCertificates, record_shared_primes, rsa_certificates
 from signerd.adapters.store.values import ChipPage, OrderState, ProductRevision, RevokedCertificate
+from signerd.core.approval.actions import Approval
+from signerd.core.approval.administrators import AdministratorSet
 from signerd.core.entry import MAX_SHARED_PRIMES, CrlIssued, IssuerAdded, KeysCommitted
 from signerd.core.identity_list import ChipIdentity
 from signerd.core.issuers import IssuerRecord
@@ -30,7 +38,28 @@ MAX_IDENTITIES = 1_000  # identities in one call, for the same reason; each may 
 
 class Administration(Parts):
     """The part of `SqlStore` that `AdminService` calls. `now` is aware, UTC; `by` the administrator, for the
-    ledger."""
+    ledger. What takes an `approval` raises as `approving.append_approved` too."""
+
+    async def administrators(self) -> AdministratorSet:
+        """Who is asked for approvals now."""
+        return await self._long_reader.do(in_force)
+
+    async def set_administrators(
+        self,
+        administrators: AdministratorSet,
+        now: datetime,
+        *,
+        by: str | None = None,
+        approval: Approval = None,
+    ) -> int:
+        """Others are asked from now on; the ledger index. Those of before approve it."""
+        entry = administrators_entry(administrators, now, by)
+        return await self._writer.do(lambda tx: set_administrators(tx, entry, approval))
+
+    async def ask_administrators(self, now: datetime) -> AdministratorSet:
+        """Enters the administrators of the settings, where the ledger says that nobody is asked; who is asked
+        now. After a crash before the commit nobody is, and nothing asked them: the next start does it."""
+        return await self._writer.do(lambda tx: ask_administrators(tx, now))
 
     async def add_peer(
         self,
@@ -89,9 +118,11 @@ class Administration(Parts):
         """Keeps, by public key (SHA-256), the operations CA of the certificate that a peer called with."""
         await self._writer.do(lambda tx: operations_cas.note_cas(tx, seen))
 
-    async def add_product(self, name: str, toml: str, now: datetime, *, by: str | None = None) -> int:
+    async def add_product(
+        self, name: str, toml: str, now: datetime, *, by: str | None = None, approval: Approval = None
+    ) -> int:
         """Adds a product or a revision of one; the ledger index. Raises Refused `already_exists`."""
-        return await self._writer.do(lambda tx: registry.add_product(tx, name, toml, now, by))
+        return await self._writer.do(lambda tx: registry.add_product(tx, name, toml, now, by, approval))
 
     async def list_products(self) -> list[ProductRevision]:
         """The newest revision of each product."""
@@ -106,7 +137,13 @@ class Administration(Parts):
         return await self._long_reader.do(lambda connection: listing.open_revisions(connection, name))
 
     async def open_order(
-        self, order: WorkOrder, now: datetime, *, by: str | None = None, rehearsed: bool = False
+        self,
+        order: WorkOrder,
+        now: datetime,
+        *,
+        by: str | None = None,
+        rehearsed: bool = False,
+        approval: Approval = None,
     ) -> int:
         """Opens a work order; the ledger index. The ledger says whether it was `rehearsed`.
 
@@ -114,7 +151,9 @@ class Administration(Parts):
             Refused: `already_exists`: of this name; `invalid`: no such product revision or station, or
                 serial numbers that another work order may give.
         """
-        return await self._writer.do(lambda tx: registry.open_order(tx, order, now, by, rehearsed=rehearsed))
+        return await self._writer.do(
+            lambda tx: registry.open_order(tx, order, now, by, approval, rehearsed=rehearsed)
+        )
 
     async def close_order(self, work_order: str, now: datetime, *, by: str | None = None) -> int:
         """Raises: Refused: `not_found`: no such work order; `invalid`: it is closed already."""
@@ -148,6 +187,7 @@ class Administration(Parts):
         key: str,
         by: str,
         now: datetime,
+        approval: Approval = None,
     ) -> tuple[int, int]:
         """Enters chips into the registry; how many were new, and the ledger index.
 
@@ -158,6 +198,7 @@ class Administration(Parts):
             key: which secret is burned (docs/formats.md, "Ledger").
             by: the administrator.
             now: aware, UTC.
+            approval: of administrators, where they are asked.
 
         Raises:
             Refused: `invalid`: more than `MAX_CHIPS`, or a chip is known with another `locked` or key.
@@ -165,7 +206,7 @@ class Administration(Parts):
         _check_count(chip_ids)
         return await self._writer.do(
             lambda tx: registry.personalize_chips(
-                tx, chip_ids, locked=locked, site=site, key=key, by=by, now=now
+                tx, chip_ids, locked=locked, site=site, key=key, by=by, now=now, approval=approval
             )
         )
 
@@ -176,7 +217,14 @@ class Administration(Parts):
         )
 
     async def import_identities(
-        self, product: str, method: str, identities: Sequence[ChipIdentity], *, by: str, now: datetime
+        self,
+        product: str,
+        method: str,
+        identities: Sequence[ChipIdentity],
+        *,
+        by: str,
+        now: datetime,
+        approval: Approval = None,
     ) -> tuple[int, int]:
         """Enters attestation keys; how many were new, and the ledger index.
 
@@ -194,7 +242,7 @@ class Administration(Parts):
         if len(identities) > MAX_IDENTITIES:
             raise Refused(Code.INVALID, f"more than {MAX_IDENTITIES} identities in one call")
         return await self._writer.do(
-            lambda tx: import_identities(tx, product, method, identities, by=by, now=now)
+            lambda tx: import_identities(tx, product, method, identities, by=by, now=now, approval=approval)
         )
 
     async def rsa_certificates(self, *, after_record_id: int = 0) -> RsaCertificates:
@@ -223,6 +271,7 @@ class Administration(Parts):
         reason: str,
         now: datetime,
         by: str | None = None,
+        approval: Approval = None,
     ) -> int:
         """Revokes one certificate, named by exactly one of the two; the ledger index.
 
@@ -239,6 +288,7 @@ class Administration(Parts):
                 reason=reason,
                 now=now,
                 by=by,
+                approval=approval,
             )
         )
 

@@ -18,6 +18,7 @@ _MEANING = (
     ("one_place_a_chip", "places.work_order, places.chip", Code.CHIP_ALREADY_CERTIFIED),
     ("places_within_quantity", "places_within_quantity", Code.ORDER_FULL),
     ("one_order_a_name", "orders.work_order", Code.ALREADY_EXISTS),
+    ("one_use_an_approval", "approvals.request, approvals.part", Code.ALREADY_EXISTS),
     ("one_peer_a_key", "peers.spki_sha256", Code.ALREADY_EXISTS),
     ("one_valid_peer_a_uri", "peers.uri", Code.ALREADY_EXISTS),
     ("one_revision_a_text", "products.sha256", Code.ALREADY_EXISTS),

@@ -8,10 +8,12 @@ from datetime import datetime
 
 from sqlalchemy import Connection, insert, select
 
+from signerd.adapters.store.approving import append_approved
 from signerd.adapters.store.rows import seconds
 from signerd.adapters.store.schema import identities
 from signerd.adapters.store.spellings import demand_one_spelling
 from signerd.adapters.store.writer import Transaction
+from signerd.core.approval.actions import Approval
 from signerd.core.entry import IdentitiesImported, digest_identities
 from signerd.core.identity_list import ChipIdentity
 from signerd.errors import Code, Refused
@@ -56,7 +58,14 @@ class _Known:
 
 
 def import_identities(
-    tx: Transaction, product: str, method: str, wanted: Sequence[ChipIdentity], *, by: str, now: datetime
+    tx: Transaction,
+    product: str,
+    method: str,
+    wanted: Sequence[ChipIdentity],
+    *,
+    by: str,
+    now: datetime,
+    approval: Approval,
 ) -> tuple[int, int]:
     """`Administration.import_identities`."""
     demand_one_spelling(tx.connection, [identity.chip_id for identity in wanted])
@@ -76,17 +85,15 @@ def import_identities(
             [{"chip_id": each.chip_id, "key_id": each.key_id, "spki": each.spki, **common} for each in added],
         )
     lines = ((each.chip_id, each.key_id, hashlib.sha256(each.spki).digest()) for each in added)
-    index = tx.append(
-        IdentitiesImported(
-            time=now,
-            product=product,
-            method=method,
-            count=len(added),
-            identities_sha256=digest_identities(lines),
-            by=by,
-        )
+    entry = IdentitiesImported(
+        time=now,
+        product=product,
+        method=method,
+        count=len(added),
+        identities_sha256=digest_identities(lines),
+        by=by,
     )
-    return len(added), index
+    return len(added), append_approved(tx, entry, approval)
 
 
 def _demand_one_chip_a_key(

@@ -17,7 +17,7 @@ from sqlalchemy import and_, bindparam, delete, false, func, insert, null, selec
 from signerd.adapters.store.certified_chips import add_chip, add_missing, find_chip, shown
 from signerd.adapters.store.issuers import demand_active, issuer_name
 from signerd.adapters.store.prepared import Prepared
-from signerd.adapters.store.revoking import SUPERSEDED, revoke
+from signerd.adapters.store.revoking import supersede
 from signerd.adapters.store.rows import INTENT, RECORD, record_of, row_of_intent, seconds
 from signerd.adapters.store.schema import grants, issuers, order_chips, orders, places, records
 from signerd.adapters.store.writer import Transaction
@@ -373,7 +373,7 @@ def _revoke_replaced(tx: Transaction, chip: int, record: Record, now: datetime) 
     if row is None:
         return None
     old = record_of(row)
-    revoke(tx, old, SUPERSEDED, record.spki_sha256, now, by=None)
+    supersede(tx, old, record.spki_sha256, now)
     return hashlib.sha256(old.certificate_der).digest()
 
 

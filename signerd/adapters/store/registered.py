@@ -8,21 +8,28 @@ from typing import TypeVar
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
+from signerd.adapters.store.approving import in_force
 from signerd.adapters.store.database import check_database, make_engine, start_fault
 from signerd.adapters.store.listing import keys_committed, list_peers
 from signerd.adapters.store.values import Recipients
+from signerd.core.approval.administrators import AdministratorSet
 from signerd.ports import PeerRecord
 
 _Found = TypeVar("_Found")
 
 
 def registered_peers(url: str) -> list[PeerRecord]:
-    """All of them, the revoked ones too.
+    """All peers, the revoked ones too.
 
     Raises:
         ConfigError: there is no database of this program's schema, or it cannot be read.
     """
     return _read(url, lambda connection: list_peers(connection, None))
+
+
+def asked_administrators(url: str) -> AdministratorSet:
+    """Who is asked for approvals. Raises as `registered_peers`."""
+    return _read(url, in_force)
 
 
 def committed_recipients(url: str) -> Recipients | None:

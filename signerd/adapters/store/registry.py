@@ -12,6 +12,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, bindparam, false, insert, null, select, update
 
+from signerd.adapters.store.approving import append_approved
 from signerd.adapters.store.existing import (
     demand_new_key,
     demand_new_order,
@@ -49,6 +50,7 @@ from signerd.adapters.store.schema import (
 )
 from signerd.adapters.store.spellings import demand_one_spelling
 from signerd.adapters.store.writer import Transaction
+from signerd.core.approval.actions import Approval
 from signerd.core.entry import (
     AuditorAdded,
     AuditorRenewed,
@@ -165,20 +167,25 @@ def revoke_peer(tx: Transaction, uri: str, now: datetime, by: str | None) -> tup
     return replace(peer, revoked_at=now.replace(microsecond=0)), index
 
 
-def add_product(tx: Transaction, name: str, toml: str, now: datetime, by: str | None) -> int:
+def add_product(
+    tx: Transaction, name: str, toml: str, now: datetime, by: str | None, approval: Approval
+) -> int:
     """`Administration.add_product`."""
     digest = hashlib.sha256(toml.encode()).digest()
     demand_new_revision(tx.connection, name, digest)
     row = {"name": name, "sha256": digest, "toml": toml, "added_at": seconds(now)}
     tx.connection.execute(insert(products), row)
-    return tx.append(ProductAdded(time=now, product=name, product_sha256=digest, by=by))
+    entry = ProductAdded(time=now, product=name, product_sha256=digest, by=by)
+    return append_approved(tx, entry, approval)
 
 
-def open_order(tx: Transaction, order: WorkOrder, now: datetime, by: str | None, *, rehearsed: bool) -> int:
+def open_order(
+    tx: Transaction, order: WorkOrder, now: datetime, by: str | None, approval: Approval, *, rehearsed: bool
+) -> int:
     """`Administration.open_order`."""
     _check_terms(tx.connection, order)
     try:
-        index = tx.append(_opened(order, now, by, rehearsed=rehearsed))
+        index = append_approved(tx, _opened(order, now, by, rehearsed=rehearsed), approval)
     except EntryError as error:  # a number or a list of stations beyond all bounds
         raise Refused(Code.INVALID, str(error)) from error
     tx.connection.execute(insert(orders), row_of_order(order, index))
@@ -279,7 +286,15 @@ def import_chips(
 
 
 def personalize_chips(
-    tx: Transaction, chip_ids: Sequence[str], *, locked: bool, site: str, key: str, by: str, now: datetime
+    tx: Transaction,
+    chip_ids: Sequence[str],
+    *,
+    locked: bool,
+    site: str,
+    key: str,
+    by: str,
+    now: datetime,
+    approval: Approval,
 ) -> tuple[int, int]:
     """`Administration.personalize_chips`."""
     demand_one_spelling(tx.connection, chip_ids)
@@ -297,19 +312,17 @@ def personalize_chips(
     if added:
         common = {"locked": locked, "site": site, "key": key, "by": by, "personalized_at": seconds(now)}
         tx.connection.execute(insert(chips), [{"chip_id": chip_id, **common} for chip_id in added])
-    index = tx.append(
-        ChipsPersonalized(
-            time=now,
-            count=len(added),
-            again=len(known),
-            chips_sha256=digest_chips(added),
-            locked=locked,
-            site=site,
-            key=key,
-            by=by,
-        )
+    entry = ChipsPersonalized(
+        time=now,
+        count=len(added),
+        again=len(known),
+        chips_sha256=digest_chips(added),
+        locked=locked,
+        site=site,
+        key=key,
+        by=by,
     )
-    return len(added), index
+    return len(added), append_approved(tx, entry, approval)
 
 
 def _chunks(chip_ids: Sequence[str]) -> list[Sequence[str]]:
@@ -324,6 +337,7 @@ def revoke_certificate(
     reason: str,
     now: datetime,
     by: str | None,
+    approval: Approval,
 ) -> int:
     """`Administration.revoke`."""
     if certificate_sha256 is not None:
@@ -335,7 +349,7 @@ def revoke_certificate(
     row = tx.connection.execute(asked).one_or_none()
     if row is None:
         raise no_certificate(serial_number, certificate_sha256)
-    return revoke(tx, record_of(row), reason, None, now, by)
+    return revoke(tx, record_of(row), reason, now, by, approval)
 
 
 def allot_crl_number(tx: Transaction) -> int:

@@ -302,6 +302,25 @@ head = Table(
     CheckConstraint("id = 1", name="one_head"),
 )
 
+# The newest row is in force: what the newest `administrators_set` entry says.
+administrator_sets = Table(
+    "administrator_sets",
+    metadata,
+    Column("entry_index", _ID, primary_key=True, autoincrement=False),
+    Column("threshold", Integer, nullable=False),
+    Column("administrators", Text, nullable=False),  # JSON array, as in the entry
+)
+
+# Uses of approvals: each part of a request once.
+approvals = Table(
+    "approvals",
+    metadata,
+    Column("request", LargeBinary, nullable=False),
+    Column("part", Integer, nullable=False),
+    Column("entry_index", BigInteger, nullable=False),  # of the action
+    PrimaryKeyConstraint("request", "part", name="one_use_an_approval"),
+)
+
 counters = Table(
     "counters",
     metadata,

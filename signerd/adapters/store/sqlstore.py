@@ -29,6 +29,7 @@ from signerd.adapters.store.moments import newest_moment
 from signerd.adapters.store.schema import entries, head, issuers
 from signerd.adapters.store.worker import InPlaceReader, Reader, Reads
 from signerd.adapters.store.writer import Transaction, Writer, Written
+from signerd.core.approval.administrators import AdministratorSet
 from signerd.core.entry import ID_BYTES, Entry, LogOpened, RefusedCall, encode
 from signerd.core.evidence.method import IdentityKey
 from signerd.core.merkle import Tree, leaf_hash
@@ -74,6 +75,7 @@ class SqlStore(Administration, Audit):
         sign_checkpoint: Sign,
         checkpoint_due: Due = _at_once,
         now: datetime | None,
+        administrators: AdministratorSet | None = None,
     ) -> Self:
         """Loads the ledger, compares it with the second place, enters open intents, begins to publish.
 
@@ -84,6 +86,7 @@ class SqlStore(Administration, Audit):
             vkey: the log's verifier key, signed-note text, of the same name.
             sign_checkpoint: the key holder's. It need not be ready: publishing waits for it.
             checkpoint_due: returns when it is a checkpoint's turn at the token.
+            administrators: of the settings, where approvals are demanded. `ask_administrators` enters them.
             now: aware, UTC; None while the clock is wrong: `enter_open_intents` is then to be called later.
 
         Raises:
@@ -110,6 +113,7 @@ class SqlStore(Administration, Audit):
         reader = _short_reads(url)
         known_peers = KnownPeers(lambda key: reader.do(lambda connection: calls.peer_of_key(connection, key)))
         writer = Writer(make_engine(url, "write"), tree, ledger, newest, known_peers.changed)
+        writer.demanded = administrators
         long_reader = Reader("store-long-reader", make_engine(url, "read"))
         store = cls(writer, reader, long_reader, ledger, known_peers)
         try:

@@ -26,8 +26,10 @@ from signerd.adapters.store.ledger import Ledger
 from signerd.adapters.store.prepared import Prepared
 from signerd.adapters.store.schema import entries, head
 from signerd.adapters.store.worker import Outcome, Unit, Worker
+from signerd.core.approval.actions import ACTIONS
+from signerd.core.approval.administrators import AdministratorSet
 from signerd.core.clock import BOUND
-from signerd.core.entry import ID_BYTES, ClockAccepted, Entry, encode
+from signerd.core.entry import ID_BYTES, ClockAccepted, Entry, Revoked, encode
 from signerd.core.merkle import Tree, leaf_hash
 from signerd.errors import ClockWrong, Fault, Unavailable
 
@@ -46,22 +48,34 @@ _PROBE = update(head).where(head.c.id == 1).values(size=head.c.size)
 class Transaction:
     """What a unit of work is given: the connection, and the ledger to append to."""
 
-    __slots__ = ("_base", "connection", "newest", "pending", "proven", "registry_changed")
+    __slots__ = ("_base", "connection", "demanded", "newest", "pending", "proven", "registry_changed")
 
-    def __init__(self, connection: Connection, size: int, newest: datetime | None = None) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        size: int,
+        newest: datetime | None = None,
+        demanded: AdministratorSet | None = None,
+    ) -> None:
         self.connection = connection
+        self.demanded = demanded  # administrators of the settings, who are asked once an entry says so
         self.pending: list[bytes] = []
         self.registry_changed = False  # set by what adds or revokes a peer
         self._base = size
         self.newest = newest
         self.proven = False  # that the database can be written, by `prove`
 
-    def append(self, entry: Entry) -> int:
+    def append(self, entry: Entry, *, approved: bool = False) -> int:
         """Adds a ledger entry; its index. It is dropped if the unit of work fails.
+
+        `approved` is for `approving.append_approved` alone, which asks whether an approval is needed: no
+        other way leads to an action that may need one.
 
         Raises:
             ClockWrong: its time is too far before the newest entry's.
         """
+        if entry.type in ACTIONS and not approved and not _follows_by_itself(entry):
+            raise Fault(f"a {entry.type} entry that no approval was asked for")
         moment = entry.time.replace(microsecond=0)
         if self.newest is None or isinstance(entry, ClockAccepted):
             self.newest = moment
@@ -81,6 +95,11 @@ class Transaction:
     def next_index(self) -> int:
         """The index that the next `append` gives."""
         return self._base + len(self.pending)
+
+
+def _follows_by_itself(entry: Entry) -> bool:
+    """Whether it is the other half of something else: a newer certificate of the chip revoked this one."""
+    return isinstance(entry, Revoked) and entry.superseded_by is not None
 
 
 @dataclass(slots=True)
@@ -112,6 +131,7 @@ class Writer(Worker[Transaction]):
         self._root = tree.root()
         self._ledger = ledger
         self.newest = newest
+        self.demanded: AdministratorSet | None = None  # see `Transaction.demanded`
         self.broken: Fault | None = None  # set when writing has stopped for good
         self._told = False  # that it is broken
         self._committed: deque[tuple[int, list[bytes]]] = deque()  # filled here, emptied on the event loop
@@ -123,7 +143,7 @@ class Writer(Worker[Transaction]):
             # One for each caller: an exception that is raised again and again keeps every traceback.
             return [(None, Fault(self.broken.detail)) for _ in units]
         size = self._tree.size
-        transaction = Transaction(connection, size, self.newest)
+        transaction = Transaction(connection, size, self.newest, self.demanded)
         try:
             # A crash before the commit leaves nothing of this batch, and nobody was told of any of it.
             # A crash after it leaves all of it: callers ask again and find their record; entries that no

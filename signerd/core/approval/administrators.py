@@ -86,16 +86,17 @@ class AdministratorSet:
         raise ApprovalError(f"signed by {key.fingerprint}, which is no administrator's key")
 
     @property
-    def members(self) -> dict[str, object]:
-        """As they stand in the ledger (docs/formats.md, `administrators_set`): sorted, so that they have one
-        form."""
-        return {
-            "threshold": self.threshold,
-            "administrators": tuple(
-                {"name": each.name, "key": each.key.text, "verify_required": each.verify_required}
-                for each in sorted(self.keys, key=lambda each: (each.name, each.key.text))
-            ),
-        }
+    def members(self) -> tuple[dict[str, object], ...]:
+        """The keys as they stand in the ledger (docs/formats.md, `administrators_set`): sorted, so that they
+        have one form."""
+        return tuple(
+            {"name": each.name, "key": each.key.text, "verify_required": each.verify_required}
+            for each in sorted(self.keys, key=lambda each: (each.name, each.key.text))
+        )
+
+    def same_as(self, other: AdministratorSet) -> bool:
+        """Whether both ask the same people."""
+        return (self.threshold, self.members) == (other.threshold, other.members)
 
 
 NOBODY = AdministratorSet(0, ())

@@ -6,7 +6,7 @@
     deployment: "acme"
     emergency: false
     expires: "2026-12-06T12:00:00Z"
-    input_sha256: "…"
+    inputs_sha256: ["…"]
     log: "acme.example/log+1c5d3c8b+Ab…"
     request: "0f…"
 
@@ -38,7 +38,7 @@ REQUEST_BYTES, DIGEST_BYTES = 16, 32
 EMERGENCY: Final = "revoked"  # the one action that one administrator may approve
 _TITLE = f"Birthmark approval, form {FORM}"
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
-_HEADER = ("action", "deployment", "emergency", "expires", "input_sha256", "log", "request")
+_HEADER = ("action", "deployment", "emergency", "expires", "inputs_sha256", "log", "request")
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 Members = Mapping[str, Any]
@@ -55,8 +55,8 @@ class Statement:
     request: bytes
     expires: datetime  # aware, UTC, whole seconds
     entries: tuple[Members, ...]
+    inputs: tuple[bytes | None, ...]  # of each entry, SHA-256 of what the command is given, such as a file
     emergency: bool = False
-    input_sha256: bytes | None = None  # of what the command is given: the order's or the product's file
 
     def text(self) -> bytes:
         """The text to be signed. Raises ApprovalError where it would be too long."""
@@ -65,7 +65,7 @@ class Statement:
             "deployment": self.deployment,
             "emergency": self.emergency,
             "expires": self.expires.astimezone(UTC).strftime(_TIME),
-            "input_sha256": None if self.input_sha256 is None else self.input_sha256.hex(),
+            "inputs_sha256": [None if each is None else each.hex() for each in self.inputs],
             "log": self.log,
             "request": self.request.hex(),
         }
@@ -117,10 +117,14 @@ def _statement(header: dict[str, Any], entries: tuple[Members, ...]) -> Statemen
     for name in ("action", "deployment", "log"):
         if not isinstance(header[name], str):
             raise ApprovalError(f"{name} is no text")
-    digest = header["input_sha256"]
+    inputs = tuple(None if each is None else bytes.fromhex(each) for each in header["inputs_sha256"])
     request = bytes.fromhex(header["request"])
-    if len(request) != REQUEST_BYTES or (digest is not None and len(bytes.fromhex(digest)) != DIGEST_BYTES):
-        raise ApprovalError("request or input_sha256 is not of its form")
+    if len(request) != REQUEST_BYTES or any(
+        each is not None and len(each) != DIGEST_BYTES for each in inputs
+    ):
+        raise ApprovalError("request or inputs_sha256 is not of its form")
+    if len(inputs) != len(entries):
+        raise ApprovalError("inputs_sha256 is not one for each entry")
     return Statement(
         deployment=header["deployment"],
         log=header["log"],
@@ -128,8 +132,8 @@ def _statement(header: dict[str, Any], entries: tuple[Members, ...]) -> Statemen
         request=request,
         expires=datetime.strptime(header["expires"], _TIME).replace(tzinfo=UTC),
         entries=entries,
+        inputs=inputs,
         emergency=header["emergency"],
-        input_sha256=None if digest is None else bytes.fromhex(digest),
     )
 
 

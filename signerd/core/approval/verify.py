@@ -46,13 +46,18 @@ class Approved:
     text: bytes
     signatures: tuple[Signed, ...]  # one an administrator, by name
 
-    def demand(self, action: str, members: Members, part: int = 0) -> None:
-        """Raises ApprovalError unless this is the entry that was approved as this part of the statement."""
+    def demand(self, action: str, members: Members, *, given: bytes | None, part: int = 0) -> None:
+        """Raises ApprovalError unless this is the entry that was approved as this part of the statement.
+
+        `given` is the SHA-256 of what the command was given, where its action has one.
+        """
         statement = self.statement
         if statement.action != action:
             raise ApprovalError(f"it approves {statement.action!r}, and not {action!r}")
         if not 0 <= part < len(statement.entries):
             raise ApprovalError(f"it approves {len(statement.entries)} entries, and this would be one more")
+        if statement.inputs[part] != given:
+            raise ApprovalError("the command is given another file or list than the one that was approved")
         if differs := stale(statement, _with(statement.entries, part, members)):
             raise ApprovalError(
                 f"what was approved is not what would be done now: {differs}; prepare a new request"

@@ -20,6 +20,7 @@ from auditor.core.stamp import parse_stamp
 from auditor.errors import CheckFailed, Malformed
 from harness.audit_bench import small
 from harness.paper_log import FIRMWARE, LOCKS
+from harness.ssh_signing import SshSigner
 
 ENTRIES = small().entries
 ENTRIES_OF_FORM_1 = small(form=1).entries
@@ -162,6 +163,7 @@ def test_every_kind_of_anchor_is_read_in_its_order() -> None:
     assert [[one.kind, one.issuer or None, one.value] for one in read.anchors] == anchors
 
 
+SSH_KEY = SshSigner.ed25519().public_text
 OTHERS: dict[str, dict[str, Any]] = {
     "chips_personalized": {
         "count": 1, "again": 0, "chips_sha256": "00" * 32, "locked": True, "site": "lab",
@@ -185,12 +187,23 @@ OTHERS: dict[str, dict[str, Any]] = {
     "operations_ca_added": {"ca_sha256": "00" * 32, "not_after": "2046-11-01T00:00:00Z", "by": "carol"},
     "operations_ca_activated": {"ca_sha256": "00" * 32, "by": "carol"},
     "operations_ca_retired": {"ca_sha256": "00" * 32, "by": None},
+    "administrators_set": {
+        "threshold": 1, "by": None,
+        "administrators": [{"name": "ann", "key": SSH_KEY, "verify_required": False}],
+    },
+    "action_approved": {
+        "action": "revoked", "request": "00" * 16, "part": 0, "statement": "…", "by": "ann",
+        "signatures": [{"administrator": "ann", "sshsig": "U1NIU0lH", "counter": None}],
+    },
     "order_closed": {"work_order": "WO-1", "by": None},
     "clock_accepted": {
         "clock_from": "2026-11-01T00:00:00Z", "clock_to": "2026-11-01T00:00:00Z", "by": "carol",
     },
     "shared_primes_found": {"count": 1, "certificates": ["00" * 32]},
 }  # fmt: skip
+
+
+_ADMINISTRATOR = {"name": "ann", "key": SSH_KEY, "verify_required": False}
 
 
 def _other(kind: str, **changes: Any) -> bytes:
@@ -201,6 +214,29 @@ def _other(kind: str, **changes: Any) -> bytes:
 @pytest.mark.parametrize(
     ("kind", "member", "value"),
     [
+        ("administrators_set", "threshold", -1),
+        ("administrators_set", "administrators", {}),
+        ("administrators_set", "administrators", [{"name": "ann", "key": SSH_KEY}]),
+        *(
+            ("administrators_set", "administrators", [{**_ADMINISTRATOR, member: value}])
+            for member, value in (
+                ("name", "a b"),
+                ("key", ""),
+                ("key", "ssh-dss AAAA"),
+                ("key", SSH_KEY + " x"),
+                ("key", SSH_KEY[:-4]),
+                ("verify_required", 0),
+            )
+        ),
+        ("administrators_set", "administrators", [_ADMINISTRATOR] * 2),
+        ("administrators_set", "administrators", [_ADMINISTRATOR] * 17),
+        ("action_approved", "request", "00" * 15),
+        ("action_approved", "statement", None),
+        ("action_approved", "signatures", []),
+        ("action_approved", "signatures", [{"administrator": "ann", "sshsig": "U1NIU0lH"}]),
+        ("action_approved", "signatures", [{"administrator": "ann", "sshsig": "!", "counter": None}]),
+        ("action_approved", "signatures", [{"administrator": "ann", "sshsig": "U1NIU0lH", "counter": -1}]),
+        ("action_approved", "signatures", [{"administrator": "a b", "sshsig": "U1NIU0lH", "counter": None}]),
         ("station_renewed", "peer", "birthmark://example/auditor/alice"),
         ("station_renewed", "not_after", None),
         ("station_renewed", "spki_sha256", "00" * 31),

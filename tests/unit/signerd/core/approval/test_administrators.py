@@ -82,8 +82,8 @@ def test_keys_beyond_the_bound_are_refused() -> None:
 
 def test_members_of_a_ledger_entry_are_read_back() -> None:
     both = administrators(f"bob {BOB.public_text}", f"ann verify-required {STICK.public_text}", threshold=2)
-    read = read_members(both.members["threshold"], both.members["administrators"])
-    assert read.members == both.members
+    read = read_members(both.threshold, both.members)
+    assert read.same_as(both)
     assert [each.name for each in read.keys] == ["ann", "bob"]
     assert read_members(0, []) == NOBODY
     assert not NOBODY.asked

@@ -33,7 +33,7 @@ STATEMENT = Statement(
     request=bytes(range(16)),
     expires=NOW + timedelta(days=7),
     entries=(ORDER,),
-    input_sha256=bytes(32),
+    inputs=(bytes(32),),
 )
 TEXT = STATEMENT.text()
 
@@ -61,7 +61,7 @@ def test_the_text_says_what_is_done_in_lines_that_people_read() -> None:
         'deployment: "acme"',
         "emergency: false",
         'expires: "2026-12-06T12:00:00Z"',
-        f'input_sha256: "{bytes(32).hex()}"',
+        f'inputs_sha256: ["{bytes(32).hex()}"]',
         f'log: "{OURS.log}"',
         f'request: "{bytes(range(16)).hex()}"',
         "",
@@ -76,7 +76,7 @@ def test_the_text_says_what_is_done_in_lines_that_people_read() -> None:
 def test_enough_administrators_approve() -> None:
     approved = verify(sign(BOB, ANN))
     assert [signed.administrator for signed in approved.signatures] == ["ann", "bob"]
-    approved.demand("order_opened", ORDER)
+    approved.demand("order_opened", ORDER, given=bytes(32))
 
 
 def test_more_than_enough_are_all_kept() -> None:
@@ -166,25 +166,31 @@ def test_no_approval_lasts_for_ever() -> None:
 def test_what_was_approved_is_what_is_done(changed: dict[str, object], said: str) -> None:
     approved = verify(sign(ANN, BOB))
     with pytest.raises(ApprovalError, match=said):
-        approved.demand("order_opened", {**ORDER, **changed})
+        approved.demand("order_opened", {**ORDER, **changed}, given=bytes(32))
 
 
 def test_what_was_approved_is_the_action() -> None:
     with pytest.raises(ApprovalError, match="'order_opened', and not 'product_added'"):
-        verify(sign(ANN, BOB)).demand("product_added", ORDER)
+        verify(sign(ANN, BOB)).demand("product_added", ORDER, given=bytes(32))
+
+
+@pytest.mark.parametrize("given", [None, bytes([1, *bytes(31)])])
+def test_what_was_approved_is_the_file(given: bytes | None) -> None:
+    with pytest.raises(ApprovalError, match="another file or list"):
+        verify(sign(ANN, BOB)).demand("order_opened", ORDER, given=given)
 
 
 def test_several_entries_are_approved_each_in_its_place() -> None:
     parts = tuple({"count": number} for number in range(3))
-    text = replace(STATEMENT, action="chips_personalized", entries=parts).text()
+    text = replace(STATEMENT, action="chips_personalized", entries=parts, inputs=(None,) * 3).text()
     approved = verify(sign(ANN, BOB, text=text), text=text)
     for part, members in enumerate(parts):
-        approved.demand("chips_personalized", members, part)
+        approved.demand("chips_personalized", members, given=None, part=part)
     with pytest.raises(ApprovalError, match="count is now 1, and not 0"):
-        approved.demand("chips_personalized", parts[1], 0)
+        approved.demand("chips_personalized", parts[1], given=None, part=0)
     for part in (3, -1):
         with pytest.raises(ApprovalError, match="one more"):
-            approved.demand("chips_personalized", parts[0], part)
+            approved.demand("chips_personalized", parts[0], given=None, part=part)
 
 
 def test_an_emergency_takes_one_signature_and_is_a_revocation() -> None:
@@ -216,6 +222,8 @@ CHANGES = {
     "an object's name twice": TEXT.replace(b"bundle: null", b'bundle: {"a": 1, "a": 2}'),
     "deep": TEXT.replace(b"bundle: null", b"bundle: " + b"[" * 9_000 + b"]" * 9_000),
     "no entry": TEXT.partition(b"\n\nbundle")[0] + b"\n",
+    "an input less": TEXT.replace(f'["{bytes(32).hex()}"]'.encode(), b"[]"),
+    "a short input": TEXT.replace(bytes(32).hex().encode(), b"00"),
     "a header's name less": TEXT.replace(b"emergency: false\n", b""),
     "an emergency that is no boolean": TEXT.replace(b"emergency: false", b"emergency: 0"),
     "a short request": TEXT.replace(b'"000102', b'"0102'),
@@ -254,12 +262,14 @@ MEMBERS = st.dictionaries(
 
 @given(st.lists(MEMBERS, min_size=1, max_size=4))
 def test_what_is_written_is_read_back(entries: list[dict[str, object]]) -> None:
-    statement = replace(STATEMENT, entries=tuple(entries))
+    statement = replace(STATEMENT, entries=tuple(entries), inputs=(None,) * len(entries))
     assert parse_statement(statement.text()) == statement
 
 
 def test_what_does_not_fit_into_an_entry_is_refused_before_anybody_signs() -> None:
     with pytest.raises(ApprovalError, match="split it"):
         replace(STATEMENT, entries=({"site": "x" * MAX_STATEMENT},)).text()
+    many = MAX_PARTS + 1
+    text = replace(STATEMENT, entries=tuple({"n": 1} for _ in range(many)), inputs=(None,) * many).text()
     with pytest.raises(ApprovalError, match="no request"):
-        parse_statement(replace(STATEMENT, entries=tuple({"n": 1} for _ in range(MAX_PARTS + 1))).text())
+        parse_statement(text)

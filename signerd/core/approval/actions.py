@@ -1,0 +1,39 @@
+"""Which entries need an approval where administrators are asked, and how one is handed in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+# Types of entries. Peers are not among them: a station makes no board without an order that names it.
+ACTIONS: Final = frozenset(
+    {
+        "administrators_set",
+        "product_added",
+        "order_opened",
+        "chips_personalized",
+        "identities_imported",
+        "revoked",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ShownApproval:
+    """What administrators signed, as an action is handed it. Nothing is verified yet."""
+
+    statement: bytes
+    signatures: tuple[bytes, ...]
+    part: int = 0
+    given: bytes | None = None  # SHA-256 of what the command was given
+
+
+@dataclass(frozen=True, slots=True)
+class Preparing:
+    """In the place of an approval: the action is looked at and not done, so that it can be put to
+    administrators."""
+
+    given: bytes | None = None
+
+
+Approval = ShownApproval | Preparing | None
