@@ -22,15 +22,15 @@ def _die(*_arguments: Any, **_named: Any) -> int:
 def arm(when: str) -> None:
     """Puts the death where it belongs: instead of the registration, or of the first thing after it."""
     if when == "before":
-        personalize._register = _die
+        personalize._Registering.register = _die  # type: ignore[method-assign]
     else:
-        register = personalize._register
+        register = personalize._Registering.register
 
         def registers_and_dies(*arguments: Any, **named: Any) -> int:
             register(*arguments, **named)
             return _die()
 
-        personalize._register = registers_and_dies
+        personalize._Registering.register = registers_and_dies  # type: ignore[method-assign]
 
 
 if __name__ == "__main__":
