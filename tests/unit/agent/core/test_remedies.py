@@ -11,7 +11,7 @@ from agent.core.remedies import error_for
 from agent.errors import Refused, SignerUnavailable, Verdict
 
 FORMATS = Path(__file__).parents[4] / "docs" / "formats.md"
-NOT_FOR_STATIONS = {"not_found", "already_exists", "invalid"}
+NOT_FOR_STATIONS = {"not_found", "already_exists", "invalid", "approval_required", "approval_invalid"}
 CODES = [
     code
     for code in re.findall(
