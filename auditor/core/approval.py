@@ -25,6 +25,9 @@ ACTIONS = frozenset(
         "chips_personalized",
         "identities_imported",
         "revoked",
+        "issuer_added",
+        "issuer_activated",
+        "issuer_retired",
     }
 )
 MAX_VALID = timedelta(days=90)

@@ -63,7 +63,8 @@ _LEVELS = {
 }
 OF_ADMINISTRATORS = frozenset(
     {
-        "log_opened", "keys_committed", "station_added", "auditor_added", "station_revoked",
+        "log_opened", "keys_committed", "administrators_set", "action_approved",
+        "station_added", "auditor_added", "station_revoked",
         "auditor_revoked", "station_renewed", "auditor_renewed", "product_added",
         "order_opened", "order_closed", "chips_imported", "chips_personalized", "identities_imported",
         "revoked", "crl_issued", "clock_accepted", "issuer_added", "issuer_activated", "issuer_retired",

@@ -1493,6 +1493,7 @@ class AddIssuerRequest(_message.Message):
     CHAIN_DER_FIELD_NUMBER: _builtins.int
     ROOT_DER_FIELD_NUMBER: _builtins.int
     BY_FIELD_NUMBER: _builtins.int
+    APPROVAL_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """1 to 64 of [A-Za-z0-9._-], beginning with a letter or digit; no other issuer's."""
     ca: _builtins.str
@@ -1505,6 +1506,10 @@ class AddIssuerRequest(_message.Message):
     def chain_der(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
         """DER, the sub-CA first, upward, without the root; at most 4, each at most 8,192 bytes."""
 
+    @_builtins.property
+    def approval(self) -> Global___Approval:
+        """Where administrators are asked."""
+
     def __init__(
         self,
         *,
@@ -1513,10 +1518,11 @@ class AddIssuerRequest(_message.Message):
         chain_der: _abc.Iterable[_builtins.bytes] | None = ...,
         root_der: _builtins.bytes = ...,
         by: _builtins.str = ...,
+        approval: Global___Approval | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "ca", b"ca", "chain_der", b"chain_der", "name", b"name", "root_der", b"root_der"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval", "by", b"by", "ca", b"ca", "chain_der", b"chain_der", "name", b"name", "root_der", b"root_der"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1528,18 +1534,24 @@ class ChangeIssuerRequest(_message.Message):
 
     NAME_FIELD_NUMBER: _builtins.int
     BY_FIELD_NUMBER: _builtins.int
+    APPROVAL_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     by: _builtins.str
     """As in MakeCrlRequest."""
+    @_builtins.property
+    def approval(self) -> Global___Approval:
+        """Where administrators are asked."""
+
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
         by: _builtins.str = ...,
+        approval: Global___Approval | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval", "by", b"by", "name", b"name"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1941,6 +1953,9 @@ class PrepareApprovalRequest(_message.Message):
         IMPORT_IDENTITIES_FIELD_NUMBER: _builtins.int
         REVOKE_FIELD_NUMBER: _builtins.int
         SET_ADMINISTRATORS_FIELD_NUMBER: _builtins.int
+        ADD_ISSUER_FIELD_NUMBER: _builtins.int
+        ACTIVATE_ISSUER_FIELD_NUMBER: _builtins.int
+        RETIRE_ISSUER_FIELD_NUMBER: _builtins.int
         @_builtins.property
         def add_product(self) -> Global___AddProductRequest: ...
         @_builtins.property
@@ -1953,6 +1968,12 @@ class PrepareApprovalRequest(_message.Message):
         def revoke(self) -> Global___RevokeRequest: ...
         @_builtins.property
         def set_administrators(self) -> Global___SetAdministratorsRequest: ...
+        @_builtins.property
+        def add_issuer(self) -> Global___AddIssuerRequest: ...
+        @_builtins.property
+        def activate_issuer(self) -> Global___ChangeIssuerRequest: ...
+        @_builtins.property
+        def retire_issuer(self) -> Global___ChangeIssuerRequest: ...
         def __init__(
             self,
             *,
@@ -1962,12 +1983,15 @@ class PrepareApprovalRequest(_message.Message):
             import_identities: Global___ImportIdentitiesRequest | None = ...,
             revoke: Global___RevokeRequest | None = ...,
             set_administrators: Global___SetAdministratorsRequest | None = ...,
+            add_issuer: Global___AddIssuerRequest | None = ...,
+            activate_issuer: Global___ChangeIssuerRequest | None = ...,
+            retire_issuer: Global___ChangeIssuerRequest | None = ...,
         ) -> None: ...
-        _HasFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "add_product", b"add_product", "import_identities", b"import_identities", "open_work_order", b"open_work_order", "personalize_chips", b"personalize_chips", "revoke", b"revoke", "set_administrators", b"set_administrators"]  # noqa: Y015
+        _HasFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "activate_issuer", b"activate_issuer", "add_issuer", b"add_issuer", "add_product", b"add_product", "import_identities", b"import_identities", "open_work_order", b"open_work_order", "personalize_chips", b"personalize_chips", "retire_issuer", b"retire_issuer", "revoke", b"revoke", "set_administrators", b"set_administrators"]  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "add_product", b"add_product", "import_identities", b"import_identities", "open_work_order", b"open_work_order", "personalize_chips", b"personalize_chips", "revoke", b"revoke", "set_administrators", b"set_administrators"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "activate_issuer", b"activate_issuer", "add_issuer", b"add_issuer", "add_product", b"add_product", "import_identities", b"import_identities", "open_work_order", b"open_work_order", "personalize_chips", b"personalize_chips", "retire_issuer", b"retire_issuer", "revoke", b"revoke", "set_administrators", b"set_administrators"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-        _WhichOneofReturnType_action: _TypeAlias = _typing.Literal["add_product", "open_work_order", "personalize_chips", "import_identities", "revoke", "set_administrators"]  # noqa: Y015
+        _WhichOneofReturnType_action: _TypeAlias = _typing.Literal["add_product", "open_work_order", "personalize_chips", "import_identities", "revoke", "set_administrators", "add_issuer", "activate_issuer", "retire_issuer"]  # noqa: Y015
         _WhichOneofArgType_action: _TypeAlias = _typing.Literal["action", b"action"]  # noqa: Y015
         def WhichOneof(self, oneof_group: _WhichOneofArgType_action) -> _WhichOneofReturnType_action | None: ...
 

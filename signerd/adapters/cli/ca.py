@@ -8,6 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from signerd.adapters.cli.approvals import (
+    DAYS,
+    ApprovalOption,
+    Approving,
+    DaysOption,
+    RequestOption,
+    SignatureOption,
+    approving,
+    asking,
+)
 from signerd.adapters.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption, environment
 from signerd.core.names import FIRST
 
@@ -120,6 +130,10 @@ def add(
         str | None,
         typer.Option("--same-key-as", help="An issuer whose key this is a newer certificate of."),
     ] = None,
+    approval: ApprovalOption = None,
+    signature: SignatureOption = None,
+    request_file: RequestOption = None,
+    valid_days: DaysOption = DAYS,
     config: ConfigOption = DEFAULT_CONFIG,
     as_json: JsonOption = False,
 ) -> None:
@@ -130,7 +144,8 @@ def add(
 
     files = _files(config, name)
     prepared = further_issuer.prepare(load(config), files, certificate, root, same_key_as)
-    index = _announce(config, name, ca, prepared)
+    options = approving(approval, signature, request_file, valid_days, name=f"ca-add-{name}", as_json=as_json)
+    index = _announce(config, name, ca, prepared, options)
     further_issuer.write_section(config.resolve(), files, prepared)
     print_result(
         f"issuer {name} of CA {ca} is announced (ledger entry {index}), and in {config}\n"
@@ -143,25 +158,53 @@ def add(
 
 @app.command()
 def activate(
-    name: NameArgument, *, config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False
+    name: NameArgument,
+    *,
+    approval: ApprovalOption = None,
+    signature: SignatureOption = None,
+    request_file: RequestOption = None,
+    valid_days: DaysOption = DAYS,
+    config: ConfigOption = DEFAULT_CONFIG,
+    as_json: JsonOption = False,
 ) -> None:
     """From here on this issuer signs the certificates of its CA's products. It can be taken back."""
     from birthmark.v1 import admin_pb2
     from signerd.adapters.cli.connection import administration
 
+    changing = admin_pb2.ChangeIssuerRequest(name=name)
+    options = approving(
+        approval, signature, request_file, valid_days, name=f"ca-activate-{name}", as_json=as_json
+    )
     with administration(config) as daemon:
-        answer = daemon.ActivateIssuer(admin_pb2.ChangeIssuerRequest(name=name))
+        action = admin_pb2.PrepareApprovalRequest.Action(activate_issuer=changing)
+        with asking(daemon, options, lambda: [action]):
+            answer = daemon.ActivateIssuer(options.on(changing))
     _print(f"issuer {name} issues for CA {answer.issuer.ca} from here on", answer, as_json=as_json)
 
 
 @app.command()
-def retire(name: NameArgument, *, config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
+def retire(
+    name: NameArgument,
+    *,
+    approval: ApprovalOption = None,
+    signature: SignatureOption = None,
+    request_file: RequestOption = None,
+    valid_days: DaysOption = DAYS,
+    config: ConfigOption = DEFAULT_CONFIG,
+    as_json: JsonOption = False,
+) -> None:
     """This issuer never signs a certificate again, for ever. Its CRLs go on while its key is there."""
     from birthmark.v1 import admin_pb2
     from signerd.adapters.cli.connection import administration
 
+    changing = admin_pb2.ChangeIssuerRequest(name=name)
+    options = approving(
+        approval, signature, request_file, valid_days, name=f"ca-retire-{name}", as_json=as_json
+    )
     with administration(config) as daemon:
-        answer = daemon.RetireIssuer(admin_pb2.ChangeIssuerRequest(name=name))
+        action = admin_pb2.PrepareApprovalRequest.Action(retire_issuer=changing)
+        with asking(daemon, options, lambda: [action]):
+            answer = daemon.RetireIssuer(options.on(changing))
     _print(
         f"issuer {name} is retired; go on with its CRLs: signerd crl --issuer {name}", answer, as_json=as_json
     )
@@ -213,7 +256,7 @@ def _absolute(pin: str) -> str:
     return f"file:{Path(rest).absolute()}" if kind == "file" and rest else pin
 
 
-def _announce(config: Path, name: str, ca: str, prepared: Any) -> int:
+def _announce(config: Path, name: str, ca: str, prepared: Any, options: Approving) -> int:
     """The ledger index: of the entry that is made, or that an add which was cut short made."""
     import hashlib
 
@@ -229,7 +272,10 @@ def _announce(config: Path, name: str, ca: str, prepared: Any) -> int:
             same = known.certificate_sha256 == hashlib.sha256(chain[0]).digest()
             if (known.name, known.ca) == (name, ca) and same:
                 return int(known.added_index)
-        made = daemon.AddIssuer(admin_pb2.AddIssuerRequest(name=name, ca=ca, chain_der=chain, root_der=root))
+        adding = admin_pb2.AddIssuerRequest(name=name, ca=ca, chain_der=chain, root_der=root)
+        action = admin_pb2.PrepareApprovalRequest.Action(add_issuer=adding)
+        with asking(daemon, options, lambda: [action]):
+            made = daemon.AddIssuer(options.on(adding))
     return int(made.ledger_index)
 
 

@@ -160,6 +160,9 @@ class AdminService:
             "import_identities": self._identities.import_identities,
             "revoke": self.revoke,
             "set_administrators": self._approvals.set_administrators,
+            "add_issuer": self._issuers.add_issuer,
+            "activate_issuer": self._issuers.activate_issuer,
+            "retire_issuer": self._issuers.retire_issuer,
         }
         return await self._approvals.prepare_approval(request, actions)
 

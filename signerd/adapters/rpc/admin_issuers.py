@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from birthmark.v1 import admin_pb2
 from signerd.adapters.rpc import fields
+from signerd.adapters.rpc.admin_approvals import approval_of
 from signerd.adapters.store import SqlStore
 from signerd.core.crl import build_crl
 from signerd.core.entry import IssuerAdded
@@ -47,7 +48,7 @@ class IssuerAdministration:
         return admin_pb2.ListIssuersResponse(issuers=[self._message(each) for each in self._issuers.records])
 
     async def add_issuer(
-        self, _caller: None, request: admin_pb2.AddIssuerRequest
+        self, _caller: None, request: admin_pb2.AddIssuerRequest, /, *, preparing: bool = False
     ) -> admin_pb2.ChangeIssuerResponse:
         """Announces one. The entry comes before any setting acts on it."""
         name, ca = fields.name(request.name, "name"), fields.name(request.ca, "ca")
@@ -65,11 +66,11 @@ class IssuerAdministration:
             root_sha256=_sha256(root),
             not_after=certificate.not_valid_after_utc,
         )
-        record = await self._store.add_issuer(entry)
+        record = await self._store.add_issuer(entry, approval_of(request, None, preparing=preparing))
         return await self._answer(record, record.added_index)
 
     async def activate_issuer(
-        self, _caller: None, request: admin_pb2.ChangeIssuerRequest
+        self, _caller: None, request: admin_pb2.ChangeIssuerRequest, /, *, preparing: bool = False
     ) -> admin_pb2.ChangeIssuerResponse:
         """From its entry on it issues. A certificate that is being signed by the one before is made anew."""
         by = fields.administrator_if_any(request.by)
@@ -80,15 +81,19 @@ class IssuerAdministration:
                 f"the key of issuer {request.name} does not answer, so no board could be certified: see that"
                 " the settings name its token (issuers.hsm), and restart signerd",
             )
-        record, index = await self._store.activate_issuer(request.name, self._clock(), by=by)
+        approval = approval_of(request, None, preparing=preparing)
+        record, index = await self._store.activate_issuer(
+            request.name, self._clock(), by=by, approval=approval
+        )
         return await self._answer(record, index)
 
     async def retire_issuer(
-        self, _caller: None, request: admin_pb2.ChangeIssuerRequest
+        self, _caller: None, request: admin_pb2.ChangeIssuerRequest, /, *, preparing: bool = False
     ) -> admin_pb2.ChangeIssuerResponse:
         """It never issues again."""
         by = fields.administrator_if_any(request.by)
-        record, index = await self._store.retire_issuer(request.name, self._clock(), by=by)
+        approval = approval_of(request, None, preparing=preparing)
+        record, index = await self._store.retire_issuer(request.name, self._clock(), by=by, approval=approval)
         return await self._answer(record, index)
 
     async def make_crl(self, _caller: None, request: admin_pb2.MakeCrlRequest) -> admin_pb2.MakeCrlResponse:

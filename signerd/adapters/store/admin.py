@@ -300,29 +300,29 @@ class Administration(Parts):
         """All of them, the first one first."""
         return await self._long_reader.do(issuers.list_issuers)
 
-    async def add_issuer(self, entry: IssuerAdded) -> IssuerRecord:
+    async def add_issuer(self, entry: IssuerAdded, approval: Approval = None) -> IssuerRecord:
         """A further issuer, which does not issue yet. Raises Refused `already_exists`."""
-        return await self._writer.do(lambda tx: issuers.add_issuer(tx, entry))
+        return await self._writer.do(lambda tx: issuers.add_issuer(tx, entry, approval))
 
     async def activate_issuer(
-        self, name: str, now: datetime, *, by: str | None = None
+        self, name: str, now: datetime, *, by: str | None = None, approval: Approval = None
     ) -> tuple[IssuerRecord, int]:
         """It issues from here on, in the place of the one before; the ledger index.
 
         Raises:
             Refused: `not_found`: no such issuer; `invalid`: it is retired; `already_exists`: it is active.
         """
-        return await self._writer.do(lambda tx: issuers.activate_issuer(tx, name, now, by))
+        return await self._writer.do(lambda tx: issuers.activate_issuer(tx, name, now, by, approval))
 
     async def retire_issuer(
-        self, name: str, now: datetime, *, by: str | None = None
+        self, name: str, now: datetime, *, by: str | None = None, approval: Approval = None
     ) -> tuple[IssuerRecord, int]:
         """It never issues again; the ledger index.
 
         Raises:
             Refused: `not_found`: no such issuer; `invalid`: it is active; `already_exists`: it is retired.
         """
-        return await self._writer.do(lambda tx: issuers.retire_issuer(tx, name, now, by))
+        return await self._writer.do(lambda tx: issuers.retire_issuer(tx, name, now, by, approval))
 
     async def accept_clock(self, *, by: str, before: datetime, now: datetime) -> int:
         """The `clock_accepted` entry, from which on times are counted from `now`; its ledger index."""

@@ -8,12 +8,14 @@ from datetime import datetime
 from sqlalchemy import Connection, bindparam, insert, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
+from signerd.adapters.store.approving import append_approved
 from signerd.adapters.store.database import make_engine, start_fault
 from signerd.adapters.store.prepared import Prepared
 from signerd.adapters.store.rows import AnyRow
 from signerd.adapters.store.schema import issuers
 from signerd.adapters.store.writer import Transaction
-from signerd.core.entry import Entry, IssuerActivated, IssuerAdded, IssuerRetired, LogOpened
+from signerd.core.approval.actions import Approval
+from signerd.core.entry import IssuerActivated, IssuerAdded, IssuerRetired, LogOpened
 from signerd.core.issuers import IssuerRecord, IssuerState
 from signerd.core.names import FIRST
 from signerd.errors import Code, IssuerChanged, Refused
@@ -63,7 +65,7 @@ def demand_active(tx: Transaction, issuer_id: int) -> None:
         raise IssuerChanged("another issuer took over meanwhile")
 
 
-def add_issuer(tx: Transaction, entry: IssuerAdded) -> IssuerRecord:
+def add_issuer(tx: Transaction, entry: IssuerAdded, approval: Approval) -> IssuerRecord:
     """`Administration.add_issuer`."""
     for known in list_issuers(tx.connection):
         if entry.issuer == known.name:
@@ -77,7 +79,7 @@ def add_issuer(tx: Transaction, entry: IssuerAdded) -> IssuerRecord:
             raise Refused(
                 Code.ALREADY_EXISTS, f"this certificate is issuer {known.name}'s: `signerd ca list`"
             )
-    index = tx.append(entry)
+    index = append_approved(tx, entry, approval)
     row = {
         "name": entry.issuer,
         "ca": entry.ca,
@@ -90,7 +92,9 @@ def add_issuer(tx: Transaction, entry: IssuerAdded) -> IssuerRecord:
     return _named(tx.connection, entry.issuer)
 
 
-def activate_issuer(tx: Transaction, name: str, now: datetime, by: str | None) -> tuple[IssuerRecord, int]:
+def activate_issuer(
+    tx: Transaction, name: str, now: datetime, by: str | None, approval: Approval
+) -> tuple[IssuerRecord, int]:
     """`Administration.activate_issuer`. One transaction: after a crash the CA has the issuer of before and
     there is no entry, or the new one."""
     issuer = _named(tx.connection, name)
@@ -100,10 +104,12 @@ def activate_issuer(tx: Transaction, name: str, now: datetime, by: str | None) -
         raise Refused(Code.INVALID, f"issuer {name} is retired, and does not come back: `signerd ca add`")
     before = update(issuers).where(_i.ca == issuer.ca, _i.state == IssuerState.ACTIVE.value)
     tx.connection.execute(before.values(state=IssuerState.STANDBY.value))
-    return _changed(tx, issuer, IssuerState.ACTIVE, IssuerActivated, now, by)
+    return _changed(tx, issuer, IssuerState.ACTIVE, IssuerActivated, now, by, approval)
 
 
-def retire_issuer(tx: Transaction, name: str, now: datetime, by: str | None) -> tuple[IssuerRecord, int]:
+def retire_issuer(
+    tx: Transaction, name: str, now: datetime, by: str | None, approval: Approval
+) -> tuple[IssuerRecord, int]:
     """`Administration.retire_issuer`."""
     issuer = _named(tx.connection, name)
     if issuer.state is IssuerState.ACTIVE:
@@ -113,7 +119,7 @@ def retire_issuer(tx: Transaction, name: str, now: datetime, by: str | None) -> 
         )
     if issuer.state is IssuerState.RETIRED:
         raise Refused(Code.ALREADY_EXISTS, f"issuer {name} is retired already")
-    return _changed(tx, issuer, IssuerState.RETIRED, IssuerRetired, now, by)
+    return _changed(tx, issuer, IssuerState.RETIRED, IssuerRetired, now, by, approval)
 
 
 def _changed(
@@ -123,12 +129,13 @@ def _changed(
     kind: type[IssuerActivated | IssuerRetired],
     now: datetime,
     by: str | None,
+    approval: Approval,
 ) -> tuple[IssuerRecord, int]:
     tx.connection.execute(update(issuers).where(_i.id == issuer.issuer_id).values(state=state.value))
-    entry: Entry = kind(
+    entry = kind(
         time=now, by=by, issuer=issuer.name, ca=issuer.ca, certificate_sha256=issuer.certificate_sha256
     )
-    return replace(issuer, state=state), tx.append(entry)
+    return replace(issuer, state=state), append_approved(tx, entry, approval)
 
 
 def _named(connection: Connection, name: str) -> IssuerRecord:

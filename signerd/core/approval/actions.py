@@ -14,6 +14,9 @@ ACTIONS: Final = frozenset(
         "chips_personalized",
         "identities_imported",
         "revoked",
+        "issuer_added",
+        "issuer_activated",
+        "issuer_retired",
     }
 )
 
