@@ -70,8 +70,8 @@ def _walk(leaf: x509.Certificate, chain: Sequence[x509.Certificate], root: x509.
     for place, issuer in enumerate(issuers):
         _check_ca(issuer, sum(not _is_self_issued(each) for each in issuers[:place]))
         _check_critical(issuer, _OF_CAS)
-    if any(extension(each, x509.AuthorityKeyIdentifier) is None for each in chain):
-        raise BadAnswer("an issuer in the chain has no authority key identifier")
+    if any(extension(each, x509.AuthorityKeyIdentifier) is None for each in (leaf, *chain)):
+        raise BadAnswer("a certificate has no authority key identifier")
     if len({_spki(each) for each in issuers}) != len(issuers):
         raise BadAnswer("a key stands twice in the chain")
     for subject, issuer in pairwise((leaf, *issuers)):

@@ -84,7 +84,8 @@ class DeviceTree:
     ) -> x509.Certificate:
         builder = x509.CertificateBuilder(_name("sub"), _name(f"board {serial}"), key, serial, _BEGIN, _END)
         builder = builder.add_extension(x509.BasicConstraints(ca, None), critical=True)
-        return builder.sign(self.sub_key, hashes.SHA256())
+        above = x509.AuthorityKeyIdentifier.from_issuer_public_key(self.sub_key.public_key())
+        return builder.add_extension(above, critical=False).sign(self.sub_key, hashes.SHA256())
 
 
 class PaperLog:
