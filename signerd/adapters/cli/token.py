@@ -54,6 +54,12 @@ def probe(
     deadline: Annotated[
         float, typer.Option("--deadline", min=0.1, max=600, help="Seconds that one call may take.")
     ] = 30.0,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            "--config", "-c", help="An installation on this token: PINs that it saw rejected are not tried."
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Says what a token offers, which of signerd's keys it can hold, how fast it signs. Changes nothing."""
@@ -61,6 +67,8 @@ def probe(
     from signerd.adapters.pin import read_pin
 
     known = None if pin is None else bytes(read_pin(pin, Path.cwd()))
+    if known is not None and config is not None:
+        _demand_not_rejected(config, known)
     order = ProbeOrder(
         module=str(Path(module).absolute()) if "/" in module else module,
         token=_checked(token),
@@ -88,6 +96,22 @@ def _checked(token: str) -> str:
         return token_choice(token).text
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--token") from error
+
+
+def _demand_not_rejected(config: Path, pin: bytes) -> None:
+    """Raises WrongPin: the installation's token rejected this PIN before, or that cannot be known."""
+    from signerd.adapters.keyholder.held_pin import WrongPin
+    from signerd.adapters.keyholder.pool import rejected_pins
+    from signerd.adapters.keyholder.rejected_pin import NoteDamagedError
+    from signerd.config import load
+
+    rejected = rejected_pins(load(config))
+    try:
+        since = rejected.since(pin)
+    except NoteDamagedError as error:
+        raise WrongPin(f"{error}: see that the PIN is right, then remove the file") from error
+    if since is not None:
+        raise WrongPin(f"the token rejected this PIN at {since}, by {rejected.file}: it was not asked")
 
 
 def _progress(*, quiet: bool) -> Any:

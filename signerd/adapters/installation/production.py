@@ -24,7 +24,7 @@ from signerd.adapters.installation.places import NO_WISHES, Wishes, decide
 from signerd.adapters.installation.settings_file import Choices, checked_names, write_settings
 from signerd.adapters.keyholder.client import KeyHolderProcess
 from signerd.adapters.keyholder.held_pin import HeldPin, WrongPin
-from signerd.adapters.keyholder.pool import settings_with
+from signerd.adapters.keyholder.pool import rejected_pins, settings_with
 from signerd.adapters.pin import read_pin
 from signerd.config import Config, load
 from signerd.errors import ConfigError, Fault, Unavailable
@@ -180,7 +180,7 @@ def _root(path: Path) -> x509.Certificate:
 async def _prove(config: Config, layout: Layout, sub_ca: x509.Certificate, vkey: str) -> None:
     """Starts a key holder as `signerd run` will: it tries each key against certificate and verifier key."""
     pin = read_pin(config.hsm.pin, layout.directory)
-    held = HeldPin(pin)
+    held = HeldPin(pin, rejected_pins(config))
     pin[:] = bytes(len(pin))
     holder = KeyHolderProcess(settings_with(config, sub_ca, vkey))
     try:

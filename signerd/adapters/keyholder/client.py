@@ -151,7 +151,7 @@ class KeyHolderProcess:
             patience.lost(loop.time())
             replacement: Channel | None = None
             while replacement is None:
-                await asyncio.sleep(patience.pause_s())
+                await asyncio.sleep(patience.pause_s(loop.time()))
                 try:
                     replacement = await self._open(pin)
                 except WrongPin as error:

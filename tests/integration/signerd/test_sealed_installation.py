@@ -20,6 +20,7 @@ from harness.process import run
 from signerd.adapters import device_ca
 from signerd.adapters.installation import Wishes, create, install_certificate, softhsm
 from signerd.adapters.installation.keys import ask_offers
+from signerd.adapters.keyholder.held_pin import WrongPin
 from signerd.config import load
 from signerd.core.names import Place
 from signerd.core.recipient import Recipient
@@ -172,3 +173,21 @@ def test_offers_follow_the_token(begin: Begin, tmp_path: Path) -> None:
     config = load(tmp_path / "signerd" / "signerd.toml")
     offers = asyncio.run(ask_offers(config.hsm, TokenAtHand(tmp_path, config).pin))
     assert offers == ["sealing"]
+
+
+def test_the_second_step_tries_no_pin_that_the_token_rejected(tmp_path: Path) -> None:
+    request, pin = beginning(tmp_path, "")(Wishes()), tmp_path / "pin"
+    right = pin.read_bytes()
+    write_pin(pin, b"not-the-pin")
+    with pytest.raises(WrongPin):
+        finish(request, tmp_path)
+    with pytest.raises(WrongPin, match="it is not tried again"):
+        finish(request, tmp_path)
+    write_pin(pin, right)
+    finish(request, tmp_path)
+
+
+def write_pin(file: Path, pin: bytes) -> None:
+    file.unlink()
+    file.write_bytes(pin)
+    file.chmod(0o400)

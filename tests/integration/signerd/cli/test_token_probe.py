@@ -15,6 +15,7 @@ from harness.installation import Installation
 from harness.process import run
 from harness.shim import CKF_USER_PIN_FINAL_TRY, CKF_USER_PIN_LOCKED, CKR_SESSION_HANDLE_INVALID, Shim
 from harness.signerd_commands import SIGNERD
+from signerd.adapters.keyholder.pool import rejected_pins
 from signerd.config import load
 from tokens import presence, tpm2_token, yubikey
 from tokens.piv_card import PivCard
@@ -261,3 +262,15 @@ def test_a_tpm(pin: str) -> None:
     assert outcomes == {("ca", "ECDSA"): "holds", ("master", "SHA256_HMAC"): "holds"}
     places = {each["key"]: each["where"] for each in document["roles"]}
     assert (places["chip master"], places["checkpoint"]) == ("token", "nowhere")  # no Ed25519, no ECDH
+
+
+def test_a_pin_that_an_installation_saw_rejected_is_not_tried(tmp_path: Path, fresh: Installation) -> None:
+    hsm = load(fresh.config).hsm
+    given = ("--token", hsm.token, "--config", str(fresh.config), *_ONCE)
+    right = ("--pin", f"file:{fresh.home / 'hsm.pin'}")
+    wrong = ("--pin", _pin_file(tmp_path, "not-the-pin"))
+    rejected_pins(load(fresh.config)).add(b"not-the-pin")
+    code, printed, said = _probe(hsm.module, *given, *wrong, environment=hsm.environment)
+    assert (code, printed, "it was not asked" in said) == (77, "", True)
+    code, _, said = _probe(hsm.module, *given, *right, environment=hsm.environment)
+    assert code == 0, said

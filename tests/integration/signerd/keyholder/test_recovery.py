@@ -18,7 +18,9 @@ from signerd.adapters.keyholder.client import KeyHolderProcess
 from signerd.adapters.keyholder.held_pin import HeldPin
 from signerd.errors import Unavailable
 
-SOON_S = 20.0  # in seconds where nobody else uses the machine; the half minutes of before are beyond it
+# Five seconds where nobody else uses the machine (`tests/unit/…/test_patience.py` counts them); a login that
+# was not ended early is beyond this too.
+SOON_S = 20.0
 ATTEMPTS = 2  # of processes to reach the token, before it comes back
 
 pytestmark = pytest.mark.check
@@ -50,7 +52,9 @@ TROUBLES = {
 
 
 @pytest.mark.parametrize("name", TROUBLES)
-async def test_it_serves_again_when_the_cause_is_over(token: TokenAtHand, shim: Shim, name: str) -> None:
+async def test_it_serves_again_when_the_cause_is_over(
+    token: TokenAtHand, shim: Shim, name: str, record_property: Callable[[str, object], None]
+) -> None:
     changes = Changes()
     tbs = leaf_tbs(token.sub_ca)
     async with running(shim.before(token.settings), token.pin, changes) as holder:
@@ -64,7 +68,10 @@ async def test_it_serves_again_when_the_cause_is_over(token: TokenAtHand, shim: 
         over_s = time.monotonic()
         await changes.until(lambda: holder.serving)
         assert await holder.sign_certificate(tbs)
-        assert time.monotonic() - over_s < SOON_S
+        took_s = time.monotonic() - over_s
+        record_property("seconds from the cause's end", round(took_s, 2))
+        print(f"{name}: serves {took_s:.2f} s after the cause's end")
+        assert took_s < SOON_S
         assert holder.starts == 2
         # Those that served; the others failed at or after theirs, and the PIN was never the reason.
         served = {holder.pid, shim.calls("C_Login")[0].pid}
