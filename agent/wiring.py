@@ -18,6 +18,7 @@ from agent.adapters.journal import SqliteJournal
 from agent.adapters.journal_schema import FILE_NAME
 from agent.adapters.outbox import OutboxSender
 from agent.adapters.port_lock import port_lock
+from agent.adapters.renewal import StationRenewal
 from agent.adapters.serial_port import list_ports
 from agent.adapters.signer_client import GrpcSigner
 from agent.adapters.stop_signals import on_stop
@@ -117,6 +118,7 @@ class Line:
     """A station that is open, and how its ports are opened."""
 
     station: Station
+    signer: GrpcSigner
     open_driver: Callable[[str], AbstractAsyncContextManager[Driver]]
     places: Mapping[str, str]
 
@@ -160,7 +162,7 @@ async def open_line(config: Config, progress: Progress) -> AsyncIterator[Line]:
         )
         options = config.drivers.get(config.driver, {})
         open_driver = partial(kind.open, options=options, firmware=firmware)
-        yield Line(station, partial(_open_alone, config.state, open_driver), places)
+        yield Line(station, signer, partial(_open_alone, config.state, open_driver), places)
 
 
 @asynccontextmanager
@@ -231,7 +233,7 @@ async def run_ports(
         AgentError: the station itself cannot work: configuration, journal, or a signerd that answers wrongly.
     """
     patterns = tuple(ports) or config.ports
-    async with open_line(config, progress) as line:
+    async with open_line(config, progress) as line, StationRenewal(config, line.signer):
         listed = seen_by(partial(list_ports, patterns, discover=not patterns), line.places)
         watch = PortWatch(line.station, line.open_driver, listed, replace(plan, places=line.places))
         outbox = OutboxSender(line.station)

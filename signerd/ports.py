@@ -61,6 +61,7 @@ class PeerRecord:
     revoked_at: datetime | None
     not_after: datetime | None = None  # of its newest certificate; None where that is not known
     ca_sha256: bytes | None = None  # the operations CA of the certificate that it called with last, if known
+    automatic: bool = False  # renewed when it asks for it, without an administrator
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,9 @@ from contextlib import AsyncExitStack, closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
+import grpc
 import structlog
 
 from signerd.adapters import durable_files, systemd
@@ -36,6 +38,7 @@ from signerd.adapters.logs import LogLevel, configure_logs
 from signerd.adapters.metrics import BoardCounts, Gauges, Metrics
 from signerd.adapters.moved_peers import MovedPeers
 from signerd.adapters.mtls import PeerIdentities, ServerCertificate, TrustedCas
+from signerd.adapters.operations_ca import load_ca
 from signerd.adapters.pin import read_pin
 from signerd.adapters.rate_limit import Rate, RateLimiter
 from signerd.adapters.refusals import LedgerRefusals
@@ -46,6 +49,8 @@ from signerd.adapters.rpc.admission import AdministratorAdmission, PeerAdmission
 from signerd.adapters.rpc.audit import AuditService
 from signerd.adapters.rpc.gate import Gate
 from signerd.adapters.rpc.health import health_handler
+from signerd.adapters.rpc.renewal import CALLS as RENEWALS
+from signerd.adapters.rpc.renewal import Caller, IdentifiedAdmission, RenewalService
 from signerd.adapters.rpc.server import PeerListener, admin_server, foreign_method_name
 from signerd.adapters.rpc.signing import SigningService
 from signerd.adapters.scheduling import network_gives_way
@@ -58,7 +63,7 @@ from signerd.core import key_policy
 from signerd.core.approval.administrators import AdministratorSet
 from signerd.core.clock import judge
 from signerd.core.ends import End
-from signerd.core.names import Role
+from signerd.core.names import PeerName, Role
 from signerd.core.session import SessionSealer
 from signerd.errors import Fault
 from signerd.issuance import Issuance
@@ -84,6 +89,7 @@ class _Parts:
     """What the servers are made of."""
 
     config: Config
+    base: Path
     pool: KeyHolderPool
     store: SqlStore
     refusals: LedgerRefusals
@@ -240,6 +246,7 @@ async def _start_parts(config: Config, base: Path, pin: bytearray, running: Asyn
     cas = TrustedCas(ServerCertificate.read(config.server).client_ca)
     return _Parts(
         config,
+        base,
         pool,
         store,
         refusals,
@@ -328,7 +335,7 @@ def _vkey(config: Config) -> str:
 
 async def _start_servers(parts: _Parts, running: AsyncExitStack, reload: Reload, level: LogLevel) -> str:
     """Starts to listen; returns the line that says where."""
-    config, store, pool = parts.config, parts.store, parts.pool
+    config, store = parts.config, parts.store
     unrecorded = UnrecordedCalls(_log)
     running.callback(unrecorded.close)
     account = accountant(parts.metrics, _log, unrecorded, RateLimiter(time.monotonic))
@@ -341,24 +348,20 @@ async def _start_servers(parts: _Parts, running: AsyncExitStack, reload: Reload,
         refusals=parts.refusals,
         concurrent_calls=config.limits.concurrent_calls,
     )
+    renewals = Gate(
+        IdentifiedAdmission(admission, parts.identities),
+        account=account,
+        refusals=parts.refusals,
+        concurrent_calls=RENEWALS,
+    )
     administrators = Gate(
         AdministratorAdmission(), account=account, refusals=None, concurrent_calls=ADMIN_CALLS
     )
-    connections = connections_within_limit(config.limits.connections, config.hsm.key_holders)
     listener = PeerListener(
-        (
-            SigningService(issuance, Stamping(store=store, clock=parts.clock), parts.sealer).handler(peers),
-            AuditService(store, lambda issuer: parts.issuers.of(issuer).issuer.chain).handler(peers),
-            health_handler(
-                lambda: pool.serving and parts.issuers.serving and store.fault is None and parts.clock.right,
-                lambda: store.unreadable is None,
-                peers,
-            ),
-            peers.refuse_all(foreign_method_name),
-        ),
+        _for_peers(parts, issuance, peers, renewals),
         listen=config.server.listen,
         streams_per_connection=config.limits.streams_per_connection,
-        connections=connections,
+        connections=connections_within_limit(config.limits.connections, config.hsm.key_holders),
         drain_s=STOP_GRACE_S,
     )
     certificate = ServerCertificate.read(config.server)
@@ -370,7 +373,7 @@ async def _start_servers(parts: _Parts, running: AsyncExitStack, reload: Reload,
         await asyncio.gather(listener.stop(), admins_server.stop(STOP_GRACE_S))
         try:
             async with asyncio.timeout(STOP_GRACE_S):
-                await asyncio.gather(peers.drained(), administrators.drained())
+                await asyncio.gather(peers.drained(), renewals.drained(), administrators.drained())
         except TimeoutError:
             _log.warning("stopped_with_calls_under_way")  # their intents are durable, and are resumed
 
@@ -406,6 +409,26 @@ async def _start_servers(parts: _Parts, running: AsyncExitStack, reload: Reload,
     if not parts.clock.right:
         return f"signerd does not serve yet: {parts.clock.look()}\nit goes on when the clock is right"
     return f"signerd serves stations on {host}:{port} and administrators on {config.admin.socket}"
+
+
+def _for_peers(
+    parts: _Parts, issuance: Issuance, peers: Gate[PeerName], renewals: Gate[Caller]
+) -> tuple[grpc.GenericRpcHandler[Any, Any], ...]:
+    """What the network is served; the last one refuses all else."""
+    store, pool, clock = parts.store, parts.pool, parts.clock
+    return (
+        SigningService(issuance, Stamping(store=store, clock=clock), parts.sealer).handler(peers),
+        RenewalService(store=store, cas=parts.cas, load_ca=lambda: load_ca(parts.base), clock=clock).handler(
+            renewals
+        ),
+        AuditService(store, lambda issuer: parts.issuers.of(issuer).issuer.chain).handler(peers),
+        health_handler(
+            lambda: pool.serving and parts.issuers.serving and store.fault is None and clock.right,
+            lambda: store.unreadable is None,
+            peers,
+        ),
+        peers.refuse_all(foreign_method_name),
+    )
 
 
 def _watch_ends(ends: Ends, parts: _Parts, running: AsyncExitStack) -> Callable[[Config], None]:

@@ -11,7 +11,9 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from types import TracebackType
 from typing import Any, Self
 
@@ -27,7 +29,7 @@ from agent.core.remedies import error_for
 from agent.core.stamp import MAX_SIGNATURE_BYTES, MAX_STAMP_BYTES
 from agent.errors import BadAnswer, BoardError, SignerBusy, SignerUnavailable
 from agent.ports import BoardRequest, BoardStamp, Issued, Receipt, Session
-from birthmark.v1 import busy_pb2
+from birthmark.v1 import busy_pb2, renewal_pb2, renewal_pb2_grpc
 from birthmark.v1 import signing_pb2 as pb
 from birthmark.v1 import signing_pb2_grpc as rpc
 
@@ -69,6 +71,31 @@ _OPTIONS = (
 )
 
 
+class RenewalState(StrEnum):
+    """How a station's request for a renewal stands."""
+
+    NOT_DUE = "not_due"
+    PENDING = "pending"
+    DONE = "done"
+
+
+_RENEWALS = {
+    renewal_pb2.RENEWAL_STATE_NOT_DUE: RenewalState.NOT_DUE,
+    renewal_pb2.RENEWAL_STATE_PENDING: RenewalState.PENDING,
+    renewal_pb2.RENEWAL_STATE_DONE: RenewalState.DONE,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class RenewalAnswer:
+    """What signerd said; certificates are DER."""
+
+    state: RenewalState
+    certificate_der: bytes
+    ca_der: tuple[bytes, ...]
+    due_at: datetime | None
+
+
 class GrpcSigner:
     """See `agent.ports.Signer`. Use it as an asynchronous context manager.
 
@@ -97,17 +124,20 @@ class GrpcSigner:
     ) -> None:
         self._target = target
         self._version = version
+        self._key = key
         self._credentials = grpc.ssl_channel_credentials(operations_ca, key, certificate)
         self._deadline_s = deadline_s
         self._clock_bound = clock_bound
         self._now = now
         self._apart: timedelta | None = None
         self._channel: grpc.aio.Channel | None = None
+        self._ending: set[asyncio.Task[None]] = set()  # lines of before, with calls under way
 
     async def __aenter__(self) -> Self:
         self._channel = grpc.aio.secure_channel(self._target, self._credentials, options=_OPTIONS)
         self._channel.get_state(try_to_connect=True)  # TLS is done before the first board asks
         self._stub = rpc.SigningServiceStub(self._channel)
+        self._renewals = renewal_pb2_grpc.RenewalServiceStub(self._channel)
         return self
 
     async def __aexit__(
@@ -115,6 +145,48 @@ class GrpcSigner:
     ) -> None:
         if self._channel is not None:
             await self._channel.close(None)
+        if self._ending:
+            await asyncio.wait(self._ending)
+
+    def with_credentials(self, operations_ca: bytes, certificate: bytes) -> GrpcSigner:
+        """A line of its own to the same signerd with a newer certificate of the key, PEM; not open yet."""
+        return GrpcSigner(
+            self._target,
+            operations_ca=operations_ca,
+            certificate=certificate,
+            key=self._key,
+            deadline_s=self._deadline_s,
+            version=self._version,
+            clock_bound=self._clock_bound,
+            now=self._now,
+        )
+
+    async def go_on_as(self, other: GrpcSigner) -> None:
+        """Takes over the other's open line: each call from now on goes there, and those under way are
+        answered on the line that they began on."""
+        before, self._channel = self._channel, other._channel
+        self._stub, self._renewals, self._credentials = other._stub, other._renewals, other._credentials
+        other._channel = None
+        if before is not None:
+            ending = asyncio.create_task(before.close(self._deadline_s), name="line of before")
+            self._ending.add(ending)
+            ending.add_done_callback(self._ending.discard)
+
+    async def ask_renewal(self) -> RenewalAnswer:
+        """A newer certificate for the key of this line, if it is time for one. Raises as the calls of
+        `Signer`."""
+        answer = await self._call(self._renewals.RenewCertificate, renewal_pb2.RenewCertificateRequest())
+        if answer.state not in _RENEWALS:
+            raise BadAnswer("signerd names no state of a renewal that this agent knows")
+        if not 1 <= len(answer.ca_der) <= MAX_CHAIN:
+            raise BadAnswer("operations CAs, none or more than there may be")
+        for each in (answer.certificate_der, *answer.ca_der):
+            _within(each, 0, _MAX_CERTIFICATE_BYTES, "certificate")
+        try:
+            due_at = answer.due_at.ToDatetime(UTC) if answer.HasField("due_at") else None
+        except (ValueError, OverflowError) as error:
+            raise BadAnswer("the renewal's time is no time") from error
+        return RenewalAnswer(_RENEWALS[answer.state], answer.certificate_der, tuple(answer.ca_der), due_at)
 
     async def ready(self) -> None:
         """Waits until the line stands, for one deadline. Raises SignerUnavailable."""

@@ -17,7 +17,7 @@ import grpc
 from auditor.adapters.messages import order_of, record_of
 from auditor.errors import Malformed, NotFound, Unreachable
 from auditor.ports import OrderTerms, RecordPage, RecordWithChain
-from birthmark.v1 import audit_pb2, audit_pb2_grpc
+from birthmark.v1 import audit_pb2, audit_pb2_grpc, renewal_pb2, renewal_pb2_grpc
 
 MAX_MESSAGE = (
     32 * 1024 * 1024
@@ -57,6 +57,7 @@ class GrpcLog:
             ],
         )
         self._stub = audit_pb2_grpc.AuditServiceStub(self._channel)
+        self._renewals = renewal_pb2_grpc.RenewalServiceStub(self._channel)
 
     def __enter__(self) -> Self:
         return self
@@ -98,6 +99,11 @@ class GrpcLog:
                     return
         except grpc.RpcError as error:
             self._raise(error)
+
+    def renewal(self) -> renewal_pb2.RenewCertificateResponse:
+        """A newer certificate for the key of this line, if it is time for one. Raises as the others."""
+        request = renewal_pb2.RenewCertificateRequest()
+        return self._retried(lambda: self._renewals.RenewCertificate(request, timeout=UNARY_DEADLINE_S))
 
     def records(self, after_record_id: int, *, intents: bool = False, work_order: str = "") -> RecordPage:
         """See `auditor.ports.Log`."""

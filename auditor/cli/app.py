@@ -10,6 +10,8 @@ from typing import Annotated
 
 import typer
 
+from auditor.adapters import renewal
+from auditor.adapters.client import GrpcLog
 from auditor.adapters.enrolment import Installed, install, load_vkey, make_request
 from auditor.adapters.export import export as export_files
 from auditor.cli.output import Output
@@ -264,3 +266,22 @@ def _readable(data: bytes) -> object:
     except CheckFailed:
         return data[:1000].decode("utf-8", "replace")
     return json.loads(data)
+
+
+@app.command()
+def renew(config: ConfigOption = DEFAULT_CONFIG, *, as_json: JsonOption = False) -> None:
+    """Ask signerd for a newer certificate of this auditor's key, and take it."""
+    settings = load(config)
+    found = renewal.renew(settings, lambda keys: GrpcLog(settings.signerd.endpoint, keys))
+    if as_json:
+        value = {"state": found.state, "uri": found.uri, "until": f"{found.until:%Y-%m-%dT%H:%M:%SZ}"}
+        typer.echo(json.dumps(value))
+    elif found.state == "done":
+        typer.echo(f"renewed {found.uri} until {found.until:%F}")
+    elif found.state == "pending":
+        typer.echo(
+            f"it waits for signerd's administrator, who runs: signerd auditor approve {found.uri}\n"
+            "then run this command again"
+        )
+    else:
+        typer.echo(f"not yet: it is valid until {found.until:%F}, and renewed from {found.due_at:%F} on")

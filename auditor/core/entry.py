@@ -187,6 +187,15 @@ class AuditorRenewed(AdministratorsEntry):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RenewalChosen(AdministratorsEntry):
+    """Whether a peer that asks for it is renewed without an administrator."""
+
+    type: ClassVar[str] = "renewal_chosen"
+    peer: str = _member(forms.peer)
+    automatic: bool = _member(forms.boolean)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StationRevoked(AdministratorsEntry):
     """A station may no longer call."""
 
@@ -434,7 +443,7 @@ class ClockAccepted(AdministratorsEntry):
 _TYPES: tuple[type[Entry], ...] = (
     LogOpened, KeysCommitted, IssuerAdded, IssuerActivated, IssuerRetired,
     AdministratorsSet, ActionApproved,
-    StationAdded, AuditorAdded, StationRenewed, AuditorRenewed,
+    StationAdded, AuditorAdded, StationRenewed, AuditorRenewed, RenewalChosen,
     StationRevoked, AuditorRevoked, OperationsCaAdded, OperationsCaActivated, OperationsCaRetired,
     ProductAdded,
     OrderOpened, OrderClosed, ChipsImported, ChipsPersonalized, IdentitiesImported,

@@ -227,6 +227,14 @@ def _peer_renewed(
     books.put_peer(replace(known, spki_sha256=entry.spki_sha256))
 
 
+def _renewal_chosen(books: Books, index: int, entry: entries.RenewalChosen) -> Iterator[Finding]:
+    known = books.peer(entry.peer)
+    if known is None or known.revoked_at is not None:
+        yield Finding(
+            Code.PEER_HISTORY, "its renewal chosen without being registered", index, found=entry.peer
+        )
+
+
 def _peer_revoked(
     books: Books, index: int, entry: entries.StationRevoked | entries.AuditorRevoked
 ) -> Iterator[Finding]:
@@ -503,6 +511,7 @@ _RULES: dict[type[Entry], Callable[[Books, int, Any], Iterator[Finding]]] = {
     entries.AuditorAdded: _peer_added,
     entries.StationRenewed: _peer_renewed,
     entries.AuditorRenewed: _peer_renewed,
+    entries.RenewalChosen: _renewal_chosen,
     entries.StationRevoked: _peer_revoked,
     entries.AuditorRevoked: _peer_revoked,
     entries.OperationsCaAdded: _operations_ca_added,

@@ -38,6 +38,7 @@ class PeerIdentity:
     spki_sha256: bytes
     not_before: datetime
     not_after: datetime
+    spki: bytes = b""  # SubjectPublicKeyInfo, DER
     ca_sha256: bytes | None = None  # the operations CA that issued the certificate, of those that are trusted
 
     def valid_at(self, now: datetime) -> bool:
@@ -76,6 +77,7 @@ def identity_of(
         spki_sha256=sha256(spki).digest(),
         not_before=certificate.not_valid_before_utc,
         not_after=certificate.not_valid_after_utc,
+        spki=spki,
         ca_sha256=None if cas is None else cas.sha256_of_issuer(certificate),
     )
 

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from signerd.adapters.pem_keys import key_of
-from signerd.core.names import parse_peer_uri
+from signerd.core.names import PeerName, parse_peer_uri
 from signerd.errors import Code, ConfigError, Refused
 
 CERTIFICATES, KEYS = Path("operations", "ca.pem"), Path("operations", "ca.key")
@@ -175,11 +175,18 @@ def sign_peer_request(request_pem: bytes, uri: str, ca: OperationsCa, now: datet
         raise Refused(Code.INVALID, "a peer's key must be P-256")
     if not proven:
         raise Refused(Code.INVALID, "the request is not signed by the key that it names")
+    return certify_peer(key, peer, ca, now)
+
+
+def certify_peer(
+    key: ec.EllipticCurvePublicKey, peer: PeerName, ca: OperationsCa, now: datetime
+) -> x509.Certificate:
+    """A certificate for a peer's key. Whose it is was proven before."""
     return _leaf(
         ca,
         _name(peer.deployment, peer.name),
         key,
-        [x509.UniformResourceIdentifier(uri)],
+        [x509.UniformResourceIdentifier(peer.uri)],
         ExtendedKeyUsageOID.CLIENT_AUTH,
         now,
         PEER_DAYS,

@@ -179,6 +179,16 @@ class AuditorRenewed(AdministratorsEntry):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RenewalChosen(AdministratorsEntry):
+    """Whether signerd renews a peer that asks for it by itself, or once an administrator has approved."""
+
+    type: ClassVar[str] = "renewal_chosen"
+
+    peer: str
+    automatic: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StationRevoked(AdministratorsEntry):
     """A station may no longer call."""
 

@@ -120,6 +120,7 @@ async def _signerd(directory: Path, keep: Callable[[str, bytes | str], None]) ->
         await store.add_peer(AUDITOR, hashlib.sha256(b"second").digest(), now, by="ann")
         end = now + timedelta(days=825)
         await store.renew_peer(AUDITOR, hashlib.sha256(b"third").digest(), now, not_after=end, by="ann")
+        await store.choose_renewal(AUDITOR.uri, now, automatic=True, by="ann")
         await store.revoke_peer(AUDITOR.uri, now, by="ann")
         gone = parse_peer_uri("birthmark://test/station/plant1/gone")
         await store.add_peer(gone, hashlib.sha256(b"gone").digest(), now, by="ann")

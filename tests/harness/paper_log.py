@@ -69,7 +69,7 @@ OF_ADMINISTRATORS = frozenset(
         "order_opened", "order_closed", "chips_imported", "chips_personalized", "identities_imported",
         "revoked", "crl_issued", "clock_accepted", "issuer_added", "issuer_activated", "issuer_retired",
         "operations_ca_added", "operations_ca_activated",
-        "operations_ca_retired",
+        "operations_ca_retired", "renewal_chosen",
     }
 )  # fmt: skip
 NAMED_IN_FORM_1 = frozenset({"chips_personalized", "identities_imported", "clock_accepted"})

@@ -60,14 +60,14 @@ TYPES = {
     "administrators_set", "action_approved",
     "log_opened", "keys_committed", "station_added", "auditor_added", "station_revoked", "auditor_revoked",
     "station_renewed", "auditor_renewed", "operations_ca_added", "operations_ca_activated",
-    "operations_ca_retired", "product_added",
+    "operations_ca_retired", "renewal_chosen", "product_added",
     "order_opened", "order_closed", "chips_imported", "chips_personalized", "identities_imported", "issued",
     "stamped", "revoked", "refused", "intent_open", "shared_primes_found", "crl_issued", "clock_accepted",
 }  # fmt: skip
 SINCE_FORM_2 = {
     "administrators_set", "action_approved",
     "clock_accepted", "keys_committed", "station_renewed", "auditor_renewed", "operations_ca_added",
-    "operations_ca_activated", "operations_ca_retired",
+    "operations_ca_activated", "operations_ca_retired", "renewal_chosen",
 }  # fmt: skip
 
 

@@ -7,10 +7,15 @@ import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from agent.adapters.cli.options import print_result
 from agent.adapters.serial_port import list_ports
 from agent.config import Config
+from agent.errors import BadAnswer, Refused, SignerUnavailable
+
+if TYPE_CHECKING:
+    from agent.adapters.renewal import Renewal
 
 
 def make_request(directory: Path, *, deployment: str, site: str, name: str, as_json: bool) -> None:
@@ -49,16 +54,43 @@ def install(
 
 
 def make_renewal(config: Config, *, as_json: bool) -> None:
-    """Makes the request again, and says what to do with it."""
+    """Asks signerd, if it can be reached. Where it gives no certificate now, makes the request again, and
+    says what to do."""
     from agent.adapters import enroll  # noqa: PLC0415 -- as above
 
-    path, name = enroll.renewal_request(config)
-    if as_json:
-        print(json.dumps({"request": str(path), "uri": name.uri}))
+    renewal, why = asyncio.run(_asked(config))
+    if renewal is not None and renewal.outcome == "done":
+        said = f"Renewed {renewal.name.uri} until {renewal.until:%F}."
+        value = {"state": "done", "uri": renewal.name.uri, "certificate": str(config.signerd.certificate)}
+        print_result(said, value, as_json=as_json)
         return
+    path, name = enroll.renewal_request(config)
+    state = "not_asked" if renewal is None else renewal.outcome.value
+    if as_json:
+        print(json.dumps({"state": state, "request": str(path), "uri": name.uri}))
+        return
+    if renewal is None:
+        print(f"signerd was not asked: {why}")
+    elif renewal.outcome == "pending":
+        print(f"It waits for signerd's administrator, who runs:  signerd station approve {name.uri}")
+        print("Then run this command again; a station that runs takes it up by itself. Or by a file:")
+    elif renewal.due_at is not None:
+        print(f"signerd renews it from {renewal.due_at:%F} on. Before that, by a file:")
     print(f"Send {path} to signerd's administrator, who runs:")
     print(f"  signerd station renew {path.name} --site {name.site} --name {name.name} --out {name.name}.pem")
     print(f"With what comes back, run:  birthmark-agent renew --install {name.name}.pem")
+
+
+async def _asked(config: Config) -> tuple[Renewal | None, str]:
+    """What came of it; None and why where signerd was not reached or does not know the call."""
+    from agent.adapters.renewal import renew  # noqa: PLC0415 -- for this alone
+    from agent.wiring import signer_of  # noqa: PLC0415 -- as above
+
+    try:
+        async with signer_of(config) as signer:
+            return await renew(config, signer), ""
+    except (SignerUnavailable, Refused, BadAnswer) as error:
+        return None, error.detail
 
 
 def install_renewed(config: Config, certificate: Path, operations_ca: Path | None, *, as_json: bool) -> None:

@@ -145,6 +145,7 @@ class Peer(_message.Message):
     REVOKED_AT_FIELD_NUMBER: _builtins.int
     NOT_AFTER_FIELD_NUMBER: _builtins.int
     CA_SHA256_FIELD_NUMBER: _builtins.int
+    AUTOMATIC_FIELD_NUMBER: _builtins.int
     uri: _builtins.str
     """birthmark://<deployment>/station/<site>/<name> or birthmark://<deployment>/auditor/<name>."""
     role: Global___PeerRole.ValueType
@@ -154,6 +155,8 @@ class Peer(_message.Message):
     """SHA-256 of the operations CA that issued the certificate that the peer called with last; of one that has not
     called yet, the certificate that it was added with. Empty where it is not known.
     """
+    automatic: _builtins.bool
+    """Its own requests for a renewal do not wait for an administrator."""
     @_builtins.property
     def added_at(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -174,10 +177,11 @@ class Peer(_message.Message):
         revoked_at: _timestamp_pb2.Timestamp | None = ...,
         not_after: _timestamp_pb2.Timestamp | None = ...,
         ca_sha256: _builtins.bytes = ...,
+        automatic: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["added_at", b"added_at", "not_after", b"not_after", "revoked_at", b"revoked_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["added_at", b"added_at", "ca_sha256", b"ca_sha256", "not_after", b"not_after", "revoked_at", b"revoked_at", "role", b"role", "spki_sha256", b"spki_sha256", "uri", b"uri"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["added_at", b"added_at", "automatic", b"automatic", "ca_sha256", b"ca_sha256", "not_after", b"not_after", "revoked_at", b"revoked_at", "role", b"role", "spki_sha256", b"spki_sha256", "uri", b"uri"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -285,6 +289,117 @@ class RenewPeerResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RenewPeerResponse: _TypeAlias = RenewPeerResponse  # noqa: Y015
+
+@_typing.final
+class ChooseRenewalRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    URI_FIELD_NUMBER: _builtins.int
+    AUTOMATIC_FIELD_NUMBER: _builtins.int
+    BY_FIELD_NUMBER: _builtins.int
+    uri: _builtins.str
+    automatic: _builtins.bool
+    by: _builtins.str
+    """The administrator, 1 to 64 of [A-Za-z0-9._@-]. What the command was told, and not verified. Empty: nobody
+    was named.
+    """
+    def __init__(
+        self,
+        *,
+        uri: _builtins.str = ...,
+        automatic: _builtins.bool = ...,
+        by: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["automatic", b"automatic", "by", b"by", "uri", b"uri"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChooseRenewalRequest: _TypeAlias = ChooseRenewalRequest  # noqa: Y015
+
+@_typing.final
+class ChooseRenewalResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEDGER_INDEX_FIELD_NUMBER: _builtins.int
+    UNPUBLISHED_FIELD_NUMBER: _builtins.int
+    ledger_index: _builtins.int
+    unpublished: _builtins.str
+    """Why no signed checkpoint covers the entry yet, although what it says is in force; empty once one does."""
+    def __init__(
+        self,
+        *,
+        ledger_index: _builtins.int = ...,
+        unpublished: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ledger_index", b"ledger_index", "unpublished", b"unpublished"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChooseRenewalResponse: _TypeAlias = ChooseRenewalResponse  # noqa: Y015
+
+@_typing.final
+class ListRenewalsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListRenewalsRequest: _TypeAlias = ListRenewalsRequest  # noqa: Y015
+
+@_typing.final
+class ListRenewalsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Renewal(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        URI_FIELD_NUMBER: _builtins.int
+        SPKI_FIELD_NUMBER: _builtins.int
+        ASKED_AT_FIELD_NUMBER: _builtins.int
+        uri: _builtins.str
+        spki: _builtins.bytes
+        """SubjectPublicKeyInfo of the key that is to be certified, DER."""
+        @_builtins.property
+        def asked_at(self) -> _timestamp_pb2.Timestamp: ...
+        def __init__(
+            self,
+            *,
+            uri: _builtins.str = ...,
+            spki: _builtins.bytes = ...,
+            asked_at: _timestamp_pb2.Timestamp | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["asked_at", b"asked_at"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["asked_at", b"asked_at", "spki", b"spki", "uri", b"uri"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    RENEWALS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def renewals(self) -> _containers.RepeatedCompositeFieldContainer[Global___ListRenewalsResponse.Renewal]: ...
+    def __init__(
+        self,
+        *,
+        renewals: _abc.Iterable[Global___ListRenewalsResponse.Renewal] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["renewals", b"renewals"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListRenewalsResponse: _TypeAlias = ListRenewalsResponse  # noqa: Y015
 
 @_typing.final
 class ListPeersRequest(_message.Message):

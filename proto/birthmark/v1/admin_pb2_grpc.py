@@ -44,6 +44,16 @@ class AdminServiceStub:
                 request_serializer=birthmark_dot_v1_dot_admin__pb2.RenewPeerRequest.SerializeToString,
                 response_deserializer=birthmark_dot_v1_dot_admin__pb2.RenewPeerResponse.FromString,
                 _registered_method=True)
+        self.ChooseRenewal = channel.unary_unary(
+                '/birthmark.v1.AdminService/ChooseRenewal',
+                request_serializer=birthmark_dot_v1_dot_admin__pb2.ChooseRenewalRequest.SerializeToString,
+                response_deserializer=birthmark_dot_v1_dot_admin__pb2.ChooseRenewalResponse.FromString,
+                _registered_method=True)
+        self.ListRenewals = channel.unary_unary(
+                '/birthmark.v1.AdminService/ListRenewals',
+                request_serializer=birthmark_dot_v1_dot_admin__pb2.ListRenewalsRequest.SerializeToString,
+                response_deserializer=birthmark_dot_v1_dot_admin__pb2.ListRenewalsResponse.FromString,
+                _registered_method=True)
         self.ListPeers = channel.unary_unary(
                 '/birthmark.v1.AdminService/ListPeers',
                 request_serializer=birthmark_dot_v1_dot_admin__pb2.ListPeersRequest.SerializeToString,
@@ -203,6 +213,20 @@ class AdminServiceServicer:
 
     def RenewPeer(self, request, context):
         """Notes a newer certificate of a registered peer, and pins its key beside the one of before.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ChooseRenewal(self, request, context):
+        """Says whether a peer's own request for a renewal waits for an administrator.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListRenewals(self, request, context):
+        """Requests of peers that wait. RenewPeer with a certificate for the key approves one.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -423,6 +447,16 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     request_deserializer=birthmark_dot_v1_dot_admin__pb2.RenewPeerRequest.FromString,
                     response_serializer=birthmark_dot_v1_dot_admin__pb2.RenewPeerResponse.SerializeToString,
             ),
+            'ChooseRenewal': grpc.unary_unary_rpc_method_handler(
+                    servicer.ChooseRenewal,
+                    request_deserializer=birthmark_dot_v1_dot_admin__pb2.ChooseRenewalRequest.FromString,
+                    response_serializer=birthmark_dot_v1_dot_admin__pb2.ChooseRenewalResponse.SerializeToString,
+            ),
+            'ListRenewals': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListRenewals,
+                    request_deserializer=birthmark_dot_v1_dot_admin__pb2.ListRenewalsRequest.FromString,
+                    response_serializer=birthmark_dot_v1_dot_admin__pb2.ListRenewalsResponse.SerializeToString,
+            ),
             'ListPeers': grpc.unary_unary_rpc_method_handler(
                     servicer.ListPeers,
                     request_deserializer=birthmark_dot_v1_dot_admin__pb2.ListPeersRequest.FromString,
@@ -623,6 +657,60 @@ class AdminService:
             '/birthmark.v1.AdminService/RenewPeer',
             birthmark_dot_v1_dot_admin__pb2.RenewPeerRequest.SerializeToString,
             birthmark_dot_v1_dot_admin__pb2.RenewPeerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ChooseRenewal(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/birthmark.v1.AdminService/ChooseRenewal',
+            birthmark_dot_v1_dot_admin__pb2.ChooseRenewalRequest.SerializeToString,
+            birthmark_dot_v1_dot_admin__pb2.ChooseRenewalResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListRenewals(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/birthmark.v1.AdminService/ListRenewals',
+            birthmark_dot_v1_dot_admin__pb2.ListRenewalsRequest.SerializeToString,
+            birthmark_dot_v1_dot_admin__pb2.ListRenewalsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -37,6 +37,10 @@ class AdminServiceStub:
     """Registers a station or an auditor: pins the public key of its certificate."""
     RenewPeer: _grpc.UnaryUnaryMultiCallable[_admin_pb2.RenewPeerRequest, _admin_pb2.RenewPeerResponse]
     """Notes a newer certificate of a registered peer, and pins its key beside the one of before."""
+    ChooseRenewal: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ChooseRenewalRequest, _admin_pb2.ChooseRenewalResponse]
+    """Says whether a peer's own request for a renewal waits for an administrator."""
+    ListRenewals: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListRenewalsRequest, _admin_pb2.ListRenewalsResponse]
+    """Requests of peers that wait. RenewPeer with a certificate for the key approves one."""
     ListPeers: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListPeersRequest, _admin_pb2.ListPeersResponse]
     RevokePeer: _grpc.UnaryUnaryMultiCallable[_admin_pb2.RevokePeerRequest, _admin_pb2.RevokePeerResponse]
     """Works at once, also on connections that are open."""
@@ -107,6 +111,10 @@ class AdminServiceAsyncStub(AdminServiceStub):
     """Registers a station or an auditor: pins the public key of its certificate."""
     RenewPeer: _aio.UnaryUnaryMultiCallable[_admin_pb2.RenewPeerRequest, _admin_pb2.RenewPeerResponse]  # type: ignore[assignment]
     """Notes a newer certificate of a registered peer, and pins its key beside the one of before."""
+    ChooseRenewal: _aio.UnaryUnaryMultiCallable[_admin_pb2.ChooseRenewalRequest, _admin_pb2.ChooseRenewalResponse]  # type: ignore[assignment]
+    """Says whether a peer's own request for a renewal waits for an administrator."""
+    ListRenewals: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListRenewalsRequest, _admin_pb2.ListRenewalsResponse]  # type: ignore[assignment]
+    """Requests of peers that wait. RenewPeer with a certificate for the key approves one."""
     ListPeers: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListPeersRequest, _admin_pb2.ListPeersResponse]  # type: ignore[assignment]
     RevokePeer: _aio.UnaryUnaryMultiCallable[_admin_pb2.RevokePeerRequest, _admin_pb2.RevokePeerResponse]  # type: ignore[assignment]
     """Works at once, also on connections that are open."""
@@ -186,6 +194,22 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_admin_pb2.RenewPeerResponse, _abc.Awaitable[_admin_pb2.RenewPeerResponse]]:
         """Notes a newer certificate of a registered peer, and pins its key beside the one of before."""
+
+    @_abc_1.abstractmethod
+    def ChooseRenewal(
+        self,
+        request: _admin_pb2.ChooseRenewalRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.ChooseRenewalResponse, _abc.Awaitable[_admin_pb2.ChooseRenewalResponse]]:
+        """Says whether a peer's own request for a renewal waits for an administrator."""
+
+    @_abc_1.abstractmethod
+    def ListRenewals(
+        self,
+        request: _admin_pb2.ListRenewalsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.ListRenewalsResponse, _abc.Awaitable[_admin_pb2.ListRenewalsResponse]]:
+        """Requests of peers that wait. RenewPeer with a certificate for the key approves one."""
 
     @_abc_1.abstractmethod
     def ListPeers(

@@ -11,6 +11,8 @@ import typer
 from signerd.adapters.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption
 
 if TYPE_CHECKING:
+    from cryptography import x509
+
     from birthmark.v1 import admin_pb2
 
 RequestArgument = Annotated[Path | None, typer.Argument(help="The peer's certification request, PEM.")]
@@ -35,6 +37,7 @@ def station_app() -> typer.Typer:
     _add_station(app, ADD, "Signs a station's request with the operations CA and registers its key.")
     _add_station(app, RENEW, f"A newer certificate for a registered station; {_BESIDE}")
     _add_listing(app, "station")
+    _add_renewals(app, "station")
     return app
 
 
@@ -45,6 +48,7 @@ def auditor_app() -> typer.Typer:
     _add_auditor(app, ADD, "Signs an auditor's request with the operations CA and registers its key.")
     _add_auditor(app, RENEW, f"A newer certificate for a registered auditor; {_BESIDE}")
     _add_listing(app, "auditor")
+    _add_renewals(app, "auditor")
     return app
 
 
@@ -103,13 +107,14 @@ def _add_listing(app: typer.Typer, role: str) -> None:
             return
         print_table(
             f"{role.capitalize()}s",
-            ("uri", "added", "revoked", "certificate until", "public key (SHA-256)"),
+            ("uri", "added", "revoked", "certificate until", "renewed", "public key (SHA-256)"),
             (
                 (
                     peer.uri,
                     when(peer.added_at),
                     when(peer.revoked_at) if peer.HasField("revoked_at") else "",
                     when(peer.not_after) if peer.HasField("not_after") else "not known",
+                    "by itself" if peer.automatic else "by approval",
                     peer.spki_sha256.hex(),
                 )
                 for peer in peers
@@ -129,6 +134,92 @@ def _add_listing(app: typer.Typer, role: str) -> None:
             answer = daemon.RevokePeer(admin_pb2.RevokePeerRequest(uri=uri))
         said = f"revoked {answer.peer.uri} (ledger entry {answer.ledger_index})"
         print_result(said, plain(answer), as_json=as_json)
+
+
+def _add_renewals(app: typer.Typer, role: str) -> None:
+    @app.command()
+    def renewals(*, config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
+        """Lists the requests for a renewal that wait for approval."""
+        from hashlib import sha256
+
+        from signerd.adapters.cli.output import plain, print_json, print_table, when
+
+        waiting = _waiting(config, role)
+        if as_json:
+            print_json([plain(each) for each in waiting])
+            return
+        print_table(
+            "Renewals that wait",
+            ("uri", "asked", "public key (SHA-256)"),
+            ((each.uri, when(each.asked_at), sha256(each.spki).hexdigest()) for each in waiting),
+        )
+
+    @app.command()
+    def approve(
+        uri: UriArgument, config: ConfigOption = DEFAULT_CONFIG, *, as_json: JsonOption = False
+    ) -> None:
+        """Certifies the key of one that asked for its renewal; it fetches the certificate by itself."""
+        from cryptography.hazmat.primitives.serialization import Encoding
+
+        from signerd.errors import Code, Refused
+
+        found = next((each for each in _waiting(config, role) if each.uri == uri), None)
+        if found is None:
+            raise Refused(Code.NOT_FOUND, f"no renewal of {uri} waits: `signerd {role} renewals` lists them")
+        certificate = _certified(config, found)
+        answer = _tell(config, certificate.public_bytes(Encoding.DER), RENEW)
+        _say(answer, RENEW, None, as_json=as_json)
+
+    @app.command()
+    def renewal(
+        uri: UriArgument,
+        *,
+        automatic: Annotated[
+            bool | None,
+            typer.Option("--automatic/--by-approval", help="Whether its requests are granted at once."),
+        ] = None,
+        config: ConfigOption = DEFAULT_CONFIG,
+        as_json: JsonOption = False,
+    ) -> None:
+        """Says whether its own requests for a renewal wait for approval."""
+        from birthmark.v1 import admin_pb2
+        from signerd.adapters.cli.connection import administration
+        from signerd.adapters.cli.output import plain, print_result
+
+        if automatic is None:
+            raise typer.BadParameter("say --automatic or --by-approval")
+        with administration(config) as daemon:
+            answer = daemon.ChooseRenewal(admin_pb2.ChooseRenewalRequest(uri=uri, automatic=automatic))
+        how = "by itself when it asks" if automatic else "once an administrator approves"
+        said = f"{uri} is renewed {how} (ledger entry {answer.ledger_index})"
+        print_result(said, plain(answer), as_json=as_json)
+
+
+def _waiting(config: Path, role: str) -> list[admin_pb2.ListRenewalsResponse.Renewal]:
+    from birthmark.v1 import admin_pb2
+    from signerd.adapters.cli.connection import administration
+    from signerd.core.names import parse_peer_uri
+
+    with administration(config) as daemon:
+        found = daemon.ListRenewals(admin_pb2.ListRenewalsRequest()).renewals
+    return [each for each in found if parse_peer_uri(each.uri).role.value == role]
+
+
+def _certified(config: Path, waiting: admin_pb2.ListRenewalsResponse.Renewal) -> x509.Certificate:
+    from datetime import UTC, datetime
+
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.hazmat.primitives.serialization import load_der_public_key
+
+    from signerd.adapters.operations_ca import certify_peer, load_ca
+    from signerd.core.names import parse_peer_uri
+    from signerd.errors import Code, Refused
+
+    key = load_der_public_key(waiting.spki)
+    if not isinstance(key, ec.EllipticCurvePublicKey):
+        raise Refused(Code.INVALID, "a peer's key must be P-256")
+    ca, now = load_ca(config.resolve().parent), datetime.now(UTC).replace(microsecond=0)
+    return certify_peer(key, parse_peer_uri(waiting.uri), ca, now)
 
 
 def _sign_and_register(
@@ -184,14 +275,19 @@ def _tell(config: Path, der: bytes, deed: Deed) -> admin_pb2.AddPeerResponse | a
 
 
 def _say(
-    answer: admin_pb2.AddPeerResponse | admin_pb2.RenewPeerResponse, deed: Deed, file: Path, *, as_json: bool
+    answer: admin_pb2.AddPeerResponse | admin_pb2.RenewPeerResponse,
+    deed: Deed,
+    file: Path | None,
+    *,
+    as_json: bool,
 ) -> None:
+    """`file`: where the certificate is; None: the peer fetches it."""
     from signerd.adapters.cli.output import plain, print_result, when
 
     print_result(
         f"{deed} {answer.peer.uri} (ledger entry {answer.ledger_index})\n"
         f"public key, SHA-256: {answer.peer.spki_sha256.hex()}\n"
-        f"certificate: {file}, until {when(answer.peer.not_after)}",
-        {**plain(answer), "certificate": str(file)},
+        f"certificate: {file or 'fetched by the peer'}, until {when(answer.peer.not_after)}",
+        {**plain(answer), "certificate": None if file is None else str(file)},
         as_json=as_json,
     )

@@ -103,6 +103,8 @@ class AdminService:
         calls: tuple[Call[None, Any, Any], ...] = (
             Call("AddPeer", pb.AddPeerRequest, self.add_peer),
             Call("RenewPeer", pb.RenewPeerRequest, self.renew_peer),
+            Call("ChooseRenewal", pb.ChooseRenewalRequest, self.choose_renewal),
+            Call("ListRenewals", pb.ListRenewalsRequest, self.list_renewals),
             Call("ListPeers", pb.ListPeersRequest, self.list_peers),
             Call("RevokePeer", pb.RevokePeerRequest, self.revoke_peer),
             Call("AnnounceOperationsCa", pb.AnnounceOperationsCaRequest, self._operations.announce),
@@ -190,8 +192,32 @@ class AdminService:
             self._clock(),
             not_after=identity.not_after,
             by=fields.administrator_if_any(request.by),
+            certificate=request.certificate_der,
         )
         return admin_pb2.RenewPeerResponse(peer=_peer(record), ledger_index=index)
+
+    async def choose_renewal(
+        self, _caller: None, request: admin_pb2.ChooseRenewalRequest
+    ) -> admin_pb2.ChooseRenewalResponse:
+        """Whether a peer's own requests wait for an administrator."""
+        by = fields.administrator_if_any(request.by)
+        index = await self._store.choose_renewal(
+            request.uri, self._clock(), automatic=request.automatic, by=by
+        )
+        return admin_pb2.ChooseRenewalResponse(ledger_index=index)
+
+    async def list_renewals(
+        self, _caller: None, _request: admin_pb2.ListRenewalsRequest
+    ) -> admin_pb2.ListRenewalsResponse:
+        """Those that wait, the oldest first."""
+        return admin_pb2.ListRenewalsResponse(
+            renewals=[
+                admin_pb2.ListRenewalsResponse.Renewal(
+                    uri=waiting.name.uri, spki=waiting.spki, asked_at=fields.timestamp(waiting.asked_at)
+                )
+                for waiting in await self._store.pending_renewals()
+            ]
+        )
 
     def _shown(self, certificate_der: bytes) -> tuple[PeerName, PeerIdentity]:
         """Whose certificate it is. Raises Refused `invalid`."""
@@ -291,4 +317,5 @@ def _peer(record: PeerRecord) -> admin_pb2.Peer:
         revoked_at=fields.timestamp(record.revoked_at),
         not_after=fields.timestamp(record.not_after),
         ca_sha256=record.ca_sha256 or b"",
+        automatic=record.automatic,
     )

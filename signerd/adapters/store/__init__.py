@@ -21,11 +21,13 @@ from signerd.adapters.store.database import check_database, create_database, sql
 from signerd.adapters.store.issuers import known_issuers
 from signerd.adapters.store.operations_cas import Announcement, Step
 from signerd.adapters.store.registered import asked_administrators, committed_recipients, registered_peers
+from signerd.adapters.store.renewals import RenewalRequest
 from signerd.adapters.store.sqlstore import SqlStore, compare_database, open_log
 from signerd.adapters.store.upgrading import upgrade_database
 
 __all__ = [
     "Announcement",
+    "RenewalRequest",
     "SqlStore",
     "Step",
     "asked_administrators",

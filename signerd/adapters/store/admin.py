@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 
-from signerd.adapters.store import issuers, listing, operations_cas, registry
+from signerd.adapters.store import issuers, listing, operations_cas, registry, renewals
 from signerd.adapters.store.approving import (
     administrators_entry,
     ask_administrators,
@@ -20,6 +20,7 @@ from signerd.adapters.store.chip_list import list_chips
 from signerd.adapters.store.identities import import_identities
 from signerd.adapters.store.operations_cas import Announcement
 from signerd.adapters.store.parts import Parts
+from signerd.adapters.store.renewals import Asked, PendingRenewal, RenewalRequest
 from signerd.adapters.store.shared_primes import RsaCertificates, record_shared_primes, rsa_certificates
 from signerd.adapters.store.values import ChipPage, OrderState, ProductRevision, RevokedCertificate
 from signerd.core.approval.actions import Approval
@@ -82,16 +83,24 @@ class Administration(Parts):
         )
 
     async def renew_peer(
-        self, name: PeerName, spki_sha256: bytes, now: datetime, *, not_after: datetime, by: str | None = None
+        self,
+        name: PeerName,
+        spki_sha256: bytes,
+        now: datetime,
+        *,
+        not_after: datetime,
+        by: str | None = None,
+        certificate: bytes | None = None,
     ) -> tuple[PeerRecord, int]:
         """A newer certificate of a registered peer, until `not_after`. Another key goes beside the old one.
+        A peer that asked for it fetches `certificate`, DER.
 
         Raises:
             Refused: `not_found`: no such peer, or it is revoked; `already_exists`: the key is another peer's,
                 or was this one's before.
         """
         return await self._writer.do(
-            lambda tx: registry.renew_peer(tx, name, spki_sha256, now, by, not_after)
+            lambda tx: registry.renew_peer(tx, name, spki_sha256, now, by, not_after, certificate)
         )
 
     async def revoke_peer(self, uri: str, now: datetime, *, by: str | None = None) -> tuple[PeerRecord, int]:
@@ -101,6 +110,30 @@ class Administration(Parts):
     async def list_peers(self, role: Role | None = None) -> list[PeerRecord]:
         """All peers, the revoked ones too."""
         return await self._long_reader.do(lambda connection: listing.list_peers(connection, role))
+
+    async def renewal_of(self, request: RenewalRequest) -> Asked:
+        """How a peer's request for a renewal stands."""
+        return await self._reader.do(lambda connection: renewals.asked(connection, request))
+
+    async def ask_renewal(self, request: RenewalRequest, now: datetime) -> bool:
+        """Keeps that a peer asked and waits; whether that is new. One request a key."""
+        return await self._writer.do(lambda tx: renewals.ask(tx, request, now))
+
+    async def renew_by_itself(
+        self, request: RenewalRequest, certificate: bytes, not_after: datetime, now: datetime
+    ) -> int:
+        """The certificate (DER) of a peer that is renewed without an administrator; its ledger index. Raises
+        Refused `not_found`: revoked, or replaced, meanwhile."""
+        return await self._writer.do(lambda tx: renewals.renew(tx, request, certificate, not_after, now))
+
+    async def choose_renewal(self, uri: str, now: datetime, *, automatic: bool, by: str | None = None) -> int:
+        """Whether this peer is renewed without an administrator; the ledger index. Raises Refused
+        `not_found`."""
+        return await self._writer.do(lambda tx: renewals.choose(tx, uri, now, automatic=automatic, by=by))
+
+    async def pending_renewals(self) -> list[PendingRenewal]:
+        """What waits for an administrator, the oldest first."""
+        return await self._long_reader.do(renewals.pending)
 
     async def announce_operations_ca(
         self, wanted: Announcement, now: datetime

@@ -24,6 +24,7 @@ from signerd.adapters.store.existing import (
 )
 from signerd.adapters.store.listing import keys_committed
 from signerd.adapters.store.open_intents import enter_open_intents
+from signerd.adapters.store.renewals import approve
 from signerd.adapters.store.revoking import revoke
 from signerd.adapters.store.rows import (
     ORDER,
@@ -115,7 +116,13 @@ def add_peer(
 
 
 def renew_peer(
-    tx: Transaction, name: PeerName, spki_sha256: bytes, now: datetime, by: str | None, not_after: datetime
+    tx: Transaction,
+    name: PeerName,
+    spki_sha256: bytes,
+    now: datetime,
+    by: str | None,
+    not_after: datetime,
+    certificate: bytes | None,
 ) -> tuple[PeerRecord, int]:
     """`Administration.renew_peer`. One transaction: after a crash the peer has the old end and the old key
     alone, and there is no entry; or all of the new."""
@@ -130,9 +137,14 @@ def renew_peer(
     else:
         demand_new_key(tx.connection, name, spki_sha256)
         tx.connection.execute(_NEWEST_KEY.values(renewed_at=seconds(now)), {"peer": name.uri})
-        tx.connection.execute(insert(peers), _peer_row(name, spki_sha256, now, not_after))
-        renewed = PeerRecord(name, spki_sha256, now.replace(microsecond=0), None, not_after)
+        newer = _peer_row(name, spki_sha256, now, not_after) | {"automatic": peer.automatic}
+        tx.connection.execute(insert(peers), newer)
+        renewed = PeerRecord(
+            name, spki_sha256, now.replace(microsecond=0), None, not_after, None, peer.automatic
+        )
     entry = StationRenewed if name.role is Role.STATION else AuditorRenewed
+    if certificate is not None:
+        approve(tx, spki_sha256, certificate)
     index = tx.append(entry(time=now, peer=name.uri, spki_sha256=spki_sha256, not_after=not_after, by=by))
     return renewed, index
 

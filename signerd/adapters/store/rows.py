@@ -92,6 +92,7 @@ PEER = (
     _p.revoked_at.label("peer_revoked_at"),
     _p.not_after.label("peer_not_after"),
     _p.ca_sha256.label("peer_ca_sha256"),
+    _p.automatic.label("peer_automatic"),
 )
 
 _o = orders.c
@@ -214,6 +215,7 @@ def peer_of(row: AnyRow) -> PeerRecord:
         revoked_at=_maybe_moment(row.peer_revoked_at),
         not_after=_maybe_moment(row.peer_not_after),
         ca_sha256=row.peer_ca_sha256,
+        automatic=row.peer_automatic,
     )
 
 

@@ -43,6 +43,7 @@ peers = Table(
     Column("revoked_at", BigInteger),
     Column("not_after", BigInteger),  # of the newest certificate that was shown; absent where none was
     Column("renewed_at", BigInteger),  # when another key took its place, beside which it goes on to its end
+    Column("automatic", Boolean, nullable=False, server_default=false()),  # renewed without an administrator
     Column("ca_sha256", LargeBinary),  # the operations CA of the certificate that it called with last
     UniqueConstraint("spki_sha256", name="one_peer_a_key"),
 )
@@ -75,6 +76,16 @@ Index(
     unique=True,
     sqlite_where=issuers.c.state == "active",
     postgresql_where=issuers.c.state == "active",
+)
+
+# Peers that asked for a newer certificate; one a key. The certificate is there once it is made.
+renewals = Table(
+    "renewals",
+    metadata,
+    Column("spki_sha256", LargeBinary, primary_key=True),
+    Column("asked_at", BigInteger, nullable=False),
+    Column("spki", LargeBinary, nullable=False),
+    Column("certificate", LargeBinary),
 )
 
 # Operations CAs that were announced in the ledger; the first one has a row once it is retired.

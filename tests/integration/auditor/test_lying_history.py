@@ -370,6 +370,10 @@ def _sealed_to_nobody(log: PaperLog) -> int:
     return commit_keys(log, recipients=[])
 
 
+def _renewal_chosen_without_being_registered(log: PaperLog) -> int:
+    return log.append("renewal_chosen", peer=SECOND, automatic=True)
+
+
 def ca_step(log: PaperLog, step: str, ca: str = "01", **members: object) -> int:
     return log.append(f"operations_ca_{step}", ca_sha256=ca * 32, **members)
 
@@ -506,6 +510,7 @@ LIES: list[tuple[Story, str]] = [
     (_renewed_after_it_was_revoked, "PEER_HISTORY"),
     (_renewed_with_an_end_that_is_over, "PEER_HISTORY"),
     (_peer_of_another_deployment, "PEER_HISTORY"),
+    (_renewal_chosen_without_being_registered, "PEER_HISTORY"),
     (_ca_added_twice, "OPERATIONS_CA_HISTORY"),
     (_ca_that_had_ended, "OPERATIONS_CA_HISTORY"),
     (_ca_activated_unannounced, "OPERATIONS_CA_HISTORY"),

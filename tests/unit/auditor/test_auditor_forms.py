@@ -184,6 +184,9 @@ OTHERS: dict[str, dict[str, Any]] = {
         "peer": "birthmark://example/auditor/alice", "spki_sha256": "00" * 32,
         "not_after": "2029-02-03T00:00:00Z", "by": None,
     },
+    "renewal_chosen": {
+        "peer": "birthmark://example/station/plant1/pc1", "automatic": True, "by": "carol",
+    },
     "operations_ca_added": {"ca_sha256": "00" * 32, "not_after": "2046-11-01T00:00:00Z", "by": "carol"},
     "operations_ca_activated": {"ca_sha256": "00" * 32, "by": "carol"},
     "operations_ca_retired": {"ca_sha256": "00" * 32, "by": None},
@@ -241,6 +244,8 @@ def _other(kind: str, **changes: Any) -> bytes:
         ("station_renewed", "not_after", None),
         ("station_renewed", "spki_sha256", "00" * 31),
         ("auditor_renewed", "peer", "birthmark://example/station/plant1/pc1"),
+        ("renewal_chosen", "peer", None),
+        ("renewal_chosen", "automatic", "yes"),
         ("operations_ca_added", "ca_sha256", "00" * 31),
         ("operations_ca_added", "not_after", None),
         ("operations_ca_activated", "ca_sha256", None),

@@ -15,14 +15,16 @@ from harness.store_world import (
     ORDER,
     PRODUCT_TOML,
     STATION,
+    World,
     digest,
     grant_of,
     intent,
     issue,
     prepare,
+    stock,
     with_terms,
 )
-from signerd.adapters.store import SqlStore
+from signerd.adapters.store import RenewalRequest, SqlStore
 from signerd.adapters.store.admin import MAX_CHIPS
 from signerd.adapters.store.values import OrderCounts, RecordFilter, RevokedCertificate
 from signerd.core.entry import digest_chips
@@ -400,3 +402,29 @@ async def test_the_ca_that_a_peer_called_with_is_kept(store: SqlStore) -> None:
     known = await store.peer_of_key(digest("second"))
     assert known is not None
     assert known.ca_sha256 == new
+
+
+async def test_a_request_for_a_renewal_waits_over_a_restart(world: World) -> None:
+    end = NOW + timedelta(days=825)
+    request = RenewalRequest(AUDITOR, digest("first"), b"spki")
+    async with world.opened() as store:
+        await stock(store)
+        await store.add_peer(AUDITOR, digest("first"), NOW)
+        assert await store.ask_renewal(request, NOW)
+        assert not await store.ask_renewal(request, NOW)
+    async with world.opened() as store:
+        (waiting,) = await store.pending_renewals()
+        assert (waiting.name, waiting.spki, waiting.asked_at) == (AUDITOR, b"spki", NOW)
+        await store.renew_peer(AUDITOR, digest("first"), NOW, not_after=end, certificate=b"approved")
+        assert await store.pending_renewals() == []
+        assert (await store.renewal_of(request)).certificate == b"approved"
+        index = await store.choose_renewal(AUDITOR.uri, NOW, automatic=True, by="ann")
+        assert (await entry(store, index))["automatic"] is True
+        known = await store.peer_of_key(digest("first"))
+        assert known is not None
+        assert known.automatic
+        await store.revoke_peer(AUDITOR.uri, NOW)
+        made = store.renew_by_itself(request, b"made", end, NOW)  # revoked since it was let in
+        assert await refused(made) is Code.NOT_FOUND
+        assert await refused(store.choose_renewal(AUDITOR.uri, NOW, automatic=False)) is Code.NOT_FOUND
+        assert (await store.renewal_of(request)).newest is False
