@@ -6,8 +6,10 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
+import grpc
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -18,10 +20,12 @@ from agent.core.note import parse_vkey
 from agent.errors import BadAnswer
 from auditor.core.chain import check_issuers
 from auditor.errors import CheckFailed
-from birthmark.v1 import signing_pb2
+from birthmark.v1 import admin_pb2, signing_pb2
 from harness.bought_installation import BoughtInstallation
 from harness.ca_chains import (
+    BEGIN,
     CLIENT,
+    END,
     MIDDLE,
     ROOT,
     SUB,
@@ -166,3 +170,38 @@ def test_a_signerd_that_hands_out_a_chain_that_others_refuse(wrong: str) -> None
             check_chain(leaf, case.chain, [case.root])
         with pytest.raises(CheckFailed):
             check_issuers(path)
+
+
+NO_SUB_CA = {
+    "it could make further CAs": ((ROOT, replace(SUB, path_length=1)), "path length is not 0"),
+    "it may sign no CRL": (
+        (ROOT, replace(SUB, usage=key_usage(sign_certificates=True, sign_crls=False))),
+        "cRLSign",
+    ),
+    "it outlives a CA above": ((replace(ROOT, end=END - timedelta(days=1)), SUB), "outlives CN=Root"),
+    "it has ended": ((ROOT, replace(SUB, end=BEGIN + timedelta(days=1))), "not valid now"),
+    "a CA above allows it nothing": ((ROOT, replace(MIDDLE, extra=(UNKNOWN,)), SUB), "critical extension"),
+}
+
+
+@pytest.mark.parametrize("wrong", sorted(NO_SUB_CA))
+def test_an_issuer_that_is_no_sub_ca_is_not_announced(edge: Edge, wrong: str) -> None:
+    """As `init` refuses it; the same with nothing wrong is announced."""
+    authorities, reason = NO_SUB_CA[wrong]
+    before = len(list(edge.entries()))
+    with pytest.raises(grpc.RpcError) as refusal:
+        announce(edge, "no-sub-ca", Case("", authorities, valid=False))
+    assert reason in str(refusal.value.details())
+    assert len(list(edge.entries())) == before
+
+
+def test_an_issuer_that_is_a_sub_ca_is_announced(edge: Edge) -> None:
+    announce(edge, "next", Case("", (ROOT, MIDDLE, SUB), valid=True))
+    assert [entry["issuer"] for entry in edge.entries() if entry["type"] == "issuer_added"] == ["next"]
+
+
+def announce(edge: Edge, name: str, case: Case) -> None:
+    chain = [each.public_bytes(Encoding.DER) for each in case.chain]
+    root = case.root.public_bytes(Encoding.DER)
+    request = admin_pb2.AddIssuerRequest(name=name, ca="main", chain_der=chain, root_der=root, by="ann")
+    edge.admin.AddIssuer(request, timeout=20, wait_for_ready=True)

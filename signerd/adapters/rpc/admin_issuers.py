@@ -11,13 +11,14 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from birthmark.v1 import admin_pb2
+from signerd.adapters import device_ca
 from signerd.adapters.rpc import fields
 from signerd.adapters.rpc.admin_approvals import approval_of
 from signerd.adapters.store import SqlStore
 from signerd.core.crl import build_crl
 from signerd.core.entry import IssuerAdded
 from signerd.core.issuers import IssuerRecord, IssuerState
-from signerd.core.issuing_chain import MAX_CHAIN, chain_problems
+from signerd.core.issuing_chain import MAX_CHAIN
 from signerd.core.names import FIRST
 from signerd.core.profile import Issuer
 from signerd.errors import Code, ConfigError, Refused
@@ -53,10 +54,8 @@ class IssuerAdministration:
         """Announces one. The entry comes before any setting acts on it."""
         name, ca = fields.name(request.name, "name"), fields.name(request.ca, "ca")
         by = fields.administrator_if_any(request.by)
-        certificate, root = _checked(list(request.chain_der), request.root_der)
         now = self._clock()
-        if not certificate.not_valid_before_utc <= now < certificate.not_valid_after_utc:
-            raise Refused(Code.INVALID, "the issuer's certificate is not valid now")
+        certificate, root = _checked(list(request.chain_der), request.root_der, now)
         entry = IssuerAdded(
             time=now,
             by=by,
@@ -141,8 +140,11 @@ class IssuerAdministration:
         )
 
 
-def _checked(chain_der: list[bytes], root_der: bytes) -> tuple[x509.Certificate, x509.Certificate]:
-    """The sub-CA and the root, once relying parties follow the chain. Raises Refused `invalid`."""
+def _checked(
+    chain_der: list[bytes], root_der: bytes, now: datetime
+) -> tuple[x509.Certificate, x509.Certificate]:
+    """The sub-CA and the root, once the one is a sub-CA as at `init`, and relying parties follow the chain.
+    Raises Refused `invalid`."""
     if not 1 <= len(chain_der) <= MAX_CHAIN:
         raise fields.malformed(f"chain_der has {len(chain_der)} certificates, 1 to {MAX_CHAIN}")
     try:
@@ -150,12 +152,14 @@ def _checked(chain_der: list[bytes], root_der: bytes) -> tuple[x509.Certificate,
             x509.load_der_x509_certificate(fields.size(der, "a certificate", least=1, most=MAX_CERTIFICATE))
             for der in (*chain_der, root_der)
         ]
-        problems = chain_problems(chain, root)
+        problems = device_ca.check_sub_ca(chain, root, now)
         Issuer.of(chain, root=root)
     except (ValueError, ConfigError) as error:
         raise Refused(Code.INVALID, f"no chain that can issue: {error}") from error
     if problems:
-        raise Refused(Code.INVALID, "\n".join(["no relying party follows the chain:", *problems]))
+        raise Refused(
+            Code.INVALID, "\n".join(["the issuer's certificate or its chain is not usable:", *problems])
+        )
     return chain[0], root
 
 
