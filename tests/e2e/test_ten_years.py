@@ -1,0 +1,229 @@
+"""Ten years in minutes: an installation by the documents, orders every year, every renewal by its documented
+command, two sub-CAs and an operations CA replaced. Time moves between starts, and each jump is accepted."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+
+from harness.audited import Audited
+from harness.documented import DocumentedInstallation
+from harness.factory import LINE, Run
+from harness.installation import DEPLOYMENT, SENSOR, order_toml
+from harness.moved_time import MovedTime, missing
+from harness.process import COMMANDS, run
+from signerd.adapters.installation import softhsm
+from tokens import presence
+
+pytestmark = [pytest.mark.soak, pytest.mark.timeout(1800)]
+
+YEARS = 10
+_YEAR = timedelta(days=365)
+
+
+class LongLivedInstallation(DocumentedInstallation):
+    """By a host name, with the HSM's environment at `init`, on a clock that the test moves."""
+
+    def __init__(self, directory: Path, time: MovedTime) -> None:
+        self.time = time
+        super().__init__(directory, server_name="localhost", signerd=[COMMANDS / "signerd"])
+
+    @property
+    def target(self) -> str:
+        return f"{self.server_name}:{int(self.port_file.read_text(encoding='ascii'))}"
+
+    def _make(self) -> None:
+        module = softhsm.find_module()
+        environment, pin = softhsm.create_token(self.directory / "softhsm", module)
+        pin_file = self.directory / "pin"
+        pin_file.write_bytes(pin)
+        pin_file.chmod(0o400)
+        init: list[str | Path] = [COMMANDS / "signerd", "init", self.home]
+        run(
+            [
+                *init,
+                *("--module", module, "--token", softhsm.TOKEN_LABEL, "--pin", f"file:{pin_file}"),
+                *("--deployment", DEPLOYMENT, "--server-name", "localhost", "--listen", "127.0.0.1:0"),
+                *(f"--hsm-env={key}={value}" for key, value in (environment | self.time.environment).items()),
+            ]
+        )
+        sub_ca, root = self.signed_offline(self.home / "ca" / "sub-ca.csr.pem")
+        run([*init, "--install-certificate", sub_ca, "--root", root])
+        text = self.config.read_text("utf-8")
+        self.config.write_text(re.sub(r"\[metrics\]\nlisten = .*\n", "", text), encoding="utf-8")
+        self.environment = environment
+
+
+class Decade(Audited):
+    """The company, its factory and its auditor, year by year."""
+
+    installation: LongLivedInstallation
+
+    def __init__(self, directory: Path, time: MovedTime) -> None:
+        self.time = time
+        self.directory = directory
+        self.installation = LongLivedInstallation(directory / "line", time)
+        self.installation.start_signerd()
+        self.installation.add_product(SENSOR)
+        self.station = self.installation.add_station("plant1", "pc1")
+        self.auditor = self.installation.add_auditor("company")
+        self.runs: dict[int, Run] = {}
+
+    def new_year(self) -> None:
+        """The machine was off for a year, and its clock is right."""
+        self.installation.process.stop()
+        self.time.move_by(_YEAR)
+        self.installation.start_signerd()
+        self.installation.admin("clock", "accept")
+
+    def produce(self, year: int) -> Run:
+        """An order of this year, and its boards."""
+        order, now = f"WO-{year}", self.time.now()
+        chips = [f"chip-{year}-{number}" for number in (1, 2)]
+        terms = order_toml(
+            order,
+            quantity=2,
+            stations=[self.station.uri],
+            serial_pattern=f"Y{year}-{{number:04d}}",
+            not_before=now - timedelta(days=1),
+            not_after=now + timedelta(days=30),
+        )
+        self.installation.open_order(terms)
+        keys = self.installation.personalize(chips)
+        farm = self.installation.start_boards(keys, f"boards-{year}", **LINE)
+        made = Run(self.installation, self.station, farm, order)
+        assert made.start_agent().wait() == 0, f"year {year}"
+        self.runs[year] = made
+        return made
+
+    def renew_station(self) -> None:
+        said = self._agent("renew", "--json")
+        request = Path(json.loads(said)["request"])
+        out = self.directory / "pc1.pem"
+        out.unlink(missing_ok=True)
+        self.installation.admin(
+            "station", "renew", request, "--site", "plant1", "--name", "pc1", "--out", out
+        )
+        ca = self.installation.home / "operations" / "ca.pem"
+        self._agent("renew", "--install", out, "--operations-ca", ca)
+
+    def renew_auditor(self) -> None:
+        home, out = self.installation.home, self.directory / "company.pem"
+        out.unlink(missing_ok=True)
+        request = self.auditor.directory / "auditor.csr.pem"
+        self.installation.admin("auditor", "renew", request, "--name", "company", "--out", out)
+        run(
+            [
+                *(
+                    COMMANDS / "birthmark-auditor",
+                    "enroll",
+                    "--dir",
+                    self.auditor.directory,
+                    "--install",
+                    out,
+                ),
+                *("--operations-ca", home / "operations" / "ca.pem", "--log-vkey", home / "log.vkey"),
+                *("--device-root", self.auditor.directory / "device-root.pem"),
+                *("--signerd", self.installation.target),
+            ]
+        )
+        self.auditor.certificate_file.write_bytes(out.read_bytes())
+
+    def replace_issuer(self, name: str, *token: str | Path) -> None:
+        installation = self.installation
+        request = json.loads(installation.admin("ca", "request", name, *token, "--json"))["request"]
+        sub_ca, root = installation.signed_offline(Path(request))
+        installation.admin("ca", "add", name, "--certificate", sub_ca, "--root", root)
+        installation.process.stop()
+        installation.start_signerd()
+        installation.admin("ca", "activate", name)
+
+    def _agent(self, *arguments: str | Path) -> str:
+        command, *rest = arguments
+        return run([COMMANDS / "birthmark-agent", command, "--config", self.station.config, *rest])
+
+
+@pytest.fixture
+def decade(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[Decade]:
+    presence.skip(missing())
+    directory = tmp_path_factory.mktemp("decade")
+    time = MovedTime(directory)
+    time.in_children(monkeypatch)
+    assert abs(time.seen() - time.now()) < timedelta(minutes=1)
+    with Decade(directory, time) as decade:
+        yield decade
+
+
+def test_ten_years(decade: Decade, tmp_path: Path) -> None:
+    installation = decade.installation
+    admin = installation.admin
+    for year in range(YEARS + 1):
+        if year:
+            decade.new_year()
+        ends = json.loads(admin("calendar", "--json"))
+        assert not [end for end in ends if end["which"] in {"server", "peer"} and end["soon"]], year
+        if year == 3:
+            decade.replace_issuer("main-3")
+        if year == 6:
+            decade.replace_issuer("main-6", *a_second_token(installation, tmp_path))
+            admin("ca", "retire", "main")
+        if year == 5:
+            admin("operations-ca", "add")
+        if year % 2 == 1:
+            admin("server", "renew")
+            decade.renew_station()
+            decade.renew_auditor()
+        decade.produce(year)
+        decade.verify()
+        if year == 6:
+            admin("operations-ca", "activate")
+        if year == 8:
+            admin("operations-ca", "retire")
+        admin("check-config")
+    run([COMMANDS / "birthmark-auditor", "verify", "--from-scratch", "--config", decade.auditor.config])
+    names = {issuer_of(decade, year) for year in decade.runs}
+    assert len(names) == 3
+    for year in (0, YEARS):
+        (record, _) = decade.records_of(decade.runs[year].chips)
+        certificate = x509.load_der_x509_certificate(record.certificate_der)
+        assert certificate.not_valid_before_utc <= decade.time.now() <= certificate.not_valid_after_utc
+
+
+def issuer_of(decade: Decade, year: int) -> str:
+    (record, _) = decade.records_of(decade.runs[year].chips)
+    return x509.load_der_x509_certificate(record.certificate_der).issuer.rfc4514_string()
+
+
+def a_second_token(installation: LongLivedInstallation, directory: Path) -> list[str | Path]:
+    """Another SoftHSM, with a token of its own; the options that name it."""
+    module = softhsm.find_module()
+    folder = directory / "second"
+    folder.mkdir()
+    (folder / "tokens").mkdir()
+    settings, pin = folder / "softhsm2.conf", folder / "pin"
+    settings.write_text(f"directories.tokendir = {folder / 'tokens'}\nobjectstore.backend = file\n")
+    pin.write_text("271828")
+    pin.chmod(0o400)
+    make = [
+        "softhsm2-util",
+        "--init-token",
+        "--free",
+        "--label",
+        "second",
+        "--pin",
+        "271828",
+        "--so-pin",
+        "314159",
+    ]
+    run(["env", f"SOFTHSM2_CONF={settings}", *make])
+    environment = {"SOFTHSM2_CONF": str(settings)} | installation.time.environment
+    return [
+        *("--module", module, "--token", "second", "--pin", f"file:{pin}"),
+        *(f"--hsm-env={key}={value}" for key, value in environment.items()),
+    ]
