@@ -96,6 +96,10 @@ system_packages() {
         say "installing tpm2-tools (apt): with them the tests speak to that TPM"
         wanted+=(tpm2-tools)
     fi
+    if ! library_present faketime/libfaketime.so.1; then
+        say "installing libfaketime (apt): the test of ten years moves its programs' clocks with it"
+        wanted+=(libfaketime)
+    fi
     token_packages
     if ! command -v age >/dev/null; then
         say "installing age (apt): the tests encrypt a backup with it, as docs/operations.md does"
