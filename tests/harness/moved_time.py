@@ -28,6 +28,9 @@ def _library() -> Path | None:
     return presence.library("faketime/libfaketime.so.1")
 
 
+_SITE = Path(__file__).with_name("moved_time_site")
+
+
 class MovedTime:
     """At first the time that it is."""
 
@@ -50,6 +53,7 @@ class MovedTime:
         """From now on every process that this one starts has the moved time."""
         for name, value in self.environment.items():
             monkeypatch.setenv(name, value)
+        monkeypatch.setenv("PYTHONPATH", str(_SITE))
 
     def move_by(self, by: timedelta) -> None:
         """For processes that start from now on; those that run see it within ten seconds."""

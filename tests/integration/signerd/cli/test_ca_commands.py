@@ -1,0 +1,107 @@
+"""`signerd ca`: what is refused before anything changes, what a cut leaves, and what a start says of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
+
+from harness.edge import Edge
+from harness.installation import Installation
+from harness.process import ProgramError
+from harness.signerd_commands import change, signerd
+from signerd.adapters import device_ca
+
+pytestmark = pytest.mark.check
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Edge]:
+    with Edge(tmp_path_factory.mktemp("ca")) as edge:
+        edge.start()
+        yield edge
+
+
+def signed(installation: Installation, request: Path, out: Path) -> Path:
+    """By the development root."""
+    folder = installation.home / "root"
+    key = load_pem_private_key((folder / "root.key").read_bytes(), None)
+    assert isinstance(key, ec.EllipticCurvePrivateKey)
+    root = x509.load_pem_x509_certificate((folder / "root.pem").read_bytes())
+    csr = x509.load_pem_x509_csr(request.read_bytes())
+    made = device_ca.sign_sub_ca(csr, root, key, datetime.now(UTC).replace(microsecond=0))
+    out.write_bytes(made.public_bytes(Encoding.PEM))
+    return out
+
+
+def listed(installation: Installation) -> dict[str, str]:
+    found = json.loads(installation.admin("ca", "list", "--json"))
+    return {each["name"]: each["state"] if each["not_after"] else "unknown" for each in found}
+
+
+def test_what_means_nothing(running: Edge) -> None:
+    installation = running.installation
+    root = installation.home / "root" / "root.pem"
+    for arguments, code, said in (
+        (("request", "no/name"), 2, "1 to 64 of"),
+        (("request", "other", "--pin", "prompt"), 2, "go with --token"),
+        (("request", "other", "--token", "second"), 2, "--pin"),
+        (("request", "other", "--key-type", "p521"), 2, "p256 or p384"),
+        (("request", "main"), 3, "have an issuer main"),
+        (("request", "other", "--ca-key", "nothing"), 75, "the token holds no key of this name"),
+        (("add", "other", "--certificate", root, "--root", root), 3, "there is no request"),
+        (("add", "other", "--certificate", root, "--root", root, "--same-key-as", "x"), 3, "no issuer x"),
+        (("activate", "other"), 1, "no issuer 'other'"),
+        (("retire", "main"), 1, "main is active"),
+    ):
+        found, text = signerd(installation, "ca", *arguments)
+        assert (found, said in " ".join(text.split())) == (code, True), (arguments, text)
+    assert not list((installation.home / "ca").glob("issuer-*"))
+    assert listed(installation) == {"main": "active"}
+
+
+def test_an_add_that_was_cut_short(running: Edge, tmp_path: Path) -> None:
+    """After the announcement, before the settings: signerd goes on, and the same command ends it."""
+    installation = running.installation
+    before = installation.config.read_text("utf-8")
+    request = Path(json.loads(installation.admin("ca", "request", "cut", "--json"))["request"])
+    made, root = signed(installation, request, tmp_path / "cut.pem"), installation.home / "root" / "root.pem"
+    add = ("ca", "add", "cut", "--certificate", made, "--root", root)
+    index = json.loads(installation.admin(*add, "--json"))["ledger_index"]
+    installation.config.write_text(before, encoding="utf-8")
+    for file in ("issuer-cut.pem", "issuer-cut.root.pem"):
+        (installation.home / "ca" / file).unlink()
+    assert listed(installation)["cut"] == "unknown"
+    assert "cut: standby, NOT IN THE SETTINGS" in installation.admin("check-config")
+    installation.process.stop()
+    installation.start_signerd()
+    assert json.loads(installation.admin(*add, "--json"))["ledger_index"] == index
+    assert sum(entry["type"] == "issuer_added" for entry in running.entries()) == 1
+    assert installation.config.read_text("utf-8").startswith(before)
+    installation.process.stop()
+    installation.start_signerd()
+    assert listed(installation) == {"main": "active", "cut": "standby"}
+
+
+def test_a_certificate_of_another_key(running: Edge) -> None:
+    installation = running.installation
+    installation.admin("ca", "request", "foreign")
+    sub_ca, root = installation.home / "ca" / "sub-ca.pem", installation.home / "root" / "root.pem"
+    code, said = signerd(installation, "ca", "add", "foreign", "--certificate", sub_ca, "--root", root)
+    assert (code, "its key is not the one in the token" in said) == (3, True)
+    assert "foreign" not in listed(installation)
+
+
+def test_settings_that_lack_the_active_issuer_or_give_it_another_name(fresh: Installation) -> None:
+    """At the desk: a start would serve nobody."""
+    change(fresh, "[authority]\n", '[authority]\nname = "other"\n')
+    code, said = signerd(fresh, "check-config")
+    assert (code, "is issuer main of the ledger, not other" in " ".join(said.split())) == (3, True)
+    with pytest.raises(ProgramError):
+        fresh.start_signerd()
