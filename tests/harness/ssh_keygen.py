@@ -7,7 +7,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-import pytest
+from tokens import presence
 
 
 @dataclass(frozen=True)
@@ -19,8 +19,8 @@ class Keygen:
     @classmethod
     def make(cls, folder: Path, kind: str = "ed25519", *options: str) -> Keygen:
         """Skips where there is no ssh-keygen."""
-        if shutil.which("ssh-keygen") is None:
-            pytest.skip("ssh-keygen is missing: apt install openssh-client")
+        if presence.program("ssh-keygen") is None:
+            presence.skip("ssh-keygen is missing: apt install openssh-client")
         folder.mkdir(parents=True)
         run("-q", "-t", kind, *options, "-N", "", "-C", "of a test", "-f", str(folder / "key"))
         return cls(folder)

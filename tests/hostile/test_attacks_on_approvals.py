@@ -31,7 +31,7 @@ pytestmark = pytest.mark.check
 
 PEOPLE = Administrators.of(DEPLOYMENT, 2, "ann", "bob", "carol")
 LINE = 'approvals = { threshold = 2, administrators = "administrators" }\n'
-TIMEOUT_S = 30.0
+TIMEOUT_S = 90.0
 Action = admin_pb2.PrepareApprovalRequest.Action
 
 

@@ -21,7 +21,7 @@ from signerd.core.approval.errors import ApprovalError
 from signerd.core.approval.statement import parse_statement
 from signerd.core.approval.verify import Approved, Installation, Signed, verify_approval
 from signerd.core.entry import ActionApproved, AdministratorsEntry, AdministratorsSet, EntryError, members_of
-from signerd.errors import Code, Fault, Refused, Unavailable
+from signerd.errors import Code, Fault, Refused
 
 _a, _s = approvals.c, administrator_sets.c
 
@@ -51,11 +51,11 @@ def append_approved(tx: Transaction, entry: AdministratorsEntry, approval: Appro
         Refused: `approval_required`; `approval_invalid`: it does not hold, or is not over this entry;
             `already_exists`: it was used before; `invalid`: nobody is asked here.
         WouldAppend: the action is only prepared.
-        Unavailable: administrators of the settings are still to be entered.
     """
     asked = in_force(tx.connection)
     if tx.demanded is not None and not asked.asked and not isinstance(entry, AdministratorsSet):
-        raise Unavailable("the administrators of the settings are not in the ledger yet")
+        detail = "the settings ask administrators who are not in the ledger yet: restart signerd"
+        raise Refused(Code.APPROVAL_REQUIRED, detail)
     if isinstance(approval, Preparing):
         raise WouldAppend(entry, _installation(tx.connection), asked, approval.given)
     if not asked.asked:

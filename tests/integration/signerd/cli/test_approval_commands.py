@@ -16,6 +16,7 @@ import pytest
 from harness.audited import Audited
 from harness.installation import DEPLOYMENT, SENSOR, Installation, order_toml
 from harness.process import COMMANDS, REPOSITORY
+from tokens import presence
 
 pytestmark = pytest.mark.check
 
@@ -69,8 +70,8 @@ def blocks(part: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
-    if shutil.which("ssh-keygen") is None:
-        pytest.skip("ssh-keygen is missing: apt install openssh-client")
+    if presence.program("ssh-keygen") is None:
+        presence.skip("ssh-keygen is missing: apt install openssh-client")
     with Desk(tmp_path_factory.mktemp("approvals")) as desk:
         make, file = blocks("Keys of administrators")
         desk.shell(make + file)
@@ -164,6 +165,26 @@ def test_what_is_shown_needs_no_installation(desk: Desk, tmp_path: Path) -> None
     (tmp_path / "far.approval").write_bytes((tmp_path / "far.approval").read_bytes() + b"\n")
     said = desk.shell(f"cd {tmp_path} && signerd approval show far.approval", expect=1)
     assert "no request for approval, or was changed" in said
+
+
+@pytest.mark.parametrize(
+    ("file", "said"),
+    [
+        ("ann ssh-ed25519 AAAA\n", "line 1: the key"),
+        ("", "a threshold of 2, where there are 0 administrators"),
+        (None, "cannot read"),
+    ],
+)
+def test_settings_that_nobody_could_approve_with(desk: Desk, file: str | None, said: str) -> None:
+    place, before = desk.home / "administrators", (desk.home / "administrators").read_text("utf-8")
+    try:
+        place.unlink()
+        if file is not None:
+            place.write_text(file, "utf-8")
+        told = desk.shell("signerd check-config -c signerd.toml", expect=3)
+        assert said in told
+    finally:
+        place.write_text(before, "utf-8")
 
 
 def test_options_that_do_not_go_together(desk: Desk) -> None:

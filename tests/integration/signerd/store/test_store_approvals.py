@@ -29,7 +29,7 @@ from signerd.core.approval.administrators import NOBODY, namespace_of
 from signerd.core.approval.sshsig import read_signature
 from signerd.core.entry import AdministratorsSet, OrderClosed, Revoked
 from signerd.core.names import Reissue, parse_peer_uri
-from signerd.errors import Code, Fault, Refused, Unavailable
+from signerd.errors import Code, Fault, Refused
 from signerd.ports import Record
 
 PEOPLE = Administrators.of("test", 2, "ann", "bob", "carol")
@@ -317,7 +317,7 @@ async def test_until_administrators_are_entered_nothing_is_done(world: World) ->
     """The clock is wrong, for example: nobody can be asked yet, and nobody may do without."""
     async with world.opened() as store:
         store._writer.demanded = PEOPLE.set
-        with pytest.raises(Unavailable, match="not in the ledger yet"):
+        with pytest.raises(Refused, match=r"approval_required: .*not in the ledger yet"):
             await store.add_product("sensor", 'name = "sensor"\n', NOW)
 
 
