@@ -55,7 +55,9 @@ def test_station_and_auditor_move_by_themselves_and_nothing_is_cut_off(installat
     assert renewed("auditor", auditor)["state"] == "done"
     run(verify)
     wait_until(
-        lambda: len(listed(installation)["operations_cas"][1]["peers"]) == 2, "both peers to have moved"
+        lambda: len(listed(installation)["operations_cas"][1]["peers"]) == 2,
+        "both peers to have moved",
+        timeout_s=120.0,
     )
     installation.admin("operations-ca", "activate")
     station_works(station)

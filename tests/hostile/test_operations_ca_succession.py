@@ -24,6 +24,8 @@ from signerd.adapters.operations_ca import OperationsCa, digest, load_ca, load_c
 pytestmark = pytest.mark.check
 OPEN = signing_pb2.OpenSessionRequest(work_order="WO-NONE", chip_id="chip-1")
 LET_IN = "order_unknown"  # past the door, to a question that has no answer
+NO_LINE = {"UNAVAILABLE", "DEADLINE_EXCEEDED"}  # gRPC's own: TLS let nobody in
+PATIENCE_S = 120.0  # each look is a command of its own, which takes seconds on a busy machine
 URI = "birthmark://dev/station/plant1/pc1"
 
 
@@ -74,7 +76,7 @@ def moved(edge: Edge, peer: EdgePeer) -> EdgePeer:
         newer.audit.GetCheckpoint(audit_pb2.GetCheckpointRequest(), timeout=TIMEOUT_S, wait_for_ready=True)
     else:
         assert asks(newer) == LET_IN
-    wait_until(lambda: newer.uri in peers_of(edge)[-1], f"{newer.uri} to have moved")
+    wait_until(lambda: newer.uri in peers_of(edge)[-1], f"{newer.uri} to have moved", timeout_s=PATIENCE_S)
     return newer
 
 
@@ -125,7 +127,7 @@ def test_what_was_retired_lets_in_nobody(edge: Edge) -> None:
     assert f"CUT OFF: {URI}" in said
     ca_command(edge, "retire", "--force")
     for peer in (station, edge.connect(URI, by_hand(first, key), key_pem(key))):
-        assert at_once(peer) == "UNAVAILABLE"
+        assert at_once(peer) in NO_LINE
     newer = of_the_newest(edge, station, key)
     assert asks(newer) == LET_IN
 
