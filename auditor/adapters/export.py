@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from auditor.core.findings import Finding
@@ -27,6 +28,7 @@ def export(lookup: Lookup, directory: Path) -> tuple[int, list[Finding]]:
         raise NotFound("nothing was verified yet: run `verify` first")
     findings: list[Finding] = []
     written: set[str] = set()
+    above: dict[x509.Certificate, None] = {}  # of all issuers that there were, each once
     try:
         (directory / "certificates").mkdir(parents=True, exist_ok=True)
         (directory / "checkpoint").write_bytes(kept.checkpoint.note)
@@ -41,10 +43,10 @@ def export(lookup: Lookup, directory: Path) -> tuple[int, list[Finding]]:
             name = certificate.serial_number.replace(":", "_") + ".pem"  # a colon is no file name on Windows
             pem = view.checked.leaf.certificate.public_bytes(Encoding.PEM)
             (directory / "certificates" / name).write_bytes(pem)
-            if not written:
-                chain = b"".join(issuer.public_bytes(Encoding.PEM) for issuer in view.chain)
-                (directory / "chain.pem").write_bytes(chain)
+            above |= dict.fromkeys(view.chain)
             written.add(name)
+        chain = b"".join(issuer.public_bytes(Encoding.PEM) for issuer in above)
+        (directory / "chain.pem").write_bytes(chain)
     except OSError as error:
         raise ConfigError(f"cannot write into {directory}: {error.strerror}") from error
     return len(written), findings
