@@ -71,7 +71,17 @@ PRINTED = {page.name: blocks(page) for page in sorted(DOCS.rglob("*.md")) if blo
 
 def test_pages_that_print_toml() -> None:
     """Each has a test below."""
-    assert {page: len(printed) for page, printed in PRINTED.items()} == {"formats.md": 2, "esp32.md": 2}
+    counted = {page: len(printed) for page, printed in PRINTED.items()}
+    assert counted == {"approvals.md": 1, "formats.md": 2, "esp32.md": 2}
+
+
+def test_the_line_that_asks_administrators(tmp_path: Path) -> None:
+    (printed,) = PRINTED["approvals.md"]
+    file = tmp_path / "signerd.toml"
+    file.write_text(printed + text_of("signerd.toml"), "utf-8")
+    approvals = config.load(file).approvals
+    assert approvals is not None
+    assert (approvals.threshold, approvals.administrators) == (2, tmp_path / "administrators")
 
 
 def test_the_configuration_of_an_esp32_line(tmp_path: Path) -> None:
