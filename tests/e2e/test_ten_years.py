@@ -138,7 +138,7 @@ class Decade(Audited):
     def replace_issuer(self, name: str, *token: str | Path) -> None:
         installation = self.installation
         request = json.loads(installation.admin("ca", "request", name, *token, "--json"))["request"]
-        sub_ca, root = installation.signed_offline(Path(request))
+        sub_ca, root = installation.signed_offline(Path(request), days=12_000)
         installation.admin("ca", "add", name, "--certificate", sub_ca, "--root", root)
         installation.process.stop()
         installation.start_signerd()

@@ -47,8 +47,11 @@ class DocumentedInstallation(Installation):
         sub_ca, root = self.signed_offline(self.home / "ca" / "sub-ca.csr.pem")
         run([*init, "--install-certificate", sub_ca, "--root", root])
 
-    def signed_offline(self, request: Path) -> tuple[Path, Path]:
-        """What the recipe's comments say, but for the root's passphrase: the certificate, and the root's."""
+    def signed_offline(self, request: Path, *, days: int | None = None) -> tuple[Path, Path]:
+        """What the recipe's comments say, but for the root's passphrase: the certificate, and the root's.
+
+        `days`: where the root has fewer left than the recipe's.
+        """
         folder = self.directory / "offline"
         folder.mkdir(exist_ok=True)
         (folder / "sub-ca.csr.pem").write_bytes(request.read_bytes())
@@ -56,6 +59,8 @@ class DocumentedInstallation(Installation):
         sign, make = _commands(_RECIPE.read_text("utf-8"))
         if not (folder / "root.pem").exists():
             run([*make, "-nodes"], directory=folder)
+        if days is not None:
+            sign[sign.index("-days") + 1] = str(days)
         run(sign, directory=folder)
         return folder / "sub-ca.pem", folder / "root.pem"
 

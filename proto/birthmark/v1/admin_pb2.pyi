@@ -1619,7 +1619,7 @@ class AddIssuerRequest(_message.Message):
     """As in MakeCrlRequest."""
     @_builtins.property
     def chain_der(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
-        """DER, the sub-CA first, upward, without the root; at most 4, each at most 8,192 bytes."""
+        """DER, the sub-CA first, upward, without the root; at most 5, each at most 8,192 bytes."""
 
     @_builtins.property
     def approval(self) -> Global___Approval:
