@@ -510,7 +510,10 @@ def test_a_wrong_pin_at_the_second_step_leaves_it_open(hsm: Hsm, tmp_path: Path)
     before = sorted(directory.rglob("*"))
     with pytest.raises(WrongPin):
         install_certificate(directory, certificate=answered.certificate, root=answered.root)
-    assert sorted(directory.rglob("*")) == before
+    noted = directory / "head" / "checkpoint.rejected-pins"  # so that it is not tried again
+    assert sorted(directory.rglob("*")) == sorted([*before, noted])
+    with pytest.raises(WrongPin, match="not tried again"):
+        install_certificate(directory, certificate=answered.certificate, root=answered.root)
     rewrite_pin(hsm, right)
     install_certificate(directory, certificate=answered.certificate, root=answered.root)
 
