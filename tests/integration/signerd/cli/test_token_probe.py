@@ -261,7 +261,10 @@ def test_a_tpm(pin: str) -> None:
     outcomes = {(each["key"], each["mechanism"]): each["outcome"] for each in document["tried"]}
     assert outcomes == {("ca", "ECDSA"): "holds", ("master", "SHA256_HMAC"): "holds"}
     places = {each["key"]: each["where"] for each in document["roles"]}
-    assert (places["chip master"], places["checkpoint"]) == ("token", "nowhere")  # no Ed25519, no ECDH
+    assert (places["chip master"], places["checkpoint"]) == (
+        "token",
+        "sealed",
+    )  # neither Ed25519 nor ECDH: to an RSA key
 
 
 def test_a_pin_that_an_installation_saw_rejected_is_not_tried(tmp_path: Path, fresh: Installation) -> None:

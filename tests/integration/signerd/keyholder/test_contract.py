@@ -156,9 +156,12 @@ def tpm_made(
         "pool",
         pytest.param("all sealed", marks=pytest.mark.check),
         pytest.param("YubiKey", marks=pytest.mark.check),
-        pytest.param("YubiKey, RSA", marks=pytest.mark.check),
+        pytest.param("YubiKey, RSA", marks=pytest.mark.soak),
         pytest.param("TPM", marks=pytest.mark.check),
-        *(pytest.param(key_type, marks=pytest.mark.check) for key_type in RSA_BITS),
+        *(  # one size for the mechanism; the others take a minute longer
+            pytest.param(key_type, marks=pytest.mark.check if bits == 2048 else pytest.mark.soak)
+            for key_type, bits in RSA_BITS.items()
+        ),
         "software",
         "software, RSA",
     ]
