@@ -16,7 +16,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, closing
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -268,7 +268,7 @@ async def _session_keys(
     config: Config, sealer: SessionSealer, pool: KeyHolderPool, store: SqlStore, running: AsyncExitStack
 ) -> SessionKeys:
     derive = pool.session_key if outlive_restarts(config.hsm) else of_this_process()
-    keys = SessionKeys(sealer, derive, era=await store.clock_era(), wall=lambda: datetime.now(UTC))
+    keys = SessionKeys(sealer, derive, era=await store.clock_era(), wall=lambda: read_clocks().wall)
     await keys.begin()
     watching = asyncio.create_task(keys.watch(), name="keys of sessions")
     running.callback(watching.cancel)

@@ -62,10 +62,18 @@ class SessionKeys:
         if list(self._keys) == days:
             return
         era, before = self._era, self._keys
-        keys = {day: before.get(day) or await self._derive(day, era) for day in days}
+        keys: dict[int, bytes] = {}
+        missing: Fault | None = None
+        for day in days:
+            try:
+                keys[day] = before.get(day) or await self._derive(day, era)
+            except Fault as error:  # a key holder by another clock gives some of them
+                missing = error
         if era == self._era:  # else another look has the newer ones
             self._keys = keys
             self._sealer.use(keys)
+        if missing is not None:
+            raise missing
 
     async def begin(self) -> None:
         """The first look. A key holder that fails meanwhile is replaced, and asked by `watch`."""

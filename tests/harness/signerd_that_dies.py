@@ -37,7 +37,7 @@ FUNCTIONS: dict[str, tuple[Any, str]] = {
     "7 lint": (issuance, "lint"),
     "9 take": (PreparedCertificate, "take"),
     "9 sign": (KeyHolderProcess, "sign_certificate"),
-    "10 verify": (issuance.Issuance, "_verify"),
+    "10 verify": (issuance, "_verify"),
     "11 complete": (SqlStore, "complete"),
     "11 checkpoint": (KeyHolderProcess, "sign_checkpoint"),
     "12 published": (SqlStore, "published"),

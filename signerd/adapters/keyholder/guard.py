@@ -31,7 +31,7 @@ from signerd.core.issuer_algorithm import issuer_key
 from signerd.core.names import MacKey, is_chip_id
 
 NO_EXPIRY = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)  # 99991231235959Z, §4.1.2.5
-_SESSION_DAYS = 2  # from now: sessions last a day at most, and clocks may differ
+_SESSION_DAYS = 3  # from now: sessions last a day at most, and clocks may differ
 MAX_CLOCK_AHEAD = timedelta(minutes=5)
 MAX_BACKDATING = timedelta(days=400)  # an intent that a crash left open keeps its notBefore
 MAX_CRL_LIFETIME = timedelta(days=366)

@@ -8,7 +8,7 @@ import pytest
 
 from signerd.adapters.session_keys import SessionKeys, of_this_process
 from signerd.core.session import Session, SessionSealer
-from signerd.errors import Unavailable
+from signerd.errors import Fault, Unavailable
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
@@ -23,6 +23,7 @@ class Desk:
     def __init__(self, era: int = 0) -> None:
         self.now = NOON
         self.away = False
+        self.beyond: int | None = None  # a day that it refuses
         self.asked: list[tuple[int, int]] = []
         self.sealer = SessionSealer()
         self.keys = SessionKeys(self.sealer, self.derive, era=era, wall=lambda: self.now)
@@ -30,6 +31,8 @@ class Desk:
     async def derive(self, day: int, era: int) -> bytes:
         if self.away:
             raise Unavailable("the key holder is being replaced")
+        if day == self.beyond:
+            raise Fault("not a day of sessions of now")
         self.asked.append((day, era))
         return bytes((day % 256, era)) * 16
 
@@ -62,6 +65,18 @@ async def test_while_the_key_holder_is_away_the_days_at_hand_go_on() -> None:
     desk.away = False
     await desk.keys.look()
     desk.sealer.seal(ending(desk.now + timedelta(hours=13)))
+
+
+async def test_of_a_key_holder_by_another_clock_the_days_that_it_gives_are_used() -> None:
+    desk = Desk()
+    desk.beyond = 20_778
+    with pytest.raises(Fault, match="not a day"):
+        await desk.keys.look()
+    sealed = desk.sealer.seal(ending(NOON + timedelta(minutes=15)))
+    assert desk.sealer.open(sealed) is not None
+    desk.beyond = None
+    await desk.keys.look()
+    assert [day for day, _ in desk.asked] == [20_776, 20_777, 20_778]
 
 
 async def test_a_clock_that_was_set_right_forgets_the_sessions_of_before() -> None:
