@@ -132,7 +132,8 @@ class Shim:
         file = self._directory / "calls"
         open_calls: dict[int, int] = {}  # by process: it makes one call at a time
         found: list[Call] = []
-        for line in file.read_text(encoding="ascii").splitlines() if file.exists() else ():
+        written = file.read_text(encoding="ascii") if file.exists() else ""
+        for line in written.rpartition("\n")[0].splitlines():  # the last one may be half written
             kind, moment, pid_text, name, *result = line.split()
             if name != function:
                 continue
