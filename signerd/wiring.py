@@ -235,7 +235,7 @@ async def _start_parts(config: Config, base: Path, pin: bytearray, running: Asyn
     search = _search(store, metrics, clock)
     running.push_async_callback(search.stop)
     sealer = SessionSealer()
-    session_keys = await _session_keys(config, sealer, pool, store, running)
+    session_keys = await _session_keys(config, sealer, pool, store, clock, running)
     holders = IssuerKeyHolders(config, pool)
     running.push_async_callback(holders.stop)
     issuers = Issuers(store, holders.parts)
@@ -265,10 +265,15 @@ async def _start_parts(config: Config, base: Path, pin: bytearray, running: Asyn
 
 
 async def _session_keys(
-    config: Config, sealer: SessionSealer, pool: KeyHolderPool, store: SqlStore, running: AsyncExitStack
+    config: Config,
+    sealer: SessionSealer,
+    pool: KeyHolderPool,
+    store: SqlStore,
+    clock: ClockGuard,
+    running: AsyncExitStack,
 ) -> SessionKeys:
     derive = pool.session_key if outlive_restarts(config.hsm) else of_this_process()
-    keys = SessionKeys(sealer, derive, era=await store.clock_era(), wall=lambda: read_clocks().wall)
+    keys = SessionKeys(sealer, derive, era=await store.clock_era(), wall=clock.estimate)
     await keys.begin()
     watching = asyncio.create_task(keys.watch(), name="keys of sessions")
     running.callback(watching.cancel)
@@ -423,7 +428,13 @@ def _for_peers(
         ),
         AuditService(store, lambda issuer: parts.issuers.of(issuer).issuer.chain).handler(peers),
         health_handler(
-            lambda: pool.serving and parts.issuers.serving and store.fault is None and clock.right,
+            lambda: (
+                pool.serving
+                and parts.issuers.serving
+                and store.fault is None
+                and clock.right
+                and parts.session_keys.at_hand
+            ),
             lambda: store.unreadable is None,
             peers,
         ),

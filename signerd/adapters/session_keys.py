@@ -55,6 +55,11 @@ class SessionKeys:
         self._keys: dict[int, bytes] = {}
         self._said = ""  # why they are not at hand, so that each reason has one line
 
+    @property
+    def at_hand(self) -> bool:
+        """Whether sessions that end today can be sealed."""
+        return day_of(self._wall()) in self._keys
+
     async def look(self) -> None:
         """Fetches what is missing. Raises Fault: the key holder does not give it now."""
         today = day_of(self._wall())
