@@ -24,10 +24,8 @@ from pydantic import ValidationError
 from signerd.adapters import durable_files
 from signerd.adapters.checks import load_issuer
 from signerd.adapters.installation.chain_files import arrange, read_certificates
-from signerd.adapters.installation.keys import generate_ca_key
+from signerd.adapters.installation.keys import generate_ca_key, prove_keys
 from signerd.adapters.installation.layout import PUBLIC, write_new
-from signerd.adapters.keyholder.client import KeyHolderProcess
-from signerd.adapters.keyholder.held_pin import HeldPin
 from signerd.adapters.keyholder.pool import settings_of_issuer
 from signerd.adapters.pin import read_pin
 from signerd.config import Config, TokenSettings, load
@@ -139,7 +137,7 @@ def prepare(
         raise ConfigError(f"{root} holds {len(roots)} certificates: give the root alone")
     given = [certificate for path in certificates for certificate in read_certificates(path)]
     chain = arrange(given, key, roots[0]).chain
-    asyncio.run(_prove(config, files, chain[0], token))
+    asyncio.run(prove_keys(settings_of_issuer(config, chain[0], token), token.pin, files.directory))
     return Prepared(chain, roots[0], token)
 
 
@@ -163,19 +161,6 @@ def _key_of_issuer(config: Config, name: str) -> tuple[TokenSettings, x509.Certi
             )
             return token, load_issuer(config, issuer).certificate
     raise ConfigError(f"the settings have no issuer {name} whose key is here")
-
-
-async def _prove(config: Config, files: Files, certificate: x509.Certificate, token: TokenSettings) -> None:
-    """Starts a key holder as `signerd run` will: it tries the key against the certificate."""
-    pin = read_pin(token.pin, files.directory)
-    held = HeldPin(pin)
-    pin[:] = bytes(len(pin))
-    holder = KeyHolderProcess(settings_of_issuer(config, certificate, token))
-    try:
-        await holder.start(held)
-    finally:
-        await holder.stop()
-        held.wipe()
 
 
 def write_section(config: Path, files: Files, prepared: Prepared) -> None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from cryptography import x509
 
 from signerd.adapters.installation.places import Places
 from signerd.adapters.keyholder.channel import Channel, open_channel
+from signerd.adapters.keyholder.client import KeyHolderProcess, KeyHolderSettings
 from signerd.adapters.keyholder.held_pin import HeldPin
 from signerd.adapters.keyholder.pool import setup_for, setup_of_issuer
 from signerd.adapters.keyholder.protocol import Mode, Operation, Setup
+from signerd.adapters.pin import read_pin
 from signerd.config import HsmSettings, TokenSettings
 from signerd.core.issuer_algorithm import KEY_TYPES
 from signerd.errors import ConfigError, Fault, Unavailable
@@ -130,6 +133,26 @@ async def generate_ca_key(
             return x509.load_der_x509_csr(request)
         case _:
             raise Fault("the key holder answered with something that is no request")
+
+
+async def prove_keys(settings: KeyHolderSettings, pin_source: str, directory: Path) -> None:
+    """Starts a key holder as `signerd run` will: it tries each key against certificate and verifier key.
+
+    A PIN that the token rejects is noted where the settings say, and not tried again.
+
+    Raises:
+        WrongPin: the token rejected the PIN, now or before.
+        Unavailable: the token does not answer, or its key is another one.
+    """
+    pin = read_pin(pin_source, directory)
+    held = HeldPin(pin, settings.rejected_pins)
+    pin[:] = bytes(len(pin))
+    holder = KeyHolderProcess(settings)
+    try:
+        await holder.start(held)
+    finally:
+        await holder.stop()
+        held.wipe()
 
 
 async def _generating(hsm: TokenSettings, held: HeldPin, setup: Setup) -> Channel:

@@ -18,13 +18,19 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from signerd.adapters import device_ca
 from signerd.adapters.installation import parts
 from signerd.adapters.installation.chain_files import Arranged, arrange, read_certificates, unusable
-from signerd.adapters.installation.keys import NewKeys, ask_offers, demand_key_type, generate_keys, leftovers
+from signerd.adapters.installation.keys import (
+    NewKeys,
+    ask_offers,
+    demand_key_type,
+    generate_keys,
+    leftovers,
+    prove_keys,
+)
 from signerd.adapters.installation.layout import PUBLIC, Layout, make_installation_directory, write_new
 from signerd.adapters.installation.places import NO_WISHES, Wishes, decide
 from signerd.adapters.installation.settings_file import Choices, checked_names, write_settings
-from signerd.adapters.keyholder.client import KeyHolderProcess
-from signerd.adapters.keyholder.held_pin import HeldPin, WrongPin
-from signerd.adapters.keyholder.pool import rejected_pins, settings_with
+from signerd.adapters.keyholder.held_pin import WrongPin
+from signerd.adapters.keyholder.pool import settings_with
 from signerd.adapters.pin import read_pin
 from signerd.config import Config, load
 from signerd.errors import ConfigError, Fault, Unavailable
@@ -156,7 +162,7 @@ def install_certificate(
     if problems := device_ca.check_sub_ca(arranged.chain, root_certificate, now):
         raise unusable(problems)
     sub_ca = arranged.chain[0]
-    asyncio.run(_prove(config, layout, sub_ca, vkey))
+    asyncio.run(prove_keys(settings_with(config, sub_ca, vkey), config.hsm.pin, layout.directory))
     try:
         parts.open_ledger(config, layout, vkey, sub_ca, root_certificate, now, by)
         parts.write_device_certificates(layout, arranged.chain, root_certificate)
@@ -175,16 +181,3 @@ def _root(path: Path) -> x509.Certificate:
     if len(certificates) != 1:
         raise ConfigError(f"{path} holds {len(certificates)} certificates: give the root's alone")
     return certificates[0]
-
-
-async def _prove(config: Config, layout: Layout, sub_ca: x509.Certificate, vkey: str) -> None:
-    """Starts a key holder as `signerd run` will: it tries each key against certificate and verifier key."""
-    pin = read_pin(config.hsm.pin, layout.directory)
-    held = HeldPin(pin, rejected_pins(config))
-    pin[:] = bytes(len(pin))
-    holder = KeyHolderProcess(settings_with(config, sub_ca, vkey))
-    try:
-        await holder.start(held)
-    finally:
-        await holder.stop()
-        held.wipe()

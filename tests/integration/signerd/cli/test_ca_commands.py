@@ -17,6 +17,8 @@ from harness.installation import Installation
 from harness.process import ProgramError
 from harness.signerd_commands import change, signerd
 from signerd.adapters import device_ca
+from signerd.adapters.keyholder.pool import rejected_pins
+from signerd.config import load
 
 pytestmark = pytest.mark.check
 
@@ -105,3 +107,20 @@ def test_settings_that_lack_the_active_issuer_or_give_it_another_name(fresh: Ins
     assert (code, "is issuer main of the ledger, not other" in " ".join(said.split())) == (3, True)
     with pytest.raises(ProgramError):
         fresh.start_signerd()
+
+
+def test_a_pin_that_was_rejected_is_not_tried_by_an_add(running: Edge, tmp_path: Path) -> None:
+    """As by every other start of a key holder."""
+    installation = running.installation
+    request = Path(json.loads(installation.admin("ca", "request", "pin", "--json"))["request"])
+    made, root = signed(installation, request, tmp_path / "pin.pem"), installation.home / "root" / "root.pem"
+    wrong = tmp_path / "wrong-pin"
+    wrong.write_text("not-the-pin", encoding="ascii")
+    wrong.chmod(0o400)
+    token = installation.home / "ca" / "issuer-pin.token.toml"
+    lines = [line for line in token.read_text("utf-8").splitlines() if not line.startswith("pin =")]
+    token.write_text("\n".join([*lines, f'pin = "file:{wrong}"', ""]), encoding="utf-8")
+    rejected_pins(load(installation.config)).add(b"not-the-pin")
+    code, said = signerd(installation, "ca", "add", "pin", "--certificate", made, "--root", root)
+    assert (code, "not tried again" in said) == (77, True)
+    assert "pin" not in listed(installation)
