@@ -28,6 +28,7 @@ ACTIONS = frozenset(
         "issuer_added",
         "issuer_activated",
         "issuer_retired",
+        "keys_committed",
     }
 )
 MAX_VALID = timedelta(days=90)

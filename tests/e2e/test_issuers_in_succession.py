@@ -4,20 +4,19 @@ before stay valid, stations and auditors go on."""
 from __future__ import annotations
 
 import json
-import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from harness.edge import key_pem
 from harness.factory import LINE, Factory, Run
+from harness.further_issuers import a_second_token, signed
 from harness.process import run
 from harness.signerd_commands import signerd
 from signerd.adapters import device_ca
-from signerd.adapters.installation.softhsm import find_module
 
 pytestmark = pytest.mark.check
 
@@ -25,38 +24,6 @@ pytestmark = pytest.mark.check
 def restarted(factory: Factory) -> None:
     factory.installation.process.stop()
     factory.installation.start_signerd()
-
-
-def signed(request: Path, root: Path, root_key: Path, out: Path) -> Path:
-    """What the offline root does."""
-    key = load_pem_private_key(root_key.read_bytes(), None)
-    csr = x509.load_pem_x509_csr(request.read_bytes())
-    made = device_ca.sign_sub_ca(
-        csr,
-        x509.load_pem_x509_certificate(root.read_bytes()),
-        key,  # type: ignore[arg-type] # of `create_root`: EC
-        datetime.now(UTC).replace(microsecond=0),
-    )
-    out.write_bytes(made.public_bytes(Encoding.PEM))
-    return out
-
-
-def a_second_token(directory: Path) -> list[str | Path]:
-    """Another SoftHSM, with a token of its own; the options that name it."""
-    (directory / "tokens").mkdir(parents=True)
-    settings, pin = directory / "softhsm2.conf", directory / "pin"
-    settings.write_text(f"directories.tokendir = {directory / 'tokens'}\nobjectstore.backend = file\n")
-    pin.write_text("271828")
-    pin.chmod(0o400)
-    command = ["softhsm2-util", "--init-token", "--free", "--label", "second"]
-    subprocess.run(
-        [*command, "--pin", "271828", "--so-pin", "314159"],
-        env={"SOFTHSM2_CONF": str(settings), "PATH": "/usr/bin:/bin"},
-        check=True,
-        capture_output=True,
-    )
-    module: list[str | Path] = ["--module", find_module(), "--token", "second", "--pin", f"file:{pin}"]
-    return [*module, "--hsm-env", f"SOFTHSM2_CONF={settings}"]
 
 
 def certified(factory: Factory, boards: int = 2) -> Run:

@@ -15,6 +15,7 @@ from cryptography import x509
 from harness.audited import Audited
 from harness.documented import DocumentedInstallation
 from harness.factory import LINE, Run
+from harness.further_issuers import a_second_token
 from harness.installation import DEPLOYMENT, SENSOR, order_toml
 from harness.moved_time import MovedTime, missing
 from harness.process import COMMANDS, run
@@ -171,7 +172,7 @@ def test_ten_years(decade: Decade, tmp_path: Path) -> None:
         if year == 3:
             decade.replace_issuer("main-3")
         if year == 6:
-            decade.replace_issuer("main-6", *a_second_token(installation, tmp_path))
+            decade.replace_issuer("main-6", *a_second_token(tmp_path / "second", decade.time.environment))
             admin("ca", "retire", "main")
         if year == 5:
             admin("operations-ca", "add")
@@ -200,32 +201,3 @@ def exported(decade: Decade, directory: Path) -> dict[str, x509.Certificate]:
     run([COMMANDS / "birthmark-auditor", "export", "--out", directory, "--config", decade.auditor.config])
     files = (directory / "certificates").glob("*.pem")
     return {file.stem: x509.load_pem_x509_certificate(file.read_bytes()) for file in files}
-
-
-def a_second_token(installation: LongLivedInstallation, directory: Path) -> list[str | Path]:
-    """Another SoftHSM, with a token of its own; the options that name it."""
-    module = softhsm.find_module()
-    folder = directory / "second"
-    folder.mkdir()
-    (folder / "tokens").mkdir()
-    settings, pin = folder / "softhsm2.conf", folder / "pin"
-    settings.write_text(f"directories.tokendir = {folder / 'tokens'}\nobjectstore.backend = file\n")
-    pin.write_text("271828")
-    pin.chmod(0o400)
-    make = [
-        "softhsm2-util",
-        "--init-token",
-        "--free",
-        "--label",
-        "second",
-        "--pin",
-        "271828",
-        "--so-pin",
-        "314159",
-    ]
-    run(["env", f"SOFTHSM2_CONF={settings}", *make])
-    environment = {"SOFTHSM2_CONF": str(settings)} | installation.time.environment
-    return [
-        *("--module", module, "--token", "second", "--pin", f"file:{pin}"),
-        *(f"--hsm-env={key}={value}" for key, value in environment.items()),
-    ]

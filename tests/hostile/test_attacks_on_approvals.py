@@ -6,6 +6,7 @@ Administrators have keys in software, whose signatures OpenSSH takes too
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -21,8 +22,10 @@ from birthmark.v1 import admin_pb2
 from harness.administrator import Administrator
 from harness.approvals import Administrators, changed
 from harness.audited import Audited
-from harness.installation import DEPLOYMENT, SENSOR, Installation, order_toml
+from harness.further_issuers import signed_by_own_root
+from harness.installation import DEPLOYMENT, SENSOR, order_toml
 from harness.process import ProgramError
+from harness.sealed_installation import SealedInstallation
 from harness.ssh_signing import SshSigner, armor
 from signerd.core.approval.administrators import namespace_of
 from signerd.core.approval.statement import Statement, parse_statement
@@ -30,6 +33,7 @@ from signerd.core.approval.statement import Statement, parse_statement
 pytestmark = pytest.mark.check
 
 PEOPLE = Administrators.of(DEPLOYMENT, 2, "ann", "bob", "carol")
+SECOND = "main-2"
 LINE = 'approvals = { threshold = 2, administrators = "administrators" }\n'
 TIMEOUT_S = 90.0
 Action = admin_pb2.PrepareApprovalRequest.Action
@@ -39,17 +43,25 @@ class Guarded(Audited):
     """An installation whose settings ask two of three; the attacker has its socket and its files."""
 
     def __init__(self, directory: Path) -> None:
-        self.installation = Installation(directory)
+        self.installation: SealedInstallation = SealedInstallation(directory)
         self.home = self.installation.home
         self.installation.start_signerd()
         self.station = self.installation.add_station("plant1", "pc1")
         self.auditor = self.installation.add_auditor("customer")
         self.installation.add_product(SENSOR)
+        self._add_an_issuer(directory)
         self.names = iter(range(1, 1_000))
         (self.home / "administrators").write_text(PEOPLE.file, "utf-8")
         config = self.installation.config
         config.write_text(LINE + config.read_text("utf-8"), "utf-8")
         self.restart()
+
+    def _add_an_issuer(self, directory: Path) -> None:
+        """On standby; its key answers once signerd was restarted."""
+        admin = self.installation.admin
+        request = Path(json.loads(admin("ca", "request", SECOND, "--json"))["request"])
+        made = signed_by_own_root(self.installation, request, directory / "second.pem")
+        admin("ca", "add", SECOND, "--certificate", made, "--root", self.home / "root" / "root.pem")
 
     def restart(self) -> None:
         self.installation.process.stop()
@@ -132,6 +144,9 @@ def test_each_action_without_approval(untouched: Guarded) -> None:
             admin_pb2.SetAdministratorsRequest(threshold=1, administrators=administrators.file),
         ),
         (calls.SetAdministrators, admin_pb2.SetAdministratorsRequest()),
+        (calls.CommitRecipients, admin_pb2.CommitRecipientsRequest(spki_sha256=[bytes(32)])),
+        (calls.ActivateIssuer, admin_pb2.ChangeIssuerRequest(name=SECOND)),
+        (calls.RetireIssuer, admin_pb2.ChangeIssuerRequest(name=SECOND)),
     )
     for call, request in attempts:
         refused = code_of(partial(call, request, timeout=TIMEOUT_S))
@@ -236,6 +251,27 @@ def test_an_approval_is_used_once_also_after_a_restart(guarded: Guarded) -> None
     # Giving the keys out again is another action, which others may sign.
     text = guarded.prepare(Action(personalize_chips=chips)).text()
     assert personalize("ann", "bob") == ""
+
+
+def test_what_was_signed_for_one_change_of_an_issuer_is_none_for_another(untouched: Guarded) -> None:
+    """Both have one request on the wire: only what is signed tells them apart."""
+    change, calls = admin_pb2.ChangeIssuerRequest(name=SECOND), untouched.calls
+    text = untouched.prepare(Action(activate_issuer=change)).text()
+    shown = with_approval(change, text, *PEOPLE.sign(text, "ann", "bob"))
+    assert code_of(lambda: calls.RetireIssuer(shown, timeout=TIMEOUT_S)) == "approval_invalid"
+
+
+def test_a_token_of_the_attacker_s_own_among_the_recipients(untouched: Guarded) -> None:
+    """Beside the one that was approved, or in its place."""
+    own = untouched.installation.sealed().recipients[0].spki_sha256()
+    spare, mallory = bytes([1]) * 32, bytes([2]) * 32
+    approved = admin_pb2.CommitRecipientsRequest(spki_sha256=[own, spare])
+    text = untouched.prepare(Action(commit_recipients=approved)).text()
+    good = PEOPLE.sign(text, "ann", "bob")
+    for keys in ([own, mallory], [own, spare, mallory], [own], [spare, own]):
+        shown = with_approval(admin_pb2.CommitRecipientsRequest(spki_sha256=keys), text, *good)
+        refused = code_of(partial(untouched.calls.CommitRecipients, shown, timeout=TIMEOUT_S))
+        assert (keys == [own] and not refused) or refused == "approval_invalid"
 
 
 def test_one_key_cannot_pass_an_order_off_as_an_emergency(untouched: Guarded) -> None:

@@ -499,6 +499,7 @@ class CommitRecipientsRequest(_message.Message):
 
     SPKI_SHA256_FIELD_NUMBER: _builtins.int
     BY_FIELD_NUMBER: _builtins.int
+    APPROVAL_FIELD_NUMBER: _builtins.int
     by: _builtins.str
     """The administrator, 1 to 64 of [A-Za-z0-9._@-]. What the command was told, and not verified. Empty: nobody
     was named.
@@ -509,15 +510,20 @@ class CommitRecipientsRequest(_message.Message):
         order.
         """
 
+    @_builtins.property
+    def approval(self) -> Global___Approval:
+        """Where administrators are asked."""
+
     def __init__(
         self,
         *,
         spki_sha256: _abc.Iterable[_builtins.bytes] | None = ...,
         by: _builtins.str = ...,
+        approval: Global___Approval | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "spki_sha256", b"spki_sha256"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval", "by", b"by", "spki_sha256", b"spki_sha256"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2071,6 +2077,7 @@ class PrepareApprovalRequest(_message.Message):
         ADD_ISSUER_FIELD_NUMBER: _builtins.int
         ACTIVATE_ISSUER_FIELD_NUMBER: _builtins.int
         RETIRE_ISSUER_FIELD_NUMBER: _builtins.int
+        COMMIT_RECIPIENTS_FIELD_NUMBER: _builtins.int
         @_builtins.property
         def add_product(self) -> Global___AddProductRequest: ...
         @_builtins.property
@@ -2089,6 +2096,8 @@ class PrepareApprovalRequest(_message.Message):
         def activate_issuer(self) -> Global___ChangeIssuerRequest: ...
         @_builtins.property
         def retire_issuer(self) -> Global___ChangeIssuerRequest: ...
+        @_builtins.property
+        def commit_recipients(self) -> Global___CommitRecipientsRequest: ...
         def __init__(
             self,
             *,
@@ -2101,12 +2110,13 @@ class PrepareApprovalRequest(_message.Message):
             add_issuer: Global___AddIssuerRequest | None = ...,
             activate_issuer: Global___ChangeIssuerRequest | None = ...,
             retire_issuer: Global___ChangeIssuerRequest | None = ...,
+            commit_recipients: Global___CommitRecipientsRequest | None = ...,
         ) -> None: ...
-        _HasFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "activate_issuer", b"activate_issuer", "add_issuer", b"add_issuer", "add_product", b"add_product", "import_identities", b"import_identities", "open_work_order", b"open_work_order", "personalize_chips", b"personalize_chips", "retire_issuer", b"retire_issuer", "revoke", b"revoke", "set_administrators", b"set_administrators"]  # noqa: Y015
+        _HasFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "activate_issuer", b"activate_issuer", "add_issuer", b"add_issuer", "add_product", b"add_product", "commit_recipients", b"commit_recipients", "import_identities", b"import_identities", "open_work_order", b"open_work_order", "personalize_chips", b"personalize_chips", "retire_issuer", b"retire_issuer", "revoke", b"revoke", "set_administrators", b"set_administrators"]  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "activate_issuer", b"activate_issuer", "add_issuer", b"add_issuer", "add_product", b"add_product", "import_identities", b"import_identities", "open_work_order", b"open_work_order", "personalize_chips", b"personalize_chips", "retire_issuer", b"retire_issuer", "revoke", b"revoke", "set_administrators", b"set_administrators"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "activate_issuer", b"activate_issuer", "add_issuer", b"add_issuer", "add_product", b"add_product", "commit_recipients", b"commit_recipients", "import_identities", b"import_identities", "open_work_order", b"open_work_order", "personalize_chips", b"personalize_chips", "retire_issuer", b"retire_issuer", "revoke", b"revoke", "set_administrators", b"set_administrators"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-        _WhichOneofReturnType_action: _TypeAlias = _typing.Literal["add_product", "open_work_order", "personalize_chips", "import_identities", "revoke", "set_administrators", "add_issuer", "activate_issuer", "retire_issuer"]  # noqa: Y015
+        _WhichOneofReturnType_action: _TypeAlias = _typing.Literal["add_product", "open_work_order", "personalize_chips", "import_identities", "revoke", "set_administrators", "add_issuer", "activate_issuer", "retire_issuer", "commit_recipients"]  # noqa: Y015
         _WhichOneofArgType_action: _TypeAlias = _typing.Literal["action", b"action"]  # noqa: Y015
         def WhichOneof(self, oneof_group: _WhichOneofArgType_action) -> _WhichOneofReturnType_action | None: ...
 

@@ -9,6 +9,16 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
+from signerd.adapters.cli.approvals import (
+    DAYS,
+    ApprovalOption,
+    Approving,
+    DaysOption,
+    RequestOption,
+    SignatureOption,
+    approving,
+    asking,
+)
 from signerd.adapters.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption, environment
 
 if TYPE_CHECKING:
@@ -22,6 +32,7 @@ PinOption = Annotated[
     str | None,
     typer.Option("--pin", help="Where the PIN comes from, if not as configured: prompt, file:PATH, …"),
 ]
+_SHORT = 8  # digits of a key's digest in the name of a request
 _Done = TypeVar("_Done")
 _KEEPS = (
     "whoever has that token, its PIN and a copy of the file from before can still open the secrets: they stay"
@@ -52,6 +63,10 @@ def add(
     ],
     *,
     pin: PinOption = None,
+    approval: ApprovalOption = None,
+    signature: SignatureOption = None,
+    request: RequestOption = None,
+    valid_days: DaysOption = DAYS,
     config: ConfigOption = DEFAULT_CONFIG,
     as_json: JsonOption = False,
 ) -> None:
@@ -61,8 +76,11 @@ def add(
     from signerd.adapters.recipients import with_one_more
 
     new = read_recipient(file)
-    resealed, index = _change(config, pin, lambda known: with_one_more(known, new))
-    named, count = new.spki_sha256().hex(), len(resealed.sealed.recipients)
+    named = new.spki_sha256().hex()
+    name = f"recipient-add-{named[:_SHORT]}"
+    options = approving(approval, signature, request, valid_days, name=name, as_json=as_json)
+    resealed, index = _change(config, pin, lambda known: with_one_more(known, new), options)
+    count = len(resealed.sealed.recipients)
     print_result(
         f"sealed to {named} too, {count} tokens in all (ledger entry {index})\n"
         "try it before it goes into the safe: signerd recipient try",
@@ -79,6 +97,10 @@ def remove(
         bool, typer.Option("--no-spare", help="Also where one token alone is left, and the secrets with it.")
     ] = False,
     pin: PinOption = None,
+    approval: ApprovalOption = None,
+    signature: SignatureOption = None,
+    request: RequestOption = None,
+    valid_days: DaysOption = DAYS,
     config: ConfigOption = DEFAULT_CONFIG,
     as_json: JsonOption = False,
 ) -> None:
@@ -93,7 +115,9 @@ def remove(
         gone.append(named)
         return left
 
-    resealed, index = _change(config, pin, wanted)
+    name = f"recipient-remove-{key.lower()[:_SHORT]}"
+    options = approving(approval, signature, request, valid_days, name=name, as_json=as_json)
+    resealed, index = _change(config, pin, wanted, options)
     named, count = gone[0].hex(), len(resealed.sealed.recipients)
     print_result(
         f"no longer sealed to {named}; {count} tokens are left (ledger entry {index})\n{_KEEPS}",
@@ -147,7 +171,10 @@ def try_(
 
 
 def _change(
-    config: Path, pin: str | None, wanted: Callable[[Sequence[KnownRecipient]], Sequence[Recipient]]
+    config: Path,
+    pin: str | None,
+    wanted: Callable[[Sequence[KnownRecipient]], Sequence[Recipient]],
+    options: Approving,
 ) -> tuple[Resealed, int]:
     from birthmark.v1 import admin_pb2
     from signerd.adapters.cli.connection import administration
@@ -158,8 +185,9 @@ def _change(
 
     def announce(recipients: Sequence[bytes]) -> int:
         request = admin_pb2.CommitRecipientsRequest(spki_sha256=recipients)
-        with administration(config) as daemon:
-            return daemon.CommitRecipients(request).ledger_index
+        action = admin_pb2.PrepareApprovalRequest.Action(commit_recipients=request)
+        with administration(config) as daemon, asking(daemon, options, lambda: [action]):
+            return daemon.CommitRecipients(options.on(request)).ledger_index
 
     base = config.resolve().parent
     return _with_pin(settings, config, pin, lambda known: change(settings, base, known, wanted, announce))

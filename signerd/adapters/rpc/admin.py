@@ -165,6 +165,7 @@ class AdminService:
             "add_issuer": self._issuers.add_issuer,
             "activate_issuer": self._issuers.activate_issuer,
             "retire_issuer": self._issuers.retire_issuer,
+            "commit_recipients": self._keys.commit_recipients,
         }
         return await self._approvals.prepare_approval(request, actions)
 

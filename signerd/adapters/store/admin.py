@@ -325,9 +325,9 @@ class Administration(Parts):
             )
         )
 
-    async def commit_recipients(self, entry: KeysCommitted) -> int:
+    async def commit_recipients(self, entry: KeysCommitted, approval: Approval = None) -> int:
         """The entry, unless the last of its kind names the same recipients; the ledger index."""
-        return await self._writer.do(lambda tx: registry.commit_recipients(tx, entry))
+        return await self._writer.do(lambda tx: registry.commit_recipients(tx, entry, approval))
 
     async def list_issuers(self) -> list[IssuerRecord]:
         """All of them, the first one first."""

@@ -51,7 +51,7 @@ from signerd.adapters.store.schema import (
 )
 from signerd.adapters.store.spellings import demand_one_spelling
 from signerd.adapters.store.writer import Transaction
-from signerd.core.approval.actions import Approval
+from signerd.core.approval.actions import Approval, Preparing
 from signerd.core.entry import (
     AuditorAdded,
     AuditorRenewed,
@@ -384,12 +384,16 @@ def record_crl(tx: Transaction, entry: CrlIssued, issuer: str) -> int:
     return tx.append(entry)
 
 
-def commit_recipients(tx: Transaction, entry: KeysCommitted) -> int:
-    """`Administration.commit_recipients`."""
+def commit_recipients(tx: Transaction, entry: KeysCommitted, approval: Approval) -> int:
+    """`Administration.commit_recipients`. A list that the ledger names was approved, and asks nobody."""
     last = keys_committed(tx.connection)
     if last is not None and last.recipients == entry.recipients:
+        if isinstance(approval, Preparing):
+            raise Refused(
+                Code.ALREADY_EXISTS, f"the ledger names these recipients already: entry {last.index}"
+            )
         return last.index
-    index = tx.append(entry)
+    index = append_approved(tx, entry, approval)
     _keep(tx, KEYS_COMMITTED, index)
     return index
 

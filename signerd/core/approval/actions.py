@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-# Types of entries. Peers are not among them: a station makes no board without an order that names it.
+# Types of entries. docs/approvals.md says of each other one why it is not among them.
 ACTIONS: Final = frozenset(
     {
         "administrators_set",
@@ -17,6 +17,7 @@ ACTIONS: Final = frozenset(
         "issuer_added",
         "issuer_activated",
         "issuer_retired",
+        "keys_committed",
     }
 )
 

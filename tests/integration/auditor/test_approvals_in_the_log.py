@@ -137,6 +137,13 @@ def test_a_run_may_end_between_any_two_actions(log: PaperLog, tmp_path: Path) ->
         lambda log: log.open_order("WO-2"),
         lambda log: ask(log, Administrators.of(DEPLOYMENT, 1, "mallory")),
         lambda log: log.append(
+            "keys_committed",
+            checkpoint="sealed",
+            chip_master="sealed",
+            chip_master_commitment="01" * 32,
+            recipients=["02" * 32],
+        ),
+        lambda log: log.append(
             "issuer_added",
             issuer="second",
             ca="main",

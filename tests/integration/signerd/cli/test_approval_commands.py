@@ -14,8 +14,10 @@ from pathlib import Path
 import pytest
 
 from harness.audited import Audited
-from harness.installation import DEPLOYMENT, SENSOR, Installation, order_toml
+from harness.further_issuers import signed_by_own_root
+from harness.installation import DEPLOYMENT, SENSOR, order_toml
 from harness.process import COMMANDS, REPOSITORY
+from harness.sealed_installation import SealedInstallation, SpareToken
 from tokens import presence
 
 pytestmark = pytest.mark.check
@@ -25,10 +27,10 @@ NOT_APPROVED = 5
 
 
 class Desk(Audited):
-    """An installation, and a shell in its folder."""
+    """An installation whose secrets are sealed, and a shell in its folder."""
 
     def __init__(self, directory: Path) -> None:
-        self.installation = Installation(directory)
+        self.installation: SealedInstallation = SealedInstallation(directory)
         self.home = self.installation.home
         self.signerd = self.installation.start_signerd()
         self.station = self.installation.add_station("plant1", "pc1")
@@ -134,6 +136,66 @@ def test_each_command_goes_the_same_way(desk: Desk) -> None:
         assert not (desk.home / "keys.csv").exists()
         desk.shell(f"{command} {sign(desk, request, 'ann', 'bob')} -c signerd.toml")
     assert (desk.home / "keys.csv").read_text("ascii").count("\n") == 3
+
+
+def issuers(desk: Desk) -> dict[str, str]:
+    found = json.loads(desk.shell("signerd ca list --json -c signerd.toml"))
+    return {each["name"]: each["state"] for each in found}
+
+
+def test_an_issuer_from_its_request_to_its_end(desk: Desk) -> None:
+    """As the page prints it, and what `activate` and `retire` ask for."""
+    request = json.loads(desk.shell("signerd ca request main-2034 --json -c signerd.toml"))["request"]
+    signed_by_own_root(desk.installation, Path(request), desk.home / "main-2034.pem")
+    shutil.copy(desk.home / "root" / "root.pem", desk.home)
+    (add,) = blocks("An issuer")
+    asked, *rest = add.splitlines()
+    settings = desk.installation.config.read_bytes()
+    assert "2 of ann, bob" in desk.shell(asked, expect=NOT_APPROVED)
+    assert (issuers(desk), desk.installation.config.read_bytes()) == ({"main": "active"}, settings)
+    digest = desk.shell("openssl x509 -in main-2034.pem -outform DER | sha256sum").split()[0]
+    assert f'certificate_sha256: "{digest}"' in (desk.home / "add.approval").read_text("ascii")
+    desk.shell("".join(f"{line}\n" for line in rest))
+    desk.restart()
+    states = issuers(desk)
+    for step, name, becomes in (
+        ("activate", "main-2034", {"main": "standby", "main-2034": "active"}),
+        ("retire", "main", {"main": "retired", "main-2034": "active"}),
+    ):
+        command, request = f"signerd ca {step} {name}", f"ca-{step}-{name}.approval"
+        said = json.loads(desk.shell(f"{command} --json -c signerd.toml", expect=NOT_APPROVED))
+        assert (said["done"], said["request"]) == (False, request)
+        alone = desk.shell(f"{command} {sign(desk, request, 'bob')} -c signerd.toml", expect=1)
+        assert "approval_invalid: 2 administrators" in alone
+        assert issuers(desk) == states
+        both = sign(desk, request, "ann", "bob")
+        desk.shell(f"{command} {both} -c signerd.toml")
+        assert issuers(desk) == (states := becomes)
+        assert "already_exists" in desk.shell(f"{command} {both} -c signerd.toml", expect=1)
+    assert desk.verify()
+
+
+def test_a_recipient_as_the_page_prints_it(desk: Desk, tmp_path: Path) -> None:
+    spare = SpareToken(tmp_path / "dev")
+    shutil.copy(spare.public_key, desk.home / "spare.pem")
+    before = desk.installation.sealed_file.read_bytes()
+    (add,) = blocks("A token that opens what is sealed")
+    asked, look, *rest = add.splitlines()
+    assert "2 of ann, bob" in desk.shell(asked, expect=NOT_APPROVED)
+    assert desk.installation.sealed_file.read_bytes() == before
+    assert desk.shell(look).split()[0] == spare.name
+    assert f'"{spare.name}"' in (desk.home / "spare.approval").read_text("ascii")
+    desk.shell("".join(f"{line}\n" for line in rest))
+    assert spare.recipient in desk.installation.sealed().recipients
+    command, request = f"signerd recipient remove {spare.name} --no-spare", "gone.approval"
+    desk.shell(f"{command} --request {request} -c signerd.toml", expect=NOT_APPROVED)
+    alone = sign(desk, request, "ann")
+    assert "approval_invalid" in desk.shell(f"{command} {alone} -c signerd.toml", expect=1)
+    assert spare.recipient in desk.installation.sealed().recipients
+    desk.shell(f"{command} {sign(desk, request, 'ann', 'bob')} -c signerd.toml")
+    assert spare.recipient not in desk.installation.sealed().recipients
+    desk.shell("signerd check-config -c signerd.toml")
+    assert desk.verify()
 
 
 def test_a_request_is_not_written_over(desk: Desk) -> None:

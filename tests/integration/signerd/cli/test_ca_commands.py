@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 
 from harness.edge import Edge
+from harness.further_issuers import signed_by_own_root
 from harness.installation import Installation
 from harness.process import ProgramError
 from harness.signerd_commands import change, signerd
-from signerd.adapters import device_ca
 from signerd.adapters.keyholder.pool import rejected_pins
 from signerd.config import load
 
@@ -28,18 +24,6 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Edge]:
     with Edge(tmp_path_factory.mktemp("ca")) as edge:
         edge.start()
         yield edge
-
-
-def signed(installation: Installation, request: Path, out: Path) -> Path:
-    """By the development root."""
-    folder = installation.home / "root"
-    key = load_pem_private_key((folder / "root.key").read_bytes(), None)
-    assert isinstance(key, ec.EllipticCurvePrivateKey)
-    root = x509.load_pem_x509_certificate((folder / "root.pem").read_bytes())
-    csr = x509.load_pem_x509_csr(request.read_bytes())
-    made = device_ca.sign_sub_ca(csr, root, key, datetime.now(UTC).replace(microsecond=0))
-    out.write_bytes(made.public_bytes(Encoding.PEM))
-    return out
 
 
 def listed(installation: Installation) -> dict[str, str]:
@@ -73,7 +57,8 @@ def test_an_add_that_was_cut_short(running: Edge, tmp_path: Path) -> None:
     installation = running.installation
     before = installation.config.read_text("utf-8")
     request = Path(json.loads(installation.admin("ca", "request", "cut", "--json"))["request"])
-    made, root = signed(installation, request, tmp_path / "cut.pem"), installation.home / "root" / "root.pem"
+    made = signed_by_own_root(installation, request, tmp_path / "cut.pem")
+    root = installation.home / "root" / "root.pem"
     add = ("ca", "add", "cut", "--certificate", made, "--root", root)
     index = json.loads(installation.admin(*add, "--json"))["ledger_index"]
     installation.config.write_text(before, encoding="utf-8")
@@ -113,7 +98,8 @@ def test_a_pin_that_was_rejected_is_not_tried_by_an_add(running: Edge, tmp_path:
     """As by every other start of a key holder."""
     installation = running.installation
     request = Path(json.loads(installation.admin("ca", "request", "pin", "--json"))["request"])
-    made, root = signed(installation, request, tmp_path / "pin.pem"), installation.home / "root" / "root.pem"
+    made = signed_by_own_root(installation, request, tmp_path / "pin.pem")
+    root = installation.home / "root" / "root.pem"
     wrong = tmp_path / "wrong-pin"
     wrong.write_text("not-the-pin", encoding="ascii")
     wrong.chmod(0o400)
