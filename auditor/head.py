@@ -2,18 +2,36 @@
 
 from __future__ import annotations
 
-from auditor.core.checkpoint import Checkpoint, open_checkpoint
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from auditor.core.checkpoint import Checkpoint, claimed_checkpoint, open_checkpoint
 from auditor.core.findings import Code, Finding, Rejected, finding_of
 from auditor.core.merkle import is_consistent
-from auditor.core.note import VerifierKey
+from auditor.core.note import VerifierKey, has_signature, no_signature
 from auditor.errors import CheckFailed, Malformed, NotFound
 from auditor.ports import Log
 
 
-def read_head(log: Log, key: VerifierKey) -> Checkpoint:
-    """Fetches and verifies the checkpoint. Raises Rejected, Unreachable."""
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What signerd shows. `doubt`: none of the keys that we know has signed it. It stands unless the entries
+    lead from one of these keys to those that have."""
+
+    checkpoint: Checkpoint
+    doubt: Finding | None
+
+
+def read_head(log: Log, known: Sequence[VerifierKey]) -> Head:
+    """Fetches the checkpoint, and verifies it with those of the known keys that have signed it. Raises
+    Rejected, Unreachable."""
     try:
-        return open_checkpoint(log.checkpoint(), key)
+        data = log.checkpoint()
+        signed = [key for key in known if has_signature(data, key)]
+        if signed:
+            (checkpoint, *_) = [open_checkpoint(data, key) for key in signed]
+            return Head(checkpoint, None)
+        return Head(claimed_checkpoint(data, known[0].name), finding_of(no_signature(data, known[0])))
     except CheckFailed as error:
         raise Rejected(finding_of(error)) from error
     except (Malformed, NotFound) as error:

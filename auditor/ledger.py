@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from auditor.core.checkpoint import Checkpoint
-from auditor.core.entry import parse_entry
+from auditor.core.entry import CheckpointKeyActivated, parse_entry
 from auditor.core.findings import Code, Finding, Rejected, finding_of
 from auditor.core.history import Trust, apply, unfinished
+from auditor.core.log_keys import proof_of
 from auditor.core.merkle import Frontier, leaf_hash
 from auditor.errors import CheckFailed, Malformed, NotFound, Unreachable
 from auditor.head import is_prefix
@@ -26,6 +27,7 @@ class LedgerRun:
     trust: Trust
     progress: Progress
     report: Callable[[Finding], None]
+    _proofs: list[Checkpoint] = field(default_factory=list)  # of keys of the log that were activated
 
     def read(self, head: Checkpoint, start: Frontier, known: Checkpoint | None) -> Frontier:
         """Reads entries from `start` to `head`; returns the head's frontier.
@@ -46,9 +48,18 @@ class LedgerRun:
                 break
         if frontier.size < head.size or frontier.root() != head.root:
             raise Rejected(self._divergence(head, start, frontier.size))
-        for finding in unfinished(self.state):
+        self._check_proofs(head)
+        for finding in unfinished(self.state, self.trust):
             self.report(finding)
         return frontier
+
+    def _check_proofs(self, head: Checkpoint) -> None:
+        """What the keys of before have signed is of this tree. Raises Rejected: they have signed another."""
+        for proof in self._proofs:
+            if not is_prefix(self.log, head, proof.size, proof.root):
+                detail = "the log does not continue the checkpoint of a key of before"
+                shown = proof.note.decode(), head.note.decode()
+                raise Rejected(Finding(Code.FORK, detail, None, None, *shown))
 
     def _chunk(self, frontier: Frontier, end: int, known: Checkpoint | None) -> None:
         try:
@@ -70,7 +81,10 @@ class LedgerRun:
             self.report(finding_of(error, index=index))
             return
         self.state.add_entry(index, entry.type, data)
-        for finding in apply(self.state, index, entry, data=data, trust=self.trust):
+        found = apply(self.state, index, entry, data=data, trust=self.trust)
+        if isinstance(entry, CheckpointKeyActivated) and not found:
+            self._proofs.append(proof_of(self.state, entry))
+        for finding in found:
             self.report(finding)
 
     def _divergence(self, head: Checkpoint, start: Frontier, received: int) -> Finding:

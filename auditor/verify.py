@@ -1,8 +1,10 @@
 """One run of the audit, in this order:
 
-    1  the checkpoint: form, and the signature of the pinned key
+    1  the checkpoint: form, and the signature of a key that we know: the pinned one, or those that the log
+       led to by the last run; if none of these has signed, 3 decides
     2  it continues the checkpoint that the last run kept (or the run begins from scratch)
-    3  the entries: hashed into the kept tree, they must give the checkpoint's root
+    3  the entries: hashed into the kept tree, they must give the checkpoint's root, and the keys that sign by
+       them (`auditor.core.log_keys`) must all have signed it
     4  each entry's form, and that it follows from all before it
     5  the records of all certificates that are new or were spoken of: chain, CSR, evidence (verified again by
        the order's product file), settings, stamp
@@ -15,7 +17,8 @@ genuine and its content is off: the run goes on, keeps the checkpoint, and keeps
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -27,9 +30,10 @@ from auditor.core.checkpoint import Checkpoint
 from auditor.core.findings import Finding, Rejected
 from auditor.core.history import Trust, ahead
 from auditor.core.identities import Identities
+from auditor.core.log_keys import check_signers, in_succession, signers
 from auditor.core.merkle import Frontier
 from auditor.core.note import VerifierKey
-from auditor.head import check_continues, read_head
+from auditor.head import Head, check_continues, read_head
 from auditor.ledger import LedgerRun
 from auditor.ports import Kept, KeptFinding, Log, Progress, State
 from auditor.records import RecordRun
@@ -82,6 +86,15 @@ class Report:
         return not self.findings
 
 
+@contextmanager
+def _doubted(shown: Head) -> Iterator[None]:
+    """Of a head that nobody whom we know has signed, nothing else can be said: it may be anybody's."""
+    try:
+        yield
+    except Rejected as rejected:
+        raise rejected if shown.doubt is None else Rejected(shown.doubt) from rejected
+
+
 class Audit:
     """An audit of one log with one kept state."""
 
@@ -109,19 +122,23 @@ class Audit:
             return self._report(None, self._start(), None, new, 0)
 
     def _run(self, *, from_scratch: bool) -> Report:
-        head = read_head(self._log, self._pinned.log_key)
         found: list[Finding] = []
         with self._state.transaction():
             kept = self._state.kept()
+            shown = read_head(self._log, self._known_keys(kept))
+            head = shown.checkpoint
             if kept is not None:
-                check_continues(self._log, head, kept.checkpoint)
+                with _doubted(shown):
+                    check_continues(self._log, head, kept.checkpoint)
             start, record_id = Frontier.empty(), 0
             if from_scratch:
                 self._state.forget()
             elif kept is not None:
                 start, record_id = kept.frontier, kept.record_id
             ledger = LedgerRun(self._log, self._state, self._pinned.trust, self._progress, found.append)
-            frontier = ledger.read(head, start, kept.checkpoint if kept is not None else None)
+            with _doubted(shown):
+                frontier = ledger.read(head, start, kept.checkpoint if kept is not None else None)
+                self._check_signed(shown)
             records = RecordRun(
                 self._log,
                 self._state,
@@ -135,6 +152,19 @@ class Audit:
             self._state.keep(Kept(head, frontier, record_id))
             new = self._state.add_findings(found[:MAX_FINDINGS], self._clock())
         return self._report(head, start.size, records, new, max(0, len(found) - MAX_FINDINGS))
+
+    def _known_keys(self, kept: Kept | None) -> list[VerifierKey]:
+        """Whose signature is expected: of the keys that the kept log led to, where that is from ours."""
+        if kept is None or not in_succession(self._state, self._pinned.trust.vkey):
+            return [self._pinned.log_key]
+        return signers(self._state, kept.checkpoint.size)
+
+    def _check_signed(self, shown: Head) -> None:
+        """By the entries up to this head, all have signed it who must. Raises Rejected."""
+        if in_succession(self._state, self._pinned.trust.vkey):
+            check_signers(shown.checkpoint, signers(self._state, shown.checkpoint.size))
+        elif shown.doubt is not None:
+            raise Rejected(shown.doubt)
 
     def _start(self) -> int:
         kept = self._state.kept()

@@ -12,7 +12,7 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
 from agent.core.certificate import Trust
-from agent.core.note import NoteError, parse_vkey
+from agent.core.note import NoteError, parse_vkeys
 from agent.errors import ConfigError
 
 _AGAIN = "Run birthmark-agent enroll --install again, with the files that signerd's administrator gave you."
@@ -51,7 +51,7 @@ def parse_certificate(pem: bytes, what: str) -> x509.Certificate:
 
 
 def read_trust(log_vkey: Path, device_root: Path) -> Trust:
-    """The device roots and the log's key. Raises ConfigError."""
+    """The device roots and the log's keys. Raises ConfigError."""
     try:
         roots = x509.load_pem_x509_certificates(read_file(device_root))
     except ValueError as error:
@@ -59,7 +59,7 @@ def read_trust(log_vkey: Path, device_root: Path) -> Trust:
     if len(roots) > _MAX_ROOTS:
         raise ConfigError(f"{device_root} holds more than {_MAX_ROOTS} certificates", remedy=_AGAIN)
     try:
-        log_key = parse_vkey(read_file(log_vkey).decode("utf-8"))
+        log_key = parse_vkeys(read_file(log_vkey).decode("utf-8"))
     except (NoteError, UnicodeDecodeError) as error:
         raise ConfigError(f"{log_vkey}: {error}", remedy=_AGAIN) from error
     return Trust(tuple(roots), log_key)

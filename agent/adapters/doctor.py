@@ -125,7 +125,8 @@ def _certificate(config: Config) -> str:
 def _trust(config: Config) -> str:
     trust = read_trust(config.signerd.log_vkey, config.signerd.device_root)
     roots = "; ".join(root.subject.rfc4514_string() for root in trust.device_roots)
-    return f"ledger {trust.log_key.name}, device root {roots}"
+    keys = ", ".join(key.key_id.hex() for key in (trust.log_key, *trust.log_key.beside))
+    return f"ledger {trust.log_key.name} (key {keys}), device root {roots}"
 
 
 def _journal(config: Config) -> str:

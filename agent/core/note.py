@@ -1,4 +1,6 @@
-"""Checkpoints: a log's signed head (C2SP signed-note and tlog-checkpoint), verified with a pinned key.
+"""Checkpoints: a log's signed head (C2SP signed-note and tlog-checkpoint), verified with pinned keys.
+
+A log's key has successors: while two of them sign, a station that pins either goes on.
 
 The text is read strictly: one form of each number, one base64 of each value, no control characters.
 """
@@ -9,13 +11,14 @@ import base64
 import binascii
 import hashlib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 MAX_NOTE_BYTES = 16_384
 MAX_SIGNATURES = 16
+MAX_KEYS = 8  # of one log, one a line of the pinned file
 _ED25519 = b"\x01"  # C2SP signed-note signature type
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,18}")
 _SIGNATURE_PREFIX = "\u2014 "
@@ -32,6 +35,7 @@ class LogKey:
     name: str
     key_id: bytes  # 4 bytes
     public_key: bytes  # Ed25519, 32 bytes
+    beside: tuple[LogKey, ...] = ()  # other keys of the same log, whose signature is as good
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +66,28 @@ def parse_vkey(text: str) -> LogKey:
     return LogKey(name, key_id, key[1:])
 
 
+def parse_vkeys(text: str) -> LogKey:
+    """Reads verifier keys of one log, one a line; empty lines and those that begin with # say nothing.
+
+    Raises:
+        NoteError: none, too many, one that is none, or of two logs.
+    """
+    lines = [line.strip() for line in text.splitlines()]
+    keys = list(dict.fromkeys(parse_vkey(line) for line in lines if line and not line.startswith("#")))
+    if not 1 <= len(keys) <= MAX_KEYS:
+        raise NoteError(f"{len(keys)} verifier keys, and not 1 to {MAX_KEYS}")
+    first, *others = keys
+    if any(other.name != first.name for other in others):
+        raise NoteError("verifier keys of two logs")
+    return replace(first, beside=tuple(others))
+
+
 def open_checkpoint(note: str, key: LogKey) -> Checkpoint:
     """Verifies a signed checkpoint; signatures of other keys are passed over.
 
     Raises:
-        NoteError: malformed, of another origin, or without a valid signature of `key`.
+        NoteError: malformed, of another origin, without a signature of `key` or one beside it, or with one of
+            these that does not hold.
     """
     if len(note.encode()) > MAX_NOTE_BYTES or any(ord(c) < 0x20 and c != "\n" for c in note):
         raise NoteError("not a signed note")
@@ -85,15 +106,17 @@ def _verify(text: bytes, lines: list[str], key: LogKey) -> None:
     if len(lines) > MAX_SIGNATURES:
         raise NoteError("too many signatures")
     verified = False
+    pinned = {each.key_id: each for each in (key, *key.beside)}
     for line in lines:
         name, space, value = line.removeprefix(_SIGNATURE_PREFIX).partition(" ")
         if not line.startswith(_SIGNATURE_PREFIX) or not name or not space:
             raise NoteError("malformed signature line")
         blob = decode_base64(value)
-        if name != key.name or blob[:4] != key.key_id:
+        signer = pinned.get(blob[:4])
+        if name != key.name or signer is None:
             continue
         try:
-            Ed25519PublicKey.from_public_bytes(key.public_key).verify(blob[4:], text)
+            Ed25519PublicKey.from_public_bytes(signer.public_key).verify(blob[4:], text)
         except (InvalidSignature, ValueError) as error:
             raise NoteError("the checkpoint's signature does not hold") from error
         verified = True

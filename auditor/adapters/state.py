@@ -243,6 +243,7 @@ def _totals(data: bytes | None) -> Totals:
     values["ahead_until"] = moment_of(values.get("ahead_until"))  # absent: kept before there was one
     values.setdefault("form", 1)  # as above
     values.setdefault("operations_cas", {})  # as above
+    values.setdefault("checkpoint_keys", {})  # as above
     values["superseding"] = {
         chip: (index, bytes.fromhex(spki)) for chip, (index, spki) in values["superseding"].items()
     }

@@ -109,6 +109,9 @@ class Totals:
     # Operations CAs by SHA-256, hexadecimal: what the log said of each last. The first has no entry until it
     # is retired.
     operations_cas: dict[str, str] = field(default_factory=dict)
+    # Keys of the log after the first, by verifier key: indexes of the entries that added, activated and
+    # retired each (`auditor.core.log_keys`). The first is here once it is retired.
+    checkpoint_keys: dict[str, list[int | None]] = field(default_factory=dict)
     approved: tuple[int, str, str] | None = None
     # of an `action_approved` entry whose action has yet to come: its index, the action, and its members
     approvals: dict[str, int] = field(default_factory=dict)

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 from auditor.core.merkle import HASH_SIZE, MAX_TREE_SIZE
-from auditor.core.note import VerifierKey, open_note, strict_base64
+from auditor.core.note import VerifierKey, open_note, strict_base64, unverified_text
 from auditor.errors import Malformed
 
 _DECIMAL = re.compile(r"0|[1-9][0-9]{0,18}")
@@ -14,7 +14,7 @@ _DECIMAL = re.compile(r"0|[1-9][0-9]{0,18}")
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A head of the log whose signature was verified. Only `open_checkpoint` makes one of foreign bytes."""
+    """A head of the log whose signature was verified, but for one that `claimed_checkpoint` made."""
 
     size: int
     root: bytes
@@ -35,10 +35,20 @@ def open_checkpoint(data: bytes, key: VerifierKey) -> Checkpoint:
         Malformed: it is not a checkpoint, or of another log.
         CheckFailed: CHECKPOINT_SIGNATURE.
     """
-    lines = open_note(data, key).text.split("\n")
+    return _read(open_note(data, key).text, key.name, data)
+
+
+def claimed_checkpoint(data: bytes, origin: str) -> Checkpoint:
+    """A checkpoint of this log whose signatures are yet to be verified (`auditor.core.log_keys`). Raises
+    Malformed."""
+    return _read(unverified_text(data), origin, data)
+
+
+def _read(text: str, origin: str, data: bytes) -> Checkpoint:
+    lines = text.split("\n")
     if len(lines) != 4 or lines[3]:
         raise Malformed("a checkpoint has three lines: origin, size, root")
-    if lines[0] != key.name:
+    if lines[0] != origin:
         raise Malformed("the checkpoint's origin is not the name of the log's key")
     root = strict_base64(lines[2])
     if len(root) != HASH_SIZE:

@@ -237,6 +237,35 @@ class OperationsCaRetired(AdministratorsEntry):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CheckpointKeyAdded(AdministratorsEntry):
+    """A successor of the log's key, announced; it signs nothing yet."""
+
+    type: ClassVar[str] = "checkpoint_key_added"
+    vkey: str = _member(forms.vkey)
+    place: str = _member(forms.one_of("token", "sealed"))
+    recipients: tuple[bytes, ...] = _member(forms.token_keys)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckpointKeyActivated(AdministratorsEntry):
+    """An announced key that signs each tree with this entry. `checkpoint`: a signed note of the keys of
+    before, over a tree that has the announcement."""
+
+    type: ClassVar[str] = "checkpoint_key_activated"
+    vkey: str = _member(forms.vkey)
+    checkpoint: str = _member(forms.signed_note)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckpointKeyRetired(AdministratorsEntry):
+    """A key of the log that signs no tree with this entry."""
+
+    type: ClassVar[str] = "checkpoint_key_retired"
+    vkey: str = _member(forms.vkey)
+    reason: str = _member(forms.one_of("superseded", "lost", "compromised"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ProductAdded(AdministratorsEntry):
     """A product or a revision of one."""
 
@@ -445,7 +474,7 @@ _TYPES: tuple[type[Entry], ...] = (
     AdministratorsSet, ActionApproved,
     StationAdded, AuditorAdded, StationRenewed, AuditorRenewed, RenewalChosen,
     StationRevoked, AuditorRevoked, OperationsCaAdded, OperationsCaActivated, OperationsCaRetired,
-    ProductAdded,
+    CheckpointKeyAdded, CheckpointKeyActivated, CheckpointKeyRetired, ProductAdded,
     OrderOpened, OrderClosed, ChipsImported, ChipsPersonalized, IdentitiesImported,
     Issued, Stamped, Revoked, RefusedCall, IntentOpen, IntentAbandoned, SharedPrimesFound, CrlIssued,
     ClockAccepted,

@@ -68,6 +68,7 @@ auditor = matching(rf"birthmark://{_N}/auditor/{_N}")
 peer = matching(rf"birthmark://{_N}/(?:station/{_N}/{_N}|auditor/{_N})")
 origin = matching(r"[A-Za-z0-9][A-Za-z0-9./_-]{0,127}")
 vkey = matching(r"[!-~]{1,255}")
+signed_note = matching(r"[^\x00-\x09\x0b-\x1f\x7f]{1,4096}")  # C2SP signed-note, of some keys
 label = matching(r"[A-Za-z0-9_./-]{1,64}")  # names of calls and codes
 place_name = matching(r"[^\x00-\x1f\x7f]{1,64}")
 private_oid = matching(

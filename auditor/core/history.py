@@ -24,6 +24,8 @@ from auditor.core.findings import Code, Finding
 from auditor.core.forms import time_text
 from auditor.core.issuance import check_station, issued
 from auditor.core.issuers import check_abandoned, check_added, check_changed
+from auditor.core.log_keys import check_activated, check_retired, in_succession
+from auditor.core.log_keys import check_added as check_log_key_added
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +59,12 @@ def apply(books: Books, index: int, entry: Entry, *, data: bytes, trust: Trust) 
     return found
 
 
-def unfinished(books: Books) -> Iterator[Finding]:
-    """What may not stand open at the end of a published tree."""
+def unfinished(books: Books, trust: Trust) -> Iterator[Finding]:
+    """What may not stand open at the end of a published tree, and the pinned key if the log does not lead
+    to it."""
+    if books.opened is not None and not in_succession(books, trust.vkey):
+        detail, found = "`log_opened` names another vkey", books.opened.vkey
+        yield Finding(Code.LOG_IDENTITY, detail, 0, None, trust.vkey, found)
     for chip_id, (index, _) in books.totals.superseding.items():
         yield Finding(
             Code.REVOCATION_HISTORY,
@@ -159,7 +165,6 @@ def _opened(books: Books, index: int, entry: entries.LogOpened, trust: Trust) ->
     for what, found, expected in (
         ("deployment", entry.deployment, trust.deployment),
         ("origin", entry.origin, trust.origin),
-        ("vkey", entry.vkey, trust.vkey),
     ):
         if found != expected:
             yield Finding(
@@ -517,6 +522,9 @@ _RULES: dict[type[Entry], Callable[[Books, int, Any], Iterator[Finding]]] = {
     entries.OperationsCaAdded: _operations_ca_added,
     entries.OperationsCaActivated: _operations_ca_activated,
     entries.OperationsCaRetired: _operations_ca_retired,
+    entries.CheckpointKeyAdded: check_log_key_added,
+    entries.CheckpointKeyActivated: check_activated,
+    entries.CheckpointKeyRetired: check_retired,
     entries.ProductAdded: _product_added,
     entries.OrderOpened: _order_opened,
     entries.OrderClosed: _order_closed,

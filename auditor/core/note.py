@@ -75,14 +75,9 @@ def open_note(data: bytes, key: VerifierKey) -> VerifiedNote:
         CheckFailed: CHECKPOINT_SIGNATURE, it bears no valid signature of this key.
     """
     text, lines = _split(data)
-    signatures = {value[4:] for name, value in lines if name == key.name and value[:4] == key.key_id}
+    signatures = {value[4:] for name, value in lines if _is_of(key, name, value)}
     if not signatures:
-        raise CheckFailed(
-            Code.CHECKPOINT_SIGNATURE,
-            "no signature of the log's key",
-            expected=f"{key.name} {key.key_id.hex()}",
-            found=", ".join(f"{name} {value[:4].hex()}" for name, value in lines),
-        )
+        raise no_signature(data, key)
     if len(signatures) > 1:
         raise CheckFailed(Code.CHECKPOINT_SIGNATURE, "two different signatures of the log's key")
     try:
@@ -90,6 +85,30 @@ def open_note(data: bytes, key: VerifierKey) -> VerifiedNote:
     except InvalidSignature as error:
         raise CheckFailed(Code.CHECKPOINT_SIGNATURE, "the signature of the log's key is wrong") from error
     return VerifiedNote(text)
+
+
+def has_signature(data: bytes, key: VerifierKey) -> bool:
+    """Whether a line of the note claims to be of this key. Raises Malformed."""
+    return any(_is_of(key, name, value) for name, value in _split(data)[1])
+
+
+def no_signature(data: bytes, key: VerifierKey) -> CheckFailed:
+    """Of a note without a signature of this key. Raises Malformed."""
+    return CheckFailed(
+        Code.CHECKPOINT_SIGNATURE,
+        "no signature of the log's key",
+        expected=f"{key.name} {key.key_id.hex()}",
+        found=", ".join(f"{name} {value[:4].hex()}" for name, value in _split(data)[1]),
+    )
+
+
+def unverified_text(data: bytes) -> str:
+    """The text of a note, whoever signed it. Raises Malformed."""
+    return _split(data)[0]
+
+
+def _is_of(key: VerifierKey, name: str, value: bytes) -> bool:
+    return name == key.name and value[:4] == key.key_id
 
 
 def _split(data: bytes) -> tuple[str, list[tuple[str, bytes]]]:

@@ -13,6 +13,8 @@ from hashlib import sha256
 from pathlib import Path
 from uuid import UUID
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
 from auditor.adapters.client import Credentials, GrpcLog
 from auditor.adapters.state import SqliteState
 from auditor.core.history import Trust
@@ -49,8 +51,11 @@ class Bench:
         return [(finding.code.name, finding.index) for finding in self.verify().new]
 
 
-def pinned(log: PaperLog, identities: Identities | None = None) -> Pinned:
-    text = vkey(log.log_key)
+def pinned(
+    log: PaperLog, identities: Identities | None = None, key: Ed25519PrivateKey | None = None
+) -> Pinned:
+    """`key`: a later one of the log, instead of the first."""
+    text = vkey(key or log.log_key)
     root = log.root.certificate
     trust = Trust(DEPLOYMENT, ORIGIN, text, frozenset({sha256(der(root)).hexdigest()}))
     return Pinned(parse_vkey(text), (root,), trust, identities)
@@ -62,6 +67,7 @@ def bench(
     directory: Path,
     service: PaperService | None = None,
     identities: Identities | None = None,
+    key: Ed25519PrivateKey | None = None,
 ) -> Iterator[Bench]:
     with PaperServer(log, service) as server:
         credentials = Credentials(
@@ -74,7 +80,7 @@ def bench(
             audit = Audit(
                 grpc_log,
                 state,
-                pinned(log, identities),
+                pinned(log, identities, key),
                 clock=lambda: LATER,
                 progress=lambda _phase, _done, _total: None,
             )

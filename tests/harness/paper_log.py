@@ -70,6 +70,7 @@ OF_ADMINISTRATORS = frozenset(
         "revoked", "crl_issued", "clock_accepted", "issuer_added", "issuer_activated", "issuer_retired",
         "operations_ca_added", "operations_ca_activated",
         "operations_ca_retired", "renewal_chosen",
+        "checkpoint_key_added", "checkpoint_key_activated", "checkpoint_key_retired",
     }
 )  # fmt: skip
 NAMED_IN_FORM_1 = frozenset({"chips_personalized", "identities_imported", "clock_accepted"})
@@ -178,6 +179,12 @@ def note(key: Ed25519PrivateKey, body: str, *, name: str = ORIGIN) -> bytes:
     return f"{body}\n— {name} {signature}\n".encode()
 
 
+def cosigned(signed: bytes, *keys: Ed25519PrivateKey) -> bytes:
+    """The same note with the signatures of more keys of the log."""
+    body = signed.rpartition(b"\n\n")[0].decode() + "\n"
+    return signed + b"".join(note(key, body).rpartition(b"\n\n")[2] for key in keys)
+
+
 def vkey(key: Ed25519PrivateKey, *, name: str = ORIGIN) -> str:
     public = b"\x01" + key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
     key_id = sha256(name.encode() + b"\n" + public).digest()[:4]
@@ -218,6 +225,7 @@ class PaperLog:
     def __post_init__(self) -> None:
         self.issuer = self.root.subordinate("Paper Sub-CA")
         self.further: list[Authority] = []  # that were announced
+        self.signing = [self.log_key]  # each signs a checkpoint
         self.entries: list[bytes] = []
         self.tree = PaperTree()
         self.records: list[audit_pb2.Record] = []
@@ -520,4 +528,21 @@ class PaperLog:
     def checkpoint(self, *, size: int | None = None, key: Ed25519PrivateKey | None = None) -> bytes:
         size = self.tree.size if size is None else size
         root = base64.b64encode(self.tree.root(size)).decode()
-        return note(key or self.log_key, f"{ORIGIN}\n{size}\n{root}\n")
+        first, *others = self.signing if key is None else [key]
+        return cosigned(note(first, f"{ORIGIN}\n{size}\n{root}\n"), *others)
+
+    def announce_key(self, key: Ed25519PrivateKey, **changes: Any) -> int:
+        """A successor of the log's key."""
+        members = {"vkey": vkey(key), "place": "token", "recipients": []}
+        return self.append("checkpoint_key_added", **members | changes)
+
+    def activate_key(self, key: Ed25519PrivateKey, proof: bytes | None = None) -> int:
+        """From here on it signs too. `proof`: a checkpoint; that of now unless told otherwise."""
+        checkpoint = (self.checkpoint() if proof is None else proof).decode()
+        self.signing.append(key)
+        return self.append("checkpoint_key_activated", vkey=vkey(key), checkpoint=checkpoint)
+
+    def retire_key(self, key: Ed25519PrivateKey, reason: str = "superseded") -> int:
+        """It signs no more."""
+        self.signing = [other for other in self.signing if other is not key]
+        return self.append("checkpoint_key_retired", vkey=vkey(key), reason=reason)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.core.note import NoteError, open_checkpoint, parse_vkey
+from agent.core.note import MAX_KEYS, NoteError, open_checkpoint, parse_vkey, parse_vkeys
 from agent.core.receipt import ReceiptError, require, root_from_path, verify_receipt
 
 VECTORS = Path(__file__).parents[3] / "vectors"
@@ -36,6 +38,55 @@ def test_checkpoint() -> None:
 def test_cosignatures_of_others_are_passed_over() -> None:
     other = base64.b64encode(bytes(76)).decode()
     open_checkpoint(CHECKPOINT + f"\u2014 witness.example {other}\n", parse_vkey(VKEY))
+
+
+def _second_key() -> tuple[Ed25519PrivateKey, str]:
+    key, name = Ed25519PrivateKey.generate(), VKEY.partition("+")[0]
+    public = b"\x01" + key.public_key().public_bytes_raw()
+    key_id = hashlib.sha256(name.encode() + b"\n" + public).digest()[:4]
+    return key, f"{name}+{key_id.hex()}+{base64.b64encode(public).decode()}"
+
+
+def _signed(key: Ed25519PrivateKey, vkey: str) -> str:
+    """The signature line of this key."""
+    text = CHECKPOINT.partition("\n\n")[0] + "\n"
+    value = base64.b64encode(bytes.fromhex(vkey.split("+")[1]) + key.sign(text.encode())).decode()
+    return f"\u2014 {vkey.partition('+')[0]} {value}\n"
+
+
+def test_of_two_keys_either_signs() -> None:
+    key, vkey = _second_key()
+    both = CHECKPOINT + _signed(key, vkey)
+    second_alone = CHECKPOINT.partition("\u2014")[0] + _signed(key, vkey)
+    for pins in (VKEY, vkey, f"# the log's\n{VKEY}\n\n{vkey}\n", f"{vkey}\r\n{VKEY}\r\n"):
+        assert open_checkpoint(both, parse_vkeys(pins)).size == 3
+    for pins in (vkey, f"{VKEY}\n{vkey}"):
+        assert open_checkpoint(second_alone, parse_vkeys(pins)).size == 3
+    with pytest.raises(NoteError, match="not signed"):
+        open_checkpoint(second_alone, parse_vkeys(VKEY))
+
+
+def test_a_wrong_signature_of_one_of_two_is_fatal() -> None:
+    _, vkey = _second_key()
+    wrong = _signed(Ed25519PrivateKey.generate(), vkey)
+    assert open_checkpoint(CHECKPOINT + wrong, parse_vkeys(VKEY)).size == 3  # not our key's line
+    with pytest.raises(NoteError, match="does not hold"):
+        open_checkpoint(CHECKPOINT + wrong, parse_vkeys(f"{VKEY}\n{vkey}"))
+
+
+@pytest.mark.parametrize("text", ["", "# none\n", VKEY + "\nlog+00000000+AQ==\n", VKEY + " " + VKEY])
+def test_pins_that_are_none(text: str) -> None:
+    with pytest.raises(NoteError):
+        parse_vkeys(text)
+
+
+def test_pins_of_another_log_and_too_many() -> None:
+    elsewhere = "other" + _second_key()[1]
+    keys = "\n".join(_second_key()[1] for _ in range(MAX_KEYS + 1))
+    for text in (f"{VKEY}\n{elsewhere}", keys):
+        with pytest.raises(NoteError):
+            parse_vkeys(text)
+    assert parse_vkeys(f"{VKEY}\n{VKEY}").beside == ()
 
 
 @pytest.mark.parametrize(
