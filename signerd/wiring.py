@@ -220,6 +220,7 @@ async def _start_parts(config: Config, base: Path, pin: bytearray, running: Asyn
         vkey=_vkey(config),
         sign_checkpoint=pool.sign_checkpoint,
         checkpoint_due=pool.checkpoint_due,
+        checkpoint_awaited=pool.checkpoint_awaited,
         now=None,
         administrators=wanted,
     )

@@ -14,6 +14,8 @@ ADDED_MS = 150
 SIGNERD_MB = 150
 AGENT_MB = 100
 CPU_A_BOARD = 1.03
+TOKEN_BUSY = 0.99  # of the time
+TOKEN_WAIT = 1.2  # times what the queue gives
 ESP32_FLASHING = 1.05
 ESP32_SIDE_BY_SIDE = 1.3
 
@@ -112,6 +114,16 @@ def _best(rates: list[dict[str, Any]]) -> float:
     return max(float(rate["per_s"]) for rate in rates)
 
 
+def _slow_token_aims(slow: dict[str, Any]) -> list[tuple[str, str, str, bool]]:
+    busy, times = slow["stations"]["busy"], slow["stations"]["p99_s"] / slow["stations"]["arithmetic_s"]
+    killed = sum(run["key_holders_killed"] for run in slow["at_once"])
+    return [
+        ("slow token busy", f"≥ {TOKEN_BUSY:.0%}", f"{busy:.1%}", busy >= TOKEN_BUSY),
+        ("wait at it, p99, times the queue's", f"≤ {TOKEN_WAIT}", f"{times:.2f}", times <= TOKEN_WAIT),
+        ("healthy key holders killed", "0", str(killed), killed == 0),
+    ]
+
+
 def _aims(result: dict[str, Any]) -> list[tuple[str, str, str, bool]]:
     sign = _best([rate for rate in result["signerd"] if rate["what"] == "sign"])
     boards = _best([rate for rate in result["signerd"] if rate["what"] == "boards"])
@@ -135,6 +147,7 @@ def _aims(result: dict[str, Any]) -> list[tuple[str, str, str, bool]]:
     if (cpu := result["cpu_a_board"]) is not None:
         what = f"signerd's CPU a board, times {cpu['base']}'s"
         aims.append((what, f"≤ {CPU_A_BOARD}", f"{cpu['ratio']:.3f}", cpu["ratio"] <= CPU_A_BOARD))
+    aims += _slow_token_aims(result["slow_token"])
     aims += _esp32_aims(result["esp32"])
     if result["cfssl"]:
         share = sign / _best(result["cfssl"])

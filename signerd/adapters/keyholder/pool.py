@@ -203,6 +203,10 @@ class KeyHolderPool:
         """Raises Busy if what the caller of this task asks now would wait for too long."""
         self._queue.demand_room(CALLER.get())
 
+    def checkpoint_awaited(self) -> None:
+        """The caller of this task goes on when the next checkpoint is published."""
+        self._queue.checkpoint_awaited()
+
     async def checkpoint_due(self) -> None:
         """Returns when it is a checkpoint's turn: what is entered until then shares its signature."""
         await self._queue.checkpoint_due()
@@ -210,9 +214,10 @@ class KeyHolderPool:
     async def sign_certificate(self, tbs: bytes) -> bytes:
         """See `signerd.ports.KeyHolder`. A caller that asks again while its certificate is being signed
         waits for that signature: the token makes one."""
+        self._queue.signing()
         signing = self._signing.get(tbs)
         if signing is None:
-            ask = self._queue.ask(CALLER.get(), lambda holder: holder.sign_certificate(tbs), measured=True)
+            ask = self._queue.certify(CALLER.get(), lambda holder: holder.sign_certificate(tbs))
             signing = self._signing[tbs] = asyncio.create_task(ask, name="certificate")
             signing.add_done_callback(lambda done: self._signed(tbs, done))
         signature = await asyncio.shield(signing)
@@ -226,11 +231,11 @@ class KeyHolderPool:
 
     async def sign_crl(self, tbs: bytes) -> bytes:
         """See `signerd.ports.KeyHolder`."""
-        return await self._queue.ask(CALLER.get(), lambda holder: holder.sign_crl(tbs))
+        return await self._queue.sign(CALLER.get(), lambda holder: holder.sign_crl(tbs))
 
     async def sign_checkpoint(self, body: bytes) -> bytes:
         """See `signerd.ports.KeyHolder`."""
-        return await self._first.sign_checkpoint(body)
+        return await self._queue.sign_checkpoint(self._first, lambda holder: holder.sign_checkpoint(body))
 
     async def session_key(self, day: int, era: int) -> bytes:
         """The key of sessions that end on this day (`core/internal_key.py`)."""
@@ -238,4 +243,4 @@ class KeyHolderPool:
 
     async def check_chip_mac(self, question: MacQuestion) -> bool:
         """See `signerd.ports.KeyHolder`."""
-        return await self._queue.ask(CALLER.get(), lambda holder: holder.check_chip_mac(question))
+        return await self._queue.check(CALLER.get(), lambda holder: holder.check_chip_mac(question))

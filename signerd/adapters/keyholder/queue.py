@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 from signerd.adapters.keyholder.client import KeyHolderProcess
-from signerd.adapters.keyholder.turns import Pace, Turns, before, due
+from signerd.adapters.keyholder.turns import LONGEST_SHARING_S, MOST_AHEAD, Pace, Turns, before, beside, due
 from signerd.errors import Busy
 
 T = TypeVar("T")
@@ -21,16 +22,25 @@ _LEAST_WANTED = 2  # certificates, however long each takes: one at work, one tha
 
 
 class OperationQueue:
-    """Hands operations on to the least busy key holder, as many as keep it at work."""
+    """Hands operations on to the least busy key holder, as many as keep it at work.
+
+    A call that wants a certificate is followed to its end: from `demand_room` it wants one, from `signing` on
+    it is to enter one, and from `checkpoint_awaited` it waits. Calls are tasks; one that ends is forgotten.
+    """
 
     def __init__(self, holders: Sequence[KeyHolderProcess]) -> None:
         self._holders = holders
         self._turns: Turns[asyncio.Future[KeyHolderProcess]] = Turns()
         self._at_work = dict.fromkeys(holders, 0)
-        self._pace = Pace()
+        self._beside = 0  # operations that wait for no turn
+        self._answered_at = dict.fromkeys(holders, 0.0)  # the last time
+        self._signatures, self._checks, self._checkpoints = Pace(), Pace(), Pace()
         self._wanted: dict[asyncio.Task[object], str] = {}  # calls whose certificate is to come, and whose
-        self._ended = 0  # operations
-        self._one_ended = asyncio.Event()
+        self._entering: set[asyncio.Task[object]] = (
+            set()
+        )  # calls that have asked for theirs, until it is entered
+        self._waiting: set[asyncio.Task[object]] = set()  # for a checkpoint whose text is not made yet
+        self._changed = asyncio.Event()  # one of all these
 
     def demand_room(self, caller: str) -> None:
         """Lets this task want a certificate. Raises Busy if it would wait for too long.
@@ -39,7 +49,7 @@ class OperationQueue:
         """
         wait_s = (
             before(Counter(self._wanted.values()), caller)
-            * (self._pace.operation_s or 0.0)
+            * (self._signatures.operation_s or 0.0)
             / len(self._holders)
         )
         if wait_s > LONGEST_WAIT_S and len(self._wanted) >= _LEAST_WANTED:
@@ -48,35 +58,93 @@ class OperationQueue:
         task = asyncio.current_task()
         if task is not None:
             self._wanted[task] = caller
-            task.add_done_callback(lambda done: self._wanted.pop(done, None))
+            task.add_done_callback(self._gone)
+
+    def signing(self) -> None:
+        """This task asks for its certificate's signature."""
+        task = asyncio.current_task()
+        if task is not None and task in self._wanted:
+            self._entering.add(task)
 
     def certified(self) -> None:
-        """This task has its certificate's signature."""
+        """This task has its certificate's signature, and is about to enter it."""
         self._wanted.pop(asyncio.current_task(), None)  # type: ignore[arg-type] # None is no key
 
-    async def ask(self, caller: str, ask: Ask[T], *, measured: bool = False) -> T:
-        """Waits for the caller's turn, and asks. Raises what `ask` raises. What is `measured` says how slow
-        the token is: signatures of certificates, for a MAC is fast at any token."""
+    def checkpoint_awaited(self) -> None:
+        """This task goes on when the next checkpoint is published."""
+        task = asyncio.current_task()
+        if task is not None:
+            self._entering.discard(task)
+            self._waiting.add(task)
+            task.add_done_callback(self._gone)
+        self._changed.set()
+
+    def _gone(self, task: asyncio.Task[object]) -> None:
+        self._wanted.pop(task, None)
+        self._entering.discard(task)
+        self._waiting.discard(task)
+        self._changed.set()
+
+    async def certify(self, caller: str, ask: Ask[T]) -> T:
+        """Waits for the caller's turn, and asks for a certificate's signature. Raises what `ask` raises."""
+        return await self._in_turn(caller, ask, self._signatures)
+
+    async def sign(self, caller: str, ask: Ask[T]) -> T:
+        """The same for any other signature: how long it takes says nothing of certificates."""
+        return await self._in_turn(caller, ask, Pace())
+
+    async def check(self, caller: str, ask: Ask[T]) -> T:
+        """Asks for what most tokens do in no time. Raises what `ask` raises."""
+        if not beside(self._checks, self._signatures) or self._beside >= MOST_AHEAD:
+            return await self._in_turn(caller, ask, self._checks)
+        # In its turn it would come behind every certificate that waits, and its call's own certificate behind
+        # those that come meanwhile. It takes no place of what keeps the token at work either.
+        self._beside += 1
+        try:
+            return await self._timed(self._least_busy(), ask, self._checks)
+        finally:
+            self._beside -= 1
+
+    async def sign_checkpoint(self, holder: KeyHolderProcess, ask: Ask[T]) -> T:
+        """Asks this one at once: what it waits for is `checkpoint_due`. Raises what `ask` raises."""
+        return await self._timed(holder, ask, self._checkpoints)
+
+    async def checkpoint_due(self) -> None:
+        """Returns when it is a checkpoint's turn: its text is best made then.
+
+        Never waits at a fast token, nor where a checkpoint costs it nothing.
+        """
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LONGEST_SHARING_S):
+                while self._signatures.slow and not beside(self._checkpoints, self._signatures):
+                    if due(len(self._waiting), len(self._wanted), idle=self._idle()):
+                        break
+                    self._changed.clear()
+                    await self._changed.wait()
+        self._waiting.clear()
+
+    def _idle(self) -> bool:
+        """True if the token has nothing to do, and nobody is about to enter something."""
+        return not (any(self._at_work.values()) or self._turns or self._entering)
+
+    async def _in_turn(self, caller: str, ask: Ask[T], pace: Pace) -> T:
         turn: asyncio.Future[KeyHolderProcess] = asyncio.get_running_loop().create_future()
         self._turns.add(caller, turn)
         self._hand_on()
         holder = await self._came(turn)
-        loop = asyncio.get_running_loop()
-        handed_on_at = loop.time()
         try:
-            answer = await ask(holder)
-            if measured:
-                self._pace.ended(handed_on_at, loop.time())
+            return await self._timed(holder, ask, pace)
         finally:
             self._end(holder)
-        return answer
 
-    async def checkpoint_due(self) -> None:
-        """Returns when it is a checkpoint's turn: its text is best made then. Never waits at a fast token."""
-        ended = self._ended
-        while self._pace.slow and not due(self._ended - ended, len(self._turns)):
-            self._one_ended.clear()
-            await self._one_ended.wait()
+    async def _timed(self, holder: KeyHolderProcess, ask: Ask[T], pace: Pace) -> T:
+        loop = asyncio.get_running_loop()
+        handed_on_at = loop.time()
+        answer = await ask(holder)
+        now = loop.time()
+        pace.took(now - max(handed_on_at, self._answered_at[holder]))
+        self._answered_at[holder] = now
+        return answer
 
     async def _came(self, turn: asyncio.Future[KeyHolderProcess]) -> KeyHolderProcess:
         try:
@@ -88,8 +156,7 @@ class OperationQueue:
 
     def _end(self, holder: KeyHolderProcess) -> None:
         self._at_work[holder] -= 1
-        self._ended += 1
-        self._one_ended.set()
+        self._changed.set()
         self._hand_on()
 
     def _hand_on(self) -> None:
@@ -103,7 +170,10 @@ class OperationQueue:
 
     def _free(self) -> KeyHolderProcess | None:
         """The least busy, if it may be given one more. Where none serves, whoever asks is told so at once."""
-        ready = [holder for holder in self._holders if holder.serving] or self._holders
-        holder = min(ready, key=self._at_work.__getitem__)
-        may = self._at_work[holder] < self._pace.depth or not holder.serving
+        holder = self._least_busy()
+        may = self._at_work[holder] < self._signatures.depth or not holder.serving
         return holder if may else None
+
+    def _least_busy(self) -> KeyHolderProcess:
+        ready = [holder for holder in self._holders if holder.serving] or self._holders
+        return min(ready, key=self._at_work.__getitem__)

@@ -1,7 +1,8 @@
 """Whose turn it is at the token: a queue in front of it that is fair, bounded, and never lets it wait.
 
 Callers take turns, not requests: whoever asks a hundred times at once waits behind everybody's next one.
-Between their operations comes a checkpoint's (`due`), over all that was entered until then.
+Between their operations comes a checkpoint's (`due`), over all that was entered until then. What costs the
+token next to nothing beside a signature (`beside`), a chip's MAC above all, waits for no turn.
 
 Only what keeps the token at work is handed on (`Pace.depth`): what a key holder process has been given is
 out of this order, and lost with it.
@@ -18,9 +19,11 @@ T = TypeVar("T")
 SLOW_S = 0.005  # an operation: below it nothing is gained by order, and everything by many at once
 _AHEAD_S = 0.02  # of work that is handed on before it can begin: a busy event loop is late by less
 _LEAST_AHEAD = 2  # operations: one at work, one that begins when it ends
-_MOST_AHEAD = 64
+MOST_AHEAD = 64
 _SMOOTHING = 0.2  # the share of the newest operation in what one is taken to last
-LEAST_SHARED = 8  # operations between two checkpoints, where so many wait
+_NEXT_TO_NOTHING = 0.1  # of a signature's time
+LEAST_SHARED = 8  # calls that one checkpoint is for, where so many are there
+LONGEST_SHARING_S = 5.0  # that a checkpoint is put off, for more to share it
 
 
 class Turns(Generic[T]):
@@ -57,19 +60,16 @@ def before(waiting: Mapping[str, int], caller: str) -> int:
 
 
 class Pace:
-    """How long the token takes for one operation, as seen from outside. Moments are in seconds."""
+    """How long the token takes for one kind of operation, as seen from outside."""
 
     def __init__(self) -> None:
         self.operation_s: float | None = None  # None before the first
-        self._free_at = 0.0
 
-    def ended(self, handed_on_at: float, now: float) -> None:
+    def took(self, operation_s: float) -> None:
         """An operation has ended."""
-        took_s = now - max(handed_on_at, self._free_at)
-        self._free_at = now
         if self.operation_s is None:
-            self.operation_s = took_s
-        self.operation_s += _SMOOTHING * (took_s - self.operation_s)
+            self.operation_s = operation_s
+        self.operation_s += _SMOOTHING * (operation_s - self.operation_s)
 
     @property
     def slow(self) -> bool:
@@ -81,13 +81,21 @@ class Pace:
         """How many operations a key holder is given at once."""
         if self.operation_s is None:
             return _LEAST_AHEAD
-        return max(_LEAST_AHEAD, min(_MOST_AHEAD, int(_AHEAD_S / max(self.operation_s, 1e-6))))
+        return max(_LEAST_AHEAD, min(MOST_AHEAD, int(_AHEAD_S / max(self.operation_s, 1e-6))))
 
 
-def due(ended: int, waiting: int) -> bool:
-    """Whether a checkpoint's turn has come, after so many operations since it was wanted.
+def beside(operation: Pace, signature: Pace) -> bool:
+    """Whether such an operation costs next to nothing beside a signature of a slow token."""
+    if not signature.slow or operation.operation_s is None or signature.operation_s is None:
+        return False
+    return operation.operation_s <= _NEXT_TO_NOTHING * signature.operation_s
 
-    Half of those who wait go before it, so that it covers what they enter; the other half keeps the token
-    busy while the callers whose entries it published come back.
+
+def due(waiting: int, wanted: int, *, idle: bool) -> bool:
+    """Whether a checkpoint's turn has come: `waiting` calls wait for it, `wanted` ones for a certificate.
+
+    At a busy token half of those that are there share it. The other half keeps the token at work while they
+    come back, and has the next one. So whoever comes back before that misses none, and each waits as long as
+    any other.
     """
-    return waiting == 0 or ended >= max(LEAST_SHARED, waiting // 2)
+    return idle or waiting >= max(LEAST_SHARED, wanted)

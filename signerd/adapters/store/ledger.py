@@ -36,7 +36,10 @@ _log = structlog.get_logger(__name__)
 class Ledger:
     """The published side of the tree. Lives on the event loop; `start` it there."""
 
-    def __init__(self, tree: Tree, head: HeadFile, key: VerifierKey, sign: Sign, due: Due) -> None:
+    def __init__(
+        self, tree: Tree, head: HeadFile, key: VerifierKey, sign: Sign, due: Due, awaited: Callable[[], None]
+    ) -> None:
+        """`awaited` is called by each task that begins to wait for a checkpoint."""
         self._tree = tree
         self._committed = tree.size
         self._head = head
@@ -45,6 +48,7 @@ class Ledger:
         self._key = key
         self._sign = sign
         self._due = due
+        self._awaited = awaited
         self._recent: dict[int, bytes] = {}
         self._waiters: list[tuple[int, asyncio.Future[None]]] = []
         self._wanted = asyncio.Event()
@@ -130,6 +134,7 @@ class Ledger:
             raise Fault("publishing has stopped")
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiters.append((index, future))
+        self._awaited()
         self._wanted.set()
         await future
 

@@ -56,6 +56,10 @@ async def _at_once() -> None:
     """A checkpoint's turn where nothing else is signed."""
 
 
+def _nothing() -> None:
+    """Nobody counts who waits for a checkpoint."""
+
+
 class SqlStore(Administration, Audit):
     """All of signerd's durable state.
 
@@ -74,6 +78,7 @@ class SqlStore(Administration, Audit):
         vkey: str,
         sign_checkpoint: Sign,
         checkpoint_due: Due = _at_once,
+        checkpoint_awaited: Callable[[], None] = _nothing,
         now: datetime | None,
         administrators: AdministratorSet | None = None,
     ) -> Self:
@@ -86,6 +91,7 @@ class SqlStore(Administration, Audit):
             vkey: the log's verifier key, signed-note text, of the same name.
             sign_checkpoint: the key holder's. It need not be ready: publishing waits for it.
             checkpoint_due: returns when it is a checkpoint's turn at the token.
+            checkpoint_awaited: called by each task that begins to wait for a checkpoint.
             administrators: of the settings, where approvals are demanded. `ask_administrators` enters them.
             now: aware, UTC; None while the clock is wrong: `enter_open_intents` is then to be called later.
 
@@ -109,7 +115,7 @@ class SqlStore(Administration, Audit):
         except BaseException:
             second_place.close()
             raise
-        ledger = Ledger(tree, second_place, key, sign_checkpoint, checkpoint_due)
+        ledger = Ledger(tree, second_place, key, sign_checkpoint, checkpoint_due, checkpoint_awaited)
         reader = _short_reads(url)
         known_peers = KnownPeers(lambda key: reader.do(lambda connection: calls.peer_of_key(connection, key)))
         writer = Writer(make_engine(url, "write"), tree, ledger, newest, known_peers.changed)

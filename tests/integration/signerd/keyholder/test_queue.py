@@ -6,20 +6,23 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 import pytest
 
 from harness.key_holders import TokenAtHand, until
 from harness.shim import Shim
-from harness.signing_samples import leaf_tbs
+from harness.signing_samples import checkpoint, leaf_tbs
 from signerd.adapters.caller import CALLER
 from signerd.adapters.keyholder.pool import KeyHolderPool
 from signerd.adapters.keyholder.queue import LONGEST_WAIT_S
 from signerd.adapters.keyholder.turns import LEAST_SHARED
+from signerd.core.names import MacKey, MacQuestion
 from signerd.errors import Busy, Code
 
 CKM_ECDSA = "C_Sign-1041"
 SIGN_MS = 50
+MUCH_MS = 300  # beside which a busy machine's few milliseconds are nothing
 
 pytestmark = pytest.mark.check
 
@@ -89,22 +92,60 @@ async def test_a_certificate_that_is_asked_for_twice_is_signed_once(token: Token
         assert len(shim.calls("C_Sign")) == before + 2
 
 
-async def test_a_checkpoint_waits_for_half_of_the_queue_and_for_nobody_at_an_idle_token(
+async def test_a_checkpoint_is_for_half_of_those_that_are_there_and_waits_for_nobody_at_an_idle_token(
     token: TokenAtHand, shim: Shim
 ) -> None:
+    body_of = partial(checkpoint, token.log.name)
     async with slow_pool(token, shim) as pool:
         await pool.checkpoint_due()
+        shim.rule("C_Sign-1057", "delay", SIGN_MS)  # CKM_EDDSA
+        await pool.sign_checkpoint(body_of(1))
+        entered: list[int] = []
+        published = asyncio.Event()
+
+        async def call(number: int) -> None:
+            await certify(pool, str(number), leaf_tbs(token.sub_ca))
+            pool.checkpoint_awaited()
+            entered.append(number)
+            await published.wait()
+
+        many = [asyncio.create_task(call(number)) for number in range(20)]
+        await until(lambda: bool(entered))
+        await pool.checkpoint_due()
+        assert LEAST_SHARED <= len(entered) <= 12  # ten, and those that are entered as this goes on
+        await pool.checkpoint_due()
+        assert len(entered) < 20
+        await pool.checkpoint_due()
+        assert len(entered) == 20  # for the last two, once the token has nothing to do
+        published.set()
+        await asyncio.gather(*many)
+
+
+async def test_a_checkpoint_that_costs_nothing_is_never_put_off(token: TokenAtHand, shim: Shim) -> None:
+    async with slow_pool(token, shim, MUCH_MS) as pool:
+        for size in range(1, 21):  # as the queue finds out what one costs, also on a busy machine
+            await pool.sign_checkpoint(checkpoint(token.log.name, size))
         before = len(shim.calls("C_Sign"))
-        ended: list[int] = []
-
-        async def sign(number: int) -> None:
-            await sign_for(pool, str(number), leaf_tbs(token.sub_ca))
-            ended.append(number)
-
-        many = [asyncio.create_task(sign(number)) for number in range(20)]
+        many = [
+            asyncio.create_task(certify(pool, str(number), leaf_tbs(token.sub_ca))) for number in range(6)
+        ]
         await until(lambda: len(shim.calls("C_Sign")) > before)
         await pool.checkpoint_due()
-        assert LEAST_SHARED - 2 <= len(ended) < 18  # those that ended tell the test a turn later
+        assert not all(task.done() for task in many)
+        await asyncio.gather(*many)
+
+
+async def test_a_mac_waits_for_no_certificate_that_waits(token: TokenAtHand, shim: Shim) -> None:
+    question = MacQuestion("chip-1", MacKey.CHIP, "sha256", b"transcript", bytes(32))
+    async with slow_pool(token, shim, MUCH_MS) as pool:
+        for _ in range(20):  # as the queue finds out what one costs, also on a busy machine
+            assert await pool.check_chip_mac(question) is False
+        many = [
+            asyncio.create_task(certify(pool, str(number), leaf_tbs(token.sub_ca))) for number in range(6)
+        ]
+        await asyncio.sleep(0)
+        assert await pool.check_chip_mac(question) is False
+        assert sum(task.done() for task in many) <= 3  # those that were handed on before it
         await asyncio.gather(*many)
 
 

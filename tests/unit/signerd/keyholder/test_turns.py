@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from signerd.adapters.keyholder.turns import LEAST_SHARED, SLOW_S, Pace, Turns, before, due
+from itertools import pairwise
+
+from signerd.adapters.keyholder.turns import LEAST_SHARED, Pace, Turns, before, beside, due
 
 
 def taken(turns: Turns[str]) -> list[str]:
@@ -43,12 +45,17 @@ def test_what_comes_before_a_caller_is_counted_by_turns() -> None:
     assert before({"many": 10, "one": 1}, "many") == 11
 
 
-def test_a_token_that_is_slow_is_given_one_operation_ahead() -> None:
+def pace_of(operation_s: float) -> Pace:
     pace = Pace()
-    assert pace.depth == 2
-    assert not pace.slow
-    for number in range(20):
-        pace.ended(number * 0.1, (number + 1) * 0.1)
+    for _ in range(50):
+        pace.took(operation_s)
+    return pace
+
+
+def test_a_token_that_is_slow_is_given_one_operation_ahead() -> None:
+    assert Pace().depth == 2
+    assert not Pace().slow
+    pace = pace_of(0.1)
     assert pace.slow
     assert pace.depth == 2
     assert pace.operation_s is not None
@@ -56,25 +63,39 @@ def test_a_token_that_is_slow_is_given_one_operation_ahead() -> None:
 
 
 def test_a_token_that_is_fast_is_given_many() -> None:
-    pace = Pace()
-    for number in range(50):
-        pace.ended(number * 0.0002, (number + 1) * 0.0002)
+    pace = pace_of(0.0002)
     assert not pace.slow
     assert pace.depth > 32
 
 
-def test_an_operation_that_waited_for_another_one_is_not_taken_for_slow() -> None:
-    pace = Pace()
-    pace.ended(0.0, SLOW_S * 10)
-    pace.ended(0.0, SLOW_S * 20)  # handed on with the first
-    assert pace.operation_s is not None
-    assert abs(pace.operation_s - SLOW_S * 10) < 1e-9
+def test_what_costs_a_slow_token_next_to_nothing_waits_for_no_turn() -> None:
+    assert beside(pace_of(0.001), pace_of(0.1))
+    assert not beside(pace_of(0.02), pace_of(0.1))
+    assert not beside(pace_of(0.00001), pace_of(0.001))  # a fast token: many at once, in order
+    assert not beside(Pace(), pace_of(0.1))  # not known yet
+    assert not beside(pace_of(0.001), Pace())
 
 
-def test_a_checkpoint_is_due_at_once_where_nobody_waits_and_else_after_half_of_them() -> None:
-    assert due(0, 0)
-    assert not due(0, 1)
-    assert not due(LEAST_SHARED - 1, 1)
-    assert due(LEAST_SHARED, 1)
-    assert not due(15, 32)
-    assert due(16, 32)
+def test_a_checkpoint_is_due_at_once_at_an_idle_token_and_else_for_half_of_those_that_are_there() -> None:
+    assert due(0, 0, idle=True)
+    assert due(1, 5, idle=True)
+    assert not due(0, 0, idle=False)
+    assert not due(LEAST_SHARED - 1, 1, idle=False)
+    assert due(LEAST_SHARED, 1, idle=False)
+    assert not due(15, 17, idle=False)
+    assert due(16, 16, idle=False)
+
+
+def test_stations_that_come_back_at_once_all_wait_alike() -> None:
+    """32 of them: a cycle is 32 certificates and two checkpoints, in whatever order they come back."""
+    wanted, waiting = list(range(32)), list[int]()
+    published: dict[int, list[int]] = {number: [] for number in range(32)}
+    for moment in range(20 * 34):  # in signatures
+        if due(len(waiting), len(wanted), idle=not wanted):
+            for number in waiting:
+                published[number].append(moment)
+            wanted += sorted(waiting, key=lambda number: hash((number, moment)))
+            waiting = []
+        else:
+            waiting.append(wanted.pop(0))
+    assert {after - before for each in published.values() for before, after in pairwise(each)} == {34}
