@@ -36,7 +36,11 @@ def init(
     module: Annotated[Path | None, typer.Option("--module", help="The HSM's PKCS#11 module.")] = None,
     token: Annotated[str | None, typer.Option("--token", help="The token's label.")] = None,
     pin: Annotated[
-        str | None, typer.Option("--pin", help="prompt, file:PATH, credential:NAME or fd:N.")
+        str | None,
+        typer.Option(
+            "--pin",
+            help="prompt, file:PATH, credential:NAME or fd:N. One that was rejected is not tried again.",
+        ),
     ] = None,
     hsm_env: Annotated[
         list[str] | None,

@@ -37,7 +37,8 @@ def probe(
         str | None,
         typer.Option(
             "--pin",
-            help="prompt, file:PATH, credential:NAME or fd:N. Tried once. Without it: what needs no login.",
+            help="prompt, file:PATH, credential:NAME or fd:N. One that was rejected is not tried again."
+            " Without it: what needs no login.",
         ),
     ] = None,
     hsm_env: Annotated[
@@ -57,21 +58,26 @@ def probe(
     config: Annotated[
         Path | None,
         typer.Option(
-            "--config", "-c", help="An installation on this token: PINs that it saw rejected are not tried."
+            "--config", "-c", help="An installation on this token, whose note of rejected PINs is kept too."
         ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Says what a token offers, which of signerd's keys it can hold, how fast it signs. Changes nothing."""
+    from signerd.adapters.keyholder.probe_pin import ProbePin
     from signerd.adapters.keyholder.token_probe import ProbeOrder, look
     from signerd.adapters.pin import read_pin
+    from signerd.config import load
 
-    known = None if pin is None else bytes(read_pin(pin, Path.cwd()))
-    if known is not None and config is not None:
-        _demand_not_rejected(config, known)
+    place, choice = str(Path(module).absolute()) if "/" in module else module, _checked(token)
+    installation = None if config is None else load(config)
+    known = None
+    if pin is not None:
+        known = ProbePin(bytes(read_pin(pin, Path.cwd())), place, choice, installation)
+        known.look()
     order = ProbeOrder(
-        module=str(Path(module).absolute()) if "/" in module else module,
-        token=_checked(token),
+        module=place,
+        token=choice,
         pin=known,
         environment=environment(hsm_env or ()),
         seconds=seconds,
@@ -96,22 +102,6 @@ def _checked(token: str) -> str:
         return token_choice(token).text
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--token") from error
-
-
-def _demand_not_rejected(config: Path, pin: bytes) -> None:
-    """Raises WrongPin: the installation's token rejected this PIN before, or that cannot be known."""
-    from signerd.adapters.keyholder.held_pin import WrongPin
-    from signerd.adapters.keyholder.pool import rejected_pins
-    from signerd.adapters.keyholder.rejected_pin import NoteDamagedError
-    from signerd.config import load
-
-    rejected = rejected_pins(load(config))
-    try:
-        since = rejected.since(pin)
-    except NoteDamagedError as error:
-        raise WrongPin(f"{error}: see that the PIN is right, then remove the file") from error
-    if since is not None:
-        raise WrongPin(f"the token rejected this PIN at {since}, by {rejected.file}: it was not asked")
 
 
 def _progress(*, quiet: bool) -> Any:

@@ -94,6 +94,7 @@ def _fill(
         generate_keys(
             config.hsm,
             throwaway_pin,
+            None,
             key_type=key_type,
             common_name=device_ca.sub_ca_common_name(deployment),
             origin=choices.origin,

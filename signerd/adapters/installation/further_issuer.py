@@ -26,7 +26,7 @@ from signerd.adapters.checks import load_issuer
 from signerd.adapters.installation.chain_files import arrange, read_certificates
 from signerd.adapters.installation.keys import generate_ca_key, prove_keys
 from signerd.adapters.installation.layout import PUBLIC, write_new
-from signerd.adapters.keyholder.pool import settings_of_issuer
+from signerd.adapters.keyholder.pool import rejected_pins, settings_of_issuer
 from signerd.adapters.pin import read_pin
 from signerd.config import Config, TokenSettings, load
 from signerd.core.file_problems import problems
@@ -88,7 +88,7 @@ def request(
 
     Raises:
         ConfigError: an issuer or a request of this name is there, or a file cannot be written.
-        WrongPin: the token rejected the PIN.
+        WrongPin: the token rejected the PIN, now or before.
         KeyHolderRefusal: the token has an object of the key's name.
         Unavailable: the token does not make the key.
     """
@@ -98,7 +98,11 @@ def request(
     try:
         pin = read_pin(token.pin, files.directory)
         try:
-            made = asyncio.run(generate_ca_key(token, pin, key_type=key_type, common_name=cn, taken=taken))
+            made = asyncio.run(
+                generate_ca_key(
+                    token, pin, rejected_pins(config, token), key_type=key_type, common_name=cn, taken=taken
+                )
+            )
         finally:
             pin[:] = bytes(len(pin))
     except BaseException:

@@ -13,6 +13,7 @@ from signerd.adapters.keyholder.client import KeyHolderProcess, KeyHolderSetting
 from signerd.adapters.keyholder.held_pin import HeldPin
 from signerd.adapters.keyholder.pool import setup_for, setup_of_issuer
 from signerd.adapters.keyholder.protocol import Mode, Operation, Setup
+from signerd.adapters.keyholder.rejected_pin import RejectedPins
 from signerd.adapters.pin import read_pin
 from signerd.config import HsmSettings, TokenSettings
 from signerd.core.issuer_algorithm import KEY_TYPES
@@ -37,14 +38,14 @@ def demand_key_type(key_type: str) -> None:
         raise ConfigError(f"key type {key_type!r}: use {', '.join(KEY_TYPES[:-1])} or {KEY_TYPES[-1]}")
 
 
-async def ask_offers(hsm: HsmSettings, pin: bytes | bytearray) -> list[str]:
+async def ask_offers(hsm: HsmSettings, pin: bytes | bytearray, rejected: RejectedPins) -> list[str]:
     """What the token can hold and do: roles, and `SEALING`. It makes nothing.
 
     Raises:
-        WrongPin: the token rejected the PIN.
+        WrongPin: the token rejected the PIN, now or before.
         Unavailable: the token does not answer.
     """
-    held = HeldPin(pin)
+    held = HeldPin(pin, rejected)
     channel = await _generating(hsm, held, setup_for(hsm, Mode.GENERATE))
     try:
         answer = await channel.request(Operation.OFFERS)
@@ -59,6 +60,7 @@ async def ask_offers(hsm: HsmSettings, pin: bytes | bytearray) -> list[str]:
 async def generate_keys(
     hsm: HsmSettings,
     pin: bytes | bytearray,
+    rejected: RejectedPins | None,
     *,
     key_type: str,
     common_name: str,
@@ -68,13 +70,14 @@ async def generate_keys(
 ) -> NewKeys:
     """Makes CA key, checkpoint key and master key, in the token or sealed to it and to the spares; with
     `new_pin`, changes the token's PIN before. `origin`: the log's name, to which what is sealed is bound.
+    `rejected`: None for a token that was made a moment ago.
 
     Raises:
         WrongPin: the token rejected the PIN.
         KeyHolderRefusal: the token holds an object of one of the labels already; nothing was made.
         Unavailable: the token does not do it. If keys may be left in it, the text says which.
     """
-    held = HeldPin(pin)
+    held = HeldPin(pin, rejected)
     setup = replace(
         setup_for(hsm, Mode.GENERATE),
         checkpoint_key_in=places.checkpoint_key.value,
@@ -111,16 +114,22 @@ async def generate_keys(
 
 
 async def generate_ca_key(
-    token: TokenSettings, pin: bytes | bytearray, *, key_type: str, common_name: str, taken: bool
+    token: TokenSettings,
+    pin: bytes | bytearray,
+    rejected: RejectedPins,
+    *,
+    key_type: str,
+    common_name: str,
+    taken: bool,
 ) -> x509.CertificateSigningRequest:
     """Makes a CA key, or takes the one that is there, and nothing else; the request for its certificate.
 
     Raises:
-        WrongPin: the token rejected the PIN.
+        WrongPin: the token rejected the PIN, now or before.
         KeyHolderRefusal: the token holds an object of the key's name already, and was to make it.
         Unavailable: the token does not do it.
     """
-    held = HeldPin(pin)
+    held = HeldPin(pin, rejected)
     channel = await _generating(token, held, setup_of_issuer(token, Mode.GENERATE))
     there = [token.ca_key] if taken else []
     try:

@@ -31,6 +31,7 @@ from signerd.adapters.installation.places import NO_WISHES, Wishes, decide
 from signerd.adapters.installation.settings_file import Choices, checked_names, write_settings
 from signerd.adapters.keyholder.held_pin import WrongPin
 from signerd.adapters.keyholder.pool import settings_with
+from signerd.adapters.keyholder.rejected_pin import RejectedPins
 from signerd.adapters.pin import read_pin
 from signerd.config import Config, load
 from signerd.errors import ConfigError, Fault, Unavailable
@@ -109,11 +110,13 @@ def _generate(
     config: Config, choices: Choices, layout: Layout, pin: bytearray, key_type: str, wishes: Wishes
 ) -> tuple[Choices, NewKeys]:
     remedy = f"\nremove {layout.directory} before you start again"
+    rejected = RejectedPins.of_user(module=str(config.hsm.module), token=config.hsm.token)
     try:
-        places = decide(wishes, asyncio.run(ask_offers(config.hsm, pin)))
+        places = decide(wishes, asyncio.run(ask_offers(config.hsm, pin, rejected)))
         keys = generate_keys(
             config.hsm,
             pin,
+            rejected,
             key_type=key_type,
             common_name=device_ca.sub_ca_common_name(config.deployment),
             origin=config.ledger.origin,

@@ -52,7 +52,7 @@ class Wish:
 
     module: str
     token: TokenChoice
-    pin: str | None  # None: only what everybody may see
+    logs_in: bool  # False: only what everybody may see
     seconds: float  # for each kind of signature
     idle_s: float  # without a call, before the session is used again
 
@@ -68,6 +68,10 @@ class Teller:
         """A part of the report."""
         raise NotImplementedError
 
+    def pin(self, label: str, serial: str) -> str:
+        """Of this token, once it is known to take one. Where it is not to be tried, it does not come back."""
+        raise NotImplementedError
+
 
 def probe(wish: Wish, teller: Teller) -> None:
     """Tells all that can be known. Raises TokenError."""
@@ -81,33 +85,36 @@ def probe(wish: Wish, teller: Teller) -> None:
     with translated("asking for its mechanisms"):
         mechanisms = [_mechanism(token.slot, each) for each in token.slot.get_mechanisms()]
     teller.found("mechanisms", sorted(mechanisms, key=lambda each: str(each["name"])))
-    session = _session(token, wish.pin, teller)
+    session, pin = _session(token, wish, teller)
     teller.doing("listing its keys")
     with translated("listing its keys"):
         keys = sorted(_keys(session), key=lambda key: (_label(key), _id(key)))
         teller.found("keys", [_key(key) for key in keys])
-    if wish.pin is not None:
-        _try_keys(session, keys, wish, teller, {str(each["name"]) for each in mechanisms})
+    if wish.logs_in:
+        _try_keys(session, pin, keys, wish, teller, {str(each["name"]) for each in mechanisms})
 
 
-def _session(token: pkcs11.Token, pin: str | None, teller: Teller) -> pkcs11.Session:
-    if pin is None:
+def _session(token: pkcs11.Token, wish: Wish, teller: Teller) -> tuple[pkcs11.Session, str]:
+    """And the PIN with which it was opened."""
+    if not wish.logs_in:
         teller.doing("opening a session")
         with translated("opening a session"):
-            return token.open()
+            return token.open(), ""
     demand_tries(token)
+    names = _names(token)
+    pin = teller.pin(names["label"], names["serial"])
     teller.doing("logging in")
     begun = time.monotonic()
     with translated("logging in"):
         session = token.open(user_pin=pin)
     teller.found("login_ms", round(1_000 * (time.monotonic() - begun), 1))
-    return session
+    return session, pin
 
 
 def _try_keys(
-    session: pkcs11.Session, keys: list[Any], wish: Wish, teller: Teller, mechanisms: set[str]
+    session: pkcs11.Session, pin: str, keys: list[Any], wish: Wish, teller: Teller, mechanisms: set[str]
 ) -> None:
-    trials = KeyTrials(session, wish.pin or "", mechanisms)
+    trials = KeyTrials(session, pin, mechanisms)
     tried = []
     for key in keys:
         for name, trial in trials.of(key):

@@ -3,6 +3,9 @@
 The file beside the second place of the checkpoint holds a slow hash of each, bound to module and token, and
 never the PIN. Whoever copies it can guess a short PIN offline in hours: one that the token rejected. A PIN
 that is right is never written here in any form.
+
+Where there is no installation yet (`signerd init`, `signerd token probe`), whoever gives the command has a
+file of their own: `~/.local/state/birthmark/rejected-pins`, or below XDG_STATE_HOME.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import os
 import secrets
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +24,8 @@ _COST = 2**15  # of scrypt (RFC 7914), with 32 MiB: some 0.1 s a look
 _MEMORY = 64 * 1024 * 1024  # bytes that scrypt may take
 _MOST = 8  # PINs; the oldest goes first
 _SALT_BYTES = 16
+_FOLDER_MODE = 0o700
+_FILE_MODE = 0o600
 
 
 class NoteDamagedError(Exception):
@@ -33,6 +39,11 @@ class RejectedPins:
         """`module` and `token` as the settings name them: another token's PINs are its own."""
         self.file = file
         self._bound_to = f"{module}\0{token}".encode()
+
+    @classmethod
+    def of_user(cls, *, module: str, token: str) -> RejectedPins:
+        """Where there is no installation: of whoever gives the command."""
+        return cls(_state_folder() / "rejected-pins", module=module, token=token)
 
     def since(self, pin: bytes) -> str | None:
         """When the token rejected this PIN; None if it did not. Raises NoteDamagedError."""
@@ -55,7 +66,9 @@ class RejectedPins:
         now = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
         new = {"salt": salt.hex(), "scrypt": self._hash(pin, salt), "at": now}
         kept = {"v": 1, "rejected": [*self._load(), new][-_MOST:]}
-        durable_files.replace(self.file, json.dumps(kept, indent=1).encode("ascii"), 0o600)
+        if self.file.parent == _state_folder():  # a second place that is not mounted is not made
+            self.file.parent.mkdir(_FOLDER_MODE, parents=True, exist_ok=True)
+        durable_files.replace(self.file, json.dumps(kept, indent=1).encode("ascii"), _FILE_MODE)
 
     def _hash(self, pin: bytes, salt: bytes) -> str:
         made = hashlib.scrypt(pin, salt=salt + self._bound_to, n=_COST, r=8, p=1, maxmem=_MEMORY, dklen=32)
@@ -73,3 +86,10 @@ class RejectedPins:
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise NoteDamagedError(f"{self.file} cannot be read: {type(error).__name__}") from error
         return noted
+
+
+def _state_folder() -> Path:
+    """XDG Base Directory Specification 0.8: a path that is not absolute counts as none."""
+    given = Path(os.environ.get("XDG_STATE_HOME", ""))
+    home = given if given.is_absolute() else Path("~/.local/state").expanduser()
+    return home / "birthmark"

@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 
 from signerd.adapters.keyholder.hardening import bare_environment
 from signerd.adapters.keyholder.held_pin import WrongPin
+from signerd.adapters.keyholder.probe_pin import ProbePin
 from signerd.adapters.keyholder.protocol import FrameReader, Outcome, ProtocolError, frame
 from signerd.errors import ConfigError, Fault, Unavailable
 
@@ -37,7 +38,7 @@ class ProbeOrder:
 
     module: str
     token: str = ""  # label, serial or PKCS#11 URI; empty: the only one
-    pin: bytes | None = field(default=None, repr=False)
+    pin: ProbePin | None = None  # None: only what everybody may see
     environment: Mapping[str, str] = field(default_factory=dict)
     seconds: float = 1.0  # for each kind of signature
     idle_s: float = 0.0
@@ -116,13 +117,16 @@ class _Conversation:
 
     def held(self) -> ProbeReport:
         order = self._order
-        wish = [order.module, order.token, order.pin, float(order.seconds), float(order.idle_s)]
+        logs_in = order.pin is not None
+        wish = [order.module, order.token, logs_in, float(order.seconds), float(order.idle_s)]
         try:
             self._line.sendall(frame(wish))
             for item in self._items():
                 if self._take(item):
                     return self._report
             self._report.fault = Unavailable(f"the module crashed while {self._doing}{self._how()}")
+        except WrongPin as error:
+            self._report.fault = error
         except TimeoutError:
             late = f"the module did not come back within {order.deadline_s:g} s while {self._doing}"
             self._report.fault = Unavailable(f"{late}; it was ended")
@@ -150,8 +154,10 @@ class _Conversation:
                 self._tell(what)
             case ["found", str(part), value]:
                 self._report.parts[part] = value
+            case ["pin", str(label), str(serial)] if self._order.pin is not None:
+                self._line.sendall(frame(self._order.pin.give(label, serial)))
             case ["ended", int(outcome), str(text)]:
-                self._report.fault = _fault(Outcome(outcome), text)
+                self._report.fault = self._fault(Outcome(outcome), text)
                 return True
             case _:
                 raise ProtocolError("another item than was agreed on")
@@ -164,14 +170,13 @@ class _Conversation:
             return ""
         return f" ({signal.Signals(-code).name})" if code < 0 else f" (exit code {code})"
 
-
-def _fault(outcome: Outcome, text: str) -> Fault | ConfigError | None:
-    match outcome:
-        case Outcome.DONE:
-            return None
-        case Outcome.WRONG_PIN:
-            return WrongPin(text)
-        case Outcome.WRONG_SETTINGS:
-            return ConfigError(text)
-        case _:
-            return Unavailable(text)
+    def _fault(self, outcome: Outcome, text: str) -> Fault | ConfigError | None:
+        match outcome:
+            case Outcome.DONE:
+                return None
+            case Outcome.WRONG_PIN:
+                return WrongPin(text) if self._order.pin is None else self._order.pin.rejected(text)
+            case Outcome.WRONG_SETTINGS:
+                return ConfigError(text)
+            case _:
+                return Unavailable(text)

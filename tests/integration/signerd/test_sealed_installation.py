@@ -21,6 +21,7 @@ from signerd.adapters import device_ca
 from signerd.adapters.installation import Wishes, create, install_certificate, softhsm
 from signerd.adapters.installation.keys import ask_offers
 from signerd.adapters.keyholder.held_pin import WrongPin
+from signerd.adapters.keyholder.pool import rejected_pins
 from signerd.config import load
 from signerd.core.names import Place
 from signerd.core.recipient import Recipient
@@ -171,7 +172,7 @@ def test_offers_follow_the_token(begin: Begin, tmp_path: Path) -> None:
     with pytest.raises(ConfigError):
         begin(Wishes())
     config = load(tmp_path / "signerd" / "signerd.toml")
-    offers = asyncio.run(ask_offers(config.hsm, TokenAtHand(tmp_path, config).pin))
+    offers = asyncio.run(ask_offers(config.hsm, TokenAtHand(tmp_path, config).pin, rejected_pins(config)))
     assert offers == ["sealing"]
 
 
