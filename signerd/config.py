@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import os
 import tomllib
+from abc import abstractmethod
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -103,11 +104,13 @@ FilePath = Annotated[Path, AfterValidator(_resolved)]
 SocketPath = Annotated[Path, AfterValidator(_resolved), AfterValidator(_socket)]
 
 
-class _Section(BaseModel):
+class Section(BaseModel):
+    """A table of a file."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class ServerSettings(_Section):
+class ServerSettings(Section):
     """The mTLS listener for stations and auditors."""
 
     listen: Listen = "127.0.0.1:8443"  # host:port; port 0 lets the kernel choose, see port_file
@@ -119,38 +122,47 @@ class ServerSettings(_Section):
     port_file: FilePath | None = None  # where to write the bound port, for tests and demos
 
 
-class AdminSettings(_Section):
+class AdminSettings(Section):
     """The Unix socket for administrators. Its directory must be of mode 0700 and ours."""
 
     socket: SocketPath
 
 
-class MetricsSettings(_Section):
+class MetricsSettings(Section):
     """Prometheus metrics, on a local port. Absent section: none."""
 
     listen: LocalListen = "127.0.0.1:9464"
 
 
-class DatabaseSettings(_Section):
+class DatabaseSettings(Section):
     """SQLite file, or a SQLAlchemy URL."""
 
     url: str  # "sqlite:///signerd.sqlite" is relative to the configuration's directory
 
 
-class LedgerSettings(_Section):
-    """The log's name, and the second place of its last checkpoint."""
+class LogNameSettings(Section):
+    """The log's name and verifier key."""
 
     origin: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9./_-]{0,127}$")]
     vkey: FilePath  # the log's verifier key, C2SP signed-note text
+
+
+class LedgerSettings(LogNameSettings):
+    """And the second place of its last checkpoint."""
+
     head: FilePath  # must not lie where the database's backups go
 
 
-class TokenSettings(_Section):
-    """A PKCS#11 token with a CA key."""
+_OF_A_TOKEN = ("module", "token", "pin")
 
-    module: Path
-    token: TokenReference  # its label, or a PKCS #11 URI
-    pin: Annotated[str, AfterValidator(_pin_source)]
+
+class TokenSettings(Section):
+    """A PKCS#11 token with a CA key; or the socket of the service that has it."""
+
+    service: SocketPath | None = None  # of `signerd key-holder run`, in the place of module, token and pin
+    module: Path = Path()
+    token: TokenReference = ""  # its label, or a PKCS #11 URI
+    pin: Annotated[str, AfterValidator(_pin_source)] = ""
     environment: dict[str, str] = Field(default_factory=dict)  # for the module, e.g. SOFTHSM2_CONF
     ca_key: KeyReference = "birthmark-ca"  # its label, or a PKCS #11 URI, as of the other keys
     key_holders: Annotated[int, Field(ge=1, le=16)] = 1
@@ -160,6 +172,15 @@ class TokenSettings(_Section):
     start_deadline_s: Annotated[float, Field(gt=0, le=600)] = (
         30.0  # as does opening the token for longer: to load the module, log in and try the keys
     )
+
+    @model_validator(mode="after")
+    def _token_or_service(self) -> Self:
+        given = [name for name in (*_OF_A_TOKEN, "environment") if name in self.model_fields_set]
+        if self.service is not None and given:
+            raise ValueError(f"`{given[0]}` is the service's matter: take it away, or `service`")
+        if self.service is None and (missing := [name for name in _OF_A_TOKEN if name not in given]):
+            raise ValueError(f"`{'`, `'.join(missing)}` missing; or `service` where a service has the token")
+        return self
 
 
 class HsmSettings(TokenSettings):
@@ -183,16 +204,17 @@ class HsmSettings(TokenSettings):
 
     @model_validator(mode="after")
     def _places(self) -> Self:
-        if self.seals != (self.sealed is not None):
+        if self.seals != (self.sealed is not None) and self.service is None:
             raise ValueError(
                 "`sealed` names the file of the keys that are sealed: give it where one is, and nowhere else"
             )
-        if (self.master_key_in == "sealed") != (self.master_commitment is not None):
+        sealed_master = self.master_key_in == "sealed" and self.service is None
+        if sealed_master != (self.master_commitment is not None):
             raise ValueError('`master_commitment` stands where master_key_in is "sealed", and nowhere else')
         return self
 
 
-class AuthoritySettings(_Section):
+class AuthoritySettings(Section):
     """The device tree: the issuer whose key is in the token of `hsm`, and bounds on what all issuers sign."""
 
     name: Name = FIRST  # the issuer's, as the ledger has it; that of `signerd init` is the default
@@ -202,7 +224,7 @@ class AuthoritySettings(_Section):
     allow_no_expiry: bool = True  # notAfter 99991231235959Z (IEEE 802.1AR) is within bounds
 
 
-class IssuerSettings(_Section):
+class IssuerSettings(Section):
     """A further issuer: its certificate, and the token with its key."""
 
     name: Name
@@ -211,7 +233,7 @@ class IssuerSettings(_Section):
     hsm: TokenSettings | None = None  # absent: its key is not here, and it signs nothing
 
 
-class LimitsSettings(_Section):
+class LimitsSettings(Section):
     """Bounds on what peers may take."""
 
     session_lifetime_s: Annotated[int, Field(ge=10, le=86400)] = 900
@@ -226,14 +248,14 @@ class LimitsSettings(_Section):
     streams_per_connection: Annotated[int, Field(ge=1)] = 64
 
 
-class HygieneSettings(_Section):
+class HygieneSettings(Section):
     """What signerd does in the background about keys that it certified."""
 
     # Hours between searches for RSA keys that share a prime, the first at start; 0: only when asked.
     shared_primes_every_h: Annotated[int, Field(ge=0, le=8760)] = 24
 
 
-class ApprovalSettings(_Section):
+class ApprovalSettings(Section):
     """Administrators who are to approve what matters. Absent section: nobody is asked, until the ledger says
     otherwise."""
 
@@ -241,29 +263,28 @@ class ApprovalSettings(_Section):
     administrators: FilePath  # their SSH keys (docs/formats.md, "Approvals")
 
 
-class LogSettings(_Section):
+class LogSettings(Section):
     """Structured logs, JSON lines on standard error."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
 
 
-class Config(_Section):
-    """The whole file."""
+class Keys(Section):
+    """What signerd's file and that of a key holder's service both say."""
 
     deployment: Name
-    server: ServerSettings
-    admin: AdminSettings
-    metrics: MetricsSettings | None = None
-    database: DatabaseSettings
-    ledger: LedgerSettings
+    ledger: LogNameSettings
     hsm: HsmSettings
     authority: AuthoritySettings
     # Further ones, as `signerd ca add` wrote them.
     issuers: Annotated[tuple[IssuerSettings, ...], Field(max_length=MAX_ISSUERS)] = ()
     approvals: ApprovalSettings | None = None
-    limits: LimitsSettings = LimitsSettings()
-    hygiene: HygieneSettings = HygieneSettings()
     log: LogSettings = LogSettings()
+
+    @property
+    @abstractmethod
+    def rejected_pins(self) -> Path:
+        """Where it is kept which PINs a token rejected."""
 
     @property
     def all_issuers(self) -> tuple[IssuerSettings, ...]:
@@ -282,8 +303,33 @@ class Config(_Section):
         return self
 
 
+class Config(Keys):
+    """signerd's whole file."""
+
+    server: ServerSettings
+    admin: AdminSettings
+    metrics: MetricsSettings | None = None
+    database: DatabaseSettings
+    ledger: LedgerSettings
+    limits: LimitsSettings = LimitsSettings()
+    hygiene: HygieneSettings = HygieneSettings()
+
+    @property
+    def rejected_pins(self) -> Path:
+        """Beside the second place of the checkpoint."""
+        return self.ledger.head.with_name(self.ledger.head.name + ".rejected-pins")
+
+
 def load(path: Path) -> Config:
-    """Reads and validates the file.
+    """Reads and validates signerd's file. Raises as `read_settings`."""
+    return read_settings(path, Config)
+
+
+S = TypeVar("S", bound=Keys)
+
+
+def read_settings(path: Path, kind: type[S]) -> S:
+    """Reads and validates a file of settings.
 
     Raises:
         ConfigError: it cannot be read, is no TOML, or a key is unknown, missing or wrong; all of them named.
@@ -299,7 +345,7 @@ def load(path: Path) -> Config:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not valid TOML: {error}") from error
     try:
-        return Config.model_validate(data, context={"base": path.resolve().parent})
+        return kind.model_validate(data, context={"base": path.resolve().parent})
     except ValidationError as error:
         raise ConfigError("\n  ".join([f"{path}:", *problems(error)])) from error
 

@@ -47,6 +47,7 @@ from signerd.core.evidence.rules import EvidenceRules
 from signerd.core.evidence.transcript import verify_evidence
 from signerd.core.evidence_extension import EvidenceStatement
 from signerd.core.key_policy import QualityLater, WeakKeyError
+from signerd.core.leaf import Leaf
 from signerd.core.names import KeyType, Level, PeerName, Reissue
 from signerd.core.order import Place, WorkOrder
 from signerd.core.policy import (
@@ -250,7 +251,7 @@ class Issuance:
             agent=agent,
             listed_as=lines,
         )
-        record = await self._issue(intent, csr, product)
+        record = await self._issue(intent, csr, context.product_toml or "")
         # 12. The answer.
         return await self._answer(record)
 
@@ -261,16 +262,17 @@ class Issuance:
         except WeakKeyError as error:
             raise Refused(code, f"a key is weak: {error}") from error
 
-    async def _issue(self, intent: IntentRequest, csr: VerifiedCsr, product: Product) -> Record:
+    async def _issue(self, intent: IntentRequest, csr: VerifiedCsr, product_toml: str) -> Record:
         """Steps 6 to 11, once more where another issuer takes over meanwhile: the place stays, and what was
         signed for it is never handed out (`core.issuers`)."""
         try:
-            return await self._issue_once(intent, csr, product)
+            return await self._issue_once(intent, csr, product_toml)
         except IssuerChanged:
             await self._issuers.refresh()
-            return await self._issue_once(intent, csr, product)
+            return await self._issue_once(intent, csr, product_toml)
 
-    async def _issue_once(self, asked: IntentRequest, csr: VerifiedCsr, product: Product) -> Record:
+    async def _issue_once(self, asked: IntentRequest, csr: VerifiedCsr, product_toml: str) -> Record:
+        product = parse_product(product_toml)
         by = self._issuers.active(product.certificate.ca)
         issuer, intent = by.issuer, replace(asked, issuer_id=by.record.issuer_id)
         linted: dict[bytes, PreparedCertificate] = {}
@@ -298,9 +300,12 @@ class Issuance:
         certificate_der = record.certificate_der
         if not certificate_der:
             prepared = linted.get(record.tbs) or _resumed(record, csr, product, issuer)
+            # What the certificate says of evidence is what the intent rests on: a retry's is not recorded.
+            rests_on = EvidenceStatement.about(record.level, record.method, record.evidence)
+            leaf = Leaf(record.place, rests_on, intent.order.product_sha256, product_toml=product_toml)
             # 9. The key holder signs.
             try:
-                signature = await by.key_holder.sign_certificate(prepared.take())
+                signature = await by.key_holder.sign_certificate(prepared.take(), leaf)
             except Fault:
                 self._clock()  # the key holder looks at the time too: a step meanwhile is the reason
                 raise

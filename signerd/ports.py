@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from signerd.core.anchors import Anchor
 from signerd.core.evidence.method import IdentityKey
 from signerd.core.issuers import IssuerRecord
+from signerd.core.leaf import Leaf
 from signerd.core.names import Level, MacQuestion, PeerName
 from signerd.core.order import Place, WorkOrder
 
@@ -25,8 +26,11 @@ from signerd.core.order import Place, WorkOrder
 class KeyHolder(Protocol):
     """The process that holds the HSM session. It looks for itself at what it is asked to sign."""
 
-    async def sign_certificate(self, tbs: bytes) -> bytes:
-        """Signs a TBSCertificate (DER) of a leaf; returns the DER signature value."""
+    async def sign_certificate(self, tbs: bytes, leaf: Leaf | None = None) -> bytes:
+        """Signs a TBSCertificate (DER) of a leaf; returns the DER signature value.
+
+        `leaf` says what it is for: a key holder that knows the approved orders refuses what is not.
+        """
         ...
 
     async def sign_crl(self, tbs: bytes) -> bytes:

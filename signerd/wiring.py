@@ -32,6 +32,7 @@ from signerd.adapters.ends import Ends, EndsWatch
 from signerd.adapters.issuer_key_holders import IssuerKeyHolders
 from signerd.adapters.key_quality import KeyChecks
 from signerd.adapters.keyholder.pool import KeyHolderPool, settings_for
+from signerd.adapters.keyholder.told import ToldServices
 from signerd.adapters.line_writer import LineWriter, standard_error
 from signerd.adapters.linting import SampleLinter
 from signerd.adapters.logs import LogLevel, configure_logs
@@ -39,7 +40,7 @@ from signerd.adapters.metrics import BoardCounts, Gauges, Metrics
 from signerd.adapters.moved_peers import MovedPeers
 from signerd.adapters.mtls import PeerIdentities, ServerCertificate, TrustedCas
 from signerd.adapters.operations_ca import load_ca
-from signerd.adapters.pin import read_pin
+from signerd.adapters.pin import pin_of
 from signerd.adapters.rate_limit import Rate, RateLimiter
 from signerd.adapters.refusals import LedgerRefusals
 from signerd.adapters.reload import Reload
@@ -104,6 +105,7 @@ class _Parts:
     cas: TrustedCas
     identities: PeerIdentities
     moved: MovedPeers
+    told: ToldServices
 
 
 def run(read: Callable[[], Config], base: Path, announce: Callable[[str], None]) -> None:
@@ -128,7 +130,7 @@ def run(read: Callable[[], Config], base: Path, announce: Callable[[str], None])
 def _run(config: Config, base: Path, announce: Callable[[str], None], again: _Again) -> None:
     for check in start_checks(config, base, _probably_now(config)):
         _log.info("checked", check=check.name, found=check.run())
-    pin = read_pin(config.hsm.pin, base)
+    pin = pin_of(config.hsm, base)
     try:
         asyncio.run(_serve(config, base, pin, announce, again))
     finally:
@@ -243,6 +245,8 @@ async def _start_parts(config: Config, base: Path, pin: bytearray, running: Asyn
     await issuers.refresh()
     known = {record.certificate_sha256: record for record in issuers.records}
     await holders.start(base, known, key_holder_changed)
+    told = ToldServices(holders.pools)
+    await told.all_over(store)
     await prepared
     cas = TrustedCas(ServerCertificate.read(config.server).client_ca)
     return _Parts(
@@ -262,6 +266,7 @@ async def _start_parts(config: Config, base: Path, pin: bytearray, running: Asyn
         cas,
         PeerIdentities(config.deployment, cas),
         MovedPeers(store.note_cas),
+        told,
     )
 
 
@@ -515,6 +520,7 @@ def _admin(parts: _Parts, reload: Reload, read_ends: Callable[[], Awaitable[Sequ
         hsm=config.hsm,
         cas=parts.cas,
         peers_seen=parts.moved.keep,
+        told=parts.told,
     )
 
 

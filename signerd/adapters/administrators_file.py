@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from signerd.adapters.start_faults import unreadable
-from signerd.config import Config
+from signerd.config import Keys
 from signerd.core.approval.administrators import MAX_FILE, AdministratorSet, parse_administrators
 from signerd.core.approval.errors import ApprovalError
 from signerd.errors import ConfigError
 
 
-def read_administrators(config: Config) -> AdministratorSet | None:
+def read_administrators(config: Keys) -> AdministratorSet | None:
     """Who is to be asked, as the settings say; None where they do not.
 
     Raises:

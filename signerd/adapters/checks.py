@@ -26,14 +26,14 @@ from signerd.adapters.keyholder.held_pin import WrongPin
 from signerd.adapters.keyholder.pool import KeyHolderPool, settings_for
 from signerd.adapters.keyholder.sealed_file import read_sealed_file
 from signerd.adapters.operations_succession import peers_by_ca
-from signerd.adapters.pin import check_pin_file, read_pin
+from signerd.adapters.pin import check_pin_file, pin_of
 from signerd.adapters.recipients import known_recipients
 from signerd.adapters.rpc.server import check_socket_directory
 from signerd.adapters.server_files import ServerFiles
 from signerd.adapters.session_keys import outlive_restarts
 from signerd.adapters.start_faults import unreadable
 from signerd.adapters.store import asked_administrators, check_database, known_issuers, registered_peers
-from signerd.config import Config, IssuerSettings, database_url
+from signerd.config import Config, IssuerSettings, Keys, database_url
 from signerd.core import note
 from signerd.core.ends import WARNED, due
 from signerd.core.issuers import IssuerState
@@ -79,12 +79,32 @@ def all_checks(config: Config, base: Path, now: datetime, dialled: Iterable[str]
         Check("operations CA", lambda: _operations(config, base, now)),
         Check("server names", lambda: _names(config, (*config.server.names, *dialled))),
         Check("keys", lambda: _keys(config, base)),
+        *_token_checks(config, base),
+    )
+
+
+def _token_checks(config: Config, base: Path) -> tuple[Check, ...]:
+    if config.hsm.service is not None:
+        return (Check("key holder", lambda: asyncio.run(_service(config))),)
+    return (
         Check("PKCS#11 module", lambda: _module(config)),
         Check("PIN", lambda: check_pin_file(config.hsm.pin, base)),
     )
 
 
-def load_issuer(config: Config, settings: IssuerSettings | None = None) -> Issuer:
+async def _service(config: Config) -> str:
+    """Connects to the service, and asks nothing."""
+    pool = KeyHolderPool(settings_for(config), 1, on_change=lambda: None)
+    try:
+        await pool.start(b"")
+    except Unavailable as error:
+        raise NotNow(error.detail) from error
+    finally:
+        await pool.stop()
+    return f"the service at {config.hsm.service} has the keys"
+
+
+def load_issuer(config: Keys, settings: IssuerSettings | None = None) -> Issuer:
     """The sub-CA and what stands between it and the root, of one issuer; by default of that of `authority`.
 
     Raises:
@@ -359,7 +379,7 @@ def login_check(config: Config, base: Path) -> Check:
 
 async def _login(config: Config, base: Path) -> str:
     pool = KeyHolderPool(settings_for(config), 1, on_change=lambda: None)
-    pin = read_pin(config.hsm.pin, base)
+    pin = pin_of(config.hsm, base)
     try:
         await pool.start(pin)
     except WrongPin:

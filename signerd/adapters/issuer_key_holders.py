@@ -18,7 +18,7 @@ from signerd.adapters.checks import load_issuer
 from signerd.adapters.keyholder.channel import SignatureDamaged
 from signerd.adapters.keyholder.held_pin import WrongPin
 from signerd.adapters.keyholder.pool import KeyHolderPool, settings_of_issuer
-from signerd.adapters.pin import read_pin
+from signerd.adapters.pin import pin_of
 from signerd.config import Config, IssuerSettings, TokenSettings
 from signerd.core.issuers import IssuerRecord, IssuerState
 from signerd.errors import ConfigError, Unavailable
@@ -73,7 +73,7 @@ class IssuerKeyHolders:
         pool = KeyHolderPool(
             settings_of_issuer(self._config, certificate, token), token.key_holders, on_change=changed
         )
-        pin = read_pin(token.pin, base)
+        pin = pin_of(token, base)
         try:
             await pool.start(pin)
         except (WrongPin, ConfigError, Unavailable) as error:
@@ -95,6 +95,11 @@ class IssuerKeyHolders:
         else:
             self.parts[digest] = IssuerParts(issuer, pool, lambda: pool.serving, pool.demand_room)
         return digest
+
+    @property
+    def pools(self) -> tuple[KeyHolderPool, ...]:
+        """All of them, the first one first."""
+        return (self._first, *self._others)
 
     async def stop(self) -> None:
         """Ends all but the first, which is not ours."""

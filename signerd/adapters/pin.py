@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 from signerd.adapters.start_faults import from_system
+from signerd.config import TokenSettings
 from signerd.errors import ConfigError
 
 MAX_PIN = 255  # bytes; PKCS #11 leaves the bound to the token, and none allows more
@@ -39,6 +40,11 @@ def read_pin(source: str, base: Path) -> bytearray:
             return _checked(_from_prompt(), source)
         case _:
             raise ConfigError('a PIN source is "fd:NUMBER", "file:PATH", "credential:NAME" or "prompt"')
+
+
+def pin_of(token: TokenSettings, base: Path) -> bytearray:
+    """The PIN of a token; empty where a service has the token, and with it the PIN. Raises as `read_pin`."""
+    return bytearray() if token.service is not None else read_pin(token.pin, base)
 
 
 def check_pin_file(source: str, base: Path) -> str:

@@ -51,6 +51,7 @@ from signerd.core.evidence.claims import parse_claims
 from signerd.core.evidence.transcript import transcript
 from signerd.core.evidence_extension import EvidenceStatement
 from signerd.core.identity_list import check_identity, parse_line
+from signerd.core.leaf import Leaf
 from signerd.core.names import Level, parse_peer_uri
 from signerd.core.recipient import Recipient
 from signerd.core.sealing import KeyRole, commitment, seal
@@ -261,7 +262,7 @@ async def _open_intent(world: IssuanceWorld) -> None:
     """A crash between intent and certificate."""
     order = await world.open_order()
 
-    async def dead(_tbs: bytes) -> bytes:
+    async def dead(_tbs: bytes, _leaf: Leaf | None = None) -> bytes:
         raise Unavailable("the key holder is dead")
 
     world.key_holder.sign_certificate = dead  # type: ignore[method-assign,assignment]

@@ -27,6 +27,7 @@ from signerd.adapters.keyholder import guard
 from signerd.adapters.keyholder.channel import KeyHolderRefusal
 from signerd.core.chip_key import KEY_BYTES, derive_chip_key
 from signerd.core.issuer_algorithm import ThrowawayKey, issuer_key
+from signerd.core.leaf import Leaf
 from signerd.core.names import MacKey, MacQuestion
 from signerd.core.note import VerifierKey
 from signerd.errors import Unavailable
@@ -105,7 +106,7 @@ class SoftwareKeyHolder:
 
         return derive_chip_key(mac, chip_id, key, hash_name)
 
-    async def sign_certificate(self, tbs: bytes) -> bytes:
+    async def sign_certificate(self, tbs: bytes, _leaf: Leaf | None = None) -> bytes:
         """See the port."""
         self._look(lambda: self._guard.check_certificate(tbs, self._now()))
         return self._algorithm.sign(self._key, tbs)

@@ -13,7 +13,7 @@ from auditor.cli.app import app as auditor
 from signerd.adapters.cli.app import build_app
 
 PROGRAMS = {"birthmark-agent": agent, "birthmark-auditor": auditor, "signerd": build_app(lambda *_: None)}
-RESULT_IS_ELSEWHERE = {"signerd run"}  # a daemon: its log is JSON lines
+RESULT_IS_ELSEWHERE = {"signerd run", "signerd key-holder run"}  # daemons: their logs are JSON lines
 
 
 def commands(command: Any, name: str) -> Iterator[tuple[str, Any]]:

@@ -16,6 +16,7 @@ from signerd.adapters.cli import (
     database,
     explain,
     installation,
+    key_holder,
     operations,
     orders,
     peers,
@@ -58,6 +59,7 @@ def build_app(run: daemon.Run) -> typer.Typer:
     app.add_typer(clock.app, name="clock")
     app.add_typer(token.app, name="token")
     app.add_typer(recipients.app, name="recipient")
+    app.add_typer(key_holder.app, name="key-holder")
     app.command("explain")(explain.explain)
     app.command("revoke")(certificates.revoke)
     app.command("crl")(certificates.crl)

@@ -20,6 +20,15 @@ DEFAULT_CONFIG = Path("/etc/signerd/signerd.toml")
 ConfigOption = Annotated[
     Path, typer.Option("--config", "-c", readable=False, help="signerd's configuration file.")
 ]
+DEFAULT_KEY_HOLDER = Path("/etc/signerd-key/keyholder.toml")
+KeyHolderOption = Annotated[
+    Path,
+    typer.Option(
+        "--key-holder",
+        readable=False,
+        help="The configuration of the service that has the token.",
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
 ByOption = Annotated[
     str | None, typer.Option("--by", help="Who does it, for the ledger. Default: the user who calls.")

@@ -35,7 +35,15 @@ from signerd.adapters.cli.approvals import (
     approving,
     prepare,
 )
-from signerd.adapters.cli.options import DEFAULT_CONFIG, ByOption, ConfigOption, JsonOption, administrator
+from signerd.adapters.cli.options import (
+    DEFAULT_CONFIG,
+    DEFAULT_KEY_HOLDER,
+    ByOption,
+    ConfigOption,
+    JsonOption,
+    KeyHolderOption,
+    administrator,
+)
 from signerd.core.chip_key import BurnedKey
 from signerd.errors import Code, Refused
 
@@ -84,6 +92,7 @@ def personalize(
     signature: SignatureOption = None,
     request: RequestOption = None,
     valid_days: DaysOption = DAYS,
+    key_holder: KeyHolderOption = DEFAULT_KEY_HOLDER,
     config: ConfigOption = DEFAULT_CONFIG,
     as_json: JsonOption = False,
 ) -> None:
@@ -127,7 +136,7 @@ def personalize(
     _make_room(out, folder=chip is not None)
     added: int | None = None
     try:
-        keys = _derived(config, chip_ids, key, pin)
+        keys = _derived(config, key_holder, chip_ids, key, pin)
         added = registering.register(options)
         if chip is None:
             _write_csv(out, keys)
@@ -170,17 +179,20 @@ def _remove(out: Path) -> None:
         out.unlink()
 
 
-def _derived(config: Path, chip_ids: list[str], key: BurnedKey, pin: str | None) -> dict[str, bytes]:
+def _derived(
+    config: Path, key_holder: Path, chip_ids: list[str], key: BurnedKey, pin: str | None
+) -> dict[str, bytes]:
     import asyncio
 
     from signerd.adapters.keyholder.personalization import derive_chip_keys
     from signerd.adapters.keyholder.pool import rejected_pins
+    from signerd.adapters.keyholder.service.settings import who_has_the_token
     from signerd.adapters.pin import read_pin
     from signerd.config import load
 
-    settings = load(config)
+    settings, base = who_has_the_token(load(config), config, key_holder)
     hsm, rejected = settings.hsm, rejected_pins(settings)
-    secret = read_pin(pin or hsm.pin, config.resolve().parent)
+    secret = read_pin(pin or hsm.pin, base)
     try:
         return asyncio.run(derive_chip_keys(hsm, secret, chip_ids, *key.mac_key, rejected=rejected))
     finally:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
@@ -19,7 +20,14 @@ from signerd.adapters.cli.approvals import (
     approving,
     asking,
 )
-from signerd.adapters.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption, environment
+from signerd.adapters.cli.options import (
+    DEFAULT_CONFIG,
+    DEFAULT_KEY_HOLDER,
+    ConfigOption,
+    JsonOption,
+    KeyHolderOption,
+    environment,
+)
 
 if TYPE_CHECKING:
     from signerd.adapters.keyholder.resealing import Resealed
@@ -41,13 +49,17 @@ _KEEPS = (
 
 
 @app.command("list")
-def list_(*, config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
+def list_(
+    *,
+    key_holder: KeyHolderOption = DEFAULT_KEY_HOLDER,
+    config: ConfigOption = DEFAULT_CONFIG,
+    as_json: JsonOption = False,
+) -> None:
     """Lists them: by file and by ledger. It needs neither the token nor a signerd that runs."""
     from signerd.adapters.cli.output import print_json, print_table
     from signerd.adapters.recipients import known_recipients
-    from signerd.config import load
 
-    found = known_recipients(load(config), config.resolve().parent)
+    found = known_recipients(_loaded(config, key_holder).settings, config.resolve().parent)
     if as_json:
         print_json([_plain(each) for each in found])
         return
@@ -67,6 +79,7 @@ def add(
     signature: SignatureOption = None,
     request: RequestOption = None,
     valid_days: DaysOption = DAYS,
+    key_holder: KeyHolderOption = DEFAULT_KEY_HOLDER,
     config: ConfigOption = DEFAULT_CONFIG,
     as_json: JsonOption = False,
 ) -> None:
@@ -79,7 +92,9 @@ def add(
     named = new.spki_sha256().hex()
     name = f"recipient-add-{named[:_SHORT]}"
     options = approving(approval, signature, request, valid_days, name=name, as_json=as_json)
-    resealed, index = _change(config, pin, lambda known: with_one_more(known, new), options)
+    resealed, index = _change(
+        _loaded(config, key_holder), pin, lambda known: with_one_more(known, new), options
+    )
     count = len(resealed.sealed.recipients)
     print_result(
         f"sealed to {named} too, {count} tokens in all (ledger entry {index})\n"
@@ -101,6 +116,7 @@ def remove(
     signature: SignatureOption = None,
     request: RequestOption = None,
     valid_days: DaysOption = DAYS,
+    key_holder: KeyHolderOption = DEFAULT_KEY_HOLDER,
     config: ConfigOption = DEFAULT_CONFIG,
     as_json: JsonOption = False,
 ) -> None:
@@ -117,7 +133,7 @@ def remove(
 
     name = f"recipient-remove-{key.lower()[:_SHORT]}"
     options = approving(approval, signature, request, valid_days, name=name, as_json=as_json)
-    resealed, index = _change(config, pin, wanted, options)
+    resealed, index = _change(_loaded(config, key_holder), pin, wanted, options)
     named, count = gone[0].hex(), len(resealed.sealed.recipients)
     print_result(
         f"no longer sealed to {named}; {count} tokens are left (ledger entry {index})\n{_KEEPS}",
@@ -143,15 +159,17 @@ def try_(
         typer.Option("--hsm-env", help="NAME=VALUE for the module, beside those of the settings."),
     ] = None,
     pin: PinOption = None,
+    key_holder: KeyHolderOption = DEFAULT_KEY_HOLDER,
     config: ConfigOption = DEFAULT_CONFIG,
     as_json: JsonOption = False,
 ) -> None:
     """Has a token open the secrets, and changes nothing: whether the spare in the safe would do."""
     from signerd.adapters.cli.output import print_result
     from signerd.adapters.recipients import opened_by
-    from signerd.config import HsmSettings, load
+    from signerd.config import HsmSettings
 
-    settings = load(config)
+    files = _loaded(config, key_holder)
+    settings = files.settings
     said = {"module": module, "token": token, "sealing_key": sealing_key}
     hsm = HsmSettings.model_validate(
         {
@@ -161,7 +179,7 @@ def try_(
         }
     )
     settings = settings.model_copy(update={"hsm": hsm})
-    opened = _with_pin(settings, config, pin, lambda known: opened_by(settings, known))
+    opened = _with_pin(replace(files, settings=settings), pin, lambda known: opened_by(settings, known))
     named, roles = opened.own.spki_sha256().hex(), [role.value for role in opened.sealed.secrets]
     print_result(
         f"{named} opens {' and '.join(roles)}, and they are this installation's",
@@ -170,8 +188,26 @@ def try_(
     )
 
 
+@dataclass(frozen=True)
+class _Files:
+    """signerd's settings, in which the token is that of whoever has it."""
+
+    config: Path
+    settings: Config
+    token_base: Path  # the directory of the settings that name the token
+
+
+def _loaded(config: Path, key_holder: Path) -> _Files:
+    from signerd.adapters.keyholder.service.settings import who_has_the_token
+    from signerd.config import load
+
+    settings = load(config)
+    token, base = who_has_the_token(settings, config, key_holder)
+    return _Files(config, settings.model_copy(update={"hsm": token.hsm}), base)
+
+
 def _change(
-    config: Path,
+    files: _Files,
     pin: str | None,
     wanted: Callable[[Sequence[KnownRecipient]], Sequence[Recipient]],
     options: Approving,
@@ -179,24 +215,21 @@ def _change(
     from birthmark.v1 import admin_pb2
     from signerd.adapters.cli.connection import administration
     from signerd.adapters.recipients import change
-    from signerd.config import load
-
-    settings = load(config)
 
     def announce(recipients: Sequence[bytes]) -> int:
         request = admin_pb2.CommitRecipientsRequest(spki_sha256=recipients)
         action = admin_pb2.PrepareApprovalRequest.Action(commit_recipients=request)
-        with administration(config) as daemon, asking(daemon, options, lambda: [action]):
+        with administration(files.config) as daemon, asking(daemon, options, lambda: [action]):
             return daemon.CommitRecipients(options.on(request)).ledger_index
 
-    base = config.resolve().parent
-    return _with_pin(settings, config, pin, lambda known: change(settings, base, known, wanted, announce))
+    base = files.config.resolve().parent
+    return _with_pin(files, pin, lambda known: change(files.settings, base, known, wanted, announce))
 
 
-def _with_pin(settings: Config, config: Path, pin: str | None, work: Callable[[bytearray], _Done]) -> _Done:
+def _with_pin(files: _Files, pin: str | None, work: Callable[[bytearray], _Done]) -> _Done:
     from signerd.adapters.pin import read_pin
 
-    secret = read_pin(pin or settings.hsm.pin, config.resolve().parent)
+    secret = read_pin(pin or files.settings.hsm.pin, files.token_base)
     try:
         return work(secret)
     finally:

@@ -1,4 +1,5 @@
-"""One key holder process and the line to it: spawned, greeted, asked, and killed when it is late.
+"""One key holder process and the line to it: spawned, greeted, asked, and killed when it is late. Or the line
+to a key holder's service, which is connected to and left.
 
 Requests are pipelined. The process answers in order, and a slow operation as soon as it is done
 (`keyholder/answers.py`): the deadline is that of the one operation at work. It starts anew with every answer,
@@ -10,10 +11,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import struct
 import sys
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
 
 from signerd.adapters.keyholder.hardening import bare_environment
 from signerd.adapters.keyholder.held_pin import HeldPin
@@ -24,6 +27,7 @@ from signerd.adapters.keyholder.protocol import (
     ProtocolError,
     Setup,
     frame,
+    hello_frame,
     read_answer,
     read_greeting,
     setup_frame,
@@ -36,6 +40,7 @@ MAX_IN_FLIGHT = 1024  # requests; more than concurrent calls there can be
 _PROGRAM = ("-P", "-m", "signerd.adapters.keyholder.process")
 
 
+_UCRED = struct.Struct("iII")  # struct ucred of unix(7)
 _SAID_AT_ONCE = 2_000  # bytes
 MAX_SAID = 32_000  # bytes that one process may say; the rest is read and thrown away
 
@@ -73,9 +78,11 @@ class Channel(asyncio.Protocol):
         self.login_s = 0.0  # what the login took
         self.pin_rejected: str | None = None  # what the token said of the PIN after the login
         self._transport: asyncio.Transport | None = None
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: asyncio.subprocess.Process | None = None  # None: a service's
+        self._pid: int | None = None
         self._waiting: deque[tuple[int, asyncio.Future[object]]] = deque()
         self._number = 0
+        self.products_shown: set[bytes] = set()  # to a service, on this line: their SHA-256
         self._unsent: list[bytes] = []
         self._progress_at = 0.0
         self._watch: asyncio.TimerHandle | None = None
@@ -87,10 +94,10 @@ class Channel(asyncio.Protocol):
 
     @property
     def pid(self) -> int:
-        """Of the process."""
-        if self._process is None:
+        """Of the process at the other end."""
+        if self._pid is None:
             raise Unavailable("the key holder has not started")
-        return self._process.pid
+        return self._pid
 
     async def request(self, operation: Operation, *arguments: object) -> object:
         """Asks, and waits for the answer.
@@ -176,6 +183,8 @@ class Channel(asyncio.Protocol):
             answered.set_result(value)
         elif outcome is Outcome.REFUSED:
             answered.set_exception(KeyHolderRefusal(f"the key holder refuses: {value}"))
+        elif outcome is Outcome.UNAVAILABLE:
+            answered.set_exception(Unavailable(f"the key holder's service: {value}"))
         else:
             answered.set_exception(Unavailable(f"the token failed: {value}"))
 
@@ -228,17 +237,48 @@ class Channel(asyncio.Protocol):
             except OSError as error:
                 ours.close()
                 raise Unavailable(f"cannot start the key holder: {error.strerror}") from error
+            self._pid = self._process.pid
         if self._process.stderr is not None and self._said is not None:
             listening = _listen(self._process.stderr, self._said)
             self._listening = asyncio.create_task(listening, name="key holder's standard error")
         ours.settimeout(0)
         await self._loop.create_connection(lambda: self, sock=ours)
 
+    async def connect(self, path: Path) -> None:
+        """Connects to a service's socket. Raises Unavailable: nobody listens there now."""
+        try:
+            async with asyncio.timeout(START_S):
+                line, _ = await self._loop.create_unix_connection(lambda: self, str(path))
+        except OSError as error:  # of a timeout too
+            raise Unavailable(
+                f"the key holder's service does not listen on {path}: {error.strerror or 'no answer'}"
+                " (systemctl status signerd-key-holder)"
+            ) from error
+        found = line.get_extra_info("socket")
+        self._pid = _UCRED.unpack(found.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))[0]
+
     async def log_in(self, setup: Setup, pin: HeldPin, within_s: float) -> None:
         """Sends the settings and waits for the login's outcome. Raises as `open_channel`."""
+        outcome, text = await self._greet(setup_frame(setup), within_s)
+        if outcome is Outcome.WRONG_PIN:
+            raise pin.reject(text)
+        if outcome is Outcome.LEFT_ALONE:
+            raise pin.leave_alone(text)
+        if outcome is not Outcome.DONE:
+            kind = {Outcome.WRONG_SETTINGS: WrongSettings, Outcome.DAMAGED: SignatureDamaged}
+            raise kind.get(outcome, Unavailable)(f"the key holder did not start: {text}")
+
+    async def introduce(self, issuer_sha256: bytes, within_s: float) -> None:
+        """Says to a service whose key is asked for. Raises as `open_service_channel`."""
+        outcome, text = await self._greet(hello_frame(issuer_sha256), within_s)
+        if outcome is not Outcome.DONE:
+            kind = WrongSettings if outcome is Outcome.WRONG_SETTINGS else Unavailable
+            raise kind(f"the key holder's service: {text}")
+
+    async def _greet(self, first: bytes, within_s: float) -> tuple[Outcome, str]:
         if self._transport is None:
             raise Unavailable("the key holder has not started")
-        self._transport.write(setup_frame(setup))
+        self._transport.write(first)
         try:
             async with asyncio.timeout(START_S):
                 await self._begun.wait()
@@ -247,17 +287,11 @@ class Channel(asyncio.Protocol):
         begun_s = self._loop.time()
         try:
             async with asyncio.timeout(within_s):
-                outcome, text = await self._greeting
+                answer = await self._greeting
         except TimeoutError as error:
             raise Unavailable(f"the token did not finish the login within {within_s:g} s") from error
         self.login_s = self._loop.time() - begun_s
-        if outcome is Outcome.WRONG_PIN:
-            raise pin.reject(text)
-        if outcome is Outcome.LEFT_ALONE:
-            raise pin.leave_alone(text)
-        if outcome is not Outcome.DONE:
-            kind = {Outcome.WRONG_SETTINGS: WrongSettings, Outcome.DAMAGED: SignatureDamaged}
-            raise kind.get(outcome, Unavailable)(f"the key holder did not start: {text}")
+        return answer
 
     async def stop(self) -> None:
         """Ends the process and waits until it is gone; one that the kernel cannot end now is left to it."""
@@ -270,6 +304,25 @@ class Channel(asyncio.Protocol):
                         await self._listening
         if self._listening is not None:
             self._listening.cancel()
+
+
+async def open_service_channel(
+    path: Path, issuer_sha256: bytes, *, deadline_s: float, login_s: float
+) -> Channel:
+    """A line to a service, for one issuer's key.
+
+    Raises:
+        WrongSettings: it has no such issuer, or takes no calls of this user.
+        Unavailable: it does not answer, or its token is not there now.
+    """
+    channel = Channel(deadline_s)
+    try:
+        await channel.connect(path)
+        await channel.introduce(issuer_sha256, login_s)
+    except BaseException:
+        await channel.stop()
+        raise
+    return channel
 
 
 async def _listen(stream: asyncio.StreamReader, said: Said) -> None:

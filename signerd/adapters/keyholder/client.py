@@ -14,18 +14,27 @@ PIN is wrong, nothing is tried again: `serving` stays False, and `wait_given_up`
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import structlog
 
-from signerd.adapters.keyholder.channel import START_S, Channel, SignatureDamaged, open_channel
+from signerd.adapters.keyholder.channel import (
+    START_S,
+    Channel,
+    SignatureDamaged,
+    open_channel,
+    open_service_channel,
+)
 from signerd.adapters.keyholder.held_pin import HeldPin, WrongPin
 from signerd.adapters.keyholder.patience import Patience
 from signerd.adapters.keyholder.protocol import Operation, Setup
 from signerd.adapters.keyholder.rejected_pin import RejectedPins
 from signerd.adapters.keyholder.signatures import Signatures
 from signerd.core.chip_key import KEY_BYTES
+from signerd.core.leaf import Leaf
 from signerd.core.names import MacQuestion
 from signerd.errors import Fault, Unavailable
 
@@ -41,6 +50,7 @@ class KeyHolderSettings:
     start_deadline_s: float  # and so does a login
     environment: Mapping[str, str] = field(default_factory=dict)  # for the PKCS#11 module
     rejected_pins: RejectedPins | None = None  # where it is kept which PINs the token rejected
+    service: Path | None = None  # its socket, where a service has the token: the rest is its matter
 
 
 def _ignore() -> None:
@@ -124,14 +134,24 @@ class KeyHolderProcess:
             self._on_change()
 
     async def _open(self, pin: HeldPin) -> Channel:
-        channel = await open_channel(
-            self._settings.setup,
-            pin,
-            environment=self._settings.environment,
-            deadline_s=self._settings.deadline_s,
-            login_s=self._patience.login_s(asyncio.get_running_loop().time()),
-            said=_said,
-        )
+        settings, login_s = self._settings, self._patience.login_s(asyncio.get_running_loop().time())
+        if settings.service is not None:
+            channel = await open_service_channel(
+                settings.service,
+                hashlib.sha256(settings.setup.certificate).digest(),
+                # It has the deadlines of the token itself, and may need a second process for an answer.
+                deadline_s=2 * settings.deadline_s + settings.start_deadline_s,
+                login_s=login_s,
+            )
+        else:
+            channel = await open_channel(
+                settings.setup,
+                pin,
+                environment=settings.environment,
+                deadline_s=settings.deadline_s,
+                login_s=login_s,
+                said=_said,
+            )
         self._patience.logged_in(channel.login_s, asyncio.get_running_loop().time())
         self._channel = channel
         self._opened.set()
@@ -175,28 +195,33 @@ class KeyHolderProcess:
             raise Unavailable("the key holder is not started")
         return await self._channel.request(operation, *arguments)
 
-    async def _ask_bytes(self, operation: Operation, argument: bytes) -> bytes:
-        value = await self._ask(operation, argument)
+    async def _ask_bytes(self, operation: Operation, *arguments: object) -> bytes:
+        value = await self._ask(operation, *arguments)
         if not isinstance(value, bytes):
             raise Fault(f"the key holder answered {operation} with {type(value).__name__}")
         return value
 
-    async def _signature(self, operation: Operation, data: bytes) -> bytes:
+    async def _signature(self, operation: Operation, data: bytes, leaf: Leaf | None = None) -> bytes:
         """A signature that holds, of this process or the next."""
-        signature = await self._held_signature(operation, data)
+        signature = await self._held_signature(operation, data, leaf)
         if signature is None:
             await self._until_replaced()
-            signature = await self._held_signature(operation, data)
+            signature = await self._held_signature(operation, data, leaf)
         if signature is None:
             damaged = SignatureDamaged(f"{operation.value}: the token gives bytes that are no signature")
             self._give_up(damaged)
             raise damaged
         return signature
 
-    async def _held_signature(self, operation: Operation, data: bytes) -> bytes | None:
+    async def _held_signature(self, operation: Operation, data: bytes, leaf: Leaf | None) -> bytes | None:
         """A signature that holds; None where it does not: its process is then at its end."""
         channel = self._channel
-        signature = await self._ask_bytes(operation, data)
+        of_service: list[object] = []
+        if self._settings.service is not None and operation is Operation.SIGN_CERTIFICATE:
+            if leaf is not None and channel is not None:
+                await self._show_product(leaf, channel)
+            of_service = [None if leaf is None else leaf.wire()]
+        signature = await self._ask_bytes(operation, data, *of_service)
         self._damaged = self._signatures is None or not self._signatures.hold(operation, data, signature)
         if not self._damaged:
             return signature
@@ -218,9 +243,30 @@ class KeyHolderProcess:
         except TimeoutError as error:
             raise Unavailable("the key holder is being replaced") from error
 
-    async def sign_certificate(self, tbs: bytes) -> bytes:
+    async def _show_product(self, leaf: Leaf, channel: Channel) -> None:
+        """Once on each line: the service looks for itself at what the product gives."""
+        if leaf.product_sha256 not in channel.products_shown:
+            await self._ask(Operation.SHOW_PRODUCT, leaf.product_toml)
+            channel.products_shown.add(leaf.product_sha256)
+
+    async def sign_certificate(self, tbs: bytes, leaf: Leaf | None = None) -> bytes:
         """See `signerd.ports.KeyHolder`. Raises also KeyHolderRefusal, a Fault."""
-        return await self._signature(Operation.SIGN_CERTIFICATE, tbs)
+        return await self._signature(Operation.SIGN_CERTIFICATE, tbs, leaf)
+
+    async def show_approval(self, statement: bytes, signatures: Sequence[bytes]) -> None:
+        """Tells a service what administrators approved; a process of our own looks at no orders.
+
+        Raises:
+            KeyHolderRefusal: it does not hold there.
+            Unavailable: the service does not answer now; nothing may rest on the approval.
+        """
+        if self._settings.service is not None:
+            await self._ask(Operation.SHOW_APPROVAL, statement, *signatures)
+
+    async def close_order(self, work_order: str) -> None:
+        """Tells a service that nothing more is to be signed for an order. Raises Unavailable."""
+        if self._settings.service is not None:
+            await self._ask(Operation.CLOSE_ORDER, work_order)
 
     async def sign_crl(self, tbs: bytes) -> bytes:
         """See `signerd.ports.KeyHolder`. Raises also KeyHolderRefusal, a Fault."""

@@ -7,7 +7,7 @@ Checkpoints go to the first alone, so that one memory of the last checkpoint see
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,8 +24,9 @@ from signerd.adapters.keyholder.queue import OperationQueue
 from signerd.adapters.keyholder.rejected_pin import RejectedPins
 from signerd.adapters.keyholder.sealed_file import read_sealed_file
 from signerd.adapters.start_faults import unreadable
-from signerd.config import Config, HsmSettings, TokenSettings
+from signerd.config import HsmSettings, Keys, TokenSettings
 from signerd.core import note
+from signerd.core.leaf import Leaf
 from signerd.core.names import MacQuestion, Place
 from signerd.errors import ConfigError
 
@@ -56,7 +57,7 @@ def setup_for(hsm: HsmSettings, mode: Mode) -> Setup:
     )
 
 
-def settings_for(config: Config) -> KeyHolderSettings:
+def settings_for(config: Keys) -> KeyHolderSettings:
     """Reads the sub-CA's certificate and the log's verifier key.
 
     Raises:
@@ -99,7 +100,7 @@ def setup_of_issuer(token: TokenSettings, mode: Mode) -> Setup:
 
 
 def settings_of_issuer(
-    config: Config, certificate: x509.Certificate, token: TokenSettings
+    config: Keys, certificate: x509.Certificate, token: TokenSettings
 ) -> KeyHolderSettings:
     """For a further issuer: a key holder with a CA key, and nothing else."""
     setup = replace(
@@ -108,9 +109,7 @@ def settings_of_issuer(
         max_validity_days=config.authority.max_validity_days,
         allow_no_expiry=config.authority.allow_no_expiry,
     )
-    return KeyHolderSettings(
-        setup, token.deadline_s, token.start_deadline_s, token.environment, rejected_pins(config, token)
-    )
+    return _settings(config, setup, token)
 
 
 def _sub_ca(path: Path) -> x509.Certificate:
@@ -122,7 +121,7 @@ def _sub_ca(path: Path) -> x509.Certificate:
         raise ConfigError(f"{path} is not a certificate in PEM: {error}") from error
 
 
-def settings_with(config: Config, certificate: x509.Certificate, vkey: str) -> KeyHolderSettings:
+def settings_with(config: Keys, certificate: x509.Certificate, vkey: str) -> KeyHolderSettings:
     """As `settings_for`, with the sub-CA's certificate and the log's verifier key at hand."""
     setup = replace(
         setup_for(config.hsm, Mode.SERVE),
@@ -131,17 +130,24 @@ def settings_with(config: Config, certificate: x509.Certificate, vkey: str) -> K
         max_validity_days=config.authority.max_validity_days,
         allow_no_expiry=config.authority.allow_no_expiry,
     )
-    hsm = config.hsm
+    return _settings(config, setup, config.hsm)
+
+
+def _settings(config: Keys, setup: Setup, token: TokenSettings) -> KeyHolderSettings:
     return KeyHolderSettings(
-        setup, hsm.deadline_s, hsm.start_deadline_s, hsm.environment, rejected_pins(config)
+        setup,
+        token.deadline_s,
+        token.start_deadline_s,
+        token.environment,
+        rejected_pins(config, token),
+        token.service,
     )
 
 
-def rejected_pins(config: Config, token: TokenSettings | None = None) -> RejectedPins:
+def rejected_pins(config: Keys, token: TokenSettings | None = None) -> RejectedPins:
     """PINs that a token rejected, beside the second place of the checkpoint; by default that of `hsm`."""
     token = token or config.hsm
-    file = config.ledger.head.with_name(config.ledger.head.name + ".rejected-pins")
-    return RejectedPins(file, module=str(token.module), token=token.token)
+    return RejectedPins(config.rejected_pins, module=str(token.module), token=token.token)
 
 
 class KeyHolderPool:
@@ -150,6 +156,7 @@ class KeyHolderPool:
     def __init__(self, settings: KeyHolderSettings, count: int, *, on_change: Callable[[], None]) -> None:
         """`on_change` is called whenever `serving` may have changed."""
         self._rejected_pins = settings.rejected_pins
+        self.service = settings.service  # its socket; None: processes of our own
         self._first = KeyHolderProcess(settings, on_change=on_change)
         self._all = [self._first, *(KeyHolderProcess(settings) for _ in range(count - 1))]
         self._queue = OperationQueue(self._all)
@@ -211,13 +218,21 @@ class KeyHolderPool:
         """Returns when it is a checkpoint's turn: what is entered until then shares its signature."""
         await self._queue.checkpoint_due()
 
-    async def sign_certificate(self, tbs: bytes) -> bytes:
+    async def show_approval(self, statement: bytes, signatures: Sequence[bytes]) -> None:
+        """Tells a service what administrators approved. Raises as `KeyHolderProcess.show_approval`."""
+        await self._first.show_approval(statement, signatures)
+
+    async def close_order(self, work_order: str) -> None:
+        """Tells a service that nothing more is to be signed for an order. Raises Unavailable."""
+        await self._first.close_order(work_order)
+
+    async def sign_certificate(self, tbs: bytes, leaf: Leaf | None = None) -> bytes:
         """See `signerd.ports.KeyHolder`. A caller that asks again while its certificate is being signed
         waits for that signature: the token makes one."""
         self._queue.signing()
         signing = self._signing.get(tbs)
         if signing is None:
-            ask = self._queue.certify(CALLER.get(), lambda holder: holder.sign_certificate(tbs))
+            ask = self._queue.certify(CALLER.get(), lambda holder: holder.sign_certificate(tbs, leaf))
             signing = self._signing[tbs] = asyncio.create_task(ask, name="certificate")
             signing.add_done_callback(lambda done: self._signed(tbs, done))
         signature = await asyncio.shield(signing)

@@ -1,7 +1,7 @@
 """What passes between signerd and its key holder: CBOR items in length-prefixed frames, on a socket pair.
 
     4 bytes   length of the item, big-endian, at most MAX_FRAME
-    item      first frame: the `Setup`; then requests `[number, operation, argument, …]`
+    item      first frame: the `Setup`, to a service a hello; then requests `[number, operation, argument, …]`
               answers: first `[BEGUN, text]`, and `[outcome, text]` once it is logged in; then
               `[number, outcome, value]`, in order
 
@@ -20,6 +20,7 @@ import cbor2
 MAX_FRAME = 16 * 1024 * 1024  # bytes; a CRL of 300,000 certificates
 MAX_TBS = 16 * 1024  # bytes of a TBSCertificate
 MAX_MESSAGE = 16 * 1024  # bytes under a chip's MAC; a transcript has at most some 5,000
+SERVICE_FORM = 1  # of what passes between signerd and a key holder's service
 _LENGTH = struct.Struct(">I")
 
 
@@ -52,6 +53,10 @@ class Operation(StrEnum):
     GENERATE_KEYS = "generate_keys"
     # reseal: recipient's SubjectPublicKeyInfo, … -> {"sealed", "own": this token's SubjectPublicKeyInfo}
     RESEAL = "reseal"
+    # Of a service alone (`keyholder/service/`). Its SIGN_CERTIFICATE takes what the certificate is for, too.
+    SHOW_APPROVAL = "show_approval"  # statement, signature, … -> bool: whether anything follows from it here
+    SHOW_PRODUCT = "show_product"  # product file -> null
+    CLOSE_ORDER = "close_order"  # work order -> null
 
 
 class Outcome(IntEnum):
@@ -62,6 +67,7 @@ class Outcome(IntEnum):
     FAILED = 2  # the token failed; the process ends
     WRONG_PIN = 3  # at the login, or at a key that wants the PIN each time; the process ends
     BEGUN = 6  # before the greeting: the process runs, and turns to its token
+    UNAVAILABLE = 8  # of a service: not now; the line goes on
     # In the greeting alone; the process ends:
     WRONG_SETTINGS = 4  # no such token or key, or another key: a start with the same settings fails again
     LEFT_ALONE = 7  # the token takes no PIN now, or one try is left: it was not asked
@@ -114,6 +120,22 @@ def read_setup(item: object) -> Setup:
         if type(item[field.name]).__name__ != field.type:
             raise ProtocolError(f"setup: {field.name} is not of type {field.type}")
     return Setup(**item)
+
+
+def hello_frame(issuer_sha256: bytes) -> bytes:
+    """The first frame to a service: whose key is asked for, by its certificate's SHA-256."""
+    return frame({"form": SERVICE_FORM, "issuer": issuer_sha256})
+
+
+def read_hello(item: object) -> bytes:
+    """The certificate's SHA-256. Raises ProtocolError unless it is a frame of `hello_frame`."""
+    match item:
+        case {"form": int(form), "issuer": bytes(issuer), **rest} if not rest:
+            if form != SERVICE_FORM:
+                raise ProtocolError(f"form {form} of the service's protocol, and not {SERVICE_FORM}")
+            return issuer
+        case _:
+            raise ProtocolError("not a hello")
 
 
 def read_request(item: object) -> tuple[int, str, list[object]]:

@@ -17,7 +17,7 @@ from signerd.adapters.keyholder.hardening import close_memory
 from signerd.adapters.keyholder.held_pin import HeldPin
 from signerd.adapters.keyholder.pool import rejected_pins, setup_for
 from signerd.adapters.keyholder.protocol import Mode, Operation
-from signerd.config import Config
+from signerd.config import Keys
 from signerd.core.recipient import Recipient, SealingError
 from signerd.core.sealing import SealedSecrets, read_sealed
 from signerd.errors import Code, ConfigError, Fault, Refused
@@ -32,7 +32,7 @@ class Resealed:
 
 
 async def reseal(
-    config: Config, pin: bytes | bytearray, vkey: str, recipients: Sequence[Recipient]
+    config: Keys, pin: bytes | bytearray, vkey: str, recipients: Sequence[Recipient]
 ) -> Resealed:
     """Opens each secret with the token of the settings, holds it against its commitment, and seals it to
     those that are new. For recipients that stay, nothing changes.

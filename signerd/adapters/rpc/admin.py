@@ -13,6 +13,7 @@ from cryptography import x509
 
 from birthmark.v1 import admin_pb2
 from signerd.adapters.clock import ClockGuard
+from signerd.adapters.keyholder.told import ToldServices
 from signerd.adapters.linting import SampleLinter
 from signerd.adapters.mtls import UNREADABLE, PeerIdentity, TrustedCas, identity_of
 from signerd.adapters.rpc import fields
@@ -66,9 +67,11 @@ class AdminService:
         hsm: HsmSettings,
         cas: TrustedCas,
         peers_seen: Callable[[], Awaitable[None]],
+        told: ToldServices,
     ) -> None:
         """`cas` are the operations CAs; `peers_seen` returns once the registry has what peers showed until
-        now."""
+        now; `told` are services that hold keys."""
+        self._told = told
         self._deployment = deployment
         self._store = store
         self._linter = linter
@@ -136,8 +139,22 @@ class AdminService:
             Call("SearchSharedPrimes", pb.SearchSharedPrimesRequest, self._hygiene.search_shared_primes),
         )
         return grpc.method_handlers_generic_handler(
-            SERVICE, {call.name: gate.unary(self._published(call)) for call in calls}
+            SERVICE, {call.name: gate.unary(self._published(self._shown_first(call))) for call in calls}
         )
+
+    def _shown_first(self, call: Call[None, Any, Any]) -> Call[None, Any, Any]:
+        """The call, whose approval, if it has one, a key holder's service has taken before anything is
+        entered: else every board would find out that it did not."""
+
+        async def work(caller: None, request: Any) -> Any:
+            if "approval" in request.DESCRIPTOR.fields_by_name and request.HasField("approval"):
+                await self._told.approved(request)
+            answer = await call.work(caller, request)
+            if isinstance(request, admin_pb2.CloseWorkOrderRequest):
+                await self._told.closed(request.work_order)
+            return answer
+
+        return replace(call, work=work)
 
     def _published(self, call: Call[None, Any, Any]) -> Call[None, Any, Any]:
         """The call, whose answer says so if its ledger entry is not published. The entry is in force all the

@@ -11,7 +11,9 @@ from functools import partial
 
 from signerd.adapters.store import issuers, listing, operations_cas, registry, renewals
 from signerd.adapters.store.approving import (
+    ApprovalsInUse,
     administrators_entry,
+    approvals_in_use,
     ask_administrators,
     in_force,
     set_administrators,
@@ -44,6 +46,10 @@ class Administration(Parts):
     async def administrators(self) -> AdministratorSet:
         """Who is asked for approvals now."""
         return await self._long_reader.do(in_force)
+
+    async def approvals_shown(self) -> ApprovalsInUse:
+        """Those that a key holder's service has to know."""
+        return await self._long_reader.do(approvals_in_use)
 
     async def set_administrators(
         self,

@@ -9,11 +9,12 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import Connection, insert, select
 
-from signerd.adapters.store.schema import administrator_sets, approvals, entries
+from signerd.adapters.store.schema import administrator_sets, approvals, entries, orders
 from signerd.adapters.store.writer import Transaction
 from signerd.core.approval.actions import Approval, Preparing, ShownApproval
 from signerd.core.approval.administrators import NOBODY, AdministratorSet, read_members
@@ -88,6 +89,33 @@ def in_force(connection: Connection) -> AdministratorSet:
         return read_members(row.threshold, json.loads(row.administrators))
     except (ApprovalError, ValueError) as error:
         raise Fault(f"the administrators in the database are damaged: {error}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalsInUse:
+    """What a key holder's service has to know, in the ledger's order."""
+
+    approvals: tuple[tuple[bytes, tuple[bytes, ...]], ...]  # statement and signatures
+    closed: tuple[str, ...]  # work orders
+
+
+def approvals_in_use(connection: Connection) -> ApprovalsInUse:
+    """The approvals of administrators, of issuers, and of orders that are open."""
+    open_at = set(connection.scalars(select(orders.c.opened_index).where(orders.c.closed_at.is_(None))))
+    # An action's approval is the entry before it.
+    said = select(_a.entry_index, entries.c.data).join(entries, entries.c.entry_index == _a.entry_index - 1)
+    found: dict[bytes, tuple[bytes, tuple[bytes, ...]]] = {}
+    for index, data in connection.execute(said.order_by(_a.entry_index)):
+        entry = json.loads(data)
+        if entry["action"] == "order_opened" and index not in open_at:
+            continue
+        if entry["action"] in ("order_opened", "administrators_set", "issuer_activated"):
+            signatures = tuple(base64.b64decode(each["sshsig"]) for each in entry["signatures"])
+            found.setdefault(
+                bytes.fromhex(entry["request"]), (entry["statement"].encode("ascii"), signatures)
+            )
+    closed = connection.scalars(select(orders.c.work_order).where(orders.c.closed_at.is_not(None)))
+    return ApprovalsInUse(tuple(found.values()), tuple(closed))
 
 
 def administrators_entry(

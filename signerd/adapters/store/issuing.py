@@ -22,10 +22,12 @@ from signerd.adapters.store.rows import INTENT, RECORD, record_of, row_of_intent
 from signerd.adapters.store.schema import grants, issuers, order_chips, orders, places, records
 from signerd.adapters.store.writer import Transaction
 from signerd.core.anchors import entry_form
+from signerd.core.approved_order import MAX_RECORDS
 from signerd.core.clock import BOUND
 from signerd.core.entry import IntentAbandoned, Issued, serial_bytes
 from signerd.core.evidence.claims import Claims, parse_claims
 from signerd.core.issuers import IssuerState
+from signerd.core.leaf import DEVICE
 from signerd.core.names import Reissue
 from signerd.core.order import Place
 from signerd.core.serial_number import parse_pattern
@@ -34,10 +36,6 @@ from signerd.errors import Code, Fault, IssuerChanged, Refused
 from signerd.ports import Grant, IntentRequest, PreparedBytes, Record, RecordState
 from signerd.program import program_version
 
-# Records of one chip over all orders. A genuine chip in hostile hands could have its certificate replaced
-# without end, and each one replaced stays in the CRL.
-MAX_RECORDS = 16
-DEVICE = "device"  # the name of a product's one certificate
 MAX_GRANTS = 64  # sessions kept that led to one certificate: a station may open any number
 
 _r, _o, _p, _l = records.c, orders.c, places.c, order_chips.c

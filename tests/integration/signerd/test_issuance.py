@@ -15,10 +15,11 @@ from cryptography import x509
 from birthmark.v1 import signing_pb2 as pb
 from harness.issuance_world import LIFETIME, IssuanceWorld, issuance_world
 from harness.paper_board import PaperBoard
-from signerd.adapters.store.issuing import MAX_RECORDS
 from signerd.adapters.store.values import RecordFilter
 from signerd.core import strict_cbor
+from signerd.core.approved_order import MAX_RECORDS
 from signerd.core.evidence.method import EvidenceSubmission
+from signerd.core.leaf import Leaf
 from signerd.core.names import Level, MacQuestion, Reissue
 from signerd.core.order import FirmwareBundle
 from signerd.errors import Code, Fault, Refused, Unavailable
@@ -186,7 +187,7 @@ async def test_a_signature_that_does_not_verify_never_becomes_a_certificate(worl
     board, order = world.board(), await world.open_order(quantity=1)
     honest = world.key_holder.sign_certificate
 
-    async def over_other_bytes(tbs: bytes) -> bytes:
+    async def over_other_bytes(tbs: bytes, _leaf: Leaf | None = None) -> bytes:
         await honest(tbs)
         return world.key_holder._algorithm.sign(world.key_holder._key, b"something else")
 

@@ -18,12 +18,13 @@ from harness.issuance_world import PRODUCT, IssuanceWorld, issuance_world
 from signerd.adapters.rpc.admin_issuers import IssuerAdministration
 from signerd.adapters.store.values import RecordFilter
 from signerd.core.issuers import IssuerState
+from signerd.core.leaf import Leaf
 from signerd.core.profile import Issuer
 from signerd.errors import Code, Refused, Unavailable
 from signerd.issuance import IssuedAnswer
 from signerd.issuers import IssuerParts, Issuers
 
-Sign = Callable[[bytes], Coroutine[Any, Any, bytes]]
+Sign = Callable[[bytes, Leaf | None], Coroutine[Any, Any, bytes]]
 
 
 @pytest_asyncio.fixture
@@ -56,7 +57,7 @@ async def refused(code: Code, awaitable: Any) -> str:
     return caught.value.detail
 
 
-async def pulled(_tbs: bytes) -> bytes:
+async def pulled(_tbs: bytes, _leaf: Leaf | None = None) -> bytes:
     raise Unavailable("the token was pulled")
 
 
@@ -105,9 +106,9 @@ def once_signed(sign: Sign, act: Callable[[], Coroutine[Any, Any, None]]) -> Sig
     """Signs, and acts before anybody is given the signature."""
     acted = False
 
-    async def signs(tbs: bytes) -> bytes:
+    async def signs(tbs: bytes, leaf: Leaf | None = None) -> bytes:
         nonlocal acted
-        signature = await sign(tbs)
+        signature = await sign(tbs, leaf)
         if not acted:
             acted = True
             await act()

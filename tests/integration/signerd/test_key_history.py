@@ -11,6 +11,7 @@ import pytest_asyncio
 
 from harness.issuance_world import IssuanceWorld, issuance_world
 from harness.paper_board import PaperBoard
+from signerd.core.leaf import Leaf
 from signerd.core.names import Reissue
 from signerd.errors import Code, Refused, Unavailable
 
@@ -52,7 +53,7 @@ async def test_a_key_of_an_intent_that_a_crash_left_open(world: IssuanceWorld) -
     order = await world.open_order()
     honest = world.key_holder.sign_certificate
 
-    async def fails(tbs: bytes) -> bytes:
+    async def fails(tbs: bytes, _leaf: Leaf | None = None) -> bytes:
         assert tbs
         raise Unavailable("the key holder is being replaced")
 

@@ -1,0 +1,120 @@
+"""`signerd key-holder …`: the key holder as a service of its own."""
+# ruff: noqa: PLC0415 -- commands load what they need, so that --help comes at once
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from signerd.adapters.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption
+
+app = typer.Typer(
+    help="The key holder as a service of its own, which signs what administrators approved.",
+    no_args_is_help=True,
+)
+DEFAULT_SETTINGS = Path("/etc/signerd-key/keyholder.toml")
+SettingsOption = Annotated[
+    Path, typer.Option("--config", "-c", readable=False, help="The service's configuration file.")
+]
+
+
+@app.command()
+def run(config: SettingsOption = DEFAULT_SETTINGS) -> None:
+    """Runs the service until SIGTERM or SIGINT."""
+    from signerd.adapters.keyholder.service import daemon
+    from signerd.adapters.keyholder.service.settings import load
+
+    file = config.resolve()
+    daemon.run(load(file), file.parent, _announce)
+
+
+def _announce(line: str) -> None:
+    """On standard output, unless nobody reads it."""
+    from signerd.adapters.line_writer import write_within
+
+    if sys.stdout is not None:  # started without one
+        write_within(sys.stdout.fileno(), f"{line}\n")
+
+
+@app.command()
+def status(config: SettingsOption = DEFAULT_SETTINGS, *, as_json: JsonOption = False) -> None:
+    """What it knows: administrators, orders and how many of their places it certified, the log."""
+    from signerd.adapters.cli.output import print_json
+    from signerd.adapters.keyholder.service.settings import load
+    from signerd.adapters.keyholder.service.status import read_status
+
+    found = read_status(load(config))
+    if as_json:
+        print_json(found.members())
+        return
+    typer.echo(f"key holder {found.name}, notes {found.notes}")
+    asked = "nobody: it looks at no orders"
+    if found.administrators.asked:
+        asked = f"{found.administrators.threshold} of {', '.join(found.administrators.names)}"
+    typer.echo(f"approvals by {asked}")
+    for order in found.orders:
+        state = "closed" if order.closed else f"until {order.not_after:%Y-%m-%d}"
+        typer.echo(f"{order.work_order}  {order.places} of {order.share} places certified, {state}")
+    last = found.checkpoint
+    typer.echo("no checkpoint yet" if last is None else f"last checkpoint: {last} entries")
+
+
+@app.command("take-over")
+def take_over(
+    *,
+    clients: Annotated[
+        list[str], typer.Option("--client", help="The user that signerd runs as. Again for each.")
+    ],
+    config: ConfigOption = DEFAULT_CONFIG,
+    settings: Annotated[
+        Path, typer.Option("--to", help="The service's configuration file, made in a directory of its own.")
+    ] = DEFAULT_SETTINGS,
+    state: Annotated[Path, typer.Option("--state", help="The directory of its notes.")] = Path(
+        "/var/lib/signerd-key"
+    ),
+    socket: Annotated[Path, typer.Option("--socket", help="Where it listens.")] = Path(
+        "/run/signerd-key/socket"
+    ),
+    user: Annotated[
+        str | None, typer.Option("--user", help="Who is to own its files. Default: whoever calls.")
+    ] = None,
+    name: Annotated[str, typer.Option("--name", help="Its name, for orders that several share.")] = "main",
+    as_json: JsonOption = False,
+) -> None:
+    """Gives token, PIN and limits of an installation to a service of its own. signerd must not run."""
+    from pydantic import ValidationError
+
+    from signerd.adapters.cli.output import print_json
+    from signerd.adapters.keyholder.service import taking_over
+    from signerd.adapters.keyholder.service.settings import ServiceSettings
+    from signerd.core.file_problems import problems
+
+    try:
+        service = ServiceSettings(
+            name=name,
+            socket=socket.absolute(),
+            notes=state.absolute() / "notes.sqlite",
+            clients=tuple(clients),
+        )
+    except ValidationError as error:
+        raise typer.BadParameter("; ".join(problems(error))) from error
+    asked = taking_over.plan(config.resolve(), settings.absolute(), service, user)
+    done = taking_over.take_over(asked)
+    if as_json:
+        print_json(
+            {
+                "settings": str(done.settings),
+                "open_orders": list(done.orders),
+                "certificates": done.certificates,
+                "administrators": list(done.administrators),
+            }
+        )
+        return
+    typer.echo(f"{done.settings}: {done.certificates} certificates are noted")
+    typer.echo(f"orders that count as approved: {', '.join(done.orders) or 'none'}")
+    if not done.administrators and asked.config.approvals is None:
+        typer.echo("nobody is asked for approvals: the service looks at no orders (docs/approvals.md)")
+    typer.echo("start it, then signerd: systemctl start signerd-key-holder signerd")

@@ -1,0 +1,87 @@
+"""Takes in what administrators approved: the service's own verification, against its own notes.
+
+signerd shows the statements that its ledger holds. Each is verified with the administrators that are in force
+here, at this machine's time, and counts once: one that was taken in before is not looked at again, so that
+showing it after its expiry changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection
+
+from signerd.adapters.keyholder.service import notes
+from signerd.core.approval.administrators import read_members
+from signerd.core.approval.errors import ApprovalError
+from signerd.core.approval.statement import Statement, parse_statement
+from signerd.core.approval.verify import Installation, verify_approval
+
+
+def take_in(
+    connection: Connection,
+    text: bytes,
+    signatures: Sequence[bytes],
+    *,
+    installation: Installation,
+    now: datetime,
+) -> bool:
+    """One unit of work. True if anything here follows from it; False for an action that is none of ours.
+
+    Raises:
+        ApprovalError: the approval does not hold.
+        LeafRefusedError: it is of an order for which certificates were signed already.
+    """
+    statement = parse_statement(text)
+    take = _ACTIONS.get(statement.action)
+    if take is None:
+        return False
+    if notes.was_used(connection, statement.request):
+        return True
+    administrators = notes.in_force(connection)
+    if not administrators.asked:
+        return False
+    verify_approval(text, signatures, administrators, installation=installation, now=now)
+    # A crash before the commit leaves nothing of it: signerd shows it again. After it, it counts.
+    notes.note_use(connection, statement.request, statement.action)
+    take(connection, statement)
+    return True
+
+
+def _orders(connection: Connection, statement: Statement) -> None:
+    for members in statement.entries:
+        try:
+            notes.add_order(connection, dict(members))
+        except ValueError as error:
+            raise ApprovalError(str(error)) from error
+
+
+def _administrators(connection: Connection, statement: Statement) -> None:
+    for members in statement.entries:
+        notes.set_administrators(
+            connection, read_members(members.get("threshold"), members.get("administrators"))
+        )
+
+
+def _issuers(connection: Connection, statement: Statement) -> None:
+    for members in statement.entries:
+        ca, digest = members.get("ca"), _digest(members.get("certificate_sha256"))
+        if not isinstance(ca, str):
+            raise ApprovalError("the issuer is not of its form")
+        notes.set_active(connection, ca, digest)
+
+
+def _digest(value: Any) -> bytes:
+    try:
+        return bytes.fromhex(value)
+    except (TypeError, ValueError) as error:
+        raise ApprovalError("the issuer is not of its form") from error
+
+
+_ACTIONS = {
+    "order_opened": _orders,
+    "administrators_set": _administrators,
+    "issuer_activated": _issuers,
+}

@@ -1,0 +1,416 @@
+"""The socket of a key holder's service: who may connect, what is asked, what is looked at before it signs.
+
+Whoever has signerd's user, files and socket is at the other end. What comes is bounded and read strictly; the
+peer gets a refusal in a line, our log the reason, within a bound. A connection serves one issuer's key, and
+ends when that key's token is not there: signerd then knows that it does not serve.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import socket
+import struct
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import structlog
+from sqlalchemy import Connection
+
+from signerd.adapters.keyholder.channel import MAX_IN_FLIGHT, KeyHolderRefusal
+from signerd.adapters.keyholder.guard import Guard, SigningRefusedError
+from signerd.adapters.keyholder.pool import KeyHolderPool
+from signerd.adapters.keyholder.protocol import (
+    FrameReader,
+    Operation,
+    Outcome,
+    ProtocolError,
+    frame,
+    read_hello,
+    read_request,
+)
+from signerd.adapters.keyholder.service import notes
+from signerd.adapters.keyholder.service.approved import take_in
+from signerd.adapters.keyholder.service.notes import Notes
+from signerd.adapters.rate_limit import Rate, RateLimiter
+from signerd.core import note
+from signerd.core.approval.errors import ApprovalError
+from signerd.core.approval.sshsig import MAX_ARMORED
+from signerd.core.approval.statement import MAX_STATEMENT
+from signerd.core.approval.verify import MAX_SIGNATURES, Installation
+from signerd.core.approved_order import IssuerOfCa, LeafRefusedError, check_leaf
+from signerd.core.leaf import Leaf
+from signerd.core.names import MacKey, MacQuestion
+from signerd.core.product import MAX_PRODUCT_BYTES, Product, parse_product
+from signerd.errors import Fault, Refused, Unavailable
+
+HELLO_S = 10.0
+MAX_CONNECTIONS = 128  # of all clients together
+_READ = 65_536  # bytes at once
+_UCRED = struct.Struct("iII")  # struct ucred of unix(7)
+_LOGGED = Rate(1.0, 100)  # refusals in the log
+_REFUSALS = (ApprovalError, LeafRefusedError, SigningRefusedError, KeyHolderRefusal, Refused)
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class HeldKey:
+    """One issuer: its processes, the look at what they sign, and the CA that products name it by."""
+
+    pool: KeyHolderPool
+    guard: Guard
+    issuer: IssuerOfCa
+    lines: set[Line] = field(default_factory=set)  # those that are served
+
+    def changed(self) -> None:
+        """Whether it serves may have changed: lines to a token that is away end."""
+        if not self.pool.serving:
+            for line in list(self.lines):
+                line.end()
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """What the lines share."""
+
+    name: str
+    installation: Installation
+    notes: Notes
+    keys: Mapping[bytes, HeldKey]  # by the certificate's SHA-256
+    clients: frozenset[int]  # uids
+    said: RateLimiter = field(default_factory=lambda: RateLimiter(time.monotonic))
+
+    def refused(self, operation: str, detail: str) -> None:
+        """Logs it, within a bound."""
+        if self.said.take(b"refused", _LOGGED):
+            _log.warning("refused", operation=operation[:32], detail=detail[:2_000])
+
+
+class Line:
+    """One connection."""
+
+    def __init__(self, holder: Holder, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._holder = holder
+        self._reader = reader
+        self._writer = writer
+        self._frames = FrameReader()
+        self._ended = False
+        self._answers: asyncio.Queue[asyncio.Task[bytes]] = asyncio.Queue(MAX_IN_FLIGHT)
+
+    def end(self) -> None:
+        """Closes it; what is under way is not answered."""
+        self._ended = True
+        self._writer.transport.abort()
+
+    async def serve(self) -> None:
+        """Until the peer closes it, breaks the protocol, or the token is away."""
+        async with asyncio.timeout(HELLO_S):
+            items = await self._items()
+        if not items:
+            return
+        first, *more = items
+        issuer = read_hello(first)
+        key = self._holder.keys.get(issuer)
+        await self._send(frame([Outcome.BEGUN, "hello"]))
+        if key is None:
+            await self._send(
+                frame([Outcome.WRONG_SETTINGS, f"it has no issuer with the SHA-256 {issuer.hex()[:64]}"])
+            )
+            return
+        if not key.pool.serving:
+            await self._send(frame([Outcome.FAILED, "its token is not there now"]))
+            return
+        await self._send(frame([Outcome.DONE, "ready"]))
+        key.lines.add(self)
+        asking = asyncio.create_task(self._ask(Asked(self._holder, key, issuer), more), name="requests")
+        answering = asyncio.create_task(self._answer(), name="answers")
+        try:
+            done, _ = await asyncio.wait((asking, answering), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            key.lines.discard(self)
+            asking.cancel()
+            answering.cancel()
+            await asyncio.wait((asking, answering))
+            while not self._answers.empty():
+                self._answers.get_nowait().cancel()
+        for task in done:
+            task.result()
+
+    async def _ask(self, asked: Asked, items: list[object]) -> None:
+        while not self._ended:
+            for item in items:
+                number, operation, arguments = read_request(item)
+                work = asked.answer(number, operation, arguments)
+                # Bounded: one more is read when one was answered.
+                await self._answers.put(asyncio.create_task(work, name=operation[:32]))
+            items = await self._items()
+            if not items:
+                return
+
+    async def _answer(self) -> None:
+        """In the order of the requests."""
+        while True:
+            task = await self._answers.get()
+            await self._send(await task)
+
+    async def _items(self) -> list[object]:
+        """The next complete items; none at the end."""
+        while data := await self._reader.read(_READ):
+            if items := self._frames.feed(data):
+                return items
+        return []
+
+    async def _send(self, data: bytes) -> None:
+        self._writer.write(data)
+        await self._writer.drain()
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What one line may ask."""
+
+    holder: Holder
+    key: HeldKey
+    issuer_sha256: bytes
+
+    async def answer(self, number: int, operation: str, arguments: list[object]) -> bytes:
+        """The answer's frame."""
+        work = _OPERATIONS.get(operation)
+        try:
+            if work is None:
+                raise SigningRefusedError(f"no operation {operation[:32]!r}")
+            return frame([number, Outcome.DONE, await work(self, arguments)])
+        except _REFUSALS as error:
+            self.holder.refused(operation, str(error))
+            return frame([number, Outcome.REFUSED, str(error)])
+        except Unavailable as error:
+            return frame([number, Outcome.UNAVAILABLE, error.detail])
+        except Fault as error:
+            _log.error("fault", operation=operation[:32], detail=error.detail)
+            return frame([number, Outcome.UNAVAILABLE, "a fault of the key holder's: its log says more"])
+
+    async def sign_certificate(self, arguments: list[object]) -> bytes:
+        """The certificate of an approved order's place, noted before it is signed."""
+        tbs, leaf = _tbs_and_leaf(arguments)
+        now = datetime.now(UTC)
+        self.key.guard.check_certificate(tbs, now)
+
+        def unit(connection: Connection) -> None:
+            if not notes.in_force(connection).asked:
+                return  # no orders are approved here: its guard is what there is
+            if leaf is None:
+                raise LeafRefusedError("it is not said which order the certificate is of")
+            order = notes.find_order(connection, leaf.place.work_order)
+            product = parse_product(notes.find_product(connection, order.product_sha256))
+            self._check_active(connection, product)
+            check_leaf(tbs, leaf, order, product, self.key.issuer, now)
+            share = order.share_of(self.holder.name)
+            notes.note_leaf(connection, tbs, leaf, order, issuer_sha256=self.issuer_sha256, share=share)
+
+        # Durable before it is signed: after a crash the same bytes are signed again, and no others.
+        await self.holder.notes.do(unit)
+        return await self.key.pool.sign_certificate(tbs)
+
+    def _check_active(self, connection: Connection, product: Product) -> None:
+        ca = product.certificate.ca
+        active = notes.active_of(connection, ca) or self._first_of(ca)
+        if active != self.issuer_sha256:
+            raise LeafRefusedError(f"this issuer is not the active one of CA {ca}")
+
+    def _first_of(self, ca: str) -> bytes | None:
+        """Whoever stands first in the settings."""
+        return next((each for each, key in self.holder.keys.items() if key.issuer.ca == ca), None)
+
+    async def sign_crl(self, arguments: list[object]) -> bytes:
+        """Its process has a look of its own."""
+        (tbs,) = _bytes(arguments, 1)
+        return await self.key.pool.sign_crl(tbs)
+
+    async def sign_checkpoint(self, arguments: list[object]) -> bytes:
+        """Never of a log that was put back."""
+        (body,) = _bytes(arguments, 1)
+        try:
+            checkpoint = note.parse_checkpoint(body)
+        except ValueError as error:
+            raise SigningRefusedError(f"no checkpoint: {error}") from error
+        if checkpoint.origin != note.parse_vkey(self.holder.installation.log).name:
+            raise SigningRefusedError("a checkpoint of another log")
+        await self.holder.notes.do(lambda connection: notes.note_checkpoint(connection, checkpoint))
+        return await self.key.pool.sign_checkpoint(body)
+
+    async def check_chip_mac(self, arguments: list[object]) -> bool:
+        """True or False, as a process of signerd's own would say."""
+        match arguments:
+            case [str(chip_id), str(kind), str(hash_name), bytes(message), bytes(mac)]:
+                try:
+                    question = MacQuestion(chip_id, MacKey(kind), hash_name, message, mac)
+                except ValueError as error:
+                    raise SigningRefusedError("no such key") from error
+                return await self.key.pool.check_chip_mac(question)
+            case _:
+                raise SigningRefusedError("check_chip_mac takes five arguments")
+
+    async def session_key(self, arguments: list[object]) -> bytes:
+        """Of the days around now alone: its process looks."""
+        match arguments:
+            case [int(day), int(era)]:
+                return await self.key.pool.session_key(day, era)
+            case _:
+                raise SigningRefusedError("session_key takes a day and an era")
+
+    async def show_approval(self, arguments: list[object]) -> bool:
+        """Takes in what administrators approved."""
+        text, *signatures = _bytes(arguments, len(arguments) or 1)
+        if len(text) > MAX_STATEMENT or len(signatures) > MAX_SIGNATURES:
+            raise SigningRefusedError("larger than an approval may be")
+        if any(len(each) > MAX_ARMORED for each in signatures):
+            raise SigningRefusedError("larger than a signature may be")
+        now, installation = datetime.now(UTC), self.holder.installation
+        return await self.holder.notes.do(
+            lambda connection: take_in(connection, text, signatures, installation=installation, now=now)
+        )
+
+    async def show_product(self, arguments: list[object]) -> None:
+        """Keeps the revision of a product that an approved order names."""
+        match arguments:
+            case [str(text)] if len(text) <= MAX_PRODUCT_BYTES:
+                parse_product(text)
+
+                def unit(connection: Connection) -> None:
+                    if notes.in_force(connection).asked:
+                        notes.add_product(connection, text)
+
+                await self.holder.notes.do(unit)
+            case _:
+                raise SigningRefusedError("show_product takes a product's file")
+
+    async def close_order(self, arguments: list[object]) -> None:
+        """Nothing more is signed for it."""
+        match arguments:
+            case [str(work_order)]:
+                await self.holder.notes.do(lambda connection: notes.close_order(connection, work_order))
+            case _:
+                raise SigningRefusedError("close_order takes a work order")
+
+
+_OPERATIONS: dict[str, Callable[[Asked, list[object]], Awaitable[object]]] = {
+    Operation.SIGN_CERTIFICATE: Asked.sign_certificate,
+    Operation.SIGN_CRL: Asked.sign_crl,
+    Operation.SIGN_CHECKPOINT: Asked.sign_checkpoint,
+    Operation.CHECK_CHIP_MAC: Asked.check_chip_mac,
+    Operation.SESSION_KEY: Asked.session_key,
+    Operation.SHOW_APPROVAL: Asked.show_approval,
+    Operation.SHOW_PRODUCT: Asked.show_product,
+    Operation.CLOSE_ORDER: Asked.close_order,
+}
+
+
+def _bytes(arguments: list[object], count: int) -> list[bytes]:
+    found = [argument for argument in arguments if isinstance(argument, bytes)]
+    if len(found) != count or len(arguments) != count:
+        raise SigningRefusedError("an argument is missing or not of its type")
+    return found
+
+
+def _tbs_and_leaf(arguments: list[object]) -> tuple[bytes, Leaf | None]:
+    match arguments:
+        case [bytes(tbs), None]:
+            return tbs, None
+        case [bytes(tbs), dict(leaf)]:
+            try:
+                return tbs, Leaf.read(leaf)
+            except ValueError as error:
+                raise SigningRefusedError(str(error)) from error
+        case _:
+            raise SigningRefusedError("sign_certificate takes a TBSCertificate and what it is for")
+
+
+class Listener:
+    """The socket. Start it when all keys are there."""
+
+    def __init__(self, holder: Holder, path: Path) -> None:
+        self._holder = holder
+        self._path = path
+        self._server: asyncio.Server | None = None
+        self._lines: set[asyncio.Task[Any]] = set()
+
+    async def start(self, bound: socket.socket) -> None:
+        """Serves on a socket of `bind`."""
+        self._server = await asyncio.start_unix_server(self._connected, sock=bound)
+
+    async def stop(self) -> None:
+        """No more connections; those that are there end."""
+        if self._server is not None:
+            self._server.close()
+        for line in self._lines:
+            line.cancel()
+        if self._lines:
+            await asyncio.wait(self._lines)
+        with contextlib.suppress(FileNotFoundError):  # somebody took it away
+            self._path.unlink()
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # Called as a task of its own.
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 -- a coroutine runs in one
+        self._lines.add(task)
+        try:
+            if self._may(writer):
+                await _quietly(Line(self._holder, reader, writer).serve())
+        finally:
+            self._lines.discard(task)
+            writer.transport.abort()
+
+    def _may(self, writer: asyncio.StreamWriter) -> bool:
+        line = writer.get_extra_info("socket")
+        _, uid, _ = _UCRED.unpack(line.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
+        if uid not in self._holder.clients:
+            self._holder.refused("connect", f"user {uid} is none of service.clients")
+            return False
+        if len(self._lines) > MAX_CONNECTIONS:
+            self._holder.refused("connect", f"more than {MAX_CONNECTIONS} connections")
+            return False
+        return True
+
+
+async def _quietly(work: Coroutine[Any, Any, None]) -> None:
+    try:
+        await work
+    except (ProtocolError, ValueError, OSError) as error:  # of the peer; TimeoutError is an OSError
+        _log.warning("line_ended", detail=f"{type(error).__name__}: {error}"[:500])
+
+
+def bind(path: Path) -> socket.socket:
+    """A socket that everybody may connect to: who they are is looked at then.
+
+    Raises:
+        OSError: another one listens there, or it cannot be made.
+    """
+    _remove_stale(path)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    try:
+        listener.bind(str(path))
+        path.chmod(0o666)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def _remove_stale(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as probe:
+        probe.settimeout(1.0)
+        try:
+            probe.connect(str(path))
+        except ConnectionRefusedError:
+            path.unlink()  # of a service that was killed
+        except FileNotFoundError:
+            return
+        else:
+            raise OSError(errno.EADDRINUSE, f"another key holder listens on {path}")

@@ -1,0 +1,96 @@
+"""What a key holder's service knows, read from its notes beside it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import SQLAlchemyError
+
+from signerd.adapters.keyholder.service import notes
+from signerd.adapters.keyholder.service.settings import KeyHolderConfig
+from signerd.adapters.store.database import make_engine, start_fault
+from signerd.core.approval.administrators import AdministratorSet
+from signerd.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class OrderStatus:
+    """Of one order."""
+
+    work_order: str
+    quantity: int
+    share: int  # of this key holder
+    places: int  # that it certified
+    not_after: datetime
+    closed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """All of it."""
+
+    name: str
+    notes: Path
+    administrators: AdministratorSet
+    orders: tuple[OrderStatus, ...]
+    checkpoint: int | None  # entries
+
+    def members(self) -> dict[str, object]:
+        """For machines."""
+        return {
+            "name": self.name,
+            "notes": str(self.notes),
+            "threshold": self.administrators.threshold,
+            "administrators": list(self.administrators.members),
+            "orders": [
+                {
+                    "work_order": each.work_order,
+                    "quantity": each.quantity,
+                    "share": each.share,
+                    "places": each.places,
+                    "not_after": each.not_after.isoformat(),
+                    "closed": each.closed,
+                }
+                for each in self.orders
+            ],
+            "checkpoint": self.checkpoint,
+        }
+
+
+def read_status(config: KeyHolderConfig) -> Status:
+    """Raises ConfigError: the notes cannot be read."""
+    if not config.service.notes.is_file():
+        raise ConfigError(f"there are no notes {config.service.notes}, or this user may not read them")
+    engine = make_engine(f"sqlite:///{config.service.notes}", "read")
+    try:
+        with engine.begin() as connection:
+            return _status(connection, config)
+    except SQLAlchemyError as error:
+        raise start_fault(f"cannot read {config.service.notes}", error) from error
+    finally:
+        engine.dispose()
+
+
+def _status(connection: Connection, config: KeyHolderConfig) -> Status:
+    about, last = notes.read_about(connection), notes.last_checkpoint(connection)
+    counted = [
+        OrderStatus(
+            each.order.work_order,
+            each.order.quantity,
+            each.order.share_of(about.holder),
+            each.places,
+            each.order.not_after,
+            each.closed,
+        )
+        for each in notes.list_orders(connection)
+    ]
+    return Status(
+        about.holder,
+        config.service.notes,
+        notes.in_force(connection),
+        tuple(counted),
+        None if last is None else last[0],
+    )
