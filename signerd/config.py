@@ -28,6 +28,7 @@ from pydantic import (
 from signerd.core.file_problems import problems
 from signerd.core.names import FIRST, is_name
 from signerd.core.pkcs11_uri import key_name, token_name
+from signerd.core.sealed_pin import tpm_source
 from signerd.core.server_names import MAX_SERVER_NAMES, server_name
 from signerd.errors import ConfigError
 
@@ -76,10 +77,13 @@ def _socket(path: Path) -> Path:
 
 def _pin_source(text: str) -> str:
     kind, _, rest = text.partition(":")
+    if kind == "tpm":
+        tpm_source(rest)
+        return text
     known = {"file": bool(rest), "fd": rest.isdecimal(), "credential": bool(rest), "prompt": not rest}
     if not known.get(kind, False):
         raise ValueError(
-            'must be "file:PATH", "fd:NUMBER", "credential:NAME" or "prompt"; never the PIN itself'
+            'must be "credential:NAME", "tpm:PATH", "file:PATH", "fd:NUMBER" or "prompt"; never the PIN'
         )
     return text
 

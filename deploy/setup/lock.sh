@@ -14,6 +14,9 @@ compile pyproject.toml --extra dev --constraint requirements/build.txt --output-
 for extra in agent auditor signerd; do
     compile pyproject.toml --extra "$extra" --constraint requirements/dev.txt --output-file "requirements/$extra.txt" "$@"
 done
+# A signerd that seals its PIN under a TPM itself. Its build wants the tools of requirements/build.txt.
+compile pyproject.toml --extra signerd --extra tpm --constraint requirements/dev.txt \
+    --output-file requirements/signerd-tpm.txt "$@"
 # A station that builds products of the ESP32 family and draws its reports.
 compile pyproject.toml --extra agent --extra esp32 --extra report --constraint requirements/dev.txt \
     --output-file requirements/agent-esp32.txt "$@"

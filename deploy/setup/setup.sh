@@ -100,6 +100,10 @@ system_packages() {
         say "installing libfaketime (apt): the test of ten years moves its programs' clocks with it"
         wanted+=(libfaketime)
     fi
+    if ! command -v pkg-config >/dev/null || ! pkg-config --exists tss2-esys tss2-tctildr; then
+        say "installing libtss2-dev and pkg-config (apt): tpm2-pytss is built against it"
+        wanted+=(libtss2-dev pkg-config)
+    fi
     token_packages
     if ! command -v age >/dev/null; then
         say "installing age (apt): the tests encrypt a backup with it, as docs/operations.md does"
@@ -198,7 +202,7 @@ python_packages() {
     rm -f $stamp
     say "installing pinned Python packages into $venv (requirements/dev.txt): a few minutes the first time"
     "${pip[@]}" install --require-hashes --only-binary :all: -r requirements/build.txt
-    # crcmod is published as source alone; the build tools just installed, pinned too, build it.
+    # crcmod and tpm2-pytss are published as source alone; the build tools just installed, pinned too, build them.
     "${pip[@]}" install --require-hashes --no-build-isolation --use-pep517 -r requirements/dev.txt
     "${pip[@]}" install --no-deps --no-build-isolation --editable .
     fingerprint >$stamp

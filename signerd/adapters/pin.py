@@ -1,4 +1,4 @@
-"""Where the PIN comes from: a file descriptor, a file, a systemd credential, or a prompt.
+"""Where the PIN comes from: a descriptor, a file, one sealed under the TPM, a systemd credential, a prompt.
 
 Never from the configuration, the environment or the command line: those are seen by backups, child
 processes and `ps`. The caller wipes the bytearray when it is done with it.
@@ -13,15 +13,15 @@ import stat
 import sys
 from pathlib import Path
 
+from signerd.adapters.sealed_pin_file import open_pin, read_file
 from signerd.adapters.start_faults import from_system
 from signerd.config import TokenSettings
+from signerd.core.sealed_pin import MAX_PIN, tpm_source
 from signerd.errors import ConfigError
-
-MAX_PIN = 255  # bytes; PKCS #11 leaves the bound to the token, and none allows more
 
 
 def read_pin(source: str, base: Path) -> bytearray:
-    """Reads the PIN from `fd:N`, `file:PATH`, `credential:NAME` or `prompt`.
+    """Reads the PIN from `fd:N`, `file:PATH`, `tpm:PATH`, `credential:NAME` or `prompt`.
 
     A newline at the end does not belong to it. A relative PATH is relative to `base`.
 
@@ -34,12 +34,16 @@ def read_pin(source: str, base: Path) -> bytearray:
             return _checked(_from_descriptor(int(rest)), source)
         case "file" if rest:
             return _checked(_from_file(base / rest), source)
+        case "tpm" if rest:
+            return _checked(_from_tpm(rest, base), source)
         case "credential" if rest:
             return _checked(_from_credential(rest), source)
         case "prompt" if not rest:
             return _checked(_from_prompt(), source)
         case _:
-            raise ConfigError('a PIN source is "fd:NUMBER", "file:PATH", "credential:NAME" or "prompt"')
+            raise ConfigError(
+                'a PIN source is "fd:NUMBER", "file:PATH", "tpm:PATH", "credential:NAME" or "prompt"'
+            )
 
 
 def pin_of(token: TokenSettings, base: Path) -> bytearray:
@@ -53,11 +57,29 @@ def check_pin_file(source: str, base: Path) -> str:
     Raises:
         ConfigError: it is a file that `read_pin` would refuse.
     """
-    if not source.startswith("file:"):
+    kind, _, rest = source.partition(":")
+    if kind not in ("file", "tpm"):
         return f"{source}, looked at when signerd starts"
     pin = read_pin(source, base)
     pin[:] = bytes(len(pin))
-    return f"{source}, readable by signerd's user alone"
+    if kind == "file":
+        return f"{source}, readable by signerd's user alone"
+    pcrs = read_file(base / tpm_source(rest)[0]).key.pcrs
+    return f"{source}, opened by this machine's TPM{_bound_to(pcrs)}"
+
+
+def absolute(source: str) -> str:
+    """The source with its path, if it has one, seen from this process' folder."""
+    kind, _, rest = source.partition(":")
+    if kind in ("file", "tpm") and rest:
+        return f"{kind}:{Path(rest).absolute()}"
+    return source
+
+
+def _bound_to(pcrs: tuple[int, ...]) -> str:
+    if not pcrs:
+        return ""
+    return f" while PCR {', '.join(map(str, pcrs))} is as it was; seal it anew when that changes"
 
 
 def _checked(pin: bytearray, source: str) -> bytearray:
@@ -123,6 +145,14 @@ def _from_file(path: Path) -> bytearray:
         os.close(descriptor)
 
 
+def _from_tpm(rest: str, base: Path) -> bytearray:
+    try:
+        path, tcti = tpm_source(rest)
+    except ValueError as error:
+        raise ConfigError(f"PIN source tpm:{rest}: {error}") from error
+    return open_pin(base / path, tcti)
+
+
 def _from_credential(name: str) -> bytearray:
     directory = os.environ.get("CREDENTIALS_DIRECTORY")
     if directory is None or "/" in name or name in (".", ".."):
@@ -142,7 +172,8 @@ def _from_credential(name: str) -> bytearray:
 def _from_prompt() -> bytearray:
     if not sys.stdin.isatty():
         raise ConfigError(
-            'PIN source "prompt" needs a terminal: use "fd:N", "file:PATH" or "credential:NAME" for a service'
+            'PIN source "prompt" needs a terminal: for a service use "credential:NAME", "tpm:PATH",'
+            ' "file:PATH" or "fd:N"'
         )
     try:
         return bytearray(getpass.getpass("PIN of the HSM token: ").encode())

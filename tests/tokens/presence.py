@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,13 @@ def missing(what: str, **parts: Path | None) -> str | None:
     """Why a test cannot run here; None if it can. A part is named after its package, with `_` for `-`."""
     absent = [package.replace("_", "-") for package, path in parts.items() if path is None]
     return f"{what}: not installed here: apt install {' '.join(absent)}" if absent else None
+
+
+def no_tpm2_pytss() -> str | None:
+    """Why signerd speaks to no TPM here; None if it does."""
+    if find_spec("tpm2_pytss") is not None:
+        return None
+    return "tpm2-pytss: not installed here: deploy/setup/setup.sh builds it"
 
 
 def skip(reason: str | None) -> None:

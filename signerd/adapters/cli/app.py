@@ -20,6 +20,7 @@ from signerd.adapters.cli import (
     operations,
     orders,
     peers,
+    pin,
     products,
     recipients,
     server,
@@ -60,6 +61,7 @@ def build_app(run: daemon.Run) -> typer.Typer:
     app.add_typer(token.app, name="token")
     app.add_typer(recipients.app, name="recipient")
     app.add_typer(key_holder.app, name="key-holder")
+    app.add_typer(pin.app, name="pin")
     app.command("explain")(explain.explain)
     app.command("revoke")(certificates.revoke)
     app.command("crl")(certificates.crl)

@@ -72,7 +72,9 @@ def request(
     ] = None,
     pin: Annotated[
         str | None,
-        typer.Option("--pin", help="file:PATH, credential:NAME, fd:N or prompt; kept in the settings."),
+        typer.Option(
+            "--pin", help="tpm:PATH, file:PATH, credential:NAME, fd:N, prompt; kept in the settings."
+        ),
     ] = None,
     hsm_env: Annotated[
         list[str] | None,
@@ -230,6 +232,7 @@ def _token(
 ) -> TokenSettings:
     from pydantic import ValidationError
 
+    from signerd.adapters.pin import absolute
     from signerd.config import TokenSettings
     from signerd.core.file_problems import problems
 
@@ -241,7 +244,7 @@ def _token(
     values: dict[str, Any] = {
         "module": str(module.absolute() if module is not None else hsm.module),
         "token": token or hsm.token,
-        "pin": _absolute(pin or hsm.pin) if pin else hsm.pin,
+        "pin": absolute(pin) if pin else hsm.pin,
         "environment": env or ({} if module is not None else hsm.environment),
         "ca_key": ca_key or f"birthmark-ca-{name}",
     }
@@ -249,11 +252,6 @@ def _token(
         return TokenSettings.model_validate(values)
     except ValidationError as error:
         raise typer.BadParameter("; ".join(problems(error))) from error
-
-
-def _absolute(pin: str) -> str:
-    kind, _, rest = pin.partition(":")
-    return f"file:{Path(rest).absolute()}" if kind == "file" and rest else pin
 
 
 def _announce(config: Path, name: str, ca: str, prepared: Any, options: Approving) -> int:

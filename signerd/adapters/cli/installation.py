@@ -39,7 +39,7 @@ def init(
         str | None,
         typer.Option(
             "--pin",
-            help="prompt, file:PATH, credential:NAME or fd:N. One that was rejected is not tried again.",
+            help="prompt, tpm:PATH, file:PATH, credential:NAME or fd:N. A rejected one is not tried again.",
         ),
     ] = None,
     hsm_env: Annotated[

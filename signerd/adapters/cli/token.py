@@ -37,7 +37,7 @@ def probe(
         str | None,
         typer.Option(
             "--pin",
-            help="prompt, file:PATH, credential:NAME or fd:N. One that was rejected is not tried again."
+            help="prompt, tpm:PATH, file:PATH, credential:NAME or fd:N. A rejected one is not tried again."
             " Without it: what needs no login.",
         ),
     ] = None,

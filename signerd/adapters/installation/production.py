@@ -32,7 +32,7 @@ from signerd.adapters.installation.settings_file import Choices, checked_names, 
 from signerd.adapters.keyholder.held_pin import WrongPin
 from signerd.adapters.keyholder.pool import settings_with
 from signerd.adapters.keyholder.rejected_pin import RejectedPins
-from signerd.adapters.pin import read_pin
+from signerd.adapters.pin import absolute, read_pin
 from signerd.config import Config, load
 from signerd.errors import ConfigError, Fault, Unavailable
 
@@ -69,7 +69,7 @@ def create(
     names = checked_names(server_names, listen)
     if not names.dialled:
         raise ConfigError("no name that stations dial was given")
-    pin_source = _absolute(pin_source)
+    pin_source = absolute(pin_source)
     layout = make_installation_directory(directory)
     choices = Choices(
         deployment=deployment,
@@ -99,11 +99,6 @@ def create(
         left = leftovers(config.hsm, choices.places)
         raise ConfigError(f"{error}\n{left}, and {layout.directory}, before you start again") from error
     return layout.request
-
-
-def _absolute(pin_source: str) -> str:
-    kind, _, rest = pin_source.partition(":")
-    return f"file:{Path(rest).absolute()}" if kind == "file" and rest else pin_source
 
 
 def _generate(

@@ -81,8 +81,9 @@ def test_the_file_is_worth_nothing_on_another_machine(
         _decrypt(encrypted, tmp_path, tpm, environment)
 
 
-def test_the_unit_can_be_told_as_the_page_says() -> None:
-    assert "LoadCredentialEncrypted=hsm-pin:/etc/signerd/hsm.pin.cred" in _PAGE
+def test_the_unit_takes_that_file_and_none_in_clear() -> None:
+    printed = re.findall(r"^    systemd-ask-password .* --name=(\S+) .* (/\S+)$", _PAGE, re.MULTILINE)
     unit = (REPOSITORY / "deploy" / "systemd" / "signerd.service").read_text("utf-8")
-    assert "LoadCredential=hsm-pin:" in unit  # the line that the page's empty `LoadCredential=` takes away
-    assert re.search(r"^ +LoadCredential=$", _PAGE, re.MULTILINE)
+    assert re.findall(r"^LoadCredential.*$", unit, re.MULTILINE) == [
+        f"LoadCredentialEncrypted={name}:{file}" for name, file in printed
+    ]
