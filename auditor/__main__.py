@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 
@@ -13,6 +14,8 @@ from auditor.cli.app import FINDINGS, app
 from auditor.errors import CheckFailed, ConfigError, Malformed, NotFound, Unreachable
 
 CONFIGURATION, UNREACHABLE = 3, 4
+# Of standard output, which alone is written to without a file's name.
+_UNWRITABLE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 
 
 def main() -> None:
@@ -26,6 +29,11 @@ def main() -> None:
         _end(f"not reachable: {error}", UNREACHABLE)
     except (CheckFailed, Malformed, NotFound) as error:
         _end(str(error), FINDINGS)
+    except OSError as error:
+        if error.filename is not None or error.errno not in _UNWRITABLE:
+            raise
+        # Not 1: nothing was found to be off, and nobody was told what was looked at.
+        _end(f"what it prints could not be written: {error.strerror}", CONFIGURATION)
 
 
 def _end(text: str, code: int) -> None:

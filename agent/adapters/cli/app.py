@@ -1,16 +1,9 @@
-"""The command's shape: what it takes, what it prints, and with which code it ends.
-
-| code | means |
-|---|---|
-| 0 | done; of `run` and `provision`: every board passed |
-| 1 | a board failed or was parked, a check of `doctor` failed, signerd refused |
-| 2 | wrong usage |
-| 3 | the configuration or the enrolment is wrong |
-| 4 | signerd does not answer |
-"""
+"""The command's shape: what it takes, what it prints, and with which code it ends (docs/operations.md, "Exit
+codes")."""
 
 from __future__ import annotations
 
+import errno
 import sys
 from pathlib import Path
 from typing import Annotated, TypeVar
@@ -25,6 +18,8 @@ from agent.config import is_name, load
 from agent.errors import AgentError, ConfigError, SignerUnavailable
 
 T = TypeVar("T")
+# Of standard output, which alone is written to without a file's name.
+_UNWRITABLE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 
 
 def _order(name: str) -> str:
@@ -192,6 +187,11 @@ def main() -> None:
     except AgentError as error:
         print(f"birthmark-agent: {error.detail}", error.remedy, file=sys.stderr, sep="\n  ")
         raise SystemExit(exit_code(error)) from error
+    except OSError as error:
+        if error.filename is not None or error.errno not in _UNWRITABLE:
+            raise
+        print(f"birthmark-agent: what it prints could not be written: {error.strerror}", file=sys.stderr)
+        raise SystemExit(1) from error
 
 
 def _all_given(options: dict[str, T | None]) -> dict[str, T]:

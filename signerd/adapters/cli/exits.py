@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 import traceback
 from enum import IntEnum
@@ -39,6 +40,10 @@ _REMEDIES = {
 }
 
 
+# Of standard output, which alone is written to without a file's name.
+_UNWRITABLE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
+
+
 def exit_for(error: Exception) -> int:  # noqa: PLR0911 - a case for each kind of error
     """Prints what went wrong and returns the exit code. An error that no command expects is raised again."""
     match error:
@@ -60,6 +65,9 @@ def exit_for(error: Exception) -> int:  # noqa: PLR0911 - a case for each kind o
         case OSError() if error.filename is not None:
             said = "\n".join([f"{error.filename}: {error.strerror}", *getattr(error, "__notes__", ())])
             return _say(said, Exit.NOT_NOW if passes(error) else Exit.FAILED)
+        case OSError() if error.errno in _UNWRITABLE:
+            said = f"what it prints could not be written: {error.strerror}. What it did before that stands"
+            return _say(said, Exit.FAILED)
         case _:
             raise error
 
