@@ -33,6 +33,7 @@ from signerd.core.server_names import MAX_SERVER_NAMES, server_name
 from signerd.errors import ConfigError
 
 MAX_ISSUERS = 32  # beside the first; one a token that was ever used
+MAX_CHECKPOINT_KEYS = 8  # beside the first, those that are retired among them
 MAX_SOCKET_PATH = 107  # bytes: sun_path of unix(7), with the zero at its end
 
 
@@ -160,22 +161,30 @@ class LedgerSettings(LogNameSettings):
 _OF_A_TOKEN = ("module", "token", "pin")
 
 
-class TokenSettings(Section):
-    """A PKCS#11 token with a CA key; or the socket of the service that has it."""
+class AnyTokenSettings(Section):
+    """A PKCS#11 token."""
 
-    service: SocketPath | None = None  # of `signerd key-holder run`, in the place of module, token and pin
-    module: Path = Path()
-    token: TokenReference = ""  # its label, or a PKCS #11 URI
-    pin: Annotated[str, AfterValidator(_pin_source)] = ""
+    module: Path
+    token: TokenReference  # its label, or a PKCS #11 URI
+    pin: Annotated[str, AfterValidator(_pin_source)]
     environment: dict[str, str] = Field(default_factory=dict)  # for the module, e.g. SOFTHSM2_CONF
-    ca_key: KeyReference = "birthmark-ca"  # its label, or a PKCS #11 URI, as of the other keys
-    key_holders: Annotated[int, Field(ge=1, le=16)] = 1
     deadline_s: Annotated[float, Field(gt=0, le=120)] = (
         10.0  # an operation longer than this replaces the process
     )
     start_deadline_s: Annotated[float, Field(gt=0, le=600)] = (
         30.0  # as does opening the token for longer: to load the module, log in and try the keys
     )
+
+
+class TokenSettings(AnyTokenSettings):
+    """A PKCS#11 token with a CA key; or the socket of the service that has it."""
+
+    service: SocketPath | None = None  # of `signerd key-holder run`, in the place of module, token and pin
+    module: Path = Path()
+    token: TokenReference = ""  # its label, or a PKCS #11 URI
+    pin: Annotated[str, AfterValidator(_pin_source)] = ""
+    ca_key: KeyReference = "birthmark-ca"  # its label, or a PKCS #11 URI, as of the other keys
+    key_holders: Annotated[int, Field(ge=1, le=16)] = 1
 
     @model_validator(mode="after")
     def _token_or_service(self) -> Self:
@@ -195,8 +204,9 @@ class HsmSettings(TokenSettings):
     sealing_key: KeyReference = "birthmark-sealing"
     # "none" once the CA key of `authority` was lost with its token: another issuer goes on.
     ca_key_in: Literal["token", "none"] = "token"
-    # Where the keys are that a token need not be able to hold. `signerd init` chose, for good.
-    checkpoint_key_in: Literal["token", "sealed"] = "token"
+    # Where the keys are that a token need not be able to hold. `signerd init` chose. "none": the log's first
+    # key is retired, or lost, and one of `checkpoint_keys` signs.
+    checkpoint_key_in: Literal["token", "sealed", "none"] = "token"
     master_key_in: Literal["token", "sealed", "none"] = "token"
     sealed: FilePath | None = None  # the sealed secrets (docs/formats.md)
     master_commitment: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None  # where it is sealed
@@ -235,6 +245,22 @@ class IssuerSettings(Section):
     certificate: FilePath  # PEM, the sub-CA, with what stands between it and the root
     root: FilePath  # PEM
     hsm: TokenSettings | None = None  # absent: its key is not here, and it signs nothing
+
+
+class CheckpointKeySettings(AnyTokenSettings):
+    """A key of the log that came after the first, and the token that has it or opens it."""
+
+    vkey: FilePath  # its verifier key, C2SP signed-note text
+    key_in: Literal["token", "sealed"] = "token"
+    key: KeyReference = "birthmark-checkpoint"  # where it is in the token
+    sealing_key: KeyReference = "birthmark-sealing"  # where it is sealed
+    sealed: FilePath | None = None  # the sealed seed, where it is
+
+    @model_validator(mode="after")
+    def _place(self) -> Self:
+        if (self.key_in == "sealed") != (self.sealed is not None):
+            raise ValueError('`sealed` names the file of the seed: give it where key_in is "sealed"')
+        return self
 
 
 class LimitsSettings(Section):
@@ -315,6 +341,8 @@ class Config(Keys):
     metrics: MetricsSettings | None = None
     database: DatabaseSettings
     ledger: LedgerSettings
+    # Keys of the log after the first, as `signerd checkpoint-key add` wrote them.
+    checkpoint_keys: Annotated[tuple[CheckpointKeySettings, ...], Field(max_length=MAX_CHECKPOINT_KEYS)] = ()
     limits: LimitsSettings = LimitsSettings()
     hygiene: HygieneSettings = HygieneSettings()
 

@@ -25,6 +25,7 @@ import structlog
 
 from signerd.adapters import durable_files, systemd
 from signerd.adapters.administrators_file import read_administrators
+from signerd.adapters.checkpoint_key_holders import CheckpointKeyHolders, vkey_in
 from signerd.adapters.checks import start_checks
 from signerd.adapters.clock import ClockGuard, ReferenceFile, read_clocks, this_boot
 from signerd.adapters.descriptors import connections_within_limit
@@ -58,7 +59,7 @@ from signerd.adapters.scheduling import network_gives_way
 from signerd.adapters.session_keys import SessionKeys, of_this_process, outlive_restarts
 from signerd.adapters.shared_primes import SearchState, SharedPrimesSearch
 from signerd.adapters.start_faults import from_system
-from signerd.adapters.store import SqlStore
+from signerd.adapters.store import SqlStore, known_log_keys
 from signerd.config import Config, LimitsSettings, database_url
 from signerd.core import key_policy
 from signerd.core.approval.administrators import AdministratorSet
@@ -96,6 +97,7 @@ class _Parts:
     refusals: LedgerRefusals
     issuers: Issuers
     issuer_key_holders: IssuerKeyHolders
+    checkpoint_key_holders: CheckpointKeyHolders
     metrics: Metrics
     search: SharedPrimesSearch
     clock: ClockGuard
@@ -187,6 +189,7 @@ async def _until_stopped(stop: asyncio.Event, parts: _Parts) -> None:
     stopped = asyncio.create_task(stop.wait())
     faults: list[asyncio.Task[Fault]] = [
         asyncio.create_task(parts.issuer_key_holders.wait_given_up()),
+        asyncio.create_task(parts.checkpoint_key_holders.wait_given_up()),
         asyncio.create_task(parts.store.wait_stopped()),
     ]
     done, pending = await asyncio.wait((stopped, *faults), return_when=asyncio.FIRST_COMPLETED)
@@ -214,13 +217,19 @@ async def _start_parts(config: Config, base: Path, pin: bytearray, running: Asyn
     pool = KeyHolderPool(settings_for(config), config.hsm.key_holders, on_change=key_holder_changed)
     running.push_async_callback(pool.stop)
     await pool.start(pin)
-    wanted = read_administrators(config)
+    wanted, first = read_administrators(config), vkey_in(config.ledger.vkey)
+    log_keys = await asyncio.to_thread(known_log_keys, database_url(config, base), first)
+    checkpoint_key_holders = CheckpointKeyHolders(config, pool)
+    running.push_async_callback(checkpoint_key_holders.stop)
+    await checkpoint_key_holders.start(base, log_keys, key_holder_changed)
+    signs = checkpoint_key_holders.signs
     store = await SqlStore.open(
         database_url(config, base),
         head_file=config.ledger.head,
         origin=config.ledger.origin,
-        vkey=_vkey(config),
-        sign_checkpoint=pool.sign_checkpoint,
+        vkey=first.text(),
+        sign_checkpoint=signs.get(first),
+        further_signs=signs,
         checkpoint_due=pool.checkpoint_due,
         checkpoint_awaited=pool.checkpoint_awaited,
         now=None,
@@ -257,6 +266,7 @@ async def _start_parts(config: Config, base: Path, pin: bytearray, running: Asyn
         refusals,
         issuers,
         holders,
+        checkpoint_key_holders,
         metrics,
         search,
         clock,
@@ -338,10 +348,6 @@ def _search(store: SqlStore, metrics: Metrics, clock: ClockGuard) -> SharedPrime
         )
 
     return SharedPrimesSearch(store, clock=clock, on_end=ended)
-
-
-def _vkey(config: Config) -> str:
-    return config.ledger.vkey.read_text(encoding="utf-8").strip()
 
 
 async def _start_servers(parts: _Parts, running: AsyncExitStack, reload: Reload, level: LogLevel) -> str:
@@ -511,6 +517,7 @@ def _admin(parts: _Parts, reload: Reload, read_ends: Callable[[], Awaitable[Sequ
         deployment=config.deployment,
         store=parts.store,
         issuers=parts.issuers,
+        signs_checkpoints=parts.checkpoint_key_holders.serves,
         linter=linter,
         search=parts.search,
         clock=parts.clock,

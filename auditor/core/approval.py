@@ -29,6 +29,8 @@ ACTIONS = frozenset(
         "issuer_activated",
         "issuer_retired",
         "keys_committed",
+        "checkpoint_key_added",
+        "checkpoint_key_retired",
     }
 )
 MAX_VALID = timedelta(days=90)

@@ -21,13 +21,14 @@ from pydantic import BaseModel
 from signerd.adapters import backup_archive, durable_files
 from signerd.adapters.backup_archive import DATABASE, SETTINGS, About, Member, member_of
 from signerd.adapters.head_file import HeadFile, load_vkey, read_second_place
-from signerd.adapters.store import compare_database, sqlite_file
+from signerd.adapters.store import compare_database, known_log_keys, sqlite_file
 from signerd.config import Config, database_url, load
-from signerd.core.note import NoteError, VerifierKey, open_checkpoint
+from signerd.core.checkpoint_keys import LogKeys
+from signerd.core.note import NoteError
 from signerd.errors import ConfigError
 from signerd.program import program_version
 
-_FOLDERS = ("ca", "operations")  # that `signerd init` fills
+_FOLDERS = ("ca", "operations", "checkpoint-keys")  # that commands fill
 _PART = 1024 * 1024  # bytes at once
 
 
@@ -46,7 +47,9 @@ def back_up(settings: Path, stream: IO[bytes]) -> tuple[About, list[Path]]:
     if database is None:
         raise ConfigError("database.url: only SQLite is backed up here; take the database's own tool")
     key = load_vkey(config.ledger.vkey)
-    published = read_second_place(config.ledger.head, key)  # before the copy, which then has to reach it
+    url = database_url(config, base)
+    # Before the copy, which then has to reach it.
+    published = read_second_place(config.ledger.head, lambda: known_log_keys(url, key))
     with tempfile.TemporaryDirectory(prefix=".backup-", dir=_room(base)) as folder:
         copy = Path(folder) / "signerd.sqlite"
         _copy_database(database, copy)
@@ -90,7 +93,9 @@ def _copy_database(source: Path, target: Path) -> None:
 def _files(settings: Path, config: Config, base: Path) -> tuple[dict[str, Path], list[Path]]:
     """What the settings name and `signerd init` made, by name; and what lies elsewhere."""
     inside, outside = {SETTINGS: settings}, []
-    excepted = {config.ledger.head, config.admin.socket, config.server.port_file, config.hsm.module}
+    tokens = (config.hsm, *(issuer.hsm for issuer in config.issuers), *config.checkpoint_keys)
+    modules = {token.module for token in tokens if token is not None}
+    excepted = {config.ledger.head, config.admin.socket, config.server.port_file, *modules}
     made = [path for folder in _FOLDERS for path in sorted((base / folder).glob("*"))]
     for path in [*_paths(config), *made]:
         if path in excepted or not path.is_file():
@@ -110,6 +115,7 @@ def _paths(section: BaseModel) -> Iterator[Path]:
             yield value
         elif isinstance(value, (tuple, list)):
             yield from (item for item in value if isinstance(item, Path))
+            yield from (path for item in value if isinstance(item, BaseModel) for path in _paths(item))
 
 
 def restore(stream: IO[bytes], directory: Path, checkpoint: bytes | None) -> tuple[About, Path]:
@@ -156,12 +162,12 @@ def _restored(
     database = sqlite_file(database_url(config, directory))
     if database is None:
         raise ConfigError("the backup's settings name no SQLite database")
-    key = load_vkey(config.ledger.vkey)
+    keys = known_log_keys(f"sqlite:///{waiting[DATABASE]}", load_vkey(config.ledger.vkey))
     for place in (config.admin.socket.parent, config.ledger.head.parent):
         if place.is_relative_to(directory):
             _make(place, written)
-    _prepare_second_place(config.ledger.head, checkpoint, key, written)
-    with closing(HeadFile(config.ledger.head, key)) as second_place:
+    _prepare_second_place(config.ledger.head, checkpoint, keys, written)
+    with closing(HeadFile(config.ledger.head, keys)) as second_place:
         compare_database(f"sqlite:///{waiting[DATABASE]}", second_place.checkpoint)
         _move_database(waiting[DATABASE], database, written)
     waiting[SETTINGS].rename(settings)
@@ -181,9 +187,7 @@ def _make(directory: Path, written: list[Path]) -> None:
         written.append(directory)
 
 
-def _prepare_second_place(
-    path: Path, checkpoint: bytes | None, key: VerifierKey, written: list[Path]
-) -> None:
+def _prepare_second_place(path: Path, checkpoint: bytes | None, keys: LogKeys, written: list[Path]) -> None:
     lock = path.with_name(path.name + ".lock")
     if not lock.exists():
         written.append(lock)
@@ -197,9 +201,9 @@ def _prepare_second_place(
             ' that anybody kept with --checkpoint (docs/operations.md, "The second place is lost")'
         )
     try:
-        open_checkpoint(checkpoint, key)
+        keys.open(checkpoint)
     except NoteError as error:
-        raise ConfigError(f"--checkpoint is no checkpoint of the log {key.name}: {error}") from error
+        raise ConfigError(f"--checkpoint is no checkpoint of the log {keys.origin}: {error}") from error
     durable_files.write_new(path, checkpoint, 0o600)
     written.append(path)
 

@@ -21,6 +21,7 @@ from cryptography.exceptions import InvalidSignature
 
 from signerd.adapters import operations_ca
 from signerd.adapters.administrators_file import read_administrators
+from signerd.adapters.checkpoint_key_holders import vkey_in
 from signerd.adapters.ends import certificate_ends, peer_ends
 from signerd.adapters.keyholder.held_pin import WrongPin
 from signerd.adapters.keyholder.pool import KeyHolderPool, settings_for
@@ -32,9 +33,16 @@ from signerd.adapters.rpc.server import check_socket_directory
 from signerd.adapters.server_files import ServerFiles
 from signerd.adapters.session_keys import outlive_restarts
 from signerd.adapters.start_faults import unreadable
-from signerd.adapters.store import asked_administrators, check_database, known_issuers, registered_peers
+from signerd.adapters.store import (
+    asked_administrators,
+    check_database,
+    known_issuers,
+    known_log_keys,
+    registered_peers,
+)
 from signerd.config import Config, IssuerSettings, Keys, database_url
 from signerd.core import note
+from signerd.core.checkpoint_keys import KeyState
 from signerd.core.ends import WARNED, due
 from signerd.core.issuers import IssuerState
 from signerd.core.issuing_chain import chain_problems
@@ -64,7 +72,7 @@ def start_checks(config: Config, base: Path, now: datetime) -> tuple[Check, ...]
         Check("sub-CA", lambda: _authority(config, now)),
         Check("database", lambda: _database(config, base)),
         Check("issuers", lambda: _issuers(config, base, now)),
-        Check("second place of the checkpoint", lambda: _head(config)),
+        Check("second place of the checkpoint", lambda: _head(config, base)),
         Check("administrators' socket", lambda: _socket(config)),
         Check("administrators' keys", lambda: _administrators(config, base)),
     )
@@ -79,6 +87,7 @@ def all_checks(config: Config, base: Path, now: datetime, dialled: Iterable[str]
         Check("operations CA", lambda: _operations(config, base, now)),
         Check("server names", lambda: _names(config, (*config.server.names, *dialled))),
         Check("keys", lambda: _keys(config, base)),
+        Check("keys of the log", lambda: _log_keys(config, base)),
         *_token_checks(config, base),
     )
 
@@ -232,7 +241,7 @@ def _database(config: Config, base: Path) -> str:
     return "at the newest schema"
 
 
-def _head(config: Config) -> str:
+def _head(config: Config, base: Path) -> str:
     ledger = config.ledger
     try:
         key = note.parse_vkey(_read(ledger.vkey).decode("ascii").strip())
@@ -244,9 +253,34 @@ def _head(config: Config) -> str:
     if data == note.Checkpoint(key.name, 0, EMPTY_ROOT).body():
         return "no checkpoint was signed yet"
     try:
-        return f"checkpoint of {note.open_checkpoint(data, key).size} entries"
+        keys = known_log_keys(database_url(config, base), key)
+        return f"checkpoint of {keys.open(data).size} entries"
     except note.NoteError as error:
         raise ConfigError(f"{ledger.head} holds no checkpoint of this log: {error}") from error
+
+
+def _log_keys(config: Config, base: Path) -> str:
+    """Holds the settings against the ledger. A start goes on without it: what is not published says why."""
+    first, hsm = vkey_in(config.ledger.vkey), config.hsm
+    here = {vkey_in(settings.vkey) for settings in config.checkpoint_keys}
+    here |= set() if hsm.checkpoint_key_in == "none" else {first}
+    known, said = known_log_keys(database_url(config, base), first).keys, []
+    for key in known:
+        key_id = key.verifier.key_id.hex()
+        if key.state is KeyState.SIGNING and key.verifier not in here:
+            raise ConfigError(
+                f"key {key_id} is to sign the log and is not in the settings ([hsm] or [[checkpoint_keys]]):"
+                f" put it back; where it is lost: signerd checkpoint-key retire {key_id} --reason lost"
+            )
+        left = key.state is KeyState.RETIRED and key.verifier in here
+        more = {
+            KeyState.ANNOUNCED: f", does not sign yet: signerd checkpoint-key activate {key_id}",
+            KeyState.RETIRED: ": TAKE IT OUT OF THE SETTINGS" if left else "",
+        }
+        said.append(f"{key_id}: {key.state.value}{more.get(key.state, '')}")
+    strangers = here - {key.verifier for key in known}
+    said += [f"{key.key_id.hex()}: NOT ANNOUNCED: signerd checkpoint-key add" for key in strangers]
+    return "; ".join(said)
 
 
 def _read_head(path: Path) -> bytes:

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import fcntl
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from signerd.adapters import durable_files
 from signerd.adapters.start_faults import from_system
+from signerd.core.checkpoint_keys import LogKeys
 from signerd.core.merkle import EMPTY_ROOT
-from signerd.core.note import Checkpoint, NoteError, VerifierKey, open_checkpoint, parse_vkey
+from signerd.core.note import Checkpoint, NoteError, VerifierKey, parse_vkey
 from signerd.errors import ConfigError, Fault, NotNow, Unavailable
 
 _REMEDY = "if this is a restored backup, see docs/operations.md"
@@ -41,25 +43,27 @@ def load_vkey(path: Path) -> VerifierKey:
         raise ConfigError(f"{path} is not a verifier key: {error}") from error
 
 
-def read_second_place(path: Path, key: VerifierKey) -> Checkpoint:
-    """What it holds now, whoever holds the file. Raises ConfigError as `HeadFile`."""
-    return _read(path, key)[1]
+def read_second_place(path: Path, read_keys: Callable[[], LogKeys]) -> Checkpoint:
+    """What it holds now, whoever holds the file. `read_keys` is called once the file is read: keys that came
+    meanwhile change nothing of who signed it. Raises ConfigError as `HeadFile`."""
+    note = _content(path)
+    return _opened(path, note, read_keys())
 
 
 class HeadFile:
     """The file, held by this process from construction to `close`."""
 
-    def __init__(self, path: Path, key: VerifierKey) -> None:
+    def __init__(self, path: Path, keys: LogKeys) -> None:
         """Takes hold of the file and reads it.
 
         Raises:
             NotNow: another signerd holds it, or its place cannot be written now.
-            ConfigError: it is missing, or not a checkpoint signed with `key`.
+            ConfigError: it is missing, or no checkpoint that all of `keys` have signed who sign its tree.
         """
         self._path = path
         self._lock: int | None = _lock(path.with_name(path.name + ".lock"))
         try:
-            self.note, self.checkpoint = _read(path, key)
+            self.note, self.checkpoint = _read(path, keys)
         except ConfigError:
             self.close()
             raise
@@ -97,20 +101,30 @@ class HeadFile:
             self._lock = None
 
 
-def _read(path: Path, key: VerifierKey) -> tuple[bytes, Checkpoint]:
+def _read(path: Path, keys: LogKeys) -> tuple[bytes, Checkpoint]:
+    note = _content(path)
+    return note, _opened(path, note, keys)
+
+
+def _content(path: Path) -> bytes:
     try:
-        note = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise from_system(
             f"cannot read the second place {path}: {error.strerror}; {_REMEDY}", error
         ) from error
-    empty = Checkpoint(key.name, 0, EMPTY_ROOT)
+
+
+def _opened(path: Path, note: bytes, keys: LogKeys) -> Checkpoint:
+    empty = Checkpoint(keys.origin, 0, EMPTY_ROOT)
     if note == empty.body():
-        return note, empty
+        return empty
     try:
-        return note, open_checkpoint(note, key)
+        return keys.open(note)
     except NoteError as error:
-        raise ConfigError(f"the second place {path} holds no checkpoint of this log: {error}") from error
+        raise ConfigError(
+            f"the second place {path} holds no checkpoint of this log: {error}; {_REMEDY}"
+        ) from error
 
 
 def _lock(path: Path) -> int:

@@ -235,6 +235,38 @@ class OperationsCaRetired(AdministratorsEntry):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CheckpointKeyAdded(AdministratorsEntry):
+    """A successor of the log's key, under a checkpoint of which it is no signer yet (`core.checkpoint_keys`).
+    `recipients` are those of `keys_committed`."""
+
+    type: ClassVar[str] = "checkpoint_key_added"
+
+    vkey: str
+    place: str
+    recipients: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckpointKeyActivated(AdministratorsEntry):
+    """From here on it signs beside the key of before, whose checkpoint over the announcement is here."""
+
+    type: ClassVar[str] = "checkpoint_key_activated"
+
+    vkey: str
+    checkpoint: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckpointKeyRetired(AdministratorsEntry):
+    """From here on it signs nothing. A key that was announced alone is taken back by it."""
+
+    type: ClassVar[str] = "checkpoint_key_retired"
+
+    vkey: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ProductAdded(AdministratorsEntry):
     """A product, or a revision of one."""
 

@@ -98,11 +98,12 @@ def parse_checkpoint(body: bytes) -> Checkpoint:
     return Checkpoint(origin, int(size), root)
 
 
-def sign_note(body: bytes, key: VerifierKey, signature: bytes) -> bytes:
-    """The note text with its one signature line; `signature` is Ed25519 over `body`, 64 bytes."""
-    if len(signature) != _ED25519_SIGNATURE_SIZE:
+def sign_note(body: bytes, *signed: tuple[VerifierKey, bytes]) -> bytes:
+    """The note text with a signature line of each key; a signature is Ed25519 over `body`, 64 bytes."""
+    if not signed or any(len(signature) != _ED25519_SIGNATURE_SIZE for _, signature in signed):
         raise NoteError("an Ed25519 signature has 64 bytes")
-    return body + f"\n— {key.name} {_b64(key.key_id + signature)}\n".encode()
+    lines = "".join(f"— {key.name} {_b64(key.key_id + signature)}\n" for key, signature in signed)
+    return body + b"\n" + lines.encode()
 
 
 def open_checkpoint(note: bytes, key: VerifierKey) -> Checkpoint:
@@ -111,15 +112,7 @@ def open_checkpoint(note: bytes, key: VerifierKey) -> Checkpoint:
     Raises:
         NoteError: it is of another form, of another origin, or the signature is missing or wrong.
     """
-    if len(note) > MAX_NOTE:
-        raise NoteError("the note is too long")
-    body, separator, lines = note.rpartition(b"\n\n")
-    body += b"\n"
-    if not separator or not lines.endswith(b"\n"):
-        raise NoteError("a signed note is a text, a blank line and signature lines")
-    checkpoint = parse_checkpoint(body)
-    if checkpoint.origin != key.name:
-        raise NoteError(f"the checkpoint is of {checkpoint.origin}, not of {key.name}")
+    checkpoint, body, lines = _parts(note, key.name)
     signatures = [found for line in lines.split(b"\n")[:-1] for found in _signature(line, key)]
     if len(signatures) != 1:
         raise NoteError(f"the note has {len(signatures)} signatures of {key.name}, not one")
@@ -128,6 +121,25 @@ def open_checkpoint(note: bytes, key: VerifierKey) -> Checkpoint:
     except (InvalidSignature, ValueError) as error:
         raise NoteError(f"the signature of {key.name} does not hold") from error
     return checkpoint
+
+
+def claimed_checkpoint(note: bytes, origin: str) -> Checkpoint:
+    """Reads a note of this log whose signatures are yet to be verified. Raises NoteError."""
+    return _parts(note, origin)[0]
+
+
+def _parts(note: bytes, origin: str) -> tuple[Checkpoint, bytes, bytes]:
+    """Checkpoint, text and signature lines."""
+    if len(note) > MAX_NOTE:
+        raise NoteError("the note is too long")
+    body, separator, lines = note.rpartition(b"\n\n")
+    body += b"\n"
+    if not separator or not lines.endswith(b"\n"):
+        raise NoteError("a signed note is a text, a blank line and signature lines")
+    checkpoint = parse_checkpoint(body)
+    if checkpoint.origin != origin:
+        raise NoteError(f"the checkpoint is of {checkpoint.origin}, not of {origin}")
+    return checkpoint, body, lines
 
 
 def _signature(line: bytes, key: VerifierKey) -> list[bytes]:

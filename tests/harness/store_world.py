@@ -50,8 +50,8 @@ ORDER = WorkOrder(
 class SoftwareLogKey:
     """Signs checkpoints as the key holder does; `available` False: it does not answer."""
 
-    def __init__(self) -> None:
-        self._key = Ed25519PrivateKey.from_private_bytes(hashlib.sha256(b"store tests").digest())
+    def __init__(self, seed: bytes = b"store tests") -> None:
+        self._key = Ed25519PrivateKey.from_private_bytes(hashlib.sha256(seed).digest())
         self.verifier = VerifierKey(ORIGIN, self._key.public_key().public_bytes_raw())
         self.available = True
         self.signed: list[bytes] = []
@@ -77,6 +77,8 @@ class World:
         self.url = f"sqlite:///{self.database}"
         self.head_file = directory / "head" / "checkpoint"
         self.log_key = SoftwareLogKey()
+        self.further: list[SoftwareLogKey] = []  # keys of the log after the first that are at hand
+        self.has_first = True
 
     def create(self) -> None:
         """What `signerd init` does."""
@@ -105,7 +107,8 @@ class World:
             head_file=self.head_file,
             origin=ORIGIN,
             vkey=self.log_key.verifier.text(),
-            sign_checkpoint=self.log_key.sign_checkpoint,
+            sign_checkpoint=self.log_key.sign_checkpoint if self.has_first else None,
+            further_signs={key.verifier: key.sign_checkpoint for key in self.further},
             now=now,
         )
 

@@ -111,6 +111,44 @@ ISSUER_STATE_RETIRED: IssuerState.ValueType  # 3
 """Never issues again."""
 Global___IssuerState: _TypeAlias = IssuerState  # noqa: Y015
 
+class _CheckpointKeyState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CheckpointKeyStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CheckpointKeyState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CHECKPOINT_KEY_STATE_UNSPECIFIED: _CheckpointKeyState.ValueType  # 0
+    CHECKPOINT_KEY_STATE_ANNOUNCED: _CheckpointKeyState.ValueType  # 1
+    CHECKPOINT_KEY_STATE_SIGNING: _CheckpointKeyState.ValueType  # 2
+    CHECKPOINT_KEY_STATE_RETIRED: _CheckpointKeyState.ValueType  # 3
+
+class CheckpointKeyState(_CheckpointKeyState, metaclass=_CheckpointKeyStateEnumTypeWrapper): ...
+
+CHECKPOINT_KEY_STATE_UNSPECIFIED: CheckpointKeyState.ValueType  # 0
+CHECKPOINT_KEY_STATE_ANNOUNCED: CheckpointKeyState.ValueType  # 1
+CHECKPOINT_KEY_STATE_SIGNING: CheckpointKeyState.ValueType  # 2
+CHECKPOINT_KEY_STATE_RETIRED: CheckpointKeyState.ValueType  # 3
+Global___CheckpointKeyState: _TypeAlias = CheckpointKeyState  # noqa: Y015
+
+class _CheckpointKeyReason:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CheckpointKeyReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CheckpointKeyReason.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CHECKPOINT_KEY_REASON_UNSPECIFIED: _CheckpointKeyReason.ValueType  # 0
+    CHECKPOINT_KEY_REASON_SUPERSEDED: _CheckpointKeyReason.ValueType  # 1
+    CHECKPOINT_KEY_REASON_LOST: _CheckpointKeyReason.ValueType  # 2
+    CHECKPOINT_KEY_REASON_COMPROMISED: _CheckpointKeyReason.ValueType  # 3
+
+class CheckpointKeyReason(_CheckpointKeyReason, metaclass=_CheckpointKeyReasonEnumTypeWrapper): ...
+
+CHECKPOINT_KEY_REASON_UNSPECIFIED: CheckpointKeyReason.ValueType  # 0
+CHECKPOINT_KEY_REASON_SUPERSEDED: CheckpointKeyReason.ValueType  # 1
+CHECKPOINT_KEY_REASON_LOST: CheckpointKeyReason.ValueType  # 2
+CHECKPOINT_KEY_REASON_COMPROMISED: CheckpointKeyReason.ValueType  # 3
+Global___CheckpointKeyReason: _TypeAlias = CheckpointKeyReason  # noqa: Y015
+
 class _ClockState:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -1706,6 +1744,209 @@ class ChangeIssuerResponse(_message.Message):
 Global___ChangeIssuerResponse: _TypeAlias = ChangeIssuerResponse  # noqa: Y015
 
 @_typing.final
+class CheckpointKey(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VKEY_FIELD_NUMBER: _builtins.int
+    KEY_ID_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    ADDED_INDEX_FIELD_NUMBER: _builtins.int
+    ACTIVATED_INDEX_FIELD_NUMBER: _builtins.int
+    RETIRED_INDEX_FIELD_NUMBER: _builtins.int
+    SERVING_FIELD_NUMBER: _builtins.int
+    vkey: _builtins.str
+    """As in log.vkey."""
+    key_id: _builtins.str
+    """8 hexadecimal digits: the middle part of the verifier key."""
+    state: Global___CheckpointKeyState.ValueType
+    added_index: _builtins.int
+    """Indexes of its entries; 0 and 0 for the first one."""
+    activated_index: _builtins.int
+    retired_index: _builtins.int
+    serving: _builtins.bool
+    """Whether the settings of the running signerd name it, and it answers."""
+    def __init__(
+        self,
+        *,
+        vkey: _builtins.str = ...,
+        key_id: _builtins.str = ...,
+        state: Global___CheckpointKeyState.ValueType = ...,
+        added_index: _builtins.int = ...,
+        activated_index: _builtins.int | None = ...,
+        retired_index: _builtins.int | None = ...,
+        serving: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_activated_index", b"_activated_index", "_retired_index", b"_retired_index", "activated_index", b"activated_index", "retired_index", b"retired_index"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_activated_index", b"_activated_index", "_retired_index", b"_retired_index", "activated_index", b"activated_index", "added_index", b"added_index", "key_id", b"key_id", "retired_index", b"retired_index", "serving", b"serving", "state", b"state", "vkey", b"vkey"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__activated_index: _TypeAlias = _typing.Literal["activated_index"]  # noqa: Y015
+    _WhichOneofArgType__activated_index: _TypeAlias = _typing.Literal["_activated_index", b"_activated_index"]  # noqa: Y015
+    _WhichOneofReturnType__retired_index: _TypeAlias = _typing.Literal["retired_index"]  # noqa: Y015
+    _WhichOneofArgType__retired_index: _TypeAlias = _typing.Literal["_retired_index", b"_retired_index"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__activated_index) -> _WhichOneofReturnType__activated_index | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__retired_index) -> _WhichOneofReturnType__retired_index | None: ...
+
+Global___CheckpointKey: _TypeAlias = CheckpointKey  # noqa: Y015
+
+@_typing.final
+class ListCheckpointKeysRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListCheckpointKeysRequest: _TypeAlias = ListCheckpointKeysRequest  # noqa: Y015
+
+@_typing.final
+class ListCheckpointKeysResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEYS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def keys(self) -> _containers.RepeatedCompositeFieldContainer[Global___CheckpointKey]: ...
+    def __init__(
+        self,
+        *,
+        keys: _abc.Iterable[Global___CheckpointKey] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["keys", b"keys"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListCheckpointKeysResponse: _TypeAlias = ListCheckpointKeysResponse  # noqa: Y015
+
+@_typing.final
+class AddCheckpointKeyRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VKEY_FIELD_NUMBER: _builtins.int
+    RECIPIENTS_FIELD_NUMBER: _builtins.int
+    BY_FIELD_NUMBER: _builtins.int
+    APPROVAL_FIELD_NUMBER: _builtins.int
+    vkey: _builtins.str
+    """As in log.vkey, at most 255 characters."""
+    by: _builtins.str
+    """As in MakeCrlRequest."""
+    @_builtins.property
+    def recipients(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """SHA-256 of the SubjectPublicKeyInfo of each token key to which its seed is sealed, at most 8; none where
+        it is in a token.
+        """
+
+    @_builtins.property
+    def approval(self) -> Global___Approval:
+        """Where administrators are asked."""
+
+    def __init__(
+        self,
+        *,
+        vkey: _builtins.str = ...,
+        recipients: _abc.Iterable[_builtins.bytes] | None = ...,
+        by: _builtins.str = ...,
+        approval: Global___Approval | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval", "by", b"by", "recipients", b"recipients", "vkey", b"vkey"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AddCheckpointKeyRequest: _TypeAlias = AddCheckpointKeyRequest  # noqa: Y015
+
+@_typing.final
+class ActivateCheckpointKeyRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_ID_FIELD_NUMBER: _builtins.int
+    BY_FIELD_NUMBER: _builtins.int
+    key_id: _builtins.str
+    by: _builtins.str
+    """As in MakeCrlRequest."""
+    def __init__(
+        self,
+        *,
+        key_id: _builtins.str = ...,
+        by: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "key_id", b"key_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ActivateCheckpointKeyRequest: _TypeAlias = ActivateCheckpointKeyRequest  # noqa: Y015
+
+@_typing.final
+class RetireCheckpointKeyRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    BY_FIELD_NUMBER: _builtins.int
+    APPROVAL_FIELD_NUMBER: _builtins.int
+    key_id: _builtins.str
+    reason: Global___CheckpointKeyReason.ValueType
+    by: _builtins.str
+    """As in MakeCrlRequest."""
+    @_builtins.property
+    def approval(self) -> Global___Approval:
+        """Where administrators are asked."""
+
+    def __init__(
+        self,
+        *,
+        key_id: _builtins.str = ...,
+        reason: Global___CheckpointKeyReason.ValueType = ...,
+        by: _builtins.str = ...,
+        approval: Global___Approval | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval", "by", b"by", "key_id", b"key_id", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RetireCheckpointKeyRequest: _TypeAlias = RetireCheckpointKeyRequest  # noqa: Y015
+
+@_typing.final
+class ChangeCheckpointKeyResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: _builtins.int
+    LEDGER_INDEX_FIELD_NUMBER: _builtins.int
+    UNPUBLISHED_FIELD_NUMBER: _builtins.int
+    ledger_index: _builtins.int
+    unpublished: _builtins.str
+    """As in MakeCrlResponse."""
+    @_builtins.property
+    def key(self) -> Global___CheckpointKey: ...
+    def __init__(
+        self,
+        *,
+        key: Global___CheckpointKey | None = ...,
+        ledger_index: _builtins.int = ...,
+        unpublished: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["key", b"key"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "ledger_index", b"ledger_index", "unpublished", b"unpublished"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChangeCheckpointKeyResponse: _TypeAlias = ChangeCheckpointKeyResponse  # noqa: Y015
+
+@_typing.final
 class SearchSharedPrimesRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -2078,6 +2319,8 @@ class PrepareApprovalRequest(_message.Message):
         ACTIVATE_ISSUER_FIELD_NUMBER: _builtins.int
         RETIRE_ISSUER_FIELD_NUMBER: _builtins.int
         COMMIT_RECIPIENTS_FIELD_NUMBER: _builtins.int
+        ADD_CHECKPOINT_KEY_FIELD_NUMBER: _builtins.int
+        RETIRE_CHECKPOINT_KEY_FIELD_NUMBER: _builtins.int
         @_builtins.property
         def add_product(self) -> Global___AddProductRequest: ...
         @_builtins.property
@@ -2098,6 +2341,10 @@ class PrepareApprovalRequest(_message.Message):
         def retire_issuer(self) -> Global___ChangeIssuerRequest: ...
         @_builtins.property
         def commit_recipients(self) -> Global___CommitRecipientsRequest: ...
+        @_builtins.property
+        def add_checkpoint_key(self) -> Global___AddCheckpointKeyRequest: ...
+        @_builtins.property
+        def retire_checkpoint_key(self) -> Global___RetireCheckpointKeyRequest: ...
         def __init__(
             self,
             *,
@@ -2111,12 +2358,14 @@ class PrepareApprovalRequest(_message.Message):
             activate_issuer: Global___ChangeIssuerRequest | None = ...,
             retire_issuer: Global___ChangeIssuerRequest | None = ...,
             commit_recipients: Global___CommitRecipientsRequest | None = ...,
+            add_checkpoint_key: Global___AddCheckpointKeyRequest | None = ...,
+            retire_checkpoint_key: Global___RetireCheckpointKeyRequest | None = ...,
         ) -> None: ...
-        _HasFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "activate_issuer", b"activate_issuer", "add_issuer", b"add_issuer", "add_product", b"add_product", "commit_recipients", b"commit_recipients", "import_identities", b"import_identities", "open_work_order", b"open_work_order", "personalize_chips", b"personalize_chips", "retire_issuer", b"retire_issuer", "revoke", b"revoke", "set_administrators", b"set_administrators"]  # noqa: Y015
+        _HasFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "activate_issuer", b"activate_issuer", "add_checkpoint_key", b"add_checkpoint_key", "add_issuer", b"add_issuer", "add_product", b"add_product", "commit_recipients", b"commit_recipients", "import_identities", b"import_identities", "open_work_order", b"open_work_order", "personalize_chips", b"personalize_chips", "retire_checkpoint_key", b"retire_checkpoint_key", "retire_issuer", b"retire_issuer", "revoke", b"revoke", "set_administrators", b"set_administrators"]  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "activate_issuer", b"activate_issuer", "add_issuer", b"add_issuer", "add_product", b"add_product", "commit_recipients", b"commit_recipients", "import_identities", b"import_identities", "open_work_order", b"open_work_order", "personalize_chips", b"personalize_chips", "retire_issuer", b"retire_issuer", "revoke", b"revoke", "set_administrators", b"set_administrators"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "activate_issuer", b"activate_issuer", "add_checkpoint_key", b"add_checkpoint_key", "add_issuer", b"add_issuer", "add_product", b"add_product", "commit_recipients", b"commit_recipients", "import_identities", b"import_identities", "open_work_order", b"open_work_order", "personalize_chips", b"personalize_chips", "retire_checkpoint_key", b"retire_checkpoint_key", "retire_issuer", b"retire_issuer", "revoke", b"revoke", "set_administrators", b"set_administrators"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-        _WhichOneofReturnType_action: _TypeAlias = _typing.Literal["add_product", "open_work_order", "personalize_chips", "import_identities", "revoke", "set_administrators", "add_issuer", "activate_issuer", "retire_issuer", "commit_recipients"]  # noqa: Y015
+        _WhichOneofReturnType_action: _TypeAlias = _typing.Literal["add_product", "open_work_order", "personalize_chips", "import_identities", "revoke", "set_administrators", "add_issuer", "activate_issuer", "retire_issuer", "commit_recipients", "add_checkpoint_key", "retire_checkpoint_key"]  # noqa: Y015
         _WhichOneofArgType_action: _TypeAlias = _typing.Literal["action", b"action"]  # noqa: Y015
         def WhichOneof(self, oneof_group: _WhichOneofArgType_action) -> _WhichOneofReturnType_action | None: ...
 

@@ -164,6 +164,26 @@ class AdminServiceStub:
                 request_serializer=birthmark_dot_v1_dot_admin__pb2.CommitRecipientsRequest.SerializeToString,
                 response_deserializer=birthmark_dot_v1_dot_admin__pb2.CommitRecipientsResponse.FromString,
                 _registered_method=True)
+        self.ListCheckpointKeys = channel.unary_unary(
+                '/birthmark.v1.AdminService/ListCheckpointKeys',
+                request_serializer=birthmark_dot_v1_dot_admin__pb2.ListCheckpointKeysRequest.SerializeToString,
+                response_deserializer=birthmark_dot_v1_dot_admin__pb2.ListCheckpointKeysResponse.FromString,
+                _registered_method=True)
+        self.AddCheckpointKey = channel.unary_unary(
+                '/birthmark.v1.AdminService/AddCheckpointKey',
+                request_serializer=birthmark_dot_v1_dot_admin__pb2.AddCheckpointKeyRequest.SerializeToString,
+                response_deserializer=birthmark_dot_v1_dot_admin__pb2.ChangeCheckpointKeyResponse.FromString,
+                _registered_method=True)
+        self.ActivateCheckpointKey = channel.unary_unary(
+                '/birthmark.v1.AdminService/ActivateCheckpointKey',
+                request_serializer=birthmark_dot_v1_dot_admin__pb2.ActivateCheckpointKeyRequest.SerializeToString,
+                response_deserializer=birthmark_dot_v1_dot_admin__pb2.ChangeCheckpointKeyResponse.FromString,
+                _registered_method=True)
+        self.RetireCheckpointKey = channel.unary_unary(
+                '/birthmark.v1.AdminService/RetireCheckpointKey',
+                request_serializer=birthmark_dot_v1_dot_admin__pb2.RetireCheckpointKeyRequest.SerializeToString,
+                response_deserializer=birthmark_dot_v1_dot_admin__pb2.ChangeCheckpointKeyResponse.FromString,
+                _registered_method=True)
         self.ShowClock = channel.unary_unary(
                 '/birthmark.v1.AdminService/ShowClock',
                 request_serializer=birthmark_dot_v1_dot_admin__pb2.ShowClockRequest.SerializeToString,
@@ -385,6 +405,34 @@ class AdminServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListCheckpointKeys(self, request, context):
+        """The log's keys, in the order in which they follow one another.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AddCheckpointKey(self, request, context):
+        """Announces a successor of the log's key, under a checkpoint of the key of before. It does not sign yet.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ActivateCheckpointKey(self, request, context):
+        """Has an announced key sign from here on, beside the key of before.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RetireCheckpointKey(self, request, context):
+        """A key signs no more from here on; one that was announced alone is taken back.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ShowClock(self, request, context):
         """What signerd holds of its clock. Answers while the clock is wrong.
         """
@@ -566,6 +614,26 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.CommitRecipients,
                     request_deserializer=birthmark_dot_v1_dot_admin__pb2.CommitRecipientsRequest.FromString,
                     response_serializer=birthmark_dot_v1_dot_admin__pb2.CommitRecipientsResponse.SerializeToString,
+            ),
+            'ListCheckpointKeys': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListCheckpointKeys,
+                    request_deserializer=birthmark_dot_v1_dot_admin__pb2.ListCheckpointKeysRequest.FromString,
+                    response_serializer=birthmark_dot_v1_dot_admin__pb2.ListCheckpointKeysResponse.SerializeToString,
+            ),
+            'AddCheckpointKey': grpc.unary_unary_rpc_method_handler(
+                    servicer.AddCheckpointKey,
+                    request_deserializer=birthmark_dot_v1_dot_admin__pb2.AddCheckpointKeyRequest.FromString,
+                    response_serializer=birthmark_dot_v1_dot_admin__pb2.ChangeCheckpointKeyResponse.SerializeToString,
+            ),
+            'ActivateCheckpointKey': grpc.unary_unary_rpc_method_handler(
+                    servicer.ActivateCheckpointKey,
+                    request_deserializer=birthmark_dot_v1_dot_admin__pb2.ActivateCheckpointKeyRequest.FromString,
+                    response_serializer=birthmark_dot_v1_dot_admin__pb2.ChangeCheckpointKeyResponse.SerializeToString,
+            ),
+            'RetireCheckpointKey': grpc.unary_unary_rpc_method_handler(
+                    servicer.RetireCheckpointKey,
+                    request_deserializer=birthmark_dot_v1_dot_admin__pb2.RetireCheckpointKeyRequest.FromString,
+                    response_serializer=birthmark_dot_v1_dot_admin__pb2.ChangeCheckpointKeyResponse.SerializeToString,
             ),
             'ShowClock': grpc.unary_unary_rpc_method_handler(
                     servicer.ShowClock,
@@ -1305,6 +1373,114 @@ class AdminService:
             '/birthmark.v1.AdminService/CommitRecipients',
             birthmark_dot_v1_dot_admin__pb2.CommitRecipientsRequest.SerializeToString,
             birthmark_dot_v1_dot_admin__pb2.CommitRecipientsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListCheckpointKeys(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/birthmark.v1.AdminService/ListCheckpointKeys',
+            birthmark_dot_v1_dot_admin__pb2.ListCheckpointKeysRequest.SerializeToString,
+            birthmark_dot_v1_dot_admin__pb2.ListCheckpointKeysResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AddCheckpointKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/birthmark.v1.AdminService/AddCheckpointKey',
+            birthmark_dot_v1_dot_admin__pb2.AddCheckpointKeyRequest.SerializeToString,
+            birthmark_dot_v1_dot_admin__pb2.ChangeCheckpointKeyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ActivateCheckpointKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/birthmark.v1.AdminService/ActivateCheckpointKey',
+            birthmark_dot_v1_dot_admin__pb2.ActivateCheckpointKeyRequest.SerializeToString,
+            birthmark_dot_v1_dot_admin__pb2.ChangeCheckpointKeyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RetireCheckpointKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/birthmark.v1.AdminService/RetireCheckpointKey',
+            birthmark_dot_v1_dot_admin__pb2.RetireCheckpointKeyRequest.SerializeToString,
+            birthmark_dot_v1_dot_admin__pb2.ChangeCheckpointKeyResponse.FromString,
             options,
             channel_credentials,
             insecure,

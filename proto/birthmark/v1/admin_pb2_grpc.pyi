@@ -88,6 +88,14 @@ class AdminServiceStub:
     """Enters which token keys open what is sealed, before the file of the sealed secrets changes. A list that the
     ledger names already is not entered again.
     """
+    ListCheckpointKeys: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListCheckpointKeysRequest, _admin_pb2.ListCheckpointKeysResponse]
+    """The log's keys, in the order in which they follow one another."""
+    AddCheckpointKey: _grpc.UnaryUnaryMultiCallable[_admin_pb2.AddCheckpointKeyRequest, _admin_pb2.ChangeCheckpointKeyResponse]
+    """Announces a successor of the log's key, under a checkpoint of the key of before. It does not sign yet."""
+    ActivateCheckpointKey: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ActivateCheckpointKeyRequest, _admin_pb2.ChangeCheckpointKeyResponse]
+    """Has an announced key sign from here on, beside the key of before."""
+    RetireCheckpointKey: _grpc.UnaryUnaryMultiCallable[_admin_pb2.RetireCheckpointKeyRequest, _admin_pb2.ChangeCheckpointKeyResponse]
+    """A key signs no more from here on; one that was announced alone is taken back."""
     ShowClock: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ShowClockRequest, _admin_pb2.ShowClockResponse]
     """What signerd holds of its clock. Answers while the clock is wrong."""
     AcceptClock: _grpc.UnaryUnaryMultiCallable[_admin_pb2.AcceptClockRequest, _admin_pb2.AcceptClockResponse]
@@ -162,6 +170,14 @@ class AdminServiceAsyncStub(AdminServiceStub):
     """Enters which token keys open what is sealed, before the file of the sealed secrets changes. A list that the
     ledger names already is not entered again.
     """
+    ListCheckpointKeys: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListCheckpointKeysRequest, _admin_pb2.ListCheckpointKeysResponse]  # type: ignore[assignment]
+    """The log's keys, in the order in which they follow one another."""
+    AddCheckpointKey: _aio.UnaryUnaryMultiCallable[_admin_pb2.AddCheckpointKeyRequest, _admin_pb2.ChangeCheckpointKeyResponse]  # type: ignore[assignment]
+    """Announces a successor of the log's key, under a checkpoint of the key of before. It does not sign yet."""
+    ActivateCheckpointKey: _aio.UnaryUnaryMultiCallable[_admin_pb2.ActivateCheckpointKeyRequest, _admin_pb2.ChangeCheckpointKeyResponse]  # type: ignore[assignment]
+    """Has an announced key sign from here on, beside the key of before."""
+    RetireCheckpointKey: _aio.UnaryUnaryMultiCallable[_admin_pb2.RetireCheckpointKeyRequest, _admin_pb2.ChangeCheckpointKeyResponse]  # type: ignore[assignment]
+    """A key signs no more from here on; one that was announced alone is taken back."""
     ShowClock: _aio.UnaryUnaryMultiCallable[_admin_pb2.ShowClockRequest, _admin_pb2.ShowClockResponse]  # type: ignore[assignment]
     """What signerd holds of its clock. Answers while the clock is wrong."""
     AcceptClock: _aio.UnaryUnaryMultiCallable[_admin_pb2.AcceptClockRequest, _admin_pb2.AcceptClockResponse]  # type: ignore[assignment]
@@ -389,6 +405,38 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         """Enters which token keys open what is sealed, before the file of the sealed secrets changes. A list that the
         ledger names already is not entered again.
         """
+
+    @_abc_1.abstractmethod
+    def ListCheckpointKeys(
+        self,
+        request: _admin_pb2.ListCheckpointKeysRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.ListCheckpointKeysResponse, _abc.Awaitable[_admin_pb2.ListCheckpointKeysResponse]]:
+        """The log's keys, in the order in which they follow one another."""
+
+    @_abc_1.abstractmethod
+    def AddCheckpointKey(
+        self,
+        request: _admin_pb2.AddCheckpointKeyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.ChangeCheckpointKeyResponse, _abc.Awaitable[_admin_pb2.ChangeCheckpointKeyResponse]]:
+        """Announces a successor of the log's key, under a checkpoint of the key of before. It does not sign yet."""
+
+    @_abc_1.abstractmethod
+    def ActivateCheckpointKey(
+        self,
+        request: _admin_pb2.ActivateCheckpointKeyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.ChangeCheckpointKeyResponse, _abc.Awaitable[_admin_pb2.ChangeCheckpointKeyResponse]]:
+        """Has an announced key sign from here on, beside the key of before."""
+
+    @_abc_1.abstractmethod
+    def RetireCheckpointKey(
+        self,
+        request: _admin_pb2.RetireCheckpointKeyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.ChangeCheckpointKeyResponse, _abc.Awaitable[_admin_pb2.ChangeCheckpointKeyResponse]]:
+        """A key signs no more from here on; one that was announced alone is taken back."""
 
     @_abc_1.abstractmethod
     def ShowClock(

@@ -10,6 +10,7 @@ from signerd.adapters.cli import (
     ca,
     calendar,
     certificates,
+    checkpoint_keys,
     chips,
     clock,
     daemon,
@@ -49,6 +50,7 @@ def build_app(run: daemon.Run) -> typer.Typer:
     app.add_typer(ca.app, name="ca")
     app.add_typer(server.app, name="server")
     app.add_typer(operations.app, name="operations-ca")
+    app.add_typer(checkpoint_keys.app, name="checkpoint-key")
     app.command("backup")(backup.backup)
     app.command("restore")(backup.restore)
     app.add_typer(peers.station_app(), name="station")

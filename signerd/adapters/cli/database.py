@@ -31,15 +31,16 @@ def upgrade(*, config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = Fals
 
     from signerd.adapters.cli.output import counted, print_json
     from signerd.adapters.head_file import HeadFile, load_vkey
-    from signerd.adapters.store import upgrade_database
+    from signerd.adapters.store import known_log_keys, upgrade_database
     from signerd.config import database_url, load
 
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     settings, base = load(config), config.resolve().parent
-    key = load_vkey(settings.ledger.vkey)
+    url = database_url(settings, base)
+    keys = known_log_keys(url, load_vkey(settings.ledger.vkey))
     # Every signerd that runs on this database holds the second place.
-    with closing(HeadFile(settings.ledger.head, key)), counted("reading evidence again") as advance:
-        upgraded = upgrade_database(database_url(settings, base), advance)
+    with closing(HeadFile(settings.ledger.head, keys)), counted("reading evidence again") as advance:
+        upgraded = upgrade_database(url, advance)
     if as_json:
         found = [] if upgraded is None else [asdict(chip) for chip in upgraded.merged]
         print_json({"from_schema": None if upgraded is None else upgraded.schema, "merged": found})

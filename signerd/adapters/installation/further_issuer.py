@@ -12,10 +12,11 @@ import json
 import os
 import stat
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -206,9 +207,13 @@ root = {_string(root)}
 
 def token_text(token: TokenSettings) -> str:
     """Lines of TOML: what is not the default."""
-    values = token.model_dump(mode="json", exclude_defaults=True)
-    names = values.pop("environment", {})
-    lines = [f"{key} = {_string(value)}" for key, value in values.items()]
+    return toml_lines(token.model_dump(mode="json", exclude_defaults=True))
+
+
+def toml_lines(values: Mapping[str, Any]) -> str:
+    """Lines of TOML: settings of a token, as JSON has them."""
+    names = values.get("environment", {})
+    lines = [f"{key} = {_string(value)}" for key, value in values.items() if key != "environment"]
     inline = ", ".join(f"{_string(name)} = {_string(value)}" for name, value in names.items())
     return "".join(f"{line}\n" for line in [*lines, *([f"environment = {{ {inline} }}"] if names else [])])
 

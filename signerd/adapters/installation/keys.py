@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,11 +12,11 @@ from signerd.adapters.installation.places import Places
 from signerd.adapters.keyholder.channel import Channel, open_channel
 from signerd.adapters.keyholder.client import KeyHolderProcess, KeyHolderSettings
 from signerd.adapters.keyholder.held_pin import HeldPin
-from signerd.adapters.keyholder.pool import setup_for, setup_of_issuer
+from signerd.adapters.keyholder.pool import setup_for, setup_of_checkpoint_key, setup_of_issuer
 from signerd.adapters.keyholder.protocol import Mode, Operation, Setup
 from signerd.adapters.keyholder.rejected_pin import RejectedPins
 from signerd.adapters.pin import read_pin
-from signerd.config import HsmSettings, TokenSettings
+from signerd.config import AnyTokenSettings, CheckpointKeySettings, HsmSettings, TokenSettings
 from signerd.core.issuer_algorithm import KEY_TYPES
 from signerd.errors import ConfigError, Fault, Unavailable
 
@@ -144,6 +145,36 @@ async def generate_ca_key(
             raise Fault("the key holder answered with something that is no request")
 
 
+async def generate_checkpoint_key(
+    settings: CheckpointKeySettings,
+    pin: bytes | bytearray,
+    rejected: RejectedPins,
+    *,
+    origin: str,
+    recipients: Sequence[bytes],
+) -> tuple[bytes, bytes]:
+    """Makes a key of the log, and nothing else: its public key, and the file of its sealed seed, empty where
+    it is in the token.
+
+    Raises:
+        WrongPin: the token rejected the PIN, now or before.
+        KeyHolderRefusal: the token holds an object of the key's name already.
+        Unavailable: the token does not do it.
+    """
+    held = HeldPin(pin, rejected)
+    channel = await _generating(settings, held, setup_of_checkpoint_key(settings, Mode.GENERATE))
+    try:
+        answer = await channel.request(Operation.GENERATE_CHECKPOINT_KEY, origin, list(recipients))
+    finally:
+        await channel.stop()
+        held.wipe()
+    match answer:
+        case {"checkpoint_key": bytes(public), "sealed": bytes(sealed)}:
+            return public, sealed
+        case _:
+            raise Fault("the key holder answered with something that is no key")
+
+
 async def prove_keys(settings: KeyHolderSettings, pin_source: str, directory: Path) -> None:
     """Starts a key holder as `signerd run` will: it tries each key against certificate and verifier key.
 
@@ -164,7 +195,7 @@ async def prove_keys(settings: KeyHolderSettings, pin_source: str, directory: Pa
         held.wipe()
 
 
-async def _generating(hsm: TokenSettings, held: HeldPin, setup: Setup) -> Channel:
+async def _generating(hsm: AnyTokenSettings, held: HeldPin, setup: Setup) -> Channel:
     return await open_channel(
         setup,
         held,

@@ -24,7 +24,7 @@ from signerd.adapters.keyholder.queue import OperationQueue
 from signerd.adapters.keyholder.rejected_pin import RejectedPins
 from signerd.adapters.keyholder.sealed_file import read_sealed_file
 from signerd.adapters.start_faults import unreadable
-from signerd.config import HsmSettings, Keys, TokenSettings
+from signerd.config import AnyTokenSettings, CheckpointKeySettings, Config, HsmSettings, Keys, TokenSettings
 from signerd.core import note
 from signerd.core.leaf import Leaf
 from signerd.core.names import MacQuestion, Place
@@ -112,6 +112,52 @@ def settings_of_issuer(
     return _settings(config, setup, token)
 
 
+def setup_of_checkpoint_key(settings: CheckpointKeySettings, mode: Mode) -> Setup:
+    """The first frame for the token of a further key of the log, and nothing else of ours.
+
+    Raises:
+        ConfigError: the file of the sealed seed cannot be read, or is not what it should be.
+    """
+    sealed = settings.sealed is not None and mode is not Mode.GENERATE
+    return Setup(
+        mode=mode.value,
+        module=str(settings.module),
+        token=settings.token,
+        ca_key="",
+        checkpoint_key=settings.key,
+        master_key="",
+        sealing_key=settings.sealing_key,
+        checkpoint_key_in=settings.key_in,
+        master_key_in=Place.NONE.value,
+        sealed=read_sealed_file(settings.sealed).encode() if sealed and settings.sealed else b"",
+        master_commitment=b"",
+        certificate=b"",
+        vkey="",
+        max_validity_days=1,
+        allow_no_expiry=False,
+        pin=b"",
+    )
+
+
+def settings_of_checkpoint_key(
+    config: Config, settings: CheckpointKeySettings, log: note.VerifierKey
+) -> KeyHolderSettings:
+    """A key holder that signs checkpoints, and nothing else. Raises ConfigError."""
+    setup = replace(
+        setup_of_checkpoint_key(settings, Mode.SERVE),
+        # No CA key is in it: the certificate is for the form of its settings alone.
+        certificate=_sub_ca(config.authority.certificate).public_bytes(Encoding.DER),
+        vkey=log.text(),
+    )
+    return KeyHolderSettings(
+        setup,
+        settings.deadline_s,
+        settings.start_deadline_s,
+        settings.environment,
+        rejected_pins(config, settings),
+    )
+
+
 def _sub_ca(path: Path) -> x509.Certificate:
     try:
         return x509.load_pem_x509_certificate(path.read_bytes())
@@ -144,7 +190,7 @@ def _settings(config: Keys, setup: Setup, token: TokenSettings) -> KeyHolderSett
     )
 
 
-def rejected_pins(config: Keys, token: TokenSettings | None = None) -> RejectedPins:
+def rejected_pins(config: Keys, token: AnyTokenSettings | None = None) -> RejectedPins:
     """PINs that a token rejected, beside the second place of the checkpoint; by default that of `hsm`."""
     token = token or config.hsm
     return RejectedPins(config.rejected_pins, module=str(token.module), token=token.token)

@@ -13,6 +13,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
@@ -79,7 +80,7 @@ def serving(setup: Setup, token: Token) -> dict[str, Handler]:
     ca_key = token.ca_key(setup.ca_key) if setup.ca_key else None
     checkpoint_key = sealed_keys.checkpoint_key(setup, token)
     master_key = sealed_keys.master_key(setup, token)
-    log = note.parse_vkey(setup.vkey) if checkpoint_key is not None else None
+    log = note.parse_vkey(setup.vkey) if setup.vkey else None
     signatures = Signatures(setup)
     if ca_key is not None:
         _self_test(token, setup.ca_key, ca_key.sign, signatures, Operation.SIGN_CERTIFICATE)
@@ -190,8 +191,24 @@ def generating(setup: Setup, token: Token) -> dict[str, Handler]:
         request = certification_request.make_request(common_name, public, token.ca_key(setup.ca_key).sign)
         return {"csr": request, "sealed": b"", "master_commitment": b"", **in_token, **sealed}
 
+    def generate_checkpoint_key(arguments: list[object]) -> dict[str, bytes]:
+        match arguments:
+            case [str(origin), list(spares)]:
+                recipients = _recipients(spares)
+            case _:
+                raise ProtocolError("generate_checkpoint_key takes an origin, and keys of recipients")
+        if setup.checkpoint_key_in == Place.SEALED:
+            with suppress(KeyExistsError):  # what else is sealed to this token may have its key already
+                token.demand_unused(setup.sealing_key)
+                token.generate_sealing_key(setup.sealing_key)
+            own = token.sealing_key(setup.sealing_key).recipient
+            return _made_sealed(setup, token, origin, [each for each in recipients if each != own])
+        token.demand_unused(setup.checkpoint_key)
+        return {"checkpoint_key": token.generate_checkpoint_key(setup.checkpoint_key), "sealed": b""}
+
     return {
         Operation.OFFERS: offers,
+        Operation.GENERATE_CHECKPOINT_KEY: generate_checkpoint_key,
         Operation.CHANGE_PIN: change_pin,
         Operation.GENERATE_KEYS: generate_keys,
     }

@@ -51,6 +51,8 @@ class Operation(StrEnum):
     # generate: key type, common name, origin, [spare's SubjectPublicKeyInfo, …], [name of a key there, …]
     # -> {"csr", "checkpoint_key", "sealed", "master_commitment"}
     GENERATE_KEYS = "generate_keys"
+    # generate: origin, [recipient's SubjectPublicKeyInfo, …] -> {"checkpoint_key", "sealed"}
+    GENERATE_CHECKPOINT_KEY = "generate_checkpoint_key"
     # reseal: recipient's SubjectPublicKeyInfo, … -> {"sealed", "own": this token's SubjectPublicKeyInfo}
     RESEAL = "reseal"
     # Of a service alone (`keyholder/service/`). Its SIGN_CERTIFICATE takes what the certificate is for, too.

@@ -19,6 +19,7 @@ from signerd.adapters.mtls import UNREADABLE, PeerIdentity, TrustedCas, identity
 from signerd.adapters.rpc import fields
 from signerd.adapters.rpc.admin_approvals import Action, ApprovalAdministration, approval_of
 from signerd.adapters.rpc.admin_calendar import CalendarAdministration
+from signerd.adapters.rpc.admin_checkpoint_keys import CheckpointKeyAdministration
 from signerd.adapters.rpc.admin_chips import ChipAdministration
 from signerd.adapters.rpc.admin_clock import ClockAdministration
 from signerd.adapters.rpc.admin_hygiene import HygieneAdministration
@@ -36,6 +37,7 @@ from signerd.config import HsmSettings
 from signerd.core.crl import REASONS
 from signerd.core.ends import End
 from signerd.core.names import PeerName, Role
+from signerd.core.note import VerifierKey
 from signerd.core.product import parse_product
 from signerd.core.product_trust import review_trust
 from signerd.errors import Code, Refused
@@ -58,6 +60,7 @@ class AdminService:
         deployment: str,
         store: SqlStore,
         issuers: Issuers,
+        signs_checkpoints: Callable[[VerifierKey], bool],
         linter: SampleLinter,
         search: SharedPrimesSearch,
         clock: ClockGuard,
@@ -90,6 +93,7 @@ class AdminService:
             store=store,
             clock=clock,
         )
+        self._log_keys = CheckpointKeyAdministration(store=store, serves=signs_checkpoints, clock=clock)
         self._issuers = IssuerAdministration(store=store, issuers=issuers, clock=clock)
         self._identities = IdentityAdministration(store=store, clock=clock)
         self._chips = ChipAdministration(store=store)
@@ -128,6 +132,10 @@ class AdminService:
             Call("AddIssuer", pb.AddIssuerRequest, self._issuers.add_issuer),
             Call("ActivateIssuer", pb.ChangeIssuerRequest, self._issuers.activate_issuer),
             Call("RetireIssuer", pb.ChangeIssuerRequest, self._issuers.retire_issuer),
+            Call("ListCheckpointKeys", pb.ListCheckpointKeysRequest, self._log_keys.list_keys),
+            Call("AddCheckpointKey", pb.AddCheckpointKeyRequest, self._log_keys.add),
+            Call("ActivateCheckpointKey", pb.ActivateCheckpointKeyRequest, self._log_keys.activate),
+            Call("RetireCheckpointKey", pb.RetireCheckpointKeyRequest, self._log_keys.retire),
             Call("CommitRecipients", pb.CommitRecipientsRequest, self._keys.commit_recipients),
             Call("ShowClock", pb.ShowClockRequest, self._clocks.show_clock),
             Call("AcceptClock", pb.AcceptClockRequest, self._clocks.accept_clock),
@@ -183,6 +191,8 @@ class AdminService:
             "activate_issuer": self._issuers.activate_issuer,
             "retire_issuer": self._issuers.retire_issuer,
             "commit_recipients": self._keys.commit_recipients,
+            "add_checkpoint_key": self._log_keys.add,
+            "retire_checkpoint_key": self._log_keys.retire,
         }
         return await self._approvals.prepare_approval(request, actions)
 

@@ -17,6 +17,7 @@ Before the commit of each, a crash leaves nothing of it, and nobody was told. Al
 (`writer`); reads are snapshots of what is committed (`worker.Reader`).
 """
 
+from signerd.adapters.store.checkpoint_keys import known_log_keys
 from signerd.adapters.store.database import check_database, create_database, sqlite_file
 from signerd.adapters.store.issuers import known_issuers
 from signerd.adapters.store.operations_cas import Announcement, Step
@@ -36,6 +37,7 @@ __all__ = [
     "compare_database",
     "create_database",
     "known_issuers",
+    "known_log_keys",
     "open_log",
     "registered_peers",
     "sqlite_file",

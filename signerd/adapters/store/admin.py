@@ -5,11 +5,13 @@ Every method that changes something appends its ledger entry in the same transac
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from functools import partial
 
-from signerd.adapters.store import issuers, listing, operations_cas, registry, renewals
+from signerd.adapters.store import checkpoint_keys, issuers, listing, operations_cas, registry, renewals
 from signerd.adapters.store.approving import (
     ApprovalsInUse,
     administrators_entry,
@@ -27,14 +29,16 @@ from signerd.adapters.store.shared_primes import RsaCertificates, record_shared_
 from signerd.adapters.store.values import ChipPage, OrderState, ProductRevision, RevokedCertificate
 from signerd.core.approval.actions import Approval
 from signerd.core.approval.administrators import AdministratorSet
-from signerd.core.entry import MAX_SHARED_PRIMES, CrlIssued, IssuerAdded, KeysCommitted
+from signerd.core.checkpoint_keys import LogKeys, Reason
+from signerd.core.entry import MAX_SHARED_PRIMES, CheckpointKeyAdded, CrlIssued, IssuerAdded, KeysCommitted
 from signerd.core.identity_list import ChipIdentity
 from signerd.core.issuers import IssuerRecord
 from signerd.core.names import FIRST, PeerName, Role
 from signerd.core.order import WorkOrder
-from signerd.errors import Code, Refused
+from signerd.errors import Code, Refused, Unavailable
 from signerd.ports import PeerRecord
 
+ANNOUNCED_S = 5.0  # until a checkpoint is over an announcement that was just made
 MAX_CHIPS = 10_000  # chip ids in one call: bounds how long the writer is held
 MAX_IDENTITIES = 1_000  # identities in one call, for the same reason; each may hold 1 KiB
 
@@ -152,6 +156,39 @@ class Administration(Parts):
                 not added.
         """
         return await self._writer.do(lambda tx: operations_cas.announce(tx, wanted, now))
+
+    @property
+    def log_keys(self) -> LogKeys:
+        """The log's keys, as of the newest entry."""
+        return self._ledger.keys
+
+    async def add_checkpoint_key(self, entry: CheckpointKeyAdded, approval: Approval = None) -> int:
+        """A successor of the log's key, which does not sign yet; the ledger index. Raises Refused `invalid`:
+        there is one already, or it is no key of this log."""
+        return await self._writer.do(lambda tx: checkpoint_keys.add_key(tx, entry, approval))
+
+    async def activate_checkpoint_key(self, key_id: str, now: datetime, *, by: str | None = None) -> int:
+        """From its entry on it signs beside the key of before; the ledger index. Raises Refused `invalid`: it
+        was not announced, or not under a published checkpoint."""
+        with suppress(Unavailable, TimeoutError):  # then the checkpoint of before says so
+            async with asyncio.timeout(ANNOUNCED_S):
+                await self._ledger.wait_published(max(key.added for key in self.log_keys.keys))
+        proof = self._ledger.note
+        return await self._writer.do(lambda tx: checkpoint_keys.activate_key(tx, key_id, proof, now, by))
+
+    async def retire_checkpoint_key(
+        self,
+        key_id: str,
+        reason: Reason,
+        now: datetime,
+        *,
+        by: str | None = None,
+        approval: Approval = None,
+    ) -> int:
+        """From its entry on it signs nothing; the ledger index. Raises Refused `invalid`: no other signs."""
+        return await self._writer.do(
+            lambda tx: checkpoint_keys.retire_key(tx, key_id, reason, now, by, approval)
+        )
 
     async def note_cas(self, seen: Mapping[bytes, bytes]) -> None:
         """Keeps, by public key (SHA-256), the operations CA of the certificate that a peer called with."""

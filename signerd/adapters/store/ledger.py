@@ -2,11 +2,13 @@
 
 Guarantees that nobody is told of an entry before a checkpoint over it is signed and stands in the second
 place, and that published checkpoints only ever grow one tree. One checkpoint is signed at a time, always
-for the newest committed size when its turn has come, so that many entries share one signature.
+for the newest committed size when its turn has come, so that many entries share one signature. It bears the
+signatures of all keys that sign at its size (`core/checkpoint_keys.py`), or is not published.
 
 Order of writes, and what a crash after each means:
   1. entries and head committed: signed and published at the next start;
-  2. checkpoint signed: the signature is lost, nobody saw it; the same tree is signed again;
+  2. checkpoint signed, by one key or all: the signatures are lost, nobody saw them; the same tree is signed
+     again;
   3. checkpoint in the second place: it is what the next start publishes;
   4. published: readers and waiters get it.
 """
@@ -14,14 +16,15 @@ Order of writes, and what a crash after each means:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import structlog
 
 from signerd.adapters.head_file import HeadFile
 from signerd.core import receipt
+from signerd.core.checkpoint_keys import LogKeys
 from signerd.core.merkle import Tree
-from signerd.core.note import Checkpoint, NoteError, VerifierKey, open_checkpoint, sign_note
+from signerd.core.note import Checkpoint, NoteError, VerifierKey, sign_note
 from signerd.errors import Code, Fault, Unavailable
 
 Sign = Callable[[bytes], Awaitable[bytes]]  # note text -> 64-byte Ed25519 signature
@@ -37,16 +40,23 @@ class Ledger:
     """The published side of the tree. Lives on the event loop; `start` it there."""
 
     def __init__(
-        self, tree: Tree, head: HeadFile, key: VerifierKey, sign: Sign, due: Due, awaited: Callable[[], None]
+        self,
+        tree: Tree,
+        head: HeadFile,
+        keys: LogKeys,
+        signs: Mapping[VerifierKey, Sign],
+        due: Due,
+        awaited: Callable[[], None],
     ) -> None:
-        """`awaited` is called by each task that begins to wait for a checkpoint."""
+        """`signs`: of each key that is at hand. One that is to sign and is not keeps from publishing.
+        `awaited` is called by each task that begins to wait for a checkpoint."""
         self._tree = tree
         self._committed = tree.size
         self._head = head
         self._size = head.checkpoint.size
         self._note = head.note
-        self._key = key
-        self._sign = sign
+        self.keys = keys
+        self._signs = signs
         self._due = due
         self._awaited = awaited
         self._recent: dict[int, bytes] = {}
@@ -104,8 +114,10 @@ class Ledger:
         self._fail_waiters(Unavailable("the store is closed"))
         self._head.close()
 
-    def committed(self, start: int, entries: Sequence[bytes]) -> None:
-        """Notes entries that are committed now, from index `start`, and wants a checkpoint over them."""
+    def committed(self, start: int, entries: Sequence[bytes], keys: LogKeys) -> None:
+        """Notes entries that are committed now, from index `start`, and wants a checkpoint over them. `keys`
+        are those of the log, as of these entries."""
+        self.keys = keys
         self._committed = start + len(entries)
         self._recent.update(enumerate(entries, start))
         while len(self._recent) > _RECENT:
@@ -178,12 +190,13 @@ class Ledger:
             await self._due()
         size = self._committed
         if size > self._size:
-            checkpoint = Checkpoint(self._key.name, size, self._tree.root(size))
+            keys = self.keys
+            checkpoint = Checkpoint(keys.origin, size, self._tree.root(size))
             body = checkpoint.body()
-            signature = await self._sign(body)
+            signed = [(key, await self._signature(key, body)) for key in keys.signers(size)]
             try:
-                note = sign_note(body, self._key, signature)
-                open_checkpoint(note, self._key)
+                note = sign_note(body, *signed)
+                keys.open(note)
             except NoteError as error:
                 raise Fault(f"the key holder's signature does not hold: {error}") from error
             # Durable before anyone sees it; see the order of writes above.
@@ -191,6 +204,16 @@ class Ledger:
             self._size, self._note = size, note
         self._fault = None
         self._release_waiters()
+
+    async def _signature(self, key: VerifierKey, body: bytes) -> bytes:
+        sign = self._signs.get(key)
+        if sign is None:
+            raise Unavailable(
+                f"the log's key {key.key_id.hex()} is to sign and is not in the settings ([hsm] or"
+                " [[checkpoint_keys]]): put it back, or where it is lost, retire it: signerd checkpoint-key"
+                f" retire {key.key_id.hex()} --reason lost"
+            )
+        return await sign(body)
 
     def _failed(self, error: Fault) -> None:
         if self._fault is None:

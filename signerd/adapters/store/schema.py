@@ -98,6 +98,17 @@ operations_cas = Table(
     Column("retired_index", BigInteger),
 )
 
+# Keys of the log that were announced; the first one has a row once it is retired. The entries decide
+# (`store/checkpoint_keys.py`): an index that they do not bear out is damage.
+checkpoint_keys = Table(
+    "checkpoint_keys",
+    metadata,
+    Column("vkey", Text, primary_key=True),
+    Column("added_index", BigInteger),
+    Column("activated_index", BigInteger),
+    Column("retired_index", BigInteger),
+)
+
 products = Table(
     "products",
     metadata,

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Self
 
 import structlog
@@ -19,6 +20,7 @@ from signerd.adapters.head_file import create as create_second_place
 from signerd.adapters.store import calls, issuing, open_intents, stamping
 from signerd.adapters.store.admin import Administration
 from signerd.adapters.store.audit import Audit
+from signerd.adapters.store.checkpoint_keys import known_log_keys
 from signerd.adapters.store.database import check_database, make_engine, start_fault
 from signerd.adapters.store.issuers import first_issuer
 from signerd.adapters.store.known_peers import KnownPeers
@@ -33,7 +35,7 @@ from signerd.core.approval.administrators import AdministratorSet
 from signerd.core.entry import ID_BYTES, Entry, LogOpened, RefusedCall, encode
 from signerd.core.evidence.method import IdentityKey
 from signerd.core.merkle import Tree, leaf_hash
-from signerd.core.note import Checkpoint, NoteError, parse_vkey
+from signerd.core.note import Checkpoint, NoteError, VerifierKey, parse_vkey
 from signerd.core.order import Place
 from signerd.errors import ConfigError, Fault
 from signerd.ports import (
@@ -76,7 +78,8 @@ class SqlStore(Administration, Audit):
         head_file: Path,
         origin: str,
         vkey: str,
-        sign_checkpoint: Sign,
+        sign_checkpoint: Sign | None,
+        further_signs: Mapping[VerifierKey, Sign] = MappingProxyType({}),
         checkpoint_due: Due = _at_once,
         checkpoint_awaited: Callable[[], None] = _nothing,
         now: datetime | None,
@@ -88,8 +91,10 @@ class SqlStore(Administration, Audit):
             url: SQLAlchemy URL of the database.
             head_file: the second place.
             origin: the log's name.
-            vkey: the log's verifier key, signed-note text, of the same name.
-            sign_checkpoint: the key holder's. It need not be ready: publishing waits for it.
+            vkey: the log's first verifier key, signed-note text, of the same name.
+            sign_checkpoint: the key holder's. It need not be ready: publishing waits for it. None: the log's
+                first key is not here.
+            further_signs: of keys that came after the first.
             checkpoint_due: returns when it is a checkpoint's turn at the token.
             checkpoint_awaited: called by each task that begins to wait for a checkpoint.
             administrators: of the settings, where approvals are demanded. `ask_administrators` enters them.
@@ -106,7 +111,8 @@ class SqlStore(Administration, Audit):
         if key.name != origin:
             raise ConfigError(f"the log's verifier key is of {key.name}, not of {origin}")
         check_database(url)
-        second_place = HeadFile(head_file, key)
+        log_keys = await asyncio.to_thread(known_log_keys, url, key)
+        second_place = HeadFile(head_file, log_keys)
         try:
             tree = await asyncio.to_thread(_load_tree, url)
             _compare(tree, second_place.checkpoint)
@@ -115,7 +121,8 @@ class SqlStore(Administration, Audit):
         except BaseException:
             second_place.close()
             raise
-        ledger = Ledger(tree, second_place, key, sign_checkpoint, checkpoint_due, checkpoint_awaited)
+        signs = {**({} if sign_checkpoint is None else {key: sign_checkpoint}), **further_signs}
+        ledger = Ledger(tree, second_place, log_keys, signs, checkpoint_due, checkpoint_awaited)
         reader = _short_reads(url)
         known_peers = KnownPeers(lambda key: reader.do(lambda connection: calls.peer_of_key(connection, key)))
         writer = Writer(make_engine(url, "write"), tree, ledger, newest, known_peers.changed)

@@ -28,6 +28,7 @@ from signerd.adapters.store.schema import entries, head
 from signerd.adapters.store.worker import Outcome, Unit, Worker
 from signerd.core.approval.actions import ACTIONS
 from signerd.core.approval.administrators import AdministratorSet
+from signerd.core.checkpoint_keys import LogKeys
 from signerd.core.clock import BOUND
 from signerd.core.entry import ID_BYTES, ClockAccepted, Entry, Revoked, encode
 from signerd.core.merkle import Tree, leaf_hash
@@ -48,16 +49,20 @@ _PROBE = update(head).where(head.c.id == 1).values(size=head.c.size)
 class Transaction:
     """What a unit of work is given: the connection, and the ledger to append to."""
 
-    __slots__ = ("_base", "connection", "demanded", "newest", "pending", "proven", "registry_changed")
+    __slots__ = (
+        "_base", "connection", "demanded", "log_keys", "newest", "pending", "proven", "registry_changed",
+    )  # fmt: skip
 
     def __init__(
         self,
         connection: Connection,
         size: int,
+        log_keys: LogKeys,
         newest: datetime | None = None,
         demanded: AdministratorSet | None = None,
     ) -> None:
         self.connection = connection
+        self.log_keys = log_keys  # replaced by what changes them
         self.demanded = demanded  # administrators of the settings, who are asked once an entry says so
         self.pending: list[bytes] = []
         self.registry_changed = False  # set by what adds or revokes a peer
@@ -132,9 +137,12 @@ class Writer(Worker[Transaction]):
         self._ledger = ledger
         self.newest = newest
         self.demanded: AdministratorSet | None = None  # see `Transaction.demanded`
+        self._log_keys = ledger.keys
         self.broken: Fault | None = None  # set when writing has stopped for good
         self._told = False  # that it is broken
-        self._committed: deque[tuple[int, list[bytes]]] = deque()  # filled here, emptied on the event loop
+        self._committed: deque[tuple[int, list[bytes], LogKeys]] = (
+            deque()
+        )  # filled here, emptied on the event loop
         self.written = Written()
 
     def run_batch(self, connection: Connection, units: Sequence[Unit[Transaction]]) -> list[Outcome]:
@@ -143,7 +151,7 @@ class Writer(Worker[Transaction]):
             # One for each caller: an exception that is raised again and again keeps every traceback.
             return [(None, Fault(self.broken.detail)) for _ in units]
         size = self._tree.size
-        transaction = Transaction(connection, size, self.newest, self.demanded)
+        transaction = Transaction(connection, size, self._log_keys, self.newest, self.demanded)
         try:
             # A crash before the commit leaves nothing of this batch, and nobody was told of any of it.
             # A crash after it leaves all of it: callers ask again and find their record; entries that no
@@ -163,7 +171,8 @@ class Writer(Worker[Transaction]):
             self.failing = failed
         self._root = root
         self.newest = transaction.newest
-        self._committed.append((size, transaction.pending))
+        self._log_keys = transaction.log_keys
+        self._committed.append((size, transaction.pending, transaction.log_keys))
         self.written.batches += 1
         self.written.units += len(units)
         self.written.entries += len(transaction.pending)
@@ -176,16 +185,16 @@ class Writer(Worker[Transaction]):
             self._registry_touched = False
             self._registry_changed()
         while self._committed:
-            start, added = self._committed.popleft()
+            start, added, log_keys = self._committed.popleft()
             if added:
-                self._ledger.committed(start, added)
+                self._ledger.committed(start, added, log_keys)
         if self.broken is not None and not self._told:
             self._told = True
             self._ledger.stop(self.broken)
 
     def _attempt(self, transaction: Transaction, unit: Unit[Transaction]) -> Outcome:
         connection = transaction.connection
-        kept, newest = len(transaction.pending), transaction.newest
+        kept, newest, log_keys = len(transaction.pending), transaction.newest, transaction.log_keys
         _SAVEPOINT.run(connection, {})
         try:
             value = unit(transaction)
@@ -193,7 +202,7 @@ class Writer(Worker[Transaction]):
             _UNDO.run(connection, {})
             _RELEASE.run(connection, {})
             del transaction.pending[kept:]
-            transaction.newest = newest
+            transaction.newest, transaction.log_keys = newest, log_keys
             return None, translated(error) if isinstance(error, SQLAlchemyError) else error
         _RELEASE.run(connection, {})
         return value, None

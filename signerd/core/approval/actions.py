@@ -18,6 +18,8 @@ ACTIONS: Final = frozenset(
         "issuer_activated",
         "issuer_retired",
         "keys_committed",
+        "checkpoint_key_added",
+        "checkpoint_key_retired",
     }
 )
 

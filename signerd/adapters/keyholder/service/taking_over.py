@@ -35,6 +35,7 @@ from signerd.adapters.keyholder.service.settings import load as load_key_holder
 from signerd.adapters.keyholder.service.users import uid_of
 from signerd.adapters.start_faults import unreadable
 from signerd.adapters.store.approving import in_force
+from signerd.adapters.store.checkpoint_keys import read_log_keys
 from signerd.adapters.store.database import check_database, make_engine, start_fault
 from signerd.adapters.store.schema import entries, issuers, orders, places, products, records
 from signerd.config import Config, HsmSettings, IssuerSettings, TokenSettings, database_url, load
@@ -249,7 +250,8 @@ def _fill_from(source: Connection, target: Connection, asked: Plan) -> TakenOver
         notes.set_active(target, ca, digest)
     opened = list(_open_orders(source, target))
     counted = _copy_leaves(source, target)
-    head = read_second_place(asked.config.ledger.head, load_vkey(asked.config.ledger.vkey))
+    first = load_vkey(asked.config.ledger.vkey)
+    head = read_second_place(asked.config.ledger.head, lambda: read_log_keys(source, first))
     notes.note_checkpoint(target, head)
     return TakenOver(asked.settings, tuple(opened), counted, administrators.names)
 

@@ -18,6 +18,7 @@ from harness.installation import SENSOR, Installation
 from harness.process import COMMANDS, REPOSITORY, run, wait_until
 from harness.signerd_commands import SIGNERD, change
 from signerd.adapters.head_file import HeadFile
+from signerd.core.checkpoint_keys import LogKeys
 from signerd.core.note import parse_vkey
 
 pytestmark = pytest.mark.check
@@ -129,7 +130,7 @@ def test_nothing_is_written_over(lost: Lost, tmp_path: Path) -> None:
 
 def test_beside_a_signerd_that_runs_on_the_second_place(lost: Lost, tmp_path: Path) -> None:
     key = parse_vkey(lost.files["log.vkey"][0].decode().strip())
-    with closing(HeadFile(lost.second_place, key)):
+    with closing(HeadFile(lost.second_place, LogKeys.first(key))):
         code, said = restore(lost.newest, tmp_path / "home")
     assert (code, "another signerd holds" in said) == (75, True), said
     assert list((tmp_path / "home").iterdir()) == []

@@ -25,6 +25,7 @@ from signerd.adapters.store.database import make_engine
 from signerd.adapters.store.schema import metadata, orders, peers, places, records
 from signerd.adapters.store.values import RecordFilter
 from signerd.adapters.store.writer import Transaction
+from signerd.core.checkpoint_keys import LogKeys
 from signerd.errors import Code, ConfigError, Fault, Refused, Unavailable
 from signerd.ports import RecordState
 
@@ -188,7 +189,9 @@ async def test_reads_by_state_and_by_chip_use_their_indexes(world: World, store:
         listing.find_records(
             connection, RecordFilter(state=RecordState.INTENT), after_record_id=0, page_size=10
         )
-        open_intents.enter_open_intents(Transaction(connection, 0), NOW)
+        open_intents.enter_open_intents(
+            Transaction(connection, 0, LogKeys.first(world.log_key.verifier)), NOW
+        )
         selects = [statement for statement in seen if statement.startswith("SELECT")]
         plans = [
             connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", (0,) * statement.count("?")).all()

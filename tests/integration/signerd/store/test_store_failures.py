@@ -14,6 +14,7 @@ from signerd.adapters import durable_files
 from signerd.adapters.head_file import HeadFile
 from signerd.adapters.store.database import make_engine
 from signerd.adapters.store.worker import Reader
+from signerd.core.checkpoint_keys import LogKeys
 from signerd.core.note import Checkpoint, sign_note
 from signerd.errors import Fault, Refused, Unavailable
 
@@ -21,7 +22,7 @@ from signerd.errors import Fault, Refused, Unavailable
 async def signed(world: World, size: int) -> tuple[Checkpoint, bytes]:
     checkpoint = Checkpoint(world.log_key.verifier.name, size, bytes([size]) * 32)
     signature = await world.log_key.sign_checkpoint(checkpoint.body())
-    return checkpoint, sign_note(checkpoint.body(), world.log_key.verifier, signature)
+    return checkpoint, sign_note(checkpoint.body(), (world.log_key.verifier, signature))
 
 
 async def test_a_directory_that_cannot_be_synced_once(
@@ -29,7 +30,7 @@ async def test_a_directory_that_cannot_be_synced_once(
 ) -> None:
     world = World(tmp_path)
     world.create()
-    second_place = HeadFile(world.head_file, world.log_key.verifier)
+    second_place = HeadFile(world.head_file, LogKeys.first(world.log_key.verifier))
 
     def fails(_path: Path) -> None:
         raise OSError(5, "Input/output error")

@@ -23,6 +23,7 @@ from signerd.adapters.head_file import HeadFile
 from signerd.adapters.store import SqlStore
 from signerd.adapters.store.database import make_engine
 from signerd.adapters.store.schema import records
+from signerd.core.checkpoint_keys import LogKeys
 from signerd.core.merkle import leaf_hash, node_hash
 from signerd.core.note import Checkpoint, VerifierKey, open_checkpoint, parse_checkpoint
 from signerd.core.order import FirmwareBundle
@@ -159,7 +160,7 @@ async def test_a_signature_that_does_not_hold_stops_publishing(world: World, sto
 async def test_closing_publishes_what_is_committed(world: World) -> None:
     async with world.opened() as store:
         await stock(store, ORDER)
-    with_lock = HeadFile(world.head_file, world.log_key.verifier)
+    with_lock = HeadFile(world.head_file, LogKeys.first(world.log_key.verifier))
     assert with_lock.checkpoint.size == 4
     with_lock.close()
     with pytest.raises(Unavailable, match="closed"):
@@ -242,7 +243,7 @@ class TestHeadFile:
     """The second place never goes back."""
 
     def place(self, world: World) -> HeadFile:
-        return HeadFile(world.head_file, world.log_key.verifier)
+        return HeadFile(world.head_file, LogKeys.first(world.log_key.verifier))
 
     def test_it_goes_forward_alone(self, world: World) -> None:
         place = self.place(world)
@@ -291,7 +292,7 @@ async def test_death_at_every_write(world: World, point: Point) -> None:
     async with world.opened() as store:
         await stock(store, ORDER)
     await die(world, point)
-    held = HeadFile(world.head_file, world.log_key.verifier)
+    held = HeadFile(world.head_file, LogKeys.first(world.log_key.verifier))
     assert held.checkpoint.size == (5 if point is Point.HEAD_RENAMED else 4)
     held.close()
 

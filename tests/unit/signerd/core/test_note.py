@@ -49,7 +49,7 @@ def worked_tree() -> Tree:
 
 
 def signed(body: bytes, key: VerifierKey = KEY) -> bytes:
-    return sign_note(body, key, SIGNER.sign(body))
+    return sign_note(body, (key, SIGNER.sign(body)))
 
 
 def test_the_worked_log() -> None:
@@ -125,7 +125,7 @@ def flipped_signature() -> bytes:
     body = Checkpoint(ORIGIN, 3, worked_tree().root()).body()
     signature = bytearray(SIGNER.sign(body))
     signature[0] ^= 1
-    return sign_note(body, KEY, bytes(signature))
+    return sign_note(body, (KEY, bytes(signature)))
 
 
 @pytest.mark.parametrize(
@@ -168,4 +168,4 @@ def test_a_verifier_key_with_one_thing_wrong_is_refused(text: str) -> None:
 
 def test_a_signature_has_64_bytes() -> None:
     with pytest.raises(NoteError, match="64"):
-        sign_note(GOOD.encode(), KEY, bytes(63))
+        sign_note(GOOD.encode(), (KEY, bytes(63)))

@@ -1,0 +1,156 @@
+"""A successor of the log's key: made in a token, or sealed to one, and made known to ledger and settings.
+
+Files are in `checkpoint-keys/`, by key id. `next.toml` is the section of the settings, and the mark that a
+key waits for it. What a crash leaves, and what the next `signerd checkpoint-key add` does:
+
+    1  the key in the token, no file           a key that nobody uses: it takes another name (--key)
+    2  ID.vkey, ID.sealed.json                 files that nobody names; a sealed seed opens nothing
+    3  next.toml                               goes on with this key
+    4  announced                               goes on; it is not announced a second time
+    5  the section in the settings             removes next.toml
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import stat
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
+from pydantic import ValidationError
+
+from signerd.adapters import durable_files
+from signerd.adapters.installation.further_issuer import toml_lines
+from signerd.adapters.installation.keys import generate_checkpoint_key, prove_keys
+from signerd.adapters.installation.layout import PUBLIC, write_new
+from signerd.adapters.keyholder.pool import rejected_pins, settings_of_checkpoint_key
+from signerd.adapters.keyholder.sealed_file import read_sealed_file
+from signerd.adapters.pin import read_pin
+from signerd.config import CheckpointKeySettings, Config, load
+from signerd.core.file_problems import problems
+from signerd.core.note import VerifierKey, parse_vkey
+from signerd.core.recipient import Recipient
+from signerd.errors import ConfigError
+
+FOLDER = "checkpoint-keys"
+
+
+@dataclass(frozen=True, slots=True)
+class MadeKey:
+    """A key that could sign, and what to announce of it."""
+
+    verifier: VerifierKey
+    settings: CheckpointKeySettings
+    recipients: tuple[bytes, ...]  # SHA-256 of each token key that opens it
+
+
+def begun(base: Path) -> MadeKey | None:
+    """The key of an `add` that was cut short. Raises ConfigError."""
+    path = base / FOLDER / "next.toml"
+    if not path.exists():
+        return None
+    try:
+        (values,) = tomllib.loads(path.read_text(encoding="utf-8"))["checkpoint_keys"]
+        settings = CheckpointKeySettings.model_validate(values, context={"base": base})
+        return _made(settings, parse_vkey(settings.vkey.read_text("ascii")))
+    except ValidationError as error:
+        raise ConfigError("\n  ".join([f"{path}:", *problems(error)])) from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}; remove it, and add another key") from error
+
+
+def make(config: Config, base: Path, wanted: CheckpointKeySettings, recipients: Sequence[bytes]) -> MadeKey:
+    """Makes the key, and has the token prove it.
+
+    Args:
+        config: the installation's.
+        base: its directory.
+        wanted: the token and the key's name, with the verifier key's file and the seed's still to be named.
+        recipients: SubjectPublicKeyInfo of tokens that are to open a sealed seed, beside this one.
+
+    Raises:
+        ConfigError: a file cannot be written.
+        WrongPin: the token rejected the PIN, now or before.
+        KeyHolderRefusal: the token has an object of the key's name.
+        Unavailable: the token does not make the key.
+    """
+    folder = base / FOLDER
+    folder.mkdir(mode=0o700, exist_ok=True)
+    pin = read_pin(wanted.pin, base)
+    try:
+        public, sealed = asyncio.run(
+            generate_checkpoint_key(
+                wanted,
+                pin,
+                rejected_pins(config, wanted),
+                origin=config.ledger.origin,
+                recipients=recipients,
+            )
+        )
+    finally:
+        pin[:] = bytes(len(pin))
+    verifier = VerifierKey(config.ledger.origin, public)
+    key_id = verifier.key_id.hex()
+    vkey, seed = folder / f"{key_id}.vkey", folder / f"{key_id}.sealed.json"
+    write_new(vkey, f"{verifier.text()}\n".encode(), PUBLIC)
+    if wanted.key_in == "sealed":
+        write_new(seed, sealed, 0o600)
+    settings = wanted.model_copy(update={"vkey": vkey, "sealed": seed if wanted.key_in == "sealed" else None})
+    made = _made(settings, verifier)
+    asyncio.run(prove_keys(settings_of_checkpoint_key(config, settings, verifier), settings.pin, base))
+    write_new(folder / "next.toml", section(settings, base).encode(), PUBLIC)
+    return made
+
+
+def _made(settings: CheckpointKeySettings, verifier: VerifierKey) -> MadeKey:
+    if settings.sealed is None:
+        return MadeKey(verifier, settings, ())
+    sealed = read_sealed_file(settings.sealed)
+    return MadeKey(verifier, settings, tuple(each.spki_sha256() for each in sealed.recipients))
+
+
+def finish(config: Path, made: MadeKey) -> None:
+    """The settings' section, and the end of the mark. Once more, it adds nothing.
+
+    Raises:
+        ConfigError: the settings cannot be written (and what to add).
+    """
+    base = config.parent
+    if not any(key.vkey.resolve() == made.settings.vkey.resolve() for key in load(config).checkpoint_keys):
+        text = section(made.settings, base)
+        try:
+            mode = stat.S_IMODE(config.stat().st_mode)
+            durable_files.replace(config, config.read_bytes() + text.encode(), mode)
+        except OSError as error:
+            raise ConfigError(f"cannot write {config}: {error.strerror}. Add to its end:\n{text}") from error
+        load(config)
+    (base / FOLDER / "next.toml").unlink(missing_ok=True)
+
+
+def section(settings: CheckpointKeySettings, base: Path) -> str:
+    """Lines of TOML, with files relative to the settings."""
+    values = settings.model_dump(mode="json", exclude_defaults=True)
+    for name in ("vkey", "sealed"):
+        if values.get(name) is not None:
+            values[name] = os.path.relpath(values[name], base)
+    return f"\n# Made by `signerd checkpoint-key add`.\n[[checkpoint_keys]]\n{toml_lines(values)}"
+
+
+def recipients_of(config: Config, spares: Sequence[Path]) -> list[bytes]:
+    """Who is to open a sealed seed: those of what is sealed already, and `spares` (public keys, PEM). Raises
+    ConfigError."""
+    found: list[Recipient] = []
+    if config.hsm.sealed is not None:
+        found += read_sealed_file(config.hsm.sealed).recipients
+    for path in spares:
+        try:
+            found.append(Recipient.of(load_pem_public_key(path.read_bytes())))
+        except OSError as error:
+            raise ConfigError(f"cannot read {path}: {error.strerror}") from error
+        except ValueError as error:
+            raise ConfigError(f"{path} holds no public key of a token in PEM: {error}") from error
+    return [each.spki() for each in dict.fromkeys(found)]
