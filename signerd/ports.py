@@ -29,7 +29,8 @@ class KeyHolder(Protocol):
     async def sign_certificate(self, tbs: bytes, leaf: Leaf | None = None) -> bytes:
         """Signs a TBSCertificate (DER) of a leaf; returns the DER signature value.
 
-        `leaf` says what it is for: a key holder that knows the approved orders refuses what is not.
+        `leaf` says what it is for: a key holder that knows the approved orders refuses what is not. Raises
+        Refused `order_full` where that one may certify no more places of the order.
         """
         ...
 

@@ -22,6 +22,7 @@ ACTIONS = frozenset(
         "administrators_set",
         "product_added",
         "order_opened",
+        "share_given",
         "chips_personalized",
         "identities_imported",
         "revoked",

@@ -51,6 +51,11 @@ def _member_of_form_2(form: Form) -> Any:
     return field(default=None, metadata={"form": form, "since": 2})
 
 
+def _member_if_said(form: Form) -> Any:
+    """One of form 2 that is left out where there is nothing to say."""
+    return field(default=None, metadata={"form": form, "since": 2, "if_said": True})
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
     """What every entry has. `id` tells it from every other one of the log; it has one exactly in form 2."""
@@ -295,6 +300,18 @@ class OrderOpened(AdministratorsEntry):
     bundle_sha256: bytes | None = _member(forms.optional(forms.digest))
     firmware: Mapping[str, tuple[str, bytes]] | None = _member(forms.optional(ledger_firmware))
     rehearsed: bool | None = _member_of_form_2(forms.boolean)
+    shares: Mapping[str, int] | None = _member_if_said(forms.shares)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShareGiven(AdministratorsEntry):
+    """Another key holder's service certifies places of a work order."""
+
+    type: ClassVar[str] = "share_given"
+    work_order: str = _member(forms.name)
+    giver: str = _member(forms.name)
+    taker: str = _member(forms.name)
+    places: int = _member(forms.positive)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -475,7 +492,7 @@ _TYPES: tuple[type[Entry], ...] = (
     StationAdded, AuditorAdded, StationRenewed, AuditorRenewed, RenewalChosen,
     StationRevoked, AuditorRevoked, OperationsCaAdded, OperationsCaActivated, OperationsCaRetired,
     CheckpointKeyAdded, CheckpointKeyActivated, CheckpointKeyRetired, ProductAdded,
-    OrderOpened, OrderClosed, ChipsImported, ChipsPersonalized, IdentitiesImported,
+    OrderOpened, ShareGiven, OrderClosed, ChipsImported, ChipsPersonalized, IdentitiesImported,
     Issued, Stamped, Revoked, RefusedCall, IntentOpen, IntentAbandoned, SharedPrimesFound, CrlIssued,
     ClockAccepted,
 )  # fmt: skip
@@ -487,6 +504,9 @@ _MEMBERS: dict[tuple[int, str], tuple[type[Entry], dict[str, Form]]] = {
     for kind in _TYPES
     for form in FORMS
 }
+
+
+_IF_SAID = {kind.type: {item.name for item in fields(kind) if "if_said" in item.metadata} for kind in _TYPES}
 
 
 def parse_entry(data: bytes) -> Entry:
@@ -520,12 +540,15 @@ def reread_entry(data: bytes) -> Entry:
 
 def _entry(members: dict[str, Any]) -> Entry:
     kind, member_forms = _kind(members)
-    wanted = member_forms.keys() | {"v", "type"}
+    unsaid = _IF_SAID[kind.type] - members.keys()
+    wanted = (member_forms.keys() | {"v", "type"}) - unsaid
     if members.keys() != wanted:
         odd = ", ".join(sorted(members.keys() ^ wanted))
         raise CheckFailed(Code.ENTRY_FORM, f"members missing or too many in `{kind.type}`", found=odd[:200])
     values = {}
     for key, form in member_forms.items():
+        if key in unsaid:
+            continue
         try:
             values[key] = form(members[key])
         except Malformed as error:

@@ -37,6 +37,7 @@ class ApprovalSignature:
     counter: int | None
 
 
+MAX_SHARES = 64
 MAX_COMPONENTS = 64  # firmware components in one object
 MAX_TOKEN_KEYS = 8  # to which secrets are sealed (docs/formats.md, "Sealed secrets")
 MAX_ADMINISTRATORS = 16  # keys, and signatures of one approval
@@ -175,6 +176,16 @@ def versions(value: Any) -> Mapping[str, str]:
     for key, version in value.items():
         component(key)
         version_key(version)
+    return value
+
+
+def shares(value: Any) -> Mapping[str, int]:
+    """An object of key holders' names and numbers of places."""
+    if not isinstance(value, dict) or not 1 <= len(value) <= MAX_SHARES:
+        raise Malformed(f"is not an object of 1 to {MAX_SHARES} key holders")
+    for holder, places in value.items():
+        name(holder)
+        integer(places)
     return value
 
 

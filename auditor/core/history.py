@@ -304,11 +304,21 @@ def _order_opened(books: Books, index: int, entry: entries.OrderOpened) -> Itera
         return
     if entry.not_before >= entry.not_after:
         yield Finding(Code.ORDER_HISTORY, "its window is empty", index, found=entry.work_order)
+    if entry.shares is not None and sum(entry.shares.values()) != entry.quantity:
+        yield Finding(Code.ORDER_HISTORY, "its shares are not its quantity", index, found=entry.work_order)
     if entry.firmware is not None and entry.bundle_sha256 is None:
         yield Finding(Code.ORDER_HISTORY, "it names firmware of no bundle", index, found=entry.work_order)
     if entry.rehearsed is False:  # None: form 1, which has no such member
         yield Finding(Code.ORDER_HISTORY, "opened without a rehearsal", index, found=entry.work_order)
     books.add_order(OrderState(entry, index))
+
+
+def _share_given(books: Books, index: int, entry: entries.ShareGiven) -> Iterator[Finding]:
+    order = books.order(entry.work_order)
+    if order is None or order.closed_at is not None:
+        yield Finding(Code.ORDER_HISTORY, "a share of no open order", index, found=entry.work_order)
+    elif entry.places > order.terms.quantity:
+        yield Finding(Code.ORDER_HISTORY, "a share beyond the quantity", index, found=entry.work_order)
 
 
 def _order_closed(books: Books, index: int, entry: entries.OrderClosed) -> Iterator[Finding]:
@@ -527,6 +537,7 @@ _RULES: dict[type[Entry], Callable[[Books, int, Any], Iterator[Finding]]] = {
     entries.CheckpointKeyRetired: check_retired,
     entries.ProductAdded: _product_added,
     entries.OrderOpened: _order_opened,
+    entries.ShareGiven: _share_given,
     entries.OrderClosed: _order_closed,
     entries.ChipsImported: _chips_imported,
     entries.ChipsPersonalized: _chips_personalized,

@@ -34,6 +34,10 @@ class LeafRefusedError(Exception):
     """It is no certificate of an approved order. The text says why; it goes to our log alone."""
 
 
+class ShareUsedError(LeafRefusedError):
+    """It is one, and this key holder has certified as many as it may."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApprovedOrder:
     """What an `order_opened` entry says, as far as certificates are concerned."""
@@ -48,6 +52,7 @@ class ApprovedOrder:
     serial_pattern: str
     serial_start: int
     reissue: Reissue
+    shares: Mapping[str, int] | None  # of the quantity, by key holder; None: all of it is `FIRST`'s
 
     @classmethod
     def of(cls, members: Mapping[str, Any]) -> Self:
@@ -65,11 +70,12 @@ class ApprovedOrder:
                 serial_pattern=members["serial_pattern"],
                 serial_start=members["serial_start"],
                 reissue=Reissue(members["reissue"]),
+                shares=None if members.get("shares") is None else dict(members["shares"]),
             )
             parse_pattern(order.serial_pattern)
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError("the order that was approved is not of its form") from error
-        numbers = (order.quantity, order.serial_start)
+        numbers = (order.quantity, order.serial_start, *(order.shares or {}).values())
         if not is_name(order.work_order) or not is_name(order.product) or {*map(type, numbers)} != {int}:
             raise ValueError("the order that was approved is not of its form")
         return order
@@ -81,7 +87,9 @@ class ApprovedOrder:
 
     def share_of(self, holder: str) -> int:
         """How many places this key holder may certify."""
-        return self.quantity if holder == FIRST else 0
+        if self.shares is None:
+            return self.quantity if holder == FIRST else 0
+        return self.shares.get(holder, 0)
 
     def serial_of(self, number: int) -> str:
         """The serial number of the board that is the first in this place."""

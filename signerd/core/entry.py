@@ -13,8 +13,8 @@ auditor's `core/entry.py`; a log may hold older entries of form 1, which nobody 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from typing import ClassVar
 
@@ -298,6 +298,21 @@ class OrderOpened(AdministratorsEntry):
     bundle_sha256: bytes | None
     firmware: Mapping[str, tuple[str, bytes]] | None
     rehearsed: bool
+    shares: Mapping[str, int] | None = field(
+        default=None, metadata={"if_said": True}
+    )  # of key holders' services
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShareGiven(AdministratorsEntry):
+    """So many places of a work order that one key holder's service could certify are another one's now."""
+
+    type: ClassVar[str] = "share_given"
+
+    work_order: str
+    giver: str
+    taker: str
+    places: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -494,11 +509,14 @@ class EntryError(ValueError):
 
 def members_of(entry: Entry) -> dict[str, object]:
     """What administrators approve of an entry: its members but for `time` and `by`, as JSON has them."""
-    return {
-        field.name: _json(getattr(entry, field.name))
-        for field in fields(entry)
-        if field.name not in {"time", "by"}
-    }
+    return {name: value for name, value in _members(entry) if name not in {"time", "by"}}
+
+
+def _members(entry: Entry) -> Iterator[tuple[str, object]]:
+    for item in fields(entry):
+        value = getattr(entry, item.name)
+        if value is not None or "if_said" not in item.metadata:
+            yield item.name, _json(value)
 
 
 def encode(entry: Entry, entry_id: bytes) -> bytes:
@@ -514,8 +532,7 @@ def encode(entry: Entry, entry_id: bytes) -> bytes:
     if len(entry_id) != ID_BYTES:
         raise EntryError(f"an id of {len(entry_id)} bytes")
     members: dict[str, object] = {"v": _FORM, "type": entry.type, "id": entry_id.hex()}
-    for field in fields(entry):
-        members[field.name] = _json(getattr(entry, field.name))
+    members.update(_members(entry))
     try:
         data = rfc8785.dumps(members)  # type: ignore[arg-type]  # its type for JSON is private
     except rfc8785.CanonicalizationError as error:

@@ -37,6 +37,18 @@ class WorkOrder:
     reissue: Reissue
     settings: bytes  # canonical CBOR map without "serial"
     bundle: FirmwareBundle | None
+    # Of the quantity, by key holders' services, as the order's file says; for the ledger, and not kept.
+    shares: Mapping[str, int] | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """Places of an order that another key holder's service is to certify."""
+
+    work_order: str
+    giver: str
+    taker: str
+    places: int
 
 
 @dataclass(frozen=True, slots=True)

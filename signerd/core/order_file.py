@@ -40,6 +40,7 @@ MAX_ORDER_BYTES = 32768  # OpenWorkOrderRequest.work_order_toml
 MAX_QUANTITY = 100_000_000  # boards; far above a product's life, far below what a table cannot hold
 MAX_STATIONS = 256  # so that the order's ledger entry stays under 65,535 bytes
 _FIRST_YEAR, _LAST_YEAR = 1970, 9999  # times are kept as seconds since 1970, and written with four digits
+MAX_SHARES = 64  # key holders' services of one order
 MAX_SERIAL_START = 10**15  # numbers of ledger entries are exact in JSON up to 2**53
 _SHA256 = re.compile(r"[0-9A-Fa-f]{64}")
 
@@ -134,6 +135,14 @@ class _OrderFile(BaseModel):
     minimum_firmware: Annotated[dict[Component, Version], Field(max_length=MAX_COMPONENTS)] = Field(
         default_factory=dict
     )
+    # Absent: all of the quantity is the key holder's that has the name `main`.
+    shares: (
+        Annotated[
+            dict[Annotated[str, AfterValidator(_name)], Annotated[int, Field(ge=0)]],
+            Field(min_length=1, max_length=MAX_SHARES),
+        ]
+        | None
+    ) = None
     bundle: _Bundle | None = None
     settings: dict[str, Any] = Field(default_factory=dict)
 
@@ -143,6 +152,8 @@ class _OrderFile(BaseModel):
             raise ValueError("not_before is not before not_after")
         if len(set(self.stations)) != len(self.stations):
             raise ValueError("a station stands twice in stations")
+        if self.shares is not None and sum(self.shares.values()) != self.quantity:
+            raise ValueError(f"shares come to {sum(self.shares.values())}, not to the quantity")
         pattern = parse_pattern(self.serial_pattern)
         for number in (self.serial_start, self.serial_start + self.quantity - 1):
             if not is_chip_id(pattern.render(number)):  # the two have one form
@@ -193,6 +204,7 @@ def parse_order_file(text: str, find_product: Callable[[str], ProductRevision | 
         reissue=file.reissue,
         settings=settings,
         bundle=_bundle(file.bundle),
+        shares=file.shares,
     )
     _check_bundle(order, revision.product)
     return order

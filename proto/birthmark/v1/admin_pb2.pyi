@@ -1060,6 +1060,69 @@ class CloseWorkOrderResponse(_message.Message):
 Global___CloseWorkOrderResponse: _TypeAlias = CloseWorkOrderResponse  # noqa: Y015
 
 @_typing.final
+class GiveShareRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WORK_ORDER_FIELD_NUMBER: _builtins.int
+    GIVER_FIELD_NUMBER: _builtins.int
+    TAKER_FIELD_NUMBER: _builtins.int
+    PLACES_FIELD_NUMBER: _builtins.int
+    BY_FIELD_NUMBER: _builtins.int
+    APPROVAL_FIELD_NUMBER: _builtins.int
+    work_order: _builtins.str
+    giver: _builtins.str
+    """Names of key holders' services, of the form of a work order's."""
+    taker: _builtins.str
+    places: _builtins.int
+    """At least 1."""
+    by: _builtins.str
+    """As in CloseWorkOrderRequest."""
+    @_builtins.property
+    def approval(self) -> Global___Approval:
+        """Where administrators are asked."""
+
+    def __init__(
+        self,
+        *,
+        work_order: _builtins.str = ...,
+        giver: _builtins.str = ...,
+        taker: _builtins.str = ...,
+        places: _builtins.int = ...,
+        by: _builtins.str = ...,
+        approval: Global___Approval | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval", "by", b"by", "giver", b"giver", "places", b"places", "taker", b"taker", "work_order", b"work_order"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GiveShareRequest: _TypeAlias = GiveShareRequest  # noqa: Y015
+
+@_typing.final
+class GiveShareResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEDGER_INDEX_FIELD_NUMBER: _builtins.int
+    UNPUBLISHED_FIELD_NUMBER: _builtins.int
+    ledger_index: _builtins.int
+    unpublished: _builtins.str
+    """As in CloseWorkOrderResponse."""
+    def __init__(
+        self,
+        *,
+        ledger_index: _builtins.int = ...,
+        unpublished: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ledger_index", b"ledger_index", "unpublished", b"unpublished"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GiveShareResponse: _TypeAlias = GiveShareResponse  # noqa: Y015
+
+@_typing.final
 class ImportChipsRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -2321,6 +2384,7 @@ class PrepareApprovalRequest(_message.Message):
         COMMIT_RECIPIENTS_FIELD_NUMBER: _builtins.int
         ADD_CHECKPOINT_KEY_FIELD_NUMBER: _builtins.int
         RETIRE_CHECKPOINT_KEY_FIELD_NUMBER: _builtins.int
+        GIVE_SHARE_FIELD_NUMBER: _builtins.int
         @_builtins.property
         def add_product(self) -> Global___AddProductRequest: ...
         @_builtins.property
@@ -2345,6 +2409,8 @@ class PrepareApprovalRequest(_message.Message):
         def add_checkpoint_key(self) -> Global___AddCheckpointKeyRequest: ...
         @_builtins.property
         def retire_checkpoint_key(self) -> Global___RetireCheckpointKeyRequest: ...
+        @_builtins.property
+        def give_share(self) -> Global___GiveShareRequest: ...
         def __init__(
             self,
             *,
@@ -2360,12 +2426,13 @@ class PrepareApprovalRequest(_message.Message):
             commit_recipients: Global___CommitRecipientsRequest | None = ...,
             add_checkpoint_key: Global___AddCheckpointKeyRequest | None = ...,
             retire_checkpoint_key: Global___RetireCheckpointKeyRequest | None = ...,
+            give_share: Global___GiveShareRequest | None = ...,
         ) -> None: ...
-        _HasFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "activate_issuer", b"activate_issuer", "add_checkpoint_key", b"add_checkpoint_key", "add_issuer", b"add_issuer", "add_product", b"add_product", "commit_recipients", b"commit_recipients", "import_identities", b"import_identities", "open_work_order", b"open_work_order", "personalize_chips", b"personalize_chips", "retire_checkpoint_key", b"retire_checkpoint_key", "retire_issuer", b"retire_issuer", "revoke", b"revoke", "set_administrators", b"set_administrators"]  # noqa: Y015
+        _HasFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "activate_issuer", b"activate_issuer", "add_checkpoint_key", b"add_checkpoint_key", "add_issuer", b"add_issuer", "add_product", b"add_product", "commit_recipients", b"commit_recipients", "give_share", b"give_share", "import_identities", b"import_identities", "open_work_order", b"open_work_order", "personalize_chips", b"personalize_chips", "retire_checkpoint_key", b"retire_checkpoint_key", "retire_issuer", b"retire_issuer", "revoke", b"revoke", "set_administrators", b"set_administrators"]  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "activate_issuer", b"activate_issuer", "add_checkpoint_key", b"add_checkpoint_key", "add_issuer", b"add_issuer", "add_product", b"add_product", "commit_recipients", b"commit_recipients", "import_identities", b"import_identities", "open_work_order", b"open_work_order", "personalize_chips", b"personalize_chips", "retire_checkpoint_key", b"retire_checkpoint_key", "retire_issuer", b"retire_issuer", "revoke", b"revoke", "set_administrators", b"set_administrators"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "activate_issuer", b"activate_issuer", "add_checkpoint_key", b"add_checkpoint_key", "add_issuer", b"add_issuer", "add_product", b"add_product", "commit_recipients", b"commit_recipients", "give_share", b"give_share", "import_identities", b"import_identities", "open_work_order", b"open_work_order", "personalize_chips", b"personalize_chips", "retire_checkpoint_key", b"retire_checkpoint_key", "retire_issuer", b"retire_issuer", "revoke", b"revoke", "set_administrators", b"set_administrators"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-        _WhichOneofReturnType_action: _TypeAlias = _typing.Literal["add_product", "open_work_order", "personalize_chips", "import_identities", "revoke", "set_administrators", "add_issuer", "activate_issuer", "retire_issuer", "commit_recipients", "add_checkpoint_key", "retire_checkpoint_key"]  # noqa: Y015
+        _WhichOneofReturnType_action: _TypeAlias = _typing.Literal["add_product", "open_work_order", "personalize_chips", "import_identities", "revoke", "set_administrators", "add_issuer", "activate_issuer", "retire_issuer", "commit_recipients", "add_checkpoint_key", "retire_checkpoint_key", "give_share"]  # noqa: Y015
         _WhichOneofArgType_action: _TypeAlias = _typing.Literal["action", b"action"]  # noqa: Y015
         def WhichOneof(self, oneof_group: _WhichOneofArgType_action) -> _WhichOneofReturnType_action | None: ...
 

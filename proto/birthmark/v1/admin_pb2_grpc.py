@@ -104,6 +104,11 @@ class AdminServiceStub:
                 request_serializer=birthmark_dot_v1_dot_admin__pb2.CloseWorkOrderRequest.SerializeToString,
                 response_deserializer=birthmark_dot_v1_dot_admin__pb2.CloseWorkOrderResponse.FromString,
                 _registered_method=True)
+        self.GiveShare = channel.unary_unary(
+                '/birthmark.v1.AdminService/GiveShare',
+                request_serializer=birthmark_dot_v1_dot_admin__pb2.GiveShareRequest.SerializeToString,
+                response_deserializer=birthmark_dot_v1_dot_admin__pb2.GiveShareResponse.FromString,
+                _registered_method=True)
         self.ImportChips = channel.unary_unary(
                 '/birthmark.v1.AdminService/ImportChips',
                 request_serializer=birthmark_dot_v1_dot_admin__pb2.ImportChipsRequest.SerializeToString,
@@ -314,6 +319,13 @@ class AdminServiceServicer:
 
     def CloseWorkOrder(self, request, context):
         """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GiveShare(self, request, context):
+        """Lets another key holder's service certify places of an order. `invalid`: the order is closed or smaller.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -554,6 +566,11 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.CloseWorkOrder,
                     request_deserializer=birthmark_dot_v1_dot_admin__pb2.CloseWorkOrderRequest.FromString,
                     response_serializer=birthmark_dot_v1_dot_admin__pb2.CloseWorkOrderResponse.SerializeToString,
+            ),
+            'GiveShare': grpc.unary_unary_rpc_method_handler(
+                    servicer.GiveShare,
+                    request_deserializer=birthmark_dot_v1_dot_admin__pb2.GiveShareRequest.FromString,
+                    response_serializer=birthmark_dot_v1_dot_admin__pb2.GiveShareResponse.SerializeToString,
             ),
             'ImportChips': grpc.unary_unary_rpc_method_handler(
                     servicer.ImportChips,
@@ -1049,6 +1066,33 @@ class AdminService:
             '/birthmark.v1.AdminService/CloseWorkOrder',
             birthmark_dot_v1_dot_admin__pb2.CloseWorkOrderRequest.SerializeToString,
             birthmark_dot_v1_dot_admin__pb2.CloseWorkOrderResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GiveShare(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/birthmark.v1.AdminService/GiveShare',
+            birthmark_dot_v1_dot_admin__pb2.GiveShareRequest.SerializeToString,
+            birthmark_dot_v1_dot_admin__pb2.GiveShareResponse.FromString,
             options,
             channel_credentials,
             insecure,

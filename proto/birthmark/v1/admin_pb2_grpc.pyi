@@ -58,6 +58,8 @@ class AdminServiceStub:
     ShowWorkOrder: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ShowWorkOrderRequest, _admin_pb2.ShowWorkOrderResponse]
     ListWorkOrders: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListWorkOrdersRequest, _admin_pb2.ListWorkOrdersResponse]
     CloseWorkOrder: _grpc.UnaryUnaryMultiCallable[_admin_pb2.CloseWorkOrderRequest, _admin_pb2.CloseWorkOrderResponse]
+    GiveShare: _grpc.UnaryUnaryMultiCallable[_admin_pb2.GiveShareRequest, _admin_pb2.GiveShareResponse]
+    """Lets another key holder's service certify places of an order. `invalid`: the order is closed or smaller."""
     ImportChips: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ImportChipsRequest, _admin_pb2.ImportChipsResponse]
     """Puts chip ids on a work order's list: those that evidence method "none" may speak for, and those that
     a product wants listed.
@@ -140,6 +142,8 @@ class AdminServiceAsyncStub(AdminServiceStub):
     ShowWorkOrder: _aio.UnaryUnaryMultiCallable[_admin_pb2.ShowWorkOrderRequest, _admin_pb2.ShowWorkOrderResponse]  # type: ignore[assignment]
     ListWorkOrders: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListWorkOrdersRequest, _admin_pb2.ListWorkOrdersResponse]  # type: ignore[assignment]
     CloseWorkOrder: _aio.UnaryUnaryMultiCallable[_admin_pb2.CloseWorkOrderRequest, _admin_pb2.CloseWorkOrderResponse]  # type: ignore[assignment]
+    GiveShare: _aio.UnaryUnaryMultiCallable[_admin_pb2.GiveShareRequest, _admin_pb2.GiveShareResponse]  # type: ignore[assignment]
+    """Lets another key holder's service certify places of an order. `invalid`: the order is closed or smaller."""
     ImportChips: _aio.UnaryUnaryMultiCallable[_admin_pb2.ImportChipsRequest, _admin_pb2.ImportChipsResponse]  # type: ignore[assignment]
     """Puts chip ids on a work order's list: those that evidence method "none" may speak for, and those that
     a product wants listed.
@@ -303,6 +307,14 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_pb2.CloseWorkOrderRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_pb2.CloseWorkOrderResponse, _abc.Awaitable[_admin_pb2.CloseWorkOrderResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def GiveShare(
+        self,
+        request: _admin_pb2.GiveShareRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.GiveShareResponse, _abc.Awaitable[_admin_pb2.GiveShareResponse]]:
+        """Lets another key holder's service certify places of an order. `invalid`: the order is closed or smaller."""
 
     @_abc_1.abstractmethod
     def ImportChips(

@@ -62,6 +62,28 @@ def status(config: SettingsOption = DEFAULT_SETTINGS, *, as_json: JsonOption = F
     typer.echo("no checkpoint yet" if last is None else f"last checkpoint: {last} entries")
 
 
+@app.command()
+def release(
+    work_order: Annotated[str, typer.Argument(help="Its id.")],
+    places: Annotated[int, typer.Argument(help="How many.", min=1)],
+    *,
+    config: SettingsOption = DEFAULT_SETTINGS,
+    as_json: JsonOption = False,
+) -> None:
+    """Gives up places of an order, so that another key holder can be given them. It may run meanwhile."""
+    from signerd.adapters.cli.output import print_result
+    from signerd.adapters.keyholder.service.settings import load
+    from signerd.adapters.keyholder.service.status import release_places
+
+    left = release_places(load(config), work_order, places)
+    print_result(
+        f"{left} places of {work_order} stay with this key holder, certified ones among them\n"
+        "now administrators sign who gets the others: signerd order give-share",
+        {"work_order": work_order, "released": places, "share": left},
+        as_json=as_json,
+    )
+
+
 @app.command("take-over")
 def take_over(
     *,

@@ -190,6 +190,40 @@ def close(
     typer.echo(f"closed {work_order} (ledger entry {answer.ledger_index})")
 
 
+@app.command("give-share")
+def give_share(
+    work_order: IdArgument,
+    *,
+    giver: Annotated[str, typer.Option("--from", help="The key holder's service that released them.")],
+    taker: Annotated[str, typer.Option("--to", help="The one that is to certify them.")],
+    places: Annotated[int, typer.Option("--places", help="How many.", min=1)],
+    approval: ApprovalOption = None,
+    signature: SignatureOption = None,
+    request: RequestOption = None,
+    valid_days: DaysOption = DAYS,
+    config: ConfigOption = DEFAULT_CONFIG,
+    as_json: JsonOption = False,
+) -> None:
+    """Lets another key holder certify places of an order, which the first released before."""
+    from birthmark.v1 import admin_pb2
+    from signerd.adapters.cli.connection import administration
+    from signerd.adapters.cli.output import print_result
+
+    giving = admin_pb2.GiveShareRequest(work_order=work_order, giver=giver, taker=taker, places=places)
+    options = approving(
+        approval, signature, request, valid_days, name=f"order-give-share-{work_order}", as_json=as_json
+    )
+    with administration(config) as daemon:
+        action = admin_pb2.PrepareApprovalRequest.Action(give_share=giving)
+        with asking(daemon, options, lambda: [action]):
+            answer = daemon.GiveShare(options.on(giving))
+    print_result(
+        f"{places} places of {work_order} are {taker}'s (ledger entry {answer.ledger_index})",
+        {"work_order": work_order, "taker": taker, "places": places, "ledger_index": answer.ledger_index},
+        as_json=as_json,
+    )
+
+
 def _missing(shown: admin_pb2.ShowWorkOrderResponse) -> int:
     """Boards that took a place and have neither a stamp nor a revoked certificate."""
     counts = shown.counts

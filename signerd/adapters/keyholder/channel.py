@@ -32,7 +32,7 @@ from signerd.adapters.keyholder.protocol import (
     read_greeting,
     setup_frame,
 )
-from signerd.errors import Fault, Unavailable
+from signerd.errors import Code, Fault, Refused, Unavailable
 
 START_S = 30.0  # to start Python, on a slow machine; the token has a deadline of its own
 _GONE_S = 5.0  # a killed process may still wait in a driver
@@ -104,6 +104,7 @@ class Channel(asyncio.Protocol):
 
         Raises:
             KeyHolderRefusal: the guard refused it.
+            Refused: `order_full`: a service may certify no more places of the order.
             Unavailable: the process is gone, late, overloaded, or its token failed.
         """
         if self.closed.is_set() or self._transport is None:
@@ -183,6 +184,8 @@ class Channel(asyncio.Protocol):
             answered.set_result(value)
         elif outcome is Outcome.REFUSED:
             answered.set_exception(KeyHolderRefusal(f"the key holder refuses: {value}"))
+        elif outcome is Outcome.SHARE_USED:
+            answered.set_exception(Refused(Code.ORDER_FULL, f"the key holder's service: {value}"))
         elif outcome is Outcome.UNAVAILABLE:
             answered.set_exception(Unavailable(f"the key holder's service: {value}"))
         else:

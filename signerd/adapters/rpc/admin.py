@@ -122,6 +122,7 @@ class AdminService:
             Call("ShowWorkOrder", pb.ShowWorkOrderRequest, orders.show_work_order),
             Call("ListWorkOrders", pb.ListWorkOrdersRequest, orders.list_work_orders),
             Call("CloseWorkOrder", pb.CloseWorkOrderRequest, orders.close_work_order),
+            Call("GiveShare", pb.GiveShareRequest, orders.give_share),
             Call("ImportChips", pb.ImportChipsRequest, orders.import_chips),
             Call("PersonalizeChips", pb.PersonalizeChipsRequest, orders.personalize_chips),
             Call("ImportIdentities", pb.ImportIdentitiesRequest, identities.import_identities),
@@ -183,6 +184,7 @@ class AdminService:
         actions: dict[str, Action] = {
             "add_product": self.add_product,
             "open_work_order": self._orders.open_work_order,
+            "give_share": self._orders.give_share,
             "personalize_chips": self._orders.personalize_chips,
             "import_identities": self._identities.import_identities,
             "revoke": self.revoke,

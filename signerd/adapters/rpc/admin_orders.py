@@ -19,7 +19,7 @@ from signerd.core.chip_key import BurnedKey
 from signerd.core.chip_list import ChipListError, check_chip_id, check_line, check_together
 from signerd.core.entry import digest_chips
 from signerd.core.names import is_name
-from signerd.core.order import WorkOrder
+from signerd.core.order import Share, WorkOrder
 from signerd.core.product import Product, parse_product
 from signerd.core.rehearsal import line_problems
 from signerd.errors import Code, Refused
@@ -90,6 +90,24 @@ class OrderAdministration:
         by = fields.administrator_if_any(request.by)
         index = await self._store.close_order(request.work_order, self._clock(), by=by)
         return admin_pb2.CloseWorkOrderResponse(ledger_index=index)
+
+    async def give_share(
+        self, _caller: None, request: admin_pb2.GiveShareRequest, /, *, preparing: bool = False
+    ) -> admin_pb2.GiveShareResponse:
+        """Another key holder's service certifies places of an order."""
+        for name in (request.giver, request.taker):
+            if not is_name(name):
+                raise Refused(Code.INVALID, "a key holder's name is 1 to 64 of [A-Za-z0-9._-]")
+        if request.giver == request.taker or not request.places or not is_name(request.work_order):
+            raise Refused(Code.INVALID, "at least one place, from one key holder to another")
+        share = Share(request.work_order, request.giver, request.taker, request.places)
+        index = await self._store.give_share(
+            share,
+            self._clock(),
+            by=fields.administrator_if_any(request.by),
+            approval=approval_of(request, None, preparing=preparing),
+        )
+        return admin_pb2.GiveShareResponse(ledger_index=index)
 
     async def import_chips(
         self, _caller: None, request: admin_pb2.ImportChipsRequest

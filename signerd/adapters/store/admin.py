@@ -34,7 +34,7 @@ from signerd.core.entry import MAX_SHARED_PRIMES, CheckpointKeyAdded, CrlIssued,
 from signerd.core.identity_list import ChipIdentity
 from signerd.core.issuers import IssuerRecord
 from signerd.core.names import FIRST, PeerName, Role
-from signerd.core.order import WorkOrder
+from signerd.core.order import Share, WorkOrder
 from signerd.errors import Code, Refused, Unavailable
 from signerd.ports import PeerRecord
 
@@ -234,6 +234,12 @@ class Administration(Parts):
     async def close_order(self, work_order: str, now: datetime, *, by: str | None = None) -> int:
         """Raises: Refused: `not_found`: no such work order; `invalid`: it is closed already."""
         return await self._writer.do(lambda tx: registry.close_order(tx, work_order, now, by))
+
+    async def give_share(
+        self, share: Share, now: datetime, *, by: str | None = None, approval: Approval = None
+    ) -> int:
+        """Raises: Refused: `not_found`: no such work order; `invalid`: it is closed, or has fewer places."""
+        return await self._writer.do(lambda tx: registry.give_share(tx, share, now, by=by, approval=approval))
 
     async def list_orders(self) -> list[OrderState]:
         """All work orders, in the order of opening."""

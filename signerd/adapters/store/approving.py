@@ -109,7 +109,7 @@ def approvals_in_use(connection: Connection) -> ApprovalsInUse:
         entry = json.loads(data)
         if entry["action"] == "order_opened" and index not in open_at:
             continue
-        if entry["action"] in ("order_opened", "administrators_set", "issuer_activated"):
+        if entry["action"] in ("order_opened", "share_given", "administrators_set", "issuer_activated"):
             signatures = tuple(base64.b64decode(each["sshsig"]) for each in entry["signatures"])
             found.setdefault(
                 bytes.fromhex(entry["request"]), (entry["statement"].encode("ascii"), signatures)

@@ -65,13 +65,14 @@ from signerd.core.entry import (
     OrderClosed,
     OrderOpened,
     ProductAdded,
+    ShareGiven,
     StationAdded,
     StationRenewed,
     StationRevoked,
     digest_chips,
 )
 from signerd.core.names import PeerName, Role
-from signerd.core.order import WorkOrder
+from signerd.core.order import Share, WorkOrder
 from signerd.core.serial_number import Pattern, overlap, parse_pattern
 from signerd.errors import Code, Refused
 from signerd.ports import PeerRecord
@@ -224,6 +225,7 @@ def _opened(order: WorkOrder, now: datetime, by: str | None, *, rehearsed: bool)
         bundle_sha256=None if order.bundle is None else order.bundle.sha256,
         firmware=None if order.bundle is None else order.bundle.firmware or None,
         rehearsed=rehearsed,
+        shares=order.shares,
     )
 
 
@@ -262,6 +264,28 @@ def close_order(tx: Transaction, work_order: str, now: datetime, by: str | None)
     if tx.connection.execute(_CLOSE, {"order": work_order, "at": seconds(now)}).rowcount != 1:
         _open_order(tx.connection, work_order)
     return tx.append(OrderClosed(time=now, work_order=work_order, by=by))
+
+
+def give_share(tx: Transaction, share: Share, now: datetime, *, by: str | None, approval: Approval) -> int:
+    """`Administration.give_share`."""
+    asked = select(orders.c.quantity).where(
+        orders.c.work_order == share.work_order, orders.c.closed_at.is_(None)
+    )
+    quantity = tx.connection.execute(asked).scalar_one_or_none()
+    if quantity is None:
+        _open_order(tx.connection, share.work_order)
+        raise Refused(Code.INVALID, f"{share.work_order} is closed")
+    if share.places > quantity:
+        raise Refused(Code.INVALID, f"{share.work_order} has {quantity} places")
+    entry = ShareGiven(
+        time=now,
+        by=by,
+        work_order=share.work_order,
+        giver=share.giver,
+        taker=share.taker,
+        places=share.places,
+    )
+    return append_approved(tx, entry, approval)
 
 
 def _open_order(connection: Connection, work_order: str) -> None:

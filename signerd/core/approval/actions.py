@@ -11,6 +11,7 @@ ACTIONS: Final = frozenset(
         "administrators_set",
         "product_added",
         "order_opened",
+        "share_given",
         "chips_personalized",
         "identities_imported",
         "revoked",

@@ -72,7 +72,7 @@ PRINTED = {page.name: blocks(page) for page in sorted(DOCS.rglob("*.md")) if blo
 def test_pages_that_print_toml() -> None:
     """Each has a test below."""
     counted = {page: len(printed) for page, printed in PRINTED.items()}
-    assert counted == {"approvals.md": 1, "formats.md": 2, "esp32.md": 2}
+    assert counted == {"approvals.md": 1, "formats.md": 2, "esp32.md": 2, "key-holder.md": 1}
 
 
 def test_the_line_that_asks_administrators(tmp_path: Path) -> None:
@@ -82,6 +82,15 @@ def test_the_line_that_asks_administrators(tmp_path: Path) -> None:
     approvals = config.load(file).approvals
     assert approvals is not None
     assert (approvals.threshold, approvals.administrators) == (2, tmp_path / "administrators")
+
+
+def test_the_shares_of_an_order() -> None:
+    (printed,) = PRINTED["key-holder.md"]
+    product, file = PRINTED["formats.md"]
+    revision = ProductRevision(parse_product(product), bytes(32))
+    assert f"\n# {printed.strip()} #" in file
+    text = re.sub(r"^# (?=shares = )", "", file, flags=re.MULTILINE)
+    assert parse_order_file(text, lambda _name: revision).shares == {"main": 600, "spare": 400}
 
 
 def test_the_configuration_of_an_esp32_line(tmp_path: Path) -> None:

@@ -204,6 +204,7 @@ OTHERS: dict[str, dict[str, Any]] = {
         "signatures": [{"administrator": "ann", "sshsig": "U1NIU0lH", "counter": None}],
     },
     "order_closed": {"work_order": "WO-1", "by": None},
+    "share_given": {"work_order": "WO-1", "giver": "main", "taker": "spare", "places": 5, "by": "ann"},
     "clock_accepted": {
         "clock_from": "2026-11-01T00:00:00Z", "clock_to": "2026-11-01T00:00:00Z", "by": "carol",
     },
@@ -271,6 +272,9 @@ def _other(kind: str, **changes: Any) -> bytes:
         ("order_closed", "by", ""),
         ("order_closed", "by", "a b"),
         ("order_closed", "by", "x" * 65),
+        ("share_given", "places", 0),
+        ("share_given", "taker", "a b"),
+        ("share_given", "giver", None),
         ("chips_personalized", "by", "a b"),
         ("identities_imported", "method", "x509"),
         ("identities_imported", "by", "x" * 65),

@@ -73,6 +73,19 @@ def _issuers(connection: Connection, statement: Statement) -> None:
         notes.set_active(connection, ca, digest)
 
 
+def _shares(connection: Connection, statement: Statement) -> None:
+    """More for this key holder, where it is the one that takes. The giver's places went before: by
+    `signerd key-holder release` beside it, which administrators look at before they sign."""
+    own = notes.read_about(connection).holder
+    for members in statement.entries:
+        match members:
+            case {"work_order": str(work_order), "taker": str(taker), "places": int(places)} if places > 0:
+                if taker == own:
+                    notes.take_share(connection, work_order, places)
+            case _:
+                raise ApprovalError("the share is not of its form")
+
+
 def _digest(value: Any) -> bytes:
     try:
         return bytes.fromhex(value)
@@ -82,6 +95,7 @@ def _digest(value: Any) -> bytes:
 
 _ACTIONS = {
     "order_opened": _orders,
+    "share_given": _shares,
     "administrators_set": _administrators,
     "issuer_activated": _issuers,
 }

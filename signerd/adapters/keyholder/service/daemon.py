@@ -76,7 +76,7 @@ async def _serve(config: KeyHolderConfig, base: Path, announce: Callable[[str], 
         running.push_async_callback(kept.close)
         await kept.do(lambda connection: _check(connection, config, installation, wanted))
         keys = await _start_keys(config, kept, base, running)
-        holder = Holder(config.service.name, installation, kept, keys, clients)
+        holder = Holder(installation, kept, keys, clients)
         listener = Listener(holder, config.service.socket)
         try:
             await listener.start(bind(config.service.socket))

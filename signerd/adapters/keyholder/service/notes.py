@@ -43,7 +43,7 @@ from signerd.adapters.store.database import make_engine, start_fault
 from signerd.adapters.store.worker import Outcome, Unit, Worker
 from signerd.core.approval.administrators import NOBODY, AdministratorSet, read_members
 from signerd.core.approval.errors import ApprovalError
-from signerd.core.approved_order import ApprovedOrder, LeafRefusedError
+from signerd.core.approved_order import ApprovedOrder, LeafRefusedError, ShareUsedError
 from signerd.core.leaf import Leaf
 from signerd.core.names import Reissue
 from signerd.core.note import Checkpoint
@@ -105,6 +105,12 @@ counts = Table(
     Column("work_order", Text, primary_key=True),
     Column("name", Text, primary_key=True),
     Column("places", Integer, nullable=False),
+)
+_given = Table(
+    "given",
+    _tables,
+    Column("work_order", Text, primary_key=True),
+    Column("places", Integer, nullable=False),  # that came from others, less those that went to them
 )
 _active = Table(
     "active",
@@ -262,6 +268,42 @@ def find_order(connection: Connection, work_order: str) -> ApprovedOrder:
     return ApprovedOrder.of(json.loads(row.members))
 
 
+def share_in(connection: Connection, order: ApprovedOrder) -> int:
+    """How many places of it this key holder may certify, in all."""
+    asked = select(_given.c.places).where(_given.c.work_order == order.work_order)
+    own = order.share_of(read_about(connection).holder)
+    return own + (connection.scalars(asked).one_or_none() or 0)
+
+
+def take_share(connection: Connection, work_order: str, places: int) -> None:
+    """That many more, as administrators approved."""
+    asked = select(_given.c.places).where(_given.c.work_order == work_order)
+    given = connection.scalars(asked).one_or_none() or 0
+    connection.execute(_given.delete().where(_given.c.work_order == work_order))
+    connection.execute(insert(_given), {"work_order": work_order, "places": given + places})
+
+
+def release_share(connection: Connection, work_order: str, places: int) -> int:
+    """That many less, for another key holder; how many are left, certified ones among them.
+
+    Raises:
+        LeafRefusedError: no such order is open here, or fewer are left.
+    """
+    order = find_order(connection, work_order)
+    share = share_in(connection, order)
+    free = share - _places(connection, work_order)
+    if places > free:
+        raise LeafRefusedError(f"{free} places of {work_order} are left to this key holder")
+    take_share(connection, work_order, -places)
+    return share - places
+
+
+def _places(connection: Connection, work_order: str) -> int:
+    """Those that were certified, of whatever certificate's name has the most."""
+    asked = select(func.max(counts.c.places)).where(counts.c.work_order == work_order)
+    return connection.scalars(asked).one() or 0
+
+
 def close_order(connection: Connection, work_order: str) -> None:
     """Nothing more is signed for it. Whoever says so needs no approval; nobody can take it back."""
     connection.execute(update(_orders).where(_orders.c.work_order == work_order).values(closed=True))
@@ -306,13 +348,12 @@ def note_leaf(
     order: ApprovedOrder,
     *,
     issuer_sha256: bytes,
-    share: int,
 ) -> None:
     """Counts a certificate, before it is signed. The same bytes count once.
 
     Raises:
-        LeafRefusedError: the place has its certificates, this key holder's share of the order is used up, or
-            the serial number is not one of the order's.
+        ShareUsedError: this key holder has certified as many places of the order as it may.
+        LeafRefusedError: the place has its certificates, or the serial number is not one of the order's.
     """
     digest, place, c = hashlib.sha256(tbs).digest(), leaf.place, leaves.c
     if connection.execute(select(c.number).where(c.tbs_sha256 == digest)).first() is not None:
@@ -325,7 +366,7 @@ def note_leaf(
         )
     _check_serial(connection, leaf, order)
     if not issuers:
-        _count_place(connection, leaf, share)
+        _count_place(connection, leaf, share_in(connection, order))
     row = {
         "tbs_sha256": digest,
         "work_order": place.work_order,
@@ -346,7 +387,7 @@ def _count_place(connection: Connection, leaf: Leaf, share: int) -> None:
         select(c.places).where(c.work_order == work_order, c.name == leaf.name)
     ).one_or_none()
     if (taken or 0) >= share:
-        raise LeafRefusedError(f"all {share} places of {work_order} that are this key holder's are taken")
+        raise ShareUsedError(f"all {share} places of {work_order} that are this key holder's are taken")
     if taken is None:
         connection.execute(insert(counts), {"work_order": work_order, "name": leaf.name, "places": 1})
     else:
@@ -387,23 +428,18 @@ class OrderCount:
 
     order: ApprovedOrder
     closed: bool
-    places: int  # certified by this key holder
+    share: int  # of this key holder
+    places: int  # certified by it
 
 
 def list_orders(connection: Connection) -> list[OrderCount]:
     """All of them, by name."""
-    counted = (
-        select(counts.c.work_order, func.max(counts.c.places).label("places"))
-        .group_by(counts.c.work_order)
-        .subquery()
-    )
-    found = select(_orders, counted.c.places).join_from(
-        _orders, counted, counted.c.work_order == _orders.c.work_order, isouter=True
-    )
-    return [
-        OrderCount(ApprovedOrder.of(json.loads(row.members)), row.closed, row.places or 0)
-        for row in connection.execute(found.order_by(_orders.c.work_order))
-    ]
+    found = []
+    for row in connection.execute(select(_orders).order_by(_orders.c.work_order)):
+        order = ApprovedOrder.of(json.loads(row.members))
+        places = _places(connection, order.work_order)
+        found.append(OrderCount(order, row.closed, share_in(connection, order), places))
+    return found
 
 
 def last_checkpoint(connection: Connection) -> tuple[int, bytes] | None:

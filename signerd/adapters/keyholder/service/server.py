@@ -43,7 +43,7 @@ from signerd.core.approval.errors import ApprovalError
 from signerd.core.approval.sshsig import MAX_ARMORED
 from signerd.core.approval.statement import MAX_STATEMENT
 from signerd.core.approval.verify import MAX_SIGNATURES, Installation
-from signerd.core.approved_order import IssuerOfCa, LeafRefusedError, check_leaf
+from signerd.core.approved_order import IssuerOfCa, LeafRefusedError, ShareUsedError, check_leaf
 from signerd.core.leaf import Leaf
 from signerd.core.names import MacKey, MacQuestion
 from signerd.core.product import MAX_PRODUCT_BYTES, Product, parse_product
@@ -79,7 +79,6 @@ class HeldKey:
 class Holder:
     """What the lines share."""
 
-    name: str
     installation: Installation
     notes: Notes
     keys: Mapping[bytes, HeldKey]  # by the certificate's SHA-256
@@ -186,6 +185,8 @@ class Asked:
             if work is None:
                 raise SigningRefusedError(f"no operation {operation[:32]!r}")
             return frame([number, Outcome.DONE, await work(self, arguments)])
+        except ShareUsedError as error:
+            return frame([number, Outcome.SHARE_USED, str(error)])
         except _REFUSALS as error:
             self.holder.refused(operation, str(error))
             return frame([number, Outcome.REFUSED, str(error)])
@@ -210,8 +211,7 @@ class Asked:
             product = parse_product(notes.find_product(connection, order.product_sha256))
             self._check_active(connection, product)
             check_leaf(tbs, leaf, order, product, self.key.issuer, now)
-            share = order.share_of(self.holder.name)
-            notes.note_leaf(connection, tbs, leaf, order, issuer_sha256=self.issuer_sha256, share=share)
+            notes.note_leaf(connection, tbs, leaf, order, issuer_sha256=self.issuer_sha256)
 
         # Durable before it is signed: after a crash the same bytes are signed again, and no others.
         await self.holder.notes.do(unit)

@@ -1,4 +1,4 @@
-"""What a key holder's service knows, read from its notes beside it."""
+"""What a key holder's service knows, read from its notes beside it; and the places that it gives up."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from signerd.adapters.keyholder.service import notes
 from signerd.adapters.keyholder.service.settings import KeyHolderConfig
 from signerd.adapters.store.database import make_engine, start_fault
 from signerd.core.approval.administrators import AdministratorSet
-from signerd.errors import ConfigError
+from signerd.core.approved_order import LeafRefusedError
+from signerd.errors import Code, ConfigError, Refused
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,13 +75,36 @@ def read_status(config: KeyHolderConfig) -> Status:
         engine.dispose()
 
 
+def release_places(config: KeyHolderConfig, work_order: str, places: int) -> int:
+    """Gives up places of an order, durably; how many are left.
+
+    A crash before the commit leaves them here. After it they are nobody's until administrators give them.
+
+    Raises:
+        ConfigError: the notes cannot be read or written.
+        Refused: `invalid`: no such order is open here, or fewer places are left.
+    """
+    if not config.service.notes.is_file():
+        raise ConfigError(f"there are no notes {config.service.notes}, or this user may not read them")
+    engine = make_engine(f"sqlite:///{config.service.notes}", "write")
+    try:
+        with engine.begin() as connection:
+            return notes.release_share(connection, work_order, places)
+    except LeafRefusedError as error:
+        raise Refused(Code.INVALID, str(error)) from error
+    except SQLAlchemyError as error:
+        raise start_fault(f"cannot write {config.service.notes}", error) from error
+    finally:
+        engine.dispose()
+
+
 def _status(connection: Connection, config: KeyHolderConfig) -> Status:
     about, last = notes.read_about(connection), notes.last_checkpoint(connection)
     counted = [
         OrderStatus(
             each.order.work_order,
             each.order.quantity,
-            each.order.share_of(about.holder),
+            each.share,
             each.places,
             each.order.not_after,
             each.closed,
