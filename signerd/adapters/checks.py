@@ -27,7 +27,7 @@ from signerd.adapters.keyholder.held_pin import WrongPin
 from signerd.adapters.keyholder.pool import KeyHolderPool, settings_for
 from signerd.adapters.keyholder.sealed_file import read_sealed_file
 from signerd.adapters.operations_succession import peers_by_ca
-from signerd.adapters.pin import check_pin_file, pin_of
+from signerd.adapters.pin import check_pin_file, pin_of, read_pin
 from signerd.adapters.recipients import known_recipients
 from signerd.adapters.rpc.server import check_socket_directory
 from signerd.adapters.server_files import ServerFiles
@@ -55,6 +55,7 @@ from signerd.errors import ConfigError, NotNow, Unavailable
 MODULE_DEADLINE_S = 20.0
 _PLACES = {"token": "in the token", "sealed": "sealed", "none": "none"}
 _LOAD = "import ctypes, sys; ctypes.CDLL(sys.argv[1]).C_GetFunctionList"
+_RUNTIME = Path("/run")  # of RuntimeDirectory= (systemd.exec(5)): gone while the service is stopped
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,15 +66,16 @@ class Check:
     run: Callable[[], str]
 
 
-def start_checks(config: Config, base: Path, now: datetime) -> tuple[Check, ...]:
-    """What every start looks at. `base` is the configuration's directory; `now` is aware."""
+def start_checks(config: Config, base: Path, now: datetime, *, starting: bool = True) -> tuple[Check, ...]:
+    """What every start looks at. `base` is the configuration's directory; `now` is aware. `starting`: what
+    the service manager makes for a start has to be there."""
     return (
         Check("server certificate", lambda: _server(config, now)),
         Check("sub-CA", lambda: _authority(config, now)),
         Check("database", lambda: _database(config, base)),
         Check("issuers", lambda: _issuers(config, base, now)),
         Check("second place of the checkpoint", lambda: _head(config, base)),
-        Check("administrators' socket", lambda: _socket(config)),
+        Check("administrators' socket", lambda: _socket(config, starting=starting)),
         Check("administrators' keys", lambda: _administrators(config, base)),
     )
 
@@ -82,7 +84,7 @@ def all_checks(config: Config, base: Path, now: datetime, dialled: Iterable[str]
     """And what `check-config` looks at beyond that. `dialled`: names that stations dial, beside those of the
     settings."""
     return (
-        *start_checks(config, base, now),
+        *start_checks(config, base, now, starting=False),
         Check("ends", lambda: _ends(config, base, now)),
         Check("operations CA", lambda: _operations(config, base, now)),
         Check("server names", lambda: _names(config, (*config.server.names, *dialled))),
@@ -295,9 +297,12 @@ def _read_head(path: Path) -> bytes:
         raise unreadable(path, error) from error
 
 
-def _socket(config: Config) -> str:
-    check_socket_directory(config.admin.socket)
-    return str(config.admin.socket)
+def _socket(config: Config, *, starting: bool) -> str:
+    socket = config.admin.socket
+    if not starting and socket.parent.parent == _RUNTIME and not socket.parent.exists():
+        return f"{socket}; while signerd is stopped there is no {socket.parent}: its unit makes it"
+    check_socket_directory(socket)
+    return str(socket)
 
 
 def _administrators(config: Config, base: Path) -> str:
@@ -406,14 +411,14 @@ def _valid(certificate: x509.Certificate, path: Path, now: datetime) -> str:
     return f"valid to {end:%Y-%m-%d}{soon}"
 
 
-def login_check(config: Config, base: Path) -> Check:
+def login_check(config: Config, base: Path, pin_source: str | None = None) -> Check:
     """Logs in to the token once and tries each key, as `run` would. A wrong PIN is counted by the token."""
-    return Check("login to the token", lambda: asyncio.run(_login(config, base)))
+    return Check("login to the token", lambda: asyncio.run(_login(config, base, pin_source)))
 
 
-async def _login(config: Config, base: Path) -> str:
+async def _login(config: Config, base: Path, pin_source: str | None) -> str:
     pool = KeyHolderPool(settings_for(config), 1, on_change=lambda: None)
-    pin = pin_of(config.hsm, base)
+    pin = pin_of(config.hsm, base) if pin_source is None else read_pin(pin_source, base)
     try:
         await pool.start(pin)
     except WrongPin:

@@ -157,7 +157,8 @@ def _from_credential(name: str) -> bytearray:
     directory = os.environ.get("CREDENTIALS_DIRECTORY")
     if directory is None or "/" in name or name in (".", ".."):
         raise ConfigError(
-            f"there is no credential {name!r}: start signerd by systemd with LoadCredential={name}:/path or"
+            f"there is no credential {name!r}: a command takes --pin prompt; start signerd by systemd with"
+            f" LoadCredential={name}:/path or"
             f" LoadCredentialEncrypted={name}:/path"
         )
     # systemd itself keeps the directory to this service; the file's owner and mode are its choice.

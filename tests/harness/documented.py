@@ -48,21 +48,25 @@ class DocumentedInstallation(Installation):
         run([*init, "--install-certificate", sub_ca, "--root", root])
 
     def signed_offline(self, request: Path, *, days: int | None = None) -> tuple[Path, Path]:
-        """What the recipe's comments say, but for the root's passphrase: the certificate, and the root's.
+        """By the installation's own root: `signed_offline`."""
+        return signed_offline(self.directory / "offline", request, days=days)
 
-        `days`: where the root has fewer left than the recipe's.
-        """
-        folder = self.directory / "offline"
-        folder.mkdir(exist_ok=True)
-        (folder / "sub-ca.csr.pem").write_bytes(request.read_bytes())
-        (folder / "sub-ca.cnf").write_bytes(_RECIPE.read_bytes())
-        sign, make = _commands(_RECIPE.read_text("utf-8"))
-        if not (folder / "root.pem").exists():
-            run([*make, "-nodes"], directory=folder)
-        if days is not None:
-            sign[sign.index("-days") + 1] = str(days)
-        run(sign, directory=folder)
-        return folder / "sub-ca.pem", folder / "root.pem"
+
+def signed_offline(folder: Path, request: Path, *, days: int | None = None) -> tuple[Path, Path]:
+    """What the recipe's comments say, but for the root's passphrase: the certificate, and the root's.
+
+    `days`: where the root has fewer left than the recipe's.
+    """
+    folder.mkdir(exist_ok=True)
+    (folder / "sub-ca.csr.pem").write_bytes(request.read_bytes())
+    (folder / "sub-ca.cnf").write_bytes(_RECIPE.read_bytes())
+    sign, make = _commands(_RECIPE.read_text("utf-8"))
+    if not (folder / "root.pem").exists():
+        run([*make, "-nodes"], directory=folder)
+    if days is not None:
+        sign[sign.index("-days") + 1] = str(days)
+    run(sign, directory=folder)
+    return folder / "sub-ca.pem", folder / "root.pem"
 
 
 def _commands(recipe: str) -> list[list[str]]:

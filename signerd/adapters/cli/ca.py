@@ -18,7 +18,7 @@ from signerd.adapters.cli.approvals import (
     approving,
     asking,
 )
-from signerd.adapters.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption, environment
+from signerd.adapters.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption, PinOption, environment
 from signerd.core.names import FIRST
 
 if TYPE_CHECKING:
@@ -73,7 +73,9 @@ def request(
     pin: Annotated[
         str | None,
         typer.Option(
-            "--pin", help="tpm:PATH, file:PATH, credential:NAME, fd:N, prompt; kept in the settings."
+            "--pin",
+            help="tpm:PATH, file:PATH, credential:NAME, fd:N, prompt. Kept in the settings with --token, else"
+            " for this time.",
         ),
     ] = None,
     hsm_env: Annotated[
@@ -96,6 +98,7 @@ def request(
     """Makes a CA key in a token, and the request for its certificate. Nothing else changes."""
     from signerd.adapters.cli.output import print_result
     from signerd.adapters.installation import further_issuer
+    from signerd.adapters.pin import absolute
     from signerd.config import load
     from signerd.core.issuer_algorithm import KEY_TYPES
 
@@ -104,7 +107,15 @@ def request(
     settings, files = load(config), _files(config, name)
     chosen = _token(settings, name, module, token, pin, environment(hsm_env or ()), ca_key)
     cn = common_name or f"{settings.deployment} device CA {name}"[:64]
-    path = further_issuer.request(settings, files, chosen, key_type=key_type, taken=ca_key is not None, cn=cn)
+    path = further_issuer.request(
+        settings,
+        files,
+        chosen,
+        key_type=key_type,
+        taken=ca_key is not None,
+        cn=cn,
+        pin_source=None if pin is None else absolute(pin),
+    )
     print_result(
         f"have the root sign {path}, then: signerd ca add {name} --certificate FILE --root FILE",
         {"request": str(path), "token": chosen.token, "ca_key": chosen.ca_key},
@@ -132,6 +143,7 @@ def add(
         str | None,
         typer.Option("--same-key-as", help="An issuer whose key this is a newer certificate of."),
     ] = None,
+    pin: PinOption = None,
     approval: ApprovalOption = None,
     signature: SignatureOption = None,
     request_file: RequestOption = None,
@@ -142,10 +154,12 @@ def add(
     """Announces an issuer in the ledger, and adds it to the settings. It issues once it is activated."""
     from signerd.adapters.cli.output import print_result
     from signerd.adapters.installation import further_issuer
+    from signerd.adapters.pin import absolute
     from signerd.config import load
 
     files = _files(config, name)
-    prepared = further_issuer.prepare(load(config), files, certificate, root, same_key_as)
+    source = None if pin is None else absolute(pin)
+    prepared = further_issuer.prepare(load(config), files, certificate, root, same_key_as, source)
     options = approving(approval, signature, request_file, valid_days, name=f"ca-add-{name}", as_json=as_json)
     index = _announce(config, name, ca, prepared, options)
     further_issuer.write_section(config.resolve(), files, prepared)
@@ -237,14 +251,14 @@ def _token(
     from signerd.core.file_problems import problems
 
     hsm = settings.hsm
-    if token is None and (module is not None or pin is not None or env):
-        raise typer.BadParameter("--module, --pin and --hsm-env go with --token: all of one token")
+    if token is None and (module is not None or env):
+        raise typer.BadParameter("--module and --hsm-env go with --token: all of one token")
     if token is not None and pin is None:
         raise typer.BadParameter("--pin: say where the PIN of this token comes from")
     values: dict[str, Any] = {
         "module": str(module.absolute() if module is not None else hsm.module),
         "token": token or hsm.token,
-        "pin": absolute(pin) if pin else hsm.pin,
+        "pin": hsm.pin if token is None or pin is None else absolute(pin),
         "environment": env or ({} if module is not None else hsm.environment),
         "ca_key": ca_key or f"birthmark-ca-{name}",
     }

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from signerd.adapters.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption
+from signerd.adapters.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption, PinOption
 
 if TYPE_CHECKING:
     from signerd.config import Config
@@ -46,6 +46,7 @@ def check_config(
     login: Annotated[
         bool, typer.Option("--login", help="Also log in to the token. A wrong PIN counts.")
     ] = False,
+    pin: PinOption = None,
     dials: Annotated[
         list[str] | None,
         typer.Option("--dials", help="A name that stations dial, beside server.names. Again for each."),
@@ -57,6 +58,7 @@ def check_config(
 
     from signerd.adapters.checks import Check, all_checks, login_check
     from signerd.adapters.cli.output import print_json
+    from signerd.adapters.pin import absolute
     from signerd.config import load
     from signerd.core.server_names import server_names
     from signerd.errors import ConfigError, NotNow
@@ -65,12 +67,15 @@ def check_config(
         dialled = server_names(dials or ())
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
+    if pin is not None and not login:
+        raise typer.BadParameter("--pin goes with --login")
     settings, base = load(config), config.resolve().parent
+    logging_in = (login_check(settings, base, None if pin is None else absolute(pin)),) if login else ()
     checks: tuple[Check, ...] = all_checks(settings, base, datetime.now(UTC), dialled)
     found: list[dict[str, object]] = []
     wrong: list[ConfigError] = []
     configuration = Check("configuration", lambda: str(config))
-    for check in (configuration, *checks, *((login_check(settings, base),) if login else ())):
+    for check in (configuration, *checks, *logging_in):
         try:
             said, passed = check.run(), True
         except ConfigError as error:

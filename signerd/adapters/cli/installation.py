@@ -100,7 +100,7 @@ def init(
         if root is None:
             raise typer.BadParameter("--install-certificate needs --root")
         arranged = install_certificate(
-            directory, certificate=install, root=root, chain=chain or (), by=administrator()
+            directory, certificate=install, root=root, chain=chain or (), by=administrator(), pin_source=pin
         )
         _print_finished(directory / "signerd.toml", arranged, as_json=as_json)
     elif dev and (ca_key or sealing_key):

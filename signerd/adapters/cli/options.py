@@ -29,6 +29,10 @@ KeyHolderOption = Annotated[
         help="The configuration of the service that has the token.",
     ),
 ]
+PinOption = Annotated[
+    str | None,
+    typer.Option("--pin", help="Where the PIN comes from, if not as configured: prompt, file:PATH, …"),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
 ByOption = Annotated[
     str | None, typer.Option("--by", help="Who does it, for the ledger. Default: the user who calls.")

@@ -26,6 +26,7 @@ from signerd.adapters.cli.options import (
     ConfigOption,
     JsonOption,
     KeyHolderOption,
+    PinOption,
     environment,
 )
 
@@ -36,10 +37,6 @@ if TYPE_CHECKING:
     from signerd.core.recipient import Recipient
 
 app = typer.Typer(help="Recipients: the tokens that open what is sealed.", no_args_is_help=True)
-PinOption = Annotated[
-    str | None,
-    typer.Option("--pin", help="Where the PIN comes from, if not as configured: prompt, file:PATH, …"),
-]
 _SHORT = 8  # digits of a key's digest in the name of a request
 _Done = TypeVar("_Done")
 _KEEPS = (

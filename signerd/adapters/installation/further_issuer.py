@@ -75,7 +75,14 @@ class Prepared:
 
 
 def request(
-    config: Config, files: Files, token: TokenSettings, *, key_type: str, taken: bool, cn: str
+    config: Config,
+    files: Files,
+    token: TokenSettings,
+    *,
+    key_type: str,
+    taken: bool,
+    cn: str,
+    pin_source: str | None = None,
 ) -> Path:
     """Makes the key and leaves the request; returns its path.
 
@@ -86,6 +93,7 @@ def request(
         key_type: as `signerd init` has it; of a key that is made.
         taken: the key is in the token already, and is not made.
         cn: the common name that the request carries.
+        pin_source: where the PIN comes from this time, if not as `token` has it.
 
     Raises:
         ConfigError: an issuer or a request of this name is there, or a file cannot be written.
@@ -97,7 +105,7 @@ def request(
     # Before the key: a crash from here on leaves at most a file that says where a key may be.
     write_new(files.token, token_text(token).encode(), PUBLIC)
     try:
-        pin = read_pin(token.pin, files.directory)
+        pin = read_pin(pin_source or token.pin, files.directory)
         try:
             made = asyncio.run(
                 generate_ca_key(
@@ -125,11 +133,17 @@ def _demand_new(config: Config, files: Files) -> None:
 
 
 def prepare(
-    config: Config, files: Files, certificates: Sequence[Path], root: Path, same_key_as: str | None
+    config: Config,
+    files: Files,
+    certificates: Sequence[Path],
+    root: Path,
+    same_key_as: str | None,
+    pin_source: str | None = None,
 ) -> Prepared:
     """Checks the certificate, and that the token has its key; changes nothing.
 
-    `same_key_as`: an issuer whose key this is a newer certificate of.
+    `same_key_as`: an issuer whose key this is a newer certificate of. `pin_source`: where the PIN comes from
+    this time, if not as the settings have it.
 
     Raises:
         ConfigError: no request of this name, or the certificate is not usable; the text lists what fails.
@@ -142,7 +156,8 @@ def prepare(
         raise ConfigError(f"{root} holds {len(roots)} certificates: give the root alone")
     given = [certificate for path in certificates for certificate in read_certificates(path)]
     chain = arrange(given, key, roots[0]).chain
-    asyncio.run(prove_keys(settings_of_issuer(config, chain[0], token), token.pin, files.directory))
+    proven = settings_of_issuer(config, chain[0], token)
+    asyncio.run(prove_keys(proven, pin_source or token.pin, files.directory))
     return Prepared(chain, roots[0], token)
 
 

@@ -131,12 +131,19 @@ def _generate(
 
 
 def install_certificate(
-    directory: Path, *, certificate: Path, root: Path, chain: Sequence[Path] = (), by: str | None = None
+    directory: Path,
+    *,
+    certificate: Path,
+    root: Path,
+    chain: Sequence[Path] = (),
+    by: str | None = None,
+    pin_source: str | None = None,
 ) -> Arranged:
     """Takes the sub-CA's certificate from the offline root and finishes the installation.
 
     `certificate` and `chain`: files with the sub-CA's certificate and what stands above it, in any order.
     `root`: the one that relying parties pin; self-signed or not. `by`: who does it, for the ledger.
+    `pin_source`: where the PIN comes from this time, if not as the first step was told.
     Everything is checked before anything is written, so that a wrong file can be replaced and tried again.
 
     Raises:
@@ -160,7 +167,8 @@ def install_certificate(
     if problems := device_ca.check_sub_ca(arranged.chain, root_certificate, now):
         raise unusable(problems)
     sub_ca = arranged.chain[0]
-    asyncio.run(prove_keys(settings_with(config, sub_ca, vkey), config.hsm.pin, layout.directory))
+    source = config.hsm.pin if pin_source is None else absolute(pin_source)
+    asyncio.run(prove_keys(settings_with(config, sub_ca, vkey), source, layout.directory))
     try:
         parts.open_ledger(config, layout, vkey, sub_ca, root_certificate, now, by)
         parts.write_device_certificates(layout, arranged.chain, root_certificate)

@@ -36,7 +36,8 @@ def test_what_means_nothing(running: Edge) -> None:
     root = installation.home / "root" / "root.pem"
     for arguments, code, said in (
         (("request", "no/name"), 2, "1 to 64 of"),
-        (("request", "other", "--pin", "prompt"), 2, "go with --token"),
+        (("request", "other", "--hsm-env", "A=B"), 2, "go with --token"),
+        (("request", "other", "--pin", "prompt"), 3, '"prompt" needs a terminal'),
         (("request", "other", "--token", "second"), 2, "--pin"),
         (("request", "other", "--key-type", "p521"), 2, "p256 or p384"),
         (("request", "main"), 3, "have an issuer main"),
