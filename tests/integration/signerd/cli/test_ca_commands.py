@@ -111,3 +111,22 @@ def test_a_pin_that_was_rejected_is_not_tried_by_an_add(running: Edge, tmp_path:
     code, said = signerd(installation, "ca", "add", "pin", "--certificate", made, "--root", root)
     assert (code, "not tried again" in said) == (77, True)
     assert "pin" not in listed(installation)
+
+
+def test_where_the_pin_is_a_credential_a_command_is_given_it(fresh: Installation, tmp_path: Path) -> None:
+    """systemd hands it to the service alone. What the settings say of it stays."""
+    pin, root = f"file:{fresh.home / 'hsm.pin'}", fresh.home / "root" / "root.pem"
+    change(fresh, 'pin = "file:hsm.pin"', 'pin = "credential:hsm-pin"')
+    for words in (("ca", "request", "second"), ("check-config", "--login")):
+        code, said = signerd(fresh, *words)
+        assert (code, "a command takes --pin prompt" in said) == (3, True), said
+    assert signerd(fresh, "check-config", "--login", "--pin", pin)[0] == 0
+    assert signerd(fresh, "check-config", "--pin", pin)[0] == 2
+    request = Path(json.loads(fresh.admin("ca", "request", "second", "--pin", pin, "--json"))["request"])
+    made = signed_by_own_root(fresh, request, tmp_path / "second.pem")
+    add = ("ca", "add", "second", "--certificate", made, "--root", root)
+    code, said = signerd(fresh, *add)
+    assert (code, "a command takes --pin prompt" in said) == (3, True), said
+    # Without signerd it goes no further than the announcement: the token has proved its key.
+    assert signerd(fresh, *add, "--pin", pin)[0] == 4
+    assert "credential:hsm-pin" in (fresh.home / "ca" / "issuer-second.token.toml").read_text("utf-8")
