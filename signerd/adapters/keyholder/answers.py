@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 AT_ONCE = 8  # answers of a long batch, so that the first caller does not wait for the last
 SLOW_S = 0.005  # a write costs some 0.02 ms: where operations take this long, keeping an answer saves nothing
+SLOW_TOKEN = 3  # operations in a row that take so long: a busy machine is late once
 
 
 class Answers:
@@ -23,7 +24,13 @@ class Answers:
         self._waiting: list[bytes] = []
         self._began_s = 0.0  # the operation of the first that waits
         self._operation_began_s = 0.0
+        self._slow_in_a_row = 0
         self._slow: set[str] = set()  # the operations that took long the last time
+
+    @property
+    def token_is_slow(self) -> bool:
+        """Whether the last operations took long, one after the other. All answers are sent then."""
+        return self._slow_in_a_row >= SLOW_TOKEN
 
     def begin(self, operation: str) -> None:
         """The operation begins. What is done does not wait for one that was slow before."""
@@ -38,8 +45,10 @@ class Answers:
         now = self._clock()
         if now - self._operation_began_s >= SLOW_S:
             self._slow.add(operation)
+            self._slow_in_a_row += 1
         else:
             self._slow.discard(operation)
+            self._slow_in_a_row = 0
         self._waiting.append(answer)
         if last or len(self._waiting) >= AT_ONCE or now - self._began_s >= SLOW_S:
             self.send()

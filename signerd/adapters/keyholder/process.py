@@ -2,7 +2,8 @@
 
 One thread, one PKCS#11 module, one session, no network. Settings and PIN come over the socket, never by
 argument or environment. It answers requests one by one, and ends when its socket closes, when its parent
-dies, and when the token fails once: the parent starts another one.
+dies, and when the token fails once: the parent starts another one. One thread turns to the token
+(`keyholder/lookahead.py`).
 """
 
 from __future__ import annotations
@@ -14,14 +15,17 @@ import socket
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TypeVar
+from functools import partial
+from typing import Any, TypeVar
 
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from signerd.adapters.keyholder import certification_request, guard, sealed_keys
 from signerd.adapters.keyholder.answers import Answers
 from signerd.adapters.keyholder.hardening import close_memory, die_with_parent
+from signerd.adapters.keyholder.lookahead import Lookahead, Outbox
 from signerd.adapters.keyholder.protocol import (
     FrameReader,
     Mode,
@@ -36,6 +40,7 @@ from signerd.adapters.keyholder.protocol import (
 from signerd.adapters.keyholder.sealed_keys import NewSecrets, OpenedSecrets
 from signerd.adapters.keyholder.signatures import Signatures
 from signerd.adapters.keyholder.token import (
+    CaKey,
     DamagedSignatureError,
     KeyExistsError,
     PinNotAskedError,
@@ -60,8 +65,18 @@ _KEY_OF = {
 }
 _READ = 65_536  # bytes at once
 
-Handler = Callable[[list[object]], object]
 _Key = TypeVar("_Key")
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What has been looked at and is to be done: at the token, and afterwards, while it does the next."""
+
+    at_token: Callable[[], Any]
+    finish: Callable[[Any], object] = lambda value: value
+
+
+Handler = Callable[[list[object]], Work]  # looks at a request while the token does another, and only looks
 
 
 def harden() -> None:
@@ -89,45 +104,51 @@ def serving(setup: Setup, token: Token) -> dict[str, Handler]:
     limits = guard.Limits(timedelta(days=setup.max_validity_days), setup.allow_no_expiry)
     own = guard.Guard(guard.Authority.from_certificate(setup.certificate), limits, log)
 
-    def sign_certificate(arguments: list[object]) -> bytes:
+    def sign_certificate(arguments: list[object]) -> Work:
         (tbs,) = _bytes(arguments, 1)
         own.check_certificate(tbs, datetime.now(UTC))
-        return _present(ca_key).sign(tbs)
+        return _signing(_present(ca_key), tbs)
 
-    def sign_crl(arguments: list[object]) -> bytes:
+    def sign_crl(arguments: list[object]) -> Work:
         (tbs,) = _bytes(arguments, 1)
         own.check_crl(tbs, datetime.now(UTC))
-        return _present(ca_key).sign(tbs)
+        return _signing(_present(ca_key), tbs)
 
-    def sign_checkpoint(arguments: list[object]) -> bytes:
+    def sign_checkpoint(arguments: list[object]) -> Work:
         (body,) = _bytes(arguments, 1)
         own.check_checkpoint(body)
-        return _present(checkpoint_key).sign(body)
-
-    def check_chip_mac(arguments: list[object]) -> bool:
-        if len(arguments) != 5:
-            raise ProtocolError("check_chip_mac takes five arguments")
-        chip_id, (kind, hash_name) = guard.check_chip_id(arguments[0]), guard.check_chip_key(*arguments[1:3])
-        message = guard.check_message(arguments[3])
-        (mac,) = _bytes(arguments[4:], 1)
-        key = derive_chip_key(_there(master_key).mac, chip_id, kind, hash_name)
-        return hmac.compare_digest(hmac.digest(key, message, hash_name), mac)
+        return Work(partial(_present(checkpoint_key).sign, body))
 
     internal = sealed_keys.internal_mac(checkpoint_key, master_key)
 
-    def day_key(arguments: list[object]) -> bytes:
+    def day_key(arguments: list[object]) -> Work:
         day, era = guard.check_session_day(arguments, datetime.now(UTC))
         if internal is None or log is None:
             raise guard.SigningRefusedError("this key holder has no internal key")
-        return session_key(internal_key(internal.mac, log.name), day, era)
+        of_log = partial(internal_key, internal.mac, log.name)
+        return Work(of_log, lambda key: session_key(key, day, era))
 
     return {
         Operation.SESSION_KEY: day_key,
         Operation.SIGN_CERTIFICATE: sign_certificate,
         Operation.SIGN_CRL: sign_crl,
         Operation.SIGN_CHECKPOINT: sign_checkpoint,
-        Operation.CHECK_CHIP_MAC: check_chip_mac,
+        Operation.CHECK_CHIP_MAC: partial(_mac_check, master_key),
     }
+
+
+def _mac_check(master_key: sealed_keys.MacKey | None, arguments: list[object]) -> Work:
+    if len(arguments) != 5:
+        raise ProtocolError("check_chip_mac takes five arguments")
+    chip_id, (kind, hash_name) = guard.check_chip_id(arguments[0]), guard.check_chip_key(*arguments[1:3])
+    message = guard.check_message(arguments[3])
+    (mac,) = _bytes(arguments[4:], 1)
+    master = _there(master_key)
+
+    def holds(key: bytes) -> bool:
+        return hmac.compare_digest(hmac.digest(key, message, hash_name), mac)
+
+    return Work(lambda: derive_chip_key(master.mac, chip_id, kind, hash_name), holds)
 
 
 def personalizing(setup: Setup, token: Token) -> dict[str, Handler]:
@@ -140,7 +161,7 @@ def personalizing(setup: Setup, token: Token) -> dict[str, Handler]:
         chip_id, (kind, hash_name) = guard.check_chip_id(arguments[0]), guard.check_chip_key(*arguments[1:])
         return derive_chip_key(_there(master_key).mac, chip_id, kind, hash_name)
 
-    return {Operation.DERIVE_CHIP_KEY: derive}
+    return {Operation.DERIVE_CHIP_KEY: _at_token(derive)}
 
 
 def resealing(setup: Setup, token: Token) -> dict[str, Handler]:
@@ -154,7 +175,7 @@ def resealing(setup: Setup, token: Token) -> dict[str, Handler]:
             raise guard.SigningRefusedError(str(error)) from error
         return {"sealed": sealed.encode(), "own": opened.own.spki()}
 
-    return {Operation.RESEAL: reseal}
+    return {Operation.RESEAL: _at_token(reseal)}
 
 
 def generating(setup: Setup, token: Token) -> dict[str, Handler]:
@@ -207,10 +228,10 @@ def generating(setup: Setup, token: Token) -> dict[str, Handler]:
         return {"checkpoint_key": token.generate_checkpoint_key(setup.checkpoint_key), "sealed": b""}
 
     return {
-        Operation.OFFERS: offers,
-        Operation.GENERATE_CHECKPOINT_KEY: generate_checkpoint_key,
-        Operation.CHANGE_PIN: change_pin,
-        Operation.GENERATE_KEYS: generate_keys,
+        Operation.OFFERS: _at_token(offers),
+        Operation.GENERATE_CHECKPOINT_KEY: _at_token(generate_checkpoint_key),
+        Operation.CHANGE_PIN: _at_token(change_pin),
+        Operation.GENERATE_KEYS: _at_token(generate_keys),
     }
 
 
@@ -254,6 +275,15 @@ _OPERATIONS = {
     Mode.GENERATE: generating,
     Mode.RESEAL: resealing,
 }
+
+
+def _at_token(do: Callable[[list[object]], object]) -> Handler:
+    """For what nobody waits for: looked at and done at once, by the thread that turns to the token."""
+    return lambda arguments: Work(partial(do, arguments))
+
+
+def _signing(key: CaKey, tbs: bytes) -> Work:
+    return Work(partial(key.sign_input, key.input_of(tbs)), key.encoded)
 
 
 def _bytes(arguments: list[object], count: int) -> list[bytes]:
@@ -329,21 +359,56 @@ def open_token(setup: Setup) -> dict[str, Handler]:
         raise WrongSettingsError(str(error)) from error
 
 
-def answer(
-    operations: dict[str, Handler], number: int, operation: str, arguments: list[object]
-) -> tuple[bytes, bool]:
-    """The answer's frame, and whether this process may go on."""
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What was asked and has been looked at."""
+
+    number: int
+    operation: str
+    work: Work | None  # None: refused
+    refusal: str = ""
+
+
+def look(operations: dict[str, Handler], item: object) -> Request:
+    """Raises ProtocolError: it is no request."""
+    number, operation, arguments = read_request(item)
     handler = operations.get(operation)
     if handler is None:
-        return frame([number, Outcome.REFUSED, f"no operation {operation[:32]!r} in this mode"]), True
+        return Request(number, operation, None, f"no operation {operation[:32]!r} in this mode")
     try:
-        return frame([number, Outcome.DONE, handler(arguments)]), True
+        return Request(number, operation, handler(arguments))
+    except guard.SigningRefusedError as error:
+        return Request(number, operation, None, str(error))
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the token gave."""
+
+    number: int
+    outcome: Outcome
+    value: object
+    finish: Callable[[Any], object] | None = None
+
+    def frame(self) -> bytes:
+        """As it is sent."""
+        value = self.value if self.finish is None else self.finish(self.value)
+        return frame([self.number, self.outcome, value])
+
+
+def answer(request: Request) -> tuple[Answer, bool]:
+    """The answer, and whether this process may go on."""
+    number, work = request.number, request.work
+    if work is None:
+        return Answer(number, Outcome.REFUSED, request.refusal), True
+    try:
+        return Answer(number, Outcome.DONE, work.at_token(), work.finish), True
     except (guard.SigningRefusedError, KeyExistsError) as error:
-        return frame([number, Outcome.REFUSED, str(error)]), True
+        return Answer(number, Outcome.REFUSED, str(error)), True
     except PinRejectedError as error:  # of a key that wants it each time
-        return frame([number, Outcome.WRONG_PIN, str(error)]), False
+        return Answer(number, Outcome.WRONG_PIN, str(error)), False
     except TokenError as error:
-        return frame([number, Outcome.FAILED, str(error)]), False
+        return Answer(number, Outcome.FAILED, str(error)), False
 
 
 def _greeting(error: TokenError) -> Outcome:
@@ -374,13 +439,29 @@ def serve(connection: Connection) -> None:
         connection.send(frame([_greeting(error), str(error)]))
         return
     connection.send(frame([Outcome.DONE, "ready"]))
+
+    def take() -> Request | None:
+        item = connection.next()
+        return None if item is None else look(operations, item)
+
+    requests = Lookahead(take)
+    outbox = Outbox(connection.send)
     answers = Answers(connection.send)
-    going_on = True
-    while going_on and (item := connection.next()) is not None:
-        number, operation, arguments = read_request(item)
-        answers.begin(operation)
-        data, going_on = answer(operations, number, operation, arguments)
-        answers.end(operation, data, last=connection.idle or not going_on)
+    try:
+        going_on = True
+        while going_on and (request := requests.next()) is not None:
+            if outbox.started:
+                given, going_on = answer(request)
+                outbox.put(given.frame)
+                continue
+            answers.begin(request.operation)
+            given, going_on = answer(request)
+            answers.end(request.operation, given.frame(), last=connection.idle or not going_on)
+            if answers.token_is_slow:
+                requests.start()
+                outbox.start()
+    finally:
+        outbox.close()
 
 
 def main() -> int:

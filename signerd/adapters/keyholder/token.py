@@ -1,4 +1,4 @@
-"""The module that loads PKCS#11. It runs in a key holder process or the probe's alone, in its only thread.
+"""The module that loads PKCS#11. It runs in a key holder process or the probe's alone, in one thread.
 
 python-pkcs11 calls `C_Initialize(NULL)`: the module is told that there are no threads. One process has one
 module, one session, and dies with either; nothing here tries to mend a session.
@@ -19,6 +19,7 @@ from typing import Any, Protocol, cast
 
 import pkcs11
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 from pkcs11 import MGF, Attribute, KeyType, Mechanism, MechanismFlag, ObjectClass, TokenFlag
 from pkcs11._pkcs11 import DeriveMixin  # type: ignore[attr-defined]  # its types leave it out
@@ -36,7 +37,7 @@ from pkcs11.exceptions import (
     PKCS11Error,
 )
 from pkcs11.mechanisms import KDF
-from pkcs11.util.ec import encode_ec_public_key, encode_ecdsa_signature, encode_named_curve_parameters
+from pkcs11.util.ec import encode_ec_public_key, encode_named_curve_parameters
 
 from signerd.adapters.keyholder.key_templates import first_taken, pair_templates, secret_templates
 from signerd.adapters.keyholder.return_values import described
@@ -150,14 +151,33 @@ class CaKey:
 
     def sign(self, message: bytes) -> bytes:
         """Over `message`: DER `Ecdsa-Sig-Value`, or as many bytes as the modulus has."""
+        return self.encoded(self.sign_input(self.input_of(message)))
+
+    def input_of(self, message: bytes) -> bytes:
+        """What the token is given."""
         digest = hashlib.new(self._algorithm.hash.name, message).digest()
+        # CKM_RSA_PKCS pads what it is given (PKCS #11 §2.1.6); every module has it.
+        return _SHA256_DIGEST_INFO + digest if self._rsa else digest
+
+    def sign_input(self, data: bytes) -> bytes:
+        """What the token gives, and nothing beside: it is to begin the next one when this one has ended."""
+        # CKM_ECDSA takes the digest and returns r ‖ s (PKCS #11 §2.3.6); every module has it.
+        mechanism = Mechanism.RSA_PKCS if self._rsa else Mechanism.ECDSA
         with translated("signing with the CA key"):
-            if self._algorithm.key_type in RSA_BITS:
-                # CKM_RSA_PKCS pads what it is given (PKCS #11 §2.1.6); every module has it.
-                padded = _SHA256_DIGEST_INFO + digest
-                return self._key.sign(padded, mechanism=Mechanism.RSA_PKCS, pin=self._pin)
-            # CKM_ECDSA takes the digest and returns r ‖ s (PKCS #11 §2.3.6); every module has it.
-            return encode_ecdsa_signature(self._key.sign(digest, mechanism=Mechanism.ECDSA, pin=self._pin))
+            return self._key.sign(data, mechanism=mechanism, pin=self._pin)
+
+    def encoded(self, signature: bytes) -> bytes:
+        """As certificates have it."""
+        if self._rsa:
+            return signature
+        half = len(signature) // 2
+        return encode_dss_signature(
+            int.from_bytes(signature[:half], "big"), int.from_bytes(signature[half:], "big")
+        )
+
+    @property
+    def _rsa(self) -> bool:
+        return self._algorithm.key_type in RSA_BITS
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from signerd.adapters.keyholder.answers import AT_ONCE, SLOW_S, Answers
+from signerd.adapters.keyholder.answers import AT_ONCE, SLOW_S, SLOW_TOKEN, Answers
 
 FAST_S = SLOW_S / 100
 
@@ -61,3 +61,16 @@ def test_answers_that_are_slow_together_are_kept_no_longer() -> None:
     line.take("check", b"1", SLOW_S * 0.6)
     line.take("check", b"2", SLOW_S * 0.6)
     assert line.sent == [b"12"]
+
+
+def test_a_token_is_slow_by_several_operations_in_a_row_and_by_no_single_one() -> None:
+    line = Line()
+    for _ in range(2 * SLOW_TOKEN):
+        line.take("sign", b"s", 2 * SLOW_S)
+        line.take("check", b"c", FAST_S)
+        assert not line.answers.token_is_slow
+    for _ in range(SLOW_TOKEN):
+        assert not line.answers.token_is_slow
+        line.take("sign", b"s", 2 * SLOW_S)
+    assert line.answers.token_is_slow
+    assert b"".join(line.sent).count(b"s") == 3 * SLOW_TOKEN  # nothing waits
