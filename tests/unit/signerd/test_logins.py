@@ -12,7 +12,7 @@ KEY_HOLDER = SIGNERD / "adapters" / "keyholder"
 PINS = {"pin", "user_pin", "so_pin", None}  # keywords of python-pkcs11; None: **, which may have one of them
 LOGINS = {
     "token.py Token.open": "C_Login, after `demand_tries`, with the PIN of a HeldPin",
-    "token.py CaKey.sign": "a key that wants it each time, with the PIN that the login took",
+    "token.py CaKey.sign_input": "a key that wants it each time, with the PIN that the login took",
     "token.py Token.change_pin": "C_SetPIN, likewise, of a token that `init --dev` has just made",
     "probing.py _session": "C_Login, after `demand_tries`, with the PIN of a ProbePin",
     "key_trials.py KeyTrials._sign": "a key that wants it each time, with the PIN that the login took",
