@@ -7,6 +7,7 @@ names. How many there are already is not known here (`adapters/keyholder/service
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -18,7 +19,8 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from signerd.core import der
 from signerd.core.key_policy import PublicKey, WeakKeyError, check_type
 from signerd.core.leaf import DEVICE, Leaf
-from signerd.core.names import FIRST, Level, Reissue, is_name
+from signerd.core.names import FIRST, Level, Reissue, is_chip_id, is_name
+from signerd.core.order_file import MAX_QUANTITY, MAX_SERIAL_START
 from signerd.core.product import Product
 from signerd.core.profile import Issuer, build_tbs, terms_of
 from signerd.core.serial_number import parse_pattern
@@ -27,6 +29,12 @@ from signerd.core.serial_number import parse_pattern
 # without end, and each one replaced stays in the CRL.
 MAX_RECORDS = 16
 CLOCKS_DIFFER = timedelta(minutes=5)
+_TEXTS = (
+    *("work_order", "product", "product_sha256", "not_before", "not_after"),
+    *("level", "serial_pattern", "reissue"),
+)
+_NUMBERS = {"quantity": range(1, MAX_QUANTITY + 1), "serial_start": range(MAX_SERIAL_START + 1)}
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 
@@ -59,6 +67,7 @@ class ApprovedOrder:
         """Reads the members of the entry that was approved. Raises ValueError where they are not of their
         form."""
         try:
+            _demand_form(members)
             order = cls(
                 work_order=members["work_order"],
                 product=members["product"],
@@ -75,9 +84,9 @@ class ApprovedOrder:
             parse_pattern(order.serial_pattern)
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError("the order that was approved is not of its form") from error
-        numbers = (order.quantity, order.serial_start, *(order.shares or {}).values())
-        if not is_name(order.work_order) or not is_name(order.product) or {*map(type, numbers)} != {int}:
-            raise ValueError("the order that was approved is not of its form")
+        # Its last board's is the longest.
+        if not is_chip_id(order.serial_of(1)) or not is_chip_id(order.serial_of(order.quantity)):
+            raise ValueError("the order that was approved gives no serial numbers")
         return order
 
     @property
@@ -94,6 +103,35 @@ class ApprovedOrder:
     def serial_of(self, number: int) -> str:
         """The serial number of the board that is the first in this place."""
         return parse_pattern(self.serial_pattern).render(self.serial_start + number - 1)
+
+
+def _demand_form(members: Mapping[str, Any]) -> None:
+    """What people signed may have come from anywhere; and what is noted once is read for years.
+
+    Raises ValueError, TypeError, KeyError.
+    """
+    for name in _TEXTS:
+        if not isinstance(members[name], str):
+            raise TypeError(name)
+    for name, bounds in _NUMBERS.items():
+        if type(members[name]) is not int or members[name] not in bounds:
+            raise TypeError(name)
+    if not is_name(members["work_order"]) or not is_name(members["product"]):
+        raise ValueError("the order that was approved has no name, or its product has none")
+    if _SHA256.fullmatch(members["product_sha256"]) is None:
+        raise ValueError("the order that was approved names no revision of its product")
+    shares = members.get("shares")
+    if shares is not None:
+        _demand_shares(dict(shares), members["quantity"])
+
+
+def _demand_shares(shares: dict[Any, Any], quantity: int) -> None:
+    if not all(
+        isinstance(name, str) and is_name(name) and type(part) is int for name, part in shares.items()
+    ):
+        raise TypeError("shares")
+    if min(shares.values(), default=0) < 0 or sum(shares.values()) > quantity:
+        raise ValueError("the order that was approved has shares of more than its quantity")
 
 
 def _moment(text: str) -> datetime:
@@ -133,7 +171,8 @@ def check_leaf(
         (1 <= place.number <= order.quantity, f"place {place.number} of {order.quantity}"),
         (order.not_before <= place.moment <= order.not_after, "begins outside the order's window"),
         (
-            order.not_before - CLOCKS_DIFFER <= now <= order.not_after + CLOCKS_DIFFER,
+            # Not of the order's ends, which may be those of the calendar.
+            now + CLOCKS_DIFFER >= order.not_before and now - CLOCKS_DIFFER <= order.not_after,
             "it is outside the order's window",
         ),
         (not leaf.evidence.level < order.level, f"evidence of level {leaf.evidence.level.label}"),

@@ -7,13 +7,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Final, Self
+from typing import Any, Final, Self
 
+from signerd.core.evidence import METHODS
 from signerd.core.evidence_extension import EvidenceStatement
-from signerd.core.names import Level
+from signerd.core.names import Level, is_chip_id, is_name
 from signerd.core.order import Place
+from signerd.core.order_file import MAX_QUANTITY
 
 DEVICE: Final = "device"  # the name of a product's one certificate
+DIGEST_BYTES = 32
+_SERIAL_BOUND = 1 << 159  # RFC 5280 §4.1.2.2: at most 20 octets, and positive
+_LEVEL = 16  # characters
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +54,7 @@ class Leaf:
         """What `wire` gave. Raises ValueError for anything else."""
         if not isinstance(item, dict) or {name: type(value) for name, value in item.items()} != _FORM:
             raise ValueError("not what a certificate is for")
+        _demand_bounds(item)
         try:
             moment = datetime.fromtimestamp(item["moment"], UTC)
         except (OverflowError, OSError) as error:
@@ -64,6 +70,20 @@ class Leaf:
         )
         evidence = EvidenceStatement(Level.from_label(item["level"]), item["method"], item["evidence_sha256"])
         return cls(place, evidence, item["product_sha256"], item["name"])
+
+
+def _demand_bounds(item: dict[str, Any]) -> None:
+    """So that no text and no number of it is larger than an honest one, wherever it goes afterwards."""
+    for holds in (
+        is_name(item["work_order"]) and is_name(item["product"]) and is_name(item["name"]),
+        is_chip_id(item["chip_id"]) and is_chip_id(item["serial_number"]),
+        0 < item["number"] <= MAX_QUANTITY,
+        0 < item["certificate_serial"] < _SERIAL_BOUND,
+        len(item["product_sha256"]) == len(item["evidence_sha256"]) == DIGEST_BYTES,
+        item["method"] in METHODS and len(item["level"]) <= _LEVEL,
+    ):
+        if not holds:
+            raise ValueError("what a certificate is for is out of bounds")
 
 
 _FORM = {

@@ -133,6 +133,10 @@ class Line:
     def send_bytes(self, data: bytes) -> None:
         self._socket.sendall(data)
 
+    def limit(self, timeout_s: float) -> None:
+        """How long each call may take from here on."""
+        self._socket.settimeout(timeout_s)
+
     def ask(self, operation: Operation | str, *arguments: object) -> tuple[Outcome, Any]:
         """Outcome and value. Raises ConnectionError where the service ends the line."""
         self._number += 1

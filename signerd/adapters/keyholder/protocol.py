@@ -20,6 +20,12 @@ import cbor2
 MAX_FRAME = 16 * 1024 * 1024  # bytes; a CRL of 300,000 certificates
 MAX_TBS = 16 * 1024  # bytes of a TBSCertificate
 MAX_MESSAGE = 16 * 1024  # bytes under a chip's MAC; a transcript has at most some 5,000
+MAX_NUMBER = 2**63  # of requests on one line
+_MAX_ITEMS = 512  # in a frame; an approval with its signatures has 20, what a certificate is for 28
+_MAX_DEPTH = 8
+_BYTES, _TEXT, _ARRAY, _MAP, _TAG, _SIMPLE = range(2, 8)  # major types of RFC 8949, section 3.1
+_BIGNUM = 2  # the one tag: a certificate's serial number is larger than 64 bits
+_BOOLEANS_AND_NULL = (20, 21, 22)
 SERVICE_FORM = 1  # of what passes between signerd and a key holder's service
 _LENGTH = struct.Struct(">I")
 
@@ -146,7 +152,7 @@ def read_request(item: object) -> tuple[int, str, list[object]]:
     if not isinstance(item, list) or len(item) < 2:
         raise ProtocolError("not a request")
     number, operation = item[0], item[1]
-    if type(number) is not int or not isinstance(operation, str):
+    if type(number) is not int or not 0 <= number < MAX_NUMBER or not isinstance(operation, str):
         raise ProtocolError("not a request")
     return number, operation, item[2:]
 
@@ -197,8 +203,38 @@ class FrameReader:
 
 
 def _item(body: bytes) -> object:
+    _demand_plain(body)
     try:
-        item: object = cbor2.loads(body)
-    except (cbor2.CBORDecodeError, ValueError, TypeError, RecursionError) as error:
+        item: object = cbor2.loads(body, max_depth=_MAX_DEPTH, allow_duplicate_keys=False)
+    except (cbor2.CBORError, ValueError, TypeError, RecursionError) as error:
         raise ProtocolError("a frame holds no CBOR item") from error
     return item
+
+
+def _demand_plain(body: bytes) -> None:
+    """Looks at the heads of all items before one of them is made. A decoder believes lengths and tags: small
+    arrays would take a hundred times the frame's size, and a tag may stand for work without end.
+
+    Raises:
+        ProtocolError: there are too many items, a float or a tag, or it is not one item that fills the frame.
+    """
+    at, count, wanted = 0, 0, 1
+    while wanted:
+        if at >= len(body) or count == _MAX_ITEMS or wanted > _MAX_ITEMS:
+            raise ProtocolError("a frame holds no CBOR item, or too many")
+        kind, value = body[at] >> 5, body[at] & 31
+        at += 1
+        if value >= 24:
+            octets = 1 << (value - 24)
+            if octets > 8:
+                raise ProtocolError("a frame holds an item without a length")
+            if kind == _SIMPLE:
+                raise ProtocolError("a frame holds a float")
+            value, at = int.from_bytes(body[at : at + octets], "big"), at + octets
+        if (kind == _TAG and value != _BIGNUM) or (kind == _SIMPLE and value not in _BOOLEANS_AND_NULL):
+            raise ProtocolError("a frame holds a tag, or another value than true, false and null")
+        at += value if kind in (_BYTES, _TEXT) else 0
+        wanted += {_ARRAY: value, _MAP: 2 * value, _TAG: 1}.get(kind, 0) - 1
+        count += 1
+    if at != len(body):
+        raise ProtocolError("a frame holds more or less than one CBOR item")

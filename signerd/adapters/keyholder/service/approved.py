@@ -16,8 +16,10 @@ from sqlalchemy import Connection
 from signerd.adapters.keyholder.service import notes
 from signerd.core.approval.administrators import read_members
 from signerd.core.approval.errors import ApprovalError
-from signerd.core.approval.statement import Statement, parse_statement
+from signerd.core.approval.statement import DIGEST_BYTES, Statement, parse_statement
 from signerd.core.approval.verify import Installation, verify_approval
+from signerd.core.names import is_name
+from signerd.core.order_file import MAX_QUANTITY
 
 
 def take_in(
@@ -38,14 +40,14 @@ def take_in(
     take = _ACTIONS.get(statement.action)
     if take is None:
         return False
-    if notes.was_used(connection, statement.request):
+    if notes.was_used(connection, statement, text):
         return True
     administrators = notes.in_force(connection)
     if not administrators.asked:
         return False
     verify_approval(text, signatures, administrators, installation=installation, now=now)
     # A crash before the commit leaves nothing of it: signerd shows it again. After it, it counts.
-    notes.note_use(connection, statement.request, statement.action)
+    notes.note_use(connection, statement, text)
     take(connection, statement)
     return True
 
@@ -68,7 +70,7 @@ def _administrators(connection: Connection, statement: Statement) -> None:
 def _issuers(connection: Connection, statement: Statement) -> None:
     for members in statement.entries:
         ca, digest = members.get("ca"), _digest(members.get("certificate_sha256"))
-        if not isinstance(ca, str):
+        if not isinstance(ca, str) or not is_name(ca):
             raise ApprovalError("the issuer is not of its form")
         notes.set_active(connection, ca, digest)
 
@@ -79,7 +81,9 @@ def _shares(connection: Connection, statement: Statement) -> None:
     own = notes.read_about(connection).holder
     for members in statement.entries:
         match members:
-            case {"work_order": str(work_order), "taker": str(taker), "places": int(places)} if places > 0:
+            case {"work_order": str(work_order), "taker": str(taker), "places": int(places)}:
+                if type(places) is not int or not 1 <= places <= MAX_QUANTITY or not is_name(work_order):
+                    raise ApprovalError("the share is not of its form")
                 if taker == own:
                     notes.take_share(connection, work_order, places)
             case _:
@@ -88,9 +92,12 @@ def _shares(connection: Connection, statement: Statement) -> None:
 
 def _digest(value: Any) -> bytes:
     try:
-        return bytes.fromhex(value)
+        digest = bytes.fromhex(value)
     except (TypeError, ValueError) as error:
         raise ApprovalError("the issuer is not of its form") from error
+    if len(digest) != DIGEST_BYTES:
+        raise ApprovalError("the issuer is not of its form")
+    return digest
 
 
 _ACTIONS = {

@@ -43,6 +43,7 @@ from signerd.adapters.store.database import make_engine, start_fault
 from signerd.adapters.store.worker import Outcome, Unit, Worker
 from signerd.core.approval.administrators import NOBODY, AdministratorSet, read_members
 from signerd.core.approval.errors import ApprovalError
+from signerd.core.approval.statement import Statement
 from signerd.core.approved_order import ApprovedOrder, LeafRefusedError, ShareUsedError
 from signerd.core.leaf import Leaf
 from signerd.core.names import Reissue
@@ -71,6 +72,7 @@ _uses = Table(
     _tables,
     Column("request", LargeBinary, primary_key=True),
     Column("action", Text, nullable=False),
+    Column("statement_sha256", LargeBinary, nullable=False),
 )
 _orders = Table(
     "orders",
@@ -96,7 +98,10 @@ leaves = Table(
     Column("product", Text, nullable=False),
     Column("chip_id", Text, nullable=False),
     Column("serial_number", Text, nullable=False),
+    Column("certificate_serial", Text, nullable=False),  # hexadecimal
 )
+# RFC 5280 §4.1.2.2: unique for each issuer, or who revokes one revokes another board's too.
+Index("one_certificate_a_serial", leaves.c.issuer_sha256, leaves.c.certificate_serial, unique=True)
 Index("leaves_of_place", leaves.c.work_order, leaves.c.name, leaves.c.number)
 Index("leaves_of_serial", leaves.c.serial_number)
 counts = Table(
@@ -228,22 +233,28 @@ def set_administrators(connection: Connection, administrators: AdministratorSet)
     connection.execute(insert(_administrators), row)
 
 
-def was_used(connection: Connection, request: bytes) -> bool:
-    """Whether an approval was taken in before."""
-    return (
-        connection.execute(select(_uses.c.action).where(_uses.c.request == request)).one_or_none() is not None
-    )
+def was_used(connection: Connection, statement: Statement, text: bytes) -> bool:
+    """Whether an approval was taken in before. Raises ApprovalError: another one of its number was."""
+    asked = select(_uses.c.statement_sha256).where(_uses.c.request == statement.request)
+    used = connection.scalars(asked).one_or_none()
+    if used is not None and used != hashlib.sha256(text).digest():
+        raise ApprovalError("another approval with this number was taken in: prepare a new request")
+    return used is not None
 
 
-def note_use(connection: Connection, request: bytes, action: str) -> None:
+def note_use(connection: Connection, statement: Statement, text: bytes) -> None:
     """It counts from here on, and once."""
-    connection.execute(insert(_uses), {"request": request, "action": action})
+    row = {"request": statement.request, "action": statement.action}
+    connection.execute(insert(_uses), {**row, "statement_sha256": hashlib.sha256(text).digest()})
 
 
 def add_order(connection: Connection, members: dict[str, Any]) -> ApprovedOrder:
     """An order that was approved. Another one of its name takes the place of the one before as long as
-    nothing was signed for that. Raises LeafRefusedError, ValueError."""
+    nothing was signed for that, and it was not closed. Raises LeafRefusedError, ValueError."""
     order = ApprovedOrder.of(members)
+    asked = select(_orders.c.closed).where(_orders.c.work_order == order.work_order)
+    if connection.scalars(asked).one_or_none():
+        raise LeafRefusedError(f"the order {order.work_order} was closed")
     if order.work_order in _with_leaves(connection, order.work_order):
         raise LeafRefusedError(f"certificates were signed for another order {order.work_order} already")
     connection.execute(_orders.delete().where(_orders.c.work_order == order.work_order))
@@ -312,9 +323,8 @@ def close_order(connection: Connection, work_order: str) -> None:
 def add_product(connection: Connection, product_toml: str) -> None:
     """Keeps a product's revision that an approved order names. Raises LeafRefusedError where none does."""
     digest = hashlib.sha256(product_toml.encode()).digest()
-    named = (
-        json.loads(row.members)["product_sha256"] for row in connection.execute(select(_orders.c.members))
-    )
+    open_ones = select(_orders.c.members).where(_orders.c.closed.is_(False))
+    named = (json.loads(members)["product_sha256"] for members in connection.scalars(open_ones))
     if digest.hex() not in named:
         raise LeafRefusedError("no approved order is of this revision of a product")
     if connection.execute(select(_products.c.sha256).where(_products.c.sha256 == digest)).first() is None:
@@ -353,7 +363,8 @@ def note_leaf(
 
     Raises:
         ShareUsedError: this key holder has certified as many places of the order as it may.
-        LeafRefusedError: the place has its certificates, or the serial number is not one of the order's.
+        LeafRefusedError: the place has its certificates, the serial number is not one of the order's, or the
+            certificate's is another certificate's.
     """
     digest, place, c = hashlib.sha256(tbs).digest(), leaf.place, leaves.c
     if connection.execute(select(c.number).where(c.tbs_sha256 == digest)).first() is not None:
@@ -365,6 +376,10 @@ def note_leaf(
             f"place {place.number} of {order.work_order} has {issuers.count(issuer_sha256)} certificates"
         )
     _check_serial(connection, leaf, order)
+    serial = f"{place.certificate_serial:x}"
+    of_serial = select(c.number).where(c.issuer_sha256 == issuer_sha256, c.certificate_serial == serial)
+    if connection.execute(of_serial).first() is not None:
+        raise LeafRefusedError(f"the issuer has another certificate {serial}")
     if not issuers:
         _count_place(connection, leaf, share_in(connection, order))
     row = {
@@ -376,6 +391,7 @@ def note_leaf(
         "product": place.product,
         "chip_id": place.chip_id,
         "serial_number": place.serial_number,
+        "certificate_serial": serial,
     }
     connection.execute(insert(leaves), row)
 

@@ -13,7 +13,7 @@ import errno
 import socket
 import struct
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,6 +26,7 @@ from signerd.adapters.keyholder.channel import MAX_IN_FLIGHT, KeyHolderRefusal
 from signerd.adapters.keyholder.guard import Guard, SigningRefusedError
 from signerd.adapters.keyholder.pool import KeyHolderPool
 from signerd.adapters.keyholder.protocol import (
+    MAX_FRAME,
     FrameReader,
     Operation,
     Outcome,
@@ -51,6 +52,8 @@ from signerd.errors import Fault, Refused, Unavailable
 
 HELLO_S = 10.0
 MAX_CONNECTIONS = 128  # of all clients together
+MAX_HELD = 4 * MAX_FRAME  # bytes of requests without an answer, of all lines together
+MAX_DETAIL = 2_000  # characters of a reason
 _READ = 65_536  # bytes at once
 _UCRED = struct.Struct("iII")  # struct ucred of unix(7)
 _LOGGED = Rate(1.0, 100)  # refusals in the log
@@ -85,10 +88,40 @@ class Holder:
     clients: frozenset[int]  # uids
     said: RateLimiter = field(default_factory=lambda: RateLimiter(time.monotonic))
 
+    room: Room = field(default_factory=lambda: Room(MAX_HELD))
+
     def refused(self, operation: str, detail: str) -> None:
         """Logs it, within a bound."""
         if self.said.take(b"refused", _LOGGED):
-            _log.warning("refused", operation=operation[:32], detail=detail[:2_000])
+            _log.warning("refused", operation=operation[:32], detail=detail[:MAX_DETAIL])
+
+    def ended(self, error: BaseException) -> None:
+        """Logs why a line ended, within a bound."""
+        if self.said.take(b"ended", _LOGGED):
+            _log.warning("line_ended", detail=f"{type(error).__name__}: {error}"[:500])
+
+    def fault(self, operation: str, error: Exception) -> None:
+        """Logs what is nobody's doing but ours, within a bound."""
+        if self.said.take(b"fault", _LOGGED):
+            detail = error.detail if isinstance(error, Fault) else f"{type(error).__name__}: {error}"
+            _log.error("fault", operation=operation[:32], detail=detail[:MAX_DETAIL])
+
+
+class Room:
+    """Bytes of requests that all lines together hold, and a bound on them."""
+
+    def __init__(self, most: int) -> None:
+        self._left = most
+
+    def take(self, count: int) -> None:
+        """Raises ProtocolError: there is no room for them now."""
+        if count > self._left:
+            raise ProtocolError("more bytes of requests at once than there is room for")
+        self._left -= count
+
+    def give(self, count: int) -> None:
+        """They were answered, or their line ended."""
+        self._left += count
 
 
 class Line:
@@ -100,7 +133,9 @@ class Line:
         self._writer = writer
         self._frames = FrameReader()
         self._ended = False
-        self._answers: asyncio.Queue[asyncio.Task[bytes]] = asyncio.Queue(MAX_IN_FLIGHT)
+        self._held = 0  # bytes of the holder's room
+        self._unasked = 0  # those of them that no request took over yet
+        self._answers: asyncio.Queue[tuple[asyncio.Task[bytes], int]] = asyncio.Queue(MAX_IN_FLIGHT)
 
     def end(self) -> None:
         """Closes it; what is under way is not answered."""
@@ -109,6 +144,12 @@ class Line:
 
     async def serve(self) -> None:
         """Until the peer closes it, breaks the protocol, or the token is away."""
+        try:
+            await self._serve()
+        finally:
+            self._give(self._held)
+
+    async def _serve(self) -> None:
         async with asyncio.timeout(HELLO_S):
             items = await self._items()
         if not items:
@@ -137,7 +178,7 @@ class Line:
             answering.cancel()
             await asyncio.wait((asking, answering))
             while not self._answers.empty():
-                self._answers.get_nowait().cancel()
+                self._answers.get_nowait()[0].cancel()
         for task in done:
             task.result()
 
@@ -146,8 +187,10 @@ class Line:
             for item in items:
                 number, operation, arguments = read_request(item)
                 work = asked.answer(number, operation, arguments)
-                # Bounded: one more is read when one was answered.
-                await self._answers.put(asyncio.create_task(work, name=operation[:32]))
+                # Bounded: one more is read when one was answered. The last of several has the bytes of all.
+                size = self._unasked if item is items[-1] else 0
+                self._unasked -= size
+                await self._answers.put((asyncio.create_task(work, name=operation[:32]), size))
             items = await self._items()
             if not items:
                 return
@@ -155,15 +198,23 @@ class Line:
     async def _answer(self) -> None:
         """In the order of the requests."""
         while True:
-            task = await self._answers.get()
+            task, size = await self._answers.get()
             await self._send(await task)
+            self._give(size)
 
     async def _items(self) -> list[object]:
         """The next complete items; none at the end."""
         while data := await self._reader.read(_READ):
+            self._holder.room.take(len(data))
+            self._held += len(data)
+            self._unasked += len(data)
             if items := self._frames.feed(data):
                 return items
         return []
+
+    def _give(self, count: int) -> None:
+        self._holder.room.give(count)
+        self._held -= count
 
     async def _send(self, data: bytes) -> None:
         self._writer.write(data)
@@ -180,21 +231,23 @@ class Asked:
 
     async def answer(self, number: int, operation: str, arguments: list[object]) -> bytes:
         """The answer's frame."""
-        work = _OPERATIONS.get(operation)
+        work = _OPERATIONS.get(operation, Asked.unknown)
         try:
-            if work is None:
-                raise SigningRefusedError(f"no operation {operation[:32]!r}")
             return frame([number, Outcome.DONE, await work(self, arguments)])
         except ShareUsedError as error:
             return frame([number, Outcome.SHARE_USED, str(error)])
         except _REFUSALS as error:
             self.holder.refused(operation, str(error))
-            return frame([number, Outcome.REFUSED, str(error)])
+            return frame([number, Outcome.REFUSED, str(error)[:MAX_DETAIL]])
         except Unavailable as error:
             return frame([number, Outcome.UNAVAILABLE, error.detail])
-        except Fault as error:
-            _log.error("fault", operation=operation[:32], detail=error.detail)
+        except Exception as error:  # noqa: BLE001 -- whatever a peer finds, its line and the others go on
+            self.holder.fault(operation, error)
             return frame([number, Outcome.UNAVAILABLE, "a fault of the key holder's: its log says more"])
+
+    async def unknown(self, arguments: list[object]) -> None:
+        """In the place of every other operation."""
+        raise SigningRefusedError(f"no such operation of a service, with {len(arguments)} arguments")
 
     async def sign_certificate(self, arguments: list[object]) -> bytes:
         """The certificate of an approved order's place, noted before it is signed."""
@@ -280,11 +333,11 @@ class Asked:
         """Keeps the revision of a product that an approved order names."""
         match arguments:
             case [str(text)] if len(text) <= MAX_PRODUCT_BYTES:
-                parse_product(text)
 
                 def unit(connection: Connection) -> None:
                     if notes.in_force(connection).asked:
                         notes.add_product(connection, text)
+                        parse_product(text)
 
                 await self.holder.notes.do(unit)
             case _:
@@ -362,7 +415,9 @@ class Listener:
         self._lines.add(task)
         try:
             if self._may(writer):
-                await _quietly(Line(self._holder, reader, writer).serve())
+                await Line(self._holder, reader, writer).serve()
+        except Exception as error:  # noqa: BLE001 -- of the peer, whatever it is: it ends its own line
+            self._holder.ended(error)
         finally:
             self._lines.discard(task)
             writer.transport.abort()
@@ -377,13 +432,6 @@ class Listener:
             self._holder.refused("connect", f"more than {MAX_CONNECTIONS} connections")
             return False
         return True
-
-
-async def _quietly(work: Coroutine[Any, Any, None]) -> None:
-    try:
-        await work
-    except (ProtocolError, ValueError, OSError) as error:  # of the peer; TimeoutError is an OSError
-        _log.warning("line_ended", detail=f"{type(error).__name__}: {error}"[:500])
 
 
 def bind(path: Path) -> socket.socket:
@@ -404,6 +452,8 @@ def bind(path: Path) -> socket.socket:
 
 
 def _remove_stale(path: Path) -> None:
+    if path.exists() and not path.is_socket():
+        raise OSError(errno.EEXIST, f"{path} is no socket")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as probe:
         probe.settimeout(1.0)
         try:

@@ -37,8 +37,9 @@ from signerd.adapters.start_faults import unreadable
 from signerd.adapters.store.approving import in_force
 from signerd.adapters.store.checkpoint_keys import read_log_keys
 from signerd.adapters.store.database import check_database, make_engine, start_fault
-from signerd.adapters.store.schema import entries, issuers, orders, places, products, records
+from signerd.adapters.store.schema import approvals, entries, issuers, orders, places, products, records
 from signerd.config import Config, HsmSettings, IssuerSettings, TokenSettings, database_url, load
+from signerd.core.approval.statement import parse_statement
 from signerd.core.issuers import IssuerState
 from signerd.core.leaf import DEVICE
 from signerd.errors import ConfigError
@@ -109,7 +110,7 @@ def take_over(asked: Plan) -> TakenOver:
     held = _held(asked, pins)
     _write(asked.settings, _settings_text(asked, held), 0o600)
     checked = load_key_holder(asked.settings)
-    asked.service.notes.unlink(missing_ok=True)  # of a call that a crash ended: signerd never used them
+    _remove_notes(asked.service.notes)
     vkey = config.ledger.vkey.read_text(encoding="utf-8").strip()
     notes.create_notes(asked.service.notes, About(asked.service.name, config.deployment, vkey))
     found = _fill(asked, checked)
@@ -118,6 +119,13 @@ def take_over(asked: Plan) -> TakenOver:
     for old in pins:
         old.unlink(missing_ok=True)
     return found
+
+
+def _remove_notes(path: Path) -> None:
+    """Those of a call that a crash ended: signerd never used them. The write-ahead log first: beside a new
+    file it would be played into that."""
+    for name in (f"{path.name}-wal", f"{path.name}-shm", path.name):
+        path.with_name(name).unlink(missing_ok=True)
 
 
 def _make(directory: Path) -> None:
@@ -248,7 +256,8 @@ def _fill_from(source: Connection, target: Connection, asked: Plan) -> TakenOver
     )
     for ca, digest in source.execute(active):
         notes.set_active(target, ca, digest)
-    opened = list(_open_orders(source, target))
+    _copy_uses(source, target)
+    opened = list(_copy_orders(source, target))
     counted = _copy_leaves(source, target)
     first = load_vkey(asked.config.ledger.vkey)
     head = read_second_place(asked.config.ledger.head, lambda: read_log_keys(source, first))
@@ -256,19 +265,31 @@ def _fill_from(source: Connection, target: Connection, asked: Plan) -> TakenOver
     return TakenOver(asked.settings, tuple(opened), counted, administrators.names)
 
 
-def _open_orders(source: Connection, target: Connection) -> Iterator[str]:
-    """Orders that take boards now count as approved."""
+def _copy_uses(source: Connection, target: Connection) -> None:
+    """What was approved until now was done, or undone since: shown again, it must not count again."""
+    # An action's approval is the entry before it.
+    said = select(entries.c.data).join(approvals, entries.c.entry_index == approvals.c.entry_index - 1)
+    for data in source.scalars(said.where(approvals.c.part == 0)):
+        text = json.loads(data)["statement"].encode("ascii")
+        notes.note_use(target, parse_statement(text), text)
+
+
+def _copy_orders(source: Connection, target: Connection) -> Iterator[str]:
+    """Orders that take boards now count as approved; those that were closed stay closed."""
     said = (
-        select(entries.c.data, products.c.toml)
+        select(entries.c.data, products.c.toml, orders.c.closed_at)
         .join(orders, orders.c.opened_index == entries.c.entry_index)
         .join(products, products.c.sha256 == orders.c.product_sha256)
-        .where(orders.c.closed_at.is_(None))
         .order_by(orders.c.opened_index)
     )
-    for data, toml in source.execute(said):
+    for data, toml, closed_at in source.execute(said):
         members = {name: value for name, value in json.loads(data).items() if name not in _OURS}
-        yield notes.add_order(target, members).work_order
-        notes.add_product(target, toml)
+        order = notes.add_order(target, members)
+        if closed_at is None:
+            notes.add_product(target, toml)
+            yield order.work_order
+        else:
+            notes.close_order(target, order.work_order)
 
 
 def _copy_leaves(source: Connection, target: Connection) -> int:
@@ -279,6 +300,7 @@ def _copy_leaves(source: Connection, target: Connection) -> int:
         records.c.product,
         records.c.chip_id,
         records.c.serial_number,
+        records.c.certificate_serial,
         issuers.c.certificate_sha256,
     ).join(issuers, issuers.c.id == records.c.issuer)
     count = 0
@@ -286,6 +308,7 @@ def _copy_leaves(source: Connection, target: Connection) -> int:
         note = dict(row)
         note["tbs_sha256"] = hashlib.sha256(note.pop("tbs")).digest()
         note["issuer_sha256"] = note.pop("certificate_sha256")
+        note["certificate_serial"] = f"{int(note['certificate_serial'], 16):x}"
         target.execute(insert(notes.leaves).prefix_with("OR IGNORE"), {"name": DEVICE, **note})
         count += 1
     taken = select(places.c.work_order, orders.c.places).join(

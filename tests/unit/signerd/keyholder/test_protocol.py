@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
+import cbor2
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -109,3 +110,39 @@ def test_no_bytes_raise_anything_else(data: bytes) -> None:
                 read_request(item)
         except ProtocolError:
             continue
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(cbor2.dumps([1, "a", 1.5]), id="float"),
+        pytest.param(b"\x82\x01\xc0\x61a", id="tag"),
+        pytest.param(b"\x82\x01\xd8\x1d\x00", id="shared value"),
+        pytest.param(b"\x82\x01\xf7", id="undefined"),
+        pytest.param(b"\x82\x01\xf8\x20", id="simple value"),
+        pytest.param(b"\x9f\x01\xff", id="no length"),
+        pytest.param(b"\xa2\x61x\x01\x61x\x02", id="key twice"),
+        pytest.param(b"\x81" * 100 + b"\x01", id="deep"),
+        pytest.param(cbor2.dumps([0] * 600), id="many items"),
+        pytest.param(b"\x9a\x00\xff\xff\xff" + b"\x80" * 1000, id="many promised"),
+        pytest.param(b"\x5b" + b"\xff" * 8, id="bytes promised"),
+        pytest.param(b"\x19\x01", id="cut head"),
+        pytest.param(cbor2.dumps([1]) * 2, id="two items"),
+        pytest.param(b"", id="nothing"),
+        pytest.param(b"\x62\xff\xfe", id="no UTF-8"),
+    ],
+)
+def test_items_that_are_not_plain_are_refused(body: bytes) -> None:
+    with pytest.raises(ProtocolError):
+        FrameReader().feed(len(body).to_bytes(4, "big") + body)
+
+
+def test_plain_items_and_large_numbers_pass() -> None:
+    item = [1, "a", {"x": 2**152 + 5, "y": None, "z": [True, b"1", -1]}]
+    assert FrameReader().feed(frame(item)) == [item]
+
+
+def test_numbers_of_requests_are_bounded() -> None:
+    for number in (2**63, -1, True, "1"):
+        with pytest.raises(ProtocolError):
+            read_request([number, "sign_crl"])
