@@ -162,11 +162,12 @@ _OF_A_TOKEN = ("module", "token", "pin")
 
 
 class AnyTokenSettings(Section):
-    """A PKCS#11 token."""
+    """A PKCS#11 token; or the socket of the service that has it."""
 
-    module: Path
-    token: TokenReference  # its label, or a PKCS #11 URI
-    pin: Annotated[str, AfterValidator(_pin_source)]
+    service: SocketPath | None = None  # of `signerd key-holder run`, in the place of module, token and pin
+    module: Path = Path()
+    token: TokenReference = ""  # its label, or a PKCS #11 URI
+    pin: Annotated[str, AfterValidator(_pin_source)] = ""
     environment: dict[str, str] = Field(default_factory=dict)  # for the module, e.g. SOFTHSM2_CONF
     deadline_s: Annotated[float, Field(gt=0, le=120)] = (
         10.0  # an operation longer than this replaces the process
@@ -174,17 +175,6 @@ class AnyTokenSettings(Section):
     start_deadline_s: Annotated[float, Field(gt=0, le=600)] = (
         30.0  # as does opening the token for longer: to load the module, log in and try the keys
     )
-
-
-class TokenSettings(AnyTokenSettings):
-    """A PKCS#11 token with a CA key; or the socket of the service that has it."""
-
-    service: SocketPath | None = None  # of `signerd key-holder run`, in the place of module, token and pin
-    module: Path = Path()
-    token: TokenReference = ""  # its label, or a PKCS #11 URI
-    pin: Annotated[str, AfterValidator(_pin_source)] = ""
-    ca_key: KeyReference = "birthmark-ca"  # its label, or a PKCS #11 URI, as of the other keys
-    key_holders: Annotated[int, Field(ge=1, le=16)] = 1
 
     @model_validator(mode="after")
     def _token_or_service(self) -> Self:
@@ -194,6 +184,13 @@ class TokenSettings(AnyTokenSettings):
         if self.service is None and (missing := [name for name in _OF_A_TOKEN if name not in given]):
             raise ValueError(f"`{'`, `'.join(missing)}` missing; or `service` where a service has the token")
         return self
+
+
+class TokenSettings(AnyTokenSettings):
+    """One with a CA key."""
+
+    ca_key: KeyReference = "birthmark-ca"  # its label, or a PKCS #11 URI, as of the other keys
+    key_holders: Annotated[int, Field(ge=1, le=16)] = 1
 
 
 class HsmSettings(TokenSettings):
@@ -258,7 +255,7 @@ class CheckpointKeySettings(AnyTokenSettings):
 
     @model_validator(mode="after")
     def _place(self) -> Self:
-        if (self.key_in == "sealed") != (self.sealed is not None):
+        if (self.key_in == "sealed") != (self.sealed is not None) and self.service is None:
             raise ValueError('`sealed` names the file of the seed: give it where key_in is "sealed"')
         return self
 
@@ -308,6 +305,8 @@ class Keys(Section):
     authority: AuthoritySettings
     # Further ones, as `signerd ca add` wrote them.
     issuers: Annotated[tuple[IssuerSettings, ...], Field(max_length=MAX_ISSUERS)] = ()
+    # Keys of the log after the first, as `signerd checkpoint-key add` wrote them.
+    checkpoint_keys: Annotated[tuple[CheckpointKeySettings, ...], Field(max_length=MAX_CHECKPOINT_KEYS)] = ()
     approvals: ApprovalSettings | None = None
     log: LogSettings = LogSettings()
 
@@ -341,8 +340,6 @@ class Config(Keys):
     metrics: MetricsSettings | None = None
     database: DatabaseSettings
     ledger: LedgerSettings
-    # Keys of the log after the first, as `signerd checkpoint-key add` wrote them.
-    checkpoint_keys: Annotated[tuple[CheckpointKeySettings, ...], Field(max_length=MAX_CHECKPOINT_KEYS)] = ()
     limits: LimitsSettings = LimitsSettings()
     hygiene: HygieneSettings = HygieneSettings()
 

@@ -17,7 +17,7 @@ from signerd.adapters.head_file import load_vkey
 from signerd.adapters.keyholder.channel import SignatureDamaged
 from signerd.adapters.keyholder.held_pin import WrongPin
 from signerd.adapters.keyholder.pool import KeyHolderPool, settings_of_checkpoint_key
-from signerd.adapters.pin import read_pin
+from signerd.adapters.pin import pin_of
 from signerd.adapters.start_faults import unreadable
 from signerd.adapters.store.ledger import Sign
 from signerd.config import CheckpointKeySettings, Config
@@ -67,7 +67,7 @@ class CheckpointKeyHolders:
         pool = KeyHolderPool(
             settings_of_checkpoint_key(self._config, settings, key.verifier), 1, on_change=changed
         )
-        pin = read_pin(settings.pin, base)
+        pin = pin_of(settings, base)
         try:
             await pool.start(pin)
         except (WrongPin, ConfigError, Unavailable) as error:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from signerd.adapters.sealed_pin_file import open_pin, read_file
 from signerd.adapters.start_faults import from_system
-from signerd.config import TokenSettings
+from signerd.config import AnyTokenSettings
 from signerd.core.sealed_pin import MAX_PIN, tpm_source
 from signerd.errors import ConfigError
 
@@ -46,7 +46,7 @@ def read_pin(source: str, base: Path) -> bytearray:
             )
 
 
-def pin_of(token: TokenSettings, base: Path) -> bytearray:
+def pin_of(token: AnyTokenSettings, base: Path) -> bytearray:
     """The PIN of a token; empty where a service has the token, and with it the PIN. Raises as `read_pin`."""
     return bytearray() if token.service is not None else read_pin(token.pin, base)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -57,3 +59,22 @@ def test_an_order_of_which_another_key_holder_has_a_share(factory: HeldFactory) 
     assert "2 places of WO-3 stay with this key holder" in run([*release, "WO-3", "1"])
     assert {each["share"] for each in factory.status()["orders"] if each["work_order"] == "WO-3"} == {2}
     assert factory.verify()
+
+
+def test_the_logs_key_gets_a_successor_in_the_service(factory: HeldFactory) -> None:
+    add = ("checkpoint-key", "add", "--key-holder", factory.settings)
+    said = factory.approved(*add)
+    key = re.search(r"^key ([0-9a-f]{8}) is announced", said, re.MULTILINE)
+    assert key is not None
+    factory.restart()
+    factory.installation.admin("checkpoint-key", "activate", key[1])
+    certified(factory)
+    first = json.loads(factory.installation.admin("checkpoint-key", "list", "--json"))[0]["key"]
+    factory.approved("checkpoint-key", "retire", first, "--reason", "superseded")
+    assert factory.verify()
+
+
+def certified(factory: HeldFactory) -> None:
+    line = factory.new_run(boards=1)
+    assert line.start_agent().wait() == 0
+    factory.finished_once(line)

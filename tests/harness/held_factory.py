@@ -69,6 +69,13 @@ class HeldFactory(Factory):
         wait_until(lambda: "serves" in self.service.output()[said:], "the service", program=self.service)
         return self.service
 
+    def restart(self) -> None:
+        """Both, the service first."""
+        self.installation.process.stop()
+        self.service.stop()
+        self.start_service()
+        self.installation.start_signerd()
+
     def status(self) -> Any:
         """`signerd key-holder status --json`."""
         command: list[str | Path] = [self.installation.commands / "signerd"]
@@ -123,7 +130,7 @@ class Line:
         self._socket.settimeout(30.0)
         self._socket.connect(str(path))
         self._number = 0
-        self.send({"form": SERVICE_FORM, "issuer": issuer} if hello is None else hello)
+        self.send({"form": SERVICE_FORM, "key": issuer} if hello is None else hello)
         self.greeting = self._greeting()
 
     def send(self, item: object) -> None:

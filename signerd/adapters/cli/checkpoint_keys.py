@@ -18,12 +18,19 @@ from signerd.adapters.cli.approvals import (
     approving,
     asking,
 )
-from signerd.adapters.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption, environment
+from signerd.adapters.cli.options import (
+    DEFAULT_CONFIG,
+    DEFAULT_KEY_HOLDER,
+    ConfigOption,
+    JsonOption,
+    KeyHolderOption,
+    environment,
+)
 
 if TYPE_CHECKING:
     from birthmark.v1 import admin_pb2
     from signerd.adapters.installation.further_checkpoint_key import MadeKey
-    from signerd.config import CheckpointKeySettings, Config
+    from signerd.config import CheckpointKeySettings, Keys
 
 app = typer.Typer(
     help="Keys that sign the log's checkpoints: a successor is announced under the key before it.",
@@ -95,6 +102,7 @@ def add(
     signature: SignatureOption = None,
     request_file: RequestOption = None,
     valid_days: DaysOption = DAYS,
+    key_holder: KeyHolderOption = DEFAULT_KEY_HOLDER,
     config: ConfigOption = DEFAULT_CONFIG,
     as_json: JsonOption = False,
 ) -> None:
@@ -104,25 +112,29 @@ def add(
     """
     from signerd.adapters.cli.output import print_result
     from signerd.adapters.installation import further_checkpoint_key
+    from signerd.adapters.keyholder.service.settings import who_has_the_token
     from signerd.config import load
 
-    settings, base = load(config), config.resolve().parent
+    settings = load(config)
+    keys, base = who_has_the_token(settings, config, key_holder)
     made = further_checkpoint_key.begun(base)
     if made is None:
         _demand_room(config)
-        wanted = _wanted(settings, module, token, pin, environment(hsm_env or ()), key_in, key)
+        wanted = _wanted(keys, module, token, pin, environment(hsm_env or ()), key_in, key)
         sealed = wanted.key_in == "sealed"
-        recipients = further_checkpoint_key.recipients_of(settings, spare or ()) if sealed else []
-        made = further_checkpoint_key.make(settings, base, wanted, recipients)
+        recipients = further_checkpoint_key.recipients_of(keys, spare or ()) if sealed else []
+        made = further_checkpoint_key.make(keys, base, wanted, recipients)
     key_id = made.verifier.key_id.hex()
     options = approving(
         approval, signature, request_file, valid_days, name=f"checkpoint-key-add-{key_id}", as_json=as_json
     )
     index = _announce(config, made, options)
-    further_checkpoint_key.finish(config.resolve(), made)
+    service = settings.hsm.service
+    further_checkpoint_key.finish(config.resolve(), made, service, key_holder.resolve())
+    restarted = "signerd" if service is None else "the key holder's service, then signerd"
     print_result(
         f"key {key_id} is announced (ledger entry {index}), and in {config}\n"
-        f"restart signerd; then: signerd checkpoint-key activate {key_id}\n{made.verifier.text()}",
+        f"restart {restarted}; then: signerd checkpoint-key activate {key_id}\n{made.verifier.text()}",
         {"key": key_id, "vkey": made.verifier.text(), "ledger_index": index},
         as_json=as_json,
     )
@@ -182,7 +194,7 @@ def retire(
 
 
 def _wanted(
-    settings: Config,
+    settings: Keys,
     module: Path | None,
     token: str | None,
     pin: str | None,
@@ -199,10 +211,6 @@ def _wanted(
     hsm = settings.hsm
     if token is None and (module is not None or pin is not None or env):
         raise typer.BadParameter("--module, --pin and --hsm-env go with --token: all of one token")
-    if token is None and hsm.service is not None:
-        raise typer.BadParameter(
-            "--token: the key holder's service keeps the token of [hsm] to itself: name one of signerd's own"
-        )
     if token is not None and pin is None:
         raise typer.BadParameter("--pin: say where the PIN of this token comes from")
     place = key_in or ("sealed" if hsm.checkpoint_key_in == "sealed" else "token")

@@ -29,8 +29,9 @@ from signerd.adapters.installation.keys import generate_checkpoint_key, prove_ke
 from signerd.adapters.installation.layout import PUBLIC, write_new
 from signerd.adapters.keyholder.pool import rejected_pins, settings_of_checkpoint_key
 from signerd.adapters.keyholder.sealed_file import read_sealed_file
+from signerd.adapters.keyholder.service.settings import KeyHolderConfig
 from signerd.adapters.pin import read_pin
-from signerd.config import CheckpointKeySettings, Config, load
+from signerd.config import CheckpointKeySettings, Config, Keys, read_settings
 from signerd.core.file_problems import problems
 from signerd.core.note import VerifierKey, parse_vkey
 from signerd.core.recipient import Recipient
@@ -63,7 +64,7 @@ def begun(base: Path) -> MadeKey | None:
         raise ConfigError(f"{path} cannot be read: {error}; remove it, and add another key") from error
 
 
-def make(config: Config, base: Path, wanted: CheckpointKeySettings, recipients: Sequence[bytes]) -> MadeKey:
+def make(config: Keys, base: Path, wanted: CheckpointKeySettings, recipients: Sequence[bytes]) -> MadeKey:
     """Makes the key, and has the token prove it.
 
     Args:
@@ -113,22 +114,53 @@ def _made(settings: CheckpointKeySettings, verifier: VerifierKey) -> MadeKey:
     return MadeKey(verifier, settings, tuple(each.spki_sha256() for each in sealed.recipients))
 
 
-def finish(config: Path, made: MadeKey) -> None:
+def finish(config: Path, made: MadeKey, service: Path | None, held: Path) -> None:
     """The settings' section, and the end of the mark. Once more, it adds nothing.
 
+    Args:
+        config: signerd's settings.
+        made: the key.
+        service: the socket of the key holder's service that has the token; None: signerd has it.
+        held: then, the service's settings, which get the token's section; signerd's get the socket.
+
     Raises:
-        ConfigError: the settings cannot be written (and what to add).
+        ConfigError: settings cannot be written (and what to add).
     """
-    base = config.parent
-    if not any(key.vkey.resolve() == made.settings.vkey.resolve() for key in load(config).checkpoint_keys):
-        text = section(made.settings, base)
-        try:
-            mode = stat.S_IMODE(config.stat().st_mode)
-            durable_files.replace(config, config.read_bytes() + text.encode(), mode)
-        except OSError as error:
-            raise ConfigError(f"cannot write {config}: {error.strerror}. Add to its end:\n{text}") from error
-        load(config)
-    (base / FOLDER / "next.toml").unlink(missing_ok=True)
+    mark = held.parent / FOLDER / "next.toml"
+    if service is None:
+        _add_section(config, made.settings, Config)
+        mark = config.parent / FOLDER / "next.toml"
+    else:
+        _add_section(held, made.settings, KeyHolderConfig)
+        _give_to_owner_of(held)
+        vkey = config.parent / FOLDER / made.settings.vkey.name
+        vkey.parent.mkdir(mode=0o700, exist_ok=True)
+        durable_files.replace(vkey, f"{made.verifier.text()}\n".encode(), PUBLIC)
+        named = {"vkey": vkey, "service": service, "key_in": made.settings.key_in}
+        _add_section(config, CheckpointKeySettings.model_validate(named), Config)
+        _give_to_owner_of(config)
+    mark.unlink(missing_ok=True)
+
+
+def _add_section(config: Path, key: CheckpointKeySettings, kind: type[Keys]) -> None:
+    """A crash leaves the settings of before, or those with the section."""
+    if any(each.vkey.resolve() == key.vkey.resolve() for each in read_settings(config, kind).checkpoint_keys):
+        return
+    text = section(key, config.parent)
+    try:
+        found = config.stat()
+        durable_files.replace(config, config.read_bytes() + text.encode(), stat.S_IMODE(found.st_mode))
+        os.chown(config, found.st_uid, found.st_gid)
+    except OSError as error:
+        raise ConfigError(f"cannot write {config}: {error.strerror}. Add to its end:\n{text}") from error
+    read_settings(config, kind)
+
+
+def _give_to_owner_of(config: Path) -> None:
+    """What root made beside the settings is their owner's."""
+    owner, folder = config.stat(), config.parent / FOLDER
+    for path in (folder, *folder.iterdir()):
+        os.chown(path, owner.st_uid, owner.st_gid)
 
 
 def section(settings: CheckpointKeySettings, base: Path) -> str:
@@ -140,7 +172,7 @@ def section(settings: CheckpointKeySettings, base: Path) -> str:
     return f"\n# Made by `signerd checkpoint-key add`.\n[[checkpoint_keys]]\n{toml_lines(values)}"
 
 
-def recipients_of(config: Config, spares: Sequence[Path]) -> list[bytes]:
+def recipients_of(config: Keys, spares: Sequence[Path]) -> list[bytes]:
     """Who is to open a sealed seed: those of what is sealed already, and `spares` (public keys, PEM). Raises
     ConfigError."""
     found: list[Recipient] = []

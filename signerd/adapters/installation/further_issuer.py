@@ -29,7 +29,7 @@ from signerd.adapters.installation.keys import generate_ca_key, prove_keys
 from signerd.adapters.installation.layout import PUBLIC, write_new
 from signerd.adapters.keyholder.pool import rejected_pins, settings_of_issuer
 from signerd.adapters.pin import read_pin
-from signerd.config import Config, TokenSettings, load
+from signerd.config import AnyTokenSettings, Config, TokenSettings, load
 from signerd.core.file_problems import problems
 from signerd.errors import ConfigError
 
@@ -220,7 +220,7 @@ root = {_string(root)}
 {token_text(token)}"""
 
 
-def token_text(token: TokenSettings) -> str:
+def token_text(token: AnyTokenSettings) -> str:
     """Lines of TOML: what is not the default."""
     return toml_lines(token.model_dump(mode="json", exclude_defaults=True))
 

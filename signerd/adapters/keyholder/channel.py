@@ -271,9 +271,9 @@ class Channel(asyncio.Protocol):
             kind = {Outcome.WRONG_SETTINGS: WrongSettings, Outcome.DAMAGED: SignatureDamaged}
             raise kind.get(outcome, Unavailable)(f"the key holder did not start: {text}")
 
-    async def introduce(self, issuer_sha256: bytes, within_s: float) -> None:
+    async def introduce(self, named: bytes, within_s: float) -> None:
         """Says to a service whose key is asked for. Raises as `open_service_channel`."""
-        outcome, text = await self._greet(hello_frame(issuer_sha256), within_s)
+        outcome, text = await self._greet(hello_frame(named), within_s)
         if outcome is not Outcome.DONE:
             kind = WrongSettings if outcome is Outcome.WRONG_SETTINGS else Unavailable
             raise kind(f"the key holder's service: {text}")
@@ -309,19 +309,18 @@ class Channel(asyncio.Protocol):
             self._listening.cancel()
 
 
-async def open_service_channel(
-    path: Path, issuer_sha256: bytes, *, deadline_s: float, login_s: float
-) -> Channel:
-    """A line to a service, for one issuer's key.
+async def open_service_channel(path: Path, named: bytes, *, deadline_s: float, login_s: float) -> Channel:
+    """A line to a service, for one key: of an issuer, by its certificate's SHA-256, or of the log, by that of
+    its verifier key's text.
 
     Raises:
-        WrongSettings: it has no such issuer, or takes no calls of this user.
+        WrongSettings: it has no such key, or takes no calls of this user.
         Unavailable: it does not answer, or its token is not there now.
     """
     channel = Channel(deadline_s)
     try:
         await channel.connect(path)
-        await channel.introduce(issuer_sha256, login_s)
+        await channel.introduce(named, login_s)
     except BaseException:
         await channel.stop()
         raise

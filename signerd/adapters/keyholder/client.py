@@ -14,7 +14,6 @@ PIN is wrong, nothing is tried again: `serving` stays False, and `wait_given_up`
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -51,6 +50,7 @@ class KeyHolderSettings:
     environment: Mapping[str, str] = field(default_factory=dict)  # for the PKCS#11 module
     rejected_pins: RejectedPins | None = None  # where it is kept which PINs the token rejected
     service: Path | None = None  # its socket, where a service has the token: the rest is its matter
+    named: bytes = b""  # what it is asked for: SHA-256 of the issuer's certificate, or of the log's key
 
 
 def _ignore() -> None:
@@ -138,7 +138,7 @@ class KeyHolderProcess:
         if settings.service is not None:
             channel = await open_service_channel(
                 settings.service,
-                hashlib.sha256(settings.setup.certificate).digest(),
+                settings.named,
                 # It has the deadlines of the token itself, and may need a second process for an answer.
                 deadline_s=2 * settings.deadline_s + settings.start_deadline_s,
                 login_s=login_s,

@@ -7,6 +7,7 @@ Checkpoints go to the first alone, so that one memory of the last checkpoint see
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +25,7 @@ from signerd.adapters.keyholder.queue import OperationQueue
 from signerd.adapters.keyholder.rejected_pin import RejectedPins
 from signerd.adapters.keyholder.sealed_file import read_sealed_file
 from signerd.adapters.start_faults import unreadable
-from signerd.config import AnyTokenSettings, CheckpointKeySettings, Config, HsmSettings, Keys, TokenSettings
+from signerd.config import AnyTokenSettings, CheckpointKeySettings, HsmSettings, Keys, TokenSettings
 from signerd.core import note
 from signerd.core.leaf import Leaf
 from signerd.core.names import MacQuestion, Place
@@ -109,7 +110,7 @@ def settings_of_issuer(
         max_validity_days=config.authority.max_validity_days,
         allow_no_expiry=config.authority.allow_no_expiry,
     )
-    return _settings(config, setup, token)
+    return _settings(config, setup, token, hashlib.sha256(setup.certificate).digest())
 
 
 def setup_of_checkpoint_key(settings: CheckpointKeySettings, mode: Mode) -> Setup:
@@ -140,7 +141,7 @@ def setup_of_checkpoint_key(settings: CheckpointKeySettings, mode: Mode) -> Setu
 
 
 def settings_of_checkpoint_key(
-    config: Config, settings: CheckpointKeySettings, log: note.VerifierKey
+    config: Keys, settings: CheckpointKeySettings, log: note.VerifierKey
 ) -> KeyHolderSettings:
     """A key holder that signs checkpoints, and nothing else. Raises ConfigError."""
     setup = replace(
@@ -149,13 +150,7 @@ def settings_of_checkpoint_key(
         certificate=_sub_ca(config.authority.certificate).public_bytes(Encoding.DER),
         vkey=log.text(),
     )
-    return KeyHolderSettings(
-        setup,
-        settings.deadline_s,
-        settings.start_deadline_s,
-        settings.environment,
-        rejected_pins(config, settings),
-    )
+    return _settings(config, setup, settings, hashlib.sha256(log.text().encode()).digest())
 
 
 def _sub_ca(path: Path) -> x509.Certificate:
@@ -176,10 +171,10 @@ def settings_with(config: Keys, certificate: x509.Certificate, vkey: str) -> Key
         max_validity_days=config.authority.max_validity_days,
         allow_no_expiry=config.authority.allow_no_expiry,
     )
-    return _settings(config, setup, config.hsm)
+    return _settings(config, setup, config.hsm, hashlib.sha256(setup.certificate).digest())
 
 
-def _settings(config: Keys, setup: Setup, token: TokenSettings) -> KeyHolderSettings:
+def _settings(config: Keys, setup: Setup, token: AnyTokenSettings, named: bytes) -> KeyHolderSettings:
     return KeyHolderSettings(
         setup,
         token.deadline_s,
@@ -187,6 +182,7 @@ def _settings(config: Keys, setup: Setup, token: TokenSettings) -> KeyHolderSett
         token.environment,
         rejected_pins(config, token),
         token.service,
+        named,
     )
 
 

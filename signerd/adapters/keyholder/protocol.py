@@ -131,18 +131,19 @@ def read_setup(item: object) -> Setup:
     return Setup(**item)
 
 
-def hello_frame(issuer_sha256: bytes) -> bytes:
-    """The first frame to a service: whose key is asked for, by its certificate's SHA-256."""
-    return frame({"form": SERVICE_FORM, "issuer": issuer_sha256})
+def hello_frame(named: bytes) -> bytes:
+    """The first frame to a service: which key is asked for, by the SHA-256 of its issuer's certificate, or of
+    the log's verifier key."""
+    return frame({"form": SERVICE_FORM, "key": named})
 
 
 def read_hello(item: object) -> bytes:
-    """The certificate's SHA-256. Raises ProtocolError unless it is a frame of `hello_frame`."""
+    """Which key is asked for. Raises ProtocolError unless it is a frame of `hello_frame`."""
     match item:
-        case {"form": int(form), "issuer": bytes(issuer), **rest} if not rest:
+        case {"form": int(form), "key": bytes(named), **rest} if not rest:
             if form != SERVICE_FORM:
                 raise ProtocolError(f"form {form} of the service's protocol, and not {SERVICE_FORM}")
-            return issuer
+            return named
         case _:
             raise ProtocolError("not a hello")
 

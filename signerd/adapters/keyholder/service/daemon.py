@@ -22,12 +22,18 @@ from sqlalchemy import Connection
 
 from signerd.adapters import systemd
 from signerd.adapters.administrators_file import read_administrators
+from signerd.adapters.checkpoint_key_holders import vkey_in
 from signerd.adapters.checks import load_issuer
 from signerd.adapters.keyholder.channel import SignatureDamaged
 from signerd.adapters.keyholder.client import KeyHolderSettings
 from signerd.adapters.keyholder.guard import Authority, Guard, Limits
 from signerd.adapters.keyholder.held_pin import WrongPin
-from signerd.adapters.keyholder.pool import KeyHolderPool, settings_for, settings_of_issuer
+from signerd.adapters.keyholder.pool import (
+    KeyHolderPool,
+    settings_for,
+    settings_of_checkpoint_key,
+    settings_of_issuer,
+)
 from signerd.adapters.keyholder.service import notes
 from signerd.adapters.keyholder.service.notes import About, Notes
 from signerd.adapters.keyholder.service.server import HeldKey, Holder, Listener, bind
@@ -36,8 +42,8 @@ from signerd.adapters.keyholder.service.users import uids
 from signerd.adapters.line_writer import LineWriter, standard_error
 from signerd.adapters.logs import configure_logs
 from signerd.adapters.pin import read_pin
-from signerd.adapters.start_faults import from_system, unreadable
-from signerd.config import TokenSettings
+from signerd.adapters.start_faults import from_system
+from signerd.config import AnyTokenSettings, CheckpointKeySettings, TokenSettings
 from signerd.core.approval.administrators import AdministratorSet
 from signerd.core.approval.verify import Installation
 from signerd.core.approved_order import IssuerOfCa
@@ -68,7 +74,7 @@ async def _serve(config: KeyHolderConfig, base: Path, announce: Callable[[str], 
     clients = uids(config.service.clients)
     if os.geteuid() in clients:
         _log.warning("client_is_own_user", detail="whoever has signerd then has this key holder's files too")
-    installation = Installation(config.deployment, vkey_of(config))
+    installation = Installation(config.deployment, vkey_in(config.ledger.vkey).text())
     kept = Notes.open(config.service.notes)
     wanted = read_administrators(config)
     async with AsyncExitStack() as running:
@@ -87,14 +93,6 @@ async def _serve(config: KeyHolderConfig, base: Path, announce: Callable[[str], 
         systemd.notify(systemd.READY)
         await _until_stopped(stop, [key.pool for key in keys.values()])
         systemd.notify(systemd.STOPPING)
-
-
-def vkey_of(config: KeyHolderConfig) -> str:
-    """The log's verifier key. Raises ConfigError."""
-    try:
-        return config.ledger.vkey.read_text(encoding="utf-8").strip()
-    except OSError as error:
-        raise unreadable(config.ledger.vkey, error) from error
 
 
 def _check(
@@ -144,7 +142,25 @@ async def _start_keys(
             _log.warning("issuer_not_serving", issuer=settings.name, detail=str(error))
             continue
         keys[digest] = key
+    for checkpoint_key in config.checkpoint_keys:
+        keys.update(await _start_checkpoint_key(config, checkpoint_key, base, running))
     return keys
+
+
+async def _start_checkpoint_key(
+    config: KeyHolderConfig, settings: CheckpointKeySettings, base: Path, running: AsyncExitStack
+) -> dict[bytes, HeldKey]:
+    """One that came after the log's first. It may be missing: whether it is to sign, the ledger says, and
+    signerd then does not publish."""
+    verifier = vkey_in(settings.vkey)
+    how = settings_of_checkpoint_key(config, settings, verifier)
+    name = f"checkpoint key {verifier.key_id.hex()}"
+    try:
+        key = await _start_pool(name, how, settings, base, running, HeldKey)
+    except (WrongPin, ConfigError, Unavailable) as error:
+        _log.warning("checkpoint_key_not_serving", key=verifier.key_id.hex(), detail=str(error))
+        return {}
+    return {how.named: key}
 
 
 def sha256_of(issuer: Issuer) -> bytes:
@@ -162,23 +178,36 @@ async def _start(
     base: Path,
     running: AsyncExitStack,
 ) -> tuple[bytes, HeldKey]:
-    held: list[HeldKey] = []
-    pool = KeyHolderPool(how, token.key_holders, on_change=lambda: _changed(name, held))
     limits = Limits(timedelta(days=config.authority.max_validity_days), config.authority.allow_no_expiry)
     guard = Guard(Authority.from_certificate(issuer.certificate.public_bytes(Encoding.DER)), limits, None)
-    held.append(HeldKey(pool, guard, IssuerOfCa(issuer, ca)))
+    made = partial(HeldKey, guard=guard, issuer=IssuerOfCa(issuer, ca))
+    return how.named, await _start_pool(name, how, token, base, running, made)
+
+
+async def _start_pool(
+    name: str,
+    how: KeyHolderSettings,
+    token: AnyTokenSettings,
+    base: Path,
+    running: AsyncExitStack,
+    made: Callable[[KeyHolderPool], HeldKey],
+) -> HeldKey:
+    held: list[HeldKey] = []
+    count = token.key_holders if isinstance(token, TokenSettings) else 1
+    pool = KeyHolderPool(how, count, on_change=lambda: _changed(name, held))
+    held.append(made(pool))
     running.push_async_callback(pool.stop)
     pin = read_pin(token.pin, base)
     try:
         await pool.start(pin)
     finally:
         pin[:] = bytes(len(pin))
-    return sha256_of(issuer), held[0]
+    return held[0]
 
 
 def _changed(name: str, held: list[HeldKey]) -> None:
     for key in held:
-        _log.info("key_holder", issuer=name, serving=key.pool.serving)
+        _log.info("key_holder", key=name, serving=key.pool.serving)
         key.changed()
 
 

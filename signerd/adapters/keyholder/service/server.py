@@ -64,11 +64,11 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class HeldKey:
-    """One issuer: its processes, the look at what they sign, and the CA that products name it by."""
+    """One key: its processes; where it is an issuer's, the look at what they sign, and its CA."""
 
     pool: KeyHolderPool
-    guard: Guard
-    issuer: IssuerOfCa
+    guard: Guard | None = None  # None: of the log, beyond the first
+    issuer: IssuerOfCa | None = None  # likewise
     lines: set[Line] = field(default_factory=set)  # those that are served
 
     def changed(self) -> None:
@@ -155,12 +155,12 @@ class Line:
         if not items:
             return
         first, *more = items
-        issuer = read_hello(first)
-        key = self._holder.keys.get(issuer)
+        named = read_hello(first)
+        key = self._holder.keys.get(named)
         await self._send(frame([Outcome.BEGUN, "hello"]))
         if key is None:
             await self._send(
-                frame([Outcome.WRONG_SETTINGS, f"it has no issuer with the SHA-256 {issuer.hex()[:64]}"])
+                frame([Outcome.WRONG_SETTINGS, f"it has no key with the SHA-256 {named.hex()[:64]}"])
             )
             return
         if not key.pool.serving:
@@ -168,7 +168,7 @@ class Line:
             return
         await self._send(frame([Outcome.DONE, "ready"]))
         key.lines.add(self)
-        asking = asyncio.create_task(self._ask(Asked(self._holder, key, issuer), more), name="requests")
+        asking = asyncio.create_task(self._ask(Asked(self._holder, key, named), more), name="requests")
         answering = asyncio.create_task(self._answer(), name="answers")
         try:
             done, _ = await asyncio.wait((asking, answering), return_when=asyncio.FIRST_COMPLETED)
@@ -252,8 +252,10 @@ class Asked:
     async def sign_certificate(self, arguments: list[object]) -> bytes:
         """The certificate of an approved order's place, noted before it is signed."""
         tbs, leaf = _tbs_and_leaf(arguments)
-        now = datetime.now(UTC)
-        self.key.guard.check_certificate(tbs, now)
+        now, guard, issuer = datetime.now(UTC), self.key.guard, self.key.issuer
+        if guard is None or issuer is None:
+            raise SigningRefusedError("this key signs checkpoints alone")
+        guard.check_certificate(tbs, now)
 
         def unit(connection: Connection) -> None:
             if not notes.in_force(connection).asked:
@@ -263,7 +265,7 @@ class Asked:
             order = notes.find_order(connection, leaf.place.work_order)
             product = parse_product(notes.find_product(connection, order.product_sha256))
             self._check_active(connection, product)
-            check_leaf(tbs, leaf, order, product, self.key.issuer, now)
+            check_leaf(tbs, leaf, order, product, issuer, now)
             notes.note_leaf(connection, tbs, leaf, order, issuer_sha256=self.issuer_sha256)
 
         # Durable before it is signed: after a crash the same bytes are signed again, and no others.
@@ -278,7 +280,8 @@ class Asked:
 
     def _first_of(self, ca: str) -> bytes | None:
         """Whoever stands first in the settings."""
-        return next((each for each, key in self.holder.keys.items() if key.issuer.ca == ca), None)
+        issuers = ((each, key.issuer) for each, key in self.holder.keys.items())
+        return next((each for each, issuer in issuers if issuer is not None and issuer.ca == ca), None)
 
     async def sign_crl(self, arguments: list[object]) -> bytes:
         """Its process has a look of its own."""

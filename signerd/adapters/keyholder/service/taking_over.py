@@ -38,13 +38,23 @@ from signerd.adapters.store.approving import in_force
 from signerd.adapters.store.checkpoint_keys import read_log_keys
 from signerd.adapters.store.database import check_database, make_engine, start_fault
 from signerd.adapters.store.schema import approvals, entries, issuers, orders, places, products, records
-from signerd.config import Config, HsmSettings, IssuerSettings, TokenSettings, database_url, load
+from signerd.config import (
+    AnyTokenSettings,
+    CheckpointKeySettings,
+    Config,
+    HsmSettings,
+    IssuerSettings,
+    TokenSettings,
+    database_url,
+    load,
+)
 from signerd.core.approval.statement import parse_statement
 from signerd.core.issuers import IssuerState
 from signerd.core.leaf import DEVICE
 from signerd.errors import ConfigError
 
 _HEADER = re.compile(r"^\s*\[+\s*([A-Za-z0-9_.-]+)\s*\]+")
+_CHANGED = ("hsm", "issuers.hsm", "checkpoint_keys")  # tables of signerd's settings
 T = TypeVar("T")
 _OURS = ("v", "type", "id", "time", "by")  # members that every entry has
 
@@ -108,7 +118,7 @@ def take_over(asked: Plan) -> TakenOver:
         _make(directory)
     pins = dict(_copy_pins(asked, base))
     held = _held(asked, pins)
-    _write(asked.settings, _settings_text(asked, held), 0o600)
+    _write(asked.settings, _settings_text(asked, held, pins), 0o600)
     checked = load_key_holder(asked.settings)
     _remove_notes(asked.service.notes)
     vkey = config.ledger.vkey.read_text(encoding="utf-8").strip()
@@ -152,9 +162,10 @@ def _copy(source: Path, target: Path, mode: int = 0o600) -> Path:
     return target
 
 
-def _tokens(config: Config) -> Iterator[TokenSettings]:
+def _tokens(config: Config) -> Iterator[AnyTokenSettings]:
     yield config.hsm
     yield from (issuer.hsm for issuer in config.issuers if issuer.hsm is not None)
+    yield from config.checkpoint_keys
 
 
 def _copy_pins(asked: Plan, base: Path) -> Iterator[tuple[Path, Path]]:
@@ -184,7 +195,9 @@ def _held(asked: Plan, pins: dict[Path, Path]) -> list[tuple[IssuerSettings, Tok
     return found
 
 
-def _settings_text(asked: Plan, held: list[tuple[IssuerSettings, TokenSettings, Path, Path]]) -> bytes:
+def _settings_text(
+    asked: Plan, held: list[tuple[IssuerSettings, TokenSettings, Path, Path]], pins: dict[Path, Path]
+) -> bytes:
     config, service = asked.config, asked.service
     vkey = _copy(config.ledger.vkey, asked.directory / "log.vkey")
     parts = [
@@ -202,10 +215,25 @@ def _settings_text(asked: Plan, held: list[tuple[IssuerSettings, TokenSettings, 
         else:
             named = _lines(name=issuer.name, ca=cas.get(issuer.name), **files)
             parts.append(f"[[issuers]]\n{named}\n[issuers.hsm]\n{token_text(token)}")
+    parts += _checkpoint_keys(asked, pins)
     if config.approvals is not None:
         keys = _copy(config.approvals.administrators, asked.directory / "administrators")
         parts.append(_table("approvals", threshold=config.approvals.threshold, administrators=str(keys)))
     return "\n".join(parts).encode()
+
+
+def _checkpoint_keys(asked: Plan, pins: dict[Path, Path]) -> Iterator[str]:
+    """Keys of the log after the first, with copies of their files."""
+    base = asked.signerd.resolve().parent
+    for token in asked.config.checkpoint_keys:
+        kind, _, name = token.pin.partition(":")
+        changed: dict[str, Any] = {"pin": f"file:{pins[base / name]}"} if kind == "file" else {}
+        changed["vkey"] = _copy(token.vkey, asked.directory / token.vkey.name)
+        if token.sealed is not None:
+            changed["sealed"] = _copy(token.sealed, asked.directory / token.sealed.name)
+        if not token.module.is_absolute():
+            changed["module"] = base / token.module
+        yield f"[[checkpoint_keys]]\n{token_text(token.model_copy(update=changed))}"
 
 
 def _lines(**values: object) -> str:
@@ -346,11 +374,15 @@ def _switch(asked: Plan) -> None:
 def _with_service(text: str, path: Path, config: Config) -> str:
     """The settings with a socket in the place of each token."""
     kept: list[str] = []
+    checkpoint_keys = iter(config.checkpoint_keys)
     within = False
     for line in text.splitlines():
         if header := _HEADER.match(line):
             name = header[1]
-            within = name in ("hsm", "issuers.hsm") or name.startswith(("hsm.", "issuers.hsm."))
+            within = name in _CHANGED or name.startswith(tuple(f"{each}." for each in _CHANGED))
+            if name == "checkpoint_keys":
+                kept += [line, *_lines_of_checkpoint_key(path, next(checkpoint_keys)), ""]
+                continue
             if name in ("hsm", "issuers.hsm"):
                 own = config.hsm if name == "hsm" else None
                 kept += [line, *_service_lines(path, own), ""]
@@ -369,12 +401,18 @@ def _service_lines(path: Path, hsm: HsmSettings | None) -> list[str]:
     return lines
 
 
+def _lines_of_checkpoint_key(path: Path, key: CheckpointKeySettings) -> list[str]:
+    lines = _lines(vkey=str(key.vkey), key_in=key.key_in).splitlines()
+    return [*lines, *_service_lines(path, None)]
+
+
 def _demand_else_equal(old: str, new: str) -> None:
     """Whatever else stands in the settings stays: what cannot be edited so is left to a person."""
     before, after = tomllib.loads(old), tomllib.loads(new)
     for tables in (before, after):
         for table in (tables, *tables.get("issuers", [])):
             table.pop("hsm", None)
+        tables.pop("checkpoint_keys", None)
     if before != after:
         raise ConfigError(
             "the settings are not of a form that can be changed here: write [hsm] with `service` by hand"
