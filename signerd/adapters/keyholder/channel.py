@@ -20,6 +20,7 @@ from pathlib import Path
 
 from signerd.adapters.keyholder.hardening import bare_environment
 from signerd.adapters.keyholder.held_pin import HeldPin
+from signerd.adapters.keyholder.patience import OperationTime
 from signerd.adapters.keyholder.protocol import (
     FrameReader,
     Operation,
@@ -65,8 +66,13 @@ class SignatureDamaged(Unavailable):
 class Channel(asyncio.Protocol):
     """Made by `open_channel`. When it is closed it stays closed."""
 
-    def __init__(self, deadline_s: float, said: Said | None = None) -> None:
+    def __init__(
+        self, deadline_s: float, said: Said | None = None, operations: OperationTime | None = None
+    ) -> None:
         self.closed = asyncio.Event()
+        self.overdue = asyncio.Event()  # what is at work takes far longer than any before; or it is closed
+        self.answered = asyncio.Event()  # set with each answer, and when it is closed
+        self._operations = operations  # None: nobody asks whether it hangs
         self._said = said
         self._listening: asyncio.Task[None] | None = None
         self.reason = "closed"
@@ -131,7 +137,13 @@ class Channel(asyncio.Protocol):
 
     def _arm(self) -> None:
         if self._watch is None:
-            self._watch = self._loop.call_at(self._progress_at + self._deadline_s, self._look)
+            self._watch = self._loop.call_at(self._next_look_at(), self._look)
+
+    def _next_look_at(self) -> float:
+        may_take_s = self._deadline_s
+        if self._operations is not None and not self.overdue.is_set():
+            may_take_s = min(may_take_s, self._operations.suspicious_s)
+        return self._progress_at + may_take_s
 
     def _look(self) -> None:
         self._watch = None
@@ -139,8 +151,10 @@ class Channel(asyncio.Protocol):
             return
         if self._loop.time() >= self._progress_at + self._deadline_s:
             self.kill(f"no answer within {self._deadline_s:g} s")
-        else:
-            self._arm()
+            return
+        if self._loop.time() >= self._next_look_at():
+            self.overdue.set()
+        self._arm()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """asyncio's call: the line is ours."""
@@ -151,7 +165,12 @@ class Channel(asyncio.Protocol):
         """asyncio's call: answers have come."""
         if self.closed.is_set():
             return
-        self._progress_at = self._loop.time()
+        now = self._loop.time()
+        if self._waiting and self._operations is not None:
+            self._operations.took(now - self._progress_at)
+        self._progress_at = now
+        self.overdue.clear()
+        self.answered.set()
         try:
             for item in self._reader.feed(data):
                 if self._greeting.done():
@@ -206,6 +225,8 @@ class Channel(asyncio.Protocol):
             return
         self.reason = reason if self.reason == "closed" else self.reason
         self.closed.set()
+        self.overdue.set()
+        self.answered.set()
         if self._watch is not None:
             self._watch.cancel()
         # A process that hangs in its module notices nothing but this. It holds no state worth keeping.
@@ -294,6 +315,8 @@ class Channel(asyncio.Protocol):
         except TimeoutError as error:
             raise Unavailable(f"the token did not finish the login within {within_s:g} s") from error
         self.login_s = self._loop.time() - begun_s
+        if self._operations is not None:
+            self._operations.logged_in(self.login_s)
         return answer
 
     async def stop(self) -> None:
@@ -344,12 +367,14 @@ async def open_channel(
     deadline_s: float,
     login_s: float,
     said: Said | None = None,
+    operations: OperationTime | None = None,
 ) -> Channel:
     """A process that is logged in and ready. `setup.pin` is left empty; the PIN comes from `pin`.
 
     Args:
         deadline_s: of one operation.
         login_s: the deadline of opening the token: to load the module, log in and try the keys.
+        operations: what is known of the token's.
 
     Raises:
         WrongPin: the token rejected the PIN, now or before.
@@ -357,7 +382,7 @@ async def open_channel(
         SignatureDamaged: its keys are the right ones, and what they give is no signature.
         Unavailable: it does not start.
     """
-    channel = Channel(deadline_s, said)
+    channel = Channel(deadline_s, said, operations)
     try:
         async with pin.attempt() as value:
             await channel.start(environment)

@@ -4,11 +4,12 @@
     await holder.start(HeldPin(pin))      # WrongPin: exit with 77
     signature = await holder.sign_certificate(tbs)
 
-A process that dies, is late or loses its token is replaced; requests under way fail as
-`Unavailable`, and nothing is asked twice but this: bytes that are no signature cost the process that gave
-them its place, and the next one signs in its stead. What the token's trouble was, once it is over a process
-serves within seconds (`keyholder/patience.py`). Where the next one's bytes are no signature either, or the
-PIN is wrong, nothing is tried again: `serving` stays False, and `wait_given_up` says why.
+A process that dies, is late or loses its token is replaced, and so is one whose operation hangs while another
+process can sign (`keyholder/patience.py`). Requests under way fail as `Unavailable`, and nothing is asked
+twice but this: bytes that are no signature cost the process that gave them its place, and the next one signs
+in its stead. What the token's trouble was, once it is over a process serves within seconds. Where the next
+one's bytes are no signature either, or the PIN is wrong, nothing is tried again: `serving` stays False, and
+`wait_given_up` says why.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from signerd.adapters.keyholder.channel import (
     open_service_channel,
 )
 from signerd.adapters.keyholder.held_pin import HeldPin, WrongPin
-from signerd.adapters.keyholder.patience import Patience
+from signerd.adapters.keyholder.patience import OperationTime, Patience
 from signerd.adapters.keyholder.protocol import Operation, Setup
 from signerd.adapters.keyholder.rejected_pin import RejectedPins
 from signerd.adapters.keyholder.signatures import Signatures
@@ -77,6 +78,7 @@ class KeyHolderProcess:
         self._given_up: WrongPin | SignatureDamaged | None = None
         self._damaged = False  # the last signature that was asked for
         self._patience = Patience(settings.start_deadline_s)
+        self._operations = OperationTime()
         self._has_given_up = asyncio.Event()
         self.starts = 0  # processes that became ready, for metrics
 
@@ -133,7 +135,7 @@ class KeyHolderProcess:
             self._opened.set()  # who waits for a replacement hears of it too
             self._on_change()
 
-    async def _open(self, pin: HeldPin) -> Channel:
+    async def _started(self, pin: HeldPin) -> Channel:
         settings, login_s = self._settings, self._patience.login_s(asyncio.get_running_loop().time())
         if settings.service is not None:
             channel = await open_service_channel(
@@ -151,25 +153,75 @@ class KeyHolderProcess:
                 deadline_s=settings.deadline_s,
                 login_s=login_s,
                 said=_said,
+                operations=self._operations,
             )
         self._patience.logged_in(channel.login_s, asyncio.get_running_loop().time())
+        return channel
+
+    async def _open(self, pin: HeldPin) -> Channel:
+        channel = await self._started(pin)
+        self._take(channel)
+        return channel
+
+    def _take(self, channel: Channel) -> None:
         self._channel = channel
         self._opened.set()
         self.starts += 1
         self._on_change()
-        return channel
+
+    async def _until_lost(self, channel: Channel, pin: HeldPin) -> Channel | None:
+        """Returns when this process is lost; with another one that serves, where it hung.
+
+        Raises:
+            WrongPin: of the other one.
+        """
+        while not channel.closed.is_set():
+            await channel.overdue.wait()
+            if channel.closed.is_set() or not channel.overdue.is_set():
+                continue
+            _log.warning("key_holder_overdue", pid=channel.pid)
+            other = await self._beside(channel, pin)
+            if other is not None:
+                channel.kill("its operation hangs: another process signs meanwhile")
+                return other
+        return None
+
+    async def _beside(self, channel: Channel, pin: HeldPin) -> Channel | None:
+        """Another process, where it serves before this one has answered. Else None, once this one has
+        answered or is lost."""
+        channel.answered.clear()
+        answered = asyncio.create_task(channel.answered.wait(), name="overdue answer")
+        starting = asyncio.create_task(self._started(pin), name="second key holder")
+        try:
+            await asyncio.wait((answered, starting), return_when=asyncio.FIRST_COMPLETED)
+            if starting.done() or channel.closed.is_set():  # lost: the other one is on its way already
+                return await starting
+        except Unavailable as error:  # the token is gone for both, or serves one process at a time
+            _log.warning("key_holder_not_doubled", detail=error.detail)
+            await answered
+        finally:
+            answered.cancel()
+            if not starting.done():
+                starting.cancel()
+                await asyncio.wait([starting])
+        return None
 
     async def _watch(self, channel: Channel, pin: HeldPin) -> None:
         loop, patience = asyncio.get_running_loop(), self._patience
         while True:
-            await channel.closed.wait()
+            try:
+                replacement = await self._until_lost(channel, pin)
+            except WrongPin as error:
+                self._give_up(error)
+                return
             self._on_change()
             _log.warning("key_holder_lost", reason=channel.reason)
             if channel.pin_rejected is not None:  # changed meanwhile, for a key that wants it each time
                 self._give_up(pin.reject(channel.pin_rejected))
                 return
             patience.lost(loop.time())
-            replacement: Channel | None = None
+            if replacement is not None:
+                self._take(replacement)
             while replacement is None:
                 await asyncio.sleep(patience.pause_s(loop.time()))
                 try:

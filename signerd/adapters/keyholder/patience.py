@@ -5,6 +5,10 @@ attempt that hangs in the token is ended soon. How soon follows from the logins 
 once took 0.1 s is not given the half minute that another one may need. One that became slower gets its time
 all the same: now and then one attempt may take longer than the one before of its kind, up to the setting.
 
+An operation that takes far longer than any before may hang, or the token may have become slow, or wait for a
+touch. Nobody can tell from outside. So its process is let be, and another one is started beside it
+(`OperationTime`): where that one signs first, the token is well, and the other's call hangs.
+
 An attempt that began before the token was back is in the way of the next one. So attempts begin at least each
 `LONGEST_PAUSE_S`, or as soon as the one before has ended: beside the rare long ones, the token is asked again
 at most `LEAST_LOGIN_S + FIRST_PAUSE_S` after its return.
@@ -17,8 +21,30 @@ LONGEST_PAUSE_S = 1.0  # between the beginnings of two attempts
 SETTLED_S = 60.0  # a process that lived this long was not part of a series of failures
 LEAST_LOGIN_S = 3.0  # however fast the token was: a busy machine is no hang
 _TIMES_USUAL = 3.0  # a login may take so many times what the slowest of before took
+LEAST_OPERATION_S = 2.5  # with a start and a login behind it, signerd serves within 5 s of a hang's begin
+_TIMES_SLOWEST = 4.0  # an operation may take so many times what the slowest took, before anybody looks
 _OF_OUTAGE = 1 / 10  # the part of an outage that goes to long attempts; each is twice as long as the last
 _SAID_AGAIN_S = 60.0  # the same reason is logged so often, and another one at once
+
+
+class OperationTime:
+    """How long one operation of a token takes, by all processes that asked it."""
+
+    def __init__(self) -> None:
+        self._slowest_s = self._login_s = 0.0
+
+    def took(self, seconds: float) -> None:
+        """An operation was answered."""
+        self._slowest_s = max(seconds, self._slowest_s)
+
+    def logged_in(self, seconds: float) -> None:
+        """A login went well: a signature with each key is part of it."""
+        self._login_s = max(seconds, self._login_s)
+
+    @property
+    def suspicious_s(self) -> float:
+        """An operation that takes longer may hang."""
+        return max(LEAST_OPERATION_S, self._login_s, _TIMES_SLOWEST * self._slowest_s)
 
 
 class Patience:

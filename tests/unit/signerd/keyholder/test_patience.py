@@ -7,8 +7,10 @@ from itertools import pairwise
 from signerd.adapters.keyholder.patience import (
     FIRST_PAUSE_S,
     LEAST_LOGIN_S,
+    LEAST_OPERATION_S,
     LONGEST_PAUSE_S,
     SETTLED_S,
+    OperationTime,
     Patience,
 )
 
@@ -108,3 +110,21 @@ def test_a_reason_is_said_once_a_minute_and_another_one_at_once() -> None:
     assert patience.worth_saying("no slot", 119.0)
     patience.logged_in(0.1, 120.0)
     assert patience.worth_saying("no slot", 121.0)
+
+
+def test_an_operation_is_suspicious_once_it_takes_far_longer_than_any_before() -> None:
+    operations = OperationTime()
+    operations.logged_in(0.3)
+    for took_s in (0.1, 0.2, 0.1):
+        operations.took(took_s)
+    assert operations.suspicious_s == LEAST_OPERATION_S
+    operations.took(1.5)
+    assert operations.suspicious_s == 6.0
+    operations.took(0.1)
+    assert operations.suspicious_s == 6.0
+
+
+def test_a_token_whose_login_was_slow_signs_slowly_and_raises_no_suspicion() -> None:
+    operations = OperationTime()
+    operations.logged_in(10.2)  # with a signature of each key, of 5 s
+    assert operations.suspicious_s > 5.0
