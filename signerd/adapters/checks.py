@@ -19,7 +19,7 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 
-from signerd.adapters import operations_ca
+from signerd.adapters import installed_files, operations_ca
 from signerd.adapters.administrators_file import read_administrators
 from signerd.adapters.checkpoint_key_holders import vkey_in
 from signerd.adapters.ends import certificate_ends, peer_ends
@@ -246,7 +246,7 @@ def _database(config: Config, base: Path) -> str:
 def _head(config: Config, base: Path) -> str:
     ledger = config.ledger
     try:
-        key = note.parse_vkey(_read(ledger.vkey).decode("ascii").strip())
+        key = note.parse_vkey(installed_files.read(ledger.vkey).decode("ascii").strip())
     except ValueError as error:
         raise ConfigError(f"{ledger.vkey} is not a verifier key: {error}") from error
     if key.name != ledger.origin:
@@ -367,13 +367,6 @@ def _module(config: Config) -> str:
     return str(config.hsm.module)
 
 
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise unreadable(path, error) from error
-
-
 def _private(path: Path) -> None:
     try:
         found = path.stat()
@@ -385,7 +378,7 @@ def _private(path: Path) -> None:
 
 def _certificates(path: Path) -> list[x509.Certificate]:
     try:
-        return x509.load_pem_x509_certificates(_read(path))
+        return x509.load_pem_x509_certificates(installed_files.read(path))
     except ValueError as error:
         raise ConfigError(f"{path} is not a certificate in PEM") from error
 

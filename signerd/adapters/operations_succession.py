@@ -27,10 +27,9 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from signerd.adapters import durable_files, operations_ca, server_renewal
+from signerd.adapters import installed_files, operations_ca, server_renewal
 from signerd.adapters.one_at_a_time import alone
 from signerd.adapters.pem_keys import joined, key_of, pem_of, split_keys
-from signerd.adapters.start_faults import from_system, unreadable
 from signerd.config import Config
 from signerd.errors import ConfigError
 from signerd.ports import PeerRecord
@@ -71,7 +70,7 @@ class OperationsFiles:
         """Whether this CA's key is kept here. Raises ConfigError."""
         if not self._keys.exists():
             return False
-        return key_of(certificate.public_key(), _read(self._keys), self._keys) is not None
+        return key_of(certificate.public_key(), installed_files.read(self._keys), self._keys) is not None
 
     def add(self, given: x509.Certificate | None, announce: Announce, now: datetime) -> x509.Certificate:
         """A new CA beside the one that there is, made here, or `given` where its key is kept elsewhere.
@@ -89,7 +88,7 @@ class OperationsFiles:
             certificate = self._prepared(given, now)
             if certificate not in before:
                 announce(certificate)
-                _replace(self._certificates, _pem([*before, certificate]), 0o644)
+                installed_files.replace(self._certificates, _pem([*before, certificate]), 0o644)
             self._next.unlink(missing_ok=True)
             return certificate
 
@@ -101,7 +100,7 @@ class OperationsFiles:
             return begun
         if given is not None:
             _check_given(given, now)
-            _replace(self._next, _pem([given]), 0o644)
+            installed_files.replace(self._next, _pem([given]), 0o644)
             return given
         if self._certificates != self.base / operations_ca.CERTIFICATES:
             raise ConfigError(
@@ -109,9 +108,9 @@ class OperationsFiles:
                 " is to be kept, and give its certificate: signerd operations-ca add --certificate"
             )
         made = operations_ca.create_ca(self.config.deployment, now, successor=True)
-        kept = split_keys(_read(self._keys)) if self._keys.exists() else []
-        _replace(self._keys, joined([*kept, pem_of(made.key)]), 0o600)
-        _replace(self._next, _pem([made.certificate]), 0o644)
+        kept = split_keys(installed_files.read(self._keys)) if self._keys.exists() else []
+        installed_files.replace(self._keys, joined([*kept, pem_of(made.key)]), 0o600)
+        installed_files.replace(self._next, _pem([made.certificate]), 0o644)
         return made.certificate
 
     def activate(self, certificate: bytes | None, announce: Announce, now: datetime) -> x509.Certificate:
@@ -154,7 +153,7 @@ class OperationsFiles:
                     "the server's certificate is of this operations CA: signerd operations-ca activate first"
                 )
             announce(gone)
-            _replace(self._certificates, _pem(ca for ca in trusted if ca != gone), 0o644)
+            installed_files.replace(self._certificates, _pem(ca for ca in trusted if ca != gone), 0o644)
             self._forget_keys()
             return gone
 
@@ -162,9 +161,9 @@ class OperationsFiles:
         """Keeps the keys of CAs that are trusted alone."""
         if not self._keys.exists():
             return
-        text = _read(self._keys)
+        text = installed_files.read(self._keys)
         kept = [key_of(ca.public_key(), text, self._keys) for ca in self.trusted()]
-        _replace(self._keys, joined([pem for pem in kept if pem is not None]), 0o600)
+        installed_files.replace(self._keys, joined([pem for pem in kept if pem is not None]), 0o600)
 
 
 def peers_by_ca(peers: Iterable[PeerRecord], now: datetime) -> dict[bytes | None, list[str]]:
@@ -196,20 +195,6 @@ def _pem(certificates: Iterable[x509.Certificate]) -> bytes:
 
 def _certificate(path: Path) -> x509.Certificate:
     try:
-        return x509.load_pem_x509_certificate(_read(path))
+        return x509.load_pem_x509_certificate(installed_files.read(path))
     except ValueError as error:
         raise ConfigError(f"{path} is not a certificate in PEM") from error
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise unreadable(path, error) from error
-
-
-def _replace(path: Path, data: bytes, mode: int) -> None:
-    try:
-        durable_files.replace(path, data, mode)
-    except OSError as error:
-        raise from_system(f"cannot write {error.filename}: {error.strerror}", error) from error

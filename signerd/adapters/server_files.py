@@ -14,10 +14,9 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from signerd.adapters import durable_files
+from signerd.adapters import installed_files
 from signerd.adapters.one_at_a_time import alone
 from signerd.adapters.pem_keys import joined, key_of, pem_of, split_keys
-from signerd.adapters.start_faults import from_system, unreadable
 from signerd.errors import ConfigError
 
 _MOST_KEYS = 8  # of requests that were made and not answered; the oldest leave first
@@ -42,7 +41,7 @@ class ServerFiles:
 
     def read(self) -> ServerPair:
         """Raises ConfigError: a file cannot be read or is not of its form, or no key is the certificate's."""
-        chain = _read(self.certificate)
+        chain = installed_files.read(self.certificate)
         try:
             certificate = x509.load_pem_x509_certificates(chain)[0]
         except ValueError as error:
@@ -62,8 +61,10 @@ class ServerFiles:
             ConfigError: the file is not ours, or cannot be written.
         """
         pair = self.read()
-        others = [each for each in split_keys(_read(self.key)) if each != pair.key][: _MOST_KEYS - 2]
-        _replace(self.key, joined((pair.key, pem_of(key), *others)), _KEY_MODE)
+        others = [each for each in split_keys(installed_files.read(self.key)) if each != pair.key][
+            : _MOST_KEYS - 2
+        ]
+        installed_files.replace(self.key, joined((pair.key, pem_of(key), *others)), _KEY_MODE)
 
     def take(self, chain: bytes, certificate: x509.Certificate) -> None:
         """The certificate, whose key was kept before, in place of the old one.
@@ -75,8 +76,8 @@ class ServerFiles:
             ConfigError: its key is not there, or a file cannot be written.
         """
         key = self.key_for(certificate)
-        _replace(self.certificate, chain, _CERTIFICATE_MODE)  # from here on it is the new one
-        _replace(self.key, key, _KEY_MODE)
+        installed_files.replace(self.certificate, chain, _CERTIFICATE_MODE)  # from here on it is the new one
+        installed_files.replace(self.key, key, _KEY_MODE)
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -90,21 +91,7 @@ class ServerFiles:
             yield
 
     def _key_of(self, public: object) -> bytes:
-        found = key_of(public, _read(self.key), self.key)
+        found = key_of(public, installed_files.read(self.key), self.key)
         if found is None:
             raise ConfigError(f"{self.key} is not the key of {self.certificate}")
         return found
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise unreadable(path, error) from error
-
-
-def _replace(path: Path, data: bytes, mode: int) -> None:
-    try:
-        durable_files.replace(path, data, mode)
-    except OSError as error:
-        raise from_system(f"cannot write {error.filename}: {error.strerror}", error) from error

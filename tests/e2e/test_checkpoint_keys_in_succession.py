@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from harness.factory import LINE, Factory, Run
-from harness.further_issuers import a_second_token
 from harness.signerd_commands import change, signerd
+from harness.softhsm_token import new_token
 
 pytestmark = pytest.mark.check
 
@@ -75,7 +75,7 @@ def test_a_new_key_and_then_a_new_token(factory: Factory, tmp_path: Path) -> Non
     factory.verify()
     assert "checkpoint of" in installation.admin("check-config")
 
-    token = a_second_token(tmp_path / "second")
+    token = new_token(tmp_path / "second")
     third = said(factory, "add", *token)
     pinned.write_text(f"{made['vkey']}\n{third['vkey']}\n", "ascii")
     restarted(factory)

@@ -34,7 +34,9 @@ def installation(
     networks: TwoNetworks, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[DocumentedInstallation]:
     daemon = networks.at_signerd(COMMANDS / "signerd")
-    made = DocumentedInstallation(tmp_path_factory.mktemp("documented"), server_name=NAME, signerd=daemon)
+    made = DocumentedInstallation(
+        tmp_path_factory.mktemp("documented"), server_name=NAME, signerd=daemon, any_port=False
+    )
     with made as installation:
         assert f"ok     server names: {NAME}" in installation.admin("check-config", "--dials", NAME)
         installation.start_signerd()

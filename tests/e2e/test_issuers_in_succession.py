@@ -13,9 +13,10 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from harness.edge import key_pem
 from harness.factory import LINE, Factory, Run
-from harness.further_issuers import a_second_token, signed
+from harness.further_issuers import signed
 from harness.process import run
 from harness.signerd_commands import signerd
+from harness.softhsm_token import new_token
 from signerd.adapters import device_ca
 
 pytestmark = pytest.mark.check
@@ -77,7 +78,7 @@ def test_a_new_key_and_then_a_new_token_below_a_new_root(factory: Factory, tmp_p
     other_root, other_key = tmp_path / "root-2.pem", tmp_path / "root-2.key"
     other_root.write_bytes(new_root.public_bytes(Encoding.PEM))
     other_key.write_bytes(key_pem(new_key))
-    token = a_second_token(tmp_path / "second")
+    token = new_token(tmp_path / "second")
     request = json.loads(admin("ca", "request", "main-3", *token, "--json"))["request"]
     made = signed(Path(request), other_root, other_key, tmp_path / "main-3.pem")
     station, auditor = factory.station.directory, factory.auditor.directory

@@ -4,7 +4,6 @@ command, two sub-CAs and an operations CA replaced. Time moves between starts, a
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -15,11 +14,10 @@ from cryptography import x509
 from harness.audited import Audited
 from harness.documented import DocumentedInstallation
 from harness.factory import LINE, Run
-from harness.further_issuers import a_second_token
-from harness.installation import DEPLOYMENT, SENSOR, order_toml
+from harness.installation import SENSOR, order_toml
 from harness.moved_time import MovedTime, missing
 from harness.process import COMMANDS, run
-from signerd.adapters.installation import softhsm
+from harness.softhsm_token import new_token
 from tokens import presence
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(1800)]
@@ -33,32 +31,10 @@ class LongLivedInstallation(DocumentedInstallation):
 
     def __init__(self, directory: Path, time: MovedTime) -> None:
         self.time = time
-        super().__init__(directory, server_name="localhost", signerd=[COMMANDS / "signerd"])
+        super().__init__(directory, server_name="localhost")
 
-    @property
-    def target(self) -> str:
-        return f"{self.server_name}:{int(self.port_file.read_text(encoding='ascii'))}"
-
-    def _make(self) -> None:
-        module = softhsm.find_module()
-        environment, pin = softhsm.create_token(self.directory / "softhsm", module)
-        pin_file = self.directory / "pin"
-        pin_file.write_bytes(pin)
-        pin_file.chmod(0o400)
-        init: list[str | Path] = [COMMANDS / "signerd", "init", self.home]
-        run(
-            [
-                *init,
-                *("--module", module, "--token", softhsm.TOKEN_LABEL, "--pin", f"file:{pin_file}"),
-                *("--deployment", DEPLOYMENT, "--server-name", "localhost", "--listen", "127.0.0.1:0"),
-                *(f"--hsm-env={key}={value}" for key, value in (environment | self.time.environment).items()),
-            ]
-        )
-        sub_ca, root = self.signed_offline(self.home / "ca" / "sub-ca.csr.pem")
-        run([*init, "--install-certificate", sub_ca, "--root", root])
-        text = self.config.read_text("utf-8")
-        self.config.write_text(re.sub(r"\[metrics\]\nlisten = .*\n", "", text), encoding="utf-8")
-        self.environment = environment
+    def _token(self) -> list[str | Path]:
+        return new_token(self.directory / "softhsm", self.time.environment)
 
 
 class Decade(Audited):
@@ -172,7 +148,7 @@ def test_ten_years(decade: Decade, tmp_path: Path) -> None:
         if year == 3:
             decade.replace_issuer("main-3")
         if year == 6:
-            decade.replace_issuer("main-6", *a_second_token(tmp_path / "second", decade.time.environment))
+            decade.replace_issuer("main-6", *new_token(tmp_path / "second", decade.time.environment))
             admin("ca", "retire", "main")
         if year == 5:
             admin("operations-ca", "add")

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from harness.ca_chains import Terms, certify, make
 from harness.installation import DEPLOYMENT, Installation
 from harness.process import run
-from signerd.adapters.installation import softhsm
+from harness.softhsm_token import new_token
 
 
 class BoughtInstallation(Installation):
@@ -26,21 +26,9 @@ class BoughtInstallation(Installation):
         super().__init__(directory)
 
     def _make(self) -> None:
-        module = softhsm.find_module()
-        environment, pin = softhsm.create_token(self.directory / "softhsm", module)
-        pin_file = self.directory / "pin"
-        pin_file.write_bytes(pin)
-        pin_file.chmod(0o400)
         init: list[str | Path] = [self.commands / "signerd", "init", self.home]
-        run(
-            [
-                *init,
-                *("--module", module, "--token", softhsm.TOKEN_LABEL, "--pin", f"file:{pin_file}"),
-                *("--deployment", DEPLOYMENT, "--server-name", "127.0.0.1", "--listen", "127.0.0.1:0"),
-                *(f"--hsm-env={name}={value}" for name, value in environment.items()),
-                *self._options,
-            ]
-        )
+        where = ("--deployment", DEPLOYMENT, "--server-name", "127.0.0.1", "--listen", "127.0.0.1:0")
+        run([*init, *new_token(self.directory / "softhsm"), *where, *self._options])
         # Metrics have one port of the machine, and tests run beside each other.
         text = self.config.read_text("utf-8")
         self.config.write_text(text.replace('[metrics]\nlisten = "127.0.0.1:9464"\n', ""), "utf-8")

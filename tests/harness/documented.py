@@ -11,41 +11,47 @@ from pathlib import Path
 
 from harness.installation import DEPLOYMENT, Installation
 from harness.process import COMMANDS, REPOSITORY, run
-from signerd.adapters.installation import softhsm
+from harness.softhsm_token import new_token
 
 PORT = 8443
 _RECIPE = REPOSITORY / "deploy" / "hsm" / "sub-ca.cnf"
 
 
 class DocumentedInstallation(Installation):
-    """Listens on all addresses of both kinds, on the documents' port."""
+    """`any_port`: on a port that the kernel chooses, and without metrics, which have one port of the machine.
+    Else on all addresses of both kinds, on the documents' port."""
 
-    def __init__(self, directory: Path, *, server_name: str, signerd: Sequence[str | Path]) -> None:
-        self.server_name = server_name
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        server_name: str = "127.0.0.1",
+        signerd: Sequence[str | Path] = (COMMANDS / "signerd",),
+        any_port: bool = True,
+    ) -> None:
+        self.server_name, self._any_port = server_name, any_port
         super().__init__(directory, signerd=signerd)
 
     @property
     def target(self) -> str:
         """As stations have it in their configuration."""
-        return f"{self.server_name}:{PORT}"
+        port = int(self.port_file.read_text(encoding="ascii")) if self._any_port else PORT
+        return f"{self.server_name}:{port}"
 
     def _make(self) -> None:
-        module = softhsm.find_module()
-        environment, pin = softhsm.create_token(self.directory / "softhsm", module)
-        pin_file = self.directory / "pin"
-        pin_file.write_bytes(pin)
-        pin_file.chmod(0o400)
         init: list[str | Path] = [COMMANDS / "signerd", "init", self.home]
-        run(
-            [
-                *init,
-                *("--module", module, "--token", softhsm.TOKEN_LABEL, "--pin", f"file:{pin_file}"),
-                *("--deployment", DEPLOYMENT, "--server-name", self.server_name, "--listen", f"[::]:{PORT}"),
-                *(f"--hsm-env={name}={value}" for name, value in environment.items()),
-            ]
-        )
+        listen = "127.0.0.1:0" if self._any_port else f"[::]:{PORT}"
+        where = ("--deployment", DEPLOYMENT, "--server-name", self.server_name, "--listen", listen)
+        run([*init, *self._token(), *where])
         sub_ca, root = self.signed_offline(self.home / "ca" / "sub-ca.csr.pem")
         run([*init, "--install-certificate", sub_ca, "--root", root])
+        if self._any_port:
+            text = self.config.read_text("utf-8")
+            self.config.write_text(re.sub(r"\[metrics\]\nlisten = .*\n", "", text), encoding="utf-8")
+
+    def _token(self) -> list[str | Path]:
+        """What `init` is told of the token, and of keys in it."""
+        return new_token(self.directory / "softhsm")
 
     def signed_offline(self, request: Path, *, days: int | None = None) -> tuple[Path, Path]:
         """By the installation's own root: `signed_offline`."""

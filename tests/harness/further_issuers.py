@@ -1,11 +1,9 @@
-"""What `signerd ca request` leads to outside of signerd: a root that signs, and another token."""
+"""What `signerd ca request` leads to outside of signerd: a root that signs."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from types import MappingProxyType
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -13,7 +11,6 @@ from cryptography.hazmat.primitives.serialization import Encoding, load_pem_priv
 
 from harness.installation import Installation
 from signerd.adapters import device_ca
-from signerd.adapters.installation import softhsm
 
 
 def signed(request: Path, root: Path, root_key: Path, out: Path) -> Path:
@@ -31,18 +28,3 @@ def signed_by_own_root(installation: Installation, request: Path, out: Path) -> 
     """By the root of a development installation."""
     folder = installation.home / "root"
     return signed(request, folder / "root.pem", folder / "root.key", out)
-
-
-def a_second_token(
-    directory: Path, environment: Mapping[str, str] = MappingProxyType({})
-) -> list[str | Path]:
-    """Another SoftHSM, with a token of its own; the options that name it, and this `environment` beside."""
-    module = softhsm.find_module()
-    own, secret = softhsm.create_token(directory, module)
-    pin = directory / "pin"
-    pin.write_bytes(secret)
-    pin.chmod(0o400)
-    return [
-        *("--module", module, "--token", softhsm.TOKEN_LABEL, "--pin", f"file:{pin}"),
-        *(f"--hsm-env={name}={value}" for name, value in (own | dict(environment)).items()),
-    ]

@@ -39,6 +39,7 @@ DaysOption = Annotated[
 ]
 DAYS = 7
 Request = TypeVar("Request")
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True)
@@ -105,6 +106,19 @@ def asking(
         if metadata.get(CODE_METADATA) != Code.APPROVAL_REQUIRED.value:
             raise
         prepare(daemon, options, actions())
+
+
+def approved(
+    config: Path,
+    options: Approving,
+    action: admin_pb2.PrepareApprovalRequest.Action,
+    call: Callable[[AdminServiceStub], Answer],
+) -> Answer:
+    """Of a command that is one call: its answer, or typer.Exit, as `asking`."""
+    from signerd.adapters.cli.connection import administration
+
+    with administration(config) as daemon, asking(daemon, options, lambda: [action]):
+        return call(daemon)
 
 
 def prepare(
@@ -218,7 +232,6 @@ def administrators(
     Those of before approve that. Change the settings too: the next start compares them with the ledger.
     """
     from birthmark.v1 import admin_pb2
-    from signerd.adapters.cli.connection import administration
     from signerd.adapters.cli.files import read_text
     from signerd.adapters.cli.output import print_result
 
@@ -231,10 +244,8 @@ def administrators(
     text = read_text(file) if file is not None else ""
     asked = admin_pb2.SetAdministratorsRequest(threshold=threshold or 0, administrators=text)
     options = approving(approval, signature, request, valid_days, name="administrators", as_json=as_json)
-    with administration(config) as daemon:
-        action = admin_pb2.PrepareApprovalRequest.Action(set_administrators=asked)
-        with asking(daemon, options, lambda: [action]):
-            answer = daemon.SetAdministrators(options.on(asked))
+    action = admin_pb2.PrepareApprovalRequest.Action(set_administrators=asked)
+    answer = approved(config, options, action, lambda daemon: daemon.SetAdministrators(options.on(asked)))
     said = f"{threshold} of {file} are asked" if file is not None else "nobody is asked"
     print_result(
         f"{said} from now on (ledger entry {answer.ledger_index})",

@@ -15,6 +15,7 @@ from signerd.adapters.cli.approvals import (
     DaysOption,
     RequestOption,
     SignatureOption,
+    approved,
     approving,
     asking,
 )
@@ -185,16 +186,13 @@ def activate(
 ) -> None:
     """From here on this issuer signs the certificates of its CA's products. It can be taken back."""
     from birthmark.v1 import admin_pb2
-    from signerd.adapters.cli.connection import administration
 
     changing = admin_pb2.ChangeIssuerRequest(name=name)
     options = approving(
         approval, signature, request_file, valid_days, name=f"ca-activate-{name}", as_json=as_json
     )
-    with administration(config) as daemon:
-        action = admin_pb2.PrepareApprovalRequest.Action(activate_issuer=changing)
-        with asking(daemon, options, lambda: [action]):
-            answer = daemon.ActivateIssuer(options.on(changing))
+    action = admin_pb2.PrepareApprovalRequest.Action(activate_issuer=changing)
+    answer = approved(config, options, action, lambda daemon: daemon.ActivateIssuer(options.on(changing)))
     _print(f"issuer {name} issues for CA {answer.issuer.ca} from here on", answer, as_json=as_json)
 
 
@@ -211,16 +209,13 @@ def retire(
 ) -> None:
     """This issuer never signs a certificate again, for ever. Its CRLs go on while its key is there."""
     from birthmark.v1 import admin_pb2
-    from signerd.adapters.cli.connection import administration
 
     changing = admin_pb2.ChangeIssuerRequest(name=name)
     options = approving(
         approval, signature, request_file, valid_days, name=f"ca-retire-{name}", as_json=as_json
     )
-    with administration(config) as daemon:
-        action = admin_pb2.PrepareApprovalRequest.Action(retire_issuer=changing)
-        with asking(daemon, options, lambda: [action]):
-            answer = daemon.RetireIssuer(options.on(changing))
+    action = admin_pb2.PrepareApprovalRequest.Action(retire_issuer=changing)
+    answer = approved(config, options, action, lambda daemon: daemon.RetireIssuer(options.on(changing)))
     _print(
         f"issuer {name} is retired; go on with its CRLs: signerd crl --issuer {name}", answer, as_json=as_json
     )

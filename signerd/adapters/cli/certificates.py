@@ -14,8 +14,8 @@ from signerd.adapters.cli.approvals import (
     DaysOption,
     RequestOption,
     SignatureOption,
+    approved,
     approving,
-    asking,
 )
 from signerd.adapters.cli.exits import Exit
 from signerd.adapters.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption
@@ -45,7 +45,6 @@ def revoke(
 ) -> None:
     """Revokes a board's certificate. It cannot be undone."""
     from birthmark.v1 import admin_pb2
-    from signerd.adapters.cli.connection import administration
     from signerd.adapters.cli.output import print_result
 
     if (serial is None) == (certificate_sha256 is None):
@@ -68,10 +67,8 @@ def revoke(
         as_json=as_json,
         emergency=emergency,
     )
-    with administration(config) as daemon:
-        action = admin_pb2.PrepareApprovalRequest.Action(revoke=asked)
-        with asking(daemon, options, lambda: [action]):
-            answer = daemon.Revoke(options.on(asked))
+    action = admin_pb2.PrepareApprovalRequest.Action(revoke=asked)
+    answer = approved(config, options, action, lambda daemon: daemon.Revoke(options.on(asked)))
     print_result(
         f"revoked {revoked} (ledger entry {answer.ledger_index})",
         {"revoked": revoked, "reason": reason, "ledger_index": answer.ledger_index},

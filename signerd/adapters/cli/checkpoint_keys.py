@@ -15,6 +15,7 @@ from signerd.adapters.cli.approvals import (
     DaysOption,
     RequestOption,
     SignatureOption,
+    approved,
     approving,
     asking,
 )
@@ -172,7 +173,6 @@ def retire(
 ) -> None:
     """This key never signs again; one that was announced alone is taken back."""
     from birthmark.v1 import admin_pb2
-    from signerd.adapters.cli.connection import administration
 
     if reason not in REASONS:
         raise typer.BadParameter(f"--reason takes {', '.join(REASONS)}")
@@ -181,10 +181,10 @@ def retire(
     options = approving(
         approval, signature, request_file, valid_days, name=f"checkpoint-key-retire-{key}", as_json=as_json
     )
-    with administration(config) as daemon:
-        action = admin_pb2.PrepareApprovalRequest.Action(retire_checkpoint_key=changing)
-        with asking(daemon, options, lambda: [action]):
-            answer = daemon.RetireCheckpointKey(options.on(changing))
+    action = admin_pb2.PrepareApprovalRequest.Action(retire_checkpoint_key=changing)
+    answer = approved(
+        config, options, action, lambda daemon: daemon.RetireCheckpointKey(options.on(changing))
+    )
     _print(
         f"key {key} signs no more; take it out of the settings: its section of [[checkpoint_keys]], or"
         ' hsm.checkpoint_key_in = "none" for the first one',

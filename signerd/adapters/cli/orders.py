@@ -15,6 +15,7 @@ from signerd.adapters.cli.approvals import (
     DaysOption,
     RequestOption,
     SignatureOption,
+    approved,
     approving,
     asking,
 )
@@ -206,17 +207,14 @@ def give_share(
 ) -> None:
     """Lets another key holder certify places of an order, which the first released before."""
     from birthmark.v1 import admin_pb2
-    from signerd.adapters.cli.connection import administration
     from signerd.adapters.cli.output import print_result
 
     giving = admin_pb2.GiveShareRequest(work_order=work_order, giver=giver, taker=taker, places=places)
     options = approving(
         approval, signature, request, valid_days, name=f"order-give-share-{work_order}", as_json=as_json
     )
-    with administration(config) as daemon:
-        action = admin_pb2.PrepareApprovalRequest.Action(give_share=giving)
-        with asking(daemon, options, lambda: [action]):
-            answer = daemon.GiveShare(options.on(giving))
+    action = admin_pb2.PrepareApprovalRequest.Action(give_share=giving)
+    answer = approved(config, options, action, lambda daemon: daemon.GiveShare(options.on(giving)))
     print_result(
         f"{places} places of {work_order} are {taker}'s (ledger entry {answer.ledger_index})",
         {"work_order": work_order, "taker": taker, "places": places, "ledger_index": answer.ledger_index},

@@ -14,8 +14,8 @@ from signerd.adapters.cli.approvals import (
     DaysOption,
     RequestOption,
     SignatureOption,
+    approved,
     approving,
-    asking,
 )
 from signerd.adapters.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption
 
@@ -38,7 +38,6 @@ def add(
     A sample certificate goes through the full linter first, and the roots are looked at.
     """
     from birthmark.v1 import admin_pb2
-    from signerd.adapters.cli.connection import administration
     from signerd.adapters.cli.files import read_text
     from signerd.adapters.cli.output import plain, print_json
     from signerd.core.product import parse_product
@@ -47,10 +46,8 @@ def add(
     text = read_text(file)
     added = admin_pb2.AddProductRequest(product_toml=text)
     options = approving(approval, signature, request, valid_days, name=file.stem, as_json=as_json)
-    with administration(config) as daemon:
-        action = admin_pb2.PrepareApprovalRequest.Action(add_product=added)
-        with asking(daemon, options, lambda: [action]):
-            answer = daemon.AddProduct(options.on(added))
+    action = admin_pb2.PrepareApprovalRequest.Action(add_product=added)
+    answer = approved(config, options, action, lambda daemon: daemon.AddProduct(options.on(added)))
     trust = describe_trust(parse_product(text).evidence)
     if as_json:
         print_json({**plain(answer), "trust": trust})
