@@ -121,7 +121,9 @@ def _verify(text: bytes, lines: list[str], key: LogKey) -> None:
             raise NoteError("the checkpoint's signature does not hold") from error
         verified = True
     if not verified:
-        raise NoteError("the checkpoint is not signed by the pinned key")
+        raise NoteError(
+            "the checkpoint is not signed by a key that log_vkey pins: the log may have another one by now"
+        )
 
 
 def parse_number(text: str) -> int:

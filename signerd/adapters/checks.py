@@ -48,11 +48,13 @@ from signerd.core.issuers import IssuerState
 from signerd.core.issuing_chain import chain_problems
 from signerd.core.merkle import EMPTY_ROOT
 from signerd.core.profile import Issuer
+from signerd.core.sealing import KeyRole
 from signerd.core.server_names import covers, is_local
 from signerd.core.validity import ValidityLimits
 from signerd.errors import ConfigError, NotNow, Unavailable
 
 MODULE_DEADLINE_S = 20.0
+_ROLES = (KeyRole.CHECKPOINT, KeyRole.CHIP_MASTER)
 _PLACES = {"token": "in the token", "sealed": "sealed", "none": "none"}
 _LOAD = "import ctypes, sys; ctypes.CDLL(sys.argv[1]).C_GetFunctionList"
 _RUNTIME = Path("/run")  # of RuntimeDirectory= (systemd.exec(5)): gone while the service is stopped
@@ -333,7 +335,10 @@ def _keys(config: Config, base: Path) -> str:
     sealed = read_sealed_file(hsm.sealed)
     if sealed.origin != config.ledger.origin:
         raise ConfigError(f"{hsm.sealed} is of the log {sealed.origin}, not of {config.ledger.origin}")
-    if list(places.values()).count("sealed") != len(sealed.secrets):
+    wanted = {role for role, place in zip(_ROLES, places.values(), strict=True) if place == "sealed"}
+    # A first key of the log that is retired stays in the file: nobody opens it any more.
+    left = {KeyRole.CHECKPOINT} if hsm.checkpoint_key_in == "none" else set()
+    if set(sealed.secrets) - left != wanted:
         raise ConfigError(
             f"{hsm.sealed} holds other secrets than hsm.checkpoint_key_in and hsm.master_key_in say"
         )

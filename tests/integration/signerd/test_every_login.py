@@ -129,6 +129,7 @@ COMMANDS: dict[str, Callable[[Desk], list[str | Path]]] = {
         *("ca", "add", "second", "--certificate", desk.folder / "second.pem"),
         *("--root", desk.folder / "root.pem", *of(desk)),
     ],
+    "checkpoint-key add": lambda desk: ["checkpoint-key", "add", *of(desk)],
     "recipient add": lambda desk: ["recipient", "add", desk.folder / "third.pem", *of(desk)],
     "recipient remove": lambda desk: ["recipient", "remove", desk.spare.name, "--no-spare", *of(desk)],
     "recipient try": lambda desk: ["recipient", "try", *of(desk)],

@@ -23,12 +23,30 @@ from harness.approval_that_dies import APPROVED, Point, write_approval
 from harness.approvals import Act, Administrators, changed, would_append
 from harness.process import REPOSITORY
 from harness.ssh_signing import PRESENT, SshSigner
-from harness.store_world import NOW, ORDER, STATION, World, digest, intent, issue, stock, with_terms
+from harness.store_world import (
+    NOW,
+    ORDER,
+    STATION,
+    SoftwareLogKey,
+    World,
+    digest,
+    intent,
+    issue,
+    stock,
+    with_terms,
+)
 from signerd.adapters.store import SqlStore, asked_administrators, schema
 from signerd.core.approval.actions import Approval, Preparing
 from signerd.core.approval.administrators import NOBODY, namespace_of
 from signerd.core.approval.sshsig import read_signature
-from signerd.core.entry import AdministratorsSet, IssuerAdded, KeysCommitted, OrderClosed, Revoked
+from signerd.core.entry import (
+    AdministratorsSet,
+    CheckpointKeyAdded,
+    IssuerAdded,
+    KeysCommitted,
+    OrderClosed,
+    Revoked,
+)
 from signerd.core.names import Reissue, parse_peer_uri
 from signerd.errors import Code, Fault, Refused
 from signerd.ports import Record
@@ -43,6 +61,10 @@ RECIPIENTS = KeysCommitted(
     time=NOW, by="ann", checkpoint="sealed", chip_master="sealed", chip_master_commitment=digest("master"),
     recipients=(digest("token"), digest("spare")),
 )  # fmt: skip
+
+SUCCESSOR = CheckpointKeyAdded(
+    time=NOW, by="ann", vkey=SoftwareLogKey(b"second").verifier.text(), place="token", recipients=()
+)
 
 
 async def demanding(world: World, people: Administrators = PEOPLE) -> SqlStore:
@@ -150,11 +172,12 @@ def actions(store: SqlStore) -> list[Act]:
         ),
         lambda approval: store.set_administrators(OTHERS.set, NOW, approval=approval),
         lambda approval: store.add_issuer(SECOND, approval),
+        lambda approval: store.add_checkpoint_key(SUCCESSOR, approval),
         lambda approval: store.commit_recipients(RECIPIENTS, approval),
     ]
 
 
-@pytest.mark.parametrize("number", range(8))
+@pytest.mark.parametrize("number", range(9))
 async def test_each_kind_of_action_waits_and_is_done_once(asked: SqlStore, number: int) -> None:
     act = actions(asked)[number]
     await refused(act, None, Code.APPROVAL_REQUIRED, "ann, bob, carol")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import sqlite3
 import sys
 from pathlib import Path
 
@@ -15,9 +14,9 @@ from harness.log_keys_that_die import STEPS, take, world_with_two
 from harness.process import REPOSITORY
 from harness.store_that_dies import Point
 from harness.store_world import NOW, World
-from signerd.adapters.store import SqlStore, known_log_keys
+from signerd.adapters.store import SqlStore
 from signerd.core.checkpoint_keys import KeyState, LogKeys, Reason
-from signerd.errors import Code, ConfigError, Refused, Unavailable
+from signerd.errors import Refused, Unavailable
 
 AFTER = [Point.CERTIFICATE_COMMITTED, Point.CHECKPOINT_SIGNED, Point.HEAD_NOT_RENAMED, Point.HEAD_RENAMED]
 
@@ -82,21 +81,6 @@ async def test_a_lost_key_s_last_checkpoint_lets_its_successor_in(world: World) 
         await steps(world, store, "retire")
 
 
-async def test_a_lost_key_without_a_successor_is_the_end(world: World) -> None:
-    async with world.opened() as store:
-        await store.published(0)
-    world.has_first = False
-    async with world.opened() as store:
-        index = await take(world, store, "add")
-        with pytest.raises(Unavailable):
-            await store.published(index)
-        with pytest.raises(Refused, match="no checkpoint of the keys of before") as refused:
-            await take(world, store, "activate")
-        assert refused.value.code is Code.INVALID
-        with pytest.raises(Refused, match="only one that signs"):
-            await take(world, store, "retire")
-
-
 @pytest.mark.parametrize("step", STEPS)
 @pytest.mark.parametrize("point", [Point.CERTIFICATE_NOT_COMMITTED, *AFTER])
 async def test_a_crash_leaves_the_step_whole_or_not_at_all(world: World, step: str, point: Point) -> None:
@@ -112,35 +96,6 @@ async def test_a_crash_leaves_the_step_whole_or_not_at_all(world: World, step: s
                 await take(world, store, step)
         await steps(world, store, *STEPS[STEPS.index(step) + 1 :])
         assert [key.state for key in store.log_keys.keys] == [KeyState.RETIRED, KeyState.SIGNING]
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        "UPDATE checkpoint_keys SET activated_index = activated_index - 1",
-        "UPDATE checkpoint_keys SET retired_index = added_index",
-        "UPDATE checkpoint_keys SET vkey = replace(vkey, '+', '-')",
-    ],
-)
-async def test_rows_that_the_entries_do_not_bear_out_are_damage(world: World, change: str) -> None:
-    async with world.opened() as store:
-        await steps(world, store, "add", "activate")
-    with sqlite3.connect(world.database) as connection:
-        connection.execute(change)
-    connection.close()
-    with pytest.raises(ConfigError, match="damaged"):
-        await world.open()
-
-
-async def test_a_row_that_is_gone_does_not_put_the_old_key_back(world: World) -> None:
-    async with world.opened() as store:
-        await steps(world, store, *STEPS)
-    with sqlite3.connect(world.database) as connection:
-        connection.execute("DELETE FROM checkpoint_keys")
-    connection.close()
-    assert known_log_keys(world.url, world.log_key.verifier) == LogKeys.first(world.log_key.verifier)
-    with pytest.raises(ConfigError, match="no checkpoint of this log"):
-        await world.open()
 
 
 async def test_a_step_beside_others_in_one_commit(world: World) -> None:
