@@ -156,6 +156,10 @@ token_packages() {
         say "installing libtpm2-pkcs11-1 and libtpm2-pkcs11-tools (apt): the PKCS#11 token in a TPM 2.0"
         wanted+=(libtpm2-pkcs11-1 libtpm2-pkcs11-tools)
     fi
+    if ! command -v pkcsslotd >/dev/null && [ ! -x /usr/sbin/pkcsslotd ] || ! command -v pkcsconf >/dev/null && [ ! -x /usr/sbin/pkcsconf ]; then
+        say "installing opencryptoki (apt): its software token, in whose tests nothing meets the machine's own"
+        wanted+=(opencryptoki)
+    fi
     if ! command -v tpm2-abrmd >/dev/null && [ ! -x /usr/sbin/tpm2-abrmd ] ||
         ! library_present libtss2-tcti-tabrmd.so.0; then
         say "installing tpm2-abrmd and its TCTI (apt): the resource manager that this token needs"

@@ -22,6 +22,8 @@ IssuerKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey
 ThrowawayKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 RSA_BITS = {"rsa2048": 2048, "rsa3072": 3072, "rsa4096": 4096}
 RSA_EXPONENT = 65537
+# Of SHA-256, but for the digest (RFC 8017 §9.2, note 1): what CKM_RSA_PKCS pads.
+SHA256_DIGEST_INFO = bytes.fromhex("3031300d060960864801650304020105000420")
 # AlgorithmIdentifiers: ecdsa-with-SHA256 and -SHA384, without parameters (RFC 5758 §3.2);
 # sha256WithRSAEncryption, with NULL (RFC 4055 §5).
 _ECDSA = bytes.fromhex("06082a8648ce3d0403")

@@ -57,6 +57,9 @@ def pair_templates(capabilities: MechanismFlag) -> Iterator[tuple[Template, Temp
     """Of the public and the private half, for `generate_keypair`: the whole, then with ever more left out."""
     public, private = {**_FIXED}, {**_FIXED, **_PRIVATE}
     yield {**public}, {**private}
+    # A module of PKCS #11 2.20 does not know it: that is no reason to grant capabilities.
+    uncopied = _left_out(iter([Attribute.COPYABLE]))
+    yield public | uncopied, private | uncopied
     # A capability that is denied is one that the module grants, or does not know.
     public |= _left_out(name for name, flag in _PUBLIC_CAPABILITIES.items() if not capabilities & flag)
     private |= _left_out(name for name, flag in _PRIVATE_CAPABILITIES.items() if not capabilities & flag)
@@ -72,6 +75,7 @@ def pair_templates(capabilities: MechanismFlag) -> Iterator[tuple[Template, Temp
 def secret_templates() -> Iterator[Template]:
     """The same of a secret key, for `generate_key`. Its capabilities stay: it signs, and nothing else."""
     yield {**_FIXED, **_PRIVATE}
+    yield {**_FIXED, **_PRIVATE, Attribute.COPYABLE: DEFAULT}
     yield {**_PRIVATE}
     yield {**_PRIVATE, Attribute.ID: DEFAULT}
 

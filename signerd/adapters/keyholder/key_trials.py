@@ -27,6 +27,7 @@ from pkcs11.mechanisms import KDF
 from pkcs11.util.ec import encode_ec_public_key, encode_ecdsa_signature
 
 from signerd.adapters.keyholder.return_values import described
+from signerd.core.issuer_algorithm import SHA256_DIGEST_INFO
 
 _MESSAGE = b"birthmark token probe"
 _MOST_TIMES = 10_000
@@ -51,7 +52,7 @@ class KeyTrials:
         trials: dict[Any, list[tuple[str, Callable[[Any], str]]]] = {
             KeyType.EC: [("ECDSA", self._ecdsa), ("ECDH1_DERIVE", self._ecdh)],
             KeyType.EC_EDWARDS: [("EDDSA", self._eddsa)],
-            KeyType.RSA: [("SHA256_RSA_PKCS", self._rsa), ("RSA_PKCS_OAEP", self._oaep)],
+            KeyType.RSA: [(self._rsa_mechanism(), self._rsa), ("RSA_PKCS_OAEP", self._oaep)],
             KeyType.GENERIC_SECRET: [("SHA256_HMAC", self._hmac)],
             KeyType.SHA256_HMAC: [("SHA256_HMAC", self._hmac)],
         }
@@ -127,12 +128,19 @@ class KeyTrials:
         return _HOLDS
 
     def _rsa(self, key: Any) -> str:
-        signature = self._sign(key, _MESSAGE, Mechanism.SHA256_RSA_PKCS)
+        if self._rsa_mechanism() == "RSA_PKCS":  # pads what it is given (PKCS #11 §2.1.6)
+            padded = SHA256_DIGEST_INFO + hashlib.sha256(_MESSAGE).digest()
+            signature = self._sign(key, padded, Mechanism.RSA_PKCS)
+        else:
+            signature = self._sign(key, _MESSAGE, Mechanism.SHA256_RSA_PKCS)
         public = self._public(key)
         if not isinstance(public, rsa.RSAPublicKey):
             return _UNCHECKED
         public.verify(signature, _MESSAGE, padding.PKCS1v15(), hashes.SHA256())
         return _HOLDS
+
+    def _rsa_mechanism(self) -> str:
+        return "SHA256_RSA_PKCS" if "SHA256_RSA_PKCS" in self._mechanisms else "RSA_PKCS"
 
     def _hmac(self, key: Any) -> str:
         first, second = (self._sign(key, _MESSAGE, Mechanism.SHA256_HMAC) for _ in range(2))

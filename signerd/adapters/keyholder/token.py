@@ -41,7 +41,14 @@ from pkcs11.util.ec import encode_ec_public_key, encode_named_curve_parameters
 
 from signerd.adapters.keyholder.key_templates import first_taken, pair_templates, secret_templates
 from signerd.adapters.keyholder.return_values import described
-from signerd.core.issuer_algorithm import ALGORITHMS, RSA_BITS, IssuerAlgorithm, IssuerKey, issuer_key
+from signerd.core.issuer_algorithm import (
+    ALGORITHMS,
+    RSA_BITS,
+    SHA256_DIGEST_INFO,
+    IssuerAlgorithm,
+    IssuerKey,
+    issuer_key,
+)
 from signerd.core.pkcs11_uri import key_name, token_name
 from signerd.core.recipient import Recipient, RsaRecipient, SealingError
 from signerd.core.sealing import SEALING, KeyRole
@@ -51,8 +58,6 @@ _CURVES = {"p256": "secp256r1", "p384": "secp384r1"}
 _MASTER_KEY_BITS = 256
 _SIGNS = MechanismFlag.SIGN | MechanismFlag.VERIFY
 _DECRYPTS = MechanismFlag.ENCRYPT | MechanismFlag.DECRYPT
-# DigestInfo of SHA-256 but for the digest (RFC 8017 §9.2, note 1).
-_SHA256_DIGEST_INFO = bytes.fromhex("3031300d060960864801650304020105000420")
 _SHARED_SECRET = {Attribute.SENSITIVE: False, Attribute.EXTRACTABLE: True}  # of one ECDH, for HKDF
 _OFFERS = {
     KeyRole.CHECKPOINT.value: {Mechanism.EC_EDWARDS_KEY_PAIR_GEN, Mechanism.EDDSA},
@@ -157,7 +162,7 @@ class CaKey:
         """What the token is given."""
         digest = hashlib.new(self._algorithm.hash.name, message).digest()
         # CKM_RSA_PKCS pads what it is given (PKCS #11 §2.1.6); every module has it.
-        return _SHA256_DIGEST_INFO + digest if self._rsa else digest
+        return SHA256_DIGEST_INFO + digest if self._rsa else digest
 
     def sign_input(self, data: bytes) -> bytes:
         """What the token gives, and nothing beside: it is to begin the next one when this one has ended."""

@@ -14,7 +14,8 @@ import pytest
 
 from harness.process import COMMANDS, REPOSITORY, run
 from harness.signerd_commands import SIGNERD
-from tokens import presence, tpm2_token, yubikey
+from tokens import opencryptoki, presence, tpm2_token, yubikey
+from tokens.opencryptoki import OpencryptokiToken
 from tokens.piv_card import PivCard
 from tokens.tpm2_token import Tpm2Token
 from tokens.yubikey import VirtualYubiKey
@@ -47,8 +48,16 @@ def _tpm2(_: Path) -> Iterator[Mapping[str, str]]:
         yield {name: value for name, value in token.environment.items() if name != "TPM2_PKCS11_STORE"}
 
 
+@contextmanager
+def _opencryptoki(_: Path) -> Iterator[Mapping[str, str]]:
+    presence.skip(opencryptoki.missing())
+    with OpencryptokiToken(initialized=False) as token:
+        yield token.environment
+
+
 _BEDS = {"softhsm.md": ("## What it can do", _softhsm), "yubikey.md": ("## Look at it", _yubikey)}
 _BEDS["tpm2.md"] = ("## Look at it", _tpm2)
+_BEDS["opencryptoki.md"] = ("## Look at it", _opencryptoki)
 
 
 def _part(page: str) -> str:

@@ -13,7 +13,7 @@ from harness.edge import code_of
 from harness.hostile_line import HostileLine
 from harness.process import wait_until
 from harness.sealed_installation import SpareToken
-from harness.tpm_installation import TpmInstallation
+from harness.token_installation import TokenInstallation
 from signerd.adapters.keyholder.sealed_file import read_sealed_file
 from tokens import presence, tpm2_token
 from tokens.tpm2_token import Tpm2Token
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.check
 @pytest.fixture
 def line(tmp_path: Path) -> Iterator[HostileLine]:
     presence.skip(tpm2_token.missing())
-    with Tpm2Token() as token, TpmInstallation(tmp_path / "line", token) as installation:
+    with Tpm2Token() as token, TokenInstallation(tmp_path / "line", token) as installation:
         line = HostileLine(installation)
         yield line
         line.close()
@@ -32,7 +32,7 @@ def line(tmp_path: Path) -> Iterator[HostileLine]:
 
 def test_boards_are_certified_from_a_tpm(line: HostileLine, tmp_path: Path) -> None:
     installation = line.installation
-    assert isinstance(installation, TpmInstallation)
+    assert isinstance(installation, TokenInstallation)
     sealed = read_sealed_file(installation.home / "sealed.json")
     assert [recipient.kind for recipient in sealed.recipients] == ["rsa3072"]
     order = line.open_order(quantity=3)

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from harness.key_holders import TokenAtHand, make_token, running
 from harness.signing_samples import checkpoint, crl_tbs, leaf_tbs
 from harness.software_key_holder import SoftwareKeyHolder, make_device_tree
-from harness.tpm_installation import TpmInstallation
+from harness.token_installation import TokenInstallation
 from harness.yubikey_key_holders import SEALING_SLOT
 from harness.yubikey_key_holders import at_hand as yubikey_at_hand
 from signerd.adapters.keyholder.channel import KeyHolderRefusal
@@ -31,7 +31,8 @@ from signerd.core.names import MacKey, MacQuestion
 from signerd.core.note import VerifierKey
 from signerd.errors import Code
 from signerd.ports import KeyHolder
-from tokens import presence, tpm2_token, yubikey
+from tokens import opencryptoki, presence, tpm2_token, yubikey
+from tokens.opencryptoki import OpencryptokiToken
 from tokens.piv_card import PivCard
 from tokens.tpm2_token import Tpm2Token
 from tokens.yubikey import VirtualYubiKey
@@ -143,7 +144,24 @@ def tpm_made(
     """An installation, and each key of both chips."""
     presence.skip(tpm2_token.missing())
     directory = tmp_path_factory.mktemp("tpm")
-    with Tpm2Token() as token, TpmInstallation(directory, token) as installation:
+    with Tpm2Token() as token, TokenInstallation(directory, token) as installation:
+        made = TokenAtHand(installation.home, load(installation.config))
+        with ThreadPoolExecutor(1) as elsewhere:  # made while a test's event loop runs here
+            derived = elsewhere.submit(derived_by, made).result()
+        yield made, derived
+
+
+@pytest.fixture(scope="module")
+def opencryptoki_made(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[tuple[TokenAtHand, Mapping[tuple[str, Which], bytes]]]:
+    """An installation with an RSA issuer, since the token has no EC, and each key of both chips."""
+    presence.skip(opencryptoki.missing())
+    directory = tmp_path_factory.mktemp("opencryptoki")
+    with (
+        OpencryptokiToken() as token,
+        TokenInstallation(directory, token, key_type="rsa2048") as installation,
+    ):
         made = TokenAtHand(installation.home, load(installation.config))
         with ThreadPoolExecutor(1) as elsewhere:  # made while a test's event loop runs here
             derived = elsewhere.submit(derived_by, made).result()
@@ -158,6 +176,7 @@ def tpm_made(
         pytest.param("YubiKey", marks=pytest.mark.check),
         pytest.param("YubiKey, RSA", marks=pytest.mark.soak),
         pytest.param("TPM", marks=pytest.mark.check),
+        pytest.param("opencryptoki", marks=pytest.mark.check),
         *(  # one size for the mechanism; the others take a minute longer
             pytest.param(key_type, marks=pytest.mark.check if bits == 2048 else pytest.mark.soak)
             for key_type, bits in RSA_BITS.items()
@@ -190,6 +209,8 @@ async def subject(
         return
     if request.param == "TPM":
         token, derived = request.getfixturevalue("tpm_made")
+    if request.param == "opencryptoki":
+        token, derived = request.getfixturevalue("opencryptoki_made")
     if request.param in RSA_BITS:
         token, derived = request.getfixturevalue("rsa_made")(request.param)
     if request.param == "all sealed":

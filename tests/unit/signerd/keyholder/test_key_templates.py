@@ -86,6 +86,14 @@ def test_no_more_is_left_out_than_it_takes() -> None:
     assert {Attribute.ID, Attribute.MODIFIABLE, Attribute.COPYABLE} <= set(asked)
 
 
+def test_a_module_that_knows_no_copies_denies_the_same_capabilities() -> None:
+    """Of PKCS #11 2.20, as opencryptoki's: a CA key of its own making decrypted."""
+    asked = made(module(Attribute.COPYABLE, error=AttributeTypeInvalid))
+    assert not any(asked[name] for name in (Attribute.DECRYPT, Attribute.UNWRAP, Attribute.MODIFIABLE))
+    _, second, *_ = secret_templates()
+    assert (second[Attribute.MODIFIABLE], second[Attribute.COPYABLE]) == (False, DEFAULT)
+
+
 @pytest.mark.parametrize("name", [Attribute.SENSITIVE, Attribute.EXTRACTABLE])
 def test_a_module_that_does_not_take_what_keeps_the_key_in_it_makes_none(name: Attribute) -> None:
     with pytest.raises(TemplateInconsistent):
