@@ -68,12 +68,27 @@ def check_pin_file(source: str, base: Path) -> str:
     return f"{source}, opened by this machine's TPM{_bound_to(pcrs)}"
 
 
+def file_of(source: str) -> str | None:
+    """The path in a source of the kinds `file` and `tpm`."""
+    kind, _, rest = source.partition(":")
+    if kind == "tpm":
+        return tpm_source(rest)[0]
+    return rest if kind == "file" else None
+
+
+def with_file(source: str, path: Path) -> str:
+    """The same source of such a kind, with its file elsewhere."""
+    kind, _, rest = source.partition(":")
+    return f"{kind}:{path}{rest.removeprefix(file_of(source) or '')}"
+
+
 def absolute(source: str) -> str:
     """The source with its path, if it has one, seen from this process' folder."""
-    kind, _, rest = source.partition(":")
-    if kind in ("file", "tpm") and rest:
-        return f"{kind}:{Path(rest).absolute()}"
-    return source
+    try:
+        name = file_of(source)
+    except ValueError:  # who reads it says what is wrong
+        return source
+    return with_file(source, Path(name).absolute()) if name else source
 
 
 def _bound_to(pcrs: tuple[int, ...]) -> str:

@@ -6,6 +6,7 @@ What an attacker gets of it is in tests/hostile/test_sealed_pins.py.
 from __future__ import annotations
 
 import json
+import re
 import socket
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from harness.process import COMMANDS, run
 from harness.signerd_commands import change, signerd
 from harness.software_tpm import SoftwareTpm
 from signerd.adapters import tpm_sealing
+from signerd.adapters.pin import read_pin
 from signerd.adapters.sealed_pin_file import open_pin, read_file, seal_pin
 from signerd.adapters.tpm_sealing import open_key, seal_key
 from signerd.errors import ConfigError, NotNow
@@ -69,6 +71,21 @@ def test_an_installation_serves_by_a_sealed_pin_alone(tpm: SoftwareTpm, tmp_path
         for arguments in (["check-config"], ["run"]):
             code, refused = signerd(installation, *arguments)
             assert (code, "seal the PIN anew" in refused) == (3, True), refused
+
+
+def test_a_key_holders_service_takes_the_sealed_pin_over(tpm: SoftwareTpm, tmp_path: Path) -> None:
+    """The file moves with the token, and is opened where it lies then."""
+    with Installation(tmp_path / "fresh") as installation:
+        path = installation.home / "hsm.pin.tpm"
+        pin = bytearray((installation.home / "hsm.pin").read_bytes().strip())
+        seal_pin(path, pin, at(tpm), (), replace=False)
+        change(installation, '"file:hsm.pin"', f'"tpm:hsm.pin.tpm?tcti={at(tpm)}"')
+        settings = tmp_path / "key-holder" / "keyholder.toml"
+        where = ("--to", settings, "--state", tmp_path / "notes", "--socket", tmp_path / "s")
+        installation.admin("key-holder", "take-over", *where, "--client", "root")
+        (source,) = re.findall(r'^pin = "(.*)"$', settings.read_text("utf-8"), re.MULTILINE)
+        assert source == f"tpm:{settings.with_name('hsm.pin.tpm')}?tcti={at(tpm)}"
+        assert (read_pin(source, Path("/")), path.exists()) == (pin, False)
 
 
 def test_the_commands(tpm: SoftwareTpm, tmp_path: Path) -> None:

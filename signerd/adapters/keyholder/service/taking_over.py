@@ -33,6 +33,7 @@ from signerd.adapters.keyholder.service.notes import About
 from signerd.adapters.keyholder.service.settings import KeyHolderConfig, ServiceSettings
 from signerd.adapters.keyholder.service.settings import load as load_key_holder
 from signerd.adapters.keyholder.service.users import uid_of
+from signerd.adapters.pin import file_of, with_file
 from signerd.adapters.start_faults import unreadable
 from signerd.adapters.store.approving import in_force
 from signerd.adapters.store.checkpoint_keys import read_log_keys
@@ -171,8 +172,8 @@ def _tokens(config: Config) -> Iterator[AnyTokenSettings]:
 def _copy_pins(asked: Plan, base: Path) -> Iterator[tuple[Path, Path]]:
     """signerd's files of PINs and the service's."""
     for token in _tokens(asked.config):
-        kind, _, name = token.pin.partition(":")
-        if kind == "file":
+        name = file_of(token.pin)
+        if name is not None:
             yield base / name, _copy(base / name, asked.directory / Path(name).name, 0o400)
 
 
@@ -183,8 +184,8 @@ def _held(asked: Plan, pins: dict[Path, Path]) -> list[tuple[IssuerSettings, Tok
         token = asked.config.hsm if number == 0 else issuer.hsm
         if token is None:
             continue
-        kind, _, name = token.pin.partition(":")
-        changed: dict[str, Any] = {"pin": f"file:{pins[base / name]}"} if kind == "file" else {}
+        name = file_of(token.pin)
+        changed: dict[str, Any] = {} if name is None else {"pin": with_file(token.pin, pins[base / name])}
         if isinstance(token, HsmSettings) and token.sealed is not None:
             changed["sealed"] = _copy(token.sealed, asked.directory / token.sealed.name)
         if not token.module.is_absolute():
@@ -226,8 +227,8 @@ def _checkpoint_keys(asked: Plan, pins: dict[Path, Path]) -> Iterator[str]:
     """Keys of the log after the first, with copies of their files."""
     base = asked.signerd.resolve().parent
     for token in asked.config.checkpoint_keys:
-        kind, _, name = token.pin.partition(":")
-        changed: dict[str, Any] = {"pin": f"file:{pins[base / name]}"} if kind == "file" else {}
+        name = file_of(token.pin)
+        changed: dict[str, Any] = {} if name is None else {"pin": with_file(token.pin, pins[base / name])}
         changed["vkey"] = _copy(token.vkey, asked.directory / token.vkey.name)
         if token.sealed is not None:
             changed["sealed"] = _copy(token.sealed, asked.directory / token.sealed.name)
