@@ -26,7 +26,7 @@ class Line(Teller):
 
     def __init__(self, line: socket.socket) -> None:
         self._line = line
-        self._reader = FrameReader()
+        self._reader = FrameReader(report=True)
 
     def doing(self, what: str, extra_s: float = 0.0) -> None:
         """See `Teller`."""

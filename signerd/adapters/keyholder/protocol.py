@@ -22,10 +22,12 @@ MAX_TBS = 16 * 1024  # bytes of a TBSCertificate
 MAX_MESSAGE = 16 * 1024  # bytes under a chip's MAC; a transcript has at most some 5,000
 MAX_NUMBER = 2**63  # of requests on one line
 _MAX_ITEMS = 512  # in a frame; an approval with its signatures has 20, what a certificate is for 28
+_MAX_REPORT_ITEMS = 16_384  # a token with 100 mechanisms and 100 keys has 3,000
 _MAX_DEPTH = 8
 _BYTES, _TEXT, _ARRAY, _MAP, _TAG, _SIMPLE = range(2, 8)  # major types of RFC 8949, section 3.1
 _BIGNUM = 2  # the one tag: a certificate's serial number is larger than 64 bits
-_BOOLEANS_AND_NULL = (20, 21, 22)
+_NULL = 22
+_BOOLEANS_AND_NULL = (20, 21, _NULL)
 SERVICE_FORM = 1  # of what passes between signerd and a key holder's service
 _LENGTH = struct.Struct(">I")
 
@@ -182,8 +184,10 @@ def _outcome(value: object) -> Outcome:
 class FrameReader:
     """Cuts a stream of bytes into items."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, report: bool = False) -> None:
+        """`report`: they hold what a probe tells, floats among it, and up to `_MAX_REPORT_ITEMS`."""
         self._buffer = bytearray()
+        self._report = report
 
     def feed(self, data: bytes) -> list[object]:
         """The items that are complete now. Raises ProtocolError; the reader is of no use afterwards."""
@@ -197,14 +201,14 @@ class FrameReader:
             end = start + _LENGTH.size + length
             if len(self._buffer) < end:
                 break
-            items.append(_item(bytes(self._buffer[start + _LENGTH.size : end])))
+            items.append(_item(bytes(self._buffer[start + _LENGTH.size : end]), report=self._report))
             start = end
         del self._buffer[:start]
         return items
 
 
-def _item(body: bytes) -> object:
-    _demand_plain(body)
+def _item(body: bytes, *, report: bool) -> object:
+    _demand_plain(body, report=report)
     try:
         item: object = cbor2.loads(body, max_depth=_MAX_DEPTH, allow_duplicate_keys=False)
     except (cbor2.CBORError, ValueError, TypeError, RecursionError) as error:
@@ -212,7 +216,7 @@ def _item(body: bytes) -> object:
     return item
 
 
-def _demand_plain(body: bytes) -> None:
+def _demand_plain(body: bytes, *, report: bool) -> None:
     """Looks at the heads of all items before one of them is made. A decoder believes lengths and tags: small
     arrays would take a hundred times the frame's size, and a tag may stand for work without end.
 
@@ -220,8 +224,9 @@ def _demand_plain(body: bytes) -> None:
         ProtocolError: there are too many items, a float or a tag, or it is not one item that fills the frame.
     """
     at, count, wanted = 0, 0, 1
+    most = _MAX_REPORT_ITEMS if report else _MAX_ITEMS
     while wanted:
-        if at >= len(body) or count == _MAX_ITEMS or wanted > _MAX_ITEMS:
+        if at >= len(body) or count == most or wanted > most:
             raise ProtocolError("a frame holds no CBOR item, or too many")
         kind, value = body[at] >> 5, body[at] & 31
         at += 1
@@ -229,9 +234,11 @@ def _demand_plain(body: bytes) -> None:
             octets = 1 << (value - 24)
             if octets > 8:
                 raise ProtocolError("a frame holds an item without a length")
-            if kind == _SIMPLE:
+            if kind == _SIMPLE and (not report or octets == 1):
                 raise ProtocolError("a frame holds a float")
             value, at = int.from_bytes(body[at : at + octets], "big"), at + octets
+            if kind == _SIMPLE:  # a float, all of it
+                value = _NULL
         if (kind == _TAG and value != _BIGNUM) or (kind == _SIMPLE and value not in _BOOLEANS_AND_NULL):
             raise ProtocolError("a frame holds a tag, or another value than true, false and null")
         at += value if kind in (_BYTES, _TEXT) else 0

@@ -135,7 +135,7 @@ class _Conversation:
         return self._report
 
     def _items(self) -> Iterator[object]:
-        reader = FrameReader()
+        reader = FrameReader(report=True)
         while True:
             left = self._until - time.monotonic()
             if left <= 0:

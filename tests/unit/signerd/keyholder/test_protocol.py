@@ -146,3 +146,14 @@ def test_numbers_of_requests_are_bounded() -> None:
     for number in (2**63, -1, True, "1"):
         with pytest.raises(ProtocolError):
             read_request([number, "sign_crl"])
+
+
+def test_what_a_probe_reports_holds_floats_and_is_plain_beyond_that() -> None:
+    item = ["found", "tried", [{"per_second": 1.5, "key": "ca", "id": None}] * 300]
+    stream = frame(item)
+    assert FrameReader(report=True).feed(stream) == [item]
+    with pytest.raises(ProtocolError):
+        FrameReader().feed(stream)
+    for body in (b"\x82\x01\xc0\x61a", b"\x82\x01\xf8\x20", cbor2.dumps([0] * 20_000)):
+        with pytest.raises(ProtocolError):
+            FrameReader(report=True).feed(len(body).to_bytes(4, "big") + body)
