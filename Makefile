@@ -3,7 +3,7 @@
 # containers, all is compiled anew each time; the tests' own modules too, by each worker of each suite.
 export PYTHONDONTWRITEBYTECODE :=
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check soak lint bench fuzz proto lock format clean
+.PHONY: help setup demo test check soak lint bench tokens fuzz proto lock format clean
 
 help:
 	@echo 'make demo    simulated boards and ESP32 chips through the whole line, into var/demo;'
@@ -13,6 +13,7 @@ help:
 	@echo 'make soak    what takes longer than CI may'
 	@echo 'make lint    style, types, import boundaries, generated code'
 	@echo 'make bench   the figures, into var/bench.json'
+	@echo 'make tokens  what the laboratory of tokens does, into deploy/hsm/README.md'
 	@echo 'make fuzz    fuzzes one parser: make fuzz TARGET=csr SECONDS=600'
 	@echo 'make proto   regenerate proto/birthmark/v1; make lock: requirements/*.txt (needs uv)'
 
@@ -37,6 +38,10 @@ lint: setup
 bench:
 	@deploy/setup/setup.sh --bench
 	PYTHONPATH=tests .venv/bin/python -m bench.run
+
+tokens:
+	@deploy/setup/setup.sh
+	PYTHONPATH=tests .venv/bin/python -m bench.token_table
 
 fuzz:
 	@deploy/setup/setup.sh --fuzz

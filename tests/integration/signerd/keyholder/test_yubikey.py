@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from harness.key_holders import Changes, running
-from harness.signing_samples import checkpoint, leaf_tbs
+from harness.signing_samples import checkpoint, crl_tbs, leaf_tbs
 from harness.yubikey_key_holders import SEALING_SLOT, YubiKeyAtHand, at_hand
 from signerd.adapters.keyholder.client import KeyHolderProcess
 from signerd.adapters.keyholder.held_pin import WrongPin
@@ -39,6 +39,13 @@ def held(key: VirtualYubiKey) -> YubiKeyAtHand:
     return at_hand(key, "9a")
 
 
+async def demand_a_crl(holder: KeyHolderProcess, held: YubiKeyAtHand) -> None:
+    tbs = crl_tbs(held.sub_ca)
+    public = held.sub_ca.public_key()
+    assert isinstance(public, ec.EllipticCurvePublicKey)
+    public.verify(await holder.sign_crl(tbs), tbs, ec.ECDSA(hashes.SHA256()))
+
+
 async def demand_a_certificate(holder: KeyHolderProcess, held: YubiKeyAtHand) -> None:
     tbs = leaf_tbs(held.sub_ca)
     signature = await holder.sign_certificate(tbs)
@@ -50,8 +57,27 @@ async def demand_a_certificate(holder: KeyHolderProcess, held: YubiKeyAtHand) ->
 @pytest.mark.parametrize("slot", ["82", "9c"])  # 9c wants the PIN before each signature
 async def test_signs_with_a_key_in_another_slot(key: VirtualYubiKey, slot: str) -> None:
     held = at_hand(key, slot)
-    async with running(held.settings, held.pin) as holder:
+    for _ in range(2):  # a restart between
+        async with running(held.settings, held.pin) as holder:
+            await demand_a_certificate(holder, held)
+            await demand_a_crl(holder, held)
+
+
+@pytest.mark.parametrize("slot", ["82", "9c"])
+async def test_signs_with_a_key_in_another_slot_once_the_card_is_back(key: VirtualYubiKey, slot: str) -> None:
+    held, changes = at_hand(key, slot), Changes()
+    (card,) = key.cards
+    async with running(held.settings, held.pin, changes) as holder:
         await demand_a_certificate(holder, held)
+        await asyncio.to_thread(key.pull)
+        with pytest.raises(Unavailable):
+            await demand_a_certificate(holder, held)
+        await changes.until(lambda: not holder.serving)
+        await asyncio.to_thread(key.put_in)
+        await changes.until(lambda: holder.serving)
+        await demand_a_certificate(holder, held)
+        assert holder.starts == 2
+    assert card.pin.left == 3
 
 
 async def test_opens_what_is_sealed_to_an_rsa_key() -> None:
