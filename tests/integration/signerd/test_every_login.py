@@ -10,15 +10,18 @@ import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from typer.main import get_command
 
 from harness.further_issuers import signed_by_own_root
 from harness.sealed_installation import SealedInstallation, SpareToken
 from harness.shim import CKF_USER_PIN_FINAL_TRY, CKR_PIN_INCORRECT, Shim
 from harness.signerd_commands import SIGNERD
+from signerd.adapters.cli.app import build_app
 from signerd.adapters.installation import softhsm
 from signerd.config import load
 
@@ -138,6 +141,21 @@ COMMANDS: dict[str, Callable[[Desk], list[str | Path]]] = {
     "token probe, any token": lambda desk: without_token(probe(desk)),
     "token probe --config": lambda desk: [*probe(desk), *of(desk)],
 }
+
+
+def with_a_pin(command: Any, name: str = "") -> Iterator[str]:
+    """Commands that take `--pin`."""
+    for sub, each in getattr(command, "commands", {}).items():
+        yield from with_a_pin(each, f"{name} {sub}".strip())
+    if any("--pin" in parameter.opts for parameter in command.params):
+        yield name
+
+
+def test_every_command_that_takes_a_pin_is_asked() -> None:
+    taking = set(with_a_pin(get_command(build_app(lambda *_: None))))
+    asked = {name.partition(" --")[0].partition(",")[0] for name in COMMANDS}
+    assert taking - asked == {"pin seal"}  # which asks no token
+    assert asked - taking == {"run"}
 
 
 @pytest.fixture
