@@ -47,7 +47,6 @@ def refused(factory: Factory, *arguments: str) -> str:
 
 def test_a_new_key_and_then_a_new_token(factory: Factory, tmp_path: Path) -> None:
     installation = factory.installation
-    certified(factory)
     (first,) = listed(factory)
     assert "is the only one that signs" in refused(factory, "retire", first)
     made = said(factory, "add")
@@ -67,7 +66,6 @@ def test_a_new_key_and_then_a_new_token(factory: Factory, tmp_path: Path) -> Non
     pinned.write_text(pinned.read_text("ascii") + made["vkey"] + "\n", "ascii")
     said(factory, "retire", first)
     assert listed(factory) == {first: ("retired", True), second: ("signing", True)}
-    certified(factory)
     change(installation, "[hsm]\n", '[hsm]\ncheckpoint_key_in = "none"\n')
     restarted(factory)
     assert listed(factory) == {first: ("retired", False), second: ("signing", True)}
