@@ -14,7 +14,8 @@ from typing import Any
 from harness.process import ProgramError, run
 from harness.signerd_commands import SIGNERD
 from signerd.adapters.installation import softhsm
-from tokens import tpm2_token, yubikey
+from tokens import opencryptoki, tpm2_token, yubikey
+from tokens.opencryptoki import OpencryptokiToken
 from tokens.piv_card import PivCard
 from tokens.tpm2_token import Tpm2Token
 from tokens.yubikey import VirtualYubiKey
@@ -71,6 +72,15 @@ def _tpm2(_: Path) -> Iterator[Bed]:
         yield Bed(token.module, token.label, token.environment)
 
 
+@contextmanager
+def _opencryptoki(_: Path) -> Iterator[Bed]:
+    with OpencryptokiToken() as token:
+        tool = ["pkcs11-tool", "--module", str(token.module), "--token-label", token.label, "--login"]
+        tool += ["--pin", token.pin, "--keypairgen", "--key-type", "rsa:2048", "--label", "RSA 2048"]
+        run(tool, environment={**os.environ, **token.environment})
+        yield Bed(token.module, token.label, token.environment)
+
+
 @dataclass(frozen=True, slots=True)
 class Token:
     """One of the laboratory."""
@@ -85,6 +95,7 @@ LABORATORY = {
     "SoftHSM": Token("softhsm.md", lambda: None, _softhsm, ("libsofthsm2",)),
     "YubiKey in software": Token("yubikey.md", yubikey.missing, _yubikey, ("ykcs11", "pcscd")),
     "TPM 2.0 (swtpm)": Token("tpm2.md", tpm2_token.missing, _tpm2, ("libtpm2-pkcs11-1", "swtpm")),
+    "opencryptoki": Token("opencryptoki.md", opencryptoki.missing, _opencryptoki, ("opencryptoki",)),
 }
 
 
