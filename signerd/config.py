@@ -13,7 +13,7 @@ import tomllib
 from abc import abstractmethod
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Literal, Self, TypeVar
+from typing import Annotated, ClassVar, Literal, Self, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -310,6 +310,10 @@ class Keys(Section):
     approvals: ApprovalSettings | None = None
     log: LogSettings = LogSettings()
 
+    # For errors: who may read the file, and what makes it.
+    reader: ClassVar[str] = "signerd's user"
+    maker: ClassVar[str] = "signerd init"
+
     @property
     @abstractmethod
     def rejected_pins(self) -> Path:
@@ -367,10 +371,10 @@ def read_settings(path: Path, kind: type[S]) -> S:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except PermissionError as error:
         raise ConfigError(
-            f"cannot read {path}: {error.strerror}; run the command as signerd's user"
+            f"cannot read {path}: {error.strerror}; run the command as {kind.reader}"
         ) from error
     except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror}; `signerd init` makes one") from error
+        raise ConfigError(f"cannot read {path}: {error.strerror}; `{kind.maker}` makes one") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not valid TOML: {error}") from error
     try:

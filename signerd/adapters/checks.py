@@ -411,6 +411,8 @@ def _valid(certificate: x509.Certificate, path: Path, now: datetime) -> str:
 
 def login_check(config: Config, base: Path, pin_source: str | None = None) -> Check:
     """Logs in to the token once and tries each key, as `run` would. A wrong PIN is counted by the token."""
+    if config.hsm.service is not None:  # which logged in; what it holds, it tried
+        return Check("login to the token", lambda: f"done by the service at {config.hsm.service}")
     return Check("login to the token", lambda: asyncio.run(_login(config, base, pin_source)))
 
 

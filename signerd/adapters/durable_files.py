@@ -76,8 +76,8 @@ def fill(path: Path, data: bytes) -> None:
         sync_directory(path.parent)
 
 
-def replace(path: Path, data: bytes, mode: int) -> None:
-    """The file, or a newer one in its place.
+def replace(path: Path, data: bytes, mode: int, owner: tuple[int, int] | None = None) -> None:
+    """The file, or a newer one in its place; of this user and group, where they are given.
 
     A crash before the rename leaves the old file, and beside it `.NAME.<random>.new`, which may be removed. A
     crash between the rename and the sync of the directory leaves the old file or the new one.
@@ -90,6 +90,8 @@ def replace(path: Path, data: bytes, mode: int) -> None:
     new = path.with_name(f".{path.name}.{secrets.token_hex(8)}.new")
     _create(new, data, mode)
     with _removed_on_error(new), _named(path):
+        if owner is not None:
+            os.chown(new, *owner)
         new.replace(path)
     try:
         sync_directory(path.parent)

@@ -84,6 +84,10 @@ class Factory(Audited):
     def __init__(self, directory: Path, **installation: Any) -> None:
         self.installation = Installation(directory, **installation)
         self.installation.start_signerd()
+        self._fill()
+
+    def _fill(self) -> None:
+        """What a line needs, in an installation that is running."""
         self.installation.add_product(SENSOR)
         self.station = self.installation.add_station("plant1", "pc1")
         self.auditor = self.installation.add_auditor("company")

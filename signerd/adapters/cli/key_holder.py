@@ -132,6 +132,7 @@ def take_over(
                 "open_orders": list(done.orders),
                 "certificates": done.certificates,
                 "administrators": list(done.administrators),
+                "left": list(done.left),
             }
         )
         return
@@ -139,4 +140,6 @@ def take_over(
     typer.echo(f"orders that count as approved: {', '.join(done.orders) or 'none'}")
     if not done.administrators and asked.config.approvals is None:
         typer.echo("nobody is asked for approvals: the service looks at no orders (docs/approvals.md)")
+    for each in done.left:
+        typer.echo(f"TO DO: {each}")
     typer.echo("start it, then signerd: systemctl start signerd-key-holder signerd")

@@ -294,7 +294,15 @@ class Channel(asyncio.Protocol):
 
     async def introduce(self, named: bytes, within_s: float) -> None:
         """Says to a service whose key is asked for. Raises as `open_service_channel`."""
-        outcome, text = await self._greet(hello_frame(named), within_s)
+        try:
+            outcome, text = await self._greet(hello_frame(named), within_s)
+        except Unavailable as error:
+            if not self.closed.is_set():
+                raise
+            raise Unavailable(
+                f"the key holder's service ended the line ({self.reason}): is this user one of"
+                " service.clients?"
+            ) from error
         if outcome is not Outcome.DONE:
             kind = WrongSettings if outcome is Outcome.WRONG_SETTINGS else Unavailable
             raise kind(f"the key holder's service: {text}")

@@ -49,6 +49,9 @@ class HeldIssuerSettings(IssuerSettings):
 class KeyHolderConfig(Keys):
     """The whole file."""
 
+    reader = "the service's user"
+    maker = "signerd key-holder take-over"
+
     service: ServiceSettings
     issuers: Annotated[tuple[HeldIssuerSettings, ...], Field(max_length=MAX_ISSUERS)] = ()
 

@@ -1,28 +1,29 @@
 """`signerd key-holder take-over`: a service gets the keys of an installation whose signerd holds them itself.
 
-    files = plan(signerd.toml, …)     looks at everything, changes nothing
-    take_over(files)                  writes the service's files and notes, then signerd's settings
+    asked = plan(signerd.toml, …)     looks at everything, changes nothing
+    take_over(asked)                  writes the service's files and notes, then signerd's settings
 
-signerd's settings are the last thing that is written. A crash before that leaves signerd as it was, and files
-of the service that the next call makes anew. A crash after it may leave a PIN file that nothing reads.
+Two directories become the service's: they are new, empty, or of a call that was cut short, which a mark in
+the first says. signerd's settings are the last thing that is written: a crash before that leaves signerd as
+it was, and the next call makes the service's files anew. After a crash behind that the next call removes what
+is left of signerd's PIN files.
 """
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
-import re
-import shutil
-import socket
+import pwd
 import stat
-import tomllib
+import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, func, insert, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from signerd.adapters import durable_files
@@ -32,16 +33,17 @@ from signerd.adapters.keyholder.service import notes
 from signerd.adapters.keyholder.service.notes import About
 from signerd.adapters.keyholder.service.settings import KeyHolderConfig, ServiceSettings
 from signerd.adapters.keyholder.service.settings import load as load_key_holder
+from signerd.adapters.keyholder.service.settings_edit import with_service
 from signerd.adapters.keyholder.service.users import uid_of
 from signerd.adapters.pin import file_of, with_file
-from signerd.adapters.start_faults import unreadable
+from signerd.adapters.rpc.server import answers
+from signerd.adapters.start_faults import from_system, unreadable
 from signerd.adapters.store.approving import in_force
 from signerd.adapters.store.checkpoint_keys import read_log_keys
 from signerd.adapters.store.database import check_database, make_engine, start_fault
 from signerd.adapters.store.schema import approvals, entries, issuers, orders, places, products, records
 from signerd.config import (
     AnyTokenSettings,
-    CheckpointKeySettings,
     Config,
     HsmSettings,
     IssuerSettings,
@@ -54,10 +56,37 @@ from signerd.core.issuers import IssuerState
 from signerd.core.leaf import DEVICE
 from signerd.errors import ConfigError
 
-_HEADER = re.compile(r"^\s*\[+\s*([A-Za-z0-9_.-]+)\s*\]+")
-_CHANGED = ("hsm", "issuers.hsm", "checkpoint_keys")  # tables of signerd's settings
 T = TypeVar("T")
 _OURS = ("v", "type", "id", "time", "by")  # members that every entry has
+_MARK: Final = "take-over.unfinished"  # in the directory of the service's settings
+_FACTS = {"ca_key_in", "checkpoint_key_in", "master_key_in", "key_holders", "deadline_s"}  # stay in [hsm]
+_LOOK_S = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """What a call that was cut short had begun."""
+
+    notes: Path
+    pins: tuple[Path, ...]  # signerd's files of PINs, to be removed at the end
+
+    def write(self, path: Path) -> None:
+        """Durably. Raises ConfigError."""
+        said = {"notes": str(self.notes), "pins": [str(pin) for pin in self.pins]}
+        _write(path, json.dumps(said).encode(), 0o600)
+
+    @classmethod
+    def read(cls, path: Path) -> Mark | None:
+        """None: no call was cut short. Raises ConfigError."""
+        try:
+            said = json.loads(path.read_bytes())
+            return cls(Path(said["notes"]), tuple(map(Path, said["pins"])))
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise unreadable(path, error) from error
+        except (ValueError, KeyError, TypeError) as error:
+            raise ConfigError(f"{path} is damaged: remove it, and see which PIN files are left") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,14 +95,27 @@ class Plan:
 
     signerd: Path  # its settings
     config: Config
+    edited: bytes | None  # signerd's settings with the service; None: they name it already, of a call before
     settings: Path  # the service's
     service: ServiceSettings
     user: int | None  # who is to own the service's files; None: whoever calls
+    pins: dict[Path, Path]  # signerd's files of PINs, and the service's
+    mark: Mark | None  # of the call before
 
     @property
     def directory(self) -> Path:
         """Of the service's settings, certificates and PIN."""
         return self.settings.parent
+
+    @property
+    def owner(self) -> tuple[int, int] | None:
+        """User and group of the service's files; None: whoever calls."""
+        if self.user is None:
+            return None
+        try:
+            return self.user, pwd.getpwuid(self.user).pw_gid
+        except KeyError:  # a container's user may have a number alone
+            return self.user, self.user
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,28 +126,98 @@ class TakenOver:
     orders: tuple[str, ...]  # open ones, which count as approved
     certificates: int
     administrators: tuple[str, ...]
+    left: tuple[str, ...]  # to be done by hand before the service starts
 
 
 def plan(signerd: Path, settings: Path, service: ServiceSettings, user: str | None) -> Plan:
-    """Raises ConfigError: signerd runs, a service has its keys already, or there is no such user."""
+    """Raises ConfigError: signerd or the service runs, a service has its keys already, there is no such user,
+    a directory is in use, or the settings cannot be changed."""
     config = load(signerd)
-    if any(each.hsm is not None and each.hsm.service is not None for each in config.all_issuers):
-        raise ConfigError(f"{signerd} names a key holder's service already: nothing is left to take over")
-    check_database(database_url(config, signerd.resolve().parent))
-    _demand_stopped(config.admin.socket)
+    uid = None if user is None else uid_of(user)
+    if uid is not None and os.geteuid() not in (0, uid):
+        raise ConfigError(f"only root gives files to {user}: run the command as root")
     for client in service.clients:
         uid_of(client)
-    return Plan(signerd, config, settings, service, None if user is None else uid_of(user))
+    check_database(database_url(config, signerd.resolve().parent))
+    _demand_stopped(config)
+    if answers(service.socket):
+        raise ConfigError(f"a key holder listens on {service.socket}: stop it first")
+    mark = Mark.read(settings.parent / _MARK)
+    if any(each.hsm is not None and each.hsm.service is not None for each in config.all_issuers):
+        if mark is None:
+            raise ConfigError(f"{signerd} names a key holder's service already: nothing is left to take over")
+        return Plan(signerd, config, None, settings, service, uid, {}, mark)
+    _demand_free(settings.parent, ours=mark is not None)
+    _demand_free(service.state, ours=mark is not None and mark.notes == service.notes)
+    pins = dict(_pins(config, signerd.resolve().parent, settings.parent))
+    edited = _edited(signerd, service.socket, config)
+    return Plan(signerd, config, edited, settings, service, uid, pins, mark)
 
 
-def _demand_stopped(path: Path) -> None:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.settimeout(1.0)
-        try:
-            probe.connect(str(path))
-        except OSError:
+def _demand_stopped(config: Config) -> None:
+    lock = config.ledger.head.with_name(f"{config.ledger.head.name}.lock")
+    if answers(config.admin.socket) or _is_locked(lock):
+        raise ConfigError("signerd runs: stop it first, so that the service knows of every certificate")
+
+
+def _is_locked(path: Path) -> bool:
+    """Whether a signerd holds it, also one that does not answer."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise unreadable(path, error) from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def _demand_free(directory: Path, *, ours: bool) -> None:
+    """A directory that is in use is somebody's: the system's, or another key holder's with its notes."""
+    try:
+        if ours or not any(directory.iterdir()):
             return
-    raise ConfigError("signerd runs: stop it first, so that the service knows of every certificate")
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise unreadable(directory, error) from error
+    raise ConfigError(
+        f"{directory} is not empty: the service's directories are its own alone; move it aside, or name"
+        " another one (--to, --state)"
+    )
+
+
+def _pins(config: Config, base: Path, directory: Path) -> Iterator[tuple[Path, Path]]:
+    """Each file of a PIN once, and where it goes."""
+    for issuer in config.all_issuers:
+        token = config.hsm if issuer.name == config.authority.name else issuer.hsm
+        path = None if token is None else _pin_file(token, base)
+        if path is not None:
+            yield path, directory / f"{issuer.name}.pin"
+    for number, key in enumerate(config.checkpoint_keys, 2):
+        if (path := _pin_file(key, base)) is not None:
+            yield path, directory / f"checkpoint-key-{number}.pin"
+
+
+def _pin_file(token: AnyTokenSettings, base: Path) -> Path | None:
+    """The file that its PIN is in, in clear or sealed; None: it is in none."""
+    name = file_of(token.pin)
+    return None if name is None else base / name
+
+
+def _edited(path: Path, service: Path, config: Config) -> bytes:
+    facts = config.hsm.model_dump(mode="json", include=_FACTS, exclude_defaults=True)
+    try:
+        text = path.read_bytes().decode()
+    except OSError as error:
+        raise unreadable(path, error) from error
+    keys = [{"vkey": str(key.vkey), "key_in": key.key_in} for key in config.checkpoint_keys]
+    return with_service(text, service, facts, keys).encode()
 
 
 def take_over(asked: Plan) -> TakenOver:
@@ -114,22 +226,29 @@ def take_over(asked: Plan) -> TakenOver:
     Raises:
         ConfigError: a file cannot be read or written; signerd's settings are as they were.
     """
-    config, base = asked.config, asked.signerd.resolve().parent
+    if asked.edited is not None:
+        _make_service(asked)
+        # A crash before this one leaves signerd as it was; after it signerd has the service.
+        _switch(asked, asked.edited)
+    _finish(asked)
+    return _taken_over(asked)
+
+
+def _make_service(asked: Plan) -> None:
     for directory in (asked.directory, asked.service.state):
         _make(directory)
-    pins = dict(_copy_pins(asked, base))
-    held = _held(asked, pins)
-    _write(asked.settings, _settings_text(asked, held, pins), 0o600)
-    checked = load_key_holder(asked.settings)
+    # A crash from here on leaves files that signerd does not read, and the mark that they are unfinished.
+    Mark(asked.service.notes, tuple(asked.pins)).write(asked.directory / _MARK)
+    base = asked.signerd.resolve().parent
+    for source, target in asked.pins.items():
+        _copy(source, target, 0o400)
+    _write(asked.settings, _settings_text(asked, _held(asked, base)), 0o600)
+    load_key_holder(asked.settings)
     _remove_notes(asked.service.notes)
-    vkey = config.ledger.vkey.read_text(encoding="utf-8").strip()
-    notes.create_notes(asked.service.notes, About(asked.service.name, config.deployment, vkey))
-    found = _fill(asked, checked)
+    vkey = asked.config.ledger.vkey.read_text(encoding="utf-8").strip()
+    notes.create_notes(asked.service.notes, About(asked.service.name, asked.config.deployment, vkey))
+    _fill(asked)
     _give(asked)
-    _switch(asked)
-    for old in pins:
-        old.unlink(missing_ok=True)
-    return found
 
 
 def _remove_notes(path: Path) -> None:
@@ -137,6 +256,20 @@ def _remove_notes(path: Path) -> None:
     file it would be played into that."""
     for name in (f"{path.name}-wal", f"{path.name}-shm", path.name):
         path.with_name(name).unlink(missing_ok=True)
+
+
+def _finish(asked: Plan) -> None:
+    """What is left of the PINs at signerd goes. A crash leaves the mark, and the next call goes on."""
+    left = asked.pins if asked.mark is None or asked.edited is not None else asked.mark.pins
+    try:
+        for old in left:
+            old.unlink(missing_ok=True)
+            durable_files.sync_directory(old.parent)
+        (asked.directory / _MARK).unlink(missing_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot remove {error.filename}: {error.strerror}; give the command again"
+        ) from error
 
 
 def _make(directory: Path) -> None:
@@ -147,9 +280,9 @@ def _make(directory: Path) -> None:
         raise ConfigError(f"cannot make {directory}: {error.strerror}") from error
 
 
-def _write(path: Path, data: bytes, mode: int) -> None:
+def _write(path: Path, data: bytes, mode: int, owner: tuple[int, int] | None = None) -> None:
     try:
-        durable_files.replace(path, data, mode)
+        durable_files.replace(path, data, mode, owner)
     except OSError as error:
         raise ConfigError(f"cannot write {path}: {error.strerror}") from error
 
@@ -163,42 +296,33 @@ def _copy(source: Path, target: Path, mode: int = 0o600) -> Path:
     return target
 
 
-def _tokens(config: Config) -> Iterator[AnyTokenSettings]:
-    yield config.hsm
-    yield from (issuer.hsm for issuer in config.issuers if issuer.hsm is not None)
-    yield from config.checkpoint_keys
-
-
-def _copy_pins(asked: Plan, base: Path) -> Iterator[tuple[Path, Path]]:
-    """signerd's files of PINs and the service's."""
-    for token in _tokens(asked.config):
-        name = file_of(token.pin)
-        if name is not None:
-            yield base / name, _copy(base / name, asked.directory / Path(name).name, 0o400)
-
-
-def _held(asked: Plan, pins: dict[Path, Path]) -> list[tuple[IssuerSettings, TokenSettings, Path, Path]]:
+def _held(asked: Plan, base: Path) -> list[tuple[IssuerSettings, TokenSettings, Path, Path]]:
     """Each issuer with its token, and its certificates' copies."""
-    base, found = asked.signerd.resolve().parent, []
+    found = []
     for number, issuer in enumerate(asked.config.all_issuers):
         token = asked.config.hsm if number == 0 else issuer.hsm
         if token is None:
             continue
-        name = file_of(token.pin)
-        changed: dict[str, Any] = {} if name is None else {"pin": with_file(token.pin, pins[base / name])}
+        changed = _changed(asked, token, base)
         if isinstance(token, HsmSettings) and token.sealed is not None:
-            changed["sealed"] = _copy(token.sealed, asked.directory / token.sealed.name)
-        if not token.module.is_absolute():
-            changed["module"] = base / token.module
+            changed["sealed"] = _copy(token.sealed, asked.directory / "sealed.json")
         chain = _copy(issuer.certificate, asked.directory / f"issuer-{issuer.name}.pem")
         root = _copy(issuer.root, asked.directory / f"root-of-{issuer.name}.pem")
         found.append((issuer, token.model_copy(update=changed), chain, root))
     return found
 
 
-def _settings_text(
-    asked: Plan, held: list[tuple[IssuerSettings, TokenSettings, Path, Path]], pins: dict[Path, Path]
-) -> bytes:
+def _changed(asked: Plan, token: AnyTokenSettings, base: Path) -> dict[str, Any]:
+    """What its settings say otherwise at the service: where the PIN's file is, and the module."""
+    changed: dict[str, Any] = {}
+    if (pin := _pin_file(token, base)) is not None:
+        changed["pin"] = with_file(token.pin, asked.pins[pin])
+    if not token.module.is_absolute():
+        changed["module"] = base / token.module
+    return changed
+
+
+def _settings_text(asked: Plan, held: list[tuple[IssuerSettings, TokenSettings, Path, Path]]) -> bytes:
     config, service = asked.config, asked.service
     vkey = _copy(config.ledger.vkey, asked.directory / "log.vkey")
     parts = [
@@ -216,24 +340,22 @@ def _settings_text(
         else:
             named = _lines(name=issuer.name, ca=cas.get(issuer.name), **files)
             parts.append(f"[[issuers]]\n{named}\n[issuers.hsm]\n{token_text(token)}")
-    parts += _checkpoint_keys(asked, pins)
+    parts += _checkpoint_keys(asked)
     if config.approvals is not None:
         keys = _copy(config.approvals.administrators, asked.directory / "administrators")
         parts.append(_table("approvals", threshold=config.approvals.threshold, administrators=str(keys)))
     return "\n".join(parts).encode()
 
 
-def _checkpoint_keys(asked: Plan, pins: dict[Path, Path]) -> Iterator[str]:
+def _checkpoint_keys(asked: Plan) -> Iterator[str]:
     """Keys of the log after the first, with copies of their files."""
     base = asked.signerd.resolve().parent
-    for token in asked.config.checkpoint_keys:
-        name = file_of(token.pin)
-        changed: dict[str, Any] = {} if name is None else {"pin": with_file(token.pin, pins[base / name])}
-        changed["vkey"] = _copy(token.vkey, asked.directory / token.vkey.name)
+    for number, token in enumerate(asked.config.checkpoint_keys, 2):
+        name = f"checkpoint-key-{number}"
+        changed = _changed(asked, token, base)
+        changed["vkey"] = _copy(token.vkey, asked.directory / f"{name}.vkey")
         if token.sealed is not None:
-            changed["sealed"] = _copy(token.sealed, asked.directory / token.sealed.name)
-        if not token.module.is_absolute():
-            changed["module"] = base / token.module
+            changed["sealed"] = _copy(token.sealed, asked.directory / f"{name}.sealed.json")
         yield f"[[checkpoint_keys]]\n{token_text(token.model_copy(update=changed))}"
 
 
@@ -264,19 +386,19 @@ def _cas(asked: Plan) -> dict[str, str]:
     )
 
 
-def _fill(asked: Plan, made: KeyHolderConfig) -> TakenOver:
+def _fill(asked: Plan) -> None:
     """What was signed and approved until now, into the notes; whoever takes over answers for it."""
     engine = make_engine(f"sqlite:///{asked.service.notes}", "write")
     try:
         with engine.begin() as target:
-            return _read(asked, lambda source: _fill_from(source, target, asked))
+            _read(asked, lambda source: _fill_from(source, target, asked))
     except SQLAlchemyError as error:
-        raise start_fault(f"cannot write {made.service.notes}", error) from error
+        raise start_fault(f"cannot write {asked.service.notes}", error) from error
     finally:
         engine.dispose()
 
 
-def _fill_from(source: Connection, target: Connection, asked: Plan) -> TakenOver:
+def _fill_from(source: Connection, target: Connection, asked: Plan) -> None:
     administrators = in_force(source)
     if administrators.asked:
         notes.set_administrators(target, administrators)
@@ -286,12 +408,11 @@ def _fill_from(source: Connection, target: Connection, asked: Plan) -> TakenOver
     for ca, digest in source.execute(active):
         notes.set_active(target, ca, digest)
     _copy_uses(source, target)
-    opened = list(_copy_orders(source, target))
-    counted = _copy_leaves(source, target)
+    _copy_orders(source, target)
+    _copy_leaves(source, target)
     first = load_vkey(asked.config.ledger.vkey)
     head = read_second_place(asked.config.ledger.head, lambda: read_log_keys(source, first))
     notes.note_checkpoint(target, head)
-    return TakenOver(asked.settings, tuple(opened), counted, administrators.names)
 
 
 def _copy_uses(source: Connection, target: Connection) -> None:
@@ -303,7 +424,7 @@ def _copy_uses(source: Connection, target: Connection) -> None:
         notes.note_use(target, parse_statement(text), text)
 
 
-def _copy_orders(source: Connection, target: Connection) -> Iterator[str]:
+def _copy_orders(source: Connection, target: Connection) -> None:
     """Orders that take boards now count as approved; those that were closed stay closed."""
     said = (
         select(entries.c.data, products.c.toml, orders.c.closed_at)
@@ -316,12 +437,11 @@ def _copy_orders(source: Connection, target: Connection) -> Iterator[str]:
         order = notes.add_order(target, members)
         if closed_at is None:
             notes.add_product(target, toml)
-            yield order.work_order
         else:
             notes.close_order(target, order.work_order)
 
 
-def _copy_leaves(source: Connection, target: Connection) -> int:
+def _copy_leaves(source: Connection, target: Connection) -> None:
     certificates = select(
         records.c.tbs,
         records.c.work_order,
@@ -332,90 +452,89 @@ def _copy_leaves(source: Connection, target: Connection) -> int:
         records.c.certificate_serial,
         issuers.c.certificate_sha256,
     ).join(issuers, issuers.c.id == records.c.issuer)
-    count = 0
     for row in source.execute(certificates).mappings():
         note = dict(row)
         note["tbs_sha256"] = hashlib.sha256(note.pop("tbs")).digest()
         note["issuer_sha256"] = note.pop("certificate_sha256")
         note["certificate_serial"] = f"{int(note['certificate_serial'], 16):x}"
         target.execute(insert(notes.leaves).prefix_with("OR IGNORE"), {"name": DEVICE, **note})
-        count += 1
     taken = select(places.c.work_order, orders.c.places).join(
         orders, orders.c.work_order == places.c.work_order
     )
     for work_order, number in source.execute(taken.distinct()):
         target.execute(insert(notes.counts), {"work_order": work_order, "name": DEVICE, "places": number})
-    return count
 
 
 def _give(asked: Plan) -> None:
     """The files to the service's user."""
-    if asked.user is None:
+    if asked.owner is None:
         return
     for directory in (asked.directory, asked.service.state):
-        for path in (directory, *directory.iterdir()):
-            shutil.chown(path, asked.user)
+        try:
+            for path in (directory, *directory.iterdir()):
+                os.chown(path, *asked.owner)
+        except OSError as error:
+            raise from_system(
+                f"cannot give {error.filename} to the service's user: {error.strerror}", error
+            ) from error
 
 
-def _switch(asked: Plan) -> None:
+def _switch(asked: Plan, edited: bytes) -> None:
     """signerd's settings, which name the service from here on. A crash leaves the old or the new ones."""
-    path = asked.signerd
-    old = path.read_text(encoding="utf-8")
-    new = _with_service(old, asked.service.socket, asked.config)
-    _demand_else_equal(old, new)
-    found = path.stat()
+    found = asked.signerd.stat()
+    _write(asked.signerd, edited, stat.S_IMODE(found.st_mode), (found.st_uid, found.st_gid))
+    load(asked.signerd)
+
+
+def _taken_over(asked: Plan) -> TakenOver:
+    """As the notes have it."""
+    held = load_key_holder(asked.settings)
+    engine = make_engine(f"sqlite:///{held.service.notes}", "read")
     try:
-        durable_files.replace(path, new.encode(), stat.S_IMODE(found.st_mode))
-        os.chown(path, found.st_uid, found.st_gid)
-    except OSError as error:
-        raise ConfigError(f"cannot write {path}: {error.strerror}") from error
-    load(path)
+        with engine.begin() as connection:
+            opened = [each.order.work_order for each in notes.list_orders(connection) if not each.closed]
+            counted = connection.execute(select(func.count()).select_from(notes.leaves)).scalar_one()
+            names = notes.in_force(connection).names
+    except SQLAlchemyError as error:
+        raise start_fault(f"cannot read {held.service.notes}", error) from error
+    finally:
+        engine.dispose()
+    return TakenOver(asked.settings, tuple(opened), counted, names, tuple(_left(asked, held)))
 
 
-def _with_service(text: str, path: Path, config: Config) -> str:
-    """The settings with a socket in the place of each token."""
-    kept: list[str] = []
-    checkpoint_keys = iter(config.checkpoint_keys)
-    within = False
-    for line in text.splitlines():
-        if header := _HEADER.match(line):
-            name = header[1]
-            within = name in _CHANGED or name.startswith(tuple(f"{each}." for each in _CHANGED))
-            if name == "checkpoint_keys":
-                kept += [line, *_lines_of_checkpoint_key(path, next(checkpoint_keys)), ""]
-                continue
-            if name in ("hsm", "issuers.hsm"):
-                own = config.hsm if name == "hsm" else None
-                kept += [line, *_service_lines(path, own), ""]
-                continue
-        if not within:
-            kept.append(line)
-    return "\n".join(kept) + "\n"
+def _left(asked: Plan, held: KeyHolderConfig) -> Iterator[str]:
+    """What only a person can do."""
+    for token in _tokens(held):
+        kind = token.pin.partition(":")[0]
+        if kind == "credential":
+            yield f"{token.pin} is still signerd's unit's: move it to the service's (docs/key-holder.md)"
+        elif kind in ("prompt", "fd"):
+            yield f'the service takes its PIN from "{token.pin}": see that it can, or change {asked.settings}'
+        for name, value in token.environment.items():
+            if value.startswith("/") and not _may_read(asked, value):
+                yield f"the service's user may not read {value}, which {name} names for the token's module"
 
 
-def _service_lines(path: Path, hsm: HsmSettings | None) -> list[str]:
-    lines = [f"service = {json.dumps(str(path))}  # `signerd key-holder run` has the token"]
-    if hsm is not None:
-        facts = {"ca_key_in", "checkpoint_key_in", "master_key_in", "key_holders", "deadline_s"}
-        values = hsm.model_dump(mode="json", include=facts, exclude_defaults=True)
-        lines += _lines(**values).splitlines()
-    return lines
+def _tokens(held: KeyHolderConfig) -> Iterator[AnyTokenSettings]:
+    yield held.hsm
+    yield from (issuer.hsm for issuer in held.issuers if issuer.hsm is not None)
+    yield from held.checkpoint_keys
 
 
-def _lines_of_checkpoint_key(path: Path, key: CheckpointKeySettings) -> list[str]:
-    lines = _lines(vkey=str(key.vkey), key_in=key.key_in).splitlines()
-    return [*lines, *_service_lines(path, None)]
-
-
-def _demand_else_equal(old: str, new: str) -> None:
-    """Whatever else stands in the settings stays: what cannot be edited so is left to a person."""
-    before, after = tomllib.loads(old), tomllib.loads(new)
-    for tables in (before, after):
-        for table in (tables, *tables.get("issuers", [])):
-            table.pop("hsm", None)
-        tables.pop("checkpoint_keys", None)
-    if before != after:
-        raise ConfigError(
-            "the settings are not of a form that can be changed here: write [hsm] with `service` by hand"
-            " (docs/key-holder.md)"
-        )
+def _may_read(asked: Plan, path: str) -> bool:
+    if asked.owner is None or os.geteuid() != 0:
+        return os.access(path, os.R_OK)
+    user, group = asked.owner
+    try:
+        groups = os.getgrouplist(pwd.getpwuid(user).pw_name, group)
+    except KeyError:
+        groups = [group]
+    done = subprocess.run(  # noqa: S603 -- test(1), as that user
+        ("/usr/bin/test", "-r", path),
+        user=user,
+        group=group,
+        extra_groups=groups,
+        timeout=_LOOK_S,
+        check=False,
+    )
+    return done.returncode == 0
