@@ -69,8 +69,11 @@ def test_the_logs_key_gets_a_successor_in_the_service(factory: HeldFactory) -> N
     factory.restart()
     factory.installation.admin("checkpoint-key", "activate", key[1])
     certified(factory)
-    first = json.loads(factory.installation.admin("checkpoint-key", "list", "--json"))[0]["key"]
-    factory.approved("checkpoint-key", "retire", first, "--reason", "superseded")
+    first, second = json.loads(factory.installation.admin("checkpoint-key", "list", "--json"))
+    with (factory.station.directory / "log.vkey").open("a", encoding="utf-8") as pinned:
+        pinned.write(f"{second['vkey']}\n")
+    factory.approved("checkpoint-key", "retire", first["key"], "--reason", "superseded")
+    certified(factory)
     assert factory.verify()
 
 
