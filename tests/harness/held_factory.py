@@ -60,11 +60,11 @@ class HeldFactory(Factory):
             "key-holder", "take-over", *where, "--client", "root", *options, expect=expect
         )
 
-    def start_service(self) -> Program:
-        """Returns when it serves."""
-        command: list[str | Path] = [self.installation.commands / "signerd"]
-        command += ["key-holder", "run", "-c", self.settings]
-        self.service = self.installation.start(command, "key-holder")
+    def start_service(self, *dying: str | Path) -> Program:
+        """Returns when it serves. `dying` is the command of one that dies, if not that of all commands."""
+        command = [*(dying or (self.installation.commands / "signerd",)), "key-holder", "run"]
+        tests = {"PYTHONPATH": str(Path(__file__).parents[1])} if dying else None
+        self.service = self.installation.start([*command, "-c", self.settings], "key-holder", tests)
         said = len(self.service.output())
         wait_until(lambda: "serves" in self.service.output()[said:], "the service", program=self.service)
         return self.service

@@ -61,19 +61,22 @@ def points(functions: dict[str, tuple[Any, str]]) -> list[str]:
     return [f"{when} {name}" for name in functions for when in ("before", "after")]
 
 
-def _die_if(control: Path, name: str) -> None:
+def die_if(control: Path, name: str) -> None:
+    """Ends this process, if it is this point's turn."""
     if control.exists() and control.read_text(encoding="ascii") == name:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _deadly(function: Callable[..., Any], names: list[str], control: Path) -> Callable[..., Any]:
+def deadly(function: Callable[..., Any], names: list[str], control: Path) -> Callable[..., Any]:
+    """The function, with a point before it and one after it."""
+
     def before() -> None:
         for name in names:
-            _die_if(control, f"before {name}")
+            die_if(control, f"before {name}")
 
     def after() -> None:
         for name in names:
-            _die_if(control, f"after {name}")
+            die_if(control, f"after {name}")
 
     if inspect.iscoroutinefunction(function):
 
@@ -102,7 +105,7 @@ def arm(control: Path) -> None:
     for name, (owner, attribute) in {**FUNCTIONS, **STAMPING, **ADMINISTRATION}.items():
         places.setdefault((id(owner), attribute), (owner, attribute, []))[2].append(name)
     for owner, attribute, names in places.values():
-        setattr(owner, attribute, _deadly(getattr(owner, attribute), names, control))
+        setattr(owner, attribute, deadly(getattr(owner, attribute), names, control))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,9 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import shutil
 import socket
+import sqlite3
 import stat
 import struct
 import sys
@@ -17,19 +19,24 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import cbor2
+import grpc
 import psutil
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from harness.factory import LINE, step_begun
 from harness.forged_leaves import TIME, Forger, Members
 from harness.held_factory import HeldFactory, Line
 from harness.installation import SENSOR, product_toml
-from harness.process import run, wait_until
+from harness.key_holder_that_dies import COMMAND
+from harness.process import ProgramError, run, wait_until
 from harness.ssh_signing import SshSigner
 from signerd.adapters.keyholder.protocol import (
     MAX_FRAME,
@@ -600,3 +607,138 @@ def test_its_files_are_its_users_alone(factory: HeldFactory) -> None:
         assert stat.S_IMODE(directory.stat().st_mode) == 0o700
         for file in directory.iterdir():
             assert stat.S_IMODE(file.stat().st_mode) & 0o077 == 0, file
+
+
+def test_a_crash_at_each_write_gives_no_place_twice(factory: HeldFactory, forger: Forger) -> None:
+    """What was noted may be signed again, the same bytes; nothing is signed that was not noted."""
+    dying = (*COMMAND, factory.installation.directory / "point")
+    order, later = forger.order("WO-CRASH", quantity=3), forger.order("WO-CRASHED")
+    text = forger.statement(later).text()
+    approval = (text, *forger.sign(text))
+    restart(factory, *dying)
+    with Line(factory.service_socket, factory.issuer) as line:
+        forger.approve(line, order)
+    for number, (point, noted) in enumerate((("commit 1", 0), ("before sign", 1), ("after sign", 1)), 1):
+        tbs, leaf = forger.leaf(order, number)
+        dies_at(point, factory, dying, SIGN, tbs, leaf)
+        assert places(factory, "WO-CRASH") == number - 1 + noted
+        with Line(factory.service_socket, factory.issuer) as line:
+            assert line.ask(SIGN, tbs, leaf)[0] is Outcome.DONE
+            refused(line, *forger.leaf(order, number))
+        assert places(factory, "WO-CRASH") == number
+    dies_at("commit 1", factory, (), Operation.SHOW_APPROVAL, *approval)
+    with Line(factory.service_socket, factory.issuer) as line:
+        refused(line, *forger.leaf(later, 1))
+        assert line.ask(Operation.SHOW_APPROVAL, *approval) == (Outcome.DONE, True)
+        assert line.ask(SIGN, *forger.leaf(later, 1))[0] is Outcome.DONE
+
+
+def dies_at(point: str, factory: HeldFactory, then: tuple[str | Path, ...], *asked: Any) -> None:
+    """The service ends at this point of what is asked, and is started again."""
+    control = factory.installation.directory / "point"
+    with Line(factory.service_socket, factory.issuer) as line:
+        control.write_text(point, "ascii")
+        with pytest.raises(ConnectionError):
+            line.ask(*asked)
+    factory.service.wait()
+    control.unlink()
+    factory.start_service(*then)
+
+
+def restart(factory: HeldFactory, *dying: str | Path) -> None:
+    """The service, as after a crash of it."""
+    factory.service.kill()
+    factory.service.wait()
+    factory.start_service(*dying)
+
+
+def test_the_service_is_away_while_boards_are_made(factory: HeldFactory) -> None:
+    boards = factory.new_run(boards=3, **LINE)
+    agent = boards.start_agent()
+    step_begun(agent, "keygen")
+    restart(factory)
+    if agent.wait() != 0:  # it gave up on a board meanwhile: the operator starts it again
+        assert boards.start_agent().wait() == 0
+    factory.finished_once(boards)
+
+
+def test_an_older_state_of_signerd(factory: HeldFactory) -> None:
+    """Its user puts back database, head and log of before, and starts it again."""
+    installation = factory.installation
+    installation.process.stop()
+    kept, newer = installation.directory / "kept", installation.directory / "newer"
+    shutil.copytree(installation.home, kept)
+    size = known(factory)["checkpoint"]
+    installation.start_signerd()
+    assert factory.new_run(boards=1).start_agent().wait() == 0
+    assert known(factory)["checkpoint"] > size
+    installation.process.kill()
+    installation.process.wait()
+    installation.home.rename(newer)
+    kept.rename(installation.home)
+    newest = last_checkpoint(factory)
+    try:
+        with contextlib.suppress(ProgramError):  # it may not even start
+            installation.start_signerd()
+            installation.add_station("plant1", "fork")  # an entry, for which a checkpoint is asked
+    finally:
+        if installation.process.running():
+            installation.process.kill()
+            installation.process.wait()
+        installation.home.rename(kept)
+        newer.rename(installation.home)
+    assert last_checkpoint(factory) == newest
+    wait_until(lambda: "the log was put back" in factory.service.errors(), "the refusal in the log")
+    installation.start_signerd()
+    assert factory.verify()
+
+
+def last_checkpoint(factory: HeldFactory) -> tuple[int, bytes]:
+    with contextlib.closing(sqlite3.connect(factory.notes)) as notes:
+        found: tuple[int, bytes] = notes.execute("SELECT size, root FROM checkpoints").fetchone()
+    return found
+
+
+def serves(factory: HeldFactory) -> bool:
+    """Whether signerd says that it does."""
+    with grpc.secure_channel(factory.installation.target, factory.station.credentials()) as channel:
+        stub = health_pb2_grpc.HealthStub(channel)
+        try:
+            asked = stub.Check(health_pb2.HealthCheckRequest(), timeout=10)
+        except grpc.RpcError:
+            return False
+    return bool(asked.status == health_pb2.HealthCheckResponse.SERVING)
+
+
+def test_without_its_token_nothing_is_signed(factory: HeldFactory, forger: Forger) -> None:
+    tokens, away = factory.installation.home / "softhsm", factory.installation.home / "pulled"
+    with Line(factory.service_socket, factory.issuer) as line:
+        order = forger.order("WO-PULLED")
+        forger.approve(line, order)
+        tbs, leaf = forger.leaf(order, 1)
+        tokens.rename(away)
+        try:
+            children = factory.service.children()
+            for child in children:
+                child.kill()
+            psutil.wait_procs(children, timeout=30)
+            wait_until(lambda: ends(line, tbs, leaf), "the line to end")
+            with Line(factory.service_socket, factory.issuer) as later:
+                assert later.greeting is not None
+                assert later.greeting[0] is Outcome.FAILED
+            wait_until(lambda: not serves(factory), "signerd to say that it does not serve")
+        finally:
+            away.rename(tokens)
+    wait_until(lambda: serves(factory), "signerd to serve again", timeout_s=60.0)
+    # It was noted before the token was asked: the same bytes, and no others for the place.
+    with Line(factory.service_socket, factory.issuer) as line:
+        assert line.ask(SIGN, tbs, leaf)[0] is Outcome.DONE
+
+
+def ends(line: Line, tbs: bytes, leaf: object) -> bool:
+    """Whether the service has ended the line; until then it signs nothing."""
+    try:
+        assert line.ask(SIGN, tbs, leaf)[0] is Outcome.UNAVAILABLE
+    except ConnectionError:
+        return True
+    return False

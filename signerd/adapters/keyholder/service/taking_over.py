@@ -252,8 +252,7 @@ def _make_service(asked: Plan) -> None:
 
 
 def _remove_notes(path: Path) -> None:
-    """Those of a call that a crash ended: signerd never used them. The write-ahead log first: beside a new
-    file it would be played into that."""
+    """Those of a call that a crash ended, which signerd never used, with their write-ahead log."""
     for name in (f"{path.name}-wal", f"{path.name}-shm", path.name):
         path.with_name(name).unlink(missing_ok=True)
 
@@ -419,8 +418,8 @@ def _copy_uses(source: Connection, target: Connection) -> None:
     """What was approved until now was done, or undone since: shown again, it must not count again."""
     # An action's approval is the entry before it.
     said = select(entries.c.data).join(approvals, entries.c.entry_index == approvals.c.entry_index - 1)
-    for data in source.scalars(said.where(approvals.c.part == 0)):
-        text = json.loads(data)["statement"].encode("ascii")
+    # Once for each, of however many parts.
+    for text in {json.loads(data)["statement"].encode("ascii") for data in source.scalars(said)}:
         notes.note_use(target, parse_statement(text), text)
 
 
