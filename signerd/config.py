@@ -28,8 +28,8 @@ from pydantic import (
 from signerd.core.file_problems import problems
 from signerd.core.names import FIRST, is_name
 from signerd.core.pkcs11_uri import key_name, token_name
-from signerd.core.sealed_pin import tpm_source
 from signerd.core.server_names import MAX_SERVER_NAMES, server_name
+from signerd.core.tpm_reference import tpm_source
 from signerd.errors import ConfigError
 
 MAX_ISSUERS = 32  # beside the first; one a token that was ever used
@@ -84,7 +84,8 @@ def _pin_source(text: str) -> str:
     known = {"file": bool(rest), "fd": rest.isdecimal(), "credential": bool(rest), "prompt": not rest}
     if not known.get(kind, False):
         raise ValueError(
-            'must be "credential:NAME", "tpm:PATH", "file:PATH", "fd:NUMBER" or "prompt"; never the PIN'
+            'must be "credential:NAME", "tpm:PATH", "file:PATH", "fd:NUMBER" or "prompt";'
+            " never the PIN itself"
         )
     return text
 

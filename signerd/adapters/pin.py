@@ -16,7 +16,8 @@ from pathlib import Path
 from signerd.adapters.sealed_pin_file import open_pin, read_file
 from signerd.adapters.start_faults import from_system
 from signerd.config import AnyTokenSettings
-from signerd.core.sealed_pin import MAX_PIN, tpm_source
+from signerd.core.sealed_pin import MAX_PIN
+from signerd.core.tpm_reference import tpm_source
 from signerd.errors import ConfigError
 
 

@@ -9,7 +9,6 @@ place, and learns none by it.
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -17,19 +16,17 @@ import rfc8785
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from signerd.core.tpm_reference import PCRS
+
 MAX_FILE = 16_384  # bytes; some 1,500 in fact
 MAX_PIN = 255  # bytes; PKCS #11 leaves the bound to the token, and none allows more
 KEY_BYTES = 32  # AES-256
-PCRS = 24  # of a PC (TCG PC Client Platform TPM Profile)
-DEFAULT_TCTI = "device:/dev/tpmrm0"  # the kernel's resource manager
 _FORMAT = "birthmark-tpm-pin-v1"
 _NONCE_BYTES = 12
 _TAG_BYTES = 16
 _MAX_AREA = 2_048  # bytes of a TPM's structure
 _PADDED = 1 + MAX_PIN
 _PERSISTENT = range(0x8100_0000, 0x8200_0000)  # TPM 2.0 Part 2, section 7.2
-# Transports to a TPM. Not `cmd`, which would start programs.
-_TCTI = re.compile(r"(device|swtpm|tabrmd)(:[^\0\n]{1,255})?")
 
 
 class SealedPinError(ValueError):
@@ -94,35 +91,6 @@ def read_sealed_pin(data: bytes) -> SealedPin:
         raise SealedPinError("not in its one spelling (RFC 8785 and a newline)")
     _check(sealed)
     return sealed
-
-
-def tpm_source(rest: str) -> tuple[str, str]:
-    """The path and the transport of `tpm:PATH` and `tpm:PATH?tcti=TRANSPORT`; `rest` begins after the colon.
-
-    Raises ValueError: no path, or a transport that is none of ours.
-    """
-    path, asked, tcti = rest.partition("?tcti=")
-    if not path or "\0" in path:
-        raise ValueError('must be "tpm:PATH"')
-    return path, checked_tcti(tcti) if asked else DEFAULT_TCTI
-
-
-def checked_tcti(text: str) -> str:
-    """The text. Raises ValueError: it names no transport that is allowed."""
-    if not _TCTI.fullmatch(text):
-        raise ValueError(f'a TPM is "{DEFAULT_TCTI}", "device:PATH", "tabrmd" or "swtpm:path=SOCKET"')
-    return text
-
-
-def pcr_numbers(text: str) -> tuple[int, ...]:
-    """`0,7` as numbers, sorted. Raises ValueError: not of that form, one of them twice, or none of a PC."""
-    parts = text.split(",") if text else []
-    if not all(re.fullmatch(r"[0-9]{1,2}", part) and int(part) < PCRS for part in parts):
-        raise ValueError(f"PCRs are numbers from 0 to {PCRS - 1}, with commas between, such as 7 or 0,7")
-    numbers = tuple(sorted(int(part) for part in parts))
-    if len(set(numbers)) != len(numbers):
-        raise ValueError("a PCR is named twice")
-    return numbers
 
 
 def _head(key: TpmObject) -> dict[str, Any]:

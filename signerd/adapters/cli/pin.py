@@ -10,7 +10,7 @@ from typing import Annotated, TypeVar
 import typer
 
 from signerd.adapters.cli.options import JsonOption
-from signerd.core.sealed_pin import DEFAULT_TCTI, checked_tcti, pcr_numbers
+from signerd.core.tpm_reference import DEFAULT_TCTI, checked_tcti, pcr_numbers
 
 app = typer.Typer(help="The token's PIN, sealed under this machine's TPM 2.0.", no_args_is_help=True)
 FileArgument = Annotated[Path, typer.Argument(help='The sealed PIN; hsm.pin = "tpm:FILE" names it.')]

@@ -31,6 +31,8 @@ def until(browser: Chrome, condition: Callable[[], Any]) -> Any:
 
 
 def look(browser: Chrome, page: ServedPage) -> None:
+    browser.get("about:blank")
+    complaints(browser)  # of a page before, whose server ended
     browser.get(page.url)
     until(browser, lambda: "lost" not in classes(body(browser)))
 

@@ -10,15 +10,13 @@ import pytest
 import rfc8785
 
 from signerd.core.sealed_pin import (
-    DEFAULT_TCTI,
     MAX_FILE,
     SealedPin,
     SealedPinError,
     TpmObject,
-    pcr_numbers,
     read_sealed_pin,
-    tpm_source,
 )
+from signerd.core.tpm_reference import DEFAULT_TCTI, pcr_numbers, tpm_source
 
 HELD, NONCE = b"k" * 32, b"n" * 12
 KEY = TpmObject(0, b"name", b"public", b"private", (0, 7))
