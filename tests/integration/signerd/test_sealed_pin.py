@@ -84,7 +84,7 @@ def test_a_key_holders_service_takes_the_sealed_pin_over(tpm: SoftwareTpm, tmp_p
         where = ("--to", settings, "--state", tmp_path / "notes", "--socket", tmp_path / "s")
         installation.admin("key-holder", "take-over", *where, "--client", "root")
         (source,) = re.findall(r'^pin = "(.*)"$', settings.read_text("utf-8"), re.MULTILINE)
-        assert source == f"tpm:{settings.with_name('hsm.pin.tpm')}?tcti={at(tpm)}"
+        assert source == f"tpm:{settings.with_name('main.pin')}?tcti={at(tpm)}"
         assert (read_pin(source, Path("/")), path.exists()) == (pin, False)
 
 
