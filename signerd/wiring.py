@@ -55,7 +55,7 @@ from signerd.adapters.rpc.renewal import CALLS as RENEWALS
 from signerd.adapters.rpc.renewal import Caller, IdentifiedAdmission, RenewalService
 from signerd.adapters.rpc.server import PeerListener, admin_server, foreign_method_name
 from signerd.adapters.rpc.signing import SigningService
-from signerd.adapters.scheduling import network_gives_way
+from signerd.adapters.scheduling import let_network_give_way
 from signerd.adapters.session_keys import SessionKeys, of_this_process, outlive_restarts
 from signerd.adapters.shared_primes import SearchState, SharedPrimesSearch
 from signerd.adapters.start_faults import from_system
@@ -397,7 +397,7 @@ async def _start_servers(parts: _Parts, running: AsyncExitStack, reload: Reload,
     running.push_async_callback(stop_serving)
     await admins_server.start()
     await listener.start()
-    network_gives_way()
+    let_network_give_way()
 
     async def identity(new: Config) -> None:
         nonlocal certificate
