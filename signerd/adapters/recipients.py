@@ -14,12 +14,12 @@ the entry is not made twice. The other way round, a token could open what no ent
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from signerd.adapters import durable_files
+from signerd.adapters.installed_files import owner_of
 from signerd.adapters.keyholder.resealing import Resealed, reseal
 from signerd.adapters.keyholder.sealed_file import read_sealed_file
 from signerd.adapters.one_at_a_time import alone
@@ -131,10 +131,8 @@ def change(
         resealed = asyncio.run(reseal(config, pin, _vkey(config), recipients))
         index = announce([recipient.spki_sha256() for recipient in resealed.sealed.recipients])
         try:
-            owner = file.stat()
-            durable_files.replace(file, resealed.sealed.encode(), _SEALED_MODE)
-            if owner.st_uid != os.geteuid():  # root, for the user of a key holder's service
-                os.chown(file, owner.st_uid, owner.st_gid)
+            # Root may do it, for the user of a key holder's service.
+            durable_files.replace(file, resealed.sealed.encode(), _SEALED_MODE, owner_of(file))
         except OSError as error:
             said = f"cannot write {error.filename}: {error.strerror}; ledger entry {index} stands: try again"
             raise from_system(said, error) from error

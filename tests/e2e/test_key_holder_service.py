@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from cryptography import x509
 
-from harness.factory import WORK_ORDER
+from harness.factory import WORK_ORDER, Run
+from harness.further_issuers import signed
 from harness.held_factory import HeldFactory
 from harness.process import run
 from harness.signerd_commands import signerd
+from harness.softhsm_token import new_token
 
 pytestmark = pytest.mark.check
 
@@ -77,7 +81,34 @@ def test_the_logs_key_gets_a_successor_in_the_service(factory: HeldFactory) -> N
     assert factory.verify()
 
 
-def certified(factory: HeldFactory) -> None:
+def test_an_issuer_in_another_token_of_the_services(factory: HeldFactory, tmp_path: Path) -> None:
+    held, admin = ("--key-holder", factory.settings), factory.installation.admin
+    root = factory.installation.home / "root"
+    request = admin("ca", "request", "next", *new_token(tmp_path / "second"), *held, "--json")
+    asked = Path(json.loads(request)["request"])
+    assert asked.is_relative_to(factory.settings.parent)
+    sub_ca = signed(asked, root / "root.pem", root / "root.key", tmp_path / "next.pem")
+    add = ("ca", "add", "next", "--certificate", sub_ca, "--root", root / "root.pem", *held)
+    assert "restart the key holder's service, then signerd" in factory.approved(*add)
+    factory.restart()
+    assert issuer_of(factory, certified(factory)) != issuer_name(sub_ca)
+    factory.approved("ca", "activate", "next")
+    assert issuer_of(factory, certified(factory)) == issuer_name(sub_ca)
+    admin("crl", "--issuer", "next", "--out", tmp_path / "next.crl")
+    assert factory.verify()
+
+
+def issuer_of(factory: HeldFactory, line: Run) -> str:
+    (record,) = factory.records(line)
+    return x509.load_der_x509_certificate(record.certificate_der).issuer.rfc4514_string()
+
+
+def issuer_name(sub_ca: Path) -> str:
+    return x509.load_pem_x509_certificate(sub_ca.read_bytes()).subject.rfc4514_string()
+
+
+def certified(factory: HeldFactory) -> Run:
     line = factory.new_run(boards=1)
     assert line.start_agent().wait() == 0
     factory.finished_once(line)
+    return line

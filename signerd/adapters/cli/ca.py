@@ -19,13 +19,21 @@ from signerd.adapters.cli.approvals import (
     approving,
     asking,
 )
-from signerd.adapters.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption, PinOption, environment
+from signerd.adapters.cli.options import (
+    DEFAULT_CONFIG,
+    DEFAULT_KEY_HOLDER,
+    ConfigOption,
+    JsonOption,
+    KeyHolderOption,
+    PinOption,
+    environment,
+)
 from signerd.core.names import FIRST
 
 if TYPE_CHECKING:
     from birthmark.v1 import admin_pb2
     from signerd.adapters.installation.further_issuer import Files
-    from signerd.config import Config, TokenSettings
+    from signerd.config import Keys, TokenSettings
 
 app = typer.Typer(
     help="CAs of boards: each has issuers (sub-CA certificates), of which one is active.",
@@ -93,19 +101,22 @@ def request(
     common_name: Annotated[
         str | None, typer.Option("--common-name", help="In the request. Default: DEPLOYMENT device CA NAME.")
     ] = None,
+    key_holder: KeyHolderOption = DEFAULT_KEY_HOLDER,
     config: ConfigOption = DEFAULT_CONFIG,
     as_json: JsonOption = False,
 ) -> None:
     """Makes a CA key in a token, and the request for its certificate. Nothing else changes."""
     from signerd.adapters.cli.output import print_result
     from signerd.adapters.installation import further_issuer
+    from signerd.adapters.keyholder.service.settings import who_has_the_token
     from signerd.adapters.pin import absolute
     from signerd.config import load
     from signerd.core.issuer_algorithm import KEY_TYPES
 
     if key_type not in KEY_TYPES:
         raise typer.BadParameter(f"--key-type takes {' or '.join(KEY_TYPES)}")
-    settings, files = load(config), _files(config, name)
+    settings, base = who_has_the_token(load(config), config, key_holder)
+    files = _files(base, name)
     chosen = _token(settings, name, module, token, pin, environment(hsm_env or ()), ca_key)
     cn = common_name or f"{settings.deployment} device CA {name}"[:64]
     path = further_issuer.request(
@@ -149,24 +160,33 @@ def add(
     signature: SignatureOption = None,
     request_file: RequestOption = None,
     valid_days: DaysOption = DAYS,
+    key_holder: KeyHolderOption = DEFAULT_KEY_HOLDER,
     config: ConfigOption = DEFAULT_CONFIG,
     as_json: JsonOption = False,
 ) -> None:
     """Announces an issuer in the ledger, and adds it to the settings. It issues once it is activated."""
     from signerd.adapters.cli.output import print_result
     from signerd.adapters.installation import further_issuer
+    from signerd.adapters.keyholder.service.settings import who_has_the_token
     from signerd.adapters.pin import absolute
     from signerd.config import load
 
-    files = _files(config, name)
+    settings = load(config)
+    keys, base = who_has_the_token(settings, config, key_holder)
     source = None if pin is None else absolute(pin)
-    prepared = further_issuer.prepare(load(config), files, certificate, root, same_key_as, source)
+    prepared = further_issuer.prepare(keys, _files(base, name), certificate, root, same_key_as, source)
     options = approving(approval, signature, request_file, valid_days, name=f"ca-add-{name}", as_json=as_json)
     index = _announce(config, name, ca, prepared, options)
-    further_issuer.write_section(config.resolve(), files, prepared)
+    service = settings.hsm.service
+    if service is None:
+        further_issuer.write_section(config.resolve(), name, prepared)
+    else:
+        held = key_holder.resolve()
+        further_issuer.write_sections(config.resolve(), held, service, name, ca, prepared)
+    restarted = "signerd" if service is None else "the key holder's service, then signerd"
     print_result(
         f"issuer {name} of CA {ca} is announced (ledger entry {index}), and in {config}\n"
-        "where its root is another one, give that to auditors and stations; restart signerd; then:\n"
+        f"where its root is another one, give that to auditors and stations; restart {restarted}; then:\n"
         f"signerd ca activate {name}",
         {"issuer": name, "ca": ca, "ledger_index": index},
         as_json=as_json,
@@ -221,17 +241,17 @@ def retire(
     )
 
 
-def _files(config: Path, name: str) -> Files:
+def _files(base: Path, name: str) -> Files:
     from signerd.adapters.installation.further_issuer import Files
     from signerd.core.names import is_name
 
     if not is_name(name):
         raise typer.BadParameter("a name has 1 to 64 of [A-Za-z0-9._-], beginning with a letter or digit")
-    return Files(config.resolve().parent, name)
+    return Files(base, name)
 
 
 def _token(
-    settings: Config,
+    settings: Keys,
     name: str,
     module: Path | None,
     token: str | None,

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import stat
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,10 +22,10 @@ from pathlib import Path
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from pydantic import ValidationError
 
-from signerd.adapters import durable_files
 from signerd.adapters.installation.further_issuer import toml_lines
 from signerd.adapters.installation.keys import generate_checkpoint_key, prove_keys
 from signerd.adapters.installation.layout import PUBLIC, write_new
+from signerd.adapters.installed_files import add_to, owned_folder, owner_of, replace
 from signerd.adapters.keyholder.pool import rejected_pins, settings_of_checkpoint_key
 from signerd.adapters.keyholder.sealed_file import read_sealed_file
 from signerd.adapters.keyholder.service.settings import KeyHolderConfig
@@ -131,14 +130,16 @@ def finish(config: Path, made: MadeKey, service: Path | None, held: Path) -> Non
         _add_section(config, made.settings, Config)
         mark = config.parent / FOLDER / "next.toml"
     else:
+        owned_folder(held, held.parent / FOLDER)
+        for path in (made.settings.vkey, made.settings.sealed):
+            if path is not None:
+                os.chown(path, *owner_of(held))
         _add_section(held, made.settings, KeyHolderConfig)
-        _give_to_owner_of(held)
         vkey = config.parent / FOLDER / made.settings.vkey.name
-        vkey.parent.mkdir(mode=0o700, exist_ok=True)
-        durable_files.replace(vkey, f"{made.verifier.text()}\n".encode(), PUBLIC)
+        owned_folder(config, vkey.parent)
+        replace(vkey, f"{made.verifier.text()}\n".encode(), PUBLIC, owner_of(config))
         named = {"vkey": vkey, "service": service, "key_in": made.settings.key_in}
         _add_section(config, CheckpointKeySettings.model_validate(named), Config)
-        _give_to_owner_of(config)
     mark.unlink(missing_ok=True)
 
 
@@ -148,19 +149,10 @@ def _add_section(config: Path, key: CheckpointKeySettings, kind: type[Keys]) -> 
         return
     text = section(key, config.parent)
     try:
-        found = config.stat()
-        durable_files.replace(config, config.read_bytes() + text.encode(), stat.S_IMODE(found.st_mode))
-        os.chown(config, found.st_uid, found.st_gid)
+        add_to(config, text)
     except OSError as error:
         raise ConfigError(f"cannot write {config}: {error.strerror}. Add to its end:\n{text}") from error
     read_settings(config, kind)
-
-
-def _give_to_owner_of(config: Path) -> None:
-    """What root made beside the settings is their owner's."""
-    owner, folder = config.stat(), config.parent / FOLDER
-    for path in (folder, *folder.iterdir()):
-        os.chown(path, owner.st_uid, owner.st_gid)
 
 
 def section(settings: CheckpointKeySettings, base: Path) -> str:

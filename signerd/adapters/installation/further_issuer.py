@@ -10,11 +10,10 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import stat
 import tomllib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +21,16 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from pydantic import ValidationError
 
-from signerd.adapters import durable_files
 from signerd.adapters.checks import load_issuer
 from signerd.adapters.installation.chain_files import arrange, read_certificates
 from signerd.adapters.installation.keys import generate_ca_key, prove_keys
 from signerd.adapters.installation.layout import PUBLIC, write_new
+from signerd.adapters.installed_files import add_to, owned_folder, owner_of
+from signerd.adapters.installed_files import replace as replace_file
 from signerd.adapters.keyholder.pool import rejected_pins, settings_of_issuer
+from signerd.adapters.keyholder.service.settings import KeyHolderConfig
 from signerd.adapters.pin import read_pin
-from signerd.config import AnyTokenSettings, Config, TokenSettings, load
+from signerd.config import AnyTokenSettings, Config, Keys, TokenSettings, read_settings
 from signerd.core.file_problems import problems
 from signerd.errors import ConfigError
 
@@ -75,7 +76,7 @@ class Prepared:
 
 
 def request(
-    config: Config,
+    config: Keys,
     files: Files,
     token: TokenSettings,
     *,
@@ -102,6 +103,7 @@ def request(
         Unavailable: the token does not make the key.
     """
     _demand_new(config, files)
+    files.request.parent.mkdir(mode=0o700, exist_ok=True)
     # Before the key: a crash from here on leaves at most a file that says where a key may be.
     write_new(files.token, token_text(token).encode(), PUBLIC)
     try:
@@ -121,7 +123,7 @@ def request(
     return files.request
 
 
-def _demand_new(config: Config, files: Files) -> None:
+def _demand_new(config: Keys, files: Files) -> None:
     if any(issuer.name == files.name for issuer in config.all_issuers):
         raise ConfigError(f"the settings have an issuer {files.name}: give another name")
     for path in (files.request, files.chain):
@@ -133,7 +135,7 @@ def _demand_new(config: Config, files: Files) -> None:
 
 
 def prepare(
-    config: Config,
+    config: Keys,
     files: Files,
     certificates: Sequence[Path],
     root: Path,
@@ -173,7 +175,7 @@ def _key_of_request(files: Files) -> tuple[TokenSettings, x509.CertificateSignin
         raise ConfigError(f"{files.request} or {files.token} cannot be read: {error}") from error
 
 
-def _key_of_issuer(config: Config, name: str) -> tuple[TokenSettings, x509.Certificate]:
+def _key_of_issuer(config: Keys, name: str) -> tuple[TokenSettings, x509.Certificate]:
     for issuer in config.all_issuers:
         if issuer.name == name and issuer.hsm is not None:
             token = TokenSettings.model_validate(
@@ -183,37 +185,62 @@ def _key_of_issuer(config: Config, name: str) -> tuple[TokenSettings, x509.Certi
     raise ConfigError(f"the settings have no issuer {name} whose key is here")
 
 
-def write_section(config: Path, files: Files, prepared: Prepared) -> None:
+def write_section(config: Path, name: str, prepared: Prepared) -> None:
     """The certificates, and then the settings' section. Once more, after a crash, adds what is missing: a
     signerd that starts before that goes on without the issuer, and says so.
 
     Raises:
         ConfigError: another certificate is there, or the settings cannot be written (and what to add).
     """
+    _write_section(config, Files(config.parent, name), prepared, Config, None)
+
+
+def write_sections(config: Path, held: Path, service: Path, name: str, ca: str, prepared: Prepared) -> None:
+    """The same where a key holder's service has the token: it gets the token's section, and signerd its
+    socket. A crash between them leaves a service that has an issuer which signerd does not ask for yet.
+
+    Args:
+        config: signerd's settings.
+        held: the service's.
+        service: its socket.
+        name: of the issuer.
+        ca: that products name it by.
+        prepared: as `prepare` gave it.
+
+    Raises:
+        ConfigError: as `write_section`.
+    """
+    _write_section(held, Files(held.parent, name), prepared, KeyHolderConfig, ca)
+    asked = replace(prepared, token=TokenSettings(service=service))
+    _write_section(config, Files(config.parent, name), asked, Config, None)
+
+
+def _write_section(config: Path, files: Files, prepared: Prepared, kind: type[Keys], ca: str | None) -> None:
     chain = b"".join(each.public_bytes(Encoding.PEM) for each in prepared.chain)
+    owned_folder(config, files.chain.parent)
     for path, content in ((files.chain, chain), (files.root, prepared.root.public_bytes(Encoding.PEM))):
         if not path.exists():
-            write_new(path, content, PUBLIC)
+            replace_file(path, content, PUBLIC, owner_of(config))
         elif path.read_bytes() != content:
             raise ConfigError(f"{path} is there already, with another certificate")
-    if any(issuer.name == files.name for issuer in load(config).issuers):
+    if any(issuer.name == files.name for issuer in read_settings(config, kind).issuers):
         return
-    section = _section(files, prepared.token)
+    section = _section(files, prepared.token, ca)
     try:
-        mode = stat.S_IMODE(config.stat().st_mode)
-        durable_files.replace(config, config.read_bytes() + section.encode(), mode)
+        add_to(config, section)
     except OSError as error:
         raise ConfigError(f"cannot write {config}: {error.strerror}. Add to its end:\n{section}") from error
-    load(config)
+    read_settings(config, kind)
 
 
-def _section(files: Files, token: TokenSettings) -> str:
+def _section(files: Files, token: TokenSettings, ca: str | None) -> str:
+    named = "" if ca is None else f"ca = {_string(ca)}\n"
     chain, root = (os.path.relpath(path, files.directory) for path in (files.chain, files.root))
     return f"""
 # Made by `signerd ca add`.
 [[issuers]]
 name = {_string(files.name)}
-certificate = {_string(chain)}
+{named}certificate = {_string(chain)}
 root = {_string(root)}
 
 [issuers.hsm]
