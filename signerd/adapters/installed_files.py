@@ -18,10 +18,18 @@ def read(path: Path) -> bytes:
         raise unreadable(path, error) from error
 
 
-def replace(path: Path, data: bytes, mode: int, owner: tuple[int, int] | None = None) -> None:
+def replace(path: Path, data: bytes, mode: int) -> None:
     """As `durable_files.replace`: after a crash the old file, or the new one. Raises ConfigError."""
     try:
-        durable_files.replace(path, data, mode, owner)
+        durable_files.replace(path, data, mode)
+    except OSError as error:
+        raise from_system(f"cannot write {error.filename}: {error.strerror}", error) from error
+
+
+def replace_beside(config: Path, path: Path, data: bytes, mode: int) -> None:
+    """The same for a file that belongs to the settings' owner, whoever writes it. Raises ConfigError."""
+    try:
+        durable_files.replace(path, data, mode, owner_of(config))
     except OSError as error:
         raise from_system(f"cannot write {error.filename}: {error.strerror}", error) from error
 

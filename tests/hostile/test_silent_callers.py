@@ -94,4 +94,7 @@ def test_who_holds_all_its_calls_open_gets_no_more(edge: Edge) -> None:
             lambda: code_of(lambda: probe.signing.OpenSession(OPEN, timeout=TIMEOUT_S)) == "rate_limited",
             "as many open calls as one caller may have",
         )
-    assert code_of(lambda: probe.signing.OpenSession(OPEN, timeout=TIMEOUT_S)) == "order_unknown"
+    wait_until(
+        lambda: code_of(lambda: probe.signing.OpenSession(OPEN, timeout=TIMEOUT_S)) == "order_unknown",
+        "signerd to notice that they ended",
+    )

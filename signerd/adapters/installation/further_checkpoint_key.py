@@ -25,7 +25,7 @@ from pydantic import ValidationError
 from signerd.adapters.installation.further_issuer import toml_lines
 from signerd.adapters.installation.keys import generate_checkpoint_key, prove_keys
 from signerd.adapters.installation.layout import PUBLIC, write_new
-from signerd.adapters.installed_files import add_to, owned_folder, owner_of, replace
+from signerd.adapters.installed_files import add_to, owned_folder, owner_of, replace_beside
 from signerd.adapters.keyholder.pool import rejected_pins, settings_of_checkpoint_key
 from signerd.adapters.keyholder.sealed_file import read_sealed_file
 from signerd.adapters.keyholder.service.settings import KeyHolderConfig
@@ -137,7 +137,7 @@ def finish(config: Path, made: MadeKey, service: Path | None, held: Path) -> Non
         _add_section(held, made.settings, KeyHolderConfig)
         vkey = config.parent / FOLDER / made.settings.vkey.name
         owned_folder(config, vkey.parent)
-        replace(vkey, f"{made.verifier.text()}\n".encode(), PUBLIC, owner_of(config))
+        replace_beside(config, vkey, f"{made.verifier.text()}\n".encode(), PUBLIC)
         named = {"vkey": vkey, "service": service, "key_in": made.settings.key_in}
         _add_section(config, CheckpointKeySettings.model_validate(named), Config)
     mark.unlink(missing_ok=True)

@@ -25,8 +25,7 @@ from signerd.adapters.checks import load_issuer
 from signerd.adapters.installation.chain_files import arrange, read_certificates
 from signerd.adapters.installation.keys import generate_ca_key, prove_keys
 from signerd.adapters.installation.layout import PUBLIC, write_new
-from signerd.adapters.installed_files import add_to, owned_folder, owner_of
-from signerd.adapters.installed_files import replace as replace_file
+from signerd.adapters.installed_files import add_to, owned_folder, replace_beside
 from signerd.adapters.keyholder.pool import rejected_pins, settings_of_issuer
 from signerd.adapters.keyholder.service.settings import KeyHolderConfig
 from signerd.adapters.pin import read_pin
@@ -220,7 +219,7 @@ def _write_section(config: Path, files: Files, prepared: Prepared, kind: type[Ke
     owned_folder(config, files.chain.parent)
     for path, content in ((files.chain, chain), (files.root, prepared.root.public_bytes(Encoding.PEM))):
         if not path.exists():
-            replace_file(path, content, PUBLIC, owner_of(config))
+            replace_beside(config, path, content, PUBLIC)
         elif path.read_bytes() != content:
             raise ConfigError(f"{path} is there already, with another certificate")
     if any(issuer.name == files.name for issuer in read_settings(config, kind).issuers):
