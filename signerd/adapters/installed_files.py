@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from signerd.adapters import durable_files
@@ -20,16 +22,20 @@ def read(path: Path) -> bytes:
 
 def replace(path: Path, data: bytes, mode: int) -> None:
     """As `durable_files.replace`: after a crash the old file, or the new one. Raises ConfigError."""
-    try:
+    with _told():
         durable_files.replace(path, data, mode)
-    except OSError as error:
-        raise from_system(f"cannot write {error.filename}: {error.strerror}", error) from error
 
 
 def replace_beside(config: Path, path: Path, data: bytes, mode: int) -> None:
     """The same for a file that belongs to the settings' owner, whoever writes it. Raises ConfigError."""
-    try:
+    with _told():
         durable_files.replace(path, data, mode, owner_of(config))
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise from_system(f"cannot write {error.filename}: {error.strerror}", error) from error
 

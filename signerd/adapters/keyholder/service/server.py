@@ -87,7 +87,6 @@ class Holder:
     keys: Mapping[bytes, HeldKey]  # by the certificate's SHA-256
     clients: frozenset[int]  # uids
     said: RateLimiter = field(default_factory=lambda: RateLimiter(time.monotonic))
-
     room: Room = field(default_factory=lambda: Room(MAX_HELD))
 
     def refused(self, operation: str, detail: str) -> None:

@@ -26,7 +26,7 @@ from typing import Any, Final, TypeVar
 from sqlalchemy import Connection, func, insert, select
 from sqlalchemy.exc import SQLAlchemyError
 
-from signerd.adapters import durable_files
+from signerd.adapters import durable_files, installed_files
 from signerd.adapters.head_file import load_vkey, read_second_place
 from signerd.adapters.installation.further_issuer import token_text
 from signerd.adapters.keyholder.service import notes
@@ -287,11 +287,7 @@ def _write(path: Path, data: bytes, mode: int, owner: tuple[int, int] | None = N
 
 
 def _copy(source: Path, target: Path, mode: int = 0o600) -> Path:
-    try:
-        data = source.read_bytes()
-    except OSError as error:
-        raise unreadable(source, error) from error
-    _write(target, data, mode)
+    _write(target, installed_files.read(source), mode)
     return target
 
 
