@@ -37,22 +37,35 @@ from harness.audit_bench import bench, small
 from harness.bundle_samples import sample
 from harness.installation import order_toml
 from harness.issuance_world import PRODUCT, IssuanceWorld, issuance_world
+from harness.paper_board import PaperBoard
 from harness.session_keys import EveryDay
+from harness.software_key_holder import ORIGIN as LOG
+from harness.store_world import SoftwareLogKey
 from signerd.adapters.clock import ReferenceFile
 from signerd.adapters.store import Announcement, SqlStore, Step
 from signerd.adapters.store.approving import administrators_entry
 from signerd.adapters.store.open_intents import enter_open_intents
 from signerd.core.approval.sshsig import read_signature
 from signerd.core.approval.statement import REQUEST_BYTES, Statement
+from signerd.core.checkpoint_keys import Reason
 from signerd.core.chip_key import BurnedKey, derive_chip_key
 from signerd.core.crl import build_crl
-from signerd.core.entry import ID_BYTES, ActionApproved, AdministratorsSet, KeysCommitted, RefusedCall, encode
+from signerd.core.entry import (
+    ID_BYTES,
+    ActionApproved,
+    AdministratorsSet,
+    CheckpointKeyAdded,
+    KeysCommitted,
+    RefusedCall,
+    encode,
+)
 from signerd.core.evidence.claims import parse_claims
 from signerd.core.evidence.transcript import transcript
 from signerd.core.evidence_extension import EvidenceStatement
 from signerd.core.identity_list import check_identity, parse_line
 from signerd.core.leaf import Leaf
 from signerd.core.names import Level, parse_peer_uri
+from signerd.core.order import Share
 from signerd.core.recipient import Recipient
 from signerd.core.sealing import KeyRole, commitment, seal
 from signerd.core.session import Session, SessionSealer
@@ -153,10 +166,8 @@ async def _signerd(directory: Path, keep: Callable[[str, bytes | str], None]) ->
         keep("sub-ca-1.der", world.issuer.chain[0])
         await _open_intent(world)
     keep("checkpoint-1.txt", (directory / "head" / "checkpoint").read_bytes())
-    connection = sqlite3.connect(directory / "signerd.sqlite")
-    rows = connection.execute("SELECT data FROM entries ORDER BY entry_index").fetchall()
-    connection.close()
-    form = json.loads(rows[0][0])["v"]
+    first = _entries(directory)
+    form = json.loads(first[0])["v"]
     # As `signerd init` writes it, where a key is not in the token.
     committed = KeysCommitted(
         time=datetime(2026, 11, 15, tzinfo=UTC),
@@ -167,7 +178,8 @@ async def _signerd(directory: Path, keep: Callable[[str, bytes | str], None]) ->
         recipients=(Recipient.of(TOKEN_KEY.public_key()).spki_sha256(),),
     )
     others = [encode(entry, secrets.token_bytes(ID_BYTES)) for entry in (committed, *_approvals())]
-    written = [*(data for (data,) in rows), *others]
+    (later := directory / "later").mkdir()
+    written = [*first, *await _succession(later), *others]
     keep(f"entries-{form}.jsonl", b"".join(data + b"\n" for data in written))
     keep("product-1.toml", PRODUCT)
 
@@ -258,17 +270,48 @@ async def _refused(store: SqlStore, now: datetime, order: str) -> None:
     await store.append_refusals([one, folded])
 
 
-async def _open_intent(world: IssuanceWorld) -> None:
-    """A crash between intent and certificate."""
-    order = await world.open_order()
+def _entries(directory: Path) -> list[bytes]:
+    connection = sqlite3.connect(directory / "signerd.sqlite")
+    rows = connection.execute("SELECT data FROM entries ORDER BY entry_index").fetchall()
+    connection.close()
+    return [data for (data,) in rows]
+
+
+async def _succession(directory: Path) -> list[bytes]:
+    """What a log of years has: keys and issuers that follow one another, and a share that is given."""
+    successor = SoftwareLogKey(b"successor", origin=LOG)
+    async with issuance_world(directory, {successor.verifier: successor.sign_checkpoint}) as world:
+        store, now, begun = world.store, world.now, len(_entries(directory))
+        first, second = world.key_holder.log, successor.verifier
+        added = CheckpointKeyAdded(
+            time=now, by="ann", vkey=second.text(), place="sealed",
+            recipients=(Recipient.of(TOKEN_KEY.public_key()).spki_sha256(),),
+        )  # fmt: skip
+        await store.published(await store.add_checkpoint_key(added))
+        await store.published(await store.activate_checkpoint_key(second.key_id.hex(), now, by="ann"))
+        retired = await store.retire_checkpoint_key(first.key_id.hex(), Reason.SUPERSEDED, now, by="ann")
+        await store.published(retired)
+        order, board = await _open_intent(world, shares={"main": 6, "spare": 4})
+        await store.give_share(Share(order, "spare", "main", 2), now, by="ann")
+        await world.add_issuer("spare")
+        await world.activate_issuer("spare")
+        await world.certify(order, board)
+        await store.retire_issuer("main", now, by="ann")
+    return _entries(directory)[begun:]
+
+
+async def _open_intent(world: IssuanceWorld, **terms: Any) -> tuple[str, PaperBoard]:
+    """A crash between intent and certificate; the order, and the board that has none."""
+    order, board = await world.open_order(**terms), world.board()
 
     async def dead(_tbs: bytes, _leaf: Leaf | None = None) -> bytes:
         raise Unavailable("the key holder is dead")
 
     world.key_holder.sign_certificate = dead  # type: ignore[method-assign,assignment]
     with contextlib.suppress(Unavailable):
-        await world.certify(order, world.board())
+        await world.certify(order, board)
     await world.store._writer.do(lambda tx: enter_open_intents(tx, world.now))
+    return order, board
 
 
 async def _journal(path: Path, keep: Callable[[str, bytes | str], None]) -> None:

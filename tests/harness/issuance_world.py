@@ -11,11 +11,12 @@ import hashlib
 import itertools
 import json
 import secrets
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -27,11 +28,13 @@ from harness.paper_board import PaperBoard
 from harness.session_keys import EveryDay
 from harness.software_key_holder import SoftwareKeyHolder, make_device_tree
 from signerd.adapters.store import SqlStore, create_database, open_log
+from signerd.adapters.store.ledger import Sign
 from signerd.core.entry import IssuerAdded, LogOpened
 from signerd.core.evidence.method import EvidenceSubmission
 from signerd.core.identity_list import check_identity, parse_line
 from signerd.core.key_policy import check_quality
 from signerd.core.names import FIRST, Level, PeerName, Reissue, parse_peer_uri
+from signerd.core.note import VerifierKey
 from signerd.core.order import WorkOrder
 from signerd.core.product import parse_product
 from signerd.core.profile import Issuer
@@ -187,8 +190,10 @@ class IssuanceWorld:
 
 
 @asynccontextmanager
-async def issuance_world(directory: Path) -> AsyncIterator[IssuanceWorld]:
-    """A world in an empty directory."""
+async def issuance_world(
+    directory: Path, further_signs: Mapping[VerifierKey, Sign] = MappingProxyType({})
+) -> AsyncIterator[IssuanceWorld]:
+    """A world in an empty directory. `further_signs`: of keys that may come after the log's first."""
     tree = make_device_tree(now=datetime.now(UTC).replace(microsecond=0) - timedelta(days=2))
     key_holder = SoftwareKeyHolder(tree.sub_ca, tree.sub_ca_key)
     url, head = f"sqlite:///{directory / 'signerd.sqlite'}", directory / "head" / "checkpoint"
@@ -210,6 +215,7 @@ async def issuance_world(directory: Path) -> AsyncIterator[IssuanceWorld]:
         origin=log.name,
         vkey=log.text(),
         sign_checkpoint=key_holder.sign_checkpoint,
+        further_signs=further_signs,
         now=now,
     )
     try:

@@ -50,9 +50,9 @@ ORDER = WorkOrder(
 class SoftwareLogKey:
     """Signs checkpoints as the key holder does; `available` False: it does not answer."""
 
-    def __init__(self, seed: bytes = b"store tests") -> None:
+    def __init__(self, seed: bytes = b"store tests", *, origin: str = ORIGIN) -> None:
         self._key = Ed25519PrivateKey.from_private_bytes(hashlib.sha256(seed).digest())
-        self.verifier = VerifierKey(ORIGIN, self._key.public_key().public_bytes_raw())
+        self.verifier = VerifierKey(origin, self._key.public_key().public_bytes_raw())
         self.available = True
         self.signed: list[bytes] = []
         self.has_signed = asyncio.Event()
