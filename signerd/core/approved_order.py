@@ -2,7 +2,7 @@
 
 Guarantees that `check_leaf` returns only for the very bytes that the order's product gives for a place of the
 order: names, validity, extensions, key type, level and method, under an issuer of the CA that the product
-names. How many there are already is not known here (`adapters/keyholder/service/notes.py`).
+names. How many there are already is not known here (`adapters/keyholder/service/noted_leaves.py`).
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ from signerd.adapters.keyholder.pool import KeyHolderPool
 from signerd.adapters.keyholder.service import notes, taking_over
 
 RUNNING: dict[str, tuple[Any, str]] = {
-    "note": (notes.Notes, "do"),
+    "note": (notes.Notes, "note"),
     "sign": (KeyHolderPool, "sign_certificate"),
 }
 TAKING_OVER: dict[str, tuple[Any, str]] = {

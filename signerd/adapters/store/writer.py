@@ -18,12 +18,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, Engine, bindparam, insert, text, update
+from sqlalchemy import Connection, Engine, bindparam, insert, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from signerd.adapters.store.constraints import translated
 from signerd.adapters.store.ledger import Ledger
-from signerd.adapters.store.prepared import Prepared
+from signerd.adapters.store.savepoint import attempt
 from signerd.adapters.store.schema import entries, head
 from signerd.adapters.store.worker import Outcome, Unit, Worker
 from signerd.core.approval.actions import ACTIONS
@@ -34,9 +34,6 @@ from signerd.core.entry import ID_BYTES, ClockAccepted, Entry, Revoked, encode
 from signerd.core.merkle import Tree, leaf_hash
 from signerd.errors import ClockWrong, Fault, Unavailable
 
-_SAVEPOINT = Prepared(text("SAVEPOINT unit"))
-_RELEASE = Prepared(text("RELEASE SAVEPOINT unit"))
-_UNDO = Prepared(text("ROLLBACK TO SAVEPOINT unit"))
 _ADD_ENTRIES = insert(entries)
 _MOVE_HEAD = (
     update(head)
@@ -193,19 +190,12 @@ class Writer(Worker[Transaction]):
             self._ledger.stop(self.broken)
 
     def _attempt(self, transaction: Transaction, unit: Unit[Transaction]) -> Outcome:
-        connection = transaction.connection
         kept, newest, log_keys = len(transaction.pending), transaction.newest, transaction.log_keys
-        _SAVEPOINT.run(connection, {})
-        try:
-            value = unit(transaction)
-        except Exception as error:  # noqa: BLE001 - belongs to the caller, who waits in another thread
-            _UNDO.run(connection, {})
-            _RELEASE.run(connection, {})
+        outcome = attempt(transaction.connection, unit, transaction)
+        if outcome[1] is not None:
             del transaction.pending[kept:]
             transaction.newest, transaction.log_keys = newest, log_keys
-            return None, translated(error) if isinstance(error, SQLAlchemyError) else error
-        _RELEASE.run(connection, {})
-        return value, None
+        return outcome
 
     def _append(self, connection: Connection, size: int, pending: list[bytes]) -> bytes:
         """Entries, tree and head; the new root."""

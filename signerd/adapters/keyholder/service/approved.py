@@ -13,7 +13,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from signerd.adapters.keyholder.service import notes
+from signerd.adapters.keyholder.service import noted_approvals, noted_orders, notes
 from signerd.core.approval.administrators import read_members
 from signerd.core.approval.errors import ApprovalError
 from signerd.core.approval.statement import DIGEST_BYTES, Statement, parse_statement
@@ -40,14 +40,14 @@ def take_in(
     take = _ACTIONS.get(statement.action)
     if take is None:
         return False
-    if notes.was_used(connection, statement, text):
+    if noted_approvals.was_used(connection, statement, text):
         return True
-    administrators = notes.in_force(connection)
+    administrators = noted_approvals.in_force(connection)
     if not administrators.asked:
         return False
     verify_approval(text, signatures, administrators, installation=installation, now=now)
     # A crash before the commit leaves nothing of it: signerd shows it again. After it, it counts.
-    notes.note_use(connection, statement, text)
+    noted_approvals.note_use(connection, statement, text)
     take(connection, statement)
     return True
 
@@ -55,14 +55,14 @@ def take_in(
 def _orders(connection: Connection, statement: Statement) -> None:
     for members in statement.entries:
         try:
-            notes.add_order(connection, dict(members))
+            noted_orders.add_order(connection, dict(members))
         except ValueError as error:
             raise ApprovalError(str(error)) from error
 
 
 def _administrators(connection: Connection, statement: Statement) -> None:
     for members in statement.entries:
-        notes.set_administrators(
+        noted_approvals.set_administrators(
             connection, read_members(members.get("threshold"), members.get("administrators"))
         )
 
@@ -72,7 +72,7 @@ def _issuers(connection: Connection, statement: Statement) -> None:
         ca, digest = members.get("ca"), _digest(members.get("certificate_sha256"))
         if not isinstance(ca, str) or not is_name(ca):
             raise ApprovalError("the issuer is not of its form")
-        notes.set_active(connection, ca, digest)
+        noted_approvals.set_active(connection, ca, digest)
 
 
 def _shares(connection: Connection, statement: Statement) -> None:
@@ -85,7 +85,7 @@ def _shares(connection: Connection, statement: Statement) -> None:
                 if type(places) is not int or not 1 <= places <= MAX_QUANTITY or not is_name(work_order):
                     raise ApprovalError("the share is not of its form")
                 if taker == own:
-                    notes.take_share(connection, work_order, places)
+                    noted_orders.take_share(connection, work_order, places)
             case _:
                 raise ApprovalError("the share is not of its form")
 

@@ -34,7 +34,7 @@ from signerd.adapters.keyholder.pool import (
     settings_of_checkpoint_key,
     settings_of_issuer,
 )
-from signerd.adapters.keyholder.service import notes
+from signerd.adapters.keyholder.service import noted_approvals, notes
 from signerd.adapters.keyholder.service.notes import About, Notes
 from signerd.adapters.keyholder.service.server import HeldKey, Holder, Listener, bind
 from signerd.adapters.keyholder.service.settings import KeyHolderConfig
@@ -109,12 +109,12 @@ def _check(
             f"{config.service.notes} are the notes of the key holder {about.holder} of {about.deployment},"
             f" log {about.log}: other ones than the settings name"
         )
-    asked = notes.in_force(connection)
+    asked = noted_approvals.in_force(connection)
     if asked.asked and wanted is not None and not asked.same_as(wanted):
         _log.warning("administrators_differ", in_force="those of the notes")
     if wanted is not None and not asked.asked:
         # A crash before the commit leaves nobody asked, and nothing served.
-        notes.set_administrators(connection, wanted)
+        noted_approvals.set_administrators(connection, wanted)
 
 
 async def _start_keys(
@@ -137,7 +137,7 @@ async def _start_keys(
                 config, settings.name, issuer, settings.ca, settings.hsm, how, base, running
             )
         except (WrongPin, ConfigError, Unavailable) as error:
-            if await kept.do(partial(notes.active_of, ca=settings.ca)) == sha256_of(issuer):
+            if await kept.do(partial(noted_approvals.active_of, ca=settings.ca)) == sha256_of(issuer):
                 raise
             _log.warning("issuer_not_serving", issuer=settings.name, detail=str(error))
             continue

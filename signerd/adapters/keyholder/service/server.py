@@ -35,8 +35,10 @@ from signerd.adapters.keyholder.protocol import (
     read_hello,
     read_request,
 )
-from signerd.adapters.keyholder.service import notes
+from signerd.adapters.keyholder.service import noted_approvals, notes
 from signerd.adapters.keyholder.service.approved import take_in
+from signerd.adapters.keyholder.service.noted_leaves import note_leaf
+from signerd.adapters.keyholder.service.noted_orders import add_product, close_order
 from signerd.adapters.keyholder.service.notes import Notes
 from signerd.adapters.rate_limit import Rate, RateLimiter
 from signerd.core import note
@@ -252,28 +254,35 @@ class Asked:
         """The certificate of an approved order's place, noted before it is signed."""
         tbs, leaf = _tbs_and_leaf(arguments)
         now, guard, issuer = datetime.now(UTC), self.key.guard, self.key.issuer
+        approved = self.holder.notes.approved
         if guard is None or issuer is None:
             raise SigningRefusedError("this key signs checkpoints alone")
         guard.check_certificate(tbs, now)
 
         def unit(connection: Connection) -> None:
-            if not notes.in_force(connection).asked:
+            if not approved.asked(connection):
                 return  # no orders are approved here: its guard is what there is
             if leaf is None:
                 raise LeafRefusedError("it is not said which order the certificate is of")
-            order = notes.find_order(connection, leaf.place.work_order)
-            product = parse_product(notes.find_product(connection, order.product_sha256))
-            self._check_active(connection, product)
-            check_leaf(tbs, leaf, order, product, issuer, now)
-            notes.note_leaf(connection, tbs, leaf, order, issuer_sha256=self.issuer_sha256)
+            order = approved.order(connection, leaf.place.work_order)
+            self._check_active(connection, order.product)
+            check_leaf(tbs, leaf, order.approved, order.product, issuer, now)
+            note_leaf(
+                connection,
+                tbs,
+                leaf,
+                order.approved,
+                share=order.share,
+                issuer_sha256=self.issuer_sha256,
+            )
 
         # Durable before it is signed: after a crash the same bytes are signed again, and no others.
-        await self.holder.notes.do(unit)
+        await self.holder.notes.note(unit)
         return await self.key.pool.sign_certificate(tbs)
 
     def _check_active(self, connection: Connection, product: Product) -> None:
         ca = product.certificate.ca
-        active = notes.active_of(connection, ca) or self._first_of(ca)
+        active = self.holder.notes.approved.active(connection, ca) or self._first_of(ca)
         if active != self.issuer_sha256:
             raise LeafRefusedError(f"this issuer is not the active one of CA {ca}")
 
@@ -296,7 +305,7 @@ class Asked:
             raise SigningRefusedError(f"no checkpoint: {error}") from error
         if checkpoint.origin != note.parse_vkey(self.holder.installation.log).name:
             raise SigningRefusedError("a checkpoint of another log")
-        await self.holder.notes.do(lambda connection: notes.note_checkpoint(connection, checkpoint))
+        await self.holder.notes.note(lambda connection: notes.note_checkpoint(connection, checkpoint))
         return await self.key.pool.sign_checkpoint(body)
 
     async def check_chip_mac(self, arguments: list[object]) -> bool:
@@ -337,8 +346,8 @@ class Asked:
             case [str(text)] if len(text) <= MAX_PRODUCT_BYTES:
 
                 def unit(connection: Connection) -> None:
-                    if notes.in_force(connection).asked:
-                        notes.add_product(connection, text)
+                    if noted_approvals.in_force(connection).asked:
+                        add_product(connection, text)
                         parse_product(text)
 
                 await self.holder.notes.do(unit)
@@ -349,7 +358,7 @@ class Asked:
         """Nothing more is signed for it."""
         match arguments:
             case [str(work_order)]:
-                await self.holder.notes.do(lambda connection: notes.close_order(connection, work_order))
+                await self.holder.notes.do(lambda connection: close_order(connection, work_order))
             case _:
                 raise SigningRefusedError("close_order takes a work order")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
-from signerd.adapters.keyholder.service import notes
+from signerd.adapters.keyholder.service import noted_approvals, noted_orders, notes
 from signerd.adapters.keyholder.service.settings import KeyHolderConfig
 from signerd.adapters.store.database import make_engine, start_fault
 from signerd.core.approval.administrators import AdministratorSet
@@ -89,7 +89,7 @@ def release_places(config: KeyHolderConfig, work_order: str, places: int) -> int
     engine = make_engine(f"sqlite:///{config.service.notes}", "write")
     try:
         with engine.begin() as connection:
-            return notes.release_share(connection, work_order, places)
+            return noted_orders.release_share(connection, work_order, places)
     except LeafRefusedError as error:
         raise Refused(Code.INVALID, str(error)) from error
     except SQLAlchemyError as error:
@@ -109,12 +109,12 @@ def _status(connection: Connection, config: KeyHolderConfig) -> Status:
             each.order.not_after,
             each.closed,
         )
-        for each in notes.list_orders(connection)
+        for each in noted_orders.list_orders(connection)
     ]
     return Status(
         about.holder,
         config.service.notes,
-        notes.in_force(connection),
+        noted_approvals.in_force(connection),
         tuple(counted),
         None if last is None else last[0],
     )

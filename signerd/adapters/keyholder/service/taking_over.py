@@ -29,7 +29,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from signerd.adapters import durable_files, installed_files
 from signerd.adapters.head_file import load_vkey, read_second_place
 from signerd.adapters.installation.further_issuer import token_text
-from signerd.adapters.keyholder.service import notes
+from signerd.adapters.keyholder.service import noted_approvals, noted_orders, notes, tables
 from signerd.adapters.keyholder.service.notes import About
 from signerd.adapters.keyholder.service.settings import KeyHolderConfig, ServiceSettings
 from signerd.adapters.keyholder.service.settings import load as load_key_holder
@@ -396,12 +396,12 @@ def _fill(asked: Plan) -> None:
 def _fill_from(source: Connection, target: Connection, asked: Plan) -> None:
     administrators = in_force(source)
     if administrators.asked:
-        notes.set_administrators(target, administrators)
+        noted_approvals.set_administrators(target, administrators)
     active = select(issuers.c.ca, issuers.c.certificate_sha256).where(
         issuers.c.state == IssuerState.ACTIVE.value
     )
     for ca, digest in source.execute(active):
-        notes.set_active(target, ca, digest)
+        noted_approvals.set_active(target, ca, digest)
     _copy_uses(source, target)
     _copy_orders(source, target)
     _copy_leaves(source, target)
@@ -416,7 +416,7 @@ def _copy_uses(source: Connection, target: Connection) -> None:
     said = select(entries.c.data).join(approvals, entries.c.entry_index == approvals.c.entry_index - 1)
     # Once for each, of however many parts.
     for text in {json.loads(data)["statement"].encode("ascii") for data in source.scalars(said)}:
-        notes.note_use(target, parse_statement(text), text)
+        noted_approvals.note_use(target, parse_statement(text), text)
 
 
 def _copy_orders(source: Connection, target: Connection) -> None:
@@ -429,11 +429,11 @@ def _copy_orders(source: Connection, target: Connection) -> None:
     )
     for data, toml, closed_at in source.execute(said):
         members = {name: value for name, value in json.loads(data).items() if name not in _OURS}
-        order = notes.add_order(target, members)
+        order = noted_orders.add_order(target, members)
         if closed_at is None:
-            notes.add_product(target, toml)
+            noted_orders.add_product(target, toml)
         else:
-            notes.close_order(target, order.work_order)
+            noted_orders.close_order(target, order.work_order)
 
 
 def _copy_leaves(source: Connection, target: Connection) -> None:
@@ -452,12 +452,12 @@ def _copy_leaves(source: Connection, target: Connection) -> None:
         note["tbs_sha256"] = hashlib.sha256(note.pop("tbs")).digest()
         note["issuer_sha256"] = note.pop("certificate_sha256")
         note["certificate_serial"] = f"{int(note['certificate_serial'], 16):x}"
-        target.execute(insert(notes.leaves).prefix_with("OR IGNORE"), {"name": DEVICE, **note})
+        target.execute(insert(tables.leaves).prefix_with("OR IGNORE"), {"name": DEVICE, **note})
     taken = select(places.c.work_order, orders.c.places).join(
         orders, orders.c.work_order == places.c.work_order
     )
     for work_order, number in source.execute(taken.distinct()):
-        target.execute(insert(notes.counts), {"work_order": work_order, "name": DEVICE, "places": number})
+        target.execute(insert(tables.counts), {"work_order": work_order, "name": DEVICE, "places": number})
 
 
 def _give(asked: Plan) -> None:
@@ -487,9 +487,10 @@ def _taken_over(asked: Plan) -> TakenOver:
     engine = make_engine(f"sqlite:///{held.service.notes}", "read")
     try:
         with engine.begin() as connection:
-            opened = [each.order.work_order for each in notes.list_orders(connection) if not each.closed]
-            counted = connection.execute(select(func.count()).select_from(notes.leaves)).scalar_one()
-            names = notes.in_force(connection).names
+            listed = noted_orders.list_orders(connection)
+            opened = [each.order.work_order for each in listed if not each.closed]
+            counted = connection.execute(select(func.count()).select_from(tables.leaves)).scalar_one()
+            names = noted_approvals.in_force(connection).names
     except SQLAlchemyError as error:
         raise start_fault(f"cannot read {held.service.notes}", error) from error
     finally:

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection
 
-from signerd.adapters.keyholder.service import notes
+from signerd.adapters.keyholder.service import noted_orders, notes
+from signerd.adapters.keyholder.service.noted_leaves import note_leaf
 from signerd.adapters.keyholder.service.notes import About
 from signerd.adapters.store.database import make_engine
 from signerd.core.approved_order import LeafRefusedError, ShareUsedError
@@ -62,13 +63,14 @@ def spare(tmp_path: Path) -> Iterator[Connection]:
 def certify(connection: Connection, number: int) -> None:
     place = Place("WO-1", "sensor", f"chip-{number}", number, f"S-{number:04d}", number, NOW)
     leaf = Leaf(place, EvidenceStatement(Level.CHIP, "hmac-sha256", bytes(32)), bytes(32))
-    order = notes.find_order(connection, "WO-1")
-    notes.note_leaf(connection, b"TBS of %d" % number, leaf, order, issuer_sha256=ISSUER)
+    order = noted_orders.find_order(connection, "WO-1")
+    share = noted_orders.share_in(connection, order)
+    note_leaf(connection, b"TBS of %d" % number, leaf, order, share=share, issuer_sha256=ISSUER)
 
 
 def test_without_shares_all_of_it_is_mains(main: Connection, spare: Connection) -> None:
     for connection in (main, spare):
-        notes.add_order(connection, members())
+        noted_orders.add_order(connection, members())
     for number in (1, 2, 3, 4):
         certify(main, number)
     with pytest.raises(ShareUsedError, match="all 0 places"):
@@ -77,7 +79,7 @@ def test_without_shares_all_of_it_is_mains(main: Connection, spare: Connection) 
 
 def test_each_certifies_its_share_and_no_more(main: Connection, spare: Connection) -> None:
     for connection in (main, spare):
-        notes.add_order(connection, members(shares={"main": 1, "spare": 2}))
+        noted_orders.add_order(connection, members(shares={"main": 1, "spare": 2}))
     certify(main, 1)
     certify(main, 1)  # the same bytes count once
     with pytest.raises(ShareUsedError, match="all 1 places"):
@@ -90,28 +92,30 @@ def test_each_certifies_its_share_and_no_more(main: Connection, spare: Connectio
 
 def test_places_go_from_one_to_the_other(main: Connection, spare: Connection) -> None:
     for connection in (main, spare):
-        notes.add_order(connection, members())
+        noted_orders.add_order(connection, members())
     certify(main, 1)
     with pytest.raises(LeafRefusedError, match="3 places of WO-1 are left"):
-        notes.release_share(main, "WO-1", 4)
-    assert notes.release_share(main, "WO-1", 2) == 2
-    notes.take_share(spare, "WO-1", 2)
+        noted_orders.release_share(main, "WO-1", 4)
+    assert noted_orders.release_share(main, "WO-1", 2) == 2
+    noted_orders.take_share(spare, "WO-1", 2)
     certify(main, 2)
     with pytest.raises(ShareUsedError, match="all 2 places"):
         certify(main, 3)
     certify(spare, 3)
     certify(spare, 4)
-    assert [(each.share, each.places) for each in notes.list_orders(main) + notes.list_orders(spare)] == [
+    assert [
+        (each.share, each.places) for each in noted_orders.list_orders(main) + noted_orders.list_orders(spare)
+    ] == [
         (2, 2),
         (2, 2),
     ]
 
 
 def test_what_is_released_comes_back_by_an_approval_alone(main: Connection) -> None:
-    order = notes.add_order(main, members())
-    notes.release_share(main, "WO-1", 4)
+    order = noted_orders.add_order(main, members())
+    noted_orders.release_share(main, "WO-1", 4)
     with pytest.raises(ShareUsedError, match="all 0 places"):
         certify(main, 1)
-    assert notes.share_in(main, replace(order)) == 0
+    assert noted_orders.share_in(main, replace(order)) == 0
     with pytest.raises(LeafRefusedError, match="no order"):
-        notes.release_share(main, "WO-2", 1)
+        noted_orders.release_share(main, "WO-2", 1)
