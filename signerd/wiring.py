@@ -358,7 +358,7 @@ async def _start_servers(parts: _Parts, running: AsyncExitStack, reload: Reload,
     account = accountant(parts.metrics, _log, unrecorded, RateLimiter(time.monotonic))
     issuance, rates = _issuance(parts), _rates(config.limits)
     admission = _peer_admission(parts, rates)
-    ends = Ends(config, store, admission.shown, parts.issuers)
+    ends = Ends(config, store, admission.shown, parts.issuers, parts.clock.estimate)
     peers = Gate(
         admission,
         account=account,

@@ -17,12 +17,11 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
 
 from signerd.adapters import installed_files, operations_ca
 from signerd.adapters.administrators_file import read_administrators
 from signerd.adapters.checkpoint_key_holders import vkey_in
-from signerd.adapters.ends import certificate_ends, peer_ends
+from signerd.adapters.ends import certificate_ends, ended_for_good, peer_ends
 from signerd.adapters.keyholder.held_pin import WrongPin
 from signerd.adapters.keyholder.pool import KeyHolderPool, settings_for
 from signerd.adapters.keyholder.sealed_file import read_sealed_file
@@ -72,10 +71,10 @@ def start_checks(config: Config, base: Path, now: datetime, *, starting: bool = 
     """What every start looks at. `base` is the configuration's directory; `now` is aware. `starting`: what
     the service manager makes for a start has to be there."""
     return (
-        Check("server certificate", lambda: _server(config, now)),
+        Check("server certificate", lambda: _server(config, now, starting=starting)),
         Check("sub-CA", lambda: _authority(config, now)),
         Check("database", lambda: _database(config, base)),
-        Check("issuers", lambda: _issuers(config, base, now)),
+        Check("issuers", lambda: _issuers(config, base, now, starting=starting)),
         Check("second place of the checkpoint", lambda: _head(config, base)),
         Check("administrators' socket", lambda: _socket(config, starting=starting)),
         Check("administrators' keys", lambda: _administrators(config, base)),
@@ -139,7 +138,8 @@ def _chain(settings: IssuerSettings) -> tuple[list[x509.Certificate], x509.Certi
     return (chain[:-1] if chain[-1] == root else chain), root
 
 
-def _server(config: Config, now: datetime) -> str:
+def _server(config: Config, now: datetime, *, starting: bool) -> str:
+    """Where the operations CA has ended a start goes on: without a signerd that runs none could be added."""
     server = config.server
     if server.port_file is not None and (server.port_file.is_dir() or not server.port_file.parent.is_dir()):
         raise ConfigError(f"server.port_file: {server.port_file} is no place for a file: name one, or none")
@@ -148,8 +148,27 @@ def _server(config: Config, now: datetime) -> str:
     ca = operations_ca.issuer_of(certificate, _certificates(server.client_ca))
     if ca is None:
         raise ConfigError(f"{server.certificate} was not issued by a certificate in {server.client_ca}")
-    _valid(ca, server.client_ca, now)
-    return _valid(certificate, server.certificate, now)
+    if now > ca.not_valid_after_utc:
+        return _over(
+            f"nobody can connect: {ca.subject.rfc4514_string()} in {server.client_ca}, which certifies the"
+            f" server, ENDED at {ca.not_valid_after_utc:%Y-%m-%d %H:%M:%S} UTC: signerd operations-ca add,"
+            " then activate",
+            starting=starting,
+        )
+    if now > certificate.not_valid_after_utc:
+        raise ConfigError(
+            f"{server.certificate} ended at {certificate.not_valid_after_utc:%Y-%m-%d %H:%M:%S} UTC, and it"
+            f" is {now:%Y-%m-%d %H:%M:%S} now: signerd server renew"
+        )
+    return _valid(certificate, now)
+
+
+def _over(text: str, *, starting: bool) -> str:
+    """What has ended and only a signerd that runs can mend: `check-config` fails, a start goes on. The log
+    says it again each day (`ends_soon`)."""
+    if starting:
+        return text
+    raise ConfigError(text)
 
 
 def _names(config: Config, dialled: Sequence[str]) -> str:
@@ -179,8 +198,9 @@ def _names(config: Config, dialled: Sequence[str]) -> str:
 
 def _ends(config: Config, base: Path, now: datetime) -> str:
     """What ends within 60 days: of the installation, and of the peers in the registry. It is no fault yet."""
-    peers = registered_peers(database_url(config, base))
-    ends = [*certificate_ends(config), *peer_ends(peers, {})]
+    url = database_url(config, base)
+    gone = ended_for_good(config, known_issuers(url), now)
+    ends = [*certificate_ends(config, gone), *peer_ends(registered_peers(url), {})]
     soon = [f"{end.what} {end.name} on {end.at:%Y-%m-%d}: {end.remedy}" for end in due(ends, now)]
     if not soon:
         return f"nothing within {WARNED.days} days"
@@ -201,16 +221,14 @@ def _operations(config: Config, base: Path, now: datetime) -> str:
 
 
 def _authority(config: Config, now: datetime) -> str:
-    authority = config.authority
-    load_issuer(config)
-    chain, root = _chain(config.all_issuers[0])
-    _valid(root, authority.root, now)
-    return [_valid(certificate, authority.certificate, now) for certificate in reversed(chain)][-1]
+    """Its files are of their form. Whether it may have ended depends on whether it issues: `_issuers`."""
+    return _valid(load_issuer(config).certificate, now)
 
 
-def _issuers(config: Config, base: Path, now: datetime) -> str:
+def _issuers(config: Config, base: Path, now: datetime, *, starting: bool) -> str:
     """Holds the settings against the ledger. An issuer that is active has to be in them, or nothing could be
-    certified and nobody would know why."""
+    certified and nobody would know why. One that has ended does not keep signerd from starting: its successor
+    is announced to a signerd that runs, and one that was replaced ends some day."""
     known = {record.certificate_sha256: record for record in known_issuers(database_url(config, base))}
     said = []
     for settings in config.all_issuers:
@@ -225,9 +243,14 @@ def _issuers(config: Config, base: Path, now: datetime) -> str:
             )
         elif settings.hsm is None and record.state is IssuerState.ACTIVE:
             said.append(f"{record.name}: active, and its key is NOT HERE: signerd ca activate another one")
+        elif now > issuer.allows.ends and record.state is IssuerState.ACTIVE:
+            text = (
+                f"{record.name} is active and certifies no board any more: it, or a CA above it, ENDED at"
+                f" {issuer.allows.ends:%Y-%m-%d %H:%M:%S} UTC: signerd ca add, then activate"
+            )
+            said.append(_over(text, starting=starting))
         else:
-            valid = _valid(issuer.certificate, settings.certificate, now)
-            said.append(f"{record.name}: {record.state.value}, {valid}")
+            said.append(f"{record.name}: {record.state.value}, {_valid(issuer.certificate, now)}")
     for record in known.values():
         if record.state is IssuerState.ACTIVE:
             raise ConfigError(
@@ -388,23 +411,12 @@ def _certificates(path: Path) -> list[x509.Certificate]:
         raise ConfigError(f"{path} is not a certificate in PEM") from error
 
 
-def _issued_by(
-    certificate: x509.Certificate, issuer: x509.Certificate, path: Path, issuer_path: Path
-) -> None:
-    try:
-        certificate.verify_directly_issued_by(issuer)
-    except (ValueError, TypeError, InvalidSignature) as error:
-        raise ConfigError(
-            f"a certificate in {path} was not issued by the next one, up to {issuer_path}"
-        ) from error
-
-
-def _valid(certificate: x509.Certificate, path: Path, now: datetime) -> str:
+def _valid(certificate: x509.Certificate, now: datetime) -> str:
     begin, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
     if now < begin:  # these files are there already: it is the clock that is wrong, and it may be set right
         return f"valid from {begin:%Y-%m-%d}: NOT YET, by this clock ({now:%Y-%m-%d %H:%M:%S%z})"
     if now > end:
-        raise ConfigError(f"{path} is valid from {begin} to {end}, and it is {now:%Y-%m-%d %H:%M:%S%z} now")
+        return f"ENDED on {end:%Y-%m-%d}"
     soon = "; EXPIRES SOON" if end - now < WARNED else ""
     return f"valid to {end:%Y-%m-%d}{soon}"
 

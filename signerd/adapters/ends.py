@@ -7,7 +7,7 @@ peers together: however many there are, they hide nothing else. The metric has e
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from signerd.adapters.store import SqlStore
 from signerd.adapters.store.values import ProductRevision
 from signerd.config import Config
 from signerd.core.ends import End, What, due
+from signerd.core.issuers import IssuerRecord, IssuerState
 from signerd.core.product import parse_product
 from signerd.core.rehearsal import certifies_until
 from signerd.errors import ConfigError, Fault, Refused, Unavailable
@@ -32,8 +33,19 @@ _NAMED = 20  # peers in a line
 _log = structlog.get_logger(__name__)
 
 
-def certificate_ends(config: Config) -> list[End]:
-    """Server, operations CA, sub-CA, what stands above it, and the root.
+def ended_for_good(config: Config, records: Iterable[IssuerRecord], now: datetime) -> frozenset[str]:
+    """Issuers that are retired and whose certificate has ended, as those of their boards have: nothing of
+    them stops any more, and nothing can be done. Raises ConfigError for a file."""
+    retired = {record.name for record in records if record.state is IssuerState.RETIRED}
+    return frozenset(
+        issuer.name
+        for issuer in config.all_issuers
+        if issuer.name in retired and _certificates(issuer.certificate)[0].not_valid_after_utc < now
+    )
+
+
+def certificate_ends(config: Config, without: Collection[str] = ()) -> list[End]:
+    """Server, operations CA, sub-CA, what stands above it, and the root. `without`: issuers to leave out.
 
     Raises:
         ConfigError: a file cannot be read, or is no certificate.
@@ -42,7 +54,7 @@ def certificate_ends(config: Config) -> list[End]:
         *(_end(What.SERVER, each) for each in _certificates(config.server.certificate)[:1]),
         *(_end(What.OPERATIONS_CA, each) for each in _certificates(config.server.client_ca)),
     ]
-    for issuer in config.all_issuers:
+    for issuer in (each for each in config.all_issuers if each.name not in without):
         sub_ca, *above = _certificates(issuer.certificate)
         ends.append(End(What.SUB_CA, issuer.name, sub_ca.not_valid_after_utc))
         ends += [_end(What.ISSUER, each) for each in above]
@@ -87,10 +99,16 @@ class Ends:
     """All that ends, of a running signerd."""
 
     def __init__(
-        self, config: Config, store: SqlStore, shown: Mapping[str, datetime], issuers: Issuers
+        self,
+        config: Config,
+        store: SqlStore,
+        shown: Mapping[str, datetime],
+        issuers: Issuers,
+        clock: Callable[[], datetime],
     ) -> None:
         """`shown`: of each peer, the end of the certificate that it called with last."""
         self._issuers = issuers
+        self._clock = clock
         self.config = config
         self._store = store
         self._shown = shown
@@ -98,10 +116,11 @@ class Ends:
     async def read(self) -> list[End]:
         """In no order. Raises ConfigError for a file, Fault for the store."""
         config, store = self.config, self._store
-        ends = await asyncio.to_thread(certificate_ends, config)
+        gone = await asyncio.to_thread(ended_for_good, config, self._issuers.records, self._clock())
+        ends = await asyncio.to_thread(certificate_ends, config, gone)
         ends += peer_ends(await store.list_peers(), self._shown)
         updates = await store.crl_next_updates()
-        ends += [End(What.CRL, issuer, at) for issuer, at in updates.items()]
+        ends += [End(What.CRL, issuer, at) for issuer, at in updates.items() if issuer not in gone]
         products = await store.list_products()
         return ends + await asyncio.to_thread(product_ends, products, self._issuer_ends)
 

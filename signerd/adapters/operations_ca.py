@@ -205,7 +205,10 @@ def _leaf(
     """Ends with its CA at the latest: nobody takes it any longer (RFC 5280 §6.1)."""
     end = ca.certificate.not_valid_after_utc
     if now >= end:
-        raise ConfigError(f"the operations CA ended at {end:%F %T} UTC: it certifies nobody any more")
+        raise ConfigError(
+            f"the operations CA ended at {end:%F %T} UTC and certifies nobody any more: signerd operations-ca"
+            " add"
+        )
     own = ca.certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
     authority = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(own)
     builder = (

@@ -34,7 +34,7 @@ _STOPS = {
         "signerd operations-ca add, in good time: each of them moves to the new one before",
     ),
     What.SUB_CA: (
-        "it certifies no board any more, and signs no CRL; boards' certificates end with it",
+        "it certifies no board any more, and verifiers take no CRL of it; boards' certificates end with it",
         "another issuer of its CA in good time: signerd ca request, add, activate",
     ),
     What.ISSUER: ("chains to boards' certificates end", "renew it where it was bought, with the same key"),

@@ -12,9 +12,9 @@ import pytest
 from cryptography import x509
 
 from harness.audited import Audited
-from harness.documented import DocumentedInstallation
 from harness.factory import LINE, Run
 from harness.installation import SENSOR, order_toml
+from harness.long_lived import LongLivedInstallation
 from harness.moved_time import MovedTime, missing
 from harness.process import COMMANDS, run
 from harness.softhsm_token import new_token
@@ -24,17 +24,6 @@ pytestmark = [pytest.mark.soak, pytest.mark.timeout(1800)]
 
 YEARS = 10
 _YEAR = timedelta(days=365)
-
-
-class LongLivedInstallation(DocumentedInstallation):
-    """By a host name, with the HSM's environment at `init`, on a clock that the test moves."""
-
-    def __init__(self, directory: Path, time: MovedTime) -> None:
-        self.time = time
-        super().__init__(directory, server_name="localhost")
-
-    def _token(self) -> list[str | Path]:
-        return new_token(self.directory / "softhsm", self.time.environment)
 
 
 class Decade(Audited):
@@ -54,10 +43,7 @@ class Decade(Audited):
 
     def new_year(self) -> None:
         """The machine was off for a year, and its clock is right."""
-        self.installation.process.stop()
-        self.time.move_by(_YEAR)
-        self.installation.start_signerd()
-        self.installation.admin("clock", "accept")
+        self.installation.years_later(_YEAR)
 
     def produce(self, year: int) -> Run:
         """An order of this year, and its boards."""

@@ -13,7 +13,14 @@ from structlog.testing import capture_logs
 
 from harness.installation import SENSOR
 from signerd.adapters import device_ca
-from signerd.adapters.ends import WARN_S, EndsWatch, certificate_ends, peer_ends, product_ends
+from signerd.adapters.ends import (
+    WARN_S,
+    EndsWatch,
+    certificate_ends,
+    ended_for_good,
+    peer_ends,
+    product_ends,
+)
 from signerd.adapters.installation import parts
 from signerd.adapters.installation.layout import Layout, write_certificate
 from signerd.adapters.installation.settings_file import Choices, write_settings
@@ -21,6 +28,7 @@ from signerd.adapters.metrics import Metrics
 from signerd.adapters.store.values import ProductRevision
 from signerd.config import Config
 from signerd.core.ends import End, What
+from signerd.core.issuers import IssuerRecord, IssuerState
 from signerd.core.names import parse_peer_uri
 from signerd.errors import ConfigError, Unavailable
 from signerd.ports import PeerRecord
@@ -61,6 +69,17 @@ def test_what_stands_above_the_sub_ca_is_among_them(settings: Config) -> None:
         assert days(certificate_ends(settings))[What.ISSUER] == 7300
     finally:
         file.write_bytes(before)
+
+
+def test_of_a_retired_issuer_nothing_ends_once_it_has_ended(settings: Config) -> None:
+    def gone(state: IssuerState, *, after: int) -> frozenset[str]:
+        record = IssuerRecord(1, "main", "main", state, bytes(32), bytes(32), 0)
+        return ended_for_good(settings, [record], NOW + timedelta(days=after))
+
+    assert gone(IssuerState.RETIRED, after=14_599) == frozenset()
+    assert gone(IssuerState.STANDBY, after=14_601) == frozenset()
+    assert gone(IssuerState.RETIRED, after=14_601) == {"main"}
+    assert days(certificate_ends(settings, {"main"})) == {What.SERVER: 825, What.OPERATIONS_CA: 7300}
 
 
 def peer(uri: str, key: bytes, *, ends: float | None, revoked: bool = False) -> PeerRecord:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from harness.installation import Installation
 from harness.signerd_commands import changed, signerd
+from signerd.adapters.checks import Check, all_checks, start_checks
+from signerd.config import load
+from signerd.errors import ConfigError
 
 pytestmark = pytest.mark.check
 
@@ -118,3 +122,32 @@ def test_check_config_finds_a_module_that_is_none(unstarted: Installation) -> No
     with changed(unstarted, old, f'module = "{module}"'):
         code, said = signerd(unstarted, "check-config")
     assert (code, "hsm.module" in said) == (3, True)
+
+
+def found(checks: tuple[Check, ...]) -> tuple[dict[str, str], dict[str, str]]:
+    """What each of them says, and what the others raise."""
+    held, failed = {}, {}
+    for check in checks:
+        try:
+            held[check.name] = check.run()
+        except ConfigError as error:
+            failed[check.name] = str(error)
+    return held, failed
+
+
+def test_what_only_a_running_signerd_can_mend_does_not_keep_it_from_starting(unstarted: Installation) -> None:
+    """Of an installation whose server's certificate ends first, then its operations CA, then its sub-CA."""
+    config, home = load(unstarted.config), unstarted.home
+    later = [datetime.now(UTC) + timedelta(days=days) for days in (900, 7400, 12_800)]
+    starts = [found(start_checks(config, home, now)) for now in later]
+    assert [set(failed) for _, failed in starts] == [{"server certificate"}, set(), set()]
+    assert "signerd server renew" in starts[0][1]["server certificate"]
+    assert "signerd operations-ca add" in starts[1][0]["server certificate"]
+    assert "signerd ca add" in starts[2][0]["issuers"]
+    checked = [found(all_checks(config, home, now))[1] for now in later]
+    assert [set(failed) for failed in checked] == [
+        {"server certificate"},
+        {"server certificate"},
+        {"server certificate", "issuers"},
+    ]
+    assert "signerd ca add" in checked[2]["issuers"]
