@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import json
+import re
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from harness.factory import WORK_ORDER
+from harness.factory import CHIPS, WORK_ORDER
 from harness.machine_with_users import no_machine_with_users
 from harness.process import wait_until
-from harness.walked_factory import PIN, SERVICE, SIGNERD, WalkedFactory
+from harness.walked_factory import PIN, SERVICE, SIGNERD, WalkedFactory, printed
 
 pytestmark = pytest.mark.check
+SHARED = "WO-SHARED"
 _SETTINGS = "-c /etc/signerd/signerd.toml"
 _TOO_EARLY = f"signerd key-holder take-over {_SETTINGS} --client signerd"
 _TAKE_OVER = f"{_TOO_EARLY} --user signerd-key"
@@ -67,6 +73,16 @@ def test_commands_at_the_desk(factory: WalkedFactory) -> None:
     assert factory.machine.run("find /var/lib/softhsm/tokens /var/lib/signerd-key ! -user signerd-key") == ""
 
 
+def test_an_order_that_two_key_holders_share(factory: WalkedFactory) -> None:
+    order = factory.order(SHARED, quantity=3)
+    shares = "quantity = 3\nshares = { main = 1, spare = 2 }\n"
+    order.write_text(order.read_text("utf-8").replace("quantity = 3\n", shares), "utf-8")
+    factory.approved("order", "open", order)
+    run = factory.run_of(SHARED, boards=1)
+    assert run.start_agent().wait() == 0
+    factory.finished_once(run)
+
+
 def test_the_wrong_user_is_told_so(factory: WalkedFactory) -> None:
     said = factory.refused("signerd key-holder status", 3, user="signerd")
     assert "run the command as the service's user" in said
@@ -107,3 +123,60 @@ def test_nothing_is_taken_over_twice(factory: WalkedFactory) -> None:
     before = factory.machine.run("cat /var/lib/signerd-key/notes.sqlite | sha256sum")
     assert "nothing is left to take over" in factory.refused(_TAKE_OVER, 3)
     assert factory.machine.run("cat /var/lib/signerd-key/notes.sqlite | sha256sum") == before
+
+
+def test_the_first_machine_is_destroyed_and_a_standby_goes_on(factory: WalkedFactory, tmp_path: Path) -> None:
+    """ "A standby", as it is printed. What is put aside is what the page's table names."""
+    first = factory.machine
+    first.run(f"signerd backup {_SETTINGS} --out /srv/backup/b", user="signerd")
+    first.run("tar -C /var/lib -cf /srv/token.tar softhsm/tokens")
+    first.run("tar -C /var/lib -cf /srv/second-place.tar signerd-head")
+    for name in ("backup/b", "token.tar", "second-place.tar"):
+        shutil.copy(first.path(f"/srv/{name}"), tmp_path)
+    before = noted(factory)[WORK_ORDER]["places"]
+    standby = factory.lost()
+    for name in ("b", "token.tar", "second-place.tar"):
+        shutil.copy(tmp_path / name, standby.path("/srv/"))
+    prepare, restore, handed_over, given = printed("A standby", "sh")
+    (token,) = printed("A standby", "toml")
+    for line in (
+        "adduser --system --group --no-create-home --home /var/lib/signerd signerd",
+        "install -d -o signerd -g signerd -m 0700 /etc/signerd /var/lib/signerd /var/lib/signerd-head",
+        "cp deploy/systemd/signerd.service /etc/systemd/system/",
+        "tar -C /var/lib -xf /srv/second-place.tar; chown -R signerd:signerd /var/lib/signerd-head",
+        "mv /srv/b /srv/signerd.backup; chown signerd /srv/signerd.backup",
+        *prepare,
+        "rm -rf /var/lib/softhsm/tokens/*; tar -C /var/lib -xf /srv/token.tar",
+        "adduser signerd-key softhsm; chown -R signerd-key /var/lib/softhsm/tokens",
+        *restore,
+    ):
+        factory.give(line)
+    config = factory.installation.config
+    text, count = re.subn("(?m)^service = .*$", "\n".join(token), config.read_text("utf-8"))
+    assert count == 1
+    config.write_text(text, "utf-8")
+    for line in handed_over:
+        factory.give(line)
+    counted = {name: (each["places"], each["share"]) for name, each in noted(factory).items()}
+    assert counted == {SHARED: (0, 2), WORK_ORDER: (0, 0)}
+    assert certified(factory, SHARED, boards=2) == ["", ""]
+    assert certified(factory, WORK_ORDER, boards=1) == ["order_full"]
+    (line,) = given
+    line = line.replace("WO-2026-117", WORK_ORDER).replace("--places 100", f"--places {CHIPS - before}")
+    factory.approved(*line.removesuffix(" --request share.approval").split()[1:])
+    assert certified(factory, WORK_ORDER, boards=1) == [""]
+    assert noted(factory)[WORK_ORDER]["places"] == 1
+    factory.verify()
+
+
+def certified(factory: WalkedFactory, work_order: str, *, boards: int) -> list[str]:
+    """How fresh boards of an order end: with a code, or with none."""
+    run = factory.run_of(work_order, boards=boards)
+    run.start_agent().wait()
+    return sorted(run.outcomes().values())
+
+
+def noted(factory: WalkedFactory) -> dict[str, dict[str, Any]]:
+    """The orders that the service knows."""
+    said = json.loads(factory.machine.run("signerd key-holder status --json", user="signerd-key"))
+    return {each["work_order"]: each for each in said["orders"]}

@@ -56,6 +56,13 @@ class Interrupted(HeldFactory):
         self._approved("closed", "order", "open", self.order("WO-CLOSED", quantity=5))
         self.installation.admin("order", "close", "WO-CLOSED")
         self._approved("open", "order", "open", self.order("WO-OPEN", quantity=5))
+        shared = self.order("WO-SHARED", quantity=5)
+        shares = "quantity = 5\nshares = { main = 1, spare = 4 }\n"
+        shared.write_text(shared.read_text("utf-8").replace("quantity = 5\n", shares), "utf-8")
+        self._approved("shared", "order", "open", shared)
+        give = ("order", "give-share", "WO-SHARED", "--places")
+        self._approved("to main", *give, "3", "--from", "spare", "--to", "main")
+        self._approved("from main", *give, "1", "--from", "main", "--to", "spare")
         for name, who in (("two", ADMINISTRATORS[:2]), ("three", ADMINISTRATORS)):
             keys = self.installation.directory / f"administrators-{name}"
             keys.write_text("".join(f"{each} {self.signers[each].public_text}\n" for each in who), "utf-8")
@@ -93,6 +100,7 @@ def test_what_was_approved_before_does_not_count_again(factory: Interrupted) -> 
     forger = Forger(factory)
     before = factory.status()
     assert [each["name"] for each in before["administrators"]] == list(ADMINISTRATORS)
+    assert {each["work_order"]: each["share"] for each in before["orders"]}["WO-SHARED"] == 1 + 3 - 1
     with Line(factory.service_socket, factory.issuer) as line:
         for name, shown in factory.shown.items():
             assert line.ask(Operation.SHOW_APPROVAL, *shown) == (Outcome.DONE, True), name

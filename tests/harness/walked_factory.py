@@ -27,7 +27,15 @@ from signerd.core.approval.administrators import namespace_of
 PAGE = (REPOSITORY / "docs" / "key-holder.md").read_text("utf-8")
 PIN = "123456"
 SIGNERD, SERVICE = "signerd", "signerd-key-holder"
+_ASKED = re.compile(r'systemd-ask-password -n "[^"]*"')
 _SYSTEMCTL = re.compile(r"systemctl (\S+) ?(--now )?(.*)")
+
+
+def printed(section: str, language: str) -> list[list[str]]:
+    """The lines of each block of the page's section."""
+    part = PAGE.partition(f"## {section}\n")[2].partition("\n## ")[0]
+    blocks = re.findall(rf"^ *```{language}\n(.*?)^ *```$", part, re.DOTALL | re.MULTILINE)
+    return [[line.strip() for line in block.splitlines()] for block in blocks]
 
 
 class MachineInstallation(DocumentedInstallation):
@@ -125,6 +133,14 @@ class MachineInstallation(DocumentedInstallation):
         command = ("signerd", *arguments, "--config", self.config)
         return run(self.machine.command(*command, user=user), expect=expect)
 
+    def move_to(self, machine: MachineWithUsers) -> None:
+        """From here on commands and units are another machine's. What ran here must be stopped."""
+        self.units.close()
+        self.machine = machine
+        self.home = machine.path("/etc/signerd")
+        self.config = self.home / "signerd.toml"
+        self.units = Units(machine, self.logs)
+
     def readable(self, path: Path) -> None:
         """For all users of the machine."""
         path.parent.chmod(0o1777)
@@ -161,12 +177,22 @@ class WalkedFactory(HeldFactory):
 
     def walk(self) -> None:
         """The lines of "Setting it up", in their order."""
-        part = PAGE.partition("## Setting it up\n")[2].partition("\n## ")[0]
-        for line in "".join(re.findall(r"```sh\n(.*?)```", part, re.DOTALL)).splitlines():
-            self.give(line)
+        for block in printed("Setting it up", "sh"):
+            for line in block:
+                self.give(line)
+
+    def lost(self) -> MachineWithUsers:
+        """The first machine is destroyed, and there is an empty one."""
+        first, self.machine = self.machine, MachineWithUsers().__enter__()
+        self.installation.move_to(self.machine)
+        self.service_socket = self.machine.path("/run/signerd-key/socket")
+        first.__exit__(None, None, None)
+        return self.machine
 
     def give(self, line: str) -> str:
-        """A line that is printed, as root, or as the user that it says."""
+        """A line that is printed, as root, or as the user that it says. Somebody types the PIN, and a machine
+        without a TPM has a key of its own."""
+        line = _ASKED.sub(f"printf {PIN}", line).replace("host+tpm2", "host")
         if said := _SYSTEMCTL.match(line):
             return self._systemctl(said[1], said[3].split())
         if said := re.match(r"sudo -u (\S+) (.*)", line):

@@ -113,6 +113,7 @@ def take_over(
     from signerd.adapters.keyholder.service import taking_over
     from signerd.adapters.keyholder.service.settings import ServiceSettings
     from signerd.core.file_problems import problems
+    from signerd.core.names import FIRST
 
     try:
         service = ServiceSettings(
@@ -129,7 +130,9 @@ def take_over(
         print_json(
             {
                 "settings": str(done.settings),
-                "open_orders": list(done.orders),
+                "open_orders": [each.order.work_order for each in done.orders],
+                "places": {each.order.work_order: each.places for each in done.orders},
+                "shares": {each.order.work_order: each.share for each in done.orders},
                 "certificates": done.certificates,
                 "administrators": list(done.administrators),
                 "left": list(done.left),
@@ -137,7 +140,13 @@ def take_over(
         )
         return
     typer.echo(f"{done.settings}: {done.certificates} certificates are noted")
-    typer.echo(f"orders that count as approved: {', '.join(done.orders) or 'none'}")
+    opened = [f"{each.order.work_order} ({each.places} of {each.share} places)" for each in done.orders]
+    typer.echo(f"orders that count as approved: {', '.join(opened) or 'none'}")
+    if name != FIRST:
+        typer.echo(
+            f"{name} is a new key holder: places until now were others'. If one of this name ever signed, do"
+            " not start it: take another name (docs/key-holder.md)"
+        )
     if not done.administrators and asked.config.approvals is None:
         typer.echo("nobody is asked for approvals: the service looks at no orders (docs/approvals.md)")
     for each in done.left:

@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import Connection, func, insert, select, update
 
 from signerd.adapters.keyholder.service import tables
-from signerd.adapters.keyholder.service.tables import counts
+from signerd.adapters.keyholder.service.tables import counts, leaves
 from signerd.core.approved_order import ApprovedOrder, LeafRefusedError
 
 _orders, _products, _given = tables.orders, tables.products, tables.given
@@ -37,12 +37,18 @@ def add_order(connection: Connection, members: dict[str, Any]) -> ApprovedOrder:
     asked = select(_orders.c.closed).where(_orders.c.work_order == order.work_order)
     if connection.scalars(asked).one_or_none():
         raise LeafRefusedError(f"the order {order.work_order} was closed")
-    if _places(connection, order.work_order):
+    if _has_leaves(connection, order.work_order):
         raise LeafRefusedError(f"certificates were signed for another order {order.work_order} already")
     connection.execute(_orders.delete().where(_orders.c.work_order == order.work_order))
     row = {"work_order": order.work_order, "members": json.dumps(members), "closed": False}
     connection.execute(insert(_orders), row)
     return order
+
+
+def _has_leaves(connection: Connection, work_order: str) -> bool:
+    """Of this key holder or of the one before it."""
+    asked = select(leaves.c.number).where(leaves.c.work_order == work_order).limit(1)
+    return connection.execute(asked).first() is not None
 
 
 def find_order(connection: Connection, work_order: str) -> ApprovedOrder:

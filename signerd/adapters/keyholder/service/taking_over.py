@@ -18,7 +18,7 @@ import os
 import pwd
 import stat
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -30,6 +30,7 @@ from signerd.adapters import durable_files, installed_files
 from signerd.adapters.head_file import load_vkey, read_second_place
 from signerd.adapters.installation.further_issuer import token_text
 from signerd.adapters.keyholder.service import noted_approvals, noted_orders, notes, tables
+from signerd.adapters.keyholder.service.noted_orders import OrderCount
 from signerd.adapters.keyholder.service.notes import About
 from signerd.adapters.keyholder.service.settings import KeyHolderConfig, ServiceSettings
 from signerd.adapters.keyholder.service.settings import load as load_key_holder
@@ -41,7 +42,7 @@ from signerd.adapters.start_faults import from_system, unreadable
 from signerd.adapters.store.approving import in_force
 from signerd.adapters.store.checkpoint_keys import read_log_keys
 from signerd.adapters.store.database import check_database, make_engine, start_fault
-from signerd.adapters.store.schema import approvals, entries, issuers, orders, places, products, records
+from signerd.adapters.store.schema import approvals, entries, issuers, orders, products, records
 from signerd.config import (
     AnyTokenSettings,
     Config,
@@ -52,8 +53,10 @@ from signerd.config import (
     load,
 )
 from signerd.core.approval.statement import parse_statement
+from signerd.core.entry import ShareGiven
 from signerd.core.issuers import IssuerState
 from signerd.core.leaf import DEVICE
+from signerd.core.names import FIRST
 from signerd.errors import ConfigError
 
 T = TypeVar("T")
@@ -123,7 +126,7 @@ class TakenOver:
     """What the service knows now, for people."""
 
     settings: Path
-    orders: tuple[str, ...]  # open ones, which count as approved
+    orders: tuple[OrderCount, ...]  # open ones, which count as approved
     certificates: int
     administrators: tuple[str, ...]
     left: tuple[str, ...]  # to be done by hand before the service starts
@@ -402,21 +405,35 @@ def _fill_from(source: Connection, target: Connection, asked: Plan) -> None:
     )
     for ca, digest in source.execute(active):
         noted_approvals.set_active(target, ca, digest)
-    _copy_uses(source, target)
     _copy_orders(source, target)
+    _copy_uses(source, target, asked.service.name)
     _copy_leaves(source, target)
+    _count_places(source, target)
     first = load_vkey(asked.config.ledger.vkey)
     head = read_second_place(asked.config.ledger.head, lambda: read_log_keys(source, first))
     notes.note_checkpoint(target, head)
 
 
-def _copy_uses(source: Connection, target: Connection) -> None:
-    """What was approved until now was done, or undone since: shown again, it must not count again."""
+def _copy_uses(source: Connection, target: Connection, own: str) -> None:
+    """What was approved until now was done, or undone since: shown again, it must not count again. Places
+    that were given are whose they are."""
     # An action's approval is the entry before it.
     said = select(entries.c.data).join(approvals, entries.c.entry_index == approvals.c.entry_index - 1)
     # Once for each, of however many parts.
     for text in {json.loads(data)["statement"].encode("ascii") for data in source.scalars(said)}:
-        noted_approvals.note_use(target, parse_statement(text), text)
+        statement = parse_statement(text)
+        noted_approvals.note_use(target, statement, text)
+        if statement.action == ShareGiven.type:
+            _copy_shares(target, statement.entries, own)
+
+
+def _copy_shares(target: Connection, given: Sequence[Mapping[str, Any]], own: str) -> None:
+    """Places that this key holder released, and nobody was given, are its own again: nobody noted them."""
+    for each in given:
+        if own == each["taker"]:
+            noted_orders.take_share(target, each["work_order"], each["places"])
+        if own == each["giver"]:
+            noted_orders.take_share(target, each["work_order"], -each["places"])
 
 
 def _copy_orders(source: Connection, target: Connection) -> None:
@@ -453,11 +470,21 @@ def _copy_leaves(source: Connection, target: Connection) -> None:
         note["issuer_sha256"] = note.pop("certificate_sha256")
         note["certificate_serial"] = f"{int(note['certificate_serial'], 16):x}"
         target.execute(insert(tables.leaves).prefix_with("OR IGNORE"), {"name": DEVICE, **note})
-    taken = select(places.c.work_order, orders.c.places).join(
-        orders, orders.c.work_order == places.c.work_order
-    )
-    for work_order, number in source.execute(taken.distinct()):
-        target.execute(insert(tables.counts), {"work_order": work_order, "name": DEVICE, "places": number})
+
+
+def _count_places(source: Connection, target: Connection) -> None:
+    """Which key holder certified a place, nobody notes but it. `main` counts all of them. Another one is new,
+    since no name is given twice: places until now were others', as far as their shares reach. So all key
+    holders together never pass the quantity."""
+    taken = dict(source.execute(select(orders.c.work_order, orders.c.places)).all())
+    for each in noted_orders.list_orders(target):
+        work_order, number = each.order.work_order, taken[each.order.work_order]
+        if notes.read_about(target).holder != FIRST:
+            number = max(0, number - (each.order.quantity - each.share))
+        if number:
+            target.execute(
+                insert(tables.counts), {"work_order": work_order, "name": DEVICE, "places": number}
+            )
 
 
 def _give(asked: Plan) -> None:
@@ -487,8 +514,7 @@ def _taken_over(asked: Plan) -> TakenOver:
     engine = make_engine(f"sqlite:///{held.service.notes}", "read")
     try:
         with engine.begin() as connection:
-            listed = noted_orders.list_orders(connection)
-            opened = [each.order.work_order for each in listed if not each.closed]
+            opened = [each for each in noted_orders.list_orders(connection) if not each.closed]
             counted = connection.execute(select(func.count()).select_from(tables.leaves)).scalar_one()
             names = noted_approvals.in_force(connection).names
     except SQLAlchemyError as error:

@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Connection
+from sqlalchemy import Connection, insert, select
 
-from signerd.adapters.keyholder.service import noted_orders, notes
+from signerd.adapters.keyholder.service import noted_orders, notes, tables
 from signerd.adapters.keyholder.service.noted_leaves import note_leaf
 from signerd.adapters.keyholder.service.notes import About
 from signerd.adapters.store.database import make_engine
@@ -119,3 +119,17 @@ def test_what_is_released_comes_back_by_an_approval_alone(main: Connection) -> N
     assert noted_orders.share_in(main, replace(order)) == 0
     with pytest.raises(LeafRefusedError, match="no order"):
         noted_orders.release_share(main, "WO-2", 1)
+
+
+def test_an_order_that_another_one_certified_is_not_replaced(main: Connection, spare: Connection) -> None:
+    """A standby has its certificates from the ledger, and counts none of them as its own."""
+    for connection in (main, spare):
+        noted_orders.add_order(connection, members(shares={"main": 2, "spare": 2}))
+    noted_orders.add_order(spare, members(shares={"main": 2, "spare": 2}))  # nothing was signed for it yet
+    certify(main, 1)
+    taken_over = [dict(row) for row in main.execute(select(tables.leaves)).mappings()]
+    spare.execute(insert(tables.leaves), taken_over)
+    (counted,) = noted_orders.list_orders(spare)
+    assert (counted.share, counted.places) == (2, 0)
+    with pytest.raises(LeafRefusedError, match="certificates were signed for another order"):
+        noted_orders.add_order(spare, members(quantity=9, shares={"spare": 9}))
