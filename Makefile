@@ -29,7 +29,8 @@ test: setup
 check: setup
 	PYTHONPATH=tests .venv/bin/python -m suites
 
-soak: setup
+soak:
+	@deploy/setup/setup.sh --soak
 	.venv/bin/python -m pytest -n 2 --dist loadfile --timeout=3600 -m 'soak and not bench'
 
 lint: setup

@@ -4,6 +4,7 @@
 #   setup.sh           what demo, test and lint need
 #   setup.sh --bench   and what the benchmark compares with, if it can be had
 #   setup.sh --fuzz    and the fuzzer
+#   setup.sh --soak    and the engine in which the test of containers runs them, if it can be had
 #
 # It installs only what is missing, and says what and why. Running it again costs a fraction of a second, until
 # the pinned requirements or pyproject.toml change. Debian 12, Ubuntu 22.04 and 24.04; as root, with sudo, or with
@@ -189,6 +190,19 @@ bench_packages() {
     (apt_install golang-cfssl) || say "golang-cfssl cannot be installed here: the benchmark goes without it"
 }
 
+soak_packages() {
+    local wanted=()
+    if ! command -v podman >/dev/null || ! command -v crun >/dev/null || ! command -v slirp4netns >/dev/null; then
+        say "installing podman, buildah, crun and slirp4netns (apt): a test builds and runs the container"
+        wanted+=(podman buildah crun slirp4netns)
+    fi
+    if ! command -v mmdebstrap >/dev/null; then
+        say "installing mmdebstrap (apt): makes the container's base image of Debian's packages"
+        wanted+=(mmdebstrap)
+    fi
+    [ ${#wanted[@]} -eq 0 ] || (apt_install "${wanted[@]}") || say "they cannot be installed here: that test is skipped"
+}
+
 fingerprint() {
     sha256sum pyproject.toml requirements/build.txt requirements/dev.txt deploy/setup/setup.sh
     pwd # the editable install points here
@@ -225,4 +239,6 @@ if [ "${1:-}" = --bench ]; then
     bench_packages
 elif [ "${1:-}" = --fuzz ]; then
     fuzz_packages
+elif [ "${1:-}" = --soak ]; then
+    soak_packages
 fi

@@ -200,11 +200,21 @@ def _pins(config: Config, base: Path, directory: Path) -> Iterator[tuple[Path, P
     for issuer in config.all_issuers:
         token = config.hsm if issuer.name == config.authority.name else issuer.hsm
         path = None if token is None else _pin_file(token, base)
-        if path is not None:
+        if path is not None and not _handed_in(path):
             yield path, directory / f"{issuer.name}.pin"
     for number, key in enumerate(config.checkpoint_keys, 2):
-        if (path := _pin_file(key, base)) is not None:
+        if (path := _pin_file(key, base)) is not None and not _handed_in(path):
             yield path, directory / f"checkpoint-key-{number}.pin"
+
+
+def _handed_in(pin: Path) -> bool:
+    """A container's secret, which nobody in it can take away: it is neither copied nor removed."""
+    try:
+        return bool(os.statvfs(pin).f_flag & os.ST_RDONLY)
+    except FileNotFoundError:
+        return False  # who reads it says so
+    except OSError as error:
+        raise unreadable(pin, error) from error
 
 
 def _pin_file(token: AnyTokenSettings, base: Path) -> Path | None:
@@ -314,7 +324,7 @@ def _changed(asked: Plan, token: AnyTokenSettings, base: Path) -> dict[str, Any]
     """What its settings say otherwise at the service: where the PIN's file is, and the module."""
     changed: dict[str, Any] = {}
     if (pin := _pin_file(token, base)) is not None:
-        changed["pin"] = with_file(token.pin, asked.pins[pin])
+        changed["pin"] = with_file(token.pin, asked.pins.get(pin, pin))
     if not token.module.is_absolute():
         changed["module"] = base / token.module
     return changed
@@ -532,6 +542,8 @@ def _left(asked: Plan, held: KeyHolderConfig) -> Iterator[str]:
             yield f"{token.pin} is still signerd's unit's: move it to the service's (docs/key-holder.md)"
         elif kind in ("prompt", "fd"):
             yield f'the service takes its PIN from "{token.pin}": see that it can, or change {asked.settings}'
+        elif (pin := _pin_file(token, asked.directory)) is not None and _handed_in(pin):
+            yield f"{token.pin} is mounted from outside: hand it to the service, and to signerd no longer"
         for name, value in token.environment.items():
             if value.startswith("/") and not _may_read(asked, value):
                 yield f"the service's user may not read {value}, which {name} names for the token's module"

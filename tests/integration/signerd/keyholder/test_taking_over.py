@@ -113,3 +113,21 @@ def test_a_directory_that_is_in_use_is_left_alone(made: Path, tmp_path: Path, us
         _asked(tmp_path)
     assert (tmp_path / used / "notes.sqlite").read_bytes() == b"another one's"
     assert (tmp_path / used).stat().st_mode & 0o777 == 0o755
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="a mount of its own takes root")
+def test_a_pin_that_is_mounted_from_outside_stays_where_it_is(made: Path, tmp_path: Path) -> None:
+    """A container's secret is read-only: it is neither copied to a disk nor removed."""
+    shutil.copytree(made, tmp_path / "signerd")
+    settings = tmp_path / "key-holder" / "keyholder.toml"
+    signerd = tmp_path / "signerd" / "signerd.toml"
+    pin = tmp_path / "signerd" / load(signerd).hsm.pin.removeprefix("file:")
+    mounted = f"mount --bind {pin} {pin} && mount -o remount,ro,bind {pin}"
+    where = f"--to {settings} --state {tmp_path / 'notes'} --socket {tmp_path / 's'} -c {signerd}"
+    command = f"{COMMANDS / 'signerd'} key-holder take-over {where} --client root"
+    said = run(["unshare", "--mount", "--propagation", "private", "sh", "-euc", f"{mounted} && {command}"])
+    assert f"TO DO: file:{pin} is mounted from outside" in said
+    assert load_key_holder(settings).hsm.pin == f"file:{pin}"
+    assert load(signerd).hsm.service == tmp_path / "s"
+    assert pin.exists()
+    assert not list(settings.parent.glob("*.pin"))
