@@ -20,7 +20,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import ClassVar, Self
 
 from harness.process import COMMANDS, REPOSITORY, run
 
@@ -35,31 +35,34 @@ for each in etc var/lib {closed}; do
 done
 mount -t tmpfs -o mode=0755 tmpfs /run
 mount -t tmpfs -o mode=0755 tmpfs /opt
-ln -s {programs} /opt/birthmark
+{programs}
 mkdir -p /etc/systemd/system
 rm -rf /etc/signerd /etc/signerd-key /var/lib/signerd /var/lib/signerd-head /var/lib/signerd-key
-echo made
-exec cat
 """
 
 
-def _script() -> str:
-    """Directories that others may not enter are open there, where our programs lie below them."""
+def script(put_programs: str) -> str:
+    """Shell that makes the mounts; `put_programs` makes /opt/birthmark.
+
+    Directories that others may not enter are open there, where our programs lie below them.
+    """
     programs = (COMMANDS.resolve(), Path(sys.executable).resolve(), REPOSITORY)
     above = {parent for program in programs for parent in program.parents}
     closed = sorted(str(parent) for parent in above if not parent.stat().st_mode & 0o001)
     return _MAKE.format(
         closed=" ".join(shlex.quote(each.lstrip("/")) for each in closed),
-        programs=shlex.quote(str(COMMANDS.parent)),
+        programs=put_programs,
     )
 
 
 class MachineWithUsers:
     """There while the context is; what was started in it is the caller's to end."""
 
+    _namespaces: ClassVar[Mapping[str, str]] = {"mount": "mnt"}
+
     def __enter__(self) -> Self:
         self._held = subprocess.Popen(
-            ["unshare", "--mount", "--propagation", "private", "sh", "-c", _script()],
+            self._make(),
             stdin=subprocess.PIPE,  # closed: it ends, also where the test dies
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -67,7 +70,14 @@ class MachineWithUsers:
         assert self._held.stdout is not None
         if self._held.stdout.readline() != b"made\n":
             raise OSError(f"no machine of its own: {self._held.communicate()[1].decode().strip()}")
+        self._pid = self._held.pid
         return self
+
+    def _make(self) -> list[str]:
+        """Makes it, says so, and holds it."""
+        programs = f"ln -s {shlex.quote(str(COMMANDS.parent))} /opt/birthmark"
+        make = f"{script(programs)}echo made\nexec cat"
+        return ["unshare", "--mount", "--propagation", "private", "sh", "-c", make]
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -76,11 +86,11 @@ class MachineWithUsers:
 
     def path(self, inside: str | Path) -> Path:
         """A path of the machine's, for us outside."""
-        return Path(f"/proc/{self._held.pid}/root{inside}")
+        return Path(f"/proc/{self._pid}/root{inside}")
 
     def inside(self, path: str | Path) -> str:
         """The other way."""
-        return str(path).replace(f"/proc/{self._held.pid}/root", "")
+        return str(path).replace(f"/proc/{self._pid}/root", "")
 
     def command(
         self, *command: str | Path, user: str | None = None, environment: Mapping[str, str] | None = None
@@ -93,7 +103,8 @@ class MachineWithUsers:
             as_user += ["--bounding-set=-all", "--no-new-privs", "sh", "-c", 'umask 0077; exec "$@"', "-"]
         variables = {"PATH": _PATH, "LANG": "C.UTF-8", "USER": user or "root", **(environment or {})}
         given = [f"{name}={value}" for name, value in variables.items()]
-        enter = ["nsenter", f"--mount=/proc/{self._held.pid}/ns/mnt", f"--wd={REPOSITORY}"]
+        namespaces = [f"--{name}=/proc/{self._pid}/ns/{kind}" for name, kind in self._namespaces.items()]
+        enter = ["nsenter", *namespaces, f"--wd={REPOSITORY}"]
         return [*enter, "--", "env", "-i", *given, *as_user, *map(self.inside, command)]
 
     def run(self, line: str, *, user: str | None = None, expect: int = 0) -> str:

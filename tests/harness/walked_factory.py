@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
+from typing import ClassVar
 
 from harness.documented import DocumentedInstallation
 from harness.held_factory import ADMINISTRATORS, NOT_APPROVED, HeldFactory
@@ -41,6 +42,8 @@ def printed(section: str, language: str) -> list[list[str]]:
 class MachineInstallation(DocumentedInstallation):
     """Its commands are given on the machine, as signerd's user."""
 
+    units_by: ClassVar[type[Units]] = Units
+
     def __init__(self, machine: MachineWithUsers) -> None:
         self.machine = machine
         self.with_token: tuple[str, ...] = ("--pin", "file:/srv/pin")
@@ -49,7 +52,7 @@ class MachineInstallation(DocumentedInstallation):
         floor = Path(self._floor.name)
         floor.chmod(0o1777)
         super().__init__(floor, server_name="localhost", signerd=())
-        self.units = Units(machine, self.logs)
+        self.units = self.units_by(machine, self.logs)
 
     def _make(self) -> None:
         self.home = self.machine.path("/etc/signerd")
@@ -155,8 +158,10 @@ class MachineInstallation(DocumentedInstallation):
 class WalkedFactory(HeldFactory):
     """`WORK_ORDER` was opened before, and counts as approved. Two of three administrators approve."""
 
-    def __init__(self) -> None:
-        self.machine = MachineWithUsers().__enter__()
+    installed_by: ClassVar[type[MachineInstallation]] = MachineInstallation
+
+    def __init__(self, machine: MachineWithUsers | None = None) -> None:
+        self.machine = (machine or MachineWithUsers()).__enter__()
         try:
             self._install()
         except BaseException:
@@ -165,7 +170,7 @@ class WalkedFactory(HeldFactory):
 
     def _install(self) -> None:
         self.signers = {name: SshSigner.ed25519() for name in ADMINISTRATORS}
-        self.installation: MachineInstallation = MachineInstallation(self.machine)
+        self.installation: MachineInstallation = self.installed_by(self.machine)
         self.service_socket = self.machine.path("/run/signerd-key/socket")
         self.installation.start_signerd()
         self._fill()
