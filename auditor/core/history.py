@@ -24,7 +24,7 @@ from auditor.core.findings import Code, Finding
 from auditor.core.forms import time_text
 from auditor.core.issuance import check_station, issued
 from auditor.core.issuers import check_abandoned, check_added, check_changed
-from auditor.core.log_keys import check_activated, check_retired, in_succession
+from auditor.core.log_keys import check_activated, check_retired, has_successors, in_succession
 from auditor.core.log_keys import check_added as check_log_key_added
 
 
@@ -180,7 +180,9 @@ def _keys_committed(books: Books, index: int, entry: entries.KeysCommitted) -> I
     if (entry.chip_master == "sealed") != (entry.chip_master_commitment is not None):
         detail = "a sealed master key has a commitment, and no other"
         yield Finding(Code.LOG_IDENTITY, detail, index, found=entry.chip_master)
-    if ("sealed" in (entry.checkpoint, entry.chip_master)) != bool(entry.recipients):
+    sealed = "sealed" in (entry.checkpoint, entry.chip_master)
+    # Where neither is, the seed of a successor of the log's key may be.
+    if (sealed and not entry.recipients) or (entry.recipients and not (sealed or has_successors(books))):
         detail = "what is sealed is sealed to token keys, and nothing else is"
         yield Finding(Code.LOG_IDENTITY, detail, index, found=str(len(entry.recipients)))
     before = books.keys_committed(index)

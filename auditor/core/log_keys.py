@@ -109,6 +109,11 @@ def check_retired(books: Books, index: int, entry: CheckpointKeyRetired) -> Iter
     steps[_RETIRED] = index
 
 
+def has_successors(books: Books) -> bool:
+    """Whether another key than the first was announced."""
+    return len(_known(books)) > 1
+
+
 def _known(books: Books) -> _Steps:
     """With the first one."""
     first = {} if books.opened is None else {books.opened.vkey: [0, 0, None]}

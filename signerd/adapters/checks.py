@@ -27,7 +27,7 @@ from signerd.adapters.keyholder.pool import KeyHolderPool, settings_for
 from signerd.adapters.keyholder.sealed_file import read_sealed_file
 from signerd.adapters.operations_succession import peers_by_ca
 from signerd.adapters.pin import check_pin_file, pin_of, read_pin
-from signerd.adapters.recipients import known_recipients
+from signerd.adapters.recipients import known_recipients, read_parts
 from signerd.adapters.rpc.server import check_socket_directory
 from signerd.adapters.server_files import ServerFiles
 from signerd.adapters.session_keys import outlive_restarts
@@ -353,28 +353,36 @@ def _keys(config: Config, base: Path) -> str:
     said = "; ".join(f"{key}: {_PLACES[place]}" for key, place in {"CA key": "token", **places}.items())
     if not outlive_restarts(hsm):
         said += "; sessions end when signerd does"
-    if hsm.sealed is None:
+    if hsm.sealed is not None:
+        _demand_sealed(config, hsm.sealed)
+    parts = read_parts(config, database_url(config, base))
+    if not parts:
         return said
-    sealed = read_sealed_file(hsm.sealed)
-    if sealed.origin != config.ledger.origin:
-        raise ConfigError(f"{hsm.sealed} is of the log {sealed.origin}, not of {config.ledger.origin}")
-    wanted = {role for role, place in zip(_ROLES, places.values(), strict=True) if place == "sealed"}
-    # A first key of the log that is retired stays in the file: nobody opens it any more.
-    left = {KeyRole.CHECKPOINT} if hsm.checkpoint_key_in == "none" else set()
-    if set(sealed.secrets) - left != wanted:
+    if wrong := [
+        f"{each.spki_sha256.hex()} {each.state}" for each in known_recipients(parts) if not each.certain
+    ]:
         raise ConfigError(
-            f"{hsm.sealed} holds other secrets than hsm.checkpoint_key_in and hsm.master_key_in say"
+            f"{' and '.join(str(part.file) for part in parts)}: not what the ledger says, after a change that"
+            f" was interrupted or an old file that was put back (signerd recipient list): {'; '.join(wrong)}"
         )
-    known = known_recipients(config, base)
-    if wrong := [f"{each.spki_sha256.hex()} {each.state}" for each in known if not each.certain]:
-        raise ConfigError(
-            f"{hsm.sealed} and the ledger name other tokens, after a change that was interrupted or an"
-            f" old file that was put back (signerd recipient list): {'; '.join(wrong)}"
-        )
-    count = len(sealed.recipients)
+    count = min(len(part.recipients) for part in parts)
     if count == 1:
         return f"{said}; sealed to ONE TOKEN ALONE: what is sealed is lost with it"
     return f"{said}; sealed to {count} tokens"
+
+
+def _demand_sealed(config: Config, file: Path) -> None:
+    """The installation's own secrets are those that its settings name."""
+    hsm = config.hsm
+    places = (hsm.checkpoint_key_in, hsm.master_key_in)
+    sealed = read_sealed_file(file)
+    if sealed.origin != config.ledger.origin:
+        raise ConfigError(f"{file} is of the log {sealed.origin}, not of {config.ledger.origin}")
+    wanted = {role for role, place in zip(_ROLES, places, strict=True) if place == "sealed"}
+    # A first key of the log that is retired stays in the file: nobody opens it any more.
+    left = {KeyRole.CHECKPOINT} if hsm.checkpoint_key_in == "none" else set()
+    if set(sealed.secrets) - left != wanted:
+        raise ConfigError(f"{file} holds other secrets than hsm.checkpoint_key_in and hsm.master_key_in say")
 
 
 def _module(config: Config) -> str:

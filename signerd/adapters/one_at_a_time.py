@@ -13,15 +13,16 @@ from signerd.errors import ConfigError, NotNow
 
 
 @contextmanager
-def alone(file: Path, what: str) -> Iterator[None]:
-    """Until the context ends, nobody else does `what` in the folder of `file`, which has to be ours.
+def alone(file: Path, what: str, *, by_root: bool = False) -> Iterator[None]:
+    """Until the context ends, nobody else does `what` in the folder of `file`, which has to be ours; or
+    `by_root`, who then gives its owner what it makes.
 
     Raises:
         NotNow: another is under way.
         ConfigError: the file is another user's, or is not there.
     """
     try:
-        if file.stat().st_uid != os.geteuid():
+        if os.geteuid() not in (file.stat().st_uid, *((0,) if by_root else ())):
             raise ConfigError(f"{file} is another user's: run the command as signerd's user")
         descriptor = os.open(file.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:

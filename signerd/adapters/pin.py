@@ -21,10 +21,11 @@ from signerd.core.tpm_reference import tpm_source
 from signerd.errors import ConfigError
 
 
-def read_pin(source: str, base: Path) -> bytearray:
+def read_pin(source: str, base: Path, of: str = "the HSM token") -> bytearray:
     """Reads the PIN from `fd:N`, `file:PATH`, `tpm:PATH`, `credential:NAME` or `prompt`.
 
-    A newline at the end does not belong to it. A relative PATH is relative to `base`.
+    A newline at the end does not belong to it. A relative PATH is relative to `base`; a prompt asks for the
+    PIN `of` this token.
 
     Raises:
         ConfigError: it cannot be read, or others could read it too; the text names the remedy.
@@ -40,7 +41,7 @@ def read_pin(source: str, base: Path) -> bytearray:
         case "credential" if rest:
             return _checked(_from_credential(rest), source)
         case "prompt" if not rest:
-            return _checked(_from_prompt(), source)
+            return _checked(_from_prompt(of), source)
         case _:
             raise ConfigError(
                 'a PIN source is "fd:NUMBER", "file:PATH", "tpm:PATH", "credential:NAME" or "prompt"'
@@ -186,13 +187,13 @@ def _from_credential(name: str) -> bytearray:
         raise ConfigError(f"cannot read the credential {name!r}: {error.strerror}") from error
 
 
-def _from_prompt() -> bytearray:
+def _from_prompt(of: str) -> bytearray:
     if not sys.stdin.isatty():
         raise ConfigError(
             'PIN source "prompt" needs a terminal: for a service use "credential:NAME", "tpm:PATH",'
             ' "file:PATH" or "fd:N"'
         )
     try:
-        return bytearray(getpass.getpass("PIN of the HSM token: ").encode())
+        return bytearray(getpass.getpass(f"PIN of {of}: ").encode())
     except EOFError as error:
         raise ConfigError("no PIN was entered") from error

@@ -114,7 +114,8 @@ def add(
     from signerd.adapters.cli.output import print_result
     from signerd.adapters.installation import further_checkpoint_key
     from signerd.adapters.keyholder.service.settings import who_has_the_token
-    from signerd.config import load
+    from signerd.adapters.recipients import read_parts
+    from signerd.config import database_url, load
 
     settings = load(config)
     keys, base = who_has_the_token(settings, config, key_holder)
@@ -123,7 +124,8 @@ def add(
         _demand_room(config)
         wanted = _wanted(keys, module, token, pin, environment(hsm_env or ()), key_in, key)
         sealed = wanted.key_in == "sealed"
-        recipients = further_checkpoint_key.recipients_of(keys, spare or ()) if sealed else []
+        there = read_parts(keys, database_url(settings, config.resolve().parent)) if sealed else []
+        recipients = further_checkpoint_key.recipients_of(there, spare or ()) if sealed else []
         made = further_checkpoint_key.make(keys, base, wanted, recipients)
     key_id = made.verifier.key_id.hex()
     options = approving(

@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -31,14 +32,12 @@ from signerd.adapters.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from signerd.adapters.keyholder.resealing import Resealed
-    from signerd.adapters.recipients import KnownRecipient
-    from signerd.config import Config
+    from signerd.adapters.recipients import KnownRecipient, Pins, SealedPart
+    from signerd.config import AnyTokenSettings, Keys
     from signerd.core.recipient import Recipient
 
 app = typer.Typer(help="Recipients: the tokens that open what is sealed.", no_args_is_help=True)
 _SHORT = 8  # digits of a key's digest in the name of a request
-_Done = TypeVar("_Done")
 _KEEPS = (
     "whoever has that token, its PIN and a copy of the file from before can still open the secrets: they stay"
     " the same. Destroy its key, and the copies"
@@ -56,7 +55,7 @@ def list_(
     from signerd.adapters.cli.output import print_json, print_table
     from signerd.adapters.recipients import known_recipients
 
-    found = known_recipients(_loaded(config, key_holder).settings, config.resolve().parent)
+    found = known_recipients(_loaded(config, key_holder).parts())
     if as_json:
         print_json([_plain(each) for each in found])
         return
@@ -89,10 +88,7 @@ def add(
     named = new.spki_sha256().hex()
     name = f"recipient-add-{named[:_SHORT]}"
     options = approving(approval, signature, request, valid_days, name=name, as_json=as_json)
-    resealed, index = _change(
-        _loaded(config, key_holder), pin, lambda known: with_one_more(known, new), options
-    )
-    count = len(resealed.sealed.recipients)
+    count, index = _change(_loaded(config, key_holder), pin, lambda parts: with_one_more(parts, new), options)
     print_result(
         f"sealed to {named} too, {count} tokens in all (ledger entry {index})\n"
         "try it before it goes into the safe: signerd recipient try",
@@ -123,15 +119,15 @@ def remove(
 
     gone: list[bytes] = []
 
-    def wanted(known: Sequence[KnownRecipient]) -> Sequence[Recipient]:
-        named, left = with_one_less(known, key, no_spare=no_spare)
+    def wanted(parts: Sequence[SealedPart]) -> Sequence[Sequence[Recipient]]:
+        named, left = with_one_less(parts, key, no_spare=no_spare)
         gone.append(named)
         return left
 
     name = f"recipient-remove-{key.lower()[:_SHORT]}"
     options = approving(approval, signature, request, valid_days, name=name, as_json=as_json)
-    resealed, index = _change(_loaded(config, key_holder), pin, wanted, options)
-    named, count = gone[0].hex(), len(resealed.sealed.recipients)
+    count, index = _change(_loaded(config, key_holder), pin, wanted, options)
+    named = gone[0].hex()
     print_result(
         f"no longer sealed to {named}; {count} tokens are left (ledger entry {index})\n{_KEEPS}",
         {"spki_sha256": named, "recipients": count, "ledger_index": index},
@@ -163,52 +159,65 @@ def try_(
     """Has a token open the secrets, and changes nothing: whether the spare in the safe would do."""
     from signerd.adapters.cli.output import print_result
     from signerd.adapters.recipients import opened_by
-    from signerd.config import HsmSettings
 
     files = _loaded(config, key_holder)
-    settings = files.settings
     said = {"module": module, "token": token, "sealing_key": sealing_key}
-    hsm = HsmSettings.model_validate(
-        {
-            **settings.hsm.model_dump(),
-            **{name: value for name, value in said.items() if value is not None},
-            "environment": {**settings.hsm.environment, **environment(hsm_env or ())},
-        }
-    )
-    settings = settings.model_copy(update={"hsm": hsm})
-    opened = _with_pin(replace(files, settings=settings), pin, lambda known: opened_by(settings, known))
-    named, roles = opened.own.spki_sha256().hex(), [role.value for role in opened.sealed.secrets]
+    given = {name: value for name, value in said.items() if value is not None}
+    parts = files.parts()
+    hsm = parts[0].settings  # in the place of which the token is plugged in, also of further ones
+    at_hand = {
+        **{name: getattr(hsm, name) for name in ("module", "token", "sealing_key")},
+        **given,
+        "environment": {**hsm.environment, **environment(hsm_env or ())},
+    }
+    tried = [replace(part, settings=_with(part.settings, at_hand)) for part in parts]
+    with _pins(files, pin or hsm.pin) as pins:
+        opened = opened_by(files.keys, tried, pins(tried[0].settings))
+    named = opened.own.spki_sha256().hex()
     print_result(
-        f"{named} opens {' and '.join(roles)}, and they are this installation's",
-        {"spki_sha256": named, "opens": roles},
+        f"{named} opens {' and '.join(opened.secrets)}, and they are this installation's",
+        {"spki_sha256": named, "opens": opened.secrets},
         as_json=as_json,
     )
 
 
 @dataclass(frozen=True)
 class _Files:
-    """signerd's settings, in which the token is that of whoever has it."""
+    """signerd's settings, and those of whoever has the tokens: signerd, or a key holder's service."""
 
     config: Path
-    settings: Config
-    token_base: Path  # the directory of the settings that name the token
+    database: str  # URL
+    keys: Keys
+    base: Path  # the directory of `keys`
+
+    def parts(self) -> list[SealedPart]:
+        """What is sealed."""
+        from signerd.adapters.recipients import demand_parts
+
+        return demand_parts(self.keys, self.database)
 
 
 def _loaded(config: Path, key_holder: Path) -> _Files:
     from signerd.adapters.keyholder.service.settings import who_has_the_token
-    from signerd.config import load
+    from signerd.config import database_url, load
 
     settings = load(config)
-    token, base = who_has_the_token(settings, config, key_holder)
-    return _Files(config, settings.model_copy(update={"hsm": token.hsm}), base)
+    keys, base = who_has_the_token(settings, config, key_holder)
+    return _Files(config, database_url(settings, config.resolve().parent), keys, base)
+
+
+def _with(settings: AnyTokenSettings, given: dict[str, object]) -> Any:
+    """Another token for the same secrets."""
+    return type(settings).model_validate(settings.model_dump(exclude_unset=True) | given)
 
 
 def _change(
     files: _Files,
     pin: str | None,
-    wanted: Callable[[Sequence[KnownRecipient]], Sequence[Recipient]],
+    wanted: Callable[[Sequence[SealedPart]], Sequence[Sequence[Recipient]]],
     options: Approving,
-) -> tuple[Resealed, int]:
+) -> tuple[int, int]:
+    """How many recipients there are, and the ledger index of the entry."""
     from birthmark.v1 import admin_pb2
     from signerd.adapters.cli.connection import administration
     from signerd.adapters.recipients import change
@@ -219,18 +228,31 @@ def _change(
         with administration(files.config) as daemon, asking(daemon, options, lambda: [action]):
             return daemon.CommitRecipients(options.on(request)).ledger_index
 
-    base = files.config.resolve().parent
-    return _with_pin(files, pin, lambda known: change(files.settings, base, known, wanted, announce))
+    with _pins(files, pin) as pins:
+        named, index = change(files.keys, files.database, pins, wanted, announce)
+    return len(named), index
 
 
-def _with_pin(files: _Files, pin: str | None, work: Callable[[bytearray], _Done]) -> _Done:
+@contextmanager
+def _pins(files: _Files, given: str | None) -> Iterator[Pins]:
+    """Each token's PIN, read once. `given` is that of the first token that is asked for; `prompt` asks for
+    each."""
     from signerd.adapters.pin import read_pin
 
-    secret = read_pin(pin or files.settings.hsm.pin, files.token_base)
+    known: dict[tuple[Path, str], bytearray] = {}
+
+    def pin_of(token: AnyTokenSettings) -> bytearray:
+        named = token.module, token.token
+        if named not in known:
+            source = given if given is not None and (not known or given == "prompt") else token.pin
+            known[named] = read_pin(source, files.base, f"the token {token.token}")
+        return known[named]
+
     try:
-        return work(secret)
+        yield pin_of
     finally:
-        secret[:] = bytes(len(secret))
+        for pin in known.values():
+            pin[:] = bytes(len(pin))
 
 
 def _kind(known: KnownRecipient) -> str:
@@ -243,4 +265,5 @@ def _plain(known: KnownRecipient) -> dict[str, object]:
         "key": _kind(known),
         "in_file": known.in_file is not None,
         "in_ledger": known.in_ledger,
+        "opens": [secret for part in known.opens for secret in part.secrets],
     }

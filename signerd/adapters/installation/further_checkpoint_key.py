@@ -30,6 +30,7 @@ from signerd.adapters.keyholder.pool import rejected_pins, settings_of_checkpoin
 from signerd.adapters.keyholder.sealed_file import read_sealed_file
 from signerd.adapters.keyholder.service.settings import KeyHolderConfig
 from signerd.adapters.pin import read_pin
+from signerd.adapters.recipients import SealedPart
 from signerd.config import CheckpointKeySettings, Config, Keys, read_settings
 from signerd.core.file_problems import problems
 from signerd.core.note import VerifierKey, parse_vkey
@@ -164,12 +165,10 @@ def section(settings: CheckpointKeySettings, base: Path) -> str:
     return f"\n# Made by `signerd checkpoint-key add`.\n[[checkpoint_keys]]\n{toml_lines(values)}"
 
 
-def recipients_of(config: Keys, spares: Sequence[Path]) -> list[bytes]:
+def recipients_of(parts: Sequence[SealedPart], spares: Sequence[Path]) -> list[bytes]:
     """Who is to open a sealed seed: those of what is sealed already, and `spares` (public keys, PEM). Raises
     ConfigError."""
-    found: list[Recipient] = []
-    if config.hsm.sealed is not None:
-        found += read_sealed_file(config.hsm.sealed).recipients
+    found: list[Recipient] = [recipient for part in parts for recipient in part.recipients]
     for path in spares:
         try:
             found.append(Recipient.of(load_pem_public_key(path.read_bytes())))

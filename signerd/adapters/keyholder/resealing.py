@@ -7,7 +7,7 @@ secrets to a key of his own. This one lives for one run of `signerd recipient`, 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_der_public_key
@@ -15,9 +15,9 @@ from cryptography.hazmat.primitives.serialization import load_der_public_key
 from signerd.adapters.keyholder.channel import KeyHolderRefusal, WrongSettings, open_channel
 from signerd.adapters.keyholder.hardening import close_memory
 from signerd.adapters.keyholder.held_pin import HeldPin
-from signerd.adapters.keyholder.pool import rejected_pins, setup_for
-from signerd.adapters.keyholder.protocol import Mode, Operation
-from signerd.config import Keys
+from signerd.adapters.keyholder.protocol import Operation, Setup
+from signerd.adapters.keyholder.rejected_pin import RejectedPins
+from signerd.config import AnyTokenSettings
 from signerd.core.recipient import Recipient, SealingError
 from signerd.core.sealing import SealedSecrets, read_sealed
 from signerd.errors import Code, ConfigError, Fault, Refused
@@ -32,10 +32,21 @@ class Resealed:
 
 
 async def reseal(
-    config: Keys, pin: bytes | bytearray, vkey: str, recipients: Sequence[Recipient]
+    setup: Setup,
+    token: AnyTokenSettings,
+    pin: bytes | bytearray,
+    rejected: RejectedPins,
+    recipients: Sequence[Recipient],
 ) -> Resealed:
-    """Opens each secret with the token of the settings, holds it against its commitment, and seals it to
-    those that are new. For recipients that stay, nothing changes.
+    """Opens each secret with the token, holds it against its commitment, and seals it to those that are new.
+    For recipients that stay, nothing changes.
+
+    Args:
+        setup: with what is sealed.
+        token: how it is reached.
+        pin: its PIN.
+        rejected: PINs that it rejected before.
+        recipients: the new list.
 
     Raises:
         ConfigError: the token does not hold what the settings name, or a secret does not open.
@@ -44,15 +55,14 @@ async def reseal(
         Refused: `invalid`: the token at hand is not among the recipients.
     """
     close_memory()  # from here on this process holds the PIN
-    hsm = config.hsm
-    held = HeldPin(pin, rejected_pins(config))
+    held = HeldPin(pin, rejected)
     try:
         channel = await open_channel(
-            replace(setup_for(hsm, Mode.RESEAL), vkey=vkey),
+            setup,
             held,
-            environment=hsm.environment,
-            deadline_s=hsm.deadline_s,
-            login_s=hsm.start_deadline_s,
+            environment=token.environment,
+            deadline_s=token.deadline_s,
+            login_s=token.start_deadline_s,
         )
     except WrongSettings as error:
         raise ConfigError(error.detail) from error

@@ -10,7 +10,7 @@ from signerd.adapters.start_faults import unreadable
 from signerd.config import HsmSettings
 from signerd.core.entry import KeysCommitted
 from signerd.core.recipient import SealingError
-from signerd.core.sealing import MAX_FILE, KeyRole, SealedSecrets, read_sealed
+from signerd.core.sealing import MAX_FILE, SealedSecrets, read_sealed
 from signerd.errors import ConfigError
 
 
@@ -28,16 +28,12 @@ def read_sealed_file(path: Path) -> SealedSecrets:
 def keys_committed(
     hsm: HsmSettings, recipients: Sequence[bytes], now: datetime, by: str | None
 ) -> KeysCommitted:
-    """The entry that says where keys are, and who opens what is sealed: the SHA-256 of each token key. The
-    log's first key stays where it was made, also once the settings leave it out. Raises ConfigError."""
-    checkpoint = hsm.checkpoint_key_in
-    if checkpoint == "none":
-        left = hsm.sealed is not None and KeyRole.CHECKPOINT in read_sealed_file(hsm.sealed).secrets
-        checkpoint = "sealed" if left else "token"
+    """A new log's entry that says where keys are, and who opens what is sealed: the SHA-256 of each token
+    key."""
     return KeysCommitted(
         time=now,
         by=by,
-        checkpoint=checkpoint,
+        checkpoint=hsm.checkpoint_key_in,
         chip_master=hsm.master_key_in,
         chip_master_commitment=bytes.fromhex(hsm.master_commitment) if hsm.master_commitment else None,
         recipients=tuple(recipients),

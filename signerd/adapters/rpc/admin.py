@@ -100,7 +100,7 @@ class AdminService:
         self._clocks = ClockAdministration(store=store, clock=clock, on_accept=on_clock_accepted)
         self._calendar = CalendarAdministration(read_ends, clock, deployment)
         self._settings = SettingsAdministration(reload)
-        self._keys = KeyAdministration(store=store, clock=clock, hsm=hsm)
+        self._keys = KeyAdministration(store=store, clock=clock)
         self._hygiene = HygieneAdministration(store=store, search=search)
         self._approvals = ApprovalAdministration(deployment=deployment, store=store, clock=clock)
 

@@ -375,7 +375,8 @@ class Administration(Parts):
         )
 
     async def commit_recipients(self, entry: KeysCommitted, approval: Approval = None) -> int:
-        """The entry, unless the last of its kind names the same recipients; the ledger index."""
+        """The entry, unless the last of its kind names the same recipients; the ledger index. Places and
+        commitment are those of the last one."""
         return await self._writer.do(lambda tx: registry.commit_recipients(tx, entry, approval))
 
     async def list_issuers(self) -> list[IssuerRecord]:

@@ -22,6 +22,7 @@ from signerd.adapters.store.rows import (
 from signerd.adapters.store.schema import (
     CLOCK_ACCEPTED,
     KEYS_COMMITTED,
+    checkpoint_keys,
     counters,
     entries,
     issuer_of_next_update,
@@ -38,6 +39,7 @@ from signerd.adapters.store.values import (
     RecordFilter,
     RecordPage,
     RevokedCertificate,
+    SealedSuccessor,
 )
 from signerd.core.entry import KeysCommitted
 from signerd.core.names import Role
@@ -95,7 +97,32 @@ def keys_committed(connection: Connection) -> Recipients | None:
     entry = {} if data is None else json.loads(data)
     if entry.get("type") != KeysCommitted.type:
         return None
-    return Recipients(index or 1, tuple(bytes.fromhex(each) for each in entry["recipients"]))
+    commitment = entry["chip_master_commitment"]
+    return Recipients(
+        index or 1,
+        tuple(bytes.fromhex(each) for each in entry["recipients"]),
+        entry["checkpoint"],
+        entry["chip_master"],
+        None if commitment is None else bytes.fromhex(commitment),
+    )
+
+
+def sealed_successors(connection: Connection) -> list[SealedSuccessor]:
+    """Keys of the log after the first that are sealed, the oldest first, the retired ones too."""
+    asked = (
+        select(checkpoint_keys.c.vkey, checkpoint_keys.c.retired_index, entries.c.entry_index, entries.c.data)
+        .join(entries, entries.c.entry_index == checkpoint_keys.c.added_index)
+        .order_by(entries.c.entry_index)
+    )
+    last, found = keys_committed(connection), []
+    for row in connection.execute(asked):
+        if not (named := json.loads(row.data)["recipients"]):
+            continue
+        recipients = tuple(bytes.fromhex(each) for each in named)
+        if last is not None and last.index > row.entry_index:
+            recipients = last.recipients
+        found.append(SealedSuccessor(row.vkey, row.retired_index is not None, recipients))
+    return found
 
 
 def list_products(connection: Connection) -> list[ProductRevision]:

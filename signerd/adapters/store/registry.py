@@ -22,7 +22,7 @@ from signerd.adapters.store.existing import (
     no_order,
     no_peer,
 )
-from signerd.adapters.store.listing import keys_committed
+from signerd.adapters.store.listing import keys_committed, sealed_successors
 from signerd.adapters.store.open_intents import enter_open_intents
 from signerd.adapters.store.renewals import approve
 from signerd.adapters.store.revoking import revoke
@@ -71,7 +71,7 @@ from signerd.core.entry import (
     StationRevoked,
     digest_chips,
 )
-from signerd.core.names import PeerName, Role
+from signerd.core.names import PeerName, Place, Role
 from signerd.core.order import Share, WorkOrder
 from signerd.core.serial_number import Pattern, overlap, parse_pattern
 from signerd.errors import Code, Refused
@@ -409,8 +409,19 @@ def record_crl(tx: Transaction, entry: CrlIssued, issuer: str) -> int:
 
 
 def commit_recipients(tx: Transaction, entry: KeysCommitted, approval: Approval) -> int:
-    """`Administration.commit_recipients`. A list that the ledger names was approved, and asks nobody."""
+    """`Administration.commit_recipients`. A list that the ledger names was approved, and asks nobody. Where
+    keys are does not change with who opens them: that is as the entry before says."""
     last = keys_committed(tx.connection)
+    if last is not None:
+        entry = replace(
+            entry,
+            checkpoint=last.checkpoint,
+            chip_master=last.chip_master,
+            chip_master_commitment=last.chip_master_commitment,
+        )
+    sealed = Place.SEALED in (entry.checkpoint, entry.chip_master)
+    if not sealed and all(each.retired for each in sealed_successors(tx.connection)):
+        raise Refused(Code.INVALID, "nothing is sealed: each key is in the token")
     if last is not None and last.recipients == entry.recipients:
         if isinstance(approval, Preparing):
             raise Refused(

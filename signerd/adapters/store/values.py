@@ -25,6 +25,18 @@ class Recipients:
 
     index: int
     recipients: tuple[bytes, ...]  # SHA-256 of each SubjectPublicKeyInfo
+    checkpoint: str  # where the log's first key was made
+    chip_master: str
+    chip_master_commitment: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class SealedSuccessor:
+    """A key of the log after the first whose seed is sealed, and the token keys that open it."""
+
+    vkey: str
+    retired: bool
+    recipients: tuple[bytes, ...]  # of `checkpoint_key_added`, or of a later `keys_committed`
 
 
 @dataclass(frozen=True, slots=True)

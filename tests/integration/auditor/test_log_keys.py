@@ -69,6 +69,15 @@ def test_an_auditor_that_pinned_any_of_them_reads_the_whole_log_at_once(
         assert audit.verify(from_scratch=True).clean
 
 
+def test_a_successor_that_alone_is_sealed_has_recipients(tmp_path: Path) -> None:
+    log = small()
+    log.announce_key(SECOND, place="sealed", recipients=["00" * 32])
+    places = {"checkpoint": "token", "chip_master": "none", "chip_master_commitment": None}
+    log.append("keys_committed", **places, recipients=["00" * 32, "01" * 32])
+    with bench(log, tmp_path) as audit:
+        assert audit.verify().clean
+
+
 def test_an_auditor_that_was_away_meanwhile_follows(tmp_path: Path) -> None:
     log = small()
     with bench(log, tmp_path) as audit:

@@ -370,6 +370,10 @@ def _sealed_to_nobody(log: PaperLog) -> int:
     return commit_keys(log, recipients=[])
 
 
+def _recipients_of_nothing(log: PaperLog) -> int:
+    return commit_keys(log, checkpoint="token", chip_master="token", chip_master_commitment=None)
+
+
 def _renewal_chosen_without_being_registered(log: PaperLog) -> int:
     return log.append("renewal_chosen", peer=SECOND, automatic=True)
 
@@ -526,6 +530,7 @@ LIES: list[tuple[Story, str]] = [
     (_checkpoint_key_moved, "LOG_IDENTITY"),
     (_sealed_without_commitment, "LOG_IDENTITY"),
     (_sealed_to_nobody, "LOG_IDENTITY"),
+    (_recipients_of_nothing, "LOG_IDENTITY"),
     (_crl_number, "CRL_HISTORY"),
     (_crl_count, "CRL_HISTORY"),
     (_intent_of_another_board, "INTENT_HISTORY"),

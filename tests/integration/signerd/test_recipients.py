@@ -19,7 +19,7 @@ from signerd.adapters import recipients
 from signerd.adapters.cli.app import build_app
 from signerd.adapters.one_at_a_time import alone
 from signerd.adapters.pin import read_pin
-from signerd.config import load
+from signerd.config import database_url, load
 from signerd.core.sealing import KeyRole, seal
 
 pytestmark = pytest.mark.check
@@ -245,10 +245,9 @@ def test_a_rejected_pin_is_not_tried_again(
     code, said = installation.refused(*options)
     assert (code, "it is not tried again" in said) == (77, True)
     config = load(installation.config)
-    known = recipients.known_recipients(config, installation.home)
+    parts = recipients.read_parts(config, database_url(config, installation.home))
     pin = read_pin(config.hsm.pin, installation.home)
-    own = [each.in_file for each in known if each.in_file is not None]
-    assert recipients.opened_by(config, pin).own in own
+    assert recipients.opened_by(config, parts, pin).own in parts[0].recipients
 
 
 def test_where_nothing_is_sealed_there_are_no_recipients(
