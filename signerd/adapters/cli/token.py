@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from signerd.adapters.cli.options import JsonOption, environment
+from signerd.adapters.cli.options import DEFAULT_KEY_HOLDER, JsonOption, KeyHolderOption, environment
 from signerd.adapters.cli.output import print_json, print_table
 
 if TYPE_CHECKING:
@@ -61,16 +61,18 @@ def probe(
             "--config", "-c", help="An installation on this token, whose note of rejected PINs is kept too."
         ),
     ] = None,
+    key_holder: KeyHolderOption = DEFAULT_KEY_HOLDER,
     as_json: JsonOption = False,
 ) -> None:
     """Says what a token offers, which of signerd's keys it can hold, how fast it signs. Changes nothing."""
     from signerd.adapters.keyholder.probe_pin import ProbePin
+    from signerd.adapters.keyholder.service.settings import who_has_the_token
     from signerd.adapters.keyholder.token_probe import ProbeOrder, look
     from signerd.adapters.pin import read_pin
     from signerd.config import load
 
     place, choice = str(Path(module).absolute()) if "/" in module else module, _checked(token)
-    installation = None if config is None else load(config)
+    installation = None if config is None else who_has_the_token(load(config), config, key_holder)[0]
     known = None
     if pin is not None:
         known = ProbePin(bytes(read_pin(pin, Path.cwd())), place, choice, installation)

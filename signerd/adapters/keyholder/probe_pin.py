@@ -9,14 +9,14 @@ from __future__ import annotations
 from signerd.adapters.keyholder.held_pin import WrongPin
 from signerd.adapters.keyholder.pool import rejected_pins
 from signerd.adapters.keyholder.rejected_pin import NoteDamagedError, RejectedPins
-from signerd.config import Config
+from signerd.config import Keys
 from signerd.core.token_choice import token_choice
 
 
 class ProbePin:
     """Of a token behind this module, however it is chosen."""
 
-    def __init__(self, pin: bytes, module: str, token: str, config: Config | None) -> None:
+    def __init__(self, pin: bytes, module: str, token: str, config: Keys | None) -> None:
         """`token` as the command names it. `config`: of an installation on the token."""
         self._pin, self._module, self._token, self._config = pin, module, token, config
         self._given_to: tuple[str, str] | None = None  # label and serial
@@ -65,6 +65,6 @@ class ProbePin:
         names = dict.fromkeys(name for name in (self._token, label) if name)
         return [RejectedPins.of_user(module=self._module, token=name) for name in names or ("",)]
 
-    def _is_installations(self, config: Config, label: str, serial: str) -> bool:
+    def _is_installations(self, config: Keys, label: str, serial: str) -> bool:
         same_module = str(config.hsm.module) == self._module
         return same_module and token_choice(config.hsm.token).fits(label, serial)

@@ -68,7 +68,9 @@ class RejectedPins:
         kept = {"v": 1, "rejected": [*self._load(), new][-_MOST:]}
         if self.file.parent == _state_folder():  # a second place that is not mounted is not made
             self.file.parent.mkdir(_FOLDER_MODE, parents=True, exist_ok=True)
-        durable_files.replace(self.file, json.dumps(kept, indent=1).encode("ascii"), _FILE_MODE)
+        folder = self.file.parent.stat()  # of whoever starts with this PIN, also where root gave the command
+        owner = (folder.st_uid, folder.st_gid) if os.geteuid() == 0 else None
+        durable_files.replace(self.file, json.dumps(kept, indent=1).encode("ascii"), _FILE_MODE, owner)
 
     def _hash(self, pin: bytes, salt: bytes) -> str:
         made = hashlib.scrypt(pin, salt=salt + self._bound_to, n=_COST, r=8, p=1, maxmem=_MEMORY, dklen=32)

@@ -39,6 +39,11 @@ class ServiceSettings(Section):
         """The directory of the notes."""
         return self.notes.parent
 
+    @property
+    def rejected_pins(self) -> Path:
+        """Where it is kept which PINs a token rejected."""
+        return self.notes.with_name(self.notes.name + ".rejected-pins")
+
 
 class HeldIssuerSettings(IssuerSettings):
     """A further issuer, and the CA that products name it by."""
@@ -58,7 +63,7 @@ class KeyHolderConfig(Keys):
     @property
     def rejected_pins(self) -> Path:
         """Beside the notes."""
-        return self.service.notes.with_name(self.service.notes.name + ".rejected-pins")
+        return self.service.rejected_pins
 
     @model_validator(mode="after")
     def _has_tokens(self) -> Self:

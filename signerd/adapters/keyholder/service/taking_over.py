@@ -6,7 +6,7 @@
 Two directories become the service's: they are new, empty, or of a call that was cut short, which a mark in
 the first says. signerd's settings are the last thing that is written: a crash before that leaves signerd as
 it was, and the next call makes the service's files anew. After a crash behind that the next call removes what
-is left of signerd's PIN files.
+is left of signerd's own files: of PINs, and of what is sealed, which is the service's alone from here on.
 """
 
 from __future__ import annotations
@@ -48,6 +48,7 @@ from signerd.config import (
     Config,
     HsmSettings,
     IssuerSettings,
+    Keys,
     TokenSettings,
     database_url,
     load,
@@ -71,11 +72,11 @@ class Mark:
     """What a call that was cut short had begun."""
 
     notes: Path
-    pins: tuple[Path, ...]  # signerd's files of PINs, to be removed at the end
+    moved: tuple[Path, ...]  # signerd's files that are the service's now, to be removed at the end
 
     def write(self, path: Path) -> None:
         """Durably. Raises ConfigError."""
-        said = {"notes": str(self.notes), "pins": [str(pin) for pin in self.pins]}
+        said = {"notes": str(self.notes), "moved": [str(each) for each in self.moved]}
         _write(path, json.dumps(said).encode(), 0o600)
 
     @classmethod
@@ -83,13 +84,15 @@ class Mark:
         """None: no call was cut short. Raises ConfigError."""
         try:
             said = json.loads(path.read_bytes())
-            return cls(Path(said["notes"]), tuple(map(Path, said["pins"])))
+            return cls(Path(said["notes"]), tuple(map(Path, said["moved"])))
         except FileNotFoundError:
             return None
         except OSError as error:
             raise unreadable(path, error) from error
         except (ValueError, KeyError, TypeError) as error:
-            raise ConfigError(f"{path} is damaged: remove it, and see which PIN files are left") from error
+            raise ConfigError(
+                f"{path} is damaged: remove it, and see which PIN files and sealed files are left"
+            ) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +107,11 @@ class Plan:
     user: int | None  # who is to own the service's files; None: whoever calls
     pins: dict[Path, Path]  # signerd's files of PINs, and the service's
     mark: Mark | None  # of the call before
+
+    @property
+    def moved(self) -> tuple[Path, ...]:
+        """signerd's files that become the service's alone: of PINs, and of what is sealed."""
+        return (*self.pins, *_sealed(self.config))
 
     @property
     def directory(self) -> Path:
@@ -223,6 +231,13 @@ def _pin_file(token: AnyTokenSettings, base: Path) -> Path | None:
     return None if name is None else base / name
 
 
+def _sealed(config: Keys) -> Iterator[Path]:
+    """The files of what is sealed."""
+    for path in (config.hsm.sealed, *(key.sealed for key in config.checkpoint_keys)):
+        if path is not None:
+            yield path
+
+
 def _edited(path: Path, service: Path, config: Config) -> bytes:
     facts = config.hsm.model_dump(mode="json", include=_FACTS, exclude_defaults=True)
     try:
@@ -251,10 +266,11 @@ def _make_service(asked: Plan) -> None:
     for directory in (asked.directory, asked.service.state):
         _make(directory)
     # A crash from here on leaves files that signerd does not read, and the mark that they are unfinished.
-    Mark(asked.service.notes, tuple(asked.pins)).write(asked.directory / _MARK)
+    Mark(asked.service.notes, asked.moved).write(asked.directory / _MARK)
     base = asked.signerd.resolve().parent
     for source, target in asked.pins.items():
         _copy(source, target, 0o400)
+    _copy_rejected_pins(asked)
     _write(asked.settings, _settings_text(asked, _held(asked, base)), 0o600)
     load_key_holder(asked.settings)
     _remove_notes(asked.service.notes)
@@ -264,6 +280,13 @@ def _make_service(asked: Plan) -> None:
     _give(asked)
 
 
+def _copy_rejected_pins(asked: Plan) -> None:
+    """What a token rejected once, no other user tries again. The file names module and token, and no PIN."""
+    source = asked.config.rejected_pins
+    if source.exists():
+        _copy(source, asked.service.rejected_pins)
+
+
 def _remove_notes(path: Path) -> None:
     """Those of a call that a crash ended, which signerd never used, with their write-ahead log."""
     for name in (f"{path.name}-wal", f"{path.name}-shm", path.name):
@@ -271,8 +294,8 @@ def _remove_notes(path: Path) -> None:
 
 
 def _finish(asked: Plan) -> None:
-    """What is left of the PINs at signerd goes. A crash leaves the mark, and the next call goes on."""
-    left = asked.pins if asked.mark is None or asked.edited is not None else asked.mark.pins
+    """What is left of them at signerd goes. A crash leaves the mark, and the next call goes on."""
+    left = asked.moved if asked.mark is None or asked.edited is not None else asked.mark.moved
     try:
         for old in left:
             old.unlink(missing_ok=True)
@@ -536,6 +559,11 @@ def _taken_over(asked: Plan) -> TakenOver:
 
 def _left(asked: Plan, held: KeyHolderConfig) -> Iterator[str]:
     """What only a person can do."""
+    if sealed := [str(path) for path in _sealed(held)]:
+        yield (
+            f"keep copies of {' and '.join(sealed)}, now and whenever recipients change: signerd's backups no"
+            " longer have them, and a spare token opens nothing without them"
+        )
     for token in _tokens(held):
         kind = token.pin.partition(":")[0]
         if kind == "credential":
