@@ -220,7 +220,10 @@ def _change(
     """How many recipients there are, and the ledger index of the entry."""
     from birthmark.v1 import admin_pb2
     from signerd.adapters.cli.connection import administration
+    from signerd.adapters.installation.further_checkpoint_key import demand_none_begun
     from signerd.adapters.recipients import change
+
+    demand_none_begun(files.base)
 
     def announce(recipients: Sequence[bytes]) -> int:
         request = admin_pb2.CommitRecipientsRequest(spki_sha256=recipients)

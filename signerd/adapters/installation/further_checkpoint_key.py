@@ -35,7 +35,7 @@ from signerd.config import CheckpointKeySettings, Config, Keys, read_settings
 from signerd.core.file_problems import problems
 from signerd.core.note import VerifierKey, parse_vkey
 from signerd.core.recipient import Recipient
-from signerd.errors import ConfigError
+from signerd.errors import Code, ConfigError, Refused
 
 FOLDER = "checkpoint-keys"
 
@@ -62,6 +62,18 @@ def begun(base: Path) -> MadeKey | None:
         raise ConfigError("\n  ".join([f"{path}:", *problems(error)])) from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{path} cannot be read: {error}; remove it, and add another key") from error
+
+
+def demand_none_begun(base: Path) -> None:
+    """A seed that waits to be announced is sealed to the recipients of when it was made. Raises Refused."""
+    made = begun(base)
+    if made is not None and made.recipients:
+        raise Refused(
+            Code.INVALID,
+            f"key {made.verifier.key_id.hex()} of the log waits to be announced, sealed to the recipients of"
+            f" now: finish `signerd checkpoint-key add` first, or give the key up: remove"
+            f" {base / FOLDER / 'next.toml'}",
+        )
 
 
 def make(config: Keys, base: Path, wanted: CheckpointKeySettings, recipients: Sequence[bytes]) -> MadeKey:

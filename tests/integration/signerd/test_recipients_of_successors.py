@@ -87,6 +87,10 @@ class PowerCut(BaseException):
     """Nothing runs after it."""
 
 
+def power_cut(*_: object) -> None:
+    raise PowerCut
+
+
 def dies_between_the_files(line: Line, monkeypatch: pytest.MonkeyPatch, *command: str | Path) -> None:
     """The command itself, up to its second write."""
     written: list[Path] = []
@@ -171,11 +175,20 @@ def test_a_crash_between_the_files_while_one_is_removed(
 
 
 def test_who_was_removed_does_not_open_the_key_that_comes_next(
-    line: Line, spare: SpareToken, added: str
+    line: Line, spare: SpareToken, added: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nor does a key that is retired keep it."""
+    """Neither one that was made before, and waits; a key that is retired stays as it is."""
     line.installation.admin("checkpoint-key", "retire", added)
-    line.installation.admin("recipient", "remove", spare.name, "--no-spare")
+    add = ["checkpoint-key", "add", "--key", "waits", "--config", str(line.installation.config)]
+    with monkeypatch.context() as patched:
+        patched.setattr("signerd.adapters.cli.checkpoint_keys._announce", power_cut)
+        with pytest.raises(PowerCut):
+            build_app(lambda *_: None)(add, standalone_mode=False)
+    remove = ("recipient", "remove", spare.name, "--no-spare")
+    code, said = refused(line, *remove)
+    assert (code, "waits to be announced" in said) == (1, True)
+    (line.installation.home / "checkpoint-keys" / "next.toml").unlink()
+    line.installation.admin(*remove)
     assert spare.recipient in line.opens(added)  # as it was: its token may be gone
     following = line.successor("--key", "another")
     assert spare.recipient not in line.opens(following)

@@ -71,8 +71,8 @@ def test_a_yubikey_and_the_spare_from_the_safe(resources: ExitStack, tmp_path: P
     presence.skip(yubikey.missing())
     cards = PivCard(serial=11), PivCard(serial=12)
     keys = resources.enter_context(VirtualYubiKey(*cards))
-    installation = resources.enter_context(YubiKeyInstallation(tmp_path / "line", keys, "9a"))
-    cards[1].take_key(cards[0], 0x9A)  # as where one CA key was imported into both
+    installation = resources.enter_context(YubiKeyInstallation(tmp_path / "line", keys, "9c"))
+    cards[1].take_key(cards[0], 0x9C)  # as where one CA key was imported into both
     keys.pull(1)  # into the safe
     held = Held(installation)
     held.certify()
