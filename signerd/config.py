@@ -91,6 +91,8 @@ def _pin_source(text: str) -> str:
 
 
 def _token(text: str) -> str:
+    if not text:
+        raise ValueError("names no token: give its label, its serial number or a PKCS #11 URI")
     token_name(text)
     return text
 
@@ -167,7 +169,7 @@ class AnyTokenSettings(Section):
 
     service: SocketPath | None = None  # of `signerd key-holder run`, in the place of module, token and pin
     module: Path = Path()
-    token: TokenReference = ""  # its label, or a PKCS #11 URI
+    token: TokenReference = ""  # its label, serial number or PKCS #11 URI (`core/pkcs11_uri.py`)
     pin: Annotated[str, AfterValidator(_pin_source)] = ""
     environment: dict[str, str] = Field(default_factory=dict)  # for the module, e.g. SOFTHSM2_CONF
     deadline_s: Annotated[float, Field(gt=0, le=120)] = (
@@ -190,7 +192,7 @@ class AnyTokenSettings(Section):
 class TokenSettings(AnyTokenSettings):
     """One with a CA key."""
 
-    ca_key: KeyReference = "birthmark-ca"  # its label, or a PKCS #11 URI, as of the other keys
+    ca_key: KeyReference = "birthmark-ca"  # label, id:HEX, slot:9c or PKCS #11 URI, as of the other keys
     key_holders: Annotated[int, Field(ge=1, le=16)] = 1
 
 

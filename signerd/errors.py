@@ -87,6 +87,11 @@ class Unavailable(Fault):
         super().__init__(detail, code=Code.UNAVAILABLE)
 
 
+class WrongSettings(Unavailable):
+    """The token does not hold what the settings name. Of a command or a start that is the settings' fault;
+    while signerd runs they were right once, and it is the token's."""
+
+
 class IssuerChanged(Unavailable):
     """Another issuer took over while a certificate was being made: the place is to be taken again."""
 

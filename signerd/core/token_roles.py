@@ -2,7 +2,7 @@
 
 A key that the token cannot hold is sealed to one that it can, if the token agrees on secrets (ECDH) or, where
 it does not, decrypts with RSA (OAEP). The sub-CA's key is never sealed: a token that cannot sign is no token
-for signerd. It signs with EC keys alone.
+for signerd.
 """
 
 from __future__ import annotations

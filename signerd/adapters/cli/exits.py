@@ -10,7 +10,7 @@ from enum import IntEnum
 from signerd.adapters.keyholder.held_pin import WrongPin
 from signerd.adapters.line_writer import write_within
 from signerd.adapters.start_faults import passes
-from signerd.errors import Code, ConfigError, Fault, NotNow, Refused
+from signerd.errors import Code, ConfigError, Fault, NotNow, Refused, WrongSettings
 
 
 class Exit(IntEnum):
@@ -51,7 +51,7 @@ def exit_for(error: Exception) -> int:  # noqa: PLR0911 - a case for each kind o
             return _say(f"{error.detail}\nnothing was tried again: correct the PIN first", Exit.WRONG_PIN)
         case NotNow():
             return _say(str(error), Exit.NOT_NOW)
-        case ConfigError():
+        case ConfigError() | WrongSettings():
             return _say(str(error), Exit.CONFIGURATION)
         case Unreachable():
             return _say(str(error), Exit.UNREACHABLE)

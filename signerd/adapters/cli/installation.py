@@ -34,7 +34,9 @@ def init(
         ),
     ] = None,
     module: Annotated[Path | None, typer.Option("--module", help="The HSM's PKCS#11 module.")] = None,
-    token: Annotated[str | None, typer.Option("--token", help="The token's label.")] = None,
+    token: Annotated[
+        str | None, typer.Option("--token", help="The token's label, serial number or PKCS #11 URI.")
+    ] = None,
     pin: Annotated[
         str | None,
         typer.Option(
@@ -62,7 +64,10 @@ def init(
     ] = None,
     ca_key: Annotated[
         str | None,
-        typer.Option(help="Label or pkcs11: URI of a key in the token: taken as the sub-CA's, and not made."),
+        typer.Option(
+            help="A key in the token, taken as the sub-CA's and not made: its label, id:HEX, slot:9c of a PIV"
+            " card, or a pkcs11: URI."
+        ),
     ] = None,
     sealing_key: Annotated[
         str | None,

@@ -98,7 +98,7 @@ async def generate_keys(
                 list(places.there),
             )
         except Unavailable as error:
-            raise Unavailable(f"{error.detail}\n{leftovers(hsm, places)}") from error
+            raise type(error)(f"{error.detail}\n{leftovers(hsm, places)}") from error
     finally:
         await channel.stop()
         held.wipe()

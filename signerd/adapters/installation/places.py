@@ -6,7 +6,7 @@ hold them; else they are sealed to its key, and to a spare's.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from signerd.core.names import Place
 from signerd.core.recipient import Recipient, SealingError
-from signerd.core.sealing import SEALING, KeyRole
+from signerd.core.sealing import MAX_RECIPIENTS, SEALING, KeyRole
 from signerd.errors import ConfigError
 
 _CERTIFICATE = b"-----BEGIN CERTIFICATE-----"
@@ -80,9 +80,16 @@ def decide(wishes: Wishes, offers: Collection[str]) -> Places:
             "keys are sealed to the token, and are lost with it: give a second token's public key"
             ' (--spare FILE), or --no-spare (docs/operations.md, "Keys that the token cannot hold")'
         )
-    return Places(
-        checkpoint_key, master_key, tuple(read_recipient(path).spki() for path in wishes.spares), there
-    )
+    return Places(checkpoint_key, master_key, _spares(wishes.spares), there)
+
+
+def _spares(files: Sequence[Path]) -> tuple[bytes, ...]:
+    found = tuple(read_recipient(path).spki() for path in files)
+    if len(set(found)) != len(found):
+        raise ConfigError("two spares have the same key: name each once")
+    if len(found) >= MAX_RECIPIENTS:
+        raise ConfigError(f"at most {MAX_RECIPIENTS - 1} spares")
+    return found
 
 
 def _place(role: KeyRole, wish: Place | None, offers: Collection[str]) -> Place:

@@ -123,7 +123,7 @@ def _generate(
     except WrongPin as error:
         raise WrongPin(f"{error.detail}{remedy}") from error
     except Unavailable as error:
-        raise Unavailable(f"{error.detail}{remedy}") from error
+        raise type(error)(f"{error.detail}{remedy}") from error
     except Fault as error:
         raise ConfigError(f"{error.detail}{remedy}") from error
     finally:

@@ -33,7 +33,7 @@ from signerd.adapters.keyholder.protocol import (
     read_greeting,
     setup_frame,
 )
-from signerd.errors import Code, Fault, Refused, Unavailable
+from signerd.errors import Code, Fault, Refused, Unavailable, WrongSettings
 
 START_S = 30.0  # to start Python, on a slow machine; the token has a deadline of its own
 _GONE_S = 5.0  # a killed process may still wait in a driver
@@ -51,11 +51,6 @@ Said = Callable[[str], None]
 
 class KeyHolderRefusal(Fault):
     """The guard refused what signerd asked for: a fault of signerd, or an attack on it."""
-
-
-class WrongSettings(Unavailable):
-    """The token does not hold what the settings name. At a start that is the settings' fault; while signerd
-    runs they were right once, and the token's."""
 
 
 class SignatureDamaged(Unavailable):
@@ -195,7 +190,11 @@ class Channel(asyncio.Protocol):
             self._settle(answered, outcome, value)
         if outcome is Outcome.WRONG_PIN:
             self.pin_rejected = str(value)
-        if outcome in {Outcome.FAILED, Outcome.WRONG_PIN}:  # it is about to end, and takes no more
+        if outcome in {
+            Outcome.FAILED,
+            Outcome.WRONG_PIN,
+            Outcome.WRONG_SETTINGS,
+        }:  # it is about to end, and takes no more
             self.kill(str(value))
 
     def _settle(self, answered: asyncio.Future[object], outcome: Outcome, value: object) -> None:
@@ -207,6 +206,8 @@ class Channel(asyncio.Protocol):
             answered.set_exception(Refused(Code.ORDER_FULL, f"the key holder's service: {value}"))
         elif outcome is Outcome.UNAVAILABLE:
             answered.set_exception(Unavailable(f"the key holder's service: {value}"))
+        elif outcome is Outcome.WRONG_SETTINGS:
+            answered.set_exception(WrongSettings(str(value)))
         else:
             answered.set_exception(Unavailable(f"the token failed: {value}"))
 

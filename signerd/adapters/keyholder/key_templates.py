@@ -19,6 +19,7 @@ from pkcs11.exceptions import (
     AttributeValueInvalid,
     FunctionFailed,
     GeneralError,
+    KeySizeRange,
     PKCS11Error,
     TemplateIncomplete,
     TemplateInconsistent,
@@ -40,13 +41,15 @@ _PRIVATE_CAPABILITIES = {
     Attribute.SIGN: MechanismFlag.SIGN,
     Attribute.DERIVE: MechanismFlag.DERIVE,
 }
-# What modules answer to a template that they do not take. Some have no better word than the last three.
+# What modules answer to a template or a size that they do not take. Some have no better word than the last
+# three.
 _REFUSALS = (
     AttributeReadOnly,
     AttributeTypeInvalid,
     AttributeValueInvalid,
     TemplateIncomplete,
     TemplateInconsistent,
+    KeySizeRange,
     ArgumentsBad,
     GeneralError,
     FunctionFailed,
@@ -60,6 +63,10 @@ def pair_templates(capabilities: MechanismFlag) -> Iterator[tuple[Template, Temp
     # A module of PKCS #11 2.20 does not know it: that is no reason to grant capabilities.
     uncopied = _left_out(iter([Attribute.COPYABLE]))
     yield public | uncopied, private | uncopied
+    # Nor is it one that some take ids of two bytes alone, or none.
+    unnamed = _left_out(iter([Attribute.ID]))
+    yield public | unnamed, private | unnamed
+    yield public | uncopied | unnamed, private | uncopied | unnamed
     # A capability that is denied is one that the module grants, or does not know.
     public |= _left_out(name for name, flag in _PUBLIC_CAPABILITIES.items() if not capabilities & flag)
     private |= _left_out(name for name, flag in _PRIVATE_CAPABILITIES.items() if not capabilities & flag)
@@ -69,13 +76,14 @@ def pair_templates(capabilities: MechanismFlag) -> Iterator[tuple[Template, Temp
     public |= _left_out(iter(_FIXED))
     private |= _left_out(iter(_FIXED))
     yield {**public}, {**private}
-    yield public | _left_out(iter([Attribute.ID])), private | _left_out(iter([Attribute.ID]))
+    yield public | unnamed, private | unnamed
 
 
 def secret_templates() -> Iterator[Template]:
     """The same of a secret key, for `generate_key`. Its capabilities stay: it signs, and nothing else."""
     yield {**_FIXED, **_PRIVATE}
     yield {**_FIXED, **_PRIVATE, Attribute.COPYABLE: DEFAULT}
+    yield {**_FIXED, **_PRIVATE, Attribute.ID: DEFAULT}
     yield {**_PRIVATE}
     yield {**_PRIVATE, Attribute.ID: DEFAULT}
 

@@ -18,15 +18,15 @@ import pkcs11
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
-from cryptography.x509 import load_der_x509_certificate
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from pkcs11 import MGF, Attribute, KeyType, Mechanism, ObjectClass
 from pkcs11._pkcs11 import DeriveMixin  # type: ignore[attr-defined]  # its types leave it out
 from pkcs11.exceptions import PKCS11Error
 from pkcs11.mechanisms import KDF
-from pkcs11.util.ec import encode_ec_public_key, encode_ecdsa_signature
+from pkcs11.util.ec import encode_ecdsa_signature
 
 from signerd.adapters.keyholder.return_values import described
+from signerd.adapters.keyholder.token import WrongSettingsError, public_of
 from signerd.core.issuer_algorithm import SHA256_DIGEST_INFO
 
 _MESSAGE = b"birthmark token probe"
@@ -182,24 +182,10 @@ class KeyTrials:
         for kind in (ObjectClass.PUBLIC_KEY, ObjectClass.CERTIFICATE):
             for found in self._session.get_objects({Attribute.CLASS: kind, **beside}):
                 try:
-                    return _read_public(found, kind)
-                except (PKCS11Error, ValueError):
+                    return public_of(found, kind)
+                except (PKCS11Error, WrongSettingsError):
                     continue
         return None
-
-
-def _read_public(found: Any, kind: ObjectClass) -> object:
-    if kind is ObjectClass.CERTIFICATE:
-        return load_der_x509_certificate(found[Attribute.VALUE]).public_key()
-    if found[Attribute.KEY_TYPE] is KeyType.EC_EDWARDS:
-        point: bytes = found[Attribute.EC_POINT]
-        return ed25519.Ed25519PublicKey.from_public_bytes(point[-32:])  # raw, or in an OCTET STRING
-    if found[Attribute.KEY_TYPE] is KeyType.RSA:
-        modulus, exponent = (found[name] for name in (Attribute.MODULUS, Attribute.PUBLIC_EXPONENT))
-        return rsa.RSAPublicNumbers(
-            int.from_bytes(exponent, "big"), int.from_bytes(modulus, "big")
-        ).public_key()
-    return load_der_public_key(encode_ec_public_key(found))
 
 
 def attribute_of(key: Any, attribute: Attribute) -> Any:

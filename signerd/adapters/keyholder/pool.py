@@ -16,7 +16,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from signerd.adapters.caller import CALLER
-from signerd.adapters.keyholder.channel import SignatureDamaged, WrongSettings
+from signerd.adapters.keyholder.channel import SignatureDamaged
 from signerd.adapters.keyholder.client import KeyHolderProcess, KeyHolderSettings
 from signerd.adapters.keyholder.hardening import close_memory
 from signerd.adapters.keyholder.held_pin import HeldPin, WrongPin
@@ -29,7 +29,7 @@ from signerd.config import AnyTokenSettings, CheckpointKeySettings, HsmSettings,
 from signerd.core import note
 from signerd.core.leaf import Leaf
 from signerd.core.names import MacQuestion, Place
-from signerd.errors import ConfigError
+from signerd.errors import ConfigError, WrongSettings
 
 
 def setup_for(hsm: HsmSettings, mode: Mode) -> Setup:

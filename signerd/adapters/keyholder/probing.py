@@ -21,7 +21,7 @@ from signerd.adapters.keyholder.key_trials import KeyTrials, attribute_of
 from signerd.adapters.keyholder.return_values import described
 from signerd.adapters.keyholder.token import (
     TokenError,
-    WrongSettingsError,
+    chosen_token,
     demand_tries,
     load_module,
     translated,
@@ -79,7 +79,7 @@ def probe(wish: Wish, teller: Teller) -> None:
     library = load_module(wish.module)
     teller.found("module", _module(library, wish.module))
     teller.doing("looking for tokens")
-    token = _chosen(library, wish.token)
+    token = chosen_token(library, wish.token)
     teller.found("token", _token(token))
     teller.doing("asking for its mechanisms")
     with translated("asking for its mechanisms"):
@@ -134,28 +134,6 @@ def _outcome(use: Callable[[], object]) -> str:
     except PKCS11Error as error:
         return described(error)
     return "the session lives"
-
-
-def _chosen(library: Any, choice: TokenChoice) -> pkcs11.Token:
-    with translated("looking for tokens"):
-        there = [token for token in _tokens(library) if token.flags & TokenFlag.TOKEN_INITIALIZED]
-    fitting = [token for token in there if choice.fits(_names(token)["label"], _names(token)["serial"])]
-    if len(fitting) == 1:
-        return fitting[0]
-    if not there:
-        raise TokenError("the module has no token that is set up: is it plugged in, and is its service up?")
-    names = "; ".join(f"{_names(token)['label']!r}, serial {_names(token)['serial']}" for token in there)
-    if not fitting:
-        raise WrongSettingsError(f"the module has no token {choice.text!r}; it has {names}")
-    raise WrongSettingsError(f"the module has several such tokens, say which by --token: {names}")
-
-
-def _tokens(library: Any) -> Iterator[pkcs11.Token]:
-    for slot in library.get_slots(token_present=True):
-        try:
-            yield slot.get_token()
-        except PKCS11Error:  # it was pulled just now, or is something that the module does not know
-            continue
 
 
 def _names(token: pkcs11.Token) -> dict[str, str]:

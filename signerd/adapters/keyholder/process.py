@@ -21,6 +21,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from cryptography.hazmat.primitives.serialization import load_der_public_key
+from cryptography.x509 import load_der_x509_csr
 
 from signerd.adapters.keyholder import certification_request, guard, sealed_keys
 from signerd.adapters.keyholder.answers import Answers
@@ -52,7 +53,7 @@ from signerd.adapters.keyholder.token import (
 from signerd.core import note
 from signerd.core.chip_key import derive_chip_key
 from signerd.core.internal_key import internal_key, session_key
-from signerd.core.issuer_algorithm import KEY_TYPES
+from signerd.core.issuer_algorithm import KEY_TYPES, IssuerKey
 from signerd.core.names import Place
 from signerd.core.recipient import Recipient, SealingError
 from signerd.core.sealing import KeyRole
@@ -199,8 +200,7 @@ def generating(setup: Setup, token: Token) -> dict[str, Handler]:
                 raise ProtocolError(
                     "generate_keys takes a key type, a common name, an origin, keys of spares, and names"
                 )
-        labels = (setup.ca_key, setup.checkpoint_key, setup.master_key, setup.sealing_key)
-        token.demand_unused(*(label for label in labels if label and label not in there))
+        _demand_usable(setup, token, [str(name) for name in there], recipients)
         if setup.ca_key in there:
             public = token.public_key(setup.ca_key)
         else:
@@ -209,7 +209,7 @@ def generating(setup: Setup, token: Token) -> dict[str, Handler]:
         if Place.SEALED in (setup.checkpoint_key_in, setup.master_key_in) and setup.sealing_key not in there:
             token.generate_sealing_key(setup.sealing_key)
         sealed = _made_sealed(setup, token, origin, recipients)
-        request = certification_request.make_request(common_name, public, token.ca_key(setup.ca_key).sign)
+        request = _request(common_name, public, token, setup.ca_key)
         return {"csr": request, "sealed": b"", "master_commitment": b"", **in_token, **sealed}
 
     def generate_checkpoint_key(arguments: list[object]) -> dict[str, bytes]:
@@ -233,6 +233,40 @@ def generating(setup: Setup, token: Token) -> dict[str, Handler]:
         Operation.CHANGE_PIN: _at_token(change_pin),
         Operation.GENERATE_KEYS: _at_token(generate_keys),
     }
+
+
+def _request(common_name: str, public: IssuerKey, token: Token, label: str) -> bytes:
+    request = certification_request.make_request(common_name, public, token.ca_key(label).sign)
+    if not load_der_x509_csr(request).is_signature_valid:
+        raise TokenError(
+            f"what the key {label!r} signs does not hold: the public key or certificate beside it in the"
+            " token is another key's"
+        )
+    return request
+
+
+def _demand_usable(setup: Setup, token: Token, there: list[str], spares: list[Recipient]) -> None:
+    """Before anything is made: keys that are to be taken are there and of their kind, and the names of those
+    that are to be made are free.
+
+    Raises:
+        SigningRefusedError: a key cannot be taken, or is a spare too.
+        KeyExistsError: a name is not free.
+    """
+    places = (setup.checkpoint_key_in, setup.master_key_in)
+    made = [setup.ca_key]
+    made += [setup.checkpoint_key] if setup.checkpoint_key_in == Place.TOKEN else []
+    made += [setup.master_key] if setup.master_key_in == Place.TOKEN else []
+    made += [setup.sealing_key] if Place.SEALED in places else []
+    try:
+        if setup.ca_key in there:
+            token.public_key(setup.ca_key)
+            token.ca_key(setup.ca_key)
+        if setup.sealing_key in there and token.sealing_key(setup.sealing_key).recipient in spares:
+            raise guard.SigningRefusedError(f"the key {setup.sealing_key!r} is a spare's too: name another")
+        token.demand_unused(*(label for label in made if label not in there))
+    except WrongSettingsError as error:
+        raise guard.SigningRefusedError(str(error)) from error
 
 
 def _generated_in_token(setup: Setup, token: Token) -> dict[str, bytes]:
@@ -407,6 +441,8 @@ def answer(request: Request) -> tuple[Answer, bool]:
         return Answer(number, Outcome.REFUSED, str(error)), True
     except PinRejectedError as error:  # of a key that wants it each time
         return Answer(number, Outcome.WRONG_PIN, str(error)), False
+    except WrongSettingsError as error:
+        return Answer(number, Outcome.WRONG_SETTINGS, str(error)), False
     except TokenError as error:
         return Answer(number, Outcome.FAILED, str(error)), False
 

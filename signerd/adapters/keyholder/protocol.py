@@ -79,8 +79,8 @@ class Outcome(IntEnum):
     BEGUN = 6  # before the greeting: the process runs, and turns to its token
     UNAVAILABLE = 8  # of a service: not now; the line goes on
     SHARE_USED = 9  # of a service: it has certified as many places of the order as it may
+    WRONG_SETTINGS = 4  # no such token or key, or another key: the same settings fail again; the process ends
     # In the greeting alone; the process ends:
-    WRONG_SETTINGS = 4  # no such token or key, or another key: a start with the same settings fails again
     LEFT_ALONE = 7  # the token takes no PIN now, or one try is left: it was not asked
     DAMAGED = 5  # the keys are the right ones, and what they give is no signature
 

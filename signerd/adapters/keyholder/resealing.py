@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
-from signerd.adapters.keyholder.channel import KeyHolderRefusal, WrongSettings, open_channel
+from signerd.adapters.keyholder.channel import KeyHolderRefusal, open_channel
 from signerd.adapters.keyholder.hardening import close_memory
 from signerd.adapters.keyholder.held_pin import HeldPin
 from signerd.adapters.keyholder.protocol import Operation, Setup
@@ -20,7 +20,7 @@ from signerd.adapters.keyholder.rejected_pin import RejectedPins
 from signerd.config import AnyTokenSettings
 from signerd.core.recipient import Recipient, SealingError
 from signerd.core.sealing import SealedSecrets, read_sealed
-from signerd.errors import Code, ConfigError, Fault, Refused
+from signerd.errors import Code, Fault, Refused
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ async def reseal(
         recipients: the new list.
 
     Raises:
-        ConfigError: the token does not hold what the settings name, or a secret does not open.
+        WrongSettings: the token does not hold what the settings name, or a secret does not open.
         WrongPin: the token rejected the PIN.
         Unavailable: the token does not answer.
         Refused: `invalid`: the token at hand is not among the recipients.
@@ -64,8 +64,6 @@ async def reseal(
             deadline_s=token.deadline_s,
             login_s=token.start_deadline_s,
         )
-    except WrongSettings as error:
-        raise ConfigError(error.detail) from error
     finally:
         held.wipe()
     try:

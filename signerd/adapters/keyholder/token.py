@@ -9,26 +9,27 @@ a key that says otherwise is not used (deploy/hsm/README.md has the table with r
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any, Protocol, cast
 
 import pkcs11
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.serialization import load_der_public_key
+from cryptography.x509 import load_der_x509_certificate
 from pkcs11 import MGF, Attribute, KeyType, Mechanism, MechanismFlag, ObjectClass, TokenFlag
 from pkcs11._pkcs11 import DeriveMixin  # type: ignore[attr-defined]  # its types leave it out
 from pkcs11.exceptions import (
     AttributeTypeInvalid,
     MultipleObjectsReturned,
-    MultipleTokensReturned,
     NoSuchKey,
-    NoSuchToken,
     PinExpired,
     PinIncorrect,
     PinInvalid,
@@ -41,6 +42,7 @@ from pkcs11.util.ec import encode_ec_public_key, encode_named_curve_parameters
 
 from signerd.adapters.keyholder.key_templates import first_taken, pair_templates, secret_templates
 from signerd.adapters.keyholder.return_values import described
+from signerd.adapters.keyholder.token_search import NoTokenError, OtherTokensError, find_token, names_token
 from signerd.core.issuer_algorithm import (
     ALGORITHMS,
     RSA_BITS,
@@ -49,9 +51,10 @@ from signerd.core.issuer_algorithm import (
     IssuerKey,
     issuer_key,
 )
-from signerd.core.pkcs11_uri import key_name, token_name
+from signerd.core.pkcs11_uri import KeyName, key_name
 from signerd.core.recipient import Recipient, RsaRecipient, SealingError
 from signerd.core.sealing import SEALING, KeyRole
+from signerd.core.token_choice import TokenChoice, token_choice
 
 _ED25519_PARAMETERS = bytes.fromhex("06032b6570")  # id-Ed25519 (RFC 8410 §3)
 _CURVES = {"p256": "secp256r1", "p384": "secp384r1"}
@@ -66,6 +69,8 @@ _OFFERS = {
 _SEALS_BY_ECDH = {Mechanism.EC_KEY_PAIR_GEN, Mechanism.ECDH1_DERIVE}
 _SEALS_BY_RSA = {Mechanism.RSA_PKCS_KEY_PAIR_GEN, Mechanism.RSA_PKCS_OAEP}
 _SEALING_BITS = (3072, 2048)  # of a sealing key, the longer where the token can
+_LOADER = "while loading"  # python-pkcs11's words, where the dynamic loader fails
+_PASSES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 _OAEP = (Mechanism.SHA256, MGF.SHA256, None)  # RFC 8017 §7.1, without a label
 
 
@@ -107,20 +112,45 @@ def translated(doing: str) -> Iterator[None]:
         raise PinNotAskedError(f"{doing}: {described(error)}") from error
     except (PinIncorrect, PinInvalid, PinLenRange) as error:
         raise PinRejectedError(f"{doing}: {described(error)}") from error
-    except (NoSuchKey, MultipleObjectsReturned, MultipleTokensReturned) as error:
+    except (NoSuchKey, MultipleObjectsReturned) as error:
         raise WrongSettingsError(f"{doing}: {described(error)}") from error
     except PKCS11Error as error:
         raise TokenError(f"{doing}: {described(error)}") from error
 
 
 def load_module(module: str) -> Any:
-    """The module's functions. Raises WrongSettingsError: no such file; TokenError: it does not load."""
+    """The module's functions.
+
+    Raises:
+        WrongSettingsError: there is no such module, or it is none that this machine loads.
+        TokenError: it fails, or the machine has no memory or descriptors for it now.
+    """
     try:
         return pkcs11.lib(module)
     except (RuntimeError, OSError, PKCS11Error) as error:
-        missing = not Path(module).exists()
-        kind = WrongSettingsError if missing else TokenError
+        kind = WrongSettingsError if _never_loads(str(error)) else TokenError
         raise kind(f"cannot load the PKCS#11 module {module}: {_loading(error)}") from error
+
+
+def _never_loads(said: str) -> bool:
+    """By the loader's words: what the module itself answers may pass, as when its service is not up yet."""
+    return _LOADER in said and not any(os.strerror(number) in said for number in _PASSES)
+
+
+def chosen_token(library: Any, choice: TokenChoice) -> pkcs11.Token:
+    """The one token that is meant.
+
+    Raises:
+        WrongSettingsError: none of those that are there is meant, or several are.
+        TokenError: there is no token now, or the module fails.
+    """
+    try:
+        with translated("looking for tokens"):
+            return find_token(library, choice)
+    except OtherTokensError as error:
+        raise WrongSettingsError(str(error)) from error
+    except NoTokenError as error:
+        raise TokenError(str(error)) from error
 
 
 def demand_tries(token: pkcs11.Token) -> None:
@@ -259,18 +289,7 @@ class Token:
             WrongSettingsError: there are tokens, and none of this label; or there is no such module.
             TokenError: anything else, a token that is not there yet among it.
         """
-        library = load_module(module)
-        with translated(f"opening the token {label!r}"):
-            name = token_name(label)
-            try:
-                token = library.get_token(token_label=name.label, token_serial=name.serial)
-            except NoSuchToken as error:
-                tokens = library.get_tokens(token_flags=TokenFlag.TOKEN_INITIALIZED)
-                if there := ", ".join(sorted(repr(found.label) for found in tokens)):
-                    raise WrongSettingsError(
-                        f"hsm.token: the module has no token {label!r}; it has {there}"
-                    ) from error
-                raise TokenError(f"the module has no token, so not {label!r} either") from error
+        token = chosen_token(load_module(module), token_choice(label))
         demand_tries(token)
         with translated(f"logging in to the token {label!r}"):
             return cls(token.open(rw=writable, user_pin=pin), pin)
@@ -299,7 +318,9 @@ class Token:
         """The key to which secrets are sealed."""
         key = self._key(ObjectClass.PRIVATE_KEY, label)
         recipient = _recipient(self._public_of(key, label))
-        if isinstance(recipient, RsaRecipient) and not key[Attribute.DECRYPT]:
+        with translated(f"reading the key {label!r}"):
+            decrypts = not isinstance(recipient, RsaRecipient) or key[Attribute.DECRYPT]
+        if not decrypts:
             raise WrongSettingsError(f"the key {label!r} is not for decryption: nothing opens with it")
         return SealingKey(key, recipient)
 
@@ -317,19 +338,27 @@ class Token:
         with translated("asking what the token can do"):
             return set(self._session.token.slot.get_mechanisms())
 
-    def _public_of(self, private: _SealedKey, label: str) -> pkcs11.PublicKey:
-        """By CKA_ID, by which PKCS #11 pairs keys (§4.6), or by label, which modules may set as they like."""
+    def _public_of(self, private: _SealedKey, label: str) -> object:
+        """Beside the private key, or in its certificate: by CKA_ID, by which PKCS #11 pairs them (§4.6), or
+        by label, which modules may set as they like. An RSA key has it in itself."""
         with translated(f"reading the key {label!r}"):
-            templates = [{Attribute.ID: private[Attribute.ID]}, _template(label)]
-            for template in templates:
-                wanted = {Attribute.CLASS: ObjectClass.PUBLIC_KEY, **template}
-                if found := list(self._session.get_objects(wanted)):
-                    return cast("pkcs11.PublicKey", found[0])
-        raise WrongSettingsError(f"the token holds no public key beside the key {label!r}")
+            own = private[Attribute.ID]  # empty where the vendor's tool gave none: then it pairs nothing
+            for template in ([{Attribute.ID: own}] if own else []) + [_template(label)]:
+                for kind in (ObjectClass.PUBLIC_KEY, ObjectClass.CERTIFICATE):
+                    for found in self._session.get_objects({Attribute.CLASS: kind, **template}):
+                        return public_of(found, kind)
+            if private.key_type is KeyType.RSA:
+                return public_of(private, ObjectClass.PRIVATE_KEY)
+        raise WrongSettingsError(
+            f"the token holds neither a public key nor a certificate beside the key {label!r}: add one of"
+            " them, with the same CKA_ID, with the vendor's tool"
+        )
 
     def _key(self, object_class: ObjectClass, label: str) -> _SealedKey:
         with translated(f"the key {label!r}"):
             name = key_name(label)
+            if not names_token(name.token, self._session.token):
+                raise WrongSettingsError(f"the key {label!r} is said to be in another token than this one")
             key = cast(
                 "_SealedKey",
                 self._session.get_key(object_class=object_class, label=name.label, id=name.id),
@@ -352,7 +381,8 @@ class Token:
         return found in (point, bytes((0x04, len(point))) + point)
 
     def demand_unused(self, *labels: str) -> None:
-        """Raises KeyExistsError if an object of one of these labels exists."""
+        """Raises KeyExistsError if an object of one of these names exists; WrongSettingsError for a name that
+        is no label: nothing can be made of it."""
         for label in labels:
             with translated("looking for keys"):
                 taken = list(self._session.get_objects(_template(label)))
@@ -361,15 +391,20 @@ class Token:
                     f"the token holds an object labelled {label!r} already: use another token, or remove it"
                     " once you know that nothing needs it"
                 )
+            if key_name(label) != KeyName(label, None):
+                raise WrongSettingsError(
+                    f"a key that is to be made is named by a label, and not by {label!r}"
+                )
 
     def generate_ca_key(self, label: str, key_type: str) -> IssuerKey:
         """Makes the sub-CA's key; `key_type` is one of `KEY_TYPES`."""
         with translated("generating the CA key"):
             if key_type in RSA_BITS:
-                return _issuer_key(self._generate_rsa_pair(label, _SIGNS, (RSA_BITS[key_type],)))
+                rsa_public = self._generate_rsa_pair(label, _SIGNS, (RSA_BITS[key_type],))
+                return _issuer_key(public_of(rsa_public, ObjectClass.PUBLIC_KEY))
             parameters = encode_named_curve_parameters(_CURVES[key_type])
             public = self._generate_pair(KeyType.EC, parameters, label, Mechanism.EC_KEY_PAIR_GEN, _SIGNS)
-            return _issuer_key(public)
+            return _issuer_key(public_of(public, ObjectClass.PUBLIC_KEY))
 
     def generate_sealing_key(self, label: str) -> None:
         """Makes the key to which secrets are sealed: P-256 and for ECDH alone, or RSA and for decryption
@@ -482,22 +517,28 @@ def _wants_pin_each_time(key: _SealedKey) -> bool:
         return False
 
 
-def _public_key(public: pkcs11.PublicKey) -> object:
+def public_of(found: Any, kind: ObjectClass) -> object:
+    """The public key in an object of a token. Raises WrongSettingsError: it is none that is known here."""
     try:
-        if public.key_type is KeyType.RSA:
-            modulus, exponent = public[Attribute.MODULUS], public[Attribute.PUBLIC_EXPONENT]
+        if kind is ObjectClass.CERTIFICATE:
+            return load_der_x509_certificate(found[Attribute.VALUE]).public_key()
+        if found.key_type is KeyType.EC_EDWARDS:
+            point: bytes = found[Attribute.EC_POINT]
+            return ed25519.Ed25519PublicKey.from_public_bytes(point[-32:])  # raw, or in an OCTET STRING
+        if found.key_type is KeyType.RSA:
+            modulus, exponent = found[Attribute.MODULUS], found[Attribute.PUBLIC_EXPONENT]
             numbers = (int.from_bytes(each, "big") for each in (exponent, modulus))
             return rsa.RSAPublicNumbers(*numbers).public_key()
-        return load_der_public_key(encode_ec_public_key(public))
-    except ValueError as error:
-        raise TokenError("the token gave no usable public key") from error
+        return load_der_public_key(encode_ec_public_key(found))
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise WrongSettingsError("the token gave no usable public key") from error
 
 
-def _issuer_key(public: pkcs11.PublicKey) -> IssuerKey:
+def _issuer_key(public: object) -> IssuerKey:
     try:
-        return issuer_key(_public_key(public))[0]
+        return issuer_key(public)[0]
     except ValueError as error:
-        raise TokenError(f"the token gave another key: {error}") from error
+        raise WrongSettingsError(f"the token gave another key: {error}") from error
 
 
 def _issuing_type(key: _SealedKey) -> str | None:
@@ -511,8 +552,8 @@ def _issuing_type(key: _SealedKey) -> str | None:
     )
 
 
-def _recipient(public: pkcs11.PublicKey) -> Recipient:
+def _recipient(public: object) -> Recipient:
     try:
-        return Recipient.of(_public_key(public))
+        return Recipient.of(public)
     except SealingError as error:
         raise WrongSettingsError(f"the sealing key: {error}") from error

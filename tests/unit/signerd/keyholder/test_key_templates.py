@@ -14,6 +14,7 @@ from pkcs11.exceptions import (
     AttributeTypeInvalid,
     DeviceRemoved,
     GeneralError,
+    KeySizeRange,
     PKCS11Error,
     TemplateInconsistent,
 )
@@ -92,6 +93,30 @@ def test_a_module_that_knows_no_copies_denies_the_same_capabilities() -> None:
     assert not any(asked[name] for name in (Attribute.DECRYPT, Attribute.UNWRAP, Attribute.MODIFIABLE))
     _, second, *_ = secret_templates()
     assert (second[Attribute.MODIFIABLE], second[Attribute.COPYABLE]) == (False, DEFAULT)
+
+
+@pytest.mark.parametrize(
+    "refused", [(Attribute.ID,), (Attribute.ID, Attribute.COPYABLE)], ids=["id", "id and copies"]
+)
+def test_a_module_that_takes_no_such_id_denies_the_same_capabilities(refused: tuple[Attribute, ...]) -> None:
+    """As those that want ids of two bytes."""
+    asked = made(module(*refused))
+    denied = (Attribute.DECRYPT, Attribute.UNWRAP, Attribute.DERIVE, Attribute.MODIFIABLE)
+    assert [asked.get(name) for name in denied] == [False] * 4
+
+
+def test_a_size_that_the_token_has_not_makes_way_for_the_next() -> None:
+    """Of sealing keys: the longer where the token can (CKR_KEY_SIZE_RANGE)."""
+    asked: list[int] = []
+
+    def generate(bits: int) -> int:
+        asked.append(bits)
+        if bits > 2048:
+            raise KeySizeRange
+        return bits
+
+    assert first_taken(partial(generate, bits) for bits in (3072, 2048)) == 2048
+    assert asked == [3072, 2048]
 
 
 @pytest.mark.parametrize("name", [Attribute.SENSITIVE, Attribute.EXTRACTABLE])
