@@ -18,6 +18,7 @@ from typing import Annotated, ClassVar, Literal, Self, TypeVar
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     ValidationError,
@@ -64,6 +65,21 @@ def _resolved(path: Path, info: ValidationInfo) -> Path:
         raise ValueError("must not hold a zero byte")
     base = (info.context or {}).get("base")
     return path if base is None else Path(base) / path
+
+
+def _module(given: object, info: ValidationInfo) -> object:
+    """A path as any other, or the name of a library, which the loader finds."""
+    base = (info.context or {}).get("base")
+    if not isinstance(given, str) or "/" not in given or base is None:
+        return given
+    return Path(base) / given
+
+
+def _environment(variables: dict[str, str]) -> dict[str, str]:
+    for name, value in variables.items():
+        if not name or "=" in name or "\0" in name + value:
+            raise ValueError(f"{name!r} is no variable of an environment (environ(7))")
+    return variables
 
 
 def _socket(path: Path) -> Path:
@@ -168,10 +184,12 @@ class AnyTokenSettings(Section):
     """A PKCS#11 token; or the socket of the service that has it."""
 
     service: SocketPath | None = None  # of `signerd key-holder run`, in the place of module, token and pin
-    module: Path = Path()
+    module: Annotated[Path, BeforeValidator(_module)] = Path()  # or a library's name, without a slash
     token: TokenReference = ""  # its label, serial number or PKCS #11 URI (`core/pkcs11_uri.py`)
     pin: Annotated[str, AfterValidator(_pin_source)] = ""
-    environment: dict[str, str] = Field(default_factory=dict)  # for the module, e.g. SOFTHSM2_CONF
+    environment: Annotated[dict[str, str], AfterValidator(_environment)] = Field(
+        default_factory=dict
+    )  # for the module, e.g. SOFTHSM2_CONF
     deadline_s: Annotated[float, Field(gt=0, le=120)] = (
         10.0  # an operation longer than this replaces the process
     )

@@ -27,6 +27,7 @@ from signerd.adapters.cli.options import (
     KeyHolderOption,
     PinOption,
     environment,
+    module_of,
 )
 from signerd.core.names import FIRST
 
@@ -74,7 +75,7 @@ def request(
     name: NameArgument,
     *,
     module: Annotated[
-        Path | None, typer.Option("--module", help="The token's PKCS#11 module. Default: that of [hsm].")
+        str | None, typer.Option("--module", help="The token's PKCS#11 module. Default: that of [hsm].")
     ] = None,
     token: Annotated[
         str | None, typer.Option("--token", help="Its label or PKCS#11 URI. Default: that of [hsm].")
@@ -253,7 +254,7 @@ def _files(base: Path, name: str) -> Files:
 def _token(
     settings: Keys,
     name: str,
-    module: Path | None,
+    module: str | None,
     token: str | None,
     pin: str | None,
     env: dict[str, str],
@@ -271,7 +272,7 @@ def _token(
     if token is not None and pin is None:
         raise typer.BadParameter("--pin: say where the PIN of this token comes from")
     values: dict[str, Any] = {
-        "module": str(module.absolute() if module is not None else hsm.module),
+        "module": str(module_of(module) if module is not None else hsm.module),
         "token": token or hsm.token,
         "pin": hsm.pin if token is None or pin is None else absolute(pin),
         "environment": env or ({} if module is not None else hsm.environment),

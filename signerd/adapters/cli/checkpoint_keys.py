@@ -26,6 +26,7 @@ from signerd.adapters.cli.options import (
     JsonOption,
     KeyHolderOption,
     environment,
+    module_of,
 )
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def list_(*, config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False)
 def add(
     *,
     module: Annotated[
-        Path | None, typer.Option("--module", help="The token's PKCS#11 module. Default: that of [hsm].")
+        str | None, typer.Option("--module", help="The token's PKCS#11 module. Default: that of [hsm].")
     ] = None,
     token: Annotated[
         str | None, typer.Option("--token", help="Its label or PKCS#11 URI. Default: that of [hsm].")
@@ -197,7 +198,7 @@ def retire(
 
 def _wanted(
     settings: Keys,
-    module: Path | None,
+    module: str | None,
     token: str | None,
     pin: str | None,
     env: dict[str, str],
@@ -218,7 +219,7 @@ def _wanted(
     place = key_in or ("sealed" if hsm.checkpoint_key_in == "sealed" else "token")
     number = len(settings.checkpoint_keys) + 2
     values: dict[str, Any] = {
-        "module": str(module.absolute() if module is not None else hsm.module),
+        "module": str(module_of(module) if module is not None else hsm.module),
         "token": token or hsm.token,
         "pin": absolute(pin) if pin else hsm.pin,
         "environment": env or ({} if module is not None else hsm.environment),

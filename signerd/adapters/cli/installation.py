@@ -33,7 +33,10 @@ def init(
             help="What stations dial: a DNS name or an IP address, without a port. Again for each name.",
         ),
     ] = None,
-    module: Annotated[Path | None, typer.Option("--module", help="The HSM's PKCS#11 module.")] = None,
+    module: Annotated[
+        str | None,
+        typer.Option("--module", help="The HSM's PKCS#11 module: a path, or a library's name."),
+    ] = None,
     token: Annotated[
         str | None, typer.Option("--token", help="The token's label, serial number or PKCS #11 URI.")
     ] = None,
@@ -95,7 +98,7 @@ def init(
     as_json: JsonOption = False,
 ) -> None:
     """Makes an installation: with --dev at once, with a real HSM in two steps."""
-    from signerd.adapters.cli.options import administrator
+    from signerd.adapters.cli.options import administrator, module_of
     from signerd.adapters.cli.options import environment as hsm_environment
     from signerd.adapters.cli.output import print_result
     from signerd.adapters.installation import Wishes, create, create_dev, install_certificate
@@ -129,7 +132,7 @@ def init(
         environment = hsm_environment(hsm_env or ())
         request = create(
             directory,
-            module=module,
+            module=module_of(module),
             token=token,
             pin_source=pin,
             deployment=deployment,

@@ -76,6 +76,11 @@ def _name_of(uid: int) -> str:
         return f"uid-{uid}"
 
 
+def module_of(given: str) -> Path:
+    """What `--module` gave: a path, or the name of a library that the loader finds."""
+    return Path(given).absolute() if "/" in given else Path(given)
+
+
 def environment(given: Iterable[str]) -> dict[str, str]:
     """What `--hsm-env` gave. Raises typer.BadParameter for what is not NAME=VALUE."""
     found = {}

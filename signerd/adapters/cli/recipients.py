@@ -29,6 +29,7 @@ from signerd.adapters.cli.options import (
     KeyHolderOption,
     PinOption,
     environment,
+    module_of,
 )
 
 if TYPE_CHECKING:
@@ -139,7 +140,7 @@ def remove(
 def try_(
     *,
     module: Annotated[
-        Path | None, typer.Option("--module", help="The token's PKCS#11 module, if not as configured.")
+        str | None, typer.Option("--module", help="The token's PKCS#11 module, if not as configured.")
     ] = None,
     token: Annotated[
         str | None, typer.Option("--token", help="Its label or PKCS#11 URI, if not as configured.")
@@ -161,7 +162,11 @@ def try_(
     from signerd.adapters.recipients import opened_by
 
     files = _loaded(config, key_holder)
-    said = {"module": module, "token": token, "sealing_key": sealing_key}
+    said = {
+        "module": module_of(module) if module is not None else None,
+        "token": token,
+        "sealing_key": sealing_key,
+    }
     given = {name: value for name, value in said.items() if value is not None}
     parts = files.parts()
     hsm = parts[0].settings  # in the place of which the token is plugged in, also of further ones

@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from signerd.adapters.cli.options import DEFAULT_KEY_HOLDER, JsonOption, KeyHolderOption, environment
+from signerd.adapters.cli.options import (
+    DEFAULT_KEY_HOLDER,
+    JsonOption,
+    KeyHolderOption,
+    environment,
+    module_of,
+)
 from signerd.adapters.cli.output import print_json, print_table
 
 if TYPE_CHECKING:
@@ -71,7 +77,7 @@ def probe(
     from signerd.adapters.pin import read_pin
     from signerd.config import load
 
-    place, choice = str(Path(module).absolute()) if "/" in module else module, _checked(token)
+    place, choice = str(module_of(module)), _checked(token)
     installation = None if config is None else who_has_the_token(load(config), config, key_holder)[0]
     known = None
     if pin is not None:

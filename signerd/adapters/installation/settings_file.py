@@ -90,7 +90,9 @@ def host_of(listen: str) -> str:
 
 def _text(choices: Choices) -> str:
     metrics = '\n[metrics]\nlisten = "127.0.0.1:9464"\n' if choices.metrics else ""
-    environment = "".join(f"{name} = {_string(value)}\n" for name, value in choices.environment.items())
+    environment = "".join(
+        f"{_string(name)} = {_string(value)}\n" for name, value in choices.environment.items()
+    )
     if environment:
         environment = f"\n[hsm.environment]\n{environment}"
     names = ", ".join(map(_string, choices.server_names))

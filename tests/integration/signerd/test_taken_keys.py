@@ -17,6 +17,7 @@ from harness.process import run
 from harness.signerd_commands import SIGNERD
 from harness.softhsm_token import token_options
 from signerd.adapters.installation import softhsm
+from signerd.config import load
 
 pytestmark = pytest.mark.check
 PIN = "12 34é"  # of blanks, and not of ASCII alone
@@ -229,3 +230,29 @@ def test_a_file_that_is_no_module_of_this_machine(vendor: Vendor, tmp_path: Path
     finally:
         vendor.module = vendor_module
     assert (code, f"cannot load the PKCS#11 module {module}" in said) == (3, True), said
+
+
+def test_variables_of_any_name_reach_the_settings_as_they_are(vendor: Vendor, tmp_path: Path) -> None:
+    odd = {"A.B": "c=d", 'two "words"': "", "Ä": "[authority]\nname = 1"}
+    given = [f"--hsm-env={name}={value}" for name, value in odd.items()]
+    taken = (*SEALED, "--ca-key", "id:31", "--sealing-key", "id:00ff2f")
+    code, said = init(vendor, tmp_path / "home", CA, *taken, *given)
+    assert code == 0, said
+    found = load(tmp_path / "home" / "signerd.toml").hsm.environment
+    assert found == vendor.environment | odd
+
+
+def test_a_module_that_is_named_from_the_folder_at_hand_is_found_from_any_other(
+    vendor: Vendor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the daemon, which systemd starts in another one, does not find it."""
+    module, vendor.module = vendor.module, Path("here/libsofthsm2.so")
+    (tmp_path / "here").symlink_to(module.parent)
+    monkeypatch.chdir(tmp_path)
+    taken = (*SEALED, "--ca-key", "id:31", "--sealing-key", "id:00ff2f")
+    try:
+        code, said = init(vendor, tmp_path / "home", CA, *taken)
+    finally:
+        vendor.module = module
+    assert code == 0, said
+    assert load(tmp_path / "home" / "signerd.toml").hsm.module == tmp_path / "here" / "libsofthsm2.so"
