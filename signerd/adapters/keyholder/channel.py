@@ -77,6 +77,7 @@ class Channel(asyncio.Protocol):
         self._begun = asyncio.Event()  # the process runs, or has ended
         self._greeting: asyncio.Future[tuple[Outcome, str]] = self._loop.create_future()
         self.login_s = 0.0  # what the login took
+        self.token_names: tuple[str, ...] = ()  # label and serial number
         self.pin_rejected: str | None = None  # what the token said of the PIN after the login
         self._transport: asyncio.Transport | None = None
         self._process: asyncio.subprocess.Process | None = None  # None: a service's
@@ -178,6 +179,8 @@ class Channel(asyncio.Protocol):
     def _greeted(self, outcome: Outcome, text: str) -> None:
         if outcome is Outcome.BEGUN and not self._begun.is_set():
             self._begun.set()
+        elif outcome is Outcome.FOUND and not self.token_names:
+            self.token_names = tuple(text.split("\0", 1))
         else:
             self._greeting.set_result((outcome, text))
 
@@ -286,7 +289,7 @@ class Channel(asyncio.Protocol):
         """Sends the settings and waits for the login's outcome. Raises as `open_channel`."""
         outcome, text = await self._greet(setup_frame(setup), within_s)
         if outcome is Outcome.WRONG_PIN:
-            raise pin.reject(text)
+            raise pin.reject(text, self.token_names)
         if outcome is Outcome.LEFT_ALONE:
             raise pin.leave_alone(text)
         if outcome is not Outcome.DONE:

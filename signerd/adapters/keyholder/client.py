@@ -217,7 +217,7 @@ class KeyHolderProcess:
             self._on_change()
             _log.warning("key_holder_lost", reason=channel.reason)
             if channel.pin_rejected is not None:  # changed meanwhile, for a key that wants it each time
-                self._give_up(pin.reject(channel.pin_rejected))
+                self._give_up(pin.reject(channel.pin_rejected, channel.token_names))
                 return
             patience.lost(loop.time())
             if replacement is not None:

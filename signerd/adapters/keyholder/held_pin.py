@@ -11,7 +11,7 @@ starts, in this process or a later one (`keyholder/rejected_pin.py`).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from signerd.adapters.keyholder.rejected_pin import NoteDamagedError, RejectedPins
@@ -63,11 +63,12 @@ class HeldPin:
                 f" changed to it since, remove {file}"
             )
 
-    def reject(self, detail: str) -> WrongPin:
-        """Notes the rejection, for ever; forgets the PIN, and gives the exception to raise."""
+    def reject(self, detail: str, names: Sequence[str] = ()) -> WrongPin:
+        """Notes the rejection, for ever, under these names of the token too; forgets the PIN, and gives the
+        exception to raise."""
         if self._rejected is not None:
             try:
-                self._rejected.add(bytes(self._pin))
+                self._rejected.add(bytes(self._pin), names)
             except (OSError, NoteDamagedError) as error:
                 detail = f"{detail}\nthis could not be noted, so the next start would try it again: {error}"
         return self.leave_alone(detail)

@@ -24,11 +24,11 @@ class ProbePin:
     def __repr__(self) -> str:
         return "ProbePin(…)"
 
-    def look(self, label: str = "") -> None:
-        """By what is known of the token: without its label before anybody looked at it. Raises WrongPin: it
-        was rejected before, or that cannot be known."""
+    def look(self, label: str = "", serial: str = "") -> None:
+        """By what is known of the token: without label and number before anybody looked at it. Raises
+        WrongPin: it was rejected before, or that cannot be known."""
         installation = [] if self._config is None else [rejected_pins(self._config)]
-        for note in (*installation, *self._of_user(label)):
+        for note in (*installation, *self._of_user(serial or label)):
             try:
                 since = note.since(self._pin)
             except NoteDamagedError as error:
@@ -41,7 +41,7 @@ class ProbePin:
 
     def give(self, label: str, serial: str) -> bytes:
         """The PIN, for one login. Raises as `look`."""
-        self.look(label)
+        self.look(label, serial)
         self._given_to = (label, serial)
         return self._pin
 
@@ -50,19 +50,19 @@ class ProbePin:
         if self._given_to is None:  # one try is left, or none: nothing is known of this PIN
             return WrongPin(detail)
         label, serial = self._given_to
-        notes = [self._of_user(label)[0]]
+        notes = [self._of_user(serial or label)[0]]
         if self._config is not None and self._is_installations(self._config, label, serial):
             notes.append(rejected_pins(self._config))
         for note in notes:
             try:
-                note.add(self._pin)
+                note.add(self._pin, (label, serial))
             except (OSError, NoteDamagedError) as error:
                 detail = f"{detail}\nthis could not be noted, so the next probe would try it again: {error}"
         return WrongPin(detail)
 
-    def _of_user(self, label: str) -> list[RejectedPins]:
+    def _of_user(self, own: str) -> list[RejectedPins]:
         """By the name that the command gives, and by the token's own."""
-        names = dict.fromkeys(name for name in (self._token, label) if name)
+        names = dict.fromkeys(name for name in (self._token, own) if name)
         return [RejectedPins.of_user(module=self._module, token=name) for name in names or ("",)]
 
     def _is_installations(self, config: Keys, label: str, serial: str) -> bool:

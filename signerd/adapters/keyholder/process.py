@@ -55,6 +55,7 @@ from signerd.core.chip_key import derive_chip_key
 from signerd.core.internal_key import internal_key, session_key
 from signerd.core.issuer_algorithm import KEY_TYPES, IssuerKey
 from signerd.core.names import Place
+from signerd.core.pkcs11_uri import TokenName
 from signerd.core.recipient import Recipient, SealingError
 from signerd.core.sealing import KeyRole
 
@@ -379,14 +380,14 @@ class Connection:
         self._line.sendall(data)
 
 
-def open_token(setup: Setup) -> dict[str, Handler]:
+def open_token(setup: Setup, found: Callable[[TokenName], None]) -> dict[str, Handler]:
     """Logs in and gives the operations of this mode. Raises TokenError."""
     try:
         mode = Mode(setup.mode)
         pin = setup.pin.decode()
     except ValueError as error:
         raise TokenError("no such mode, or the PIN is not UTF-8") from error
-    token = Token.open(setup.module, setup.token, pin, writable=mode is Mode.GENERATE)
+    token = Token.open(setup.module, setup.token, pin, writable=mode is Mode.GENERATE, found=found)
     try:
         return _OPERATIONS[mode](setup, token)
     except ValueError as error:  # of the certificate or the verifier key
@@ -469,8 +470,13 @@ def serve(connection: Connection) -> None:
     setup = read_setup(first)
     # What comes now is the token's time, and signerd has a deadline for it.
     connection.send(frame([Outcome.BEGUN, "turning to the token"]))
+
+    def found(token: TokenName) -> None:
+        names = (token.label or "", (token.serial or b"").decode("latin-1"))
+        connection.send(frame([Outcome.FOUND, "\0".join(names)]))
+
     try:
-        operations = open_token(setup)
+        operations = open_token(setup, found)
     except TokenError as error:
         connection.send(frame([_greeting(error), str(error)]))
         return

@@ -77,6 +77,7 @@ class Outcome(IntEnum):
     FAILED = 2  # the token failed; the process ends
     WRONG_PIN = 3  # at the login, or at a key that wants the PIN each time; the process ends
     BEGUN = 6  # before the greeting: the process runs, and turns to its token
+    FOUND = 10  # the same: it is about to log in to the token of this label and, after a zero, serial number
     UNAVAILABLE = 8  # of a service: not now; the line goes on
     SHARE_USED = 9  # of a service: it has certified as many places of the order as it may
     WRONG_SETTINGS = 4  # no such token or key, or another key: the same settings fail again; the process ends

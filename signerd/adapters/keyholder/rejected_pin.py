@@ -6,6 +6,9 @@ that is right is never written here in any form.
 
 Where there is no installation yet (`signerd init`, `signerd token probe`), whoever gives the command has a
 file of their own: `~/.local/state/birthmark/rejected-pins`, or below XDG_STATE_HOME.
+
+A token has more names than one. What it rejects is noted under the name that the settings have, its label and
+its serial number, so that the next command may call it otherwise.
 """
 
 from __future__ import annotations
@@ -15,14 +18,16 @@ import hmac
 import json
 import os
 import secrets
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 from signerd.adapters import durable_files
+from signerd.core.token_choice import token_choice
 
 _COST = 2**15  # of scrypt (RFC 7914), with 32 MiB: some 0.1 s a look
 _MEMORY = 64 * 1024 * 1024  # bytes that scrypt may take
-_MOST = 8  # PINs; the oldest goes first
+_MOST = 24  # notes, of a PIN up to three; the oldest goes first
 _SALT_BYTES = 16
 _FOLDER_MODE = 0o700
 _FILE_MODE = 0o600
@@ -38,7 +43,7 @@ class RejectedPins:
     def __init__(self, file: Path, *, module: str, token: str) -> None:
         """`module` and `token` as the settings name them: another token's PINs are its own."""
         self.file = file
-        self._bound_to = f"{module}\0{token}".encode()
+        self._module, self._token = module, token
 
     @classmethod
     def of_user(cls, *, module: str, token: str) -> RejectedPins:
@@ -47,13 +52,16 @@ class RejectedPins:
 
     def since(self, pin: bytes) -> str | None:
         """When the token rejected this PIN; None if it did not. Raises NoteDamagedError."""
+        named = token_choice(self._token).name
+        names = dict.fromkeys((self._token, _text(named.serial) or named.label or self._token))
         for noted in self._load():
-            if hmac.compare_digest(self._hash(pin, bytes.fromhex(noted["salt"])), noted["scrypt"]):
-                return noted["at"]
+            for name in names:
+                if hmac.compare_digest(self._hash(pin, name, bytes.fromhex(noted["salt"])), noted["scrypt"]):
+                    return noted["at"]
         return None
 
-    def add(self, pin: bytes) -> None:
-        """Notes a PIN that the token has just rejected.
+    def add(self, pin: bytes, also: Sequence[str] = ()) -> None:
+        """Notes a PIN that the token has just rejected; `also`: under these names of the token too.
 
         A crash before the file is replaced: the next start tries this PIN once more, and the token counts it.
         A token with one try left is left alone even then (`token.demand_tries`).
@@ -62,18 +70,22 @@ class RejectedPins:
             OSError: it cannot be written.
             NoteDamagedError: what stands there is none of ours.
         """
-        salt = secrets.token_bytes(_SALT_BYTES)
         now = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
-        new = {"salt": salt.hex(), "scrypt": self._hash(pin, salt), "at": now}
-        kept = {"v": 1, "rejected": [*self._load(), new][-_MOST:]}
+        new = [self._note(pin, name, now) for name in dict.fromkeys((self._token, *also)) if name]
+        kept = {"v": 1, "rejected": [*self._load(), *new][-_MOST:]}
         if self.file.parent == _state_folder():  # a second place that is not mounted is not made
             self.file.parent.mkdir(_FOLDER_MODE, parents=True, exist_ok=True)
         folder = self.file.parent.stat()  # of whoever starts with this PIN, also where root gave the command
         owner = (folder.st_uid, folder.st_gid) if os.geteuid() == 0 else None
         durable_files.replace(self.file, json.dumps(kept, indent=1).encode("ascii"), _FILE_MODE, owner)
 
-    def _hash(self, pin: bytes, salt: bytes) -> str:
-        made = hashlib.scrypt(pin, salt=salt + self._bound_to, n=_COST, r=8, p=1, maxmem=_MEMORY, dklen=32)
+    def _note(self, pin: bytes, name: str, now: str) -> dict[str, str]:
+        salt = secrets.token_bytes(_SALT_BYTES)
+        return {"salt": salt.hex(), "scrypt": self._hash(pin, name, salt), "at": now}
+
+    def _hash(self, pin: bytes, name: str, salt: bytes) -> str:
+        bound_to = f"{self._module}\0{name}".encode()
+        made = hashlib.scrypt(pin, salt=salt + bound_to, n=_COST, r=8, p=1, maxmem=_MEMORY, dklen=32)
         return made.hex()
 
     def _load(self) -> list[dict[str, str]]:
@@ -88,6 +100,10 @@ class RejectedPins:
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise NoteDamagedError(f"{self.file} cannot be read: {type(error).__name__}") from error
         return noted
+
+
+def _text(serial: bytes | None) -> str:
+    return "" if serial is None else serial.decode("latin-1")
 
 
 def _state_folder() -> Path:

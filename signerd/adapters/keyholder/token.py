@@ -12,7 +12,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -42,7 +42,7 @@ from pkcs11.util.ec import encode_ec_public_key, encode_named_curve_parameters
 
 from signerd.adapters.keyholder.key_templates import first_taken, pair_templates, secret_templates
 from signerd.adapters.keyholder.return_values import described
-from signerd.adapters.keyholder.token_search import NoTokenError, OtherTokensError, find_token, names_token
+from signerd.adapters.keyholder.token_search import NoTokenError, OtherTokensError, find_token, name_of
 from signerd.core.issuer_algorithm import (
     ALGORITHMS,
     RSA_BITS,
@@ -51,7 +51,7 @@ from signerd.core.issuer_algorithm import (
     IssuerKey,
     issuer_key,
 )
-from signerd.core.pkcs11_uri import KeyName, key_name
+from signerd.core.pkcs11_uri import KeyName, TokenName, key_name
 from signerd.core.recipient import Recipient, RsaRecipient, SealingError
 from signerd.core.sealing import SEALING, KeyRole
 from signerd.core.token_choice import TokenChoice, token_choice
@@ -281,8 +281,17 @@ class Token:
         self._pin = pin
 
     @classmethod
-    def open(cls, module: str, label: str, pin: str, *, writable: bool = False) -> Token:
-        """Loads the module, finds the token by its label or URI, and logs in, once.
+    def open(
+        cls,
+        module: str,
+        label: str,
+        pin: str,
+        *,
+        writable: bool = False,
+        found: Callable[[TokenName], None] = lambda _: None,
+    ) -> Token:
+        """Loads the module, finds the token by its label or URI, and logs in, once. `found` is told which one
+        it is before it is asked.
 
         Raises:
             PinRejectedError: the token refused the PIN, its PIN is locked, or this would be its last try.
@@ -291,6 +300,7 @@ class Token:
         """
         token = chosen_token(load_module(module), token_choice(label))
         demand_tries(token)
+        found(name_of(token))
         with translated(f"logging in to the token {label!r}"):
             return cls(token.open(rw=writable, user_pin=pin), pin)
 
@@ -357,7 +367,7 @@ class Token:
     def _key(self, object_class: ObjectClass, label: str) -> _SealedKey:
         with translated(f"the key {label!r}"):
             name = key_name(label)
-            if not names_token(name.token, self._session.token):
+            if not name.token.fits(name_of(self._session.token)):
                 raise WrongSettingsError(f"the key {label!r} is said to be in another token than this one")
             key = cast(
                 "_SealedKey",

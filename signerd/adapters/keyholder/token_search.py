@@ -36,7 +36,7 @@ def find_token(library: Any, choice: TokenChoice) -> pkcs11.Token:
     """
     unread: list[str] = []
     there = list(_tokens(library, unread))
-    names = [_name_of(token) for token in there]
+    names = [name_of(token) for token in there]
     fitting = choice.of(names)
     if len(fitting) == 1:
         return there[fitting[0]]
@@ -63,7 +63,8 @@ def _tokens(library: Any, unread: list[str]) -> Iterator[pkcs11.Token]:
             yield token
 
 
-def _name_of(token: pkcs11.Token) -> TokenName:
+def name_of(token: pkcs11.Token) -> TokenName:
+    """All that a URI can say of it."""
     slot = token.slot
     return TokenName(
         label=token.label,
@@ -74,11 +75,6 @@ def _name_of(token: pkcs11.Token) -> TokenName:
         slot_description=slot.slot_description,
         slot_manufacturer=slot.manufacturer_id,
     )
-
-
-def names_token(name: TokenName, token: pkcs11.Token) -> bool:
-    """Whether this token has what `name` says."""
-    return name.fits(_name_of(token))
 
 
 def _listed(names: list[TokenName]) -> str:

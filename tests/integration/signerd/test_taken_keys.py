@@ -4,6 +4,7 @@ it names before it makes anything, and ends with the code of what somebody has t
 from __future__ import annotations
 
 import json
+import secrets
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -77,9 +78,9 @@ class Vendor:
         (self.serial,) = [serial for label, serial in told if label == CA]
         self.pin_file = directory / "pin"
 
-    def options(self, token: str) -> Sequence[str | Path]:
+    def options(self, token: str, pin: str = PIN) -> Sequence[str | Path]:
         self.pin_file.unlink(missing_ok=True)
-        return token_options(self.module, token, f"{PIN}\n".encode(), self.pin_file, self.environment)
+        return token_options(self.module, token, f"{pin}\n".encode(), self.pin_file, self.environment)
 
     def labels(self) -> list[str]:
         """Of all that is in the token with keys."""
@@ -111,11 +112,11 @@ def vendor(tmp_path_factory: pytest.TempPathFactory) -> Vendor:
     return Vendor(tmp_path_factory.mktemp("vendor") / "hsm")
 
 
-def init(vendor: Vendor, home: Path, token: str, *more: str) -> tuple[int, str]:
+def init(vendor: Vendor, home: Path, token: str, *more: str, pin: str = PIN) -> tuple[int, str]:
     """Its exit code, and what it said. What is sealed needs no key but the CA's and the sealing one."""
     names = ("--deployment", "example", "--server-name", "127.0.0.1")
     done = subprocess.run(
-        [str(SIGNERD), "init", str(home), *map(str, vendor.options(token)), *names, *more],
+        [str(SIGNERD), "init", str(home), *map(str, vendor.options(token, pin)), *names, *more],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -256,3 +257,27 @@ def test_a_module_that_is_named_from_the_folder_at_hand_is_found_from_any_other(
         vendor.module = module
     assert code == 0, said
     assert load(tmp_path / "home" / "signerd.toml").hsm.module == tmp_path / "here" / "libsofthsm2.so"
+
+
+def test_a_rejected_pin_is_not_tried_again_under_another_name_of_the_token(
+    vendor: Vendor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three tries are all that a YubiKey has, and it does not know by which name it is called."""
+    wrong = "not the PIN"
+
+    def tried(name: str) -> bool:
+        code, said = init(vendor, tmp_path / secrets.token_hex(4), name, pin=wrong)
+        assert code == 77, said
+        assert ("CKR_PIN_INCORRECT" in said) != ("it is not tried again" in said)
+        return "CKR_PIN_INCORRECT" in said
+
+    first, second = vendor.serials
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "by-label"))
+    assert tried(CA)
+    assert not any(map(tried, (CA, vendor.serial, f"pkcs11:serial={vendor.serial}")))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "by-serial"))
+    assert tried(f"pkcs11:serial={vendor.serial}")
+    assert not any(map(tried, (vendor.serial, CA, "pkcs11:token=Werk%20%C3%84%20%E2%82%AC")))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "twins"))
+    assert tried(f"pkcs11:token={TWIN};serial={first}")
+    assert tried(f"pkcs11:token={TWIN};serial={second}")  # another token, whose PIN it may be
