@@ -90,13 +90,13 @@ def test_what_is_no_request_is_refused(item: object) -> None:
         read_request(item)
 
 
-@pytest.mark.parametrize("item", [None, [], [1, 0], [1, 10, None], [None, 0, None]])
+@pytest.mark.parametrize("item", [None, [], [1, 0], [1, 99, None], [None, 0, None]])
 def test_what_is_no_answer_is_refused(item: object) -> None:
     with pytest.raises(ProtocolError):
         read_answer(item)
 
 
-@pytest.mark.parametrize("item", [None, [], [0], [0, 1], [10, "x"], ["0", "x"]])
+@pytest.mark.parametrize("item", [None, [], [0], [0, 1], [99, "x"], ["0", "x"]])
 def test_what_is_no_greeting_is_refused(item: object) -> None:
     with pytest.raises(ProtocolError):
         read_greeting(item)
