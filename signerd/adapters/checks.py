@@ -21,7 +21,7 @@ from cryptography import x509
 from signerd.adapters import installed_files, operations_ca
 from signerd.adapters.administrators_file import read_administrators
 from signerd.adapters.checkpoint_key_holders import vkey_in
-from signerd.adapters.ends import certificate_ends, ended_for_good, peer_ends
+from signerd.adapters.ends import certificate_ends, ended_for_good, key_holder_ends, peer_ends
 from signerd.adapters.keyholder.held_pin import WrongPin
 from signerd.adapters.keyholder.pool import KeyHolderPool, settings_for
 from signerd.adapters.keyholder.sealed_file import read_sealed_file
@@ -197,10 +197,12 @@ def _names(config: Config, dialled: Sequence[str]) -> str:
 
 
 def _ends(config: Config, base: Path, now: datetime) -> str:
-    """What ends within 60 days: of the installation, and of the peers in the registry. It is no fault yet."""
+    """What ends within 60 days: of the installation, of what its key holder's service shows, and of the peers
+    in the registry. It is no fault yet."""
     url = database_url(config, base)
     gone = ended_for_good(config, known_issuers(url), now)
-    ends = [*certificate_ends(config, gone), *peer_ends(registered_peers(url), {})]
+    own = certificate_ends(config, gone)
+    ends = [*own, *key_holder_ends(config, own, gone), *peer_ends(registered_peers(url), {})]
     soon = [f"{end.what} {end.name} on {end.at:%Y-%m-%d}: {end.remedy}" for end in due(ends, now)]
     if not soon:
         return f"nothing within {WARNED.days} days"

@@ -1,4 +1,5 @@
-"""What ends, of an installation's own files, and the watch that a running signerd keeps over all of it.
+"""What ends, of an installation's own files and of what its key holder's service shows, and the watch that a
+running signerd keeps over all of it.
 
 A warning is a line of the log, once a day, for each certificate of the installation, and one line for all
 peers together: however many there are, they hide nothing else. The metric has each.
@@ -8,16 +9,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
 import structlog
 from cryptography import x509
 
+from signerd.adapters.keyholder.service.shown_ends import read_ends
 from signerd.adapters.start_faults import unreadable
 from signerd.adapters.store import SqlStore
 from signerd.adapters.store.values import ProductRevision
-from signerd.config import Config
+from signerd.config import Config, Keys
 from signerd.core.ends import End, What, due
 from signerd.core.issuers import IssuerRecord, IssuerState
 from signerd.core.product import parse_product
@@ -45,21 +48,39 @@ def ended_for_good(config: Config, records: Iterable[IssuerRecord], now: datetim
 
 
 def certificate_ends(config: Config, without: Collection[str] = ()) -> list[End]:
-    """Server, operations CA, sub-CA, what stands above it, and the root. `without`: issuers to leave out.
+    """Server, operations CA, and those of `issuer_ends`. Raises as that one."""
+    return [
+        *(_end(What.SERVER, each) for each in _certificates(config.server.certificate)[:1]),
+        *(_end(What.OPERATIONS_CA, each) for each in _certificates(config.server.client_ca)),
+        *issuer_ends(config, without),
+    ]
+
+
+def issuer_ends(config: Keys, without: Collection[str] = ()) -> list[End]:
+    """Each issuer's sub-CA, what stands above it, and the root. `without`: issuers to leave out.
 
     Raises:
         ConfigError: a file cannot be read, or is no certificate.
     """
-    ends = [
-        *(_end(What.SERVER, each) for each in _certificates(config.server.certificate)[:1]),
-        *(_end(What.OPERATIONS_CA, each) for each in _certificates(config.server.client_ca)),
-    ]
+    ends: list[End] = []
     for issuer in (each for each in config.all_issuers if each.name not in without):
         sub_ca, *above = _certificates(issuer.certificate)
         ends.append(End(What.SUB_CA, issuer.name, sub_ca.not_valid_after_utc))
         ends += [_end(What.ISSUER, each) for each in above]
         ends += [_end(What.ROOT, each) for each in _certificates(issuer.root)]
     return list(dict.fromkeys(ends))
+
+
+def key_holder_ends(config: Config, own: Collection[End], without: Collection[str] = ()) -> list[End]:
+    """Of the certificates that a key holder's service has, those that are not signerd's own too: its issuer
+    ends with the copies that it has. Raises ConfigError: what it shows is not of its form."""
+    tokens = (config.hsm, *(each.hsm for each in config.issuers))
+    sockets = dict.fromkeys(each.service for each in tokens if each is not None and each.service is not None)
+    shown = [end for socket in sockets for end in read_ends(socket)]
+    others = [
+        end for end in shown if end not in own and not (end.what is What.SUB_CA and end.name in without)
+    ]
+    return [replace(end, name=f"{end.name}, as the key holder has it") for end in dict.fromkeys(others)]
 
 
 def peer_ends(peers: Iterable[PeerRecord], shown: Mapping[str, datetime]) -> list[End]:
@@ -118,6 +139,7 @@ class Ends:
         config, store = self.config, self._store
         gone = await asyncio.to_thread(ended_for_good, config, self._issuers.records, self._clock())
         ends = await asyncio.to_thread(certificate_ends, config, gone)
+        ends += await asyncio.to_thread(_of_key_holder, config, ends, gone)
         ends += peer_ends(await store.list_peers(), self._shown)
         updates = await store.crl_next_updates()
         ends += [End(What.CRL, issuer, at) for issuer, at in updates.items() if issuer not in gone]
@@ -126,6 +148,15 @@ class Ends:
 
     def _issuer_ends(self, ca: str) -> datetime:
         return self._issuers.active(ca).issuer.allows.ends
+
+
+def _of_key_holder(config: Config, own: Collection[End], gone: Collection[str]) -> list[End]:
+    """Whatever a service shows, signerd's own dates are warned of."""
+    try:
+        return key_holder_ends(config, own, gone)
+    except ConfigError as error:
+        _log.warning("key_holder_ends_not_read", detail=str(error))
+        return []
 
 
 def _end(what: What, certificate: x509.Certificate) -> End:

@@ -5,17 +5,23 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 
 from harness.factory import WORK_ORDER, Run
 from harness.further_issuers import signed
 from harness.held_factory import HeldFactory
-from harness.process import run
+from harness.process import run, wait_until
 from harness.signerd_commands import signerd
 from harness.softhsm_token import new_token
+from signerd.adapters.keyholder.service.shown_ends import file_beside
 
 pytestmark = pytest.mark.check
 
@@ -96,6 +102,43 @@ def test_an_issuer_in_another_token_of_the_services(factory: HeldFactory, tmp_pa
     assert issuer_of(factory, certified(factory)) == issuer_name(sub_ca)
     admin("crl", "--issuer", "next", "--out", tmp_path / "next.crl")
     assert factory.verify()
+
+
+def test_what_ends_at_the_service_alone(factory: HeldFactory) -> None:
+    """The root that it has ends before the one that signerd has."""
+    copy = factory.settings.parent / "root-of-main.pem"
+    key = load_pem_private_key((factory.installation.home / "root" / "root.key").read_bytes(), None)
+    copy.write_bytes(ending_sooner(x509.load_pem_x509_certificate(copy.read_bytes()), key))
+    factory.restart()
+    name = "as the key holder has it"
+    found = [
+        end for end in json.loads(factory.installation.admin("calendar", "--json")) if name in end["name"]
+    ]
+    assert [(end["which"], end["soon"]) for end in found] == [("root", True)]
+    assert re.search(f"ENDS SOON: root .*, {name} on ", factory.installation.admin("check-config"))
+    process = factory.installation.process
+    wait_until(lambda: name in process.errors(), "signerd to warn", program=process)
+    soon = next(end for end in factory.status()["ends"] if end["which"] == "root")
+    assert soon["not_after"] == found[0]["at"]
+    command = (factory.installation.commands / "signerd", "key-holder", "status", "-c", factory.settings)
+    assert re.search("root .* ends on .*  ENDS SOON: give verifiers", run(command))
+    file_beside(factory.service_socket).write_text("{}")
+    assert name not in factory.installation.admin("calendar")
+    said = factory.installation.admin("check-config", expect=3)
+    assert "is not what a key holder's service writes" in said
+    factory.restart()
+    assert name in factory.installation.admin("calendar", "--json")
+
+
+def ending_sooner(certificate: x509.Certificate, key: PrivateKeyTypes) -> bytes:
+    assert isinstance(key, ec.EllipticCurvePrivateKey)
+    now = datetime.now(UTC).replace(microsecond=0)
+    builder = x509.CertificateBuilder().subject_name(certificate.subject).issuer_name(certificate.issuer)
+    builder = builder.public_key(certificate.public_key()).serial_number(x509.random_serial_number())
+    builder = builder.not_valid_before(now - timedelta(days=1)).not_valid_after(now + timedelta(days=30))
+    for extension in certificate.extensions:
+        builder = builder.add_extension(extension.value, extension.critical)
+    return builder.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM)
 
 
 def issuer_of(factory: HeldFactory, line: Run) -> str:

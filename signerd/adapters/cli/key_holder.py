@@ -41,10 +41,13 @@ def _announce(line: str) -> None:
 
 @app.command()
 def status(config: SettingsOption = DEFAULT_SETTINGS, *, as_json: JsonOption = False) -> None:
-    """What it knows: administrators, orders and how many of their places it certified, the log."""
+    """What it knows: administrators, orders and how many of their places it certified, the log, what ends."""
+    from datetime import UTC, datetime
+
     from signerd.adapters.cli.output import print_json
     from signerd.adapters.keyholder.service.settings import load
     from signerd.adapters.keyholder.service.status import read_status
+    from signerd.core.ends import due
 
     found = read_status(load(config))
     if as_json:
@@ -60,6 +63,10 @@ def status(config: SettingsOption = DEFAULT_SETTINGS, *, as_json: JsonOption = F
         typer.echo(f"{order.work_order}  {order.places} of {order.share} places certified, {state}")
     last = found.checkpoint
     typer.echo("no checkpoint yet" if last is None else f"last checkpoint: {last} entries")
+    soon = set(due(found.ends, datetime.now(UTC)))
+    for end in found.ends:
+        warned = f"  ENDS SOON: {end.remedy}" if end in soon else ""
+        typer.echo(f"{end.what.value} {end.name} ends on {end.at:%Y-%m-%d}{warned}")
 
 
 @app.command()

@@ -24,6 +24,7 @@ from signerd.adapters import systemd
 from signerd.adapters.administrators_file import read_administrators
 from signerd.adapters.checkpoint_key_holders import vkey_in
 from signerd.adapters.checks import load_issuer
+from signerd.adapters.ends import issuer_ends
 from signerd.adapters.keyholder.channel import SignatureDamaged
 from signerd.adapters.keyholder.client import KeyHolderSettings
 from signerd.adapters.keyholder.guard import Authority, Guard, Limits
@@ -38,6 +39,7 @@ from signerd.adapters.keyholder.service import noted_approvals, notes
 from signerd.adapters.keyholder.service.notes import About, Notes
 from signerd.adapters.keyholder.service.server import HeldKey, Holder, Listener, bind
 from signerd.adapters.keyholder.service.settings import KeyHolderConfig
+from signerd.adapters.keyholder.service.shown_ends import show_ends
 from signerd.adapters.keyholder.service.users import uids
 from signerd.adapters.line_writer import LineWriter, standard_error
 from signerd.adapters.logs import configure_logs
@@ -84,6 +86,7 @@ async def _serve(config: KeyHolderConfig, base: Path, announce: Callable[[str], 
         keys = await _start_keys(config, kept, base, running)
         holder = Holder(installation, kept, keys, clients)
         listener = Listener(holder, config.service.socket)
+        show_ends(config.service.socket, issuer_ends(config))
         try:
             await listener.start(bind(config.service.socket))
         except OSError as error:

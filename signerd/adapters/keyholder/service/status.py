@@ -9,11 +9,14 @@ from pathlib import Path
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
+from signerd.adapters.ends import issuer_ends
 from signerd.adapters.keyholder.service import noted_approvals, noted_orders, notes
 from signerd.adapters.keyholder.service.settings import KeyHolderConfig
+from signerd.adapters.keyholder.service.shown_ends import members
 from signerd.adapters.store.database import make_engine, start_fault
 from signerd.core.approval.administrators import AdministratorSet
 from signerd.core.approved_order import LeafRefusedError
+from signerd.core.ends import End, in_order
 from signerd.errors import Code, ConfigError, Refused
 
 
@@ -38,6 +41,7 @@ class Status:
     administrators: AdministratorSet
     orders: tuple[OrderStatus, ...]
     checkpoint: int | None  # entries
+    ends: tuple[End, ...]  # of its certificates, the next one first
 
     def members(self) -> dict[str, object]:
         """For machines."""
@@ -58,11 +62,12 @@ class Status:
                 for each in self.orders
             ],
             "checkpoint": self.checkpoint,
+            "ends": members(self.ends),
         }
 
 
 def read_status(config: KeyHolderConfig) -> Status:
-    """Raises ConfigError: the notes cannot be read."""
+    """Raises ConfigError: the notes or a certificate cannot be read."""
     if not config.service.notes.is_file():
         raise ConfigError(f"there are no notes {config.service.notes}, or this user may not read them")
     engine = make_engine(f"sqlite:///{config.service.notes}", "read")
@@ -117,4 +122,5 @@ def _status(connection: Connection, config: KeyHolderConfig) -> Status:
         noted_approvals.in_force(connection),
         tuple(counted),
         None if last is None else last[0],
+        in_order(issuer_ends(config)),
     )
