@@ -55,9 +55,11 @@ class CheckpointKeyHolders:
             verifier = vkey_in(settings.vkey)
             key, key_id = known.get(verifier), verifier.key_id.hex()
             if key is None:
-                _log.warning("checkpoint_key_not_announced", key=key_id, remedy="signerd checkpoint-key add")
+                _log.warning(
+                    "checkpoint_key_not_announced", key_id=key_id, remedy="signerd checkpoint-key add"
+                )
             elif key.state is KeyState.RETIRED:
-                _log.info("checkpoint_key_retired", key=key_id)
+                _log.info("checkpoint_key_retired", key_id=key_id)
             else:
                 await self._start(settings, base, key, changed)
 
@@ -73,13 +75,13 @@ class CheckpointKeyHolders:
         except (WrongPin, ConfigError, Unavailable) as error:
             if key.state is KeyState.SIGNING:
                 raise
-            _log.warning("checkpoint_key_not_serving", key=key.verifier.key_id.hex(), detail=str(error))
+            _log.warning("checkpoint_key_not_serving", key_id=key.verifier.key_id.hex(), detail=str(error))
             return
         finally:
             pin[:] = bytes(len(pin))
         self._further.append(pool)
         self._pools[key.verifier] = pool
-        _log.info("checkpoint_key_serving", key=key.verifier.key_id.hex(), state=key.state.value)
+        _log.info("checkpoint_key_serving", key_id=key.verifier.key_id.hex(), state=key.state.value)
 
     @property
     def signs(self) -> Mapping[VerifierKey, Sign]:

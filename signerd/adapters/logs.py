@@ -15,7 +15,7 @@ import structlog
 
 MAX_TEXT = 2000  # characters of one value; tracebacks may be longer
 MASK = "[redacted]"
-_SECRET_NAMES = {
+SECRET_NAMES = {
     "chip_key", "credential", "evidence", "key", "mac", "passphrase", "password", "pin", "private_key",
     "secret", "session", "so_pin", "token_pin",
 }  # fmt: skip
@@ -41,7 +41,7 @@ class Lines(Protocol):
 def redact(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """A structlog processor: the event without anything that could be a secret."""
     for name, value in event.items():
-        event[name] = MASK if name in _SECRET_NAMES else _clean(value, limited=name != "exception")
+        event[name] = MASK if name in SECRET_NAMES else _clean(value, limited=name != "exception")
     return event
 
 
@@ -54,7 +54,7 @@ def _clean(value: Any, *, limited: bool = True) -> Any:
     if isinstance(value, bytes | bytearray | memoryview):
         return f"<{len(value)} bytes>"
     if isinstance(value, Mapping):
-        return {str(name): MASK if name in _SECRET_NAMES else _clean(item) for name, item in value.items()}
+        return {str(name): MASK if name in SECRET_NAMES else _clean(item) for name, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
         return [_clean(item) for item in value]
     return _clean(str(value))

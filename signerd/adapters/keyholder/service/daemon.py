@@ -161,7 +161,7 @@ async def _start_checkpoint_key(
     try:
         key = await _start_pool(name, how, settings, base, running, HeldKey)
     except (WrongPin, ConfigError, Unavailable) as error:
-        _log.warning("checkpoint_key_not_serving", key=verifier.key_id.hex(), detail=str(error))
+        _log.warning("checkpoint_key_not_serving", key_id=verifier.key_id.hex(), detail=str(error))
         return {}
     return {how.named: key}
 
@@ -210,7 +210,7 @@ async def _start_pool(
 
 def _changed(name: str, held: list[HeldKey]) -> None:
     for key in held:
-        _log.info("key_holder", key=name, serving=key.pool.serving)
+        _log.info("key_holder", of=name, serving=key.pool.serving)
         key.changed()
 
 
