@@ -88,7 +88,10 @@ def replace(path: Path, data: bytes, mode: int, owner: tuple[int, int] | None = 
     """
     # Random, since two may write at once: neither then renames the half of the other's.
     new = path.with_name(f".{path.name}.{secrets.token_hex(8)}.new")
-    _create(new, data, mode)
+    try:
+        _create(new, data, mode)
+    except OSError as error:  # whoever reads it knows the file that they named, and not ours
+        raise OSError(error.errno, error.strerror, str(path)) from error
     with _removed_on_error(new), _named(path):
         if owner is not None:
             os.chown(new, *owner)

@@ -24,6 +24,7 @@ from signerd.config import Config, Keys
 from signerd.core.ends import End, What, due
 from signerd.core.issuers import IssuerRecord, IssuerState
 from signerd.core.product import parse_product
+from signerd.core.product_trust import root_ends
 from signerd.core.rehearsal import certifies_until
 from signerd.errors import ConfigError, Fault, Refused, Unavailable
 from signerd.issuers import Issuers
@@ -101,8 +102,8 @@ def peer_ends(peers: Iterable[PeerRecord], shown: Mapping[str, datetime]) -> lis
 
 
 def product_ends(products: Iterable[ProductRevision], issuer_ends: Callable[[str], datetime]) -> list[End]:
-    """The last day of an order of each. A product that cannot be ordered has none. `issuer_ends`: when the
-    issuer of a CA ends; it raises where there is none."""
+    """The last day of an order of each, and the ends of the roots that it trusts about chips. A product that
+    cannot be ordered has none. `issuer_ends`: when the issuer of a CA ends; it raises where there is none."""
     ends = []
     for revision in products:
         try:
@@ -113,6 +114,10 @@ def product_ends(products: Iterable[ProductRevision], issuer_ends: Callable[[str
         except (ValueError, Refused, Unavailable):  # no order of it passes its rehearsal, which says why
             continue
         ends.append(End(What.PRODUCT, revision.name, min(until, issuer)))
+        ends += [
+            End(What.EVIDENCE_ROOT, f"{revision.name}: {root}", at)
+            for root, at in root_ends(product.evidence)
+        ]
     return ends
 
 
@@ -137,12 +142,14 @@ class Ends:
     async def read(self) -> list[End]:
         """In no order. Raises ConfigError for a file, Fault for the store."""
         config, store = self.config, self._store
-        gone = await asyncio.to_thread(ended_for_good, config, self._issuers.records, self._clock())
+        now = self._clock()
+        gone = await asyncio.to_thread(ended_for_good, config, self._issuers.records, now)
         ends = await asyncio.to_thread(certificate_ends, config, gone)
         ends += await asyncio.to_thread(_of_key_holder, config, ends, gone)
         ends += peer_ends(await store.list_peers(), self._shown)
         updates = await store.crl_next_updates()
         ends += [End(What.CRL, issuer, at) for issuer, at in updates.items() if issuer not in gone]
+        ends += [End(What.ORDER, order, at) for order, at in (await store.open_windows(now)).items()]
         products = await store.list_products()
         return ends + await asyncio.to_thread(product_ends, products, self._issuer_ends)
 

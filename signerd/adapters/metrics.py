@@ -23,7 +23,7 @@ REFRESH_S = 60.0  # how old counts from the database may be
 _BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
-_CERTIFICATES = frozenset(What) - {What.CRL, What.PRODUCT}
+_CERTIFICATES = frozenset(What) - {What.CRL, What.PRODUCT, What.ORDER}
 
 _log = structlog.get_logger(__name__)
 

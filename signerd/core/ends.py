@@ -1,5 +1,5 @@
-"""Dates on which something stops, unless somebody acts before: certificates, CRLs, products that can no
-longer be ordered. "Nothing ends unannounced."
+"""Dates on which something stops, unless somebody acts before: certificates, CRLs, orders, products that can
+no longer be ordered. "Nothing ends unannounced."
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ class What(StrEnum):
     PEER = "peer"
     CRL = "crl"
     PRODUCT = "product"
+    EVIDENCE_ROOT = "evidence_root"  # of a product: whom it trusts about chips
+    ORDER = "order"  # an open work order's window
 
 
 # What stops on that day, and the command or the deed that keeps it going.
@@ -48,6 +50,14 @@ _STOPS = {
         "no order of it can be opened, and no board be certified any more",
         "a shorter validity_days, or an issuer that ends later: signerd ca add",
     ),
+    What.EVIDENCE_ROOT: (
+        "evidence below it is refused, so that boards of this product and method get no certificate",
+        "ask its owner for the next one; a new revision of the product, and new orders: signerd product add",
+    ),
+    What.ORDER: (
+        "no board of it gets a certificate any more",
+        "another work order for those that are missing: signerd order show, open",
+    ),
 }
 
 
@@ -70,6 +80,12 @@ class End:
         return _STOPS[self.what][1]
 
     @property
+    def warned(self) -> timedelta:
+        """How long before. A CRL is renewed from a timer, at half its period: it is due once that was missed
+        by half. An order's window is as short as its owner planned it."""
+        return timedelta(days=1) if self.what in (What.CRL, What.ORDER) else WARNED
+
+    @property
     def known(self) -> bool:
         """False where there is no date: it does not end."""
         return self.at.year < _NEVER
@@ -86,10 +102,5 @@ def in_order(ends: Iterable[End]) -> tuple[End, ...]:
 
 
 def due(ends: Iterable[End], now: datetime) -> tuple[End, ...]:
-    """Those to warn of, the next one first; those that are over among them. A CRL is renewed from a timer, at
-    half its period: it is due once that was missed by half."""
-    return tuple(end for end in in_order(ends) if end.at - now < _warned(end.what))
-
-
-def _warned(what: What) -> timedelta:
-    return timedelta(days=1) if what is What.CRL else WARNED
+    """Those to warn of, the next one first; those that are over among them."""
+    return tuple(end for end in in_order(ends) if end.at - now < end.warned)

@@ -8,17 +8,22 @@ from __future__ import annotations
 
 import hashlib
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from datetime import UTC, datetime
 
-from signerd.core.ends import WARNED, End
+from signerd.core.ends import End, What
 
 _LINE = 75  # octets, without the line's end (§3.1)
 _ESCAPES = str.maketrans({"\\": "\\\\", ";": "\\;", ",": "\\,"})  # §3.3.11
 
 
 def calendar(ends: Iterable[End], deployment: str, now: datetime) -> str:
-    """The whole file. `now` is aware. The same end has the same UID each time: importing again moves it."""
+    """The whole file. `now` is aware. The same end has the same UID each time: importing again moves it. Of
+    several that have one name, as certificates of one subject, the last one's is that of the name alone."""
+    ends = list(ends)
+    last: dict[tuple[What, str], datetime] = {}
+    for end in ends:
+        last[end.what, end.name] = max(end.at, last.get((end.what, end.name), end.at))
     lines = [
         "BEGIN:VCALENDAR",
         "VERSION:2.0",
@@ -26,16 +31,17 @@ def calendar(ends: Iterable[End], deployment: str, now: datetime) -> str:
         f"X-WR-CALNAME:{_text(f'Birthmark {deployment}')}",
     ]
     for end in ends:
-        lines += _event(end, deployment, now)
+        beside = [] if end.at == last[end.what, end.name] else [_moment(end.at)]
+        lines += _event(end, (deployment, end.what.value, end.name, *beside), now)
     lines.append("END:VCALENDAR")
     return "".join(f"{folded}\r\n" for line in lines for folded in _folded(line))
 
 
-def _event(end: End, deployment: str, now: datetime) -> Iterator[str]:
+def _event(end: End, named: Collection[str], now: datetime) -> Iterator[str]:
+    uid = hashlib.sha256("\n".join(named).encode()).hexdigest()
     title = f"{end.what.value.replace('_', ' ')} {end.name} ends"
-    named = hashlib.sha256(f"{deployment}\n{end.what.value}\n{end.name}".encode()).hexdigest()
     yield "BEGIN:VEVENT"
-    yield f"UID:{named[:32]}@birthmark"
+    yield f"UID:{uid[:32]}@birthmark"
     yield f"DTSTAMP:{_moment(now)}"
     yield f"DTSTART:{_moment(end.at)}"
     yield f"SUMMARY:{_text(title)}"
@@ -44,7 +50,7 @@ def _event(end: End, deployment: str, now: datetime) -> Iterator[str]:
     yield "BEGIN:VALARM"
     yield "ACTION:DISPLAY"
     yield f"DESCRIPTION:{_text(title)}"
-    yield f"TRIGGER:-P{WARNED.days}D"
+    yield f"TRIGGER:-P{end.warned.days}D"
     yield "END:VALARM"
     yield "END:VEVENT"
 

@@ -9,6 +9,7 @@ A root that no chain could ever hold under is refused; what holds and deserves a
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from itertools import permutations
 
@@ -159,12 +160,22 @@ def _review_root(root: Certificate, where: str, now: datetime) -> list[str]:
     return notes
 
 
-def _root(root: Certificate) -> str:
+def root_ends(rules: EvidenceRules) -> Iterator[tuple[str, datetime]]:
+    """When evidence of a method holds no longer: the method and a root's name, and the root's end."""
+    for name in rules.methods:
+        for root in METHODS[name].traits.roots(rules):
+            yield f"{name} {_subject(root)}", root.not_after
+
+
+def _subject(root: Certificate) -> str:
     # RFC 4514 escapes what could pass for another attribute; control characters it leaves as they are.
     text = readable(root.subject) or "(no subject)"
-    subject = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
+
+
+def _root(root: Certificate) -> str:
     fingerprint = hashlib.sha256(root.der).hexdigest()
-    return f"{subject}, until {root.not_after:%Y-%m-%d}, SHA-256 {fingerprint}"
+    return f"{_subject(root)}, until {root.not_after:%Y-%m-%d}, SHA-256 {fingerprint}"
 
 
 def _chips(rules: EvidenceRules) -> str:

@@ -2244,9 +2244,11 @@ class ListEndsResponse(_message.Message):
         STOPS_FIELD_NUMBER: _builtins.int
         REMEDY_FIELD_NUMBER: _builtins.int
         which: _builtins.str
-        """"server", "operations_ca", "sub_ca", "issuer" (above the sub-CA), "root", "peer", "crl" or "product"."""
+        """"server", "operations_ca", "sub_ca", "issuer" (above the sub-CA), "root", "peer", "crl", "product",
+        "evidence_root" (whom a product trusts about chips) or "order" (its window).
+        """
         name: _builtins.str
-        """A certificate's subject, a peer's URI, a product's name."""
+        """A certificate's subject, a peer's URI, a product's name, an order's."""
         soon: _builtins.bool
         """signerd warns of it."""
         stops: _builtins.str

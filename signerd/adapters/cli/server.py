@@ -66,10 +66,14 @@ def _write_request(settings: Config, renamed: Renamed, path: Path, *, as_json: b
 
     from signerd.adapters import server_renewal
     from signerd.adapters.cli.output import print_json
-    from signerd.adapters.durable_files import write_new
+    from signerd.adapters.durable_files import fill, write_new
 
-    made = server_renewal.request(settings, renamed)
-    write_new(path, made.public_bytes(Encoding.PEM), 0o644)
+    write_new(path, b"", 0o644)  # first: a key that waits for an answer makes room for a newer one
+    try:
+        fill(path, server_renewal.request(settings, renamed).public_bytes(Encoding.PEM))
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
     if as_json:
         print_json({"request": str(path)})
         return

@@ -245,6 +245,10 @@ class Administration(Parts):
         """All work orders, in the order of opening."""
         return await self._long_reader.do(listing.list_orders)
 
+    async def open_windows(self, now: datetime) -> dict[str, datetime]:
+        """Of each open order whose window is not over, its end."""
+        return await self._long_reader.do(lambda connection: listing.open_windows(connection, now))
+
     async def order(self, work_order: str) -> OrderState | None:
         """One work order with its counts."""
         return await self._long_reader.do(lambda connection: listing.order(connection, work_order))

@@ -160,6 +160,15 @@ def list_orders(connection: Connection) -> list[OrderState]:
     return [_state(connection, row) for row in rows]
 
 
+def open_windows(connection: Connection, now: datetime) -> dict[str, datetime]:
+    """`Administration.open_windows`."""
+    over = orders.c.not_after <= int(now.timestamp())
+    asked = select(orders.c.work_order, orders.c.not_after).where(orders.c.closed_at.is_(null()), ~over)
+    return {
+        row.work_order: moment_of(row.not_after) for row in connection.execute(asked.order_by(orders.c.id))
+    }
+
+
 def order(connection: Connection, work_order: str) -> OrderState | None:
     """`Administration.order`."""
     row = connection.execute(_orders().where(orders.c.work_order == work_order)).one_or_none()

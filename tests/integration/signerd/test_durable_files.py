@@ -142,7 +142,10 @@ def test_a_full_disk_is_named_and_leaves_nothing(
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space left") as failed:
         function(tmp_path / "file", b"content", 0o600)
-    assert "file" in str(failed.value.filename)
+    assert failed.value.filename == str(tmp_path / "file")
+    with pytest.raises(FileNotFoundError) as missing:
+        function(tmp_path / "none" / "file", b"content", 0o600)
+    assert missing.value.filename == str(tmp_path / "none" / "file")
     assert list(tmp_path.iterdir()) == []
 
 

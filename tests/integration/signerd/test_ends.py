@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
 from prometheus_client import generate_latest
 from structlog.testing import capture_logs
 
@@ -108,6 +109,19 @@ def test_the_last_day_of_an_order_of_each_product() -> None:
     assert last('not_after = "99991231235959Z"') == 9000
     fixed = NOW + timedelta(days=100)
     assert last(f'not_after = "{fixed:%Y%m%d%H%M%SZ}"') == 100
+
+
+def test_the_roots_that_a_product_trusts_about_chips() -> None:
+    """Evidence below a root that has ended is refused."""
+    root, _ = device_ca.create_root("chips", NOW)
+    section = f'[evidence.x509]\nroots = ["""{root.public_bytes(Encoding.PEM).decode()}"""]\n\n[certificate]'
+    text = SENSOR.replace('["hmac-sha256"]', '["x509"]').replace("[certificate]", section)
+    issuer_ends = NOW + timedelta(days=9000)
+    found = product_ends([ProductRevision("sensor", b"", text, NOW)], lambda _ca: issuer_ends)
+    product, trusted = found
+    assert product.what is What.PRODUCT
+    assert trusted.name == "sensor: x509 CN=Birthmark development root CA,O=chips"
+    assert (trusted.what, trusted.at) == (What.EVIDENCE_ROOT, root.not_valid_after_utc)
 
 
 class Watched:

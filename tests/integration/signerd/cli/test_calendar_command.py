@@ -20,12 +20,16 @@ pytestmark = pytest.mark.check
 
 def test_every_date_on_which_something_stops(edge: Edge, tmp_path: Path) -> None:
     station = edge.add_peer("station/plant1/calendar")
+    opened, closed = edge.open_order(station), edge.open_order(station)
+    edge.installation.admin("order", "close", closed)
     assert signerd(edge.installation, "crl", "--out", tmp_path / "crl.der", "--hours", "12")[0] == 0
     code, said = signerd(edge.installation, "calendar", "--json")
     assert code == 0
     ends = {(end["which"], end["name"]): end for end in json.loads(said)}
     which = [kind for kind, _ in ends]
-    assert {"server", "operations_ca", "sub_ca", "root", "peer", "crl", "product"} == set(which)
+    assert {"server", "operations_ca", "sub_ca", "root", "peer", "crl", "product", "order"} == set(which)
+    assert ("order", opened) in ends
+    assert ("order", closed) not in ends
     dates = [end["at"] for end in ends.values()]
     assert dates == sorted(dates)
     # The harness' boards are valid for 7,300 days, the sub-CA of a development installation for 12,775.
@@ -43,6 +47,9 @@ def test_as_an_icalendar(edge: Edge, tmp_path: Path) -> None:
     text = file.read_text("utf-8")
     assert (code, f"{text.count('BEGIN:VEVENT')} events" in said) == (0, True)
     assert "SUMMARY:server CN=signerd\\,O=dev ends" in text
+    code, printed = signerd(edge.installation, "calendar", "--ics", "-")
+    assert (code, printed.count("BEGIN:VEVENT")) == (0, text.count("BEGIN:VEVENT"))
+    assert signerd(edge.installation, "calendar", "--ics", "-", "--json")[0] == 2
 
 
 def test_without_signerd_it_says_so(unstarted: Installation) -> None:

@@ -56,6 +56,12 @@ def test_without_a_running_signerd(unstarted: Installation) -> None:
     code, said = signerd(unstarted, "server", "renew", "--request", request, "--json")
     assert (code, json.loads(said)) == (0, {"request": str(request)})
     assert signerd(unstarted, "check-config")[0] == 0
+    keys = (unstarted.home / "operations" / "server.key").read_bytes()
+    assert signerd(unstarted, "server", "renew", "--request", request)[0] == 1
+    assert (unstarted.home / "operations" / "server.key").read_bytes() == keys
+    elsewhere = unstarted.directory / "other.csr.pem"
+    assert signerd(unstarted, "server", "renew", "--request", elsewhere, "--name", "*.example")[0] == 3
+    assert not elsewhere.exists()
     code, said = signerd(unstarted, "server", "renew", "--certificate", "none.pem", "--name", "a.example")
     assert (code, "--certificate stands alone" in said) == (2, True)
     code, said = signerd(unstarted, "server", "renew", "--certificate", "none.pem")

@@ -83,6 +83,20 @@ def unescaped(value: str) -> str:
     return re.sub(r"\\(.)", r"\1", value)
 
 
+def test_an_alarm_comes_when_signerd_warns() -> None:
+    found = events(calendar([end(3, What.CRL, "main"), end(20, What.ORDER, "WO-1")], "example", NOW))
+    assert [event["ALARM-TRIGGER"] for event in found] == ["-P1D", "-P1D"]
+    assert due([end(20, What.ORDER)], NOW) == ()
+
+
+def test_certificates_of_one_subject_are_events_of_their_own() -> None:
+    """As cross-signed roots are, and an intermediate that was renewed."""
+    old, new = end(100, What.ROOT, "CN=root"), end(900, What.ROOT, "CN=root")
+    both, alone = events(calendar([old, new], "example", NOW)), events(calendar([new], "example", NOW))
+    assert both[0]["UID"] != both[1]["UID"] == alone[0]["UID"]
+    assert both == events(calendar([new, old], "example", NOW))[::-1]
+
+
 def test_a_calendar_has_an_event_for_each_with_an_alarm() -> None:
     (event,) = events(calendar([end(100)], "example", NOW))
     assert event["DTSTART"] == "20270309T120000Z"
