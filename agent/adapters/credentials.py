@@ -31,14 +31,14 @@ class StationName:
     name: str
 
 
-def read_file(path: Path) -> bytes:
+def read_file(path: Path, remedy: str = _AGAIN) -> bytes:
     """A small file. Raises ConfigError."""
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror}", remedy=_AGAIN) from error
+        raise ConfigError(f"cannot read {path}: {error.strerror}", remedy=remedy) from error
     if len(data) > _MAX_FILE_BYTES:
-        raise ConfigError(f"{path} is larger than {_MAX_FILE_BYTES} bytes", remedy=_AGAIN)
+        raise ConfigError(f"{path} is larger than {_MAX_FILE_BYTES} bytes", remedy=remedy)
     return data
 
 

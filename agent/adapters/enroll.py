@@ -102,21 +102,24 @@ def install_renewed(config: Config, given: Path, operations_ca: Path | None = No
     and have the one that signerd's certificate is of.
 
     Raises:
-        ConfigError: it is not for this key or not of this CA, names another station, does not end later, or
-            cannot be written; the old one stays.
+        ConfigError: it is not for this key or not of this CA, names another station, is an older one of the
+            same CA, or cannot be written; the old one stays.
     """
     signerd = config.signerd
-    pem = read_file(given)
+    pem = read_file(given, "Name the certificate that signerd's administrator sent back.")
     old = parse_certificate(read_file(signerd.certificate), str(signerd.certificate))
     new = parse_certificate(pem, str(given))
     check_pair(new, read_file(signerd.key))
     ca_pem = read_file(operations_ca or signerd.operations_ca)
-    check_issuer(new, parse_cas(ca_pem, str(operations_ca or signerd.operations_ca)))
+    cas = parse_cas(ca_pem, str(operations_ca or signerd.operations_ca))
+    check_issuer(new, cas)
     name = station_name(new)
     if name != station_name(old):
         remedy = "Take the certificate that was made for this station."
         raise ConfigError(f"{given} is for {name.uri}, and this is {station_name(old).uri}", remedy=remedy)
-    if new.not_valid_after_utc <= old.not_valid_after_utc:
+    # One that is there already is taken once more: a command that was cut short is given again.
+    moves = new.issuer != old.issuer and new.issuer == cas[-1].subject  # the newest CA stands last
+    if new.not_valid_after_utc <= old.not_valid_after_utc and not moves and new != old:
         detail = f"{given} ends {new.not_valid_after_utc:%F %T}, no later than the one that is there"
         raise ConfigError(detail, remedy="Have it made anew: signerd station renew")
     try:

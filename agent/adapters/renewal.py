@@ -31,6 +31,7 @@ from agent.config import Config
 from agent.errors import AgentError, BadAnswer, ConfigError, Refused, SignerUnavailable
 
 ASK_EVERY_S = 6 * 3600.0  # signerd says whether it is time: a look costs it nothing
+REFUSED_EVERY_S = 24 * 3600.0  # a signerd of before this call there was enters each try into its ledger
 
 
 class Outcome(StrEnum):
@@ -126,20 +127,21 @@ class StationRenewal:
         self.last: Renewal | AgentError | None = None
 
     async def run(self) -> None:
-        """Until cancelled, or until signerd says that it does not know the call.
+        """Until cancelled.
 
-        What goes wrong stops no board and is tried again: from 60 days before the end `doctor` says so, and
-        signerd warns its administrators.
+        What goes wrong stops no board and is tried again, a refusal too, since signerd may be upgraded or
+        mended. From 60 days before the end `doctor` says so, and signerd warns its administrators.
         """
         while True:
+            delay_s = ASK_EVERY_S
             try:
                 self.last = await renew(self._config, self._signer)
-            except Refused as error:  # of a signerd before this call there was; each try is an entry there
+            except Refused as error:
                 self.last = error
-                return
+                delay_s = REFUSED_EVERY_S
             except (SignerUnavailable, BadAnswer, ConfigError) as error:
                 self.last = error
-            await asyncio.sleep(ASK_EVERY_S)
+            await asyncio.sleep(delay_s)
 
     async def __aenter__(self) -> Self:
         self._task = asyncio.create_task(self.run(), name="renewal")

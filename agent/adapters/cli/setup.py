@@ -70,7 +70,7 @@ def make_renewal(config: Config, *, as_json: bool) -> None:
         print(json.dumps({"state": state, "request": str(path), "uri": name.uri}))
         return
     if renewal is None:
-        print(f"signerd was not asked: {why}")
+        print(f"signerd gave none: {why}")
     elif renewal.outcome == "pending":
         print(f"It waits for signerd's administrator, who runs:  signerd station approve {name.uri}")
         print("Then run this command again; a station that runs takes it up by itself. Or by a file:")
@@ -89,7 +89,9 @@ async def _asked(config: Config) -> tuple[Renewal | None, str]:
     try:
         async with signer_of(config) as signer:
             return await renew(config, signer), ""
-    except (SignerUnavailable, Refused, BadAnswer) as error:
+    except Refused as error:
+        return None, f"it refuses: {error.code}. {error.remedy}"
+    except (SignerUnavailable, BadAnswer) as error:
         return None, error.detail
 
 
