@@ -21,7 +21,7 @@ from signerd.adapters import operations_ca
 from signerd.adapters.operations_ca import issuer_of
 from signerd.adapters.server_files import ServerFiles
 from signerd.config import Config
-from signerd.core.server_names import covers, server_names
+from signerd.core.server_names import covers, is_server_name, server_name, server_names
 from signerd.errors import ConfigError
 
 
@@ -123,7 +123,16 @@ def _files(config: Config) -> ServerFiles:
 def _names(config: Config, files: ServerFiles, renamed: Renamed) -> tuple[str, ...]:
     try:
         before = operations_ca.names_in(files.read().certificate)
-        added, dropped = server_names(renamed.added), server_names(renamed.dropped)
+        # A certificate that was made elsewhere may have names that are not made here: they can be dropped.
+        odd = [name for name in before if not is_server_name(name)]
+        added = server_names(renamed.added)
+        dropped = [name.lower() if name.lower() in odd else server_name(name) for name in renamed.dropped]
+        if left := [name for name in odd if name not in dropped]:
+            options = " ".join(f"--drop '{name}'" for name in left)
+            raise ConfigError(
+                f"the certificate has {', '.join(left)}, made elsewhere: no name that is certified here. Give"
+                f" each name that stations dial by --name, and {options}"
+            )
         kept = [name for name in (*config.server.names, *added, *before) if name not in dropped]
         wanted = server_names(kept)
     except ValueError as error:

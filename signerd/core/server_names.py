@@ -42,6 +42,14 @@ def server_name(text: str) -> str:
     return str(address)
 
 
+def is_server_name(text: str) -> bool:
+    """True if it is a name in its one spelling."""
+    try:
+        return server_name(text) == text
+    except ValueError:
+        return False
+
+
 def server_names(texts: Iterable[str]) -> tuple[str, ...]:
     """All of them, each once. Raises ValueError for one that is none, and for too many."""
     names = tuple(dict.fromkeys(server_name(text) for text in texts))

@@ -81,6 +81,8 @@ def arrange(
     if len(pool) > _MAX_CERTIFICATES:
         raise ConfigError(f"{len(pool)} certificates: give the sub-CA's and those above it alone")
     starts = [each for each in pool if each.public_key() == key.public_key()]
+    if not starts and root.public_key() == key.public_key():
+        raise unusable(["it is given as --root: that is the certificate above it, which verifiers pin"])
     if not starts:
         raise unusable(["its key is not the one in the token"])
     ways = sorted((way for start in starts for way in _ways([start], pool, root)), key=len)

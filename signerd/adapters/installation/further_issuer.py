@@ -26,6 +26,7 @@ from signerd.adapters.installation.chain_files import arrange, read_certificates
 from signerd.adapters.installation.keys import generate_ca_key, prove_keys
 from signerd.adapters.installation.layout import PUBLIC, write_new
 from signerd.adapters.installed_files import add_to, owned_folder, replace_beside
+from signerd.adapters.keyholder.channel import KeyHolderRefusal
 from signerd.adapters.keyholder.pool import rejected_pins, settings_of_issuer
 from signerd.adapters.keyholder.service.settings import KeyHolderConfig
 from signerd.adapters.pin import read_pin
@@ -96,9 +97,9 @@ def request(
         pin_source: where the PIN comes from this time, if not as `token` has it.
 
     Raises:
-        ConfigError: an issuer or a request of this name is there, or a file cannot be written.
+        ConfigError: an issuer or a request of this name is there, the token has an object of the key's name
+            or lacks the one that is taken, or a file cannot be written.
         WrongPin: the token rejected the PIN, now or before.
-        KeyHolderRefusal: the token has an object of the key's name.
         Unavailable: the token does not make the key.
     """
     _demand_new(config, files)
@@ -115,6 +116,9 @@ def request(
             )
         finally:
             pin[:] = bytes(len(pin))
+    except KeyHolderRefusal as error:  # what the token holds is not what the command says of it
+        files.token.unlink()
+        raise ConfigError(error.detail) from error
     except BaseException:
         files.token.unlink()
         raise

@@ -414,6 +414,9 @@ def test_a_bought_chain_that_breaks_off_or_is_forbidden(hsm: Hsm, tmp_path: Path
         (tmp_path / "root.pem").write_bytes(in_pem(root))
         with pytest.raises(ConfigError, match=reason):
             install_certificate(directory, certificate=tmp_path / "sent", root=tmp_path / "root.pem")
+    (tmp_path / "sub-ca.pem").write_bytes(in_pem(chain[0]))
+    with pytest.raises(ConfigError, match="given as --root: that is the certificate above it"):
+        install_certificate(directory, certificate=tmp_path / "sub-ca.pem", root=tmp_path / "sub-ca.pem")
     (tmp_path / "root.pem").write_bytes(in_pem(root, chain[-1]))
     with pytest.raises(ConfigError, match="holds 2 certificates: give the root's alone"):
         install_certificate(directory, certificate=tmp_path / "sent", root=tmp_path / "root.pem")

@@ -92,6 +92,19 @@ def test_names_are_added_and_dropped(settings: Config) -> None:
     assert set(names_in(made)) == {"signer.example.com", "localhost", "2001:db8::7"}
 
 
+def test_names_that_are_not_made_here_are_dropped_by_who_says_so(settings: Config) -> None:
+    """A certificate that was made elsewhere may have wildcards, which cover what stations dial."""
+    made, key = issue_server(load_ca(base(settings)), "example", ("*.example.com", "localhost"), NOW)
+    files(settings).keep(key)
+    install(settings, made.public_bytes(Encoding.PEM), NOW)
+    for renamed in (SAME, Renamed(added=["b.example"])):
+        with pytest.raises(ConfigError, match=r"--drop '\*\.example\.com'"):
+            renew(settings, base(settings), renamed, NOW)
+    assert fits(settings) == made
+    made = renew(settings, base(settings), Renamed(dropped=["*.Example.com"]), NOW)
+    assert set(names_in(made)) == {"signer.example.com", "localhost"}
+
+
 @pytest.mark.parametrize(
     ("renamed", "reason"),
     [

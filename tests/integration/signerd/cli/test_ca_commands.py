@@ -41,7 +41,7 @@ def test_what_means_nothing(running: Edge) -> None:
         (("request", "other", "--token", "second"), 2, "--pin"),
         (("request", "other", "--key-type", "p521"), 2, "p256 or p384"),
         (("request", "main"), 3, "have an issuer main"),
-        (("request", "other", "--ca-key", "nothing"), 75, "the token holds no key of this name"),
+        (("request", "other", "--ca-key", "nothing"), 3, "the token holds no key of this name"),
         (("add", "other", "--certificate", root, "--root", root), 3, "there is no request"),
         (("add", "other", "--certificate", root, "--root", root, "--same-key-as", "x"), 3, "no issuer x"),
         (("activate", "other"), 1, "no issuer 'other'"),
