@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 
@@ -42,6 +43,8 @@ def factory() -> Iterator[BootedFactory]:
     if missing := no_booted_machine():
         pytest.skip(missing)
     with BootedFactory() as factory:
+        for unit, state in _STATE.items():
+            factory.probed(unit, state)
         factory.walk()
         yield factory
 
@@ -80,39 +83,42 @@ def test_what_the_desk_does_and_a_restart(factory: BootedFactory) -> None:
     assert "Traceback" not in machine.run("journalctl --no-pager --output=cat")
 
 
-def test_killed_it_is_started_again(factory: BootedFactory) -> None:
+def test_killed_they_are_started_again(factory: BootedFactory) -> None:
+    factory.machine.run(f"systemctl kill --signal=KILL --kill-who=main {SERVICE} {SIGNERD}")
     for unit in (SERVICE, SIGNERD):
-        factory.machine.run(f"systemctl kill --signal=KILL --kill-who=main {unit}")
-        wait_until(
-            lambda unit=unit: (  # type: ignore[misc]
-                (_shown(factory, unit, "NRestarts"), _shown(factory, unit, "SubState")) == ("1", "running")
-            ),
-            f"{unit} to be started again",
-            timeout_s=90,
-        )
+        wait_until(partial(_started_again, factory, unit), f"{unit} to be started again", timeout_s=90)
     _board(factory)
+
+
+def _started_again(factory: BootedFactory, unit: str) -> bool:
+    return (_shown(factory, unit, "NRestarts"), _shown(factory, unit, "SubState")) == ("1", "running")
 
 
 @pytest.mark.parametrize("unit", [SIGNERD, SERVICE])
 def test_what_the_sandbox_denies(factory: BootedFactory, unit: str) -> None:
     """By a command of the unit itself, which systemd gives the sandbox of its daemon."""
-    drop_in = f"/etc/systemd/system/{unit}.service.d/probe.conf"
-    probe = f"/opt/birthmark/bin/python3 /opt/project/tests/harness/sandbox_probe.py {_STATE[unit]}"
-    factory.machine.run(
-        f"mkdir -p $(dirname {drop_in}); printf '[Service]\\nExecStartPost={probe}\\n' >{drop_in}"
-    )
-    try:
-        factory.give("systemctl daemon-reload")
-        factory.give(f"systemctl restart {unit}")
-    finally:
-        factory.machine.run(f"rm {drop_in}; systemctl daemon-reload")
-    (line,) = [each for each in factory.booted.journal(unit).splitlines() if each.startswith('{"probe"')]
+    line = next(each for each in factory.booted.journal(unit).splitlines() if each.startswith('{"probe"'))
     said = json.loads(line)
     assert {name for name, outcome in said["probe"].items() if outcome == "done"} == _ALLOWED[unit]
     assert {name: said["probe"][name] for name in _REFUSED_AS} == _REFUSED_AS
     about = said["about"]
     assert {about[name] for name in ("CapBnd", "CapEff", "CapAmb")} == {"0" * 16}
     assert (about["NoNewPrivs"], about["Seccomp"], about["core"], about["processes"]) == ("1", "2", "0", "0")
+
+
+def test_a_station_as_a_unit(factory: BootedFactory) -> None:
+    """Its sandbox closes all devices but serial lines; a drop-in opens those that the simulated boards are on."""
+    run = factory.new_run(boards=1)
+    unit = f"birthmark-agent@{run.work_order}"
+    factory.station_unit(run, "DeviceAllow=char-pts rw")
+    factory.machine.run(f"systemctl enable --now {unit}")
+    wait_until(lambda: '"board_done"' in factory.booted.journal(unit), "a board", timeout_s=90)
+    factory.finished_once(run)
+    said = factory.machine.run(f"systemd-analyze security --no-pager {unit}.service")
+    assert re.search(r"Overall exposure level for \S+: [0-3]\.", said), said
+    assert str(factory.installation.machine.owner("/var/lib/birthmark-agent")) == "birthmark:birthmark 700"
+    factory.machine.run(f"systemctl stop {unit}")
+    assert _shown(factory, unit, "Result") == "success"
 
 
 def test_the_key_holder_has_a_network_of_its_own(factory: BootedFactory) -> None:

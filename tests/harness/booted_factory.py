@@ -7,9 +7,11 @@ with BootedFactory() as factory:
 
 from __future__ import annotations
 
+import json
 from typing import ClassVar
 
 from harness.booted_machine import BootedMachine
+from harness.factory import Run
 from harness.process import Program, ProgramError
 from harness.units import Units
 from harness.walked_factory import SIGNERD, MachineInstallation, WalkedFactory
@@ -53,6 +55,29 @@ class BootedFactory(WalkedFactory):
     def __init__(self) -> None:
         self.booted = BootedMachine()
         super().__init__(self.booted)
+
+    def probed(self, unit: str, state: str) -> None:
+        """From its next start on, `sandbox_probe` runs beside the daemon, in the same sandbox."""
+        drop_in = f"/etc/systemd/system/{unit}.service.d/probe.conf"
+        probe = f"/opt/birthmark/bin/python3 /opt/project/tests/harness/sandbox_probe.py {state}"
+        text = f"[Service]\\nExecStartPost={probe}\\n"
+        self.machine.run(f"mkdir -p $(dirname {drop_in}); printf '{text}' >{drop_in}")
+
+    def station_unit(self, run: Run, *directives: str) -> None:
+        """The station's user, unit and files; its ports become the user's."""
+        unit, station = "birthmark-agent@.service", "/etc/birthmark-agent"
+        drop_in = "".join(f"{line}\\n" for line in ("[Service]", *directives))
+        for line in (
+            "adduser --system --group birthmark && adduser birthmark dialout",  # docs/stations.md
+            f"cp deploy/systemd/{unit} /etc/systemd/system/; mkdir /etc/systemd/system/{unit}.d",
+            f"printf '{drop_in}' >/etc/systemd/system/{unit}.d/boards.conf; systemctl daemon-reload",
+            f"cp -r {run.station.directory} {station}; mv {station}/state /var/lib/birthmark-agent",
+            f"chown -R birthmark:birthmark {station} /var/lib/birthmark-agent {' '.join(run.farm.ports)}",
+        ):
+            self.machine.run(line)
+        config = self.machine.path(station) / "agent.toml"
+        ports = f'state = "/var/lib/birthmark-agent"\nports = {json.dumps(run.farm.ports)}'
+        config.write_text(config.read_text("utf-8").replace('state = "state"', ports), "utf-8")
 
     def give(self, line: str) -> str:
         if line.startswith("systemctl ") and line != f"systemctl start {SIGNERD}":

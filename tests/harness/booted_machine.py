@@ -42,8 +42,10 @@ mount --bind {packages} /opt/packages
 {python} -m venv --without-pip /opt/birthmark
 {{ printf '%s\\n' /opt/project /opt/project/proto; echo 'import site; site.addsitedir("/opt/packages")'; }} \
     >$(echo /opt/birthmark/lib/python3*/site-packages)/birthmark.pth
-{{ echo '#!/opt/birthmark/bin/python3'; tail -n +2 {signerd}; }} >/opt/birthmark/bin/signerd
-chmod 0755 /opt/birthmark/bin/signerd
+for each in signerd birthmark-agent; do
+    {{ echo '#!/opt/birthmark/bin/python3'; tail -n +2 {commands}/$each; }} >/opt/birthmark/bin/$each
+    chmod 0755 /opt/birthmark/bin/$each
+done
 """
 # Credentials are mounted by a child of systemd and have to be seen by others: it is so outside of containers.
 _BOOT = """
@@ -88,7 +90,7 @@ class BootedMachine(MachineWithUsers):
             project=shlex.quote(str(REPOSITORY)),
             packages=shlex.quote(str(_packages())),
             python=shlex.quote(str(_python())),
-            signerd=shlex.quote(str(COMMANDS / "signerd")),
+            commands=shlex.quote(str(COMMANDS)),
         )
         boot = script(programs) + _BOOT.format(units=" ".join(_UNITS), systemd=_SYSTEMD)
         kinds = ("--pid", "--fork", "--kill-child", "--mount", "--cgroup", "--uts", "--ipc")
