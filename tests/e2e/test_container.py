@@ -7,8 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from harness.container_factory import ContainerFactory
+from harness.container_factory import PIN, ContainerFactory
 from harness.containers import no_engine
+from harness.software_tpm import SoftwareTpm
+from tokens import presence
 
 pytestmark = pytest.mark.soak
 _CLOSED = {"CapEff": "0000000000000000", "CapBnd": "0000000000000000", "NoNewPrivs": "1", "Seccomp": "2"}
@@ -64,6 +66,31 @@ def test_what_the_desk_does_and_a_restart(factory: ContainerFactory) -> None:
     factory.engine.give("podman start signerd")
     factory.installation.serves("signerd")
     _board(factory)
+
+
+def test_a_pin_that_a_tpm_sealed(factory: ContainerFactory) -> None:
+    """The image has the library for devices; this TPM is a program, and has a socket."""
+    library = presence.library("libtss2-tcti-swtpm.so.0")
+    presence.skip(presence.missing("a TPM in a container", libtss2_tcti_swtpm0=library))
+    with SoftwareTpm() as tpm:
+        socket = tpm.directory / "socket"
+        tpm.directory.chmod(0o755)
+        for path in (socket, tpm.directory / "socket.ctrl"):
+            path.chmod(0o666)
+        container = "podman run --rm -i $closed $volumes"
+        given = f"-v {tpm.directory}:{tpm.directory} -v {library}:{library}:ro"
+        sealing = f"signerd pin seal /etc/signerd/hsm.pin.tpm --pin fd:0 --tpm swtpm:path={socket}"
+        factory.engine.give(f"printf {PIN} | {container} {given} {sealing}")
+        config = factory.installation.config
+        text = config.read_text("utf-8")
+        sealed = f"tpm:/etc/signerd/hsm.pin.tpm?tcti=swtpm:path={socket}"
+        config.write_text(text.replace("file:/run/secrets/hsm-pin", sealed), "utf-8")
+        try:
+            said = factory.engine.give(f"{container} {given} signerd check-config --login")
+        finally:
+            config.write_text(text, "utf-8")
+        assert "login to the token: token 'birthmark' has the keys" in said
+        assert "/etc/signerd/hsm.pin.tpm" in said
 
 
 def test_the_key_holder_in_a_container_of_its_own(factory: ContainerFactory) -> None:

@@ -107,7 +107,7 @@ def test_what_the_sandbox_denies(factory: BootedFactory, unit: str) -> None:
 
 
 def test_a_station_as_a_unit(factory: BootedFactory) -> None:
-    """Its sandbox closes all devices but serial lines; a drop-in opens those that the simulated boards are on."""
+    """Its sandbox closes all devices but serial lines; a drop-in opens those of the simulated boards."""
     run = factory.new_run(boards=1)
     unit = f"birthmark-agent@{run.work_order}"
     factory.station_unit(run, "DeviceAllow=char-pts rw")
