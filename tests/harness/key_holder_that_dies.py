@@ -21,6 +21,7 @@ from sqlalchemy.pool import Pool
 
 from harness.signerd_that_dies import deadly, die_if
 from signerd.__main__ import main
+from signerd.adapters import installed_files
 from signerd.adapters.keyholder.pool import KeyHolderPool
 from signerd.adapters.keyholder.service import notes, taking_over
 
@@ -29,7 +30,7 @@ RUNNING: dict[str, tuple[Any, str]] = {
     "sign": (KeyHolderPool, "sign_certificate"),
 }
 TAKING_OVER: dict[str, tuple[Any, str]] = {
-    "settings": (taking_over, "_write"),
+    "settings": (installed_files, "replace"),
     "notes": (notes, "create_notes"),
     "filling": (taking_over, "_fill"),
     "giving": (taking_over, "_give"),

@@ -23,9 +23,12 @@ from signerd.adapters.cli.options import (
     DEFAULT_CONFIG,
     DEFAULT_KEY_HOLDER,
     ConfigOption,
+    EnvironmentOption,
     JsonOption,
     KeyHolderOption,
+    ModuleOption,
     PinOption,
+    TokenOption,
     environment,
     module_of,
 )
@@ -74,12 +77,8 @@ def list_(*, config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False)
 def request(
     name: NameArgument,
     *,
-    module: Annotated[
-        str | None, typer.Option("--module", help="The token's PKCS#11 module. Default: that of [hsm].")
-    ] = None,
-    token: Annotated[
-        str | None, typer.Option("--token", help="Its label or PKCS#11 URI. Default: that of [hsm].")
-    ] = None,
+    module: ModuleOption = None,
+    token: TokenOption = None,
     pin: Annotated[
         str | None,
         typer.Option(
@@ -88,10 +87,7 @@ def request(
             " for this time.",
         ),
     ] = None,
-    hsm_env: Annotated[
-        list[str] | None,
-        typer.Option("--hsm-env", help="NAME=VALUE for the module's environment. Again for each variable."),
-    ] = None,
+    hsm_env: EnvironmentOption = None,
     ca_key: Annotated[
         str | None,
         typer.Option("--ca-key", help="Label or pkcs11: URI of a key in the token: taken, and not made."),
@@ -118,7 +114,7 @@ def request(
         raise typer.BadParameter(f"--key-type takes {' or '.join(KEY_TYPES)}")
     settings, base = who_has_the_token(load(config), config, key_holder)
     files = _files(base, name)
-    chosen = _token(settings, name, module, token, pin, environment(hsm_env or ()), ca_key)
+    chosen = _token(settings, name, module, token, pin, environment(hsm_env), ca_key)
     cn = common_name or f"{settings.deployment} device CA {name}"[:64]
     path = further_issuer.request(
         settings,

@@ -23,8 +23,11 @@ from signerd.adapters.cli.options import (
     DEFAULT_CONFIG,
     DEFAULT_KEY_HOLDER,
     ConfigOption,
+    EnvironmentOption,
     JsonOption,
     KeyHolderOption,
+    ModuleOption,
+    TokenOption,
     environment,
     module_of,
 )
@@ -75,20 +78,13 @@ def list_(*, config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False)
 @app.command()
 def add(
     *,
-    module: Annotated[
-        str | None, typer.Option("--module", help="The token's PKCS#11 module. Default: that of [hsm].")
-    ] = None,
-    token: Annotated[
-        str | None, typer.Option("--token", help="Its label or PKCS#11 URI. Default: that of [hsm].")
-    ] = None,
+    module: ModuleOption = None,
+    token: TokenOption = None,
     pin: Annotated[
         str | None,
         typer.Option("--pin", help="file:PATH, credential:NAME, fd:N or prompt; kept in the settings."),
     ] = None,
-    hsm_env: Annotated[
-        list[str] | None,
-        typer.Option("--hsm-env", help="NAME=VALUE for the module's environment. Again for each variable."),
-    ] = None,
+    hsm_env: EnvironmentOption = None,
     key_in: Annotated[
         str | None,
         typer.Option("--in", help="token, or sealed to it. Default: as the log's first key is kept."),
@@ -123,7 +119,7 @@ def add(
     made = further_checkpoint_key.begun(base)
     if made is None:
         _demand_room(config)
-        wanted = _wanted(keys, module, token, pin, environment(hsm_env or ()), key_in, key)
+        wanted = _wanted(keys, module, token, pin, environment(hsm_env), key_in, key)
         sealed = wanted.key_in == "sealed"
         there = read_parts(keys, database_url(settings, config.resolve().parent)) if sealed else []
         recipients = further_checkpoint_key.recipients_of(there, spare or ()) if sealed else []

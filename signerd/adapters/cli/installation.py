@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from signerd.adapters.cli.options import JsonOption
+from signerd.adapters.cli.options import EnvironmentOption, JsonOption
 from signerd.core.names import Place
 
 if TYPE_CHECKING:
@@ -47,10 +47,7 @@ def init(
             help="prompt, tpm:PATH, file:PATH, credential:NAME or fd:N. A rejected one is not tried again.",
         ),
     ] = None,
-    hsm_env: Annotated[
-        list[str] | None,
-        typer.Option("--hsm-env", help="NAME=VALUE for the module's environment. Again for each variable."),
-    ] = None,
+    hsm_env: EnvironmentOption = None,
     key_type: Annotated[
         str, typer.Option("--key-type", help="Of the sub-CA: p256, p384, rsa2048, rsa3072, rsa4096.")
     ] = "p256",
@@ -129,7 +126,7 @@ def init(
     elif module is None or token is None or pin is None or deployment is None:
         raise typer.BadParameter("give --dev, or --module, --token, --pin and --deployment")
     else:
-        environment = hsm_environment(hsm_env or ())
+        environment = hsm_environment(hsm_env)
         request = create(
             directory,
             module=module_of(module),

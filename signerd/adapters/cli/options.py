@@ -33,6 +33,16 @@ PinOption = Annotated[
     str | None,
     typer.Option("--pin", help="Where the PIN comes from, if not as configured: prompt, file:PATH, …"),
 ]
+ModuleOption = Annotated[
+    str | None, typer.Option("--module", help="The token's PKCS#11 module. Default: that of [hsm].")
+]
+TokenOption = Annotated[
+    str | None, typer.Option("--token", help="Its label or PKCS#11 URI. Default: that of [hsm].")
+]
+EnvironmentOption = Annotated[
+    list[str] | None,
+    typer.Option("--hsm-env", help="NAME=VALUE for the module's environment. Again for each variable."),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
 ByOption = Annotated[
     str | None, typer.Option("--by", help="Who does it, for the ledger. Default: the user who calls.")
@@ -81,10 +91,10 @@ def module_of(given: str) -> Path:
     return Path(given).absolute() if "/" in given else Path(given)
 
 
-def environment(given: Iterable[str]) -> dict[str, str]:
+def environment(given: Iterable[str] | None) -> dict[str, str]:
     """What `--hsm-env` gave. Raises typer.BadParameter for what is not NAME=VALUE."""
     found = {}
-    for each in given:
+    for each in given or ():
         name, equals, value = each.partition("=")
         if not name or not equals:
             raise typer.BadParameter(f"--hsm-env {each!r} is not NAME=VALUE")

@@ -42,6 +42,7 @@ from signerd.adapters.cli.options import (
     ConfigOption,
     JsonOption,
     KeyHolderOption,
+    PinOption,
     administrator,
 )
 from signerd.core.chip_key import BurnedKey
@@ -83,10 +84,7 @@ def personalize(
     locked: Annotated[
         bool, typer.Option("--locked", help="The chips are locked (secure boot) before they leave the place.")
     ] = False,
-    pin: Annotated[
-        str | None,
-        typer.Option("--pin", help="Where the PIN comes from, if not as configured: prompt, file:PATH, …"),
-    ] = None,
+    pin: PinOption = None,
     by: ByOption = None,
     approval: ApprovalOption = None,
     signature: SignatureOption = None,

@@ -25,9 +25,12 @@ from signerd.adapters.cli.options import (
     DEFAULT_CONFIG,
     DEFAULT_KEY_HOLDER,
     ConfigOption,
+    EnvironmentOption,
     JsonOption,
     KeyHolderOption,
+    ModuleOption,
     PinOption,
+    TokenOption,
     environment,
     module_of,
 )
@@ -139,19 +142,12 @@ def remove(
 @app.command("try")
 def try_(
     *,
-    module: Annotated[
-        str | None, typer.Option("--module", help="The token's PKCS#11 module, if not as configured.")
-    ] = None,
-    token: Annotated[
-        str | None, typer.Option("--token", help="Its label or PKCS#11 URI, if not as configured.")
-    ] = None,
+    module: ModuleOption = None,
+    token: TokenOption = None,
     sealing_key: Annotated[
         str | None, typer.Option("--sealing-key", help="Label or pkcs11: URI of its key, likewise.")
     ] = None,
-    hsm_env: Annotated[
-        list[str] | None,
-        typer.Option("--hsm-env", help="NAME=VALUE for the module, beside those of the settings."),
-    ] = None,
+    hsm_env: EnvironmentOption = None,
     pin: PinOption = None,
     key_holder: KeyHolderOption = DEFAULT_KEY_HOLDER,
     config: ConfigOption = DEFAULT_CONFIG,
@@ -173,7 +169,7 @@ def try_(
     at_hand = {
         **{name: getattr(hsm, name) for name in ("module", "token", "sealing_key")},
         **given,
-        "environment": {**hsm.environment, **environment(hsm_env or ())},
+        "environment": {**hsm.environment, **environment(hsm_env)},
     }
     tried = [replace(part, settings=_with(part.settings, at_hand)) for part in parts]
     with _pins(files, pin or hsm.pin) as pins:

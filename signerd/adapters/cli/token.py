@@ -12,6 +12,7 @@ from rich.console import Console
 
 from signerd.adapters.cli.options import (
     DEFAULT_KEY_HOLDER,
+    EnvironmentOption,
     JsonOption,
     KeyHolderOption,
     environment,
@@ -47,10 +48,7 @@ def probe(
             " Without it: what needs no login.",
         ),
     ] = None,
-    hsm_env: Annotated[
-        list[str] | None,
-        typer.Option("--hsm-env", help="NAME=VALUE for the module's environment. Again for each variable."),
-    ] = None,
+    hsm_env: EnvironmentOption = None,
     seconds: Annotated[
         float, typer.Option("--seconds", min=0, max=600, help="How long each kind of signature is repeated.")
     ] = 1.0,
@@ -87,7 +85,7 @@ def probe(
         module=place,
         token=choice,
         pin=known,
-        environment=environment(hsm_env or ()),
+        environment=environment(hsm_env),
         seconds=seconds,
         idle_s=idle,
         deadline_s=deadline,

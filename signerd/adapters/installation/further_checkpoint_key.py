@@ -160,11 +160,7 @@ def _add_section(config: Path, key: CheckpointKeySettings, kind: type[Keys]) -> 
     """A crash leaves the settings of before, or those with the section."""
     if any(each.vkey.resolve() == key.vkey.resolve() for each in read_settings(config, kind).checkpoint_keys):
         return
-    text = section(key, config.parent)
-    try:
-        add_to(config, text)
-    except OSError as error:
-        raise ConfigError(f"cannot write {config}: {error.strerror}. Add to its end:\n{text}") from error
+    add_to(config, section(key, config.parent))
     read_settings(config, kind)
 
 

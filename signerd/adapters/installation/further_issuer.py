@@ -228,11 +228,7 @@ def _write_section(config: Path, files: Files, prepared: Prepared, kind: type[Ke
             raise ConfigError(f"{path} is there already, with another certificate")
     if any(issuer.name == files.name for issuer in read_settings(config, kind).issuers):
         return
-    section = _section(files, prepared.token, ca)
-    try:
-        add_to(config, section)
-    except OSError as error:
-        raise ConfigError(f"cannot write {config}: {error.strerror}. Add to its end:\n{section}") from error
+    add_to(config, _section(files, prepared.token, ca))
     read_settings(config, kind)
 
 

@@ -38,7 +38,7 @@ from signerd.adapters.keyholder.service.settings_edit import with_service
 from signerd.adapters.keyholder.service.users import uid_of
 from signerd.adapters.pin import file_of, with_file
 from signerd.adapters.rpc.server import answers
-from signerd.adapters.start_faults import from_system, unreadable
+from signerd.adapters.start_faults import unreadable
 from signerd.adapters.store.approving import in_force
 from signerd.adapters.store.checkpoint_keys import read_log_keys
 from signerd.adapters.store.database import check_database, make_engine, start_fault
@@ -77,7 +77,7 @@ class Mark:
     def write(self, path: Path) -> None:
         """Durably. Raises ConfigError."""
         said = {"notes": str(self.notes), "moved": [str(each) for each in self.moved]}
-        _write(path, json.dumps(said).encode(), 0o600)
+        installed_files.replace(path, json.dumps(said).encode(), 0o600)
 
     @classmethod
     def read(cls, path: Path) -> Mark | None:
@@ -271,7 +271,7 @@ def _make_service(asked: Plan) -> None:
     for source, target in asked.pins.items():
         _copy(source, target, 0o400)
     _copy_rejected_pins(asked)
-    _write(asked.settings, _settings_text(asked, _held(asked, base)), 0o600)
+    installed_files.replace(asked.settings, _settings_text(asked, _held(asked, base)), 0o600)
     load_key_holder(asked.settings)
     _remove_notes(asked.service.notes)
     vkey = asked.config.ledger.vkey.read_text(encoding="utf-8").strip()
@@ -289,41 +289,29 @@ def _copy_rejected_pins(asked: Plan) -> None:
 
 def _remove_notes(path: Path) -> None:
     """Those of a call that a crash ended, which signerd never used, with their write-ahead log."""
-    for name in (f"{path.name}-wal", f"{path.name}-shm", path.name):
-        path.with_name(name).unlink(missing_ok=True)
+    with installed_files.told("remove"):
+        for name in (f"{path.name}-wal", f"{path.name}-shm", path.name):
+            path.with_name(name).unlink(missing_ok=True)
 
 
 def _finish(asked: Plan) -> None:
     """What is left of them at signerd goes. A crash leaves the mark, and the next call goes on."""
     left = asked.moved if asked.mark is None or asked.edited is not None else asked.mark.moved
-    try:
+    with installed_files.told("remove", "; give the command again"):
         for old in left:
             old.unlink(missing_ok=True)
             durable_files.sync_directory(old.parent)
         (asked.directory / _MARK).unlink(missing_ok=True)
-    except OSError as error:
-        raise ConfigError(
-            f"cannot remove {error.filename}: {error.strerror}; give the command again"
-        ) from error
 
 
 def _make(directory: Path) -> None:
-    try:
+    with installed_files.told("make"):
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         directory.chmod(0o700)
-    except OSError as error:
-        raise ConfigError(f"cannot make {directory}: {error.strerror}") from error
-
-
-def _write(path: Path, data: bytes, mode: int, owner: tuple[int, int] | None = None) -> None:
-    try:
-        durable_files.replace(path, data, mode, owner)
-    except OSError as error:
-        raise ConfigError(f"cannot write {path}: {error.strerror}") from error
 
 
 def _copy(source: Path, target: Path, mode: int = 0o600) -> Path:
-    _write(target, installed_files.read(source), mode)
+    installed_files.replace(target, installed_files.read(source), mode)
     return target
 
 
@@ -525,19 +513,15 @@ def _give(asked: Plan) -> None:
     if asked.owner is None:
         return
     for directory in (asked.directory, asked.service.state):
-        try:
+        with installed_files.told("give away"):
             for path in (directory, *directory.iterdir()):
                 os.chown(path, *asked.owner)
-        except OSError as error:
-            raise from_system(
-                f"cannot give {error.filename} to the service's user: {error.strerror}", error
-            ) from error
 
 
 def _switch(asked: Plan, edited: bytes) -> None:
     """signerd's settings, which name the service from here on. A crash leaves the old or the new ones."""
     found = asked.signerd.stat()
-    _write(asked.signerd, edited, stat.S_IMODE(found.st_mode), (found.st_uid, found.st_gid))
+    installed_files.replace(asked.signerd, edited, stat.S_IMODE(found.st_mode), (found.st_uid, found.st_gid))
     load(asked.signerd)
 
 
