@@ -14,6 +14,7 @@ ADDED_MS = 150
 SIGNERD_MB = 150
 AGENT_MB = 100
 CPU_A_BOARD = 1.03
+SERVICE_BOARDS = 0.75  # of those with a child
 TOKEN_BUSY = 0.99  # of the time
 TOKEN_WAIT = 1.2  # times what the queue gives
 ESP32_FLASHING = 1.05
@@ -52,11 +53,26 @@ def print_report(result: dict[str, Any], console: Console) -> None:
         lines.add_row(*(str(cell) for cell in cells))
     console.print(lines)
     _print_esp32(result["esp32"], console)
+    _print_service(result["service"], console)
     _print_slow_token(result["slow_token"], console)
     aims = Table("aim", "wanted", "reached", "", title="Aims")
     for what, wanted, reached, holds in _aims(result):
         aims.add_row(what, wanted, reached, "[green]yes[/green]" if holds else "[red]no[/red]")
     console.print(aims)
+
+
+def _print_service(service: dict[str, Any], console: Console) -> None:
+    names = {
+        "boards_per_s": f"boards/s, {service['at_once']} at once",
+        "cpu_ms": "CPU ms a board: signerd, service, token's process",
+        "sign_ms": "SignCsr alone, p50 ms",
+    }
+    table = Table("what", "child", "service", "ratio", title="The key holder as a service")
+    for figure, name in names.items():
+        both = service[figure]
+        table.add_row(name, *(str(both[side]) for side in ("child", "service", "ratio")))
+    table.add_row("one durable note, alone, p50 ms", "", str(service["note_ms"]), "")
+    console.print(table)
 
 
 def _print_slow_token(slow: dict[str, Any], console: Console) -> None:
@@ -147,6 +163,9 @@ def _aims(result: dict[str, Any]) -> list[tuple[str, str, str, bool]]:
     if (cpu := result["cpu_a_board"]) is not None:
         what = f"signerd's CPU a board, times {cpu['base']}'s"
         aims.append((what, f"≤ {CPU_A_BOARD}", f"{cpu['ratio']:.3f}", cpu["ratio"] <= CPU_A_BOARD))
+    share = result["service"]["boards_per_s"]["ratio"]
+    what = "boards/s with a key holder's service, times a child's"
+    aims.append((what, f"≥ {SERVICE_BOARDS}", f"{share:.2f}", share >= SERVICE_BOARDS))
     aims += _slow_token_aims(result["slow_token"])
     aims += _esp32_aims(result["esp32"])
     if result["cfssl"]:

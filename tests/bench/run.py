@@ -77,6 +77,8 @@ def main() -> None:
         result["token"] = run_job("bench.token_rate", job)
     console.print("CPU a board, beside an earlier commit …")
     result["cpu_a_board"] = measure_cpu_a_board(FOLDER / "cpu")
+    console.print("the key holder as a service, beside one that is a child …")
+    result["service"] = run_job("bench.service", {"folder": str(FOLDER / "service")})
     console.print("a token that takes long …")
     result["slow_token"] = run_slow_token(FOLDER / "slow")
     console.print("ESP32 boards on simulated chips …")
