@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import select
 import socket
 import struct
 from collections.abc import Sequence
@@ -154,6 +155,14 @@ class Line:
 
     def read(self) -> Any:
         return cbor2.loads(self._exactly(_LENGTH.unpack(self._exactly(_LENGTH.size))[0]))
+
+    def arrived(self) -> int:
+        """Reads the answers that are here already; how many."""
+        count = 0
+        while select.select([self._socket], [], [], 0)[0]:
+            self.read()
+            count += 1
+        return count
 
     def _greeting(self) -> tuple[Outcome, str] | None:
         """None: the service ended the line."""

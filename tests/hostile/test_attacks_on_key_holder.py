@@ -17,6 +17,7 @@ import struct
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -118,6 +119,22 @@ def test_the_honest_twin_and_the_same_bytes_again(factory: HeldFactory, forger: 
         assert isinstance(issuer, ec.EllipticCurvePublicKey)
         issuer.verify(signature, tbs, ec.ECDSA(hashes.SHA256()))
     assert places(factory, "WO-TWIN") == 1
+
+
+def test_no_line_waits_behind_the_crowd_of_another(factory: HeldFactory, forger: Forger, line: Line) -> None:
+    """A thousand stations at once, and a signerd that hands all of them on."""
+    order = forger.order("WO-CROWD", quantity=601)
+    forger.approve(line, order)
+    crowd = [(SIGN, *forger.leaf(order, number)) for number in range(1, 601)]
+    with ThreadPoolExecutor(1) as asking, Line(factory.service_socket, factory.issuer) as other:
+        sent = asking.submit(line.send_bytes, b"".join(map(framed_request, enumerate(crowd, 1))))
+        line.read()  # they are at work
+        assert other.ask(SIGN, *forger.leaf(order, 601))[0] is Outcome.DONE
+        answered = 1 + line.arrived()
+        assert answered < 500, "it had to wait for the others"
+        assert {line.read()[1] for _ in range(600 - answered)} == {Outcome.DONE}
+        sent.result()
+    assert places(factory, "WO-CROWD") == 601
 
 
 # Each changes one thing of what the twin is: (the leaf's members, what the certificate is made of).
@@ -520,6 +537,11 @@ def ended_by(factory: HeldFactory, data: bytes) -> bool:
         with pytest.raises(ConnectionError):
             peer.read()
     return True
+
+
+def framed_request(numbered: tuple[int, tuple[Any, ...]]) -> bytes:
+    number, request = numbered
+    return frame([number, *request])
 
 
 def framed(body: bytes) -> bytes:

@@ -36,8 +36,9 @@ from signerd.adapters.keyholder.pool import (
     settings_of_issuer,
 )
 from signerd.adapters.keyholder.service import noted_approvals, notes
+from signerd.adapters.keyholder.service.held import HeldKey, Holder
 from signerd.adapters.keyholder.service.notes import About, Notes
-from signerd.adapters.keyholder.service.server import HeldKey, Holder, Listener, bind
+from signerd.adapters.keyholder.service.server import Listener, bind
 from signerd.adapters.keyholder.service.settings import KeyHolderConfig
 from signerd.adapters.keyholder.service.shown_ends import show_ends
 from signerd.adapters.keyholder.service.users import uids
