@@ -240,10 +240,7 @@ def _sealed(config: Keys) -> Iterator[Path]:
 
 def _edited(path: Path, service: Path, config: Config) -> bytes:
     facts = config.hsm.model_dump(mode="json", include=_FACTS, exclude_defaults=True)
-    try:
-        text = path.read_bytes().decode()
-    except OSError as error:
-        raise unreadable(path, error) from error
+    text = installed_files.read(path).decode()
     keys = [{"vkey": str(key.vkey), "key_in": key.key_in} for key in config.checkpoint_keys]
     return with_service(text, service, facts, keys).encode()
 
