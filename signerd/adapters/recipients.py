@@ -36,7 +36,7 @@ from signerd.config import AnyTokenSettings, CheckpointKeySettings, HsmSettings,
 from signerd.core.note import NoteError, parse_vkey
 from signerd.core.recipient import Recipient
 from signerd.core.sealing import SealedSecrets
-from signerd.errors import Code, ConfigError, Refused
+from signerd.errors import Code, ConfigError, Refused, WrongSettings
 
 _SEALED_MODE = 0o600
 _LEAST_DIGITS = 8  # of a key's digest that names it
@@ -262,7 +262,7 @@ def _resealed(keys: Keys, part: SealedPart, pin: bytearray, recipients: Sequence
         return asyncio.run(
             reseal(part.setup(), part.settings, pin, rejected_pins(keys, part.settings), recipients)
         )
-    except ConfigError as error:
+    except (ConfigError, WrongSettings) as error:
         if not part.key_id:
             raise
         raise ConfigError(f"{part.name}: {error}") from error

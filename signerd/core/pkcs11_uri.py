@@ -100,6 +100,13 @@ def key_name(text: str) -> KeyName:
     return name
 
 
+def slot_hint(text: str) -> str:
+    """For a label that no key has: what was meant, where it is a PIV card's slot."""
+    slot = f"slot:{text}"
+    known = _SLOT.fullmatch(slot) is not None and int(text, 16) in _PIV_IDS
+    return f"; the slot of a PIV card is named {slot}" if known else ""
+
+
 def _short(text: str) -> KeyName:
     if text.startswith("id:"):
         given = _ID.fullmatch(text)

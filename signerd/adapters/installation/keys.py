@@ -18,6 +18,7 @@ from signerd.adapters.keyholder.rejected_pin import RejectedPins
 from signerd.adapters.pin import read_pin
 from signerd.config import AnyTokenSettings, CheckpointKeySettings, HsmSettings, TokenSettings
 from signerd.core.issuer_algorithm import KEY_TYPES
+from signerd.core.names import Place
 from signerd.errors import ConfigError, Fault, Unavailable
 
 _KEY_GENERATION_S = 120.0  # small tokens take their time
@@ -208,6 +209,11 @@ async def _generating(hsm: AnyTokenSettings, held: HeldPin, setup: Setup) -> Cha
 def leftovers(hsm: HsmSettings, places: Places) -> str:
     """What to remove from the token after a failure. It held none of these before, so they are this run's;
     keys that `init` was told to take are not among them."""
-    names = (hsm.ca_key, hsm.checkpoint_key, hsm.master_key, hsm.sealing_key)
-    labels = ", ".join(name for name in names if name not in places.there)
-    return f"remove what is there of {labels} from the token {hsm.token!r}"
+    made = {
+        hsm.ca_key: True,
+        hsm.checkpoint_key: places.checkpoint_key is Place.TOKEN,
+        hsm.master_key: places.master_key is Place.TOKEN,
+        hsm.sealing_key: places.seals,
+    }
+    labels = ", ".join(name for name, was in made.items() if was and name not in places.there)
+    return f"remove what is there of {labels} from the token {hsm.token!r}" if labels else "nothing was made"

@@ -51,7 +51,7 @@ from signerd.core.issuer_algorithm import (
     IssuerKey,
     issuer_key,
 )
-from signerd.core.pkcs11_uri import KeyName, TokenName, key_name
+from signerd.core.pkcs11_uri import KeyName, TokenName, key_name, slot_hint
 from signerd.core.recipient import Recipient, RsaRecipient, SealingError
 from signerd.core.sealing import SEALING, KeyRole
 from signerd.core.token_choice import TokenChoice, token_choice
@@ -330,6 +330,9 @@ class Token:
         recipient = _recipient(self._public_of(key, label))
         with translated(f"reading the key {label!r}"):
             decrypts = not isinstance(recipient, RsaRecipient) or key[Attribute.DECRYPT]
+            asks = _wants_pin_each_time(key)
+        if asks:
+            raise WrongSettingsError(f"the key {label!r} wants its PIN each time: only the CA key may")
         if not decrypts:
             raise WrongSettingsError(f"the key {label!r} is not for decryption: nothing opens with it")
         return SealingKey(key, recipient)
@@ -369,10 +372,13 @@ class Token:
             name = key_name(label)
             if not name.token.fits(name_of(self._session.token)):
                 raise WrongSettingsError(f"the key {label!r} is said to be in another token than this one")
-            key = cast(
-                "_SealedKey",
-                self._session.get_key(object_class=object_class, label=name.label, id=name.id),
-            )
+            try:
+                found = self._session.get_key(object_class=object_class, label=name.label, id=name.id)
+            except NoSuchKey as error:
+                raise WrongSettingsError(
+                    f"the key {label!r}: {described(error)}{slot_hint(label)}"
+                ) from error
+            key = cast("_SealedKey", found)
             sealed = key[Attribute.SENSITIVE] and not key[Attribute.EXTRACTABLE]
         if not sealed:
             raise WrongSettingsError(f"the key {label!r} can be read out of the token: make another one")

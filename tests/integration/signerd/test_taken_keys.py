@@ -162,6 +162,7 @@ REFUSED = {
         ("--ca-key", "id:31", "--sealing-key", "missing"),
         "no key of this name",
     ),
+    "a slot of no PIV card": (("--ca-key", "9c"), "named slot:9c"),
     "a sealing key of another curve": (
         ("--ca-key", "id:31", "--sealing-key", "p521"),
         "secrets are sealed to",

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from signerd.core.pkcs11_uri import KeyName, TokenName, key_name, token_name
+from signerd.core.pkcs11_uri import KeyName, TokenName, key_name, slot_hint, token_name
 
 # As `p11tool --list-tokens` and `--list-privkeys` print them.
 PRINTED = "pkcs11:model=SoftHSM%20v2;manufacturer=SoftHSM%20project;serial=95f18d2ca318b2aa;token=line%201"
@@ -117,6 +117,11 @@ def test_a_query_is_refused_with_the_place_where_it_is_said(
 def test_what_is_no_name_of_a_token_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"PKCS #11|URI"):
         token_name(text)
+
+
+def test_a_slot_that_was_taken_for_a_label_is_told_apart() -> None:
+    assert slot_hint("9C") == "; the slot of a PIV card is named slot:9C"
+    assert [slot_hint(text) for text in ("birthmark-ca", "9b", "9c9", "", "slot:9c")] == [""] * 5
 
 
 @given(st.binary(min_size=1, max_size=50))
