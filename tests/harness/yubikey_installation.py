@@ -15,8 +15,6 @@ from harness.documented import DocumentedInstallation
 from harness.softhsm_token import token_options
 from tokens.yubikey import VirtualYubiKey
 
-_CA = {"9a": "%01", "9c": "%02", "82": "%05"}
-
 
 class YubiKeyInstallation(DocumentedInstallation):
     """On the first of two cards."""
@@ -35,6 +33,6 @@ class YubiKeyInstallation(DocumentedInstallation):
         token, pin_file = f"pkcs11:serial={keys.cards[0].serial}", self.directory / "pin"
         return [
             *token_options(keys.module, token, keys.pin.encode("ascii"), pin_file, keys.environment),
-            *("--ca-key", f"pkcs11:id={_CA[self._slot]}", "--sealing-key", "pkcs11:id=%03"),
+            *("--ca-key", f"slot:{self._slot}", "--sealing-key", "slot:9d"),
             *(("--spare", self.spare) if self._with_spare else ("--no-spare",)),
         ]

@@ -29,9 +29,22 @@ KeyHolderOption = Annotated[
         help="The configuration of the service that has the token.",
     ),
 ]
+
+
+def _from_here(source: str | None) -> str | None:
+    """A path in it is seen from the folder at hand, and not from that of the settings."""
+    from signerd.adapters.pin import absolute  # noqa: PLC0415 -- so that --help comes at once
+
+    return None if source is None else absolute(source)
+
+
 PinOption = Annotated[
     str | None,
-    typer.Option("--pin", help="Where the PIN comes from, if not as configured: prompt, file:PATH, …"),
+    typer.Option(
+        "--pin",
+        help="Where the PIN comes from, if not as configured: prompt, file:PATH, …",
+        callback=_from_here,
+    ),
 ]
 ModuleOption = Annotated[
     str | None, typer.Option("--module", help="The token's PKCS#11 module. Default: that of [hsm].")

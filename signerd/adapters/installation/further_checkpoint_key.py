@@ -86,9 +86,8 @@ def make(config: Keys, base: Path, wanted: CheckpointKeySettings, recipients: Se
         recipients: SubjectPublicKeyInfo of tokens that are to open a sealed seed, beside this one.
 
     Raises:
-        ConfigError: a file cannot be written.
+        ConfigError: a file cannot be written, or the token has an object of the key's name.
         WrongPin: the token rejected the PIN, now or before.
-        KeyHolderRefusal: the token has an object of the key's name.
         Unavailable: the token does not make the key.
     """
     folder = base / FOLDER

@@ -9,7 +9,7 @@ from pathlib import Path
 from cryptography import x509
 
 from signerd.adapters.installation.places import Places
-from signerd.adapters.keyholder.channel import Channel, open_channel
+from signerd.adapters.keyholder.channel import Channel, KeyHolderRefusal, open_channel
 from signerd.adapters.keyholder.client import KeyHolderProcess, KeyHolderSettings
 from signerd.adapters.keyholder.held_pin import HeldPin
 from signerd.adapters.keyholder.pool import setup_for, setup_of_checkpoint_key, setup_of_issuer
@@ -128,7 +128,8 @@ async def generate_ca_key(
 
     Raises:
         WrongPin: the token rejected the PIN, now or before.
-        KeyHolderRefusal: the token holds an object of the key's name already, and was to make it.
+        ConfigError: the token holds an object of the key's name already, and was to make it; or no key that
+            can be taken.
         Unavailable: the token does not do it.
     """
     held = HeldPin(pin, rejected)
@@ -136,6 +137,8 @@ async def generate_ca_key(
     there = [token.ca_key] if taken else []
     try:
         answer = await channel.request(Operation.GENERATE_KEYS, key_type, common_name, "", [], there)
+    except KeyHolderRefusal as error:
+        raise ConfigError(error.detail) from error
     finally:
         await channel.stop()
         held.wipe()
@@ -159,13 +162,15 @@ async def generate_checkpoint_key(
 
     Raises:
         WrongPin: the token rejected the PIN, now or before.
-        KeyHolderRefusal: the token holds an object of the key's name already.
+        ConfigError: the token holds an object of the key's name already.
         Unavailable: the token does not do it.
     """
     held = HeldPin(pin, rejected)
     channel = await _generating(settings, held, setup_of_checkpoint_key(settings, Mode.GENERATE))
     try:
         answer = await channel.request(Operation.GENERATE_CHECKPOINT_KEY, origin, list(recipients))
+    except KeyHolderRefusal as error:
+        raise ConfigError(error.detail) from error
     finally:
         await channel.stop()
         held.wipe()

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import get_args
+
 import pytest
 
-from signerd.adapters.cli.options import administrator, named
+from signerd.adapters.cli.options import PinOption, administrator, named
 from signerd.errors import Code, Refused
 
 
@@ -30,3 +33,16 @@ def test_a_name_that_is_given_must_be_one_that_the_ledger_can_hold(by: str) -> N
     with pytest.raises(Refused, match="--by") as refused:
         named(by)
     assert refused.value.code is Code.INVALID
+
+
+@pytest.mark.parametrize(
+    ("given", "seen"),
+    [("file:pin", "file:/desk/pin"), ("file:/etc/pin", "file:/etc/pin"), ("prompt", "prompt"), (None, None)],
+)
+def test_a_pin_is_read_from_the_folder_at_hand(
+    monkeypatch: pytest.MonkeyPatch, given: str | None, seen: str | None
+) -> None:
+    """Of every command that takes --pin for this time, whatever the settings' folder is."""
+    monkeypatch.setattr(Path, "absolute", lambda path: Path("/desk") / path)
+    _, option = get_args(PinOption)
+    assert option.callback(given) == seen
