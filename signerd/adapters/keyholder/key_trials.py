@@ -177,8 +177,10 @@ class KeyTrials:
         return _HOLDS if hmac.compare_digest(opened, _MESSAGE) else "does not hold"
 
     def _public(self, key: Any) -> object:
-        """The public key beside a private one (PKCS #11, section 4.6: of the same CKA_ID)."""
-        beside = {Attribute.ID: attribute_of(key, Attribute.ID)}
+        """The public key beside a private one (PKCS #11, section 4.6: of the same CKA_ID). An id that is
+        empty pairs nothing: then it is the label."""
+        name = Attribute.ID if attribute_of(key, Attribute.ID) else Attribute.LABEL
+        beside = {name: attribute_of(key, name)}
         for kind in (ObjectClass.PUBLIC_KEY, ObjectClass.CERTIFICATE):
             for found in self._session.get_objects({Attribute.CLASS: kind, **beside}):
                 try:

@@ -282,3 +282,22 @@ def test_a_rejected_pin_is_not_tried_again_under_another_name_of_the_token(
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "twins"))
     assert tried(f"pkcs11:token={TWIN};serial={first}")
     assert tried(f"pkcs11:token={TWIN};serial={second}")  # another token, whose PIN it may be
+
+
+def test_the_probe_pairs_keys_without_ids_by_their_labels(vendor: Vendor) -> None:
+    """Else it says of a good token that it signs falsely."""
+    options = [str(option) for option in vendor.options(CA)][2:]  # without the module, which is an argument
+    done = subprocess.run(
+        [str(SIGNERD), "token", "probe", str(vendor.module), *options, "--seconds", "0", "--json"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    tried = json.loads(done.stdout)["tried"]
+    outcomes = {each["outcome"] for each in tried if each["key"].startswith("no id")}
+    assert outcomes == {"holds"}
+    # The one whose public key is another's is found out, and alone.
+    assert {each["key"] for each in tried if each["outcome"] == "does not hold"} == {"robbed"}
+    assert done.returncode == 1, done.stderr
