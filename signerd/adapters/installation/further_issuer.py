@@ -26,7 +26,6 @@ from signerd.adapters.installation.chain_files import arrange, read_certificates
 from signerd.adapters.installation.keys import generate_ca_key, prove_keys
 from signerd.adapters.installation.layout import PUBLIC, write_new
 from signerd.adapters.installed_files import add_to, owned_folder, replace_beside
-from signerd.adapters.keyholder.channel import KeyHolderRefusal
 from signerd.adapters.keyholder.pool import rejected_pins, settings_of_issuer
 from signerd.adapters.keyholder.service.settings import KeyHolderConfig
 from signerd.adapters.pin import read_pin
@@ -116,9 +115,6 @@ def request(
             )
         finally:
             pin[:] = bytes(len(pin))
-    except KeyHolderRefusal as error:  # what the token holds is not what the command says of it
-        files.token.unlink()
-        raise ConfigError(error.detail) from error
     except BaseException:
         files.token.unlink()
         raise
