@@ -1,5 +1,5 @@
 """The log's key replaced twice by documented commands, once with another token: no station stops, auditors
-follow by themselves, and a station of before learns the newer key from a file."""
+follow by themselves, a station of before learns the newer key from a file, and a backup made then goes on."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from harness.factory import LINE, Factory, Run
+from harness.restored import goes_on_from_backup
 from harness.signerd_commands import change, signerd
 from harness.softhsm_token import new_token
 
@@ -83,6 +84,14 @@ def test_a_new_key_and_then_a_new_token(factory: Factory, tmp_path: Path) -> Non
     late = installation.add_auditor("late")  # with the first key, from the folder of signerd
     factory.auditor = late
     factory.verify()
+
+    goes_on_from_backup(installation, tmp_path / "backup")
+    certified(factory)
+    factory.verify()
+    pinned.write_text(made["vkey"] + "\n", "ascii")
+    agent = line(factory).start_agent()  # which nobody gave the third key
+    assert agent.wait() == 1
+    assert "the checkpoint is not signed by a key that log_vkey pins" in agent.output()
 
 
 @pytest.fixture

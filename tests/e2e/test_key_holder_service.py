@@ -19,6 +19,7 @@ from harness.factory import WORK_ORDER, Run
 from harness.further_issuers import signed
 from harness.held_factory import HeldFactory
 from harness.process import run, wait_until
+from harness.restored import goes_on_from_backup
 from harness.signerd_commands import signerd
 from harness.softhsm_token import new_token
 from signerd.adapters.keyholder.service.shown_ends import file_beside
@@ -71,7 +72,7 @@ def test_an_order_of_which_another_key_holder_has_a_share(factory: HeldFactory) 
     assert factory.verify()
 
 
-def test_the_logs_key_gets_a_successor_in_the_service(factory: HeldFactory) -> None:
+def test_the_logs_key_gets_a_successor_in_the_service(factory: HeldFactory, tmp_path: Path) -> None:
     add = ("checkpoint-key", "add", "--key-holder", factory.settings)
     said = factory.approved(*add)
     key = re.search(r"^key ([0-9a-f]{8}) is announced", said, re.MULTILINE)
@@ -83,6 +84,9 @@ def test_the_logs_key_gets_a_successor_in_the_service(factory: HeldFactory) -> N
     with (factory.station.directory / "log.vkey").open("a", encoding="utf-8") as pinned:
         pinned.write(f"{second['vkey']}\n")
     factory.approved("checkpoint-key", "retire", first["key"], "--reason", "superseded")
+    certified(factory)
+    assert factory.verify()
+    goes_on_from_backup(factory.installation, tmp_path / "backup")
     certified(factory)
     assert factory.verify()
 
