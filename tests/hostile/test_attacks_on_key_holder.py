@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import secrets
 import shutil
 import socket
@@ -672,6 +673,22 @@ def restart(factory: HeldFactory, *dying: str | Path) -> None:
     factory.service.kill()
     factory.service.wait()
     factory.start_service(*dying)
+
+
+def test_what_cannot_be_noted_is_not_signed(factory: HeldFactory, forger: Forger, line: Line) -> None:
+    """The disk of its notes is full; afterwards it goes on by itself."""
+    order = forger.order("WO-FULL-DISK")
+    forger.approve(line, order)
+    tbs, leaf = forger.leaf(order, 1)
+    service, (_, hard) = factory.service.pid, resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.prlimit(service, resource.RLIMIT_FSIZE, (0, hard))
+    try:
+        assert line.ask(SIGN, tbs, leaf)[0] is Outcome.UNAVAILABLE
+    finally:
+        resource.prlimit(service, resource.RLIMIT_FSIZE, (hard, hard))
+    assert places(factory, "WO-FULL-DISK") == 0
+    assert line.ask(SIGN, tbs, leaf)[0] is Outcome.DONE
+    assert places(factory, "WO-FULL-DISK") == 1
 
 
 def test_the_service_is_away_while_boards_are_made(factory: HeldFactory) -> None:
