@@ -44,7 +44,12 @@ class KeyHolderService:
         """Returns when it serves."""
         before = self._said.read_text("utf-8") if self._said.exists() else ""
         process = self.run()
-        wait_until(lambda: "serves" in process.output()[len(before) :], "the service", program=process)
+        wait_until(
+            lambda: "serves" in process.output()[len(before) :],
+            "the service",
+            program=process,
+            timeout_s=60,  # a token's logins may take seconds
+        )
 
     def restart(self) -> None:
         """Both, the service first."""
