@@ -102,8 +102,8 @@ def peer_ends(peers: Iterable[PeerRecord], shown: Mapping[str, datetime]) -> lis
 
 
 def product_ends(products: Iterable[ProductRevision], issuer_ends: Callable[[str], datetime]) -> list[End]:
-    """The last day of an order of each, and the ends of the roots that it trusts about chips. A product that
-    cannot be ordered has none. `issuer_ends`: when the issuer of a CA ends; it raises where there is none."""
+    """The last day of an order of each; a product that cannot be ordered has none. `issuer_ends`: when the
+    issuer of a CA ends; it raises where there is none."""
     ends = []
     for revision in products:
         try:
@@ -114,11 +114,19 @@ def product_ends(products: Iterable[ProductRevision], issuer_ends: Callable[[str
         except (ValueError, Refused, Unavailable):  # no order of it passes its rehearsal, which says why
             continue
         ends.append(End(What.PRODUCT, revision.name, min(until, issuer)))
-        ends += [
-            End(What.EVIDENCE_ROOT, f"{revision.name}: {root}", at)
-            for root, at in root_ends(product.evidence)
-        ]
     return ends
+
+
+def evidence_root_ends(name: str, revisions: Iterable[str]) -> list[End]:
+    """Of the roots that a product trusts about chips, in any of these revisions (TOML)."""
+    ends = []
+    for text in revisions:
+        try:
+            product = parse_product(text)
+        except Refused:  # of an earlier version of signerd: its orders take no boards either
+            continue
+        ends += [End(What.EVIDENCE_ROOT, f"{name}: {root}", at) for root, at in root_ends(product.evidence)]
+    return list(dict.fromkeys(ends))
 
 
 class Ends:
@@ -151,6 +159,9 @@ class Ends:
         ends += [End(What.CRL, issuer, at) for issuer, at in updates.items() if issuer not in gone]
         ends += [End(What.ORDER, order, at) for order, at in (await store.open_windows(now)).items()]
         products = await store.list_products()
+        for product in products:  # an open order keeps the revision that it was opened with
+            kept = await store.open_revisions(product.name)
+            ends += await asyncio.to_thread(evidence_root_ends, product.name, (product.toml, *kept))
         return ends + await asyncio.to_thread(product_ends, products, self._issuer_ends)
 
     def _issuer_ends(self, ca: str) -> datetime:

@@ -19,6 +19,7 @@ from signerd.adapters.ends import (
     EndsWatch,
     certificate_ends,
     ended_for_good,
+    evidence_root_ends,
     peer_ends,
     product_ends,
 )
@@ -116,10 +117,7 @@ def test_the_roots_that_a_product_trusts_about_chips() -> None:
     root, _ = device_ca.create_root("chips", NOW)
     section = f'[evidence.x509]\nroots = ["""{root.public_bytes(Encoding.PEM).decode()}"""]\n\n[certificate]'
     text = SENSOR.replace('["hmac-sha256"]', '["x509"]').replace("[certificate]", section)
-    issuer_ends = NOW + timedelta(days=9000)
-    found = product_ends([ProductRevision("sensor", b"", text, NOW)], lambda _ca: issuer_ends)
-    product, trusted = found
-    assert product.what is What.PRODUCT
+    (trusted,) = evidence_root_ends("sensor", (SENSOR, text, text, "unknown = 1"))
     assert trusted.name == "sensor: x509 CN=Birthmark development root CA,O=chips"
     assert (trusted.what, trusted.at) == (What.EVIDENCE_ROOT, root.not_valid_after_utc)
 
