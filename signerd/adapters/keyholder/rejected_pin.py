@@ -54,10 +54,12 @@ class RejectedPins:
         """When the token rejected this PIN; None if it did not. Raises NoteDamagedError."""
         named = token_choice(self._token).name
         names = dict.fromkeys((self._token, _text(named.serial) or named.label or self._token))
-        for noted in self._load():
-            for name in names:
-                if hmac.compare_digest(self._hash(pin, name, bytes.fromhex(noted["salt"])), noted["scrypt"]):
-                    return noted["at"]
+        noted = self._load()
+        for salt in dict.fromkeys(each["salt"] for each in noted):
+            for hashed in (self._hash(pin, name, salt) for name in names):
+                for each in noted:
+                    if each["salt"] == salt and hmac.compare_digest(hashed, each["scrypt"]):
+                        return each["at"]
         return None
 
     def add(self, pin: bytes, also: Sequence[str] = ()) -> None:
@@ -71,21 +73,21 @@ class RejectedPins:
             NoteDamagedError: what stands there is none of ours.
         """
         now = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
-        new = [self._note(pin, name, now) for name in dict.fromkeys((self._token, *also)) if name]
-        kept = {"v": 1, "rejected": [*self._load(), *new][-_MOST:]}
+        noted = self._load()
+        # One salt for all, or each look would take as many times as long as there are notes.
+        salt = noted[-1]["salt"] if noted else secrets.token_hex(_SALT_BYTES)
+        names = (name for name in dict.fromkeys((self._token, *also)) if name)
+        noted += [{"salt": salt, "scrypt": self._hash(pin, name, salt), "at": now} for name in names]
+        kept = {"v": 1, "rejected": noted[-_MOST:]}
         if self.file.parent == _state_folder():  # a second place that is not mounted is not made
             self.file.parent.mkdir(_FOLDER_MODE, parents=True, exist_ok=True)
         folder = self.file.parent.stat()  # of whoever starts with this PIN, also where root gave the command
         owner = (folder.st_uid, folder.st_gid) if os.geteuid() == 0 else None
         durable_files.replace(self.file, json.dumps(kept, indent=1).encode("ascii"), _FILE_MODE, owner)
 
-    def _note(self, pin: bytes, name: str, now: str) -> dict[str, str]:
-        salt = secrets.token_bytes(_SALT_BYTES)
-        return {"salt": salt.hex(), "scrypt": self._hash(pin, name, salt), "at": now}
-
-    def _hash(self, pin: bytes, name: str, salt: bytes) -> str:
-        bound_to = f"{self._module}\0{name}".encode()
-        made = hashlib.scrypt(pin, salt=salt + bound_to, n=_COST, r=8, p=1, maxmem=_MEMORY, dklen=32)
+    def _hash(self, pin: bytes, name: str, salt: str) -> str:
+        salted = bytes.fromhex(salt) + f"{self._module}\0{name}".encode()
+        made = hashlib.scrypt(pin, salt=salted, n=_COST, r=8, p=1, maxmem=_MEMORY, dklen=32)
         return made.hex()
 
     def _load(self) -> list[dict[str, str]]:
@@ -94,7 +96,8 @@ class RejectedPins:
             form = {1: ("salt", "scrypt", "at")}[kept["v"]]
             noted = [{name: str(each[name]) for name in form} for each in kept["rejected"]]
             for each in noted:
-                bytes.fromhex(each["salt"])
+                for name in ("salt", "scrypt"):
+                    bytes.fromhex(each[name])
         except FileNotFoundError:
             return []
         except (OSError, ValueError, KeyError, TypeError) as error:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -167,6 +169,21 @@ async def test_the_file_holds_no_pin_and_another_tokens_are_its_own(own_token: T
     assert other.since(b"the wrong one") is None
 
 
+async def test_a_look_takes_as_long_however_many_are_noted(
+    own_token: TokenAtHand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noted = rejected_pins(own_token.config)
+    wrong = [f"wrong {number}".encode() for number in range(4)]
+    for pin in wrong:
+        noted.add(pin, ["its label", "1234"])
+    counted = Mock(side_effect=hashlib.scrypt)
+    with monkeypatch.context() as slow:
+        slow.setattr("hashlib.scrypt", counted)
+        assert noted.since(own_token.pin) is None
+    assert counted.call_count <= 2
+    assert all(noted.since(pin) for pin in wrong)
+
+
 async def test_a_start_that_dies_before_the_note_is_written_leaves_the_one_before(
     own_token: TokenAtHand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -184,7 +201,16 @@ async def test_a_start_that_dies_before_the_note_is_written_leaves_the_one_befor
     assert noted.since(b"second") is None
 
 
-@pytest.mark.parametrize("damage", [b"", b"{}", b'{"v": 2, "rejected": []}', b'{"v": 1, "rejected": [1]}'])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        b"",
+        b"{}",
+        b'{"v": 2, "rejected": []}',
+        b'{"v": 1, "rejected": [1]}',
+        b'{"v": 1, "rejected": [{"salt": "", "scrypt": "\\u00e9", "at": ""}]}',
+    ],
+)
 async def test_a_file_that_cannot_be_read_lets_no_pin_through(
     own_token: TokenAtHand, own_shim: Shim, damage: bytes
 ) -> None:
