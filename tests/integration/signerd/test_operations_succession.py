@@ -64,11 +64,11 @@ def dies_at_write(monkeypatch: pytest.MonkeyPatch, number: int, *, after: bool) 
     """At this write, counted from 0: before it, or right after."""
     count, replace = iter(range(100)), durable_files.replace
 
-    def dying(path: Path, data: bytes, mode: int) -> None:
+    def dying(path: Path, data: bytes, mode: int, owner: tuple[int, int] | None = None) -> None:
         here = next(count) == number
         if here and not after:
             raise Crash
-        replace(path, data, mode)
+        replace(path, data, mode, owner)
         if here:
             raise Crash
 

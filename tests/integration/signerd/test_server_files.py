@@ -134,12 +134,12 @@ def test_a_crash_at_any_write_leaves_a_pair_that_fits(
 ) -> None:
     before, real, count = fits(settings), durable_files.replace, 0
 
-    def replace(path: Path, data: bytes, mode: int) -> None:
+    def replace(path: Path, data: bytes, mode: int, owner: tuple[int, int] | None = None) -> None:
         nonlocal count
         count += 1
         if count == number and not done:
             raise Crash
-        real(path, data, mode)
+        real(path, data, mode, owner)
         if count == number:
             raise Crash
 
@@ -157,9 +157,9 @@ def test_a_renewal_makes_three_writes(settings: Config, monkeypatch: pytest.Monk
     written: list[str] = []
     real = durable_files.replace
 
-    def replace(path: Path, data: bytes, mode: int) -> None:
+    def replace(path: Path, data: bytes, mode: int, owner: tuple[int, int] | None = None) -> None:
         written.append(path.name)
-        real(path, data, mode)
+        real(path, data, mode, owner)
 
     monkeypatch.setattr(durable_files, "replace", replace)
     renew(settings, base(settings), SAME, NOW)
@@ -172,8 +172,8 @@ def test_a_power_cut_that_brings_the_old_certificate_back_finds_its_key(
     """The rename of the certificate may not last: then no key is thrown away."""
     before, real = settings.server.certificate.read_bytes(), durable_files.replace
 
-    def replace(path: Path, data: bytes, mode: int) -> None:
-        real(path, data, mode)
+    def replace(path: Path, data: bytes, mode: int, owner: tuple[int, int] | None = None) -> None:
+        real(path, data, mode, owner)
         if path == settings.server.certificate:
             raise durable_files.NotSyncedError(5, "Input/output error", str(path))
 
