@@ -64,7 +64,7 @@ def test_a_terminal_sees_how_far_it_is(lists: Edge, tmp_path: Path) -> None:
     assert b"1500, each of them linted" in done.stdout
 
 
-@pytest.mark.check
+@pytest.mark.soak
 def test_a_hundred_thousand_chips_take_less_than_a_minute_of_one_core(lists: Edge, tmp_path: Path) -> None:
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = rehearse(lists, tmp_path, CHIPS, stderr=subprocess.DEVNULL)
