@@ -4,8 +4,9 @@
     python -m suites hostile e2e   these
 
 A suite that fails, that takes longer than its budget or that runs no test fails the whole; the others run
-all the same. The budgets are for two cores, some one and a quarter to one and a half times what the suites take when
-nothing else runs; at twice its budget a suite is killed. Together they leave part of CI's hour free for suites to come.
+all the same. The budgets are for two cores, some one and a quarter to one and a half times what the suites
+take when nothing else runs; at twice its budget a suite is killed. Together they leave part of CI's hour free
+for suites to come.
 """
 
 from __future__ import annotations
