@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,8 +16,17 @@ SIGNERD = COMMANDS / "signerd"
 
 def signerd(installation: Installation, *arguments: str | Path) -> tuple[int, str]:
     """Runs a command on this installation: its exit code, and all that it said."""
+    return run_signerd(*arguments, "-c", installation.config)
+
+
+def run_signerd(
+    *arguments: str | Path, folder: Path | None = None, environment: Mapping[str, str] | None = None
+) -> tuple[int, str]:
+    """Runs a command, of `init` or of no installation: its exit code, and all that it said."""
     done = subprocess.run(
-        [str(SIGNERD), *map(str, arguments), "-c", str(installation.config)],
+        [str(SIGNERD), *map(str, arguments)],
+        cwd=folder,
+        env=os.environ | (environment or {}),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

@@ -5,8 +5,6 @@ of places in the code."""
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +18,7 @@ from typer.main import get_command
 from harness.further_issuers import signed_by_own_root
 from harness.sealed_installation import SealedInstallation, SpareToken
 from harness.shim import CKF_USER_PIN_FINAL_TRY, CKR_PIN_INCORRECT, Shim
-from harness.signerd_commands import SIGNERD
+from harness.signerd_commands import run_signerd
 from signerd.adapters.cli.app import build_app
 from signerd.adapters.installation import softhsm
 from signerd.config import load
@@ -60,17 +58,8 @@ class Desk:
         self.pin_file.chmod(0o400)
 
     def run(self, *arguments: str | Path) -> tuple[int, str]:
-        done = subprocess.run(
-            [SIGNERD, *arguments],
-            cwd=self.folder,
-            env=os.environ | {"XDG_STATE_HOME": str(self.folder / "state")},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-        return done.returncode, done.stdout + done.stderr
+        state = {"XDG_STATE_HOME": str(self.folder / "state")}
+        return run_signerd(*arguments, folder=self.folder, environment=state)
 
     def logins(self) -> list[int | None]:
         """What the token answered."""

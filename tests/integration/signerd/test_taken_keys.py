@@ -15,7 +15,7 @@ import pytest
 from cryptography import x509
 
 from harness.process import run
-from harness.signerd_commands import SIGNERD
+from harness.signerd_commands import SIGNERD, run_signerd
 from harness.softhsm_token import token_options
 from signerd.adapters.installation import softhsm
 from signerd.config import load
@@ -115,15 +115,7 @@ def vendor(tmp_path_factory: pytest.TempPathFactory) -> Vendor:
 def init(vendor: Vendor, home: Path, token: str, *more: str, pin: str = PIN) -> tuple[int, str]:
     """Its exit code, and what it said. What is sealed needs no key but the CA's and the sealing one."""
     names = ("--deployment", "example", "--server-name", "127.0.0.1")
-    done = subprocess.run(
-        [str(SIGNERD), "init", str(home), *map(str, vendor.options(token, pin)), *names, *more],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    return done.returncode, done.stdout + done.stderr
+    return run_signerd("init", home, *vendor.options(token, pin), *names, *more)
 
 
 SEALED = ("--checkpoint-key", "sealed", "--master-key", "none", "--no-spare")

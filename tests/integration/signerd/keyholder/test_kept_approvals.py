@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.exc import OperationalError
 
+from harness.approved_orders import order_members
 from harness.installation import SENSOR
 from harness.ssh_signing import SshSigner
 from signerd.adapters.keyholder.service import noted_approvals, noted_orders, notes
@@ -26,20 +27,9 @@ ADMINISTRATORS = AdministratorSet(1, parse_administrators(f"ann {SshSigner.ed255
 
 
 def members(**changes: object) -> dict[str, Any]:
-    """Of an `order_opened` entry."""
-    return {
-        "work_order": "WO-1",
-        "product": "sensor",
-        "product_sha256": hashlib.sha256(SENSOR.encode()).hexdigest(),
-        "quantity": 9,
-        "not_before": "2026-11-28T00:00:00Z",
-        "not_after": "2026-12-28T00:00:00Z",
-        "level": "chip",
-        "serial_pattern": "S-{number:04d}",
-        "serial_start": 1,
-        "reissue": "never",
-        **changes,
-    }
+    """Of an order for the product that is shown."""
+    named = {"product_sha256": hashlib.sha256(SENSOR.encode()).hexdigest(), "quantity": 9}
+    return order_members(**(named | changes))
 
 
 def opened(connection: Connection, **changes: object) -> None:

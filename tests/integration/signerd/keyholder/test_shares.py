@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection, insert, select
 
+from harness.approved_orders import order_members
 from signerd.adapters.keyholder.service import noted_orders, notes, tables
 from signerd.adapters.keyholder.service.noted_leaves import note_leaf
 from signerd.adapters.keyholder.service.notes import About
@@ -22,23 +23,6 @@ from signerd.core.order import Place
 
 NOW = datetime(2026, 11, 29, 12, tzinfo=UTC)
 ISSUER = bytes(32)
-
-
-def members(**changes: object) -> dict[str, object]:
-    """Of an `order_opened` entry."""
-    return {
-        "work_order": "WO-1",
-        "product": "sensor",
-        "product_sha256": "00" * 32,
-        "quantity": 4,
-        "not_before": "2026-11-28T00:00:00Z",
-        "not_after": "2026-12-28T00:00:00Z",
-        "level": "chip",
-        "serial_pattern": "S-{number:04d}",
-        "serial_start": 1,
-        "reissue": "never",
-        **changes,
-    }
 
 
 def opened(tmp_path: Path, holder: str) -> Iterator[Connection]:
@@ -70,7 +54,7 @@ def certify(connection: Connection, number: int) -> None:
 
 def test_without_shares_all_of_it_is_mains(main: Connection, spare: Connection) -> None:
     for connection in (main, spare):
-        noted_orders.add_order(connection, members())
+        noted_orders.add_order(connection, order_members())
     for number in (1, 2, 3, 4):
         certify(main, number)
     with pytest.raises(ShareUsedError, match="all 0 places"):
@@ -79,7 +63,7 @@ def test_without_shares_all_of_it_is_mains(main: Connection, spare: Connection) 
 
 def test_each_certifies_its_share_and_no_more(main: Connection, spare: Connection) -> None:
     for connection in (main, spare):
-        noted_orders.add_order(connection, members(shares={"main": 1, "spare": 2}))
+        noted_orders.add_order(connection, order_members(shares={"main": 1, "spare": 2}))
     certify(main, 1)
     certify(main, 1)  # the same bytes count once
     with pytest.raises(ShareUsedError, match="all 1 places"):
@@ -92,7 +76,7 @@ def test_each_certifies_its_share_and_no_more(main: Connection, spare: Connectio
 
 def test_places_go_from_one_to_the_other(main: Connection, spare: Connection) -> None:
     for connection in (main, spare):
-        noted_orders.add_order(connection, members())
+        noted_orders.add_order(connection, order_members())
     certify(main, 1)
     with pytest.raises(LeafRefusedError, match="3 places of WO-1 are left"):
         noted_orders.release_share(main, "WO-1", 4)
@@ -112,7 +96,7 @@ def test_places_go_from_one_to_the_other(main: Connection, spare: Connection) ->
 
 
 def test_what_is_released_comes_back_by_an_approval_alone(main: Connection) -> None:
-    order = noted_orders.add_order(main, members())
+    order = noted_orders.add_order(main, order_members())
     noted_orders.release_share(main, "WO-1", 4)
     with pytest.raises(ShareUsedError, match="all 0 places"):
         certify(main, 1)
@@ -124,12 +108,14 @@ def test_what_is_released_comes_back_by_an_approval_alone(main: Connection) -> N
 def test_an_order_that_another_one_certified_is_not_replaced(main: Connection, spare: Connection) -> None:
     """A standby has its certificates from the ledger, and counts none of them as its own."""
     for connection in (main, spare):
-        noted_orders.add_order(connection, members(shares={"main": 2, "spare": 2}))
-    noted_orders.add_order(spare, members(shares={"main": 2, "spare": 2}))  # nothing was signed for it yet
+        noted_orders.add_order(connection, order_members(shares={"main": 2, "spare": 2}))
+    noted_orders.add_order(
+        spare, order_members(shares={"main": 2, "spare": 2})
+    )  # nothing was signed for it yet
     certify(main, 1)
     taken_over = [dict(row) for row in main.execute(select(tables.leaves)).mappings()]
     spare.execute(insert(tables.leaves), taken_over)
     (counted,) = noted_orders.list_orders(spare)
     assert (counted.share, counted.places) == (2, 0)
     with pytest.raises(LeafRefusedError, match="certificates were signed for another order"):
-        noted_orders.add_order(spare, members(quantity=9, shares={"spare": 9}))
+        noted_orders.add_order(spare, order_members(quantity=9, shares={"spare": 9}))
