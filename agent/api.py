@@ -27,20 +27,28 @@ import asyncio
 import logging
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from agent.adapters.fan_out import FanOut
-from agent.adapters.outbox import OutboxSender
-from agent.adapters.results_desk import ResultsDesk
+from agent.adapters.results.desk import ResultsDesk
+from agent.adapters.shown.fan_out import fan_out
+from agent.adapters.signer.outbox import OutboxSender
 from agent.config import Config, is_name, load
+from agent.core.events import (
+    BoardEvent,
+    BoardSeen,
+    Finished,
+    StampSettled,
+    StepDone,
+    StepProgress,
+    StepStarted,
+    Waiting,
+)
 from agent.core.result import Outcome, Result, StepTime
 from agent.errors import AgentError, BadAnswer, ConfigError, JournalError
-from agent.ports import QueuedStamp
 from agent.provision import provision
-from agent.wiring import Line, open_line
+from agent.wiring import OpenStation, open_line
 
 __all__ = [
     "BadAnswer",
@@ -64,57 +72,7 @@ __all__ = [
 _LOG = logging.getLogger("birthmark.agent.api")
 
 
-@dataclass(frozen=True, slots=True)
-class BoardSeen:
-    """A board answered, and its way begins."""
-
-    port: str  # the port's place on the line, or its name where it has none
-    chip_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class StepStarted:
-    """A step began. Two may run at once: the board makes its key while signerd opens the session."""
-
-    port: str
-    step: str  # a step of the recipe, or `session` or `record`
-
-
-@dataclass(frozen=True, slots=True)
-class StepProgress:
-    """A step moved on."""
-
-    port: str
-    step: str
-    done: int
-    total: int  # bytes, or 100 where `done` is percent
-
-
-@dataclass(frozen=True, slots=True)
-class StepDone:
-    """A step is finished."""
-
-    port: str
-    step: str
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class Waiting:
-    """The board is held up, or is tried again."""
-
-    port: str
-    detail: str  # one sentence for people
-
-
-@dataclass(frozen=True, slots=True)
-class Finished:
-    """The board passed, failed or was parked. The last event."""
-
-    result: Result
-
-
-Event = BoardSeen | StepStarted | StepProgress | StepDone | Waiting | Finished
+Event = BoardEvent
 OnEvent = Callable[[Event], None]
 """Called in the thread that provisions. It must return soon: other ports of the same station wait for it."""
 
@@ -137,13 +95,13 @@ class Station:
         self._config = config if isinstance(config, Config) else load(Path(config))
         self._events = _EventsByPort()
         self._stack = AsyncExitStack()
-        self._line: Line | None = None
+        self._line: OpenStation | None = None
         self._fault: AgentError | None = None
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
             results = await stack.enter_async_context(ResultsDesk(self._config, _LOG.warning))
-            line = await stack.enter_async_context(open_line(self._config, FanOut(results, self._events)))
+            line = await stack.enter_async_context(open_line(self._config, fan_out(results, self._events)))
             sending = asyncio.create_task(self._send_stamps(OutboxSender(line.station)), name="outbox")
             stack.push_async_callback(_ended, sending)
             self._stack = stack.pop_all()
@@ -208,7 +166,7 @@ def provision_board(
 
 
 class _EventsByPort:
-    """See `agent.ports.Progress`: hands each port's events to the callback that asked for them."""
+    """A `Progress` that hands each port's events to the callback that asked for them."""
 
     def __init__(self) -> None:
         self._callbacks: dict[str, OnEvent | None] = {}
@@ -217,36 +175,18 @@ class _EventsByPort:
         """Until it is left, that port's events go to the callback."""
         return _Given(self._callbacks, port, callback)
 
-    def board_seen(self, port: str, chip_id: str) -> None:
-        """See `Progress`."""
-        self._tell(port, BoardSeen(port, chip_id))
-
-    def step_started(self, port: str, step: str) -> None:
-        """See `Progress`."""
-        self._tell(port, StepStarted(port, step))
-
-    def step_progress(self, port: str, step: str, done: int, total: int) -> None:
-        """See `Progress`."""
-        self._tell(port, StepProgress(port, step, done, total))
-
-    def step_done(self, port: str, step: str, seconds: float) -> None:
-        """See `Progress`."""
-        self._tell(port, StepDone(port, step, seconds))
-
-    def waiting(self, port: str, detail: str) -> None:
-        """See `Progress`."""
-        self._tell(port, Waiting(port, detail))
-
-    def board_finished(self, result: Result) -> None:
-        """See `Progress`."""
-        self._tell(result.port, Finished(result))
-
-    def stamp_settled(self, queued: QueuedStamp, code: str) -> None:
-        """See `Progress`. Its board has gone and no callback is for it: the journal and the log have it."""
-        if code:
-            _LOG.error("stamp of %s (%s) refused: %s", queued.serial_number, queued.chip_id, code)
-        else:
-            _LOG.info("stamp of %s (%s) recorded", queued.serial_number, queued.chip_id)
+    def __call__(self, event: BoardEvent | StampSettled) -> None:
+        """See `Progress`. The board of a stamp has gone, so no callback is for it: the log has it."""
+        match event:
+            case Finished(result):
+                self._tell(result.port, event)
+            case StampSettled(chip_id=chip_id, serial_number=serial_number, code=code):
+                if code:
+                    _LOG.error("stamp of %s (%s) refused: %s", serial_number, chip_id, code)
+                else:
+                    _LOG.info("stamp of %s (%s) recorded", serial_number, chip_id)
+            case _:
+                self._tell(event.port, event)
 
     def _tell(self, port: str, event: Event) -> None:
         callback = self._callbacks.get(port)

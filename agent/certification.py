@@ -7,14 +7,13 @@ A session that signerd has forgotten is opened once more, and the board asked fo
 from __future__ import annotations
 
 from agent.core.certificate import Answer, Asked, CheckedCertificate, check_answer
-from agent.core.demands import check_bundle
+from agent.core.course import Course, CourseEvent
+from agent.core.firmware_demands import check_bundle
 from agent.core.recipe import StepName
-from agent.core.session import Event
-from agent.core.session import Session as Course
 from agent.errors import BoardError, Refused
 from agent.ports import BoardIdentity, BoardRequest, Driver, Issued, KeyState, Session
-from agent.station import Demands, Station
-from agent.tries import StepRunner, both
+from agent.station import KeyDemands, StationContext
+from agent.steps import StepRunner, both
 
 _RENEWALS = 2  # of one board's session: a signerd that forgets each of them at once is broken
 _SESSION_GONE = frozenset({"session_unknown", "session_used"})
@@ -25,7 +24,7 @@ class Certification:
 
     def __init__(
         self,
-        station: Station,
+        station: StationContext,
         driver: Driver,
         steps: StepRunner,
         course: Course,
@@ -64,14 +63,14 @@ class Certification:
             lambda: station.signer.open_session(order, self._chip_id),
             wait_s=station.bounds.signer_wait_s,
         )
-        station.demands[order] = Demands(session.key_types[0], session.evidence_methods)
+        station.demands[order] = KeyDemands(session.key_types[0], session.evidence_methods)
         if station.bundle is not None:
             check_bundle(
                 station.bundle, digest=session.bundle_sha256, minimum_firmware=session.minimum_firmware
             )
         if board is not None:
             require_common_method(board, session.evidence_methods)
-        self._course.on(Event.SESSION_OPENED)
+        self._course.on(CourseEvent.SESSION_OPENED)
         self._session = session
         return session
 
@@ -84,7 +83,7 @@ class Certification:
         """
         if board.sealed and board.key_state is KeyState.DONE:
             await self.opened(board)
-            self._course.on(Event.KEY_MADE)
+            self._course.on(CourseEvent.KEY_MADE)
             return
         demands = self._station.demands.get(self._work_order)
         key_type = self._known_key_type(board, demands)
@@ -98,7 +97,7 @@ class Certification:
         _require_accepted(key_type, session)
         await self._make_key(key_type)
 
-    def _known_key_type(self, board: BoardIdentity, demands: Demands | None) -> str | None:
+    def _known_key_type(self, board: BoardIdentity, demands: KeyDemands | None) -> str | None:
         """The key's type where it is certain before signerd has spoken: a wrong key cannot be unmade."""
         offered = board.key_types
         named = self._station.recipe.key_type or (demands.key_type if demands else None)
@@ -109,22 +108,22 @@ class Certification:
     async def _make_key(self, key_type: str) -> None:
         report = self._steps.on_progress(StepName.KEYGEN)
         await self._steps.take(StepName.KEYGEN, lambda: self._driver.keygen(key_type, report))
-        self._course.on(Event.KEY_MADE)
+        self._course.on(CourseEvent.KEY_MADE)
 
     async def read_request(self, board: BoardIdentity) -> None:
         """Has the board ask for its certificate, over the session's challenge."""
         session = await self.opened(board)
-        if not self._course.has(Event.KEY_MADE):
+        if not self._course.has(CourseEvent.KEY_MADE):
             if board.key_state is not KeyState.DONE:
                 raise BoardError("no_key", "the recipe leaves out keygen, and the board has no key")
-            self._course.on(Event.KEY_MADE)
+            self._course.on(CourseEvent.KEY_MADE)
         methods = session.evidence_methods
         request = await self._steps.take(
             StepName.REQUEST, lambda: self._driver.request(session.challenge, methods)
         )
         if request.method not in methods:
             raise BoardError("unsupported", "the board sends evidence of a method that was not asked for")
-        self._course.on(Event.REQUEST_READ)
+        self._course.on(CourseEvent.REQUEST_READ)
         self._request = request
 
     async def sign(self, board: BoardIdentity) -> None:
@@ -139,7 +138,7 @@ class Certification:
             else:
                 return
             renewals -= 1
-            self._course.on(Event.SESSION_LOST)
+            self._course.on(CourseEvent.SESSION_LOST)
             self._session = None
             await self.read_request(board)
 
@@ -154,7 +153,7 @@ class Certification:
         )
         asked = Asked(self._work_order, self._chip_id, request.csr_der)
         checked = check_answer(asked, _answer(issued), self._station.trust)
-        self._course.on(Event.CERTIFIED)
+        self._course.on(CourseEvent.CERTIFIED)
         self._certificate, self.stamped = checked, issued.stamped
 
 

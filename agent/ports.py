@@ -86,7 +86,7 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
-class Demanded:
+class FirmwareDemands:
     """What a work order demands of the firmware. Known before a byte is written."""
 
     bundle_sha256: bytes | None  # 32 bytes; None: the order names no bundle
@@ -121,7 +121,7 @@ class Driver(Protocol):
         """Asks the board who it is. The first call after the driver was opened, and after each exchange."""
         ...
 
-    async def flash(self, demanded: Demanded, on_progress: OnProgress | None = None) -> Flashed:
+    async def flash(self, demanded: FirmwareDemands, on_progress: OnProgress | None = None) -> Flashed:
         """Brings the chip to the bundle's firmware: writes what is missing or older, verifies it, and starts
         the manufacturing firmware, which answers when this returns. What cannot be right is refused before a
         byte is written. Nothing is written to a chip that says another id than `identify` said."""
@@ -314,38 +314,6 @@ class QueuedStamp:
     certificate_sha256: bytes
     session: bytes
     stamp: BoardStamp
-
-
-class Progress(Protocol):
-    """Where progress goes: a live table, JSON lines, or nothing. Never fails and never waits."""
-
-    def board_seen(self, port: str, chip_id: str) -> None:
-        """A board answered on a port, and its way begins."""
-        ...
-
-    def step_started(self, port: str, step: str) -> None:
-        """A step began; keygen and the opening of the session may run at once."""
-        ...
-
-    def step_progress(self, port: str, step: str, done: int, total: int) -> None:
-        """A step moved on."""
-        ...
-
-    def step_done(self, port: str, step: str, seconds: float) -> None:
-        """A step is finished."""
-        ...
-
-    def waiting(self, port: str, detail: str) -> None:
-        """The board is held up by something that is not the board."""
-        ...
-
-    def board_finished(self, result: Result) -> None:
-        """The board passed, failed or was parked."""
-        ...
-
-    def stamp_settled(self, queued: QueuedStamp, code: str) -> None:
-        """A stamp left the outbox after its board had gone. `code` is empty if signerd recorded it."""
-        ...
 
 
 class Journal(Protocol):

@@ -2,9 +2,9 @@
 
     result = await provision(station, "/dev/ttyUSB0", open_driver("/dev/ttyUSB0", {}), "WO-2026-001")
 
-A board that said who it is ends as PASS, FAIL or PARKED, and the journal says so. The steps between are
-in `way`. A board that failed and may pass is taken again from the beginning, `Station.board_retries` times;
-that is one run of the journal, and one result.
+A board that said who it is ends as PASS, FAIL or PARKED, and the journal says so. The steps between are in
+`board_run`. A board that failed and may pass is taken again from the beginning, up to
+`StationContext.board_retries` times. That is one run of the journal, and one result.
 """
 
 from __future__ import annotations
@@ -12,19 +12,20 @@ from __future__ import annotations
 import asyncio
 from contextlib import AbstractAsyncContextManager
 
+from agent.board_run import BoardRun
+from agent.core.events import BoardSeen, Finished, StepDone, StepStarted, Waiting
 from agent.core.recipe import StepName
 from agent.core.result import Outcome, Result
 from agent.errors import AgentError, DriverFaultError, StoppedError
 from agent.ports import Driver, Found
-from agent.station import Station
-from agent.tries import StepRunner
-from agent.way import Way
+from agent.station import StationContext
+from agent.steps import StepRunner
 
 _PAUSE_S = 1.0  # before a board is taken again: an adapter that vanished is back by then
 
 
 async def provision(
-    station: Station, port: str, opened: AbstractAsyncContextManager[Driver], work_order: str
+    station: StationContext, port: str, opened: AbstractAsyncContextManager[Driver], work_order: str
 ) -> Result:
     """Opens the port, asks the board who it is and takes it through the recipe."""
     started_s = station.clock.now_s()
@@ -42,46 +43,46 @@ async def provision(
 
 
 async def work(
-    station: Station, port: str, driver: Driver, found: Found, work_order: str, started_s: float
+    station: StationContext, port: str, driver: Driver, found: Found, work_order: str, started_s: float
 ) -> Result:
     """Takes a board that has just said who it is through the recipe. `started_s`: when it was asked.
 
     Cancelled, it parks the board, puts that into the journal, and is cancelled.
     """
     steps = _steps(station, port)
-    way = Way(station, port, driver, found, work_order, steps)
-    station.progress.board_seen(port, found.chip_id)
-    station.progress.step_started(port, StepName.IDENTIFY)
+    board_run = BoardRun(station, port, driver, found, work_order, steps)
+    station.progress(BoardSeen(port, found.chip_id))
+    station.progress(StepStarted(port, StepName.IDENTIFY))
     steps.run = await station.journal.begin(port, work_order, found.chip_id)
     seconds = station.clock.now_s() - started_s
     steps.count(StepName.IDENTIFY, seconds)
-    station.progress.step_done(port, StepName.IDENTIFY, seconds)
+    station.progress(StepDone(port, StepName.IDENTIFY, seconds))
     try:
-        error = await _take(station, port, way)
+        error = await _take(station, port, board_run)
     except asyncio.CancelledError:
-        result = way.result(StoppedError(), station.clock.now_s() - started_s)
+        result = board_run.result(StoppedError(), station.clock.now_s() - started_s)
         await _finish_surely(station, steps.run, result)
         raise
-    result = way.result(error, station.clock.now_s() - started_s)
+    result = board_run.result(error, station.clock.now_s() - started_s)
     await _finish_surely(station, steps.run, result)
     return result
 
 
-async def _take(station: Station, port: str, way: Way) -> AgentError | None:
-    """The way, and again where the board may pass; what it failed with in the end."""
-    error = await _take_once(way, again=False)
+async def _take(station: StationContext, port: str, board_run: BoardRun) -> AgentError | None:
+    """The run, and again where the board may pass; what it failed with in the end."""
+    error = await _take_once(board_run, again=False)
     for _ in range(station.board_retries):
-        if error is None or not way.may_be_taken_again(error):
+        if error is None or not board_run.may_be_taken_again(error):
             break
-        station.progress.waiting(port, f"the board again: {error.code}")
+        station.progress(Waiting(port, f"the board again: {error.code}"))
         await station.clock.sleep(_PAUSE_S)
-        error = await _take_once(way, again=True)
+        error = await _take_once(board_run, again=True)
     return error
 
 
-async def _take_once(way: Way, *, again: bool) -> AgentError | None:
+async def _take_once(board_run: BoardRun, *, again: bool) -> AgentError | None:
     try:
-        await way.take(again=again)
+        await board_run.take(again=again)
     except AgentError as failure:
         return failure
     except Exception as failure:  # noqa: BLE001  (a driver of others may raise anything: it ends one board)
@@ -92,7 +93,7 @@ async def _take_once(way: Way, *, again: bool) -> AgentError | None:
 
 
 async def _unidentified(
-    station: Station, port: str, work_order: str, error: AgentError, started_s: float
+    station: StationContext, port: str, work_order: str, error: AgentError, started_s: float
 ) -> Result:
     run = await station.journal.begin(port, work_order, "")
     result = Result(
@@ -114,7 +115,7 @@ async def _unidentified(
     return result
 
 
-async def _finish_surely(station: Station, run: int, result: Result) -> None:
+async def _finish_surely(station: StationContext, run: int, result: Result) -> None:
     """Finishes also when it is cancelled meanwhile: a result that is known is never lost."""
     finishing = asyncio.ensure_future(_finish(station, run, result))
     try:
@@ -124,12 +125,12 @@ async def _finish_surely(station: Station, run: int, result: Result) -> None:
         raise
 
 
-async def _finish(station: Station, run: int, result: Result) -> None:
+async def _finish(station: StationContext, run: int, result: Result) -> None:
     await station.journal.finish(run, result)
-    station.progress.board_finished(result)
+    station.progress(Finished(result))
 
 
-def _steps(station: Station, port: str) -> StepRunner:
+def _steps(station: StationContext, port: str) -> StepRunner:
     return StepRunner(
         port,
         recipe=station.recipe,

@@ -6,13 +6,14 @@ from dataclasses import dataclass, field
 
 from agent.core.bundle import Bundle
 from agent.core.certificate import Trust
+from agent.core.events import Progress
 from agent.core.recipe import Recipe
-from agent.ports import Clock, Journal, Labels, Progress, Signer
-from agent.tries import Bounds
+from agent.ports import Clock, Journal, Labels, Signer
+from agent.steps import Bounds
 
 
 @dataclass(frozen=True, slots=True)
-class Demands:
+class KeyDemands:
     """What a work order asks of a board before there is a key."""
 
     key_type: str  # the preferred one
@@ -20,7 +21,7 @@ class Demands:
 
 
 @dataclass(frozen=True)
-class Station:
+class StationContext:
     """What the boards of all ports share."""
 
     signer: Signer
@@ -34,4 +35,4 @@ class Station:
     labels: Labels | None = None
     board_retries: int = 0  # whole ways of a board that failed and may pass
     busy_chips: set[str] = field(default_factory=set)  # chips on their way now
-    demands: dict[str, Demands] = field(default_factory=dict)  # by work order, as signerd last said
+    demands: dict[str, KeyDemands] = field(default_factory=dict)  # by work order, as signerd last said

@@ -12,26 +12,33 @@ from functools import partial
 from pathlib import Path
 
 from agent.adapters.bundle_files import open_firmware
-from agent.adapters.credentials import check_pair, parse_cas, parse_certificate, read_file, read_trust
-from agent.adapters.driver_registry import find_driver
-from agent.adapters.journal import SqliteJournal
-from agent.adapters.journal_schema import FILE_NAME
-from agent.adapters.outbox import OutboxSender
-from agent.adapters.port_lock import port_lock
-from agent.adapters.renewal import StationRenewal
-from agent.adapters.serial_port import list_ports
-from agent.adapters.signer_client import GrpcSigner
+from agent.adapters.drivers.registry import find_driver
+from agent.adapters.enrolment.credentials import (
+    check_pair,
+    parse_cas,
+    parse_certificate,
+    read_file,
+    read_trust,
+)
+from agent.adapters.enrolment.renewal import StationRenewal
+from agent.adapters.journal.schema import FILE_NAME
+from agent.adapters.journal.store import SqliteJournal
+from agent.adapters.line.port_lock import port_lock
+from agent.adapters.line.serial_port import list_ports
+from agent.adapters.line.watch import Plan, PortWatch
+from agent.adapters.signer.client import GrpcSigner
+from agent.adapters.signer.outbox import OutboxSender
 from agent.adapters.stop_signals import on_stop
-from agent.adapters.watch import Plan, PortWatch
 from agent.config import Config
+from agent.core.events import Progress
 from agent.core.recipe import Recipe, RecipeError, StepName, default_recipe, parse_recipe
 from agent.core.result import Result
 from agent.errors import AgentError, ConfigError, LineError
-from agent.ports import Driver, DriverKind, Firmware, Labels, ListPorts, Progress
+from agent.ports import Driver, DriverKind, Firmware, Labels, ListPorts
 from agent.program import program_version
 from agent.provision import provision
-from agent.station import Station
-from agent.tries import Bounds
+from agent.station import StationContext
+from agent.steps import Bounds
 
 _RECIPE_REMEDY = 'docs/stations.md, "Recipes", says what may stand where.'
 
@@ -114,10 +121,10 @@ def signer_of(config: Config) -> GrpcSigner:
 
 
 @dataclass(frozen=True)
-class Line:
+class OpenStation:
     """A station that is open, and how its ports are opened."""
 
-    station: Station
+    station: StationContext
     signer: GrpcSigner
     open_driver: Callable[[str], AbstractAsyncContextManager[Driver]]
     places: Mapping[str, str]
@@ -134,7 +141,7 @@ class Line:
 
 
 @asynccontextmanager
-async def open_line(config: Config, progress: Progress) -> AsyncIterator[Line]:
+async def open_line(config: Config, progress: Progress) -> AsyncIterator[OpenStation]:
     """A station with its journal, its line to signerd and its firmware open.
 
     Raises:
@@ -148,7 +155,7 @@ async def open_line(config: Config, progress: Progress) -> AsyncIterator[Line]:
     places = places_of(config)
     firmware = await firmware_of(config)
     async with SqliteJournal(config.state / FILE_NAME) as journal, signer:
-        station = Station(
+        station = StationContext(
             signer=signer,
             journal=journal,
             progress=progress,
@@ -162,7 +169,7 @@ async def open_line(config: Config, progress: Progress) -> AsyncIterator[Line]:
         )
         options = config.drivers.get(config.driver, {})
         open_driver = partial(kind.open, options=options, firmware=firmware)
-        yield Line(station, signer, partial(_open_alone, config.state, open_driver), places)
+        yield OpenStation(station, signer, partial(_open_alone, config.state, open_driver), places)
 
 
 @asynccontextmanager

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from agent.adapters.credentials import (
+from agent.adapters.drivers.registry import find_driver
+from agent.adapters.enrolment.credentials import (
     check_issuer,
     check_pair,
     parse_cas,
@@ -26,11 +27,10 @@ from agent.adapters.credentials import (
     read_trust,
     station_name,
 )
-from agent.adapters.driver_registry import find_driver
-from agent.adapters.journal_report import newest_entry, read_report
-from agent.adapters.journal_schema import FILE_NAME, open_for_writing
-from agent.adapters.serial_port import list_ports
-from agent.adapters.tls_probe import probe
+from agent.adapters.journal.report import newest_entry, read_report
+from agent.adapters.journal.schema import FILE_NAME, open_for_writing
+from agent.adapters.line.serial_port import list_ports
+from agent.adapters.signer.tls_probe import probe
 from agent.config import Config, LabelPlace, Results, load
 from agent.core.clocks import said
 from agent.errors import AgentError, ConfigError, JournalError, Refused, SignerClockWrong

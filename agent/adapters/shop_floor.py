@@ -1,7 +1,7 @@
 """What stands beside the boards while a station runs: live state file, page, results.
 
     async with shop_floor(config, live, notice) as results:
-        await run_ports(config, ports, plan, FanOut(live, results, shown))
+        await run_ports(config, ports, plan, fan_out(live, results, shown))
 
 None of it can hold a board up or change a verdict. What cannot start is said before the first board.
 """
@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from agent.adapters.live_state import LiveFile, LiveState
-from agent.adapters.results_desk import ResultsDesk
+from agent.adapters.results.desk import ResultsDesk
+from agent.adapters.shown.live_state import LiveFile, LiveState
 from agent.config import Config
-from agent.ports import Progress
+from agent.core.events import Progress
 
 
 @asynccontextmanager
@@ -30,7 +30,7 @@ async def shop_floor(
     async with AsyncExitStack() as stack:
         if config.page is not None:
             # aiohttp is 5 MB that a station without a page does not need.
-            from agent.adapters.page.server import PageServer  # noqa: PLC0415
+            from agent.adapters.shown.page.server import PageServer  # noqa: PLC0415
 
             await stack.enter_async_context(PageServer(config.page, live))
         await stack.enter_async_context(LiveFile(config.state, live))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+from agent.core.events import BoardSeen, Event, Finished, StampSettled
 from agent.core.result import Outcome, Result, yield_percent
 
 _REMEMBERED = 1_000  # chips that passed after they had gone
@@ -54,12 +55,17 @@ class Counts:
         self._passed, self._failed = passed, failed
         self._codes.clear()
 
-    def board_seen(self, chip_id: str) -> None:
-        """A board comes, perhaps one that was parked."""
-        self._parked.pop(chip_id, None)
+    def tell(self, event: Event) -> None:
+        """Counts what changes a count."""
+        match event:
+            case BoardSeen(chip_id=chip_id):  # perhaps one that was parked
+                self._parked.pop(chip_id, None)
+            case Finished(result):
+                self._finished(result)
+            case StampSettled(chip_id=chip_id, code=code):
+                self._settle(chip_id, code)
 
-    def board_finished(self, result: Result) -> None:
-        """A board passed, failed or was parked."""
+    def _finished(self, result: Result) -> None:
         if result.outcome is Outcome.PARKED:
             self._parked[result.chip_id] = result.code
         elif result.outcome is Outcome.PASS:
@@ -68,8 +74,7 @@ class Counts:
         else:
             self._fail(result.code)
 
-    def stamp_settled(self, chip_id: str, code: str) -> None:
-        """The stamp of a board that has gone was answered: recorded, or refused with this code."""
+    def _settle(self, chip_id: str, code: str) -> None:
         parked = self._parked.pop(chip_id, None)
         if code:  # also where the board is one of an earlier run: somebody has to look
             self._fail(code)

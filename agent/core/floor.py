@@ -1,8 +1,8 @@
 """What every port of a station is doing, and what the shift has made so far: a pure model, fed by events.
 
-    floor = Floor(steps=14, now=now)
-    floor.ports_listed(["1.1", "1.2"], now)
-    floor.board_seen("1.1", "7c:df:a1:00:00:01", now)
+    floor = Floor(work_order="WO-1", steps=14, now=now)
+    floor.ports_listed(["1.1", "1.2"])
+    floor.tell(BoardSeen("1.1", "7c:df:a1:00:00:01"), now)
     floor.snapshot(now)
 
 It stays small whatever comes: so many ports, so many last boards, so many characters of a text. Times are
@@ -19,6 +19,16 @@ from datetime import datetime, time, timedelta
 from enum import StrEnum
 
 from agent.core.counts import Counts
+from agent.core.events import (
+    BoardSeen,
+    Event,
+    Finished,
+    StampSettled,
+    StepDone,
+    StepProgress,
+    StepStarted,
+    Waiting,
+)
 from agent.core.result import Outcome, Result
 
 MAX_PORTS = 256  # that are remembered; more than one PC has ever had
@@ -74,7 +84,7 @@ class Shift:
 
 
 @dataclass(frozen=True, slots=True)
-class Finished:
+class RecentBoard:
     """One of the last boards."""
 
     time: str  # UTC, ISO 8601
@@ -102,7 +112,7 @@ class Snapshot:
     work_order: str
     ports: tuple[PortView, ...]  # by place: port 2 before port 10
     shift: Shift
-    recent: tuple[Finished, ...]  # newest first
+    recent: tuple[RecentBoard, ...]  # newest first
     notices: tuple[Notice, ...]  # newest first
 
 
@@ -125,7 +135,7 @@ class _Port:
 
 
 class Floor:
-    """See the module. Methods are those of `agent.ports.Progress`, with the time beside."""
+    """See the module."""
 
     def __init__(self, *, work_order: str, steps: int, now: datetime) -> None:
         """`steps`: how many a board takes, for the bar of its whole way."""
@@ -134,7 +144,7 @@ class Floor:
         self._since = now
         self._ports: dict[str, _Port] = {}
         self._counts = Counts()
-        self._recent: deque[Finished] = deque(maxlen=RECENT)
+        self._recent: deque[RecentBoard] = deque(maxlen=RECENT)
         self._notices: deque[Notice] = deque(maxlen=NOTICES)
 
     @property
@@ -156,43 +166,55 @@ class Floor:
             if name not in there:
                 port.there = False
 
-    def board_seen(self, name: str, chip_id: str, now: datetime) -> None:
-        """See `Progress`."""
-        self._counts.board_seen(chip_id)
+    def tell(self, event: Event, now: datetime) -> None:
+        """Takes an event in. `now`: when it happened."""
+        self._counts.tell(event)
+        match event:
+            case BoardSeen(port, chip_id):
+                self._board_seen(port, chip_id, now)
+            case StepStarted(port, step):
+                self._step_started(port, step)
+            case StepProgress(port, step, done, total):
+                self._step_progress(port, step, done, total)
+            case StepDone(port, step):
+                self._step_done(port, step)
+            case Waiting(port, detail):
+                self._waiting(port, detail, now)
+            case Finished(result):
+                self._finished(result, now)
+            case StampSettled():
+                self._stamp_settled(event, now)
+
+    def _board_seen(self, name: str, chip_id: str, now: datetime) -> None:
         self._ports[name] = _Port(state=PortState.WORKING, chip_id=_clip(chip_id), started_at=now)
         self._bound()
 
-    def step_started(self, name: str, step: str) -> None:
-        """See `Progress`."""
+    def _step_started(self, name: str, step: str) -> None:
         port = self._moving(name)
         port.steps.pop(step, None)
         port.steps[step] = 0.0
         port.last_step = _clip(step)
 
-    def step_progress(self, name: str, step: str, done: int, total: int) -> None:
-        """See `Progress`."""
+    def _step_progress(self, name: str, step: str, done: int, total: int) -> None:
         port = self._moving(name)
         port.steps[step] = min(max(done / total, 0.0), 1.0) if total > 0 else 0.0
         port.last_step = _clip(step)
 
-    def step_done(self, name: str, step: str) -> None:
-        """See `Progress`."""
+    def _step_done(self, name: str, step: str) -> None:
         port = self._moving(name)
         port.steps.pop(step, None)
         port.done.add(step)
         if port.steps:  # keygen and session run at once: the one that goes on is shown
             port.last_step = _clip(next(reversed(port.steps)))
 
-    def waiting(self, name: str, detail: str, now: datetime) -> None:
-        """See `Progress`."""
+    def _waiting(self, name: str, detail: str, now: datetime) -> None:
         port = self._port(name)
         if port.state in _UNDER_WAY:
             port.state, port.detail = PortState.WAITING, _clip(detail)
         else:
             port.trouble, port.trouble_at = _clip(detail), now
 
-    def board_finished(self, result: Result, now: datetime) -> None:
-        """See `Progress`."""
+    def _finished(self, result: Result, now: datetime) -> None:
         port = self._port(result.port)
         self._ports[result.port] = _Port(
             state=_OUTCOME[result.outcome],
@@ -206,9 +228,8 @@ class Floor:
             remedy=_clip(result.remedy),
             seconds=result.seconds,
         )
-        self._counts.board_finished(result)
         self._recent.append(
-            Finished(
+            RecentBoard(
                 time=_iso(now),
                 port=_clip(result.port),
                 chip_id=_clip(result.chip_id),
@@ -220,15 +241,14 @@ class Floor:
         )
         self._bound()
 
-    def stamp_settled(self, chip_id: str, serial_number: str, code: str, now: datetime) -> None:
-        """See `Progress`. The parked board of this stamp has now passed, or failed."""
-        self._counts.stamp_settled(chip_id, code)
-        if code:
-            self.notice(f"stamp of {serial_number} ({chip_id}) refused: {code}", now)
+    def _stamp_settled(self, event: StampSettled, now: datetime) -> None:
+        """The parked board of this stamp has now passed, or failed."""
+        if event.code:
+            self.notice(f"stamp of {event.serial_number} ({event.chip_id}) refused: {event.code}", now)
         for port in self._ports.values():
-            if port.state is PortState.PARKED and port.chip_id == _clip(chip_id):
-                port.state = PortState.FAIL if code else PortState.PASS
-                port.code, port.detail, port.remedy = _clip(code), "", ""
+            if port.state is PortState.PARKED and port.chip_id == _clip(event.chip_id):
+                port.state = PortState.FAIL if event.code else PortState.PASS
+                port.code, port.detail, port.remedy = _clip(event.code), "", ""
 
     def notice(self, text: str, now: datetime) -> None:
         """Something that is no board's, for the operator."""

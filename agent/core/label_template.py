@@ -35,7 +35,7 @@ class TemplateError(ValueError):
     """The template is wrong; the text says where and why."""
 
 
-class Line(Strict):
+class TemplateLine(Strict):
     """One line of text."""
 
     text: PatternText
@@ -70,7 +70,7 @@ class LabelTemplate(Strict):
         None  # a TrueType or OpenType file; none: Aileron, ASCII alone
     )
     lines: Annotated[
-        tuple[Annotated[Line, BeforeValidator(_as_line)], ...],
+        tuple[Annotated[TemplateLine, BeforeValidator(_as_line)], ...],
         Field(min_length=1, max_length=_MAX_LINES, strict=False),
     ]
     code: Annotated[ProvisioningCode | TextCode, Field(discriminator="kind")]

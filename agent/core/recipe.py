@@ -11,7 +11,7 @@ A recipe is a TOML file. Its steps are taken in the order in which they stand:
     key_type = "p256"
 
 What may stand where is one table, `AFTER`: step by step, what must come before it and why. `check_order`
-holds recipes to it, and `agent.core.session` holds every board to it while it is worked on. Unknown keys are
+holds recipes to it, and `agent.core.course` holds every board to it while it is worked on. Unknown keys are
 fatal and named. Steps that nothing may replace cannot be left out.
 """
 

@@ -24,9 +24,9 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
-from agent.adapters.signer_client import GrpcSigner
+from agent.adapters.signer.client import GrpcSigner
 from agent.ports import BoardRequest
-from agent.tries import Bounds, await_signer
+from agent.steps import Bounds, await_signer
 from agent.wiring import SystemClock
 from harness.installation import SENSOR, Installation, Peer, order_toml
 from harness.paper_board import PaperBoard

@@ -20,7 +20,7 @@ from typing import Any, Self
 
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from agent.adapters import enroll
+from agent.adapters.enrolment import enroll
 from boards.pty_line import PtyBoard
 from boards.simulated_board import BoardModel, SimulatedBoard
 from harness.paper_company import PaperCompany

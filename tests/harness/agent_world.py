@@ -7,15 +7,17 @@ result = await world.provision(world.board("CHIP-1"))
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from hashlib import sha256
 
 import cbor2
 
 from agent.core.bundle import Bundle
+from agent.core.events import Event, Finished, Progress, StampSettled
 from agent.core.label import Label
 from agent.core.pop import ProofOfPossession
 from agent.core.recipe import Recipe, StepName, default_recipe
@@ -25,8 +27,8 @@ from agent.ports import (
     BoardIdentity,
     BoardRequest,
     BoardStamp,
-    Demanded,
     FirmwareComponent,
+    FirmwareDemands,
     Flashed,
     Found,
     KeyState,
@@ -35,8 +37,8 @@ from agent.ports import (
     Receipt,
 )
 from agent.provision import provision
-from agent.station import Station
-from agent.tries import Bounds
+from agent.station import StationContext
+from agent.steps import Bounds
 from boards import keys
 from boards.attesters.hmac_sha256 import HmacAttester
 from boards.attesters.port import Attester
@@ -87,7 +89,7 @@ class MemoryDriver:
         await self._enter("identify")
         return Found(self.board.model.chip_id, self._hello())
 
-    async def flash(self, demanded: Demanded, on_progress: OnProgress | None = None) -> Flashed:  # noqa: ARG002
+    async def flash(self, demanded: FirmwareDemands, on_progress: OnProgress | None = None) -> Flashed:  # noqa: ARG002
         raise BoardError("no_step", "flash")
 
     async def first_boot(self, on_progress: OnProgress | None = None) -> None:  # noqa: ARG002
@@ -261,33 +263,25 @@ class MemoryLabels:
 
 
 class RecordedProgress:
-    """See `agent.ports.Progress`: keeps what it was told."""
+    """A `Progress` that keeps what it was told."""
 
     def __init__(self) -> None:
         self.events: list[tuple[str, ...]] = []
         self.results: list[Result] = []
+        self.also: Progress | None = None  # is told too
 
-    def board_seen(self, port: str, chip_id: str) -> None:
-        self.events.append(("board_seen", port, chip_id))
-
-    def step_started(self, port: str, step: str) -> None:
-        self.events.append(("step_started", port, step))
-
-    def step_progress(self, port: str, step: str, done: int, total: int) -> None:
-        self.events.append(("step_progress", port, step, str(done), str(total)))
-
-    def step_done(self, port: str, step: str, seconds: float) -> None:
-        self.events.append(("step_done", port, step, str(seconds)))
-
-    def waiting(self, port: str, detail: str) -> None:
-        self.events.append(("waiting", port, detail))
-
-    def board_finished(self, result: Result) -> None:
-        self.events.append(("board_finished", result.port, result.outcome))
-        self.results.append(result)
-
-    def stamp_settled(self, queued: QueuedStamp, code: str) -> None:
-        self.events.append(("stamp_settled", queued.chip_id, code))
+    def __call__(self, event: Event) -> None:
+        match event:
+            case Finished(result):
+                self.events.append(("board_finished", result.port, result.outcome))
+                self.results.append(result)
+            case StampSettled():
+                self.events.append(("stamp_settled", event.chip_id, event.code))
+            case _:
+                name = re.sub("(?<=.)([A-Z])", r"_\1", type(event).__name__).lower()
+                self.events.append((name, *map(str, astuple(event))))
+        if self.also is not None:
+            self.also(event)
 
     def named(self, name: str) -> list[tuple[str, ...]]:
         return [event for event in self.events if event[0] == name]
@@ -309,7 +303,7 @@ class AgentWorld:
         self.journal = MemoryJournal()
         self.progress = RecordedProgress()
         self.clock = HandClock()
-        self.station = Station(
+        self.station = StationContext(
             signer=self.company,
             journal=self.journal,
             progress=self.progress,

@@ -21,7 +21,7 @@ from agent.adapters.drivers.esp32.driver import Esp32Driver
 from agent.core.bundle import Bundle, Burn, Image, Manifest, Role, SecureBoot
 from agent.core.esp_image import parse_image, signing_key_digest
 from agent.errors import AgentError
-from agent.ports import BoardIdentity, Demanded, Firmware
+from agent.ports import BoardIdentity, Firmware, FirmwareDemands
 from boards.esp32.chip import Chip, EmptyFlash, Machine
 from boards.esp32.efuses import Efuses
 from boards.esp32.family import FAMILIES
@@ -33,7 +33,7 @@ from boards.paper_ca import SETTINGS, credential_for
 MAC = bytes.fromhex("7cdfa1000001")
 CHIP_ID = "7c:df:a1:00:00:01"
 FLASH_BYTES = 4 << 20
-NOTHING_DEMANDED = Demanded(None, {}, ())
+NOTHING_DEMANDED = FirmwareDemands(None, {}, ())
 CHIPS = ("esp32", "esp32s3", "esp32c3")
 CHALLENGE = bytes(range(32))
 BURNS = (

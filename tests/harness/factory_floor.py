@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from agent.adapters.live_state import LiveState
+from agent.adapters.shown.live_state import LiveState
+from agent.core.events import BoardSeen, Finished, StepDone, StepProgress, StepStarted, Waiting
 from agent.core.result import Outcome, Result
 
 STEPS = 14  # twelve of a recipe, `session` and `record`
@@ -77,8 +78,8 @@ def busy_floor(ports: int, time: HandTime | None = None) -> LiveState:
     live.ports_listed(names)
     for number in range(700):
         name = names[number % ports % 14]
-        live.board_seen(name, chip(number % 250))
-        live.board_finished(result(name, number % 250, BAD if number % 97 == 5 else GOOD))
+        live(BoardSeen(name, chip(number % 250)))
+        live(Finished(result(name, number % 250, BAD if number % 97 == 5 else GOOD)))
     for number, name in enumerate(names):
         _stage(live, name, number, time)
     if ports > 15:
@@ -90,27 +91,27 @@ def _stage(live: LiveState, name: str, number: int, time: HandTime) -> None:
     stage = number % 16
     if stage > 13:
         return  # no board has come
-    live.board_seen(name, chip(number + 1))
+    live(BoardSeen(name, chip(number + 1)))
     time.go(3.5)
     if stage in {1, 5, 9}:
         _steps(live, name, "identify", "session")
-        live.step_started(name, "flash")
-        live.step_progress(name, "flash", 11 * (number + 1) % 100, 100)
+        live(StepStarted(name, "flash"))
+        live(StepProgress(name, "flash", 11 * (number + 1) % 100, 100))
     elif stage in {6, 13}:
         _steps(live, name, *LOCKED)
-        live.step_started(name, "first-boot")
-        live.step_progress(name, "first-boot", 40 + number, 100)
+        live(StepStarted(name, "first-boot"))
+        live(StepProgress(name, "first-boot", 40 + number, 100))
     elif stage == 7:
-        live.step_started(name, "keygen")
-        live.step_progress(name, "keygen", 62, 100)
+        live(StepStarted(name, "keygen"))
+        live(StepProgress(name, "keygen", 62, 100))
     elif stage == 10:
-        live.step_started(name, "session")
-        live.waiting(name, "signerd does not answer: connection refused")
+        live(StepStarted(name, "session"))
+        live(Waiting(name, "signerd does not answer: connection refused"))
     else:
-        live.board_finished(result(name, number + 1, {2: BAD, 11: HELD}.get(stage, GOOD)))
+        live(Finished(result(name, number + 1, {2: BAD, 11: HELD}.get(stage, GOOD))))
 
 
 def _steps(live: LiveState, name: str, *steps: str) -> None:
     for step in steps:
-        live.step_started(name, step)
-        live.step_done(name, step, 1.0)
+        live(StepStarted(name, step))
+        live(StepDone(name, step, 1.0))

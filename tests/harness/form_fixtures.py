@@ -25,9 +25,9 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from agent.adapters import journal_schema
-from agent.adapters.journal import SqliteJournal
-from agent.adapters.journal_schema import FILE_NAME as JOURNAL
+from agent.adapters.journal import schema as journal_schema
+from agent.adapters.journal.schema import FILE_NAME as JOURNAL
+from agent.adapters.journal.store import SqliteJournal
 from agent.core.result_row import CSV_HEADER, ResultRow, csv_line, json_line
 from agent.ports import BoardStamp, QueuedStamp, Receipt
 from auditor.adapters.state import FILE as STATE

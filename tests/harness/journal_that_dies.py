@@ -14,7 +14,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from agent.adapters import journal_schema
+from agent.adapters.journal import schema as journal_schema
 
 
 class Counting(sqlite3.Connection):

@@ -21,8 +21,8 @@ from agent.ports import (
     BoardIdentity,
     BoardRequest,
     BoardStamp,
-    Demanded,
     FirmwareComponent,
+    FirmwareDemands,
     Flashed,
     Found,
     OnProgress,
@@ -63,7 +63,7 @@ class ChipDriver(MemoryDriver):
         super().__init__(board)
         self.stage = stage
         self.silicon: dict[str, bool] = {}
-        self.demanded: list[Demanded] = []
+        self.demanded: list[FirmwareDemands] = []
 
     @property
     def runs(self) -> bool:
@@ -81,7 +81,7 @@ class ChipDriver(MemoryDriver):
         itself = {"manufacturing": FirmwareComponent("1.0.0", bytes(32))}
         return replace(hello, firmware={**hello.firmware, **itself})
 
-    async def flash(self, demanded: Demanded, on_progress: OnProgress | None = None) -> Flashed:
+    async def flash(self, demanded: FirmwareDemands, on_progress: OnProgress | None = None) -> Flashed:
         await self._enter("flash")
         self.demanded.append(demanded)
         if on_progress is not None:

@@ -17,8 +17,8 @@ import pytest
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 
-from agent.adapters.live_state import LiveState
-from agent.adapters.page.server import PageServer
+from agent.adapters.shown.live_state import LiveState
+from agent.adapters.shown.page.server import PageServer
 from agent.config import Page
 
 TIMEOUT_S = 30.0

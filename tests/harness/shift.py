@@ -7,7 +7,7 @@ import sqlite3
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from agent.adapters import journal_schema
+from agent.adapters.journal import schema as journal_schema
 
 MORNING = datetime(2026, 11, 20, 5, 0, tzinfo=UTC)
 ORDER = "WO-2026-001"

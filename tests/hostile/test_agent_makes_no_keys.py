@@ -1,8 +1,8 @@
 """Nothing in the agent can make a board's key or a request, nor hand one to a board.
 
-The source of every module is read, and the graph of their imports. Only `agent.adapters.enroll` makes a
-key, the station's own, and nothing that touches a board reaches it. A station that was changed by its
-operator is not held by this: signerd's evidence is.
+The source of every module is read, and the graph of their imports. Only
+`agent.adapters.enrolment.enroll` makes a key, the station's own, and nothing that touches a board reaches
+it. A station that was changed by its operator is not held by this: signerd's evidence is.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ import grimp
 import pytest
 
 AGENT = Path(__file__).parents[2] / "agent"
-ENROLL = "agent.adapters.enroll"
+ENROLL = "agent.adapters.enrolment.enroll"
 # Where the operator's wish to enroll is taken; it drives no board.
 ENROLLS = {"agent.adapters.cli.setup"}
 # Reads the station's own key, to compare it with the certificate; the company's, to sign bundles.
 SIGNS_BUNDLES = "agent.adapters.cli.bundle"
-READS_OWN_KEY = {"agent.adapters.credentials", SIGNS_BUNDLES}
+READS_OWN_KEY = {"agent.adapters.enrolment.credentials", SIGNS_BUNDLES}
 # Each starts one program: esptool's worker, which is read here like every module; the fixture's reset command
 # and the MES's command, which are the operator's own, in agent.toml, and hand no board anything.
 RUNS_ONE_PROGRAM = {
     "agent.adapters.drivers.esp32.worker_process",
     "agent.adapters.drivers.esp32.loader",
-    "agent.adapters.results_command",
+    "agent.adapters.results.command",
 }
 TOUCHES_BOARDS = {
     "agent.api",
@@ -34,18 +34,18 @@ TOUCHES_BOARDS = {
     "agent.labelling",
     "agent.provision",
     "agent.station",
-    "agent.way",
-    "agent.tries",
+    "agent.board_run",
+    "agent.steps",
     "agent.delivery",
     "agent.wiring",
     "agent.ports",
     "agent.adapters.cli.boards",
-    "agent.adapters.watch",
-    "agent.adapters.outbox",
-    "agent.adapters.journal",
-    "agent.adapters.signer_client",
-    "agent.adapters.serial_port",
-    "agent.adapters.driver_registry",
+    "agent.adapters.line.watch",
+    "agent.adapters.signer.outbox",
+    "agent.adapters.journal.store",
+    "agent.adapters.signer.client",
+    "agent.adapters.line.serial_port",
+    "agent.adapters.drivers.registry",
 }
 
 MAKES_KEYS = {
@@ -182,9 +182,9 @@ def test_enrolment_is_found_out() -> None:
     ],
 )
 def test_a_generator_that_is_added_is_found(source: str) -> None:
-    module = modules()["agent.way"].read_text(encoding="utf-8")
-    assert findings(module, "agent.way") == set()
-    assert findings(f"{module}\n\n{source}\n", "agent.way")
+    module = modules()["agent.board_run"].read_text(encoding="utf-8")
+    assert findings(module, "agent.board_run") == set()
+    assert findings(f"{module}\n\n{source}\n", "agent.board_run")
 
 
 @pytest.fixture(scope="module", name="graph")
@@ -211,7 +211,7 @@ def test_signing_of_bundles_is_out_of_reach(graph: grimp.ImportGraph) -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["agent.way", "agent.adapters.drivers.smp", "agent.adapters.journal_schema"]
+    "module", ["agent.board_run", "agent.adapters.drivers.smp", "agent.adapters.journal.schema"]
 )
 def test_a_way_to_enrolment_that_is_added_is_found(module: str) -> None:
     graph = grimp.build_graph("agent")

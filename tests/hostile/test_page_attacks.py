@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from agent.adapters.live_state import LiveState
-from agent.adapters.page import server
-from agent.adapters.page.server import MAX_CONNECTIONS, MAX_STREAMS_PER_ADDRESS, PageServer
+from agent.adapters.shown.live_state import LiveState
+from agent.adapters.shown.page import server
+from agent.adapters.shown.page.server import MAX_CONNECTIONS, MAX_STREAMS_PER_ADDRESS, PageServer
 from agent.config import Page
+from agent.core.events import BoardSeen, Finished
 from agent.errors import ConfigError
 from harness.factory_floor import BAD, ORDER, STEPS, busy_floor, result
 from harness.process import wait_until
@@ -255,10 +256,8 @@ def _dropped(page: ServedPage) -> bool:
 def test_texts_of_boards_are_json_and_leave_no_line_of_the_stream() -> None:
     evil = 'a\n\ndata: {"ports": []}\r\n\r\nevent: x\x00\u2028</script>\ud800'
     live = LiveState(ORDER, STEPS)
-    live.board_seen("1", evil)
-    live.board_finished(
-        replace(result("1", 1, BAD), chip_id=evil, serial_number=evil, remedy=evil, code=evil)
-    )
+    live(BoardSeen("1", evil))
+    live(Finished(replace(result("1", 1, BAD), chip_id=evil, serial_number=evil, remedy=evil, code=evil)))
     with ServedPage(live) as served:
         body = ask(served).partition(b"\r\n\r\n")[2]
         (port,) = json.loads(body)["ports"]

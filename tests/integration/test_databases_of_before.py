@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from agent.adapters import journal_schema
-from agent.adapters.journal import SqliteJournal
-from agent.adapters.journal_report import read_report
+from agent.adapters.journal import schema as journal_schema
+from agent.adapters.journal.report import read_report
+from agent.adapters.journal.store import SqliteJournal
 from auditor.adapters.schema import VERSION
 from auditor.adapters.state import FILE, SqliteState
 from harness.form_fixtures import CLOCK_BOOT

@@ -8,25 +8,29 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
-from agent.adapters.fan_out import FanOut
-from agent.adapters.json_lines import JsonLines
-from agent.adapters.live_state import LiveState
-from agent.adapters.results import count_outcomes
-from agent.adapters.results_desk import ResultsDesk
+from agent.adapters.line.watch import Plan
+from agent.adapters.results.desk import ResultsDesk
+from agent.adapters.results.files import count_outcomes
 from agent.adapters.shop_floor import shop_floor
-from agent.adapters.tally import Tally
-from agent.adapters.watch import Plan
+from agent.adapters.shown.fan_out import fan_out
+from agent.adapters.shown.json_lines import JsonLines
+from agent.adapters.shown.live_state import LiveState
+from agent.adapters.shown.tally import Tally
 from agent.config import Config
+from agent.core.events import Event
 from agent.core.result import Outcome, Result, Summary
-from agent.ports import Progress
 from agent.wiring import provision_one, read_recipe, run_ports
 
 _PASSED, _NOT_PASSED, _NO_SIGNERD = 0, 1, 4
 _BESIDE_RECIPE = 2  # session and record: signerd's part of the way
 
 
-class Shown(Progress, Protocol):
-    """Progress that can also show a summary, and what is no board's."""
+class Shown(Protocol):
+    """A `Progress` that can also show a summary, and what is no board's."""
+
+    def __call__(self, event: Event) -> None:
+        """See `Progress`."""
+        ...
 
     def summary(self, summary: Summary) -> None:
         """The end."""
@@ -44,7 +48,7 @@ def provision(config: Config, port: str, order: str, *, as_json: bool) -> int:
 
         async def one() -> Result:
             async with ResultsDesk(config, shown.notice) as results:
-                return await provision_one(config, port, order, FanOut(live, results, shown))
+                return await provision_one(config, port, order, fan_out(live, results, shown))
 
         try:
             result = asyncio.run(one())
@@ -70,7 +74,7 @@ def run(
 
         async def all_ports() -> None:
             async with shop_floor(config, live, notice) as results:
-                await run_ports(config, ports, plan, FanOut(live, results, tally), seen_by=live.watching)
+                await run_ports(config, ports, plan, fan_out(live, results, tally), seen_by=live.watching)
 
         try:
             asyncio.run(all_ports())
@@ -96,7 +100,7 @@ def _shown(live: LiveState, *, as_json: bool) -> Iterator[Shown]:
         return
     from rich.console import Console  # noqa: PLC0415 -- 15 MB that a station without a terminal does not need
 
-    from agent.adapters.display import LiveTable  # noqa: PLC0415
+    from agent.adapters.shown.table import LiveTable  # noqa: PLC0415
 
     with LiveTable(Console(highlight=False), live.snapshot) as table:
         yield table

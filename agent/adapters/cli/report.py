@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from agent.adapters.cli.period import moment
-from agent.adapters.results import read_results
+from agent.adapters.results.files import read_results
 from agent.config import Config
 from agent.core.shift_report import ShiftReport, report_of
 
@@ -25,7 +25,7 @@ def show(
     rows = read_results(config.state, moment(since, now), moment(until, now) if until else "~")
     report = report_of([row for row in rows if order is None or row.work_order == order])
     if plot is not None:
-        from agent.adapters.report_plot import draw  # noqa: PLC0415 -- matplotlib is an extra
+        from agent.adapters.journal.plot import draw  # noqa: PLC0415 -- matplotlib is an extra
 
         draw(report, plot, _title(report, order))
     if as_json:

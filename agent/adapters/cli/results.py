@@ -6,7 +6,7 @@ import sys
 from datetime import UTC, datetime
 
 from agent.adapters.cli.period import moment
-from agent.adapters.results import read_results
+from agent.adapters.results.files import read_results
 from agent.config import Config
 from agent.core.result_row import CSV_HEADER, csv_line, json_line
 

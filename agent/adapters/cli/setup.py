@@ -10,17 +10,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent.adapters.cli.options import print_result
-from agent.adapters.serial_port import list_ports
+from agent.adapters.line.serial_port import list_ports
 from agent.config import Config
 from agent.errors import BadAnswer, Refused, SignerUnavailable
 
 if TYPE_CHECKING:
-    from agent.adapters.renewal import Renewal
+    from agent.adapters.enrolment.renewal import Renewal
 
 
 def make_request(directory: Path, *, deployment: str, site: str, name: str, as_json: bool) -> None:
     """Makes the station's key and request, and says what to do with the request."""
-    from agent.adapters import enroll  # noqa: PLC0415 -- the one module that makes keys, loaded for this alone
+    from agent.adapters.enrolment import enroll  # noqa: PLC0415 -- the one module that makes keys, loaded for this alone
 
     path = enroll.request(directory, deployment=deployment, site=site, name=name)
     lines = [
@@ -45,7 +45,7 @@ def install(
     as_json: bool,
 ) -> None:
     """Takes in what the administrator sent back."""
-    from agent.adapters import enroll  # noqa: PLC0415 -- as above
+    from agent.adapters.enrolment import enroll  # noqa: PLC0415 -- as above
 
     given = enroll.Given(certificate, operations_ca, log_vkey, device_root, address)
     config = enroll.install(directory, given)
@@ -56,7 +56,7 @@ def install(
 def make_renewal(config: Config, *, as_json: bool) -> None:
     """Asks signerd, if it can be reached. Where it gives no certificate now, makes the request again, and
     says what to do."""
-    from agent.adapters import enroll  # noqa: PLC0415 -- as above
+    from agent.adapters.enrolment import enroll  # noqa: PLC0415 -- as above
 
     renewal, why = asyncio.run(_asked(config))
     if renewal is not None and renewal.outcome == "done":
@@ -83,7 +83,7 @@ def make_renewal(config: Config, *, as_json: bool) -> None:
 
 async def _asked(config: Config) -> tuple[Renewal | None, str]:
     """What came of it; None and why where signerd was not reached or does not know the call."""
-    from agent.adapters.renewal import renew  # noqa: PLC0415 -- for this alone
+    from agent.adapters.enrolment.renewal import renew  # noqa: PLC0415 -- for this alone
     from agent.wiring import signer_of  # noqa: PLC0415 -- as above
 
     try:
@@ -97,7 +97,7 @@ async def _asked(config: Config) -> tuple[Renewal | None, str]:
 
 def install_renewed(config: Config, certificate: Path, operations_ca: Path | None, *, as_json: bool) -> None:
     """Takes in the renewed certificate."""
-    from agent.adapters import enroll  # noqa: PLC0415 -- as above
+    from agent.adapters.enrolment import enroll  # noqa: PLC0415 -- as above
 
     name = enroll.install_renewed(config, certificate, operations_ca)
     if as_json:

@@ -10,9 +10,9 @@ from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 
-from agent.adapters.journal_report import Report, read_report
-from agent.adapters.journal_schema import FILE_NAME
-from agent.adapters.live_state import Live, read_live
+from agent.adapters.journal.report import Report, read_report
+from agent.adapters.journal.schema import FILE_NAME
+from agent.adapters.shown.live_state import Live, read_live
 from agent.config import Config
 
 _EVERY_S = 1.0

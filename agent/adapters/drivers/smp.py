@@ -31,9 +31,9 @@ from agent.ports import (
     BoardIdentity,
     BoardRequest,
     BoardStamp,
-    Demanded,
     DriverKind,
     Firmware,
+    FirmwareDemands,
     Flashed,
     Found,
     OnProgress,
@@ -109,7 +109,7 @@ class SmpDriver:
         identity = await self._hello()
         return Found(identity.chip_id, identity, identity.model)
 
-    async def flash(self, demanded: Demanded, on_progress: OnProgress | None = None) -> Flashed:  # noqa: ARG002
+    async def flash(self, demanded: FirmwareDemands, on_progress: OnProgress | None = None) -> Flashed:  # noqa: ARG002
         """See `Driver`. This family has no such step."""
         _no_step(StepName.FLASH)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import grpc
 import pytest
 
-from agent.adapters import enroll
+from agent.adapters.enrolment import enroll
 from agent.errors import SignerUnavailable
 from agent.ports import BoardStamp, Receipt
 from harness.agent_process import AgentBench

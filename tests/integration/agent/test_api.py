@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.adapters.journal_schema import FILE_NAME
+from agent.adapters.journal.schema import FILE_NAME
 from agent.api import (
     BadAnswer,
     BoardSeen,

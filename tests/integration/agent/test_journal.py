@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from agent.adapters import journal_schema
-from agent.adapters.journal import SqliteJournal
-from agent.adapters.journal_report import newest_entry, read_report
+from agent.adapters.journal import schema as journal_schema
+from agent.adapters.journal.report import newest_entry, read_report
+from agent.adapters.journal.store import SqliteJournal
 from agent.core.result import Outcome, Result, StepTime
 from agent.errors import ConfigError, JournalError
 from agent.ports import BoardStamp, Journal, QueuedStamp, Receipt
@@ -231,7 +231,7 @@ async def test_closed_journal_says_so(path: Path) -> None:
 _WRITER = """
 import asyncio, sys
 from pathlib import Path
-from agent.adapters.journal import SqliteJournal
+from agent.adapters.journal.store import SqliteJournal
 from agent.ports import BoardStamp, QueuedStamp
 async def write():
     async with SqliteJournal(Path(sys.argv[1])) as journal:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from agent.adapters import journal_schema
-from agent.adapters.journal import SqliteJournal
-from agent.adapters.journal_report import read_report
+from agent.adapters.journal import schema as journal_schema
+from agent.adapters.journal.report import read_report
+from agent.adapters.journal.store import SqliteJournal
 from agent.core.result import Outcome, Result
 from agent.errors import JournalError
 from agent.ports import BoardStamp, QueuedStamp, Receipt

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from agent.adapters import journal_schema
-from agent.adapters.journal import SqliteJournal
-from agent.adapters.journal_report import newest_entry, read_report
+from agent.adapters.journal import schema as journal_schema
+from agent.adapters.journal.report import newest_entry, read_report
+from agent.adapters.journal.store import SqliteJournal
 from agent.errors import JournalError
 
 ROOT = Path(__file__).parents[3]

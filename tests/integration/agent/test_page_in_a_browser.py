@@ -12,7 +12,8 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
-from agent.adapters.live_state import LiveState
+from agent.adapters.shown.live_state import LiveState
+from agent.core.events import BoardSeen, Finished, StepProgress, StepStarted, Waiting
 from harness.factory_floor import BAD, ORDER, STEPS, busy_floor, chip, result
 from harness.served_page import TIMEOUT_S, ServedPage, chromium
 
@@ -117,12 +118,12 @@ def test_a_board_comes_and_passes_while_the_page_is_open(browser: Chrome) -> Non
         look(browser, page)
         live.ports_listed(["1"])
         until(browser, lambda: browser.find_elements(By.CLASS_NAME, "empty"))
-        live.board_seen("1", chip(1))
-        live.step_started("1", "flash")
-        live.step_progress("1", "flash", 30, 100)
+        live(BoardSeen("1", chip(1)))
+        live(StepStarted("1", "flash"))
+        live(StepProgress("1", "flash", 30, 100))
         until(browser, lambda: text(tile(browser, "1"), "share") == "30 %")
         until(browser, lambda: text(tile(browser, "1"), "time") >= "0:01")
-        live.board_finished(result("1", 1))
+        live(Finished(result("1", 1)))
         until(browser, lambda: colour(tile(browser, "1")) == GREEN)
         assert browser.find_element(By.ID, "passed").text == "1"
 
@@ -151,15 +152,13 @@ def test_what_boards_say_is_text_and_nothing_else(browser: Chrome) -> None:
         look(browser, page)
         before = browser.title
         finished = result(evil, 1, BAD)
-        live.board_seen(evil, evil)
-        live.step_started(evil, evil)
-        live.waiting(evil, evil)
+        live(BoardSeen(evil, evil))
+        live(StepStarted(evil, evil))
+        live(Waiting(evil, evil))
         live.notice(evil)
         until(browser, lambda: browser.find_elements(By.CLASS_NAME, "waiting"))
         assert text(browser.find_element(By.CLASS_NAME, "tile"), "detail") == evil
-        live.board_finished(
-            replace(finished, chip_id=evil, serial_number=evil, code=evil, remedy=evil, step=evil)
-        )
+        live(Finished(replace(finished, chip_id=evil, serial_number=evil, code=evil, remedy=evil, step=evil)))
         until(browser, lambda: browser.find_elements(By.CLASS_NAME, "fail"))
         shown = browser.find_element(By.CLASS_NAME, "tile")
         assert [text(shown, part) for part in ("place", "serial")] == [evil, evil]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.adapters.port_lock import port_lock
+from agent.adapters.line.port_lock import port_lock
 from agent.api import Outcome, Station
 from agent.config import load
 from agent.errors import JournalError, LineError
@@ -19,7 +19,7 @@ from harness.agent_process import TIMEOUT_S, AgentBench
 HOLDER = """
 import sys
 from pathlib import Path
-from agent.adapters.port_lock import port_lock
+from agent.adapters.line.port_lock import port_lock
 with port_lock(Path(sys.argv[1]), sys.argv[2]):
     print("held", flush=True)
     sys.stdin.read()

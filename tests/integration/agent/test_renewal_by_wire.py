@@ -12,9 +12,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from agent.adapters import durable_files, renewal
-from agent.adapters.renewal import Outcome, Renewal, StationRenewal, renew
-from agent.adapters.signer_client import GrpcSigner
+from agent.adapters import durable_files
+from agent.adapters.enrolment import renewal
+from agent.adapters.enrolment.renewal import Outcome, Renewal, StationRenewal, renew
+from agent.adapters.signer.client import GrpcSigner
 from agent.config import Config, Signerd
 from agent.errors import BadAnswer, Refused, SignerUnavailable
 from agent.wiring import signer_of

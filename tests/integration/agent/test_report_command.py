@@ -21,11 +21,12 @@ from agent.adapters.cli.app import app
 from agent.adapters.cli.period import moment
 from agent.adapters.cli.report import lines
 from agent.adapters.cli.status import live_lines
-from agent.adapters.journal_schema import FILE_NAME
-from agent.adapters.live_state import FILE_NAME as LIVE
-from agent.adapters.live_state import LiveFile, LiveState, read_live
-from agent.adapters.report_plot import draw
-from agent.adapters.results import count_outcomes, read_results
+from agent.adapters.journal.plot import draw
+from agent.adapters.journal.schema import FILE_NAME
+from agent.adapters.results.files import count_outcomes, read_results
+from agent.adapters.shown.live_state import FILE_NAME as LIVE
+from agent.adapters.shown.live_state import LiveFile, LiveState, read_live
+from agent.core.events import BoardSeen, Finished
 from agent.core.floor import Snapshot
 from agent.core.shift_report import report_of
 from agent.errors import ConfigError
@@ -236,11 +237,11 @@ class CountedFile(LiveFile):
 async def test_a_disk_that_takes_no_live_file_is_said_once_and_holds_nothing_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("agent.adapters.live_state._WRITE_S", 0.01)
+    monkeypatch.setattr("agent.adapters.shown.live_state._WRITE_S", 0.01)
     live = busy_floor(1)
     async with CountedFile(tmp_path / "gone", live) as file, asyncio.timeout(30):
         while file.tries < 5:
-            live.board_seen("1", f"CHIP-{file.tries}")
+            live(BoardSeen("1", f"CHIP-{file.tries}"))
             await asyncio.sleep(0.01)
     notices = [notice.text for notice in live.snapshot().notices]
     assert [("No such file" in text, LIVE in text) for text in notices] == [(True, True)]
@@ -262,13 +263,13 @@ def test_counts_begin_anew_with_the_shift_and_not_in_it() -> None:
     clock = HandTime()
     start = clock.now.astimezone() + timedelta(hours=1)
     live = LiveState("WO-1", 14, shifts=[f"{start:%H:%M}"], now=clock)
-    live.board_finished(result("1", 1))
+    live(Finished(result("1", 1)))
     clock.go(3_000)
-    live.board_finished(result("1", 2))
+    live(Finished(result("1", 2)))
     assert live.snapshot().shift.passed == 2
     clock.go(700)
     assert (live.snapshot().shift.passed, live.snapshot().shift.failed) == (0, 0)
-    live.board_finished(result("1", 3))
+    live(Finished(result("1", 3)))
     clock.go(60_000)
     assert live.snapshot().shift.passed == 1
 

@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from agent.adapters import journal_schema, results
-from agent.adapters.results import Exporter, ResultsError
+from agent.adapters.journal import schema as journal_schema
+from agent.adapters.results import files as results
+from agent.adapters.results.files import Exporter, ResultsError
 from agent.core.result_row import CSV_HEADER, ResultRow, csv_line, json_line
 from agent.errors import ConfigError
 from harness.shift import MORNING, add_run

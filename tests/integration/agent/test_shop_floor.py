@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from agent.adapters.live_state import FILE_NAME
+from agent.adapters.shown.live_state import FILE_NAME
 from agent.config import load
 from harness.agent_process import TIMEOUT_S, AgentBench
 from harness.served_page import free_port

@@ -9,7 +9,7 @@ from typing import Any
 import grpc
 import pytest
 
-from agent.adapters.signer_client import GrpcSigner
+from agent.adapters.signer.client import GrpcSigner
 from agent.core.result import Outcome
 from agent.errors import BadAnswer, BoardError, ClocksApart, Refused, SignerUnavailable, Verdict
 from agent.ports import BoardRequest, BoardStamp

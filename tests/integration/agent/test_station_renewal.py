@@ -11,9 +11,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from agent.adapters import renewal
-from agent.adapters.enroll import install_renewed
-from agent.adapters.renewal import Renewal, StationRenewal
+from agent.adapters.enrolment import renewal
+from agent.adapters.enrolment.enroll import install_renewed
+from agent.adapters.enrolment.renewal import Renewal, StationRenewal
 from agent.config import Config, Signerd
 from agent.errors import ConfigError, Refused, SignerUnavailable
 from agent.wiring import signer_of

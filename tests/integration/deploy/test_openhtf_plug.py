@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from agent.adapters.journal_schema import FILE_NAME
+from agent.adapters.journal.schema import FILE_NAME
 from agent.config import load
 from agent.core.remedies import error_for
 from harness.agent_process import TIMEOUT_S, AgentBench

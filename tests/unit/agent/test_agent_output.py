@@ -8,13 +8,22 @@ from dataclasses import replace
 
 from rich.console import Console
 
-from agent.adapters.display import LiveTable
-from agent.adapters.fan_out import FanOut
-from agent.adapters.json_lines import JsonLines
-from agent.adapters.live_state import LiveState
-from agent.adapters.tally import Tally
+from agent.adapters.shown.fan_out import fan_out
+from agent.adapters.shown.json_lines import JsonLines
+from agent.adapters.shown.live_state import LiveState
+from agent.adapters.shown.table import LiveTable
+from agent.adapters.shown.tally import Tally
+from agent.core.events import (
+    BoardSeen,
+    Finished,
+    Progress,
+    StampSettled,
+    StepDone,
+    StepProgress,
+    StepStarted,
+    Waiting,
+)
 from agent.core.result import Outcome, Result, StepTime, summarize
-from agent.ports import BoardStamp, Progress, QueuedStamp
 
 RESULT = Result(
     port="port-1",
@@ -31,28 +40,28 @@ RESULT = Result(
     times=(StepTime("keygen", 1.5),),
 )
 FAILED = replace(RESULT, outcome=Outcome.FAIL, code="storage_full", detail="no [room]", remedy="Repair it")
-QUEUED = QueuedStamp("WO-1", "CHIP-1", "BM-000001", bytes(32), b"s", BoardStamp(b"s", b"g"))
+SETTLED = StampSettled("WO-1", "CHIP-1", "BM-000001", "")
 
 
 def tell(progress: Progress) -> None:
-    progress.board_seen("port-1", "CHIP-1")
-    progress.step_started("port-1", "keygen")
+    progress(BoardSeen("port-1", "CHIP-1"))
+    progress(StepStarted("port-1", "keygen"))
     for percent in range(101):
-        progress.step_progress("port-1", "keygen", percent, 100)
-    progress.step_progress("port-1", "keygen", 0, 0)
-    progress.step_done("port-1", "keygen", 1.5)
-    progress.waiting("port-1", "signerd does not answer [here]")
-    progress.board_finished(FAILED)
-    progress.stamp_settled(QUEUED, "stamp_conflict")
-    progress.stamp_settled(QUEUED, "")
-    progress.board_finished(RESULT)
+        progress(StepProgress("port-1", "keygen", percent, 100))
+    progress(StepProgress("port-1", "keygen", 0, 0))
+    progress(StepDone("port-1", "keygen", 1.5))
+    progress(Waiting("port-1", "signerd does not answer [here]"))
+    progress(Finished(FAILED))
+    progress(replace(SETTLED, code="stamp_conflict"))
+    progress(SETTLED)
+    progress(Finished(RESULT))
 
 
 def test_live_table() -> None:
     console = Console(file=io.StringIO(), force_terminal=True, width=160, highlight=False)
     live = LiveState("WO-1", 14)
     with LiveTable(console, live.snapshot) as table:
-        tell(FanOut(live, table))
+        tell(fan_out(live, table))
         table.summary(summarize([RESULT, FAILED]))
     assert isinstance(console.file, io.StringIO)
     shown = console.file.getvalue()
@@ -104,16 +113,16 @@ def test_summary() -> None:
 def test_tally_counts_a_parked_board_once_and_at_its_end() -> None:
     parked = replace(RESULT, outcome=Outcome.PARKED, code="signer_unavailable")
     tally = Tally(JsonLines(io.StringIO()))
-    tally.board_finished(parked)
+    tally(Finished(parked))
     assert (tally.summary().parked, tally.all_passed) == (1, False)
-    tally.board_seen("port-1", "CHIP-1")  # presented again
-    tally.board_finished(RESULT)
+    tally(BoardSeen("port-1", "CHIP-1"))  # presented again
+    tally(Finished(RESULT))
     summary = tally.summary()
     assert (summary.boards, summary.passed, summary.parked, summary.codes) == (1, 1, 0, {})
     assert summary.step_median_s == {"keygen": 1.5}
-    tally.stamp_settled(replace(QUEUED, chip_id="CHIP-9"), "")  # of an earlier run
+    tally(replace(SETTLED, chip_id="CHIP-9"))  # of an earlier run
     assert (tally.summary().boards, tally.all_passed) == (1, True)
-    tally.stamp_settled(replace(QUEUED, chip_id="CHIP-9"), "stamp_conflict")
+    tally(replace(SETTLED, chip_id="CHIP-9", code="stamp_conflict"))
     assert (tally.summary().codes, tally.all_passed) == ({"stamp_conflict": 1}, False)
 
 

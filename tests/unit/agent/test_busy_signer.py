@@ -6,9 +6,9 @@ import grpc
 import grpc.aio
 import pytest
 
-from agent.adapters.signer_client import translated
+from agent.adapters.signer.client import translated
 from agent.errors import SignerBusy, SignerUnavailable
-from agent.tries import await_signer
+from agent.steps import await_signer
 from birthmark.v1 import busy_pb2
 
 

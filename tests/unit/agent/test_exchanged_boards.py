@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from agent.adapters.outbox import OutboxSender
+from agent.adapters.signer.outbox import OutboxSender
 from agent.core.remedies import error_for
 from agent.core.result import Outcome
 from agent.errors import LineError, SignerUnavailable

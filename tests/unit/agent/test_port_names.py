@@ -6,7 +6,7 @@ import pytest
 from serial.tools import list_ports as pyserial_ports
 from serial.tools.list_ports_common import ListPortInfo
 
-from agent.adapters.serial_port import list_ports
+from agent.adapters.line.serial_port import list_ports
 
 
 def known(device: str, location: str | None, *, vid: int | None = 0x0403) -> ListPortInfo:

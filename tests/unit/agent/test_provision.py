@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from agent.adapters.outbox import OutboxSender
+from agent.adapters.signer.outbox import OutboxSender
 from agent.core.recipe import Recipe, StepName, default_recipe
 from agent.core.remedies import error_for
 from agent.core.result import Outcome

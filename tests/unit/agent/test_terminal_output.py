@@ -8,9 +8,10 @@ from dataclasses import asdict, replace
 import pytest
 from rich.console import Console
 
-from agent.adapters.display import LiveTable, floor_view
-from agent.adapters.fan_out import FanOut
-from agent.adapters.live_state import LiveState
+from agent.adapters.shown.fan_out import fan_out
+from agent.adapters.shown.live_state import LiveState
+from agent.adapters.shown.table import LiveTable, floor_view
+from agent.core.events import BoardSeen, Finished, StepStarted, Waiting
 from agent.core.floor import PortState
 from agent.core.result import Outcome, Result
 from harness.factory_floor import busy_floor, result
@@ -25,11 +26,11 @@ def test_no_escape_sequence_reaches_the_terminal(field: str, outcome: Outcome) -
     stream = io.StringIO()
     live = LiveState(ESCAPE, 14)
     with LiveTable(Console(file=stream, force_terminal=True, width=160), live.snapshot) as table:
-        progress = FanOut(live, table)
-        progress.board_seen("port-1", ESCAPE)
-        progress.step_started("port-1", ESCAPE)
-        progress.waiting("port-1", ESCAPE)
-        progress.board_finished(replace(Result(**{**asdict(RESULT), field: ESCAPE}), outcome=outcome))
+        progress = fan_out(live, table)
+        progress(BoardSeen("port-1", ESCAPE))
+        progress(StepStarted("port-1", ESCAPE))
+        progress(Waiting("port-1", ESCAPE))
+        progress(Finished(replace(Result(**{**asdict(RESULT), field: ESCAPE}), outcome=outcome)))
         live.notice(ESCAPE)
         table.notice(ESCAPE)
     shown = stream.getvalue()
@@ -75,8 +76,8 @@ def test_ports_that_do_not_fit_are_counted() -> None:
 def test_time_of_the_second_board_on_a_port_runs() -> None:
     live = busy_floor(1)
     assert live.snapshot().ports[0].state is PortState.PASS
-    live.board_seen("1.1", "B")
-    live.board_finished(result("1.1", 9))
-    live.board_seen("1.1", "C")
+    live(BoardSeen("1.1", "B"))
+    live(Finished(result("1.1", 9)))
+    live(BoardSeen("1.1", "C"))
     port = live.snapshot().ports[0]
     assert (port.state, port.elapsed_s, port.percent) == (PortState.WORKING, 0.0, 0)

@@ -9,14 +9,15 @@ from dataclasses import replace
 
 import pytest
 
-from agent.adapters.outbox import OutboxSender
-from agent.adapters.tally import Tally
-from agent.adapters.watch import Plan, PortWatch
+from agent.adapters.line.watch import Plan, PortWatch
+from agent.adapters.shown.tally import Tally
+from agent.adapters.signer.outbox import OutboxSender
+from agent.core.events import BoardSeen, Finished, StampSettled
 from agent.core.recipe import StepName, default_recipe
 from agent.core.remedies import error_for
 from agent.core.result import Outcome, Result
 from agent.errors import AgentError, BoardError, JournalError, LineError, SignerUnavailable
-from agent.ports import BoardStamp, Driver, PortInfo, QueuedStamp
+from agent.ports import Driver, PortInfo
 from harness.agent_world import ORDER, SMP_STEPS, AgentWorld, Gate, MemoryDriver, opened
 
 AWAY = SignerUnavailable("the line is down")
@@ -331,13 +332,13 @@ async def test_board_that_comes_back_for_its_label_is_counted_once() -> None:
     bench = Bench("A", plan=Plan(ORDER, look_s=0.001))
     parked = Outcome.PARKED
     result = Result("p", ORDER, "A", "BM-1", "aa", parked, "record", "signer_unavailable", "", "", 1.0, ())
-    bench.tally.board_finished(result)
-    bench.tally.stamp_settled(QueuedStamp(ORDER, "A", "BM-1", b"", b"", BoardStamp(b"", b"")), "")
+    bench.tally(Finished(result))
+    bench.tally(StampSettled(ORDER, "A", "BM-1", ""))
     assert bench.tally.summary().passed == 1
-    bench.tally.board_seen("p", "A")
-    bench.tally.board_finished(replace(result, outcome=Outcome.PASS, code=""))
+    bench.tally(BoardSeen("p", "A"))
+    bench.tally(Finished(replace(result, outcome=Outcome.PASS, code="")))
     assert (bench.tally.summary().boards, bench.tally.summary().passed) == (1, 1)
-    bench.tally.board_finished(replace(result, outcome=Outcome.PASS, code=""))  # a third time
+    bench.tally(Finished(replace(result, outcome=Outcome.PASS, code="")))  # a third time
     assert bench.tally.summary().passed == 2
 
 

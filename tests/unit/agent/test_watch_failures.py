@@ -9,8 +9,8 @@ from contextlib import asynccontextmanager
 import pytest
 from serial.tools import list_ports as pyserial_ports
 
-from agent.adapters.serial_port import list_ports
-from agent.adapters.watch import Plan, PortWatch
+from agent.adapters.line.serial_port import list_ports
+from agent.adapters.line.watch import Plan, PortWatch
 from agent.core.result import Outcome, Result
 from agent.errors import BoardError, LineError
 from agent.ports import Driver, PortInfo

@@ -6,12 +6,13 @@ from dataclasses import replace
 
 import pytest
 
+from agent.core.events import Event, Waiting
 from agent.core.pop import ProofOfPossession
 from agent.core.recipe import StepName
 from agent.core.remedies import error_for
 from agent.core.result import Outcome
 from agent.errors import BoardError, LabelError, LineError, SignerUnavailable
-from agent.ports import BoardStamp, Demanded
+from agent.ports import BoardStamp, FirmwareDemands
 from harness.agent_world import AgentWorld
 from harness.paper_chip import CHIP, ChipDriver, Stage, bundle, paper_chip, whole_recipe
 
@@ -92,7 +93,7 @@ async def test_steps_in_their_order(world: AgentWorld, chip: ChipDriver) -> None
 
 async def test_driver_is_told_what_the_order_demands(world: AgentWorld, chip: ChipDriver) -> None:
     await world.provision(chip)
-    assert chip.demanded == [Demanded(DIGEST, {"app": "1.4.0"}, ("debug_closed",))]
+    assert chip.demanded == [FirmwareDemands(DIGEST, {"app": "1.4.0"}, ("debug_closed",))]
 
 
 async def test_chip_whose_firmware_is_there_already(world: AgentWorld) -> None:
@@ -512,15 +513,13 @@ async def test_parked_board_is_not_taken_again(chip: ChipDriver) -> None:
 async def test_board_that_is_exchanged_before_it_is_taken_again(chip: ChipDriver) -> None:
     world = new_world(board_retries=1)
     chip.before["first_boot"] = [LineError("no_answer", "a weak supply")] * 3
-    waiting = world.progress.waiting
     other = paper_chip("7c:df:a1:00:00:02", stage=Stage.MANUFACTURING)
 
-    def exchange(port: str, detail: str) -> None:
-        waiting(port, detail)
-        if detail.startswith("the board again"):
+    def exchange(event: Event) -> None:
+        if isinstance(event, Waiting) and event.detail.startswith("the board again"):
             chip.board, chip.stage = other.board, other.stage
 
-    world.progress.waiting = exchange  # type: ignore[method-assign]
+    world.progress.also = exchange
     result = await world.provision(chip)
     assert (result.outcome, result.code, result.chip_id) == (Outcome.FAIL, "chip_changed", CHIP)
     assert result.serial_number == "BM-000001"

@@ -14,11 +14,11 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from agent.adapters.drivers.esp32.images import ImageFacts
-from agent.core import demands
+from agent.core import firmware_demands
 from agent.core.bundle import Bundle, Burn, Manifest, Role
 from agent.core.version import version_key
 from agent.errors import BoardError, BundleMismatch, LineError
-from agent.ports import BoardIdentity, Demanded, FirmwareComponent
+from agent.ports import BoardIdentity, FirmwareComponent, FirmwareDemands
 
 _Hex32 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 _SECURE_BOOT_V2_ESP32 = 300  # chip revision v3.0: earlier ones know secure boot v1 alone
@@ -104,7 +104,7 @@ def locks(report: ChipReport) -> dict[str, bool]:
     }
 
 
-def check_bundle(bundle: Bundle, demanded: Demanded) -> None:
+def check_bundle(bundle: Bundle, demanded: FirmwareDemands) -> None:
     """Refuses what is wrong whatever the chip.
 
     Raises:
@@ -112,8 +112,10 @@ def check_bundle(bundle: Bundle, demanded: Demanded) -> None:
         BoardError: `burn_refused`.
     """
     manifest = bundle.manifest
-    demands.check_bundle(bundle, digest=demanded.bundle_sha256, minimum_firmware=demanded.minimum_firmware)
-    demands.check_bundle(bundle, digest=None, minimum_firmware=manifest.minimum_versions)
+    firmware_demands.check_bundle(
+        bundle, digest=demanded.bundle_sha256, minimum_firmware=demanded.minimum_firmware
+    )
+    firmware_demands.check_bundle(bundle, digest=None, minimum_firmware=manifest.minimum_versions)
     if "secure_boot" in demanded.required_locks and manifest.secure_boot is None:
         raise BundleMismatch(
             "bundle_unlocked", "the work order requires secure boot, which the bundle does not turn on"
@@ -260,10 +262,10 @@ def check_installed(installed: str | None, manifest: Manifest) -> None:
 
 
 def components(manifest: Manifest, *, final: bool) -> dict[str, FirmwareComponent]:
-    """What a board's `hello` says of its firmware, when it runs this bundle's (`demands.components`)."""
+    """What `hello` says of the firmware when it is this bundle's: `firmware_demands.components`."""
     return {
         name: FirmwareComponent(version, digest)
-        for name, (version, digest) in demands.components(manifest, final=final).items()
+        for name, (version, digest) in firmware_demands.components(manifest, final=final).items()
     }
 
 

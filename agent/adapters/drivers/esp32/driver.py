@@ -37,8 +37,8 @@ from agent.ports import (
     BoardIdentity,
     BoardRequest,
     BoardStamp,
-    Demanded,
     Firmware,
+    FirmwareDemands,
     Flashed,
     Found,
     OnProgress,
@@ -103,7 +103,7 @@ class Esp32Driver:
 
     # Steps of the chip
 
-    async def flash(self, demanded: Demanded, on_progress: OnProgress | None = None) -> Flashed:
+    async def flash(self, demanded: FirmwareDemands, on_progress: OnProgress | None = None) -> Flashed:
         """See `Driver`. A chip whose first boot was cut is finished; a locked one is only looked at."""
         firmware = self._require_firmware()
         chip.check_bundle(firmware.bundle, demanded)

@@ -14,7 +14,7 @@ from agent.adapters.drivers import serial_line
 from agent.adapters.drivers.posix_line import PosixLine
 from agent.adapters.drivers.serial_line import SerialLine, open_line
 from agent.adapters.drivers.thread_line import ThreadLine
-from agent.adapters.serial_port import list_ports
+from agent.adapters.line.serial_port import list_ports
 from agent.errors import LineError
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from agent.core.counts import Counts
+from agent.core.events import BoardSeen, Finished, StampSettled
 from harness.factory_floor import BAD, GOOD, HELD
 
 
@@ -15,8 +16,8 @@ def numbers(counts: Counts) -> tuple[int, int, int]:
 def test_a_board_counts_each_time_that_it_comes() -> None:
     counts = Counts()
     for one in (BAD, BAD, GOOD):
-        counts.board_seen(one.chip_id)
-        counts.board_finished(one)
+        counts.tell(BoardSeen("1", one.chip_id))
+        counts.tell(Finished(one))
     assert numbers(counts) == (1, 2, 0)
     assert counts.yield_percent == 100 / 3
     assert counts.codes == {BAD.code: 2}
@@ -24,38 +25,38 @@ def test_a_board_counts_each_time_that_it_comes() -> None:
 
 def test_a_parked_board_that_is_taken_up_again_counts_at_its_end() -> None:
     counts = Counts()
-    counts.board_finished(HELD)
+    counts.tell(Finished(HELD))
     assert (numbers(counts), counts.codes) == ((0, 0, 1), {HELD.code: 1})
-    counts.board_seen(HELD.chip_id)
+    counts.tell(BoardSeen("1", HELD.chip_id))
     assert numbers(counts) == (0, 0, 0)
-    counts.board_finished(replace(GOOD, chip_id=HELD.chip_id))
+    counts.tell(Finished(replace(GOOD, chip_id=HELD.chip_id)))
     assert (numbers(counts), counts.codes) == ((1, 0, 0), {})
 
 
 def test_a_board_that_comes_back_for_its_label_was_counted() -> None:
     counts = Counts()
-    counts.board_finished(HELD)
-    counts.stamp_settled(HELD.chip_id, "")
+    counts.tell(Finished(HELD))
+    counts.tell(StampSettled("WO-1", HELD.chip_id, "BM-1", ""))
     assert numbers(counts) == (1, 0, 0)
     label = replace(GOOD, chip_id=HELD.chip_id)
-    counts.board_seen(label.chip_id)
-    counts.board_finished(label)
+    counts.tell(BoardSeen("1", label.chip_id))
+    counts.tell(Finished(label))
     assert numbers(counts) == (1, 0, 0)
-    counts.board_finished(label)  # and once more, later: a board like any other
+    counts.tell(Finished(label))  # and once more, later: a board like any other
     assert numbers(counts) == (2, 0, 0)
 
 
 def test_a_stamp_of_an_earlier_run_counts_only_when_it_is_refused() -> None:
     counts = Counts()
-    counts.stamp_settled("CHIP-9", "")
+    counts.tell(StampSettled("WO-1", "CHIP-9", "BM-1", ""))
     assert numbers(counts) == (0, 0, 0)
-    counts.stamp_settled("CHIP-9", "stamp_conflict")
+    counts.tell(StampSettled("WO-1", "CHIP-9", "BM-1", "stamp_conflict"))
     assert (numbers(counts), counts.codes) == ((0, 1, 0), {"stamp_conflict": 1})
 
 
 def test_a_shift_that_begins_keeps_what_is_parked() -> None:
     counts = Counts()
     for one in (GOOD, BAD, HELD):
-        counts.board_finished(one)
+        counts.tell(Finished(one))
     counts.begin(passed=0, failed=0)
     assert (numbers(counts), counts.codes) == ((0, 0, 1), {HELD.code: 1})

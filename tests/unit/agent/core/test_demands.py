@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from agent.core.bundle import Bundle, Role
-from agent.core.demands import check_bundle
+from agent.core.firmware_demands import check_bundle
 from agent.errors import BundleMismatch
 from harness.paper_chip import bundle
 

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, time, timedelta
 
 import pytest
 
+from agent.core.events import BoardSeen, Finished, StampSettled, StepDone, StepProgress, StepStarted, Waiting
 from agent.core.floor import (
     MAX_PORTS,
     MAX_TEXT,
@@ -44,11 +45,11 @@ def test_a_port_without_a_board_is_shown_until_it_is_pulled_out() -> None:
 
 def test_a_board_on_its_way() -> None:
     floor = new_floor()
-    floor.board_seen("1", "CHIP-1", MORNING)
-    floor.step_started("1", "identify")
-    floor.step_done("1", "identify")
-    floor.step_started("1", "flash")
-    floor.step_progress("1", "flash", 50, 100)
+    floor.tell(BoardSeen("1", "CHIP-1"), MORNING)
+    floor.tell(StepStarted("1", "identify"), MORNING)
+    floor.tell(StepDone("1", "identify", 0.1), MORNING)
+    floor.tell(StepStarted("1", "flash"), MORNING)
+    floor.tell(StepProgress("1", "flash", 50, 100), MORNING)
     port = only_port(floor, after_s=2.0)
     assert (port.state, port.step, port.step_percent, port.elapsed_s) == (PortState.WORKING, "flash", 50, 2.0)
     assert port.percent == 37  # one step and a half of four
@@ -56,19 +57,19 @@ def test_a_board_on_its_way() -> None:
 
 def test_two_steps_at_once_show_the_one_that_goes_on() -> None:
     floor = new_floor()
-    floor.board_seen("1", "CHIP-1", MORNING)
-    floor.step_started("1", "keygen")
-    floor.step_started("1", "session")
-    floor.step_done("1", "session")
+    floor.tell(BoardSeen("1", "CHIP-1"), MORNING)
+    floor.tell(StepStarted("1", "keygen"), MORNING)
+    floor.tell(StepStarted("1", "session"), MORNING)
+    floor.tell(StepDone("1", "session", 0.1), MORNING)
     assert only_port(floor).step == "keygen"
 
 
 def test_waiting_ends_with_the_next_word_of_the_board() -> None:
     floor = new_floor()
-    floor.board_seen("1", "CHIP-1", MORNING)
-    floor.waiting("1", "signerd is away", MORNING)
+    floor.tell(BoardSeen("1", "CHIP-1"), MORNING)
+    floor.tell(Waiting("1", "signerd is away"), MORNING)
     assert (only_port(floor).state, only_port(floor).detail) == (PortState.WAITING, "signerd is away")
-    floor.step_started("1", "sign")
+    floor.tell(StepStarted("1", "sign"), MORNING)
     assert (only_port(floor).state, only_port(floor).detail) == (PortState.WORKING, "")
 
 
@@ -77,9 +78,9 @@ def test_a_port_that_cannot_take_boards_says_so_and_only_while_it_does(before: o
     floor = new_floor()
     floor.ports_listed(["1"])
     if before is not None:
-        floor.board_finished(result("1", 1), MORNING)
+        floor.tell(Finished(result("1", 1)), MORNING)
     rest = only_port(floor).state
-    floor.waiting("1", "port busy", MORNING)
+    floor.tell(Waiting("1", "port busy"), MORNING)
     assert (only_port(floor).state, only_port(floor).detail) == (PortState.WAITING, "port busy")
     assert only_port(floor, after_s=TROUBLE_S).state is rest
 
@@ -91,11 +92,11 @@ def test_a_port_that_cannot_take_boards_says_so_and_only_while_it_does(before: o
 )
 def test_a_verdict_stays_whatever_comes_late(kind: object, state: PortState) -> None:
     floor = new_floor()
-    floor.board_seen("1", "CHIP-1", MORNING)
-    floor.board_finished(result("1", 1, kind), MORNING)  # type: ignore[arg-type]
-    floor.step_progress("1", "keygen", 10, 100)
-    floor.step_started("1", "keygen")
-    floor.step_done("1", "keygen")
+    floor.tell(BoardSeen("1", "CHIP-1"), MORNING)
+    floor.tell(Finished(result("1", 1, kind)), MORNING)  # type: ignore[arg-type]
+    floor.tell(StepProgress("1", "keygen", 10, 100), MORNING)
+    floor.tell(StepStarted("1", "keygen"), MORNING)
+    floor.tell(StepDone("1", "keygen", 0.1), MORNING)
     port = only_port(floor, after_s=99.0)
     assert (port.state, port.elapsed_s) == (state, 61.4)
     assert (port.percent == 100) is (state is PortState.PASS)
@@ -103,16 +104,16 @@ def test_a_verdict_stays_whatever_comes_late(kind: object, state: PortState) -> 
 
 def test_the_shift_counts_a_parked_board_at_its_end() -> None:
     floor = new_floor()
-    floor.board_finished(result("1", 1, HELD), MORNING)
-    floor.board_finished(result("2", 2, HELD), MORNING)
-    floor.board_finished(result("3", 3, HELD), MORNING)
+    floor.tell(Finished(result("1", 1, HELD)), MORNING)
+    floor.tell(Finished(result("2", 2, HELD)), MORNING)
+    floor.tell(Finished(result("3", 3, HELD)), MORNING)
     shift = floor.snapshot(MORNING).shift
     assert (shift.passed, shift.failed, shift.parked, shift.yield_percent) == (0, 0, 3, 0.0)
     chips = [port.chip_id for port in floor.snapshot(MORNING).ports]
-    floor.stamp_settled(chips[0], "SN-1", "", MORNING)
-    floor.stamp_settled(chips[1], "SN-2", "stamp_conflict", MORNING)
-    floor.board_seen("3", chips[2], MORNING)
-    floor.board_finished(result("3", 3), MORNING)
+    floor.tell(StampSettled("WO-1", chips[0], "SN-1", ""), MORNING)
+    floor.tell(StampSettled("WO-1", chips[1], "SN-2", "stamp_conflict"), MORNING)
+    floor.tell(BoardSeen("3", chips[2]), MORNING)
+    floor.tell(Finished(result("3", 3)), MORNING)
     snapshot = floor.snapshot(MORNING)
     assert (snapshot.shift.passed, snapshot.shift.failed, snapshot.shift.parked) == (2, 1, 0)
     assert [port.state for port in snapshot.ports] == [PortState.PASS, PortState.FAIL, PortState.PASS]
@@ -121,9 +122,9 @@ def test_the_shift_counts_a_parked_board_at_its_end() -> None:
 
 def test_a_stamp_of_a_board_that_nobody_remembers_counts_only_as_a_failure() -> None:
     floor = new_floor()
-    floor.stamp_settled("OLD", "SN-9", "", MORNING)
+    floor.tell(StampSettled("WO-1", "OLD", "SN-9", ""), MORNING)
     assert floor.snapshot(MORNING).shift.passed == 0
-    floor.stamp_settled("OLD", "SN-9", "stamp_conflict", MORNING)
+    floor.tell(StampSettled("WO-1", "OLD", "SN-9", "stamp_conflict"), MORNING)
     assert floor.snapshot(MORNING).shift.failed == 1
 
 
@@ -131,9 +132,9 @@ def test_nothing_grows() -> None:
     floor = new_floor()
     long = "x" * 100_000
     for number in range(MAX_PORTS + 50):
-        floor.board_seen(f"{long}{number}", long, MORNING)
-        floor.waiting(f"{long}{number}", long, MORNING)
-        floor.board_finished(replace(result(f"{number}", number), detail=long, outcome=Outcome.FAIL), MORNING)
+        floor.tell(BoardSeen(f"{long}{number}", long), MORNING)
+        floor.tell(Waiting(f"{long}{number}", long), MORNING)
+        floor.tell(Finished(replace(result(f"{number}", number), detail=long, outcome=Outcome.FAIL)), MORNING)
         floor.notice(long, MORNING)
     snapshot = floor.snapshot(MORNING)
     assert (len(snapshot.ports), len(snapshot.recent), len(snapshot.notices)) == (MAX_PORTS, RECENT, NOTICES)
@@ -144,9 +145,9 @@ def test_nothing_grows() -> None:
 @pytest.mark.parametrize("total", [0, -5])
 def test_a_step_without_a_size_has_no_share(total: int) -> None:
     floor = new_floor()
-    floor.board_seen("1", "CHIP-1", MORNING)
-    floor.step_started("1", "flash")
-    floor.step_progress("1", "flash", 10, total)
+    floor.tell(BoardSeen("1", "CHIP-1"), MORNING)
+    floor.tell(StepStarted("1", "flash"), MORNING)
+    floor.tell(StepProgress("1", "flash", 10, total), MORNING)
     assert only_port(floor).step_percent is None
 
 
@@ -178,7 +179,7 @@ def test_without_shifts_none_began() -> None:
 def test_a_new_shift_counts_from_nothing_and_keeps_what_is_parked() -> None:
     floor = new_floor()
     for number, kind in enumerate([GOOD, BAD, HELD]):
-        floor.board_finished(result(str(number), number, kind), MORNING)
+        floor.tell(Finished(result(str(number), number, kind)), MORNING)
     later = MORNING + timedelta(hours=8)
     floor.begin_shift(later, passed=3, failed=1)
     shift = floor.snapshot(later).shift
@@ -188,8 +189,8 @@ def test_a_new_shift_counts_from_nothing_and_keeps_what_is_parked() -> None:
 
 def test_a_board_that_comes_back_for_its_label_is_counted_once() -> None:
     floor = new_floor()
-    floor.board_finished(HELD, MORNING)
-    floor.stamp_settled(HELD.chip_id, "BM-3", "", MORNING)
-    floor.board_seen(HELD.port, HELD.chip_id, MORNING)
-    floor.board_finished(replace(GOOD, chip_id=HELD.chip_id), MORNING)
+    floor.tell(Finished(HELD), MORNING)
+    floor.tell(StampSettled("WO-1", HELD.chip_id, "BM-3", ""), MORNING)
+    floor.tell(BoardSeen(HELD.port, HELD.chip_id), MORNING)
+    floor.tell(Finished(replace(GOOD, chip_id=HELD.chip_id)), MORNING)
     assert floor.snapshot(MORNING).shift.passed == 1

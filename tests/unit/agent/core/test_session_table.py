@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent.core.course import FINAL, STEP_EVENT, Course, CourseEvent, IllegalEventError, needs_of
 from agent.core.recipe import AFTER, RecipeError, StepName, check_order
-from agent.core.session import FINAL, STEP_EVENT, Event, IllegalEventError, Session, needs_of
 
 ALL = tuple(StepName)
 INDISPENSABLE = {
@@ -22,35 +22,35 @@ INDISPENSABLE = {
 }
 # What happens beside the steps, before the step's own event.
 BESIDE = {
-    StepName.FLASH: (Event.SESSION_OPENED,),
-    StepName.REQUEST: (Event.SESSION_OPENED, Event.KEY_MADE),
-    StepName.SEAL: (Event.PROVEN,),
+    StepName.FLASH: (CourseEvent.SESSION_OPENED,),
+    StepName.REQUEST: (CourseEvent.SESSION_OPENED, CourseEvent.KEY_MADE),
+    StepName.SEAL: (CourseEvent.PROVEN,),
 }
 
 
-def walk(names: Sequence[StepName], session: Session | None = None) -> Session:
-    """As `agent.way` goes over a recipe, without a board."""
-    session = session or Session(names)
+def walk(names: Sequence[StepName], session: Course | None = None) -> Course:
+    """As `agent.board_run` goes over a recipe, without a board."""
+    session = session or Course(names)
     for name in names:
         for event in BESIDE.get(name, ()):
             if not session.has(event):
                 session.on(event)
         session.on(STEP_EVENT[name])
         if name is StepName.STAMP:
-            session.on(Event.STAMP_ANSWERED)
-    session.on(Event.DONE)
+            session.on(CourseEvent.STAMP_ANSWERED)
+    session.on(CourseEvent.DONE)
     return session
 
 
-def until(name: StepName, names: Sequence[StepName] = ALL) -> Session:
+def until(name: StepName, names: Sequence[StepName] = ALL) -> Course:
     """A board that has this step before it."""
-    session = Session(names)
+    session = Course(names)
     for earlier in names[: names.index(name)]:
         for event in (*BESIDE.get(earlier, ()), STEP_EVENT[earlier]):
             if not session.has(event):
                 session.on(event)
         if earlier is StepName.STAMP:
-            session.on(Event.STAMP_ANSWERED)
+            session.on(CourseEvent.STAMP_ANSWERED)
     return session
 
 
@@ -64,7 +64,9 @@ def is_recipe(names: Sequence[StepName]) -> bool:
 
 def test_whole_way() -> None:
     whole = walk(ALL)
-    assert all(whole.has(event) for event in (Event.DONE, Event.LABELLED, Event.STAMP_ANSWERED))
+    assert all(
+        whole.has(event) for event in (CourseEvent.DONE, CourseEvent.LABELLED, CourseEvent.STAMP_ANSWERED)
+    )
 
 
 @given(order=st.permutations(ALL), left_out=st.sets(st.sampled_from(sorted(set(ALL) - INDISPENSABLE))))
@@ -111,8 +113,8 @@ def test_every_order_that_the_table_allows_is_a_recipe_and_can_be_walked(order: 
     ("late", "early"), [(late, early) for late in StepName for early in AFTER[late]], ids=str
 )
 def test_no_step_happens_before_one_that_must_come_first(late: StepName, early: StepName) -> None:
-    session = Session(ALL)
-    for event in Event:  # all but the early one has happened, whatever allowed it
+    session = Course(ALL)
+    for event in CourseEvent:  # all but the early one has happened, whatever allowed it
         if event not in {STEP_EVENT[early], STEP_EVENT[late]} | FINAL:
             session._happened.add(event)
     with pytest.raises(IllegalEventError):
@@ -125,43 +127,43 @@ def test_no_step_happens_before_one_that_must_come_first(late: StepName, early: 
 @pytest.mark.parametrize(
     ("event", "needed"),
     [
-        (Event.REQUEST_READ, Event.SESSION_OPENED),
-        (Event.REQUEST_READ, Event.KEY_MADE),
-        (Event.FLASHED, Event.SESSION_OPENED),
-        (Event.SEALED, Event.PROVEN),
-        (Event.PROVEN, Event.INSTALLED),
-        (Event.PROVEN, Event.CONFIGURED),
-        (Event.STAMP_ANSWERED, Event.STAMP_READ),
-        (Event.LABELLED, Event.STAMP_ANSWERED),
-        (Event.DONE, Event.STAMP_ANSWERED),
-        *((Event.DONE, event) for event in STEP_EVENT.values()),
+        (CourseEvent.REQUEST_READ, CourseEvent.SESSION_OPENED),
+        (CourseEvent.REQUEST_READ, CourseEvent.KEY_MADE),
+        (CourseEvent.FLASHED, CourseEvent.SESSION_OPENED),
+        (CourseEvent.SEALED, CourseEvent.PROVEN),
+        (CourseEvent.PROVEN, CourseEvent.INSTALLED),
+        (CourseEvent.PROVEN, CourseEvent.CONFIGURED),
+        (CourseEvent.STAMP_ANSWERED, CourseEvent.STAMP_READ),
+        (CourseEvent.LABELLED, CourseEvent.STAMP_ANSWERED),
+        (CourseEvent.DONE, CourseEvent.STAMP_ANSWERED),
+        *((CourseEvent.DONE, event) for event in STEP_EVENT.values()),
     ],
     ids=str,
 )
-def test_what_is_needed_beside_the_order(event: Event, needed: Event) -> None:
+def test_what_is_needed_beside_the_order(event: CourseEvent, needed: CourseEvent) -> None:
     assert needed in needs_of(ALL)[event]
 
 
 def test_label_before_the_stamp_does_not_wait_for_it() -> None:
     names: list[StepName] = [name for name in ALL if name is not StepName.LABEL]
     names.insert(names.index(StepName.STAMP), StepName.LABEL)
-    assert walk(names).has(Event.DONE)
-    assert Event.STAMP_ANSWERED not in needs_of(names)[Event.LABELLED]
+    assert walk(names).has(CourseEvent.DONE)
+    assert CourseEvent.STAMP_ANSWERED not in needs_of(names)[CourseEvent.LABELLED]
 
 
 @pytest.mark.parametrize("name", [name for name in ALL if name is not StepName.IDENTIFY])
-@pytest.mark.parametrize("end", [Event.PARKED, Event.FAILED])
-def test_every_board_can_fail_and_be_parked_and_that_is_the_end(name: StepName, end: Event) -> None:
+@pytest.mark.parametrize("end", [CourseEvent.PARKED, CourseEvent.FAILED])
+def test_every_board_can_fail_and_be_parked_and_that_is_the_end(name: StepName, end: CourseEvent) -> None:
     session = until(name)
     session.on(end)
-    for event in Event:
+    for event in CourseEvent:
         with pytest.raises(IllegalEventError):
             session.on(event)
 
 
-@pytest.mark.parametrize("event", sorted(set(Event) - FINAL - {Event.SESSION_LOST}))
-def test_nothing_happens_twice(event: Event) -> None:
-    session = Session(ALL)
+@pytest.mark.parametrize("event", sorted(set(CourseEvent) - FINAL - {CourseEvent.SESSION_LOST}))
+def test_nothing_happens_twice(event: CourseEvent) -> None:
+    session = Course(ALL)
     session._happened |= needs_of(ALL)[event] | {event}
     with pytest.raises(IllegalEventError):
         session.on(event)
@@ -170,57 +172,57 @@ def test_nothing_happens_twice(event: Event) -> None:
 def test_done_is_the_end() -> None:
     session = walk(ALL)
     with pytest.raises(IllegalEventError):
-        session.on(Event.FAILED)
+        session.on(CourseEvent.FAILED)
 
 
 def test_only_an_answered_stamp_makes_a_board_done() -> None:
     session = until(StepName.STAMP, ALL[:-1])
-    session.on(Event.STAMP_READ)
+    session.on(CourseEvent.STAMP_READ)
     with pytest.raises(IllegalEventError, match="stamp-answered"):
-        session.on(Event.DONE)
+        session.on(CourseEvent.DONE)
 
 
 def test_session_that_is_lost_is_opened_again_and_the_board_asked_again() -> None:
     session = until(StepName.SIGN)
-    session.on(Event.SESSION_LOST)
+    session.on(CourseEvent.SESSION_LOST)
     with pytest.raises(IllegalEventError):
-        session.on(Event.CERTIFIED)
-    session.on(Event.SESSION_OPENED)
+        session.on(CourseEvent.CERTIFIED)
+    session.on(CourseEvent.SESSION_OPENED)
     with pytest.raises(IllegalEventError):
-        session.on(Event.CERTIFIED)
-    session.on(Event.REQUEST_READ)
-    session.on(Event.CERTIFIED)
+        session.on(CourseEvent.CERTIFIED)
+    session.on(CourseEvent.REQUEST_READ)
+    session.on(CourseEvent.CERTIFIED)
     with pytest.raises(IllegalEventError):
-        session.on(Event.SESSION_LOST)
+        session.on(CourseEvent.SESSION_LOST)
 
 
 def test_board_that_is_recognized_gets_nothing_but_its_label() -> None:
     session = until(StepName.INSTALL)
-    session.on(Event.RECOGNIZED)
+    session.on(CourseEvent.RECOGNIZED)
     for name in (StepName.INSTALL, StepName.CONFIGURE, StepName.SEAL, StepName.VERIFY, StepName.STAMP):
         with pytest.raises(IllegalEventError):
             session.on(STEP_EVENT[name])
     with pytest.raises(IllegalEventError):
-        session.on(Event.DONE)
-    session.on(Event.LABELLED)
-    session.on(Event.DONE)
+        session.on(CourseEvent.DONE)
+    session.on(CourseEvent.LABELLED)
+    session.on(CourseEvent.DONE)
 
 
-@pytest.mark.parametrize("stands", [Event.INSTALLED, Event.CONFIGURED])
-def test_board_that_was_given_something_is_not_recognized(stands: Event) -> None:
+@pytest.mark.parametrize("stands", [CourseEvent.INSTALLED, CourseEvent.CONFIGURED])
+def test_board_that_was_given_something_is_not_recognized(stands: CourseEvent) -> None:
     session = until(StepName.INSTALL)
     session.on(stands)
     with pytest.raises(IllegalEventError):
-        session.on(Event.RECOGNIZED)
+        session.on(CourseEvent.RECOGNIZED)
 
 
 def test_board_that_was_stamped_before_still_needs_all_that_a_stamp_needs() -> None:
     session = until(StepName.VERIFY)
     with pytest.raises(IllegalEventError):
-        session.on(Event.STAMPED_BEFORE)
-    session.on(Event.VERIFIED)
-    session.on(Event.STAMPED_BEFORE)
+        session.on(CourseEvent.STAMPED_BEFORE)
+    session.on(CourseEvent.VERIFIED)
+    session.on(CourseEvent.STAMPED_BEFORE)
     with pytest.raises(IllegalEventError):
-        session.on(Event.STAMP_READ)
-    session.on(Event.LABELLED)
-    session.on(Event.DONE)
+        session.on(CourseEvent.STAMP_READ)
+    session.on(CourseEvent.LABELLED)
+    session.on(CourseEvent.DONE)

@@ -18,10 +18,11 @@ from agent.adapters.drivers.esp32.images import ImageFacts
 from agent.adapters.drivers.esp32.plan import content
 from agent.core.bundle import Bundle, Burn, Image, Manifest, Role, SecureBoot
 from agent.errors import BoardError, BundleMismatch, LineError
-from agent.ports import BoardIdentity, Demanded, FirmwareComponent, KeyState
+from agent.ports import BoardIdentity, FirmwareComponent, KeyState
+from agent.ports import FirmwareDemands as Demands
 
 OURS, OTHER = b"\x01" * 32, b"\x02" * 32
-NOTHING = Demanded(None, {}, ())
+NOTHING = Demands(None, {}, ())
 REPORT: dict[str, Any] = {
     "chip": "esp32s3",
     "description": "ESP32-S3 (QFN56) (revision v0.2)",
@@ -161,15 +162,15 @@ def test_flash_encryption_is_a_lock_only_where_nobody_opens_it_again(
 
 
 def test_a_bundle_that_is_right_passes() -> None:
-    chip.check_bundle(BUNDLE, Demanded(BUNDLE.digest, {"app": "1.4.0", "modem": "9"}, ("secure_boot",)))
+    chip.check_bundle(BUNDLE, Demands(BUNDLE.digest, {"app": "1.4.0", "modem": "9"}, ("secure_boot",)))
 
 
 @pytest.mark.parametrize(
     ("bundle", "demanded", "expected"),
     [
-        pytest.param(BUNDLE, Demanded(b"\x06" * 32, {}, ()), "bundle_differs", id="another bundle"),
-        pytest.param(BUNDLE, Demanded(None, {"app": "1.4.1"}, ()), "bundle_too_old", id="order's minimum"),
-        pytest.param(BUNDLE, Demanded(None, {"app": "x"}, ()), "bundle_too_old", id="minimum is no version"),
+        pytest.param(BUNDLE, Demands(b"\x06" * 32, {}, ()), "bundle_differs", id="another bundle"),
+        pytest.param(BUNDLE, Demands(None, {"app": "1.4.1"}, ()), "bundle_too_old", id="order's minimum"),
+        pytest.param(BUNDLE, Demands(None, {"app": "x"}, ()), "bundle_too_old", id="minimum is no version"),
         pytest.param(
             replace(BUNDLE, manifest=replace(MANIFEST, minimum_versions={"app": "1.5.0"})),
             NOTHING,
@@ -178,13 +179,13 @@ def test_a_bundle_that_is_right_passes() -> None:
         ),
         pytest.param(
             replace(BUNDLE, manifest=replace(MANIFEST, secure_boot=None)),
-            Demanded(None, {}, ("secure_boot",)),
+            Demands(None, {}, ("secure_boot",)),
             "bundle_unlocked",
             id="no secure boot",
         ),
     ],
 )
-def test_bundles_that_are_wrong_for_an_order(bundle: Bundle, demanded: Demanded, expected: str) -> None:
+def test_bundles_that_are_wrong_for_an_order(bundle: Bundle, demanded: Demands, expected: str) -> None:
     assert code(lambda: chip.check_bundle(bundle, demanded)) == expected
 
 

@@ -6,7 +6,7 @@ import importlib.metadata
 
 import pytest
 
-from agent.adapters.driver_registry import find_driver
+from agent.adapters.drivers.registry import find_driver
 from agent.errors import ConfigError
 
 

@@ -11,7 +11,7 @@ import pytest
 from agent.adapters.drivers.esp32 import DRIVER
 from agent.core.bundle import Burn, Role
 from agent.errors import BoardError, BundleMismatch, ConfigError
-from agent.ports import Demanded, Firmware
+from agent.ports import Firmware, FirmwareDemands
 from boards.esp32.boot import BootChain
 from boards.esp32.product import ProductImages, make_images
 from boards.esp32.signing import SigningKey
@@ -26,7 +26,7 @@ from harness.esp32_rig import (
 )
 
 
-async def refused(it: Rig, bundle: Firmware, demanded: Demanded = NOTHING_DEMANDED) -> str:
+async def refused(it: Rig, bundle: Firmware, demanded: FirmwareDemands = NOTHING_DEMANDED) -> str:
     """The code with which `flash` refuses the chip, which is not changed."""
     matter, counts = it.matter, (it.chip.supply.flash_bytes, it.chip.supply.efuse_words)
     async with it.driver(bundle) as driver:
@@ -41,7 +41,7 @@ async def refused(it: Rig, bundle: Firmware, demanded: Demanded = NOTHING_DEMAND
 async def test_right_bundles_are_not_refused(tmp_path: Path, firmware: Callable[[str], Firmware]) -> None:
     """The positive of all that follows."""
     bundle = firmware("esp32s3")
-    demanded = Demanded(bundle.bundle.digest, {"app": "1.4.0"}, ("secure_boot",))
+    demanded = FirmwareDemands(bundle.bundle.digest, {"app": "1.4.0"}, ("secure_boot",))
     async with rig(tmp_path, "esp32s3", BootChain()) as it, it.driver(bundle) as driver:
         await driver.identify()
         assert (await driver.flash(demanded)).written
@@ -54,13 +54,14 @@ async def test_a_bundle_for_another_chip(tmp_path: Path, firmware: Callable[[str
 
 async def test_another_bundle_than_the_orders(tmp_path: Path, firmware: Callable[[str], Firmware]) -> None:
     async with rig(tmp_path, "esp32s3", BootChain()) as it:
-        assert await refused(it, firmware("esp32s3"), Demanded(bytes(32), {}, ())) == "bundle_differs"
+        assert await refused(it, firmware("esp32s3"), FirmwareDemands(bytes(32), {}, ())) == "bundle_differs"
 
 
 async def test_a_bundle_that_is_too_old(tmp_path: Path, firmware: Callable[[str], Firmware]) -> None:
     async with rig(tmp_path, "esp32s3", BootChain()) as it:
         assert (
-            await refused(it, firmware("esp32s3"), Demanded(None, {"app": "1.4.1"}, ())) == "bundle_too_old"
+            await refused(it, firmware("esp32s3"), FirmwareDemands(None, {"app": "1.4.1"}, ()))
+            == "bundle_too_old"
         )
 
 

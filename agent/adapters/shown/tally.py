@@ -6,8 +6,8 @@ from collections import deque
 from dataclasses import replace
 
 from agent.core.counts import Counts
+from agent.core.events import Event, Finished, Progress
 from agent.core.result import Outcome, Result, Summary, summarize
-from agent.ports import Progress, QueuedStamp
 
 _RECENT = 1_000  # boards whose times make the medians
 
@@ -38,35 +38,9 @@ class Tally:
             codes=counts.codes,
         )
 
-    def board_seen(self, port: str, chip_id: str) -> None:
+    def __call__(self, event: Event) -> None:
         """See `Progress`."""
-        self._counts.board_seen(chip_id)
-        self._shown.board_seen(port, chip_id)
-
-    def step_started(self, port: str, step: str) -> None:
-        """See `Progress`."""
-        self._shown.step_started(port, step)
-
-    def step_progress(self, port: str, step: str, done: int, total: int) -> None:
-        """See `Progress`."""
-        self._shown.step_progress(port, step, done, total)
-
-    def step_done(self, port: str, step: str, seconds: float) -> None:
-        """See `Progress`."""
-        self._shown.step_done(port, step, seconds)
-
-    def waiting(self, port: str, detail: str) -> None:
-        """See `Progress`."""
-        self._shown.waiting(port, detail)
-
-    def board_finished(self, result: Result) -> None:
-        """See `Progress`."""
-        self._counts.board_finished(result)
-        if result.outcome is Outcome.PASS:
-            self._recent.append(result)
-        self._shown.board_finished(result)
-
-    def stamp_settled(self, queued: QueuedStamp, code: str) -> None:
-        """See `Progress`. The parked board of this stamp has now passed, or failed."""
-        self._counts.stamp_settled(queued.chip_id, code)
-        self._shown.stamp_settled(queued, code)
+        self._counts.tell(event)
+        if isinstance(event, Finished) and event.result.outcome is Outcome.PASS:
+            self._recent.append(event.result)
+        self._shown(event)

@@ -17,7 +17,8 @@ from typing import Protocol, Self
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from agent.adapters.credentials import (
+from agent.adapters.durable_files import replace
+from agent.adapters.enrolment.credentials import (
     StationName,
     check_issuer,
     check_pair,
@@ -25,8 +26,7 @@ from agent.adapters.credentials import (
     read_file,
     station_name,
 )
-from agent.adapters.durable_files import replace
-from agent.adapters.signer_client import GrpcSigner, RenewalAnswer, RenewalState
+from agent.adapters.signer.client import GrpcSigner, RenewalAnswer, RenewalState
 from agent.config import Config
 from agent.errors import AgentError, BadAnswer, ConfigError, Refused, SignerUnavailable
 

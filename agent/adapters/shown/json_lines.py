@@ -1,8 +1,8 @@
 """Progress as JSON lines on standard output, for machines and for logs.
 
-Each line is an object with `event` and `time`; the other members are the arguments of the `Progress`
-method of that name. A result is one of `board_done`, `board_failed`, `board_parked`; `notice` is
-something that is no board's; the last line is `summary`.
+Each line is an object with `event` and `time`. The other members are those of the event
+(`agent.core.events`). A result is one of `board_done`, `board_failed`, `board_parked`. `notice` is
+something that is no board's. The last line is `summary`.
 """
 
 from __future__ import annotations
@@ -12,8 +12,17 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
+from agent.core.events import (
+    BoardSeen,
+    Event,
+    Finished,
+    StampSettled,
+    StepDone,
+    StepProgress,
+    StepStarted,
+    Waiting,
+)
 from agent.core.result import Outcome, Result, Summary
-from agent.ports import QueuedStamp
 
 _TENTHS = 10
 _FINISHED = {
@@ -23,51 +32,39 @@ _FINISHED = {
 }
 
 
+_NAMES = {BoardSeen: "board_seen", StepStarted: "step_started", Waiting: "waiting"}
+
+
 class JsonLines:
-    """See `agent.ports.Progress`."""
+    """A `Progress` that writes lines."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self._shown: dict[tuple[str, str], int] = {}
 
-    def board_seen(self, port: str, chip_id: str) -> None:
+    def __call__(self, event: Event) -> None:
         """See `Progress`."""
-        self._write("board_seen", port=port, chip_id=chip_id)
+        match event:
+            case StepProgress(port, step, done, total):
+                self._progress(port, step, done, total)
+            case StepDone(port, step, seconds):
+                self._write("step_done", port=port, step=step, seconds=round(seconds, 4))
+            case Finished(result):
+                self._write(_FINISHED[result.outcome], **result_object(result))
+            case StampSettled():
+                outcome = "FAIL" if event.code else "PASS"
+                self._write("stamp_settled", **asdict(event), outcome=outcome)
+            case _:
+                if isinstance(event, StepStarted):
+                    self._shown.pop((event.port, event.step), None)
+                self._write(_NAMES[type(event)], **asdict(event))
 
-    def step_started(self, port: str, step: str) -> None:
-        """See `Progress`."""
-        self._shown.pop((port, step), None)
-        self._write("step_started", port=port, step=step)
-
-    def step_progress(self, port: str, step: str, done: int, total: int) -> None:
-        """See `Progress`. A line for each tenth of the way."""
+    def _progress(self, port: str, step: str, done: int, total: int) -> None:
+        """A line for each tenth of the way."""
         tenth = done * _TENTHS // total if total > 0 else 0
         if self._shown.get((port, step), 0) != tenth:
             self._shown[port, step] = tenth
             self._write("step_progress", port=port, step=step, done=done, total=total)
-
-    def step_done(self, port: str, step: str, seconds: float) -> None:
-        """See `Progress`."""
-        self._write("step_done", port=port, step=step, seconds=round(seconds, 4))
-
-    def waiting(self, port: str, detail: str) -> None:
-        """See `Progress`."""
-        self._write("waiting", port=port, detail=detail)
-
-    def board_finished(self, result: Result) -> None:
-        """See `Progress`."""
-        self._write(_FINISHED[result.outcome], **result_object(result))
-
-    def stamp_settled(self, queued: QueuedStamp, code: str) -> None:
-        """See `Progress`."""
-        self._write(
-            "stamp_settled",
-            work_order=queued.work_order,
-            chip_id=queued.chip_id,
-            serial_number=queued.serial_number,
-            outcome="FAIL" if code else "PASS",
-            code=code,
-        )
 
     def notice(self, text: str) -> None:
         """Something that is no board's, for the operator."""

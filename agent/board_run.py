@@ -1,7 +1,7 @@
 """The order of work at a station: a board's way through its recipe, from its hello to a recorded stamp and a
 label.
 
-The recipe says in which order; `agent.core.session` holds every way to the table of what must come before
+The recipe says in which order; `agent.core.course` holds every run to the table of what must come before
 what.
 
 What holds, whatever fails:
@@ -27,29 +27,28 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 from agent.certification import Certification, require_common_method
-from agent.core import demands
+from agent.core import firmware_demands
 from agent.core.certificate import CheckedCertificate
+from agent.core.course import STEP_EVENT, Course, CourseEvent
 from agent.core.label import Label
 from agent.core.recipe import StepName
 from agent.core.result import Outcome, Result
-from agent.core.session import STEP_EVENT, Event
-from agent.core.session import Session as Course
 from agent.core.stamp import CheckedStamp, Expected, check_stamp
 from agent.delivery import deliver
 from agent.errors import AgentError, BoardError, SignerUnavailable, StoppedError
 from agent.inspection import Inspection, firmware_of, holds, reported
 from agent.labelling import hand_over_label, other_code
-from agent.ports import BoardIdentity, BoardStamp, Demanded, Driver, Found, OnProgress, QueuedStamp
-from agent.station import Station
-from agent.tries import StepRunner
+from agent.ports import BoardIdentity, BoardStamp, Driver, FirmwareDemands, Found, OnProgress, QueuedStamp
+from agent.station import StationContext
+from agent.steps import StepRunner
 
 
-class Way:
+class BoardRun:
     """One board on its way through the recipe."""
 
     def __init__(
         self,
-        station: Station,
+        station: StationContext,
         port: str,
         driver: Driver,
         found: Found,
@@ -66,7 +65,7 @@ class Way:
         self._inspection = Inspection(driver, found.chip_id)
         # What runs at the end, where the bundle's application is started: None where nobody can know.
         self._final_firmware = (
-            demands.components(station.bundle.manifest, final=True)
+            firmware_demands.components(station.bundle.manifest, final=True)
             if station.bundle is not None and steps.has(StepName.FIRST_BOOT)
             else None
         )
@@ -117,7 +116,7 @@ class Way:
         if error is not None:
             parked = isinstance(error, SignerUnavailable | StoppedError)
             outcome = Outcome.PARKED if parked else Outcome.FAIL
-            self._course.on(Event.PARKED if parked else Event.FAILED)
+            self._course.on(CourseEvent.PARKED if parked else CourseEvent.FAILED)
         return Result(
             port=self._port,
             work_order=self._work_order,
@@ -155,7 +154,7 @@ class Way:
         for name in self._station.recipe.names:
             if not self._course.has(STEP_EVENT[name]):
                 await actions[name]()
-        self._course.on(Event.DONE)
+        self._course.on(CourseEvent.DONE)
 
     @property
     def _board(self) -> BoardIdentity:
@@ -169,7 +168,7 @@ class Way:
         """The board has said who it is. A stamp of it that waits in the outbox goes first: a second one would
         contradict it.
         """
-        self._course.on(Event.IDENTIFIED)
+        self._course.on(CourseEvent.IDENTIFIED)
         for queued in await self._station.journal.queued_stamps():
             if queued.chip_id == self._chip_id:
                 await self._deliver(queued)
@@ -185,13 +184,13 @@ class Way:
     async def _flash(self) -> None:
         """The session comes first: it says what is demanded, and an unknown chip is refused unwritten."""
         session = await self._certification.opened(None)
-        demanded = Demanded(session.bundle_sha256, session.minimum_firmware, session.required_locks)
+        demanded = FirmwareDemands(session.bundle_sha256, session.minimum_firmware, session.required_locks)
         report = self._steps.on_progress(StepName.FLASH)
         self._found = await self._steps.take(StepName.FLASH, lambda: self._flash_once(demanded, report))
-        self._course.on(Event.FLASHED)
+        self._course.on(CourseEvent.FLASHED)
         require_common_method(self._board, session.evidence_methods)
 
-    async def _flash_once(self, demanded: Demanded, report: OnProgress) -> Found:
+    async def _flash_once(self, demanded: FirmwareDemands, report: OnProgress) -> Found:
         flashed = await self._driver.flash(demanded, report)
         self._written = tuple(dict.fromkeys((*(self._written or ()), *flashed.written)))
         return await self._inspection.find_running()
@@ -211,7 +210,7 @@ class Way:
             if self._steps.has(StepName.VERIFY):
                 locks = (await self._certification.opened(self._board)).required_locks
                 await self._steps.take(StepName.VERIFY, lambda: self._inspection.require_locked(locks))
-            self._course.on(Event.RECOGNIZED)
+            self._course.on(CourseEvent.RECOGNIZED)
 
     def _is_finished(self, board: BoardIdentity) -> bool:
         """True if the board says so, and its application says it: the manufacturing firmware may not."""
@@ -231,7 +230,7 @@ class Way:
                 StepName.INSTALL,
                 lambda: self._inspection.first(lambda: driver.install(issued.credential, report)),
             )
-        self._course.on(Event.INSTALLED)
+        self._course.on(CourseEvent.INSTALLED)
 
     async def _configure(self) -> None:
         """The settings, as the certificate."""
@@ -242,28 +241,28 @@ class Way:
                 StepName.CONFIGURE,
                 lambda: self._inspection.first(lambda: driver.configure(issued.settings, report)),
             )
-        self._course.on(Event.CONFIGURED)
+        self._course.on(CourseEvent.CONFIGURED)
 
     async def _seal(self) -> None:
         report = self._steps.on_progress(StepName.SEAL)
         await self._steps.take(StepName.SEAL, lambda: self._seal_once(report))
-        self._course.on(Event.SEALED)
+        self._course.on(CourseEvent.SEALED)
 
     async def _seal_once(self, report: OnProgress) -> None:
         """What the seal closes over is verified once: a seal cut off may have left no firmware to ask."""
-        if self._course.has(Event.PROVEN):
+        if self._course.has(CourseEvent.PROVEN):
             await self._inspection.find()
         else:
             await self._inspection.require_held(self._issued)
             if self._station.recipe.challenge:
                 await self._inspection.trial_stamp(self._issued, ())
-            self._course.on(Event.PROVEN)
+            self._course.on(CourseEvent.PROVEN)
         await self._driver.seal(report)
 
     async def _first_boot(self) -> None:
         report = self._steps.on_progress(StepName.FIRST_BOOT)
         self._found = await self._steps.take(StepName.FIRST_BOOT, lambda: self._first_boot_once(report))
-        self._course.on(Event.BOOTED)
+        self._course.on(CourseEvent.BOOTED)
 
     async def _first_boot_once(self, report: OnProgress) -> Found:
         await self._driver.first_boot(report)
@@ -271,7 +270,7 @@ class Way:
 
     async def _verify(self) -> None:
         await self._steps.take(StepName.VERIFY, self._verify_once)
-        self._course.on(Event.VERIFIED)
+        self._course.on(CourseEvent.VERIFIED)
 
     async def _verify_once(self) -> None:
         """Compares what board and silicon now say with what the board was given and the order demands."""
@@ -290,7 +289,7 @@ class Way:
         stamp that the outbox sends. A board whose stamp signerd holds already makes no second one.
         """
         if self._certification.stamped:
-            self._course.on(Event.STAMPED_BEFORE)
+            self._course.on(CourseEvent.STAMPED_BEFORE)
             return
         session, issued = await self._certification.opened(self._board), self._issued
         stamp = await self._steps.take(StepName.STAMP, lambda: self._driver.stamp(session.challenge))
@@ -310,13 +309,13 @@ class Way:
             stamp=BoardStamp(checked.stamp, checked.signature),
         )
         await self._station.journal.queue_stamp(self._steps.run, queued)
-        self._course.on(Event.STAMP_READ)
+        self._course.on(CourseEvent.STAMP_READ)
         await self._deliver(queued)
-        self._course.on(Event.STAMP_ANSWERED)
+        self._course.on(CourseEvent.STAMP_ANSWERED)
 
     async def _label(self) -> None:
         await self._steps.take(StepName.LABEL, self._label_once)
-        self._course.on(Event.LABELLED)
+        self._course.on(CourseEvent.LABELLED)
 
     async def _label_once(self) -> None:
         station = self._station

@@ -19,9 +19,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from agent.core.events import Event
 from agent.core.floor import Floor, Snapshot, shift_begin
-from agent.core.result import Result
-from agent.ports import ListPorts, PortInfo, QueuedStamp
+from agent.ports import ListPorts, PortInfo
 
 FILE_NAME = "live.json"
 MAX_FILE_BYTES = 4 << 20  # 256 ports with every text at its bound are 0.4 MB
@@ -37,7 +37,7 @@ def utc_now() -> datetime:
 
 
 class LiveState:
-    """See `agent.ports.Progress`. May be asked from any thread."""
+    """A `Progress`. May be asked from any thread."""
 
     def __init__(
         self,
@@ -99,40 +99,10 @@ class LiveState:
         with self._changing() as floor:
             floor.notice(text, self._now())
 
-    def board_seen(self, port: str, chip_id: str) -> None:
+    def __call__(self, event: Event) -> None:
         """See `Progress`."""
         with self._changing() as floor:
-            floor.board_seen(port, chip_id, self._now())
-
-    def step_started(self, port: str, step: str) -> None:
-        """See `Progress`."""
-        with self._changing() as floor:
-            floor.step_started(port, step)
-
-    def step_progress(self, port: str, step: str, done: int, total: int) -> None:
-        """See `Progress`."""
-        with self._changing() as floor:
-            floor.step_progress(port, step, done, total)
-
-    def step_done(self, port: str, step: str, seconds: float) -> None:  # noqa: ARG002  (told, not kept)
-        """See `Progress`."""
-        with self._changing() as floor:
-            floor.step_done(port, step)
-
-    def waiting(self, port: str, detail: str) -> None:
-        """See `Progress`."""
-        with self._changing() as floor:
-            floor.waiting(port, detail, self._now())
-
-    def board_finished(self, result: Result) -> None:
-        """See `Progress`."""
-        with self._changing() as floor:
-            floor.board_finished(result, self._now())
-
-    def stamp_settled(self, queued: QueuedStamp, code: str) -> None:
-        """See `Progress`."""
-        with self._changing() as floor:
-            floor.stamp_settled(queued.chip_id, queued.serial_number, code, self._now())
+            floor.tell(event, self._now())
 
     def _turn(self) -> None:
         """A shift that begins counts from nothing."""

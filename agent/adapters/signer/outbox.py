@@ -6,9 +6,11 @@ number: somebody has to find that board.
 
 from __future__ import annotations
 
+from agent.core.events import StampSettled
 from agent.delivery import deliver, is_final
 from agent.errors import Refused, SignerUnavailable
-from agent.station import Station
+from agent.ports import QueuedStamp
+from agent.station import StationContext
 
 _PAUSE_S = 3.0  # between two looks; the outbox is almost always empty
 
@@ -16,7 +18,7 @@ _PAUSE_S = 3.0  # between two looks; the outbox is almost always empty
 class OutboxSender:
     """The outbox of one station."""
 
-    def __init__(self, station: Station) -> None:
+    def __init__(self, station: StationContext) -> None:
         self._station = station
 
     async def run(self) -> None:
@@ -42,8 +44,12 @@ class OutboxSender:
                     break  # none of this station's is taken now
                 if not is_final(error):
                     continue
-                station.progress.stamp_settled(queued, error.code)
+                station.progress(_settled(queued, error.code))
             else:
-                station.progress.stamp_settled(queued, "")
+                station.progress(_settled(queued, ""))
             left -= 1
         return left
+
+
+def _settled(queued: QueuedStamp, code: str) -> StampSettled:
+    return StampSettled(queued.work_order, queued.chip_id, queued.serial_number, code)

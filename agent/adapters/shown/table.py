@@ -20,9 +20,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from agent.core.events import Event, Finished, StampSettled
 from agent.core.floor import PortState, PortView, Snapshot
-from agent.core.result import Outcome, Result, Summary
-from agent.ports import QueuedStamp
+from agent.core.result import Outcome, Summary
 
 _REFRESH_HZ = 4.0
 _VERDICT_WIDTH = 17  # four letters of three columns, with their gaps and a margin
@@ -42,7 +42,7 @@ _ASIDE = {PortState.FAIL, PortState.PARKED}
 
 
 class LiveTable:
-    """See `agent.ports.Progress`. Use it as a context manager. What it shows comes from `look`."""
+    """A `Progress`. Use it as a context manager. What it shows comes from `look`."""
 
     def __init__(self, console: Console, look: Callable[[], Snapshot]) -> None:
         self._console = console
@@ -60,36 +60,22 @@ class LiveTable:
     ) -> None:
         self._live.stop()
 
-    def board_seen(self, port: str, chip_id: str) -> None:
-        """See `Progress`. Shown at the next refresh, as all that moves is."""
-
-    def step_started(self, port: str, step: str) -> None:
-        """See `Progress`."""
-
-    def step_progress(self, port: str, step: str, done: int, total: int) -> None:
-        """See `Progress`."""
-
-    def step_done(self, port: str, step: str, seconds: float) -> None:
-        """See `Progress`."""
-
-    def waiting(self, port: str, detail: str) -> None:
-        """See `Progress`."""
-
-    def board_finished(self, result: Result) -> None:
-        """See `Progress`. One that did not pass is also printed, for whoever comes later."""
-        if result.outcome is not Outcome.PASS:
-            self._console.print(
-                f"[{_COLOUR[result.outcome]}]{result.outcome}[/] {_markup(result.port)} "
-                f"{_markup(result.chip_id)} {_markup(result.serial_number)} {_markup(result.code)} "
-                f"at {_markup(result.step)}: {_markup(result.detail)}. {_markup(result.remedy)}"
-            )
-
-    def stamp_settled(self, queued: QueuedStamp, code: str) -> None:
-        """See `Progress`."""
-        verdict = (
-            f"[bold red]FAIL[/] stamp refused: {_markup(code)}" if code else "[green]PASS[/] stamp recorded"
-        )
-        self._console.print(f"{_markup(queued.serial_number)} ({_markup(queued.chip_id)}): {verdict}")
+    def __call__(self, event: Event) -> None:
+        """See `Progress`. What moves is shown at the next refresh; what has to stay is printed."""
+        match event:
+            case Finished(result) if result.outcome is not Outcome.PASS:
+                self._console.print(
+                    f"[{_COLOUR[result.outcome]}]{result.outcome}[/] {_markup(result.port)} "
+                    f"{_markup(result.chip_id)} {_markup(result.serial_number)} {_markup(result.code)} "
+                    f"at {_markup(result.step)}: {_markup(result.detail)}. {_markup(result.remedy)}"
+                )
+            case StampSettled(chip_id=chip_id, serial_number=serial_number, code=code):
+                verdict = (
+                    f"[bold red]FAIL[/] stamp refused: {_markup(code)}"
+                    if code
+                    else "[green]PASS[/] stamp recorded"
+                )
+                self._console.print(f"{_markup(serial_number)} ({_markup(chip_id)}): {verdict}")
 
     def notice(self, text: str) -> None:
         """Something that is no board's, for the operator; the table shows the last ones below, too."""

@@ -15,10 +15,11 @@ from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from agent.core.events import Progress, StepDone, StepProgress, StepStarted, Waiting
 from agent.core.recipe import Recipe, Step, StepName
 from agent.core.result import StepTime
 from agent.errors import BoardError, DriverFaultError, LabelError, LineError, SignerBusy, SignerUnavailable
-from agent.ports import Clock, Journal, Progress
+from agent.ports import Clock, Journal
 
 T = TypeVar("T")
 A = TypeVar("A")
@@ -119,7 +120,7 @@ class StepRunner:
     async def timed(self, name: str, action: Callable[[], Awaitable[T]]) -> T:
         """Runs the action as a step of that name: shown, timed and put into the journal."""
         self._current = name
-        self._progress.step_started(self._port, name)
+        self._progress(StepStarted(self._port, name))
         started_s = self._clock.now_s()
         try:
             outcome = await action()
@@ -129,7 +130,7 @@ class StepRunner:
         finally:
             seconds = self._clock.now_s() - started_s
             self.count(name, seconds)
-        self._progress.step_done(self._port, name, seconds)
+        self._progress(StepDone(self._port, name, seconds))
         return outcome
 
     def count(self, name: str, seconds: float) -> None:
@@ -154,17 +155,17 @@ class StepRunner:
             except (LineError, BoardError, LabelError) as error:
                 if left == 0 or not error.retryable:
                     raise
-                self._progress.waiting(self._port, f"{step.name} again: {error.code}")
+                self._progress(Waiting(self._port, f"{step.name} again: {error.code}"))
             left -= 1
             await self._clock.sleep(_FIRST_PAUSE_S)
 
     def on_progress(self, name: StepName) -> Callable[[int, int], None]:
         """What a driver calls while a step moves on."""
-        return lambda done, total: self._progress.step_progress(self._port, name, done, total)
+        return lambda done, total: self._progress(StepProgress(self._port, name, done, total))
 
     def on_wait(self, detail: str) -> None:
         """What is called while signerd is waited for."""
-        self._progress.waiting(self._port, detail)
+        self._progress(Waiting(self._port, detail))
 
 
 async def _bounded(step: Step, action: Callable[[], Awaitable[T]]) -> T:

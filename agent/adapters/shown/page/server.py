@@ -29,7 +29,7 @@ from typing import Self
 
 from aiohttp import web
 
-from agent.adapters.live_state import LiveState
+from agent.adapters.shown.live_state import LiveState
 from agent.config import Page
 from agent.errors import ConfigError
 

@@ -23,8 +23,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agent.adapters.durable_files import sync_directory
-from agent.adapters.journal_schema import FILE_NAME as JOURNAL
-from agent.adapters.journal_schema import open_for_reading
+from agent.adapters.journal.schema import FILE_NAME as JOURNAL
+from agent.adapters.journal.schema import open_for_reading
 from agent.core.result_row import CSV_HEADER, ResultRow, csv_key, csv_line, json_key, json_line
 from agent.errors import AgentError, JournalError, Verdict
 

@@ -1,16 +1,16 @@
 """The course of one board, as a table: which event may follow which.
 
 Every move that a station makes with a board is an event. An event may happen when all that it needs has
-happened, and once. What the table does not allow raises, so that no path through `agent.way` can sign before
-the request, seal before what the seal protects was verified, or call a board done before its stamp was
-answered.
+happened, and once. What the table does not allow raises. So no path through `agent.board_run` can sign
+before the request, seal before what the seal protects was verified, or call a board done before its stamp
+was answered.
 
 What a step needs is what a recipe's order needs, `agent.core.recipe.AFTER`: a recipe that passes
 `check_order` can be walked, and one that does not cannot.
 
     session = Session(recipe.names)
-    session.on(Event.IDENTIFIED)
-    session.on(Event.KEY_MADE)
+    session.on(CourseEvent.IDENTIFIED)
+    session.on(CourseEvent.KEY_MADE)
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from enum import StrEnum
 from agent.core.recipe import AFTER, StepName
 
 
-class Event(StrEnum):
+class CourseEvent(StrEnum):
     """What can happen to a board."""
 
     IDENTIFIED = "identified"  # it said which chip it is
@@ -49,76 +49,78 @@ class Event(StrEnum):
     FAILED = "failed"
 
 
-FINAL = frozenset({Event.DONE, Event.PARKED, Event.FAILED})
+FINAL = frozenset({CourseEvent.DONE, CourseEvent.PARKED, CourseEvent.FAILED})
 
-STEP_EVENT: Mapping[StepName, Event] = {
-    StepName.IDENTIFY: Event.IDENTIFIED,
-    StepName.FLASH: Event.FLASHED,
-    StepName.KEYGEN: Event.KEY_MADE,
-    StepName.REQUEST: Event.REQUEST_READ,
-    StepName.SIGN: Event.CERTIFIED,
-    StepName.INSTALL: Event.INSTALLED,
-    StepName.CONFIGURE: Event.CONFIGURED,
-    StepName.SEAL: Event.SEALED,
-    StepName.FIRST_BOOT: Event.BOOTED,
-    StepName.VERIFY: Event.VERIFIED,
-    StepName.STAMP: Event.STAMP_READ,
-    StepName.LABEL: Event.LABELLED,
+STEP_EVENT: Mapping[StepName, CourseEvent] = {
+    StepName.IDENTIFY: CourseEvent.IDENTIFIED,
+    StepName.FLASH: CourseEvent.FLASHED,
+    StepName.KEYGEN: CourseEvent.KEY_MADE,
+    StepName.REQUEST: CourseEvent.REQUEST_READ,
+    StepName.SIGN: CourseEvent.CERTIFIED,
+    StepName.INSTALL: CourseEvent.INSTALLED,
+    StepName.CONFIGURE: CourseEvent.CONFIGURED,
+    StepName.SEAL: CourseEvent.SEALED,
+    StepName.FIRST_BOOT: CourseEvent.BOOTED,
+    StepName.VERIFY: CourseEvent.VERIFIED,
+    StepName.STAMP: CourseEvent.STAMP_READ,
+    StepName.LABEL: CourseEvent.LABELLED,
 }
 """What has happened when a step is behind a board, whether it had to be done or was found done."""
 
 # What events need beside the order of the recipe's steps.
-_NEEDS: Mapping[Event, frozenset[Event]] = {
-    Event.SESSION_OPENED: frozenset({Event.IDENTIFIED}),
-    Event.SESSION_LOST: frozenset({Event.SESSION_OPENED, Event.REQUEST_READ}),
-    Event.KEY_MADE: frozenset({Event.IDENTIFIED}),
-    Event.FLASHED: frozenset({Event.SESSION_OPENED}),  # what the order demands of the firmware is known
-    Event.REQUEST_READ: frozenset({Event.SESSION_OPENED, Event.KEY_MADE}),
-    Event.PROVEN: frozenset({Event.INSTALLED, Event.CONFIGURED}),
-    Event.SEALED: frozenset({Event.PROVEN}),
-    Event.STAMP_ANSWERED: frozenset({Event.STAMP_READ}),
-    Event.RECOGNIZED: frozenset({Event.CERTIFIED}),
-    Event.DONE: frozenset({Event.STAMP_ANSWERED}),
+_NEEDS: Mapping[CourseEvent, frozenset[CourseEvent]] = {
+    CourseEvent.SESSION_OPENED: frozenset({CourseEvent.IDENTIFIED}),
+    CourseEvent.SESSION_LOST: frozenset({CourseEvent.SESSION_OPENED, CourseEvent.REQUEST_READ}),
+    CourseEvent.KEY_MADE: frozenset({CourseEvent.IDENTIFIED}),
+    CourseEvent.FLASHED: frozenset({CourseEvent.SESSION_OPENED}),  # the order's demands are known
+    CourseEvent.REQUEST_READ: frozenset({CourseEvent.SESSION_OPENED, CourseEvent.KEY_MADE}),
+    CourseEvent.PROVEN: frozenset({CourseEvent.INSTALLED, CourseEvent.CONFIGURED}),
+    CourseEvent.SEALED: frozenset({CourseEvent.PROVEN}),
+    CourseEvent.STAMP_ANSWERED: frozenset({CourseEvent.STAMP_READ}),
+    CourseEvent.RECOGNIZED: frozenset({CourseEvent.CERTIFIED}),
+    CourseEvent.DONE: frozenset({CourseEvent.STAMP_ANSWERED}),
 }
 # What may not have happened.
-_BARRED: Mapping[Event, frozenset[Event]] = {
-    Event.SESSION_LOST: frozenset({Event.CERTIFIED}),
-    Event.RECOGNIZED: frozenset({Event.INSTALLED, Event.CONFIGURED}),
+_BARRED: Mapping[CourseEvent, frozenset[CourseEvent]] = {
+    CourseEvent.SESSION_LOST: frozenset({CourseEvent.CERTIFIED}),
+    CourseEvent.RECOGNIZED: frozenset({CourseEvent.INSTALLED, CourseEvent.CONFIGURED}),
 }
 # Events that say that others have happened, here or at an earlier visit.
-_IMPLIES: Mapping[Event, frozenset[Event]] = {
-    Event.RECOGNIZED: frozenset(
+_IMPLIES: Mapping[CourseEvent, frozenset[CourseEvent]] = {
+    CourseEvent.RECOGNIZED: frozenset(
         {
-            Event.INSTALLED,
-            Event.CONFIGURED,
-            Event.PROVEN,
-            Event.SEALED,
-            Event.BOOTED,
-            Event.VERIFIED,
-            Event.STAMP_READ,
-            Event.STAMP_ANSWERED,
+            CourseEvent.INSTALLED,
+            CourseEvent.CONFIGURED,
+            CourseEvent.PROVEN,
+            CourseEvent.SEALED,
+            CourseEvent.BOOTED,
+            CourseEvent.VERIFIED,
+            CourseEvent.STAMP_READ,
+            CourseEvent.STAMP_ANSWERED,
         }
     ),
-    Event.STAMPED_BEFORE: frozenset({Event.STAMP_READ, Event.STAMP_ANSWERED}),
+    CourseEvent.STAMPED_BEFORE: frozenset({CourseEvent.STAMP_READ, CourseEvent.STAMP_ANSWERED}),
 }
-_UNDOES: Mapping[Event, frozenset[Event]] = {
-    Event.SESSION_LOST: frozenset({Event.SESSION_LOST, Event.SESSION_OPENED, Event.REQUEST_READ}),
+_UNDOES: Mapping[CourseEvent, frozenset[CourseEvent]] = {
+    CourseEvent.SESSION_LOST: frozenset(
+        {CourseEvent.SESSION_LOST, CourseEvent.SESSION_OPENED, CourseEvent.REQUEST_READ}
+    ),
 }
 
 
-def needs_of(names: Sequence[StepName]) -> Mapping[Event, frozenset[Event]]:
+def needs_of(names: Sequence[StepName]) -> Mapping[CourseEvent, frozenset[CourseEvent]]:
     """What each event needs, for a board that takes these steps in this order."""
-    needs = {event: set(_NEEDS.get(event, ())) for event in Event}
+    needs = {event: set(_NEEDS.get(event, ())) for event in CourseEvent}
     for step in names:
         needs[STEP_EVENT[step]] |= _events(earlier for earlier in AFTER[step] if earlier in names)
     if _stands_after(StepName.LABEL, StepName.STAMP, names):
-        needs[Event.LABELLED].add(Event.STAMP_ANSWERED)
-    needs[Event.STAMPED_BEFORE] |= needs[Event.STAMP_READ]
-    needs[Event.DONE] |= _events(names)
+        needs[CourseEvent.LABELLED].add(CourseEvent.STAMP_ANSWERED)
+    needs[CourseEvent.STAMPED_BEFORE] |= needs[CourseEvent.STAMP_READ]
+    needs[CourseEvent.DONE] |= _events(names)
     return {event: frozenset(needed) for event, needed in needs.items()}
 
 
-def _events(names: Iterable[StepName]) -> set[Event]:
+def _events(names: Iterable[StepName]) -> set[CourseEvent]:
     return {STEP_EVENT[name] for name in names}
 
 
@@ -130,18 +132,18 @@ class IllegalEventError(Exception):
     """The table has no such move: a fault of this program, never of the board or of signerd."""
 
 
-class Session:
+class Course:
     """One board's walk over the table."""
 
     def __init__(self, names: Sequence[StepName]) -> None:
         self._needs = needs_of(names)
-        self._happened: set[Event] = set()
+        self._happened: set[CourseEvent] = set()
 
-    def has(self, event: Event) -> bool:
+    def has(self, event: CourseEvent) -> bool:
         """True if this has happened."""
         return event in self._happened
 
-    def on(self, event: Event) -> None:
+    def on(self, event: CourseEvent) -> None:
         """Makes the move.
 
         Raises:

@@ -14,12 +14,13 @@ from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from agent.core.events import Waiting
 from agent.core.recipe import StepName
 from agent.core.result import Outcome, Result
 from agent.errors import AgentError, BoardError, DriverFaultError, LineError
 from agent.ports import Driver, Found, ListPorts, PortInfo
 from agent.provision import work
-from agent.station import Station
+from agent.station import StationContext
 
 T = TypeVar("T")
 
@@ -46,7 +47,7 @@ class PortWatch:
 
     def __init__(
         self,
-        station: Station,
+        station: StationContext,
         open_driver: Callable[[str], AbstractAsyncContextManager[Driver]],
         list_ports: ListPorts,
         plan: Plan,
@@ -134,14 +135,14 @@ class PortWatch:
                 async with self._open(self._present[name].device) as driver:
                     await self._serve_boards(name, place, driver)
             except LineError as error:
-                self._station.progress.waiting(place, error.detail)
+                self._station.progress(Waiting(place, error.detail))
             except DriverFaultError as error:
-                self._station.progress.waiting(place, error.detail)
+                self._station.progress(Waiting(place, error.detail))
             except AgentError as error:  # journal or configuration: no port can work
                 self.fault = error
                 self.stopping.set()
             except (Exception, SystemExit) as error:  # noqa: BLE001  (a driver of others may raise anything: other ports go on)
-                self._station.progress.waiting(place, DriverFaultError(type(error).__name__).detail)
+                self._station.progress(Waiting(place, DriverFaultError(type(error).__name__).detail))
             await self._pause()
 
     def _is_served(self, name: str) -> bool:
@@ -195,7 +196,7 @@ class PortWatch:
                 raise
             return None  # nothing is on the port
         except BoardError as error:
-            self._station.progress.waiting(place, f"{error.code}: {error.detail}")
+            self._station.progress(Waiting(place, f"{error.code}: {error.detail}"))
             return None
 
     async def _work(self, name: str, place: str, driver: Driver, found: Found, started_s: float) -> Result:

@@ -6,7 +6,7 @@ import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent.adapters.journal_schema import open_for_reading
+from agent.adapters.journal.schema import open_for_reading
 from agent.core.result import Outcome, Result, StepTime, Summary, summarize
 from agent.errors import JournalError
 

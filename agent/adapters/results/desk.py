@@ -11,19 +11,18 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-from agent.adapters.results import Exporter
-from agent.adapters.results_command import ResultCommand
+from agent.adapters.results.command import ResultCommand
+from agent.adapters.results.files import Exporter
 from agent.config import Config
-from agent.core.result import Result
+from agent.core.events import Event, Finished, StampSettled
 from agent.core.result_row import ResultRow
 from agent.errors import AgentError, ConfigError
-from agent.ports import QueuedStamp
 
 _AGAIN_S = 30.0  # after a failure, and when nothing came
 
 
 class ResultsDesk:
-    """See `agent.ports.Progress`. Use it as an asynchronous context manager.
+    """A `Progress`. Use it as an asynchronous context manager.
 
     Raises, on entering:
         ConfigError: the folder is not there.
@@ -63,29 +62,12 @@ class ResultsDesk:
         if self._command is not None:
             await self._command.drain()
 
-    def board_seen(self, port: str, chip_id: str) -> None:
-        """See `Progress`."""
-
-    def step_started(self, port: str, step: str) -> None:
-        """See `Progress`."""
-
-    def step_progress(self, port: str, step: str, done: int, total: int) -> None:
-        """See `Progress`."""
-
-    def step_done(self, port: str, step: str, seconds: float) -> None:
-        """See `Progress`."""
-
-    def waiting(self, port: str, detail: str) -> None:
-        """See `Progress`."""
-
-    def board_finished(self, result: Result) -> None:  # noqa: ARG002  (the journal has it)
-        """See `Progress`."""
-        self._wake.set()
-
-    def stamp_settled(self, queued: QueuedStamp, code: str) -> None:  # noqa: ARG002  (the journal has it)
-        """See `Progress`. The run may be an old one."""
-        self._whole = True
-        self._wake.set()
+    def __call__(self, event: Event) -> None:
+        """See `Progress`. The journal has what there is to hand on."""
+        if isinstance(event, StampSettled):
+            self._whole = True  # the run may be an old one
+        if isinstance(event, Finished | StampSettled):
+            self._wake.set()
 
     async def _run(self) -> None:
         while True:

@@ -24,8 +24,8 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import NameOID
 
-from agent.adapters import journal_schema
-from agent.adapters.credentials import (
+from agent.adapters.durable_files import replace, write_new
+from agent.adapters.enrolment.credentials import (
     StationName,
     check_issuer,
     check_pair,
@@ -35,7 +35,7 @@ from agent.adapters.credentials import (
     read_trust,
     station_name,
 )
-from agent.adapters.durable_files import replace, write_new
+from agent.adapters.journal import schema as journal_schema
 from agent.config import Config, endpoint, is_name, load
 from agent.errors import ConfigError
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from agent.adapters.journal_schema import open_for_writing
+from agent.adapters.journal.schema import open_for_writing
 from agent.core.result import Result
 from agent.errors import JournalError
 from agent.ports import BoardStamp, QueuedStamp, Receipt

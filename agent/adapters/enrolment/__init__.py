@@ -1,0 +1,1 @@
+"""The station's own key and certificate: made, checked, renewed."""

@@ -1,0 +1,1 @@
+"""The station's durable memory, and what is read from it."""

@@ -1,0 +1,1 @@
+"""The ports of the station, and the boards that come and go on them."""

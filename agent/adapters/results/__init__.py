@@ -1,0 +1,1 @@
+"""What hands results on to the factory: files, a command."""

@@ -1,0 +1,1 @@
+"""What shows what the boards do: the table, JSON lines, the page, the file for `status`."""
