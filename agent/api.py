@@ -39,6 +39,8 @@ from agent.core.events import (
     BoardEvent,
     BoardSeen,
     Finished,
+    LineDown,
+    LineUp,
     StampSettled,
     StepDone,
     StepProgress,
@@ -175,7 +177,7 @@ class _EventsByPort:
         """Until it is left, that port's events go to the callback."""
         return _Given(self._callbacks, port, callback)
 
-    def __call__(self, event: BoardEvent | StampSettled) -> None:
+    def __call__(self, event: BoardEvent | StampSettled | LineDown | LineUp) -> None:
         """See `Progress`. The board of a stamp has gone, so no callback is for it: the log has it."""
         match event:
             case Finished(result):
@@ -185,6 +187,10 @@ class _EventsByPort:
                     _LOG.error("stamp of %s (%s) refused: %s", serial_number, chip_id, code)
                 else:
                     _LOG.info("stamp of %s (%s) recorded", serial_number, chip_id)
+            case LineDown(code, detail, remedy):
+                _LOG.error("line down: %s: %s. %s", code, detail, remedy)
+            case LineUp():
+                _LOG.info("line up")
             case _:
                 self._tell(event.port, event)
 

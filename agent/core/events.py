@@ -76,10 +76,25 @@ class StampSettled:
     code: str  # empty if signerd recorded the stamp
 
 
+@dataclass(frozen=True, slots=True)
+class LineDown:
+    """No board of any port can get on: signerd is not reached, or it is the wrong one. Said once."""
+
+    code: str
+    detail: str  # one sentence for people
+    remedy: str
+    stop: bool  # only a person can help
+
+
+@dataclass(frozen=True, slots=True)
+class LineUp:
+    """What `LineDown` said is over."""
+
+
 BoardEvent = BoardSeen | StepStarted | StepProgress | StepDone | Waiting | Finished
 """What happens to a board on a port."""
 
-Event = BoardEvent | StampSettled
+Event = BoardEvent | StampSettled | LineDown | LineUp
 
 Progress = Callable[[Event], None]
 """Where events go. See the module."""

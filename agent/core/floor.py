@@ -23,6 +23,8 @@ from agent.core.events import (
     BoardSeen,
     Event,
     Finished,
+    LineDown,
+    LineUp,
     StampSettled,
     StepDone,
     StepProgress,
@@ -105,6 +107,17 @@ class Notice:
 
 
 @dataclass(frozen=True, slots=True)
+class LineTrouble:
+    """Why no board of any port can get on."""
+
+    since: str  # UTC, ISO 8601
+    code: str
+    detail: str
+    remedy: str
+    stop: bool  # only a person can help
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """Everything that table, page and `status` show, at one moment."""
 
@@ -114,6 +127,7 @@ class Snapshot:
     shift: Shift
     recent: tuple[RecentBoard, ...]  # newest first
     notices: tuple[Notice, ...]  # newest first
+    line: LineTrouble | None = None
 
 
 @dataclass(slots=True)
@@ -146,6 +160,7 @@ class Floor:
         self._counts = Counts()
         self._recent: deque[RecentBoard] = deque(maxlen=RECENT)
         self._notices: deque[Notice] = deque(maxlen=NOTICES)
+        self._line: LineTrouble | None = None
 
     @property
     def since(self) -> datetime:
@@ -184,6 +199,10 @@ class Floor:
                 self._finished(result, now)
             case StampSettled():
                 self._stamp_settled(event, now)
+            case LineDown(code, detail, remedy, stop):
+                self._line = LineTrouble(_iso(now), _clip(code), _clip(detail), _clip(remedy), stop)
+            case LineUp():
+                self._line = None
 
     def _board_seen(self, name: str, chip_id: str, now: datetime) -> None:
         self._ports[name] = _Port(state=PortState.WORKING, chip_id=_clip(chip_id), started_at=now)
@@ -269,6 +288,7 @@ class Floor:
             ),
             recent=tuple(reversed(self._recent)),
             notices=tuple(reversed(self._notices)),
+            line=self._line,
         )
 
     def _view(self, name: str, now: datetime) -> PortView:

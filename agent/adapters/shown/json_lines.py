@@ -16,6 +16,8 @@ from agent.core.events import (
     BoardSeen,
     Event,
     Finished,
+    LineDown,
+    LineUp,
     StampSettled,
     StepDone,
     StepProgress,
@@ -32,7 +34,13 @@ _FINISHED = {
 }
 
 
-_NAMES = {BoardSeen: "board_seen", StepStarted: "step_started", Waiting: "waiting"}
+_NAMES = {
+    BoardSeen: "board_seen",
+    StepStarted: "step_started",
+    Waiting: "waiting",
+    LineDown: "line_down",
+    LineUp: "line_up",
+}
 
 
 class JsonLines:

@@ -20,7 +20,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from agent.core.events import Event, Finished, StampSettled
+from agent.core.events import Event, Finished, LineDown, LineUp, StampSettled
 from agent.core.floor import PortState, PortView, Snapshot
 from agent.core.result import Outcome, Summary
 
@@ -76,6 +76,12 @@ class LiveTable:
                     else "[green]PASS[/] stamp recorded"
                 )
                 self._console.print(f"{_markup(serial_number)} ({_markup(chip_id)}): {verdict}")
+            case LineDown(code, detail, remedy):
+                self._console.print(
+                    f"[bold red]LINE DOWN[/] {_markup(code)}: {_markup(detail)}. {_markup(remedy)}"
+                )
+            case LineUp():
+                self._console.print("[green]line to signerd is up[/]")
 
     def notice(self, text: str) -> None:
         """Something that is no board's, for the operator; the table shows the last ones below, too."""

@@ -16,6 +16,8 @@ from agent.adapters.shown.tally import Tally
 from agent.core.events import (
     BoardSeen,
     Finished,
+    LineDown,
+    LineUp,
     Progress,
     StampSettled,
     StepDone,
@@ -54,6 +56,8 @@ def tell(progress: Progress) -> None:
     progress(Finished(FAILED))
     progress(replace(SETTLED, code="stamp_conflict"))
     progress(SETTLED)
+    progress(LineDown("signer_unavailable", "no [answer]", "Look at the cable", stop=False))
+    progress(LineUp())
     progress(Finished(RESULT))
 
 
@@ -83,6 +87,8 @@ def test_json_lines() -> None:
         "board_failed",
         "stamp_settled",
         "stamp_settled",
+        "line_down",
+        "line_up",
         "board_done",
         "summary",
     ]

@@ -7,7 +7,17 @@ from datetime import UTC, datetime, time, timedelta
 
 import pytest
 
-from agent.core.events import BoardSeen, Finished, StampSettled, StepDone, StepProgress, StepStarted, Waiting
+from agent.core.events import (
+    BoardSeen,
+    Finished,
+    LineDown,
+    LineUp,
+    StampSettled,
+    StepDone,
+    StepProgress,
+    StepStarted,
+    Waiting,
+)
 from agent.core.floor import (
     MAX_PORTS,
     MAX_TEXT,
@@ -194,3 +204,13 @@ def test_a_board_that_comes_back_for_its_label_is_counted_once() -> None:
     floor.tell(BoardSeen(HELD.port, HELD.chip_id), MORNING)
     floor.tell(Finished(replace(GOOD, chip_id=HELD.chip_id)), MORNING)
     assert floor.snapshot(MORNING).shift.passed == 1
+
+
+def test_what_stops_all_ports_is_the_lines_until_it_is_over() -> None:
+    floor = Floor(work_order="WO-1", steps=4, now=MORNING)
+    floor.tell(LineDown("signer_unavailable", "no answer", "Look at the cable", stop=False), MORNING)
+    line = floor.snapshot(MORNING).line
+    assert line is not None
+    assert (line.code, line.detail, line.remedy) == ("signer_unavailable", "no answer", "Look at the cable")
+    floor.tell(LineUp(), MORNING)
+    assert floor.snapshot(MORNING).line is None
