@@ -6,10 +6,7 @@ nothing could be checked. `ConfigError` is ours. Parsers of foreign bytes raise 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from auditor.core.findings import Code
+from auditor.core.codes import Code
 
 
 class Malformed(Exception):  # noqa: N818 (named for what the bytes are)

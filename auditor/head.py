@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from auditor.core.checkpoint import Checkpoint, claimed_checkpoint, open_checkpoint
-from auditor.core.findings import Code, Finding, Rejected, finding_of
+from auditor.core.codes import Code
+from auditor.core.findings import Finding, Rejected, finding_of
 from auditor.core.merkle import is_consistent
 from auditor.core.note import VerifierKey, has_signature, no_signature
 from auditor.errors import CheckFailed, Malformed, NotFound

@@ -9,8 +9,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from auditor.core.certificate import Issuer, issued_by, load_certificate, verify_issuer
+from auditor.core.codes import Code
 from auditor.core.entry import parse_entry
-from auditor.core.findings import Code
 from auditor.core.issuers import KINDS, Known, KnownIssuer, replay
 from auditor.errors import CheckFailed, Malformed
 from auditor.ports import Log, State

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from auditor.core.checkpoint import Checkpoint
+from auditor.core.codes import Code
 from auditor.core.entry import CheckpointKeyActivated, parse_entry
-from auditor.core.findings import Code, Finding, Rejected, finding_of
+from auditor.core.findings import Finding, Rejected, finding_of
 from auditor.core.history import Trust, apply, unfinished
 from auditor.core.log_keys import proof_of
 from auditor.core.merkle import Frontier, leaf_hash

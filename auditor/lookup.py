@@ -10,8 +10,9 @@ from cryptography import x509
 from auditor.core.books import CertificateState, OrderState
 from auditor.core.certificate import Issuer
 from auditor.core.claims import firmware_text
+from auditor.core.codes import Code
 from auditor.core.entry import Entry, reread_entry
-from auditor.core.findings import Code, Finding, finding_of
+from auditor.core.findings import Finding, finding_of
 from auditor.core.identities import Identities
 from auditor.core.merkle import is_included, leaf_hash
 from auditor.core.record import AppraisalPolicy, Checked, Record, check_record

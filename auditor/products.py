@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 
 from auditor.core.books import OrderState
+from auditor.core.codes import Code
 from auditor.core.entry import LEVELS
-from auditor.core.findings import Code
 from auditor.core.product import ProductRules, read_product
 from auditor.errors import CheckFailed, Malformed, NotFound
 from auditor.ports import Log

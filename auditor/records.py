@@ -9,8 +9,9 @@ from hashlib import sha256
 from cryptography import x509
 
 from auditor.core.books import Basis, CertificateState
+from auditor.core.codes import Code
 from auditor.core.counting import known
-from auditor.core.findings import Code, Finding, finding_of
+from auditor.core.findings import Finding, finding_of
 from auditor.core.identities import Identities
 from auditor.core.product import ProductRules
 from auditor.core.record import AppraisalPolicy, Record, RecordState, check_record

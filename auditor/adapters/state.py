@@ -22,8 +22,9 @@ from auditor.adapters.books import CERTIFICATE, SqliteBooks, moment_of, seconds_
 from auditor.adapters.schema import SCHEMA, TABLES, UPGRADES, VERSION
 from auditor.core.books import CertificateState, OrderState, Totals
 from auditor.core.checkpoint import Checkpoint
+from auditor.core.codes import Code
 from auditor.core.entry import LogOpened, OrderOpened, parse_entry
-from auditor.core.findings import Code, Finding
+from auditor.core.findings import Finding
 from auditor.core.merkle import Frontier
 from auditor.errors import CheckFailed, ConfigError, Malformed, NotFound
 from auditor.ports import Kept, KeptFinding

@@ -23,9 +23,9 @@ from cryptography.x509.oid import ExtensionOID
 from auditor.core import der
 from auditor.core.chain import NO_LIMITS, Allowance, check_issuers
 from auditor.core.clock import SKEW
+from auditor.core.codes import Code
 from auditor.core.csr import X509_ERRORS
 from auditor.core.entry import Issued, OrderOpened
-from auditor.core.findings import Code
 from auditor.core.forms import time_text
 from auditor.core.stamp import BoardKey
 from auditor.errors import CheckFailed, Malformed

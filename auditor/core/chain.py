@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from auditor.core import der, name_constraints
+from auditor.core.codes import Code
 from auditor.core.evidence.certificate import (
     Certificate,
     basic_constraints,
@@ -22,7 +23,6 @@ from auditor.core.evidence.certificate import (
     read_certificate,
     same_name,
 )
-from auditor.core.findings import Code
 from auditor.core.name_constraints import NameConstraints
 from auditor.errors import CheckFailed, Malformed
 

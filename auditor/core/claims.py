@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from auditor.core import cbor, forms
-from auditor.core.findings import Code
+from auditor.core.codes import Code
 from auditor.errors import CheckFailed, Malformed
 
 MAX_CLAIMS = 4_096  # bytes

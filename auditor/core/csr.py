@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
 
 from auditor.core import cbor, der
-from auditor.core.findings import Code
+from auditor.core.codes import Code
 from auditor.errors import CheckFailed, Malformed
 
 MAX_CSR = 8_192  # bytes

@@ -20,7 +20,7 @@ import rfc8785
 from auditor.core import forms
 from auditor.core.anchors import Anchor, ledger_anchors
 from auditor.core.claims import Claims, ledger_claims, ledger_firmware
-from auditor.core.findings import Code
+from auditor.core.codes import Code
 from auditor.core.forms import Administrator, ApprovalSignature, Form
 from auditor.errors import CheckFailed, Malformed
 

@@ -18,9 +18,10 @@ from auditor.core import entry as entries
 from auditor.core.approval import ACTIONS, approved_members, one_form, problems
 from auditor.core.books import Books, CertificateState, IntentState, OrderState, PeerState
 from auditor.core.clock import SKEW
+from auditor.core.codes import Code
 from auditor.core.counting import identities
 from auditor.core.entry import Entry
-from auditor.core.findings import Code, Finding
+from auditor.core.findings import Finding
 from auditor.core.forms import time_text
 from auditor.core.issuance import check_station, issued
 from auditor.core.issuers import check_abandoned, check_added, check_changed

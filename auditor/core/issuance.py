@@ -9,9 +9,10 @@ from datetime import datetime
 from auditor.core.anchors import Anchor, is_stated, name_anchor
 from auditor.core.books import Books, CertificateState, IntentState, OrderState
 from auditor.core.clock import IN_FLIGHT, SKEW
+from auditor.core.codes import Code
 from auditor.core.counting import PSA_MAC, counted_under, known, mark
 from auditor.core.entry import CHIP_KEY, LEVELS, Issued, Stamped
-from auditor.core.findings import Code, Finding
+from auditor.core.findings import Finding
 from auditor.core.forms import render_serial, time_text
 
 UNPROVED = "none"

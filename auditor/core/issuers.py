@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from auditor.core.codes import Code
 from auditor.core.entry import (
     Entry,
     IntentAbandoned,
@@ -20,7 +21,7 @@ from auditor.core.entry import (
     IssuerRetired,
     LogOpened,
 )
-from auditor.core.findings import Code, Finding
+from auditor.core.findings import Finding
 
 FIRST = "main"  # the CA of entry 0, and its issuer
 KINDS = tuple(kind.type for kind in (LogOpened, IssuerAdded, IssuerActivated, IssuerRetired))

@@ -19,8 +19,9 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from auditor.core.books import Books
 from auditor.core.checkpoint import Checkpoint, open_checkpoint
+from auditor.core.codes import Code
 from auditor.core.entry import CheckpointKeyActivated, CheckpointKeyAdded, CheckpointKeyRetired
-from auditor.core.findings import Code, Finding, Rejected
+from auditor.core.findings import Finding, Rejected
 from auditor.core.note import VerifierKey, parse_vkey
 from auditor.errors import CheckFailed, Malformed
 

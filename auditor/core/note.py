@@ -15,7 +15,7 @@ from hashlib import sha256
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from auditor.core.findings import Code
+from auditor.core.codes import Code
 from auditor.errors import CheckFailed, Malformed
 
 MAX_NOTE = 65_536  # bytes

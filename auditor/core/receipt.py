@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from auditor.core.checkpoint import Checkpoint, open_checkpoint, parse_decimal
-from auditor.core.findings import Code
+from auditor.core.codes import Code
 from auditor.core.merkle import HASH_SIZE, MAX_PROOF_HASHES, is_included, leaf_hash
 from auditor.core.note import MAX_NOTE, VerifierKey, strict_base64
 from auditor.errors import CheckFailed, Malformed

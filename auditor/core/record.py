@@ -17,12 +17,12 @@ from auditor.core.books import Basis, CertificateState
 from auditor.core.certificate import Issuer, Leaf, check_agrees, check_extension, read_leaf
 from auditor.core.claims import check_firmware, check_minimum, parse_claims, split_settings, transcript
 from auditor.core.clock import SKEW
+from auditor.core.codes import Code
 from auditor.core.counting import identities as counted_identities
 from auditor.core.csr import Csr, check_csr
 from auditor.core.entry import LEVELS, Issued, OrderOpened, Stamped
 from auditor.core.evidence.appraisal import AppraisalInputs, AttestationResult
 from auditor.core.evidence.recheck import recheck
-from auditor.core.findings import Code
 from auditor.core.forms import version_key
 from auditor.core.identities import Identities
 from auditor.core.product import MAX_BACKDATE, ProductRules

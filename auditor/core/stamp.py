@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 
 from auditor.core import cbor
 from auditor.core.claims import Claims, read_claims
-from auditor.core.findings import Code
+from auditor.core.codes import Code
 from auditor.errors import CheckFailed, Malformed
 
 MAX_STAMP = 4_096  # bytes

@@ -15,7 +15,8 @@ import asyncio
 
 from smp import packet
 
-from agent.adapters.drivers.serial_line import OnBytes, SerialLine, open_line
+from agent.adapters.drivers.open_line import open_line
+from agent.adapters.drivers.serial_line import OnBytes, SerialLine
 from agent.adapters.drivers.smp_framing import LINE_LENGTH, FrameReader
 from agent.adapters.drivers.smp_messages import answers
 from agent.errors import LineError

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from auditor.core.anchors import Anchor
 from auditor.core.books import Basis
-from auditor.core.findings import Code
+from auditor.core.codes import Code
 from auditor.core.product import ProductRules
 from auditor.errors import CheckFailed
 

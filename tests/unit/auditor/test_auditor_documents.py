@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from auditor.core.findings import Code
+from auditor.core.codes import Code
 
 PAGE = Path(__file__).parents[3] / "docs" / "auditing.md"
 

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from auditor.core.claims import check_firmware, ledger_firmware
+from auditor.core.codes import Code as Finding
 from auditor.core.entry import OrderOpened, parse_entry
-from auditor.core.findings import Code as Finding
 from auditor.errors import CheckFailed, Malformed
 from harness.installation import SENSOR, order_toml
 from signerd.core import entry as signerd_entry

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from agent.adapters.drivers import serial_line
+from agent.adapters.drivers import open_line as opening
+from agent.adapters.drivers.open_line import open_line
 from agent.adapters.drivers.posix_line import PosixLine
-from agent.adapters.drivers.serial_line import SerialLine, open_line
+from agent.adapters.drivers.serial_line import SerialLine
 from agent.adapters.drivers.thread_line import ThreadLine
 from agent.adapters.line.serial_port import list_ports
 from agent.errors import LineError
@@ -32,7 +33,7 @@ def pty() -> Iterator[tuple[int, int, str]]:
 
 @pytest.fixture(params=[PosixLine, ThreadLine])
 def _way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(serial_line, "_line_class", lambda: request.param)
+    monkeypatch.setattr(opening, "_line_class", lambda: request.param)
 
 
 class Heard:
@@ -85,7 +86,7 @@ async def test_a_port_that_vanishes_is_told_once_and_takes_nothing(pty: tuple[in
 async def test_what_nobody_reads_does_not_keep_the_port_from_closing(
     pty: tuple[int, int, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(serial_line, "WRITE_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(opening, "WRITE_TIMEOUT_S", 0.05)
     monkeypatch.setattr("agent.adapters.drivers.posix_line.WRITE_TIMEOUT_S", 0.05)
     line = await Heard().open(pty[2])
     with pytest.raises(LineError, match="no_answer"):
