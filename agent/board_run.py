@@ -62,7 +62,7 @@ class BoardRun:
         self._found = found
         self._work_order = work_order
         self._steps = steps
-        self._inspection = Inspection(driver, found.chip_id)
+        self._inspection = Inspection(driver, found.chip_id, station.random_bytes)
         # What runs at the end, where the bundle's application is started: None where nobody can know.
         self._final_firmware = (
             firmware_demands.components(station.bundle.manifest, final=True)

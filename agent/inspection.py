@@ -6,7 +6,6 @@ certified key; and where the family can ask the silicon, its word stands above t
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TypeVar
 
@@ -46,8 +45,9 @@ def reported(board: BoardIdentity) -> Mapping[str, tuple[str, bytes]]:
 class Inspection:
     """Of one board. Methods raise `LineError` and `BoardError`."""
 
-    def __init__(self, driver: Driver, chip_id: str) -> None:
+    def __init__(self, driver: Driver, chip_id: str, random_bytes: Callable[[int], bytes]) -> None:
         self._driver = driver
+        self._random_bytes = random_bytes
         self._chip_id = chip_id
 
     async def find(self) -> Found:
@@ -105,7 +105,7 @@ class Inspection:
         It is sent nowhere: it shows that the key in the board is the certified one, and what the board would
         say.
         """
-        challenge = secrets.token_bytes(_CHALLENGE_BYTES)
+        challenge = self._random_bytes(_CHALLENGE_BYTES)
         stamp = await self._driver.stamp(challenge)
         expected = Expected(challenge, self._chip_id, required_locks, issued, firmware)
         return check_stamp(stamp.stamp, stamp.signature, expected)

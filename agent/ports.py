@@ -18,7 +18,7 @@ from agent.core.bundle import Bundle
 from agent.core.label import Label
 from agent.core.pop import ProofOfPossession
 from agent.core.recipe import StepName
-from agent.core.result import Result
+from agent.core.result import Outcome, Result
 
 OnProgress = Callable[[int, int], None]
 """Called with (done, total): bytes of a transfer, or percent of a key generation with total 100."""
@@ -314,6 +314,13 @@ class QueuedStamp:
     certificate_sha256: bytes
     session: bytes
     stamp: BoardStamp
+
+
+KeepRecording = Callable[[int, Outcome, bytes], None]
+"""Takes the recording of a run that is over: its number in the journal, its outcome, and the bytes.
+
+Never fails and never waits: a recording that cannot be kept is lost, and nothing else with it.
+"""
 
 
 class Journal(Protocol):

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AbstractAsyncContextManager
+from datetime import UTC, datetime
 
 from agent.board_run import BoardRun
 from agent.core.events import BoardSeen, Finished, StepDone, StepStarted, Waiting
@@ -18,6 +19,8 @@ from agent.core.recipe import StepName
 from agent.core.result import Outcome, Result
 from agent.errors import AgentError, DriverFaultError, StoppedError
 from agent.ports import Driver, Found
+from agent.program import program_version
+from agent.recording import Tape, basis_of, recorded
 from agent.station import StationContext
 from agent.steps import StepRunner
 
@@ -49,6 +52,18 @@ async def work(
 
     Cancelled, it parks the board, puts that into the journal, and is cancelled.
     """
+    tape: Tape | None = None
+    if station.keep_recording is not None:
+        basis = basis_of(
+            station,
+            port,
+            work_order,
+            found,
+            version=program_version(),
+            started_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
+        )
+        tape = Tape(basis, station.clock.now_s)
+        station, driver = recorded(station, driver, tape, found.chip_id)
     steps = _steps(station, port)
     board_run = BoardRun(station, port, driver, found, work_order, steps)
     station.progress(BoardSeen(port, found.chip_id))
@@ -61,10 +76,10 @@ async def work(
         error = await _take(station, port, board_run)
     except asyncio.CancelledError:
         result = board_run.result(StoppedError(), station.clock.now_s() - started_s)
-        await _finish_surely(station, steps.run, result)
+        await _finish_surely(station, steps.run, result, tape)
         raise
     result = board_run.result(error, station.clock.now_s() - started_s)
-    await _finish_surely(station, steps.run, result)
+    await _finish_surely(station, steps.run, result, tape)
     return result
 
 
@@ -115,7 +130,7 @@ async def _unidentified(
     return result
 
 
-async def _finish_surely(station: StationContext, run: int, result: Result) -> None:
+async def _finish_surely(station: StationContext, run: int, result: Result, tape: Tape | None) -> None:
     """Finishes also when it is cancelled meanwhile: a result that is known is never lost."""
     finishing = asyncio.ensure_future(_finish(station, run, result))
     try:
@@ -123,11 +138,19 @@ async def _finish_surely(station: StationContext, run: int, result: Result) -> N
     except asyncio.CancelledError:
         await finishing
         raise
+    finally:
+        _keep(station, run, result, tape)
 
 
 async def _finish(station: StationContext, run: int, result: Result) -> None:
     await station.journal.finish(run, result)
     station.progress(Finished(result))
+
+
+def _keep(station: StationContext, run: int, result: Result, tape: Tape | None) -> None:
+    data = None if tape is None else tape.encode(result)
+    if data is not None and station.keep_recording is not None:
+        station.keep_recording(run, result.outcome, data)
 
 
 def _steps(station: StationContext, port: str) -> StepRunner:

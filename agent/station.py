@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import secrets
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from agent.core.bundle import Bundle
 from agent.core.certificate import Trust
 from agent.core.events import Progress
 from agent.core.recipe import Recipe
-from agent.ports import Clock, Journal, Labels, Signer
+from agent.ports import Clock, Journal, KeepRecording, Labels, Signer
 from agent.steps import Bounds
 
 
@@ -36,3 +38,5 @@ class StationContext:
     board_retries: int = 0  # whole ways of a board that failed and may pass
     busy_chips: set[str] = field(default_factory=set)  # chips on their way now
     demands: dict[str, KeyDemands] = field(default_factory=dict)  # by work order, as signerd last said
+    random_bytes: Callable[[int], bytes] = secrets.token_bytes  # for challenges of the station's own
+    keep_recording: KeepRecording | None = None  # None: runs are not recorded
