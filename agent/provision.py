@@ -41,7 +41,7 @@ async def provision(
     except (Exception, SystemExit) as failure:  # noqa: BLE001  (drivers may raise anything: it ends one board)
         error = failure if isinstance(failure, AgentError) else DriverFaultError(type(failure).__name__)
         if result is None:  # no board said who it is; a port that fails to close changes no result
-            result = await _unidentified(station, port, work_order, error, started_s)
+            result = await unidentified(station, port, work_order, error, started_s)
     return result
 
 
@@ -107,9 +107,10 @@ async def _take_once(board_run: BoardRun, *, again: bool) -> AgentError | None:
     return None
 
 
-async def _unidentified(
+async def unidentified(
     station: StationContext, port: str, work_order: str, error: AgentError, started_s: float
 ) -> Result:
+    """The FAIL of a board that answers, and does not say who it is: in the journal, under no chip id."""
     run = await station.journal.begin(port, work_order, "")
     result = Result(
         port=port,

@@ -53,10 +53,18 @@ class StepDone:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """The board is held up, or is tried again; or the port itself cannot take a board."""
+    """The board is held up, or is tried again; or the port itself cannot take a board. A state is said once:
+    it holds until the port's next event."""
 
     port: str
     detail: str  # one sentence for people
+
+
+@dataclass(frozen=True, slots=True)
+class PortReady:
+    """What `Waiting` said of the port is over: it takes boards again."""
+
+    port: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +99,7 @@ class LineUp:
     """What `LineDown` said is over."""
 
 
-BoardEvent = BoardSeen | StepStarted | StepProgress | StepDone | Waiting | Finished
+BoardEvent = BoardSeen | StepStarted | StepProgress | StepDone | Waiting | PortReady | Finished
 """What happens to a board on a port."""
 
 Event = BoardEvent | StampSettled | LineDown | LineUp

@@ -11,7 +11,6 @@ aware datetimes, and arguments. A port is shown as soon as it is there, with or 
 
 from __future__ import annotations
 
-import re
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -25,20 +24,20 @@ from agent.core.events import (
     Finished,
     LineDown,
     LineUp,
+    PortReady,
     StampSettled,
     StepDone,
     StepProgress,
     StepStarted,
     Waiting,
 )
+from agent.core.port_names import by_place, short_names
 from agent.core.result import Outcome, Result
 
 MAX_PORTS = 256  # that are remembered; more than one PC has ever had
 RECENT = 20  # last boards that are shown
 NOTICES = 5  # last notices that are shown
 MAX_TEXT = 200  # characters of a text that a board, signerd or a system made
-TROUBLE_S = 10.0  # a port that cannot take boards repeats why more often than this
-_PIECES = re.compile(r"([0-9]{1,18})")
 
 
 class PortState(StrEnum):
@@ -62,6 +61,7 @@ class PortView:
     """One port at one moment."""
 
     port: str
+    short: str  # its name beside the others', without what all begin with; no two are alike
     state: PortState
     chip_id: str
     serial_number: str
@@ -143,7 +143,6 @@ class _Port:
     code: str = ""
     remedy: str = ""
     trouble: str = ""  # of the port, while no board is on its way
-    trouble_at: datetime | None = None
     started_at: datetime | None = None
     seconds: float = 0.0
 
@@ -194,15 +193,15 @@ class Floor:
             case StepDone(port, step):
                 self._step_done(port, step)
             case Waiting(port, detail):
-                self._waiting(port, detail, now)
+                self._waiting(port, detail)
+            case PortReady(port):
+                self._port(port).trouble = ""
             case Finished(result):
                 self._finished(result, now)
             case StampSettled():
                 self._stamp_settled(event, now)
-            case LineDown(code, detail, remedy, stop):
-                self._line = LineTrouble(_iso(now), _clip(code), _clip(detail), _clip(remedy), stop)
-            case LineUp():
-                self._line = None
+            case LineDown() | LineUp():
+                self._line = _line_trouble(event, now)
 
     def _board_seen(self, name: str, chip_id: str, now: datetime) -> None:
         self._ports[name] = _Port(state=PortState.WORKING, chip_id=_clip(chip_id), started_at=now)
@@ -226,12 +225,12 @@ class Floor:
         if port.steps:  # keygen and session run at once: the one that goes on is shown
             port.last_step = _clip(next(reversed(port.steps)))
 
-    def _waiting(self, name: str, detail: str, now: datetime) -> None:
+    def _waiting(self, name: str, detail: str) -> None:
         port = self._port(name)
         if port.state in _UNDER_WAY:
             port.state, port.detail = PortState.WAITING, _clip(detail)
         else:
-            port.trouble, port.trouble_at = _clip(detail), now
+            port.trouble = _clip(detail)
 
     def _finished(self, result: Result, now: datetime) -> None:
         port = self._port(result.port)
@@ -275,10 +274,11 @@ class Floor:
 
     def snapshot(self, now: datetime) -> Snapshot:
         """Everything as it stands now."""
+        shorts = short_names(self._ports)
         return Snapshot(
             time=_iso(now),
             work_order=self._work_order,
-            ports=tuple(self._view(name, now) for name in sorted(self._ports, key=by_place)),
+            ports=tuple(self._view(name, shorts[name], now) for name in sorted(self._ports, key=by_place)),
             shift=Shift(
                 since=_iso(self._since),
                 passed=self._counts.passed,
@@ -291,11 +291,11 @@ class Floor:
             line=self._line,
         )
 
-    def _view(self, name: str, now: datetime) -> PortView:
+    def _view(self, name: str, short: str, now: datetime) -> PortView:
         port = self._ports[name]
         state, detail = port.state, port.detail
         if state not in _UNDER_WAY:
-            if port.trouble_at is not None and (now - port.trouble_at).total_seconds() < TROUBLE_S:
+            if port.trouble:
                 state, detail = PortState.WAITING, port.trouble
             if not port.there:
                 state, detail = PortState.GONE, ""
@@ -306,6 +306,7 @@ class Floor:
         way = (len(port.done) + sum(port.steps.values())) / self._total
         return PortView(
             port=_clip(name),
+            short=_clip(short),
             state=state,
             chip_id=port.chip_id,
             serial_number=port.serial_number,
@@ -350,10 +351,10 @@ def shift_begin(now: datetime, starts: Sequence[time]) -> datetime | None:
     return max((moment for moment in begun if moment <= now), default=None)
 
 
-def by_place(name: str) -> tuple[tuple[int, int | str], ...]:
-    """A key that sorts places as people count: port 2 before port 10."""
-    pieces = enumerate(_PIECES.split(name))  # every second one is digits
-    return tuple((0, int(piece)) if index % 2 else (1, piece) for index, piece in pieces if piece)
+def _line_trouble(event: LineDown | LineUp, now: datetime) -> LineTrouble | None:
+    if isinstance(event, LineUp):
+        return None
+    return LineTrouble(_iso(now), _clip(event.code), _clip(event.detail), _clip(event.remedy), event.stop)
 
 
 def _clip(text: str) -> str:

@@ -14,6 +14,7 @@ from datetime import datetime, timedelta, tzinfo
 from itertools import pairwise
 from statistics import median
 
+from agent.core.port_names import by_place
 from agent.core.result import Outcome, yield_percent
 from agent.core.result_row import STEPS, ResultRow
 
@@ -137,7 +138,7 @@ def _ports(rows: Sequence[ResultRow]) -> tuple[PortTime, ...]:
     of_port: dict[str, list[ResultRow]] = {}
     for row in sorted(rows, key=lambda row: row.started_at):
         of_port.setdefault(row.port, []).append(row)
-    return tuple(_port(name, of_port[name]) for name in sorted(of_port))
+    return tuple(_port(name, of_port[name]) for name in sorted(of_port, key=by_place))
 
 
 def _port(name: str, rows: Sequence[ResultRow]) -> PortTime:

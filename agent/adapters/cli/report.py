@@ -12,8 +12,10 @@ from pathlib import Path
 from agent.adapters.cli.period import moment
 from agent.adapters.results.files import read_results
 from agent.config import Config
+from agent.core.port_names import short_names
 from agent.core.shift_report import ShiftReport, report_of
 
+_NAME = 19  # columns of a port's name
 _BAR = 24
 
 
@@ -54,9 +56,10 @@ def lines(report: ShiftReport, order: str | None) -> Iterator[str]:
     yield f"waiting for signerd: {report.signerd_s:.0f} s, {report.signerd_percent:.1f} % of the steps' time"
     yield ""
     yield f"{'port':<20}{'boards':>7}{'busy':>10}{'between':>10}{'median':>9}{'breaks':>8}"
+    names = short_names([_plain(port.port) for port in report.ports], _NAME)
     for port in report.ports:
         yield (
-            f"{_plain(port.port)[-19:]:<20}{port.boards:>7}{port.busy_s:>8.0f} s{port.idle_s:>8.0f} s"
+            f"{names[_plain(port.port)]:<20}{port.boards:>7}{port.busy_s:>8.0f} s{port.idle_s:>8.0f} s"
             f"{port.median_idle_s:>7.1f} s{port.breaks:>8}"
         )
     yield ""

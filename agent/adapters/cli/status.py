@@ -14,7 +14,9 @@ from agent.adapters.journal.report import Report, read_report
 from agent.adapters.journal.schema import FILE_NAME
 from agent.adapters.shown.live_state import Live, read_live
 from agent.config import Config
+from agent.core.port_names import short_names
 
+_NAME = 24  # columns of a port's name
 _EVERY_S = 1.0
 _CLEAR = "\x1b[H\x1b[2J"
 
@@ -47,6 +49,8 @@ def live_lines(live: Live | None) -> Iterator[str]:
         return
     if not live.alive:
         yield f"NO STATION RUNS: what follows was left {live.age_s:.0f} s ago by process {live.pid}"
+    names = short_names([_member(port, "port") for port in live.state["ports"]], _NAME)
+    wide = max((len(name) for name in names.values()), default=0)
     for port in live.state["ports"]:
         state, step, percent = (_member(port, name) for name in ("state", "step", "step_percent"))
         words = {
@@ -56,7 +60,7 @@ def live_lines(live: Live | None) -> Iterator[str]:
             "parked": f"{_member(port, 'code')} at {step}. {_member(port, 'remedy')}",
         }.get(state, "")
         who = _member(port, "serial_number") or _member(port, "chip_id")
-        line = f"{_member(port, 'port'):<12} {state.upper():<8} {who:<20} {words}"
+        line = f"{names[_member(port, 'port')]:<{wide}} {state.upper():<8} {who:<20} {words}"
         yield line.rstrip()
     notices = live.state.get("notices")
     for notice in notices if isinstance(notices, list) else []:

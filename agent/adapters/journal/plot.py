@@ -6,6 +6,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from agent.core.port_names import short_names
 from agent.core.shift_report import SIGNERD_STEPS, ShiftReport
 from agent.errors import ConfigError
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 SUFFIXES = (".svg", ".png", ".pdf")
 _STEP, _SIGNERD, _PASS, _FAIL, _IDLE = "#3b6ea5", "#d98e04", "#1f8f4e", "#d13438", "#c3c9d0"
 _HOURS = 72  # bars that can be told apart
+_NAME = 24  # characters beside an axis
 _PORTS = 32
 
 
@@ -70,10 +72,11 @@ def _draw_steps(axes: Axes, report: ShiftReport) -> None:
 
 def _draw_ports(axes: Axes, report: ShiftReport) -> None:
     ports = report.ports[:_PORTS]
+    names = short_names([port.port for port in ports], _NAME)
     busy, idle = [port.busy_s / 60 for port in ports], [port.idle_s / 60 for port in ports]
     axes.barh(range(len(ports)), busy, color=_STEP, label="boards")
     axes.barh(range(len(ports)), idle, left=busy, color=_IDLE, label="between boards")
-    axes.set_yticks(range(len(ports)), [_short(port.port) for port in ports], fontsize=8)
+    axes.set_yticks(range(len(ports)), [_short(names[port.port]) for port in ports], fontsize=8)
     axes.invert_yaxis()
     axes.set_xlabel("minutes")
     left_out = len(report.ports) - len(ports)
@@ -104,5 +107,5 @@ def _draw_hours(axes: Axes, report: ShiftReport) -> None:
 def _short(text: str) -> str:
     """A name that fits beside an axis; in matplotlib a pair of dollar signs would begin a formula."""
     plain = "".join(c if c.isprintable() else "?" for c in text)
-    short = plain if len(plain) <= 24 else f"…{plain[-23:]}"
+    short = plain if len(plain) <= _NAME else f"…{plain[1 - _NAME :]}"
     return short.replace("$", r"\$")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agent.adapters.journal.schema import open_for_reading
+from agent.core.port_names import by_place
 from agent.core.result import Outcome, Result, StepTime, Summary, summarize
 from agent.errors import JournalError
 
@@ -55,12 +56,7 @@ def read_report(path: Path) -> Report:
     try:
         return Report(
             summarize(_recent_results(connection)),
-            tuple(
-                UnderWay(*row)
-                for row in connection.execute(
-                    "SELECT port, work_order, chip_id, started_at FROM run WHERE ended_at IS NULL ORDER BY id"
-                )
-            ),
+            _under_way(connection),
             tuple(
                 OpenStamp(*row)
                 for row in connection.execute(
@@ -74,6 +70,11 @@ def read_report(path: Path) -> Report:
         raise JournalError(f"cannot read {path}: {error}") from error
     finally:
         connection.close()
+
+
+def _under_way(connection: sqlite3.Connection) -> tuple[UnderWay, ...]:
+    rows = connection.execute("SELECT port, work_order, chip_id, started_at FROM run WHERE ended_at IS NULL")
+    return tuple(sorted((UnderWay(*row) for row in rows), key=lambda run: by_place(run.port)))
 
 
 def newest_entry(path: Path) -> bytes | None:

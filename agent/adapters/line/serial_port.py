@@ -18,7 +18,7 @@ from pathlib import Path
 from serial.tools import list_ports as pyserial_ports
 from serial.tools.list_ports_common import ListPortInfo
 
-from agent.core.floor import by_place
+from agent.core.port_names import by_place
 from agent.errors import LineError
 from agent.ports import PortInfo
 
@@ -44,7 +44,7 @@ def list_ports(patterns: Sequence[str] = (), *, discover: bool = True) -> tuple[
     for pattern in patterns:
         for device in _matches(pattern):
             found[_target(device)] = PortInfo(device, device, "named in the configuration")
-    return tuple(sorted(found.values(), key=lambda port: port.name))
+    return tuple(sorted(found.values(), key=lambda port: by_place(port.name)))
 
 
 def _known_to_system() -> list[ListPortInfo]:
@@ -64,7 +64,7 @@ def _name(info: ListPortInfo, taken: Collection[str]) -> str:
 
 def _matches(pattern: str) -> list[str]:
     if glob.has_magic(pattern):
-        return sorted(glob.glob(pattern))  # noqa: PTH207 (the pattern may be absolute, which Path.glob refuses)
+        return sorted(glob.glob(pattern), key=by_place)  # noqa: PTH207 (the pattern may be absolute, which Path.glob refuses)
     is_path = "/" in pattern
     return [pattern] if not is_path or Path(pattern).exists() else []
 

@@ -1,7 +1,8 @@
 """Watches the ports: every board that is put on one is taken, and no port waits for another.
 
 A port whose board is finished waits until that board is gone or another chip answers; meanwhile it is only
-asked whether it is there. A port that is away for a moment has not lost its board: a chip on USB takes the
+asked whether it is there. A board that answers, and not as its protocol says, fails once and is left alone
+until it is lifted. A port that is away for a moment has not lost its board: a chip on USB takes the
 port along when it resets. A board that was parked because signerd is away is taken up again where it stands.
 Ports are shown and journalled under their place on the line, where the configuration names one.
 """
@@ -11,20 +12,22 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
-from agent.core.events import Waiting
+from agent.core.events import PortReady, Waiting
 from agent.core.recipe import StepName
 from agent.core.result import Outcome, Result
+from agent.core.said_once import SaidOnce
 from agent.errors import AgentError, BoardError, DriverFaultError, LineError
 from agent.ports import Driver, Found, ListPorts, PortInfo
-from agent.provision import work
+from agent.provision import unidentified, work
 from agent.station import StationContext
 
 T = TypeVar("T")
 
 _MISSES = 2  # unanswered hellos until a finished board counts as gone: some restart after their seal
+_SURE = 3  # looks with the same wrong answer until the board fails: a bootloader answers so for a moment
 _AWAY_LOOKS = (
     6  # at the list of ports, 3 s, until one that is not on it has lost its board: USB takes 1 to 2 s
 )
@@ -42,6 +45,15 @@ class Plan:
     places: Mapping[str, str] = field(default_factory=dict)  # a port's name to what it is called on the line
 
 
+@dataclass(slots=True)
+class _Wrong:
+    """A board that answers, and does not say who it is."""
+
+    looks: int = 0  # at which it answered so, one after the other
+    failed: bool = False  # it had its verdict, and has not been lifted
+    misses: int = 0  # looks since it answered
+
+
 class PortWatch:
     """The ports of one station."""
 
@@ -52,7 +64,7 @@ class PortWatch:
         list_ports: ListPorts,
         plan: Plan,
     ) -> None:
-        self._station = station
+        self._station = replace(station, progress=SaidOnce(station.progress))
         self._open = open_driver
         self._list_ports = list_ports
         self._plan = plan
@@ -61,6 +73,7 @@ class PortWatch:
         self._working: set[str] = set()
         self._served: set[str] = set()  # ports that had their one board
         self._done: dict[str, str] = {}  # by port, the chip that is finished and has not been away
+        self._wrong: dict[str, _Wrong] = {}  # by port, the board that does not say who it is
         self._away: dict[str, int] = {}  # by port, looks since it was on the list
         self._finished = 0
         self.stopping = asyncio.Event()
@@ -103,10 +116,12 @@ class PortWatch:
                 self._tasks[name] = asyncio.create_task(self._serve(name), name=f"port {name}")
 
     def _note_absent(self) -> None:
-        for name in list(self._done):
+        for name in {*self._done, *self._wrong}:
             self._away[name] = 0 if name in self._present else self._away.get(name, 0) + 1
             if self._away[name] >= _AWAY_LOOKS:
-                del self._done[name], self._away[name]
+                del self._away[name]
+                self._done.pop(name, None)
+                self._wrong.pop(name, None)
 
     async def _pause(self) -> None:
         # Not wait_for: before Python 3.12 it swallows the second signal when it comes right after the first.
@@ -158,31 +173,62 @@ class PortWatch:
         misses, first = 0, True
         while self._is_served(name):
             finished = self._done.get(name, "")
-            present = await self._look_at(place, driver.present) if finished and not first else None
+            present = await self._is_there(driver) if finished and not first else None
             misses = misses + 1 if finished and present is None else 0
             if first or not finished or misses >= _MISSES or present not in {None, finished}:
                 await self._take_what_stands(name, place, driver, first=first)
                 misses, first = 0, False
             await self._pause()
 
+    async def _is_there(self, driver: Driver) -> str | None:
+        try:
+            return await self._look_at(driver.present)
+        except BoardError:
+            return None  # not the finished board; who it is, `identify` asks next
+
     async def _take_what_stands(self, name: str, place: str, driver: Driver, *, first: bool) -> None:
         """The board on the port, unless it is the finished one. `first`: the port was just opened, and one
         that resets as it is opened may not be there yet.
         """
         started_s = self._station.clock.now_s()
-        found = await self._look_at(place, driver.identify)
+        try:
+            found = await self._look_at(driver.identify)
+        except BoardError as error:
+            await self._answers_wrongly(name, place, error, started_s)
+            return
         if found is None:
             if not first:
                 self._done.pop(name, None)
-        elif found.chip_id != self._done.get(name):
+                self._note_silence(name)
+        else:
+            self._wrong.pop(name, None)
+        self._station.progress(PortReady(place))
+        if found is not None and found.chip_id != self._done.get(name):
             result = await self._work(name, place, driver, found, started_s)
             self._done.pop(name, None)
             if not self._goes_on(result) and result.code != "port_gone":
                 self._done[name] = found.chip_id
             self._account(name, result)
 
-    async def _look_at(self, place: str, look: Callable[[], Awaitable[T]]) -> T | None:
-        """What stands on the port, in bounded time; None for nothing, or nothing that can be understood."""
+    async def _answers_wrongly(self, name: str, place: str, error: BoardError, started_s: float) -> None:
+        """The FAIL of a board that does not say who it is: once it is sure, and once until it is lifted."""
+        wrong = self._wrong.setdefault(name, _Wrong())
+        wrong.looks, wrong.misses = wrong.looks + 1, 0
+        if wrong.failed or wrong.looks < _SURE:
+            return
+        wrong.failed = True
+        self._done.pop(name, None)
+        self._account(name, await unidentified(self._station, place, self._plan.work_order, error, started_s))
+
+    def _note_silence(self, name: str) -> None:
+        wrong = self._wrong.get(name)
+        if wrong is not None:
+            wrong.misses += 1
+            if wrong.misses >= _MISSES:
+                del self._wrong[name]
+
+    async def _look_at(self, look: Callable[[], Awaitable[T]]) -> T | None:
+        """What stands on the port, in bounded time; None for nothing. BoardError: it answers wrongly."""
         step = self._station.recipe.step(StepName.IDENTIFY)
         try:
             async with asyncio.timeout(step.timeout_s if step else None):
@@ -195,9 +241,6 @@ class PortWatch:
             if error.code in {"port_gone", "port_busy"}:
                 raise
             return None  # nothing is on the port
-        except BoardError as error:
-            self._station.progress(Waiting(place, f"{error.code}: {error.detail}"))
-            return None
 
     async def _work(self, name: str, place: str, driver: Driver, found: Found, started_s: float) -> Result:
         self._working.add(name)

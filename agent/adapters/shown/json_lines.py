@@ -18,6 +18,7 @@ from agent.core.events import (
     Finished,
     LineDown,
     LineUp,
+    PortReady,
     StampSettled,
     StepDone,
     StepProgress,
@@ -38,6 +39,7 @@ _NAMES = {
     BoardSeen: "board_seen",
     StepStarted: "step_started",
     Waiting: "waiting",
+    PortReady: "port_ready",
     LineDown: "line_down",
     LineUp: "line_up",
 }

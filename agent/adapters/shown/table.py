@@ -22,10 +22,13 @@ from rich.text import Text
 
 from agent.core.events import Event, Finished, LineDown, LineUp, StampSettled
 from agent.core.floor import PortState, PortView, Snapshot
+from agent.core.port_names import short_names
 from agent.core.result import Outcome, Summary
 
 _REFRESH_HZ = 4.0
 _VERDICT_WIDTH = 17  # four letters of three columns, with their gaps and a margin
+_BESIDE_NAME = _VERDICT_WIDTH + 6 + 3 + 38  # seconds, gaps, and what a verdict's words need
+_LEAST_NAME, _MOST_NAME = 12, 48  # columns of a port's name
 _BIG_LINES = 3
 _REMEDY_LINES = 4  # kept for remedies when it is decided how big verdicts are
 _COLOUR = {Outcome.PASS: "green", Outcome.FAIL: "red", Outcome.PARKED: "yellow"}
@@ -114,7 +117,7 @@ def floor_view(floor: Snapshot, width: int, height: int) -> RenderableType:
     room = height - 2  # the head, and the line on which the cursor stands
     big = len(floor.ports) * _BIG_LINES + _REMEDY_LINES <= room
     shown = floor.ports if big else floor.ports[: max(room - 1, 1)]
-    parts: list[RenderableType] = [_head(floor), _ports(shown, big=big)]
+    parts: list[RenderableType] = [_head(floor), _ports(shown, width, big=big)]
     room -= len(shown) * (_BIG_LINES if big else 1)
     hidden = len(floor.ports) - len(shown)
     if hidden:
@@ -139,19 +142,27 @@ def _head(floor: Snapshot) -> Text:
     return text
 
 
-def _ports(ports: tuple[PortView, ...], *, big: bool) -> Table:
-    longest = max((len(_plain(port.port)) for port in ports), default=1)
+def _ports(ports: tuple[PortView, ...], width: int, *, big: bool) -> Table:
+    names = _names(ports, width)
+    longest = max((len(name) for name in names.values()), default=1)
     table = Table.grid(padding=(0, 1, 0, 0), expand=True)
-    table.add_column(width=min(max(longest, 2), 16), no_wrap=True, overflow="ellipsis", vertical="middle")
+    table.add_column(width=max(longest, 2), no_wrap=True, overflow="crop", vertical="middle")
     table.add_column(width=_VERDICT_WIDTH, no_wrap=True, vertical="middle")
     table.add_column(width=6, justify="right", no_wrap=True, vertical="middle")
     table.add_column(ratio=1, no_wrap=not big, overflow="ellipsis", vertical="middle")
     for port in ports:
         seconds = "" if port.state in {PortState.EMPTY, PortState.GONE} else _minutes(port.elapsed_s)
         table.add_row(
-            Text(_plain(port.port), style="bold"), _sign(port, big=big), seconds, _words(port, big=big)
+            Text(names[port.port], style="bold"), _sign(port, big=big), seconds, _words(port, big=big)
         )
     return table
+
+
+def _names(ports: tuple[PortView, ...], width: int) -> dict[str, str]:
+    """What the ports are called in a table of that many columns: a wider one shows more of the names."""
+    room = min(max(width - _BESIDE_NAME, _LEAST_NAME), _MOST_NAME)
+    shorts = short_names([_plain(port.port) for port in ports], room)
+    return {port.port: shorts[_plain(port.port)] for port in ports}
 
 
 def _sign(port: PortView, *, big: bool) -> RenderableType:

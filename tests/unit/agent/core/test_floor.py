@@ -12,6 +12,7 @@ from agent.core.events import (
     Finished,
     LineDown,
     LineUp,
+    PortReady,
     StampSettled,
     StepDone,
     StepProgress,
@@ -23,13 +24,12 @@ from agent.core.floor import (
     MAX_TEXT,
     NOTICES,
     RECENT,
-    TROUBLE_S,
     Floor,
     PortState,
     PortView,
-    by_place,
     shift_begin,
 )
+from agent.core.port_names import by_place
 from agent.core.result import Outcome
 from harness.factory_floor import BAD, GOOD, HELD, MORNING, ORDER, result
 
@@ -92,7 +92,9 @@ def test_a_port_that_cannot_take_boards_says_so_and_only_while_it_does(before: o
     rest = only_port(floor).state
     floor.tell(Waiting("1", "port busy"), MORNING)
     assert (only_port(floor).state, only_port(floor).detail) == (PortState.WAITING, "port busy")
-    assert only_port(floor, after_s=TROUBLE_S).state is rest
+    assert only_port(floor, after_s=3_600).state is PortState.WAITING  # said once, and so as long as it holds
+    floor.tell(PortReady("1"), MORNING)
+    assert only_port(floor).state is rest
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,93 @@
+"""A board that answers and does not say who it is fails once; a state that lasts a shift is said once."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+
+from agent.adapters.line.watch import Plan
+from agent.adapters.shown.json_lines import JsonLines
+from agent.core.events import BoardSeen, Event, PortReady, StepProgress, Waiting
+from agent.core.result import Outcome
+from agent.core.said_once import SaidOnce
+from agent.errors import BoardError, LineError
+from harness.agent_world import ORDER
+from harness.watch_bench import Bench
+
+NO_GROUP = BoardError("no_group", "SMP itself answered error 8", remedy="flash the manufacturing firmware")
+BAD_HELLO = BoardError("bad_answer", "HelloAnswer, field 'buf': Field required", remedy="wrong firmware")
+NOTHING = LineError("no_answer", "nothing there")
+FOREVER = 10_000
+SHIFT = 57_600  # looks in eight hours
+
+
+def bench_with(answers: list[BoardError | LineError], *, looks: int, once: bool = False) -> Bench:
+    bench = Bench("A", plan=Plan(ORDER, look_s=0.0, once=once))
+    socket = bench.sockets["port-0"]
+    socket.before["identify"] = list(answers)
+    socket.on_look = lambda seen: bench.stop() if seen == looks else None
+    return bench
+
+
+@pytest.mark.parametrize("answer", [NO_GROUP, BAD_HELLO], ids=["no group 83", "a hello that lacks a field"])
+async def test_board_that_does_not_say_who_it_is_fails_once_until_it_is_lifted(answer: BoardError) -> None:
+    bench = bench_with([answer] * FOREVER, looks=40)
+    (result,) = await bench.run()
+    assert (result.outcome, result.code, result.step) == (Outcome.FAIL, answer.code, "identify")
+    assert result.remedy
+    assert [run.outcome for run in bench.world.journal.runs.values()] == [Outcome.FAIL]
+
+
+async def test_after_it_was_lifted_the_next_one_fails_again() -> None:
+    bench = bench_with([NO_GROUP] * 5 + [NOTHING] * 2 + [NO_GROUP] * FOREVER, looks=40)
+    assert [result.code for result in await bench.run()] == ["no_group"] * 2
+
+
+async def test_one_lost_answer_does_not_lift_it() -> None:
+    bench = bench_with([NO_GROUP] * 5 + [NOTHING] + [NO_GROUP] * FOREVER, looks=40)
+    assert len(await bench.run()) == 1
+
+
+async def test_bootloader_that_answers_for_a_moment_is_no_failure() -> None:
+    bench = bench_with([NO_GROUP] * 2, looks=20)
+    (result,) = await bench.run()
+    assert (result.outcome, result.chip_id) == (Outcome.PASS, "A")
+
+
+async def test_good_board_after_a_wrong_one_is_taken() -> None:
+    bench = bench_with([NO_GROUP] * 5, looks=30)
+    assert [result.outcome for result in await bench.run()] == [Outcome.FAIL, Outcome.PASS]
+
+
+async def test_once_ends_with_the_failure() -> None:
+    bench = bench_with([NO_GROUP] * FOREVER, looks=FOREVER, once=True)
+    assert [result.code for result in await bench.run()] == ["no_group"]
+
+
+@pytest.mark.parametrize("stands", ["wrong firmware", "busy port", "empty"])
+async def test_lines_of_a_shift_do_not_grow_with_its_hours(stands: str) -> None:
+    """What stands on the ports stays the same: eight hours say what a minute says."""
+    lines = []
+    for looks in (120, SHIFT // 16):
+        answers: list[BoardError | LineError] = [NO_GROUP if stands == "wrong firmware" else NOTHING] * looks
+        bench = bench_with(answers, looks=looks)
+        if stands == "busy port":
+            bench.open_errors["port-0"] = [LineError("port_busy", "another program has it")] * looks
+        stream = io.StringIO()
+        bench.world.progress.also = JsonLines(stream)
+        await bench.run()
+        lines.append(stream.getvalue().count("\n"))
+    assert lines[0] == lines[1] <= 3
+
+
+def test_a_state_is_said_again_after_something_else() -> None:
+    said: list[Event] = []
+    progress = SaidOnce(said.append)
+    busy, other = Waiting("1", "busy"), Waiting("2", "busy")
+    for event in (busy, busy, other, StepProgress("1", "flash", 1, 2), busy, PortReady("1"), PortReady("1")):
+        progress(event)
+    assert said == [busy, other, StepProgress("1", "flash", 1, 2), PortReady("1")]
+    for following in (busy, BoardSeen("1", "A"), busy):
+        progress(following)
+    assert said[4:] == [busy, BoardSeen("1", "A"), busy]
