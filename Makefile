@@ -3,11 +3,12 @@
 # containers, all is compiled anew each time; the tests' own modules too, by each worker of each suite.
 export PYTHONDONTWRITEBYTECODE :=
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check soak lint bench tokens fuzz proto lock format clean
+.PHONY: help setup demo unit test check soak lint bench tokens fuzz proto lock format clean
 
 help:
 	@echo 'make demo    simulated boards and ESP32 chips through the whole line, into var/demo;'
 	@echo '             make demo TOKEN=piv has signerd on YubiKeys in software'
+	@echo 'make unit    the unit tests alone, in about a minute'
 	@echo 'make test    the tests, in minutes: all but the long ones'
 	@echo 'make check   what CI runs: lint, all tests but soak, the demo; each within its budget'
 	@echo 'make soak    what takes longer than CI may'
@@ -22,6 +23,9 @@ setup:
 
 demo: setup
 	PYTHONPATH=tests .venv/bin/python -m demo.run $(if $(TOKEN),--token $(TOKEN))
+
+unit: setup
+	.venv/bin/python -m pytest -q -n 2 --dist loadfile -m 'not check and not soak and not bench' tests/unit
 
 test: setup
 	.venv/bin/python -m pytest -n 2 --dist loadfile -m 'not check and not soak and not bench'

@@ -1,4 +1,4 @@
-"""docs/stations.md says what to do for every code with which a station ends a board, and for no other."""
+"""docs/stations.md has a remedy for every code with which a station ends a board, and for no other."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def codes_of_classes() -> Iterator[str]:
 
 def codes_of_the_page() -> set[str]:
     """The codes in the first column of the page's tables of codes."""
-    tables = re.findall(r"^\| code \| what to do \|\n\|---\|---\|\n((?:\|.*\n)+)", PAGE, re.MULTILINE)
+    tables = re.findall(r"^\| code \| remedy \|\n\|---\|---\|\n((?:\|.*\n)+)", PAGE, re.MULTILINE)
     firsts = [row.split("|")[1] for table in tables for row in table.splitlines()]
     return {code for first in firsts for code in re.findall(r"`([a-z_]+)`", first)}
 
