@@ -21,6 +21,7 @@ from agent.adapters.enrolment.credentials import (
     read_trust,
 )
 from agent.adapters.enrolment.renewal import StationRenewal
+from agent.adapters.journal.recordings import RecordingFiles
 from agent.adapters.journal.schema import FILE_NAME
 from agent.adapters.journal.store import SqliteJournal
 from agent.adapters.line.port_lock import port_lock
@@ -154,7 +155,11 @@ async def open_line(config: Config, progress: Progress) -> AsyncIterator[OpenSta
     labels = _open_labels(config)
     places = places_of(config)
     firmware = await firmware_of(config)
-    async with SqliteJournal(config.state / FILE_NAME) as journal, signer:
+    async with (
+        SqliteJournal(config.state / FILE_NAME) as journal,
+        RecordingFiles(config.state) as recordings,
+        signer,
+    ):
         station = StationContext(
             signer=signer,
             journal=journal,
@@ -166,6 +171,7 @@ async def open_line(config: Config, progress: Progress) -> AsyncIterator[OpenSta
             bundle=None if firmware is None else firmware.bundle,
             labels=labels,
             board_retries=config.board_retries,
+            keep_recording=recordings.keep,
         )
         options = config.drivers.get(config.driver, {})
         open_driver = partial(kind.open, options=options, firmware=firmware)

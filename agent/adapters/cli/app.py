@@ -173,6 +173,23 @@ def show_report(
     report.show(load(config), since, until, order, as_json=json, plot=plot)
 
 
+@app.command(name="replay")
+def replay_run(
+    which: Annotated[
+        str | None, typer.Argument(help="A run's number, or a file; without it, lists what is kept.")
+    ] = None,
+    config: ConfigOption = DEFAULT_CONFIG,
+    *,
+    json: JsonOption = False,
+) -> None:
+    """Takes a recorded run once more, without its board: 0 if it ends in the same verdict, else 1."""
+    from agent.adapters.cli import replay  # noqa: PLC0415 -- certificates, which no other command's help needs
+
+    raise typer.Exit(
+        replay.listing(config, as_json=json) if which is None else replay.replay(which, config, as_json=json)
+    )
+
+
 def exit_code(error: AgentError) -> int:
     """The process's exit code for an error."""
     if isinstance(error, ConfigError):

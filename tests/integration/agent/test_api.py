@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from agent.adapters.journal.recordings import list_recordings
 from agent.adapters.journal.schema import FILE_NAME
 from agent.api import (
     BadAnswer,
@@ -29,6 +30,7 @@ from agent.api import (
 )
 from agent.config import BundleFiles, Config, LabelPlace, Results, load
 from agent.errors import SignerUnavailable
+from agent.replay import read_recording, replay
 from harness.agent_process import AgentBench
 
 ORDER = "WO-1"
@@ -96,6 +98,11 @@ async def test_ports_at_once_tell_their_own_callbacks(bench: AgentBench) -> None
         events = told[board.port]
         assert events[-1] == Finished(result)
         assert {event.port for event in events if not isinstance(event, Finished)} == {board.port}
+    recordings = list_recordings(load(bench.config).state)
+    assert len(recordings) == 4
+    for recording in recordings:
+        replayed = await replay(read_recording(recording.path.read_bytes()))
+        assert (replayed.differences, replayed.result.outcome) == ((), Outcome.PASS)
 
 
 async def test_results_go_where_the_configuration_says(bench: AgentBench, tmp_path: Path) -> None:
