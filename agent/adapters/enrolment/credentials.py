@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from cryptography import x509
@@ -16,6 +17,8 @@ from agent.core.note import NoteError, parse_vkeys
 from agent.errors import ConfigError
 
 _AGAIN = "Run birthmark-agent enroll --install again, with the files that signerd's administrator gave you."
+_CLOCK = "Set this PC's clock (Windows: w32tm /resync; Linux: timedatectl set-ntp true)."
+_RENEW = "Run birthmark-agent renew, and send the request that it makes to signerd's administrator."
 _STATION = re.compile(r"birthmark://(?P<deployment>[^/]+)/station/(?P<site>[^/]+)/(?P<name>[^/]+)")
 _MAX_FILE_BYTES = 65_536
 _MAX_ROOTS = 16
@@ -77,6 +80,17 @@ def check_pair(certificate: x509.Certificate, key_pem: bytes) -> None:
             "The certificate was made for another request: send station.csr.pem to the administrator again."
         )
         raise ConfigError("the station's certificate and key do not belong together", remedy=remedy)
+
+
+def check_validity(certificate: x509.Certificate) -> None:
+    """Raises ConfigError outside the certificate's time, by this PC's clock."""
+    now, begin, end = datetime.now(UTC), certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    if now < begin:
+        detail = f"the station's certificate is not valid before {begin:%F %T} (it is {now:%F %T} here)"
+        raise ConfigError(detail, remedy=_CLOCK)
+    if now > end:
+        detail = f"the station's certificate ended {end:%F %T} (it is {now:%F %T} here)"
+        raise ConfigError(detail, remedy=f"{_RENEW} If that is not the time, first: {_CLOCK}")
 
 
 def parse_cas(pem: bytes, what: str) -> list[x509.Certificate]:
