@@ -1,24 +1,23 @@
 """The order of work at a station: a board's way through its recipe, from its hello to a recorded stamp and a
 label.
 
-The recipe says in which order; `agent.core.course` holds every run to the table of what must come before
-what.
+The recipe gives the order. `agent.core.course` holds every run to the table of prerequisites.
 
 What holds, whatever fails:
 
 * The station makes no key and no request. Both come out of the board, through `Driver`.
 * A board is given only what `check_answer` passed, and signerd only stamps that `check_stamp` passed.
-* Nothing is flashed before signerd has said what the work order demands, and the station's bundle meets it.
+* Nothing is flashed before signerd has told the demands of the work order, and the station's bundle meets it.
 * Nothing is written to a board, and no lock of it closed, before it has said its chip id once more: boards
   are exchanged by hand, and a port that is plugged in again may lead to another. `flash` and `first-boot`,
   which begin where no firmware may answer, leave that to the driver, and the board is asked when they are
   over.
-* No lock is closed before the board was found to hold what it was given; with the recipe's `challenge`,
-  before it has signed for it.
-* A board passes only with the firmware of the station's bundle running, and with no lock that the order
-  requires open in the silicon, also one that signerd holds a stamp of already.
+* No lock is closed before the board was found to hold its certificate and settings. With the recipe's
+  `challenge` it has also signed for them.
+* A board passes only with the firmware of the station's bundle running, and with every lock closed in the
+  silicon that the order requires. This holds also for a board whose stamp signerd has recorded before.
 * A label is handed over only for a code that the board's own stamp commits to.
-* Everything may be repeated. The journal is not needed to go on: the board says what it holds, signerd
+* Everything may be repeated. The journal is not needed to go on: the board reports its contents, signerd
   gives the same chip and key the same certificate, and a stamp is in the outbox before it is sent.
 """
 

@@ -150,7 +150,8 @@ class BundleMismatch(AgentError):  # noqa: N818 (named for what is the case)
 
     def __init__(self, code: str, detail: str) -> None:
         remedy = (
-            "Give this station the bundle of the order ([bundle] in agent.toml), or take the order's station."
+            "Give this station the order's bundle ([bundle] in agent.toml), or take the boards to a station "
+            "that has it."
         )
         super().__init__(code, detail, verdict=Verdict.STOP, remedy=remedy)
 

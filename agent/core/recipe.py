@@ -10,9 +10,9 @@ A recipe is a TOML file. Its steps are taken in the order in which they stand:
     retries = 1
     key_type = "p256"
 
-What may stand where is one table, `AFTER`: step by step, what must come before it and why. `check_order`
-holds recipes to it, and `agent.core.course` holds every board to it while it is worked on. Unknown keys are
-fatal and named. Steps that nothing may replace cannot be left out.
+The order of steps is one table, `AFTER`. It lists the prerequisites of each step, with a reason.
+`check_order` holds recipes to it, and `agent.core.course` holds every board to it while it is worked on.
+Unknown keys are fatal and named. Steps that nothing may replace cannot be left out.
 """
 
 from __future__ import annotations

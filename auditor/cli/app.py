@@ -35,13 +35,11 @@ FINDINGS, ALARMS = 1, 5
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 
-ConfigOption = Annotated[Path, typer.Option("--config", "-c", help="auditor.toml")]
-JsonOption = Annotated[bool, typer.Option("--json", help="JSON lines, also on a terminal")]
+ConfigOption = Annotated[Path, typer.Option("--config", "-c", help="The auditor's auditor.toml.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Prints JSON, for machines.")]
 IdentitiesOption = Annotated[
     list[Path] | None,
-    typer.Option(
-        "--identities", help="the company's own list of attestation keys; may be given several times"
-    ),
+    typer.Option("--identities", help="The company's own list of attestation keys. Again for each file."),
 ]
 DEFAULT_CONFIG = Path("auditor.toml")
 
@@ -51,12 +49,12 @@ def verify(
     config: ConfigOption = DEFAULT_CONFIG,
     *,
     from_scratch: Annotated[
-        bool, typer.Option("--from-scratch", help="forget what was verified, and verify all anew")
+        bool, typer.Option("--from-scratch", help="Forgets the earlier runs, and verifies all anew.")
     ] = False,
     identities: IdentitiesOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Verify all that is new since the last run: checkpoint, entries, history, records."""
+    """Verifies all that is new since the last run: checkpoint, entries, history, records."""
     output = Output(as_json=as_json)
     with session(config, identities or ()) as opened, output.progress() as progress:
         report = opened.audit(progress).run(from_scratch=from_scratch)
@@ -68,12 +66,12 @@ def verify(
 def watch(
     config: ConfigOption = DEFAULT_CONFIG,
     *,
-    interval: Annotated[float, typer.Option(min=0.1, help="seconds between rounds")] = 10.0,
-    rounds: Annotated[int, typer.Option(min=0, help="end after so many; 0: go on until a finding")] = 0,
+    interval: Annotated[float, typer.Option(min=0.1, help="Seconds between rounds.")] = 10.0,
+    rounds: Annotated[int, typer.Option(min=0, help="Ends after so many; 0: goes on until a finding.")] = 0,
     identities: IdentitiesOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Verify again and again, print what happens, and stop at the first finding or new alarm."""
+    """Verifies again and again, prints what happens, and stops at the first finding or new alarm."""
     output = Output(as_json=as_json)
     pause = threading.Event()
     with session(config, identities or ()) as opened:
@@ -111,11 +109,13 @@ def _round(opened: Session, output: Output, *, last: bool) -> Report | None:
 def list_boards(
     config: ConfigOption = DEFAULT_CONFIG,
     *,
-    order: Annotated[str, typer.Option(help="of this work order alone")] = "",
-    state: Annotated[str, typer.Option(help="issued, stamped or revoked")] = "",
+    order: Annotated[str, typer.Option(help="Boards of this work order alone.")] = "",
+    state: Annotated[
+        str, typer.Option(help="Certificates in this state alone: issued, stamped or revoked.")
+    ] = "",
     as_json: JsonOption = False,
 ) -> None:
-    """List the certificates of the verified ledger."""
+    """Lists the certificates of the verified ledger."""
     output = Output(as_json=as_json)
     with session(config) as opened:
         rows = [
@@ -129,13 +129,13 @@ def list_boards(
 
 @app.command()
 def show(
-    serial_number: Annotated[str, typer.Argument(help="the board's")],
+    serial_number: Annotated[str, typer.Argument(help="The board's serial number.")],
     config: ConfigOption = DEFAULT_CONFIG,
     *,
     identities: IdentitiesOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show everything on one board, its record checked and its entries proved against the kept checkpoint."""
+    """Shows everything on one board, its record checked and its entries proved against the kept checkpoint."""
     output = Output(as_json=as_json)
     with session(config, identities or ()) as opened:
         views = opened.lookup.board(serial_number)
@@ -155,12 +155,12 @@ def show(
 
 @app.command("order")
 def show_order(
-    work_order: Annotated[str, typer.Argument()],
+    work_order: Annotated[str, typer.Argument(help="The work order.")],
     config: ConfigOption = DEFAULT_CONFIG,
     *,
     as_json: JsonOption = False,
 ) -> None:
-    """Show one work order: terms and counts by the ledger, compared with what signerd states."""
+    """Shows one work order: terms and counts by the ledger, compared with what signerd states."""
     output = Output(as_json=as_json)
     with session(config) as opened:
         view = opened.lookup.order(work_order)
@@ -171,7 +171,7 @@ def show_order(
 
 @app.command()
 def findings(config: ConfigOption = DEFAULT_CONFIG, *, as_json: JsonOption = False) -> None:
-    """List all findings that are kept."""
+    """Lists all findings that are kept."""
     output = Output(as_json=as_json)
     with session(config) as opened:
         rows = [finding_values(item.finding, item.found_at) for item in opened.state.findings()]
@@ -181,13 +181,13 @@ def findings(config: ConfigOption = DEFAULT_CONFIG, *, as_json: JsonOption = Fal
 
 @app.command()
 def export(
-    out: Annotated[Path, typer.Option("--out", help="directory")],
+    out: Annotated[Path, typer.Option("--out", help="The directory to write into.")],
     config: ConfigOption = DEFAULT_CONFIG,
     *,
     identities: IdentitiesOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Write certificates/<serial>.pem, chain.pem, root.pem and checkpoint, each certificate checked anew."""
+    """Writes certificates/<serial>.pem, chain.pem, root.pem and checkpoint, each certificate checked anew."""
     output = Output(as_json=as_json)
     with session(config, identities or ()) as opened:
         count, found = export_files(opened.lookup, out)
@@ -198,16 +198,16 @@ def export(
 
 @app.command()
 def receipt(
-    file: Annotated[Path, typer.Argument(help="the receipt, a tlog-proof")],
-    entry: Annotated[Path, typer.Argument(help="the ledger entry's bytes")],
+    file: Annotated[Path, typer.Argument(help="The receipt, a tlog-proof.")],
+    entry: Annotated[Path, typer.Argument(help="The ledger entry's bytes.")],
     config: ConfigOption = DEFAULT_CONFIG,
     *,
     vkey: Annotated[
-        Path | None, typer.Option(help="the log's verifier key, instead of the configuration's")
+        Path | None, typer.Option(help="The log's verifier key, instead of the configuration's.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Verify a receipt offline: that the entry is in the log."""
+    """Verifies a receipt offline: that the entry is in the log."""
     output = Output(as_json=as_json)
     path = vkey or load(config).trust.log_vkey
     key = parse_vkey(load_vkey(read_bytes(path, "the log's verifier key")))
@@ -219,20 +219,22 @@ def receipt(
 
 @app.command()
 def enroll(
-    directory: Annotated[Path, typer.Option("--dir", help="for key, certificate and auditor.toml")],
+    directory: Annotated[Path, typer.Option("--dir", help="Directory of key, certificate and auditor.toml.")],
     *,
-    deployment: Annotated[str, typer.Option(help="with --name: make key and request")] = "",
-    name: Annotated[str, typer.Option(help="this auditor's")] = "",
+    deployment: Annotated[str, typer.Option(help="Name of the deployment.")] = "",
+    name: Annotated[str, typer.Option(help="The auditor's name.")] = "",
     certificate: Annotated[
-        Path | None, typer.Option("--install", help="the certificate that came back")
+        Path | None, typer.Option("--install", help="The certificate that came back.")
     ] = None,
-    operations_ca: Annotated[Path | None, typer.Option(help="PEM")] = None,
-    log_vkey: Annotated[Path | None, typer.Option(help="the log's verifier key")] = None,
-    device_root: Annotated[Path | None, typer.Option(help="PEM, the offline root")] = None,
-    signerd: Annotated[str, typer.Option(help="HOST:PORT")] = "",
+    operations_ca: Annotated[
+        Path | None, typer.Option(help="The operations CA, PEM, with --install.")
+    ] = None,
+    log_vkey: Annotated[Path | None, typer.Option(help="The log's verifier key, with --install.")] = None,
+    device_root: Annotated[Path | None, typer.Option(help="The boards' root, PEM, with --install.")] = None,
+    signerd: Annotated[str, typer.Option(help="HOST:PORT of signerd, with --install.")] = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Make a key and a request here; then, with --install, write auditor.toml around what came back."""
+    """Makes a key and a request. With --install, takes the certificate and writes auditor.toml."""
     if certificate is None:
         if not deployment or not name:
             raise typer.BadParameter("either --deployment and --name, or --install and its files")
@@ -270,7 +272,7 @@ def _readable(data: bytes) -> object:
 
 @app.command()
 def renew(config: ConfigOption = DEFAULT_CONFIG, *, as_json: JsonOption = False) -> None:
-    """Ask signerd for a newer certificate of this auditor's key, and take it."""
+    """Asks signerd for a newer certificate of this auditor's key, and takes it."""
     settings = load(config)
     found = renewal.renew(settings, lambda keys: GrpcLog(settings.signerd.endpoint, keys))
     if as_json:

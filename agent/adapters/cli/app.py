@@ -29,7 +29,7 @@ def _order(name: str) -> str:
 
 
 SinceOption = Annotated[str, typer.Option(help="8h, 2d, 2026-11-20, 2026-11-20T06:00.")]
-UntilOption = Annotated[str | None, typer.Option(help="The same; without it, until now.")]
+UntilOption = Annotated[str | None, typer.Option(help="Likewise. Without it: until now.")]
 OnlyOrderOption = Annotated[str | None, typer.Option("--order", help="Boards of this work order alone.")]
 OrderOption = Annotated[str, typer.Option("--order", help="The work order.", callback=_order)]
 
@@ -48,17 +48,17 @@ app.add_typer(label_app, name="label")
 def enroll(
     directory: Annotated[Path, typer.Option("--dir", help="Where the station's files go.")],
     deployment: Annotated[str | None, typer.Option(help="Name of the deployment.")] = None,
-    site: Annotated[str | None, typer.Option(help="The factory.")] = None,
-    name: Annotated[str | None, typer.Option(help="This station.")] = None,
+    site: Annotated[str | None, typer.Option(help="The factory's name.")] = None,
+    name: Annotated[str | None, typer.Option(help="The station's name.")] = None,
     install: Annotated[Path | None, typer.Option(help="The certificate that came back.")] = None,
     operations_ca: Annotated[Path | None, typer.Option(help="PEM, with --install.")] = None,
     log_vkey: Annotated[Path | None, typer.Option(help="The ledger's key, with --install.")] = None,
     device_root: Annotated[Path | None, typer.Option(help="PEM, with --install.")] = None,
-    signerd: Annotated[str | None, typer.Option(help="host:port, with --install.")] = None,
+    signerd: Annotated[str | None, typer.Option(help="HOST:PORT of signerd, with --install.")] = None,
     *,
     json: JsonOption = False,
 ) -> None:
-    """Makes the station's own key and a request; with --install, takes the certificate that came back."""
+    """Makes the station's own key and a request. With --install, takes the certificate that came back."""
     if install is None:
         wanted = {"--deployment": deployment, "--site": site, "--name": name}
         setup.make_request(directory, **_all_given(wanted), as_json=json)
@@ -78,7 +78,7 @@ def renew(
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Asks for a newer certificate of this station, by a file; with --install, takes what came back."""
+    """Asks for a newer certificate of this station, by a file. With --install, takes the certificate that came back."""
     if install is not None:
         setup.install_renewed(load(config), install, operations_ca, as_json=json)
     elif operations_ca is not None:
@@ -108,13 +108,11 @@ def provision(
 @app.command()
 def run(
     order: OrderOption,
-    port: Annotated[
-        list[str] | None, typer.Option("--port", help="Port or pattern; may be repeated.")
-    ] = None,
-    count: Annotated[int | None, typer.Option(min=1, help="End after so many boards.")] = None,
+    port: Annotated[list[str] | None, typer.Option("--port", help="Port or pattern. Again for each.")] = None,
+    count: Annotated[int | None, typer.Option(min=1, help="Ends after so many boards.")] = None,
     config: ConfigOption = DEFAULT_CONFIG,
     *,
-    once: Annotated[bool, typer.Option("--once", help="End after one board a port.")] = False,
+    once: Annotated[bool, typer.Option("--once", help="Ends after one board a port.")] = False,
     json: JsonOption = False,
 ) -> None:
     """Watches the ports and takes every board that is put on one."""
@@ -128,7 +126,7 @@ def doctor(
     *,
     json: JsonOption = False,
 ) -> None:
-    """Checks the station; each finding comes with its remedy."""
+    """Checks the station. Each finding comes with its remedy."""
     raise typer.Exit(setup.run_doctor(config, order, as_json=json))
 
 
@@ -137,9 +135,9 @@ def show_status(
     config: ConfigOption = DEFAULT_CONFIG,
     *,
     json: JsonOption = False,
-    watch: Annotated[bool, typer.Option("--watch", help="Again each second, until Ctrl-C.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Shows it again each second, until Ctrl-C.")] = False,
 ) -> None:
-    """What each port does now, and what this station has done: yield, times, stamps that wait."""
+    """Shows what each port does now, and the counts so far: yield, times, stamps that wait."""
     status.show(load(config), as_json=json, watch=watch)
 
 
@@ -151,9 +149,11 @@ def show_results(
     config: ConfigOption = DEFAULT_CONFIG,
     *,
     csv: Annotated[bool, typer.Option("--csv", help="RFC 4180, with a header.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="An object a line; the default.")] = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="Prints JSON, for machines: an object a line. The default.")
+    ] = False,
 ) -> None:
-    """Results out of the journal, a row a board, oldest first."""
+    """Prints results out of the journal, a row a board, oldest first."""
     if csv and json:
         raise typer.BadParameter("--csv or --json, not both")
     results.show(load(config), since, until, order, as_csv=csv)
@@ -169,7 +169,7 @@ def show_report(
     *,
     json: JsonOption = False,
 ) -> None:
-    """Where a shift's seconds went: steps, signerd, ports, failures, hours."""
+    """Shows where a shift's seconds went: steps, signerd, ports, failures, hours."""
     report.show(load(config), since, until, order, as_json=json, plot=plot)
 
 

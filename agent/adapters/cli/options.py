@@ -14,7 +14,7 @@ DEFAULT_CONFIG = Path(
     r"C:\ProgramData\Birthmark\agent.toml" if sys.platform == "win32" else "/etc/birthmark-agent/agent.toml"
 )
 ConfigOption = Annotated[Path, typer.Option("--config", "-c", help="The station's agent.toml.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="For machines.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Prints JSON, for machines.")]
 
 
 def print_result(text: str, value: Mapping[str, object], *, as_json: bool) -> None:

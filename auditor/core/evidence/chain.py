@@ -1,8 +1,10 @@
 """The chain that certifies an attestation key (RFC 5280 §6.1).
 
 A chain is one given path, leaf first, without the root. Each certificate is signed by the next, the last by
-a root of the product; nothing is searched for, and nothing is to spare: no key stands in it twice, and no
-root's does. What a certificate says that is not known here, and binds, is not passed over; a root's neither.
+a root of the product. No other path is searched for. A chain has no certificate to spare: no key stands in
+it twice, and none is a root's.
+
+An unknown critical extension is refused, in a root's certificate too.
 """
 
 from __future__ import annotations

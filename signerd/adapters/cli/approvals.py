@@ -32,7 +32,7 @@ SignatureOption = Annotated[
 ]
 RequestOption = Annotated[
     Path | None,
-    typer.Option("--request", help="Where to write what administrators are to sign. Default: NAME.approval"),
+    typer.Option("--request", help="Where to write what administrators are to sign. Default: NAME.approval."),
 ]
 DaysOption = Annotated[
     int, typer.Option("--valid-days", min=1, max=90, help="Days for which it may be signed and used.")
@@ -165,7 +165,8 @@ def show(
     file: Annotated[Path, typer.Argument(metavar="REQUEST", help="What an administrator is to sign.")],
     *,
     given: Annotated[
-        Path | None, typer.Option("--input", help="The order's or product's file: is the request about it?")
+        Path | None,
+        typer.Option("--input", help="The order's or product's file: which the request must be about."),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -227,7 +228,7 @@ def administrators(
     config: ConfigOption = DEFAULT_CONFIG,
     as_json: JsonOption = False,
 ) -> None:
-    """Shows who is asked, in the form of OpenSSH's allowed signers; with FILE, asks others from now on.
+    """Shows who is asked, in the form of OpenSSH's allowed signers. With FILE, asks others from now on.
 
     Those of before approve that. Change the settings too: the next start compares them with the ledger.
     """

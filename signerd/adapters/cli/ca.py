@@ -201,7 +201,7 @@ def activate(
     config: ConfigOption = DEFAULT_CONFIG,
     as_json: JsonOption = False,
 ) -> None:
-    """From here on this issuer signs the certificates of its CA's products. It can be taken back."""
+    """Makes this issuer sign the certificates of its CA's products from here on. It can be taken back."""
     from birthmark.v1 import admin_pb2
 
     changing = admin_pb2.ChangeIssuerRequest(name=name)
@@ -224,7 +224,7 @@ def retire(
     config: ConfigOption = DEFAULT_CONFIG,
     as_json: JsonOption = False,
 ) -> None:
-    """This issuer never signs a certificate again, for ever. Its CRLs go on while its key is there."""
+    """Ends an issuer for ever: it never signs a certificate again. Its CRLs go on while its key is there."""
     from birthmark.v1 import admin_pb2
 
     changing = admin_pb2.ChangeIssuerRequest(name=name)

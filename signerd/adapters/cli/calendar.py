@@ -25,7 +25,7 @@ def calendar(
         typer.Option("--ics", help="Write them to this file, as an iCalendar (RFC 5545); -: print it."),
     ] = None,
 ) -> None:
-    """Every date on which something stops: certificates, CRLs, orders, the last day of an order of each
+    """Lists every date on which something stops: certificates, CRLs, orders, the last day of an order of each
     product."""
     from birthmark.v1 import admin_pb2
     from signerd.adapters.cli.connection import administration

@@ -142,7 +142,7 @@ def add(
 
 @app.command()
 def activate(key: KeyArgument, *, config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
-    """From here on this key signs each checkpoint, beside the key before it."""
+    """Makes this key sign each checkpoint from here on, beside the key before it."""
     from birthmark.v1 import admin_pb2
     from signerd.adapters.cli.connection import administration
 
@@ -170,7 +170,7 @@ def retire(
     config: ConfigOption = DEFAULT_CONFIG,
     as_json: JsonOption = False,
 ) -> None:
-    """This key never signs again; one that was announced alone is taken back."""
+    """Ends a key: it never signs again. A key that was announced alone is taken back."""
     from birthmark.v1 import admin_pb2
 
     if reason not in REASONS:

@@ -41,7 +41,7 @@ def _announce(line: str) -> None:
 
 @app.command()
 def status(config: SettingsOption = DEFAULT_SETTINGS, *, as_json: JsonOption = False) -> None:
-    """What it knows: administrators, orders and how many of their places it certified, the log, what ends."""
+    """Shows administrators, orders, the places it certified of them, the log, and the dates of ends."""
     from datetime import UTC, datetime
 
     from signerd.adapters.cli.output import print_json

@@ -46,7 +46,7 @@ def add(
     config: ConfigOption = DEFAULT_CONFIG,
     as_json: JsonOption = False,
 ) -> None:
-    """A second operations CA beside the first: it certifies stations and auditors from now on."""
+    """Makes a second operations CA beside the first. It certifies stations and auditors from now on."""
     from birthmark.v1 import admin_pb2
 
     given = None if certificate is None else _loaded(certificate)
@@ -75,7 +75,7 @@ def activate(
     config: ConfigOption = DEFAULT_CONFIG,
     as_json: JsonOption = False,
 ) -> None:
-    """The server's certificate from the newer CA. Refused while a peer has not moved to it."""
+    """Makes the server's certificate one of the newer CA. Refused while a peer has not moved to it."""
     from birthmark.v1 import admin_pb2
 
     _, files = _files(config)
@@ -99,7 +99,7 @@ def retire(
     config: ConfigOption = DEFAULT_CONFIG,
     as_json: JsonOption = False,
 ) -> None:
-    """Lets in nobody by the older CA any more. Refused while a peer has not moved."""
+    """Ends the older CA: it lets in nobody any more. Refused while a peer has not moved."""
     from birthmark.v1 import admin_pb2
 
     _, files = _files(config)
@@ -112,7 +112,7 @@ def retire(
 
 @app.command("list")
 def list_(*, config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
-    """The operations CAs, the newest last, and the peers that have not moved to it."""
+    """Lists the operations CAs, the newest last, and the peers that have not moved to it."""
     from signerd.adapters.cli.output import print_json, print_table
     from signerd.adapters.operations_ca import digest
     from signerd.adapters.operations_succession import peers_by_ca

@@ -42,7 +42,7 @@ PinOption = Annotated[
     str | None,
     typer.Option(
         "--pin",
-        help="Where the PIN comes from, if not as configured: prompt, file:PATH, …",
+        help="Where the PIN comes from, if not as configured: prompt, file:PATH or credential:NAME.",
         callback=_from_here,
     ),
 ]
@@ -56,7 +56,7 @@ EnvironmentOption = Annotated[
     list[str] | None,
     typer.Option("--hsm-env", help="NAME=VALUE for the module's environment. Again for each variable."),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Prints JSON, for machines.")]
 ByOption = Annotated[
     str | None, typer.Option("--by", help="Who does it, for the ledger. Default: the user who calls.")
 ]

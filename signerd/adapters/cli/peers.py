@@ -26,7 +26,7 @@ Deed = Literal["added", "renewed"]
 ADD: Deed = "added"
 RENEW: Deed = "renewed"
 _VERBS = {ADD: "add", RENEW: "renew"}
-_BESIDE = "a new key works beside the old one."
+_BESIDE = "A new key works beside the old one."
 UriArgument = Annotated[str, typer.Argument(help="birthmark://…, as `list` shows it.")]
 
 
@@ -35,7 +35,7 @@ def station_app() -> typer.Typer:
     app = typer.Typer(help="Stations: the factory PCs that may ask for certificates.", no_args_is_help=True)
 
     _add_station(app, ADD, "Signs a station's request with the operations CA and registers its key.")
-    _add_station(app, RENEW, f"A newer certificate for a registered station; {_BESIDE}")
+    _add_station(app, RENEW, f"Makes a newer certificate for a registered station. {_BESIDE}")
     _add_listing(app, "station")
     _add_renewals(app, "station")
     return app
@@ -46,7 +46,7 @@ def auditor_app() -> typer.Typer:
     app = typer.Typer(help="Auditors: who may read the ledger.", no_args_is_help=True)
 
     _add_auditor(app, ADD, "Signs an auditor's request with the operations CA and registers its key.")
-    _add_auditor(app, RENEW, f"A newer certificate for a registered auditor; {_BESIDE}")
+    _add_auditor(app, RENEW, f"Makes a newer certificate for a registered auditor. {_BESIDE}")
     _add_listing(app, "auditor")
     _add_renewals(app, "auditor")
     return app
@@ -94,7 +94,7 @@ def _add_auditor(app: typer.Typer, deed: Deed, text: str) -> None:
 def _add_listing(app: typer.Typer, role: str) -> None:
     @app.command("list")
     def list_(*, config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
-        """Lists them, the revoked ones too."""
+        """Lists all, the revoked ones too."""
         from birthmark.v1 import admin_pb2
         from signerd.adapters.cli.connection import administration
         from signerd.adapters.cli.output import plain, print_json, print_table, when
@@ -158,7 +158,7 @@ def _add_renewals(app: typer.Typer, role: str) -> None:
     def approve(
         uri: UriArgument, config: ConfigOption = DEFAULT_CONFIG, *, as_json: JsonOption = False
     ) -> None:
-        """Certifies the key of one that asked for its renewal; it fetches the certificate by itself."""
+        """Certifies the key of one that asked for its renewal. It fetches the certificate by itself."""
         from cryptography.hazmat.primitives.serialization import Encoding
 
         from signerd.errors import Code, Refused

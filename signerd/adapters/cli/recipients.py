@@ -83,7 +83,7 @@ def add(
     config: ConfigOption = DEFAULT_CONFIG,
     as_json: JsonOption = False,
 ) -> None:
-    """Seals the secrets to another token too, with the one that is in place; signerd goes on meanwhile."""
+    """Seals the secrets to another token too, with the one that is in place. signerd goes on meanwhile."""
     from signerd.adapters.cli.output import print_result
     from signerd.adapters.installation.places import read_recipient
     from signerd.adapters.recipients import with_one_more
@@ -117,7 +117,7 @@ def remove(
     config: ConfigOption = DEFAULT_CONFIG,
     as_json: JsonOption = False,
 ) -> None:
-    """Seals to one token less. The secrets stay the same: who has that token and an old file keeps them."""
+    """Seals to one token less. The secrets stay the same: its holder with an old file keeps them."""
     from signerd.adapters.cli.output import print_result
     from signerd.adapters.recipients import with_one_less
 

@@ -40,7 +40,7 @@ def renew(
     config: ConfigOption = DEFAULT_CONFIG,
     as_json: JsonOption = False,
 ) -> None:
-    """A new key and certificate for the server, taken up at once; connected stations go on."""
+    """Makes a new key and certificate for the server, taken up at once. Connected stations go on."""
     from datetime import UTC, datetime
 
     from signerd.adapters import server_renewal
