@@ -135,7 +135,7 @@ def show(
     identities: IdentitiesOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Shows everything on one board, its record checked and its entries proved against the kept checkpoint."""
+    """Shows everything on one board. Checks its record, proves its entries against the kept checkpoint."""
     output = Output(as_json=as_json)
     with session(config, identities or ()) as opened:
         views = opened.lookup.board(serial_number)

@@ -1,5 +1,5 @@
-"""Every command of the three programs explains itself in one voice: what the command does, in the third person,
-in whole sentences; and one word for one option."""
+"""Every command of the three programs explains itself in one voice: the third person, in whole sentences. An
+option that all have reads the same everywhere."""
 
 from __future__ import annotations
 

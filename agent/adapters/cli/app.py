@@ -78,7 +78,7 @@ def renew(
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Asks for a newer certificate of this station, by a file. With --install, takes the certificate that came back."""
+    """Asks for a newer certificate of this station, by a file. With --install, takes the one sent back."""
     if install is not None:
         setup.install_renewed(load(config), install, operations_ca, as_json=json)
     elif operations_ca is not None:
