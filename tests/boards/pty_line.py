@@ -51,6 +51,11 @@ class PtyBoard:
         os.close(self._slave)
         os.close(self._master)
 
+    def exchange(self, board: SimulatedBoard) -> None:
+        """Takes the board away and puts another in its place, on the same adapter."""
+        self.board = self._server.board = board
+        self.reset()
+
     def reset(self) -> None:
         """As pressing the reset button: all but storage is lost, and a boot log is written."""
         self.board.reset()
