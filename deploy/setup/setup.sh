@@ -204,7 +204,7 @@ soak_packages() {
 }
 
 fingerprint() {
-    sha256sum pyproject.toml requirements/build.txt requirements/dev.txt deploy/setup/setup.sh
+    sha256sum pyproject.toml requirements/{build,dev,source}.txt deploy/setup/setup.sh deploy/wheelhouse/source_wheels.py
     pwd # the editable install points here
 }
 
@@ -220,8 +220,11 @@ python_packages() {
     rm -f $stamp
     say "installing pinned Python packages into $venv (requirements/dev.txt): a few minutes the first time"
     "${pip[@]}" install --require-hashes --only-binary :all: -r requirements/build.txt
-    # crcmod and tpm2-pytss are published as source alone; the build tools just installed, pinned too, build them.
-    "${pip[@]}" install --require-hashes --no-build-isolation --use-pep517 -r requirements/dev.txt
+    # What is published as source alone is built by the tools just installed, pinned too: crcmod and esptool into
+    # wheels whose digests are known, tpm2-pytss against this machine's TSS.
+    $venv/bin/python deploy/wheelhouse/source_wheels.py $venv/source-wheels >/dev/null
+    "${pip[@]}" install --require-hashes --no-build-isolation --use-pep517 --find-links $venv/source-wheels \
+        -r requirements/dev.txt
     "${pip[@]}" install --no-deps --no-build-isolation --editable .
     fingerprint >$stamp
 }

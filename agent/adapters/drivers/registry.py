@@ -29,7 +29,7 @@ def find_driver(name: str) -> DriverKind:
     except (ImportError, AttributeError) as error:
         detail = f"driver {name!r} ({point.value}) cannot be loaded: {error}"
         raise ConfigError(
-            detail, remedy="Install what it needs: pip install birthmark[agent,esp32]"
+            detail, remedy="Install the station from a wheelhouse of `agent-esp32` (docs/stations.md)."
         ) from error
     if not isinstance(kind, DriverKind):
         detail = f"driver {name!r} ({point.value}) is no agent.ports.DriverKind"

@@ -33,7 +33,7 @@ def draw(report: ShiftReport, path: Path, title: str) -> None:
     except ImportError as error:
         raise ConfigError(
             "--plot needs matplotlib, which is not installed",
-            remedy="pip install 'birthmark[report]', or take the figures of --json.",
+            remedy="Install from a wheelhouse of `agent-esp32`, or take the figures of --json.",
         ) from error
     figure = Figure(figsize=(11, 7.5), layout="constrained", facecolor="white")
     steps, ports, hours = figure.subplot_mosaic(

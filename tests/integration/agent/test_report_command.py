@@ -133,7 +133,7 @@ def test_without_matplotlib_the_extra_is_named(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(builtins, "__import__", missing)
     with pytest.raises(ConfigError, match="matplotlib") as error:
         draw(report_of([], UTC), tmp_path / "shift.svg", "")
-    assert "birthmark[report]" in error.value.remedy
+    assert "agent-esp32" in error.value.remedy
 
 
 @pytest.mark.parametrize("name", ["shift.exe", "shift", "no/such/folder/shift.svg"])

@@ -35,7 +35,7 @@ _WORKER = (sys.executable, "-P", "-m", "agent.adapters.drivers.esp32.worker")
 # What a process needs to start, on POSIX and on Windows. Nothing that begins with ESPTOOL or ESPRESSIF.
 _KEPT = ("PATH", "LANG", "LC_ALL", "SYSTEMROOT", "SYSTEMDRIVE", "TZ")
 _REMEDY_WORKER = (
-    "Do it again; if it happens again, the station's esptool is at fault: pip install birthmark[agent,esp32]"
+    "Do it again; if it happens again, the station's esptool is at fault: install the station again"
 )
 
 

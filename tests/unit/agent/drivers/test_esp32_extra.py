@@ -26,7 +26,7 @@ def test_with_esptool_the_driver_is_found() -> None:
 def test_without_esptool_the_remedy_names_the_extra() -> None:
     with pytest.raises(ConfigError, match="esptool is not installed") as caught:
         find_driver("esp32")
-    assert "pip install birthmark[agent,esp32]" in caught.value.remedy
+    assert "wheelhouse of `agent-esp32`" in caught.value.remedy
 
 
 @pytest.mark.usefixtures("no_esptool")
