@@ -101,6 +101,11 @@ class BoardRun:
         finally:
             self._station.busy_chips.discard(self._chip_id)
 
+    @property
+    def place(self) -> tuple[str, str]:
+        """The port, and the chip on it."""
+        return self._port, self._chip_id
+
     def may_be_taken_again(self, error: AgentError) -> bool:
         """True if the board may pass at once, unchanged and unlifted.
 

@@ -113,6 +113,15 @@ class Page(_Section):
     hosts: tuple[str, ...] = ()  # further names under which browsers may ask for it
 
 
+class Log(_Section):
+    """The station's log, and what `--trace` writes. Bounded: `files` of `file_mb` each."""
+
+    folder: FilePath | None = None  # none: the state directory
+    file_mb: Annotated[int, Field(ge=1, le=1000)] = 2  # MiB
+    files: Annotated[int, Field(ge=1, le=100)] = 5
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
 class Results(_Section):
     """Where results go, for the MES."""
 
@@ -135,6 +144,7 @@ class Config(_Section):
     label: LabelPlace | None = None
     page: Page | None = None  # none: no page is served
     results: Results = Results()
+    log: Log = Log()
     # A port's name to what it is called on the line.
     places: dict[str, Annotated[str, AfterValidator(_place)]] = Field(default_factory=dict)
     shifts: tuple[Annotated[str, AfterValidator(_time_of_day)], ...] = ()  # HH:MM, when counts begin anew

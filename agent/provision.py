@@ -17,6 +17,7 @@ from agent.board_run import BoardRun
 from agent.core.events import BoardSeen, Finished, StepDone, StepStarted, Waiting
 from agent.core.recipe import StepName
 from agent.core.result import Outcome, Result
+from agent.driver_fault import driver_fault
 from agent.errors import AgentError, DriverFaultError, StoppedError
 from agent.ports import Driver, Found
 from agent.program import program_version
@@ -39,7 +40,7 @@ async def provision(
             found = await steps.tries(StepName.IDENTIFY, driver.identify)
             result = await work(station, port, driver, found, work_order, started_s)
     except (Exception, SystemExit) as failure:  # noqa: BLE001  (drivers may raise anything: it ends one board)
-        error = failure if isinstance(failure, AgentError) else DriverFaultError(type(failure).__name__)
+        error = _agent_error(failure, port)
         if result is None:  # no board said who it is; a port that fails to close changes no result
             result = await unidentified(station, port, work_order, error, started_s)
     return result
@@ -98,13 +99,15 @@ async def _take(station: StationContext, port: str, board_run: BoardRun) -> Agen
 async def _take_once(board_run: BoardRun, *, again: bool) -> AgentError | None:
     try:
         await board_run.take(again=again)
-    except AgentError as failure:
-        return failure
     except Exception as failure:  # noqa: BLE001  (a driver of others may raise anything: it ends one board)
-        fault = DriverFaultError(type(failure).__name__)
-        fault.__cause__ = failure  # it says at which step
-        return fault
+        return _agent_error(failure, *board_run.place)  # its cause says at which step
     return None
+
+
+def _agent_error(failure: BaseException, port: str, chip_id: str = "") -> AgentError:
+    if isinstance(failure, AgentError) and not isinstance(failure, DriverFaultError):
+        return failure
+    return driver_fault(failure, port, chip_id)
 
 
 async def unidentified(

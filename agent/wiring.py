@@ -27,6 +27,7 @@ from agent.adapters.journal.store import SqliteJournal
 from agent.adapters.line.port_lock import port_lock
 from agent.adapters.line.serial_port import list_ports
 from agent.adapters.line.watch import Plan, PortWatch
+from agent.adapters.log.trace import SerialTrace, tracing
 from agent.adapters.signer.client import GrpcSigner
 from agent.adapters.signer.outbox import OutboxSender
 from agent.adapters.stop_signals import on_stop
@@ -122,6 +123,14 @@ def signer_of(config: Config) -> GrpcSigner:
 
 
 @dataclass(frozen=True)
+class Traced:
+    """Which port is traced, by its device, name or place, and to where."""
+
+    port: str
+    trace: SerialTrace
+
+
+@dataclass(frozen=True)
 class OpenStation:
     """A station that is open, and how its ports are opened."""
 
@@ -129,6 +138,10 @@ class OpenStation:
     signer: GrpcSigner
     open_driver: Callable[[str], AbstractAsyncContextManager[Driver]]
     places: Mapping[str, str]
+
+    def tracing(self, traced: Traced | None) -> OpenStation:
+        """The same; the dialogue of one port is traced."""
+        return self if traced is None else replace(self, open_driver=partial(_open_traced, self, traced))
 
     async def place_of(self, port: str) -> str:
         """What a device is called on the line; its own name where nothing names it."""
@@ -187,6 +200,22 @@ async def _open_alone(
             yield driver
 
 
+@asynccontextmanager
+async def _open_traced(line: OpenStation, traced: Traced, port: str) -> AsyncIterator[Driver]:
+    names = (port, await line.place_of(port), await _name_of(port))
+    with tracing(traced.trace if traced.port in names else None):
+        async with line.open_driver(port) as driver:
+            yield driver
+
+
+async def _name_of(device: str) -> str:
+    try:
+        present = await asyncio.to_thread(list_ports)
+    except LineError:
+        return device
+    return next((found.name for found in present if found.device == device), device)
+
+
 def _open_labels(config: Config) -> Labels | None:
     if config.label is None:
         return None
@@ -221,9 +250,12 @@ async def firmware_of(config: Config) -> Firmware | None:
     return firmware
 
 
-async def provision_one(config: Config, port: str, work_order: str, progress: Progress) -> Result:
+async def provision_one(
+    config: Config, port: str, work_order: str, progress: Progress, traced: Traced | None = None
+) -> Result:
     """Takes the board on one port through the recipe. Told to stop, it parks the board and is cancelled."""
-    async with open_line(config, progress) as line:
+    async with open_line(config, progress) as opened:
+        line = opened.tracing(traced)
         place = await line.place_of(port)
         task = asyncio.ensure_future(provision(line.station, place, line.open_driver(port), work_order))
         with on_stop(task.cancel, task.cancel):
@@ -237,6 +269,7 @@ async def run_ports(
     progress: Progress,
     *,
     seen_by: Callable[[ListPorts, Mapping[str, str]], ListPorts] = lambda listed, _places: listed,
+    traced: Traced | None = None,
 ) -> None:
     """Watches ports and sends the outbox until the plan is fulfilled or a signal comes.
 
@@ -246,7 +279,8 @@ async def run_ports(
         AgentError: the station itself cannot work: configuration, journal, or a signerd that answers wrongly.
     """
     patterns = tuple(ports) or config.ports
-    async with open_line(config, progress) as line, StationRenewal(config, line.signer):
+    async with open_line(config, progress) as opened, StationRenewal(config, opened.signer):
+        line = opened.tracing(traced)
         listed = seen_by(partial(list_ports, patterns, discover=not patterns), line.places)
         watch = PortWatch(line.station, line.open_driver, listed, replace(plan, places=line.places))
         outbox = OutboxSender(line.station)

@@ -33,6 +33,11 @@ UntilOption = Annotated[str | None, typer.Option(help="Likewise. Without it: unt
 OnlyOrderOption = Annotated[str | None, typer.Option("--order", help="Boards of this work order alone.")]
 OrderOption = Annotated[str, typer.Option("--order", help="The work order.", callback=_order)]
 
+TraceOption = Annotated[
+    str | None,
+    typer.Option("--trace", metavar="PORT", help="Writes this port's dialogue to a file, without secrets."),
+]
+
 app = typer.Typer(
     name="birthmark-agent",
     help="The station: takes boards on serial lines through key, certificate and stamp.",
@@ -99,10 +104,11 @@ def provision(
     port: Annotated[str, typer.Option("--port", help="The board's port.")],
     config: ConfigOption = DEFAULT_CONFIG,
     *,
+    trace: TraceOption = None,
     json: JsonOption = False,
 ) -> None:
     """Takes the one board on a port through the recipe."""
-    raise typer.Exit(boards.provision(load(config), port, order, as_json=json))
+    raise typer.Exit(boards.provision(load(config), port, order, as_json=json, trace=trace))
 
 
 @app.command()
@@ -113,10 +119,12 @@ def run(
     config: ConfigOption = DEFAULT_CONFIG,
     *,
     once: Annotated[bool, typer.Option("--once", help="Ends after one board a port.")] = False,
+    trace: TraceOption = None,
     json: JsonOption = False,
 ) -> None:
     """Watches the ports and takes every board that is put on one."""
-    raise typer.Exit(boards.run(load(config), port or [], order, count=count, once=once, as_json=json))
+    code = boards.run(load(config), port or [], order, count=count, once=once, as_json=json, trace=trace)
+    raise typer.Exit(code)
 
 
 @app.command()

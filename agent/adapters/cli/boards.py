@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
 from agent.adapters.line.watch import Plan
+from agent.adapters.log.agent_log import agent_log, log_event, log_file
+from agent.adapters.log.trace import SerialTrace
 from agent.adapters.results.desk import ResultsDesk
 from agent.adapters.results.files import count_outcomes
 from agent.adapters.shop_floor import shop_floor
@@ -19,8 +23,10 @@ from agent.adapters.shown.tally import Tally
 from agent.config import Config
 from agent.core.events import Event
 from agent.core.result import Outcome, Result, Summary
-from agent.wiring import provision_one, read_recipe, run_ports
+from agent.program import program_version
+from agent.wiring import Traced, provision_one, read_recipe, run_ports
 
+_LOG = logging.getLogger(__name__)
 _PASSED, _NOT_PASSED, _NO_SIGNERD = 0, 1, 4
 _BESIDE_RECIPE = 2  # session and record: signerd's part of the way
 
@@ -41,17 +47,20 @@ class Shown(Protocol):
         ...
 
 
-def provision(config: Config, port: str, order: str, *, as_json: bool) -> int:
+def provision(config: Config, port: str, order: str, *, as_json: bool, trace: str | None = None) -> int:
     """One board. Returns the exit code; interrupted, the board is parked and the code is 1."""
     live = _live(config, order)
     with _shown(live, as_json=as_json) as shown:
 
         async def one() -> Result:
             async with ResultsDesk(config, shown.notice) as results:
-                return await provision_one(config, port, order, fan_out(live, results, shown))
+                progress = fan_out(live, results, log_event, shown)
+                return await provision_one(config, port, order, progress, traced)
 
         try:
-            result = asyncio.run(one())
+            with agent_log(config, shown.notice), _traced(config, trace, shown.notice) as traced:
+                _LOG.info("started", extra={"fields": {"version": program_version(), "order": order}})
+                result = asyncio.run(one())
         except asyncio.CancelledError:
             return _NOT_PASSED
     if result.outcome is Outcome.PARKED and result.code in {"signer_unavailable", "clock_wrong"}:
@@ -60,7 +69,14 @@ def provision(config: Config, port: str, order: str, *, as_json: bool) -> int:
 
 
 def run(
-    config: Config, ports: Sequence[str], order: str, *, count: int | None, once: bool, as_json: bool
+    config: Config,
+    ports: Sequence[str],
+    order: str,
+    *,
+    count: int | None,
+    once: bool,
+    as_json: bool,
+    trace: str | None = None,
 ) -> int:
     """All ports, until the count is reached or a signal comes. Returns 0 only if every board passed."""
     plan = Plan(order, boards=count, once=once, stop_s=config.timeouts.stop_s)
@@ -74,13 +90,30 @@ def run(
 
         async def all_ports() -> None:
             async with shop_floor(config, live, notice) as results:
-                await run_ports(config, ports, plan, fan_out(live, results, tally), seen_by=live.watching)
+                progress = fan_out(live, results, log_event, tally)
+                await run_ports(config, ports, plan, progress, seen_by=live.watching, traced=traced)
 
         try:
-            asyncio.run(all_ports())
+            with agent_log(config, notice), _traced(config, trace, notice) as traced:
+                _LOG.info("started", extra={"fields": {"version": program_version(), "order": order}})
+                asyncio.run(all_ports())
         finally:
             shown.summary(tally.summary())
     return _PASSED if tally.all_passed else _NOT_PASSED
+
+
+@contextmanager
+def _traced(config: Config, port: str | None, notice: Callable[[str], None]) -> Iterator[Traced | None]:
+    """Says where the trace goes, and at the end if there was nothing to trace."""
+    if port is None:
+        yield None
+        return
+    file = log_file(config, f"trace-{re.sub('[^A-Za-z0-9.]+', '-', port).strip('-.')}.log")
+    trace = SerialTrace(file, notice)
+    notice(f"the dialogue of {port} goes to {file.path}")
+    yield Traced(port, trace)
+    if not trace.begun:
+        notice(f"nothing was traced: no port {port} was opened; `birthmark-agent ports` shows the names")
 
 
 def _live(config: Config, order: str) -> LiveState:

@@ -9,6 +9,8 @@ import sys
 import serial
 
 from agent.adapters.drivers.serial_line import PORT_ERRORS, WRITE_TIMEOUT_S, OnBytes, OnGone, SerialLine
+from agent.adapters.drivers.traced_line import TracedLine
+from agent.adapters.log.trace import current_trace
 from agent.errors import LineError
 
 
@@ -24,7 +26,12 @@ async def open_line(port: str, baudrate: int, on_bytes: OnBytes, on_gone: OnGone
     except asyncio.CancelledError:
         opening.add_done_callback(_close_unused)
         raise
-    line = _line_class()(connection, on_bytes, on_gone)
+    trace = current_trace()
+    if trace is None:
+        line = _line_class()(connection, on_bytes, on_gone)
+    else:
+        trace.opened(port, baudrate)
+        line = TracedLine(_line_class()(connection, trace.heard_by(on_bytes), on_gone), trace)
     line.start()
     return line
 

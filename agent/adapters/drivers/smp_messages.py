@@ -162,6 +162,15 @@ def parse_answer(message: bytes, expected: type[AnswerT]) -> AnswerT:
     return _validate(body, expected)
 
 
+def decode_body(message: bytes) -> dict[Any, Any] | None:
+    """The CBOR map of any message, header included; None where it holds none. For who only looks on."""
+    try:
+        body = _decode_cbor(message[Header.SIZE :])
+    except BoardError:
+        return None
+    return body if isinstance(body, dict) else None
+
+
 def _validate(body: object, expected: type[AnswerT]) -> AnswerT:
     try:
         return expected.model_validate(body)

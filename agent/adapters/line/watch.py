@@ -19,6 +19,7 @@ from agent.core.events import PortReady, Waiting
 from agent.core.recipe import StepName
 from agent.core.result import Outcome, Result
 from agent.core.said_once import SaidOnce
+from agent.driver_fault import driver_fault
 from agent.errors import AgentError, BoardError, DriverFaultError, LineError
 from agent.ports import Driver, Found, ListPorts, PortInfo
 from agent.provision import unidentified, work
@@ -74,6 +75,7 @@ class PortWatch:
         self._served: set[str] = set()  # ports that had their one board
         self._done: dict[str, str] = {}  # by port, the chip that is finished and has not been away
         self._wrong: dict[str, _Wrong] = {}  # by port, the board that does not say who it is
+        self._faults: dict[str, str] = {}  # by port, the driver's fault that the log has already
         self._away: dict[str, int] = {}  # by port, looks since it was on the list
         self._finished = 0
         self.stopping = asyncio.Event()
@@ -151,14 +153,20 @@ class PortWatch:
                     await self._serve_boards(name, place, driver)
             except LineError as error:
                 self._station.progress(Waiting(place, error.detail))
-            except DriverFaultError as error:
-                self._station.progress(Waiting(place, error.detail))
-            except AgentError as error:  # journal or configuration: no port can work
-                self.fault = error
-                self.stopping.set()
             except (Exception, SystemExit) as error:  # noqa: BLE001  (a driver of others may raise anything: other ports go on)
-                self._station.progress(Waiting(place, DriverFaultError(type(error).__name__).detail))
+                if isinstance(error, AgentError) and not isinstance(error, DriverFaultError):
+                    self.fault = error  # journal or configuration: no port can work
+                    self.stopping.set()
+                else:
+                    self._note_fault(name, place, error)
             await self._pause()
+
+    def _note_fault(self, name: str, place: str, error: BaseException) -> None:
+        """A driver's fault that repeats at each look is one line of the log, until a board is taken."""
+        said = f"{type(error).__name__}: {error}"
+        fault = driver_fault(error, place, log=self._faults.get(name) != said)
+        self._faults[name] = said
+        self._station.progress(Waiting(place, fault.detail))
 
     def _is_served(self, name: str) -> bool:
         done = self._plan.once and name in self._served
@@ -202,6 +210,7 @@ class PortWatch:
                 self._note_silence(name)
         else:
             self._wrong.pop(name, None)
+            self._faults.pop(name, None)
         self._station.progress(PortReady(place))
         if found is not None and found.chip_id != self._done.get(name):
             result = await self._work(name, place, driver, found, started_s)

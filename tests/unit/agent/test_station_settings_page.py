@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from agent.adapters.drivers.esp32.options import Esp32Options
 from agent.adapters.drivers.smp import SmpOptions
-from agent.config import BundleFiles, Config, LabelPlace, Page, Results, Signerd, Timeouts
+from agent.config import BundleFiles, Config, LabelPlace, Log, Page, Results, Signerd, Timeouts
 
 PAGE = (Path(__file__).parents[3] / "docs" / "stations.md").read_text(encoding="utf-8")
 SECTION = PAGE.partition("\n## agent.toml\n")[2].partition("\n## ")[0]
@@ -20,6 +20,7 @@ SECTIONS: Mapping[str, type[BaseModel]] = {
     "label": LabelPlace,
     "page": Page,
     "results": Results,
+    "log": Log,
     "timeouts": Timeouts,
 }
 
