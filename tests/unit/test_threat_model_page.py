@@ -17,7 +17,7 @@ PAGE = REPOSITORY / "docs" / "threat-model.md"
 HOSTILE = REPOSITORY / "tests" / "hostile"
 EVIDENCE = "Attacks on evidence"
 ATTACKERS = "Who attacks"
-COLUMNS = ["attacker", "attempt", "what stops it", "test"]
+COLUMNS = ["attacker", "attempt", "defence", "test"]
 # Named in prose beside the tests.
 NO_TEST = re.compile(r"harness\.[a-z_.]+")
 
