@@ -34,7 +34,7 @@ from agent.core.recipe import StepName
 from agent.core.result import Outcome, Result
 from agent.core.stamp import CheckedStamp, Expected, check_stamp
 from agent.delivery import deliver
-from agent.errors import AgentError, BoardError, SignerUnavailable, StoppedError
+from agent.errors import STATION_REFUSED, AgentError, BoardError, SignerUnavailable, StoppedError
 from agent.inspection import Inspection, firmware_of, holds, reported
 from agent.labelling import hand_over_label, other_code
 from agent.ports import BoardIdentity, BoardStamp, Driver, FirmwareDemands, Found, OnProgress, QueuedStamp
@@ -118,7 +118,7 @@ class BoardRun:
         """What came of the board: PASS without an error, PARKED where nothing is wrong with it, else FAIL."""
         outcome = Outcome.PASS
         if error is not None:
-            parked = isinstance(error, SignerUnavailable | StoppedError)
+            parked = isinstance(error, SignerUnavailable | StoppedError) or error.code in STATION_REFUSED
             outcome = Outcome.PARKED if parked else Outcome.FAIL
             self._course.on(CourseEvent.PARKED if parked else CourseEvent.FAILED)
         return Result(

@@ -17,6 +17,10 @@ class Verdict(StrEnum):
     STOP = "stop"  # no board can pass: the order, the station or its configuration must be mended first
 
 
+# signerd's codes that are about this station: no board is at fault, and none can get on.
+STATION_REFUSED = frozenset({"unauthenticated", "peer_revoked", "role_denied"})
+
+
 class AgentError(Exception):
     """The root of everything that a step of the line may raise."""
 
@@ -54,6 +58,26 @@ class SignerUnavailable(AgentError):  # noqa: N818 (a state of the line)
             detail,
             verdict=Verdict.AGAIN,
             remedy="Check the line to signerd; the board may stay where it is.",
+        )
+
+
+class SignerLineDown(SignerUnavailable):
+    """There is no line to signerd, and why. It is all ports' state: their boards are parked with its code."""
+
+    def __init__(self, code: str, detail: str, remedy: str, verdict: Verdict) -> None:
+        AgentError.__init__(self, code, detail, verdict=verdict, remedy=remedy)
+
+
+class SignerSlow(SignerUnavailable):
+    """The line stands, signerd is at work, and has not answered in the time that a call has."""
+
+    def __init__(self, seconds: float) -> None:
+        AgentError.__init__(
+            self,
+            "signer_slow",
+            f"signerd has not answered in {seconds:.0f} s; its line stands",
+            verdict=Verdict.AGAIN,
+            remedy="Leave the board where it is. Ask signerd's administrator to look at its token and store.",
         )
 
 

@@ -18,7 +18,15 @@ from typing import Any, TypeVar
 from agent.core.events import Progress, StepDone, StepProgress, StepStarted, Waiting
 from agent.core.recipe import Recipe, Step, StepName
 from agent.core.result import StepTime
-from agent.errors import BoardError, DriverFaultError, LabelError, LineError, SignerBusy, SignerUnavailable
+from agent.errors import (
+    BoardError,
+    DriverFaultError,
+    LabelError,
+    LineError,
+    SignerBusy,
+    SignerLineDown,
+    SignerUnavailable,
+)
 from agent.ports import Clock, Journal
 
 T = TypeVar("T")
@@ -27,6 +35,10 @@ B = TypeVar("B")
 
 _FIRST_PAUSE_S = 0.2
 _LONGEST_PAUSE_S = 5.0
+_SLOW_S = (3, 10, 30)  # after which it is said that a call is slow
+_LINE_DOWN = "the line to signerd is down"
+_ANSWER = "to answer"
+_WHAT = {"session": "to open a session", "sign": "to sign", "record": "to record the stamp"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,31 +50,59 @@ class Bounds:
 
 
 async def await_signer(
-    call: Callable[[], Awaitable[T]], *, wait_s: float, clock: Clock, on_wait: Callable[[str], None]
+    call: Callable[[], Awaitable[T]],
+    *,
+    wait_s: float,
+    clock: Clock,
+    on_wait: Callable[[str], None],
+    what: str = _ANSWER,
 ) -> T:
     """Makes the call until signerd answers, with growing pauses, for `wait_s` seconds.
 
-    A signerd that is busy has answered: the call comes back when it says, and has its time anew then.
+    A signerd that is busy has answered: the call comes back when it says, and has its time anew then. A call
+    under way is waited for, and after `_SLOW_S` it is said that signerd is slow.
+
+    Args:
+        what: the call, as it is said after "signerd takes more than 3 s".
 
     Raises:
-        SignerUnavailable: it did not answer in that time.
+        SignerUnavailable: it did not answer in that time; at once, where only a person can help.
     """
     end_s = clock.now_s() + wait_s
     pause_s = _FIRST_PAUSE_S
     while True:
         try:
-            return await call()
+            return await _named_where_slow(call, on_wait, what)
         except SignerBusy as busy:
             on_wait(busy.detail)
             await clock.sleep(busy.delay_s)
             end_s, pause_s = clock.now_s() + wait_s, _FIRST_PAUSE_S
             continue
         except SignerUnavailable as error:
-            if clock.now_s() + pause_s > end_s:
+            if error.stops_line or clock.now_s() + pause_s > end_s:
                 raise
-            on_wait(error.detail)
+            # Why it is down is the line's to say, once for all ports.
+            on_wait(_LINE_DOWN if isinstance(error, SignerLineDown) else error.detail)
         await clock.sleep(pause_s)
         pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+
+
+async def _named_where_slow(call: Callable[[], Awaitable[T]], on_wait: Callable[[str], None], what: str) -> T:
+    answer = asyncio.ensure_future(call())
+    try:
+        for slow_s in _SLOW_S:
+            if (await asyncio.wait({answer}, timeout=slow_s - _before(slow_s)))[0]:
+                break
+            on_wait(f"signerd takes more than {slow_s} s {what}")
+        return await answer
+    finally:
+        if not answer.done():
+            answer.cancel()
+            await asyncio.gather(answer, return_exceptions=True)
+
+
+def _before(slow_s: int) -> int:
+    return max((each for each in _SLOW_S if each < slow_s), default=0)
 
 
 class StepRunner:
@@ -114,7 +154,14 @@ class StepRunner:
             AgentError: `Refused`, or `SignerUnavailable` if it did not answer in that time.
         """
         return await self.timed(
-            name, lambda: await_signer(call, wait_s=wait_s, clock=self._clock, on_wait=self.on_wait)
+            name,
+            lambda: await_signer(
+                call,
+                wait_s=wait_s,
+                clock=self._clock,
+                on_wait=self.on_wait,
+                what=_WHAT.get(name, "to answer"),
+            ),
         )
 
     async def timed(self, name: str, action: Callable[[], Awaitable[T]]) -> T:

@@ -29,7 +29,9 @@ from agent.adapters.line.serial_port import list_ports
 from agent.adapters.line.watch import Plan, PortWatch
 from agent.adapters.log.trace import SerialTrace, tracing
 from agent.adapters.signer.client import GrpcSigner
+from agent.adapters.signer.line_state import LineState
 from agent.adapters.signer.outbox import OutboxSender
+from agent.adapters.signer.tls_probe import diagnose
 from agent.adapters.stop_signals import on_stop
 from agent.config import Config
 from agent.core.events import Progress
@@ -42,6 +44,7 @@ from agent.provision import provision
 from agent.station import StationContext
 from agent.steps import Bounds
 
+_DIAGNOSIS_S = 3.0  # for a look at the line that does not stand
 _RECIPE_REMEDY = 'docs/stations.md, "Recipes", says what may stand where.'
 
 
@@ -104,13 +107,19 @@ def _check_recipe(config: Config, kind: DriverKind, recipe: Recipe, where: str) 
         raise ConfigError(detail, remedy="Take [bundle] out of agent.toml, or set the product's `driver`.")
 
 
-def signer_of(config: Config) -> GrpcSigner:
-    """The line to signerd, not open yet. Raises ConfigError: a wrong file would look like a dead line."""
+def signer_of(config: Config, progress: Progress | None = None) -> GrpcSigner:
+    """The line to signerd, not open yet. `progress` is told why it does not stand, and when it does again.
+
+    Raises ConfigError: a wrong file would look like a dead line.
+    """
     wanted = config.signerd
     operations_ca, certificate = read_file(wanted.operations_ca), read_file(wanted.certificate)
     key = read_file(wanted.key)
     parse_cas(operations_ca, str(wanted.operations_ca))
     check_pair(parse_certificate(certificate, str(wanted.certificate)), key)
+    line = None
+    if progress is not None:
+        line = LineState(progress, partial(diagnose, wanted, timeout_s=_DIAGNOSIS_S))
     return GrpcSigner(
         wanted.address,
         operations_ca=operations_ca,
@@ -119,6 +128,7 @@ def signer_of(config: Config) -> GrpcSigner:
         deadline_s=config.timeouts.call_s,
         version=program_version(),
         clock_bound=timedelta(seconds=config.clock_bound_s),
+        line=line,
     )
 
 
@@ -163,7 +173,7 @@ async def open_line(config: Config, progress: Progress) -> AsyncIterator[OpenSta
         JournalError: the journal cannot be opened.
     """
     kind = find_driver(config.driver)
-    signer = signer_of(config)
+    signer = signer_of(config, progress)
     trust, recipe = read_trust(config.signerd.log_vkey, config.signerd.device_root), read_recipe(config)
     labels = _open_labels(config)
     places = places_of(config)

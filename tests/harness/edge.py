@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from agent.adapters.signer.client import RECONNECT
+from agent.adapters.signer.channel import RECONNECT
 from birthmark.v1 import audit_pb2, audit_pb2_grpc, signing_pb2_grpc
 from harness.administrator import Administrator
 from harness.installation import SENSOR, Installation, order_toml

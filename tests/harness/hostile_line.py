@@ -41,7 +41,7 @@ from typing import Any, Literal
 
 import grpc
 
-from agent.adapters.signer.client import RECONNECT
+from agent.adapters.signer.channel import RECONNECT
 from birthmark.v1 import admin_pb2, audit_pb2, audit_pb2_grpc, signing_pb2, signing_pb2_grpc
 from boards.attesters.hmac_sha256 import HmacVendor
 from boards.attesters.port import Vendor

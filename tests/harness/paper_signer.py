@@ -26,6 +26,7 @@ from agent.errors import Refused, SignerUnavailable
 from agent.ports import BoardRequest, BoardStamp, Receipt
 from birthmark.v1 import signing_pb2 as pb
 from birthmark.v1 import signing_pb2_grpc as rpc
+from harness.agent_world import Gate
 from harness.paper_company import PaperCompany
 
 T = TypeVar("T")
@@ -87,6 +88,7 @@ class PaperSigner(rpc.SigningServiceServicer):
         self.address = ""
         self.statuses: list[tuple[grpc.StatusCode, str, str]] = []  # status, message, birthmark-code
         self.tells_time = False  # as signerd does since there is `birthmark-time`
+        self.gates: dict[str, Gate] = {}  # calls of this name are held up
         self.answers: list[Any] = []  # given in place of the company's
         self.agent_versions: list[str] = []  # as stated
 
@@ -129,6 +131,7 @@ class PaperSigner(rpc.SigningServiceServicer):
         await self._server.stop(None)
 
     async def OpenSession(self, request: pb.OpenSessionRequest, context: Any) -> Any:  # noqa: N802 -- gRPC's
+        await self._held("OpenSession")
         session = await self._answer(self.company.open_session(request.work_order, request.chip_id), context)
         if self.answers:
             return self.answers.pop(0)
@@ -144,6 +147,7 @@ class PaperSigner(rpc.SigningServiceServicer):
         return answer
 
     async def SignCsr(self, request: pb.SignCsrRequest, context: Any) -> Any:  # noqa: N802 -- gRPC's
+        await self._held("SignCsr")
         self.agent_versions.append(request.agent_version)
         evidence = request.evidence
         asked = BoardRequest(request.csr_der, evidence.method, evidence.claims, evidence.evidence)
@@ -169,6 +173,11 @@ class PaperSigner(rpc.SigningServiceServicer):
         return pb.RecordStampResponse(
             ledger_index=receipt.index, receipt=receipt.proof, ledger_entry=receipt.entry
         )
+
+    async def _held(self, name: str) -> None:
+        if name in self.gates:
+            self.gates[name].arrived.set()
+            await self.gates[name].open.wait()
 
     async def _answer(self, call: Awaitable[T], context: Any) -> T:
         try:

@@ -28,6 +28,7 @@ from agent.wiring import Traced, provision_one, read_recipe, run_ports
 
 _LOG = logging.getLogger(__name__)
 _PASSED, _NOT_PASSED, _NO_SIGNERD = 0, 1, 4
+_AWAY = frozenset({"signer_unavailable", "signer_slow", "clock_wrong"})
 _BESIDE_RECIPE = 2  # session and record: signerd's part of the way
 
 
@@ -63,7 +64,10 @@ def provision(config: Config, port: str, order: str, *, as_json: bool, trace: st
                 result = asyncio.run(one())
         except asyncio.CancelledError:
             return _NOT_PASSED
-    if result.outcome is Outcome.PARKED and result.code in {"signer_unavailable", "clock_wrong"}:
+    away = result.code in {"signer_unavailable", "signer_slow", "clock_wrong"} or result.code.startswith(
+        "line_"
+    )
+    if result.outcome is Outcome.PARKED and away:
         return _NO_SIGNERD
     return _PASSED if result.outcome is Outcome.PASS else _NOT_PASSED
 

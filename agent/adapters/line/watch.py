@@ -259,11 +259,13 @@ class PortWatch:
             self._working.discard(name)
 
     def _account(self, name: str, result: Result) -> None:
+        if result.stop:
+            self.stopping.set()
         if self._goes_on(result) and not self._plan.once:
             return
         self._finished += 1
         self._served.add(name)
-        if result.stop or self._finished == self._plan.boards:
+        if self._finished == self._plan.boards:
             self.stopping.set()
 
     def _goes_on(self, result: Result) -> bool:

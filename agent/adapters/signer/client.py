@@ -21,13 +21,15 @@ import grpc
 import grpc.aio
 from google.protobuf.message import DecodeError
 
+from agent.adapters.signer.channel import PROBE_S, answer_of, is_alive, is_ready, open_channel
+from agent.adapters.signer.line_state import LineState
 from agent.core.certificate import MAX_SERIAL_CHARACTERS, MAX_SETTINGS_BYTES
 from agent.core.chain import MAX_CHAIN
 from agent.core.clocks import apart, check, read_time
 from agent.core.receipt import MAX_ENTRY_BYTES, MAX_RECEIPT_BYTES
 from agent.core.remedies import error_for
 from agent.core.stamp import MAX_SIGNATURE_BYTES, MAX_STAMP_BYTES
-from agent.errors import BadAnswer, BoardError, SignerBusy, SignerUnavailable
+from agent.errors import BadAnswer, BoardError, Refused, SignerBusy, SignerSlow, SignerUnavailable
 from agent.ports import BoardRequest, BoardStamp, Issued, Receipt, Session
 from birthmark.v1 import busy_pb2, renewal_pb2, renewal_pb2_grpc
 from birthmark.v1 import signing_pb2 as pb
@@ -57,18 +59,10 @@ _LEVELS = {
 _MAY_PASS = frozenset(
     {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED}
 )
-# Where strangers take every place, signerd's places come free for a second in each five, as handshakes end.
-RECONNECT = (("grpc.initial_reconnect_backoff_ms", 200), ("grpc.max_reconnect_backoff_ms", 1_000))
 _RETRY_INFO = "/google.rpc.RetryInfo"
 _LEAST_DELAY_S = 0.1
 _LONGEST_DELAY_S = 300.0  # that signerd may tell a board to wait
-_OPTIONS = (
-    *RECONNECT,
-    ("grpc.max_receive_message_length", MAX_ANSWER_BYTES),
-    ("grpc.keepalive_time_ms", 30_000),
-    ("grpc.keepalive_timeout_ms", 10_000),
-    ("grpc.enable_http_proxy", 0),  # a proxy in the environment is not between a station and its signerd
-)
+_WORK_S = 60.0  # of a call on a line that stands: signerd answers within 30 s, be it that it is not done
 
 
 class RenewalState(StrEnum):
@@ -104,10 +98,11 @@ class GrpcSigner:
         operations_ca: PEM of the CA that signerd's server certificate has to come from.
         certificate: PEM, the station's.
         key: PEM, the station's private key.
-        deadline_s: of each call.
+        deadline_s: until a line stands. A call on one that stands is waited for while signerd is at work.
         version: of this program, for signerd's ledger; empty where it is not known.
         clock_bound: so far the clocks of signerd and of this PC may be apart.
         now: this PC's clock, aware.
+        line: is told how the line stands, and says why it does not.
     """
 
     def __init__(
@@ -121,6 +116,7 @@ class GrpcSigner:
         version: str,
         clock_bound: timedelta = timedelta(minutes=5),
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        line: LineState | None = None,
     ) -> None:
         self._target = target
         self._version = version
@@ -129,24 +125,59 @@ class GrpcSigner:
         self._deadline_s = deadline_s
         self._clock_bound = clock_bound
         self._now = now
+        self._line = line
+        self._silent: grpc.aio.Channel | None = None  # the last one that was given up
+        self._looking: asyncio.Task[str] | None = None
+        self._watching: asyncio.Task[None] | None = None
         self._apart: timedelta | None = None
         self._channel: grpc.aio.Channel | None = None
         self._ending: set[asyncio.Task[None]] = set()  # lines of before, with calls under way
 
     async def __aenter__(self) -> Self:
-        self._channel = grpc.aio.secure_channel(self._target, self._credentials, options=_OPTIONS)
-        self._channel.get_state(try_to_connect=True)  # TLS is done before the first board asks
-        self._stub = rpc.SigningServiceStub(self._channel)
-        self._renewals = renewal_pb2_grpc.RenewalServiceStub(self._channel)
+        self._take(self._opened())
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        ending = [task for task in (self._watching, self._looking) if task is not None]
+        for task in ending:
+            task.cancel()
+        await asyncio.gather(*ending, return_exceptions=True)
+        if self._line is not None:
+            self._line.close()
         if self._channel is not None:
             await self._channel.close(None)
         if self._ending:
             await asyncio.wait(self._ending)
+
+    def _opened(self) -> grpc.aio.Channel:
+        return open_channel(self._target, self._credentials, MAX_ANSWER_BYTES)
+
+    def _take(self, channel: grpc.aio.Channel) -> None:
+        """Each call from now on goes there; those under way are answered where they began."""
+        before, self._channel = self._channel, channel
+        self._stub = rpc.SigningServiceStub(channel)
+        self._renewals = renewal_pb2_grpc.RenewalServiceStub(channel)
+        if self._watching is not None:
+            self._watching.cancel()
+        if self._line is not None:
+            self._watching = asyncio.create_task(self._watch(channel, self._line), name="line to signerd")
+        if before is not None:
+            ending = asyncio.create_task(before.close(_WORK_S), name="line of before")
+            self._ending.add(ending)
+            ending.add_done_callback(self._ending.discard)
+
+    async def _watch(self, channel: grpc.aio.Channel, line: LineState) -> None:
+        """Tells how the line stands, also while no board asks."""
+        state = channel.get_state(try_to_connect=True)
+        while state is not grpc.ChannelConnectivity.SHUTDOWN:
+            if state is grpc.ChannelConnectivity.READY:
+                line.connected()
+            elif state is grpc.ChannelConnectivity.TRANSIENT_FAILURE:
+                await line.explained(SignerUnavailable("signerd does not answer"))
+            await channel.wait_for_state_change(state)
+            state = channel.get_state(try_to_connect=True)
 
     def with_credentials(self, operations_ca: bytes, certificate: bytes) -> GrpcSigner:
         """A line of its own to the same signerd with a newer certificate of the key, PEM; not open yet."""
@@ -164,13 +195,10 @@ class GrpcSigner:
     async def go_on_as(self, other: GrpcSigner) -> None:
         """Takes over the other's open line: each call from now on goes there, and those under way are
         answered on the line that they began on."""
-        before, self._channel = self._channel, other._channel
-        self._stub, self._renewals, self._credentials = other._stub, other._renewals, other._credentials
-        other._channel = None
-        if before is not None:
-            ending = asyncio.create_task(before.close(self._deadline_s), name="line of before")
-            self._ending.add(ending)
-            ending.add_done_callback(self._ending.discard)
+        channel, other._channel = other._channel, None
+        self._credentials = other._credentials
+        if channel is not None:
+            self._take(channel)
 
     async def ask_renewal(self) -> RenewalAnswer:
         """A newer certificate for the key of this line, if it is time for one. Raises as the calls of
@@ -192,11 +220,8 @@ class GrpcSigner:
         """Waits until the line stands, for one deadline. Raises SignerUnavailable."""
         if self._channel is None:
             raise SignerUnavailable("the line to signerd is not open")
-        try:
-            async with asyncio.timeout(self._deadline_s):
-                await self._channel.channel_ready()
-        except TimeoutError as error:
-            raise SignerUnavailable(f"{self._target} did not answer in {self._deadline_s:g} s") from error
+        if not await is_ready(self._channel, self._deadline_s):
+            raise SignerUnavailable(f"{self._target} did not answer in {self._deadline_s:g} s")
 
     @property
     def apart(self) -> timedelta | None:
@@ -275,17 +300,73 @@ class GrpcSigner:
         return _receipt(await self._call(self._stub.RecordStamp, request))
 
     async def _call(self, method: Callable[..., Any], request: Any) -> Any:
-        sent = self._now()
+        sent, channel = self._now(), self._channel
+        begun_s = asyncio.get_running_loop().time()
         try:
-            call = method(request, timeout=self._deadline_s)
-            answer = await call
+            call = method(request, timeout=_WORK_S)
+            answer = await answer_of(call, lambda: self._look(channel))
             self._look_at_clock(await call.trailing_metadata(), sent)
         except grpc.aio.AioRpcError as error:
             self._look_at_clock(error.trailing_metadata(), sent)
-            raise translated(error) from error
+            seconds = asyncio.get_running_loop().time() - begun_s
+            raise await self._failure(error, seconds) from error
         except grpc.aio.UsageError as error:  # the channel was closed under the call: we are stopping
             raise SignerUnavailable("the line to signerd was closed") from error
+        if self._line is not None:
+            self._line.answered()
         return answer
+
+    async def _failure(self, error: grpc.aio.AioRpcError, seconds: float) -> Exception:
+        """Why a call failed after so long, and what that says of the line."""
+        failure = translated(error)
+        late = isinstance(failure, SignerUnavailable) and seconds > self._deadline_s
+        if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED or (late and _code(error) == "unavailable"):
+            return SignerSlow(seconds)
+        if self._line is None:
+            return failure
+        if isinstance(failure, Refused):
+            self._line.refused(failure)
+        elif _code(error):
+            self._line.answered()
+        elif isinstance(failure, SignerUnavailable):
+            return await self._line.explained(failure)
+        return failure
+
+    async def _look(self, channel: grpc.aio.Channel | None) -> None:
+        """Looks whether the line of a call that has no answer yet is alive, once for all such calls.
+
+        Raises:
+            SignerUnavailable: it is not, or it is the line of before. There may be another by now.
+        """
+        if channel is None or channel is self._silent:
+            raise SignerUnavailable("the line to signerd was made anew")
+        if channel is not self._channel:  # of a certificate of before: it ends with its calls
+            if await is_alive(channel):
+                return
+            raise SignerUnavailable("the line of before has gone silent")
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.create_task(self._trouble(channel), name="look at the line")
+        trouble = await asyncio.shield(self._looking)
+        if channel is self._silent:
+            raise SignerUnavailable("the line to signerd was made anew")
+        if trouble:
+            failure = SignerUnavailable(trouble)
+            raise failure if self._line is None else await self._line.explained(failure)
+
+    async def _trouble(self, channel: grpc.aio.Channel) -> str:
+        """Takes a fresh line in the place of one that has gone silent; what is wrong if there is none."""
+        if await is_alive(channel):
+            return ""
+        fresh = self._opened()
+        try:
+            if await is_ready(fresh, PROBE_S) and self._channel is channel:
+                self._silent = channel
+                self._take(fresh)
+                return ""
+        finally:
+            if self._channel is not fresh:
+                await fresh.close(None)
+        return "signerd has gone silent, and takes no fresh line"
 
     def _look_at_clock(self, metadata: Any, sent: datetime) -> None:
         theirs = read_time(_value(metadata, "birthmark-time"))

@@ -15,7 +15,8 @@ from agent.errors import Refused, SignerUnavailable
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs" / "stations.md").read_text(encoding="utf-8")
 # Whose first argument is a code; of a worker's error, it is the second.
-RAISED = {"BoardError": 0, "LineError": 0, "LabelError": 0, "BundleMismatch": 0, "WorkerError": 1}
+RAISED = {"BoardError": 0, "LineError": 0, "LabelError": 0, "BundleMismatch": 0, "LineBrokenError": 0}
+RAISED["WorkerError"] = 1
 NO_CODE_OF_A_LINE = {
     "configuration",  # its own text and exit code 3 before the first board
 }
@@ -34,7 +35,7 @@ def codes_raised() -> Iterator[str]:
 def codes_of_classes() -> Iterator[str]:
     """Codes of errors that have one and no other, and those of the chip's console and of boards' answers."""
     text = (ROOT / "agent" / "errors.py").read_text(encoding="utf-8")
-    yield from re.findall(r"super\(\).__init__\(\s*\"([a-z_]+)\"", text)
+    yield from re.findall(r"__init__\(\s*(?:self,\s*)?\"([a-z_]+)\"", text)
     yield from (code for _, code in console._FAILURES + console._TROUBLES)
     yield from re.findall(r'self\._fail\("([a-z_]+)"', Path(console.__file__).read_text(encoding="utf-8"))
     yield from smp_messages.ERROR_NAMES.values()

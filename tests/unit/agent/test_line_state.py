@@ -1,0 +1,99 @@
+"""What is wrong with the line to signerd is said once, whoever asks, and again when it is another thing."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from agent.adapters.signer.line_state import LineState
+from agent.core.events import Event, LineDown, LineUp
+from agent.errors import AgentError, ConfigError, Refused, SignerLineDown, SignerUnavailable, Verdict
+
+AWAY = SignerUnavailable("signerd does not answer: gRPC's words")
+
+
+class Line:
+    """A line whose trouble a test sets."""
+
+    def __init__(self) -> None:
+        self.trouble: AgentError | None = None
+        self.asked = 0
+        self.now_s = 0.0
+        self.events: list[Event] = []
+        self.state = LineState(self.events.append, self._diagnose, lambda: self.now_s)
+
+    def _diagnose(self) -> AgentError | None:
+        self.asked += 1
+        return self.trouble
+
+
+def refused_address() -> SignerLineDown:
+    return SignerLineDown("line_unreachable", "nothing listens", "Check the address.", Verdict.AGAIN)
+
+
+def wrong_ca() -> SignerLineDown:
+    return SignerLineDown("line_wrong_ca", "another CA's", "Compare the files.", Verdict.STOP)
+
+
+async def test_sixteen_ports_fail_and_one_verdict_is_said() -> None:
+    line = Line()
+    line.trouble = refused_address()
+    errors = await asyncio.gather(*(line.state.explained(AWAY) for _ in range(16)))
+    assert {(error.code, error.remedy) for error in errors} == {("line_unreachable", "Check the address.")}
+    assert line.asked == 1
+    line.now_s = 60.0
+    await line.state.explained(AWAY)
+    assert line.asked == 2
+    assert line.events == [LineDown("line_unreachable", "nothing listens", "Check the address.", stop=False)]
+
+
+async def test_it_is_over_once_and_may_begin_again() -> None:
+    line = Line()
+    line.trouble = refused_address()
+    await line.state.explained(AWAY)
+    line.state.answered()
+    line.state.answered()
+    line.state.connected()
+    await line.state.explained(AWAY)
+    assert [type(event) for event in line.events] == [LineDown, LineUp, LineDown]
+
+
+async def test_another_cause_is_said_too() -> None:
+    line = Line()
+    line.trouble = refused_address()
+    await line.state.explained(AWAY)
+    line.trouble, line.now_s = wrong_ca(), 10.0
+    error = await line.state.explained(AWAY)
+    assert error.stops_line
+    assert [event.stop for event in line.events if isinstance(event, LineDown)] == [False, True]
+
+
+async def test_a_file_that_cannot_be_used_stops() -> None:
+    line = Line()
+    line.trouble = ConfigError("key.pem cannot be read", remedy="Give it back.")
+    error = await line.state.explained(AWAY)
+    assert isinstance(error, SignerUnavailable)
+    assert (error.code, error.stops_line) == ("configuration", True)
+
+
+async def test_a_line_that_stands_is_not_blamed() -> None:
+    line = Line()
+    assert await line.state.explained(AWAY) is AWAY
+    assert line.events == []
+
+
+@pytest.mark.parametrize("code", ["unauthenticated", "peer_revoked", "role_denied"])
+def test_a_station_that_is_refused_is_down_until_it_is_answered(code: str) -> None:
+    line = Line()
+    line.state.refused(Refused(code, verdict=Verdict.STOP, remedy="Ask."))
+    line.state.connected()  # TLS alone says nothing of it
+    assert line.events == [LineDown(code, "signerd refused", "Ask.", stop=True)]
+    line.state.answered()
+    assert line.events[1:] == [LineUp()]
+
+
+def test_a_refusal_of_a_board_is_an_answer() -> None:
+    line = Line()
+    line.state.refused(Refused("chip_unknown"))
+    assert line.events == []
