@@ -8,12 +8,12 @@ Relative paths are relative to the file's directory. `birthmark-agent enroll --i
 from __future__ import annotations
 
 import re
-import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo
 
+from agent.core.toml_text import TomlError, read_toml
 from agent.errors import ConfigError
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -160,13 +160,15 @@ def load(path: Path) -> Config:
         ConfigError: it cannot be read, is no TOML, or a key is unknown, missing or wrong; all of them named.
     """
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        data = read_toml(path.read_bytes())
     except OSError as error:
         raise ConfigError(
             f"cannot read {path}: {error.strerror}", remedy="birthmark-agent enroll makes one"
         ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not valid TOML: {error}", remedy="Mend that line.") from error
+    except TomlError as error:
+        raise ConfigError(
+            f"{path} is not valid TOML: {error}", remedy="Mend that line, or save the file as UTF-8."
+        ) from error
     try:
         return Config.model_validate(data, context={"base": path.resolve().parent})
     except ValidationError as error:

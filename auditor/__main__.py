@@ -11,6 +11,7 @@ import sys
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 from auditor.cli.app import FINDINGS, app
+from auditor.cli.text_output import never_fail
 from auditor.errors import CheckFailed, ConfigError, Malformed, NotFound, Unreachable
 
 CONFIGURATION, UNREACHABLE = 3, 4
@@ -21,6 +22,7 @@ _UNWRITABLE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 def main() -> None:
     """Runs the command line; exits 0, 1 (findings), 2 (usage), 3 (configuration), 4 (unreachable)
     or 5 (no findings, and alarms)."""
+    never_fail()
     try:
         app()
     except ConfigError as error:

@@ -5,12 +5,12 @@ Relative paths are relative to the file's directory. `birthmark-auditor enroll -
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo
 
+from auditor.core.toml_text import TomlError, read_toml
 from auditor.errors import ConfigError
 
 
@@ -64,12 +64,12 @@ def load(path: Path) -> Config:
         ConfigError: it cannot be read, is no TOML, or a key is unknown, missing or wrong; all of them named.
     """
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        data = read_toml(path.read_bytes())
     except OSError as error:
         raise ConfigError(
             f"cannot read {path}: {error.strerror}; `birthmark-auditor enroll` makes one"
         ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except TomlError as error:
         raise ConfigError(f"{path} is not valid TOML: {error}") from error
     try:
         return Config.model_validate(data, context={"base": path.resolve().parent})

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 from signerd.adapters.cli.app import build_app, exit_for, unexpected
+from signerd.adapters.cli.text_output import never_fail
 
 if TYPE_CHECKING:
     from signerd.config import Config
@@ -28,6 +29,7 @@ def _run(read: Callable[[], Config], base: Path, announce: Callable[[str], None]
 
 def main() -> None:
     """Runs a command and ends the process with its exit code."""
+    never_fail()
     try:
         build_app(_run)()
     except Exception as error:  # noqa: BLE001 -- the last place that can say how it ended

@@ -9,7 +9,6 @@ where `hsm.pin` says.
 from __future__ import annotations
 
 import os
-import tomllib
 from abc import abstractmethod
 from ipaddress import ip_address
 from pathlib import Path
@@ -30,6 +29,7 @@ from signerd.core.file_problems import problems
 from signerd.core.names import FIRST, is_name
 from signerd.core.pkcs11_uri import key_name, token_name
 from signerd.core.server_names import MAX_SERVER_NAMES, server_name
+from signerd.core.toml_text import TomlError, read_toml
 from signerd.core.tpm_reference import tpm_source
 from signerd.errors import ConfigError
 
@@ -389,14 +389,14 @@ def read_settings(path: Path, kind: type[S]) -> S:
         ConfigError: it cannot be read, is no TOML, or a key is unknown, missing or wrong; all of them named.
     """
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        data = read_toml(path.read_bytes())
     except PermissionError as error:
         raise ConfigError(
             f"cannot read {path}: {error.strerror}; run the command as {kind.reader}"
         ) from error
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}; `{kind.maker}` makes one") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except TomlError as error:
         raise ConfigError(f"{path} is not valid TOML: {error}") from error
     try:
         return kind.model_validate(data, context={"base": path.resolve().parent})

@@ -7,13 +7,22 @@ import sys
 import tempfile
 from pathlib import Path
 
+if sys.platform == "win32":
+    from agent.adapters.windows_rights import create_private
+
 _NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)  # Windows has none
 _BINARY = getattr(os, "O_BINARY", 0)  # POSIX has none
 
 
 def write_new(path: Path, data: bytes, mode: int = 0o600) -> None:
-    """A file that did not exist before. Its name lasts once `sync_directory` was called. Raises OSError."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NOFOLLOW | _BINARY, mode)
+    """A file that did not exist before, on Windows too for this account alone where `mode` says so.
+
+    Its name lasts once `sync_directory` was called. Raises OSError.
+    """
+    if sys.platform == "win32" and not mode & 0o077:
+        descriptor = create_private(path)
+    else:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NOFOLLOW | _BINARY, mode)
     with os.fdopen(descriptor, "wb") as file:
         file.write(data)
         file.flush()

@@ -7,7 +7,6 @@ say something else than what will be flashed. deploy/examples/bundle.toml shows 
 from __future__ import annotations
 
 import hashlib
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -26,6 +25,7 @@ from agent.core.bundle_checks import (
 from agent.core.bundle_verify import make_bundle
 from agent.core.esp_image import ImageError, signing_key_digest
 from agent.core.partition_table import APP, FACTORY, OTA_0, TABLE_OFFSET, Partition, find
+from agent.core.toml_text import TomlError, read_toml
 
 MAX_DESCRIPTION_BYTES = 65_536
 _MIB = 1024 * 1024
@@ -97,14 +97,14 @@ def parse_description(data: bytes) -> Description:
     if len(data) > MAX_DESCRIPTION_BYTES:
         raise BundleError(f"larger than {MAX_DESCRIPTION_BYTES} bytes")
     try:
-        table = _Description.model_validate(tomllib.loads(data.decode("utf-8")))
+        table = _Description.model_validate(read_toml(data))
     except ValidationError as error:
         problems = (
             f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}"
             for problem in error.errors(include_url=False, include_input=False)
         )
         raise BundleError("; ".join(problems)) from error
-    except (UnicodeDecodeError, ValueError, RecursionError) as error:
+    except TomlError as error:
         raise BundleError(f"not valid TOML: {error}") from error
     files: dict[str, str] = {}
     for image in table.image:

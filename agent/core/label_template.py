@@ -16,7 +16,6 @@ for its own sample is refused where it is laid out. docs/stations.md, "Labels", 
 
 from __future__ import annotations
 
-import tomllib
 from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
@@ -24,6 +23,7 @@ from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from agent.core.label import Label
 from agent.core.label_pattern import POP, PORT, parse_pattern
 from agent.core.label_payload import PatternText, ProvisioningCode, Strict, TextCode
+from agent.core.toml_text import TomlError, read_toml
 
 MAX_TEMPLATE_BYTES = 32_768
 MIN_TEXT_MM = 1.2  # height of the font, about 3.4 pt: the least that a 203 dpi printer keeps readable
@@ -117,8 +117,8 @@ def parse_template(data: bytes) -> LabelTemplate:
     if len(data) > MAX_TEMPLATE_BYTES:
         raise TemplateError(f"larger than {MAX_TEMPLATE_BYTES} bytes")
     try:
-        document = tomllib.loads(data.decode("utf-8"))
-    except (ValueError, RecursionError) as error:  # of both, also of a number with thousands of digits
+        document = read_toml(data)
+    except TomlError as error:
         raise TemplateError(f"not valid TOML: {error}") from error
     try:
         return LabelTemplate.model_validate(document)

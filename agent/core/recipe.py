@@ -17,12 +17,13 @@ Unknown keys are fatal and named. Steps that nothing may replace cannot be left 
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
+
+from agent.core.toml_text import TomlError, read_toml
 
 MAX_RECIPE_BYTES = 32_768
 MAX_TIMEOUT_S = 3_600.0
@@ -189,8 +190,8 @@ def parse_recipe(data: bytes) -> Recipe:
     if len(data) > MAX_RECIPE_BYTES:
         raise RecipeError(f"larger than {MAX_RECIPE_BYTES} bytes")
     try:
-        document = tomllib.loads(data.decode("utf-8"))
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+        document = read_toml(data)
+    except TomlError as error:
         raise RecipeError(f"not valid TOML: {error}") from error
     _only(document, {"name", "step"}, "recipe")
     name = document.get("name")

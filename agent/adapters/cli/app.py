@@ -14,6 +14,7 @@ from agent.adapters.cli import boards, report, results, setup, status
 from agent.adapters.cli.bundle import bundle_app
 from agent.adapters.cli.label import label_app
 from agent.adapters.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption
+from agent.adapters.cli.text_output import never_fail
 from agent.config import is_name, load
 from agent.errors import AgentError, ConfigError, SignerUnavailable
 
@@ -156,7 +157,8 @@ def show_results(
     order: OnlyOrderOption = None,
     config: ConfigOption = DEFAULT_CONFIG,
     *,
-    csv: Annotated[bool, typer.Option("--csv", help="RFC 4180, with a header.")] = False,
+    csv: Annotated[bool, typer.Option("--csv", help="Prints RFC 4180 in UTF-8, with a header.")] = False,
+    bom: Annotated[bool, typer.Option("--bom", help="With --csv: adds the mark that Excel needs.")] = False,
     json: Annotated[
         bool, typer.Option("--json", help="Prints JSON, for machines: an object a line. The default.")
     ] = False,
@@ -164,7 +166,9 @@ def show_results(
     """Prints results out of the journal, a row a board, oldest first."""
     if csv and json:
         raise typer.BadParameter("--csv or --json, not both")
-    results.show(load(config), since, until, order, as_csv=csv)
+    if bom and not csv:
+        raise typer.BadParameter("--bom goes with --csv")
+    results.show(load(config), since, until, order, as_csv=csv, marked=bom)
 
 
 @app.command(name="report")
@@ -207,6 +211,7 @@ def exit_code(error: AgentError) -> int:
 
 def main() -> None:
     """Runs the command and ends the process."""
+    never_fail()
     try:
         app()
     except AgentError as error:

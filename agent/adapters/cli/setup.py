@@ -28,9 +28,6 @@ def make_request(directory: Path, *, deployment: str, site: str, name: str, as_j
         f"Send {path} to signerd's administrator, who runs:",
         f"  signerd station add {path.name} --site {site} --name {name} --out {name}.pem",
     ]
-    if sys.platform == "win32":
-        rights = f'icacls "{directory}" /inheritance:r /grant:r "%USERNAME%:F"'
-        lines.append(f"Restrict the folder to this account: {rights}")
     print_result("\n".join(lines), {"request": str(path)}, as_json=as_json)
 
 

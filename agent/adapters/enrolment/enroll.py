@@ -3,8 +3,7 @@
 This is the only module of the agent that makes a key, and the key is the station's. No module that
 touches a board may import it; tests/hostile/test_agent_makes_no_keys.py holds that.
 
-On POSIX the key's file has mode 0600. Windows knows no modes: docs/stations.md gives the command that
-restricts the directory to the account of the station.
+The key's file is the account's alone: mode 0600 on POSIX, a list of rights on Windows (`private_files`).
 """
 
 from __future__ import annotations
@@ -36,6 +35,7 @@ from agent.adapters.enrolment.credentials import (
     station_name,
 )
 from agent.adapters.journal import schema as journal_schema
+from agent.adapters.private_files import make_private, make_private_directory
 from agent.config import Config, endpoint, is_name, load
 from agent.errors import ConfigError
 
@@ -67,7 +67,7 @@ def request(directory: Path, *, deployment: str, site: str, name: str) -> Path:
         if not is_name(text):
             raise ConfigError(f"{what} must be 1 to 64 of [A-Za-z0-9._-], beginning with a letter or digit")
     try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private_directory(directory)
         key = _own_key(directory / KEY)
         uri = f"birthmark://{deployment}/station/{site}/{name}"
         (directory / REQUEST).write_bytes(_request(key, uri, name))
@@ -142,6 +142,7 @@ def _own_key(path: Path) -> ec.EllipticCurvePrivateKey:
     """The station's key; an existing one is kept, so that a request can be made again."""
     if path.exists():
         key = _load(path)
+        make_private(path)  # whatever rights it had
     else:
         key = ec.generate_private_key(ec.SECP256R1())
         pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
@@ -191,7 +192,7 @@ def install(directory: Path, given: Given) -> Path:
         if not config.exists():
             config.write_text(_toml(name.deployment, given.address), encoding="utf-8")
         state = load(config).state  # an operator may have moved it
-        state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private_directory(state)
     except OSError as error:
         raise ConfigError(f"cannot write {error.filename}: {error.strerror}") from error
     journal_schema.create(state / journal_schema.FILE_NAME)

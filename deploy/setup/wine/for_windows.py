@@ -1,0 +1,43 @@
+"""Splits a lock file for Windows' CPython 3.13: what comes as a wheel, and what is published as source alone.
+
+    for_windows.py requirements/agent-esp32.txt wheels.txt sources.txt
+
+pip takes a platform for wheels and judges markers by the machine it runs on, so markers are judged here.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+from packaging.requirements import Requirement
+
+_WINDOWS = {
+    "implementation_name": "cpython",
+    "os_name": "nt",
+    "platform_machine": "AMD64",
+    "platform_python_implementation": "CPython",
+    "platform_system": "Windows",
+    "python_full_version": "3.13.5",
+    "python_version": "3.13",
+    "sys_platform": "win32",
+}
+_SOURCE_ALONE = frozenset({"crcmod", "esptool"})
+
+
+def main(lock: str, wheels: str, sources: str) -> None:
+    """From one file to two."""
+    rows = re.split(r"(?m)^(?=[a-z0-9])", Path(lock).read_text(encoding="utf-8"))[1:]
+    split: dict[bool, list[str]] = {False: [], True: []}
+    for row in rows:
+        head, _, rest = row.partition("\\\n")
+        requirement = Requirement(head.strip())
+        if requirement.marker is None or requirement.marker.evaluate(_WINDOWS):
+            pinned = f"{requirement.name}{requirement.specifier}"
+            split[requirement.name in _SOURCE_ALONE].append(f"{pinned} \\\n{rest}")
+    Path(wheels).write_text("".join(split[False]), encoding="utf-8")
+    Path(sources).write_text("".join(split[True]), encoding="utf-8")
+
+
+main(*sys.argv[1:])
