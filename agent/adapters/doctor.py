@@ -10,8 +10,6 @@ import asyncio
 import json
 import os
 import shutil
-import stat
-import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -30,6 +28,7 @@ from agent.adapters.enrolment.credentials import (
 from agent.adapters.journal.report import newest_entry, read_report
 from agent.adapters.journal.schema import FILE_NAME, open_for_writing
 from agent.adapters.line.serial_port import list_ports
+from agent.adapters.private_files import check_private
 from agent.adapters.signer.tls_probe import probe
 from agent.config import Config, LabelPlace, Results, load
 from agent.core.clocks import said
@@ -96,8 +95,7 @@ def _in_thread(check: Callable[[], str]) -> Callable[[], Awaitable[str]]:
 def _key(config: Config) -> str:
     path = config.signerd.key
     pem = read_file(path)
-    if sys.platform != "win32" and stat.S_IMODE(path.stat().st_mode) & 0o077:
-        raise ConfigError(f"others may read {path}", remedy=f"chmod 600 {path}")
+    check_private(path)
     check_pair(parse_certificate(read_file(config.signerd.certificate), "the certificate"), pem)
     return "belongs to the certificate"
 

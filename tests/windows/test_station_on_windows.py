@@ -1,0 +1,224 @@
+"""A station's PC with Windows, from enrolment to the shift's report, against a real signerd on Linux.
+
+Wine stands in for Windows. What it cannot show: USB places of ports (it lists none), consoles with code pages
+(standard handles are pipes here), services, and lists of rights beyond the owner's and everybody's.
+"""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.factory import Factory
+from harness.installation import order_toml
+from harness.windows_pc import Ended, WindowsPc, windows_path, windows_pc
+
+pytestmark = [pytest.mark.check, pytest.mark.timeout(240)]
+
+ORDER = "WO-WINDOWS"
+URI = "birthmark://dev/station/plant1/win1"
+PLACE = "Platz 3 · 板"  # not in code page 437
+PAGE_PORT = 8731
+OWN_PARTS = f"""
+[page]
+listen = "127.0.0.1:{PAGE_PORT}"
+
+[places]
+COM32 = "{PLACE}"
+
+[results]
+folder = "results"
+
+[label]
+template = "label.toml"
+folder = "labels"
+"""
+LABEL = """
+width_mm = 50
+height_mm = 25
+dpi = 300
+lines = ["{serial}", "{port}"]
+
+[code]
+kind = "text"
+text = "{serial} {pop}"
+"""
+SET_RIGHTS = """
+import sys
+from pathlib import Path
+from agent.adapters import windows_rights
+path = Path(sys.argv[1])
+found = [windows_rights.others_with_rights(path)]
+import ctypes
+psd = ctypes.c_void_p()
+made = windows_rights._advapi32.ConvertStringSecurityDescriptorToSecurityDescriptorW(
+    "D:P(A;;FA;;;SY)(A;;FA;;;WD)", 1, ctypes.byref(psd), None)
+present, acl, defaulted = ctypes.c_int(), ctypes.c_void_p(), ctypes.c_int()
+windows_rights._advapi32.GetSecurityDescriptorDacl(
+    psd, ctypes.byref(present), ctypes.byref(acl), ctypes.byref(defaulted))
+windows_rights._checked(windows_rights._advapi32.SetNamedSecurityInfoW(
+    str(path), 1, 0x80000004, None, None, acl, None))
+found.append(windows_rights.others_with_rights(path))
+windows_rights.make_private(path)
+found.append(windows_rights.others_with_rights(path))
+print(found)
+"""
+
+
+@dataclass
+class Shift:
+    """What the station did, in order; each test looks at a part of it."""
+
+    station: Path
+    requested: Ended
+    installed: Ended
+    doctor: Ended
+    done: Ended
+    page: dict[str, Any]
+    chips: list[str]
+    interrupted: Ended
+    key_mode: int = 0
+    stored: set[str] = field(default_factory=set)
+
+
+@pytest.fixture(scope="module")
+def pc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WindowsPc]:
+    with windows_pc(tmp_path_factory.mktemp("pc")) as pc:
+        yield pc
+
+
+@pytest.fixture(scope="module")
+def shift(pc: WindowsPc, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shift]:
+    folder = tmp_path_factory.mktemp("factory")
+    with Factory(folder / "line") as factory:
+        yield _work(pc, factory, folder / "station")
+
+
+def _work(pc: WindowsPc, factory: Factory, station: Path) -> Shift:
+    line = factory.installation
+    config = station / "agent.toml"
+    who = ("--deployment", "dev", "--site", "plant1", "--name", "win1")
+    requested = pc.agent("enroll", "--dir", station, *who, "--json")
+    mode = (station / "station.key").stat().st_mode & 0o777
+    certificate = station.parent / "win1.pem"
+    line.admin("station", "add", station / "station.csr.pem", *who[2:], "--out", certificate)
+    trust: list[str | Path] = [
+        *("--operations-ca", line.home / "operations" / "ca.pem", "--log-vkey", line.home / "log.vkey"),
+        *("--device-root", line.home / "ca" / "root.pem", "--signerd", line.target),
+    ]
+    installed = pc.agent("enroll", "--dir", station, "--install", certificate, *trust)
+    _configure(station)
+    line.open_order(order_toml(ORDER, quantity=9, stations=[URI], serial_pattern="WIN-{number:06d}"))
+    run = factory.new_run(boards=3, pop=True)
+    ports = [
+        part for number, port in enumerate(run.farm.ports) for part in ("--port", pc.plug(30 + number, port))
+    ]
+    doctor = pc.agent("doctor", "-c", config, "--order", ORDER, "--json")
+    with pc.start("run", "-c", config, "--order", ORDER, "--count", "3", *ports) as program:
+        done = program.wait()
+    slow = factory.new_run(boards=1, pop=True, keygen_seconds=60)
+    with pc.start(
+        "run", "-c", config, "--order", ORDER, "--port", pc.plug(33, slow.farm.ports[0])
+    ) as program:
+        program.event("step_started", step="keygen")
+        page = _page()
+        program.interrupt()
+        interrupted = program.wait()
+    stored = {record.chip_id for record in factory.records(run)}
+    return Shift(station, requested, installed, doctor, done, page, run.chips, interrupted, mode, stored)
+
+
+def _configure(station: Path) -> None:
+    """As Notepad saves it: with a byte order mark and CRLF."""
+    config = station / "agent.toml"
+    text = config.read_text(encoding="utf-8") + OWN_PARTS
+    text += "\n[timeouts]\nstop_s = 1\n"
+    config.write_bytes(b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode())
+    (station / "label.toml").write_text(LABEL, encoding="utf-8")
+    (station / "results").mkdir()
+    (station / "labels").mkdir()
+
+
+def _page() -> dict[str, Any]:
+    with urllib.request.urlopen(f"http://127.0.0.1:{PAGE_PORT}/api/state", timeout=20) as answer:
+        found: dict[str, Any] = json.load(answer)
+    return found
+
+
+def test_enrolment_keeps_the_key_to_this_account(shift: Shift) -> None:
+    assert shift.requested.json() == {"request": windows_path(shift.station / "station.csr.pem")}
+    assert shift.installed.code == 0, shift.installed
+    assert shift.key_mode & 0o007 == 0  # what Wine makes of the list of rights
+    assert b"icacls" not in shift.requested.out + shift.requested.err
+
+
+def test_rights_of_others_are_found_and_taken(pc: WindowsPc, tmp_path: Path) -> None:
+    key = tmp_path / "some.key"
+    key.write_bytes(b"secret")
+    key.chmod(0o600)
+    said = pc.script(SET_RIGHTS, key)
+    assert said.text.strip() == "[(), ('Everyone',), ()]", said
+    assert key.stat().st_mode & 0o007 == 0  # Wine takes the administrators for the group
+
+
+def test_doctor_finds_nothing_wrong_but_the_list_of_ports(shift: Shift) -> None:
+    wrong = [each["check"] for each in shift.doctor.json() if not each["ok"]]
+    assert set(wrong) <= {"ports", "places"}, shift.doctor  # Wine lists no port by itself
+
+
+def test_boards_pass_on_com_ports(shift: Shift) -> None:
+    events = [json.loads(line) for line in shift.done.text.splitlines()]
+    passed = [event for event in events if event["event"] == "board_done"]
+    assert shift.done.code == 0, shift.done
+    assert sorted(event["chip_id"] for event in passed) == shift.chips
+    assert shift.stored == set(shift.chips)
+    assert {event["port"] for event in passed} == {"COM30", "COM31", PLACE}
+
+
+def test_the_page_is_served(shift: Shift) -> None:
+    assert "COM33" in json.dumps(shift.page)
+    assert shift.page["work_order"] == ORDER
+
+
+def test_labels_are_drawn(shift: Shift) -> None:
+    assert len([each for each in (shift.station / "labels").iterdir() if each.suffix == ".png"]) == 3
+
+
+def test_results_are_written(shift: Shift) -> None:
+    (file,) = (shift.station / "results").glob("*.csv")
+    rows = file.read_bytes().decode("utf-8").split("\r\n")
+    assert sum(",PASS," in row for row in rows) == 3
+    assert any(PLACE in row for row in rows)
+
+
+def test_ctrl_c_parks_the_board(shift: Shift) -> None:
+    events = [json.loads(line) for line in shift.interrupted.text.splitlines()]
+    assert [event["code"] for event in events if event["event"] == "board_parked"] == ["stopped"], events
+    assert b"Traceback" not in shift.interrupted.err
+
+
+@pytest.mark.parametrize("page", ["cp437", "cp1252"])
+def test_csv_is_utf8_whatever_the_code_page(pc: WindowsPc, shift: Shift, page: str) -> None:
+    config = shift.station / "agent.toml"
+    marked = ["--bom"] if page == "cp437" else []
+    said = pc.agent("results", "-c", config, "--csv", *marked, environment={"PYTHONIOENCODING": page})
+    assert said.code == 0, said
+    assert said.out.startswith(b"\xef\xbb\xbf") == bool(marked)
+    assert PLACE in said.out.decode("utf-8")
+    assert said.out.count(b"\r\n") == said.out.count(b"\n")
+
+
+@pytest.mark.parametrize(("command", "page"), [("report", "cp437"), ("status", "cp932")])
+def test_a_code_page_that_lacks_a_letter_fails_no_command(
+    pc: WindowsPc, shift: Shift, command: str, page: str
+) -> None:
+    config = shift.station / "agent.toml"
+    said = pc.agent(command, "-c", config, environment={"PYTHONIOENCODING": page})
+    assert (said.code, said.err) == (0, b""), said
+    assert said.out.decode(page)
