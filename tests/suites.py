@@ -51,7 +51,12 @@ SUITES = (
     # All that `make test` runs, of every folder; the next three are what it leaves out. On two quiet cores it
     # is to take 8 minutes at most; CI's machines are not always quiet.
     Suite("test", 10, tier=TEST, paths=("tests",)),
-    Suite("integration", 16.5, tier=CHECK, paths=("tests/unit", "tests/integration", "tests/fuzz")),
+    Suite(
+        "integration",
+        16.5,
+        tier=CHECK,
+        paths=("tests/unit", "tests/integration", "tests/fuzz", "tests/windows"),
+    ),
     Suite("hostile", 12, tier=CHECK, paths=("tests/hostile",)),
     Suite("e2e", 9, tier=CHECK, paths=("tests/e2e",)),
     Suite("demo", 1.5, command=(sys.executable, "-m", "demo.run")),

@@ -65,15 +65,10 @@ small_libraries() {
 wheels() {
     local pip=(.venv/bin/python -m pip --disable-pip-version-check --quiet --no-input)
     local site=$bed/python/Lib/site-packages
-    .venv/bin/python "$here/for_windows.py" $LOCK "$work/wheels.txt" "$work/sources.txt"
+    .venv/bin/python deploy/wheelhouse/source_wheels.py "$work/built" >/dev/null
+    .venv/bin/python "$here/for_windows.py" $LOCK "$work/wheels.txt"
     "${pip[@]}" install --no-deps --require-hashes --only-binary :all: --platform win_amd64 --implementation cp \
-        --python-version 3.13 --ignore-requires-python --target "$site" -r "$work/wheels.txt" >&2
-    "${pip[@]}" wheel --no-deps --require-hashes --no-build-isolation --use-pep517 --wheel-dir "$work/built" \
-        -r "$work/sources.txt" >&2
-    local wheel
-    for wheel in "$work"/built/*.whl; do
-        .venv/bin/python -m zipfile -e "$wheel" "$site"
-    done
+        --python-version 3.13 --ignore-requires-python --target "$site" --find-links "$work/built" -r "$work/wheels.txt" >&2
     cp "$here/sitecustomize.py" "$site/"
 }
 
@@ -96,7 +91,7 @@ prefix() {
 }
 
 digest() {
-    cat "$here"/* $LOCK requirements/build.txt | sha256sum | cut -c1-16
+    cat "$here"/* $LOCK requirements/build.txt requirements/source.txt | sha256sum | cut -c1-16
 }
 
 cache=${BIRTHMARK_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/birthmark}

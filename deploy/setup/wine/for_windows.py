@@ -1,6 +1,6 @@
-"""Splits a lock file for Windows' CPython 3.13: what comes as a wheel, and what is published as source alone.
+"""Takes out of a lock file what Windows' CPython 3.13 needs.
 
-    for_windows.py requirements/agent-esp32.txt wheels.txt sources.txt
+    for_windows.py requirements/agent-esp32.txt wheels.txt
 
 pip takes a platform for wheels and judges markers by the machine it runs on, so markers are judged here.
 """
@@ -23,21 +23,18 @@ _WINDOWS = {
     "python_version": "3.13",
     "sys_platform": "win32",
 }
-_SOURCE_ALONE = frozenset({"crcmod", "esptool"})
 
 
-def main(lock: str, wheels: str, sources: str) -> None:
-    """From one file to two."""
+def main(lock: str, wheels: str) -> None:
+    """From one file to the other."""
     rows = re.split(r"(?m)^(?=[a-z0-9])", Path(lock).read_text(encoding="utf-8"))[1:]
-    split: dict[bool, list[str]] = {False: [], True: []}
+    taken = []
     for row in rows:
         head, _, rest = row.partition("\\\n")
         requirement = Requirement(head.strip())
         if requirement.marker is None or requirement.marker.evaluate(_WINDOWS):
-            pinned = f"{requirement.name}{requirement.specifier}"
-            split[requirement.name in _SOURCE_ALONE].append(f"{pinned} \\\n{rest}")
-    Path(wheels).write_text("".join(split[False]), encoding="utf-8")
-    Path(sources).write_text("".join(split[True]), encoding="utf-8")
+            taken.append(f"{requirement.name}{requirement.specifier} \\\n{rest}")
+    Path(wheels).write_text("".join(taken), encoding="utf-8")
 
 
 main(*sys.argv[1:])
