@@ -3,7 +3,7 @@
 # containers, all is compiled anew each time; the tests' own modules too, by each worker of each suite.
 export PYTHONDONTWRITEBYTECODE :=
 .DEFAULT_GOAL := help
-.PHONY: help setup demo unit test check soak lint bench tokens fuzz proto lock format clean
+.PHONY: help setup demo unit test check soak packages lint bench tokens fuzz proto lock format clean
 
 help:
 	@echo 'make demo    simulated boards and ESP32 chips through the whole line, into var/demo;'
@@ -12,6 +12,7 @@ help:
 	@echo 'make test    the tests, in minutes: all but the long ones'
 	@echo 'make check   what CI runs: lint, all tests but soak, the demo; each within its budget'
 	@echo 'make soak    what takes longer than CI may'
+	@echo 'make packages  Debian packages of the three programs, into dist: make packages RELEASE=debian13'
 	@echo 'make lint    style, types, import boundaries, generated code'
 	@echo 'make bench   the figures, into var/bench.json'
 	@echo 'make tokens  what the laboratory of tokens does, into deploy/hsm/README.md'
@@ -36,6 +37,10 @@ check: setup
 soak:
 	@deploy/setup/setup.sh --soak
 	.venv/bin/python -m pytest -n 2 --dist loadfile --timeout=3600 -m 'soak and not bench'
+
+packages:
+	@deploy/setup/setup.sh --packages
+	deploy/packages/build.sh $(if $(RELEASE),--release $(RELEASE)) dist
 
 lint: setup
 	deploy/setup/lint.sh

@@ -4,7 +4,8 @@
 #   setup.sh           what demo, test and lint need
 #   setup.sh --bench   and what the benchmark compares with, if it can be had
 #   setup.sh --fuzz    and the fuzzer
-#   setup.sh --soak    and the engine in which the test of containers runs them, if it can be had
+#   setup.sh --packages  and what builds Debian packages and makes the clean systems in which they are tried
+#   setup.sh --soak    that too, and the engine in which the test of containers runs them, if it can be had
 #
 # It installs only what is missing, and says what and why. Running it again costs a fraction of a second, until
 # the pinned requirements or pyproject.toml change. Debian 12, Ubuntu 22.04 and 24.04; as root, with sudo, or with
@@ -203,6 +204,23 @@ soak_packages() {
     [ ${#wanted[@]} -eq 0 ] || (apt_install "${wanted[@]}") || say "they cannot be installed here: that test is skipped"
 }
 
+package_tools() {
+    local wanted=()
+    if ! command -v dh >/dev/null || ! command -v dpkg-buildpackage >/dev/null; then
+        say "installing debhelper (apt): builds the Debian packages"
+        wanted+=(debhelper)
+    fi
+    if ! command -v mmdebstrap >/dev/null; then
+        say "installing mmdebstrap (apt): makes clean systems of Debian's packages, in which ours are installed"
+        wanted+=(mmdebstrap)
+    fi
+    if ! command -v shellcheck >/dev/null; then
+        say "installing shellcheck (apt): reads the packages' scripts"
+        wanted+=(shellcheck)
+    fi
+    [ ${#wanted[@]} -eq 0 ] || apt_install "${wanted[@]}"
+}
+
 fingerprint() {
     sha256sum pyproject.toml requirements/{build,dev,source}.txt deploy/setup/setup.sh deploy/wheelhouse/source_wheels.py
     pwd # the editable install points here
@@ -242,6 +260,9 @@ if [ "${1:-}" = --bench ]; then
     bench_packages
 elif [ "${1:-}" = --fuzz ]; then
     fuzz_packages
+elif [ "${1:-}" = --packages ]; then
+    package_tools
 elif [ "${1:-}" = --soak ]; then
+    package_tools
     soak_packages
 fi

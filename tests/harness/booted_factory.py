@@ -52,8 +52,8 @@ class BootedFactory(WalkedFactory):
 
     installed_by: ClassVar[type[MachineInstallation]] = BootedInstallation
 
-    def __init__(self) -> None:
-        self.booted = BootedMachine()
+    def __init__(self, machine: BootedMachine | None = None) -> None:
+        self.booted = machine or BootedMachine()
         super().__init__(self.booted)
 
     def probed(self, unit: str, state: str) -> None:

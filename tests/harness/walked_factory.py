@@ -57,14 +57,7 @@ class MachineInstallation(DocumentedInstallation):
     def _make(self) -> None:
         self.home = self.machine.path("/etc/signerd")
         self.config = self.home / "signerd.toml"
-        for line in (
-            "adduser --system --group --no-create-home --home /nonexistent signerd",
-            "adduser signerd softhsm",
-            "install -d -o signerd -g signerd -m 0700 /etc/signerd",
-            "install -d -o signerd -g signerd -m 0700 /var/lib/signerd /var/lib/signerd-head /run/signerd",
-            "cp deploy/systemd/signerd.service /etc/systemd/system/",
-        ):
-            self.machine.run(line)
+        self._put_signerd()
         self._as_signerd(f"softhsm2-util --init-token --free --label line --pin {PIN} --so-pin {PIN}")
         init = f"printf {PIN} | signerd init /etc/signerd"
         self._as_signerd(
@@ -77,6 +70,17 @@ class MachineInstallation(DocumentedInstallation):
         offline = self.directory / "offline"
         self._as_signerd(f"{init} --install-certificate {offline}/sub-ca.pem --root {offline}/root.pem")
         self._keep_pin()
+
+    def _put_signerd(self) -> None:
+        """Before step 1: the user, its folders, the unit."""
+        for line in (
+            "adduser --system --group --no-create-home --home /nonexistent signerd",
+            "adduser signerd softhsm",
+            "install -d -o signerd -g signerd -m 0700 /etc/signerd",
+            "install -d -o signerd -g signerd -m 0700 /var/lib/signerd /var/lib/signerd-head /run/signerd",
+            "cp deploy/systemd/signerd.service /etc/systemd/system/",
+        ):
+            self.machine.run(line)
 
     def _as_signerd(self, line: str) -> str:
         return self.machine.run(self.machine.inside(line), user=SIGNERD)

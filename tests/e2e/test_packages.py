@@ -1,0 +1,126 @@
+"""The Debian packages in clean systems of Debian 12 and 13: a factory that was installed from them, upgraded,
+removed and installed again. tests/e2e/test_agent_package.py looks at one of them in `make check`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from harness.clean_root import CleanRoot, made_root, no_clean_root, repacked
+from harness.debian_packages import SUITES, built, digests, no_builder
+from harness.packaged_factory import SIGNERDS, STATIONS, PackagedFactory
+from harness.process import run, wait_until
+
+pytestmark = [pytest.mark.soak, pytest.mark.timeout(3600)]
+_ALL = "birthmark-signerd birthmark-agent birthmark-auditor"
+# What Debian's archive asks of a package that is uploaded to it: manual pages, a bug that it closes, a maintainer.
+_OF_THE_ARCHIVE = {"no-manual-page", "initial-upload-closes-no-bugs", "bogus-mail-host"}
+_OF_WHEELS = "usr/lib/birthmark/"
+
+
+@dataclass(frozen=True)
+class Released:
+    """A release with its packages, in a folder of its own."""
+
+    name: str
+    folder: Path
+    packages: Mapping[str, Path]
+
+
+@pytest.fixture(scope="module", params=list(SUITES))
+def released(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Released:
+    if missing := no_builder() or no_clean_root():
+        pytest.skip(missing)
+    folder = tmp_path_factory.mktemp(request.param)
+    return Released(request.param, folder, built(request.param, folder / "packages"))
+
+
+@pytest.fixture(scope="module")
+def factory(released: Released) -> Iterator[PackagedFactory]:
+    root = made_root(SUITES[released.name], released.folder)
+    with PackagedFactory(CleanRoot(root), list(released.packages.values())) as factory:
+        yield factory
+
+
+def _board(factory: PackagedFactory) -> str:
+    """One more is certified and stamped by the installed station."""
+    run = factory.new_run(boards=1)
+    unit = factory.station(run)
+    wait_until(lambda: factory.root.shown(unit, "ActiveState") == "active", "the station's unit")
+    factory.finished_once(run)
+    return unit
+
+
+def test_installed_it_certifies_boards(factory: PackagedFactory) -> None:
+    root = factory.root
+    root.run("systemctl enable signerd")
+    unit = _board(factory)
+    assert root.owner("/var/lib/birthmark-agent") == "birthmark:birthmark 700"
+    said = root.run("birthmark-agent doctor || true", user="birthmark")
+    assert "ok   signerd" in said, said
+    assert root.run("readlink /usr/lib/birthmark/agent/bin/python3").startswith("../../../../bin/python3.")
+    assert root.shown(unit, "NRestarts") == "0"
+    factory.verify()
+
+
+def test_an_upgrade_goes_on_where_it_was(
+    factory: PackagedFactory, released: Released, tmp_path: Path
+) -> None:
+    root, unit = factory.root, _board(factory)
+    before = {each: root.shown(each, "MainPID") for each in ("signerd", unit)}
+    said = root.install(*(repacked(path, 2, tmp_path) for path in released.packages.values()))
+    assert root.run(f"dpkg-query --show --showformat='${{Version}}\\n' {_ALL}").count("-2+deb") == 3, said
+    for each, old in before.items():
+        assert root.shown(each, "ActiveState") == "active", root.journal(each)
+        assert root.shown(each, "MainPID") != old
+    factory.installation.start_signerd()
+    _board(factory)
+    factory.verify()
+
+
+def test_nothing_that_counts_goes_with_the_packages(factory: PackagedFactory) -> None:
+    """Removed, purged and installed again: keys, ledger and journal are what they were, and work."""
+    root = factory.root
+    unit = _board(factory)
+    root.run(f"systemctl stop {unit}; systemctl stop signerd")
+    kept = factory.kept(*SIGNERDS, *STATIONS)
+    assert {"/etc/birthmark-agent/station.key", "/var/lib/signerd/signerd.sqlite"} <= set(kept)
+    root.run(f"apt-get remove --yes --quiet {_ALL}")
+    root.run("test ! -e /usr/lib/birthmark && test ! -e /usr/bin/signerd")
+    assert factory.kept(*SIGNERDS, *STATIONS) == kept
+    said = root.refused(f"apt-get purge --yes --quiet {_ALL}", 0)
+    for each in (*SIGNERDS, *STATIONS):
+        assert f"kept {each}" in said
+    assert factory.kept(*SIGNERDS, *STATIONS) == kept
+    root.install(*PackagedFactory.packages)
+    assert root.shown("signerd", "ActiveState") == "inactive"
+    root.run("systemctl enable --now signerd")
+    _board(factory)
+    factory.verify()
+
+
+def test_what_each_system_says_of_rules_and_units(factory: PackagedFactory, released: Released) -> None:
+    root = factory.root
+    units = "signerd.service signerd-key-holder.service birthmark-agent@x.service"
+    assert root.run(f"systemd-analyze verify {units} 2>&1").strip() == ""
+    if released.name == "debian13":  # the first whose udev verifies
+        assert "Fail:    0" in root.run("udevadm verify /usr/lib/udev/rules.d/60-birthmark-agent.rules 2>&1")
+
+
+def test_built_again_it_is_the_same(released: Released, tmp_path: Path) -> None:
+    assert digests(built(released.name, tmp_path)) == digests(released.packages)
+
+
+def test_lintian(factory: PackagedFactory, released: Released) -> None:
+    root = factory.root
+    root.install("lintian")
+    for path in released.packages.values():
+        command = f"lintian --allow-root --tag-display-limit 0 /srv/{path.name} || true"
+        said = run(root.command("sh", "-c", command), timeout_s=1800)
+        ours = [
+            line for line in said.splitlines() if line.startswith(("E:", "W:")) and _OF_WHEELS not in line
+        ]
+        assert not [line for line in ours if line.split()[2] not in _OF_THE_ARCHIVE]

@@ -1,0 +1,155 @@
+"""A Debian system of its own, made of Debian's packages and booted: nothing of this machine's is in it.
+
+    with CleanRoot(made_root("trixie", folder)) as root:
+        root.install(folder / "birthmark-agent_0.1.0-1+deb13_amd64.deb")
+        root.run("systemctl start birthmark-agent@WO-1")
+
+apt reaches Debian's packages there as this machine does. /tmp and the terminals of /dev/pts are this
+machine's, so that files and simulated boards are seen on both sides.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import ClassVar
+
+from harness.booted_machine import BootedMachine
+from harness.process import run
+
+_NEEDED = ("mmdebstrap", "unshare", "nsenter", "pivot_root")
+# What a package may count on: Debian's own minimum, and a systemd that boots.
+_INCLUDED = "systemd,systemd-sysv,udev,ca-certificates"
+_MAKE_S, _INSTALL_S = 900.0, 600.0
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
+# systemd makes mounts for units' sandboxes: its root has to be a mount, not a folder that was changed to.
+_BOOT = """
+set -eu
+cd {root}
+mount --bind . .
+cd {root}
+mount -t proc proc proc
+mount -t sysfs sysfs sys
+mount -t cgroup2 cgroup2 sys/fs/cgroup
+mount -t tmpfs -o mode=0755 tmpfs run
+mount --bind /tmp tmp
+mount -t tmpfs -o mode=0755 tmpfs dev
+mkdir dev/pts dev/shm
+for each in {devices}; do touch dev/$each; mount --bind /dev/$each dev/$each; done
+mount --bind /dev/pts dev/pts
+ln -s pts/ptmx dev/ptmx
+touch dev/console
+mkdir -p old
+pivot_root . old
+umount -l old
+mount --make-rshared /
+echo made
+exec env -i PATH={path} container=other /lib/systemd/systemd --system --unit=multi-user.target \
+    --show-status=no >/dev/null 2>&1 </dev/null
+"""
+
+
+def no_clean_root() -> str:
+    """Why there is none here; an empty text if there is."""
+    if os.getuid() != 0:
+        return "a system of its own takes root"
+    if missing := [name for name in _NEEDED if shutil.which(name) is None]:
+        return f"not installed: {', '.join(missing)} (deploy/setup/setup.sh --packages)"
+    return ""
+
+
+def made_root(suite: str, folder: Path, *, include: str = "") -> Path:
+    """A fresh root of Debian's `suite` (`bookworm`, `trixie`) as a folder below `folder`."""
+    root = folder / suite
+    names = f"{_INCLUDED},{include}" if include else _INCLUDED
+    options = ("--variant=minbase", f"--include={names}", "--skip=cleanup/apt/lists", "--quiet")
+    run(["mmdebstrap", *options, suite, root], timeout_s=_MAKE_S)
+    # How this machine reaches Debian's packages.
+    settings = run(["apt-config", "dump", "Acquire"])
+    (root / "etc/apt/apt.conf.d/99this-machine").write_text(settings, "utf-8")
+    # Units that have nothing to do here, and whose failing would hide one of ours.
+    for unit in (
+        "systemd-udevd.service",
+        "systemd-networkd.service",
+        "systemd-resolved.service",
+        "getty.target",
+    ):
+        link = root / "etc/systemd/system" / unit
+        link.unlink(missing_ok=True)
+        link.symlink_to("/dev/null")
+    return root
+
+
+class CleanRoot(BootedMachine):
+    """Booted while the context is. The folder stays, with what was changed in it."""
+
+    _namespaces: ClassVar[Mapping[str, str]] = {
+        "mount": "mnt", "pid": "pid", "uts": "uts", "ipc": "ipc", "cgroup": "cgroup",
+    }  # fmt: skip
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def _make(self) -> list[str]:
+        boot = _BOOT.format(root=shlex.quote(str(self.root)), devices=" ".join(_DEVICES), path=_PATH)
+        kinds = ("--pid", "--fork", "--kill-child", "--mount", "--cgroup", "--uts", "--ipc")
+        unshare = shlex.join(["unshare", *kinds, "--propagation", "private", "sh", "-c", boot])
+        # What it is in when its namespace of cgroups is made is the root of that.
+        enter = f"echo $$ >{self._cgroup}/cgroup.procs\nexec {unshare}"
+        return ["setpriv", "--pdeathsig", "KILL", "sh", "-euc", enter]
+
+    def command(
+        self, *command: str | Path, user: str | None = None, environment: Mapping[str, str] | None = None
+    ) -> list[str]:
+        """As on every machine, with the programs where its packages put them."""
+        variables = {"PATH": _PATH, "DEBIAN_FRONTEND": "noninteractive", **(environment or {})}
+        made = super().command(*command, user=user, environment=variables)
+        # The repository's folder is not there.
+        made = [each for each in made if not each.startswith("--wd=")]
+        return [*made[: made.index("env") + 1], "--chdir=/", *made[made.index("env") + 1 :]]
+
+    def install(self, *packages: str | Path) -> str:
+        """By apt, with what they depend on and nothing else; what it and the scripts said."""
+        names = []
+        for each in packages:
+            if isinstance(each, Path):
+                shutil.copy(each, self.root / "srv")
+                each = f"/srv/{each.name}"  # noqa: PLW2901 -- as the root sees it
+            names.append(shlex.quote(each))
+        line = (
+            f"apt-get install --yes --quiet --no-install-recommends --allow-downgrades {' '.join(names)} 2>&1"
+        )
+        return run(self.command("sh", "-euc", line), timeout_s=_INSTALL_S)
+
+    def refused(self, line: str, code: int) -> str:
+        """What a line said that ended so, on both streams."""
+        return self.run(f"({line}) 2>&1", expect=code)
+
+    def shown(self, unit: str, name: str) -> str:
+        """A property of a unit."""
+        return self.run(f"systemctl show --property={name} --value {unit}").strip()
+
+
+def repacked(package: Path, revision: int, folder: Path) -> Path:
+    """The same package under another revision."""
+    tree = folder / f"{package.name}.tree"
+    run(["dpkg-deb", "--raw-extract", package, tree], timeout_s=_INSTALL_S)
+    control = tree / "DEBIAN" / "control"
+    text = control.read_text("utf-8")
+    old = next(line for line in text.splitlines() if line.startswith("Version: "))
+    before, _, release = old.partition("+")
+    new = f"{before.rpartition('-')[0]}-{revision}+{release}"
+    control.write_text(text.replace(old, new), "utf-8")
+    made = folder / package.name.replace(old.split()[1], new.split()[1])
+    subprocess.run(
+        ["dpkg-deb", "--root-owner-group", "-Zgzip", "-z1", "--build", tree, made],
+        check=True,
+        capture_output=True,
+    )
+    shutil.rmtree(tree)
+    return made
