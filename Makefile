@@ -31,7 +31,8 @@ unit: setup
 test: setup
 	.venv/bin/python -m pytest -n 2 --dist loadfile -m 'not check and not soak and not bench'
 
-check: setup
+check:
+	@deploy/setup/setup.sh --packages
 	PYTHONPATH=tests .venv/bin/python -m suites
 
 soak:

@@ -10,6 +10,7 @@ import pytest
 
 from harness.clean_root import CleanRoot, made_root, no_clean_root
 from harness.debian_packages import SUITES, built, no_builder
+from tokens import presence
 
 pytestmark = [pytest.mark.check, pytest.mark.timeout(900)]
 _PACKAGE = "birthmark-agent"
@@ -19,8 +20,7 @@ _RELEASE = "debian12"
 
 @pytest.fixture(scope="module")
 def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    if missing := no_builder() or no_clean_root():
-        pytest.skip(missing)
+    presence.skip(no_builder() or no_clean_root() or None)
     return built(_RELEASE, tmp_path_factory.mktemp("package"), _PACKAGE)[_PACKAGE]
 
 

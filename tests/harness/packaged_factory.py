@@ -2,7 +2,7 @@
 
 with PackagedFactory(CleanRoot(root), packages) as factory:
     run = factory.new_run(boards=1)
-    factory.station(run)
+    factory.work(run)
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ class PackagedFactory(BootedFactory):
         self.root = root
         super().__init__(root)
 
-    def station(self, run: Run) -> str:
-        """Its files in their place, its unit enabled and started: the unit's name; later ones have new ports."""
+    def work(self, run: Run) -> str:
+        """Its files in their place, its unit started: its name. Later runs have new ports."""
         etc, state = STATIONS
         unit = f"birthmark-agent@{run.work_order}"
         drop_in = f"/etc/systemd/system/{unit}.service.d"

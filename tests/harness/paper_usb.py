@@ -4,7 +4,7 @@
     said = evaluated(adapter, folder, {"60-birthmark-agent.rules": text})
     said.properties["ID_MM_DEVICE_IGNORE"], said.power, said.latency, said.node
 
-`udevadm test` runs in mounts of its own, whose /sys is a folder with what the kernel shows of such an adapter.
+`udevadm test` runs in mounts of its own, whose /sys is a folder with what the kernel shows of one.
 """
 
 from __future__ import annotations
