@@ -95,8 +95,9 @@ for release in "${releases[@]}"; do
     for package in "${packages[@]}"; do
         say "$package for $release"
         program=${package#birthmark-}
-        "$here/deploy/wheelhouse.sh" --python "$py" --platform linux_x86_64 "$work/$release/$program" "${locked[$package]}" \
-            >/dev/null
+        # As deploy/wheelhouse.sh does in an environment of its own: this one has the same tools.
+        "$here/.venv/bin/python" "$here/deploy/wheelhouse/collect.py" --python "$py" --platform linux_x86_64 \
+            "$work/$release/$program" "${locked[$package]}" >/dev/null
         lay_out "$tree/lib/$program" "$work/$release/$program" "$py" "${command[$package]}"
         "$here/.venv/bin/python" "$here/deploy/packages/third_party.py" "$tree/lib/$program" >"$tree/third-party-$program.txt"
         printf '%s\n' CHANGELOG.md "third-party-$program.txt" >>"$tree/debian/$package.docs"

@@ -4,8 +4,8 @@
         root.install(folder / "birthmark-agent_0.1.0-1+deb13_amd64.deb")
         root.run("systemctl start birthmark-agent@WO-1")
 
-apt reaches Debian's packages there as this machine does. /tmp and the terminals of /dev/pts are this
-machine's, so that files and simulated boards are seen on both sides.
+apt reaches Debian's packages there as this machine does. The terminals of /dev/pts are this
+machine's, so that simulated boards are seen on both sides, and so is the folder `shared`.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import shutil
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import ClassVar
 
 from harness.booted_machine import BootedMachine
@@ -37,7 +38,9 @@ mount -t proc proc proc
 mount -t sysfs sysfs sys
 mount -t cgroup2 cgroup2 sys/fs/cgroup
 mount -t tmpfs -o mode=0755 tmpfs run
-mount --bind /tmp tmp
+mount -t tmpfs -o mode=1777 tmpfs tmp
+mkdir -p .{shared}
+mount --bind {shared} .{shared}
 mount -t tmpfs -o mode=0755 tmpfs dev
 mkdir dev/pts dev/shm
 for each in {devices}; do touch dev/$each; mount --bind /dev/$each dev/$each; done
@@ -94,9 +97,13 @@ class CleanRoot(BootedMachine):
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._holding = TemporaryDirectory(prefix="bm-root-")
+        self.shared = Path(self._holding.name)
+        self.shared.chmod(0o755)
 
     def _make(self) -> list[str]:
-        boot = _BOOT.format(root=shlex.quote(str(self.root)), devices=" ".join(_DEVICES), path=_PATH)
+        places = {"root": shlex.quote(str(self.root)), "shared": self.shared}
+        boot = _BOOT.format(**places, devices=" ".join(_DEVICES), path=_PATH)
         kinds = ("--pid", "--fork", "--kill-child", "--mount", "--cgroup", "--uts", "--ipc")
         unshare = shlex.join(["unshare", *kinds, "--propagation", "private", "sh", "-c", boot])
         # What it is in when its namespace of cgroups is made is the root of that.

@@ -26,6 +26,10 @@ STATIONS = ("/etc/birthmark-agent", "/var/lib/birthmark-agent")
 class PackagedInstallation(BootedInstallation):
     """The packages bring users, folders and units: docs/operations.md, "From Debian packages"."""
 
+    def _shared(self) -> Path:
+        assert isinstance(self.machine, CleanRoot)
+        return self.machine.shared
+
     def _put_signerd(self) -> None:
         assert isinstance(self.machine, CleanRoot)
         self.machine.run("test ! -e /etc/signerd")

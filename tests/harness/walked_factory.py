@@ -48,7 +48,8 @@ class MachineInstallation(DocumentedInstallation):
         self.machine = machine
         self.with_token: tuple[str, ...] = ("--pin", "file:/srv/pin")
         self.with_token_user: str | None = SIGNERD
-        self._floor = TemporaryDirectory(prefix="bm-")  # of one name on the machine and outside
+        # Of one name on the machine and outside.
+        self._floor = TemporaryDirectory(prefix="bm-", dir=self._shared())
         floor = Path(self._floor.name)
         floor.chmod(0o1777)
         super().__init__(floor, server_name="localhost", signerd=())
@@ -70,6 +71,10 @@ class MachineInstallation(DocumentedInstallation):
         offline = self.directory / "offline"
         self._as_signerd(f"{init} --install-certificate {offline}/sub-ca.pem --root {offline}/root.pem")
         self._keep_pin()
+
+    def _shared(self) -> Path | None:
+        """A folder that is on the machine and outside, if not every one is."""
+        return None
 
     def _put_signerd(self) -> None:
         """Before step 1: the user, its folders, the unit."""
