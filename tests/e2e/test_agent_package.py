@@ -12,7 +12,7 @@ from harness.clean_root import CleanRoot, made_root, no_clean_root
 from harness.debian_packages import SUITES, built, no_builder
 from tokens import presence
 
-pytestmark = [pytest.mark.check, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.soak, pytest.mark.timeout(900)]
 _PACKAGE = "birthmark-agent"
 _WORKER = "/usr/lib/birthmark/agent/bin/python3 -P -m agent.adapters.drivers.esp32.worker </dev/null"
 _RELEASE = "debian12"
