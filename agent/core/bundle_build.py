@@ -18,13 +18,14 @@ from agent.core.bundle_checks import (
     BOOTLOADERS,
     CHIPS,
     FIRMWARE,
+    app_place,
     image_version,
     read_image,
     read_partitions,
 )
 from agent.core.bundle_verify import make_bundle
 from agent.core.esp_image import ImageError, signing_key_digest
-from agent.core.partition_table import APP, FACTORY, OTA_0, TABLE_OFFSET, Partition, find
+from agent.core.partition_table import TABLE_BYTES, TABLE_OFFSET, Partition
 from agent.core.toml_text import TomlError, read_toml
 
 MAX_DESCRIPTION_BYTES = 65_536
@@ -36,7 +37,6 @@ _COMPONENTS = {
     Role.MANUFACTURING: "manufacturing",
     Role.APPLICATION: "app",
 }
-_PLACES = {Role.MANUFACTURING: (APP, FACTORY), Role.APPLICATION: (APP, OTA_0)}
 
 
 class _Table(BaseModel):
@@ -73,6 +73,8 @@ class _Description(_Table):
     version: str
     chip: str
     flash_size: Annotated[str, Field(pattern=r"^[0-9]{1,3}MB$")]
+    # Where both builds have their table: CONFIG_PARTITION_TABLE_OFFSET. None: at ESP-IDF's own place.
+    partition_table_offset: Annotated[int, Field(gt=0, lt=1 << 24, multiple_of=0x1000)] | None = None
     image: list[_ImageTable]
     minimum_versions: dict[str, str] = Field(default_factory=dict)
     secure_boot: _SecureBootTable | None = None
@@ -138,14 +140,13 @@ def build_bundle(
     if chip is None:
         raise BundleError(f"chip {table.chip} is not known; known are {', '.join(CHIPS)}")
     partitions = _partitions(table, images)
+    places = _Places(chip.bootloader_offset, _table_offset(table))
     manifest = Manifest(
         product=table.product,
         version=table.version,
         chip=table.chip,
         flash_size=int(table.flash_size.removesuffix("MB")) * _MIB,
-        images=tuple(
-            _image(image, images[image.called], partitions, chip.bootloader_offset) for image in table.image
-        ),
+        images=tuple(_image(image, images[image.called], partitions, places) for image in table.image),
         minimum_versions=table.minimum_versions,
         secure_boot=None if public_key_pem is None else _secure_boot(public_key_pem),
         burns=tuple(Burn(burn.name, burn.value, burn.when == "first-boot") for burn in table.burn),
@@ -156,13 +157,35 @@ def build_bundle(
 def _partitions(table: _Description, images: Mapping[str, bytes]) -> tuple[Partition, ...]:
     for image in table.image:
         if image.role is Role.PARTITION_TABLE:
-            return read_partitions(image.called, images[image.called])
+            found = read_partitions(image.called, images[image.called], _table_offset(table))
+            _check_said(table, image.called, found)
+            return found
     raise BundleError("no image has the role partition-table")
 
 
-def _image(
-    wanted: _ImageTable, content: bytes, partitions: tuple[Partition, ...], bootloader_offset: int
-) -> Image:
+def _table_offset(table: _Description) -> int:
+    return TABLE_OFFSET if table.partition_table_offset is None else table.partition_table_offset
+
+
+def _check_said(table: _Description, name: str, partitions: tuple[Partition, ...]) -> None:
+    """A table does not say where it stands. It usually stands right before its first partition: where that is
+    elsewhere, somebody has to say so, or a table that was built for another place is flashed where no
+    bootloader looks for it."""
+    first = min((one.offset for one in partitions if not one.stands_anyhow), default=0)
+    if table.partition_table_offset is None and first != TABLE_OFFSET + TABLE_BYTES:
+        raise BundleError(
+            f"{name}: its first partition begins at {first:#x}, so it was perhaps not built for "
+            f"{TABLE_OFFSET:#x}: say partition_table_offset, as CONFIG_PARTITION_TABLE_OFFSET of both builds"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Places:
+    bootloader: int
+    table: int
+
+
+def _image(wanted: _ImageTable, content: bytes, partitions: tuple[Partition, ...], places: _Places) -> Image:
     role, name = wanted.role, wanted.called
     component, version, digest = None, None, None
     if role in FIRMWARE:
@@ -171,22 +194,22 @@ def _image(
         component = (wanted.component or _COMPONENTS[role]) if wanted.reported else None
     elif wanted.component is not None or not wanted.reported:
         raise BundleError(f"{name}: no firmware reports such an image; take out component and reported")
-    offset = _offset(wanted, partitions, bootloader_offset)
+    offset = _offset(wanted, partitions, places)
     sha256 = hashlib.sha256(content).digest()
     return Image(name, role, offset, len(content), sha256, component, version, digest)
 
 
-def _offset(wanted: _ImageTable, partitions: tuple[Partition, ...], bootloader_offset: int) -> int:
+def _offset(wanted: _ImageTable, partitions: tuple[Partition, ...], places: _Places) -> int:
     role = wanted.role
     if role in BOOTLOADERS:
-        return bootloader_offset
+        return places.bootloader
     if role is Role.PARTITION_TABLE:
-        return TABLE_OFFSET
+        return places.table
     if wanted.offset is not None:
         return wanted.offset
-    if role in _PLACES:
-        place = find(partitions, *_PLACES[role])
-        wanted_place = "app/factory" if role is Role.MANUFACTURING else "app/ota_0"
+    if role in {Role.MANUFACTURING, Role.APPLICATION}:
+        place = app_place(role, partitions)
+        wanted_place = "app/factory or app/ota_1" if role is Role.MANUFACTURING else "app/ota_0"
     else:
         place = next((one for one in partitions if one.label == wanted.partition), None)
         wanted_place = f"partition called {wanted.partition}"

@@ -15,14 +15,17 @@ from agent.core.bundle import BundleError, Image, Manifest, Role, SecureBoot
 from agent.core.esp_image import SECTOR, EspImage, ImageError, is_rsa, parse_image, signing_key_digest
 from agent.core.partition_table import (
     APP,
+    BOOTLOADER,
     DATA,
     FACTORY,
     NVS,
     NVS_KEYS,
     OTA_0,
+    OTA_1,
     OTADATA,
     OTADATA_BYTES,
-    TABLE_OFFSET,
+    PARTITION_TABLE,
+    PRIMARY,
     Partition,
     PartitionTableError,
     find,
@@ -54,7 +57,6 @@ CHIPS: Mapping[str, Chip] = {
 BOOTLOADERS = frozenset({Role.BOOTLOADER, Role.SECURE_BOOTLOADER})
 FIRMWARE = BOOTLOADERS | {Role.MANUFACTURING, Role.APPLICATION}  # ESP images, with a digest of their own
 _REQUIRED = (Role.BOOTLOADER, Role.PARTITION_TABLE, Role.MANUFACTURING, Role.APPLICATION)
-_PLACES = {Role.MANUFACTURING: (APP, FACTORY, "app/factory"), Role.APPLICATION: (APP, OTA_0, "app/ota_0")}
 # Partitions that the station or the firmware writes: an image there would be lost, or would undo them.
 _NOT_OURS = {(DATA, OTADATA), (DATA, NVS), (DATA, NVS_KEYS)}
 # After one of these is burned the ROM no longer tells what was burned: no other can be confirmed.
@@ -90,7 +92,7 @@ def check_contents(manifest: Manifest, images: Mapping[str, bytes]) -> None:
         elif (image.component, image.version, image.digest) != (None, None, None):
             raise BundleError(f"{image.name}: no firmware reports such an image")
     table = next(image for image in manifest.images if image.role is Role.PARTITION_TABLE)
-    partitions = read_partitions(table.name, images[table.name])
+    partitions = read_partitions(table.name, images[table.name], table.offset)
     _check_partitions(manifest, chip, table, partitions)
     _check_flash_sizes(manifest, images, partitions)
     _check_versions(manifest)
@@ -105,12 +107,22 @@ def read_image(name: str, data: bytes) -> EspImage:
         raise BundleError(f"{name}: {error}") from error
 
 
-def read_partitions(name: str, data: bytes) -> tuple[Partition, ...]:
-    """Reads the partition table of the bundle. Raises BundleError, naming it."""
+def read_partitions(name: str, data: bytes, offset: int) -> tuple[Partition, ...]:
+    """Reads the partition table of the bundle, which goes to `offset`. Raises BundleError, naming it."""
     try:
-        return parse_partition_table(data)
+        return parse_partition_table(data, offset)
     except PartitionTableError as error:
         raise BundleError(f"{name}: {error}") from error
+
+
+def app_place(role: Role, partitions: tuple[Partition, ...]) -> Partition | None:
+    """The application's partition is ota_0, the manufacturing firmware's factory, or else ota_1.
+
+    So a chip that loses its otadata starts the application, in a layout without factory.
+    """
+    if role is Role.APPLICATION:
+        return find(partitions, APP, OTA_0)
+    return find(partitions, APP, FACTORY) or find(partitions, APP, OTA_1)
 
 
 def image_version(image: EspImage, role: Role) -> str | None:
@@ -187,8 +199,12 @@ def _check_firmware(image: Image, parsed: EspImage, chip: Chip, secure_boot: Sec
 def _check_partitions(
     manifest: Manifest, chip: Chip, table: Image, partitions: tuple[Partition, ...]
 ) -> None:
-    if table.offset != TABLE_OFFSET:
-        raise BundleError(f"{table.name}: a partition table belongs at {TABLE_OFFSET:#x}")
+    own = find(partitions, BOOTLOADER, PRIMARY)
+    if own is not None and own.offset != chip.bootloader_offset:
+        raise BundleError(
+            f"{table.name}: its bootloader stands at {own.offset:#x}, that of {manifest.chip} at "
+            f"{chip.bootloader_offset:#x}"
+        )
     if max(one.end for one in partitions) > manifest.flash_size:
         raise BundleError(f"{table.name}: a partition ends beyond the flash of {manifest.flash_size} bytes")
     otadata = find(partitions, DATA, OTADATA)
@@ -198,13 +214,13 @@ def _check_partitions(
         )
     for image in manifest.images:
         if image.role in BOOTLOADERS and (
-            image.offset != chip.bootloader_offset or _end(image) > TABLE_OFFSET
+            image.offset != chip.bootloader_offset or _end(image) > table.offset
         ):
             raise BundleError(
                 f"{image.name}: a bootloader of {manifest.chip} belongs at {chip.bootloader_offset:#x} "
-                f"and ends at {TABLE_OFFSET:#x}"
+                f"and ends at {table.offset:#x}, where the partition table stands"
             )
-        if image.role in _PLACES:
+        if image.role in {Role.MANUFACTURING, Role.APPLICATION}:
             _check_app_place(image, partitions)
         if image.role is Role.DATA:
             _check_data_place(image, partitions)
@@ -229,9 +245,9 @@ def _check_flash_sizes(
 
 
 def _check_app_place(image: Image, partitions: tuple[Partition, ...]) -> None:
-    kind, subtype, text = _PLACES[image.role]
-    place = find(partitions, kind, subtype)
+    place = app_place(image.role, partitions)
     if place is None:
+        text = "app/ota_0" if image.role is Role.APPLICATION else "app/factory, and no app/ota_1,"
         raise BundleError(f"{image.name}: the partition table has no {text} for it")
     if image.offset != place.offset or image.offset + image.size > place.end:
         raise BundleError(
@@ -242,7 +258,7 @@ def _check_app_place(image: Image, partitions: tuple[Partition, ...]) -> None:
 def _check_data_place(image: Image, partitions: tuple[Partition, ...]) -> None:
     for place in partitions:
         if place.offset <= image.offset and image.offset + image.size <= place.end:
-            if place.type == APP or (place.type, place.subtype) in _NOT_OURS:
+            if place.type in {APP, BOOTLOADER, PARTITION_TABLE} or (place.type, place.subtype) in _NOT_OURS:
                 raise BundleError(f"{image.name}: partition {place.label} is not for data of a bundle")
             return
     raise BundleError(f"{image.name}: it does not lie within one partition")

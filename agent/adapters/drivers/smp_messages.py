@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from smp.error import MGMT_ERR
 from smp.header import OP, Flag, Header, Version
 
+from agent.adapters.drivers.chip_id import require_chip_id
 from agent.adapters.drivers.smp_framing import MAX_MESSAGE
 from agent.core.pop import PopError, ProofOfPossession
 from agent.errors import BoardError
@@ -232,6 +233,7 @@ def identity(answer: HelloAnswer) -> BoardIdentity:
             f"the board speaks version {answer.proto} of the board protocol, the station {PROTOCOL}",
             remedy="Flash a manufacturing firmware that this station knows, or update the station.",
         )
+    require_chip_id(answer.chip)
     return BoardIdentity(
         model=answer.model,
         chip_id=answer.chip,

@@ -83,6 +83,7 @@ def make_images(
     manufacturing_bytes: int = 96 * 1024,
     partitions: tuple[Partition, ...] | None = None,
     application: Mapping[str, object] | None = None,
+    manufacturing: Mapping[str, object] | None = None,
 ) -> ProductImages:
     """Makes them all, signed where there is a key.
 
@@ -97,6 +98,7 @@ def make_images(
         manufacturing_bytes: size of the manufacturing firmware.
         partitions: None: `default_partitions()`.
         application: what else the application's marker says, as `boards.esp32.firmware` reads it.
+        manufacturing: the same of the manufacturing firmware's.
     """
 
     def signed(image: bytes) -> bytes:
@@ -112,7 +114,7 @@ def make_images(
                 chip,
                 f"{project}-manufacturing",
                 manufacturing_version,
-                {**MANUFACTURING, **model},
+                {**MANUFACTURING, **model, **(manufacturing or {})},
                 size=manufacturing_bytes,
             )
         ),

@@ -23,6 +23,7 @@ _MAX_LOOKED_AT = 524_288  # bytes
 _LINE_COSTS = 64  # bytes
 _MAX_RESETS = 8  # a first boot resets two or three times
 _PATIENCE = 3  # times that a passing trouble is told: a reset amid a read, a weak supply at switching on
+_QUOTED = 60  # characters of a console's line in a detail
 _MOST_PERCENT = 99  # the rest is the firmware's answer
 
 _PROGRESS = tuple(
@@ -148,3 +149,23 @@ class Console:
             self.failure = BoardError(
                 code, f"the chip's console: {text}", remedy=remedy, retryable=code not in _LASTING
             )
+
+
+class Heard:
+    """What came on a line on which an answer was awaited: how much, and the last line of text."""
+
+    def __init__(self) -> None:
+        self.bytes = 0
+        self._tail = b""
+
+    def feed(self, data: bytes) -> None:
+        """Takes what came."""
+        self.bytes += len(data)
+        self._tail = (self._tail + data)[-_MAX_LINE:]
+
+    def __str__(self) -> str:
+        if not self.bytes:
+            return "nothing came on this line"
+        lines = [line for line in re.split(rb"[\r\n]+", self._tail) if line.strip()]
+        last = "".join(chr(byte) if 0x20 <= byte < 0x7F else "?" for byte in lines[-1]) if lines else ""
+        return f"{self.bytes} bytes came on this line, the last are {last[-_QUOTED:]!r}"

@@ -25,7 +25,7 @@ from typing import Self
 
 from agent.adapters.drivers.esp32 import chip
 from agent.adapters.drivers.esp32.chip import Stage
-from agent.adapters.drivers.esp32.console import Console
+from agent.adapters.drivers.esp32.console import Console, Heard
 from agent.adapters.drivers.esp32.flashing import Flashing
 from agent.adapters.drivers.esp32.images import BundleFacts, read_facts
 from agent.adapters.drivers.esp32.options import parse_options
@@ -119,9 +119,25 @@ class Esp32Driver:
                 return flashed
         flashed = await flashing.manufacturing(on_progress)
         self._port.known.told_to_seal = False  # the firmware that starts now has not heard of it
-        board = await self._port.boot(self._options.boot_timeout_s)
+        board = await self._first_answer()
         chip.check_components(board, firmware.bundle.manifest, final=False)
         return flashed
+
+    async def _first_answer(self) -> BoardIdentity:
+        """The chip is there, its images were compared. If nothing answers, firmware speaks elsewhere."""
+        heard = Heard()
+        try:
+            return await self._port.boot(self._options.boot_timeout_s, console=heard)
+        except LineError as error:
+            if error.code != "no_answer":
+                raise
+            raise BoardError(
+                "no_firmware",
+                f"the chip was flashed and started, and no firmware answers: {heard}",
+                retryable=True,
+                remedy="The manufacturing firmware's console has to be this port, at `baudrate`: look at its "
+                "CONFIG_ESP_CONSOLE settings. If other boards pass, put this one aside.",
+            ) from error
 
     async def _look_at_locked(self, firmware: Firmware) -> Flashed:
         """Nothing is written; the board goes on if it runs this very bundle."""

@@ -76,6 +76,6 @@ def _facts(image: Image, data: bytes) -> ImageFacts:
 
 def _partitions(image: Image, data: bytes) -> tuple[Partition, ...]:
     try:
-        return parse_partition_table(data)
+        return parse_partition_table(data, image.offset)
     except PartitionTableError as error:
         raise ConfigError(f"image {image.name}: {error}") from error

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from agent.core.bundle import Image, Manifest, Role
-from agent.core.partition_table import DATA, NVS_KEYS, OTADATA, Partition, find
+from agent.core.partition_table import APP, DATA, FACTORY, NVS_KEYS, OTADATA, Partition, find
 
 SECTOR = 0x1000  # bytes: what flash erases at once
 BLOCK = 0x10000  # bytes: images are compared and written in blocks of this size
@@ -24,7 +24,7 @@ _BLANK = b"\xff"
 # esp_ota_select_entry_t: u32 ota_seq, 20 bytes of label, u32 state, u32 CRC-32 of ota_seq.
 _SELECT = struct.Struct("<I20sII")
 _UNDEFINED = 0xFFFFFFFF  # ESP_OTA_IMG_UNDEFINED: no rollback is waiting
-_FIRST_SLOT = 1  # ota_seq; (1 - 1) mod the number of slots is ota_0
+_APPLICATION_SLOT, _MANUFACTURING_SLOT = 0, 1  # ota_0; ota_1 where there is no factory partition
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +75,11 @@ def md5(data: bytes) -> str:
     return hashlib.md5(data, usedforsecurity=False).hexdigest()
 
 
-def boot_application(size: int) -> bytes:
-    """otadata that starts ota_0; `size` is the partition's, bytes."""
-    sequence = _FIRST_SLOT.to_bytes(4, "little")
+def boot_slot(size: int, slot: int) -> bytes:
+    """otadata that starts ota_0 or ota_1; `size` is the partition's, bytes."""
+    sequence = (slot + 1).to_bytes(4, "little")  # (sequence - 1) mod the number of slots
     entry = _SELECT.pack(
-        _FIRST_SLOT, _BLANK * 20, _UNDEFINED, binascii.crc32(sequence, 0xFFFFFFFF)
+        slot + 1, _BLANK * 20, _UNDEFINED, binascii.crc32(sequence, 0xFFFFFFFF)
     )  # as ESP-IDF's otatool.py computes it
     return entry + _BLANK * (size - len(entry))
 
@@ -87,12 +87,17 @@ def boot_application(size: int) -> bytes:
 def manufacturing(
     manifest: Manifest, contents: Mapping[str, Content], partitions: tuple[Partition, ...]
 ) -> tuple[Target, ...]:
-    """The layout of the manufacturing firmware: the ordinary bootloader first, blank otadata last."""
+    """The layout of the manufacturing firmware: the ordinary bootloader first, otadata last.
+
+    Blank otadata starts the factory partition. Where there is none it names ota_1.
+    """
     order = (Role.BOOTLOADER, Role.PARTITION_TABLE, Role.MANUFACTURING, Role.APPLICATION, Role.DATA)
     targets = [_target(image, contents) for role in order for image in manifest.images if image.role is role]
     otadata = find(partitions, DATA, OTADATA)
     if otadata is not None:
-        targets.append(_bytes("otadata", otadata, _BLANK * otadata.size))
+        blank = find(partitions, APP, FACTORY) is not None
+        content_ = _BLANK * otadata.size if blank else boot_slot(otadata.size, _MANUFACTURING_SLOT)
+        targets.append(_bytes("otadata", otadata, content_))
     return tuple(targets)
 
 
@@ -107,7 +112,7 @@ def final(
     targets = []
     otadata, keys = find(partitions, DATA, OTADATA), find(partitions, DATA, NVS_KEYS)
     if otadata is not None:
-        targets.append(_bytes("otadata", otadata, boot_application(otadata.size)))
+        targets.append(_bytes("otadata", otadata, boot_slot(otadata.size, _APPLICATION_SLOT)))
     if mend and keys is not None:
         targets.append(_bytes("nvs_keys", keys, _BLANK * keys.size))
     secure = manifest.image(Role.SECURE_BOOTLOADER) is not None

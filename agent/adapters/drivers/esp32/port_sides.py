@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from agent.adapters.drivers.chip_id import require_chip_id
 from agent.adapters.drivers.esp32 import chip
 from agent.adapters.drivers.esp32.chip import ChipReport, Stage
-from agent.adapters.drivers.esp32.console import Console
+from agent.adapters.drivers.esp32.console import Console, Heard
 from agent.adapters.drivers.esp32.firmware_line import FirmwareLine
 from agent.adapters.drivers.esp32.loader import Loader
 from agent.adapters.drivers.esp32.options import Esp32Options
@@ -174,6 +175,7 @@ class PortSides:
             return None
 
     def _found(self, chip_id: str, board: BoardIdentity | None) -> Found:
+        require_chip_id(chip_id, mac=True)
         known = self._remember(chip_id)
         known.board, known.ready = board, False
         model = "" if board is None else board.model
@@ -219,7 +221,7 @@ class PortSides:
         self,
         timeout_s: float,
         done: Callable[[BoardIdentity | None], bool] | None = None,
-        console: Console | None = None,
+        console: Console | Heard | None = None,
     ) -> BoardIdentity:
         """Starts the firmware, or finds it running, and waits until `done` holds of its answer."""
         board = await self._start(timeout_s, done, console)
@@ -234,7 +236,7 @@ class PortSides:
         self,
         timeout_s: float,
         done: Callable[[BoardIdentity | None], bool] | None = None,
-        console: Console | None = None,
+        console: Console | Heard | None = None,
     ) -> BoardIdentity:
         if self.loader.connected:
             await self.loader.leave()

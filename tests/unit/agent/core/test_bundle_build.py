@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.core.bundle import BundleError, Burn, Role
+from agent.adapters.drivers.esp32 import plan
+from agent.core.bundle import BundleError, Burn, Manifest, Role
 from agent.core.bundle_build import build_bundle, parse_description
 from agent.core.bundle_verify import read_unverified
+from agent.core.partition_table import parse_partition_table
+from boards.esp32.images import bootloader_image
+from boards.esp32.partitions import Partition, default_partitions, parse_otadata, partition_table
 from harness.bundle_samples import sample, secure_boot_key, secure_sample
 
 HEAD = """
@@ -70,6 +77,59 @@ def test_an_image_may_be_reported_by_another_name_or_not() -> None:
     image = read_unverified(build(silent)).manifest.image(Role.MANUFACTURING)
     assert image is not None
     assert image.component is None
+
+
+PLAIN_ROLES = FIRMWARE.replace('[[image]]\nrole = "secure-bootloader"\nfile = "secure-bootloader.bin"\n', "")
+
+
+def built_with(table: Sequence[Partition], head: str = HEAD, boot_bytes: int = 4_000) -> Manifest:
+    files = {name: FILES[name] for name in ROLES if name != "secure-bootloader"}
+    files["partition-table"] = partition_table(table)
+    files["bootloader"] = bootloader_image("esp32s3", 3, {}, size=boot_bytes)
+    return read_unverified(build(head + PLAIN_ROLES, files)).manifest
+
+
+NVS = Partition("nvs", 1, 2, 0xB000, 0x4000)
+DEFAULT = {part.name: part for part in default_partitions()}
+ELSEWHERE = (NVS, *(DEFAULT[name] for name in ("otadata", "nvs_keys", "factory", "ota_0")))
+
+
+def test_a_table_goes_where_both_builds_have_it() -> None:
+    manifest = built_with(ELSEWHERE, HEAD + "partition_table_offset = 0xA000\n", boot_bytes=0x9800)
+    table = manifest.image(Role.PARTITION_TABLE)
+    assert table is not None
+    assert table.offset == 0xA000
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        ("", "begins at 0xb000, so it was perhaps not built for 0x8000: say partition_table_offset"),
+        ("partition_table_offset = 0xB000\n", "lies over"),
+        ("partition_table_offset = 0xA800\n", "multiple of 4096"),
+        ("partition_table_offset = 0x9000\n", "they lie over each other"),
+    ],
+    ids=["not said", "over a partition", "half a sector", "in the bootloader"],
+)
+def test_a_table_at_a_wrong_place_is_refused(said: str, why: str) -> None:
+    with pytest.raises(BundleError, match=why):
+        built_with(ELSEWHERE, HEAD + said, boot_bytes=0x9800)
+
+
+def test_a_layout_without_factory_starts_the_manufacturing_firmware_out_of_ota_1() -> None:
+    ota_0, ota_1 = (
+        replace(DEFAULT["factory"], name="ota_0", subtype=0x10),
+        replace(DEFAULT["ota_0"], name="ota_1", subtype=0x11),
+    )
+    table = (DEFAULT["nvs"], DEFAULT["otadata"], ota_0, ota_1)
+    manifest = built_with(table)
+    places = [manifest.image(role) for role in (Role.APPLICATION, Role.MANUFACTURING)]
+    assert [place and place.offset for place in places] == [ota_0.offset, ota_1.offset]
+    contents = {image.name: plan.content(b"x" * image.size) for image in manifest.images}
+    read = parse_partition_table(partition_table(table))
+    layouts = (plan.manufacturing(manifest, contents, read), plan.final(manifest, contents, read, mend=False))
+    written = [next(target.data for target in layout if target.name == "otadata") for layout in layouts]
+    assert [parse_otadata(data or b"") for data in written] == [2, 1]  # ota_1, then ota_0
 
 
 def test_data_may_stand_at_an_offset() -> None:

@@ -192,7 +192,7 @@ REFUSED: dict[str, tuple[Callable[[], Sample], str]] = {
     "beyond-flash": (lambda: moved(PLAIN, "data", 0x3FF000 + 0x1000), "beyond the flash"),
     "overlap": (lambda: moved(PLAIN, "data", APPLICATION_OFFSET + 0x1000), "lie over each other"),
     "bootloader-elsewhere": (lambda: moved(PLAIN, "bootloader", 0x1000), "belongs at 0x0"),
-    "table-elsewhere": (lambda: moved(PLAIN, "partition-table", 0x9000), "belongs at 0x8000"),
+    "table-elsewhere": (lambda: moved(PLAIN, "partition-table", 0x9000), "lies over what stands before it"),
     "manufacturing-elsewhere": (lambda: moved(PLAIN, "manufacturing", 0x30000), "begin with partition"),
     "application-elsewhere": (
         lambda: moved(PLAIN, "application", APPLICATION_OFFSET + 0x10000),

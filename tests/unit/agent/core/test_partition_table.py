@@ -52,9 +52,9 @@ def test_a_table_that_fills_its_sector_is_read() -> None:
         pytest.param([Partition("fs", 1, 0x82, 0x8000, 0x1000)], "lies over", id="over-the-table"),
         pytest.param([Partition("ota_0", 0, 0x10, 0x21000, 0x1000)], "multiple", id="app-not-aligned"),
         pytest.param([Partition("fs", 1, 0x82, 0x9800, 0x1000)], "multiple", id="data-not-aligned"),
-        pytest.param([Partition("fs", 1, 0x82, 0x9000, 0x800)], "whole sectors", id="half-a-sector"),
+        pytest.param([Partition("ota_0", 0, 0x10, 0x20000, 0x800)], "whole sectors", id="half-a-sector"),
         pytest.param([Partition("fs", 1, 0x82, 0x9000, 0)], "whole sectors", id="empty"),
-        pytest.param([Partition("f s", 1, 0x82, 0x9000, 0x1000)], "label", id="label"),
+        pytest.param([Partition("f\ts", 1, 0x82, 0x9000, 0x1000)], "label", id="label"),
         pytest.param([Partition("", 1, 0x82, 0x9000, 0x1000)], "label", id="no-label"),
     ],
 )
@@ -67,12 +67,12 @@ def test_partitions_that_cannot_be_are_refused(partitions: list[Partition], text
     ("change", "text"),
     [
         pytest.param(lambda table: table[:-1], "whole entries", id="cut-in-an-entry"),
-        pytest.param(lambda table: table[:64], "no MD5", id="cut-before-the-md5"),
+        pytest.param(lambda table: table[:64], "no end", id="cut-before-the-md5"),
         pytest.param(lambda table: b"\xab" + table[1:], "no partition", id="magic"),
         pytest.param(lambda table: table[:8] + b"\x01" + table[9:], "MD5 is wrong", id="size"),
         pytest.param(lambda table: table[:-1] + b"\x00", "not FF", id="byte-behind"),
         pytest.param(lambda table: table + b"\xff" * 0x1000, "at most", id="larger-than-a-sector"),
-        pytest.param(lambda _table: b"", "no MD5", id="nothing"),
+        pytest.param(lambda _table: b"", "no end", id="nothing"),
     ],
 )
 def test_wrong_tables_are_refused(change: Callable[[bytes], bytes], text: str) -> None:

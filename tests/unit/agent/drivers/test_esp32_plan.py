@@ -88,7 +88,7 @@ def test_a_table_without_otadata_has_nothing_to_switch() -> None:
 
 
 def test_otadata_is_what_esp_idf_reads() -> None:
-    data = plan.boot_application(0x2000)
+    data = plan.boot_slot(0x2000, 0)
     sequence, label, state, crc = struct.unpack_from("<I20sII", data)
     assert (sequence, label, state) == (1, b"\xff" * 20, 0xFFFFFFFF)
     # esp_rom_crc32_le(UINT32_MAX, …) of four bytes 01 00 00 00: the value that bootloaders compare.

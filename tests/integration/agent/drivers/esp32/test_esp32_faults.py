@@ -14,6 +14,7 @@ from agent.adapters.drivers.esp32.driver import Esp32Driver
 from agent.errors import BoardError, ConfigError, LineError
 from agent.ports import Firmware
 from boards.esp32.boot import BootChain, BootOptions
+from boards.esp32.product import make_images
 from harness.esp32_rig import (
     CHALLENGE,
     CHIP_ID,
@@ -21,6 +22,7 @@ from harness.esp32_rig import (
     NOTHING_DEMANDED,
     finish,
     is_locked,
+    make_firmware,
     prepare,
     rig,
     until_done,
@@ -97,6 +99,19 @@ async def test_a_first_boot_that_fails_says_why(tmp_path: Path, firmware: Callab
         assert raised.value.retryable
         await prepare(driver)  # the board is taken again
         assert (await finish(driver)).sealed
+
+
+async def test_firmware_whose_console_is_elsewhere_is_no_empty_place(tmp_path: Path) -> None:
+    """The chip is flashed and boots: what is wrong is its firmware, and what came on the line is said."""
+    images = make_images("esp32s3", None, manufacturing={"behaviour": "silent"})
+    bundle = make_firmware(tmp_path / "bundle", images)
+    async with rig(tmp_path, "esp32s3", BootChain()) as it, it.driver(bundle, boot_timeout_s=1.0) as driver:
+        await driver.identify()
+        with pytest.raises(BoardError) as raised:
+            await driver.flash(NOTHING_DEMANDED)
+        assert raised.value.code == "no_firmware"
+        assert "bytes came on this line, the last are " in raised.value.detail
+        assert "CONFIG_ESP_CONSOLE" in raised.value.remedy
 
 
 async def test_an_empty_place_is_noticed(tmp_path: Path, firmware: Callable[[str], Firmware]) -> None:
