@@ -28,14 +28,18 @@ _INCLUDED = "systemd,systemd-sysv,udev,ca-certificates"
 _MAKE_S, _INSTALL_S = 900.0, 600.0
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
-# systemd makes mounts for units' sandboxes: its root has to be a mount, not a folder that was changed to.
+# Devices and the kernel's settings are this machine's: where /sys and /proc/sys cannot be written, systemd leaves
+# them alone. Its /tmp is its own, since Debian 12 empties it at each boot. systemd makes mounts for units'
+# sandboxes: its root has to be a mount, not a folder that was changed to.
 _BOOT = """
 set -eu
 cd {root}
 mount --bind . .
 cd {root}
 mount -t proc proc proc
-mount -t sysfs sysfs sys
+mount --bind proc/sys proc/sys
+mount -o remount,ro,bind proc/sys
+mount -t sysfs -o ro sysfs sys
 mount -t cgroup2 cgroup2 sys/fs/cgroup
 mount -t tmpfs -o mode=0755 tmpfs run
 mount -t tmpfs -o mode=1777 tmpfs tmp
