@@ -28,8 +28,8 @@ _INCLUDED = "systemd,systemd-sysv,udev,ca-certificates"
 _MAKE_S, _INSTALL_S = 900.0, 600.0
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
-# Devices and the kernel's settings are this machine's: where /sys and /proc/sys cannot be written, systemd leaves
-# them alone. Its /tmp is its own, since Debian 12 empties it at each boot. systemd makes mounts for units'
+# Devices and the kernel's settings are this machine's: systemd leaves them alone where it cannot write /sys and
+# /proc/sys. Its /tmp is its own, since Debian 12 empties it at each boot. systemd makes mounts for units'
 # sandboxes: its root has to be a mount, not a folder that was changed to.
 _BOOT = """
 set -eu
