@@ -28,7 +28,7 @@ _INCLUDED = "systemd,systemd-sysv,udev,ca-certificates"
 _MAKE_S, _INSTALL_S = 900.0, 600.0
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
-# Devices and the kernel's settings are this machine's: systemd leaves them alone where it cannot write /sys and
+# Devices and kernel settings are this machine's: systemd leaves them alone where it cannot write /sys or
 # /proc/sys. Its /tmp is its own, since Debian 12 empties it at each boot. systemd makes mounts for units'
 # sandboxes: its root has to be a mount, not a folder that was changed to.
 _BOOT = """
