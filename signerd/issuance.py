@@ -154,10 +154,7 @@ class Issuance:
         # There is no evidence yet: what other orders did with this chip is told after step 4 alone.
         if context.revoked_here and order.reissue is Reissue.NEVER:
             raise Refused(Code.CERTIFICATE_REVOKED, f"the certificate of chip {chip_id} is revoked")
-        # A chip that has its place already may come back to a full order, also under another name.
-        full = context.places_taken >= order.quantity and not context.has_place
-        if full and not named_by_certificate(product.evidence):
-            raise Refused(Code.ORDER_FULL, f"all {order.quantity} places are taken")
+        _check_room(context, order, product)
         challenge = secrets.token_bytes(CHALLENGE_BYTES)
         expires_at = (now + self.session_lifetime).replace(microsecond=0)
         return OpenedSession(
@@ -171,6 +168,21 @@ class Issuance:
             required_locks=product.stamp.required_locks,
             bundle_sha256=None if order.bundle is None else order.bundle.sha256,
         )
+
+    async def issuer_for(self, peer: PeerName, work_order: str) -> Issuer:
+        """Who issues for this order now, if this station may work on it. Reserves and records nothing.
+
+        Raises:
+            Refused: what `open_session` would refuse each new chip of the order with.
+            Unavailable: no issuer is active.
+        """
+        context = await self._store.call_context(
+            peer_uri=peer.uri, work_order=work_order, chip_id="", session_sha256=None
+        )
+        order, product = self._order(context, peer)
+        check_open(order, closed=context.order_closed, now=self._clock())
+        _check_room(context, order, product)
+        return self._issuers.active(product.certificate.ca).issuer
 
     async def sign_csr(
         self,
@@ -396,6 +408,13 @@ class Issuance:
         if order is None or context.product_toml is None or peer.uri not in order.stations:
             raise Refused(Code.ORDER_UNKNOWN, "no such work order for this station")
         return order, parse_product(context.product_toml)
+
+
+def _check_room(context: CallContext, order: WorkOrder, product: Product) -> None:
+    """A chip that has its place already may come back to a full order, also under another name."""
+    full = context.places_taken >= order.quantity and not context.has_place
+    if full and not named_by_certificate(product.evidence):
+        raise Refused(Code.ORDER_FULL, f"all {order.quantity} places are taken")
 
 
 def _resumed(record: Record, csr: VerifiedCsr, product: Product, issuer: Issuer) -> PreparedCertificate:

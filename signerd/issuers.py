@@ -83,6 +83,11 @@ class Issuers:
     def _active(self) -> Iterator[IssuerRecord]:
         return (record for record in self._known.values() if record.state is IssuerState.ACTIVE)
 
+    def all_active(self) -> list[Issuer]:
+        """Those who issue now, as far as the settings have their certificates."""
+        found = (self._parts.get(record.certificate_sha256) for record in self._active())
+        return [parts.issuer for parts in found if parts is not None]
+
     def serves(self, record: IssuerRecord) -> bool:
         """Whether its certificate is here, and its key answers."""
         parts = self._parts.get(record.certificate_sha256)

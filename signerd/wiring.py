@@ -55,6 +55,7 @@ from signerd.adapters.rpc.renewal import CALLS as RENEWALS
 from signerd.adapters.rpc.renewal import Caller, IdentifiedAdmission, RenewalService
 from signerd.adapters.rpc.server import PeerListener, admin_server, foreign_method_name
 from signerd.adapters.rpc.signing import SigningService
+from signerd.adapters.rpc.station_check import StationService
 from signerd.adapters.scheduling import let_network_give_way
 from signerd.adapters.session_keys import SessionKeys, of_this_process, outlive_restarts
 from signerd.adapters.shared_primes import SearchState, SharedPrimesSearch
@@ -435,6 +436,7 @@ def _for_peers(
     store, pool, clock = parts.store, parts.pool, parts.clock
     return (
         SigningService(issuance, Stamping(store=store, clock=clock), parts.sealer).handler(peers),
+        StationService(issuance, parts.issuers).handler(peers),
         RenewalService(store=store, cas=parts.cas, load_ca=lambda: load_ca(parts.base), clock=clock).handler(
             renewals
         ),
