@@ -127,6 +127,13 @@ class DriverFaultError(AgentError):
         )
 
 
+class NotedError(AgentError):
+    """Something of the station that a person should see to, and that holds no board up."""
+
+    def __init__(self, detail: str, *, remedy: str) -> None:
+        super().__init__("noted", detail, verdict=Verdict.AGAIN, remedy=remedy)
+
+
 class StoppedError(AgentError):
     """The station was asked to stop while a board was on its way."""
 
@@ -197,13 +204,13 @@ class LineError(AgentError):
 class JournalError(AgentError):
     """The station's journal cannot be read or written. Without it no board is worked on."""
 
-    def __init__(self, detail: str) -> None:
-        super().__init__(
-            "journal",
-            detail,
-            verdict=Verdict.STOP,
-            remedy="See that the state directory exists, belongs to this user and has room.",
-        )
+    def __init__(
+        self,
+        detail: str,
+        *,
+        remedy: str = "See that the state directory exists, belongs to this user and has room.",
+    ) -> None:
+        super().__init__("journal", detail, verdict=Verdict.STOP, remedy=remedy)
 
 
 class ConfigError(AgentError):

@@ -7,19 +7,14 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
-from agent.adapters.bundle_files import open_firmware
+from agent.adapters.checks.finding import Examined
+from agent.adapters.checks.ports import check_names
+from agent.adapters.checks.station import demand_files, demand_signerd
 from agent.adapters.drivers.registry import find_driver
-from agent.adapters.enrolment.credentials import (
-    check_pair,
-    parse_cas,
-    parse_certificate,
-    read_file,
-    read_trust,
-)
+from agent.adapters.enrolment.credentials import read_trust
 from agent.adapters.enrolment.renewal import StationRenewal
 from agent.adapters.journal.recordings import RecordingFiles
 from agent.adapters.journal.schema import FILE_NAME
@@ -28,24 +23,18 @@ from agent.adapters.line.port_lock import port_lock
 from agent.adapters.line.serial_port import list_ports
 from agent.adapters.line.watch import Plan, PortWatch
 from agent.adapters.log.trace import SerialTrace, tracing
+from agent.adapters.parts import firmware_of, labels_of, places_of, read_recipe, signer_of
 from agent.adapters.signer.client import GrpcSigner
-from agent.adapters.signer.line_state import LineState
 from agent.adapters.signer.outbox import OutboxSender
-from agent.adapters.signer.tls_probe import diagnose
 from agent.adapters.stop_signals import on_stop
 from agent.config import Config
 from agent.core.events import Progress
-from agent.core.recipe import Recipe, RecipeError, StepName, default_recipe, parse_recipe
 from agent.core.result import Result
-from agent.errors import AgentError, ConfigError, LineError
-from agent.ports import Driver, DriverKind, Firmware, Labels, ListPorts
-from agent.program import program_version
+from agent.errors import AgentError, LineError
+from agent.ports import Driver, ListPorts
 from agent.provision import provision
 from agent.station import StationContext
 from agent.steps import Bounds
-
-_DIAGNOSIS_S = 3.0  # for a look at the line that does not stand
-_RECIPE_REMEDY = 'docs/stations.md, "Recipes", says what may stand where.'
 
 
 class SystemClock:
@@ -58,78 +47,6 @@ class SystemClock:
     async def sleep(self, seconds: float) -> None:
         """See `Clock`."""
         await asyncio.sleep(seconds)
-
-
-def read_recipe(config: Config) -> Recipe:
-    """The configured recipe, or the driver's own; one that this station can take. Raises ConfigError."""
-    kind = find_driver(config.driver)
-    recipe = _default_recipe(config, kind)
-    where = f"the recipe of driver {config.driver}"
-    if config.recipe is not None:
-        where = str(config.recipe)
-        recipe = _parsed(where, read_file(config.recipe))
-    _check_recipe(config, kind, recipe, where)
-    return recipe
-
-
-def _default_recipe(config: Config, kind: DriverKind) -> Recipe:
-    """The driver's own recipe, without a step for labels where the station has none."""
-    recipe = default_recipe(kind.steps)
-    if kind.default_recipe is not None:
-        recipe = _parsed(f"the recipe of driver {config.driver}", kind.default_recipe)
-    if config.label is None:
-        return replace(recipe, steps=tuple(step for step in recipe.steps if step.name is not StepName.LABEL))
-    return recipe
-
-
-def _parsed(where: str, data: bytes) -> Recipe:
-    try:
-        return parse_recipe(data)
-    except RecipeError as error:
-        raise ConfigError(f"{where}: {error}", remedy=_RECIPE_REMEDY) from error
-
-
-def _check_recipe(config: Config, kind: DriverKind, recipe: Recipe, where: str) -> None:
-    for name in recipe.names:
-        if name not in kind.steps:
-            detail = f"{where}: step {name}: driver {config.driver} has no such step"
-            raise ConfigError(
-                detail, remedy="Take the step out of the recipe, or set the product's `driver`."
-            )
-    if StepName.FLASH in recipe.names and config.bundle is None:
-        detail = f"{where}: step {StepName.FLASH}: no [bundle] is configured"
-        raise ConfigError(detail, remedy="Name the product's bundle and its key in agent.toml: [bundle].")
-    if StepName.LABEL in recipe.names and config.label is None:
-        detail = f"{where}: step {StepName.LABEL}: no [label] is configured"
-        raise ConfigError(detail, remedy="Say in agent.toml where labels go: [label].")
-    if config.bundle is not None and kind.check_firmware is None:
-        detail = f"[bundle] is configured, and driver {config.driver} takes none"
-        raise ConfigError(detail, remedy="Take [bundle] out of agent.toml, or set the product's `driver`.")
-
-
-def signer_of(config: Config, progress: Progress | None = None) -> GrpcSigner:
-    """The line to signerd, not open yet. `progress` is told why it does not stand, and when it does again.
-
-    Raises ConfigError: a wrong file would look like a dead line.
-    """
-    wanted = config.signerd
-    operations_ca, certificate = read_file(wanted.operations_ca), read_file(wanted.certificate)
-    key = read_file(wanted.key)
-    parse_cas(operations_ca, str(wanted.operations_ca))
-    check_pair(parse_certificate(certificate, str(wanted.certificate)), key)
-    line = None
-    if progress is not None:
-        line = LineState(progress, partial(diagnose, wanted, timeout_s=_DIAGNOSIS_S))
-    return GrpcSigner(
-        wanted.address,
-        operations_ca=operations_ca,
-        certificate=certificate,
-        key=key,
-        deadline_s=config.timeouts.call_s,
-        version=program_version(),
-        clock_bound=timedelta(seconds=config.clock_bound_s),
-        line=line,
-    )
 
 
 @dataclass(frozen=True)
@@ -173,9 +90,10 @@ async def open_line(config: Config, progress: Progress) -> AsyncIterator[OpenSta
         JournalError: the journal cannot be opened.
     """
     kind = find_driver(config.driver)
+    await demand_files(Examined(config))
     signer = signer_of(config, progress)
     trust, recipe = read_trust(config.signerd.log_vkey, config.signerd.device_root), read_recipe(config)
-    labels = _open_labels(config)
+    labels = labels_of(config)
     places = places_of(config)
     firmware = await firmware_of(config)
     async with (
@@ -183,6 +101,7 @@ async def open_line(config: Config, progress: Progress) -> AsyncIterator[OpenSta
         RecordingFiles(config.state) as recordings,
         signer,
     ):
+        await demand_signerd(Examined(config, signer=signer))
         station = StationContext(
             signer=signer,
             journal=journal,
@@ -226,44 +145,12 @@ async def _name_of(device: str) -> str:
     return next((found.name for found in present if found.device == device), device)
 
 
-def _open_labels(config: Config) -> Labels | None:
-    if config.label is None:
-        return None
-    from agent.adapters.labels.open import open_labels  # noqa: PLC0415 -- what draws labels is of no use to others
-
-    return open_labels(config.label)
-
-
-def places_of(config: Config) -> Mapping[str, str]:
-    """What ports are called. Raises ConfigError: two of one name would be one in tables and on labels.
-
-    Nor may one be called by the name of another: the other could lose its place, or be shown without it.
-    """
-    shown = list(config.places.values())
-    twice = sorted({place for place in shown if shown.count(place) > 1})
-    if twice:
-        raise ConfigError(f"places: {', '.join(twice)} stands twice", remedy="Give each port its own place.")
-    names = sorted(place for name, place in config.places.items() if place != name and place in config.places)
-    if names:
-        detail = f"places: {', '.join(names)} is the name of another port"
-        raise ConfigError(detail, remedy="Call each port by where it is, and by no port's name.")
-    return config.places
-
-
-async def firmware_of(config: Config) -> Firmware | None:
-    """The bundle, verified with the company's key and by the driver, as files. Raises ConfigError."""
-    check_firmware = find_driver(config.driver).check_firmware
-    if config.bundle is None or check_firmware is None:
-        return None
-    firmware = await asyncio.to_thread(open_firmware, config.bundle, config.state)
-    await check_firmware(firmware)
-    return firmware
-
-
 async def provision_one(
     config: Config, port: str, work_order: str, progress: Progress, traced: Traced | None = None
 ) -> Result:
     """Takes the board on one port through the recipe. Told to stop, it parks the board and is cancelled."""
+    with suppress(LineError):  # a port that is not there is the board's result
+        await asyncio.to_thread(check_names, (port,))
     async with open_line(config, progress) as opened:
         line = opened.tracing(traced)
         place = await line.place_of(port)
@@ -280,15 +167,18 @@ async def run_ports(
     *,
     seen_by: Callable[[ListPorts, Mapping[str, str]], ListPorts] = lambda listed, _places: listed,
     traced: Traced | None = None,
+    notice: Callable[[str], None] = lambda _text: None,
 ) -> None:
     """Watches ports and sends the outbox until the plan is fulfilled or a signal comes.
 
-    `seen_by` is shown each list of ports: a port without a board has no other word.
+    `seen_by` is shown each list of ports: a port without a board has no other word. `notice` is told of a
+    named port that is not there; it is waited for, unless each port has but one board and none is there.
 
     Raises:
         AgentError: the station itself cannot work: configuration, journal, or a signerd that answers wrongly.
     """
     patterns = tuple(ports) or config.ports
+    await _demand_ports(patterns, plan, notice)
     async with open_line(config, progress) as opened, StationRenewal(config, opened.signer):
         line = opened.tracing(traced)
         listed = seen_by(partial(list_ports, patterns, discover=not patterns), line.places)
@@ -306,6 +196,15 @@ async def run_ports(
     fault = watch.fault or failure
     if fault is not None:
         raise fault
+
+
+async def _demand_ports(patterns: Sequence[str], plan: Plan, notice: Callable[[str], None]) -> None:
+    try:
+        await asyncio.to_thread(check_names, patterns)
+    except LineError as error:
+        if plan.once and not await asyncio.to_thread(list_ports, patterns, discover=False):
+            raise
+        notice(f"{error.detail}: waiting for it. {error.remedy}" if not plan.once else error.detail)
 
 
 async def _end(sending: asyncio.Task[None]) -> AgentError | None:

@@ -45,6 +45,10 @@ _USAGE = dict.fromkeys(
 )
 
 
+def _now() -> str:
+    return f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S}Z"
+
+
 def _name(text: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
 
@@ -101,7 +105,9 @@ class PaperLog:
 
     def append(self, **members: object) -> Receipt:
         entry = json.dumps(
-            {"v": 2, "id": os.urandom(16).hex(), **members}, sort_keys=True, separators=(",", ":")
+            {"v": 2, "id": os.urandom(16).hex(), "time": _now(), **members},
+            sort_keys=True,
+            separators=(",", ":"),
         ).encode()
         self.entries.append(entry)
         return self.receipt(len(self.entries) - 1)

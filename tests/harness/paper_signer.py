@@ -26,6 +26,8 @@ from agent.errors import Refused, SignerUnavailable
 from agent.ports import BoardRequest, BoardStamp, Receipt
 from birthmark.v1 import signing_pb2 as pb
 from birthmark.v1 import signing_pb2_grpc as rpc
+from birthmark.v1 import station_pb2
+from birthmark.v1 import station_pb2_grpc as station_rpc
 from harness.agent_world import Gate
 from harness.paper_company import PaperCompany
 
@@ -78,7 +80,7 @@ class OperationsTree:
         return builder.sign(self._key, hashes.SHA256()).public_bytes(Encoding.PEM)
 
 
-class PaperSigner(rpc.SigningServiceServicer):
+class PaperSigner(rpc.SigningServiceServicer, station_rpc.StationServiceServicer):
     """See the module."""
 
     def __init__(self, company: PaperCompany) -> None:
@@ -87,6 +89,8 @@ class PaperSigner(rpc.SigningServiceServicer):
         self._station_key = ec.generate_private_key(ec.SECP256R1())
         self.address = ""
         self.statuses: list[tuple[grpc.StatusCode, str, str]] = []  # status, message, birthmark-code
+        self.ahead = timedelta()  # of this PC's clock
+        self.order_codes: list[str] = []  # said of orders that a station asks about
         self.tells_time = False  # as signerd does since there is `birthmark-time`
         self.gates: dict[str, Gate] = {}  # calls of this name are held up
         self.answers: list[Any] = []  # given in place of the company's
@@ -121,6 +125,7 @@ class PaperSigner(rpc.SigningServiceServicer):
         )
         self._server = grpc.aio.server()
         rpc.add_SigningServiceServicer_to_server(self, self._server)
+        station_rpc.add_StationServiceServicer_to_server(self, self._server)
         self.address = f"127.0.0.1:{self._server.add_secure_port('127.0.0.1:0', credentials)}"
         await self._server.start()
         return self
@@ -129,6 +134,12 @@ class PaperSigner(rpc.SigningServiceServicer):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._server.stop(None)
+
+    async def CheckStation(self, request: station_pb2.CheckStationRequest, context: Any) -> Any:  # noqa: N802 -- gRPC's
+        context.set_trailing_metadata(self._time())
+        code = self.order_codes.pop(0) if request.work_order and self.order_codes else ""
+        highest = self.company.tree.sub.public_bytes(Encoding.DER)
+        return station_pb2.CheckStationResponse(highest_ca_der=[highest], order_code=code)
 
     async def OpenSession(self, request: pb.OpenSessionRequest, context: Any) -> Any:  # noqa: N802 -- gRPC's
         await self._held("OpenSession")
@@ -197,5 +208,5 @@ class PaperSigner(rpc.SigningServiceServicer):
         raise AssertionError("abort raises")
 
     def _time(self) -> tuple[tuple[str, str], ...]:
-        said = datetime.now(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00")
+        said = (datetime.now(UTC) + self.ahead).isoformat(timespec="milliseconds").removesuffix("+00:00")
         return (("birthmark-time", f"{said}Z"),) if self.tells_time else ()

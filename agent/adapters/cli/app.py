@@ -206,7 +206,9 @@ def exit_code(error: AgentError) -> int:
     """The process's exit code for an error."""
     if isinstance(error, ConfigError):
         return 3
-    return 4 if isinstance(error, SignerUnavailable) else 1
+    if isinstance(error, SignerUnavailable):  # one that only a person can mend is no signerd that is away
+        return 3 if error.stops_line else 4
+    return 1
 
 
 def main() -> None:

@@ -13,6 +13,7 @@ from typing import Protocol
 from agent.adapters.line.watch import Plan
 from agent.adapters.log.agent_log import agent_log, log_event, log_file
 from agent.adapters.log.trace import SerialTrace
+from agent.adapters.parts import read_recipe
 from agent.adapters.results.desk import ResultsDesk
 from agent.adapters.results.files import count_outcomes
 from agent.adapters.shop_floor import shop_floor
@@ -24,7 +25,7 @@ from agent.config import Config
 from agent.core.events import Event
 from agent.core.result import Outcome, Result, Summary
 from agent.program import program_version
-from agent.wiring import Traced, provision_one, read_recipe, run_ports
+from agent.wiring import Traced, provision_one, run_ports
 
 _LOG = logging.getLogger(__name__)
 _PASSED, _NOT_PASSED, _NO_SIGNERD = 0, 1, 4
@@ -95,7 +96,9 @@ def run(
         async def all_ports() -> None:
             async with shop_floor(config, live, notice) as results:
                 progress = fan_out(live, results, log_event, tally)
-                await run_ports(config, ports, plan, progress, seen_by=live.watching, traced=traced)
+                await run_ports(
+                    config, ports, plan, progress, seen_by=live.watching, traced=traced, notice=notice
+                )
 
         try:
             with agent_log(config, notice), _traced(config, trace, notice) as traced:

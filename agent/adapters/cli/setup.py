@@ -14,6 +14,8 @@ from agent.adapters.line.serial_port import list_ports
 from agent.config import Config
 from agent.errors import BadAnswer, Refused, SignerUnavailable
 
+_SHOWN = {True: "ok", False: "BAD", None: "-"}  # `-`: not checked, for another line comes first
+
 if TYPE_CHECKING:
     from agent.adapters.enrolment.renewal import Renewal
 
@@ -81,7 +83,7 @@ def make_renewal(config: Config, *, as_json: bool) -> None:
 async def _asked(config: Config) -> tuple[Renewal | None, str]:
     """What came of it; None and why where signerd was not reached or does not know the call."""
     from agent.adapters.enrolment.renewal import renew  # noqa: PLC0415 -- for this alone
-    from agent.wiring import signer_of  # noqa: PLC0415 -- as above
+    from agent.adapters.parts import signer_of  # noqa: PLC0415 -- as above
 
     try:
         async with signer_of(config) as signer:
@@ -117,14 +119,14 @@ def show_ports(config: Config, *, as_json: bool) -> None:
 
 def run_doctor(config_path: Path, order: str | None, *, as_json: bool) -> int:
     """Prints each check; returns 1 if one failed."""
-    from agent.adapters.doctor import examine  # noqa: PLC0415 -- its TLS parts are of no use to the others
+    from agent.adapters.checks.station import examine  # noqa: PLC0415 -- its TLS parts are of no use to the others
 
     findings = asyncio.run(examine(config_path, order))
     if as_json:
         print(json.dumps([asdict(finding) for finding in findings]))
     else:
         for finding in findings:
-            print(f"{'ok  ' if finding.ok else 'BAD '} {finding.check:<14} {finding.detail}")
-            if not finding.ok:
+            print(f"{_SHOWN[finding.ok]:<4} {finding.check:<14} {finding.detail}")
+            if finding.remedy:
                 print(f"     {'':<14} {finding.remedy}")
     return 0 if all(finding.ok for finding in findings) else 1

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
 from agent.core.certificate import Trust
@@ -18,7 +19,7 @@ from agent.errors import ConfigError
 
 _AGAIN = "Run birthmark-agent enroll --install again, with the files that signerd's administrator gave you."
 _CLOCK = "Set this PC's clock (Windows: w32tm /resync; Linux: timedatectl set-ntp true)."
-_RENEW = "Run birthmark-agent renew, and send the request that it makes to signerd's administrator."
+RENEW = "Run birthmark-agent renew, and send the request that it makes to signerd's administrator."
 _STATION = re.compile(r"birthmark://(?P<deployment>[^/]+)/station/(?P<site>[^/]+)/(?P<name>[^/]+)")
 _MAX_FILE_BYTES = 65_536
 _MAX_ROOTS = 16
@@ -70,10 +71,7 @@ def read_trust(log_vkey: Path, device_root: Path) -> Trust:
 
 def check_pair(certificate: x509.Certificate, key_pem: bytes) -> None:
     """Raises ConfigError unless the private key is that of the certificate."""
-    try:
-        key = load_pem_private_key(key_pem, password=None)
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise ConfigError("the station's key is not an unencrypted PEM private key", remedy=_AGAIN) from error
+    key = parse_key(key_pem, "the station's key", _AGAIN)
     spki = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     if key.public_key().public_bytes(*spki) != certificate.public_key().public_bytes(*spki):
         remedy = (
@@ -90,7 +88,15 @@ def check_validity(certificate: x509.Certificate) -> None:
         raise ConfigError(detail, remedy=_CLOCK)
     if now > end:
         detail = f"the station's certificate ended {end:%F %T} (it is {now:%F %T} here)"
-        raise ConfigError(detail, remedy=f"{_RENEW} If that is not the time, first: {_CLOCK}")
+        raise ConfigError(detail, remedy=f"{RENEW} If that is not the time, first: {_CLOCK}")
+
+
+def parse_key(pem: bytes, what: str, remedy: str) -> PrivateKeyTypes:
+    """A private key. Raises ConfigError, naming `what`."""
+    try:
+        return load_pem_private_key(pem, password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise ConfigError(f"{what} is not an unencrypted PEM private key", remedy=remedy) from error
 
 
 def parse_cas(pem: bytes, what: str) -> list[x509.Certificate]:

@@ -6,10 +6,9 @@ import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent.adapters.journal.schema import open_for_reading
+from agent.adapters.journal.schema import journal_fault, open_for_reading
 from agent.core.port_names import by_place
 from agent.core.result import Outcome, Result, StepTime, Summary, summarize
-from agent.errors import JournalError
 
 _RECENT = 10_000  # boards that the summary is made of
 # A refusal is over when a later stamp of that board was recorded: somebody has found it.
@@ -67,7 +66,7 @@ def read_report(path: Path) -> Report:
             tuple(connection.execute(_REFUSED)),
         )
     except sqlite3.Error as error:
-        raise JournalError(f"cannot read {path}: {error}") from error
+        raise journal_fault(path, "read", error) from error
     finally:
         connection.close()
 
@@ -84,7 +83,7 @@ def newest_entry(path: Path) -> bytes | None:
         sql = "SELECT entry FROM outbox WHERE entry IS NOT NULL ORDER BY answered_at DESC LIMIT 1"
         row = connection.execute(sql).fetchone()
     except sqlite3.Error as error:
-        raise JournalError(f"cannot read {path}: {error}") from error
+        raise journal_fault(path, "read", error) from error
     finally:
         connection.close()
     return None if row is None else row[0]

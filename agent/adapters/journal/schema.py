@@ -9,6 +9,7 @@ refuses a newer journal.
 from __future__ import annotations
 
 import sqlite3
+import time
 from pathlib import Path
 
 from agent.errors import ConfigError, JournalError
@@ -70,6 +71,12 @@ CREATE TABLE outbox (
 ) STRICT;
 CREATE INDEX outbox_open ON outbox (id) WHERE answered_at IS NULL;
 """
+_DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+_LOST = (
+    "Keep it: move it away, and let birthmark-agent enroll --install make a new one. Lost are this station's"
+    " results, and stamps that were not sent yet. They come back: present the boards of the last shift again."
+)
+_NEWER = "Install the agent that wrote it, or a newer one."
 _READABLE = (1, 2)  # what reports read stands in both
 
 
@@ -89,7 +96,7 @@ def create(path: Path) -> None:
         finally:
             connection.close()
     except sqlite3.Error as error:
-        raise JournalError(f"cannot make {path}: {error}") from error
+        raise journal_fault(path, "make", error) from error
 
 
 def open_for_writing(path: Path) -> sqlite3.Connection:
@@ -105,15 +112,53 @@ def open_for_writing(path: Path) -> sqlite3.Connection:
         _require_version(connection, path, (_VERSION,))
     except sqlite3.Error as error:
         connection.close()
-        raise JournalError(f"cannot bring {path} up to date: {error}") from error
+        raise journal_fault(path, "bring up to date", error) from error
     return connection
 
 
 def open_for_reading(path: Path) -> sqlite3.Connection:
     """A connection that cannot write, for reports beside a running station. Raises as its sister does."""
     connection = _open(path, "ro")
-    _require_version(connection, path, _READABLE)
+    try:
+        _require_version(connection, path, _READABLE)
+    except sqlite3.Error as error:
+        connection.close()
+        raise journal_fault(path, "read", error) from error
     return connection
+
+
+def journal_fault(path: Path, doing: str, error: sqlite3.Error) -> JournalError:
+    """What SQLite says, as what a person can do: a damaged file is another matter than a full disk."""
+    if _code(error) in _DAMAGED:
+        return JournalError(f"{path} is damaged: {error}", remedy=_LOST)
+    return JournalError(f"cannot {doing} {path}: {error}")
+
+
+def _code(error: sqlite3.Error) -> int:
+    """The primary code: the low byte of an extended one."""
+    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
+
+
+def check_whole(path: Path, *, within_s: float = 2.0) -> None:
+    """Looks through the pages of a journal, as far as that goes within the time.
+
+    Raises:
+        ConfigError: there is no journal.
+        JournalError: it is damaged, or cannot be read.
+    """
+    connection = open_for_reading(path)
+    end_s = time.monotonic() + within_s
+    connection.set_progress_handler(lambda: int(time.monotonic() > end_s), 10_000)
+    try:
+        found = str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
+    except sqlite3.Error as error:
+        if _code(error) == sqlite3.SQLITE_INTERRUPT:  # a big one: what was seen is whole
+            return
+        raise journal_fault(path, "read", error) from error
+    finally:
+        connection.close()
+    if found != "ok":
+        raise JournalError(f"{path} is damaged: {found.splitlines()[-1]}", remedy=_LOST)
 
 
 def _migrate(connection: sqlite3.Connection) -> None:
@@ -150,7 +195,10 @@ def _require_version(connection: sqlite3.Connection, path: Path, known: tuple[in
     version = _version(connection)
     if version not in known:
         connection.close()
-        raise JournalError(f"{path} is of version {version}, this agent writes version {_VERSION}")
+        if version > _VERSION:
+            detail = f"{path} is of version {version}, this agent writes version {_VERSION}"
+            raise JournalError(detail, remedy=_NEWER)
+        raise JournalError(f"{path} is damaged: no journal of a station (version {version})", remedy=_LOST)
 
 
 def _open(path: Path, mode: str) -> sqlite3.Connection:
@@ -167,5 +215,5 @@ def _open(path: Path, mode: str) -> sqlite3.Connection:
         connection.execute("PRAGMA synchronous = FULL")
         _version(connection)  # reads the file: it may be anything
     except sqlite3.Error as error:
-        raise JournalError(f"cannot open {path}: {error}") from error
+        raise journal_fault(path, "open", error) from error
     return connection

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
 from agent.adapters.results.command import ResultCommand
 from agent.adapters.results.files import Exporter
+from agent.adapters.results.place import check_results
 from agent.config import Config
 from agent.core.events import Event, Finished, StampSettled
 from agent.core.result_row import ResultRow
-from agent.errors import AgentError, ConfigError
+from agent.errors import AgentError, NotedError
 
 _AGAIN_S = 30.0  # after a failure, and when nothing came
 
@@ -25,7 +27,7 @@ class ResultsDesk:
     """A `Progress`. Use it as an asynchronous context manager.
 
     Raises, on entering:
-        ConfigError: the folder is not there.
+        ConfigError: the folder takes no files.
         ResultsError: what an earlier run left out cannot be written.
     """
 
@@ -43,8 +45,8 @@ class ResultsDesk:
         folder = self._wanted.folder
         if folder is None and not self._wanted.command:
             return self
-        if folder is not None and not folder.is_dir():
-            raise ConfigError(f"results.folder: {folder} is no directory", remedy="Make it, or mend the key.")
+        with suppress(NotedError):  # said of each result
+            check_results(self._wanted)
         if self._wanted.command:
             self._command = ResultCommand(self._wanted.command, self._wanted.command_timeout_s, self._notice)
         await self._export()

@@ -31,7 +31,7 @@ from agent.core.remedies import error_for
 from agent.core.stamp import MAX_SIGNATURE_BYTES, MAX_STAMP_BYTES
 from agent.errors import BadAnswer, BoardError, Refused, SignerBusy, SignerSlow, SignerUnavailable
 from agent.ports import BoardRequest, BoardStamp, Issued, Receipt, Session
-from birthmark.v1 import busy_pb2, renewal_pb2, renewal_pb2_grpc
+from birthmark.v1 import busy_pb2, renewal_pb2, renewal_pb2_grpc, station_pb2, station_pb2_grpc
 from birthmark.v1 import signing_pb2 as pb
 from birthmark.v1 import signing_pb2_grpc as rpc
 
@@ -42,6 +42,7 @@ MAX_EVIDENCE_BYTES = 16_384
 _MAX_CERTIFICATE_BYTES = 8_192
 _MAX_SESSION_BYTES = 512
 _MAX_LIST = 16
+_MAX_CODE = 32  # characters
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")  # of locks, methods, firmware: they are shown to the operator
 _KEY_TYPES = {
     pb.KEY_TYPE_P256: "p256",
@@ -88,6 +89,14 @@ class RenewalAnswer:
     certificate_der: bytes
     ca_der: tuple[bytes, ...]
     due_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class StationAnswer:
+    """What signerd said of this station. `order_code`: why it may not work on the order; empty: it may."""
+
+    highest_ca_der: tuple[bytes, ...]  # those right below the device root
+    order_code: str
 
 
 class GrpcSigner:
@@ -159,6 +168,7 @@ class GrpcSigner:
         before, self._channel = self._channel, channel
         self._stub = rpc.SigningServiceStub(channel)
         self._renewals = renewal_pb2_grpc.RenewalServiceStub(channel)
+        self._stations = station_pb2_grpc.StationServiceStub(channel)
         if self._watching is not None:
             self._watching.cancel()
         if self._line is not None:
@@ -215,6 +225,17 @@ class GrpcSigner:
         except (ValueError, OverflowError) as error:
             raise BadAnswer("the renewal's time is no time") from error
         return RenewalAnswer(_RENEWALS[answer.state], answer.certificate_der, tuple(answer.ca_der), due_at)
+
+    async def check_station(self, work_order: str) -> StationAnswer:
+        """Whether this station may work, on a work order if one is named. It leaves no trace in signerd.
+        Raises as the calls of `Signer`; a refusal of the order is part of the answer."""
+        request = station_pb2.CheckStationRequest(work_order=work_order)
+        answer = await self._call(self._stations.CheckStation, request)
+        if len(answer.highest_ca_der) > _MAX_LIST or len(answer.order_code) > _MAX_CODE:
+            raise BadAnswer("more issuers, or a longer code, than there may be")
+        for each in answer.highest_ca_der:
+            _within(each, 1, _MAX_CERTIFICATE_BYTES, "issuer")
+        return StationAnswer(tuple(answer.highest_ca_der), answer.order_code)
 
     async def ready(self) -> None:
         """Waits until the line stands, for one deadline. Raises SignerUnavailable."""

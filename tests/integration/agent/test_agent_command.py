@@ -11,7 +11,6 @@ import tomllib
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import grpc
 import pytest
 
 from agent.adapters.enrolment import enroll
@@ -204,7 +203,7 @@ async def examine(bench: AgentBench, *more: str) -> dict[str, dict[str, object]]
 
 
 def bad(findings: dict[str, dict[str, object]]) -> set[str]:
-    wrong = {check for check, finding in findings.items() if not finding["ok"]}
+    wrong = {check for check, finding in findings.items() if finding["ok"] is False}
     assert all(findings[check]["remedy"] for check in wrong)
     return wrong
 
@@ -267,7 +266,8 @@ async def test_doctor_finds_no_signerd(sound: AgentBench) -> None:
     config = sound.config.read_text(encoding="utf-8")
     sound.config.write_text(config + "\n[timeouts]\ncall_s = 1.0\n", encoding="utf-8")
     findings = await examine(sound)
-    assert bad(findings) == {"line", "signerd"}
+    assert bad(findings) == {"line"}
+    assert findings["signerd"]["state"] == "not_checked"
     assert "nothing listens" in str(findings["line"]["detail"])
 
 
@@ -276,7 +276,7 @@ async def test_doctor_finds_another_signerd(sound: AgentBench) -> None:
     (sound.station / "operations-ca.pem").write_bytes(other.operations.pem)
     config = sound.config.read_text(encoding="utf-8")
     sound.config.write_text(config + "\n[timeouts]\ncall_s = 1.0\n", encoding="utf-8")
-    assert bad(await examine(sound)) == {"certificate", "line", "signerd"}
+    assert bad(await examine(sound)) == {"line"}
 
 
 async def test_doctor_finds_another_name_and_says_which_there_are(sound: AgentBench) -> None:
@@ -300,7 +300,7 @@ async def test_doctor_finds_that_the_driver_takes_no_bundle(sound: AgentBench) -
     config = sound.config.read_text(encoding="utf-8")
     bundle = '\n[bundle]\npath = "firmware.zip"\nkey = "company.pem"\n'
     sound.config.write_text(config + bundle, encoding="utf-8")
-    assert bad(await examine(sound)) == {"recipe", "bundle"}
+    assert bad(await examine(sound)) == {"recipe"}
 
 
 async def test_doctor_finds_what_is_wrong_with_places_and_results(sound: AgentBench) -> None:
@@ -322,8 +322,7 @@ async def test_doctor_finds_what_is_wrong_with_places_and_results(sound: AgentBe
 
 
 async def test_doctor_names_the_code_of_a_refusal(sound: AgentBench) -> None:
-    refusal = (grpc.StatusCode.NOT_FOUND, "order_unknown", "order_unknown")
-    sound.signerd.statuses.append(refusal)
+    sound.signerd.order_codes.append("order_unknown")
     findings = await examine(sound, "--order", "WO-OF-OTHERS")
     assert bad(findings) == {"signerd"}
     assert "order_unknown" in str(findings["signerd"]["detail"])
@@ -337,7 +336,7 @@ async def test_doctor_finds_an_unknown_option_of_the_driver(sound: AgentBench) -
 
 async def test_doctor_finds_no_journal(sound: AgentBench) -> None:
     (sound.station / "state" / "journal.sqlite").unlink()
-    assert bad(await examine(sound)) == {"journal", "clock", "outbox"}
+    assert bad(await examine(sound)) == {"journal"}
 
 
 async def test_doctor_finds_an_unknown_key(sound: AgentBench) -> None:
@@ -351,8 +350,9 @@ async def test_doctor_finds_an_unknown_key(sound: AgentBench) -> None:
 async def test_wrong_device_root_stops_the_line(bench: AgentBench) -> None:
     bench.signerd.company.tree = DeviceTree()
     board = bench.board("CHIP-1")
-    agent = await bench.start(*RUN, "--port", board.port)
-    assert (await agent.end()).code == 1
+    ended = await (await bench.start(*RUN, "--port", board.port)).end()
+    assert ended.code == 3
+    assert "device_root is not the root of signerd's chain" in ended.err
     assert board.board.storage.get("credential") is None
 
 

@@ -15,10 +15,10 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from agent.adapters import durable_files
 from agent.adapters.enrolment import renewal
 from agent.adapters.enrolment.renewal import Outcome, Renewal, StationRenewal, renew
+from agent.adapters.parts import signer_of
 from agent.adapters.signer.client import GrpcSigner
 from agent.config import Config, Signerd
 from agent.errors import BadAnswer, Refused, SignerUnavailable
-from agent.wiring import signer_of
 from birthmark.v1 import admin_pb2
 from harness.edge import TIMEOUT_S, Edge, key_pem, new_key
 from signerd.adapters.operations_ca import load_ca, sign_peer_request

@@ -14,9 +14,9 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from agent.adapters.enrolment import renewal
 from agent.adapters.enrolment.enroll import install_renewed
 from agent.adapters.enrolment.renewal import Renewal, StationRenewal
+from agent.adapters.parts import signer_of
 from agent.config import Config, Signerd
 from agent.errors import ConfigError, Refused, SignerUnavailable
-from agent.wiring import signer_of
 from harness.edge import key_pem, new_key
 from signerd.adapters.operations_ca import OperationsCa, create_ca, sign_peer_request
 

@@ -19,6 +19,7 @@ RAISED = {"BoardError": 0, "LineError": 0, "LabelError": 0, "BundleMismatch": 0,
 RAISED["WorkerError"] = 1
 NO_CODE_OF_A_LINE = {
     "configuration",  # its own text and exit code 3 before the first board
+    "noted",  # of doctor alone: it ends no board
 }
 
 

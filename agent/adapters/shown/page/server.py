@@ -16,6 +16,7 @@ nothing, knows no secret, and asks nobody who they are; whoever reaches the addr
 from __future__ import annotations
 
 import asyncio
+import errno
 import ipaddress
 import json
 import re
@@ -63,6 +64,12 @@ _ALWAYS = {
 }
 _HOST = re.compile(r"(?:\[([0-9A-Fa-f:.]{2,45})\]|([A-Za-z0-9._-]{1,253}))(?::[0-9]{1,5})?")
 _OTHER_SITES = frozenset({"cross-site", "same-site"})  # values of Sec-Fetch-Site
+_NOT_BOUND = {
+    errno.EADDRINUSE: "Another program, or another station, has this port: give page.listen another one.",
+    errno.EADDRNOTAVAIL: "That is no address of this PC: give page.listen one that it has, or 0.0.0.0.",
+    errno.EACCES: "This account may not listen there: give page.listen a port from 1024 on, such as 8480.",
+}
+_ELSE_NOT_BOUND = "Give page.listen another address or port."
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -76,9 +83,8 @@ class PageServer:
     def __init__(self, page: Page, live: LiveState) -> None:
         self._page = page
         self._live = live
-        host, _, port = page.listen.rpartition(":")
-        self._host, self._port = host.strip("[]"), int(port)
-        self._names = _names(self._host, page.hosts)
+        host = page.listen.rpartition(":")[0].strip("[]")
+        self._names = _names(host, page.hosts)
         self._streams: dict[asyncio.Task[object], str] = {}  # to the address of its browser, oldest first
         self._busy: set[web.RequestHandler] = set()  # connections that a request is answered on
         self._encoded: tuple[int, float, bytes] = (-1, 0.0, b"")
@@ -86,7 +92,7 @@ class PageServer:
         self._server: asyncio.Server | None = None
 
     async def __aenter__(self) -> Self:
-        listening = _listen(self._page.listen, self._host, self._port)
+        listening = listen_on(self._page.listen)
         try:
             app = web.Application(middlewares=[self._guard])
             for path, (name, kind) in _FILES.items():
@@ -257,12 +263,17 @@ def _local_address(request: web.Request) -> ipaddress.IPv4Address | ipaddress.IP
     return address if address is not None else ipaddress.IPv4Address("255.255.255.255")
 
 
-def _listen(text: str, host: str, port: int) -> socket.socket:
+def listen_on(text: str) -> socket.socket:
+    """A socket bound to `page.listen`. Raises ConfigError, with the cause."""
+    host, _, port = text.rpartition(":")
     try:
-        (family, kind, protocol, _, address), *_ = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        (family, kind, protocol, _, address), *_ = socket.getaddrinfo(
+            host.strip("[]"), int(port), type=socket.SOCK_STREAM
+        )
         listening = socket.socket(family, kind, protocol)
-    except OSError as error:
-        raise ConfigError(f"page.listen: {text}: {error.strerror}", remedy="Mend the address.") from error
+    except (OSError, UnicodeError) as error:
+        detail = f"page.listen: {text}: {getattr(error, 'strerror', None) or error}"
+        raise ConfigError(detail, remedy="Give page.listen a name or address of this PC.") from error
     try:
         if sys.platform == "win32":
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
@@ -273,8 +284,6 @@ def _listen(text: str, host: str, port: int) -> socket.socket:
         listening.bind(address)
     except OSError as error:
         listening.close()
-        raise ConfigError(
-            f"page.listen: cannot listen on {text}: {error.strerror}",
-            remedy="Another program, or another station, has this port: give page.listen another one.",
-        ) from error
+        detail = f"page.listen: cannot listen on {text}: {error.strerror}"
+        raise ConfigError(detail, remedy=_NOT_BOUND.get(error.errno or 0, _ELSE_NOT_BOUND)) from error
     return listening

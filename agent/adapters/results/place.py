@@ -1,0 +1,26 @@
+"""Where results go is there: looked at by `doctor`, and before the first board."""
+
+from __future__ import annotations
+
+import os
+import shutil
+
+from agent.config import Results
+from agent.errors import ConfigError, NotedError
+
+
+def check_results(wanted: Results) -> str:
+    """Says where they go.
+
+    Raises:
+        ConfigError: the folder takes no files.
+        NotedError: the command is no program. Boards go on, and each result says so.
+    """
+    folder, command = wanted.folder, wanted.command
+    if folder is not None and not (folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)):
+        detail = f"results.folder: {folder} is no directory that this account may write to"
+        raise ConfigError(detail, remedy="Make it, give it to this account, or mend the key.")
+    if command and shutil.which(command[0]) is None:
+        detail = f"results.command: {command[0]} is no program that this account may run"
+        raise NotedError(detail, remedy="Mend the key, or make the file executable (chmod +x).")
+    return ", ".join(str(one) for one in (folder, command[0] if command else None) if one is not None)

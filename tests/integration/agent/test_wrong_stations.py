@@ -1,0 +1,290 @@
+"""Each wrong station: `doctor` names one cause with its remedy, and `run` refuses by the same words.
+
+A row changes one thing of a station with which nothing is wrong; `test_a_right_station` is the honest twin of
+all of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from harness.agent_process import AgentBench
+
+pytestmark = pytest.mark.check
+RUN = ("run", "--order", "WO-1", "--count", "1", "--json")
+
+
+@dataclass
+class Station:
+    """A right station, and what was opened to make it a wrong one."""
+
+    bench: AgentBench
+    port: str
+    listening: list[socket.socket]
+
+    def file(self, name: str) -> Path:
+        return self.bench.station / name
+
+    def edit(self, old: str, new: str) -> None:
+        text = self.bench.config.read_text(encoding="utf-8")
+        assert old in text
+        self.bench.config.write_text(text.replace(old, new), encoding="utf-8")
+
+    def add(self, text: str) -> None:
+        self.bench.config.write_text(
+            f"{self.bench.config.read_text(encoding='utf-8')}\n{text}", encoding="utf-8"
+        )
+
+    def put(self, text: str) -> None:
+        """Keys of the top."""
+        self.bench.config.write_text(
+            f"{text}\n{self.bench.config.read_text(encoding='utf-8')}", encoding="utf-8"
+        )
+
+    def listen(self, answer: bytes | None = None) -> str:
+        """Another server: it sends the bytes to each that comes, or says nothing."""
+        server = socket.create_server(("127.0.0.1", 0))
+        self.listening.append(server)
+        if answer is not None:
+            asyncio.get_running_loop().create_task(_answering(server, answer))
+        return f"127.0.0.1:{server.getsockname()[1]}"
+
+    def move_signerd(self, address: str) -> None:
+        self.edit(self.bench.signerd.address, address)
+        self.add("[timeouts]\ncall_s = 1.0\n")
+
+
+async def _answering(server: socket.socket, answer: bytes) -> None:
+    async def one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(100)
+        writer.write(answer)
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(one, sock=server) as serving:
+        await serving.serve_forever()
+
+
+Break = Callable[[Station], None]
+
+
+def _others_certificate(station: Station, **terms: int) -> None:
+    request = station.file("station.csr.pem").read_bytes()
+    station.file("station.pem").write_bytes(station.bench.signerd.issue_station(request, **terms))
+
+
+def _other_key(station: Station) -> None:
+    from agent.adapters.enrolment import enroll  # noqa: PLC0415 -- for this row alone
+
+    other = station.bench.directory / "other"
+    enroll.request(other, deployment="paper", site="plant1", name="pc2")
+    station.file("station.key").write_bytes((other / "station.key").read_bytes())
+
+
+def _exchanged(station: Station) -> None:
+    station.file("operations-ca.pem").write_bytes(station.file("device-root.pem").read_bytes())
+
+
+def _wrong_root(station: Station) -> None:
+    station.file("device-root.pem").write_bytes(station.file("operations-ca.pem").read_bytes())
+
+
+def _ahead(hours: float) -> Break:
+    def step(station: Station) -> None:
+        station.bench.signerd.tells_time = True
+        station.bench.signerd.ahead = timedelta(hours=-hours)
+
+    return step
+
+
+def _taken_page(station: Station) -> None:
+    station.add(f'[page]\nlisten = "{station.listen()}"\n')
+
+
+def _write(name: str, data: bytes) -> Break:
+    return lambda station: station.file(name).write_bytes(data) and None
+
+
+def _plain_file(station: Station) -> None:
+    station.file("file").touch()
+    station.edit(station.port, str(station.file("file")))
+
+
+def _not_serial_esp32(station: Station) -> None:
+    station.put('driver = "esp32"')
+    station.add('[bundle]\npath = "firmware.zip"\nkey = "company.pem"\n')
+    station.edit(station.port, "/dev/null")
+
+
+REFUSED: dict[str, tuple[Break, str, str, str]] = {
+    # the row: what breaks it, the line of doctor, what the detail says, what the remedy says
+    "deployment": (
+        lambda s: s.edit('"paper"', '"other"'),
+        "certificate",
+        "for deployment paper",
+        'deployment = "paper"',
+    ),
+    "key readable": (lambda s: s.file("station.key").chmod(0o640), "key", "others may read", "chmod 600"),
+    "key of another": (_other_key, "key", "do not belong together", "station.csr.pem"),
+    "key missing": (
+        lambda s: s.file("station.key").unlink(),
+        "key",
+        "station.key: No such file",
+        "Put back the key",
+    ),
+    "certificate missing": (
+        lambda s: s.file("station.pem").unlink(),
+        "certificate",
+        "station.pem: No such",
+        "enroll --install",
+    ),
+    "certificate garbage": (
+        _write("station.pem", os.urandom(300)),
+        "certificate",
+        "not a PEM certificate",
+        "enroll --install",
+    ),
+    "certificate expired": (
+        lambda s: _others_certificate(s, begins=-3, days=-1),
+        "certificate",
+        "ended",
+        "renew",
+    ),
+    "certificate early": (
+        lambda s: _others_certificate(s, begins=2, days=90),
+        "certificate",
+        "not valid before",
+        "clock",
+    ),
+    "operations CA": (_exchanged, "line", "not under this operations CA", "signerd.operations_ca"),
+    "web server": (
+        lambda s: s.move_signerd(s.listen(b"HTTP/1.1 400 Bad\r\n\r\n")),
+        "line",
+        "no TLS there",
+        "signerd.address",
+    ),
+    "silence": (lambda s: s.move_signerd(s.listen()), "line", "no answer within 1 s", "signerd.address"),
+    "device root": (_wrong_root, "trust", "not the root of signerd's chain", "signerd.device_root"),
+    "journal garbage": (
+        _write("state/journal.sqlite", os.urandom(8192)),
+        "journal",
+        "damaged",
+        "move it away",
+    ),
+    "journal empty": (_write("state/journal.sqlite", b""), "journal", "damaged", "move it away"),
+    "recipe missing": (
+        lambda s: s.put('recipe = "no.toml"'),
+        "recipe",
+        "no.toml: No such file",
+        "mend `recipe`",
+    ),
+    "plain file": (_plain_file, "ports", "file is not a serial port", "birthmark-agent ports"),
+    "/dev/null": (
+        lambda s: s.edit(s.port, "/dev/null"),
+        "ports",
+        "/dev/null is not a serial port",
+        "birthmark-agent ports",
+    ),
+    "page taken": (_taken_page, "page", "in use", "another one"),
+    "page elsewhere": (
+        lambda s: s.add('[page]\nlisten = "192.0.2.7:8480"\n'),
+        "page",
+        "assign",
+        "address of this PC",
+    ),
+    "clock ahead 2 h": (_ahead(2), "clock", "h behind this PC's", "Set this PC's"),
+    "clock ahead 10 h": (_ahead(10), "clock", "h behind this PC's", "Set this PC's"),
+    "clock behind": (_ahead(-8766), "clock", "365 days 6 h ahead of this PC's", "Set this PC's"),
+}
+
+
+@pytest.fixture(name="station")
+async def start(tmp_path: Path) -> AsyncIterator[Station]:
+    async with AgentBench(tmp_path) as bench:
+        port = bench.board("CHIP-1").port
+        station = Station(bench, port, [])
+        station.put(f'ports = ["{port}"]')
+        yield station
+        for server in station.listening:
+            with closing(server):
+                pass
+
+
+async def examine(station: Station) -> dict[str, dict[str, object]]:
+    ended = await (await station.bench.start("doctor", "--json")).end()
+    findings = {finding["check"]: finding for finding in json.loads(ended.out)}
+    assert ended.code == (0 if all(finding["ok"] for finding in findings.values()) else 1)
+    assert ended.err == ""
+    return findings
+
+
+def bad(findings: dict[str, dict[str, object]]) -> dict[str, dict[str, object]]:
+    return {name: finding for name, finding in findings.items() if finding["state"] == "bad"}
+
+
+async def test_a_right_station(station: Station) -> None:
+    station.bench.signerd.tells_time = True
+    findings = await examine(station)
+    assert all(finding["state"] == "ok" for finding in findings.values())
+    assert str(findings["version"]["detail"]).startswith("birthmark-agent ")
+    ended = await (await station.bench.start(*RUN)).end()
+    assert (ended.code, ended.err) == (0, "")
+
+
+@pytest.mark.parametrize("row", REFUSED)
+async def test_a_wrong_station_is_refused_by_the_words_of_doctor(station: Station, row: str) -> None:
+    makes_wrong, check, detail, remedy = REFUSED[row]
+    makes_wrong(station)
+    findings, ended = await asyncio.gather(examine(station), _run(station))
+    ((name, finding),) = bad(findings).items()
+    assert name == check
+    assert detail in str(finding["detail"])
+    assert remedy in str(finding["remedy"])
+    code, said = ended
+    assert code in {1, 3, 4}
+    assert detail in said
+    assert str(finding["remedy"]) in said
+    assert "board_seen" not in said
+
+
+async def _run(station: Station) -> tuple[int, str]:
+    ended = await (await station.bench.start(*RUN)).end()
+    return ended.code, ended.err + ended.out
+
+
+async def test_a_port_that_is_not_there_is_named_and_waited_for(station: Station) -> None:
+    board = station.port
+    station.edit(f'["{board}"]', f'["{board}", "/dev/ttyNope7", "/dev/nope*"]')
+    (finding,) = bad(await examine(station)).values()
+    assert finding["check"] == "ports"
+    assert "/dev/ttyNope7, /dev/nope*" in str(finding["detail"])
+    code, said = await _run(station)
+    assert code == 0
+    assert "/dev/ttyNope7, /dev/nope*: waiting" in said
+
+
+async def test_once_without_its_port_ends(station: Station) -> None:
+    ended = await (await station.bench.start("run", "--order", "WO-1", "--once", "--port", "/dev/nope")).end()
+    assert ended.code == 1
+    assert "/dev/nope" in ended.err
+
+
+async def test_a_station_that_runs_keeps_its_ports(station: Station) -> None:
+    station.add(f'[page]\nlisten = "{station.listen()}"\n')
+    station.listening.pop().close()
+    agent = await station.bench.start("run", "--order", "WO-1", "--json")
+    await agent.event("board_done")
+    findings = await examine(station)
+    assert bad(findings) == {}
+    assert f"runs already (pid {agent.process.pid})" in str(findings["ports"]["detail"])
+    await agent.kill()
