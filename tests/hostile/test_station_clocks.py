@@ -63,7 +63,7 @@ def test_no_board_begins_while_signerd_is_ahead(stepped: SteppedFactory, seconds
     assert "administrator" in finding["remedy"]
     agent = run.start_agent()
     assert agent.wait() != 0
-    assert finding["detail"] in agent.log.with_suffix(".err").read_text(encoding="utf-8")
+    assert finding["detail"] in agent.stderr_file.read_text(encoding="utf-8")
     assert [event for event in events(agent) if event["event"] == "board_failed"] == []
     stepped.untouched(run)
     stepped.start_at(0)

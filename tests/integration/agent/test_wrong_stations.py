@@ -78,9 +78,11 @@ async def _answering(server: socket.socket, answer: bytes) -> None:
 Break = Callable[[Station], None]
 
 
-def _others_certificate(station: Station, **terms: int) -> None:
+def _others_certificate(station: Station, *, begins: int, days: int) -> None:
     request = station.file("station.csr.pem").read_bytes()
-    station.file("station.pem").write_bytes(station.bench.signerd.issue_station(request, **terms))
+    station.file("station.pem").write_bytes(
+        station.bench.signerd.issue_station(request, begins=begins, days=days)
+    )
 
 
 def _other_key(station: Station) -> None:
@@ -112,7 +114,10 @@ def _taken_page(station: Station) -> None:
 
 
 def _write(name: str, data: bytes) -> Break:
-    return lambda station: station.file(name).write_bytes(data) and None
+    def write(station: Station) -> None:
+        station.file(name).write_bytes(data)
+
+    return write
 
 
 def _plain_file(station: Station) -> None:
