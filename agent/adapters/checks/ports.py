@@ -91,12 +91,19 @@ def _check_serial(device: str) -> None:
         raise ConfigError(f"this user may not open {device}", remedy=_ACCESS)
 
 
-def _is_terminal(device: int) -> bool:
-    major, minor = os.major(device), os.minor(device)
-    if sys.platform != "linux" or major in _PTY_MAJORS:
+if sys.platform == "win32":
+
+    def _is_terminal(_device: int) -> bool:
         return True
-    subsystem = Path(f"/sys/dev/char/{major}:{minor}/subsystem")
-    return not subsystem.exists() or subsystem.resolve().name == "tty"
+
+else:
+
+    def _is_terminal(device: int) -> bool:
+        major, minor = os.major(device), os.minor(device)
+        if sys.platform != "linux" or major in _PTY_MAJORS:
+            return True
+        subsystem = Path(f"/sys/dev/char/{major}:{minor}/subsystem")
+        return not subsystem.exists() or subsystem.resolve().name == "tty"
 
 
 async def _opens(config: Config, port: PortInfo) -> bool:
