@@ -10,6 +10,7 @@ from agent.core.certificate import Answer, Asked, CheckedCertificate, check_answ
 from agent.core.course import Course, CourseEvent
 from agent.core.firmware_demands import check_bundle
 from agent.core.recipe import StepName
+from agent.core.request_form import check_claims, check_csr_form
 from agent.errors import BoardError, Refused
 from agent.ports import BoardIdentity, BoardRequest, Driver, Issued, KeyState, Session
 from agent.station import KeyDemands, StationContext
@@ -123,6 +124,8 @@ class Certification:
         )
         if request.method not in methods:
             raise BoardError("unsupported", "the board sends evidence of a method that was not asked for")
+        check_csr_form(request.csr_der)
+        check_claims(request.claims)
         self._course.on(CourseEvent.REQUEST_READ)
         self._request = request
 

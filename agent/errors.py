@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+from agent.core.code_remedies import REMEDIES
+
 
 class Verdict(StrEnum):
     """What becomes of the board whose step failed."""
@@ -29,7 +31,7 @@ class AgentError(Exception):
         self.code = code
         self.detail = detail
         self.verdict = verdict
-        self.remedy = remedy
+        self.remedy = remedy or REMEDIES.get(code, "")
 
     @property
     def stops_line(self) -> bool:

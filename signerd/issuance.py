@@ -34,6 +34,7 @@ from cryptography.exceptions import InvalidSignature
 
 from signerd.core.csr import VerifiedCsr, check_csr
 from signerd.core.evidence import METHODS, methods_with
+from signerd.core.evidence.errors import ClaimsError
 from signerd.core.evidence.method import (
     Entered,
     EvidenceError,
@@ -372,6 +373,8 @@ class Issuance:
                 check_mac=self._key_holder.check_chip_mac,
                 quality=later.check,
             )
+        except ClaimsError as error:
+            raise Refused(Code.REQUEST_MALFORMED, str(error)) from error
         except EvidenceError as error:
             raise Refused(Code.EVIDENCE_REJECTED, str(error)) from error
 

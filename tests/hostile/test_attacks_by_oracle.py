@@ -104,15 +104,6 @@ def other_claims(board: PaperBoard) -> Forgery:
     return forged
 
 
-def no_claims(board: PaperBoard) -> Forgery:
-    def forged(challenge: bytes) -> Any:
-        csr, sent = board.request(challenge)
-        sent.claims = b"\xff"
-        return csr, sent
-
-    return forged
-
-
 def unlisted(board: PaperBoard) -> Forgery:
     def forged(challenge: bytes) -> Any:
         csr, sent = board.request(challenge)
@@ -125,7 +116,7 @@ def unlisted(board: PaperBoard) -> Forgery:
 def common(board: PaperBoard) -> list[Forgery]:
     """Wrong before the method is asked, and at its door."""
     whole = [bytes_of(board, made) for made in (b"", b"\x00", b"\x81" * 16384)]
-    return [*whole, other_claims(board), no_claims(board), unlisted(board), bit_flipped(board, -1)]
+    return [*whole, other_claims(board), unlisted(board), bit_flipped(board, -1)]
 
 
 def test_wrong_macs_are_answered_alike(attempts: Attempts) -> None:
@@ -133,6 +124,23 @@ def test_wrong_macs_are_answered_alike(attempts: Attempts) -> None:
     wrong: list[dict[str, Any]] = [{"secret": "guessed"}, {"secret": "empty"}, {"keep": 31}]
     forgeries = [attempts.faulty(board, **each).request for each in wrong]
     all_alike(attempts, order, board, [*forgeries, *common(board), *(bit_flipped(board, n) for n in (0, 15))])
+
+
+@pytest.mark.parametrize("evidence_holds", [True, False])
+def test_claims_of_no_form_are_answered_alike_whatever_the_evidence(
+    attempts: Attempts, evidence_holds: bool
+) -> None:
+    """The form is looked at first: with it nobody asks whether a MAC is right."""
+    order, board = attempts.order("hmac-sha256"), attempts.line.board()
+
+    def forged(challenge: bytes) -> Any:
+        csr, sent = board.request(challenge)
+        sent.claims = b"\xff"
+        if not evidence_holds:
+            sent.evidence = bytes(32)
+        return csr, sent
+
+    attempts.refused(order, board, forged, "request_malformed")
 
 
 def test_wrong_psa_tokens_are_answered_alike(attempts: Attempts) -> None:
@@ -399,12 +407,15 @@ def test_a_line_of_ones_own_in_the_log(attempts: Attempts) -> None:
     session = attempts.line.pc1.open(order, board.chip_id)
     csr, sent = board.request(session.challenge)
     claims = deterministic([{"app": ["1.0-" + forged_line[:20], bytes(32)]}, {forged_line: True}])
-    for wrong in (
-        pb.Evidence(method=forged_line, claims=sent.claims, evidence=sent.evidence),
-        pb.Evidence(method=sent.method, claims=claims, evidence=sent.evidence),
-        pb.Evidence(method=sent.method, claims=sent.claims, evidence=forged_line.encode()),
+    for wrong, code in (
+        (pb.Evidence(method=forged_line, claims=sent.claims, evidence=sent.evidence), "evidence_rejected"),
+        (pb.Evidence(method=sent.method, claims=claims, evidence=sent.evidence), "request_malformed"),
+        (
+            pb.Evidence(method=sent.method, claims=sent.claims, evidence=forged_line.encode()),
+            "evidence_rejected",
+        ),
     ):
-        attempts.refused_in(session, order, board.chip_id, (csr, wrong))
+        attempts.refused_in(session, order, board.chip_id, (csr, wrong), code)
     attempts.line.refused("request_malformed", lambda: attempts.line.pc1.open(order, forged_line))
     said = attempts.line.installation.process.stderr_file.read_bytes()
     assert b"\x1b" not in said

@@ -335,7 +335,7 @@ def test_two_sessions_cut_and_joined(attempts: Attempts, order: str, board: Pape
 def test_claims_with_a_lock_named_twice(attempts: Attempts, order: str, board: PaperBoard) -> None:
     lock = b"\x6bsecure_boot"
     twice = b"\x82\xa0\xa2" + lock + b"\xf4" + lock + b"\xf5"
-    attempts.refused(order, board, changed(board, claims=twice))
+    attempts.refused(order, board, changed(board, claims=twice), "request_malformed")
 
 
 def test_claims_in_another_order(attempts: Attempts, order: str, board: PaperBoard) -> None:
@@ -343,21 +343,21 @@ def test_claims_in_another_order(attempts: Attempts, order: str, board: PaperBoa
     loose = cbor2.dumps([board.firmware, dict(sorted(board.locks.items(), reverse=True))])
     assert loose != board.claims()
     assert cbor2.loads(loose) == cbor2.loads(board.claims())
-    attempts.refused(order, board, changed(board, claims=loose))
+    attempts.refused(order, board, changed(board, claims=loose), "request_malformed")
 
 
 def test_claims_of_indefinite_length(attempts: Attempts, order: str, board: PaperBoard) -> None:
     loose = b"\x9f" + board.claims()[1:] + b"\xff"
     assert cbor2.loads(loose) == cbor2.loads(board.claims())
-    attempts.refused(order, board, changed(board, claims=loose))
+    attempts.refused(order, board, changed(board, claims=loose), "request_malformed")
 
 
 def test_bytes_after_the_claims(attempts: Attempts, order: str, board: PaperBoard) -> None:
-    attempts.refused(order, board, changed(board, claims=board.claims() + b"\x00"))
+    attempts.refused(order, board, changed(board, claims=board.claims() + b"\x00"), "request_malformed")
 
 
 def test_no_claims(attempts: Attempts, order: str, board: PaperBoard) -> None:
-    attempts.refused(order, board, changed(board, claims=b""))
+    attempts.refused(order, board, changed(board, claims=b""), "request_malformed")
 
 
 @pytest.mark.parametrize(
@@ -382,11 +382,11 @@ def test_claims_that_are_none_though_the_chip_signed_them(
         sent.claims = deterministic(claims)
         return csr, sent
 
-    attempts.refused(order, board, forged)
+    attempts.refused(order, board, forged, "request_malformed")
 
 
 def test_claims_of_4097_bytes(attempts: Attempts, order: str, board: PaperBoard) -> None:
-    attempts.refused(order, board, changed(board, claims=bytes(MAX_CLAIMS)))
+    attempts.refused(order, board, changed(board, claims=bytes(MAX_CLAIMS)), "request_malformed")
     other = attempts.line.board()
     attempts.refused(order, other, changed(other, claims=bytes(MAX_CLAIMS + 1)), "request_malformed")
 

@@ -12,6 +12,7 @@ from datetime import datetime
 from signerd.core import strict_cbor
 from signerd.core.csr import VerifiedCsr
 from signerd.core.evidence.claims import Claims, parse_claims
+from signerd.core.evidence.errors import ClaimsError
 from signerd.core.evidence.method import (
     MAX_EVIDENCE_BYTES,
     EvidenceError,
@@ -60,8 +61,9 @@ async def verify_evidence(
         quality: as in `Request`.
 
     Raises:
-        EvidenceError: the method is not accepted, the claims are not claims, there is evidence inside the CSR
-            and beside it, or the evidence does not hold.
+        ClaimsError: the claims are not of their form.
+        EvidenceError: the method is not accepted, there is evidence inside the CSR and beside it, or the
+            evidence does not hold.
     """
     if submission.method not in trust.rules.methods:
         raise EvidenceError("the product does not accept this method")
@@ -69,7 +71,7 @@ async def verify_evidence(
     try:
         claims = parse_claims(submission.claims)
     except CborError as error:
-        raise EvidenceError(f"claims: {error}") from error
+        raise ClaimsError(f"claims: {error}") from error
     request = Request(
         chip_id=chip_id,
         csr=csr.der,
