@@ -10,6 +10,14 @@ _VERSION = re.compile(r"[0-9A-Za-z.+-]{1,64}")
 UNKNOWN = "unknown"
 
 
+PROTOCOL = "birthmark.v1"  # of proto/
+
+
+def version_text() -> str:
+    """What `--version` prints: the package's version, and the protocol's."""
+    return f"signerd {program_version()} ({PROTOCOL})"
+
+
 @cache
 def program_version() -> str:
     """The version of the installed package, for `issued` entries; `unknown` where none is installed."""

@@ -29,6 +29,7 @@ from auditor.core.entry import parse_entry
 from auditor.core.note import parse_vkey
 from auditor.core.receipt import verify_receipt
 from auditor.errors import CheckFailed, Unreachable
+from auditor.program import version_text
 from auditor.verify import Report
 
 FINDINGS, ALARMS = 1, 5
@@ -42,6 +43,23 @@ IdentitiesOption = Annotated[
     typer.Option("--identities", help="The company's own list of attestation keys. Again for each file."),
 ]
 DEFAULT_CONFIG = Path("auditor.toml")
+
+
+def _print_version(asked: bool) -> None:  # noqa: FBT001 -- typer calls it so
+    if asked:
+        print(version_text())
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    *,
+    version: Annotated[
+        bool,
+        typer.Option("--version", is_eager=True, callback=_print_version, help="Says which one this is."),
+    ] = False,
+) -> None:
+    """What stands before the command."""
 
 
 @app.command()

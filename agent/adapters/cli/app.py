@@ -17,6 +17,7 @@ from agent.adapters.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption
 from agent.adapters.cli.text_output import never_fail
 from agent.config import is_name, load
 from agent.errors import AgentError, ConfigError, SignerUnavailable
+from agent.program import version_text
 
 T = TypeVar("T")
 # Of standard output, which alone is written to without a file's name.
@@ -48,6 +49,23 @@ app = typer.Typer(
 )
 app.add_typer(bundle_app, name="bundle")
 app.add_typer(label_app, name="label")
+
+
+def _print_version(asked: bool) -> None:  # noqa: FBT001 -- typer calls it so
+    if asked:
+        print(version_text())
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    *,
+    version: Annotated[
+        bool,
+        typer.Option("--version", is_eager=True, callback=_print_version, help="Says which one this is."),
+    ] = False,
+) -> None:
+    """What stands before the command."""
 
 
 @app.command()

@@ -13,6 +13,7 @@ import typer
 
 from signerd.core.names import is_administrator
 from signerd.errors import Code, Refused
+from signerd.program import version_text
 
 DEFAULT_CONFIG = Path("/etc/signerd/signerd.toml")
 
@@ -65,7 +66,20 @@ ByOption = Annotated[
 _SAID: ContextVar[str | None] = ContextVar("by", default=None)  # a process gives one command
 
 
-def remember(by: ByOption = None) -> None:
+def _print_version(asked: bool) -> None:  # noqa: FBT001 -- typer calls it so
+    if asked:
+        print(version_text())
+        raise typer.Exit
+
+
+def remember(
+    by: ByOption = None,
+    *,
+    version: Annotated[  # noqa: ARG001 -- its callback prints, and ends
+        bool,
+        typer.Option("--version", is_eager=True, callback=_print_version, help="Says which one this is."),
+    ] = False,
+) -> None:
     """What stands before the command: who gives it."""
     _SAID.set(by)
 
