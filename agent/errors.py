@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from agent.core.code_remedies import REMEDIES
+from agent.code_remedies import REMEDIES
 
 
 class Verdict(StrEnum):

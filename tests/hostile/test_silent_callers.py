@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import socket
+import ssl
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Self
 
 import pytest
@@ -98,3 +101,40 @@ def test_who_holds_all_its_calls_open_gets_no_more(edge: Edge) -> None:
         lambda: code_of(lambda: probe.signing.OpenSession(OPEN, timeout=TIMEOUT_S)) == "order_unknown",
         "signerd to notice that they ended",
     )
+
+
+SETTINGS = bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])  # RFC 9113 §6.5
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + SETTINGS
+PING = bytes([0, 0, 8, 6, 0, 0, 0, 0, 0]) + b"whatever"
+PING_FRAME, GOAWAY_FRAME = 6, 7
+ENHANCE_YOUR_CALM = 0x0B
+
+
+def frames(line: ssl.SSLSocket) -> Iterator[tuple[int, int, bytes]]:
+    """Type, flags and payload of what comes, until it is closed."""
+    with line.makefile("rb") as stream:
+        while len(head := stream.read(9)) == 9:
+            yield head[3], head[4], stream.read(int.from_bytes(head[:3], "big"))
+
+
+@pytest.mark.parametrize("registered", [True, False])
+def test_who_pings_without_end_is_cut_off(edge: Edge, tmp_path: Path, registered: bool) -> None:
+    """Stations ping each 10 s, signerd takes one each 5 s. A ping is answered, a stream of them ends it."""
+    here = f"station/plant1/pings-{registered}"
+    peer = register(edge, here) if registered else edge.peer(here)
+    pair = tmp_path / "pair.pem"
+    pair.write_bytes(peer.certificate + peer.key)
+    context = ssl.create_default_context(cafile=str(edge.home / "operations" / "ca.pem"))
+    context.load_cert_chain(pair)
+    context.set_alpn_protocols(["h2"])
+    host, _, port = edge.installation.target.rpartition(":")
+    with (
+        socket.create_connection((host, int(port)), timeout=TIMEOUT_S) as raw,
+        context.wrap_socket(raw, server_hostname=host) as line,
+    ):
+        line.sendall(PREFACE + PING)
+        came = frames(line)
+        assert any(kind == PING_FRAME and flags == 1 for kind, flags, _ in came)
+        line.sendall(10 * PING)
+        (said,) = [payload for kind, _, payload in came if kind == GOAWAY_FRAME]
+    assert int.from_bytes(said[4:8], "big") == ENHANCE_YOUR_CALM

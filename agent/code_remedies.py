@@ -1,7 +1,7 @@
 """What an operator does about each code of a board, its port, driver or bundle, where the error says no more.
 
 Who raises an error says more where it knows more. A code without a line here, or a remedy at each place that
-raises it, does not pass `tests/unit/agent/core/test_code_remedies.py`.
+raises it, does not pass `tests/unit/agent/test_code_remedies.py`.
 """
 
 from __future__ import annotations

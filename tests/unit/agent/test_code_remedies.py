@@ -13,10 +13,10 @@ import pytest
 
 from agent import errors
 from agent.adapters.drivers import smp_messages
-from agent.core.code_remedies import REMEDIES
+from agent.code_remedies import REMEDIES
 from agent.errors import AgentError, BoardError, LineError
 
-ROOT = Path(__file__).parents[4]
+ROOT = Path(__file__).parents[3]
 PROTOCOL = (ROOT / "docs" / "board-protocol.md").read_text(encoding="utf-8")
 ERRORS = PROTOCOL.partition("\n## Errors\n")[2].partition("\n## ")[0]
 # Where the code is among the arguments, and which further argument is the remedy (None: by its name alone).
