@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 
+from agent.adapters.journal.schema import FILE_NAME as JOURNAL
 from agent.adapters.results.desk import ResultsDesk
 from agent.adapters.shown.live_state import LiveFile, LiveState
 from agent.config import Config
@@ -32,6 +33,6 @@ async def shop_floor(
             # aiohttp is 5 MB that a station without a page does not need.
             from agent.adapters.shown.page.server import PageServer  # noqa: PLC0415
 
-            await stack.enter_async_context(PageServer(config.page, live))
+            await stack.enter_async_context(PageServer(config.page, live, config.state / JOURNAL))
         await stack.enter_async_context(LiveFile(config.state, live))
         yield await stack.enter_async_context(ResultsDesk(config, notice))

@@ -14,6 +14,16 @@ from datetime import datetime, timedelta, tzinfo
 from itertools import pairwise
 from statistics import median
 
+from agent.core.line_quality import (
+    BoardYield,
+    Drift,
+    Fault,
+    PortQuality,
+    board_yield,
+    drifts,
+    pareto,
+    port_quality,
+)
 from agent.core.port_names import by_place
 from agent.core.result import Outcome, yield_percent
 from agent.core.result_row import STEPS, ResultRow
@@ -76,6 +86,10 @@ class ShiftReport:
     ports: tuple[PortTime, ...]
     codes: dict[str, int]  # most frequent first
     hours: tuple[Hour, ...]
+    board_yield: BoardYield  # each board once; `yield_percent` counts runs
+    faults: tuple[Fault, ...]
+    quality: tuple[PortQuality, ...]
+    drifts: tuple[Drift, ...]
 
 
 def report_of(rows: Sequence[ResultRow], zone: tzinfo | None = None) -> ShiftReport:
@@ -102,6 +116,10 @@ def report_of(rows: Sequence[ResultRow], zone: tzinfo | None = None) -> ShiftRep
         ports=_ports(rows),
         codes=dict(Counter(row.code for row in rows if row.code).most_common()),
         hours=_hours(rows, zone),
+        board_yield=board_yield(rows),
+        faults=pareto(rows),
+        quality=port_quality(rows),
+        drifts=drifts(rows),
     )
 
 
@@ -113,13 +131,17 @@ def percentile(values: Sequence[float], percent: int) -> float:
     return sorted(values)[max(rank, 1) - 1]
 
 
+def way_place(step: str) -> tuple[int, str]:
+    """A key that sorts steps as a board takes them; unknown ones come last."""
+    return (_WAY.index(step) if step in _WAY else len(_WAY)), step
+
+
 def _steps(rows: Sequence[ResultRow]) -> tuple[StepShare, ...]:
     times: dict[str, list[float]] = {}
     for row in rows:
         for step, seconds in row.times.items():
             times.setdefault(step, []).append(seconds)
     all_s = sum(map(sum, times.values()))
-    place = {str(step): number for number, step in enumerate(_WAY)}
     return tuple(
         StepShare(
             step=step,
@@ -130,7 +152,7 @@ def _steps(rows: Sequence[ResultRow]) -> tuple[StepShare, ...]:
             total_s=sum(times[step]),
             share_percent=_percent(sum(times[step]), all_s),
         )
-        for step in sorted(times, key=lambda step: (place.get(step, len(place)), step))
+        for step in sorted(times, key=way_place)
     )
 
 
@@ -183,6 +205,6 @@ def _percent(part: float, whole: float) -> float:
 
 
 # The order of a board's way: signerd's parts stand where they are taken.
-_WAY = [step for step in STEPS if step not in {"session", "record"}]
+_WAY = [str(step) for step in STEPS if step not in {"session", "record"}]
 _WAY.insert(_WAY.index("identify") + 1, "session")
 _WAY.insert(_WAY.index("stamp") + 1, "record")

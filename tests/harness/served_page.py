@@ -10,6 +10,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -33,8 +34,9 @@ def free_port() -> int:
 class ServedPage:
     """A page while it is entered. It may be entered again, at the same address."""
 
-    def __init__(self, live: LiveState, *, hosts: tuple[str, ...] = ()) -> None:
+    def __init__(self, live: LiveState, *, hosts: tuple[str, ...] = (), journal: Path | None = None) -> None:
         self.live = live
+        self.journal = journal
         self.port = free_port()
         self.page = Page(listen=f"127.0.0.1:{self.port}", hosts=hosts)
         self.url = f"http://127.0.0.1:{self.port}/"
@@ -66,7 +68,7 @@ class ServedPage:
     async def _serve(self) -> None:
         self._end = asyncio.Event()
         self._loop = asyncio.get_running_loop()
-        async with PageServer(self.page, self.live) as self.server:
+        async with PageServer(self.page, self.live, self.journal) as self.server:
             self._ready.set()
             await self._end.wait()
 

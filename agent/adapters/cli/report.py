@@ -44,6 +44,10 @@ def lines(report: ShiftReport, order: str | None) -> Iterator[str]:
     yield _title(report, order)
     if not report.boards:
         return
+    yield (
+        f"boards, each once: {report.board_yield.first_pass_percent:.1f} % passed at first, "
+        f"{report.board_yield.final_percent:.1f} % in the end, of {report.board_yield.boards}"
+    )
     yield f"a board that passed: median {report.median_s:.1f} s, p90 {report.p90_s:.1f} s"
     yield ""
     yield f"{'step':<11}{'share':<{_BAR + 8}}{'boards':>7}{'median':>9}{'p90':>9}{'max':>9}"
@@ -70,6 +74,21 @@ def lines(report: ShiftReport, order: str | None) -> Iterator[str]:
         yield ""
     for code, count in report.codes.items():
         yield f"  {count} × {_plain(code)}"
+    yield from _findings(report)
+
+
+def _findings(report: ShiftReport) -> Iterator[str]:
+    for port in report.quality:
+        if port.flagged:
+            yield (
+                f"! port {_plain(port.port)} fails {port.failed_percent:.1f} % of its boards, "
+                f"the others {port.others_percent:.1f} %"
+            )
+    for drift in report.drifts:
+        yield (
+            f"! port {_plain(drift.port)}: {_plain(drift.step)} took {drift.first_s:.1f} s at first and "
+            f"{drift.last_s:.1f} s at last"
+        )
 
 
 def _title(report: ShiftReport, order: str | None) -> str:

@@ -3,8 +3,9 @@
     async with PageServer(config.page, live):
         ...
 
-It only shows: three files, the state as JSON, and the state as it changes (server-sent events). It changes
-nothing, knows no secret, and asks nobody who they are; whoever reaches the address may look. What holds:
+It only shows: its files, the state as JSON and as it changes (server-sent events), and boards out of the
+journal (`records`). It changes nothing, knows no secret, and asks nobody who they are; whoever reaches the
+address may look. What holds:
 
 * GET alone; every path is written here, so that none leads out.
 * A request must name a host that is meant (`listen`, `hosts`), and none may come from another site's page:
@@ -25,14 +26,17 @@ import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from importlib.resources import files
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from aiohttp import web
 
 from agent.adapters.shown.live_state import LiveState
+from agent.adapters.shown.page.records import Records
 from agent.config import Page
 from agent.errors import ConfigError
+from agent.program import program_version
 
 MAX_CONNECTIONS = 64
 MAX_STREAMS = 32
@@ -49,6 +53,12 @@ _FILES = {
     "/": ("index.html", "text/html"),
     "/page.css": ("page.css", "text/css"),
     "/page.js": ("page.js", "text/javascript"),
+    "/texts.js": ("texts.js", "text/javascript"),
+    "/shift": ("shift.html", "text/html"),
+    "/boards": ("boards.html", "text/html"),
+    "/boards/{key}": ("board.html", "text/html"),
+    "/records.css": ("records.css", "text/css"),
+    "/records.js": ("records.js", "text/javascript"),
     "/icon.svg": ("icon.svg", "image/svg+xml"),
 }
 _ALWAYS = {
@@ -80,8 +90,10 @@ class PageServer:
         ConfigError: the address cannot be listened on.
     """
 
-    def __init__(self, page: Page, live: LiveState) -> None:
+    def __init__(self, page: Page, live: LiveState, journal: Path | None = None) -> None:
+        """`journal`: has the boards that are done; without it only those under way are told."""
         self._page = page
+        self._records = Records(journal, live)
         self._live = live
         host = page.listen.rpartition(":")[0].strip("[]")
         self._names = _names(host, page.hosts)
@@ -100,6 +112,9 @@ class PageServer:
                 app.router.add_get(path, _file(content, kind), allow_head=False)
             app.router.add_get("/api/state", self._state, allow_head=False)
             app.router.add_get("/api/events", self._events, allow_head=False)
+            app.router.add_get("/api/shift", self._records.shift, allow_head=False)
+            app.router.add_get("/api/boards", self._records.boards, allow_head=False)
+            app.router.add_get("/api/boards/{key}", self._records.board, allow_head=False)
             app.on_response_prepare.append(_add_headers)
             self._runner = web.AppRunner(
                 app,
@@ -116,12 +131,14 @@ class PageServer:
             self._server = await loop.create_server(self._enter, sock=listening, backlog=_BACKLOG)
         except BaseException:
             listening.close()
+            self._records.close()
             raise
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._records.close()
         if self._server is None or self._runner is None:
             return
         self._server.close()
@@ -212,7 +229,8 @@ class PageServer:
         now = asyncio.get_running_loop().time()
         if version != self._live.version or now - made_at >= _LOOK_S:
             version = self._live.version
-            encoded = json.dumps(asdict(self._live.snapshot())).encode()
+            state = {**asdict(self._live.snapshot()), "version": program_version()}
+            encoded = json.dumps(state).encode()
             self._encoded = version, now, encoded
         return encoded
 
