@@ -22,9 +22,9 @@ SIZES = {
 }
 BAD_PORT = "1.7"
 BOARD = "7c:df:a1:0b:0a:01"
-LONG = (
-    "signerd asks for fewer calls: this station has used its share of the minute, and the next one comes in "
-    "40 seconds; boards under way keep their place and go on by themselves, nobody has to do anything now"
+LONG = (  # 200 characters, the most that a port says
+    "signerd asks for fewer calls: this station has used its share of the minute and goes on in 40 seconds; "
+    "boards under way keep their place and go on by themselves, nobody has to do a thing at this line"
 )
 
 

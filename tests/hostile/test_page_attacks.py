@@ -8,12 +8,14 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from agent.adapters.journal.schema import FILE_NAME, create
 from agent.adapters.shown.live_state import LiveState
-from agent.adapters.shown.page import server
+from agent.adapters.shown.page import records, server
 from agent.adapters.shown.page.server import MAX_CONNECTIONS, MAX_STREAMS_PER_ADDRESS, PageServer
 from agent.config import Page
 from agent.core.events import BoardSeen, Finished
@@ -21,13 +23,21 @@ from agent.errors import ConfigError
 from harness.factory_floor import BAD, ORDER, STEPS, busy_floor, result
 from harness.process import wait_until
 from harness.served_page import TIMEOUT_S, ServedPage
+from harness.shift import MORNING, add_run
 
-PATHS = ("/", "/page.css", "/page.js", "/icon.svg", "/api/state")
+PATHS = (
+    *("/", "/page.css", "/page.js", "/texts.js", "/icon.svg", "/api/state"),
+    *("/shift", "/boards", "/boards/CHIP-1", "/records.css", "/records.js"),
+    *("/api/shift", "/api/boards", "/api/boards/CHIP-1"),
+)
 
 
 @pytest.fixture
-def page() -> Iterator[ServedPage]:
-    with ServedPage(busy_floor(16), hosts=("line3.plant1.example",)) as served:
+def page(tmp_path: Path) -> Iterator[ServedPage]:
+    journal = tmp_path / FILE_NAME
+    create(journal)
+    add_run(journal, ended=MORNING + timedelta(hours=2))
+    with ServedPage(busy_floor(16), hosts=("line3.plant1.example",), journal=journal) as served:
         yield served
 
 
@@ -129,9 +139,9 @@ def test_pages_of_others_get_no_state(page: ServedPage, site: str) -> None:
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS", "TRACE"])
-@pytest.mark.parametrize("path", [*PATHS, "/api/events"])
-def test_nothing_but_get(page: ServedPage, method: str, path: str) -> None:
-    assert status(ask(page, path, method=method)) == 405
+def test_nothing_but_get(page: ServedPage, method: str) -> None:
+    for path in (*PATHS, "/api/events"):
+        assert status(ask(page, path, method=method)) == 405
 
 
 @pytest.mark.parametrize(
@@ -149,6 +159,16 @@ def test_nothing_but_get(page: ServedPage, method: str, path: str) -> None:
         "/page.css%00.py",
         "/~",
         "/live.json",
+        "/journal.sqlite",
+        "/boards/../../journal.sqlite",
+        "/boards/CHIP-1/more",
+        "/api/boards/..%2f..%2fjournal.sqlite",
+        "/api/boards/%00",
+        "/api/boards/' OR 1=1 --",
+        "/api/boards/%",
+        "/api/boards/" + "9" * 400,
+        "/api/boards/" + "9" * 18,
+        "/api/boards/%ED%A0%80",
     ],
 )
 def test_no_path_leads_out(page: ServedPage, path: str) -> None:
@@ -176,6 +196,59 @@ def test_odd_requests_are_refused_and_the_page_goes_on(page: ServedPage, request
         answer = b""  # cut off in the middle
     assert answer == b"" or status(answer) == 400
     assert status(ask(page)) == 200
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [("chip", 1), ("sn-1", 1), ("%25", 0), ("_", 0), ("'+OR+1=1+--", 0), ("%ff%fe", 0), ("a" * 129, None)],
+)
+def test_what_is_searched_for_is_text(page: ServedPage, query: str, found: int | None) -> None:
+    answer = ask(page, f"/api/boards?q={query}")
+    if found is None:
+        assert status(answer) == 400
+    else:
+        assert len(json.loads(answer.partition(b"\r\n\r\n")[2])["boards"]) == found
+
+
+def test_a_board_is_found_by_each_of_its_names(page: ServedPage) -> None:
+    for key in ("CHIP-1", "chip-1", "SN-1", "1"):
+        (run,) = json.loads(ask(page, f"/api/boards/{key}").partition(b"\r\n\r\n")[2])["runs"]
+        assert (run["run"], run["chip_id"]) == (1, "CHIP-1")
+
+
+def test_a_journal_that_is_gone_is_said_and_the_tiles_go_on(page: ServedPage) -> None:
+    assert page.journal is not None
+    page.journal.rename(page.journal.with_name("away"))
+    for path in ("/api/shift", "/api/boards", "/api/boards/CHIP-1"):
+        answer = ask(page, path)
+        assert status(answer) == 503
+        assert str(page.journal).encode() not in answer
+    assert status(ask(page)) == 200
+    page.journal.with_name("away").rename(page.journal)
+    assert status(ask(page, "/api/shift")) == 200
+
+
+def test_nothing_is_written_and_no_writer_waits(page: ServedPage) -> None:
+    assert page.journal is not None
+    before = page.journal.read_bytes()
+    for path in PATHS:
+        ask(page, path)
+    assert page.journal.read_bytes() == before
+
+
+def test_too_many_questions_are_refused_and_the_tiles_go_on(
+    page: ServedPage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blocked = threading.Event()
+    monkeypatch.setattr(records, "find_boards", lambda _path, _text: blocked.wait(TIMEOUT_S) and [])
+    with ExitStack() as stack:
+        asking = [stack.enter_context(connect(page)) for _ in range(records.MAX_WAITING)]
+        for line in asking:
+            line.sendall(f"GET /api/boards HTTP/1.1\r\nHost: 127.0.0.1:{page.port}\r\n\r\n".encode())
+        wait_until(lambda: status(ask(page, "/api/boards?q=x")) == 503, "the bound")
+        assert status(ask(page)) == 200
+        blocked.set()
+        assert all(status(line.recv(65_536)) == 200 for line in asking)
 
 
 @pytest.mark.check
@@ -306,8 +379,10 @@ def test_over_ipv6() -> None:
 
 def test_the_page_s_files_load_nothing_and_make_no_markup_of_texts() -> None:
     folder = Path(server.__file__).parent
-    script = (folder / "page.js").read_text(encoding="utf-8")
+    script = "".join(path.read_text(encoding="utf-8") for path in folder.glob("*.js"))
     for word in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "Function("):
         assert word not in script
-    assert " style=" not in (folder / "index.html").read_text(encoding="utf-8")
-    assert "url(" not in (folder / "page.css").read_text(encoding="utf-8")
+    for path in folder.glob("*.html"):
+        assert " style=" not in path.read_text(encoding="utf-8")
+    for path in folder.glob("*.css"):
+        assert "url(" not in path.read_text(encoding="utf-8")

@@ -92,9 +92,9 @@ function showShift(shift) {
     ["code", "", (row) => row.code],
     ["port", "", (row) => row.port],
     ["boards", "number", (row) => row.count],
-    ["share", "number wide", (row) => percent(row.share_percent)],
+    ["percent", "number wide", (row) => percent(row.share_percent)],
     ["with those above", "number wide", (row) => percent(row.sum_percent)],
-    ["", "share", (row) => rail(row.share_percent, "bad")],
+    ["share", "share", (row) => rail(row.share_percent, "bad")],
   ], shift.faults));
   const worst = Math.max(...shift.quality.map((port) => port.failed_percent), 1);
   fill("ports", shift.quality, table("Ports", [
@@ -103,8 +103,8 @@ function showShift(shift) {
     ["failed", "number", (row) => row.failed],
     ["fails", "number", (row) => percent(row.failed_percent)],
     ["the others", "number wide", (row) => percent(row.others_percent)],
-    ["", "share", (row) => rail((100 * row.failed_percent) / worst, "bad")],
-    ["", "wide", (row) => row.flagged ? "stands out" : ""],
+    ["beside the worst", "share", (row) => rail((100 * row.failed_percent) / worst, "bad")],
+    ["finding", "wide", (row) => row.flagged ? "stands out" : ""],
   ], shift.quality));
   fill("steps", shift.steps, table("Steps", [
     ["step", "", (row) => row.step],
@@ -119,7 +119,7 @@ function showShift(shift) {
     ["passed", "number", (row) => row.passed],
     ["failed", "number", (row) => row.failed],
     ["yield of runs", "number", (row) => row.passed + row.failed ? percent(row.yield_percent) : "–"],
-    ["", "share", (row) => rail(row.yield_percent)],
+    ["yield", "share", (row) => rail(row.yield_percent)],
   ], shift.hours));
 }
 
@@ -175,11 +175,11 @@ function runOf(run, stamps) {
     element.append(make("h3", "", "Steps"), table(`Steps of run ${run.run}`, [
       ["step", "", ([name]) => name],
       ["took", "number", ([, value]) => seconds(value)],
-      ["", "share", ([, value]) => rail((100 * value) / longest)],
+      ["beside the longest", "share", ([, value]) => rail((100 * value) / longest)],
     ], steps));
   }
   for (const stamp of stamps) element.append(make("p", "", stampOf(stamp)));
-  if (run.log) element.append(logOf(run));
+  if (run.log.length) element.append(logOf(run));
   return element;
 }
 
@@ -193,7 +193,7 @@ function logOf(run) {
   const box = make("details");
   box.append(make("summary", "", "What happened"), table(`What happened in run ${run.run}`, [
     ["second", "number", (row) => row.at_s.toFixed(2)],
-    ["", "", (row) => row.text],
+    ["event", "", (row) => row.text],
   ], run.log));
   return box;
 }

@@ -22,6 +22,7 @@ from aiohttp import web
 
 from agent.adapters.journal.boards import MAX_KEY, board_runs, find_boards, shift_rows
 from agent.adapters.shown.live_state import LiveState
+from agent.adapters.shown.page.run_log import run_log
 from agent.core.result_row import json_object
 from agent.core.shift_report import report_of, way_place
 from agent.errors import AgentError
@@ -29,6 +30,7 @@ from agent.errors import AgentError
 MAX_WAITING = 16  # questions
 KEPT_S = 5.0  # the shift
 _FAULTS = 50  # that are told
+_LOGS = 5  # runs of a board whose log is told
 _LISTED = ("run", "ended_at", "port", "chip_id", "serial_number", "outcome", "step", "code", "seconds")
 
 
@@ -128,5 +130,8 @@ def _board(path: Path, key: str) -> bytes:
     stamps = [asdict(stamp) for stamp in found.stamps]
     runs: list[dict[str, Any]] = [json_object(run) for run in found.runs]
     for run in runs:
+        run["log"] = []
         run["times"] = {step: run["times"][step] for step in sorted(run["times"], key=way_place)}
+    for run in runs[:_LOGS]:
+        run["log"] = run_log(path.parent, run["run"])
     return json.dumps({"runs": runs, "stamps": stamps}).encode()

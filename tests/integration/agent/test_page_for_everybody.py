@@ -1,0 +1,242 @@
+"""All pages in a real browser, from a phone to a wall: room, contrast, colours, keyboard, screen readers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import pytest
+from selenium.webdriver import Chrome
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import WebDriverWait
+
+from agent.adapters.shown.live_state import LiveState
+from agent.core.events import BoardSeen, Finished, LineUp, Waiting
+from harness.axe import axe_source, findings
+from harness.colours import contrast, seen_apart
+from harness.factory_floor import BAD, GOOD, ORDER, STEPS, busy_floor, chip, result
+from harness.page_views import BOARD, FLOORS, LONG, SIZES, empty_journal, line_down, write_journal
+from harness.served_page import TIMEOUT_S, ServedPage, chromium
+
+PAGES = ("shift", "boards", "boards?q=nobody", f"boards/{BOARD}", "boards/nobody")
+# Every state at one size, and every size with the states that are hardest.
+VIEWS = [
+    *((floor, "", "tablet") for floor in FLOORS if floor != "sixty-four"),
+    *(("line down", "", size) for size in SIZES if size != "tablet"),
+    *(("sixty-four", "", size) for size in ("phone", "wall")),
+    *(("one", page, "phone") for page in PAGES),
+    *(("one", page, size) for page in ("shift", f"boards/{BOARD}") for size in ("upright", "screen", "wall")),
+]
+SIDEWAYS = "return document.documentElement.scrollWidth - innerWidth"
+CUT = """
+const cut = (e) => e.scrollWidth > e.clientWidth + 1 || e.scrollHeight > e.clientHeight + 1;
+const seen = (e) => e.getClientRects().length && getComputedStyle(e).overflow !== 'visible';
+return [...document.querySelectorAll('h1, .word, .detail, dd, dt, #line p, .tile')]
+  .filter((e) => seen(e) && cut(e)).map((e) => e.textContent);
+"""
+SHOWN = """
+const {dataset, classList} = document.body;
+return dataset.asked || !dataset.page && !classList.contains('lost');
+"""
+LISTEN = """
+window.heard = [];
+const said = document.getElementById('said');
+new MutationObserver(() => heard.push(said.textContent)).observe(said, {childList: true, subtree: true});
+"""
+HEADER = """
+const order = document.getElementById('order');
+const box = order.getBoundingClientRect();
+return [box.left, box.width, box.height, box.right - innerWidth, order.textContent];
+"""
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Chrome]:
+    with chromium(*SIZES["tablet"]) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def journal(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("journal") / "journal.sqlite"
+    write_journal(path)
+    return path
+
+
+def until(browser: Chrome, condition: Callable[[], Any]) -> Any:
+    return WebDriverWait(browser, TIMEOUT_S, poll_frequency=0.05).until(lambda _: condition())
+
+
+def size(browser: Chrome, name: str) -> None:
+    width, height = SIZES[name]
+    inner = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", inner)
+
+
+def look(browser: Chrome, page: ServedPage, path: str = "") -> None:
+    browser.get("about:blank")
+    browser.get(page.url + path)
+    until(browser, lambda: browser.execute_script(SHOWN))
+
+
+@pytest.mark.check  # axe takes seconds over a wall of tiles
+def test_no_view_has_a_finding_is_cut_or_scrolls_sideways(browser: Chrome, journal: Path) -> None:
+    source = axe_source()
+    found = {}
+    for floor in dict.fromkeys(floor for floor, _, _ in VIEWS):
+        with ServedPage(FLOORS[floor](), journal=journal) as page:
+            for _, path, at in (view for view in VIEWS if view[0] == floor):
+                size(browser, at)
+                look(browser, page, path)
+                problems = findings(browser, source)
+                problems += [f"cut: {text}" for text in browser.execute_script(CUT)]
+                if browser.execute_script(SIDEWAYS) > 0:
+                    problems.append("scrolls sideways")
+                if problems:
+                    found[floor, path, at] = problems
+    assert found == {}
+
+
+def test_axe_finds_what_is_wrong(browser: Chrome) -> None:
+    source = axe_source()
+    with ServedPage(FLOORS["four"]()) as page:
+        look(browser, page)
+        assert findings(browser, source) == []
+        browser.execute_script("document.querySelector('.serial').style.color = '#0a8a60'")
+        assert [finding.split(":")[0] for finding in findings(browser, source)] == ["color-contrast"]
+
+
+@pytest.mark.parametrize("at", SIZES)
+def test_the_order_is_on_top_whole_however_long_it_is(browser: Chrome, at: str) -> None:
+    order = "WO-2026-001-" + "REWORK-OF-LOT-7-" * 6
+    size(browser, at)
+    live = LiveState(order, STEPS)
+    live.ports_listed(["1", "2"])
+    with ServedPage(live) as page:
+        look(browser, page)
+        left, width, height, beyond, text = browser.execute_script(HEADER)
+        assert text == order
+        assert left >= 0 >= beyond
+        assert width > 100
+        assert height > 15
+        assert browser.execute_script(CUT) == []
+
+
+@pytest.mark.parametrize("at", SIZES)
+def test_a_long_text_of_a_port_that_waits_is_whole(browser: Chrome, at: str) -> None:
+    live = busy_floor(16)
+    size(browser, at)
+    for port in ("1.2", "1.6", "2.2"):
+        live(Waiting(port, LONG))
+    with ServedPage(live) as page:
+        look(browser, page)
+        shown = browser.find_element(By.CSS_SELECTOR, '.tile[data-port="1.6"] .detail')
+        assert shown.text == LONG
+        assert browser.execute_script(CUT) == []
+        assert float(shown.value_of_css_property("font-size").removesuffix("px")) >= 11
+
+
+def test_states_are_told_apart_by_colour_shape_and_word(browser: Chrome) -> None:
+    size(browser, "screen")
+    with ServedPage(busy_floor(16)) as page:
+        look(browser, page)
+        states: dict[str, tuple[str, str | None, str]] = {}
+        for name in ("pass", "fail", "parked", "waiting", "working", "empty", "gone"):
+            tile = browser.find_element(By.CLASS_NAME, name)
+            ground = tile.value_of_css_property("background-color")
+            if name == "gone":  # it has no ground of its own
+                ground = "rgb(16, 21, 28)"
+            drawn = tile.find_element(By.CSS_SELECTOR, ".shape path").get_attribute("d")
+            states[name] = ground, drawn, tile.find_element(By.CLASS_NAME, "word").text
+            for part in ("place", "time", "word", "detail", "serial", "share"):
+                colour = tile.find_element(By.CLASS_NAME, part).value_of_css_property("color")
+                assert contrast(colour, ground) >= 4.5, (name, part)
+    assert len({shape for _, shape, _ in states.values()}) == len(states)
+    assert len({word for _, _, word in states.values()}) == len(states)
+    verdicts = [states[name][0] for name in ("pass", "fail", "parked", "working", "empty")]
+    assert min(seen_apart(one, other) for one, other in combinations(verdicts, 2)) > 15
+
+
+def test_one_banner_when_the_line_is_down(browser: Chrome) -> None:
+    size(browser, "tablet")
+    live = line_down()
+    for number in range(1, 9):
+        live(BoardSeen(f"1.{number}", chip(number)))
+        live(Waiting(f"1.{number}", "signerd does not answer"))
+    with ServedPage(live) as page:
+        look(browser, page)
+        banner = browser.find_element(By.ID, "line")
+        assert banner.get_attribute("role") == "alert"
+        assert "signerd.plant1.example:7443 does not answer (signer_unavailable)" in banner.text
+        assert "See that the cable is in" in banner.text
+        waiting = browser.find_elements(By.CLASS_NAME, "stopped")
+        assert len(waiting) >= 8
+        assert {tile.find_element(By.CLASS_NAME, "detail").text for tile in waiting} == {""}
+        live(LineUp())
+        until(browser, lambda: not banner.is_displayed())
+        assert browser.find_elements(By.CLASS_NAME, "stopped") == []
+
+
+def test_verdicts_are_read_out_together_and_once(browser: Chrome) -> None:
+    size(browser, "tablet")
+    live = busy_floor(16)
+    with ServedPage(live) as page:
+        look(browser, page)
+        browser.execute_script(LISTEN)
+        for number, port in enumerate(["1.2", "1.6", "1.7"]):
+            live(Finished(result(port, number + 40, BAD if port == "1.6" else GOOD)))
+        heard = until(browser, lambda: browser.execute_script("return window.heard"))
+        assert heard == ["Port 1.2 PASS. Port 1.6 FAIL, first_boot_loops. Port 1.7 PASS."]
+        assert browser.find_elements(By.CSS_SELECTOR, "main[aria-live], .tile[aria-live]") == []
+
+
+def test_by_keyboard_to_a_board_and_back(browser: Chrome, journal: Path) -> None:
+    size(browser, "tablet")
+    with ServedPage(FLOORS["four"](), journal=journal) as page:
+        look(browser, page, "boards")
+        for _ in range(4):
+            browser.switch_to.active_element.send_keys(Keys.TAB)
+        assert browser.switch_to.active_element.get_attribute("id") == "q"
+        outline = browser.switch_to.active_element.value_of_css_property("outline-style")
+        assert outline == "solid"
+        browser.switch_to.active_element.send_keys("sn-900100", Keys.ENTER)
+        until(browser, lambda: "1 run" in browser.find_element(By.ID, "found").text)
+        browser.find_element(By.CSS_SELECTOR, "td a").send_keys(Keys.ENTER)
+        until(browser, lambda: browser.find_element(By.ID, "name").text == "SN-900100")
+        verdicts = [shown.text for shown in browser.find_elements(By.CSS_SELECTOR, ".run .verdict")]
+        assert verdicts == ["PASS", "FAIL", "FAIL"]
+        code = browser.find_element(By.CSS_SELECTOR, ".run:nth-child(2) .code")
+        assert code.text == "first_boot_loops at first-boot"
+
+
+def test_nothing_moves_for_those_who_do_not_want_it(browser: Chrome) -> None:
+    calm = {"features": [{"name": "prefers-reduced-motion", "value": "reduce"}]}
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", calm)
+    with ServedPage(FLOORS["four"]()) as page:
+        look(browser, page)
+        moved = browser.find_element(By.CLASS_NAME, "fill").value_of_css_property("transition-duration")
+        assert moved == "0s"
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+
+
+def test_the_shift_says_what_stands_out(browser: Chrome, journal: Path) -> None:
+    with ServedPage(FLOORS["one"](), journal=journal) as page:
+        look(browser, page, "shift")
+        said = [item.text for item in browser.find_elements(By.CSS_SELECTOR, "#out li")]
+        assert said[0].startswith("Port 1.7 fails 15.1 % of its boards, 4.6 times as often as the others")
+        assert said[1].startswith("Port 1.3: flash became slower")
+        assert len(said) == 2
+
+
+def test_a_station_that_made_nothing_says_so(browser: Chrome, tmp_path: Path) -> None:
+    empty_journal(tmp_path / "journal.sqlite")
+    with ServedPage(FLOORS["empty"](), journal=tmp_path / "journal.sqlite") as page:
+        look(browser, page, "shift")
+        assert "–" in browser.find_element(By.ID, "figures").text
+        look(browser, page, "boards")
+        assert browser.find_element(By.ID, "found").text == "No such board."
+        browser.get(page.url + f"boards/{ORDER}")
+        until(browser, lambda: "No such board" in browser.find_element(By.ID, "trouble").text)
