@@ -7,12 +7,14 @@ Wine stands in for Windows. What it cannot show: USB places of ports (it lists n
 from __future__ import annotations
 
 import json
+import shutil
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import matplotlib as mpl
 import pytest
 
 from harness.factory import Factory
@@ -23,7 +25,7 @@ pytestmark = [pytest.mark.soak, pytest.mark.timeout(600)]
 
 ORDER = "WO-WINDOWS"
 URI = "birthmark://dev/station/plant1/win1"
-PLACE = "Platz 3 · 板"  # not in code page 437
+PLACE = "Felső pad →"  # in none of the code pages
 PAGE_PORT = 8731
 OWN_PARTS = f"""
 [page]
@@ -43,6 +45,7 @@ LABEL = """
 width_mm = 50
 height_mm = 25
 dpi = 300
+font = "font.ttf"
 lines = ["{serial}", "{port}"]
 
 [code]
@@ -141,6 +144,7 @@ def _configure(station: Path) -> None:
     text += "\n[timeouts]\nstop_s = 1\n"
     config.write_bytes(b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode())
     (station / "label.toml").write_text(LABEL, encoding="utf-8")
+    shutil.copy(Path(mpl.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf", station / "font.ttf")
     (station / "results").mkdir()
     (station / "labels").mkdir()
 
@@ -200,7 +204,8 @@ def test_results_are_written(shift: Shift) -> None:
 def test_ctrl_c_parks_the_board(shift: Shift) -> None:
     events = [json.loads(line) for line in shift.interrupted.text.splitlines()]
     assert [event["code"] for event in events if event["event"] == "board_parked"] == ["stopped"], events
-    assert b"Traceback" not in shift.interrupted.err
+    # Wine's sockets may refuse the byte by which a signal wakes asyncio; that trace has no frame of ours.
+    assert b"\\agent\\" not in shift.interrupted.err
 
 
 @pytest.mark.parametrize("page", ["cp437", "cp1252"])
