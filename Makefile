@@ -3,7 +3,7 @@
 # containers, all is compiled anew each time; the tests' own modules too, by each worker of each suite.
 export PYTHONDONTWRITEBYTECODE :=
 .DEFAULT_GOAL := help
-.PHONY: help setup demo unit test check soak packages lint bench tokens fuzz proto lock format clean
+.PHONY: help setup demo unit test check soak packages onefile lint bench tokens fuzz proto lock format clean
 
 help:
 	@echo 'make demo    simulated boards and ESP32 chips through the whole line, into var/demo;'
@@ -17,6 +17,7 @@ help:
 	@echo 'make bench   the figures, into var/bench.json'
 	@echo 'make tokens  what the laboratory of tokens does, into deploy/hsm/README.md'
 	@echo 'make fuzz    fuzzes one parser: make fuzz TARGET=csr SECONDS=600'
+	@echo 'make onefile the self-contained station for Linux, into dist/'
 	@echo 'make proto   regenerate proto/birthmark/v1; make lock: requirements/*.txt (needs uv)'
 
 setup:
@@ -60,6 +61,10 @@ fuzz:
 
 proto: setup
 	deploy/setup/generate-proto.sh
+
+# The self-contained station, into dist/.
+onefile:
+	deploy/onefile/build.sh dist
 
 lock:
 	deploy/setup/lock.sh

@@ -26,6 +26,7 @@ compile pyproject.toml --extra signerd --extra tpm --constraint requirements/dev
 compile pyproject.toml --extra agent --extra esp32 --extra report --constraint requirements/dev.txt "${pinned[@]}" \
     --output-file requirements/agent-esp32.txt "$@"
 
+compile requirements/onefile.in --constraint requirements/build.txt --output-file requirements/onefile.txt "$@"
 compile requirements/source.in --no-deps --constraint requirements/dev.txt --output-file requirements/source.txt "$@"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

@@ -31,7 +31,17 @@ from agent.ports import OnProgress
 _MAX_LINE = 262_144  # bytes of an answer; the longest is some thousand MD5s
 _MAX_LINES = 100_000  # of one command: progress comes at most ten times a second
 _KILL_TIMEOUT_S = 5.0
-_WORKER = (sys.executable, "-P", "-m", "agent.adapters.drivers.esp32.worker")
+
+
+def worker_command(executable: str, *, frozen: bool) -> tuple[str, ...]:
+    """A module of this Python; in a self-contained station (deploy/onefile) a program beside the agent's."""
+    if frozen:
+        program = Path(executable)
+        return (str(program.with_name("birthmark-esptool-worker" + program.suffix)),)
+    return (executable, "-P", "-m", "agent.adapters.drivers.esp32.worker")
+
+
+_WORKER = worker_command(sys.executable, frozen=bool(getattr(sys, "frozen", False)))
 # What a process needs to start, on POSIX and on Windows. Nothing that begins with ESPTOOL or ESPRESSIF.
 _KEPT = ("PATH", "LANG", "LC_ALL", "SYSTEMROOT", "SYSTEMDRIVE", "TZ")
 _REMEDY_WORKER = (
