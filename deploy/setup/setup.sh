@@ -176,13 +176,13 @@ token_packages() {
 # Ubuntu's chromium is a snap, which needs a running snapd and cannot be driven as root: the browser's tests are
 # skipped there, and say so.
 browser_packages() {
-    command -v chromium >/dev/null && command -v chromedriver >/dev/null && return
+    command -v chromium >/dev/null && command -v chromedriver >/dev/null && command -v npm >/dev/null && return
     if [ "$(. /etc/os-release 2>/dev/null && echo "${ID:-}")" = ubuntu ]; then
         say "no chromium on Ubuntu (it is a snap): the tests that look at the page in a browser are skipped"
         return
     fi
-    say "installing chromium and chromium-driver (apt): the tests look at the page of port tiles in it"
-    apt_install chromium chromium-driver
+    say "installing chromium, chromium-driver and npm (apt): the tests look at the page of port tiles in it"
+    apt_install chromium chromium-driver npm
 }
 
 bench_packages() {
