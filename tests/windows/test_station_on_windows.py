@@ -21,7 +21,7 @@ from harness.factory import Factory
 from harness.installation import order_toml
 from harness.windows_pc import Ended, WindowsPc, windows_path, windows_pc
 
-pytestmark = [pytest.mark.soak, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.check, pytest.mark.timeout(600)]
 
 ORDER = "WO-WINDOWS"
 URI = "birthmark://dev/station/plant1/win1"
