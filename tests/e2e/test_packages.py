@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -51,7 +52,14 @@ def _board(factory: PackagedFactory) -> str:
     """One more is certified and stamped by the installed station."""
     run = factory.new_run(boards=1)
     unit = factory.work(run)
-    wait_until(lambda: factory.root.shown(unit, "ActiveState") == "active", "the station's unit")
+    # Its journal has the boards of the runs before, too.
+    done = f'"{run.chips[0]}"'
+    said = partial(factory.root.journal, unit)
+    wait_until(
+        lambda: any('"board_done"' in each and done in each for each in said().splitlines()),
+        "a board",
+        timeout_s=90,
+    )
     factory.finished_once(run)
     return unit
 
