@@ -9,28 +9,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from typer.main import get_command
 
-from agent.adapters.cli.app import app as agent
-from auditor.cli.app import app as auditor
-from signerd.adapters.cli.app import build_app
+from harness.commands import EVERY, PROGRAMS
 
-PROGRAMS = {"birthmark-agent": agent, "birthmark-auditor": auditor, "signerd": build_app(lambda *_: None)}
 DOES = re.compile(r"[A-Z][a-z]+s ")  # Lists, Signs
 SENTENCE = re.compile(r"([A-Z0-9]|signerd|[a-z-]+[:,]|birthmark:).*\.", re.DOTALL)
 SAME = {"--json": "Prints JSON, for machines."}
-
-
-def commands(command: Any, name: str) -> Iterator[tuple[str, Any]]:
-    """Groups are not commands that do something."""
-    if hasattr(command, "commands"):
-        for sub, each in command.commands.items():
-            yield from commands(each, f"{name} {sub}")
-    else:
-        yield name, command
-
-
-EVERY = dict(pair for name, app in PROGRAMS.items() for pair in commands(get_command(app), name))
 
 
 def texts(command: Any) -> Iterator[tuple[str, str]]:

@@ -19,19 +19,18 @@ from typing import Any, Self
 
 import grpc
 import grpc.aio
-from google.protobuf.message import DecodeError
 
 from agent.adapters.signer.channel import PROBE_S, answer_of, is_alive, is_ready, open_channel
+from agent.adapters.signer.failures import code_of, translated, value_of
 from agent.adapters.signer.line_state import LineState
 from agent.core.certificate import MAX_SERIAL_CHARACTERS, MAX_SETTINGS_BYTES
 from agent.core.chain import MAX_CHAIN
 from agent.core.clocks import apart, check, read_time
 from agent.core.receipt import MAX_ENTRY_BYTES, MAX_RECEIPT_BYTES
-from agent.core.remedies import error_for
 from agent.core.stamp import MAX_SIGNATURE_BYTES, MAX_STAMP_BYTES
-from agent.errors import BadAnswer, BoardError, Refused, SignerBusy, SignerSlow, SignerUnavailable
+from agent.errors import BadAnswer, BoardError, Refused, SignerSlow, SignerUnavailable
 from agent.ports import BoardRequest, BoardStamp, Issued, Receipt, Session
-from birthmark.v1 import busy_pb2, renewal_pb2, renewal_pb2_grpc, station_pb2, station_pb2_grpc
+from birthmark.v1 import renewal_pb2, renewal_pb2_grpc, station_pb2, station_pb2_grpc
 from birthmark.v1 import signing_pb2 as pb
 from birthmark.v1 import signing_pb2_grpc as rpc
 
@@ -56,13 +55,6 @@ _LEVELS = {
     pb.EVIDENCE_LEVEL_CHIP: "chip",
     pb.EVIDENCE_LEVEL_KEY: "key",
 }
-# Statuses that a proxy, a deadline or a broken line gives, whatever the text beside them.
-_MAY_PASS = frozenset(
-    {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED}
-)
-_RETRY_INFO = "/google.rpc.RetryInfo"
-_LEAST_DELAY_S = 0.1
-_LONGEST_DELAY_S = 300.0  # that signerd may tell a board to wait
 _WORK_S = 60.0  # of a call on a line that stands: signerd answers within 30 s, be it that it is not done
 
 
@@ -341,13 +333,13 @@ class GrpcSigner:
         """Why a call failed after so long, and what that says of the line."""
         failure = translated(error)
         late = isinstance(failure, SignerUnavailable) and seconds > self._deadline_s
-        if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED or (late and _code(error) == "unavailable"):
+        if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED or (late and code_of(error) == "unavailable"):
             return SignerSlow(seconds)
         if self._line is None:
             return failure
         if isinstance(failure, Refused):
             self._line.refused(failure)
-        elif _code(error):
+        elif code_of(error):
             self._line.answered()
         elif isinstance(failure, SignerUnavailable):
             return await self._line.explained(failure)
@@ -390,66 +382,8 @@ class GrpcSigner:
         return "signerd has gone silent, and takes no fresh line"
 
     def _look_at_clock(self, metadata: Any, sent: datetime) -> None:
-        theirs = read_time(_value(metadata, "birthmark-time"))
+        theirs = read_time(value_of(metadata, "birthmark-time"))
         self._apart = None if theirs is None else apart(theirs, sent, self._now())
-
-
-def translated(error: grpc.aio.AioRpcError) -> Exception:
-    """The agent's error for what gRPC says."""
-    code = _code(error)
-    delay_s = _delay_s(error)
-    if code and error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED and delay_s is not None:
-        return SignerBusy(delay_s)
-    if code:
-        return error_for(code)
-    status = error.code()
-    if status in _MAY_PASS:
-        return SignerUnavailable(_reason(error))
-    if status is grpc.StatusCode.RESOURCE_EXHAUSTED:  # of gRPC's own: an answer beyond our bound
-        return BadAnswer("an answer is larger than the API allows")
-    return error_for(status.name.lower())
-
-
-def _code(error: grpc.aio.AioRpcError) -> str:
-    """signerd's code. Only signerd puts it into the trailing metadata; gRPC's own errors have none."""
-    return _value(error.trailing_metadata(), "birthmark-code")
-
-
-def _delay_s(error: grpc.aio.AioRpcError) -> float | None:
-    """When signerd says to come back (google.rpc.RetryInfo), within bounds; None where it does not say."""
-    try:
-        details = busy_pb2.StatusDetails.FromString(
-            _bytes(error.trailing_metadata(), "grpc-status-details-bin")
-        )
-        for detail in details.details:
-            if detail.type_url.endswith(_RETRY_INFO):
-                delay = busy_pb2.RetryInfo.FromString(detail.value).retry_delay
-                return min(max(delay.seconds + delay.nanos / 1e9, _LEAST_DELAY_S), _LONGEST_DELAY_S)
-    except DecodeError:
-        return None
-    return None
-
-
-def _bytes(metadata: Any, name: str) -> bytes:
-    """As `_value`, of metadata whose names end with `-bin`."""
-    for key, value in metadata or ():
-        if key == name and isinstance(value, bytes):
-            return value
-    return b""
-
-
-def _value(metadata: Any, name: str) -> str:
-    """Of trailing metadata, which are pairs; the stubs call them objects."""
-    for key, value in metadata or ():
-        if key == name and isinstance(value, str):
-            return value
-    return ""
-
-
-def _reason(error: grpc.aio.AioRpcError) -> str:
-    """gRPC's own text, which names the TLS failure or the address; bounded, since a peer may have made it."""
-    text = "".join(c if c.isprintable() else " " for c in (error.details() or ""))[:300]
-    return f"signerd does not answer: {text}" if text else "signerd does not answer"
 
 
 def _within(value: bytes, least: int, most: int, name: str) -> None:

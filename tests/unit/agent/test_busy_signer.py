@@ -6,7 +6,7 @@ import grpc
 import grpc.aio
 import pytest
 
-from agent.adapters.signer.client import translated
+from agent.adapters.signer.failures import translated
 from agent.errors import SignerBusy, SignerUnavailable
 from agent.steps import await_signer
 from birthmark.v1 import busy_pb2
