@@ -76,7 +76,8 @@ def test_no_class_of_errors_is_without(kind: type[AgentError]) -> None:
     """Those with a code of their own say their remedy themselves."""
     given: dict[str, Any] = {"delay_s": 3.0, "seconds": 3.0}
     made: Any = kind
-    error = made(*(given.get(name, "why") for name in inspect.signature(kind).parameters))
+    asked = inspect.signature(kind).parameters.values()
+    error = made(**{one.name: given.get(one.name, "why") for one in asked if one.default is one.empty})
     assert error.remedy
 
 
