@@ -14,8 +14,8 @@ What holds, whatever fails:
   over.
 * No lock is closed before the board was found to hold its certificate and settings. With the recipe's
   `challenge` it has also signed for them.
-* A board passes only with the firmware of the station's bundle running, and with every lock closed in the
-  silicon that the order requires. This holds also for a board whose stamp signerd has recorded before.
+* A board passes only with the firmware of the station's bundle running, and with no lock that the order
+  requires open in the silicon. This holds also for a board whose stamp signerd has recorded before.
 * A label is handed over only for a code that the board's own stamp commits to.
 * Everything may be repeated. The journal is not needed to go on: the board reports its contents, signerd
   gives the same chip and key the same certificate, and a stamp is in the outbox before it is sent.
