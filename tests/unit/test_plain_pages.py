@@ -10,8 +10,8 @@ import pytest
 
 REPOSITORY = Path(__file__).parents[2]
 CELL_WORDS = 40
-SEMICOLONS = 1.0  # per 1,000 words of all pages
-CLAUSES = 4.1  # per 1,000 words of all pages
+SEMICOLONS = 0.6  # per 1,000 words of all pages
+CLAUSES = 2.0  # per 1,000 words of all pages
 _FENCED = re.compile(r"^ *```.*?^ *```", re.DOTALL | re.MULTILINE)
 _INDENTED = re.compile(r"(?:(?<=\n\n)|(?<=:\n))(?: {4,}\S.*\n)+")
 _CODE = re.compile(r"`[^`\n]*`")
