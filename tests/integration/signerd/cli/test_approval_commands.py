@@ -179,7 +179,7 @@ def test_a_recipient_as_the_page_prints_it(desk: Desk, tmp_path: Path) -> None:
     spare = SpareToken(tmp_path / "dev")
     shutil.copy(spare.public_key, desk.home / "spare.pem")
     before = desk.installation.sealed_file.read_bytes()
-    (add,) = blocks("A token that opens what is sealed")
+    (add,) = blocks("A token that opens the sealed secrets")
     asked, look, *rest = add.splitlines()
     assert "2 of ann, bob" in desk.shell(asked, expect=NOT_APPROVED)
     assert desk.installation.sealed_file.read_bytes() == before
