@@ -21,7 +21,7 @@ from agent.driver_fault import driver_fault
 from agent.errors import AgentError, DriverFaultError, StoppedError
 from agent.ports import Driver, Found
 from agent.program import program_version
-from agent.recording import Tape, basis_of, recorded
+from agent.recorder import Tape, basis_of, recorded
 from agent.station import StationContext
 from agent.steps import StepRunner
 

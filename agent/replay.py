@@ -14,13 +14,12 @@ import asyncio
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any, cast
 
 from cryptography import x509
 
-from agent import errors
 from agent.core.bundle import Bundle, BundleError
 from agent.core.bundle_manifest import parse_manifest
 from agent.core.certificate import Trust
@@ -129,9 +128,11 @@ async def replay(recording: Recording) -> Replayed:
 
 def _differences(then: Result, tape: _Tape) -> list[str]:
     found = list(tape.differences)
-    now = tape.result
+    if tape.result is None:
+        return found
+    was_all, now_all = asdict(then), asdict(tape.result)
     for name in ("outcome", "step", "code", "detail", "remedy", "serial_number", "stop", "again"):
-        was, is_now = getattr(then, name), getattr(now, name)
+        was, is_now = was_all[name], now_all[name]
         if was != is_now:
             found.append(f"{name}: {was!s} when it was recorded, {is_now!s} now")
     return found
@@ -287,18 +288,24 @@ class WithheldCode(ProofOfPossession):
     @property
     def commitment(self) -> bytes:
         """As it was recorded, 32 bytes."""
-        return cast("bytes", getattr(self, "_commitment"))  # noqa: B009
+        return cast("bytes", self.__dict__["_commitment"])
 
 
 def _raised(failure: Failure) -> Exception:
     if failure.verdict is None:
         # What a driver of others raised: its name is all that its verdict shows.
         return cast("Exception", type(failure.kind, (Exception,), {})())
-    kind = getattr(errors, failure.kind, None)
-    if not (isinstance(kind, type) and issubclass(kind, AgentError)):
-        kind = AgentError
+    kind = _classes(AgentError).get(failure.kind, AgentError)
     error: AgentError = kind.__new__(kind)
     AgentError.__init__(error, failure.code, failure.detail, verdict=failure.verdict, remedy=failure.remedy)
     if isinstance(error, SignerBusy):
         error.delay_s = failure.delay_s or 0.0
     return error
+
+
+def _classes(root: type[AgentError]) -> dict[str, type[AgentError]]:
+    """By its name, the class and all that are made of it."""
+    found = {root.__name__: root}
+    for kind in root.__subclasses__():
+        found |= _classes(kind)
+    return found

@@ -27,6 +27,8 @@ RUNS_ONE_PROGRAM = {
     "agent.adapters.drivers.esp32.loader",
     "agent.adapters.results.command",
 }
+# Windows has rights of files in its own library alone. Of that it takes two parts, and neither makes keys.
+CALLS_WINDOWS = {"agent.adapters.windows_rights": {"kernel32", "advapi32"}}
 TOUCHES_BOARDS = {
     "agent.api",
     "agent.certification",
@@ -108,7 +110,23 @@ def findings(source: str, module: str) -> set[str]:
     }
     names = [_names(node) for node in ast.walk(tree) if id(node) not in plain]
     imported = [_modules(node) for node in ast.walk(tree)]
-    return set().union(*names) & forbidden | {name for name in set().union(*imported) if _is_forbidden(name)}
+    modules = {name for name in set().union(*imported) if _is_forbidden(name)}
+    if module in CALLS_WINDOWS and _libraries(tree) == CALLS_WINDOWS[module]:
+        modules.discard("ctypes")
+    return set().union(*names) & forbidden | modules
+
+
+def _libraries(tree: ast.AST) -> set[str]:
+    """The system's libraries that it opens by name; one that is opened otherwise is `?`."""
+    opened = [node for node in ast.walk(tree) if isinstance(node, ast.Attribute) and node.attr == "WinDLL"]
+    named = {
+        str(node.args[0].value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and node.func in opened and isinstance(node.args[0], ast.Constant)
+    }
+    others = {"CDLL", "OleDLL", "PyDLL", "LoadLibrary", "windll", "cdll", "util", "pythonapi"}
+    elsewhere = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)} & others
+    return named | ({"?"} if elsewhere or len(opened) != len(named) else set())
 
 
 def _names(node: ast.AST) -> set[str]:
@@ -185,6 +203,23 @@ def test_a_generator_that_is_added_is_found(source: str) -> None:
     module = modules()["agent.board_run"].read_text(encoding="utf-8")
     assert findings(module, "agent.board_run") == set()
     assert findings(f"{module}\n\n{source}\n", "agent.board_run")
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        'ctypes.WinDLL("bcrypt")',
+        'ctypes.WinDLL("b" + "crypt")',
+        'ctypes.CDLL("libcrypto.so")',
+        "ctypes.windll.bcrypt",
+        "import subprocess",
+    ],
+)
+def test_a_library_that_makes_keys_is_found_where_windows_is_called(source: str) -> None:
+    name = "agent.adapters.windows_rights"
+    module = modules()[name].read_text(encoding="utf-8")
+    assert findings(module, name) == set()
+    assert findings(f"{module}\n\n{source}\n", name)
 
 
 @pytest.fixture(scope="module", name="graph")

@@ -119,7 +119,8 @@ def _shift(path: Path, since: str) -> bytes:
 
 
 def _boards(path: Path, text: str) -> bytes:
-    listed = [{name: getattr(row, name) for name in _LISTED} for row in find_boards(path, text)]
+    found = map(asdict, find_boards(path, text))
+    listed = [{name: row[name] for name in _LISTED} for row in found]
     return json.dumps({"boards": listed}).encode()
 
 
