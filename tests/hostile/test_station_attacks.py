@@ -15,8 +15,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from birthmark.v1 import admin_pb2, signing_pb2
-from harness.hostile_line import CALL_TIMEOUT_S, HostileLine, code_of
+from birthmark.v1 import admin_pb2, signing_pb2, station_pb2, station_pb2_grpc
+from harness.hostile_line import CALL_TIMEOUT_S, HostileLine, Station, code_of
 from harness.paper_board import PaperBoard, deterministic
 from harness.process import wait_until
 
@@ -441,3 +441,51 @@ def test_no_two_certificates_anywhere_share_a_digest(line: HostileLine) -> None:
 
 def test_an_auditor_finds_nothing_after_all_that(line: HostileLine) -> None:
     line.verify()
+
+
+def checked(station: Station, order: str = "") -> station_pb2.CheckStationResponse:
+    stub = station_pb2_grpc.StationServiceStub(station.channel)
+    return stub.CheckStation(station_pb2.CheckStationRequest(work_order=order), timeout=CALL_TIMEOUT_S)
+
+
+def test_a_check_tells_a_station_what_a_session_would_and_leaves_no_entry(line: HostileLine) -> None:
+    own, others = line.open_order(), line.open_order(stations=(line.pc2.uri,))
+    told = code_of(lambda: line.pc1.open(others, "CHIP-1"))
+    unknown = code_of(lambda: line.pc1.open("WO-NONE", "CHIP-1"))
+    before = line.size()
+    assert checked(line.pc1, own).order_code == ""
+    assert len(checked(line.pc1, own).highest_ca_der) == 1
+    assert (checked(line.pc1, others).order_code, checked(line.pc1, "WO-NONE").order_code) == (told, unknown)
+    assert line.size() == before
+
+
+def test_a_check_over_and_over_is_limited_as_every_call(line: HostileLine) -> None:
+    many = line.add_station("plant1", "many")
+    assert checked(many).highest_ca_der
+    assert any(code_of(lambda: checked(many)) == "rate_limited" for _ in range(1_000))
+    assert checked(line.pc1).highest_ca_der  # nobody else waits for it
+
+
+@pytest.mark.parametrize(
+    "request_bytes",
+    [
+        b"\x0a\x41" + b"a" * 65,
+        b"\x0a\x03a/b",
+        b"\x0a\x02\xff\xfe",
+        b"\x0a\xff",
+        b"\x0a\xff\x7f" + b"a" * 16_383,
+    ],
+    ids=["65 characters", "a slash", "no UTF-8", "cut", "16 kB"],
+)
+def test_a_check_with_no_name_of_an_order(line: HostileLine, request_bytes: bytes) -> None:
+    call = line.pc2.raw("/birthmark.v1.StationService/CheckStation")
+    assert call(b"")  # the honest twin
+    assert code_of(lambda: call(request_bytes)) == "request_malformed"
+
+
+def test_a_check_is_for_registered_stations_alone(line: HostileLine) -> None:
+    assert code_of(lambda: checked(line.auditor)) == "role_denied"
+    gone = line.add_station("plant1", "gone")
+    assert checked(gone).highest_ca_der
+    line.admin.RevokePeer(admin_pb2.RevokePeerRequest(uri=gone.uri), timeout=CALL_TIMEOUT_S)
+    assert code_of(lambda: checked(gone)) == "peer_revoked"
