@@ -102,6 +102,7 @@ class LabelPlace(_Section):
 
     template: FilePath  # the product's label, a TOML file (docs/stations.md, "Labels")
     printer: str | None = None  # tcp://host:9100, or a device such as /dev/usb/lp0 or LPT1
+    status: bool | None = None  # ask the printer for its status; None: where it can answer
     folder: FilePath | None = None
     formats: tuple[Literal["png", "svg", "pdf", "zpl"], ...] = ("png",)  # of the files in the folder
 

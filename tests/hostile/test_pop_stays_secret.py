@@ -52,7 +52,7 @@ class Line:
         plain = config.read_text(encoding="utf-8").partition("\n[label]")[0]
         place = f'folder = "{self.labels}"\nformats = ["png", "svg"]'
         if printer is not None:
-            place = f'printer = "{printer}"'
+            place = f'printer = "{printer}"\nstatus = false'  # the label itself is on its way at once
         template = f'template = "{self.directory / "label.toml"}"'
         config.write_text(f"{plain}\n[label]\n{template}\n{place}\n", encoding="utf-8")
 

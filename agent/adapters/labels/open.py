@@ -60,7 +60,7 @@ def open_labels(place: LabelPlace) -> StationLabels:
     maker = open_maker(place.template)
     return StationLabels(
         maker,
-        printer=None if place.printer is None else open_printer(place.printer),
+        printer=None if place.printer is None else open_printer(place.printer, status=place.status),
         folder=None if place.folder is None else LabelFolder(place.folder),
         formats=place.formats,
     )

@@ -38,7 +38,7 @@ async def test_a_device_gets_every_byte(terminal: tuple[int, str]) -> None:
 
 
 async def test_a_device_is_there(terminal: tuple[int, str], tmp_path: Path) -> None:
-    await open_printer(terminal[1]).check()
+    await open_printer(terminal[1], status=False).check()
     with pytest.raises(LabelError, match="printer_off"):
         await open_printer(str(tmp_path / "lp0")).check()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -238,6 +239,12 @@ async def test_a_line_of_labels_that_is_too_long_ends_with_a_printers_code() -> 
 
         async def reach(self) -> None:
             raise NotImplementedError
+
+        async def ask(self, question: bytes, is_whole: Callable[[bytes], bool]) -> bytes:
+            raise NotImplementedError
+
+        def answers(self) -> bool:
+            return False
 
     to = LabelPrinter(Slow(), turn_s=SOON_S)
     first = asyncio.create_task(to.put(b"first"))

@@ -61,6 +61,16 @@ def test_hello_becomes_an_identity() -> None:
     assert identity.settings_sha256 == bytes(32)
 
 
+@pytest.mark.parametrize(
+    "chip", ["00:00:00:00:00:00", "0000000000000000", "ff:ff:ff:ff:ff:ff", "01:00:5e:00:00:01"]
+)
+def test_a_chip_id_that_names_no_chip(chip: str) -> None:
+    with pytest.raises(BoardError) as refused:
+        parse_hello(HELLO | {"chip": chip})
+    assert refused.value.code == "bad_chip_id"
+    assert "Put the board aside" in refused.value.remedy
+
+
 def test_a_vendors_own_keys_are_ignored() -> None:
     extra = {"version": 9, "sequence": -1, "header": None, "smp_data": b"", "vendor": {"a": [1]}}
     assert parse_hello(HELLO | extra) == parse_hello(HELLO)
