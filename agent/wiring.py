@@ -30,7 +30,7 @@ from agent.adapters.stop_signals import on_stop
 from agent.config import Config
 from agent.core.events import Progress
 from agent.core.result import Result
-from agent.errors import AgentError, LineError
+from agent.errors import AgentError, ConfigError, LineError
 from agent.ports import Driver, ListPorts
 from agent.provision import provision
 from agent.station import StationContext
@@ -175,6 +175,7 @@ async def run_ports(
     named port that is not there; it is waited for, unless each port has but one board and none is there.
 
     Raises:
+        ConfigError: no port is there, and none can be waited for.
         AgentError: the station itself cannot work: configuration, journal, or a signerd that answers wrongly.
     """
     patterns = tuple(ports) or config.ports
@@ -203,7 +204,7 @@ async def _demand_ports(patterns: Sequence[str], plan: Plan, notice: Callable[[s
         await asyncio.to_thread(check_names, patterns)
     except LineError as error:
         if plan.once and not await asyncio.to_thread(list_ports, patterns, discover=False):
-            raise
+            raise ConfigError(error.detail, remedy=error.remedy) from error  # no board was tried
         notice(f"{error.detail}: waiting for it. {error.remedy}" if not plan.once else error.detail)
 
 
