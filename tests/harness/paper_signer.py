@@ -91,6 +91,7 @@ class PaperSigner(rpc.SigningServiceServicer, station_rpc.StationServiceServicer
         self.statuses: list[tuple[grpc.StatusCode, str, str]] = []  # status, message, birthmark-code
         self.ahead = timedelta()  # of this PC's clock
         self.order_codes: list[str] = []  # said of orders that a station asks about
+        self.knows_checks = True  # False: a signerd from before `StationService`
         self.tells_time = False  # as signerd does since there is `birthmark-time`
         self.gates: dict[str, Gate] = {}  # calls of this name are held up
         self.answers: list[Any] = []  # given in place of the company's
@@ -136,6 +137,8 @@ class PaperSigner(rpc.SigningServiceServicer, station_rpc.StationServiceServicer
         await self._server.stop(None)
 
     async def CheckStation(self, request: station_pb2.CheckStationRequest, context: Any) -> Any:  # noqa: N802 -- gRPC's
+        if not self.knows_checks:
+            await self._abort(context, grpc.StatusCode.PERMISSION_DENIED, "role_denied", "role_denied")
         context.set_trailing_metadata(self._time())
         code = self.order_codes.pop(0) if request.work_order and self.order_codes else ""
         highest = self.company.tree.sub.public_bytes(Encoding.DER)

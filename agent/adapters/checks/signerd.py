@@ -87,6 +87,8 @@ async def _ask(station: Examined, signer: GrpcSigner) -> str:
         raise
     finally:
         station.apart = signer.apart
+    if station.answer is None:
+        return "it lets this station in; a signerd of before, which cannot be asked more"
     if station.answer.order_code:
         raise error_for(station.answer.order_code)
     return "this station may work" + (f" on {station.work_order}" if station.work_order else "")

@@ -42,6 +42,7 @@ _MAX_CERTIFICATE_BYTES = 8_192
 _MAX_SESSION_BYTES = 512
 _MAX_LIST = 16
 _MAX_CODE = 32  # characters
+_UNKNOWN_CALL = "role_denied"
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")  # of locks, methods, firmware: they are shown to the operator
 _KEY_TYPES = {
     pb.KEY_TYPE_P256: "p256",
@@ -218,11 +219,19 @@ class GrpcSigner:
             raise BadAnswer("the renewal's time is no time") from error
         return RenewalAnswer(_RENEWALS[answer.state], answer.certificate_der, tuple(answer.ca_der), due_at)
 
-    async def check_station(self, work_order: str) -> StationAnswer:
+    async def check_station(self, work_order: str) -> StationAnswer | None:
         """Whether this station may work, on a work order if one is named. It leaves no trace in signerd.
-        Raises as the calls of `Signer`; a refusal of the order is part of the answer."""
+        Raises as the calls of `Signer`; a refusal of the order is part of the answer.
+
+        None: a signerd of before, which does not know the question and denies what it does not know.
+        """
         request = station_pb2.CheckStationRequest(work_order=work_order)
-        answer = await self._call(self._stations.CheckStation, request)
+        try:
+            answer = await self._call(self._stations.CheckStation, request, unknown_before=True)
+        except Refused as refusal:
+            if refusal.code != _UNKNOWN_CALL:
+                raise
+            return None
         if len(answer.highest_ca_der) > _MAX_LIST or len(answer.order_code) > _MAX_CODE:
             raise BadAnswer("more issuers, or a longer code, than there may be")
         for each in answer.highest_ca_der:
@@ -312,7 +321,8 @@ class GrpcSigner:
         request = pb.RecordStampRequest(session=session, stamp=stamp.stamp, signature=stamp.signature)
         return _receipt(await self._call(self._stub.RecordStamp, request))
 
-    async def _call(self, method: Callable[..., Any], request: Any) -> Any:
+    async def _call(self, method: Callable[..., Any], request: Any, *, unknown_before: bool = False) -> Any:
+        """`unknown_before`: a signerd of before may deny the call, which says nothing of this station."""
         sent, channel = self._now(), self._channel
         begun_s = asyncio.get_running_loop().time()
         try:
@@ -322,6 +332,8 @@ class GrpcSigner:
         except grpc.aio.AioRpcError as error:
             self._look_at_clock(error.trailing_metadata(), sent)
             seconds = asyncio.get_running_loop().time() - begun_s
+            if unknown_before and code_of(error) == _UNKNOWN_CALL:
+                raise translated(error) from error
             raise await self._failure(error, seconds) from error
         except grpc.aio.UsageError as error:  # the channel was closed under the call: we are stopping
             raise SignerUnavailable("the line to signerd was closed") from error

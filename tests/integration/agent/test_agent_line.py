@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -93,3 +94,14 @@ async def test_a_line_that_becomes_another_is_one_verdict_and_grpc_says_nothing(
     assert [down["code"] for down in downs] == ["line_no_tls"]
     done = [event for event in agent.events if event["event"] == "board_parked"]
     assert {(event["outcome"], event["code"]) for event in done} <= {("PARKED", "line_no_tls")}
+
+
+async def test_a_signerd_of_before_is_no_reason_to_stand_still(bench: AgentBench) -> None:
+    """Stations may be brought up to date before signerd is."""
+    bench.signerd.knows_checks = False
+    port = bench.board("CHIP-1").port
+    ended = await (await bench.start("run", "--order", "WO-1", "--port", port, "--count", "1")).end()
+    assert (ended.code, ended.err) == (0, "")
+    events = [json.loads(line)["event"] for line in ended.out.splitlines()]
+    assert "board_done" in events
+    assert "line_down" not in events
