@@ -247,7 +247,7 @@ def stopped(run: Esp32Run, code: str) -> None:
     assert agent.wait(_ALL_S) != 0
     (result,) = run.results()
     assert (result["code"], result["step"], result["stop"]) == (code, "session", True)
-    assert "bundle of the order" in result["remedy"]
+    assert "[bundle] in agent.toml" in result["remedy"]
     assert matter(run.farm) == before
 
 

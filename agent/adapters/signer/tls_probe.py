@@ -90,7 +90,7 @@ def probe(signerd: Signerd, *, timeout_s: float) -> str:
     except ssl.SSLCertVerificationError as error:
         if error.verify_code in _OTHER_NAME:
             raise _other_name(_host(signerd), _names(signerd, timeout_s)) from error
-        raise _explained_verification(error) from error
+        raise _explained_verification(error, signerd) from error
     except OSError as error:
         raise _explained(error, signerd) from error
 
@@ -239,7 +239,7 @@ def _seen_in_certificate(signerd: Signerd) -> LineBrokenError | None:
     return None
 
 
-def _explained_verification(error: ssl.SSLCertVerificationError) -> LineBrokenError:
+def _explained_verification(error: ssl.SSLCertVerificationError, signerd: Signerd) -> LineBrokenError:
     reason = error.verify_message
     if error.verify_code in _OUT_OF_TIME:
         here = datetime.now(UTC).isoformat(timespec="seconds")
@@ -250,5 +250,5 @@ def _explained_verification(error: ssl.SSLCertVerificationError) -> LineBrokenEr
         "Compare operations-ca.pem (signerd.operations_ca) and signerd.address with signerd's administrator:"
         " one of them is another's."
     )
-    detail = f"signerd's certificate is not under this operations CA: {reason}"
+    detail = f"{signerd.address}: signerd's certificate is not under this operations CA: {reason}"
     return LineBrokenError("line_wrong_ca", detail, remedy)
