@@ -449,14 +449,18 @@ def checked(station: Station, order: str = "") -> station_pb2.CheckStationRespon
 
 
 def test_a_check_tells_a_station_what_a_session_would_and_leaves_no_entry(line: HostileLine) -> None:
-    own, others = line.open_order(), line.open_order(stations=(line.pc2.uri,))
-    told = code_of(lambda: line.pc1.open(others, "CHIP-1"))
+    asks = line.add_station("plant1", "asks")
+    own, others = line.open_order(stations=(line.pc1.uri, asks.uri)), line.open_order()
+    told = code_of(lambda: line.pc1.open(line.open_order(stations=(asks.uri,)), "CHIP-1"))
     unknown = code_of(lambda: line.pc1.open("WO-NONE", "CHIP-1"))
     before = line.size()
-    assert checked(line.pc1, own).order_code == ""
-    assert len(checked(line.pc1, own).highest_ca_der) == 1
-    assert (checked(line.pc1, others).order_code, checked(line.pc1, "WO-NONE").order_code) == (told, unknown)
-    assert line.size() == before
+    assert checked(asks, own).order_code == ""
+    assert len(checked(asks, own).highest_ca_der) == 1
+    assert (checked(asks, others).order_code, checked(asks, "WO-NONE").order_code) == (told, unknown)
+    # A refusal is in the ledger a moment later: this one comes after all that the checks could have left.
+    line.refused("request_malformed", lambda: asks.open("a/b", "CHIP-1"), peer=asks.uri)
+    left = [entry["code"] for entry in line.entries(before) if entry.get("peer") == asks.uri]
+    assert left == ["request_malformed"]
 
 
 def test_a_check_over_and_over_is_limited_as_every_call(line: HostileLine) -> None:
