@@ -11,6 +11,7 @@ from pathlib import Path
 from agent.adapters.journal.recordings import list_recordings, read_file, recording_of
 from agent.adapters.shown.json_lines import result_object
 from agent.config import load
+from agent.core.plain_text import plain
 from agent.core.result import Outcome, Result
 from agent.errors import ConfigError
 from agent.recording import CHANCE, JOURNAL, Call, Happened
@@ -54,7 +55,7 @@ def replay(which: str, config: Path, *, as_json: bool) -> int:
         )
     else:
         for text in lines(recording, replayed):
-            print(_plain(text))
+            print(plain(text))
     return _SAME if replayed.same else _DIFFERS
 
 
@@ -94,8 +95,3 @@ def _verdict(result: Result) -> str:
     if result.outcome is Outcome.PASS:
         return f"PASS {result.serial_number}"
     return f"{result.outcome} {result.code} at {result.step}: {result.detail}"
-
-
-def _plain(text: str) -> str:
-    """The text without control characters: boards and signerd may have made it."""
-    return "".join(c if c.isprintable() else "?" for c in text)

@@ -12,6 +12,7 @@ from pathlib import Path
 from agent.adapters.cli.period import moment
 from agent.adapters.results.files import read_results
 from agent.config import Config
+from agent.core.plain_text import plain
 from agent.core.port_names import short_names
 from agent.core.shift_report import ShiftReport, report_of
 
@@ -54,16 +55,16 @@ def lines(report: ShiftReport, order: str | None) -> Iterator[str]:
     for step in report.steps:
         bar = _bar(step.share_percent)
         yield (
-            f"{_plain(step.step):<11}{bar:<{_BAR}}{step.share_percent:6.1f} %{step.boards:>7}"
+            f"{plain(step.step):<11}{bar:<{_BAR}}{step.share_percent:6.1f} %{step.boards:>7}"
             f"{step.median_s:>9.2f}{step.p90_s:>9.2f}{step.max_s:>9.2f}"
         )
     yield f"waiting for signerd: {report.signerd_s:.0f} s, {report.signerd_percent:.1f} % of the steps' time"
     yield ""
     yield f"{'port':<20}{'boards':>7}{'busy':>10}{'between':>10}{'median':>9}{'breaks':>8}"
-    names = short_names([_plain(port.port) for port in report.ports], _NAME)
+    names = short_names([plain(port.port) for port in report.ports], _NAME)
     for port in report.ports:
         yield (
-            f"{names[_plain(port.port)]:<20}{port.boards:>7}{port.busy_s:>8.0f} s{port.idle_s:>8.0f} s"
+            f"{names[plain(port.port)]:<20}{port.boards:>7}{port.busy_s:>8.0f} s{port.idle_s:>8.0f} s"
             f"{port.median_idle_s:>7.1f} s{port.breaks:>8}"
         )
     yield ""
@@ -73,7 +74,7 @@ def lines(report: ShiftReport, order: str | None) -> Iterator[str]:
     if report.codes:
         yield ""
     for code, count in report.codes.items():
-        yield f"  {count} × {_plain(code)}"
+        yield f"  {count} × {plain(code)}"
     yield from _findings(report)
 
 
@@ -81,12 +82,12 @@ def _findings(report: ShiftReport) -> Iterator[str]:
     for port in report.quality:
         if port.flagged:
             yield (
-                f"! port {_plain(port.port)} fails {port.failed_percent:.1f} % of its boards, "
+                f"! port {plain(port.port)} fails {port.failed_percent:.1f} % of its boards, "
                 f"the others {port.others_percent:.1f} %"
             )
     for drift in report.drifts:
         yield (
-            f"! port {_plain(drift.port)}: {_plain(drift.step)} took {drift.first_s:.1f} s at first and "
+            f"! port {plain(drift.port)}: {plain(drift.step)} took {drift.first_s:.1f} s at first and "
             f"{drift.last_s:.1f} s at last"
         )
 
@@ -105,8 +106,3 @@ def _title(report: ShiftReport, order: str | None) -> str:
 
 def _bar(percent: float) -> str:
     return "█" * round(_BAR * percent / 100) or ("▏" if percent else "")
-
-
-def _plain(text: str) -> str:
-    """The text without control characters: boards and signerd may have made it."""
-    return "".join(c if c.isprintable() else "?" for c in text)

@@ -14,6 +14,7 @@ from agent.adapters.journal.report import Report, read_report
 from agent.adapters.journal.schema import FILE_NAME
 from agent.adapters.shown.live_state import Live, read_live
 from agent.config import Config
+from agent.core.plain_text import plain
 from agent.core.port_names import short_names
 
 _NAME = 24  # columns of a port's name
@@ -76,20 +77,15 @@ def _report_lines(report: Report) -> Iterator[str]:
     for step, seconds in summary.step_median_s.items():
         yield f"  {step:<10} {seconds:8.3f} s"
     for code, count in summary.codes.items():
-        yield f"  {count} × {_plain(code)}"
+        yield f"  {count} × {plain(code)}"
     for run in report.under_way:
-        yield f"under way: {_plain(run.port)} {_plain(run.chip_id)} since {run.started_at}"
+        yield f"under way: {plain(run.port)} {plain(run.chip_id)} since {run.started_at}"
     for stamp in report.open_stamps:
-        yield f"stamp waits: {_plain(stamp.serial_number)} ({_plain(stamp.chip_id)}) since {stamp.queued_at}"
+        yield f"stamp waits: {plain(stamp.serial_number)} ({plain(stamp.chip_id)}) since {stamp.queued_at}"
     for serial_number, code in report.refused_stamps:
-        yield f"STAMP REFUSED: {_plain(serial_number)}: {_plain(code)}"
+        yield f"STAMP REFUSED: {plain(serial_number)}: {plain(code)}"
 
 
 def _member(of: object, name: str) -> str:
     value = of.get(name) if isinstance(of, dict) else None
-    return "" if value is None else _plain(str(value))
-
-
-def _plain(text: str) -> str:
-    """The text without control characters: boards and signerd may have made it."""
-    return "".join(c if c.isprintable() else "?" for c in text)
+    return "" if value is None else plain(str(value))

@@ -22,6 +22,7 @@ from rich.text import Text
 
 from agent.core.events import Event, Finished, LineDown, LineUp, StampSettled
 from agent.core.floor import PortState, PortView, Snapshot
+from agent.core.plain_text import plain
 from agent.core.port_names import short_names
 from agent.core.result import Outcome, Summary
 
@@ -133,7 +134,7 @@ def floor_view(floor: Snapshot, width: int, height: int) -> RenderableType:
 def _head(floor: Snapshot) -> Text:
     shift = floor.shift
     text = Text(no_wrap=True, overflow="ellipsis")
-    text.append(f" {_plain(floor.work_order)} ", style="bold reverse")
+    text.append(f" {plain(floor.work_order)} ", style="bold reverse")
     text.append(f"  passed {shift.passed}", style="green")
     text.append(f"  failed {shift.failed}", style="bold red" if shift.failed else "")
     if shift.parked:
@@ -161,8 +162,8 @@ def _ports(ports: tuple[PortView, ...], width: int, *, big: bool) -> Table:
 def _names(ports: tuple[PortView, ...], width: int) -> dict[str, str]:
     """What the ports are called in a table of that many columns: a wider one shows more of the names."""
     room = min(max(width - _BESIDE_NAME, _LEAST_NAME), _MOST_NAME)
-    shorts = short_names([_plain(port.port) for port in ports], room)
-    return {port.port: shorts[_plain(port.port)] for port in ports}
+    shorts = short_names([plain(port.port) for port in ports], room)
+    return {port.port: shorts[plain(port.port)] for port in ports}
 
 
 def _sign(port: PortView, *, big: bool) -> RenderableType:
@@ -185,18 +186,18 @@ def _sign(port: PortView, *, big: bool) -> RenderableType:
 def _words(port: PortView, *, big: bool) -> Text:
     text = Text()
     if port.state is PortState.PASS:
-        text.append(_plain(port.serial_number), style="bold")
+        text.append(plain(port.serial_number), style="bold")
     elif port.state in _ASIDE:
-        text.append(_plain(port.code), style="bold")
-        text.append(f" at {_plain(port.step)} {_plain(port.serial_number)}")
+        text.append(plain(port.code), style="bold")
+        text.append(f" at {plain(port.step)} {plain(port.serial_number)}")
     elif port.state is PortState.WAITING:
-        text.append(f"waits: {_plain(port.detail)}", style="yellow")
+        text.append(f"waits: {plain(port.detail)}", style="yellow")
     elif port.state is PortState.WORKING:
         share = "" if port.step_percent is None else f" {port.step_percent} %"
-        text.append(f"{_plain(port.step)}{share}", style="bold")
+        text.append(f"{plain(port.step)}{share}", style="bold")
     if port.state is not PortState.EMPTY and port.chip_id:
         text.append("\n" if big else "  ")
-        text.append(_plain(port.chip_id), style="dim")
+        text.append(plain(port.chip_id), style="dim")
     return text
 
 
@@ -205,8 +206,8 @@ def _remedies(ports: tuple[PortView, ...], width: int) -> list[RenderableType]:
     lines: list[RenderableType] = []
     for port in ports:
         if port.state in _ASIDE:
-            text = Text(f" {_plain(port.port)}: ", style="bold", no_wrap=True, overflow="ellipsis")
-            text.append(_plain(port.remedy or port.detail), style="not bold")
+            text = Text(f" {plain(port.port)}: ", style="bold", no_wrap=True, overflow="ellipsis")
+            text.append(plain(port.remedy or port.detail), style="not bold")
             text.truncate(width, overflow="ellipsis")
             lines.append(text)
     return lines
@@ -214,7 +215,7 @@ def _remedies(ports: tuple[PortView, ...], width: int) -> list[RenderableType]:
 
 def _notices(floor: Snapshot) -> list[RenderableType]:
     return [
-        Text(f" {_plain(notice.text)}", style="yellow", no_wrap=True, overflow="ellipsis")
+        Text(f" {plain(notice.text)}", style="yellow", no_wrap=True, overflow="ellipsis")
         for notice in floor.notices
     ]
 
@@ -223,11 +224,6 @@ def _minutes(seconds: float) -> str:
     return f"{int(seconds) // 60}:{int(seconds) % 60:02}"
 
 
-def _plain(text: str) -> str:
-    """The text without control characters: boards and signerd may have made it."""
-    return "".join(c if c.isprintable() else "?" for c in text)
-
-
 def _markup(text: str) -> str:
     """The same, for a text with markup: nothing in it is any."""
-    return escape(_plain(text))
+    return escape(plain(text))
