@@ -176,13 +176,19 @@ token_packages() {
 # Ubuntu's chromium is a snap, which needs a running snapd and cannot be driven as root: the browser's tests are
 # skipped there, and say so.
 browser_packages() {
-    command -v chromium >/dev/null && command -v chromedriver >/dev/null && command -v npm >/dev/null && return
+    local wanted=()
+    if ! command -v chromium >/dev/null || ! command -v chromedriver >/dev/null; then
+        wanted+=(chromium chromium-driver)
+    fi
+    # Node.js of another source brings its own npm, and conflicts with Debian's.
+    command -v npm >/dev/null || wanted+=(npm)
+    [ ${#wanted[@]} -eq 0 ] && return
     if [ "$(. /etc/os-release 2>/dev/null && echo "${ID:-}")" = ubuntu ]; then
         say "no chromium on Ubuntu (it is a snap): the tests that look at the page in a browser are skipped"
         return
     fi
-    say "installing chromium, chromium-driver and npm (apt): the tests look at the page of port tiles in it"
-    apt_install chromium chromium-driver npm
+    say "installing ${wanted[*]} (apt): the tests look at the page of port tiles in it"
+    apt_install "${wanted[@]}"
 }
 
 bench_packages() {
