@@ -53,7 +53,10 @@ class BoardRun:
         found: Found,
         work_order: str,
         steps: StepRunner,
+        *,
+        busy: bool,
     ) -> None:
+        """`busy`: another port has a board of the same chip id on its way."""
         self._station = station
         self._port = port
         self._driver = driver
@@ -61,6 +64,9 @@ class BoardRun:
         self._found = found
         self._work_order = work_order
         self._steps = steps
+        self._busy = busy
+        # Known from the beginning, or not in this run: other ports' boards change nothing of how it goes.
+        self._demands = station.demands.get(work_order)
         self._inspection = Inspection(driver, found.chip_id, station.random_bytes)
         # What runs at the end, where the bundle's application is started: None where nobody can know.
         self._final_firmware = (
@@ -81,25 +87,22 @@ class BoardRun:
             self._course,
             chip_id=self._chip_id,
             work_order=self._work_order,
+            demands=self._demands,
         )
         self._signed_for: CheckedStamp | None = None  # the board's last stamp, trial or not, for its label
 
     async def take(self, *, again: bool = False) -> None:
-        """All steps, while no other port has the same chip. Raises AgentError where it cannot go on.
+        """All steps, where no other port has the same chip. Raises AgentError where it cannot go on.
 
         With `again`, from the beginning once more: the board is asked who it is, and is the same chip.
         """
-        if self._chip_id in self._station.busy_chips:
+        if self._busy:
             remedy = "Two boards may not say the same chip id: put both aside and keep them."
             raise BoardError("chip_busy", "a board on another port says the same chip id", remedy=remedy)
-        self._station.busy_chips.add(self._chip_id)
-        try:
-            if again:
-                self._begin()
-                self._found = await self._steps.take(StepName.IDENTIFY, self._inspection.find)
-            await self._take()
-        finally:
-            self._station.busy_chips.discard(self._chip_id)
+        if again:
+            self._begin()
+            self._found = await self._steps.take(StepName.IDENTIFY, self._inspection.find)
+        await self._take()
 
     @property
     def place(self) -> tuple[str, str]:

@@ -32,6 +32,7 @@ class Certification:
         *,
         chip_id: str,
         work_order: str,
+        demands: KeyDemands | None,
     ) -> None:
         self._station = station
         self._driver = driver
@@ -39,6 +40,7 @@ class Certification:
         self._course = course
         self._chip_id = chip_id
         self._work_order = work_order
+        self._demands = demands  # what the station knew of the order when the run began
         self._session: Session | None = None
         self._request: BoardRequest | None = None
         self._certificate: CheckedCertificate | None = None
@@ -86,7 +88,7 @@ class Certification:
             await self.opened(board)
             self._course.on(CourseEvent.KEY_MADE)
             return
-        demands = self._station.demands.get(self._work_order)
+        demands = self._demands
         key_type = self._known_key_type(board, demands)
         if self._session is None and demands is not None and key_type is not None:
             require_common_method(board, demands.methods)

@@ -53,6 +53,25 @@ async def work(
 
     Cancelled, it parks the board, puts that into the journal, and is cancelled.
     """
+    if found.chip_id in station.busy_chips:
+        return await _work(station, port, driver, found, work_order, started_s, busy=True)
+    station.busy_chips.add(found.chip_id)
+    try:
+        return await _work(station, port, driver, found, work_order, started_s, busy=False)
+    finally:
+        station.busy_chips.discard(found.chip_id)
+
+
+async def _work(
+    station: StationContext,
+    port: str,
+    driver: Driver,
+    found: Found,
+    work_order: str,
+    started_s: float,
+    *,
+    busy: bool,
+) -> Result:
     tape: Tape | None = None
     if station.keep_recording is not None:
         basis = basis_of(
@@ -60,13 +79,14 @@ async def work(
             port,
             work_order,
             found,
+            busy=busy,
             version=program_version(),
             started_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
         )
         tape = Tape(basis, station.clock.now_s)
         station, driver = recorded(station, driver, tape, found.chip_id)
     steps = _steps(station, port)
-    board_run = BoardRun(station, port, driver, found, work_order, steps)
+    board_run = BoardRun(station, port, driver, found, work_order, steps, busy=busy)
     station.progress(BoardSeen(port, found.chip_id))
     station.progress(StepStarted(port, StepName.IDENTIFY))
     steps.run = await station.journal.begin(port, work_order, found.chip_id)

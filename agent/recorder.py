@@ -45,9 +45,16 @@ from agent.station import StationContext
 
 
 def basis_of(
-    station: StationContext, port: str, work_order: str, found: Found, *, version: str, started_at: str
+    station: StationContext,
+    port: str,
+    work_order: str,
+    found: Found,
+    *,
+    busy: bool,
+    version: str,
+    started_at: str,
 ) -> Basis:
-    """The basis of a run that begins now."""
+    """The basis of a run that begins now. `busy`: another port has the same chip."""
     bundle = station.bundle
     return Basis(
         version=version,
@@ -62,7 +69,7 @@ def basis_of(
         board_retries=station.board_retries,
         labels=station.labels is not None,
         key_demands=station.demands.get(work_order),
-        chip_busy=found.chip_id in station.busy_chips,
+        chip_busy=busy,
         manifest=None if bundle is None else encode_manifest(bundle.manifest),
         bundle_sha256=None if bundle is None else bundle.digest,
     )

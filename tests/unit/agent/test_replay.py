@@ -116,6 +116,30 @@ async def test_stopped_in_any_call(call: str, data: st.DataObject) -> None:
         assert (found.differences, found.result.outcome) == ((), outcome)
 
 
+@pytest.mark.parametrize("other", ["CHIP-2", "CHIP-1"])
+async def test_other_ports_change_nothing_of_a_recorded_run(other: str) -> None:
+    """A board begins first of all; the next one, or its twin, is finished before it goes on."""
+    world = AgentWorld()
+    recorder, begin, gate = Recorder(world), world.journal.begin, Gate()
+
+    async def held(port: str, work_order: str, chip_id: str) -> int:
+        if port == "port-1":
+            gate.arrived.set()
+            await gate.open.wait()
+        return await begin(port, work_order, chip_id)
+
+    world.journal.begin = held  # type: ignore[method-assign]
+    first = asyncio.create_task(world.provision(world.board("CHIP-1"), port="port-1"))
+    await gate.arrived.wait()
+    second = await world.provision(world.board(other), port="port-2")
+    gate.open.set()
+    results = [second, await first]
+    assert results[1].outcome is Outcome.PASS
+    for result, (_run, _outcome, data) in zip(results, recorder.kept, strict=True):
+        found = await replayed(data)
+        assert (found.differences, verdict(found.result)) == ((), verdict(result))
+
+
 async def test_a_step_whose_time_ran_out() -> None:
     world, chip = new_world(), paper_chip()
     recipe = world.station.recipe
