@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
 
-from agent.adapters.signer.client import GrpcSigner, StationAnswer
+from agent.adapters.signer.answers import StationAnswer
+from agent.adapters.signer.client import GrpcSigner
 from agent.config import Config
 from agent.errors import AgentError, NotedError, Refused
 

@@ -20,7 +20,8 @@ from agent.adapters.enrolment.credentials import (
 from agent.adapters.journal.report import newest_entry
 from agent.adapters.journal.schema import FILE_NAME
 from agent.adapters.parts import signer_of
-from agent.adapters.signer.client import GrpcSigner, StationAnswer
+from agent.adapters.signer.answers import StationAnswer
+from agent.adapters.signer.client import GrpcSigner
 from agent.adapters.signer.tls_probe import LineBrokenError, probe
 from agent.config import Config
 from agent.core import clocks

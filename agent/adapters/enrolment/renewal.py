@@ -26,7 +26,8 @@ from agent.adapters.enrolment.credentials import (
     read_file,
     station_name,
 )
-from agent.adapters.signer.client import GrpcSigner, RenewalAnswer, RenewalState
+from agent.adapters.signer.answers import RenewalAnswer, RenewalState
+from agent.adapters.signer.client import GrpcSigner
 from agent.config import Config
 from agent.errors import AgentError, BadAnswer, ConfigError, Refused, SignerUnavailable
 

@@ -1,34 +1,37 @@
 """The line to signerd: gRPC over mTLS, one channel for all ports.
 
-Both directions are bounded: nothing is sent that signerd would refuse for its size, and an answer that
-breaks the API's bounds is a `BadAnswer`. Refusals become `Refused` with a remedy, everything that may
-pass becomes `SignerUnavailable`. Each answer is also a look at signerd's clock: no session is taken, and no
-certificate, while it and this PC's are apart.
+Both directions are bounded: nothing is sent that signerd would refuse for its size, and `answers` reads what
+comes back. Refusals become `Refused` with a remedy, everything that may pass becomes `SignerUnavailable`.
+Each answer is also a look at signerd's clock: no session is taken, and no certificate, while it and this
+PC's are apart.
 """
 
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from enum import StrEnum
 from types import TracebackType
 from typing import Any, Self
 
 import grpc
 import grpc.aio
 
+from agent.adapters.signer.answers import (
+    RenewalAnswer,
+    StationAnswer,
+    read_issued,
+    read_receipt,
+    read_renewal,
+    read_session,
+    read_station,
+)
 from agent.adapters.signer.channel import PROBE_S, answer_of, is_alive, is_ready, open_channel
 from agent.adapters.signer.failures import code_of, translated, value_of
 from agent.adapters.signer.line_state import LineState
-from agent.core.certificate import MAX_SERIAL_CHARACTERS, MAX_SETTINGS_BYTES
-from agent.core.chain import MAX_CHAIN
 from agent.core.clocks import apart, check, read_time
-from agent.core.receipt import MAX_ENTRY_BYTES, MAX_RECEIPT_BYTES
 from agent.core.stamp import MAX_SIGNATURE_BYTES, MAX_STAMP_BYTES
-from agent.errors import BadAnswer, BoardError, Refused, SignerSlow, SignerUnavailable
+from agent.errors import BoardError, Refused, SignerSlow, SignerUnavailable
 from agent.ports import BoardRequest, BoardStamp, Issued, Receipt, Session
 from birthmark.v1 import renewal_pb2, renewal_pb2_grpc, station_pb2, station_pb2_grpc
 from birthmark.v1 import signing_pb2 as pb
@@ -38,58 +41,8 @@ MAX_ANSWER_BYTES = 262_144  # a chain of four, an entry and a receipt are below 
 MAX_CSR_BYTES = 8_192  # signing.proto
 MAX_CLAIMS_BYTES = 4_096
 MAX_EVIDENCE_BYTES = 16_384
-_MAX_CERTIFICATE_BYTES = 8_192
-_MAX_SESSION_BYTES = 512
-_MAX_LIST = 16
-_MAX_CODE = 32  # characters
 _UNKNOWN_CALL = "role_denied"
-_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")  # of locks, methods, firmware: they are shown to the operator
-_KEY_TYPES = {
-    pb.KEY_TYPE_P256: "p256",
-    pb.KEY_TYPE_P384: "p384",
-    pb.KEY_TYPE_RSA2048: "rsa2048",
-    pb.KEY_TYPE_RSA3072: "rsa3072",
-    pb.KEY_TYPE_RSA4096: "rsa4096",
-}
-_LEVELS = {
-    pb.EVIDENCE_LEVEL_NONE: "none",
-    pb.EVIDENCE_LEVEL_CHIP: "chip",
-    pb.EVIDENCE_LEVEL_KEY: "key",
-}
 _WORK_S = 60.0  # of a call on a line that stands: signerd answers within 30 s, be it that it is not done
-
-
-class RenewalState(StrEnum):
-    """How a station's request for a renewal stands."""
-
-    NOT_DUE = "not_due"
-    PENDING = "pending"
-    DONE = "done"
-
-
-_RENEWALS = {
-    renewal_pb2.RENEWAL_STATE_NOT_DUE: RenewalState.NOT_DUE,
-    renewal_pb2.RENEWAL_STATE_PENDING: RenewalState.PENDING,
-    renewal_pb2.RENEWAL_STATE_DONE: RenewalState.DONE,
-}
-
-
-@dataclass(frozen=True, slots=True)
-class RenewalAnswer:
-    """What signerd said; certificates are DER."""
-
-    state: RenewalState
-    certificate_der: bytes
-    ca_der: tuple[bytes, ...]
-    due_at: datetime | None
-
-
-@dataclass(frozen=True, slots=True)
-class StationAnswer:
-    """What signerd said of this station. `order_code`: why it may not work on the order; empty: it may."""
-
-    highest_ca_der: tuple[bytes, ...]  # those right below the device root
-    order_code: str
 
 
 class GrpcSigner:
@@ -207,17 +160,7 @@ class GrpcSigner:
         """A newer certificate for the key of this line, if it is time for one. Raises as the calls of
         `Signer`."""
         answer = await self._call(self._renewals.RenewCertificate, renewal_pb2.RenewCertificateRequest())
-        if answer.state not in _RENEWALS:
-            raise BadAnswer("signerd names no state of a renewal that this agent knows")
-        if not 1 <= len(answer.ca_der) <= MAX_CHAIN:
-            raise BadAnswer("operations CAs, none or more than there may be")
-        for each in (answer.certificate_der, *answer.ca_der):
-            _within(each, 0, _MAX_CERTIFICATE_BYTES, "certificate")
-        try:
-            due_at = answer.due_at.ToDatetime(UTC) if answer.HasField("due_at") else None
-        except (ValueError, OverflowError) as error:
-            raise BadAnswer("the renewal's time is no time") from error
-        return RenewalAnswer(_RENEWALS[answer.state], answer.certificate_der, tuple(answer.ca_der), due_at)
+        return read_renewal(answer)
 
     async def check_station(self, work_order: str) -> StationAnswer | None:
         """Whether this station may work, on a work order if one is named. It leaves no trace in signerd.
@@ -232,11 +175,7 @@ class GrpcSigner:
             if refusal.code != _UNKNOWN_CALL:
                 raise
             return None
-        if len(answer.highest_ca_der) > _MAX_LIST or len(answer.order_code) > _MAX_CODE:
-            raise BadAnswer("more issuers, or a longer code, than there may be")
-        for each in answer.highest_ca_der:
-            _within(each, 1, _MAX_CERTIFICATE_BYTES, "issuer")
-        return StationAnswer(tuple(answer.highest_ca_der), answer.order_code)
+        return read_station(answer)
 
     async def ready(self) -> None:
         """Waits until the line stands, for one deadline. Raises SignerUnavailable."""
@@ -261,28 +200,7 @@ class GrpcSigner:
             self._stub.OpenSession, pb.OpenSessionRequest(work_order=work_order, chip_id=chip_id)
         )
         self.check_clocks()
-        _within(answer.session, 1, _MAX_SESSION_BYTES, "session")
-        _within(answer.challenge, 32, 32, "challenge")
-        if answer.bundle_sha256:
-            _within(answer.bundle_sha256, 32, 32, "bundle digest")
-        names = (*answer.evidence_methods, *answer.required_locks, *answer.minimum_firmware.keys())
-        lists = (answer.key_types, answer.evidence_methods, answer.required_locks, answer.minimum_firmware)
-        if any(len(items) > _MAX_LIST for items in lists) or not all(map(_NAME.fullmatch, names)):
-            raise BadAnswer("what the order demands is longer than it may be, or not of its form")
-        key_types = tuple(_KEY_TYPES[key] for key in answer.key_types if key in _KEY_TYPES)
-        if not key_types:
-            raise BadAnswer("signerd names no key type that this agent knows")
-        return Session(
-            session=answer.session,
-            challenge=answer.challenge,
-            expires_at=_moment(answer),
-            key_types=key_types,
-            evidence_methods=tuple(answer.evidence_methods),
-            level=_LEVELS.get(answer.level, ""),
-            minimum_firmware=dict(answer.minimum_firmware),
-            required_locks=tuple(answer.required_locks),
-            bundle_sha256=answer.bundle_sha256 or None,
-        )
+        return read_session(answer)
 
     async def sign_csr(self, session: bytes, request: BoardRequest) -> Issued:
         """See `Signer`. Raises BoardError `too_large` for a request that signerd would not take, and
@@ -298,20 +216,7 @@ class GrpcSigner:
             ),
         )
         self.check_clocks()
-        _within(answer.certificate_der, 1, _MAX_CERTIFICATE_BYTES, "certificate")
-        _within(answer.settings, 1, MAX_SETTINGS_BYTES, "settings")
-        if not 1 <= len(answer.chain_der) <= MAX_CHAIN or len(answer.serial_number) > MAX_SERIAL_CHARACTERS:
-            raise BadAnswer("chain or serial number are longer than they may be")
-        for issuer in answer.chain_der:
-            _within(issuer, 1, _MAX_CERTIFICATE_BYTES, "issuer")
-        return Issued(
-            certificate_der=answer.certificate_der,
-            chain_der=tuple(answer.chain_der),
-            serial_number=answer.serial_number,
-            settings=answer.settings,
-            receipt=_receipt(answer),
-            stamped=answer.stamped,
-        )
+        return read_issued(answer)
 
     async def record_stamp(self, session: bytes, stamp: BoardStamp) -> Receipt:
         """See `Signer`. Raises BoardError `too_large` for a stamp that signerd would not take. Clocks
@@ -319,7 +224,7 @@ class GrpcSigner:
         _sendable("stamp", stamp.stamp, MAX_STAMP_BYTES)
         _sendable("signature", stamp.signature, MAX_SIGNATURE_BYTES)
         request = pb.RecordStampRequest(session=session, stamp=stamp.stamp, signature=stamp.signature)
-        return _receipt(await self._call(self._stub.RecordStamp, request))
+        return read_receipt(await self._call(self._stub.RecordStamp, request))
 
     async def _call(self, method: Callable[..., Any], request: Any, *, unknown_before: bool = False) -> Any:
         """`unknown_before`: a signerd of before may deny the call, which says nothing of this station."""
@@ -398,24 +303,6 @@ class GrpcSigner:
         self._apart = None if theirs is None else apart(theirs, sent, self._now())
 
 
-def _within(value: bytes, least: int, most: int, name: str) -> None:
-    if not least <= len(value) <= most:
-        raise BadAnswer(f"the {name} in signerd's answer has {len(value)} bytes")
-
-
 def _sendable(name: str, value: bytes, most: int) -> None:
     if len(value) > most:
         raise BoardError("too_large", f"the board's {name} has {len(value)} bytes, allowed are {most}")
-
-
-def _receipt(answer: pb.SignCsrResponse | pb.RecordStampResponse) -> Receipt:
-    _within(answer.receipt, 1, MAX_RECEIPT_BYTES, "receipt")
-    _within(answer.ledger_entry, 1, MAX_ENTRY_BYTES, "ledger entry")
-    return Receipt(answer.ledger_index, answer.ledger_entry, answer.receipt)
-
-
-def _moment(answer: pb.OpenSessionResponse) -> datetime:
-    try:
-        return answer.expires_at.ToDatetime(tzinfo=UTC)
-    except (ValueError, OverflowError) as error:
-        raise BadAnswer("the session's expiry is no time") from error
