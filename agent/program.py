@@ -24,4 +24,9 @@ def program_version() -> str:
         found = version("birthmark")
     except PackageNotFoundError:  # copied, and not installed
         return ""
-    return found if _VERSION.fullmatch(found) else ""
+    return found if is_version(found) else ""
+
+
+def is_version(text: str) -> bool:
+    """True for what signerd takes as the version of a program."""
+    return _VERSION.fullmatch(text) is not None

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
 from agent.adapters.cli.period import moment
+from agent.adapters.journal.schema import FILE_NAME
+from agent.adapters.journal.versions import WrittenBy, versions_of
 from agent.adapters.results.files import read_results
 from agent.config import Config
 from agent.core.plain_text import plain
@@ -26,15 +28,17 @@ def show(
     """Prints or draws it."""
     now = datetime.now(UTC)
     rows = read_results(config.state, moment(since, now), moment(until, now) if until else "~")
-    report = report_of([row for row in rows if order is None or row.work_order == order])
+    meant = [row for row in rows if order is None or row.work_order == order]
+    report = report_of(meant)
+    agents = versions_of(config.state / FILE_NAME, [row.run for row in meant])
     if plot is not None:
         from agent.adapters.journal.plot import draw  # noqa: PLC0415 -- matplotlib is an extra
 
         draw(report, plot, _title(report, order))
     if as_json:
-        print(json.dumps(asdict(report)))
+        print(json.dumps({**asdict(report), "agents": [asdict(agent) for agent in agents]}))
         return
-    for line in lines(report, order):
+    for line in [*lines(report, order), *agent_lines(agents)]:
         print(line)
     if plot is not None:
         print(f"drawn: {plot}", file=sys.stderr)
@@ -76,6 +80,16 @@ def lines(report: ShiftReport, order: str | None) -> Iterator[str]:
     for code, count in report.codes.items():
         yield f"  {count} × {plain(code)}"
     yield from _findings(report)
+
+
+def agent_lines(agents: Sequence[WrittenBy]) -> Iterator[str]:
+    """Which agents wrote these runs."""
+    if agents:
+        yield ""
+    for agent in agents:
+        since = datetime.fromisoformat(agent.since).astimezone()
+        name = plain(agent.version) or "of no version"
+        yield f"birthmark-agent {name}, since {since:%Y-%m-%d %H:%M} (run {agent.first_run})"
 
 
 def _findings(report: ShiftReport) -> Iterator[str]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.adapters.journal.schema import open_for_reading
+from agent.adapters.journal.versions import read_versions, writer_of
 from agent.core.result_row import ResultRow
 from agent.errors import JournalError
 
@@ -77,6 +78,7 @@ class BoardRuns:
 
     runs: tuple[ResultRow, ...]
     stamps: tuple[Recorded, ...]
+    agents: Mapping[int, str]  # by run, the version that wrote it; those of before say none
 
 
 def shift_rows(path: Path, since: str) -> tuple[list[ResultRow], bool]:
@@ -115,7 +117,11 @@ def board_runs(path: Path, key: str) -> BoardRuns | None:
             return None
         runs = {row.run for row in rows}
         answers = connection.execute(_RECORDED, (min(runs), max(runs)))
-        return BoardRuns(tuple(rows), tuple(Recorded(*answer) for answer in answers if answer[0] in runs))
+        stamps = tuple(Recorded(*answer) for answer in answers if answer[0] in runs)
+        written = read_versions(connection)
+        writers = {run: writer_of(run, written) for run in runs}
+        agents = {run: writer.version for run, writer in writers.items() if writer is not None}
+        return BoardRuns(tuple(rows), stamps, agents)
 
 
 def _key(text: str) -> str:

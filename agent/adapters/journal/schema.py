@@ -13,9 +13,10 @@ import time
 from pathlib import Path
 
 from agent.errors import ConfigError, JournalError
+from agent.program import is_version
 
 FILE_NAME = "journal.sqlite"
-_VERSION = 2
+_VERSION = 3
 _BUSY_MS = 5_000  # `provision` and `run` may write the same journal
 _LABEL = """
 CREATE TABLE label (
@@ -25,8 +26,15 @@ CREATE TABLE label (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX label_of_run ON label (run);
 """
+_WRITTEN_BY = """
+CREATE TABLE written_by (
+    first_run INTEGER PRIMARY KEY,
+    version TEXT NOT NULL,
+    since TEXT NOT NULL
+) STRICT;
+"""
 # What brings a journal of the version before to this one.
-_MIGRATIONS = {2: _LABEL}
+_MIGRATIONS = {2: _LABEL, 3: _WRITTEN_BY}
 _TABLES = """
 CREATE TABLE run (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -77,7 +85,8 @@ _LOST = (
     " results, and stamps that were not sent yet. They come back: present the boards of the last shift again."
 )
 _NEWER = "Install the agent that wrote it, or a newer one."
-_READABLE = (1, 2)  # what reports read stands in both
+_READABLE = (1, 2, 3)  # what reports read stands in all; who wrote which run, from the third on
+_HAS_VERSIONS = 3
 
 
 def create(path: Path) -> None:
@@ -92,7 +101,7 @@ def create(path: Path) -> None:
             connection.execute("PRAGMA journal_mode = WAL")
             if connection.execute("PRAGMA user_version").fetchone()[0] == 0:
                 version = f"PRAGMA user_version = {_VERSION};"
-                connection.executescript(f"BEGIN; {_TABLES} {_LABEL} {version} COMMIT;")
+                connection.executescript(f"BEGIN; {_TABLES} {_LABEL} {_WRITTEN_BY} {version} COMMIT;")
         finally:
             connection.close()
     except sqlite3.Error as error:
@@ -191,14 +200,30 @@ def _version(connection: sqlite3.Connection) -> int:
     return int(connection.execute("PRAGMA user_version").fetchone()[0])
 
 
+def has_versions(connection: sqlite3.Connection) -> bool:
+    """True if it says which agent wrote which run. What later versions keep of it is the table."""
+    return _version(connection) >= _HAS_VERSIONS
+
+
 def _require_version(connection: sqlite3.Connection, path: Path, known: tuple[int, ...]) -> None:
     version = _version(connection)
     if version not in known:
+        remedy = _newer(connection)
         connection.close()
         if version > _VERSION:
             detail = f"{path} is of version {version}, this agent writes version {_VERSION}"
-            raise JournalError(detail, remedy=_NEWER)
+            raise JournalError(detail, remedy=remedy)
         raise JournalError(f"{path} is damaged: no journal of a station (version {version})", remedy=_LOST)
+
+
+def _newer(connection: sqlite3.Connection) -> str:
+    """The remedy for a journal of a newer agent, by its name if it left one where ours do."""
+    try:
+        row = connection.execute("SELECT version FROM written_by ORDER BY first_run DESC LIMIT 1").fetchone()
+    except sqlite3.Error:
+        return _NEWER
+    named = row is not None and isinstance(row[0], str) and is_version(row[0])
+    return f"Install the agent that wrote it, birthmark-agent {row[0]}, or a newer one." if named else _NEWER
 
 
 def _open(path: Path, mode: str) -> sqlite3.Connection:

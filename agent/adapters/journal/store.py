@@ -18,9 +18,11 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from agent.adapters.journal.schema import open_for_writing
+from agent.adapters.journal.versions import note_version
 from agent.core.result import Result
 from agent.errors import JournalError
 from agent.ports import BoardStamp, QueuedStamp, Receipt
+from agent.program import program_version
 
 T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], Any]
@@ -39,9 +41,11 @@ class _Job:
 class SqliteJournal:
     """See `agent.ports.Journal`. Use it as an asynchronous context manager."""
 
-    def __init__(self, path: Path, *, kept_runs: int = KEPT_RUNS) -> None:
+    def __init__(self, path: Path, *, kept_runs: int = KEPT_RUNS, version: str | None = None) -> None:
+        """`version`: of the agent that writes; None: this one's."""
         self._path = path
         self._kept_runs = kept_runs
+        self._version = program_version() if version is None else version
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._write, name="journal", daemon=True)
         self._failure: Exception | None = None
@@ -71,6 +75,7 @@ class SqliteJournal:
             ).lastrowid
             if run is None:
                 raise sqlite3.IntegrityError("the new run has no number")
+            note_version(connection, run, self._version, now)
             if run % _PRUNE_EVERY == 0:
                 _prune(connection, run - self._kept_runs)
             return run

@@ -1,4 +1,4 @@
-"""A journal of version 1 is brought up to date where it lies, whenever the power fails meanwhile."""
+"""A journal of an older version is brought up to date where it lies, whenever the power fails meanwhile."""
 
 from __future__ import annotations
 
@@ -12,21 +12,28 @@ from pathlib import Path
 import pytest
 
 from agent.adapters.journal import schema as journal_schema
+from agent.adapters.journal.boards import board_runs
 from agent.adapters.journal.report import newest_entry, read_report
 from agent.adapters.journal.store import SqliteJournal
+from agent.adapters.journal.versions import versions_of
 from agent.errors import JournalError
 
 ROOT = Path(__file__).parents[3]
 
-VERSION_1 = ROOT / "tests" / "vectors" / "forms" / "journal-1.sql"
+FORMS = ROOT / "tests" / "vectors" / "forms"
+CURRENT = 3
 
 
 @pytest.fixture(name="path")
-def make_old(tmp_path: Path) -> Path:
-    path = tmp_path / journal_schema.FILE_NAME
+def make_first(tmp_path: Path) -> Path:
+    return load(tmp_path, 1)
+
+
+def load(folder: Path, version: int) -> Path:
+    path = folder / journal_schema.FILE_NAME
     connection = sqlite3.connect(path, isolation_level=None)
     connection.execute("PRAGMA journal_mode = WAL")
-    connection.executescript(VERSION_1.read_text("utf-8"))
+    connection.executescript((FORMS / f"journal-{version}.sql").read_text("utf-8"))
     connection.close()
     return path
 
@@ -63,7 +70,7 @@ async def assert_is_used(path: Path) -> None:
         assert not await journal.has_label(b"\xaa")
         await journal.note_label(1, b"\xaa")
         assert await journal.has_label(b"\xaa")
-    assert version(path) == 2
+    assert version(path) == CURRENT
     report = read_report(path)
     assert report.summary.parked == 1
     assert report.open_stamps[0].serial_number == "BM-000001"
@@ -73,17 +80,22 @@ async def test_old_journal_is_brought_up_to_date(path: Path) -> None:
     await assert_is_used(path)
 
 
-def test_it_becomes_what_a_new_one_is(path: Path, tmp_path: Path) -> None:
-    new = tmp_path / "new.sqlite"
+@pytest.mark.parametrize("before", range(1, CURRENT + 1))
+def test_it_becomes_what_a_new_one_is(tmp_path: Path, before: int) -> None:
+    path, new = load(tmp_path, before), tmp_path / "new.sqlite"
     journal_schema.create(new)
     journal_schema.open_for_writing(path).close()
     assert schema(path) == schema(new)
 
 
 def test_old_journal_is_read_as_it_is(path: Path) -> None:
-    """`status` of a new agent, before the station was started with it."""
+    """`status`, `report` and page of a new agent, before the station was started with it."""
     assert read_report(path).summary.parked == 1
     assert newest_entry(path) is None
+    assert versions_of(path, [1]) == ()
+    found = board_runs(path, "1")
+    assert found is not None
+    assert found.agents == {}
     assert version(path) == 1
 
 
@@ -112,7 +124,7 @@ async def test_power_cut_before_each_statement(path: Path, tmp_path: Path) -> No
         await assert_is_used(cut)
     assert versions == sorted(versions)
     assert versions[0] == 1
-    assert versions[-1] == 2  # the version is read once more after the commit
+    assert versions[-1] == CURRENT  # the version is read once more after the commit
 
 
 def _copy(path: Path, folder: Path) -> Path:
@@ -136,7 +148,7 @@ def test_two_programs_that_open_it_at_once(path: Path, monkeypatch: pytest.Monke
     journal_schema._migrate(second)
     second.close()
     assert not seen
-    assert version(path) == 2
+    assert version(path) == CURRENT
 
 
 def test_journal_that_cannot_be_brought_up_to_date(path: Path) -> None:

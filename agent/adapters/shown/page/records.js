@@ -166,6 +166,7 @@ function runOf(run, stamps) {
   const heading = make("h2");
   heading.append(verdict(run.outcome), `Run ${run.run} at port ${plain(run.port)}`);
   element.append(heading, make("p", "", run.ended_at ? `${when(run.started_at)}, ${seconds(run.seconds)}` : `since ${when(run.started_at)}`));
+  if (run.agent) element.append(make("p", "", `birthmark-agent ${run.agent}`));
   if (run.code) element.append(make("p", "code", `${run.code} at ${run.step}`));
   if (run.detail) element.append(make("p", "", run.detail));
   if (run.remedy) element.append(make("p", "remedy", run.remedy));

@@ -132,6 +132,7 @@ def _board(path: Path, key: str) -> bytes:
     runs: list[dict[str, Any]] = [json_object(run) for run in found.runs]
     for run in runs:
         run["log"] = []
+        run["agent"] = found.agents.get(run["run"], "")
         run["times"] = {step: run["times"][step] for step in sorted(run["times"], key=way_place)}
     for run in runs[:_LOGS]:
         run["log"] = run_log(path.parent, run["run"])
