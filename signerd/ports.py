@@ -289,7 +289,8 @@ class RefusalLog(Protocol):
         work_order: str | None = None,
         chip_id: str | None = None,
         csr_sha256: bytes | None = None,
+        agent: str | None = None,
     ) -> None:
-        """Notes one refusal of the peer with this key. The three optional values must have passed their
-        bounds, or be None."""
+        """Notes one refusal of the peer with this key. The optional values must have passed their bounds, or
+        be None; `agent` is the version that the station stated of its program."""
         ...

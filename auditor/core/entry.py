@@ -426,6 +426,7 @@ class RefusedCall(Entry):
     work_order: str | None = _member(forms.optional(forms.name))
     chip_id: str | None = _member(forms.optional(forms.chip_id))
     csr_sha256: bytes | None = _member(forms.optional(forms.digest))
+    agent: str | None = _member_if_said(forms.program_version)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -107,6 +107,7 @@ class LedgerRefusals:
         work_order: str | None = None,
         chip_id: str | None = None,
         csr_sha256: bytes | None = None,
+        agent: str | None = None,
     ) -> None:
         """See `signerd.ports.RefusalLog`."""
         noted, moment = self._noted(code), self._moment()
@@ -123,6 +124,7 @@ class LedgerRefusals:
                 work_order=work_order,
                 chip_id=chip_id,
                 csr_sha256=csr_sha256,
+                agent=agent,
             )
         )
         self._wanted.set()

@@ -425,7 +425,7 @@ class Revoked(AdministratorsEntry):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RefusedCall(Entry):
-    """One refusal, or `count` of them folded; folded ones have None for the last three members."""
+    """One refusal, or `count` of them folded; folded ones have None for board and CSR, and no `agent`."""
 
     type: ClassVar[str] = "refused"
 
@@ -436,6 +436,7 @@ class RefusedCall(Entry):
     work_order: str | None
     chip_id: str | None
     csr_sha256: bytes | None
+    agent: str | None = field(default=None, metadata={"if_said": True})  # the version that the station stated
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

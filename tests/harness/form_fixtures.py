@@ -262,7 +262,13 @@ async def _crl(world: IssuanceWorld, keep: Callable[[str, bytes | str], None]) -
 async def _refused(store: SqlStore, now: datetime, order: str) -> None:
     common: dict[str, Any] = {"time": now, "peer": "birthmark://test/station/plant1/pc1", "call": "SignCsr"}
     one = RefusedCall(
-        **common, code="evidence_rejected", count=1, work_order=order, chip_id="chip:1", csr_sha256=bytes(32)
+        **common,
+        code="evidence_rejected",
+        count=1,
+        work_order=order,
+        chip_id="chip:1",
+        csr_sha256=bytes(32),
+        agent="1.2.0",
     )
     folded = RefusedCall(
         **common, code="csr_rejected", count=7, work_order=None, chip_id=None, csr_sha256=None

@@ -146,6 +146,7 @@ class PaperSigner(rpc.SigningServiceServicer, station_rpc.StationServiceServicer
 
     async def OpenSession(self, request: pb.OpenSessionRequest, context: Any) -> Any:  # noqa: N802 -- gRPC's
         await self._held("OpenSession")
+        self.agent_versions.append(request.agent_version)
         session = await self._answer(self.company.open_session(request.work_order, request.chip_id), context)
         if self.answers:
             return self.answers.pop(0)

@@ -337,7 +337,41 @@ def test_fields_out_of_their_bounds(line: HostileLine, order: str, chip_id: str)
     line.refused("request_malformed", lambda: line.pc1.open(order, chip_id))
 
 
-@pytest.mark.parametrize("version", ["1" * 65, "1.0\n", "1 0", "１.0", '1.0","by":"x', "\x00"])
+BAD_VERSIONS = ["1" * 65, "1.0\n", "1 0", "１.0", '1.0","by":"x', "\x00"]
+
+
+def test_a_session_with_a_version_out_of_its_bounds(line: HostileLine) -> None:
+    order, board = line.open_order(), line.board()
+    asked = signing_pb2.OpenSessionRequest(work_order=order, chip_id=board.chip_id)
+    call = line.pc1.raw("/birthmark.v1.SigningService/OpenSession")
+    before = line.size()
+    for version in [*BAD_VERSIONS, "9" * 1_000_000, "\x1b[2J", "\u202e1.0"]:
+        asked.agent_version = version
+        assert code_of(lambda: line.pc1.signing.OpenSession(asked, timeout=CALL_TIMEOUT_S)) == (
+            "request_malformed"
+        )
+    asked.agent_version = "#"
+    no_text = asked.SerializeToString().replace(b"#", b"\xff")
+    line.refused("request_malformed", lambda: call(no_text))
+    assert not any("agent" in entry for entry in line.entries(before) if entry["type"] == "refused")
+    asked.agent_version = "1.0+local-2"
+    assert line.pc1.signing.OpenSession(asked, timeout=CALL_TIMEOUT_S).session
+
+
+def test_a_board_that_never_came_to_a_request_is_refused_with_the_version_that_tried(
+    line: HostileLine,
+) -> None:
+    """And without one, as stations of before are."""
+    for stated, kept in (("1.0", "1.0"), ("", None)):
+        before = line.size()
+        asked = signing_pb2.OpenSessionRequest(work_order="WO-none", chip_id="c:1", agent_version=stated)
+        line.refused("order_unknown", lambda: line.pc1.signing.OpenSession(asked, timeout=CALL_TIMEOUT_S))  # noqa: B023 -- called at once
+        (refusal,) = (entry for entry in line.entries(before) if entry["type"] == "refused")
+        assert refusal.get("agent") == kept
+    line.verify()
+
+
+@pytest.mark.parametrize("version", BAD_VERSIONS)
 def test_a_version_of_an_agent_out_of_its_bounds(line: HostileLine, version: str) -> None:
     order, board = line.open_order(), line.board()
     session = line.pc1.open(order, board.chip_id)

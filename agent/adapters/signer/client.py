@@ -197,7 +197,8 @@ class GrpcSigner:
     async def open_session(self, work_order: str, chip_id: str) -> Session:
         """See `Signer`. Raises ClocksApart before anything is done with the board."""
         answer = await self._call(
-            self._stub.OpenSession, pb.OpenSessionRequest(work_order=work_order, chip_id=chip_id)
+            self._stub.OpenSession,
+            pb.OpenSessionRequest(work_order=work_order, chip_id=chip_id, agent_version=self._version),
         )
         self.check_clocks()
         return read_session(answer)

@@ -74,9 +74,10 @@ def accountant(
             unrecorded.note(call, code)
             return
         line = {"rpc": call.call, "peer": call.caller, "code": code, "ms": round(call.seconds * 1000, 2)}
-        # Whoever looks for the reason has the board in hand, not the call.
-        of_board = {"work_order": call.subject.work_order, "chip_id": call.subject.chip_id}
-        line |= {name: value for name, value in of_board.items() if value is not None}
+        # Whoever looks for the reason, or for what became of a session, has the board in hand, not the call.
+        subject = call.subject
+        said = {"work_order": subject.work_order, "chip_id": subject.chip_id, "agent": subject.agent}
+        line |= {name: value for name, value in said.items() if value is not None}
         if call.status is None:
             log.info("call", **line)
         elif isinstance(error, Refused):

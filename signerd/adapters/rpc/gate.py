@@ -55,11 +55,12 @@ class Open(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What a refusal's ledger entry may say of the request: values that passed their bounds, or None."""
+    """What log and ledger may say of the request: values that passed their bounds, or None."""
 
     work_order: str | None = None
     chip_id: str | None = None
     csr_sha256: bytes | None = None
+    agent: str | None = None  # the version that the station stated of its program
 
 
 def no_subject(_request: Message) -> Subject:
@@ -255,7 +256,7 @@ class Gate(Generic[CallerT]):
             response = await call.work(caller, request)
         except Exception as error:  # noqa: BLE001 -- step 7: every error becomes one status
             return self._failed(arrival, error, call.subject(request))
-        self._ended(arrival, None)
+        self._ended(arrival, None, call.subject(request))
         return response
 
     def _check_load(self) -> None:
@@ -272,9 +273,9 @@ class Gate(Generic[CallerT]):
             error = refusal
         return self._failed(arrival, error, Subject())
 
-    def _ended(self, arrival: _Arrival, error: BaseException | None) -> None:
+    def _ended(self, arrival: _Arrival, error: BaseException | None, subject: Subject | None = None) -> None:
         label, seconds = self._admission.label(arrival.auth), perf_counter() - arrival.started
-        self._account(Account(arrival.name, label, seconds, None, error))
+        self._account(Account(arrival.name, label, seconds, None, error, subject or Subject()))
 
     def _failed(self, arrival: _Arrival, error: Exception, subject: Subject) -> Status:
         label = self._admission.label(arrival.auth)
@@ -288,6 +289,7 @@ class Gate(Generic[CallerT]):
                 work_order=subject.work_order,
                 chip_id=subject.chip_id,
                 csr_sha256=subject.csr_sha256,
+                agent=subject.agent,
             )
         seconds = perf_counter() - arrival.started
         self._account(Account(arrival.name, label, seconds, status, error, subject))

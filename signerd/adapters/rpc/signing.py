@@ -17,6 +17,7 @@ from signerd.core.evidence.method import MAX_EVIDENCE_BYTES, EvidenceSubmission
 from signerd.core.names import PeerName, Role, is_chip_id, is_name
 from signerd.core.session import MAX_SESSION_BYTES, SessionSealer
 from signerd.issuance import Issuance
+from signerd.program import is_version
 from signerd.stamping import Stamping
 
 SERVICE = "birthmark.v1.SigningService"
@@ -69,6 +70,7 @@ class SigningService:
         self, peer: PeerName, request: signing_pb2.OpenSessionRequest
     ) -> signing_pb2.OpenSessionResponse:
         """See `Issuance.open_session`."""
+        fields.version(request.agent_version)  # of its form, or nothing is opened
         opened = await self._issuance.open_session(
             peer, fields.name(request.work_order, "work_order"), fields.chip_id(request.chip_id)
         )
@@ -129,11 +131,13 @@ class SigningService:
         return Subject(
             work_order=request.work_order if is_name(request.work_order) else None,
             chip_id=request.chip_id if is_chip_id(request.chip_id) else None,
+            agent=request.agent_version if is_version(request.agent_version) else None,
         )
 
     def _signed_subject(self, request: signing_pb2.SignCsrRequest) -> Subject:
         board = self._session_subject(request.session)
-        return Subject(board.work_order, board.chip_id, hashlib.sha256(request.csr_der).digest())
+        agent = request.agent_version if is_version(request.agent_version) else None
+        return Subject(board.work_order, board.chip_id, hashlib.sha256(request.csr_der).digest(), agent)
 
     def _session_subject(self, sealed: bytes) -> Subject:
         session = self._sealer.open(sealed) if len(sealed) <= MAX_SESSION_BYTES else None

@@ -49,7 +49,7 @@ async def test_a_board_passes_over_the_line(signerd: PaperSigner, client: GrpcSi
     board = world.board()
     assert (await world.provision(board)).outcome is Outcome.PASS
     assert (await world.provision(board)).outcome is Outcome.PASS  # `stamped` came over
-    assert signerd.agent_versions == ["1.0", "1.0"]
+    assert signerd.agent_versions == ["1.0"] * 4  # session and certificate of each
 
 
 @pytest.mark.parametrize("hours", [2, -2, 48])

@@ -106,12 +106,19 @@ async def test_an_answer_passes() -> None:
     assert door.refusals.seen == []
 
 
+async def test_an_answer_is_accounted_for_with_its_board() -> None:
+    door, context = Door(), Context(Request(chip_id="c"))
+    handler = door.handler(echo, lambda request: Subject(chip_id=request.chip_id, agent="1.2.0"))
+    await handler.stream_unary(None, context)
+    assert [each.subject for each in door.accounts] == [Subject(chip_id="c", agent="1.2.0")]
+
+
 async def test_a_refusal_is_a_code_and_stands_in_the_ledger_with_its_subject() -> None:
     async def refuse(_caller: str, _request: Request) -> Response:
         raise Refused(Code.ORDER_FULL, "all 4 places are taken")
 
     door, context = Door(), Context(Request(chip_id="c"))
-    handler = door.handler(refuse, lambda request: Subject(chip_id=request.chip_id))
+    handler = door.handler(refuse, lambda request: Subject(chip_id=request.chip_id, agent="1.2.0"))
     with pytest.raises(AbortedError):
         await handler.stream_unary(None, context)
     assert context.status == (
@@ -128,6 +135,7 @@ async def test_a_refusal_is_a_code_and_stands_in_the_ledger_with_its_subject() -
             "work_order": None,
             "chip_id": "c",
             "csr_sha256": None,
+            "agent": "1.2.0",
         }
     ]
 
