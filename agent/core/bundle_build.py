@@ -15,7 +15,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from agent.core.bundle import BundleError, Burn, Image, Manifest, Role, SecureBoot
 from agent.core.bundle_checks import (
-    BOOTLOADERS,
     CHIPS,
     FIRMWARE,
     app_place,
@@ -26,6 +25,7 @@ from agent.core.bundle_checks import (
 from agent.core.bundle_verify import make_bundle
 from agent.core.esp_image import ImageError, signing_key_digest
 from agent.core.partition_table import TABLE_BYTES, TABLE_OFFSET, Partition
+from agent.core.table_place import BOOTLOADERS, shown
 from agent.core.toml_text import TomlError, read_toml
 
 MAX_DESCRIPTION_BYTES = 65_536
@@ -73,7 +73,8 @@ class _Description(_Table):
     version: str
     chip: str
     flash_size: Annotated[str, Field(pattern=r"^[0-9]{1,3}MB$")]
-    # Where both builds have their table: CONFIG_PARTITION_TABLE_OFFSET. None: at ESP-IDF's own place.
+    # Where both builds have their table: CONFIG_PARTITION_TABLE_OFFSET. None: where the bootloaders look for
+    # it, or at ESP-IDF's own place, where their code does not show it.
     partition_table_offset: Annotated[int, Field(gt=0, lt=1 << 24, multiple_of=0x1000)] | None = None
     image: list[_ImageTable]
     minimum_versions: dict[str, str] = Field(default_factory=dict)
@@ -139,8 +140,8 @@ def build_bundle(
     chip = CHIPS.get(table.chip)
     if chip is None:
         raise BundleError(f"chip {table.chip} is not known; known are {', '.join(CHIPS)}")
-    partitions = _partitions(table, images)
-    places = _Places(chip.bootloader_offset, _table_offset(table))
+    places = _Places(chip.bootloader_offset, _table_offset(table, images))
+    partitions = _partitions(table, images, places.table)
     manifest = Manifest(
         product=table.product,
         version=table.version,
@@ -154,25 +155,32 @@ def build_bundle(
     return make_bundle(manifest, images)
 
 
-def _partitions(table: _Description, images: Mapping[str, bytes]) -> tuple[Partition, ...]:
+def _partitions(table: _Description, images: Mapping[str, bytes], offset: int) -> tuple[Partition, ...]:
     for image in table.image:
         if image.role is Role.PARTITION_TABLE:
-            found = read_partitions(image.called, images[image.called], _table_offset(table))
-            _check_said(table, image.called, found)
+            found = read_partitions(image.called, images[image.called], offset)
+            if table.partition_table_offset is None and _shown(table, images) is None:
+                _check_said(image.called, found)
             return found
     raise BundleError("no image has the role partition-table")
 
 
-def _table_offset(table: _Description) -> int:
-    return TABLE_OFFSET if table.partition_table_offset is None else table.partition_table_offset
+def _table_offset(table: _Description, images: Mapping[str, bytes]) -> int:
+    if table.partition_table_offset is not None:
+        return table.partition_table_offset
+    return TABLE_OFFSET if (place := _shown(table, images)) is None else place
 
 
-def _check_said(table: _Description, name: str, partitions: tuple[Partition, ...]) -> None:
-    """A table does not say where it stands. It usually stands right before its first partition: where that is
+def _shown(table: _Description, images: Mapping[str, bytes]) -> int | None:
+    return shown({image.called: images[image.called] for image in table.image if image.role in BOOTLOADERS})
+
+
+def _check_said(name: str, partitions: tuple[Partition, ...]) -> None:
+    """Nothing says where the table stands. It usually stands right before its first partition: where that is
     elsewhere, somebody has to say so, or a table that was built for another place is flashed where no
     bootloader looks for it."""
     first = min((one.offset for one in partitions if not one.stands_anyhow), default=0)
-    if table.partition_table_offset is None and first != TABLE_OFFSET + TABLE_BYTES:
+    if first != TABLE_OFFSET + TABLE_BYTES:
         raise BundleError(
             f"{name}: its first partition begins at {first:#x}, so it was perhaps not built for "
             f"{TABLE_OFFSET:#x}: say partition_table_offset, as CONFIG_PARTITION_TABLE_OFFSET of both builds"

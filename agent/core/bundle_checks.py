@@ -31,6 +31,7 @@ from agent.core.partition_table import (
     find,
     parse_partition_table,
 )
+from agent.core.table_place import BOOTLOADERS, check_looked_for, check_room
 from agent.core.version import VersionKey, version_key
 
 _SMALLEST_FLASH = 1024 * 1024  # bytes: a partition table with factory and ota_0 fits no smaller one
@@ -54,7 +55,6 @@ CHIPS: Mapping[str, Chip] = {
     "esp32h2": Chip(16, 0x0, ecdsa=True),
     "esp32p4": Chip(18, 0x2000, ecdsa=True),
 }
-BOOTLOADERS = frozenset({Role.BOOTLOADER, Role.SECURE_BOOTLOADER})
 FIRMWARE = BOOTLOADERS | {Role.MANUFACTURING, Role.APPLICATION}  # ESP images, with a digest of their own
 _REQUIRED = (Role.BOOTLOADER, Role.PARTITION_TABLE, Role.MANUFACTURING, Role.APPLICATION)
 # Partitions that the station or the firmware writes: an image there would be lost, or would undo them.
@@ -77,6 +77,7 @@ def check_contents(manifest: Manifest, images: Mapping[str, bytes]) -> None:
         raise BundleError(f"flash_size {size} is not a power of two from {_SMALLEST_FLASH}")
     _version(manifest.version, "the bundle")
     _check_roles(manifest)
+    check_room(manifest)
     _check_places(manifest)
     # So no name stands twice, either.
     if list(images) != [image.name for image in manifest.images]:
@@ -94,6 +95,7 @@ def check_contents(manifest: Manifest, images: Mapping[str, bytes]) -> None:
     table = next(image for image in manifest.images if image.role is Role.PARTITION_TABLE)
     partitions = read_partitions(table.name, images[table.name], table.offset)
     _check_partitions(manifest, chip, table, partitions)
+    check_looked_for(manifest, images)
     _check_flash_sizes(manifest, images, partitions)
     _check_versions(manifest)
     _check_burns(manifest)
@@ -213,12 +215,9 @@ def _check_partitions(
             f"{table.name}: no data/ota partition of {OTADATA_BYTES:#x} bytes to switch the firmware with"
         )
     for image in manifest.images:
-        if image.role in BOOTLOADERS and (
-            image.offset != chip.bootloader_offset or _end(image) > table.offset
-        ):
+        if image.role in BOOTLOADERS and image.offset != chip.bootloader_offset:
             raise BundleError(
-                f"{image.name}: a bootloader of {manifest.chip} belongs at {chip.bootloader_offset:#x} "
-                f"and ends at {table.offset:#x}, where the partition table stands"
+                f"{image.name}: a bootloader of {manifest.chip} belongs at {chip.bootloader_offset:#x}"
             )
         if image.role in {Role.MANUFACTURING, Role.APPLICATION}:
             _check_app_place(image, partitions)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -166,7 +167,7 @@ async def test_a_chip_that_is_exchanged_before_the_seal_is_not_sealed(
 def open_bootloader(tmp_path: Path, key: SigningKey, images: ProductImages) -> Callable[..., Firmware]:
     """A bundle whose secure bootloader is signed with the right key and locks nothing."""
     harmless = key.sign(bootloader_image(FAMILY, 3, BOOTLOADER))
-    wrong = ProductImages(FAMILY, images.partitions, {**images.by_role, "secure-bootloader": harmless})
+    wrong = replace(images, by_role={**images.by_role, "secure-bootloader": harmless})
 
     def make(burns: tuple[Burn, ...] = ()) -> Firmware:
         return make_firmware(tmp_path / "open", wrong, key_pem=key.public_pem, burns=burns)

@@ -19,10 +19,11 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from agent.adapters.bundle_files import read_bounded, read_public_key
 from agent.adapters.cli.options import JsonOption, print_result
 from agent.adapters.durable_files import replace
-from agent.core.bundle import MAX_BUNDLE_BYTES, MAX_IMAGE_BYTES, BundleError, Manifest
+from agent.core.bundle import MAX_BUNDLE_BYTES, MAX_IMAGE_BYTES, BundleError, Manifest, Role
 from agent.core.bundle_build import MAX_DESCRIPTION_BYTES, build_bundle, parse_description
 from agent.core.bundle_manifest import encode_manifest
 from agent.core.bundle_verify import UnverifiedBundle, read_unverified, sign_bundle, verify_bundle
+from agent.core.table_place import not_shown
 from agent.errors import AgentError, ConfigError, Verdict
 
 _MODE = 0o644  # nothing in a bundle is secret; the station keeps its own copy to itself
@@ -59,12 +60,24 @@ def build(
     except BundleError as error:
         raise _refused(description, error, "Mend the build of that image, or its entry there.") from error
     _write(out, data)
-    digest = read_unverified(data).digest.hex()
+    read = read_unverified(data)
+    digest, unseen = read.digest.hex(), not_shown(read.manifest, images)
     print_result(
-        f"{out}: {len(images)} images, digest {digest}\n"
+        f"{out}: {len(images)} images, digest {digest}\n{_unseen(read.manifest, unseen)}"
         f"Sign it with:  birthmark-agent bundle sign {out} --key bundle-key.pem",
-        {"bundle": str(out), "images": len(images), "digest": digest},
+        {"bundle": str(out), "images": len(images), "digest": digest, "table_place_unseen": list(unseen)},
         as_json=as_json,
+    )
+
+
+def _unseen(manifest: Manifest, names: tuple[str, ...]) -> str:
+    """What has to be looked at by a person: the code of these bootloaders does not say it."""
+    table = manifest.image(Role.PARTITION_TABLE)
+    if not names or table is None:
+        return ""
+    return (
+        f"Not checked: where {' and '.join(names)} will look for the partition table. "
+        f"CONFIG_PARTITION_TABLE_OFFSET of that build has to be {table.offset:#x}.\n"
     )
 
 

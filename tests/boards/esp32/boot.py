@@ -18,14 +18,13 @@ from boards.esp32.console import Console
 from boards.esp32.firmware import FirmwareOptions, RunningFirmware, start_firmware
 from boards.esp32.first_boot import FirstBoot
 from boards.esp32.flash_cipher import CachedFlash
-from boards.esp32.images import IDF_VERSION, Firmware, ImageError, parse_image
+from boards.esp32.images import IDF_VERSION, Firmware, ImageError, parse_image, table_offset
 from boards.esp32.loading import image_bytes
 from boards.esp32.partitions import (
     DATA_OTA,
     FACTORY,
     OTA_0,
     PARTITION_TABLE_BYTES,
-    PARTITION_TABLE_OFFSET,
     SECTOR,
     Partition,
     parse_otadata,
@@ -35,6 +34,7 @@ from boards.esp32.security import LockError, Security
 from boards.esp32.signing import SignatureError, verify_signature
 
 PRINTED_LINES = 1000
+ROM_REACH = 0x80000  # bytes: the ROM knows no table, and loads what fits into its memory
 
 
 class BootFailedError(Exception):
@@ -108,7 +108,13 @@ class BootChain:
             return
         await asyncio.sleep(self.options.boot_s / 2)
         self.running = await start_firmware(
-            self._chip, self._console, partitions, loaded.partition, loaded.firmware, self.options.firmware
+            self._chip,
+            self._console,
+            partitions,
+            loaded.partition,
+            loaded.firmware,
+            self.options.firmware,
+            table_offset(bootloader),
         )
         self.settled.set()
         if self.running is None:  # it crashed
@@ -129,7 +135,7 @@ class BootChain:
         self._console.line("SPIWP:0xee")
         self._console.line("mode:DIO, clock div:1")
         try:
-            image = image_bytes(self._flash, start, PARTITION_TABLE_OFFSET - start)
+            image = image_bytes(self._flash, start, ROM_REACH)
             bootloader = parse_image(image)
             if self._chip.efuses.secure_boot:
                 self._rom_verifies(image)
@@ -168,7 +174,7 @@ class BootChain:
         tell, locks = self._console.info, bool(bootloader.marker.get("locks"))
         tell("boot", f"ESP-IDF {IDF_VERSION} 2nd stage bootloader")
         tell("boot", f"Bootloader version: {bootloader.version}")
-        partitions = self._partition_table()
+        partitions = self._partition_table(table_offset(bootloader))
         for partition in self._candidates(partitions):
             loaded = self._load(partition, verify=locks or self._chip.efuses.secure_boot)
             if loaded is None:
@@ -176,7 +182,9 @@ class BootChain:
             if not locks:
                 return partitions, loaded
             try:
-                first = FirstBoot(self._chip, self._console, self.options.first_boot_s)
+                first = FirstBoot(
+                    self._chip, self._console, self.options.first_boot_s, table_offset(bootloader)
+                )
                 reset = await first.lock(loaded.image, partitions)
             except LockError:
                 continue  # as bootloader_utility_load_boot_image does: it tries the next one
@@ -184,9 +192,9 @@ class BootChain:
         self._console.error("boot", "No bootable app partitions in the partition table")
         raise BootFailedError
 
-    def _partition_table(self) -> tuple[Partition, ...]:
+    def _partition_table(self, offset: int) -> tuple[Partition, ...]:
         try:
-            table = parse_partition_table(self._flash.read(PARTITION_TABLE_OFFSET, PARTITION_TABLE_BYTES))
+            table = parse_partition_table(self._flash.read(offset, PARTITION_TABLE_BYTES))
         except ImageError as error:
             self._console.error("flash_parts", str(error))
             self._console.error("boot", "Failed to verify partition table")

@@ -18,7 +18,7 @@ from boards.esp32.flash_cipher import CachedFlash
 from boards.esp32.images import IDF_VERSION, Firmware
 from boards.esp32.loading import firmware_at
 from boards.esp32.nvs import NvsStorage
-from boards.esp32.partitions import OTA_0, PARTITION_TABLE_OFFSET, Partition
+from boards.esp32.partitions import OTA_0, Partition
 from boards.esp32.security import Security
 from boards.faults import Faults
 from boards.simulated_board import BoardModel, SimulatedBoard
@@ -105,8 +105,11 @@ async def start_firmware(
     running: Partition,
     firmware: Firmware,
     options: FirmwareOptions,
+    table_offset: int,
 ) -> RunningFirmware | None:
     """Starts the image that the bootloader has loaded; None: it crashed.
+
+    `table_offset`: where the partition table stands, before which the bootloader ends.
 
     Raises:
         PowerLost: while it migrated its storage.
@@ -134,7 +137,7 @@ async def start_firmware(
     except (ValueError, StorageFull) as error:
         console.error("main", f"NVS: {error}")
         return RunningFirmware(role, firmware)
-    components = _components(chip, flash, partitions, running, role)
+    components = _components(chip, flash, partitions, running, role, table_offset)
     board = _make_board(chip, storage, components, str(marker.get("model", "sensor")), options)
     board.is_application = role == "application"
     server = SmpServer(board, chip.send, lambda: chip.reset(Cause.SOFTWARE))
@@ -153,11 +156,16 @@ def _migrate(storage: NvsStorage, console: Console) -> None:
 
 
 def _components(
-    chip: Chip, flash: CachedFlash, partitions: tuple[Partition, ...], running: Partition, role: str
+    chip: Chip,
+    flash: CachedFlash,
+    partitions: tuple[Partition, ...],
+    running: Partition,
+    role: str,
+    table_offset: int,
 ) -> Mapping[str, tuple[str, bytes]]:
     """`fw` of the board protocol: what lies in flash, by its own descriptors and digests."""
     start = chip.family.bootloader_offset
-    found = {"boot": firmware_at(flash, start, PARTITION_TABLE_OFFSET - start)}
+    found = {"boot": firmware_at(flash, start, table_offset - start)}
     for part in partitions:
         if part.is_app and part.subtype == OTA_0:
             found["app"] = firmware_at(flash, part.offset, part.size)

@@ -22,7 +22,6 @@ from boards.esp32.loading import image_bytes
 from boards.esp32.partitions import (
     DATA_NVS_KEYS,
     DATA_OTA,
-    PARTITION_TABLE_OFFSET,
     SECTOR,
     Partition,
 )
@@ -39,12 +38,14 @@ class FirstBoot:
         chip: whose flash and eFuses are locked.
         console: where it is told.
         seconds: how long encrypting in place takes.
+        table_offset: where the partition table stands, bytes from the start of flash.
     """
 
-    def __init__(self, chip: Chip, console: Console, seconds: float) -> None:
+    def __init__(self, chip: Chip, console: Console, seconds: float, table_offset: int) -> None:
         self._chip = chip
         self._console = console
         self._seconds = seconds
+        self._table_offset = table_offset
         self._security = Security(chip.efuses)
         self._flash = CachedFlash(chip.flash, chip.efuses)
 
@@ -112,7 +113,7 @@ class FirstBoot:
 
     def _bootloader(self) -> bytes:
         start = self._chip.family.bootloader_offset
-        return image_bytes(self._flash, start, PARTITION_TABLE_OFFSET - start)
+        return image_bytes(self._flash, start, self._table_offset - start)
 
     # --- flash encryption
 
@@ -129,11 +130,15 @@ class FirstBoot:
         self._security.close_download_paths()
         bootloader = parse_image(self._bootloader())
         bootloader_bytes = -(-bootloader.length // SECTOR) * SECTOR + SIGNATURE_BYTES
+        if self._chip.family.bootloader_offset + bootloader_bytes > self._table_offset:
+            raise LockError(
+                "Bootloader is too large to fit Secure Boot V2 signature sector and partition table"
+            )
         regions = list(self._regions(partitions))
         total = bootloader_bytes + SECTOR + sum(part.size for _, part in regions)
         await self._encrypt_region(self._chip.family.bootloader_offset, bootloader_bytes, total)
         tell("flash_encrypt", "bootloader encrypted successfully")
-        await self._encrypt_region(PARTITION_TABLE_OFFSET, SECTOR, total)
+        await self._encrypt_region(self._table_offset, SECTOR, total)
         tell("flash_encrypt", "partition table encrypted and loaded successfully")
         for number, part in regions:
             where = f"at offset 0x{part.offset:x} (length 0x{part.size:x})..."

@@ -27,6 +27,7 @@ _APP_DESC = struct.Struct("<II8s32s32s16s16s32s32sHHB3s72s")
 _APP_DESC_MAGIC = 0xABCD5432
 _BOOT_DESC = struct.Struct("<B3sI32s24s16s")
 _BOOT_DESC_MAGIC = 0x50
+_XTENSA = frozenset({0, 2, 9})  # the chips of that instruction set
 _MARKER = b"SIMULATED-ESP32\0"
 
 
@@ -132,18 +133,55 @@ def app_image(
 
 
 def bootloader_image(
-    chip: str, version: int, marker: Mapping[str, object], *, size: int = 14 * 1024
+    chip: str,
+    version: int,
+    marker: Mapping[str, object],
+    *,
+    size: int = 14 * 1024,
+    table_offset: int = 0x8000,
+    tells: bool = True,
 ) -> bytes:
-    """A bootloader, unsigned. With its signature it must end below 0x8000: at most 16 KiB on the P4."""
+    """A bootloader, unsigned. With its signature it must end below the table: on the P4 16 KiB below 0x8000.
+
+    Args:
+        chip: of `FAMILIES`.
+        version: its number.
+        marker: what a simulated chip does with it (`boards.esp32.boot`).
+        size: of its content in bytes, about.
+        table_offset: CONFIG_PARTITION_TABLE_OFFSET of its build.
+        tells: whether the code that reads the table is there, as compilers write it.
+    """
     family = FAMILIES[chip]
+    marker = {**marker, "table_offset": table_offset}
     descriptor = _BOOT_DESC.pack(
         _BOOT_DESC_MAGIC, b"", version, IDF_VERSION.encode(), b"Jan  1 2026 12:00:00", b""
     )
     head = descriptor + _marker(marker)
+    head += bytes(-len(head) % 4) + (_reads_table(family, table_offset) if tells else b"")
     seed = f"boot {version} {sorted(marker.items())}"
     return _assemble(
         family, [(family.dram, head + _filling(seed, size - len(head)))], family.iram + 0x100
     )  # one segment: on some families all memory is both data's and code's
+
+
+def _reads_table(family: Family, table_offset: int) -> bytes:
+    """The arguments of `bootloader_mmap(table_offset, 0xC00)`, as GCC loads them."""
+    if family.chip_id in _XTENSA:
+        literals = struct.pack("<II", 0xC00, table_offset)  # at the begin of the code, four bytes a word
+        words = (-2, -2)  # back from the word behind each instruction: L32R a11, and three bytes on L32R a10
+        return literals + b"".join(
+            struct.pack("<Bh", register << 4 | 1, back)
+            for register, back in zip((11, 10), words, strict=True)
+        )
+    upper = 0x37 | 10 << 7 | table_offset  # lui a0
+    return struct.pack("<HII", 0x6585, 0xC0058593, upper)  # c.lui a1, 1; addi a1, a1, -1024
+
+
+def table_offset(bootloader: Firmware) -> int:
+    """Where this bootloader looks for the partition table, bytes from the start of flash."""
+    offset = bootloader.marker["table_offset"]
+    assert isinstance(offset, int)
+    return offset
 
 
 def parse_image(data: bytes) -> Firmware:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from boards.esp32.images import ImageError
 
 SECTOR = 4096  # bytes: what flash erases at once
-PARTITION_TABLE_OFFSET = 0x8000
+PARTITION_TABLE_OFFSET = 0x8000  # where ESP-IDF has it unless a build says otherwise
 PARTITION_TABLE_BYTES = 0xC00  # ESP_PARTITION_TABLE_MAX_LEN
 
 _PARTITION = struct.Struct("<HBBII16sI")
@@ -36,6 +36,10 @@ class Partition:
     encrypted: bool = False
 
     @property
+    def end(self) -> int:
+        return self.offset + self.size
+
+    @property
     def is_app(self) -> bool:
         return self.type == 0
 
@@ -44,15 +48,31 @@ FACTORY, OTA_0 = 0x00, 0x10  # subtypes of app
 DATA_OTA, DATA_NVS, DATA_NVS_KEYS = 0x00, 0x02, 0x04  # subtypes of data
 
 
-def default_partitions(factory_bytes: int = 0x100000, ota_bytes: int = 0x180000) -> tuple[Partition, ...]:
-    """The line's layout; with the default sizes it fits into 4 MB."""
+def default_partitions(
+    factory_bytes: int = 0x100000, ota_bytes: int = 0x180000, table_offset: int = PARTITION_TABLE_OFFSET
+) -> tuple[Partition, ...]:
+    """The line's layout behind a table there; with the default sizes it fits into 4 MB."""
+    data = table_offset + SECTOR
+    apps = -(-(data + 0x9000) // 0x10000) * 0x10000
     return (
-        Partition("nvs", 1, DATA_NVS, 0x9000, 0x6000),
-        Partition("otadata", 1, DATA_OTA, 0xF000, 0x2000),
-        Partition("nvs_keys", 1, DATA_NVS_KEYS, 0x11000, 0x1000, encrypted=True),
-        Partition("factory", 0, FACTORY, 0x20000, factory_bytes),
-        Partition("ota_0", 0, OTA_0, 0x20000 + factory_bytes, ota_bytes),
+        Partition("nvs", 1, DATA_NVS, data, 0x6000),
+        Partition("otadata", 1, DATA_OTA, data + 0x6000, 0x2000),
+        Partition("nvs_keys", 1, DATA_NVS_KEYS, data + 0x8000, 0x1000, encrypted=True),
+        Partition("factory", 0, FACTORY, apps, factory_bytes),
+        Partition("ota_0", 0, OTA_0, apps + factory_bytes, ota_bytes),
     )
+
+
+def ota_only_partitions(
+    ota_bytes: int = 0x180000, table_offset: int = PARTITION_TABLE_OFFSET
+) -> tuple[Partition, ...]:
+    """Two slots and no factory partition, as products have it that update themselves by turns."""
+    nvs, otadata_, keys, first, _ = default_partitions(ota_bytes, ota_bytes, table_offset)
+    slots = (
+        Partition("ota_0", 0, OTA_0, first.offset, ota_bytes),
+        Partition("ota_1", 0, OTA_0 + 1, first.end, ota_bytes),
+    )
+    return (nvs, otadata_, keys, *slots)
 
 
 def _partition_entry(part: Partition) -> bytes:

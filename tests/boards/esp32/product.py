@@ -34,6 +34,7 @@ class ProductImages:
 
     chip: str
     partitions: tuple[Partition, ...]
+    table_offset: int
     by_role: Mapping[str, bytes]
 
     def offset(self, role: str) -> int:
@@ -41,8 +42,10 @@ class ProductImages:
         if role.endswith("bootloader"):
             return FAMILIES[self.chip].bootloader_offset
         if role == "partition-table":
-            return PARTITION_TABLE_OFFSET
-        name = {"manufacturing": "factory", "application": "ota_0"}[role]
+            return self.table_offset
+        names = {part.name for part in self.partitions}
+        manufacturing = "factory" if "factory" in names else "ota_1"
+        name = {"manufacturing": manufacturing, "application": "ota_0"}[role]
         return self.partition(name).offset
 
     def partition(self, name: str) -> Partition:
@@ -50,10 +53,11 @@ class ProductImages:
 
     @property
     def manufacturing_stage(self) -> dict[int, bytes]:
-        """What a chip holds before `seal`, by offset; otadata is blank."""
+        """What a chip holds before `seal`, by offset. Without a factory partition otadata names ota_1."""
         roles = ("bootloader", "partition-table", "manufacturing", "application")
         stage = {self.offset(role): self.by_role[role] for role in roles if role in self.by_role}
-        return stage | {self.partition("otadata").offset: otadata(0)}
+        has_factory = any(part.name == "factory" for part in self.partitions)
+        return stage | {self.partition("otadata").offset: otadata(0 if has_factory else 2)}
 
     @property
     def final_stage(self) -> dict[int, bytes]:
@@ -82,6 +86,9 @@ def make_images(
     app_bytes: int = 96 * 1024,
     manufacturing_bytes: int = 96 * 1024,
     partitions: tuple[Partition, ...] | None = None,
+    table_offset: int | None = None,
+    boot_bytes: int = 14 * 1024,
+    tells_table: bool = True,
     application: Mapping[str, object] | None = None,
     manufacturing: Mapping[str, object] | None = None,
 ) -> ProductImages:
@@ -96,7 +103,10 @@ def make_images(
         boot_version: both bootloaders'.
         app_bytes: size of the application.
         manufacturing_bytes: size of the manufacturing firmware.
-        partitions: None: `default_partitions()`.
+        partitions: None: `default_partitions()`, moved to behind the table.
+        table_offset: where the table stands and both bootloaders look for it; None: at 0x8000.
+        boot_bytes: size of each bootloader.
+        tells_table: whether the bootloaders' code shows where they look for it.
         application: what else the application's marker says, as `boards.esp32.firmware` reads it.
         manufacturing: the same of the manufacturing firmware's.
     """
@@ -104,10 +114,19 @@ def make_images(
     def signed(image: bytes) -> bytes:
         return image if key is None else key.sign(image)
 
-    layout = default_partitions() if partitions is None else partitions
+    place = PARTITION_TABLE_OFFSET if table_offset is None else table_offset
+    layout = default_partitions(table_offset=place) if partitions is None else partitions
+
+    def bootloader(marker: Mapping[str, object]) -> bytes:
+        return signed(
+            bootloader_image(
+                chip, boot_version, marker, size=boot_bytes, table_offset=place, tells=tells_table
+            )
+        )
+
     model = {"model": project}
     made = {
-        "bootloader": signed(bootloader_image(chip, boot_version, BOOTLOADER)),
+        "bootloader": bootloader(BOOTLOADER),
         "partition-table": partition_table(layout),
         "manufacturing": signed(
             app_image(
@@ -123,5 +142,5 @@ def make_images(
         ),
     }
     if key is not None:
-        made["secure-bootloader"] = signed(bootloader_image(chip, boot_version, SECURE_BOOTLOADER))
-    return ProductImages(chip, layout, made)
+        made["secure-bootloader"] = bootloader(SECURE_BOOTLOADER)
+    return ProductImages(chip, layout, place, made)

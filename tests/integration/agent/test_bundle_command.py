@@ -22,8 +22,8 @@ from cryptography.hazmat.primitives.serialization import (
 
 from agent.adapters.cli.app import main
 from agent.core.bundle_verify import verify_bundle
-from boards.esp32.images import app_image
-from harness.bundle_samples import secure_boot_key, secure_sample
+from boards.esp32.images import app_image, bootloader_image
+from harness.bundle_samples import secure_boot_key, secure_sample, with_signature_sector
 from harness.process import COMMANDS, REPOSITORY
 
 EXAMPLE = REPOSITORY / "deploy" / "examples" / "bundle.toml"
@@ -249,6 +249,19 @@ def test_a_build_that_cannot_be_flashed_makes_no_file(office: Office) -> None:
     description.write_text(description.read_text() + "more = 1\n")
     assert "burn.1.more" in office.refuse("build", "bundle.toml", "--out", "x.zip", code=3)
     assert not office.path("x.zip").exists()
+
+
+def test_a_bootloader_that_does_not_show_its_table_is_named(office: Office) -> None:
+    """One that a person has to look at; nothing is said where the code shows it."""
+    office.build()
+    assert "Not checked" not in office.run("build", "bundle.toml", "--out", "x.zip", "--force").out
+    silent = with_signature_sector(bootloader_image("esp32s3", 3, {}, tells=False), secure_boot_key())
+    office.path("manufacturing/build/bootloader/bootloader.bin").write_bytes(silent)
+    told = office.run("build", "bundle.toml", "--out", "y.zip").out
+    assert "Not checked: where bootloader will look for the partition table" in told
+    assert "CONFIG_PARTITION_TABLE_OFFSET of that build has to be 0x8000" in told
+    as_json = office.run("build", "bundle.toml", "--out", "y.zip", "--force", "--json").out
+    assert json.loads(as_json)["table_place_unseen"] == ["bootloader"]
 
 
 def test_wrong_usage(office: Office) -> None:

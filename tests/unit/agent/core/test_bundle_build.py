@@ -14,9 +14,9 @@ from agent.core.bundle import BundleError, Burn, Manifest, Role
 from agent.core.bundle_build import build_bundle, parse_description
 from agent.core.bundle_verify import read_unverified
 from agent.core.partition_table import parse_partition_table
-from boards.esp32.images import bootloader_image
+from boards.esp32.images import app_image, bootloader_image
 from boards.esp32.partitions import Partition, default_partitions, parse_otadata, partition_table
-from harness.bundle_samples import sample, secure_boot_key, secure_sample
+from harness.bundle_samples import sample, secure_boot_key, secure_sample, with_signature_sector
 
 HEAD = """
 product = "sensor"
@@ -82,10 +82,18 @@ def test_an_image_may_be_reported_by_another_name_or_not() -> None:
 PLAIN_ROLES = FIRMWARE.replace('[[image]]\nrole = "secure-bootloader"\nfile = "secure-bootloader.bin"\n', "")
 
 
-def built_with(table: Sequence[Partition], head: str = HEAD, boot_bytes: int = 4_000) -> Manifest:
+def built_with(
+    table: Sequence[Partition],
+    head: str = HEAD,
+    boot_bytes: int = 4_000,
+    table_offset: int = 0x8000,
+    tells: bool = True,
+) -> Manifest:
     files = {name: FILES[name] for name in ROLES if name != "secure-bootloader"}
     files["partition-table"] = partition_table(table)
-    files["bootloader"] = bootloader_image("esp32s3", 3, {}, size=boot_bytes)
+    files["bootloader"] = bootloader_image(
+        "esp32s3", 3, {}, size=boot_bytes, table_offset=table_offset, tells=tells
+    )
     return read_unverified(build(head + PLAIN_ROLES, files)).manifest
 
 
@@ -94,8 +102,13 @@ DEFAULT = {part.name: part for part in default_partitions()}
 ELSEWHERE = (NVS, *(DEFAULT[name] for name in ("otadata", "nvs_keys", "factory", "ota_0")))
 
 
-def test_a_table_goes_where_both_builds_have_it() -> None:
-    manifest = built_with(ELSEWHERE, HEAD + "partition_table_offset = 0xA000\n", boot_bytes=0x9800)
+@pytest.mark.parametrize(
+    ("said", "tells"),
+    [("", True), ("partition_table_offset = 0xA000\n", True), ("partition_table_offset = 0xA000\n", False)],
+    ids=["by the bootloader", "by both", "by the description"],
+)
+def test_a_table_goes_where_both_builds_have_it(said: str, tells: bool) -> None:
+    manifest = built_with(ELSEWHERE, HEAD + said, boot_bytes=0x9800, table_offset=0xA000, tells=tells)
     table = manifest.image(Role.PARTITION_TABLE)
     assert table is not None
     assert table.offset == 0xA000
@@ -107,13 +120,61 @@ def test_a_table_goes_where_both_builds_have_it() -> None:
         ("", "begins at 0xb000, so it was perhaps not built for 0x8000: say partition_table_offset"),
         ("partition_table_offset = 0xB000\n", "lies over"),
         ("partition_table_offset = 0xA800\n", "multiple of 4096"),
-        ("partition_table_offset = 0x9000\n", "they lie over each other"),
+        (
+            "partition_table_offset = 0x9000\n",
+            "ends at 0xa000, .* CONFIG_PARTITION_TABLE_OFFSET=0xa000 or beyond, and say it",
+        ),
     ],
     ids=["not said", "over a partition", "half a sector", "in the bootloader"],
 )
 def test_a_table_at_a_wrong_place_is_refused(said: str, why: str) -> None:
     with pytest.raises(BundleError, match=why):
-        built_with(ELSEWHERE, HEAD + said, boot_bytes=0x9800)
+        built_with(ELSEWHERE, HEAD + said, boot_bytes=0x9800, tells=False)
+
+
+def test_a_bootloader_that_looks_elsewhere_is_refused() -> None:
+    with pytest.raises(BundleError, match=r"partition table at 0x9000, .* puts it at 0xa000"):
+        built_with(ELSEWHERE, HEAD + "partition_table_offset = 0xA000\n", table_offset=0x9000)
+    with pytest.raises(BundleError, match="partition nvs lies over"):
+        built_with(ELSEWHERE, table_offset=0xB000)
+
+
+def test_two_bootloaders_that_look_at_different_places_are_refused() -> None:
+    files = FILES | {"secure-bootloader": bootloader_image("esp32s3", 4, {}, table_offset=0x9000)}
+    with pytest.raises(BundleError, match="bootloader at 0x8000, secure-bootloader at 0x9000: build both"):
+        build(WHOLE, files)
+
+
+def test_a_signed_bootloader_of_a_p4_needs_its_table_further_behind() -> None:
+    """28 KiB and a signature sector from 0x2000 on: esp-idf issue 19102."""
+    head = HEAD.replace("esp32s3", "esp32p4")
+
+    def build_for(place: int) -> bytes:
+        table = default_partitions(table_offset=place)
+        boot = bootloader_image("esp32p4", 3, {}, size=0x6E00, table_offset=place)
+        files = {
+            "bootloader": with_signature_sector(boot, secure_boot_key()),
+            "partition-table": partition_table(table),
+            "manufacturing": firmware("manufacturing"),
+            "application": firmware("application"),
+        }
+        return build(head + PLAIN_ROLES + '[secure_boot]\npublic_key = "secure-boot.pub.pem"\n', files)
+
+    def firmware(name: str) -> bytes:
+        return with_signature_sector(
+            app_image("esp32p4", f"sensor-{name}", "1.0.0", {}, size=6_000), secure_boot_key()
+        )
+
+    with pytest.raises(BundleError) as refused:
+        build_for(0x8000)
+    assert str(refused.value) == (
+        "bootloader: it ends at 0xa000, and the partition table stands at 0x8000: build both bootloaders "
+        "and applications with CONFIG_PARTITION_TABLE_OFFSET=0xa000 or beyond, and say it as "
+        "partition_table_offset"
+    )
+    table = read_unverified(build_for(0x10000)).manifest.image(Role.PARTITION_TABLE)
+    assert table is not None
+    assert table.offset == 0x10000
 
 
 def test_a_layout_without_factory_starts_the_manufacturing_firmware_out_of_ota_1() -> None:

@@ -193,6 +193,16 @@ REFUSED: dict[str, tuple[Callable[[], Sample], str]] = {
     "overlap": (lambda: moved(PLAIN, "data", APPLICATION_OFFSET + 0x1000), "lie over each other"),
     "bootloader-elsewhere": (lambda: moved(PLAIN, "bootloader", 0x1000), "belongs at 0x0"),
     "table-elsewhere": (lambda: moved(PLAIN, "partition-table", 0x9000), "lies over what stands before it"),
+    "bootloader-that-looks-elsewhere": (
+        lambda: PLAIN.with_image(
+            "bootloader", bootloader_image("esp32s3", 3, {}, size=4_000, table_offset=0x9000)
+        ),
+        "bootloader: its code looks for the partition table at 0x9000",
+    ),
+    "bootloader-over-the-table": (
+        lambda: PLAIN.with_image("bootloader", bootloader_image("esp32s3", 3, {}, size=0x8000)),
+        "bootloader: it ends at 0x9000, and the partition table stands at 0x8000",
+    ),
     "manufacturing-elsewhere": (lambda: moved(PLAIN, "manufacturing", 0x30000), "begin with partition"),
     "application-elsewhere": (
         lambda: moved(PLAIN, "application", APPLICATION_OFFSET + 0x10000),
