@@ -7,19 +7,22 @@ Relative paths are relative to the file's directory. `birthmark-agent enroll --i
 
 from __future__ import annotations
 
+import errno
 import re
+import stat
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo
 
-from agent.core.toml_text import TomlError, read_toml
+from agent.core.file_problems import MAX_FILE_BYTES, FileKind, FileProblem, parse_file, unreadable
 from agent.errors import ConfigError
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _TIME_OF_DAY = re.compile(r"([01][0-9]|2[0-3]):[0-5][0-9]")
 _PORT_NAME = re.compile(r"usb-.*|COM[0-9]+|/.*|\\\\.*", re.IGNORECASE)  # as systems and `ports` name them
 _MAX_PLACE = 64  # characters; it stands on labels, in tables and in files
+_FILE = FileKind(maker="birthmark-agent enroll", reader="the station's user", page="docs/stations.md")
 _ENDPOINT = re.compile(r"(?P<host>[A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\]):(?P<port>[0-9]{1,5})")
 
 
@@ -161,21 +164,16 @@ def load(path: Path) -> Config:
         ConfigError: it cannot be read, is no TOML, or a key is unknown, missing or wrong; all of them named.
     """
     try:
-        data = read_toml(path.read_bytes())
+        return parse_file(path, _read(path), Config, _FILE, {"base": path.resolve().parent})
     except OSError as error:
-        raise ConfigError(
-            f"cannot read {path}: {error.strerror}", remedy="birthmark-agent enroll makes one"
-        ) from error
-    except TomlError as error:
-        raise ConfigError(
-            f"{path} is not valid TOML: {error}", remedy="Mend that line, or save the file as UTF-8."
-        ) from error
-    try:
-        return Config.model_validate(data, context={"base": path.resolve().parent})
-    except ValidationError as error:
-        lines = [
-            f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}"
-            for problem in error.errors()
-        ]
-        remedy = "Mend these keys; docs/stations.md lists all of them."
-        raise ConfigError(f"{path}: " + "; ".join(lines), remedy=remedy) from error
+        problem = unreadable(path, error, _FILE)
+        raise ConfigError(problem.what, remedy=problem.remedy) from error
+    except FileProblem as error:
+        raise ConfigError(error.what, remedy=error.remedy) from error
+
+
+def _read(path: Path) -> bytes:
+    if stat.S_ISDIR(path.stat().st_mode):  # Windows would say that this user may not read it
+        raise IsADirectoryError(errno.EISDIR, "", str(path))
+    with path.open("rb") as file:
+        return file.read(MAX_FILE_BYTES + 1)

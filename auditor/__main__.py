@@ -26,7 +26,7 @@ def main() -> None:
     try:
         app()
     except ConfigError as error:
-        _end(f"configuration: {error}", CONFIGURATION)
+        _end(str(error), CONFIGURATION)
     except Unreachable as error:
         _end(f"not reachable: {error}", UNREACHABLE)
     except (CheckFailed, Malformed, NotFound) as error:

@@ -5,13 +5,34 @@ Relative paths are relative to the file's directory. `birthmark-auditor enroll -
 
 from __future__ import annotations
 
+import errno
+import re
+import stat
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationInfo
 
-from auditor.core.toml_text import TomlError, read_toml
+from auditor.core.file_problems import MAX_FILE_BYTES, FileKind, FileProblem, parse_file, unreadable
 from auditor.errors import ConfigError
+
+_FILE = FileKind(
+    maker="birthmark-auditor enroll", reader="the auditor's user", page="deploy/examples/auditor.toml"
+)
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_ENDPOINT = re.compile(r"[^\s/]+:[0-9]{1,5}")
+
+
+def _name(text: str) -> str:
+    if _NAME.fullmatch(text) is None:
+        raise ValueError("must be 1 to 64 of [A-Za-z0-9._-], beginning with a letter or digit")
+    return text
+
+
+def _endpoint(text: str) -> str:
+    if _ENDPOINT.fullmatch(text) is None:
+        raise ValueError("must be host:port")
+    return text
 
 
 def _resolved(path: Path, info: ValidationInfo) -> Path:
@@ -29,7 +50,7 @@ class _Section(BaseModel):
 class Signerd(_Section):
     """Where signerd listens, and whom to take for it."""
 
-    endpoint: Annotated[str, Field(pattern=r"^[^\s/]+:[0-9]{1,5}$")]  # host:port
+    endpoint: Annotated[str, AfterValidator(_endpoint)]
     operations_ca: FilePath  # PEM; nothing else is trusted as a root of the connection
 
 
@@ -50,7 +71,7 @@ class TrustFiles(_Section):
 class Config(_Section):
     """The whole file."""
 
-    deployment: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+    deployment: Annotated[str, AfterValidator(_name)]
     state: FilePath  # directory: what one run keeps for the next
     signerd: Signerd
     identity: Identity
@@ -64,18 +85,18 @@ def load(path: Path) -> Config:
         ConfigError: it cannot be read, is no TOML, or a key is unknown, missing or wrong; all of them named.
     """
     try:
-        data = read_toml(path.read_bytes())
+        return parse_file(path, _read(path), Config, _FILE, {"base": path.resolve().parent})
     except OSError as error:
-        raise ConfigError(
-            f"cannot read {path}: {error.strerror}; `birthmark-auditor enroll` makes one"
-        ) from error
-    except TomlError as error:
-        raise ConfigError(f"{path} is not valid TOML: {error}") from error
-    try:
-        return Config.model_validate(data, context={"base": path.resolve().parent})
-    except ValidationError as error:
-        lines = [f"  {'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()]
-        raise ConfigError(f"{path}:\n" + "\n".join(lines)) from error
+        raise ConfigError(str(unreadable(path, error, _FILE))) from error
+    except FileProblem as error:
+        raise ConfigError(str(error)) from error
+
+
+def _read(path: Path) -> bytes:
+    if stat.S_ISDIR(path.stat().st_mode):  # Windows would say that this user may not read it
+        raise IsADirectoryError(errno.EISDIR, "", str(path))
+    with path.open("rb") as file:
+        return file.read(MAX_FILE_BYTES + 1)
 
 
 def read_bytes(path: Path, what: str) -> bytes:

@@ -8,7 +8,10 @@ where `hsm.pin` says.
 
 from __future__ import annotations
 
+import errno
 import os
+import re
+import stat
 from abc import abstractmethod
 from ipaddress import ip_address
 from pathlib import Path
@@ -20,27 +23,39 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    ValidationError,
     ValidationInfo,
     model_validator,
 )
 
-from signerd.core.file_problems import problems
+from signerd.core.file_problems import MAX_FILE_BYTES, FileKind, FileProblem, parse_file, unreadable
 from signerd.core.names import FIRST, is_name
 from signerd.core.pkcs11_uri import key_name, token_name
 from signerd.core.server_names import MAX_SERVER_NAMES, server_name
-from signerd.core.toml_text import TomlError, read_toml
 from signerd.core.tpm_reference import tpm_source
 from signerd.errors import ConfigError
 
 MAX_ISSUERS = 32  # beside the first; one a token that was ever used
 MAX_CHECKPOINT_KEYS = 8  # beside the first, those that are retired among them
+_ORIGIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9./_-]{0,127}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 MAX_SOCKET_PATH = 107  # bytes: sun_path of unix(7), with the zero at its end
 
 
 def _name(text: str) -> str:
     if not is_name(text):
         raise ValueError("must be 1 to 64 of [A-Za-z0-9._-], beginning with a letter or digit")
+    return text
+
+
+def _origin(text: str) -> str:
+    if _ORIGIN.fullmatch(text) is None:
+        raise ValueError("must be 1 to 128 of [A-Za-z0-9./_-], beginning with a letter or digit")
+    return text
+
+
+def _sha256(text: str) -> str:
+    if _SHA256.fullmatch(text) is None:
+        raise ValueError("must be 64 hexadecimal digits, in small letters")
     return text
 
 
@@ -167,7 +182,7 @@ class DatabaseSettings(Section):
 class LogNameSettings(Section):
     """The log's name and verifier key."""
 
-    origin: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9./_-]{0,127}$")]
+    origin: Annotated[str, AfterValidator(_origin)]
     vkey: FilePath  # the log's verifier key, C2SP signed-note text
 
 
@@ -227,7 +242,7 @@ class HsmSettings(TokenSettings):
     checkpoint_key_in: Literal["token", "sealed", "none"] = "token"
     master_key_in: Literal["token", "sealed", "none"] = "token"
     sealed: FilePath | None = None  # the sealed secrets (docs/formats.md)
-    master_commitment: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None  # where it is sealed
+    master_commitment: Annotated[str, AfterValidator(_sha256)] | None = None  # where it is sealed
 
     @property
     def seals(self) -> bool:
@@ -331,9 +346,10 @@ class Keys(Section):
     approvals: ApprovalSettings | None = None
     log: LogSettings = LogSettings()
 
-    # For errors: who may read the file, and what makes it.
+    # For errors: who may read the file, what makes it, and where its keys are shown.
     reader: ClassVar[str] = "signerd's user"
     maker: ClassVar[str] = "signerd init"
+    page: ClassVar[str] = "deploy/examples/signerd.toml"
 
     @property
     @abstractmethod
@@ -388,20 +404,20 @@ def read_settings(path: Path, kind: type[S]) -> S:
     Raises:
         ConfigError: it cannot be read, is no TOML, or a key is unknown, missing or wrong; all of them named.
     """
+    file = FileKind(maker=kind.maker, reader=kind.reader, page=kind.page)
     try:
-        data = read_toml(path.read_bytes())
-    except PermissionError as error:
-        raise ConfigError(
-            f"cannot read {path}: {error.strerror}; run the command as {kind.reader}"
-        ) from error
+        return parse_file(path, _read(path), kind, file, {"base": path.resolve().parent})
     except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror}; `{kind.maker}` makes one") from error
-    except TomlError as error:
-        raise ConfigError(f"{path} is not valid TOML: {error}") from error
-    try:
-        return kind.model_validate(data, context={"base": path.resolve().parent})
-    except ValidationError as error:
-        raise ConfigError("\n  ".join([f"{path}:", *problems(error)])) from error
+        raise ConfigError(str(unreadable(path, error, file))) from error
+    except FileProblem as error:
+        raise ConfigError(str(error)) from error
+
+
+def _read(path: Path) -> bytes:
+    if stat.S_ISDIR(path.stat().st_mode):
+        raise IsADirectoryError(errno.EISDIR, "", str(path))
+    with path.open("rb") as file:
+        return file.read(MAX_FILE_BYTES + 1)
 
 
 def database_url(config: Config, base: Path) -> str:

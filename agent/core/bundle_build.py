@@ -24,6 +24,7 @@ from agent.core.bundle_checks import (
 )
 from agent.core.bundle_verify import make_bundle
 from agent.core.esp_image import ImageError, signing_key_digest
+from agent.core.file_problems import in_one_line, problems
 from agent.core.partition_table import TABLE_BYTES, TABLE_OFFSET, Partition
 from agent.core.table_place import BOOTLOADERS, shown
 from agent.core.toml_text import TomlError, read_toml
@@ -102,13 +103,9 @@ def parse_description(data: bytes) -> Description:
     try:
         table = _Description.model_validate(read_toml(data))
     except ValidationError as error:
-        problems = (
-            f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}"
-            for problem in error.errors(include_url=False, include_input=False)
-        )
-        raise BundleError("; ".join(problems)) from error
+        raise BundleError(in_one_line(problems(error))) from error
     except TomlError as error:
-        raise BundleError(f"not valid TOML: {error}") from error
+        raise BundleError(str(error)) from error
     files: dict[str, str] = {}
     for image in table.image:
         name = image.called

@@ -20,6 +20,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
+from agent.core.file_problems import in_one_line, problems
 from agent.core.label import Label
 from agent.core.label_pattern import POP, PORT, parse_pattern
 from agent.core.label_payload import PatternText, ProvisioningCode, Strict, TextCode
@@ -119,16 +120,8 @@ def parse_template(data: bytes) -> LabelTemplate:
     try:
         document = read_toml(data)
     except TomlError as error:
-        raise TemplateError(f"not valid TOML: {error}") from error
+        raise TemplateError(str(error)) from error
     try:
         return LabelTemplate.model_validate(document)
     except ValidationError as error:
-        raise TemplateError(
-            "; ".join(_told(problem["loc"], problem["msg"]) for problem in error.errors())
-        ) from error
-
-
-def _told(location: tuple[int | str, ...], message: str) -> str:
-    where = ".".join(str(part) for part in location)
-    text = message.removeprefix("Value error, ")
-    return f"{where}: {text}" if where else text
+        raise TemplateError(in_one_line(problems(error))) from error

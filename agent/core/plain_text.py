@@ -1,4 +1,4 @@
-"""Texts that boards and signerd may have made, as a terminal may show them."""
+"""Texts that others may have made, as a terminal may show them."""
 
 from __future__ import annotations
 

@@ -192,11 +192,11 @@ def parse_recipe(data: bytes) -> Recipe:
     try:
         document = read_toml(data)
     except TomlError as error:
-        raise RecipeError(f"not valid TOML: {error}") from error
-    _only(document, {"name", "step"}, "recipe")
+        raise RecipeError(str(error)) from error
+    _only(document, {"name", "step"}, "")
     name = document.get("name")
     if not isinstance(name, str) or not name:
-        raise RecipeError("name: must be a text")
+        raise RecipeError("name: must be a text in quotes")
     tables = document.get("step")
     if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
         raise RecipeError("step: must be [[step]] tables")
@@ -215,7 +215,7 @@ def _step(table: dict[str, Any], number: int) -> Step:
         name = StepName(table.get("name", ""))
     except ValueError as error:
         raise RecipeError(f"{where}: no step {table.get('name')!r}; use {', '.join(StepName)}") from error
-    _only(table, {"name", "timeout_s", "retries", _OWN_KEYS.get(name, "name")}, name)
+    _only(table, {"name", "timeout_s", "retries", _OWN_KEYS.get(name, "name")}, f"{name}.")
     timeout_s = table.get("timeout_s", _TIMEOUT_S[name])
     if type(timeout_s) not in {int, float} or not 0 < timeout_s <= MAX_TIMEOUT_S:
         raise RecipeError(f"{name}: timeout_s must be above 0 and at most {MAX_TIMEOUT_S:g}")
@@ -269,4 +269,4 @@ def _challenge(tables: list[dict[str, Any]]) -> bool:
 def _only(table: dict[str, Any], known: set[str], where: str) -> None:
     unknown = sorted(set(table) - known)
     if unknown:
-        raise RecipeError(f"{where}: unknown key {', '.join(unknown)}")
+        raise RecipeError("; ".join(f"{where}{key}: no such key" for key in unknown))

@@ -25,7 +25,7 @@ from pydantic import (
 
 from signerd.core.evidence.rules import MAX_COMPONENTS, Component, Version
 from signerd.core.file_form import FORM, FileForm
-from signerd.core.file_problems import problems
+from signerd.core.file_problems import in_one_line, problems
 from signerd.core.names import Level, Reissue, Role, is_chip_id, is_component, is_name, parse_peer_uri
 from signerd.core.order import FirmwareBundle, WorkOrder
 from signerd.core.policy import check_firmware, least_firmware
@@ -178,7 +178,7 @@ def parse_order_file(text: str, find_product: Callable[[str], ProductRevision | 
         file = _OrderFile.model_validate(read_toml(text))
         settings = encode_settings(file.settings)
     except ValidationError as error:
-        raise Refused(Code.INVALID, "; ".join(problems(error))) from error
+        raise Refused(Code.INVALID, in_one_line(problems(error))) from error
     except CborError as error:
         raise Refused(Code.INVALID, f"settings: {error}") from error
     revision = find_product(file.product)

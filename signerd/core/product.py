@@ -6,7 +6,6 @@ The file's form is in docs/formats.md, "Product file".
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -19,8 +18,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from signerd.core.chip_form import ANY, UUID, ChipForm
 from signerd.core.evidence.rules import EvidenceRules
 from signerd.core.file_form import FORM, FileForm
-from signerd.core.file_problems import problems
+from signerd.core.file_problems import in_one_line, problems
 from signerd.core.names import FIRST, KeyType, is_component, is_name
+from signerd.core.toml_text import TomlError, parse_toml
 from signerd.errors import Code, Refused
 
 MAX_PRODUCT_BYTES = 32768
@@ -184,12 +184,9 @@ class Product(_Section):
 def read_toml(text: str) -> dict[str, Any]:
     """What a TOML file says. Raises Refused `invalid`."""
     try:
-        return tomllib.loads(text)
-    except (
-        ValueError,
-        RecursionError,
-    ) as error:  # beside its own: a number or a nesting beyond Python's bounds
-        raise Refused(Code.INVALID, f"not TOML: {error}") from error
+        return parse_toml(text)
+    except TomlError as error:
+        raise Refused(Code.INVALID, str(error)) from error
 
 
 @lru_cache(maxsize=_PRODUCTS_KEPT)
@@ -204,4 +201,4 @@ def parse_product(text: str) -> Product:
     try:
         return Product.model_validate(read_toml(text))
     except ValidationError as error:
-        raise Refused(Code.INVALID, "; ".join(problems(error))) from error
+        raise Refused(Code.INVALID, in_one_line(problems(error))) from error

@@ -40,7 +40,7 @@ def test_what_is_there_before_anybody_configures_it(root: CleanRoot) -> None:
     assert "dialout" in root.run("id --name --groups birthmark").split()
     assert root.run("systemctl list-units --plain --no-legend 'birthmark-agent@*'") == ""
     said = root.refused("birthmark-agent doctor", 1)
-    assert "cannot read /etc/birthmark-agent/agent.toml" in said
+    assert "/etc/birthmark-agent/agent.toml: there is no such file" in said
     assert "birthmark-agent enroll" in said
 
 

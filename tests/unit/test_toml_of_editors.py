@@ -9,8 +9,11 @@ from typing import Any
 
 import pytest
 
+import agent
 import agent.core.toml_text
+import auditor
 import auditor.core.toml_text
+import signerd
 import signerd.core.toml_text
 
 READERS = (agent.core.toml_text.read_toml, auditor.core.toml_text.read_toml, signerd.core.toml_text.read_toml)
@@ -44,7 +47,7 @@ def test_utf8_is_read(read: Callable[[bytes], dict[str, Any]], mark: bytes, ends
             b"a = 1\n" + TEXT.encode("latin-1"),
             "line 2 has a byte that is not UTF-8 (0xfc): save the",
         ),
-        (MARK + MARK + TEXT.encode(), "Invalid statement (at line 1, column 1)"),
+        (MARK + MARK + TEXT.encode(), "line 1, column 1 is not TOML: invalid statement: mend that line"),
         (b"a = " + b"[" * 100_000, ""),
         (b"a = " + b"9" * 10_000, ""),
         (b"a = \r1", ""),
@@ -58,6 +61,39 @@ def test_anything_else_is_an_error_of_its_own(
     assert type(caught.value).__name__ == "TomlError"
 
 
-def test_the_modules_are_one_text() -> None:
-    modules = (agent.core.toml_text, auditor.core.toml_text, signerd.core.toml_text)
-    assert len({Path(str(module.__file__)).read_bytes() for module in modules}) == 1
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a = 1\na = 2\n", "line 2, column 6 is not TOML: this key stands twice"),
+        ("[a]\n[a]\n", "line 2, column 3 is not TOML: this table stands twice"),
+        ("a = {b = 1, b = 2}\n", "line 1, column 18 is not TOML: this key stands twice"),
+        (
+            'a = "C:\\ProgramData"\n',
+            "line 1, column 10 is not TOML: a backslash in double quotes: write paths in single quotes",
+        ),
+        (
+            'a = "C:\\Users"\n',
+            "line 1, column 10 is not TOML: a backslash in double quotes: write paths in single quotes",
+        ),
+        ("a = yes\n", "line 1, column 5 is not TOML: no value of TOML: a text stands in quotes"),
+        ('a = "b\n', "line 1, column 7 is not TOML: illegal character '\\n'"),
+        ('a = "b', "its end is not TOML: the text's closing quote is missing"),
+    ],
+)
+def test_a_mistake_is_told_in_words_that_help(
+    read: Callable[[bytes], dict[str, Any]], text: str, said: str
+) -> None:
+    with pytest.raises(ValueError, match=re.escape(said)) as caught:
+        read(text.encode())
+    assert str(caught.value) == f"{said}: mend that line"
+
+
+@pytest.mark.parametrize("name", ["toml_text", "file_problems", "plain_text"])
+def test_the_modules_are_one_text(name: str) -> None:
+    programs = (agent, auditor, signerd)
+    files = {program: Path(str(program.__file__)).with_name("core") / f"{name}.py" for program in programs}
+    texts = {
+        file.read_text("utf-8").replace(f"from {program.__name__}.core.", "from ")
+        for program, file in files.items()
+    }
+    assert len(texts) == 1

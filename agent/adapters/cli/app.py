@@ -229,13 +229,18 @@ def exit_code(error: AgentError) -> int:
     return 1
 
 
+def in_a_line(error: AgentError) -> str:
+    """What is wrong, and what to do."""
+    return f"{error.detail.removesuffix('.')}. {error.remedy}".rstrip() if error.remedy else error.detail
+
+
 def main() -> None:
     """Runs the command and ends the process."""
     never_fail()
     try:
         app()
     except AgentError as error:
-        print(f"birthmark-agent: {error.detail}", error.remedy, file=sys.stderr, sep="\n  ")
+        print(f"birthmark-agent: {in_a_line(error)}", file=sys.stderr)
         raise SystemExit(exit_code(error)) from error
     except OSError as error:
         if error.filename is not None or error.errno not in _UNWRITABLE:

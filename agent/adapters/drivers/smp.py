@@ -24,6 +24,7 @@ from smp.header import OP
 from agent.adapters.drivers import smp_messages as messages
 from agent.adapters.drivers.smp_link import SmpLink
 from agent.adapters.drivers.smp_messages import AnswerT
+from agent.core.file_problems import in_one_line, problems
 from agent.core.pop import ProofOfPossession
 from agent.core.recipe import StepName
 from agent.errors import AgentError, BoardError, ConfigError, LineError
@@ -76,10 +77,10 @@ class SmpDriver:
         try:
             self._options = SmpOptions.model_validate(dict(options))
         except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            place = ".".join(str(part) for part in first["loc"])
             remedy = "Mend [drivers.smp] in agent.toml; docs/stations.md lists the options."
-            raise ConfigError(f"driver smp, option {place}: {first['msg']}", remedy=remedy) from error
+            raise ConfigError(
+                in_one_line([f"drivers.smp.{said}" for said in problems(error)]), remedy=remedy
+            ) from error
         self._link = SmpLink(port, self._options.baudrate)
         self._buffer = messages.MIN_BUFFER
         self._sequence = 0

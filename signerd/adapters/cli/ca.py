@@ -260,7 +260,7 @@ def _token(
 
     from signerd.adapters.pin import absolute
     from signerd.config import TokenSettings
-    from signerd.core.file_problems import problems
+    from signerd.core.file_problems import in_one_line, problems
 
     hsm = settings.hsm
     if token is None and (module is not None or env):
@@ -277,7 +277,7 @@ def _token(
     try:
         return TokenSettings.model_validate(values)
     except ValidationError as error:
-        raise typer.BadParameter("; ".join(problems(error))) from error
+        raise typer.BadParameter(in_one_line(problems(error))) from error
 
 
 def _announce(config: Path, name: str, ca: str, prepared: Any, options: Approving) -> int:

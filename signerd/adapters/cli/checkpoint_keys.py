@@ -205,7 +205,7 @@ def _wanted(
 
     from signerd.adapters.pin import absolute
     from signerd.config import CheckpointKeySettings
-    from signerd.core.file_problems import problems
+    from signerd.core.file_problems import in_one_line, problems
 
     hsm = settings.hsm
     if token is None and (module is not None or pin is not None or env):
@@ -228,7 +228,7 @@ def _wanted(
     try:
         return CheckpointKeySettings.model_validate(values)
     except ValidationError as error:
-        raise typer.BadParameter("; ".join(problems(error))) from error
+        raise typer.BadParameter(in_one_line(problems(error))) from error
 
 
 def _demand_room(config: Path) -> None:

@@ -119,7 +119,7 @@ def take_over(
     from signerd.adapters.cli.output import print_json
     from signerd.adapters.keyholder.service import taking_over
     from signerd.adapters.keyholder.service.settings import ServiceSettings
-    from signerd.core.file_problems import problems
+    from signerd.core.file_problems import in_one_line, problems
     from signerd.core.names import FIRST
 
     try:
@@ -130,7 +130,7 @@ def take_over(
             clients=tuple(clients),
         )
     except ValidationError as error:
-        raise typer.BadParameter("; ".join(problems(error))) from error
+        raise typer.BadParameter(in_one_line(problems(error))) from error
     asked = taking_over.plan(config.resolve(), settings.absolute(), service, user)
     done = taking_over.take_over(asked)
     if as_json:

@@ -32,7 +32,7 @@ from signerd.adapters.keyholder.service.settings import KeyHolderConfig
 from signerd.adapters.pin import read_pin
 from signerd.adapters.recipients import SealedPart
 from signerd.config import CheckpointKeySettings, Config, Keys, read_settings
-from signerd.core.file_problems import problems
+from signerd.core.file_problems import in_one_line, problems
 from signerd.core.note import VerifierKey, parse_vkey
 from signerd.core.recipient import Recipient
 from signerd.errors import Code, ConfigError, Refused
@@ -59,7 +59,7 @@ def begun(base: Path) -> MadeKey | None:
         settings = CheckpointKeySettings.model_validate(values, context={"base": base})
         return _made(settings, parse_vkey(settings.vkey.read_text("ascii")))
     except ValidationError as error:
-        raise ConfigError("\n  ".join([f"{path}:", *problems(error)])) from error
+        raise ConfigError(f"{path}: {in_one_line(problems(error))}") from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{path} cannot be read: {error}; remove it, and add another key") from error
 

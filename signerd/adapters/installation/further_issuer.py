@@ -30,7 +30,7 @@ from signerd.adapters.keyholder.pool import rejected_pins, settings_of_issuer
 from signerd.adapters.keyholder.service.settings import KeyHolderConfig
 from signerd.adapters.pin import read_pin
 from signerd.config import AnyTokenSettings, Config, Keys, TokenSettings, read_settings
-from signerd.core.file_problems import problems
+from signerd.core.file_problems import in_one_line, problems
 from signerd.errors import ConfigError
 
 
@@ -260,7 +260,7 @@ def token_of(text: str) -> TokenSettings:
     try:
         return TokenSettings.model_validate(tomllib.loads(text))
     except ValidationError as error:
-        raise ConfigError("; ".join(problems(error))) from error
+        raise ConfigError(in_one_line(problems(error))) from error
 
 
 def _string(value: object) -> str:

@@ -23,7 +23,7 @@ from signerd.core.evidence.rules import EvidenceRules
 from signerd.core.explain.methods import judge, judge_certificates
 from signerd.core.explain.remedies import EVIDENCE_PAGE
 from signerd.core.explain.report import Line, MethodVerdict, State, shown
-from signerd.core.file_problems import problems
+from signerd.core.file_problems import in_one_line, problems
 
 # Rules for the chip id that are tried where no product says one; patterns are for the product to write.
 CHIP_ID_RULES: Final[tuple[str | dict[str, str], ...]] = (
@@ -111,7 +111,7 @@ def _by_each_rule(method: str, certificates: Sequence[bytes], now: datetime) -> 
             sections.append(_section(method, certificates[-1], rule))
         except ValidationError as error:
             if not sections and rule == CHIP_ID_RULES[0]:
-                reason = f"the last certificate is no root: {shown('; '.join(problems(error)))}"
+                reason = f"the last certificate is no root: {shown(in_one_line(problems(error)))}"
                 return [MethodVerdict(method, reason, accepted=False, remedy=EVIDENCE_PAGE)]
             # A rule that the method does not have.
     found = [judge(method, certificates[:-1], section, now) for section in sections]

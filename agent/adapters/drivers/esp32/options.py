@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from agent.core.file_problems import in_one_line, problems
 from agent.errors import ConfigError
 
 _Baudrate = Annotated[int, Field(ge=1200, le=12_000_000)]
@@ -58,6 +59,6 @@ def parse_options(table: Mapping[str, object]) -> Esp32Options:
     try:
         return Esp32Options.model_validate(dict(table))
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise ConfigError(f"driver esp32, option {place}: {first['msg']}", remedy=_REMEDY) from error
+        raise ConfigError(
+            in_one_line([f"drivers.esp32.{said}" for said in problems(error)]), remedy=_REMEDY
+        ) from error

@@ -56,6 +56,7 @@ class KeyHolderConfig(Keys):
 
     reader = "the service's user"
     maker = "signerd key-holder take-over"
+    page = "docs/key-holder.md"
 
     service: ServiceSettings
     issuers: Annotated[tuple[HeldIssuerSettings, ...], Field(max_length=MAX_ISSUERS)] = ()

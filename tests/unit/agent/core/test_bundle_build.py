@@ -203,8 +203,8 @@ def test_data_may_stand_at_an_offset() -> None:
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        pytest.param("", "product: Field required; version: ", id="nothing"),
-        pytest.param("product =", "not valid TOML", id="no-toml"),
+        pytest.param("", "product: it is missing; version: ", id="nothing"),
+        pytest.param("product =", "is not TOML", id="no-toml"),
         pytest.param("x" * 70_000, "larger", id="large"),
         pytest.param(WHOLE + "more = 1\n", "burn.0.more", id="unknown-key"),
         pytest.param(WHOLE.replace('"4MB"', '"4M"'), "flash_size", id="flash-size"),

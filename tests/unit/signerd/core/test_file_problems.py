@@ -33,7 +33,7 @@ key_usage = ["digitalSignature"]
         ),
         ('[keys]\naccept = ["p256"]', 'keys = ["p256"]', "keys: must be a table"),
         ("[evidence]", "[evidence]\nminimum_firmware = 1", "evidence.minimum_firmware: must be a table"),
-        ('["p256"]', "[]", "keys.accept: Tuple should have at least 1 item after validation, not 0"),
+        ('["p256"]', "[]", "keys.accept: has 0 entries, and must have at least 1"),
         ('"hmac-sha256"', '"x509"', "evidence: method x509 needs its section [evidence.x509]"),
     ],
 )
