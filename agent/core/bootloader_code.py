@@ -19,6 +19,7 @@ _XTENSA = frozenset({0, 2, 9})  # esp_chip_id_t of ESP32, S2 and S3; all others 
 _TABLE_LENGTH = 0xC00  # ESP_PARTITION_TABLE_MAX_LEN
 _SECTOR = 0x1000
 _MOST = 1 << 24  # bytes: bundle.toml takes no place beyond
+_MAX_SEGMENTS = 16  # ESP_IMAGE_MAX_SEGMENTS
 _MAX_CODE = 0x40000  # bytes: a bootloader runs in the chip's memory, genuine ones have 30 KiB
 
 # How far apart the two loads stand, bytes. Arguments go into neighbouring registers, among which the compiler
@@ -58,21 +59,27 @@ def table_offsets(image: bytes) -> frozenset[int]:
     if not segments or sum(len(segment.data) for segment in segments) > _MAX_CODE:
         return frozenset()
     xtensa = _HEADER.unpack_from(image)[2] in _XTENSA
-    loads = [load for one in segments for load in (_xtensa(one, segments) if xtensa else _riscv(one))]
-    lengths = [load for load in loads if load.value == _TABLE_LENGTH]
-    places = [load for load in loads if load.value % _SECTOR == 0 and 0 < load.value < _MOST]
+    lengths: list[_Load] = []
+    places: dict[int, list[_Load]] = {}  # by address
+    for segment in segments:
+        for load in _xtensa(segment, segments) if xtensa else _riscv(segment):
+            if load.value == _TABLE_LENGTH:
+                lengths.append(load)
+            elif load.value % _SECTOR == 0 and 0 < load.value < _MOST:
+                places.setdefault(load.address, []).append(load)
     return frozenset(
         place.value
         for length in lengths
-        for place in places
+        for address in range(length.address - _ARGUMENTS_APART, length.address + _ARGUMENTS_APART + 1)
+        for place in places.get(address, ())
         if _belong_together(place, length, any_registers=xtensa)
     )
 
 
 def _belong_together(place: _Load, length: _Load, *, any_registers: bool) -> bool:
-    apart = abs(place.address - length.address)
     if place.register == length.register - 1:
-        return apart <= _ARGUMENTS_APART
+        return True
+    apart = abs(place.address - length.address)
     return any_registers and place.register != length.register and apart <= _CONSTANTS_APART
 
 
@@ -80,7 +87,7 @@ def _segments(image: bytes) -> Iterator[_Segment]:
     if len(image) < _HEADER.size:
         return
     position = _HEADER.size
-    for _ in range(_HEADER.unpack_from(image)[1]):
+    for _ in range(min(_HEADER.unpack_from(image)[1], _MAX_SEGMENTS)):
         if position + _SEGMENT.size > len(image):
             return
         address, size = _SEGMENT.unpack_from(image, position)
@@ -128,21 +135,19 @@ def _word(segments: tuple[_Segment, ...], address: int) -> int | None:
 def _riscv(code: _Segment) -> Iterator[_Load]:
     """LUI and C.LUI, and ADDI behind one of them. Instructions begin at each second byte."""
     data = code.data
-    upper: list[_Load] = []
+    upper: dict[int, _Load] = {}  # the newest by register
     for at in range(0, len(data) - 3, 2):
         (word,), (half,) = _WORD.unpack_from(data, at), _HALF.unpack_from(data, at)
         address, register = code.address + at, word >> 7 & 0x1F
+        load: _Load | None = None
         if half & 0xF003 == 0x6001 and half >> 2 & 0x1F and register != 2:  # c.lui, of a positive number
-            upper.append(_Load(address, register, (half >> 2 & 0x1F) << 12))
+            load = _Load(address, register, (half >> 2 & 0x1F) << 12)
         elif word & 0x7F == 0x37:
-            upper.append(_Load(address, register, word & 0xFFFFF000))
-        elif word & 0xFFF0707F == 0xC0000013 and _is_page(upper, address, word >> 15 & 0x1F):
-            yield _Load(address, register, _TABLE_LENGTH)  # 0x1000 - 1,024
-    yield from upper
-
-
-def _is_page(upper: list[_Load], address: int, register: int) -> bool:
-    """True if the register was given 0x1000 shortly before."""
-    near = (load for load in reversed(upper) if load.register == register)
-    last = next(near, None)
-    return last is not None and last.value == _SECTOR and address - last.address <= _SHARED_APART
+            load = _Load(address, register, word & 0xFFFFF000)
+        if load is not None:
+            upper[register] = load
+            yield load
+        elif word & 0xFFF0707F == 0xC0000013:  # addi -1,024
+            page = upper.get(word >> 15 & 0x1F)
+            if page is not None and page.value == _SECTOR and address - page.address <= _SHARED_APART:
+                yield _Load(address, register, _TABLE_LENGTH)

@@ -48,6 +48,7 @@ class BootOptions:
     boot_s: float = 0.0  # from reset to firmware
     first_boot_s: float = 0.0  # encrypting flash in place
     loop_s: float = 0.3  # until a chip without firmware starts over
+    elsewhere: bool = False  # ROM, bootloader and firmware have another UART than the port
     firmware: FirmwareOptions = field(default_factory=FirmwareOptions)
 
 
@@ -73,11 +74,12 @@ class BootChain:
         self._chip = chip
         self._flash = CachedFlash(chip.flash, chip.efuses)
         self._security = Security(chip.efuses)
-        self._console = Console(chip.family.name, chip.send, chip.now, self.printed)
+        send = _nowhere if self.options.elsewhere else chip.send
+        self._console = Console(chip.family.name, send, chip.now, self.printed)
         chip.spawn(self._timed_start(cause))
 
     def received(self, data: bytes) -> None:
-        if self.running is not None:
+        if self.running is not None and not self.options.elsewhere:
             self.running.received(data)
 
     def stop(self) -> None:
@@ -261,6 +263,10 @@ class BootChain:
         tell("secure_boot_v2", "Verifying with RSA-PSS...")
         verify_signature(image, trusted if self._chip.efuses.secure_boot or trusted else None)
         tell("secure_boot_v2", "Signature verified successfully!")
+
+
+def _nowhere(_data: bytes) -> None:
+    """Where a UART leads that nobody has connected."""
 
 
 def _subtype(partition: Partition) -> int:

@@ -90,6 +90,8 @@ _REMEDIES = {
 # may be what a power cut left: the driver writes it again, or the chip goes on where it stood.
 _LASTING = frozenset({"boot_signature", "brownout"})
 _RESET = re.compile(rb"rst:0x[0-9a-f]{1,2}")
+# What nothing but a chip of this family prints: its ROM at a reset, and ESP-IDF's log.
+_CHIP = re.compile(rb"rst:0x[0-9a-f]|boot:0x[0-9a-f]|ESP-ROM:esp32|[EWIDV] \(\d{1,10}\) [A-Za-z_]")
 
 
 class Console:
@@ -156,12 +158,15 @@ class Heard:
 
     def __init__(self) -> None:
         self.bytes = 0
+        self.is_chip = False  # something came that nothing but a chip of this family prints
         self._tail = b""
 
     def feed(self, data: bytes) -> None:
         """Takes what came."""
         self.bytes += len(data)
-        self._tail = (self._tail + data)[-_MAX_LINE:]
+        seen = self._tail + data
+        self.is_chip = self.is_chip or _CHIP.search(seen) is not None
+        self._tail = seen[-_MAX_LINE:]
 
     def __str__(self) -> str:
         if not self.bytes:

@@ -79,27 +79,33 @@ class Esp32Driver:
 
     async def keygen(self, key_type: str, on_progress: OnProgress | None = None) -> None:
         """See `Driver`."""
-        await (await self._port.on_firmware()).keygen(key_type, on_progress)
+        async with self._port.on_firmware() as line:
+            await line.keygen(key_type, on_progress)
 
     async def request(self, challenge: bytes, methods: Sequence[str] = ()) -> BoardRequest:
         """See `Driver`."""
-        return await (await self._port.on_firmware()).request(challenge, methods)
+        async with self._port.on_firmware() as line:
+            return await line.request(challenge, methods)
 
     async def install(self, content: bytes, on_progress: OnProgress | None = None) -> bytes:
         """See `Driver`."""
-        return await (await self._port.on_firmware()).install(content, on_progress)
+        async with self._port.on_firmware() as line:
+            return await line.install(content, on_progress)
 
     async def configure(self, content: bytes, on_progress: OnProgress | None = None) -> bytes:
         """See `Driver`."""
-        return await (await self._port.on_firmware()).configure(content, on_progress)
+        async with self._port.on_firmware() as line:
+            return await line.configure(content, on_progress)
 
     async def pop(self) -> ProofOfPossession:
         """See `Driver`."""
-        return await (await self._port.on_firmware()).pop()
+        async with self._port.on_firmware() as line:
+            return await line.pop()
 
     async def stamp(self, challenge: bytes) -> BoardStamp:
         """See `Driver`."""
-        return await (await self._port.on_firmware()).stamp(challenge)
+        async with self._port.on_firmware() as line:
+            return await line.stamp(challenge)
 
     # Steps of the chip
 
@@ -163,13 +169,15 @@ class Esp32Driver:
         known = self._port.known
         known.ready = False
         if self._firmware is None:
-            await (await self._port.on_firmware()).seal(on_progress)
+            async with self._port.on_firmware() as line:
+                await line.seal(on_progress)
             return
         if known.locked:
             await self._look_at_locked(self._firmware)
             return
         if not known.told_to_seal:
-            await (await self._port.on_firmware()).seal()
+            async with self._port.on_firmware() as line:
+                await line.seal()
             known.told_to_seal = True
         flashing = await self._flashing()
         if chip.stage(flashing.report) is Stage.LOCKED:

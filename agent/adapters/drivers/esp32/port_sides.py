@@ -6,7 +6,8 @@ where that answers them. What is known of the chip stands in `Known`, and goes w
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from agent.adapters.drivers.chip_id import require_chip_id
@@ -23,6 +24,10 @@ from agent.ports import BoardIdentity, Found
 _QUICK_S = 0.5  # a hello of a board that is there answers in some milliseconds
 _QUIET_LOOKS = 2  # unanswered hellos until the loader is asked: that resets a board that is only slow
 _NO_FIRMWARE = frozenset({"no_answer", "no_group", "bad_answer"})
+_CLOSED = (
+    "Is the board still in place, and powered? Its chip is locked: a firmware that hangs, or has its console"
+    " elsewhere, looks the same. Present it again; if it stays silent, set it aside."
+)
 
 
 @dataclass(slots=True)
@@ -41,6 +46,30 @@ class Known:
     def locked(self) -> bool:
         """True for a chip that its loader, or the loader's silence, has shown to be locked."""
         return self.loader_closed or (self.report is not None and chip.stage(self.report) is Stage.LOCKED)
+
+    @property
+    def is_closed(self) -> bool:
+        """True too for one whose firmware has said that it is sealed."""
+        return self.locked or (self.board is not None and self.board.sealed)
+
+
+def _nobody(heard: Heard) -> LineError | BoardError:
+    """What is to be said where neither a loader nor a firmware answered."""
+    if heard.is_chip:
+        return BoardError(
+            "no_firmware",
+            f"a chip starts here; neither its loader nor a firmware answers: {heard}",
+            retryable=True,
+            remedy="Its loader is closed, or the fixture's boot line has no contact: try another board. If"
+            " that one passes, this one's firmware does not start, or its console is not this port: set it"
+            " aside.",
+        )
+    return LineError(
+        "no_answer",
+        f"neither a chip's loader nor a firmware answers: {heard}",
+        remedy="Is a board in place, and powered? A locked chip looks the same where its firmware hangs, or"
+        " has its console elsewhere.",
+    )
 
 
 class PortSides:
@@ -159,12 +188,18 @@ class PortSides:
         return await self.loader.open()
 
     async def _find_firmware(self) -> BoardIdentity:
-        """The firmware of a board whose loader does not answer; the port is free again where nothing does."""
+        """The firmware of a board whose loader does not answer; the port is free again where nothing does.
+
+        Raises `BoardError("no_firmware")` where a chip is heard, and nothing that answers.
+        """
+        heard = Heard()
         try:
-            return await self._start(self._options.boot_timeout_s)
-        except LineError:
+            return await self._start(self._options.boot_timeout_s, console=heard)
+        except LineError as error:
             await self._close_line()
-            raise
+            if error.code != "no_answer":
+                raise
+            raise _nobody(heard) from error
 
     async def _firmware_of(self, report: ChipReport) -> BoardIdentity | None:
         try:
@@ -204,13 +239,29 @@ class PortSides:
         self._note(known, report)
         return report
 
-    async def on_firmware(self) -> FirmwareLine:
-        """The line to the firmware, which has answered."""
+    @asynccontextmanager
+    async def on_firmware(self) -> AsyncIterator[FirmwareLine]:
+        """The line to the firmware, which has answered. What it does not answer is told as of this chip."""
         if self._line is None:
             await self.boot(self._options.boot_timeout_s)
         if self._line is None:
             raise LineError("no_answer", "the line to the firmware is closed")
-        return self._line
+        heard = Heard()
+        self._line.on_console = heard.feed
+        try:
+            yield self._line
+        except LineError as error:
+            raise self.silence(error, heard) from error
+
+    def silence(self, error: LineError, heard: Console | Heard) -> LineError:
+        """What a chip that was there and answers no more leaves to be said; other errors as they are."""
+        if error.code != "no_answer" or isinstance(heard, Console):
+            return error
+        return LineError(
+            "no_answer",
+            f"{error.detail}, where {self.known.chip_id} answered before: {heard}",
+            remedy=_CLOSED if self.known.is_closed else "",
+        )
 
     @property
     def has_line(self) -> bool:
@@ -224,7 +275,11 @@ class PortSides:
         console: Console | Heard | None = None,
     ) -> BoardIdentity:
         """Starts the firmware, or finds it running, and waits until `done` holds of its answer."""
-        board = await self._start(timeout_s, done, console)
+        heard = Heard() if console is None else console
+        try:
+            board = await self._start(timeout_s, done, heard)
+        except LineError as error:
+            raise self.silence(error, heard) from error
         if board.chip_id != self.known.chip_id:
             raise BoardError(
                 "chip_changed", f"the board says {board.chip_id}, the chip is {self.known.chip_id}"

@@ -63,6 +63,29 @@ def test_more_code_than_fits_into_a_chip_is_not_read() -> None:
     assert table_offsets(bootloader_image("esp32s3", 3, {}, size=0x41000)) == frozenset()
 
 
+LUI_PAIRS = struct.pack("<HIH", 0x6585, 0xC0058593, 0x6521)  # c.lui a1; addi a1, -1,024; c.lui a0
+NO_PAGE = (
+    struct.pack("<H", 0x6505),
+    struct.pack("<I", 0xC0058593),
+)  # c.lui a0, many times; addi a1, of nothing
+
+
+@pytest.mark.parametrize(
+    ("chip", "code", "places"),
+    [
+        (5, LUI_PAIRS * 0x7F00, {0x8000}),
+        (5, NO_PAGE[0] * 0xFF00 + NO_PAGE[1] * 0x7F00, set()),
+        (0, bytes.fromhex("1c0aa0aa11") * 0xCC00, set()),  # movi.n a10; slli a10
+    ],
+)
+def test_code_that_is_nothing_but_constants_is_read_as_any_other(
+    chip: int, code: bytes, places: set[int]
+) -> None:
+    """Each is looked at with its neighbours alone: with all others this would take hours."""
+    image = struct.pack("<BB10xH10xII", 0xE9, 1, chip, 0x40380000, len(code)) + code
+    assert table_offsets(image) == places
+
+
 @given(st.binary(max_size=400), st.sampled_from([0, 2, 5, 9, 13, 18]), st.integers(0, 255))
 def test_any_bytes_are_read_without_a_stumble(data: bytes, chip: int, segments: int) -> None:
     header = struct.pack("<BB10xH10x", 0xE9, segments, chip)

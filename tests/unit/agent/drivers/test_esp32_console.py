@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.adapters.drivers.esp32.console import Console
+from agent.adapters.drivers.esp32.console import Console, Heard
 
 # As ESP-IDF v5 prints it, shortened.
 FIRST_BOOT = b"""\
@@ -161,3 +161,30 @@ def test_any_bytes(parts: list[bytes]) -> None:
         console.feed(part)
         assert before <= console.percent <= 99
         before = console.percent
+
+
+@pytest.mark.parametrize("line", [line for line in FIRST_BOOT.splitlines() if line])
+def test_a_chip_is_heard_by_what_only_a_chip_prints(line: bytes) -> None:
+    heard = Heard()
+    for start in range(0, len(line), 3):
+        heard.feed(line[start : start + 3])
+    assert heard.is_chip
+
+
+@pytest.mark.parametrize(
+    "line", [b"\x00\xff\xf8\x80" * 200, b"login: \r\n", b"uart:~$ \r\n", b"OK\r\n", b"I am (1) here"]
+)
+def test_noise_and_other_boards_are_no_chip(line: bytes) -> None:
+    heard = Heard()
+    heard.feed(line)
+    assert not heard.is_chip
+    assert str(heard).startswith(f"{len(line)} bytes came on this line")
+
+
+def test_a_chip_that_was_heard_once_stays_heard_in_little_memory() -> None:
+    heard = Heard()
+    heard.feed(b"rst:0x1 (POWERON),boot:0x13\r\n")
+    for _ in range(100):
+        heard.feed(b"x" * 10_000)
+    assert heard.is_chip
+    assert len(heard._tail) <= 512

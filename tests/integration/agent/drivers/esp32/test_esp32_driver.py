@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,10 @@ import pytest
 from agent.adapters.drivers.esp32 import DRIVER
 from agent.core.bundle import Burn
 from agent.core.recipe import StepName, parse_recipe
+from agent.errors import BoardError, LineError
 from agent.ports import Firmware
 from boards.esp32.boot import BootChain
+from boards.esp32.chip import Cause
 from boards.esp32.product import ProductImages, make_images
 from harness.esp32_rig import (
     CHALLENGE,
@@ -67,19 +70,52 @@ async def test_from_an_empty_chip_to_a_locked_one_and_once_more(
 async def test_a_chip_whose_loader_is_closed_for_good(
     tmp_path: Path, firmware: Callable[[str], Firmware]
 ) -> None:
+    """And when it falls silent, its verdict names the chip that was here, and that it is locked."""
     bundle = with_manifest(firmware("esp32"), burns=(Burn("UART_DOWNLOAD_DIS", 1, after_first_boot=True),))
-    async with rig(tmp_path, "esp32", BootChain()) as it:
+    chain = BootChain()
+    async with rig(tmp_path, "esp32", chain) as it:
         async with it.driver(bundle) as driver:
             await prepare(driver)
             await finish(driver)
             assert it.chip.efuses.download_disabled
             assert all((await driver.locks()).values()), "as they were read before it closed"
         matter = it.matter
-        async with it.driver(bundle, connect_attempts=1) as driver:
+        it.options |= {"connect_attempts": 1, "boot_timeout_s": 3.0, "timeout_s": 1.0}
+        async with it.driver(bundle) as driver:
             await prepare(driver)
             assert (await finish(driver)).sealed
             assert await driver.locks() == {}
-        assert it.matter == matter
+            assert it.matter == matter
+
+            chain.options = replace(chain.options, elsewhere=True)
+            it.chip.reset(Cause.WATCHDOG)
+            with pytest.raises(LineError) as silent:
+                await driver.stamp(CHALLENGE)
+            assert silent.value.code == "no_answer"
+            assert f"where {CHIP_ID} answered before: nothing came on this line" in silent.value.detail
+            assert "Its chip is locked" in silent.value.remedy
+
+
+async def test_a_chip_with_a_closed_loader_and_no_firmware_is_told_by_what_it_prints(tmp_path: Path) -> None:
+    chain = BootChain()
+    images = make_images("esp32", None, application={"behaviour": "silent"})
+    async with rig(tmp_path, "esp32", chain) as it:
+        it.chip.efuses.burn("UART_DOWNLOAD_DIS", 1)
+        for offset, data in (images.manufacturing_stage | images.final_stage).items():
+            it.chip.flash.program(offset, data)
+        async with it.driver(None, connect_attempts=1, boot_timeout_s=2.0) as driver:
+            with pytest.raises(BoardError) as heard:
+                await driver.identify()
+            chain.options = replace(chain.options, elsewhere=True)
+            with pytest.raises(LineError) as nobody:
+                await driver.identify()
+    assert heard.value.code == "no_firmware"
+    assert "a chip starts here; neither its loader nor a firmware answers: " in heard.value.detail
+    assert "bytes came on this line, the last are '" in heard.value.detail
+    assert "set it aside" in heard.value.remedy
+    assert nobody.value.code == "no_answer"
+    assert "neither a chip's loader nor a firmware answers: nothing came" in nobody.value.detail
+    assert "A locked chip looks the same where its firmware hangs" in nobody.value.remedy
 
 
 @pytest.mark.parametrize("chip", CHIPS)
