@@ -220,7 +220,12 @@ class PortWatch:
             self._account(name, result)
 
     async def _answers_wrongly(self, name: str, place: str, error: BoardError, started_s: float) -> None:
-        """The FAIL of a board that does not say who it is: once it is sure, and once until it is lifted."""
+        """The FAIL of a board that does not say who it is: once it is sure, and once until it is lifted.
+
+        A finished board that is heard and answers no more has its verdict, unless its place was empty since.
+        """
+        if error.code == "no_firmware" and name in self._done:
+            return
         wrong = self._wrong.setdefault(name, _Wrong())
         wrong.looks, wrong.misses = wrong.looks + 1, 0
         if wrong.failed or wrong.looks < _SURE:

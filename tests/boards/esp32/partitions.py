@@ -88,7 +88,7 @@ def partition_table(partitions: Iterable[Partition]) -> bytes:
 
 
 def parse_partition_table(data: bytes) -> tuple[Partition, ...]:
-    """Reads a table; its MD5 entry must be there and right.
+    """Reads a table; its MD5 entry must be right where it has one (CONFIG_PARTITION_TABLE_MD5).
 
     Raises:
         ImageError: with the text of ESP-IDF's flash_partitions.c.
@@ -100,13 +100,15 @@ def parse_partition_table(data: bytes) -> tuple[Partition, ...]:
             if entry[16:] != hashlib.md5(data[:at], usedforsecurity=False).digest():
                 raise ImageError("Incorrect MD5 checksum")
             return tuple(found)
+        if found and entry.startswith(b"\xff" * 4):
+            return tuple(found)
         magic, type_, subtype, offset, size, name, flags = _PARTITION.unpack(entry)
         if magic != _PARTITION_MAGIC:
             raise ImageError(f"partition {len(found)} invalid magic number 0x{magic:x}")
         found.append(
             Partition(name.split(b"\0")[0].decode("latin-1"), type_, subtype, offset, size, bool(flags & 1))
         )
-    raise ImageError("partition table has no MD5 checksum")
+    raise ImageError("partition table has no terminating entry, not valid")
 
 
 def otadata(sequence: int) -> bytes:

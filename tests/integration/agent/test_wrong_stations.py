@@ -17,8 +17,11 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from boards.esp32.images import bootloader_image
 from harness.agent_process import AgentBench
+from harness.bundle_samples import sample
 
 pytestmark = pytest.mark.check
 RUN = ("run", "--order", "WO-1", "--count", "1", "--json")
@@ -131,6 +134,19 @@ def _not_serial_esp32(station: Station) -> None:
     station.edit(station.port, "/dev/null")
 
 
+def _bundle_that_looks_elsewhere(station: Station) -> None:
+    """Signed by the company, whose desk did not look: its bootloader finds no table on any board."""
+    right = sample("esp32s3")
+    wrong = right.with_image(
+        "bootloader", bootloader_image("esp32s3", 3, {}, size=4_000, table_offset=0x9000)
+    )
+    pem = right.key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    station.put('driver = "esp32"')
+    station.add('[bundle]\npath = "firmware.zip"\nkey = "company.pem"\n')
+    station.file("firmware.zip").write_bytes(wrong.signed_unchecked())
+    station.file("company.pem").write_bytes(pem)
+
+
 REFUSED: dict[str, tuple[Break, str, str, str]] = {
     # the row: what breaks it, the line of doctor, what the detail says, what the remedy says
     "deployment": (
@@ -192,6 +208,12 @@ REFUSED: dict[str, tuple[Break, str, str, str]] = {
         "recipe",
         "no.toml: No such file",
         "mend `recipe`",
+    ),
+    "bundle for another table": (
+        _bundle_that_looks_elsewhere,
+        "bundle",
+        "code looks for the partition table at 0x9000, and the bundle puts it at 0x8000",
+        "",
     ),
     "plain file": (_plain_file, "ports", "file is not a serial port", "birthmark-agent ports"),
     "/dev/null": (

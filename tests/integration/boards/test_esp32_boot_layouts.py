@@ -148,3 +148,12 @@ async def test_a_table_at_0x8000_is_lost_under_it(tmp_path: Path, large: Product
             bench.write({offset: data})
         bench.reset()
         await bench.until_printed("load failed", times=2)
+
+
+async def test_a_table_without_md5_is_read_to_its_end(tmp_path: Path) -> None:
+    """CONFIG_PARTITION_TABLE_MD5=n, as bootloaders before ESP-IDF v3.1 had it."""
+    images = with_table_at("esp32", 0x8000)
+    entries = 32 * len(images.partitions)
+    table = images.by_role["partition-table"][:entries].ljust(0xC00, b"\xff")
+    async with BootBench("esp32", tmp_path, images.manufacturing_stage | {0x8000: table}) as bench:
+        await bench.until_runs("manufacturing")

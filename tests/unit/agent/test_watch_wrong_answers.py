@@ -17,6 +17,7 @@ from harness.watch_bench import Bench
 
 NO_GROUP = BoardError("no_group", "SMP itself answered error 8", remedy="flash the manufacturing firmware")
 BAD_HELLO = BoardError("bad_answer", "HelloAnswer, field 'buf': Field required", remedy="wrong firmware")
+NO_FIRMWARE = BoardError("no_firmware", "a chip starts here", retryable=True, remedy="try another board")
 NOTHING = LineError("no_answer", "nothing there")
 FOREVER = 10_000
 SHIFT = 57_600  # looks in eight hours
@@ -63,6 +64,28 @@ async def test_good_board_after_a_wrong_one_is_taken() -> None:
 async def test_once_ends_with_the_failure() -> None:
     bench = bench_with([NO_GROUP] * FOREVER, looks=FOREVER, once=True)
     assert [result.code for result in await bench.run()] == ["no_group"]
+
+
+@pytest.mark.parametrize(("lifted", "codes"), [(False, [""]), (True, ["", "no_firmware"])])
+async def test_finished_board_that_is_heard_and_answers_no_more_keeps_its_verdict(
+    lifted: bool, codes: list[str]
+) -> None:
+    """It may sleep, or hang. One that comes after it, into a place that was empty, has its own."""
+    bench = bench_with([], looks=0)
+    socket = bench.sockets["port-0"]
+    silent_since: list[int] = []
+
+    def falls_silent(looks: int) -> None:
+        if bench.world.progress.results and not silent_since:
+            silent_since.append(looks)
+            socket.before["present"] = [NOTHING] * FOREVER
+            socket.before["identify"] = [NOTHING] * 2 * lifted + [NO_FIRMWARE] * FOREVER
+        if silent_since and looks == silent_since[0] + 40:
+            bench.stop()
+
+    socket.on_look = falls_silent
+    assert [result.code for result in await bench.run()] == codes
+    assert len(socket.before["identify"]) < FOREVER - 2, "it was asked"
 
 
 @pytest.mark.parametrize("stands", ["wrong firmware", "busy port", "empty"])

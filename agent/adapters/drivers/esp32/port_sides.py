@@ -72,6 +72,17 @@ def _nobody(heard: Heard) -> LineError | BoardError:
     )
 
 
+def _other_chip(board: str, loader: str) -> BoardError:
+    """The firmware says another id than the loader of what should be the same chip."""
+    return BoardError(
+        "chip_changed",
+        f"the board says {board}, the chip is {loader}",
+        remedy="Present the board again. If it fails again, its firmware answers another address than the"
+        " base MAC of the chip, such as a custom one or that of Wi-Fi or Bluetooth:"
+        " esp_efuse_mac_get_default.",
+    )
+
+
 class PortSides:
     """The port of one driver."""
 
@@ -170,8 +181,10 @@ class PortSides:
         writable = report.mac is not None and chip.stage(report) is not Stage.LOCKED
         answers = None if self._flashes and writable else await self._firmware_of(report)
         chip_id = report.mac if answers is None else answers.chip_id
+        if answers is not None:
+            require_chip_id(answers.chip_id, mac=True)
         if chip_id is None or report.mac not in {None, chip_id}:
-            raise BoardError("chip_changed", f"the board says {chip_id}, the chip is {report.mac}")
+            raise _other_chip(f"{chip_id}", f"{report.mac}")
         self._note(self._remember(chip_id), report)
         return self._found(chip_id, answers)
 
@@ -280,10 +293,9 @@ class PortSides:
             board = await self._start(timeout_s, done, heard)
         except LineError as error:
             raise self.silence(error, heard) from error
+        require_chip_id(board.chip_id, mac=True)
         if board.chip_id != self.known.chip_id:
-            raise BoardError(
-                "chip_changed", f"the board says {board.chip_id}, the chip is {self.known.chip_id}"
-            )
+            raise _other_chip(board.chip_id, self.known.chip_id)
         self.known.board = board
         return board
 

@@ -25,6 +25,9 @@ def test_ids_of_chips(chip_id: str) -> None:
         ("01:00:5e:00:00:01", "multicast"),
         ("7d:df:a1:00:01:00", "multicast"),
         ("7d:df:a1:ff:fe:00:01:00", "multicast"),
+        ("22:22:22:22:22:22", "one octet"),
+        ("a4-a4-a4-a4-a4-a4-a4-a4", "one octet"),
+        ("00:00:00:00:01:00", "no maker"),
     ],
 )
 def test_ids_of_no_chip(chip_id: str, why: str) -> None:
@@ -34,5 +37,6 @@ def test_ids_of_no_chip(chip_id: str, why: str) -> None:
 
 def test_a_family_whose_ids_are_macs_has_no_others() -> None:
     check_chip_id("7c:df:a1:00:01:00", mac=True)
-    with pytest.raises(ChipIdError, match="no MAC"):
-        check_chip_id("CHIP-0001", mac=True)
+    for other in ("CHIP-0001", "7C:DF:A1:00:01:00", "7c-df-a1-00-01-00", "7c:df:a1:ff:fe:00:01:00"):
+        with pytest.raises(ChipIdError, match="no MAC address in lower case"):
+            check_chip_id(other, mac=True)
