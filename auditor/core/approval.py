@@ -36,6 +36,7 @@ ACTIONS = frozenset(
 )
 MAX_VALID = timedelta(days=90)
 MAX_STATEMENT = 24_576  # bytes
+_MAX_DEPTH = 16  # levels of lists and objects in a value
 _TITLE = "Birthmark approval, form 1"
 _HEADER = {"action", "deployment", "emergency", "expires", "inputs_sha256", "log", "request"}
 _ANY_ENTRY = ("v", "type", "id", "time", "by")  # members that no approval is about
@@ -71,9 +72,22 @@ def _block(block: str) -> dict[str, Any]:
         again = "\n".join(f"{name}: {json.dumps(members[name], sort_keys=True)}" for name in sorted(members))
     except (ValueError, RecursionError) as error:
         raise Malformed("has a line that is not `name: value`") from error
-    if again != block:
+    if again != block or any(map(_deep, members.values())):
         raise Malformed("is not in its one form")
     return members
+
+
+def _deep(value: object) -> bool:
+    """True beyond a bound of our own. Python's differs from version to version."""
+    level = [value]
+    for _ in range(_MAX_DEPTH):
+        lists = [
+            each.values() if isinstance(each, dict) else each
+            for each in level
+            if isinstance(each, (dict, list))
+        ]
+        level = [inner for each in lists for inner in each]
+    return bool(level)
 
 
 def problems(

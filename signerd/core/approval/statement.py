@@ -37,6 +37,7 @@ MAX_PARTS = 100  # entries in one statement
 REQUEST_BYTES, DIGEST_BYTES = 16, 32
 EMERGENCY: Final = "revoked"  # the one action that one administrator may approve
 _TITLE = f"Birthmark approval, form {FORM}"
+_MAX_DEPTH = 16  # levels of lists and objects in a value; entries have four at most
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _HEADER = ("action", "deployment", "emergency", "expires", "inputs_sha256", "log", "request")
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
@@ -152,7 +153,23 @@ def _members(block: str) -> dict[str, Any]:
         if not colon or _NAME.fullmatch(name) is None or name in members:
             raise ApprovalError("a line is not `name: value`")
         members[name] = json.loads(value, parse_float=_no_number, parse_constant=_no_number)
+        _check_depth(members[name])
     return members
+
+
+def _check_depth(value: object) -> None:
+    """A bound of our own: how deep Python's parser goes differs from version to version."""
+    level = [value]
+    for _ in range(_MAX_DEPTH):
+        lists = [
+            each.values() if isinstance(each, dict) else each
+            for each in level
+            if isinstance(each, (dict, list))
+        ]
+        level = [inner for each in lists for inner in each]
+        if not level:
+            return
+    raise ApprovalError("a value is nested too deep")
 
 
 def _no_number(text: str) -> object:

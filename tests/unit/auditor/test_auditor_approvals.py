@@ -149,6 +149,7 @@ def test_a_text_is_read() -> None:
         TEXT.decode().replace("form 1", "form 2"),
         TEXT.decode()[:-1],
         TEXT.decode() + "\n",
+        TEXT.decode().replace("500", "[" * 17 + "]" * 17),
     ):
         with pytest.raises(Malformed):
             read_statement(text)

@@ -21,6 +21,7 @@ from agent.adapters.drivers.esp32.gpl.connection import Connection
 from agent.adapters.drivers.esp32.gpl.errors import ESPTOOL_RAISES, WorkerError, translate
 
 _MAX_REQUEST = 1_048_576  # bytes of a line
+_DIRECTORY = "birthmark-esptool-"  # how the agent names it
 _LOAD_AFTER_S = 1.0  # a boot has its end then, also where sixteen chips boot at once
 
 
@@ -103,8 +104,18 @@ def main() -> None:
     silence = os.open(os.devnull, os.O_WRONLY)
     os.dup2(silence, 1)
     commands = Commands(answers)
-    while line := sys.stdin.buffer.readline(_MAX_REQUEST):
-        commands.serve(json.loads(line))
+    try:
+        while line := sys.stdin.buffer.readline(_MAX_REQUEST):
+            commands.serve(json.loads(line))
+    finally:
+        _remove_directory(Path.cwd())
+
+
+def _remove_directory(own: Path) -> None:
+    """An agent that was killed does not remove the directory that it made for this process."""
+    if own.name.startswith(_DIRECTORY):
+        os.chdir(own.parent)
+        own.rmdir()
 
 
 if __name__ == "__main__":

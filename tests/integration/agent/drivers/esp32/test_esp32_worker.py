@@ -165,6 +165,30 @@ async def test_it_runs_in_an_empty_directory_with_a_bare_environment(
     assert not os.path.exists(answer["cwd"])  # noqa: ASYNC240, PTH110 (one look)
 
 
+_KILLED = """
+import asyncio, os, signal
+from agent.adapters.drivers.esp32.worker_process import Worker
+async def work():
+    async with Worker() as one:
+        await one.ask("close", {}, 60.0)
+        print(one.pid, *os.listdir(os.environ["TMPDIR"]), flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+asyncio.run(work())
+"""
+
+
+async def test_an_agent_that_is_killed_leaves_no_directory(tmp_path: Path) -> None:
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    agent = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", _KILLED), stdout=asyncio.subprocess.PIPE, env=environment
+    )
+    said, _ = await agent.communicate()
+    pid, *directories = said.decode().split()
+    assert len(directories) == 1
+    await until(lambda: not is_running(int(pid)), "the worker's end")
+    assert not os.listdir(tmp_path)  # noqa: PTH208 (one look)
+
+
 async def test_what_lies_beside_the_agents_command_is_not_imported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

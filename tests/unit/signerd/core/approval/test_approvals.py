@@ -221,6 +221,7 @@ CHANGES = {
     "a control character": TEXT.replace(b"WO-1", b"WO-\x1b[8m1"),
     "an object's name twice": TEXT.replace(b"bundle: null", b'bundle: {"a": 1, "a": 2}'),
     "deep": TEXT.replace(b"bundle: null", b"bundle: " + b"[" * 9_000 + b"]" * 9_000),
+    "deeper than it may be": TEXT.replace(b"bundle: null", b"bundle: " + b"[" * 17 + b"]" * 17),
     "no entry": TEXT.partition(b"\n\nbundle")[0] + b"\n",
     "an input less": TEXT.replace(f'["{bytes(32).hex()}"]'.encode(), b"[]"),
     "a short input": TEXT.replace(bytes(32).hex().encode(), b"00"),
