@@ -348,6 +348,10 @@ class Journal(Protocol):
         """True if a label for this certificate was handed over before."""
         ...
 
+    async def last_on(self, port: str) -> tuple[str, str] | None:
+        """Chip id and outcome of the newest run on this port that is over and whose board said who it is."""
+        ...
+
     async def finish(self, run: int, result: Result) -> None:
         """The run is over."""
         ...

@@ -25,6 +25,7 @@ from agent.recorder import Tape, basis_of, recorded
 from agent.station import StationContext
 from agent.steps import StepRunner
 
+_SILENT = frozenset({"no_answer", "no_firmware"})
 _PAUSE_S = 1.0  # before a board is taken again: an adapter that vanished is back by then
 
 
@@ -133,7 +134,13 @@ def _agent_error(failure: BaseException, port: str, chip_id: str = "") -> AgentE
 async def unidentified(
     station: StationContext, port: str, work_order: str, error: AgentError, started_s: float
 ) -> Result:
-    """The FAIL of a board that answers, and does not say who it is: in the journal, under no chip id."""
+    """The FAIL of a board that does not say who it is: in the journal, under no chip id.
+
+    Of one that is silent nobody can say who it is. Which board was here before, the journal knows.
+    """
+    detail = error.detail
+    if error.code in _SILENT and (last := await station.journal.last_on(port)) is not None:
+        detail += f"; the last board on this port was {last[0]}, which ended as {last[1]}"
     run = await station.journal.begin(port, work_order, "")
     result = Result(
         port=port,
@@ -144,7 +151,7 @@ async def unidentified(
         outcome=Outcome.FAIL,
         step=StepName.IDENTIFY,
         code=error.code,
-        detail=error.detail,
+        detail=detail,
         remedy=error.remedy,
         seconds=station.clock.now_s() - started_s,
         times=(),

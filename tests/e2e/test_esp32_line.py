@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from boards.esp32.partitions import ota_only_partitions
 from boards.esp32.signing import SigningKey
 from harness.esp32_line import Esp32Line
 
@@ -45,6 +46,19 @@ def test_an_empty_chip_leaves_locked_stamped_and_labelled(line: Esp32Line) -> No
 
 def test_a_current_chip_is_finished(line: Esp32Line) -> None:
     run = line.new_run(held=line.bundle)
+    assert run.start_agent().wait(120) == 0
+    line.finished_once(run)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("held", [False, True], ids=["an empty chip", "a current chip"])
+def test_a_product_without_factory_whose_table_stands_elsewhere(line: Esp32Line, held: bool) -> None:
+    """Built, signed, ordered, flashed, locked and stamped as any other."""
+    place = 0x10000 if held else 0xC000
+    table = ota_only_partitions(table_offset=place)
+    images = line.company.images(table_offset=place, partitions=table)
+    bundle = line.company.bundle(f"elsewhere-{place:x}", images)
+    run = line.new_run(bundle=bundle, held=bundle if held else None)
     assert run.start_agent().wait(120) == 0
     line.finished_once(run)
 

@@ -214,6 +214,10 @@ class MemoryJournal:
         self._enter("has_label")
         return certificate_sha256 in self.labels
 
+    async def last_on(self, port: str) -> tuple[str, str] | None:
+        ended = [run for run in self.runs.values() if run.port == port and run.chip_id and run.outcome]
+        return (ended[-1].chip_id, str(ended[-1].outcome)) if ended else None
+
     async def finish(self, run: int, result: Result) -> None:
         self._enter("finish")
         self.runs[run].result = result

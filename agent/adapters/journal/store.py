@@ -103,6 +103,15 @@ class SqliteJournal:
         row = await self._do(lambda connection: connection.execute(sql, (certificate_sha256,)).fetchone())
         return row is not None
 
+    async def last_on(self, port: str) -> tuple[str, str] | None:
+        """See `Journal`."""
+        sql = (
+            "SELECT chip_id, outcome FROM run WHERE port = ? AND chip_id <> '' AND outcome IS NOT NULL"
+            " ORDER BY id DESC LIMIT 1"
+        )
+        row = await self._do(lambda connection: connection.execute(sql, (port,)).fetchone())
+        return None if row is None else (str(row[0]), str(row[1]))
+
     async def finish(self, run: int, result: Result) -> None:
         """See `Journal`. A crash before the commit: the run shows as cut off, the board is done all the same;
         presented again, it is found to hold all it was given, and passes.

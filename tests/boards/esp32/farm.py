@@ -19,7 +19,7 @@ from boards.esp32.chip import Chip
 from boards.esp32.efuses import Efuses
 from boards.esp32.family import FAMILIES
 from boards.esp32.flash import SECTOR, Flash
-from boards.esp32.partitions import DATA_OTA, otadata, parse_partition_table
+from boards.esp32.partitions import DATA_OTA, FACTORY, otadata, parse_partition_table
 from boards.esp32.power import PowerSupply
 from boards.esp32.security import Security
 from boards.faults import Faults
@@ -169,7 +169,9 @@ def stage_of_bundle(path: Path, *, locking: bool = False) -> dict[int, bytes]:
         table = next(image for image in manifest["images"] if image["role"] == "partition-table")
     except (OSError, zipfile.BadZipFile, KeyError, TypeError, StopIteration) as error:
         raise ValueError(f"{path}: no bundle with a manufacturing stage: {error}") from error
-    for part in parse_partition_table(stage[int(table["offset"])]):
+    partitions = parse_partition_table(stage[int(table["offset"])])
+    sequence = 0 if any(part.is_app and part.subtype == FACTORY for part in partitions) else 2
+    for part in partitions:
         if part.type == 1 and part.subtype == DATA_OTA:
-            stage[part.offset] = otadata(0)
+            stage[part.offset] = otadata(sequence)
     return stage

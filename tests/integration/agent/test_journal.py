@@ -62,6 +62,20 @@ async def open_journal(request: pytest.FixtureRequest, path: Path) -> AsyncItera
         yield journal
 
 
+async def test_the_last_board_of_a_port_is_known(journal: Journal) -> None:
+    assert await journal.last_on("port-1") is None
+    first = await journal.begin("port-1", "WO-1", "CHIP-1")
+    assert await journal.last_on("port-1") is None, "it is under way"
+    await journal.finish(first, RESULT)
+    nobody = await journal.begin("port-1", "WO-1", "")
+    await journal.finish(nobody, replace(RESULT, chip_id="", outcome=Outcome.FAIL, code="no_answer"))
+    other = await journal.begin("port-2", "WO-1", "CHIP-2")
+    await journal.finish(other, replace(RESULT, port="port-2", chip_id="CHIP-2", outcome=Outcome.FAIL))
+    assert await journal.last_on("port-1") == ("CHIP-1", "PASS")
+    assert await journal.last_on("port-2") == ("CHIP-2", "FAIL")
+    assert await journal.last_on("port-3") is None
+
+
 async def test_runs_have_numbers_of_their_own(journal: Journal) -> None:
     first = await journal.begin("port-1", "WO-1", "CHIP-1")
     second = await journal.begin("port-2", "WO-1", "CHIP-2")

@@ -250,6 +250,27 @@ async def test_port_without_a_board(world: AgentWorld, board: MemoryDriver) -> N
     assert world.journal.runs[1].outcome is Outcome.FAIL
 
 
+@pytest.mark.parametrize("error", [LineError("no_answer", "silent"), BoardError("no_firmware", "heard")])
+async def test_silent_port_tells_which_board_was_there_before(
+    world: AgentWorld, board: MemoryDriver, error: AgentError
+) -> None:
+    """It may be that one, locked, or none at all: the journal knows no more."""
+    before = await world.provision(board)
+    board.before["identify"] = [error] * 6
+    for _ in range(2):
+        result = await world.provision(board)
+        assert (result.code, result.chip_id) == (error.code, "")
+        assert result.detail == (
+            f"{error.detail}; the last board on this port was {before.chip_id}, which ended as PASS"
+        )
+
+
+async def test_other_errors_name_no_board_from_before(world: AgentWorld, board: MemoryDriver) -> None:
+    await world.provision(board)
+    board.before["identify"] = [BoardError("no_group", "other firmware")]
+    assert (await world.provision(board)).detail == "other firmware"
+
+
 async def test_fault_of_a_driver_ends_one_board(world: AgentWorld, board: MemoryDriver) -> None:
     board.before["seal"] = [ZeroDivisionError("a driver of others")]
     result = await world.provision(board)
