@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from agent.core.bundle_build import build_bundle, parse_description
+from agent.core.bundle_verify import read_unverified
 from boards.esp32.images import FAMILIES as IMAGE_FAMILIES
 from boards.esp32.partitions import (
     OTA_0,
@@ -15,6 +19,7 @@ from boards.esp32.partitions import (
     default_partitions,
     ota_only_partitions,
     otadata,
+    parse_partition_table,
     partition_table,
 )
 from boards.esp32.product import ProductImages, make_images
@@ -157,3 +162,29 @@ async def test_a_table_without_md5_is_read_to_its_end(tmp_path: Path) -> None:
     table = images.by_role["partition-table"][:entries].ljust(0xC00, b"\xff")
     async with BootBench("esp32", tmp_path, images.manufacturing_stage | {0x8000: table}) as bench:
         await bench.until_runs("manufacturing")
+
+
+TABLES = json.loads((Path(__file__).parents[2] / "vectors" / "partition-tables" / "tables.json").read_text())
+ROLES = ("bootloader", "partition-table", "manufacturing", "application")
+DESCRIPTION = 'product = "sensor"\nversion = "1.4.0"\nchip = "{chip}"\nflash_size = "4MB"\n' + "".join(
+    f'[[image]]\nrole = "{role}"\nfile = "{role}.bin"\n' for role in ROLES
+)
+
+
+@pytest.mark.parametrize("table", TABLES, ids=[table["case"] for table in TABLES])
+async def test_each_table_of_a_project_is_bundled_and_starts(table: dict[str, Any], tmp_path: Path) -> None:
+    """Nobody says where it stands: the bootloader's code does."""
+    chip, place = "esp32p4" if "P4" in table["case"] else "esp32s3", table["table_offset"]
+    data = bytes.fromhex(table["entries"]).ljust(0xC00, b"\xff")
+    images = small(chip, None, parse_partition_table(data), place)
+    files = {role: data if role == "partition-table" else images.by_role[role] for role in ROLES}
+    bundle = read_unverified(
+        build_bundle(parse_description(DESCRIPTION.format(chip=chip).encode()), files, None)
+    )
+    stage = {image.offset: files[image.name] for image in bundle.manifest.images}
+    assert stage.keys() == images.manufacturing_stage.keys() - {images.partition("otadata").offset}
+    async with BootBench(chip, tmp_path, images.manufacturing_stage | stage) as bench:
+        await bench.until_runs("manufacturing")
+        bench.write(images.final_stage)
+        bench.reset()
+        await bench.until_runs("application")
