@@ -26,7 +26,7 @@ from agent.core.bundle_verify import make_bundle
 from agent.core.esp_image import ImageError, signing_key_digest
 from agent.core.file_problems import in_one_line, problems
 from agent.core.partition_table import TABLE_BYTES, TABLE_OFFSET, Partition
-from agent.core.table_place import BOOTLOADERS, shown
+from agent.core.table_place import BOOTLOADERS, place_of_table
 from agent.core.toml_text import TomlError, read_toml
 
 MAX_DESCRIPTION_BYTES = 65_536
@@ -137,8 +137,10 @@ def build_bundle(
     chip = CHIPS.get(table.chip)
     if chip is None:
         raise BundleError(f"chip {table.chip} is not known; known are {', '.join(CHIPS)}")
-    places = _Places(chip.bootloader_offset, _table_offset(table, images))
-    partitions = _partitions(table, images, places.table)
+    bootloaders = {image.called: images[image.called] for image in table.image if image.role in BOOTLOADERS}
+    table_at = place_of_table(bootloaders, table.partition_table_offset)
+    partitions = _partitions(table, images, table_at)
+    places = _Places(chip.bootloader_offset, TABLE_OFFSET if table_at is None else table_at)
     manifest = Manifest(
         product=table.product,
         version=table.version,
@@ -152,24 +154,18 @@ def build_bundle(
     return make_bundle(manifest, images)
 
 
-def _partitions(table: _Description, images: Mapping[str, bytes], offset: int) -> tuple[Partition, ...]:
+def _partitions(
+    table: _Description, images: Mapping[str, bytes], table_at: int | None
+) -> tuple[Partition, ...]:
     for image in table.image:
         if image.role is Role.PARTITION_TABLE:
-            found = read_partitions(image.called, images[image.called], offset)
-            if table.partition_table_offset is None and _shown(table, images) is None:
-                _check_said(image.called, found)
+            name, content = image.called, images[image.called]
+            if table_at is not None:
+                return read_partitions(name, content, table_at)
+            found = read_partitions(name, content, TABLE_OFFSET)
+            _check_said(name, found)
             return found
     raise BundleError("no image has the role partition-table")
-
-
-def _table_offset(table: _Description, images: Mapping[str, bytes]) -> int:
-    if table.partition_table_offset is not None:
-        return table.partition_table_offset
-    return TABLE_OFFSET if (place := _shown(table, images)) is None else place
-
-
-def _shown(table: _Description, images: Mapping[str, bytes]) -> int | None:
-    return shown({image.called: images[image.called] for image in table.image if image.role in BOOTLOADERS})
 
 
 def _check_said(name: str, partitions: tuple[Partition, ...]) -> None:

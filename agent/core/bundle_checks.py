@@ -92,10 +92,10 @@ def check_contents(manifest: Manifest, images: Mapping[str, bytes]) -> None:
             _check_firmware(image, read_image(image.name, images[image.name]), chip, manifest.secure_boot)
         elif (image.component, image.version, image.digest) != (None, None, None):
             raise BundleError(f"{image.name}: no firmware reports such an image")
+    check_looked_for(manifest, images)
     table = next(image for image in manifest.images if image.role is Role.PARTITION_TABLE)
     partitions = read_partitions(table.name, images[table.name], table.offset)
     _check_partitions(manifest, chip, table, partitions)
-    check_looked_for(manifest, images)
     _check_flash_sizes(manifest, images, partitions)
     _check_versions(manifest)
     _check_burns(manifest)

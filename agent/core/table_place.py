@@ -31,13 +31,18 @@ def check_room(manifest: Manifest) -> None:
 def check_looked_for(manifest: Manifest, images: Mapping[str, bytes]) -> None:
     """Refuses a bootloader that looks for the table at another place. Raises `BundleError`."""
     table = manifest.image(Role.PARTITION_TABLE)
-    for image in _bootloaders(manifest):
-        looks = table_offsets(images[image.name])
-        if table is not None and looks and table.offset not in looks:
+    if table is not None:
+        _check_place({image.name: images[image.name] for image in _bootloaders(manifest)}, table.offset)
+
+
+def _check_place(bootloaders: Mapping[str, bytes], place: int) -> None:
+    for name, data in bootloaders.items():
+        looks = table_offsets(data)
+        if looks and place not in looks:
             raise BundleError(
-                f"{image.name}: its code looks for the partition table at {_places(looks)}, and the bundle "
-                f"puts it at {table.offset:#x}: partition_table_offset has to be "
-                f"CONFIG_PARTITION_TABLE_OFFSET of both builds"
+                f"{name}: its code looks for the partition table at {_places(looks)}, and the bundle puts "
+                f"it at {place:#x}: partition_table_offset has to be CONFIG_PARTITION_TABLE_OFFSET of both "
+                f"builds"
             )
 
 
@@ -46,12 +51,17 @@ def not_shown(manifest: Manifest, images: Mapping[str, bytes]) -> tuple[str, ...
     return tuple(image.name for image in _bootloaders(manifest) if not table_offsets(images[image.name]))
 
 
-def shown(bootloaders: Mapping[str, bytes]) -> int | None:
-    """The one place at which all of these look for the table, by their names; None where no code shows it.
+def place_of_table(bootloaders: Mapping[str, bytes], said: int | None) -> int | None:
+    """Where the table goes: where it is said, or where these bootloaders, by their names, look for it.
+
+    None where nothing is said and no code shows it.
 
     Raises:
-        BundleError: they look at different places.
+        BundleError: they look at different places, or at another than is said.
     """
+    if said is not None:
+        _check_place(bootloaders, said)
+        return said
     by_name = {name: table_offsets(data) for name, data in bootloaders.items()}
     told = [places for places in by_name.values() if places]
     common = frozenset.intersection(*told) if told else frozenset()

@@ -135,6 +135,8 @@ def test_a_table_at_a_wrong_place_is_refused(said: str, why: str) -> None:
 def test_a_bootloader_that_looks_elsewhere_is_refused() -> None:
     with pytest.raises(BundleError, match=r"partition table at 0x9000, .* puts it at 0xa000"):
         built_with(ELSEWHERE, HEAD + "partition_table_offset = 0xA000\n", table_offset=0x9000)
+    with pytest.raises(BundleError, match=r"partition table at 0x9000, .* puts it at 0xb000"):
+        built_with(ELSEWHERE, HEAD + "partition_table_offset = 0xB000\n", table_offset=0x9000)
     with pytest.raises(BundleError, match="partition nvs lies over"):
         built_with(ELSEWHERE, table_offset=0xB000)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -30,6 +31,7 @@ from harness.bundle_samples import (
 )
 from harness.rsa_keys import constant_rsa_key
 
+VECTORS = Path(__file__).parents[3] / "vectors"
 PLAIN, SECURE = sample(), secure_sample()
 OTHER_KEY = Ed25519PrivateKey.generate()
 SEAL_BURN = Burn("DIS_USB_JTAG", 1, after_first_boot=False)
@@ -192,7 +194,15 @@ REFUSED: dict[str, tuple[Callable[[], Sample], str]] = {
     "beyond-flash": (lambda: moved(PLAIN, "data", 0x3FF000 + 0x1000), "beyond the flash"),
     "overlap": (lambda: moved(PLAIN, "data", APPLICATION_OFFSET + 0x1000), "lie over each other"),
     "bootloader-elsewhere": (lambda: moved(PLAIN, "bootloader", 0x1000), "belongs at 0x0"),
-    "table-elsewhere": (lambda: moved(PLAIN, "partition-table", 0x9000), "lies over what stands before it"),
+    "table-elsewhere": (lambda: moved(PLAIN, "partition-table", 0x9000), "code looks for the partition"),
+    "table-over-a-partition": (
+        lambda: moved(
+            PLAIN.with_image("bootloader", bootloader_image("esp32s3", 3, {}, size=4_000, tells=False)),
+            "partition-table",
+            0x9000,
+        ),
+        "lies over what stands before it",
+    ),
     "bootloader-that-looks-elsewhere": (
         lambda: PLAIN.with_image(
             "bootloader", bootloader_image("esp32s3", 3, {}, size=4_000, table_offset=0x9000)
@@ -322,6 +332,16 @@ def test_what_cannot_be_flashed_is_refused_although_it_is_signed(case: str) -> N
         verify(changed)
     with pytest.raises(BundleError, match=text):
         make_bundle(changed.manifest, changed.files)
+
+
+def test_a_genuine_bootloader_of_esp_idf_is_taken_where_it_looks_for_the_table() -> None:
+    genuine = VECTORS / "bootloaders" / "esp32s3-idf-6.1.bin"
+    image = bytearray(genuine.read_bytes())
+    image[3] = image[3] & 0xF | 2 << 4  # as built for 4 MB
+    built = PLAIN.with_image("bootloader", bytes(image[:-32]) + hashlib.sha256(image[:-32]).digest())
+    verify(built)
+    with pytest.raises(BundleError, match="bootloader: its code looks for the partition table at 0x8000"):
+        verify(moved(built, "partition-table", 0xA000))
 
 
 def test_an_application_signed_with_another_key_is_refused() -> None:
