@@ -136,7 +136,6 @@ class WindowsPc:
         self._install()
         self.environment = {
             **os.environ,
-            "PYTHONPATH": windows_path(self._site),
             "PYTHONDONTWRITEBYTECODE": "",
             "WINEDEBUG": "-all",
             "WINEDLLOVERRIDES": "mscoree=d;mshtml=d;winemenubuilder.exe=d",
@@ -159,6 +158,9 @@ class WindowsPc:
         (wheel,) = (self.directory / "wheel").glob("*.whl")
         with zipfile.ZipFile(wheel) as archive:
             archive.extractall(self._site)
+        link = self.bed / "checkout"  # which a .pth file of the bed names
+        link.unlink(missing_ok=True)
+        link.symlink_to(self._site)
 
     def plug(self, number: int, device: str) -> str:
         """Makes a serial port of this machine COM`number`; returns that name."""
@@ -181,6 +183,21 @@ class WindowsPc:
         """Runs `birthmark-agent` to its end."""
         with self.start(*arguments, environment=environment) as program:
             return program.wait()
+
+    def tool(self, *command: str) -> Ended:
+        """Runs a program of Windows: `net`, `taskkill`."""
+        with WindowsProgram(["wine", *command], self.environment) as program:
+            return program.wait()
+
+    def power_cut(self) -> None:
+        """Turns the PC off, without a word to anybody."""
+        _wineserver(self, "--kill")
+        _wineserver(self, "--wait")
+
+    def power_on(self) -> None:
+        """Starts it. Nobody logs in."""
+        _wineserver(self, "--persistent")
+        assert self.tool("wineboot").code == 0
 
     def script(self, text: str, *arguments: str | Path) -> Ended:
         """Runs a few lines of Python there."""

@@ -27,8 +27,8 @@ RUNS_ONE_PROGRAM = {
     "agent.adapters.drivers.esp32.loader",
     "agent.adapters.results.command",
 }
-# Windows has rights of files in its own library alone. Of that it takes two parts, and neither makes keys.
-CALLS_WINDOWS = {"agent.adapters.windows_rights": {"kernel32", "advapi32"}}
+# Gives Windows' service manager the command of the agent itself.
+INSTALLS_THE_SERVICE = "agent.adapters.service.manager"
 TOUCHES_BOARDS = {
     "agent.api",
     "agent.certification",
@@ -77,6 +77,10 @@ RUNS_ANYTHING = {
     "execv",
     "spawnv",
 }
+INSTALLS_ANYTHING = {"CreateService", "ChangeServiceConfig"}
+# pywin32's, beside its modules below.
+RUNS_ANYTHING |= {"WinExec", "ShellExecute", "ShellExecuteEx", "CreateProcess", "CreateProcessAsUser"}
+RUNS_ANYTHING |= {"LoadLibrary", "LoadLibraryEx", "GetProcAddress"}
 LOADS_ANYTHING = {"exec", "eval", "compile", "__import__", "import_module", "getattr", "globals"}
 MODULES = {
     "subprocess",
@@ -92,6 +96,10 @@ MODULES = {
     "nacl",
     "asn1crypto",
     "pyasn1",
+    "pythoncom",
+    "win32com",
+    "win32crypt",
+    "win32process",
 }
 # The first finds drivers; what they are is the operator's choice. The second reads the page's own files.
 ALLOWED_MODULES = {"importlib.metadata", "importlib.resources"}
@@ -100,6 +108,8 @@ ALLOWED_MODULES = {"importlib.metadata", "importlib.resources"}
 def findings(source: str, module: str) -> set[str]:
     """What the module could make a key with."""
     forbidden = MAKES_KEYS | RUNS_ANYTHING | LOADS_ANYTHING
+    if module != INSTALLS_THE_SERVICE:
+        forbidden = forbidden | INSTALLS_ANYTHING
     if module not in READS_OWN_KEY:
         forbidden = forbidden | READS_KEYS
     if module in RUNS_ONE_PROGRAM:
@@ -111,22 +121,7 @@ def findings(source: str, module: str) -> set[str]:
     names = [_names(node) for node in ast.walk(tree) if id(node) not in plain]
     imported = [_modules(node) for node in ast.walk(tree)]
     modules = {name for name in set().union(*imported) if _is_forbidden(name)}
-    if module in CALLS_WINDOWS and _libraries(tree) == CALLS_WINDOWS[module]:
-        modules.discard("ctypes")
     return set().union(*names) & forbidden | modules
-
-
-def _libraries(tree: ast.AST) -> set[str]:
-    """The system's libraries that it opens by name; one that is opened otherwise is `?`."""
-    opened = [node for node in ast.walk(tree) if isinstance(node, ast.Attribute) and node.attr == "WinDLL"]
-    named = {
-        str(node.args[0].value)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Call) and node.func in opened and isinstance(node.args[0], ast.Constant)
-    }
-    others = {"CDLL", "OleDLL", "PyDLL", "LoadLibrary", "windll", "cdll", "util", "pythonapi"}
-    elsewhere = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)} & others
-    return named | ({"?"} if elsewhere or len(opened) != len(named) else set())
 
 
 def _names(node: ast.AST) -> set[str]:
@@ -208,14 +203,15 @@ def test_a_generator_that_is_added_is_found(source: str) -> None:
 @pytest.mark.parametrize(
     "source",
     [
-        'ctypes.WinDLL("bcrypt")',
-        'ctypes.WinDLL("b" + "crypt")',
-        'ctypes.CDLL("libcrypto.so")',
-        "ctypes.windll.bcrypt",
-        "import subprocess",
+        "import ctypes\nctypes.WinDLL('bcrypt')",
+        "import win32crypt",
+        "from win32com.client import Dispatch",
+        "import win32process\nwin32process.CreateProcess(None, 'openssl')",
+        "import win32api\nwin32api.WinExec('openssl')",
+        "win32service.CreateService(manager, 'other', command)",
     ],
 )
-def test_a_library_that_makes_keys_is_found_where_windows_is_called(source: str) -> None:
+def test_windows_own_ways_to_a_key_are_found(source: str) -> None:
     name = "agent.adapters.windows_rights"
     module = modules()[name].read_text(encoding="utf-8")
     assert findings(module, name) == set()

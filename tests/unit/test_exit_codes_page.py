@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from agent.adapters.cli.app import exit_code
+from agent.adapters.cli.options import exit_code
 from agent.errors import AgentError, ConfigError, SignerUnavailable, Verdict
 from auditor.__main__ import CONFIGURATION, UNREACHABLE
 from auditor.cli.app import ALARMS, FINDINGS

@@ -1,12 +1,13 @@
 """A station's PC with Windows, from enrolment to the shift's report, against a real signerd on Linux.
 
 Wine stands in for Windows. What it cannot show: USB places of ports (it lists none), consoles with code pages
-(standard handles are pipes here), services, and lists of rights beyond the owner's and everybody's.
+(standard handles are pipes here), and lists of rights beyond the owner's and everybody's.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import urllib.request
 from collections.abc import Iterator
@@ -17,14 +18,15 @@ from typing import Any
 import matplotlib as mpl
 import pytest
 
+from agent.core.service_account import SERVICE, sid_of_service
 from harness.factory import Factory
 from harness.installation import order_toml
 from harness.windows_pc import Ended, WindowsPc, windows_path, windows_pc
+from harness.windows_station import WindowsStation, enrolled
 
 pytestmark = [pytest.mark.check, pytest.mark.timeout(600)]
 
 ORDER = "WO-WINDOWS"
-URI = "birthmark://dev/station/plant1/win1"
 PLACE = "Felső pad →"  # in none of the code pages
 PAGE_PORT = 8731
 OWN_PARTS = f"""
@@ -52,25 +54,25 @@ lines = ["{serial}", "{port}"]
 kind = "text"
 text = "{serial} {pop}"
 """
-SET_RIGHTS = """
+RIGHTS = """
 import sys
 from pathlib import Path
+import win32security as security
 from agent.adapters import windows_rights
-path = Path(sys.argv[1])
+path, folder = Path(sys.argv[1]), Path(sys.argv[2])
 found = [windows_rights.others_with_rights(path)]
-import ctypes
-psd = ctypes.c_void_p()
-made = windows_rights._advapi32.ConvertStringSecurityDescriptorToSecurityDescriptorW(
-    "D:P(A;;FA;;;SY)(A;;FA;;;WD)", 1, ctypes.byref(psd), None)
-present, acl, defaulted = ctypes.c_int(), ctypes.c_void_p(), ctypes.c_int()
-windows_rights._advapi32.GetSecurityDescriptorDacl(
-    psd, ctypes.byref(present), ctypes.byref(acl), ctypes.byref(defaulted))
-windows_rights._checked(windows_rights._advapi32.SetNamedSecurityInfoW(
-    str(path), 1, 0x80000004, None, None, acl, None))
+everybody = security.ConvertStringSecurityDescriptorToSecurityDescriptor("D:P(A;;FA;;;SY)(A;;FA;;;WD)", 1)
+dacl = everybody.GetSecurityDescriptorDacl()
+what = security.DACL_SECURITY_INFORMATION | security.PROTECTED_DACL_SECURITY_INFORMATION
+security.SetNamedSecurityInfo(str(path), security.SE_FILE_OBJECT, what, None, None, dacl, None)
 found.append(windows_rights.others_with_rights(path))
 windows_rights.make_private(path)
 found.append(windows_rights.others_with_rights(path))
 print(found)
+windows_rights.let_service_use(folder)  # where others have no rights, they get none
+print(windows_rights.others_with_rights(folder))
+private = windows_rights._private_descriptor("OICI")
+print(security.ConvertSecurityDescriptorToStringSecurityDescriptor(private, 1, 4))
 """
 
 
@@ -78,15 +80,12 @@ print(found)
 class Shift:
     """What the station did, in order; each test looks at a part of it."""
 
-    station: Path
-    requested: Ended
-    installed: Ended
+    made: WindowsStation
     doctor: Ended
     done: Ended
     page: dict[str, Any]
     chips: list[str]
     interrupted: Ended
-    key_mode: int = 0
     stored: set[str] = field(default_factory=set)
 
 
@@ -105,19 +104,10 @@ def shift(pc: WindowsPc, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
 
 def _work(pc: WindowsPc, factory: Factory, station: Path) -> Shift:
     line = factory.installation
-    config = station / "agent.toml"
-    who = ("--deployment", "dev", "--site", "plant1", "--name", "win1")
-    requested = pc.agent("enroll", "--dir", station, *who, "--json")
-    mode = (station / "station.key").stat().st_mode & 0o777
-    certificate = station.parent / "win1.pem"
-    line.admin("station", "add", station / "station.csr.pem", *who[2:], "--out", certificate)
-    trust: list[str | Path] = [
-        *("--operations-ca", line.home / "operations" / "ca.pem", "--log-vkey", line.home / "log.vkey"),
-        *("--device-root", line.home / "ca" / "root.pem", "--signerd", line.target),
-    ]
-    installed = pc.agent("enroll", "--dir", station, "--install", certificate, *trust)
-    _configure(station)
-    line.open_order(order_toml(ORDER, quantity=9, stations=[URI], serial_pattern="WIN-{number:06d}"))
+    made = enrolled(pc, factory, station, "win1")
+    config = made.config
+    _configure(made)
+    line.open_order(order_toml(ORDER, quantity=9, stations=[made.uri], serial_pattern="WIN-{number:06d}"))
     run = factory.new_run(boards=3, pop=True)
     ports = [
         part for number, port in enumerate(run.farm.ports) for part in ("--port", pc.plug(30 + number, port))
@@ -134,15 +124,12 @@ def _work(pc: WindowsPc, factory: Factory, station: Path) -> Shift:
         program.interrupt()
         interrupted = program.wait()
     stored = {record.chip_id for record in factory.records(run)}
-    return Shift(station, requested, installed, doctor, done, page, run.chips, interrupted, mode, stored)
+    return Shift(made, doctor, done, page, run.chips, interrupted, stored)
 
 
-def _configure(station: Path) -> None:
-    """As Notepad saves it: with a byte order mark and CRLF."""
-    config = station / "agent.toml"
-    text = config.read_text(encoding="utf-8") + OWN_PARTS
-    text += "\n[timeouts]\nstop_s = 1\n"
-    config.write_bytes(b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode())
+def _configure(made: WindowsStation) -> None:
+    station = made.folder
+    made.configure(OWN_PARTS + "\n[timeouts]\nstop_s = 1\n")
     (station / "label.toml").write_text(LABEL, encoding="utf-8")
     shutil.copy(Path(mpl.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf", station / "font.ttf")
     (station / "results").mkdir()
@@ -156,19 +143,24 @@ def _page() -> dict[str, Any]:
 
 
 def test_enrolment_keeps_the_key_to_this_account(shift: Shift) -> None:
-    assert shift.requested.json() == {"request": windows_path(shift.station / "station.csr.pem")}
-    assert shift.installed.code == 0, shift.installed
-    assert shift.key_mode & 0o007 == 0  # what Wine makes of the list of rights
-    assert b"icacls" not in shift.requested.out + shift.requested.err
+    assert shift.made.requested.json() == {"request": windows_path(shift.made.folder / "station.csr.pem")}
+    assert shift.made.installed.code == 0, shift.made.installed
+    assert shift.made.key_mode & 0o007 == 0  # what Wine makes of the list of rights
+    assert b"icacls" not in shift.made.requested.out + shift.made.requested.err
 
 
 def test_rights_of_others_are_found_and_taken(pc: WindowsPc, tmp_path: Path) -> None:
-    key = tmp_path / "some.key"
+    key, folder = tmp_path / "some.key", tmp_path / "folder"
     key.write_bytes(b"secret")
     key.chmod(0o600)
-    said = pc.script(SET_RIGHTS, key)
-    assert said.text.strip() == "[(), ('Everyone',), ()]", said
-    assert key.stat().st_mode & 0o007 == 0  # Wine takes the administrators for the group
+    folder.mkdir(mode=0o700)
+    rights, of_folder, private = pc.script(RIGHTS, key, folder).text.splitlines()
+    assert (rights, of_folder) == ("[(), ('Everyone',), ()]", "()")
+    for path in (key, folder):
+        assert path.stat().st_mode & 0o007 == 0  # Wine takes the administrators for the group
+    assert private.startswith("D:P(A;OICI;FA;;;")
+    assert sorted(re.findall(r"FA;;;([^)]+)", private))[:2] == ["BA", "S-1-5-21-0-0-0-1000"]
+    assert f"FA;;;{sid_of_service(SERVICE)}" in private
 
 
 def test_doctor_finds_nothing_wrong_but_the_list_of_ports(shift: Shift) -> None:
@@ -191,11 +183,11 @@ def test_the_page_is_served(shift: Shift) -> None:
 
 
 def test_labels_are_drawn(shift: Shift) -> None:
-    assert len([each for each in (shift.station / "labels").iterdir() if each.suffix == ".png"]) == 3
+    assert len([each for each in (shift.made.folder / "labels").iterdir() if each.suffix == ".png"]) == 3
 
 
 def test_results_are_written(shift: Shift) -> None:
-    (file,) = (shift.station / "results").glob("*.csv")
+    (file,) = (shift.made.folder / "results").glob("*.csv")
     rows = file.read_bytes().decode("utf-8").split("\r\n")
     assert sum(",PASS," in row for row in rows) == 3
     assert any(PLACE in row for row in rows)
@@ -210,7 +202,7 @@ def test_ctrl_c_parks_the_board(shift: Shift) -> None:
 
 @pytest.mark.parametrize("page", ["cp437", "cp1252"])
 def test_csv_is_utf8_whatever_the_code_page(pc: WindowsPc, shift: Shift, page: str) -> None:
-    config = shift.station / "agent.toml"
+    config = shift.made.folder / "agent.toml"
     marked = ["--bom"] if page == "cp437" else []
     said = pc.agent("results", "-c", config, "--csv", *marked, environment={"PYTHONIOENCODING": page})
     assert said.code == 0, said
@@ -223,7 +215,7 @@ def test_csv_is_utf8_whatever_the_code_page(pc: WindowsPc, shift: Shift, page: s
 def test_a_code_page_that_lacks_a_letter_fails_no_command(
     pc: WindowsPc, shift: Shift, command: str, page: str
 ) -> None:
-    config = shift.station / "agent.toml"
+    config = shift.made.folder / "agent.toml"
     said = pc.agent(command, "-c", config, environment={"PYTHONIOENCODING": page})
     assert (said.code, said.err) == (0, b""), said
     assert said.out.decode(page)

@@ -13,10 +13,11 @@ import typer
 from agent.adapters.cli import boards, report, results, setup, status
 from agent.adapters.cli.bundle import bundle_app
 from agent.adapters.cli.label import label_app
-from agent.adapters.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption
+from agent.adapters.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption, OrderOption, exit_code
+from agent.adapters.cli.service import service_app
 from agent.adapters.cli.text_output import never_fail
-from agent.config import is_name, load
-from agent.errors import AgentError, ConfigError, SignerUnavailable
+from agent.config import load
+from agent.errors import AgentError
 from agent.program import version_text
 
 T = TypeVar("T")
@@ -24,17 +25,9 @@ T = TypeVar("T")
 _UNWRITABLE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 
 
-def _order(name: str) -> str:
-    if not is_name(name):
-        raise typer.BadParameter("1 to 64 of [A-Za-z0-9._-], beginning with a letter or digit")
-    return name
-
-
 SinceOption = Annotated[str, typer.Option(help="8h, 2d, 2026-11-20, 2026-11-20T06:00.")]
 UntilOption = Annotated[str | None, typer.Option(help="Likewise. Without it: until now.")]
 OnlyOrderOption = Annotated[str | None, typer.Option("--order", help="Boards of this work order alone.")]
-OrderOption = Annotated[str, typer.Option("--order", help="The work order.", callback=_order)]
-
 TraceOption = Annotated[
     str | None,
     typer.Option("--trace", metavar="PORT", help="Writes this port's dialogue to a file, without secrets."),
@@ -49,6 +42,7 @@ app = typer.Typer(
 )
 app.add_typer(bundle_app, name="bundle")
 app.add_typer(label_app, name="label")
+app.add_typer(service_app, name="service")
 
 
 def _print_version(asked: bool) -> None:  # noqa: FBT001 -- typer calls it so
@@ -218,15 +212,6 @@ def replay_run(
     raise typer.Exit(
         replay.listing(config, as_json=json) if which is None else replay.replay(which, config, as_json=json)
     )
-
-
-def exit_code(error: AgentError) -> int:
-    """The process's exit code for an error."""
-    if isinstance(error, ConfigError):
-        return 3
-    if isinstance(error, SignerUnavailable):  # one that only a person can mend is no signerd that is away
-        return 3 if error.stops_line else 4
-    return 1
 
 
 def in_a_line(error: AgentError) -> str:

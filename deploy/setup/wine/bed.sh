@@ -70,6 +70,8 @@ wheels() {
     "${pip[@]}" install --no-deps --require-hashes --only-binary :all: --platform win_amd64 --implementation cp \
         --python-version 3.13 --ignore-requires-python --target "$site" --find-links "$work/built" -r "$work/wheels.txt" >&2
     cp "$here/sitecustomize.py" "$site/"
+    # The checkout under test, also for what inherits nothing of a test's environment: a service.
+    printf 'Z:%s\\checkout\r\n' "${home//\//\\}" >"$site/checkout.pth"
 }
 
 # A prefix of Windows 10 whose ports COM30 to COM45 are the links in $bed/ports.
@@ -86,6 +88,8 @@ prefix() {
             ln -s "$home/ports/com$number" "$bed/prefix/dosdevices/com$number"
         done
     } >"$work/ports.reg"
+    # As long as Windows gives a service to start: Wine gives ten seconds.
+    wine reg add 'HKLM\System\CurrentControlSet\Control' /v ServicesPipeTimeout /t REG_DWORD /d 30000 /f >/dev/null 2>&1
     wine regedit /S "Z:${work//\//\\}\\ports.reg" >/dev/null 2>&1
     wineserver --wait
 }

@@ -8,7 +8,7 @@ import pytest
 
 from agent import wiring
 from agent.adapters.checks import ports
-from agent.adapters.cli.app import exit_code
+from agent.adapters.cli.options import exit_code
 from agent.adapters.line.serial_port import list_ports
 from agent.adapters.line.watch import Plan
 from agent.config import Config
