@@ -80,7 +80,7 @@ OnEvent = Callable[[Event], None]
 
 
 class Station:
-    """A station that is open: its configuration, journal and line to signerd.
+    """A station that is open: its configuration, journal and connection to signerd.
 
     Use it as an asynchronous context manager, once, in one event loop.
 

@@ -15,26 +15,26 @@ _FIRMWARE = "Take the board to the repair desk. If all boards say so, their firm
 
 REMEDIES: Mapping[str, str] = {
     # The port and what is on it.
-    "no_answer": "Is a board in place, and powered?",
-    "too_slow": "Look at cable, needles and baud rate, then present the board again.",
+    "no_answer": "See that a board is in place and powered.",
+    "too_slow": "Check cable, needles and baud rate, then present the board again.",
     "port_gone": "Plug the adapter in again.",
     "port_busy": "Close the other program that has the port open.",
-    "reset_failed": "Look at the fixture's reset line and at `reset_command`, then present the board again.",
+    "reset_failed": "Check the fixture's reset line and `reset_command`, then present the board again.",
     # What the board answers (docs/board-protocol.md, "Errors").
     "unknown": _FIRMWARE,
     "busy": _AGAIN,
     "bad_offset": _AGAIN,
     "bad_request": _FIRMWARE,
-    "bad_state": "Present the board again: it is taken up where it stands. If it fails again, take it to the"
+    "bad_state": "Present the board again: it goes on where it stopped. If it fails again, take it to the"
     " repair desk.",
-    "no_key": f"{_REPAIR}: it has no key. Without `keygen` in the recipe, boards have to come with theirs.",
+    "no_key": f"{_REPAIR}: it has no key. Without `keygen` in the recipe, boards must come with a key.",
     "digest_mismatch": f"{_REPAIR}: its flash does not keep what it is sent.",
-    "storage_full": "The board's storage is full or worn: erase it, or set the board aside.",
-    "key_mismatch": "The board has another key than the certificate: begin again with this board.",
+    "storage_full": "Erase the board's storage, which is full or worn, or put the board aside.",
+    "key_mismatch": "Erase the board and begin again: its key is not the certificate's.",
     "unsupported": "Check the work order and the board's firmware: the board offers another key or other"
     " evidence than the product accepts.",
-    "sealed": "The board was finished before with other content: set it aside.",
-    "no_group": "The firmware has no Birthmark group: flash the manufacturing firmware.",
+    "sealed": "Put the board aside: it was finished before, with other content.",
+    "no_group": "Flash the manufacturing firmware: the board's firmware has no Birthmark group.",
     "bad_answer": _FIRMWARE,
     "too_large": _FIRMWARE,
     "request_malformed": _FIRMWARE,
@@ -45,21 +45,22 @@ REMEDIES: Mapping[str, str] = {
     "wrong_digest": f"{_REPAIR}: its flash does not keep what it is sent.",
     "verify_differs": f"{_REPAIR}: it does not hold what it was sent, or a lock of it is open.",
     "stamp_differs": f"{_KEEP}: its stamp does not name what was issued to it.",
-    "stamp_malformed": f"{_KEEP}: its stamp is not of its form. If all boards say so, it is the firmware.",
+    "stamp_malformed": f"{_KEEP}: its stamp is malformed. If all boards do so, their firmware is"
+    " the wrong one.",
     "stamp_signature": f"{_KEEP}: its stamp is not signed with the key that was certified.",
     "stamp_locks_open": f"{_REPAIR}: a lock that the product demands is open.",
     "step_timeout": "Present the board again. If all boards take as long, `timeout_s` of this step in the"
     " recipe is too short.",
     "no_step": "Take the step out of the recipe, or set the product's `driver` in agent.toml.",
-    "no_firmware": "The recipe leaves out `flash`, or the firmware does not start: present the board again,"
-    " then take it to the repair desk.",
+    "no_firmware": "Present the board again, then take it to the repair desk: its firmware does not start, or"
+    " the recipe leaves out `flash`.",
     "chip_changed": "Present both boards again, one after the other: they were exchanged on this port.",
     # The ESP32 family.
-    "burn_failed": "Set the board aside: an eFuse of it cannot take its value.",
-    "chip_sealed": "Set the board aside: it is locked, and does not run exactly this bundle.",
+    "burn_failed": "Put the board aside: one of its eFuses cannot take its value.",
+    "chip_sealed": "Put the board aside: it is locked, and does not run exactly this bundle.",
     "first_boot_slow": "Present the board again. If all are slow, `first_boot_timeout_s` is too short for"
     " this flash.",
-    "image_altered": "Stop the line: somebody changes the station's files. Call the company.",
+    "image_altered": "Stop the line and call the company: somebody changes the station's files.",
     "worker_died": "Present the board again: esptool's process was replaced.",
     "worker_hung": "Present the board again: esptool's process was replaced.",
     "worker_junk": "Present the board again. If it never works, install the station anew.",

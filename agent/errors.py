@@ -59,12 +59,12 @@ class SignerUnavailable(AgentError):  # noqa: N818 (a state of the line)
             "signer_unavailable",
             detail,
             verdict=Verdict.AGAIN,
-            remedy="Check the line to signerd; the board may stay where it is.",
+            remedy="Check the connection to signerd. Leave the board where it is.",
         )
 
 
 class SignerLineDown(SignerUnavailable):
-    """There is no line to signerd, and why. It is all ports' state: their boards are parked with its code."""
+    """There is no connection to signerd, and why. Boards on all ports are parked with its code."""
 
     def __init__(self, code: str, detail: str, remedy: str, verdict: Verdict) -> None:
         AgentError.__init__(self, code, detail, verdict=verdict, remedy=remedy)
@@ -77,7 +77,7 @@ class SignerSlow(SignerUnavailable):
         AgentError.__init__(
             self,
             "signer_slow",
-            f"signerd has not answered in {seconds:.0f} s; its line stands",
+            f"signerd has not answered in {seconds:.0f} s, though connected",
             verdict=Verdict.AGAIN,
             remedy="Leave the board where it is. Ask signerd's administrator to look at its token and store.",
         )
@@ -112,8 +112,8 @@ class ClocksApart(AgentError):  # noqa: N818 (named for what is the case)
             "clocks_apart",
             f"signerd's clock is {how}",
             verdict=Verdict.STOP,
-            remedy="Look at another clock. Set this PC's if it is wrong (Windows: w32tm /resync; Linux:"
-            " timedatectl set-ntp true); else ask signerd's administrator to set signerd's.",
+            remedy="Compare with another clock. Set this PC's if it is wrong (Windows: w32tm /resync, Linux:"
+            " timedatectl set-ntp true). Else ask signerd's administrator to set signerd's.",
         )
 
 
@@ -125,7 +125,7 @@ class DriverFaultError(AgentError):
             "driver_fault",
             f"the driver failed with {kind}",
             verdict=Verdict.REJECT,
-            remedy="Try another board; if it fails too, the driver is at fault.",
+            remedy="Try another board. If it fails too, the driver is at fault: call its maker.",
         )
 
 
@@ -144,7 +144,7 @@ class StoppedError(AgentError):
             "stopped",
             "the station was stopped",
             verdict=Verdict.AGAIN,
-            remedy="Start the station again; the board goes on where it stands.",
+            remedy="Start the station again. The board goes on where it stopped.",
         )
 
 
@@ -159,7 +159,7 @@ class BadAnswer(AgentError):  # noqa: N818 (named for what signerd sent)
             "bad_answer_from_signerd",
             detail,
             verdict=Verdict.STOP,
-            remedy="Stop the line and call the company: the wrong signerd, or the root of another company.",
+            remedy="Stop the line and call the company: this is the wrong signerd, or the root is another's.",
         )
 
 
@@ -210,7 +210,7 @@ class JournalError(AgentError):
         self,
         detail: str,
         *,
-        remedy: str = "See that the state directory exists, belongs to this user and has room.",
+        remedy: str = "See that the state directory exists, belongs to this user and has room on its disk.",
     ) -> None:
         super().__init__("journal", detail, verdict=Verdict.STOP, remedy=remedy)
 

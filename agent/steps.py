@@ -36,7 +36,7 @@ B = TypeVar("B")
 _FIRST_PAUSE_S = 0.2
 _LONGEST_PAUSE_S = 5.0
 _SLOW_S = (3, 10, 30)  # after which it is said that a call is slow
-_LINE_DOWN = "the line to signerd is down"
+_LINE_DOWN = "the connection to signerd is down"
 _ANSWER = "to answer"
 _WHAT = {"session": "to open a session", "sign": "to sign", "record": "to record the stamp"}
 

@@ -83,7 +83,7 @@ class OpenStation:
 
 @asynccontextmanager
 async def open_line(config: Config, progress: Progress) -> AsyncIterator[OpenStation]:
-    """A station with its journal, its line to signerd and its firmware open.
+    """A station with its journal, its connection to signerd and its firmware open.
 
     Raises:
         ConfigError: the configuration is wrong, or what it names: enrolment, driver, recipe, bundle, labels.

@@ -35,7 +35,7 @@ def main() -> None:
         if error.filename is not None or error.errno not in _UNWRITABLE:
             raise
         # Not 1: nothing was found to be off, and nobody was told what was looked at.
-        _end(f"what it prints could not be written: {error.strerror}", CONFIGURATION)
+        _end(f"the output could not be written: {error.strerror}", CONFIGURATION)
 
 
 def _end(text: str, code: int) -> None:

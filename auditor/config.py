@@ -104,4 +104,5 @@ def read_bytes(path: Path, what: str) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise ConfigError(f"cannot read {what} {path}: {error.strerror}") from error
+        remedy = f"Give the right path, or run the command as {_FILE.reader}."
+        raise ConfigError(f"cannot read {what} {path}: {error.strerror}. {remedy}") from error

@@ -1,1 +1,1 @@
-"""What touches the world: ports, files, the line to signerd. Behind `agent.ports`."""
+"""What touches the world: ports, files, the connection to signerd. Behind `agent.ports`."""

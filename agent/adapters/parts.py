@@ -1,4 +1,4 @@
-"""What a station is made of, out of its configuration: recipe, line to signerd, firmware, labels, places.
+"""What a station is made of, out of its settings: recipe, connection to signerd, firmware, labels, places.
 
 What opens a station, and what checks one, take the same parts from here.
 """
@@ -81,7 +81,7 @@ def _check_recipe(config: Config, kind: DriverKind, recipe: Recipe, where: str) 
 
 
 def signer_of(config: Config, progress: Progress | None = None) -> GrpcSigner:
-    """The line to signerd, not open yet. `progress` is told why it does not stand, and when it does again.
+    """The connection to signerd, not open yet. `progress` is told why it is down, and when it is up again.
 
     Raises ConfigError: a wrong file would look like a dead line.
     """
@@ -122,7 +122,9 @@ def places_of(config: Config) -> Mapping[str, str]:
     shown = list(config.places.values())
     twice = sorted({place for place in shown if shown.count(place) > 1})
     if twice:
-        raise ConfigError(f"places: {', '.join(twice)} stands twice", remedy="Give each port its own place.")
+        raise ConfigError(
+            f"places: {', '.join(twice)} is given twice", remedy="Give each port its own place."
+        )
     names = sorted(place for name, place in config.places.items() if place != name and place in config.places)
     if names:
         detail = f"places: {', '.join(names)} is the name of another port"

@@ -79,7 +79,7 @@ def check_contents(manifest: Manifest, images: Mapping[str, bytes]) -> None:
     _check_roles(manifest)
     check_room(manifest)
     _check_places(manifest)
-    # So no name stands twice, either.
+    # So no name appears twice, either.
     if list(images) != [image.name for image in manifest.images]:
         raise BundleError("the files under images/ are not those of the manifest, in its order")
     for image in manifest.images:
@@ -298,7 +298,7 @@ def _version(text: str, where: str) -> VersionKey:
 def _check_burns(manifest: Manifest) -> None:
     names = [burn.name for burn in manifest.burns]
     if len(set(names)) != len(names):
-        raise BundleError("burns: an eFuse stands twice")
+        raise BundleError("burns: an eFuse appears twice")
     for burn, following in itertools.zip_longest(manifest.burns, manifest.burns[1:]):
         if burn.name.startswith(("BLOCK", "KEY_PURPOSE")):
             raise BundleError(f"burns: {burn.name}: keys are the chip's own affair")

@@ -73,7 +73,7 @@ def _walk(leaf: x509.Certificate, chain: Sequence[x509.Certificate], root: x509.
     if any(extension(each, x509.AuthorityKeyIdentifier) is None for each in (leaf, *chain)):
         raise BadAnswer("a certificate has no authority key identifier")
     if len({_spki(each) for each in issuers}) != len(issuers):
-        raise BadAnswer("a key stands twice in the chain")
+        raise BadAnswer("a key appears twice in the chain")
     for subject, issuer in pairwise((leaf, *issuers)):
         _check_issued(subject, issuer)
     _check_names(leaf, issuers)

@@ -165,7 +165,7 @@ _SAID = {
     "int_from_float": _WHOLE,
     "float_type": "must be a number",
     "float_parsing": "must be a number",
-    "finite_number": "must be a number with an end",
+    "finite_number": "must be a finite number",
     "bool_type": "must be true or false",
     "bool_parsing": "must be true or false",
     "greater_than": "must be more than {gt}",

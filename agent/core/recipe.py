@@ -226,14 +226,14 @@ def _step(table: dict[str, Any], number: int) -> Step:
 
 
 def check_order(names: Sequence[StepName]) -> None:
-    """Checks that no step is missing, stands twice, or stands before one that must come first.
+    """Checks that no step is missing, appears twice, or stands before one that must come first.
 
     Raises:
         RecipeError: the text names the steps and the reason.
     """
     for name in names:
         if names.count(name) > 1:
-            raise RecipeError(f"{name}: stands twice")
+            raise RecipeError(f"{name}: appears twice")
     for name, reason in _INDISPENSABLE.items():
         if name not in names:
             raise RecipeError(f"{name}: cannot be left out: {reason}")

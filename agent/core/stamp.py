@@ -98,7 +98,7 @@ def require_firmware(
         raise BoardError(
             "firmware_differs",
             f"the board runs other firmware than the bundle's: {', '.join(wrong)}",
-            remedy="Present the board again; if it fails again set it aside.",
+            remedy="Present the board again. If it fails again, put it aside.",
         )
 
 

@@ -87,7 +87,7 @@ def make_request(directory: Path, *, deployment: str, name: str) -> Path:
             file.write(pem)
         (directory / REQUEST).write_bytes(request.public_bytes(Encoding.PEM))
     except FileExistsError as error:
-        raise ConfigError(f"{directory / KEY} exists: enrol into another directory") from error
+        raise ConfigError(f"{directory / KEY} exists: enroll into another directory") from error
     except OSError as error:
         raise ConfigError(f"cannot write into {directory}: {error.strerror}") from error
     return directory / REQUEST

@@ -56,7 +56,9 @@ def options(
     *,
     version: Annotated[
         bool,
-        typer.Option("--version", is_eager=True, callback=_print_version, help="Says which one this is."),
+        typer.Option(
+            "--version", is_eager=True, callback=_print_version, help="Prints the version of the program."
+        ),
     ] = False,
 ) -> None:
     """What stands before the command."""
@@ -221,7 +223,7 @@ def receipt(
     config: ConfigOption = DEFAULT_CONFIG,
     *,
     vkey: Annotated[
-        Path | None, typer.Option(help="The log's verifier key, instead of the configuration's.")
+        Path | None, typer.Option(help="The log's verifier key, instead of the one in the settings.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:

@@ -27,7 +27,7 @@ from auditor.verify import Audit, Pinned
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """An open state and a line to signerd."""
+    """An open state and a connection to signerd."""
 
     log: GrpcLog
     state: SqliteState

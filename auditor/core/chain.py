@@ -72,7 +72,7 @@ def check_issuers(path: Sequence[bytes]) -> Allowance:
     except Malformed as error:
         raise _failed(f"an issuer: {error}") from error
     if len({issuer.spki for issuer in issuers}) != len(issuers):
-        raise _failed("a key stands twice in the chain")
+        raise _failed("a key appears twice in the chain")
     if purposes == frozenset():
         raise _failed("the issuers have no purpose in common")
     if demanded:

@@ -1,7 +1,7 @@
 """COSE_Sign1 and COSE_Mac0 (RFC 9052), and the CBOR that attestation tokens are made of.
 
 Tokens have integer keys, tags and maps in any order, so that `auditor.core.cbor` does not read them. Read is
-CBOR (RFC 8949) of definite lengths without a key that stands twice: whatever two readers could take for two
+CBOR (RFC 8949) of definite lengths without a key that appears twice: whatever two readers could take for two
 things is refused. Lengths stand in their shortest form, and there are no floats, but for a token's claims:
 RFC 9783 §5.1.1 asks for no form, they are signed as they stand, and claims that nobody reads may be anything.
 
@@ -180,7 +180,7 @@ class _Reader:
         for _ in range(size):
             key, end = self.item(end, depth)
             if type(key) not in {int, str} or key in found:
-                raise Malformed("a key stands twice, or is neither a number nor text")
+                raise Malformed("a key appears twice, or is neither a number nor text")
             found[key], end = self.item(end, depth)
         return found, end
 

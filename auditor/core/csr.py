@@ -123,7 +123,7 @@ def _read(info: bytes) -> tuple[bytes, list[tuple[bytes, bytes]]]:
             case _:
                 raise Malformed("an attribute is not a type and its values")
     if len({kind for kind, _ in attributes}) != len(attributes):
-        raise Malformed("an attribute stands twice")
+        raise Malformed("an attribute appears twice")
     return parts[2], attributes
 
 
@@ -197,7 +197,7 @@ def _taken_out(info: bytes) -> tuple[bytes, Inside | None]:
     if _ATTESTATION not in kinds:
         return info, None
     if kinds.count(_ATTESTATION) > 1:
-        raise Malformed("id-aa-attestation stands twice")
+        raise Malformed("id-aa-attestation appears twice")
     place = kinds.index(_ATTESTATION)
     match der.members(attributes[place]):
         case [_, values]:

@@ -9,7 +9,7 @@ element each and never decoded: an underscore in a PrintableString is nobody's c
       info SEQUENCE { version INTEGER (0), subject Name, subjectPKInfo, attributes [0] SET OF Attribute },
       algorithm AlgorithmIdentifier, signature BIT STRING }
 
-Lengths are in DER's one form wherever the walk goes, nothing follows, and no attribute stands twice. The
+Lengths are in DER's one form wherever the walk goes, nothing follows, and no attribute appears twice. The
 attributes may be absent, which some cards write, and in any order, which RFC 2986 does not allow either; the
 signature covers them as they stand.
 """
@@ -76,7 +76,7 @@ def _attributes(field: Sequence[bytes]) -> tuple[tuple[bytes, bytes], ...]:
         match der.elements(der.content(raw, der.SEQUENCE)):
             case [kind, values] if kind[0] == der.OBJECT_IDENTIFIER and values[0] == der.SET:
                 if kind in found:
-                    raise DerError("an attribute stands twice")
+                    raise DerError("an attribute appears twice")
                 found[kind] = values
             case _:
                 raise DerError("an attribute is not a type and its values")

@@ -99,7 +99,7 @@ def read_list(text: str, *, line: Callable[[str], object] | None = None) -> list
         except ChipListError as error:
             raise ChipListError(f"line {number}: {error}") from error
         if chip_id in lines:
-            raise ChipListError(f"line {number}: {chip_id} stands in line {lines[chip_id]} too")
+            raise ChipListError(f"line {number}: {chip_id} is in line {lines[chip_id]} too")
         before = spellings.setdefault(_folded(chip_id), number)
         if before != number:
             raise ChipListError(f"line {number}: {chip_id} and line {before} differ by {_SPELLING}")

@@ -86,7 +86,7 @@ def take_attestation(info: bytes) -> tuple[bytes, CsrAttestation | None]:
         attributes = der.elements(der.content(fields[-1], _ATTRIBUTES))
         parsed = [der.elements(der.content(attribute, der.SEQUENCE)) for attribute in attributes]
         if len({attribute[0] for attribute in parsed if attribute}) != len(parsed):
-            raise CsrAttestationError("an attribute stands twice, or is empty")
+            raise CsrAttestationError("an attribute appears twice, or is empty")
         found = [attribute for attribute in parsed if attribute[0] == _ID_AA_ATTESTATION]
         if not found:
             return info, None

@@ -193,7 +193,7 @@ def _members(line: bytes) -> dict[str, str]:
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
     if len(value) != len(pairs):
-        raise IdentityError("a member stands twice")
+        raise IdentityError("a member appears twice")
     return value
 
 

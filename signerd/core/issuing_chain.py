@@ -167,7 +167,7 @@ def _own_problems(read: Sequence[Certificate]) -> Iterator[str]:
 def _path_problems(read: Sequence[Certificate]) -> Iterator[str]:
     """What those above allow those below (§6.1.3 b and c, §6.1.4 g to i)."""
     if len({authority.spki for authority in read}) != len(read):
-        yield "a key stands twice in the chain"
+        yield "a key appears twice in the chain"
     for place, authority in enumerate(read):
         if _is_self_issued(authority):
             continue

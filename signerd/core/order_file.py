@@ -151,7 +151,7 @@ class _OrderFile(BaseModel):
         if self.not_before >= self.not_after:
             raise ValueError("not_before is not before not_after")
         if len(set(self.stations)) != len(self.stations):
-            raise ValueError("a station stands twice in stations")
+            raise ValueError("a station appears twice in stations")
         if self.shares is not None and sum(self.shares.values()) != self.quantity:
             raise ValueError(f"shares come to {sum(self.shares.values())}, not to the quantity")
         pattern = parse_pattern(self.serial_pattern)

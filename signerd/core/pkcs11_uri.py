@@ -137,7 +137,7 @@ def _attributes(text: str, known: tuple[str, ...]) -> dict[str, bytes]:
         if name not in known:
             raise ValueError(f"in this PKCS #11 URI only {', '.join(known)} may stand, not {part!r}")
         if name in found:
-            raise ValueError(f"{name} stands twice in the PKCS #11 URI")
+            raise ValueError(f"{name} appears twice in the PKCS #11 URI")
         if not equals or not value or _VALUE.fullmatch(value) is None:
             raise ValueError(f"{part!r} is not of the form of RFC 7512")
         found[name] = _ENCODED.sub(lambda pair: chr(int(pair[1], 16)), value).encode("latin-1")

@@ -21,11 +21,11 @@ _PLACED = re.compile(r"(?P<said>.*) \(at (?P<place>line \d+, column \d+|end of d
 _BACKSLASH = "a backslash in double quotes: write paths in single quotes"
 # The library's words, where they leave a person guessing.
 _WORDS = (
-    (re.compile(r"Cannot overwrite a value"), "this key stands twice"),
-    (re.compile(r"Cannot (declare|mutate|redefine) .*"), "this table stands twice"),
-    (re.compile(r"Duplicate inline table key .*"), "this key stands twice"),
+    (re.compile(r"Cannot overwrite a value"), "this key is given twice"),
+    (re.compile(r"Cannot (declare|mutate|redefine) .*"), "this table is given twice"),
+    (re.compile(r"Duplicate inline table key .*"), "this key is given twice"),
     (re.compile(r"Unescaped '\\' in a string|Invalid hex value|Escaped character .*"), _BACKSLASH),
-    (re.compile(r"Invalid value"), "no value of TOML: a text stands in quotes"),
+    (re.compile(r"Invalid value"), "no value of TOML: texts need quotes"),
     (re.compile(r"Unterminated string"), "the text's closing quote is missing"),
 )
 

@@ -35,7 +35,7 @@ class Audited:
         )
 
     def audit_channel(self) -> grpc.Channel:
-        """A line to signerd, as the auditor."""
+        """A connection to signerd, as the auditor."""
         return grpc.secure_channel(self.installation.target, self.auditor.credentials())
 
     def __enter__(self) -> Self:

@@ -50,7 +50,7 @@ _CLASSES = (
     ("constraints", r"critical extension|constraints that are not known|is not supported: "),
     ("leaf", r"the leaf is a CA|leaf's key usage|not for signing what a chip says"),
     ("issuer", r"not a CA|no CA|longer than an issuer|an issuer's key usage"),
-    ("path", r"does not end at|signed by the next|certificate's signature does not verify|key stands twice"
+    ("path", r"does not end at|signed by the next|certificate's signature does not verify|key appears twice"
      r"|root's key|key of a root|chain's length|1 to 6 certificates|not the next one"),
     ("algorithm", r"certificate's signature algorithm|signed by an algorithm"),
     ("key", r"certified key is weak|certified key cannot|neither P-256|RSA exponent|kind that is not allowed"

@@ -154,7 +154,7 @@ def forbidden_extension(rng: Random, chain: Chain) -> Chain:
 
 
 def twice(rng: Random, chain: Chain) -> Chain:
-    """An extension that stands twice."""
+    """An extension that appears twice."""
     number = place(rng, chain, 0)
     if not chain[number].extensions:
         return chain

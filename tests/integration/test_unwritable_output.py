@@ -15,7 +15,7 @@ from harness.process import COMMANDS
 pytestmark = pytest.mark.check
 
 FULL = Path("/dev/full")
-SAID = "what it prints could not be written: No space left on device"
+SAID = "the output could not be written: No space left on device"
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def test_a_full_disk_is_said(program: str, code: int) -> None:
 def test_a_command_that_prints_a_result_says_so(installation: Installation, words: tuple[str, ...]) -> None:
     with FULL.open("w") as full:
         code, said = run("signerd", *words, "--config", installation.config, into=full.fileno())
-    assert (code, said.rstrip()) == (1, f"signerd: {SAID}. What it did before that stands")
+    assert (code, said.rstrip()) == (1, f"signerd: {SAID}. What it did before that holds")
 
 
 @pytest.mark.parametrize("words", [("ca", "list"), ("check-config", "--json")])

@@ -125,7 +125,7 @@ WRONG = {
     ),
     "no quotes": Wrong(
         holding(b"deployment = acme\n"),
-        "line 1, column 14 is not TOML: no value of TOML: a text stands in quotes",
+        "line 1, column 14 is not TOML: no value of TOML: texts need quotes",
         MEND_LINE,
     ),
     "backslashes": Wrong(
@@ -135,15 +135,17 @@ WRONG = {
     ),
     "key twice": Wrong(
         holding(b"deployment = 'a'\ndeployment = 'b'\n"),
-        "line 2, column 17 is not TOML: this key stands twice",
+        "line 2, column 17 is not TOML: this key is given twice",
         MEND_LINE,
     ),
     "table twice": Wrong(
-        holding(b"[signerd]\n[signerd]\n"), "line 2, column 9 is not TOML: this table stands twice", MEND_LINE
+        holding(b"[signerd]\n[signerd]\n"),
+        "line 2, column 9 is not TOML: this table is given twice",
+        MEND_LINE,
     ),
     "escape sequence": Wrong(
         holding(b"deployment = \x1b[31m\n"),
-        "line 1, column 14 is not TOML: no value of TOML: a text stands in quotes",
+        "line 1, column 14 is not TOML: no value of TOML: texts need quotes",
         MEND_LINE,
     ),
     "binary": Wrong(
@@ -334,3 +336,14 @@ def test_no_text_is_the_librarys(model: type[BaseModel]) -> None:
             said.update(problems(error))
     assert len(said) > 5
     assert [text for text in sorted(said) if LIBRARY.search(text)] == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no file can be called that there")
+def test_a_name_with_an_escape_sequence_is_shown_without_it(
+    program: Program, tmp_path: Path, said: Said
+) -> None:
+    path = tmp_path / "it\x1b[31m\nred.toml"
+    path.write_bytes(b"x")
+    err = said(program, path)
+    assert f"{program.name}: {tmp_path}/it?[31m?red.toml: its end is not TOML: " in err
+    assert err.removesuffix("\n").isprintable()

@@ -64,9 +64,9 @@ def test_anything_else_is_an_error_of_its_own(
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("a = 1\na = 2\n", "line 2, column 6 is not TOML: this key stands twice"),
-        ("[a]\n[a]\n", "line 2, column 3 is not TOML: this table stands twice"),
-        ("a = {b = 1, b = 2}\n", "line 1, column 18 is not TOML: this key stands twice"),
+        ("a = 1\na = 2\n", "line 2, column 6 is not TOML: this key is given twice"),
+        ("[a]\n[a]\n", "line 2, column 3 is not TOML: this table is given twice"),
+        ("a = {b = 1, b = 2}\n", "line 1, column 18 is not TOML: this key is given twice"),
         (
             'a = "C:\\ProgramData"\n',
             "line 1, column 10 is not TOML: a backslash in double quotes: write paths in single quotes",
@@ -75,7 +75,7 @@ def test_anything_else_is_an_error_of_its_own(
             'a = "C:\\Users"\n',
             "line 1, column 10 is not TOML: a backslash in double quotes: write paths in single quotes",
         ),
-        ("a = yes\n", "line 1, column 5 is not TOML: no value of TOML: a text stands in quotes"),
+        ("a = yes\n", "line 1, column 5 is not TOML: no value of TOML: texts need quotes"),
         ('a = "b\n', "line 1, column 7 is not TOML: illegal character '\\n'"),
         ('a = "b', "its end is not TOML: the text's closing quote is missing"),
     ],

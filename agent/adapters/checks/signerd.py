@@ -1,4 +1,4 @@
-"""The line to signerd, what signerd says of this station, and whether root and clock are its."""
+"""The connection to signerd, what signerd says of this station, and whether root and clock are its."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ async def signerd(station: Examined) -> str:
 
 
 async def trust(station: Examined) -> str:
-    """The ledger's key and the device roots can be read; signerd's CAs, if it was asked, are under a root."""
+    """Verifier keys and device roots can be read; signerd's CAs, if it was asked, are under a root."""
     pinned = await asyncio.to_thread(
         read_trust, station.config.signerd.log_vkey, station.config.signerd.device_root
     )

@@ -2,7 +2,7 @@
 
     findings = await examine(Path("agent.toml"), "WO-1")       # doctor: everything, one cause a fault
     await demand_files(station)                                # a start: raises the first that must hold,
-    await demand_signerd(station)                              # and once the line to signerd is open
+    await demand_signerd(station)                              # and once the connection to signerd is open
 
 Both call the same functions. What a start does not wait for raises an error that may pass (`Verdict.AGAIN`):
 `doctor` calls it bad, and a station goes on.

@@ -25,8 +25,8 @@ T = TypeVar("T")
 _UNWRITABLE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 
 
-SinceOption = Annotated[str, typer.Option(help="8h, 2d, 2026-11-20, 2026-11-20T06:00.")]
-UntilOption = Annotated[str | None, typer.Option(help="Likewise. Without it: until now.")]
+SinceOption = Annotated[str, typer.Option(help="From when: 8h, 2d, 2026-11-20, 2026-11-20T06:00.")]
+UntilOption = Annotated[str | None, typer.Option(help="Until when, in the same forms. Default: now.")]
 OnlyOrderOption = Annotated[str | None, typer.Option("--order", help="Boards of this work order alone.")]
 TraceOption = Annotated[
     str | None,
@@ -56,7 +56,9 @@ def options(
     *,
     version: Annotated[
         bool,
-        typer.Option("--version", is_eager=True, callback=_print_version, help="Says which one this is."),
+        typer.Option(
+            "--version", is_eager=True, callback=_print_version, help="Prints the version of the program."
+        ),
     ] = False,
 ) -> None:
     """What stands before the command."""
@@ -69,9 +71,11 @@ def enroll(
     site: Annotated[str | None, typer.Option(help="The factory's name.")] = None,
     name: Annotated[str | None, typer.Option(help="The station's name.")] = None,
     install: Annotated[Path | None, typer.Option(help="The certificate that came back.")] = None,
-    operations_ca: Annotated[Path | None, typer.Option(help="PEM, with --install.")] = None,
-    log_vkey: Annotated[Path | None, typer.Option(help="The ledger's key, with --install.")] = None,
-    device_root: Annotated[Path | None, typer.Option(help="PEM, with --install.")] = None,
+    operations_ca: Annotated[
+        Path | None, typer.Option(help="The operations CA, PEM, with --install.")
+    ] = None,
+    log_vkey: Annotated[Path | None, typer.Option(help="The log's verifier key, with --install.")] = None,
+    device_root: Annotated[Path | None, typer.Option(help="The boards' root, PEM, with --install.")] = None,
     signerd: Annotated[str | None, typer.Option(help="HOST:PORT of signerd, with --install.")] = None,
     *,
     json: JsonOption = False,
@@ -92,7 +96,7 @@ def renew(
     *,
     install: Annotated[Path | None, typer.Option(help="The certificate that came back.")] = None,
     operations_ca: Annotated[
-        Path | None, typer.Option(help="PEM, with --install: whom the station trusts, where that changes.")
+        Path | None, typer.Option(help="The newer operations CA, PEM, with --install, where that changes.")
     ] = None,
     json: JsonOption = False,
 ) -> None:
@@ -230,7 +234,7 @@ def main() -> None:
     except OSError as error:
         if error.filename is not None or error.errno not in _UNWRITABLE:
             raise
-        print(f"birthmark-agent: what it prints could not be written: {error.strerror}", file=sys.stderr)
+        print(f"birthmark-agent: the output could not be written: {error.strerror}", file=sys.stderr)
         raise SystemExit(1) from error
 
 

@@ -218,6 +218,7 @@ def _private_key(path: Path) -> Ed25519PrivateKey:
     return key
 
 
+_WRITABLE = "See that the folder exists, and that this user may write to it."
 _MAKE_KEY = "Make one, in the company:  openssl genpkey -algorithm ed25519 -aes256 -out bundle-key.pem"
 
 
@@ -225,7 +226,7 @@ def _write(path: Path, data: bytes) -> None:
     try:
         replace(path, data, _MODE)
     except OSError as error:
-        raise ConfigError(f"cannot write {path}: {error.strerror}") from error
+        raise ConfigError(f"cannot write {path}: {error.strerror}", remedy=_WRITABLE) from error
 
 
 def _exists(path: Path) -> ConfigError:

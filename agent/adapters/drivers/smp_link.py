@@ -86,7 +86,7 @@ class SmpLink:
                 return answer
         except TimeoutError as error:
             raise LineError(
-                "no_answer", f"no answer on {self._port}", remedy="Is a board in place, and powered?"
+                "no_answer", f"no answer on {self._port}", remedy="See that a board is in place and powered."
             ) from error
         except LineError as error:
             self._vanished |= error.code == "port_gone"

@@ -47,11 +47,11 @@ ERROR_NAMES = {
 }
 _PASSING = frozenset({"busy", "bad_offset"})  # a state of the moment, not of the board
 _REMEDIES = {
-    "storage_full": "The board's storage is full or worn: erase it, or set the board aside.",
-    "key_mismatch": "The board has another key than the certificate: begin again with this board.",
-    "unsupported": "The firmware lacks this key type or evidence method, or its key is of another type.",
-    "sealed": "The board was finished before with other content: set it aside.",
-    "no_group": "The firmware has no Birthmark group: flash the manufacturing firmware.",
+    "storage_full": "Erase the board's storage, which is full or worn, or put the board aside.",
+    "key_mismatch": "Erase the board and begin again: its key is not the certificate's.",
+    "unsupported": "Check the work order and the firmware: it lacks this key type or evidence method.",
+    "sealed": "Put the board aside: it was finished before, with other content.",
+    "no_group": "Flash the manufacturing firmware: the board's firmware has no Birthmark group.",
 }
 
 _Digest = Annotated[bytes, Field(min_length=32, max_length=32)]

@@ -42,6 +42,8 @@ from agent.errors import ConfigError
 KEY, REQUEST, CERTIFICATE = "station.key", "station.csr.pem", "station.pem"
 OPERATIONS_CA, LOG_VKEY, DEVICE_ROOT = "operations-ca.pem", "log.vkey", "device-root.pem"
 CONFIG, STATE = "agent.toml", "state"
+_WRITABLE = "See that the folder exists, and that this user may write to it."
+_OWN = "Put back the key that birthmark-agent enroll made, or enroll into another folder."
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +67,15 @@ def request(directory: Path, *, deployment: str, site: str, name: str) -> Path:
     """
     for what, text in (("deployment", deployment), ("site", site), ("name", name)):
         if not is_name(text):
-            raise ConfigError(f"{what} must be 1 to 64 of [A-Za-z0-9._-], beginning with a letter or digit")
+            detail = f"--{what} must be 1 to 64 of [A-Za-z0-9._-], beginning with a letter or digit"
+            raise ConfigError(detail, remedy=f"Give another --{what}.")
     try:
         make_private_directory(directory)
         key = _own_key(directory / KEY)
         uri = f"birthmark://{deployment}/station/{site}/{name}"
         (directory / REQUEST).write_bytes(_request(key, uri, name))
     except OSError as error:
-        raise ConfigError(f"cannot write {directory}: {error.strerror}") from error
+        raise ConfigError(f"cannot write {directory}: {error.strerror}", remedy=_WRITABLE) from error
     return directory / REQUEST
 
 
@@ -90,7 +93,7 @@ def renewal_request(config: Config) -> tuple[Path, StationName]:
     try:
         path.write_bytes(_request(_load(signerd.key), name.uri, name.name))
     except OSError as error:
-        raise ConfigError(f"cannot write {path}: {error.strerror}") from error
+        raise ConfigError(f"cannot write {path}: {error.strerror}", remedy=_WRITABLE) from error
     return path, name
 
 
@@ -127,7 +130,9 @@ def install_renewed(config: Config, given: Path, operations_ca: Path | None = No
             replace(signerd.operations_ca, ca_pem, 0o644)
         replace(signerd.certificate, pem, 0o644)
     except OSError as error:
-        raise ConfigError(f"cannot write {signerd.certificate}: {error.strerror}") from error
+        raise ConfigError(
+            f"cannot write {signerd.certificate}: {error.strerror}", remedy=_WRITABLE
+        ) from error
     return name
 
 
@@ -155,9 +160,9 @@ def _load(path: Path) -> ec.EllipticCurvePrivateKey:
     try:
         key = load_pem_private_key(read_file(path), password=None)
     except (ValueError, TypeError) as error:
-        raise ConfigError(f"{path} is not an unencrypted PEM private key") from error
+        raise ConfigError(f"{path} is not an unencrypted PEM private key", remedy=_OWN) from error
     if not isinstance(key, ec.EllipticCurvePrivateKey):
-        raise ConfigError(f"{path} is not an EC key")
+        raise ConfigError(f"{path} is not an EC key", remedy=_OWN)
     return key
 
 
@@ -173,7 +178,7 @@ def install(directory: Path, given: Given) -> Path:
     try:
         endpoint(given.address)
     except ValueError as error:
-        raise ConfigError(f"--signerd {error}") from error
+        raise ConfigError(f"--signerd {error}", remedy="Give the address that the company named.") from error
     certificate_pem, ca_pem = read_file(given.certificate), read_file(given.operations_ca)
     certificate = parse_certificate(certificate_pem, str(given.certificate))
     check_pair(certificate, read_file(directory / KEY))
@@ -194,7 +199,7 @@ def install(directory: Path, given: Given) -> Path:
         state = load(config).state  # an operator may have moved it
         make_private_directory(state)
     except OSError as error:
-        raise ConfigError(f"cannot write {error.filename}: {error.strerror}") from error
+        raise ConfigError(f"cannot write {error.filename}: {error.strerror}", remedy=_WRITABLE) from error
     journal_schema.create(state / journal_schema.FILE_NAME)
     return config
 

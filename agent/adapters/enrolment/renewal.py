@@ -95,7 +95,8 @@ async def renew(config: Config, signer: Signer) -> Renewal:
                 replace(wanted.operations_ca, ca_pem, 0o644)
             replace(wanted.certificate, pem, 0o644)
         except OSError as error:
-            raise ConfigError(f"cannot write {error.filename}: {error.strerror}") from error
+            remedy = "See that this user may write to the folder of the station's certificate."
+            raise ConfigError(f"cannot write {error.filename}: {error.strerror}", remedy=remedy) from error
         await signer.go_on_as(other)
     return Renewal(Outcome.DONE, station_name(new), new.not_valid_after_utc, answer.due_at)
 

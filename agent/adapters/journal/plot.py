@@ -27,7 +27,8 @@ def draw(report: ShiftReport, path: Path, title: str) -> None:
         ConfigError: matplotlib is not installed, the suffix is unknown, or the file cannot be written.
     """
     if path.suffix.lower() not in SUFFIXES:
-        raise ConfigError(f"--plot {path}: must end in {', '.join(SUFFIXES)}")
+        detail = f"--plot {path}: must end in {', '.join(SUFFIXES)}"
+        raise ConfigError(detail, remedy="Give the file one of these endings.")
     try:
         from matplotlib.figure import Figure  # noqa: PLC0415 -- an extra of its own
     except ImportError as error:

@@ -37,7 +37,7 @@ _PAUSE_S = 0.1  # between two questions
 _SURE = 2  # answers one after the other that nothing is left: the first may be from before the label
 _NOT_TAKEN = "the label printer did not take the label"
 _SEE_SILENT = (
-    "See to its labels, ribbon, head and power (one that never answers: label.status = false in agent.toml)."
+    "Check its labels, ribbon, head and power (one that never answers: label.status = false in agent.toml)."
 )
 
 
@@ -283,13 +283,13 @@ def _silent(detail: str) -> LabelError:
 
 
 def _hangs(detail: str) -> LabelError:
-    return LabelError("printer_hangs", detail, remedy="See to the printer.")
+    return LabelError("printer_hangs", detail, remedy="Check the printer.")
 
 
 def _off(error: OSError) -> LabelError:
     reason = error.strerror or type(error).__name__
     detail = f"the label printer cannot be reached or broke off: {reason}"
-    return LabelError("printer_off", detail, remedy="See to the printer, and to label.printer in agent.toml.")
+    return LabelError("printer_off", detail, remedy="Check the printer, and label.printer in agent.toml.")
 
 
 def _untried(failure: LabelError) -> LabelError:

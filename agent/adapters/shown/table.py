@@ -85,7 +85,7 @@ class LiveTable:
                     f"[bold red]LINE DOWN[/] {_markup(code)}: {_markup(detail)}. {_markup(remedy)}"
                 )
             case LineUp():
-                self._console.print("[green]line to signerd is up[/]")
+                self._console.print("[green]connection to signerd is up[/]")
 
     def notice(self, text: str) -> None:
         """Something that is no board's, for the operator; the table shows the last ones below, too."""

@@ -1,1 +1,1 @@
-"""The line to signerd, and the stamps that wait for it."""
+"""The connection to signerd, and the stamps that wait for it."""

@@ -1,4 +1,4 @@
-"""The line to signerd: gRPC over mTLS, one channel for all ports.
+"""The connection to signerd: gRPC over mTLS, one channel for all ports.
 
 Both directions are bounded: nothing is sent that signerd would refuse for its size, and `answers` reads what
 comes back. Refusals become `Refused` with a remedy, everything that may pass becomes `SignerUnavailable`.
@@ -118,7 +118,9 @@ class GrpcSigner:
         if self._watching is not None:
             self._watching.cancel()
         if self._line is not None:
-            self._watching = asyncio.create_task(self._watch(channel, self._line), name="line to signerd")
+            self._watching = asyncio.create_task(
+                self._watch(channel, self._line), name="connection to signerd"
+            )
         if before is not None:
             ending = asyncio.create_task(before.close(_WORK_S), name="line of before")
             self._ending.add(ending)
@@ -180,7 +182,7 @@ class GrpcSigner:
     async def ready(self) -> None:
         """Waits until the line stands, for one deadline. Raises SignerUnavailable."""
         if self._channel is None:
-            raise SignerUnavailable("the line to signerd is not open")
+            raise SignerUnavailable("the connection to signerd is not open")
         if not await is_ready(self._channel, self._deadline_s):
             raise SignerUnavailable(f"{self._target} did not answer in {self._deadline_s:g} s")
 
@@ -242,7 +244,7 @@ class GrpcSigner:
                 raise translated(error) from error
             raise await self._failure(error, seconds) from error
         except grpc.aio.UsageError as error:  # the channel was closed under the call: we are stopping
-            raise SignerUnavailable("the line to signerd was closed") from error
+            raise SignerUnavailable("the connection to signerd was closed") from error
         if self._line is not None:
             self._line.answered()
         return answer
@@ -270,7 +272,7 @@ class GrpcSigner:
             SignerUnavailable: it is not, or it is the line of before. There may be another by now.
         """
         if channel is None or channel is self._silent:
-            raise SignerUnavailable("the line to signerd was made anew")
+            raise SignerUnavailable("the connection to signerd was made anew")
         if channel is not self._channel:  # of a certificate of before: it ends with its calls
             if await is_alive(channel):
                 return
@@ -279,7 +281,7 @@ class GrpcSigner:
             self._looking = asyncio.create_task(self._trouble(channel), name="look at the line")
         trouble = await asyncio.shield(self._looking)
         if channel is self._silent:
-            raise SignerUnavailable("the line to signerd was made anew")
+            raise SignerUnavailable("the connection to signerd was made anew")
         if trouble:
             failure = SignerUnavailable(trouble)
             raise failure if self._line is None else await self._line.explained(failure)

@@ -1,4 +1,4 @@
-"""What is wrong with the line to signerd, said once for all ports.
+"""What is wrong with the connection to signerd, said once for all ports.
 
     state = LineState(progress, lambda: diagnose(config.signerd, timeout_s=5))
     raise await state.explained(error)   # a call failed: why

@@ -1,4 +1,4 @@
-"""Tries the TLS line to signerd with Python's own ssl, whose errors say what gRPC's do not.
+"""Tries the TLS connection to signerd with Python's own ssl, whose errors say what gRPC's do not.
 
     error = await asyncio.to_thread(diagnose, config.signerd, timeout_s=5)
     if error is not None: ...  # error.code, error.detail, error.remedy, error.stops_line
@@ -56,7 +56,7 @@ class LineBrokenError(SignerUnavailable):
 
 
 def diagnose(signerd: Signerd, *, timeout_s: float) -> LineBrokenError | ConfigError | None:
-    """What is wrong with the line to signerd; None where TLS stands and signerd takes this certificate.
+    """What is wrong with the connection to signerd; None where TLS stands and signerd takes this certificate.
 
     Args:
         signerd: where it is, and the station's files.
@@ -100,7 +100,7 @@ def _looked_at(context: ssl.SSLContext, raw: socket.socket, signerd: Signerd) ->
     with context.wrap_socket(raw, server_hostname=_host(signerd)) as line:
         certificate = line.getpeercert() or {}
         if line.selected_alpn_protocol() != "h2":
-            detail = f"{signerd.address} speaks TLS, and is no signerd: it does not offer HTTP/2"
+            detail = f"{signerd.address} speaks TLS, but is not signerd: it does not offer HTTP/2"
             raise LineBrokenError("line_no_tls", detail, _ADDRESS)
         _await_verdict(line, signerd)
         return f"{line.version()}, server certificate until {certificate.get('notAfter', 'unknown')}"
@@ -122,8 +122,8 @@ def _await_verdict(line: ssl.SSLSocket, signerd: Signerd) -> None:
             raise
     if (cause := _seen_in_certificate(signerd)) is not None:
         raise cause
-    detail = f"{signerd.address} closes the line after the handshake"
-    raise LineBrokenError("line_closed", detail, f"Does signerd stop just now? Else: {_ASK}")
+    detail = f"{signerd.address} closes the connection after the handshake"
+    raise LineBrokenError("line_closed", detail, f"See whether signerd is just stopping. Else: {_ASK}")
 
 
 def _connected(address: str, timeout_s: float) -> socket.socket:
@@ -193,7 +193,9 @@ def _no_way(error: OSError | UnicodeError, address: str, timeout_s: float) -> Li
         return LineBrokenError("line_name_unknown", detail, "Check signerd.address and the DNS.")
     if isinstance(error, ConnectionRefusedError):
         detail = f"nothing listens at {address}"
-        return LineBrokenError("line_unreachable", detail, "Check the address; is signerd running?")
+        return LineBrokenError(
+            "line_unreachable", detail, "Check signerd.address, and that signerd is running."
+        )
     if isinstance(error, TimeoutError):
         detail = f"no answer within {timeout_s:g} s from {address}"
         return LineBrokenError("line_unreachable", detail, f"{_ADDRESS} {_NETWORK}")
@@ -206,7 +208,7 @@ def _explained(error: OSError, signerd: Signerd) -> LineBrokenError:
     if not cut and isinstance(error, ssl.SSLError):
         return _explained_tls(error, signerd)
     detail = f"{signerd.address} takes the connection and closes it at once"
-    remedy = f"Is signerd at its limit of connections, or something else there? {_ADDRESS}"
+    remedy = f"See whether signerd is at its limit of connections. {_ADDRESS}"
     return LineBrokenError("line_closed", detail, remedy)
 
 

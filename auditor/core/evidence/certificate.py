@@ -259,7 +259,7 @@ def _extensions(rest: Sequence[bytes]) -> dict[str, Extension]:
             raise Malformed("an extension is not of the form")
         oid = dotted(parts[0])
         if oid in found:
-            raise Malformed("an extension stands twice")
+            raise Malformed("an extension appears twice")
         critical = len(parts) == 3 and parts[1] == _TRUE
         found[oid] = Extension(critical, der.content(parts[-1], der.OCTET_STRING))
     return found

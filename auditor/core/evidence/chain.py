@@ -184,7 +184,7 @@ def _check_extensions(certificate: Certificate, critical: Collection[str]) -> No
 def _check_nothing_to_spare(path: Sequence[Certificate], roots: Sequence[Certificate]) -> None:
     keys = {certificate.spki for certificate in path}
     if len(keys) != len(path):
-        raise false("a key stands twice in the chain")
+        raise false("a key appears twice in the chain")
     if not {spki_of(_key_of_ca(root)) for root in roots}.isdisjoint(keys):
         raise false("the chain has the key of a root of the product, which it leaves out")
 

@@ -93,7 +93,8 @@ def request(
         typer.Option("--ca-key", help="Label or pkcs11: URI of a key in the token: taken, and not made."),
     ] = None,
     key_type: Annotated[
-        str, typer.Option("--key-type", help="Of a key that is made: p256, p384, rsa2048, rsa3072, rsa4096.")
+        str,
+        typer.Option("--key-type", help="Type of a key that is made: p256, p384, rsa2048, rsa3072, rsa4096."),
     ] = "p256",
     common_name: Annotated[
         str | None, typer.Option("--common-name", help="In the request. Default: DEPLOYMENT device CA NAME.")

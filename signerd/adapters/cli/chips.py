@@ -83,7 +83,7 @@ app.command("personalize")(personalize)
 
 @app.command("list")
 def list_(
-    chip_id: Annotated[str, typer.Argument(metavar="[CHIP]", help="One chip alone.")] = "",
+    chip_id: Annotated[str, typer.Argument(metavar="[CHIP]", help="This chip alone.")] = "",
     *,
     config: ConfigOption = DEFAULT_CONFIG,
     as_json: JsonOption = False,

@@ -66,7 +66,7 @@ def exit_for(error: Exception) -> int:  # noqa: PLR0911 - a case for each kind o
             said = "\n".join([f"{error.filename}: {error.strerror}", *getattr(error, "__notes__", ())])
             return _say(said, Exit.NOT_NOW if passes(error) else Exit.FAILED)
         case OSError() if error.errno in _UNWRITABLE:
-            said = f"what it prints could not be written: {error.strerror}. What it did before that stands"
+            said = f"the output could not be written: {error.strerror}. What it did before that holds"
             return _say(said, Exit.FAILED)
         case _:
             raise error

@@ -30,7 +30,7 @@ def init(
         list[str] | None,
         typer.Option(
             "--server-name",
-            help="What stations dial: a DNS name or an IP address, without a port. Again for each name.",
+            help="A name that stations dial: DNS name or IP address, without a port. Again for each.",
         ),
     ] = None,
     module: Annotated[
@@ -71,7 +71,9 @@ def init(
     ] = None,
     sealing_key: Annotated[
         str | None,
-        typer.Option(help="The same of a key that does ECDH: what the token cannot hold is sealed to it."),
+        typer.Option(
+            help="Label or pkcs11: URI of a key for ECDH, to which keys outside the token are sealed."
+        ),
     ] = None,
     no_spare: Annotated[
         bool, typer.Option("--no-spare", help="Seal to this token alone, and lose the keys with it.")

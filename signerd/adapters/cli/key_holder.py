@@ -17,7 +17,7 @@ app = typer.Typer(
 )
 DEFAULT_SETTINGS = Path("/etc/signerd-key/keyholder.toml")
 SettingsOption = Annotated[
-    Path, typer.Option("--config", "-c", readable=False, help="The service's configuration file.")
+    Path, typer.Option("--config", "-c", readable=False, help="The service's settings file.")
 ]
 
 
@@ -71,8 +71,8 @@ def status(config: SettingsOption = DEFAULT_SETTINGS, *, as_json: JsonOption = F
 
 @app.command()
 def release(
-    work_order: Annotated[str, typer.Argument(help="Its id.")],
-    places: Annotated[int, typer.Argument(help="How many.", min=1)],
+    work_order: Annotated[str, typer.Argument(help="The work order.")],
+    places: Annotated[int, typer.Argument(help="How many places.", min=1)],
     *,
     config: SettingsOption = DEFAULT_SETTINGS,
     as_json: JsonOption = False,
@@ -99,16 +99,16 @@ def take_over(
     ],
     config: ConfigOption = DEFAULT_CONFIG,
     settings: Annotated[
-        Path, typer.Option("--to", help="The service's configuration file, made in a directory of its own.")
+        Path, typer.Option("--to", help="The service's settings file, made in a directory of its own.")
     ] = DEFAULT_SETTINGS,
     state: Annotated[Path, typer.Option("--state", help="The directory of its notes.")] = Path(
         "/var/lib/signerd-key"
     ),
-    socket: Annotated[Path, typer.Option("--socket", help="Where it listens.")] = Path(
+    socket: Annotated[Path, typer.Option("--socket", help="The socket on which it listens.")] = Path(
         "/run/signerd-key/socket"
     ),
     user: Annotated[
-        str | None, typer.Option("--user", help="Who is to own its files. Default: whoever calls.")
+        str | None, typer.Option("--user", help="The user who is to own its files. Default: the caller.")
     ] = None,
     name: Annotated[str, typer.Option("--name", help="Its name, for orders that several share.")] = "main",
     as_json: JsonOption = False,

@@ -18,16 +18,14 @@ from signerd.program import version_text
 DEFAULT_CONFIG = Path("/etc/signerd/signerd.toml")
 
 # Read by `config.load`, whose errors name the remedy.
-ConfigOption = Annotated[
-    Path, typer.Option("--config", "-c", readable=False, help="signerd's configuration file.")
-]
+ConfigOption = Annotated[Path, typer.Option("--config", "-c", readable=False, help="signerd's signerd.toml.")]
 DEFAULT_KEY_HOLDER = Path("/etc/signerd-key/keyholder.toml")
 KeyHolderOption = Annotated[
     Path,
     typer.Option(
         "--key-holder",
         readable=False,
-        help="The configuration of the service that has the token.",
+        help="The settings file of the service that has the token.",
     ),
 ]
 
@@ -43,7 +41,7 @@ PinOption = Annotated[
     str | None,
     typer.Option(
         "--pin",
-        help="Where the PIN comes from, if not as configured: prompt, file:PATH or credential:NAME.",
+        help="Where the PIN comes from, unless as in the settings: prompt, file:PATH or credential:NAME.",
         callback=_from_here,
     ),
 ]
@@ -51,7 +49,7 @@ ModuleOption = Annotated[
     str | None, typer.Option("--module", help="The token's PKCS#11 module. Default: that of [hsm].")
 ]
 TokenOption = Annotated[
-    str | None, typer.Option("--token", help="Its label or PKCS#11 URI. Default: that of [hsm].")
+    str | None, typer.Option("--token", help="The token's label or PKCS#11 URI. Default: that of [hsm].")
 ]
 EnvironmentOption = Annotated[
     list[str] | None,
@@ -77,7 +75,9 @@ def remember(
     *,
     version: Annotated[  # noqa: ARG001 -- its callback prints, and ends
         bool,
-        typer.Option("--version", is_eager=True, callback=_print_version, help="Says which one this is."),
+        typer.Option(
+            "--version", is_eager=True, callback=_print_version, help="Prints the version of the program."
+        ),
     ] = False,
 ) -> None:
     """What stands before the command: who gives it."""

@@ -56,7 +56,7 @@ def _add_station(app: typer.Typer, deed: Deed, text: str) -> None:
     @app.command(_VERBS[deed], help=text)
     def enter(
         request: RequestArgument = None,
-        site: Annotated[str | None, typer.Option("--site", help="Where the station stands.")] = None,
+        site: Annotated[str | None, typer.Option("--site", help="The factory where the station is.")] = None,
         name: NameOption = None,
         out: OutOption = None,
         certificate: CertificateOption = None,

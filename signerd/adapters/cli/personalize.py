@@ -63,7 +63,7 @@ ChipsArgument = Annotated[Path, typer.Argument(help="One chip id a line, no head
 def personalize(
     file: ChipsArgument,
     *,
-    site: Annotated[str, typer.Option("--site", help="Where it is done.")],
+    site: Annotated[str, typer.Option("--site", help="The site where the chips are personalized.")],
     out: Annotated[
         Path,
         typer.Option(

@@ -33,7 +33,9 @@ def seal(
         str,
         typer.Option("--pcr", help="PCRs that have to stay as they are now, such as 7 (Secure Boot) or 0,7."),
     ] = "",
-    replace: Annotated[bool, typer.Option("--replace", help="Where there is such a file already.")] = False,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Replaces a file that is there already.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Seals the PIN, so that only this machine opens it. It asks no token whether the PIN is right."""
@@ -83,7 +85,7 @@ def _read(source: str) -> bytearray:
         again[:] = bytes(len(again))
         if not same:
             secret[:] = bytes(len(secret))
-            raise typer.BadParameter("the two were not the same", param_hint="--pin")
+            raise typer.BadParameter("the two PINs differ: enter the same one twice", param_hint="--pin")
     return secret
 
 

@@ -28,7 +28,7 @@ def renew(
     ] = None,
     drop: Annotated[
         list[str] | None,
-        typer.Option("--drop", help="A name that it is no longer to have. Again for each."),
+        typer.Option("--drop", help="A name to leave out from now on. Again for each."),
     ] = None,
     request: Annotated[
         Path | None,

@@ -29,7 +29,7 @@ class ChipAdministration:
         if request.chip_id and not page.chips:
             raise Refused(
                 Code.NOT_FOUND,
-                f"chip {request.chip_id} is not personalized, has no imported key, and stands on no list",
+                f"chip {request.chip_id} is not personalized, has no imported key, and is on no list",
             )
         return _Answer(chips=[_chip(chip) for chip in page.chips], more=page.more)
 

@@ -50,7 +50,7 @@ class AdministratorSet:
     A threshold of 0 without keys: nobody is asked.
 
     Raises:
-        ApprovalError: nobody could approve anything, or one key stands twice.
+        ApprovalError: nobody could approve anything, or one key appears twice.
     """
 
     threshold: int
@@ -62,7 +62,7 @@ class AdministratorSet:
         blobs = [each.key.blob for each in self.keys]
         for each in self.keys:
             if blobs.count(each.key.blob) > 1:
-                raise ApprovalError(f"the key {each.key.fingerprint} stands twice: it is one person's")
+                raise ApprovalError(f"the key {each.key.fingerprint} appears twice: it is one person's")
         if not min(1, len(self.names)) <= self.threshold <= len(self.names):
             raise ApprovalError(
                 f"a threshold of {self.threshold}, where there are {len(self.names)} administrators"

@@ -128,7 +128,7 @@ class _Reader:
             if isinstance(key, bool) or not isinstance(key, int | bytes | str):
                 raise CborItemError("a map key is no integer, text or byte string")
             if key in items:
-                raise CborItemError("a map key stands twice")
+                raise CborItemError("a map key appears twice")
             items[key] = self.item(depth)
         return items
 

@@ -332,7 +332,7 @@ def _extensions(raw: bytes) -> Mapping[str, Extension]:
                 raise DerError("an extension is not its OID, critical and value")
         oid = dotted(kind)
         if oid in found:
-            raise DerError(f"extension {oid} stands twice")
+            raise DerError(f"extension {oid} appears twice")
         found[oid] = Extension(critical, der.content(value, der.OCTET_STRING))
     return found
 

@@ -260,7 +260,7 @@ def _check_nothing_to_spare(path: Sequence[Certificate], roots: Sequence[Certifi
     pinned = {_spki(_key_of_ca(root)) for root in roots}
     spkis = {certificate.spki for certificate in path}
     if len(spkis) != len(path):
-        raise EvidenceError("a key stands twice in the chain")
+        raise EvidenceError("a key appears twice in the chain")
     if not pinned.isdisjoint(spkis):
         raise EvidenceError("the chain has a root's key in it")
 

@@ -273,9 +273,9 @@ class EvidenceRules(_Section):
     @model_validator(mode="after")
     def _consistent(self) -> EvidenceRules:
         if len(set(self.methods)) != len(self.methods):
-            raise ValueError("methods: one stands twice")
+            raise ValueError("methods: one appears twice")
         if len(set(self.listed_by)) != len(self.listed_by):
-            raise ValueError("listed_by: one stands twice")
+            raise ValueError("listed_by: one appears twice")
         if "listed_by" in self.model_fields_set and self.chips != "listed":
             raise ValueError('listed_by says how chips are listed: it needs chips = "listed"')
         for name, section in self._sections().items():

@@ -32,10 +32,10 @@ _REMEDIES: Final = (
     ("attributes", "name another rule for the chip id in the product: `chip_id`"),
     ("firmware that is not accepted holds", "add the layer's FWID to the product's measurements"),
     ("the chip is in state", "lock the chip before it attests: an open one is always refused"),
-    ("CompositeDeviceID", "its firmware cannot be judged: ask the chip's maker for chips with TcbInfo"),
+    ("CompositeDeviceID", "its firmware cannot be judged: ask the chip's vendor for chips with TcbInfo"),
     ("TcbInfo is malformed", "it is not TCG DICE's form: an older one, or another's"),
     ("lifecycle", "move the chip's lifecycle to `secured`: before that its keys may be read"),
-    ("implementation id", "add it to the product's implementation_ids, if the chip's maker says it is his"),
+    ("implementation id", "add it to the product's implementation_ids, if the vendor says that it is his"),
     ("unprotected header", "leave the key id out of the token's header (TF-M: ATTEST_INCLUDE_COSE_KEY_ID)"),
     ("claims of two profiles", "one profile a token: docs/evidence.md names them"),
     ("the key lacks", "make the key in the TPM: tpm2_create with fixedtpm, fixedparent, sensitivedataorigin,"

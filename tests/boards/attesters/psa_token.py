@@ -156,7 +156,7 @@ class Wrong:
     nonce: Literal["own", "truncated", "other", "array", "transcript"] | bytes = "own"
     # By name of `KEYS` or by number; None leaves the claim out.
     claims: Mapping[str | int, object] = field(default_factory=dict)
-    twice: str = ""  # a claim that stands twice, first with a wrong value
+    twice: str = ""  # a claim that appears twice, first with a wrong value
     claims_style: Style = "shortest"
 
     key: Literal["own", "other", "public"] = "own"  # public: HMAC under the SubjectPublicKeyInfo

@@ -1,4 +1,4 @@
-"""The agent as a process while its line to signerd is wrong: one verdict, and no other program's words."""
+"""The agent as a process while its connection to signerd is wrong: one verdict, in its own words."""
 
 from __future__ import annotations
 
@@ -72,10 +72,11 @@ async def test_a_port_without_tls_is_refused_before_the_first_board(bench: Agent
     box.become_web()
     port = bench.board("CHIP-1").port
     ended = await (await bench.start("run", "--order", "WO-1", "--port", port)).end()
-    first, second = ended.err.splitlines()  # cause and remedy, and nothing of gRPC
+    (said,) = ended.err.splitlines()  # cause and remedy, and nothing of gRPC
     assert ended.code == 3
-    assert first.startswith("birthmark-agent: no TLS there: ")
-    assert "signerd.address" in second
+    cause, _, remedy = said.partition(". ")
+    assert cause.startswith("birthmark-agent: no TLS there: ")
+    assert "signerd.address" in remedy
 
 
 async def test_a_line_that_becomes_another_is_one_verdict_and_grpc_says_nothing(

@@ -294,7 +294,7 @@ def test_configuration_that_is_not_there(tmp_path: Path) -> None:
     ("changed", "says"),
     [
         ({"driver": "none"}, "drivers are called"),
-        ({"places": {"a": "left", "b": "left"}}, "left stands twice"),
+        ({"places": {"a": "left", "b": "left"}}, "left is given twice"),
         ({"places": {"a": "b", "b": "left"}}, "b is the name of another port"),
     ],
     ids=["driver", "places", "names"],

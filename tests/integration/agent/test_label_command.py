@@ -94,7 +94,7 @@ def test_a_printer_that_is_off(tmp_path: Path) -> None:
     config = _station(tmp_path, f'[label]\ntemplate = "label.toml"\nprinter = "tcp://127.0.0.1:{port}"\n')
     told = _told("test", "-c", config, expect=1)
     assert "cannot be reached" in told
-    assert "See to the printer" in told
+    assert "Check the printer" in told
 
 
 def _doctor(config: Path) -> dict[str, Any]:

@@ -222,7 +222,7 @@ async def test_a_printer_that_hangs_fails_the_labels_in_line_at_once() -> None:
     assert isinstance(first, LabelError)
     assert "throw away" in first.remedy
     assert {(other.code, other.remedy) for other in others if isinstance(other, LabelError)} == {
-        ("printer_hangs", "See to the printer, and present the board again: nothing of this label was sent.")
+        ("printer_hangs", "Check the printer, and present the board again: nothing of this label was sent.")
     }
     assert len(others) == 15
     assert seconds < 8 * SOON_S  # and not sixteen times what one label may take

@@ -1,4 +1,4 @@
-"""The line to signerd over real mTLS: what is asked arrives, and no answer is taken beyond its bounds."""
+"""The connection to signerd over real mTLS: questions arrive, and no answer is taken beyond its bounds."""
 
 from __future__ import annotations
 

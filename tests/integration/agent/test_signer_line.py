@@ -1,4 +1,4 @@
-"""The line to signerd over real mTLS when it fails: slow, silent, of another CA. Each is told apart."""
+"""The connection to signerd over real mTLS when it fails: slow, silent, of another CA. Each is told apart."""
 
 from __future__ import annotations
 

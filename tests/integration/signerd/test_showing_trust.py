@@ -103,7 +103,7 @@ def test_chips_as_they_were_entered_in_pages_too(edge: Edge, tmp_path: Path) -> 
 
 def test_a_chip_that_nobody_entered(edge: Edge) -> None:
     said = refused(edge, "chips", "list", "b:1")
-    assert "not_found: chip b:1 is not personalized, has no imported key, and stands on no list" in said
+    assert "not_found: chip b:1 is not personalized, has no imported key, and is on no list" in said
     assert "invalid: 'b 1' is not a chip id" in refused(edge, "chips", "list", "b 1")
 
 

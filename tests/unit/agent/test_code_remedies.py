@@ -47,6 +47,19 @@ def has_a_code_of_its_own(kind: type[AgentError]) -> bool:
 FOUND = sorted(set(unremedied()))
 
 
+def test_each_wrong_setting_comes_with_a_remedy() -> None:
+    calls = [
+        (f"{path.name}:{node.lineno}", any(word.arg == "remedy" for word in node.keywords))
+        for path in sorted((ROOT / "agent").rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id in {"ConfigError", "NotedError"}
+    ]
+    assert len(calls) > 60
+    assert [place for place, has_one in calls if not has_one] == []
+
+
 def test_places_were_found() -> None:
     assert {"keygen_failed", "wrong_digest", "stamp_differs", "verify_differs"} <= {code for code, _ in FOUND}
 

@@ -1,4 +1,4 @@
-"""What is wrong with the line to signerd is said once, whoever asks, and again when it is another thing."""
+"""What is wrong with the connection to signerd is said once, and again when it is another thing."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ async def test_a_line_that_waits_is_said_shortly_and_one_that_stops_is_not_asked
 
     with pytest.raises(SignerLineDown, match="line_wrong_ca"):
         await await_signer(call, wait_s=60, clock=HandClock(), on_wait=said.append)
-    assert said == ["the line to signerd is down"]
+    assert said == ["the connection to signerd is down"]
 
 
 @pytest.mark.parametrize(

@@ -146,7 +146,7 @@ def check_burns(burns: tuple[Burn, ...]) -> None:
             raise _burn_refused(f"{burn.name}: must be the last one, for nothing can be read back after it")
     names = [burn.name for burn in burns]
     if len(set(names)) != len(names):
-        raise _burn_refused("an eFuse stands twice")
+        raise _burn_refused("an eFuse appears twice")
 
 
 def _burn_refused(detail: str) -> BoardError:
@@ -181,7 +181,7 @@ def _check_revision(report: ChipReport, manifest: Manifest, images: Mapping[str,
 
 def _wrong_revision(detail: str) -> BoardError:
     return BoardError(
-        "chip_revision", detail, remedy="Set the board aside: it has another chip than the product."
+        "chip_revision", detail, remedy="Put the board aside: it has another chip than the product."
     )
 
 
@@ -195,7 +195,7 @@ def _check_secure_boot(report: ChipReport, manifest: Manifest, images: Mapping[s
         raise BoardError(
             "secure_boot_key_torn",
             "the power failed while the chip burned its secure boot key",
-            remedy="Set the board aside: its bootloader takes the half that stands there for a key.",
+            remedy="Put the board aside: its bootloader takes the half that stands there for a key.",
         )
     # One that stands there beside ours would start firmware of others, unless it is a spare key of the
     # company's: the bundle's own bootloader is signed with that too, and burns it.
@@ -217,7 +217,7 @@ def _other_key() -> BoardError:
     return BoardError(
         "secure_boot_key_differs",
         "the chip is bound to another secure boot key than the bundle's",
-        remedy="Set the board aside: it was locked for another product or company.",
+        remedy="Put the board aside: it was locked for another product or company.",
     )
 
 
@@ -240,7 +240,7 @@ def check_flash_size(flash_size: int | None, manifest: Manifest) -> None:
         raise BoardError(
             "flash_too_small",
             f"the chip's flash is {known}; the bundle needs {needed}",
-            remedy="Set the board aside: it has another flash than the product.",
+            remedy="Put the board aside: it has another flash than the product.",
         )
 
 
@@ -302,7 +302,7 @@ def check_silicon(report: ChipReport, board: BoardIdentity, manifest: Manifest) 
         raise BoardError(
             "first_boot_failed",
             f"the firmware says that the chip is locked; not so its eFuses: {', '.join(open_ones)}",
-            remedy="Set the board aside and keep it: its firmware does not tell the truth.",
+            remedy="Put the board aside and keep it: its firmware does not tell the truth.",
         )
 
 
@@ -320,5 +320,5 @@ def check_locked(board: BoardIdentity | None, manifest: Manifest) -> None:
 
 def _sealed(detail: str) -> BoardError:
     return BoardError(
-        "chip_sealed", detail, remedy="Set the board aside: nothing can be written to it any more."
+        "chip_sealed", detail, remedy="Put the board aside: nothing can be written to it any more."
     )

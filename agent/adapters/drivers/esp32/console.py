@@ -84,7 +84,7 @@ _REMEDIES = {
     "boot_signature": "The bundle's images are not signed with the key that the chip is bound to.",
     "brownout": "The supply of the fixture is too weak or its contacts are worn.",
     "no_boot": "Present the board again; if it fails again its flash is at fault.",
-    "nvs_keys_damaged": "Present the board again; if it fails again set it aside.",
+    "nvs_keys_damaged": "Present the board again. If it fails again, put it aside.",
 }
 # No start may mend these: images of another key, and a supply under which no eFuse is to be burned. All else
 # may be what a power cut left: the driver writes it again, or the chip goes on where it stood.
@@ -147,7 +147,7 @@ class Console:
     def _fail(self, code: str, line: bytes) -> None:
         if self.failure is None:
             text = "".join(chr(byte) if 0x20 <= byte < 0x7F else "?" for byte in line[-120:])
-            remedy = _REMEDIES.get(code, "Present the board again; if it fails again set it aside.")
+            remedy = _REMEDIES.get(code, "Present the board again. If it fails again, put it aside.")
             self.failure = BoardError(
                 code, f"the chip's console: {text}", remedy=remedy, retryable=code not in _LASTING
             )

@@ -228,7 +228,7 @@ class Esp32Driver:
                 "locks_unreadable",
                 "the loader does not answer, and the bundle does not close it",
                 retryable=True,
-                remedy="Look at the fixture's boot and reset lines. A product whose own firmware closes the "
+                remedy="Check the fixture's boot and reset lines. A product whose own firmware closes the "
                 "loader names that eFuse as its bundle's last burn.",
             )
         return {}
@@ -289,7 +289,7 @@ class Esp32Driver:
                 raise BoardError(
                     "firmware_differs",
                     "other firmware started than the bundle's application",
-                    remedy="Present the board again; if it fails again set it aside.",
+                    remedy="Present the board again. If it fails again, put it aside.",
                 )
             if console.failure is not None:
                 raise console.failure
@@ -359,7 +359,7 @@ class Esp32Driver:
         if report.mac is None or not all(await self._port.loader.burned(burns)):
             # The power may have failed at the last one, whose answer nobody waits for.
             detail = "an eFuse that was burned does not read back"
-            remedy = "Present the board again; if it fails again set it aside."
+            remedy = "Present the board again. If it fails again, put it aside."
             raise BoardError("burn_failed", detail, retryable=True, remedy=remedy)
 
     async def _burn_after(self, burns: Sequence[Burn]) -> None:

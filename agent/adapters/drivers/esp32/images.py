@@ -53,13 +53,18 @@ def read_facts(firmware: Firmware) -> BundleFacts:
     return BundleFacts(images, partitions)
 
 
+_AGAIN = "Start the station again: it lays the bundle out anew."
+_ALTERED = "Stop the line and call the company: somebody changes the station's files."
+_BUILD = "Have the company build the bundle again: `birthmark-agent bundle build` says what is wrong."
+
+
 def _read(firmware: Firmware, image: Image) -> bytes:
     try:
         data = firmware.images[image.name].read_bytes()
     except OSError as error:
-        raise ConfigError(f"image {image.name} cannot be read: {error.strerror}") from error
+        raise ConfigError(f"image {image.name} cannot be read: {error.strerror}", remedy=_AGAIN) from error
     if hashlib.sha256(data).digest() != image.sha256:
-        raise ConfigError(f"image {image.name} was altered after the bundle was verified")
+        raise ConfigError(f"image {image.name} was altered after the bundle was verified", remedy=_ALTERED)
     return data
 
 
@@ -69,7 +74,7 @@ def _facts(image: Image, data: bytes) -> ImageFacts:
     try:
         parsed = parse_image(data)
     except ImageError as error:
-        raise ConfigError(f"image {image.name}: {error}") from error
+        raise ConfigError(f"image {image.name}: {error}", remedy=_BUILD) from error
     maximum = parsed.maximum_revision or 0xFFFF  # 0: built before the field existed
     return ImageFacts(content(data), (parsed.minimum_revision, maximum), parsed.signing_keys)
 
@@ -78,4 +83,4 @@ def _partitions(image: Image, data: bytes) -> tuple[Partition, ...]:
     try:
         return parse_partition_table(data, image.offset)
     except PartitionTableError as error:
-        raise ConfigError(f"image {image.name}: {error}") from error
+        raise ConfigError(f"image {image.name}: {error}", remedy=_BUILD) from error

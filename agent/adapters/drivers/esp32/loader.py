@@ -182,7 +182,7 @@ class Loader:
                 await process.wait()
         if code:
             raise LineError(
-                "reset_failed", f"the reset command ended with {code}", remedy="Look at the fixture."
+                "reset_failed", f"the reset command ended with {code}", remedy="Check the fixture."
             )
 
 

@@ -69,7 +69,7 @@ class KeyHolderConfig(Keys):
     @model_validator(mode="after")
     def _has_tokens(self) -> Self:
         if any(each.hsm is not None and each.hsm.service is not None for each in self.all_issuers):
-            raise ValueError("`service` is for signerd's settings: here stand module, token and pin")
+            raise ValueError("`service` is for signerd's settings: give module, token and pin here")
         return self
 
 
@@ -95,5 +95,8 @@ def who_has_the_token(settings: Config, config: Path, key_holder: Path) -> tuple
             f" user who may read them: {error}"
         ) from error
     if (held.deployment, held.ledger.origin) != (settings.deployment, settings.ledger.origin):
-        raise ConfigError(f"{key_holder} is of {held.deployment}, log {held.ledger.origin}: of another one")
+        raise ConfigError(
+            f"{key_holder} is of deployment {held.deployment}, log {held.ledger.origin}, and {config} is not:"
+            " give --key-holder of the same installation"
+        )
     return held, key_holder.resolve().parent

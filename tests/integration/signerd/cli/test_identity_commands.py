@@ -90,7 +90,7 @@ def private_key_line(key: Key) -> str:
         pytest.param(lambda _: "{", "line 3: not a line of JSON", marks=pytest.mark.check),
         pytest.param(
             lambda _: identity_line("bad:1", number=7001)[:-2] + ', "chip_id": "b"}\n',
-            "a member stands twice",
+            "a member appears twice",
             marks=pytest.mark.check,
         ),
         pytest.param(

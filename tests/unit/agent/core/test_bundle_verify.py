@@ -281,7 +281,7 @@ REFUSED: dict[str, tuple[Callable[[], Sample], str]] = {
     "minimum-of-no-form": (lambda: manifest(PLAIN, minimum_versions={"app": "one"}), "minimum_versions: not"),
     "component-twice": (lambda: PLAIN.with_entry("manufacturing", component="app"), "reported as app too"),
     "component-of-data": (lambda: PLAIN.with_entry("data", component="fs"), "data: no firmware reports"),
-    "burn-twice": (lambda: manifest(PLAIN, burns=(SEAL_BURN, SEAL_BURN)), "stands twice"),
+    "burn-twice": (lambda: manifest(PLAIN, burns=(SEAL_BURN, SEAL_BURN)), "appears twice"),
     "burn-of-a-key": (lambda: manifest(PLAIN, burns=(Burn("BLOCK_KEY0", 1, False),)), "keys are"),
     "burn-of-a-purpose": (lambda: manifest(PLAIN, burns=(Burn("KEY_PURPOSE_0", 4, False),)), "keys are"),
     "burn-at-seal-behind": (

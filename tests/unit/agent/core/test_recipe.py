@@ -136,7 +136,7 @@ def test_settings_may_be_stored_first() -> None:
         ('"verify"', '"verify"\nchallenge = 1', "challenge must be true or false"),
         ('"first-boot"', '"first-boot"\ntimeout_s = 3601', "timeout_s"),
         ('"keygen"', '"keygen"\nkey_type = "ed25519"', "key type"),
-        ('"verify"', '"seal"', "seal: stands twice"),
+        ('"verify"', '"seal"', "seal: appears twice"),
         ("[[step]]", "[[", "is not TOML"),
     ],
 )

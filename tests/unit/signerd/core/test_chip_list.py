@@ -60,7 +60,7 @@ def test_what_is_no_chip_id(line: str) -> None:
 
 
 def test_the_line_is_named_and_one_chip_stands_once() -> None:
-    with pytest.raises(ChipListError, match="line 3: A-1 stands in line 1 too"):
+    with pytest.raises(ChipListError, match="line 3: A-1 is in line 1 too"):
         read_list("A-1\nA-2\nA-1\n")
     with pytest.raises(ChipListError, match="line 2: a-1 and line 1 differ by letter case alone"):
         read_list("A-1\na-1\n")

@@ -50,7 +50,7 @@ def types_below(kind: type[Entry]) -> list[type[Entry]]:
 def documented() -> dict[str, set[str]]:
     """Type to members, from the table under "Ledger"."""
     section = FORMATS.read_text().split("\n## Ledger\n")[1].split("\n## ")[0]
-    section = section.split("\n**Form 1**")[0].split("\n| kind |")[0]
+    section = section.split("\n**Form 1**")[0].split("\n| member |")[0]
     table: dict[str, set[str]] = {}
     for line in section.splitlines():
         if not line.startswith("| `"):

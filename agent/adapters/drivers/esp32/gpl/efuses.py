@@ -151,12 +151,12 @@ def _check_burnable(efuses: Any, name: str, value: int) -> None:
     if standing & ~wanted:
         detail = f"{name} is {standing:#x} and cannot become {wanted:#x}"
         raise WorkerError(
-            "board", "burn_failed", detail, "Set the board aside: its eFuses are other than the product's."
+            "board", "burn_failed", detail, "Put the board aside: its eFuses are other than the product's."
         )
     if field is not None and not field.is_writeable():
         detail = f"{name} is {standing:#x} and write-protected"
         raise WorkerError(
-            "board", "burn_failed", detail, "Set the board aside: its eFuses are other than the product's."
+            "board", "burn_failed", detail, "Put the board aside: its eFuses are other than the product's."
         )
 
 
@@ -174,7 +174,7 @@ def _burn_one(commands: Any, name: str, value: int) -> None:
         raise translate(error, f"burning {name}") from error
     if not closing and int(commands.efuses[name].get_raw()) != value:
         raise WorkerError(
-            "board", "burn_failed", f"{name} was burned and reads otherwise", "Set the board aside."
+            "board", "burn_failed", f"{name} was burned and reads otherwise", "Put the board aside."
         )
 
 

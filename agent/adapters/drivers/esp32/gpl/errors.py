@@ -59,7 +59,7 @@ def translate(error: BaseException, doing: str) -> WorkerError:
             return WorkerError("line", "port_busy", text, remedy)
         return WorkerError("line", "port_gone", text, "Plug the adapter in.")
     if isinstance(error, FatalError) and _ABSENT.search(str(error)):
-        return WorkerError("line", "no_answer", text, "Is a board in place, and powered?")
+        return WorkerError("line", "no_answer", text, "See that a board is in place and powered.")
     return WorkerError(
         "again", "esptool_failed", f"{text} ({type(error).__name__})", "Present the board again."
     )

@@ -69,7 +69,7 @@ def test_a_threshold_that_nobody_reaches_is_refused() -> None:
 
 
 def test_one_key_is_one_person() -> None:
-    with pytest.raises(ApprovalError, match="stands twice"):
+    with pytest.raises(ApprovalError, match="appears twice"):
         administrators(f"ann {ANN.public_text}", f"bob {ANN.public_text}", threshold=2)
 
 
