@@ -214,6 +214,7 @@ def test_a_file_that_may_not_be_read(program: Program, tmp_path: Path, said: Sai
     path = tmp_path / "it.toml"
     path.write_bytes(b"")
     path.chmod(0)
+    said(program, tmp_path / "gone.toml")  # loads the command's modules, which only root may read here
     with nobody():
         err = said(program, path)
     remedy = f"Run the command as {program.reader}."
