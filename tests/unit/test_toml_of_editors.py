@@ -19,6 +19,7 @@ import signerd.core.toml_text
 READERS = (agent.core.toml_text.read_toml, auditor.core.toml_text.read_toml, signerd.core.toml_text.read_toml)
 TEXT = 'name = "Prüfling"\n[a]\nb = 1\n'
 MARK = b"\xef\xbb\xbf"
+SAVED = Path(__file__).parents[1] / "vectors" / "editors" / "agent-with-bom.toml"
 
 
 @pytest.fixture(params=READERS, ids=["agent", "auditor", "signerd"])
@@ -31,6 +32,13 @@ def read(request: pytest.FixtureRequest) -> Callable[[bytes], dict[str, Any]]:
 @pytest.mark.parametrize("mark", [b"", MARK])
 def test_utf8_is_read(read: Callable[[bytes], dict[str, Any]], mark: bytes, ends: str) -> None:
     assert read(mark + TEXT.replace("\n", ends).encode()) == {"name": "Prüfling", "a": {"b": 1}}
+
+
+def test_a_file_of_an_editor_is_read(read: Callable[[bytes], dict[str, Any]]) -> None:
+    data = SAVED.read_bytes()
+    assert data.startswith(MARK)
+    found = read(data)
+    assert (found["deployment"], found["signerd"]["address"]) == ("dev", "127.0.0.1:43011")
 
 
 @pytest.mark.parametrize(
