@@ -16,6 +16,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name, parse_wheel_filename
 
 from harness import wheelhouses
+from harness.clean_root import made_root, no_clean_root
 from harness.lonely_network import no_lonely_network
 from harness.process import COMMANDS, REPOSITORY, run
 from tokens import presence
@@ -31,6 +32,11 @@ with Factory(Path(sys.argv[1]), commands=Path(sys.argv[2])) as factory:
     assert run.start_agent().wait(120) == 0
     factory.finished_once(run)
     print(factory.verify())
+"""
+_ENTER = """
+for each in /dev /proc "$2"; do mkdir -p "$0$each"; mount --rbind "$each" "$0$each"; done
+program=$1; shift 2
+exec chroot "$0" "$program" "$@"
 """
 _WINDOWS = {
     "os_name": "nt",
@@ -51,11 +57,44 @@ def test_the_three_programs_work_where_no_network_is(version: str, tmp_path: Pat
     wheelhouses.install(wheelhouse, interpreter, target)
     commands = target / "bin"
     assert run([commands / "python3", "--version"]).startswith(f"Python {version}.")
+    _work(commands, tmp_path)
+
+
+def _entrance(folder: Path, name: str, root: Path, program: str, shared: Path) -> Path:
+    """A command of that root. Its processes, devices and network are those of the caller."""
+    file = folder / name
+    line = (
+        f"exec unshare --mount --propagation private /bin/sh -euc '{_ENTER}' '{root}' '{program}' '{shared}'"
+    )
+    file.write_text(f'#!/bin/sh\n{line} "$@"\n', "utf-8")
+    file.chmod(0o755)
+    return file
+
+
+def test_the_three_programs_work_on_debian_13(tmp_path: Path) -> None:
+    """With Debian's own Python and SoftHSM, and nothing of this machine's."""
+    presence.skip(no_clean_root() or no_lonely_network() or None)
+    root = made_root("trixie", tmp_path, include="python3-venv,softhsm2")
+    wheelhouses.made(root / "srv" / "wheelhouse", "signerd", "agent", "auditor", version="3.13")
+    commands, shared = tmp_path / "commands", tmp_path / "shared"
+    commands.mkdir()
+    shared.mkdir()
+    shell = _entrance(commands, "sh", root, "/bin/sh", shared)
+    lines = f"cd /srv\n{wheelhouses.page_lines('python3', Path('/opt/birthmark'))}"
+    run(wheelhouses.without_a_network(shell, "-euc", lines), timeout_s=600)
+    assert run([shell, "-c", "/opt/birthmark/bin/python3 --version"]).startswith("Python 3.13.")
+    for name in _PROGRAMS:
+        _entrance(commands, name, root, f"/opt/birthmark/bin/{name}", shared)
+    _work(commands, shared)
+
+
+def _work(commands: Path, folder: Path) -> None:
+    """Versions, two boards and an audit, where no network is."""
     for name in _PROGRAMS:
         own = run(wheelhouses.without_a_network(commands / name, "--version"))
         assert own == run([COMMANDS / name, "--version"])
         assert own.startswith(f"{name} ")
-    job = wheelhouses.without_a_network(sys.executable, "-c", _JOB, tmp_path / "factory", commands)
+    job = wheelhouses.without_a_network(sys.executable, "-c", _JOB, folder / "factory", commands)
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY / "tests")}
     assert run(job, environment=environment, timeout_s=300).strip()
 

@@ -10,7 +10,9 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -23,6 +25,7 @@ _PAGE = (REPOSITORY / "docs" / "operations.md").read_text("utf-8")
 _COLLECT = REPOSITORY / "deploy" / "wheelhouse" / "collect.py"
 _SOURCE_WHEELS = REPOSITORY / "deploy" / "wheelhouse" / "source_wheels.py"
 _NOBODY = "65534"
+_TYPED = {f"{name}/py.typed" for name in ("agent", "auditor", "birthmark", "signerd")}
 
 
 def _run(command: list[str | Path], *, cwd: Path = REPOSITORY, expect: int = 0, **more: str) -> str:
@@ -204,6 +207,23 @@ def test_the_projects_wheel_and_those_of_sources_are_the_same_bytes_wherever_the
         made.append({file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in out.iterdir()})
     assert made[0] == made[1]
     assert sorted(name.partition("-")[0] for name in made[0]) == ["birthmark", "crcmod", "esptool"]
+    (wheel,) = (tmp_path / "0").glob("birthmark-*")
+    with zipfile.ZipFile(wheel) as archive:
+        assert set(archive.namelist()) >= _TYPED
+
+
+@pytest.mark.check
+def test_the_source_archive_is_the_same_twice_and_typed_too(tmp_path: Path) -> None:
+    """hatchling's sdist, dated by the tool and not by the clock."""
+    made = []
+    for number in ("0", "1"):
+        _run([sys.executable, "-m", "hatchling", "build", "-t", "sdist", "-d", tmp_path / number])
+        (archive,) = (tmp_path / number).glob("birthmark-*.tar.gz")
+        made.append(archive.read_bytes())
+    assert made[0] == made[1]
+    with tarfile.open(archive) as packed:
+        inside = {name.partition("/")[2].removeprefix("proto/") for name in packed.getnames()}
+    assert inside >= _TYPED
 
 
 @pytest.mark.check
