@@ -28,7 +28,7 @@ from agent.adapters.signer.client import GrpcSigner
 from agent.adapters.signer.outbox import OutboxSender
 from agent.adapters.stop_signals import on_stop
 from agent.config import Config
-from agent.core.events import Progress
+from agent.core.events import Event, Progress
 from agent.core.result import Result
 from agent.errors import AgentError, ConfigError, LineError
 from agent.ports import Driver, ListPorts
@@ -81,6 +81,27 @@ class OpenStation:
         return next((self.places.get(found.name, port) for found in present if found.device == port), port)
 
 
+class _AfterStart:
+    """What is said of the line, from the start on: a start that is refused says the same itself, and once."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._kept: list[Event] | None = []
+
+    def started(self) -> None:
+        """No error was raised: what was kept is said now, and all else at once."""
+        kept, self._kept = self._kept or (), None
+        for event in kept:
+            self._progress(event)
+
+    def __call__(self, event: Event) -> None:
+        """See `Progress`."""
+        if self._kept is None:
+            self._progress(event)
+        else:
+            self._kept.append(event)
+
+
 @asynccontextmanager
 async def open_line(config: Config, progress: Progress) -> AsyncIterator[OpenStation]:
     """A station with its journal, its connection to signerd and its firmware open.
@@ -91,7 +112,8 @@ async def open_line(config: Config, progress: Progress) -> AsyncIterator[OpenSta
     """
     kind = find_driver(config.driver)
     await demand_files(Examined(config))
-    signer = signer_of(config, progress)
+    said = _AfterStart(progress)
+    signer = signer_of(config, said)
     trust, recipe = read_trust(config.signerd.log_vkey, config.signerd.device_root), read_recipe(config)
     labels = labels_of(config)
     places = places_of(config)
@@ -102,6 +124,7 @@ async def open_line(config: Config, progress: Progress) -> AsyncIterator[OpenSta
         signer,
     ):
         await demand_signerd(Examined(config, signer=signer))
+        said.started()
         station = StationContext(
             signer=signer,
             journal=journal,

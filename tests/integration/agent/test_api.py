@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sqlite3
+import sys
+from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -370,3 +373,42 @@ async def test_station_that_is_not_open(bench: AgentBench) -> None:
         pass
     with pytest.raises(RuntimeError, match="not open"):
         await station.provision("COM7", ORDER)
+
+
+FAILS_TLS = """
+import grpc
+channel = grpc.secure_channel(sys.argv[1], grpc.ssl_channel_credentials(open(sys.argv[2], "rb").read()))
+try:
+    channel.unary_unary("/any/Call")(b"", timeout=10)
+except grpc.RpcError as error:
+    print(error.code().name)
+"""
+
+
+@pytest.mark.parametrize(
+    ("first", "chosen", "lines"),
+    [("agent.api", None, False), ("grpc, agent.api", None, True), ("agent.api", "INFO", True)],
+)
+async def test_grpcs_own_lines_stay_off_the_terminal_of_who_uses_the_library(
+    bench: AgentBench, first: str, chosen: str | None, lines: bool
+) -> None:
+    """Unless they asked for them, or loaded gRPC first. Each handshake that fails is a line."""
+    wrong = bench.directory / "given-device-root"
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GRPC_")}
+    if chosen is not None:
+        environment["GRPC_VERBOSITY"] = chosen
+    program = await asyncio.create_subprocess_exec(
+        *(
+            sys.executable,
+            "-c",
+            f"import sys\nimport {first}\n{FAILS_TLS}",
+            bench.signerd.address,
+            str(wrong),
+        ),
+        env=environment,
+        stdout=PIPE,
+        stderr=PIPE,
+    )
+    out, err = await program.communicate()
+    assert out.decode().strip() == "UNAVAILABLE"
+    assert (b"Handshake failed" in err) is lines
