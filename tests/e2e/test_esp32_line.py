@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -35,13 +37,31 @@ def line(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 
 def test_an_empty_chip_leaves_locked_stamped_and_labelled(line: Esp32Line) -> None:
+    """Its port is traced all the way: the firmware's side of it, and what esptool is asked."""
     run = line.new_run(recipe=LABELLED)
-    assert run.start_agent().wait(120) == 0
+    assert run.start_agent("--trace", run.farm.chips[0].port).wait(120) == 0
     line.finished_once(run)
     (record,) = line.records(run)
     (label,) = (line.directory / run.work_order / "labels").iterdir()
     assert record.serial_number in label.name
     line.verify()
+    _traced(run.config.parent)
+
+
+def _traced(station: Path) -> None:
+    (file,) = station.rglob("trace-*.log")
+    said = [json.loads(text) for text in file.read_text(encoding="ascii").splitlines()]
+    esptool = [each for each in said if each["kind"] == "esptool"]
+    asked = [each["command"] for each in esptool if each["way"] == ">"]
+    assert {"open", "prepare", "digests", "write", "burn", "run"} <= set(asked)
+    answered = [each for each in esptool if each["way"] == "<"]
+    assert all(each["seconds"] >= 0 for each in answered)
+    assert any(each["body"].get("mac") for each in answered)
+    assert {"hello", "keygen", "stamp", "pop"} <= {
+        each["command"] for each in said if each["kind"] == "message"
+    }
+    times = [each["time"] for each in said]
+    assert times == sorted(times)
 
 
 def test_a_current_chip_is_finished(line: Esp32Line) -> None:

@@ -78,6 +78,7 @@ class AgentBench:
         self.directory = directory
         self.station = directory / "station"
         self.signerd = PaperSigner(company or PaperCompany())
+        self.within: tuple[str, ...] = ()  # a command that runs commands, in a world of its own
         self._stack = AsyncExitStack()
 
     @property
@@ -94,7 +95,7 @@ class AgentBench:
 
     async def _spawn(self, *arguments: str | Path) -> Agent:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "agent", *map(str, arguments), stdout=PIPE, stderr=PIPE
+            *self.within, sys.executable, "-m", "agent", *map(str, arguments), stdout=PIPE, stderr=PIPE
         )
         self._stack.push_async_callback(_ended, process)
         return Agent(process)

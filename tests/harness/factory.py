@@ -56,13 +56,13 @@ class Run:
         """Ids of the boards' chips, sorted."""
         return sorted(board.chip_id for board in self.farm.boards)
 
-    def start_agent(self) -> Program:
+    def start_agent(self, *options: str) -> Program:
         """`birthmark-agent run` on all the ports, until every board is done."""
         command: list[str | Path] = [
             self.installation.commands / "birthmark-agent",
             *("run", "--config", self.station.config),
         ]
-        command += ["--order", self.work_order, "--count", str(len(self.farm.boards))]
+        command += ["--order", self.work_order, "--count", str(len(self.farm.boards)), *options]
         for port in self.farm.ports:
             command += ["--port", port]
         return self.installation.start(command, self._log)

@@ -89,7 +89,7 @@ def line(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Line]:
         line = Line(directory, factory, [])
         line.configure()
         passed = line.boards()
-        assert passed.start_agent().wait() == 0
+        assert passed.start_agent("--trace", passed.farm.ports[0]).wait() == 0
         factory.finished_once(passed)
         yield line
 
@@ -126,6 +126,8 @@ def test_the_search_looks_where_the_boards_left_their_traces(line: Line) -> None
         assert any(trace.startswith(str(station)) for trace in traces), "journal"
         assert any(trace.startswith(str(signerd)) for trace in traces), "database or ledger"
         assert any(trace.startswith(str(line.factory.installation.logs)) for trace in traces), "output"
+    said = search({"the question for the code": b'"command": "pop"'}, station)
+    assert any("/trace-" in trace for trace in said), "the dialogue of a port"
 
 
 def _say_everything(line: Line) -> None:

@@ -17,6 +17,7 @@ from agent.program import is_version
 
 FILE_NAME = "journal.sqlite"
 _VERSION = 3
+CHECKED_S = 2.0  # a start waits so long for a look through the journal
 _BUSY_MS = 5_000  # `provision` and `run` may write the same journal
 _LABEL = """
 CREATE TABLE label (
@@ -148,26 +149,27 @@ def _code(error: sqlite3.Error) -> int:
     return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
 
 
-def check_whole(path: Path, *, within_s: float = 2.0) -> None:
-    """Looks through the pages of a journal, as far as that goes within the time.
+def check_whole(path: Path, *, within_s: float | None = None) -> bool:
+    """Looks through the pages of a journal, as far as that goes within `CHECKED_S`. False: that was a part.
 
     Raises:
         ConfigError: there is no journal.
         JournalError: it is damaged, or cannot be read.
     """
     connection = open_for_reading(path)
-    end_s = time.monotonic() + within_s
+    end_s = time.monotonic() + (CHECKED_S if within_s is None else within_s)
     connection.set_progress_handler(lambda: int(time.monotonic() > end_s), 10_000)
     try:
         found = str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
     except sqlite3.Error as error:
         if _code(error) == sqlite3.SQLITE_INTERRUPT:  # a big one: what was seen is whole
-            return
+            return False
         raise journal_fault(path, "read", error) from error
     finally:
         connection.close()
     if found != "ok":
         raise JournalError(f"{path} is damaged: {found.splitlines()[-1]}", remedy=_LOST)
+    return True
 
 
 def _migrate(connection: sqlite3.Connection) -> None:

@@ -3,7 +3,8 @@
 Messages of the board protocol are shown by their fields, everything else as the text of a console, escaped.
 What is secret is not in it: a field is shown only if it stands in a list here. While the board's code or its
 settings are on the line, everything else that comes is counted and not shown, because a console may echo it.
-esptool opens the port in a process of its own, and its dialogue is not in it.
+esptool opens the port in a process of its own: what that is asked and answers is in it, with times, and not
+each of esptool's packets. A question that is answered as it just was is written once.
 
 The driver of a port finds the trace in a context variable, so that drivers need no parameter for it:
 
@@ -15,7 +16,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
@@ -34,6 +35,16 @@ _SHOWN = frozenset(
 )
 _SHOWN |= {"buf", "state", "pct", "len", "off", "sha", "err", "rc", "type", "challenge"}
 _PUBLIC_DATA = frozenset({messages.REQUEST, messages.CREDENTIAL, messages.STAMP})  # CSR, certificate, stamp
+# What is shown of a question to esptool's process, and of its answer; of all else, the size. Contents of
+# flash are not: settings may stand in it.
+_ASKED = frozenset({"port", "before", "after", "attempts", "baudrate", "mac", "regions", "offset", "size"})
+_ASKED |= {"pieces", "burns"}
+_ANSWERED = frozenset(
+    {"chip", "mac", "revision", "description", "secure_download", "secure_boot", "flash_size"}
+)
+_ANSWERED |= {"secure_boot_v1", "digests", "crypt_count", "crypt_count_fixed", "key_burned", "debug_closed"}
+_ANSWERED |= {"md5", "burned", "bytes", "error", "detail"}
+_OF_A_PIECE = frozenset({"offset", "path", "sha256", "start", "end"})
 _FRAME = re.compile(rb"\x06\x09|\x04\x14")  # what a line of a message holds
 _LONG_RUN = re.compile(r"[A-Za-z0-9+/=_-]{24,}")  # a message whose beginning was lost, in base64
 _MOST = 200  # characters or items of what is shown of one field
@@ -65,6 +76,9 @@ class SerialTrace:
         self._secret_on_the_line = False
         self._codes: set[str] = set()
         self._sides = {way: _Side() for way in "<>"}
+        self._asked: tuple[str, dict[str, object]] | None = None  # of esptool's process, and not answered yet
+        self._unsaid_since: datetime | None = None  # it is the question before once more
+        self._exchange: tuple[object, object] | None = None  # the last question, and its answer
         self.begun = False  # the port was opened
 
     def opened(self, port: str, baudrate: int) -> None:
@@ -114,6 +128,28 @@ class SerialTrace:
         for message in found:
             self._message("<", message)
 
+    def asked(self, command: str, fields: Mapping[str, object]) -> None:
+        """esptool's process is asked this."""
+        self.begun = True
+        self._asked = command, _of_worker(fields, _ASKED)
+        again = self._exchange is not None and self._exchange[0] == self._asked
+        self._unsaid_since = datetime.now(UTC) if again else None
+        if not again:
+            self._say(">", kind="esptool", command=command, body=self._asked[1])
+
+    def answered(self, answer: Mapping[str, object], seconds: float) -> None:
+        """It answered this, or failed with `error` and `detail`."""
+        if self._asked is None:
+            return
+        command, question = self._asked
+        exchange = self._asked, (shown := _of_worker(answer, _ANSWERED))
+        if self._unsaid_since is not None:
+            if exchange == self._exchange:
+                return
+            self._say(">", at=self._unsaid_since, kind="esptool", command=command, body=question)
+        self._exchange = exchange
+        self._say("<", kind="esptool", command=command, seconds=round(seconds, 3), body=shown)
+
     def _text(self, line: bytes, *, hidden: bool) -> None:
         if _FRAME.search(line) or not line.strip():
             return  # a part of a message; what holds is shown as one, and what does not hold may be a secret
@@ -147,12 +183,12 @@ class SerialTrace:
             body=None if body is None else _fields(body, command if ours else None),
         )
 
-    def _say(self, way: str, **members: object) -> None:
+    def _say(self, way: str, at: datetime | None = None, **members: object) -> None:
         if self._file is None:
             return
-        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        moment = (at or datetime.now(UTC)).isoformat(timespec="milliseconds")
         try:
-            self._file.write(json.dumps({"time": now, "way": way, **members}, default=str))
+            self._file.write(json.dumps({"time": moment, "way": way, **members}, default=str))
         except OSError as error:
             self._notice(f"{self._file.path}: {error.strerror or error}; the trace has ended")
             self._file = None
@@ -177,6 +213,28 @@ def _fields(body: dict[object, object], command: int | None) -> dict[str, object
             public = name in {"err", "rc"}
         shown[name] = _value(value) if public else f"({_size(value)}, not shown)"
     return shown
+
+
+def _of_worker(fields: Mapping[str, object], shown: frozenset[str]) -> dict[str, object]:
+    return {
+        name[:_MOST]: _pieces(value)
+        if name == "pieces"
+        else _value(value)
+        if name in shown
+        else f"({_size(value)}, not shown)"
+        for name, value in list(fields.items())[:_MOST]
+    }
+
+
+def _pieces(pieces: object) -> object:
+    """Which files are written where, and how much of what stands in no file."""
+    return [
+        {
+            name: _value(value) if name in _OF_A_PIECE else f"({_size(value)}, not shown)"
+            for name, value in one.items()
+        }
+        for one in (pieces if isinstance(pieces, list) else ())[:_MOST]
+    ]
 
 
 def _value(value: object) -> object:

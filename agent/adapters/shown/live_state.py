@@ -125,9 +125,11 @@ class LiveFile:
     board up: the station says so once, as a notice.
     """
 
-    def __init__(self, directory: Path, live: LiveState) -> None:
+    def __init__(self, directory: Path, live: LiveState, *, certificate: Path | None = None) -> None:
+        """`certificate`: the station's, by which another station in the same folder is told."""
         self._path = directory / FILE_NAME
         self._live = live
+        self._more = {} if certificate is None else {"certificate": str(certificate.resolve())}
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -165,7 +167,7 @@ class LiveFile:
             await asyncio.sleep(_WRITE_S)
 
     def _write(self, snapshot: Snapshot) -> None:
-        content = {"pid": os.getpid(), **asdict(snapshot)}
+        content = {"pid": os.getpid(), **self._more, **asdict(snapshot)}
         temporary = self._path.with_name(f"{FILE_NAME}.{os.getpid()}")
         temporary.write_text(json.dumps(content), encoding="utf-8")
         temporary.replace(self._path)

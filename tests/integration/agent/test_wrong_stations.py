@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import closing
@@ -19,9 +20,15 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from agent.adapters.checks import state as state_checks
+from agent.adapters.journal import schema as journal_schema
+from agent.adapters.shown.live_state import LiveFile, LiveState
+from agent.config import Config, Signerd
+from agent.errors import JournalError
 from boards.esp32.images import bootloader_image
 from harness.agent_process import AgentBench
 from harness.bundle_samples import sample
+from harness.shift import write_shift
 
 pytestmark = pytest.mark.check
 RUN = ("run", "--order", "WO-1", "--count", "1", "--json")
@@ -147,6 +154,41 @@ def _bundle_that_looks_elsewhere(station: Station) -> None:
     station.file("company.pem").write_bytes(pem)
 
 
+def _mounted(script: str) -> Break:
+    """The folder `state` is on a disk of its own, for the agent alone."""
+
+    def mount(station: Station) -> None:
+        if os.geteuid() != 0 or shutil.which("unshare") is None:
+            pytest.skip("a disk of one's own needs root and unshare")
+        command = ("unshare", "--mount", "--propagation", "private", "sh", "-ec", f'{script}\nexec "$@"')
+        station.bench.within = (*command, str(station.file("state")))
+
+    return mount
+
+
+_READ_ONLY_DISK = """
+mount --bind "$0" "$0"
+mount -o remount,bind,ro "$0"
+"""
+_FULL_DISK = """
+cp -a "$0" "$0.$$"
+mount -t tmpfs -o size=2m,mode=700 tmpfs "$0"
+cp -a "$0.$$/." "$0"
+rm -r "$0.$$"
+cat /dev/zero > "$0/else" 2>/dev/null || true
+"""
+
+
+def _another_in_its_folder(station: Station) -> None:
+    """What a station's `run` of another enrolment leaves there while it runs: this process, which does."""
+    live = LiveState("WO-1", 10)
+    LiveFile(station.file("state"), live, certificate=station.file("other.pem"))._write(live.snapshot())
+
+
+def _small_files(station: Station) -> None:
+    station.bench.within = ("prlimit", "--fsize=65536", "--")
+
+
 REFUSED: dict[str, tuple[Break, str, str, str]] = {
     # the row: what breaks it, the line of doctor, what the detail says, what the remedy says
     "deployment": (
@@ -203,6 +245,10 @@ REFUSED: dict[str, tuple[Break, str, str, str]] = {
         "move it away",
     ),
     "journal empty": (_write("state/journal.sqlite", b""), "journal", "damaged", "move it away"),
+    "state read-only": (_mounted(_READ_ONLY_DISK), "journal", "Read-only file system", "writable again"),
+    "state full": (_mounted(_FULL_DISK), "journal", "No space left on device", "Make room"),
+    "state limited": (_small_files, "journal", "File too large", "ulimit -f"),
+    "state of another station": (_another_in_its_folder, "journal", "another station works in", "`state`"),
     "recipe missing": (
         lambda s: s.put('recipe = "no.toml"'),
         "recipe",
@@ -287,6 +333,49 @@ async def test_a_wrong_station_is_refused_by_the_words_of_doctor(station: Statio
 async def _run(station: Station) -> tuple[int, str]:
     ended = await (await station.bench.start(*RUN)).end()
     return ended.code, ended.err + ended.out
+
+
+EXAMPLES = Path(__file__).parents[3] / "deploy" / "examples"
+CRLF = ("agent.toml", "station.pem", "station.key", "operations-ca.pem", "log.vkey", "device-root.pem")
+
+
+async def test_files_of_an_editor_of_windows_are_right(station: Station) -> None:
+    """Lines that end by CR LF, in each file that a person may have sent by mail or opened."""
+    station.put('recipe = "recipe.toml"')
+    station.file("recipe.toml").write_bytes((EXAMPLES / "recipe.toml").read_bytes())
+    for name in (*CRLF, "recipe.toml"):
+        plain = station.file(name).read_bytes()
+        assert b"\r" not in plain
+        station.file(name).write_bytes(plain.replace(b"\n", b"\r\n"))
+    assert bad(await examine(station)) == {}
+    ended = await (await station.bench.start(*RUN)).end()
+    assert (ended.code, ended.err) == (0, "")
+
+
+async def test_two_programs_of_one_station_share_its_folder(station: Station) -> None:
+    live = LiveState("WO-1", 10)
+    own = LiveFile(station.file("state"), live, certificate=station.file("station.pem"))
+    own._write(live.snapshot())
+    assert bad(await examine(station)) == {}
+    assert (await _run(station))[0] == 0
+
+
+def test_a_big_journal_is_looked_through_for_so_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / journal_schema.FILE_NAME
+    write_shift(path, ports=4, hours=8.0)
+    config = Config.model_construct(
+        state=tmp_path, signerd=Signerd.model_construct(certificate=tmp_path / "station.pem")
+    )
+    assert state_checks._journal(config) == str(path)
+    monkeypatch.setattr(journal_schema, "CHECKED_S", 0.0)
+    said = state_checks._journal(config)
+    assert "MiB, of which as much is whole as could be read in" in said
+    with path.open("r+b") as file:  # what is damaged is found only where it was read
+        file.seek(path.stat().st_size - 4096)
+        file.write(b"\xff" * 4096)
+    monkeypatch.undo()
+    with pytest.raises(JournalError, match="damaged"):
+        state_checks._journal(config)
 
 
 async def test_a_port_that_is_not_there_is_named_and_waited_for(station: Station) -> None:

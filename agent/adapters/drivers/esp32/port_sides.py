@@ -18,6 +18,7 @@ from agent.adapters.drivers.esp32.firmware_line import FirmwareLine
 from agent.adapters.drivers.esp32.loader import Loader
 from agent.adapters.drivers.esp32.options import Esp32Options
 from agent.adapters.drivers.esp32.worker_process import Worker
+from agent.adapters.log.trace import current_trace
 from agent.errors import BoardError, LineError
 from agent.ports import BoardIdentity, Found
 
@@ -88,7 +89,7 @@ class PortSides:
 
     def __init__(self, port: str, options: Esp32Options, *, flashes: bool) -> None:
         """`flashes`: whether a chip that may be written stays in its loader after `identify`."""
-        self.loader = Loader(port, options, worker := Worker())
+        self.loader = Loader(port, options, worker := Worker(trace=current_trace()))
         self._port = port
         self._options = options
         self._flashes = flashes

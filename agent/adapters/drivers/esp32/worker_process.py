@@ -18,15 +18,19 @@ import json
 import os
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import agent
 from agent.adapters.child_process import kill_group
-from agent.errors import BoardError, LineError
+from agent.errors import AgentError, BoardError, LineError
 from agent.ports import OnProgress
+
+if TYPE_CHECKING:
+    from agent.adapters.log.trace import SerialTrace
 
 _MAX_LINE = 262_144  # bytes of an answer; the longest is some thousand MD5s
 _MAX_LINES = 100_000  # of one command: progress comes at most ten times a second
@@ -52,8 +56,10 @@ _REMEDY_WORKER = (
 class Worker:
     """Starts its process at the first command."""
 
-    def __init__(self, command: Sequence[str] = _WORKER) -> None:
+    def __init__(self, command: Sequence[str] = _WORKER, trace: SerialTrace | None = None) -> None:
+        """`trace` is told what is asked and answered."""
         self._command = tuple(command)
+        self._trace = trace
         self._process: asyncio.subprocess.Process | None = None
         self._directory: tempfile.TemporaryDirectory[str] | None = None
         self._number = 0
@@ -84,6 +90,24 @@ class Worker:
             LineError, BoardError: as the worker says; `worker_hung`, `worker_died` or `worker_junk` for a
                 worker that was killed.
         """
+        trace = self._trace
+        if trace is None:
+            return await self._run(command, fields, timeout_s, on_progress)
+        trace.asked(command, fields)
+        begun_s = time.monotonic()
+        told: Mapping[str, object] = {"error": "broken off"}
+        try:
+            told = answer = await self._run(command, fields, timeout_s, on_progress)
+        except AgentError as error:
+            told = {"error": error.code, "detail": error.detail}
+            raise
+        finally:
+            trace.answered(told, time.monotonic() - begun_s)
+        return answer
+
+    async def _run(
+        self, command: str, fields: Mapping[str, object], timeout_s: float, on_progress: OnProgress | None
+    ) -> dict[str, Any]:
         answered = False
         try:
             async with asyncio.timeout(timeout_s):

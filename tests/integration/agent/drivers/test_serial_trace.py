@@ -91,3 +91,32 @@ def test_a_console_that_echoes_the_code_later_does_not_show_it(tmp_path: Path) -
     text = path.read_text(encoding="ascii")
     assert "abc123" not in text
     assert "my code is (the code)" in text
+
+
+def test_what_esptool_is_asked_and_answers_without_contents_and_repeats(tmp_path: Path) -> None:
+    path = tmp_path / "trace.log"
+    trace = the_trace(path, [])
+    secret = b"hunter22".hex()
+    for _ in range(50):  # a port that waits is looked at again and again
+        trace.asked("alive", {})
+        trace.answered({"mac": "aa:bb"}, 0.01)
+    pieces = [{"offset": 0, "data": secret}, {"offset": 4096, "path": "/b/app.bin", "start": 0, "end": 9}]
+    trace.asked("write", {"mac": "aa:bb", "pieces": pieces})
+    trace.answered({"bytes": 17}, 1.25)
+    trace.asked("read", {"offset": 0, "size": 8})
+    trace.answered({"data": secret, "mac": ["x" * 9000] * 9000, "\x1b[2J": secret}, 0.5)
+    trace.asked("read", {"offset": 0, "size": 8})
+    trace.answered({"error": "no_answer", "detail": "no chip"}, 3.0)
+    text = path.read_text(encoding="ascii")
+    assert secret not in text
+    assert max(map(len, text.splitlines())) < 60_000
+    said = [(line["way"], line["command"]) for line in read(path)]
+    assert said == [(way, name) for name in ("alive", "write", "read", "read") for way in "><"]
+    _, _, written, _, _, answer, _, failed = read(path)
+    assert written["body"] == {
+        "mac": "aa:bb",
+        "pieces": [{"offset": 0, "data": "(16 bytes, not shown)"}, pieces[1]],
+    }
+    assert isinstance(answer["body"], dict)
+    assert answer["body"]["data"] == "(16 bytes, not shown)"
+    assert (failed["seconds"], failed["body"]) == (3.0, {"error": "no_answer", "detail": "no chip"})
