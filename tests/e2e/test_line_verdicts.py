@@ -112,7 +112,6 @@ class Forwarder:
 
     def __init__(self, target: str, host: str) -> None:
         self.target = target
-        self.taken = 0
         self._lines: list[socket.socket] = []
         self._server = socket.create_server((host, 0))
         self.address = f"{host}:{self._server.getsockname()[1]}"
@@ -130,7 +129,6 @@ class Forwarder:
                 here, _ = self._server.accept()
             except OSError:
                 return
-            self.taken += 1
             host, _, port = self.target.rpartition(":")
             there = socket.create_connection((host, int(port)))
             self._lines += [here, there]
@@ -215,18 +213,24 @@ class Impostor:
         self._server.close()
 
 
+def checks_in(log: Path) -> int:
+    """How often signerd was asked whether a station may work."""
+    return log.read_text(encoding="utf-8").count('"CheckStation"')
+
+
 def test_another_ca_behind_the_address_of_a_station_that_runs(
     factory: Factory, run: Run, tmp_path: Path
 ) -> None:
     """Where gRPC tries again and again, and would say so each time."""
+    log = factory.installation.process.stderr_file
+    checked = checks_in(log)
     with (
         closing(Impostor(tmp_path)) as impostor,
         closing(Forwarder(factory.installation.target, "127.0.0.1")) as there,
         changed(run.station.config, moved(run, factory, there.address)),
         on_a_terminal(run, port=str(tmp_path / "no-board-yet")) as terminal,
     ):
-        terminal.until("no serial port is called ")
-        wait_until(lambda: there.taken > 1, "the line")  # the look at it, and gRPC's
+        wait_until(lambda: checks_in(log) > checked, "the start's last question")
         there.target = impostor.address
         there.cut()
         terminal.until("line_wrong_ca")
