@@ -8,7 +8,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Protocol, TextIO
 
 from agent.adapters.line.watch import Plan
 from agent.adapters.log.agent_log import agent_log, log_event, log_file
@@ -19,6 +19,7 @@ from agent.adapters.results.files import count_outcomes
 from agent.adapters.shop_floor import shop_floor
 from agent.adapters.shown.fan_out import fan_out
 from agent.adapters.shown.json_lines import JsonLines
+from agent.adapters.shown.line_writer import LineWriter
 from agent.adapters.shown.live_state import LiveState
 from agent.adapters.shown.tally import Tally
 from agent.config import Config
@@ -132,11 +133,24 @@ def _live(config: Config, order: str) -> LiveState:
     return live
 
 
+def _descriptor(stream: TextIO) -> int | None:
+    """None where something in this process has standard output's place."""
+    try:
+        return stream.fileno()
+    except OSError:  # io.UnsupportedOperation
+        return None
+
+
 @contextmanager
 def _shown(live: LiveState, *, as_json: bool) -> Iterator[Shown]:
     """A live table on a terminal, JSON lines otherwise."""
     if as_json or not sys.stdout.isatty():
-        yield JsonLines(sys.stdout)
+        descriptor = _descriptor(sys.stdout)
+        if descriptor is None:
+            yield JsonLines(sys.stdout)
+            return
+        with LineWriter(descriptor) as lines:
+            yield JsonLines(lines)
         return
     from rich.console import Console  # noqa: PLC0415 -- 15 MB that a station without a terminal does not need
 

@@ -1,8 +1,8 @@
 """Progress as JSON lines on standard output, for machines and for logs.
 
 Each line is an object with `event` and `time`. The other members are those of the event
-(`agent.core.events`). A result is one of `board_done`, `board_failed`, `board_parked`. `notice` is
-something that is no board's. The last line is `summary`.
+(docs/formats.md, "Lines of a station"). Texts and lists are bounded, whatever a board or a driver says, so
+that no line is longer than `MAX_LINE`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Any, TextIO
+from typing import Any, Protocol
 
 from agent.core.events import (
     BoardSeen,
@@ -27,6 +27,10 @@ from agent.core.events import (
 )
 from agent.core.result import Outcome, Result, Summary
 
+MAX_LINE = 262_144  # bytes of ASCII
+_TEXT = 1_000  # characters
+_ITEMS = 64  # of a list, or of an object by step, code or image
+_NAME = 64  # characters of each
 _TENTHS = 10
 _FINISHED = {
     Outcome.PASS: "board_done",
@@ -45,10 +49,22 @@ _NAMES = {
 }
 
 
+class Lines(Protocol):
+    """Where lines go: a text stream, or a `LineWriter`."""
+
+    def write(self, line: str, /) -> int:
+        """One line, with its end."""
+        ...
+
+    def flush(self) -> None:
+        """What was written is seen by whoever reads."""
+        ...
+
+
 class JsonLines:
     """A `Progress` that writes lines."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: Lines) -> None:
         self._stream = stream
         self._shown: dict[tuple[str, str], int] = {}
 
@@ -87,7 +103,12 @@ class JsonLines:
     def _write(self, event: str, **members: Any) -> None:
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         try:
-            self._stream.write(json.dumps({"event": event, "time": now, **members}) + "\n")
+            self._stream.write(
+                json.dumps(
+                    {"event": event, "time": now, **{key: _bounded(item) for key, item in members.items()}}
+                )
+                + "\n"
+            )
             self._stream.flush()
         except OSError:
             # Nobody reads any longer. The boards go on, and the journal has what was not shown.
@@ -100,6 +121,16 @@ def result_object(result: Result) -> dict[str, Any]:
     members["times"] = {time.step: round(time.seconds, 4) for time in result.times}
     members["seconds"] = round(result.seconds, 4)
     return members
+
+
+def _bounded(value: Any, text: int = _TEXT) -> Any:
+    if isinstance(value, str):
+        return value[:text]
+    if isinstance(value, dict):
+        return {key[:_NAME]: _bounded(item, _NAME) for key, item in list(value.items())[:_ITEMS]}
+    if isinstance(value, list | tuple):
+        return [_bounded(item, _NAME) for item in value[:_ITEMS]]
+    return value
 
 
 class _Nowhere:
