@@ -53,7 +53,7 @@ def _traced(station: Path) -> None:
     said = [json.loads(text) for text in file.read_text(encoding="ascii").splitlines()]
     esptool = [each for each in said if each["kind"] == "esptool"]
     asked = [each["command"] for each in esptool if each["way"] == ">"]
-    assert {"open", "prepare", "digests", "write", "burn", "run"} <= set(asked)
+    assert {"open", "prepare", "digests", "write", "run"} <= set(asked)
     answered = [each for each in esptool if each["way"] == "<"]
     assert all(each["seconds"] >= 0 for each in answered)
     assert any(each["body"].get("mac") for each in answered)

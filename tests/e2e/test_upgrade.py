@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ import pytest
 from birthmark.v1 import audit_pb2
 from harness.earlier_version import earlier_commands, holds
 from harness.factory import LINE, Factory, Run
+from harness.installation import Peer, order_toml
 from harness.process import COMMANDS, run
 
 EARLIER = "7f20d1e8d67a966d452106416d0cde9a91f4f32b"  # 2026-11-29, before tokens that can only sign
@@ -32,9 +34,14 @@ def factory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Factory]:
         yield factory
 
 
-def certified(factory: Factory) -> Run:
+LATE = "WO-LATE"  # of a station whose agent is the last to be brought up to date
+
+
+def certified(factory: Factory, late: Peer | None = None) -> Run:
     """Two boards go through the line, as whichever programs are current now."""
     boards = factory.new_run(boards=2, **LINE)
+    if late is not None:
+        boards = replace(boards, station=late, work_order=LATE)
     assert boards.start_agent().wait() == 0
     assert {record.state for record in factory.records(boards)} == {audit_pb2.RECORD_STATE_STAMPED}
     return boards
@@ -42,6 +49,9 @@ def certified(factory: Factory) -> Run:
 
 def test_an_installation_of_before_goes_on(factory: Factory, tmp_path: Path) -> None:
     installation, earlier = factory.installation, factory.installation.commands
+    late = installation.add_station("plant1", "pc2")
+    terms = order_toml(LATE, quantity=2, stations=[late.uri], serial_pattern="BL-{number:06d}")
+    installation.open_order(terms)
     before = certified(factory)
     factory.verify()
     revoked = factory.records(before)[0].serial_number
@@ -60,8 +70,11 @@ def test_an_installation_of_before_goes_on(factory: Factory, tmp_path: Path) -> 
     factory.auditor = installation.add_auditor("new")
     factory.verify()
 
-    installation.commands = earlier  # and stations may be last
-    station_last = certified(factory)
+    installation.commands = earlier  # and stations may be last; one that was first does not go back
+    refused = factory.new_run(boards=1, **LINE).start_agent()
+    assert refused.wait() == 1
+    assert "journal.sqlite is of version" in refused.errors()
+    station_last = certified(factory, late)
     installation.commands = COMMANDS
     factory.verify()
     valid = serials_that_verify(factory, tmp_path)
