@@ -76,6 +76,18 @@ print(security.ConvertSecurityDescriptorToStringSecurityDescriptor(private, 1, 4
 """
 
 
+ASK_ESPTOOL = """
+import asyncio
+from agent.adapters.drivers.esp32.worker_process import Worker
+
+async def ask():
+    async with Worker() as worker:
+        return await worker.ask("check_burns", {"chip": "esp32s3", "burns": []}, 60)
+
+print(asyncio.run(ask()))
+"""
+
+
 @dataclass
 class Shift:
     """What the station did, in order; each test looks at a part of it."""
@@ -161,6 +173,12 @@ def test_rights_of_others_are_found_and_taken(pc: WindowsPc, tmp_path: Path) -> 
     assert private.startswith("D:P(A;OICI;FA;;;")
     assert sorted(re.findall(r"FA;;;([^)]+)", private))[:2] == ["BA", "S-1-5-21-0-0-0-1000"]
     assert f"FA;;;{sid_of_service(SERVICE)}" in private
+
+
+def test_esptools_process_starts(pc: WindowsPc) -> None:
+    """It checks a bundle's burns, which needs no chip."""
+    said = pc.script(ASK_ESPTOOL)
+    assert said.text.strip() == "{}", said
 
 
 def test_doctor_finds_nothing_wrong_but_the_list_of_ports(shift: Shift) -> None:

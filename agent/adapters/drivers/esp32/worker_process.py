@@ -193,6 +193,7 @@ def _environment(home: str) -> dict[str, str]:
     paths = [str(Path(agent.__file__).parents[1]), *(str(Path(path).absolute()) for path in inherited)]
     return kept | {
         "HOME": home,
+        "USERPROFILE": home,  # its name on Windows: esptool asks for it when it is loaded
         "PYTHONPATH": os.pathsep.join(paths),
         "PYTHONDONTWRITEBYTECODE": "1",
         "NO_COLOR": "1",

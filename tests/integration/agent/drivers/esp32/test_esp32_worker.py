@@ -161,6 +161,7 @@ async def test_it_runs_in_an_empty_directory_with_a_bare_environment(
         answer = await one.ask("open", {}, ENOUGH_S)
         assert answer["files"] == []
         assert answer["environment"]["HOME"] == answer["cwd"]
+        assert answer["environment"]["USERPROFILE"] == answer["cwd"]
         assert not {"SECRET", "ESPTOOL_CFGFILE"} & answer["environment"].keys()
     assert not os.path.exists(answer["cwd"])  # noqa: ASYNC240, PTH110 (one look)
 
