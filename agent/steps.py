@@ -34,7 +34,7 @@ A = TypeVar("A")
 B = TypeVar("B")
 
 _FIRST_PAUSE_S = 0.2
-_LONGEST_PAUSE_S = 5.0
+_LONGEST_PAUSE_S = 2.0  # a line that is back is noticed within it
 _SLOW_S = (3, 10, 30)  # after which it is said that a call is slow
 _LINE_DOWN = "the connection to signerd is down"
 _ANSWER = "to answer"
@@ -60,7 +60,8 @@ async def await_signer(
     """Makes the call until signerd answers, with growing pauses, for `wait_s` seconds.
 
     A signerd that is busy has answered: the call comes back when it says, and has its time anew then. A call
-    under way is waited for, and after `_SLOW_S` it is said that signerd is slow.
+    under way is waited for, and after `_SLOW_S` it is said that signerd is slow. While the line is down it is
+    not: nobody knows that then.
 
     Args:
         what: the call, as it is said after "signerd takes more than 3 s".
@@ -69,20 +70,21 @@ async def await_signer(
         SignerUnavailable: it did not answer in that time; at once, where only a person can help.
     """
     end_s = clock.now_s() + wait_s
-    pause_s = _FIRST_PAUSE_S
+    pause_s, is_down = _FIRST_PAUSE_S, False
     while True:
         try:
-            return await _named_where_slow(call, on_wait, what)
+            return await (call() if is_down else _named_where_slow(call, on_wait, what))
         except SignerBusy as busy:
             on_wait(busy.detail)
             await clock.sleep(busy.delay_s)
-            end_s, pause_s = clock.now_s() + wait_s, _FIRST_PAUSE_S
+            end_s, pause_s, is_down = clock.now_s() + wait_s, _FIRST_PAUSE_S, False
             continue
         except SignerUnavailable as error:
             if error.stops_line or clock.now_s() + pause_s > end_s:
                 raise
             # Why it is down is the line's to say, once for all ports.
-            on_wait(_LINE_DOWN if isinstance(error, SignerLineDown) else error.detail)
+            is_down = isinstance(error, SignerLineDown)
+            on_wait(_LINE_DOWN if is_down else error.detail)
         await clock.sleep(pause_s)
         pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 

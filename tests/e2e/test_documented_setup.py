@@ -1,5 +1,5 @@
 """The documented set-up to its end, over a network: a factory PC that dials signerd by its name, over IPv4
-and over IPv6, and boards that are certified."""
+and over IPv6, and boards that are certified, also where the firewall between them forgets."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from harness.documented import DocumentedInstallation
+from harness.firewalled_line import SLOW, FirewalledLine
 from harness.installation import SENSOR, Peer, order_toml
 from harness.process import COMMANDS, run
 from harness.two_networks import TwoNetworks, no_two_networks
@@ -78,3 +79,18 @@ def test_a_station_that_dials_another_name_is_told_which_there_are(
     said = run([*agent, "doctor", "-c", wrong], expect=1)
     assert f"signerd's certificate does not have the name other.example.com: it has {NAME}, localhost" in said
     assert "signerd server renew --name other.example.com" in said
+
+
+def test_a_firewall_that_forgets_holds_boards_up_for_seconds(
+    networks: TwoNetworks, installation: DocumentedInstallation, station: Peer
+) -> None:
+    """Real packets are dropped in the middle of a connection, without a word. It took 89 s."""
+    networks.name(NAME, networks.signerd_v4)
+    with FirewalledLine(networks, installation, station) as line:
+        boards = line.plug(4, **SLOW)
+        line.until_begun(boards)
+        networks.forget()
+        line.until_passed(boards, within_s=40)
+        assert line.count("line_down") == 0
+        said = {told["detail"] for told in line.events() if told["event"] == "waiting"}
+        assert all(detail.startswith(("signerd takes", "the line to signerd")) for detail in said), said

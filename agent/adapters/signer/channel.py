@@ -61,6 +61,16 @@ async def is_ready(channel: grpc.aio.Channel, timeout_s: float) -> bool:
     return True
 
 
+async def changes(channel: grpc.aio.Channel, state: grpc.ChannelConnectivity) -> bool:
+    """Waits for another state than this one; False if it lasts for `PROBE_S`."""
+    try:
+        async with asyncio.timeout(PROBE_S):
+            await channel.wait_for_state_change(state)
+    except TimeoutError:
+        return False
+    return True
+
+
 async def is_alive(channel: grpc.aio.Channel) -> bool:
     """True if anything is answered on this connection, be it a refusal."""
     ask = channel.unary_unary(_HEALTH, request_serializer=bytes, response_deserializer=bytes)

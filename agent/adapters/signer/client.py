@@ -26,7 +26,7 @@ from agent.adapters.signer.answers import (
     read_session,
     read_station,
 )
-from agent.adapters.signer.channel import PROBE_S, answer_of, is_alive, is_ready, open_channel
+from agent.adapters.signer.channel import PROBE_S, answer_of, changes, is_alive, is_ready, open_channel
 from agent.adapters.signer.failures import code_of, translated, value_of
 from agent.adapters.signer.line_state import LineState
 from agent.core.clocks import apart, check, read_time
@@ -132,8 +132,8 @@ class GrpcSigner:
         while state is not grpc.ChannelConnectivity.SHUTDOWN:
             if state is grpc.ChannelConnectivity.READY:
                 line.connected()
-            elif state is grpc.ChannelConnectivity.TRANSIENT_FAILURE:
-                await line.explained(SignerUnavailable("signerd does not answer"))
+            elif state is grpc.ChannelConnectivity.TRANSIENT_FAILURE or not await changes(channel, state):
+                await line.explained()
             await channel.wait_for_state_change(state)
             state = channel.get_state(try_to_connect=True)
 
@@ -262,7 +262,7 @@ class GrpcSigner:
         elif code_of(error):
             self._line.answered()
         elif isinstance(failure, SignerUnavailable):
-            return await self._line.explained(failure)
+            return await self._line.explained()
         return failure
 
     async def _look(self, channel: grpc.aio.Channel | None) -> None:
@@ -283,13 +283,14 @@ class GrpcSigner:
         if channel is self._silent:
             raise SignerUnavailable("the connection to signerd was made anew")
         if trouble:
-            failure = SignerUnavailable(trouble)
-            raise failure if self._line is None else await self._line.explained(failure)
+            raise SignerUnavailable(trouble) if self._line is None else await self._line.explained()
 
     async def _trouble(self, channel: grpc.aio.Channel) -> str:
         """Takes a fresh line in the place of one that has gone silent; what is wrong if there is none."""
         if await is_alive(channel):
             return ""
+        if self._line is not None:
+            self._line.ask()  # meanwhile
         fresh = self._opened()
         try:
             if await is_ready(fresh, PROBE_S) and self._channel is channel:

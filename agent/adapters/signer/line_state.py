@@ -1,7 +1,7 @@
 """What is wrong with the connection to signerd, said once for all ports.
 
     state = LineState(progress, lambda: diagnose(config.signerd, timeout_s=5))
-    raise await state.explained(error)   # a call failed: why
+    raise await state.explained()        # a call had no answer: why
     state.answered()                     # a call was answered: LineUp, if it was down
 
 gRPC says that a line does not stand. Why, is asked beside it, once for all ports that fail at the same time.
@@ -16,6 +16,7 @@ from collections.abc import Callable
 from agent.core.events import LineDown, LineUp, Progress
 from agent.errors import STATION_REFUSED, AgentError, Refused, SignerLineDown, SignerUnavailable
 
+_BROKE_OFF = "the line to signerd broke off, and is made anew"
 _FRESH_S = 5.0  # a diagnosis holds so long: the ports of a station fail one after the other
 
 
@@ -33,6 +34,7 @@ class LineState:
         self._diagnose = diagnose
         self._now_s = now_s
         self._said: str = ""  # the code of the last LineDown; empty while the line is up
+        self._stood = 0  # how often the line was seen to stand: an answer to `ask` may be from before
         self._connects = True  # False while it is signerd's answer that stops this station
         self._asking: asyncio.Task[AgentError | None] | None = None
         self._asked_s = 0.0
@@ -44,7 +46,8 @@ class LineState:
 
     def connected(self) -> None:
         """The line stands. What signerd has said of this station may still hold."""
-        self._asking = None  # what was found is of before
+        self._asking = None
+        self._stood += 1
         if self._said and self._connects:
             self._said = ""
             self._progress(LineUp())
@@ -57,13 +60,22 @@ class LineState:
         else:
             self.answered()
 
-    async def explained(self, error: SignerUnavailable) -> SignerUnavailable:
-        """The error for a board whose call failed so: the line's, where the line is at fault."""
-        found = await self._found()
-        if found is None:
-            return error
+    async def explained(self) -> SignerUnavailable:
+        """The error for a board whose call had no answer: the line's, where the line is at fault."""
+        stood = self._stood
+        found = await self.ask()
+        if found is None or stood != self._stood:  # what was found is of before
+            return SignerUnavailable(_BROKE_OFF)
         self._down(found, stop=found.stops_line)
         return SignerLineDown(found.code, found.detail, found.remedy, found.verdict)
+
+    def ask(self) -> asyncio.Future[AgentError | None]:
+        """Begins to ask why there is no line, if nobody does. Nobody who waits for the answer ends it."""
+        asking, fresh = self._asking, self._now_s() - self._asked_s < _FRESH_S
+        if asking is None or (asking.done() and not fresh):
+            asking = asyncio.create_task(asyncio.to_thread(self._diagnose), name="why there is no line")
+            self._asking, self._asked_s = asking, self._now_s()
+        return asyncio.shield(asking)
 
     def close(self) -> None:
         """Asks no longer."""
@@ -74,10 +86,3 @@ class LineState:
         if error.code != self._said:
             self._said = error.code
             self._progress(LineDown(error.code, error.detail, error.remedy, stop))
-
-    async def _found(self) -> AgentError | None:
-        asking, fresh = self._asking, self._now_s() - self._asked_s < _FRESH_S
-        if asking is None or (asking.done() and not fresh):
-            asking = asyncio.create_task(asyncio.to_thread(self._diagnose), name="why there is no line")
-            self._asking, self._asked_s = asking, self._now_s()
-        return await asyncio.shield(asking)

@@ -28,6 +28,7 @@ from agent.errors import ConfigError, SignerUnavailable, Verdict
 _CLOCK = "Set this PC's clock (Windows: w32tm /resync; Linux: timedatectl set-ntp true)."
 _ADDRESS = "Check host and port of signerd.address with signerd's administrator."
 _NETWORK = "Check network, firewall and VPN."
+_LARGE = "Where it worked before: do large packets pass (MTU of a VPN)?"
 _ASK = "Ask signerd's administrator: the station may be revoked, or signerd may be another company's."
 
 # X509_V_ERR_HOSTNAME_MISMATCH and X509_V_ERR_IP_ADDRESS_MISMATCH of OpenSSL's x509_vfy.h
@@ -86,7 +87,7 @@ def probe(signerd: Signerd, *, timeout_s: float) -> str:
             return _looked_at(context, raw, signerd)
     except TimeoutError as error:
         detail = f"no answer within {timeout_s:g} s: something listens at {signerd.address}, and says nothing"
-        raise LineBrokenError("line_silent", detail, f"{_ADDRESS} {_NETWORK}") from error
+        raise LineBrokenError("line_silent", detail, f"{_ADDRESS} {_NETWORK} {_LARGE}") from error
     except ssl.SSLCertVerificationError as error:
         if error.verify_code in _OTHER_NAME:
             raise _other_name(_host(signerd), _names(signerd, timeout_s)) from error

@@ -67,6 +67,22 @@ async def test_a_line_that_waits_is_said_shortly_and_one_that_stops_is_not_asked
     assert said == ["the connection to signerd is down"]
 
 
+async def test_while_the_line_is_down_nobody_calls_signerd_slow() -> None:
+    waits = SignerLineDown("line_unreachable", "no answer from 10.0.0.1:1", "Check.", Verdict.AGAIN)
+    calls, said = 0, list[str]()
+
+    async def call() -> str:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            raise waits
+        await asyncio.sleep(0.1)  # longer than what is slow
+        return "session"
+
+    assert await await_signer(call, wait_s=60, clock=HandClock(), on_wait=said.append) == "session"
+    assert said == ["the line to signerd is down"]
+
+
 @pytest.mark.parametrize(
     "error",
     [

@@ -112,7 +112,7 @@ async def test_once_is_one_board_a_port() -> None:
 
 async def test_parked_board_is_taken_up_again() -> None:
     bench = Bench("A")
-    bench.world.company.before["sign_csr"] = [AWAY] * 12
+    bench.world.company.before["sign_csr"] = [AWAY] * 20
     assert outcomes(await bench.run()) == {"A": Outcome.PASS}
     assert bench.tally.all_passed
     assert len(bench.world.progress.results) == 2
