@@ -45,7 +45,8 @@ class Records:
         self._shift: tuple[str, float, asyncio.Future[bytes]] | None = None
 
     def close(self) -> None:
-        """Waits for nobody: a read ends by its own bound."""
+        """Waits for nobody: a read ends by its own bound. Who asks from now on is told to come later."""
+        self._waiting = MAX_WAITING
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     async def shift(self, _request: web.Request) -> web.StreamResponse:

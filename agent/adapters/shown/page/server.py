@@ -11,7 +11,10 @@ address may look. What holds:
 * A request must name a host that is meant (`listen`, `hosts`), and none may come from another site's page:
   a name that is bent to this address (DNS rebinding) gets nothing.
 * So many connections, so many of them streams, so many streams an address; the newest is served, an idle one
-  goes. Who reads too slowly is dropped. Nothing of this waits for a browser while a board waits for it.
+  goes, with all that its browser did not read. Nothing of this waits for a browser while a board waits for
+  it, nor at the end.
+* What is no HTTP is answered and not written down: a stranger's noise would push out of the log what happened
+  to boards.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ import asyncio
 import errno
 import ipaddress
 import json
+import logging
 import re
 import socket
 import sys
@@ -31,6 +35,7 @@ from types import TracebackType
 from typing import Self
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from agent.adapters.shown.live_state import LiveState
 from agent.adapters.shown.page.records import Records
@@ -46,6 +51,7 @@ READ_S = 5.0  # for a browser to take what it is sent
 _LOOK_S = 0.25  # changes are sent at most so often
 _BEAT_S = 2.0  # and something is sent at least so often
 _BUFFER_BYTES = 65_536  # of the kernel, per connection
+_END_S = 1.0  # for handlers to end with the page
 _BACKLOG = 64  # connections that may come at one stroke, beyond the bound
 _HEADER_BYTES = 4_096  # of a request line or a header
 _HEADERS = 64
@@ -80,6 +86,8 @@ _NOT_BOUND = {
     errno.EACCES: "This account may not listen there: give page.listen a port from 1024 on, such as 8480.",
 }
 _ELSE_NOT_BOUND = "Give page.listen another address or port."
+_LOG = logging.getLogger(__name__)
+_Lines = dict[web.RequestHandler, asyncio.Transport]
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -98,6 +106,7 @@ class PageServer:
         host = page.listen.rpartition(":")[0].strip("[]")
         self._names = _names(host, page.hosts)
         self._streams: dict[asyncio.Task[object], str] = {}  # to the address of its browser, oldest first
+        self._lines: _Lines = {}  # oldest first
         self._busy: set[web.RequestHandler] = set()  # connections that a request is answered on
         self._encoded: tuple[int, float, bytes] = (-1, 0.0, b"")
         self._runner: web.AppRunner | None = None
@@ -105,6 +114,7 @@ class PageServer:
 
     async def __aenter__(self) -> Self:
         listening = listen_on(self._page.listen)
+        _LOG.addFilter(_of_ours)
         try:
             app = web.Application(middlewares=[self._guard])
             for path, (name, kind) in _FILES.items():
@@ -119,6 +129,8 @@ class PageServer:
             self._runner = web.AppRunner(
                 app,
                 access_log=None,
+                logger=_LOG,
+                shutdown_timeout=_END_S,
                 keepalive_timeout=REQUEST_S,
                 max_line_size=_HEADER_BYTES,
                 max_field_size=_HEADER_BYTES,
@@ -144,20 +156,29 @@ class PageServer:
         self._server.close()
         for task in self._streams:
             task.cancel()
+        for connection in list(self._lines):
+            self._end(connection)
         await self._runner.cleanup()
 
     def _enter(self) -> asyncio.BaseProtocol:
-        """Makes room for a connection: the oldest on which nothing was asked goes."""
+        """Makes room for a connection: the oldest goes on which nothing is being answered. Those that come at
+        one stroke, `_BACKLOG` at most, are let in together."""
         server = self._runner.server if self._runner is not None else None
         if server is None:
             return _Refused()
-        there = [connection for connection in server.connections if connection.transport is not None]
-        if len(there) >= MAX_CONNECTIONS:
-            idle = next((connection for connection in there if connection not in self._busy), None)
+        for ended in self._lines.keys() - set(server.connections):
+            del self._lines[ended]
+        while len(self._lines) >= MAX_CONNECTIONS:
+            idle = next((connection for connection in self._lines if connection not in self._busy), None)
             if idle is None:
                 return _Refused()
-            idle.force_close()
-        return server()
+            self._end(idle)
+        return _Door(server(), self._lines)
+
+    def _end(self, connection: web.RequestHandler) -> None:
+        """At once. Closed in order, it would stay open until its browser has read what it was told."""
+        connection.force_close()
+        self._lines.pop(connection).abort()
 
     @web.middleware
     async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -233,6 +254,26 @@ class PageServer:
             encoded = json.dumps(state).encode()
             self._encoded = version, now, encoded
         return encoded
+
+
+def _of_ours(record: logging.LogRecord) -> bool:
+    """False of what a stranger sent that is no HTTP."""
+    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
+
+
+class _Door(asyncio.Protocol):
+    """Notes a connection's transport, and lets the connection in. aiohttp forgets the transport where it
+    closes it, long before all is read."""
+
+    def __init__(self, connection: web.RequestHandler, lines: _Lines) -> None:
+        self._connection = connection
+        self._lines = lines
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        if isinstance(transport, asyncio.Transport):
+            self._lines[self._connection] = transport
+            transport.set_protocol(self._connection)
+            self._connection.connection_made(transport)
 
 
 class _Refused(asyncio.Protocol):
