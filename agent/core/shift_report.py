@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta, tzinfo
+from datetime import datetime, tzinfo
 from itertools import pairwise
 from statistics import median
 
@@ -27,6 +27,7 @@ from agent.core.line_quality import (
 from agent.core.port_names import by_place
 from agent.core.result import Outcome, yield_percent
 from agent.core.result_row import STEPS, ResultRow
+from agent.core.step_times import TimesOfShift, hour_of, percentile, times_of_shift
 
 SIGNERD_STEPS = ("session", "sign", "record")  # the station waits for signerd here
 BREAK_S = 1_800.0  # a port that stands still for longer stands still for a reason of its own
@@ -90,6 +91,7 @@ class ShiftReport:
     faults: tuple[Fault, ...]
     quality: tuple[PortQuality, ...]
     drifts: tuple[Drift, ...]
+    step_times: TimesOfShift
 
 
 def report_of(rows: Sequence[ResultRow], zone: tzinfo | None = None) -> ShiftReport:
@@ -120,15 +122,8 @@ def report_of(rows: Sequence[ResultRow], zone: tzinfo | None = None) -> ShiftRep
         faults=pareto(rows),
         quality=port_quality(rows),
         drifts=drifts(rows),
+        step_times=times_of_shift(rows, zone, way_place),
     )
-
-
-def percentile(values: Sequence[float], percent: int) -> float:
-    """The smallest value that so many percent of the values do not exceed (nearest rank); 0 without any."""
-    if not values:
-        return 0.0
-    rank = -(-len(values) * percent // 100)
-    return sorted(values)[max(rank, 1) - 1]
 
 
 def way_place(step: str) -> tuple[int, str]:
@@ -182,12 +177,10 @@ def _port(name: str, rows: Sequence[ResultRow]) -> PortTime:
 def _hours(rows: Sequence[ResultRow], zone: tzinfo | None) -> tuple[Hour, ...]:
     counts: dict[datetime, Counter[str]] = {}
     for row in rows:
-        ended = _moment(row.ended_at).astimezone(zone)
-        hour = ended - timedelta(minutes=ended.minute, seconds=ended.second, microseconds=ended.microsecond)
-        counts.setdefault(hour, Counter())[row.outcome] += 1
+        counts.setdefault(hour_of(row.ended_at, zone), Counter())[row.outcome] += 1
     return tuple(
         Hour(
-            hour.isoformat(timespec="minutes"),
+            hour.astimezone(zone).isoformat(timespec="minutes"),
             count[Outcome.PASS],
             count[Outcome.FAIL],
             yield_percent(count[Outcome.PASS], count[Outcome.FAIL]),

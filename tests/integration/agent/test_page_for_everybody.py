@@ -46,6 +46,17 @@ window.heard = [];
 const said = document.getElementById('said');
 new MutationObserver(() => heard.push(said.textContent)).observe(said, {childList: true, subtree: true});
 """
+PITCH_MM = 0.2767  # of a dot of such screens
+CAPITALS = """
+const draw = document.createElement('canvas').getContext('2d');
+const height = (e) => {
+  const {fontWeight, fontSize, fontFamily} = getComputedStyle(e);
+  draw.font = `${fontWeight} ${fontSize} ${fontFamily}`;
+  return draw.measureText('H').actualBoundingBoxAscent;
+};
+const words = [...document.querySelectorAll(arguments[0])];
+return Object.fromEntries(words.map((e) => [e.textContent, height(e)]));
+"""
 HEADER = """
 const order = document.getElementById('order');
 const box = order.getBoundingClientRect();
@@ -229,6 +240,52 @@ def test_the_shift_says_what_stands_out(browser: Chrome, journal: Path) -> None:
         assert said[0].startswith("Port 1.7 fails 15.1 % of its boards, 4.6 times as often as the others")
         assert said[1].startswith("Port 1.3: flash became slower")
         assert len(said) == 2
+
+
+def test_steps_by_port_and_hour(browser: Chrome, journal: Path) -> None:
+    size(browser, "tablet")
+    with ServedPage(FLOORS["one"](), journal=journal) as page:
+        look(browser, page, "shift")
+        boxes = browser.find_elements(By.CSS_SELECTOR, "#by-port details")
+        said = {box.find_element(By.TAG_NAME, "summary").text: box for box in boxes}
+        assert len(said) == 14
+        (odd,) = (box for text, box in said.items() if "Port 1.3 takes 1." in text)
+        assert odd.find_element(By.TAG_NAME, "summary").text.startswith("flash: median ")
+        assert [box.get_attribute("open") is not None for box in boxes].count(True) == 1
+        rows = odd.find_elements(By.CSS_SELECTOR, "tbody tr")
+        assert [row.find_element(By.TAG_NAME, "td").text for row in rows] == [f"1.{n}" for n in range(1, 9)]
+        chart = rows[2].find_element(By.CLASS_NAME, "chart")
+        label = str(chart.get_attribute("aria-label"))
+        assert label.startswith("flash at port 1.3, median by hour: ")
+        hours = [float(value.split()[1]) for value in label.partition(": ")[2].split(", ")]
+        assert len(hours) == 4
+        assert hours == sorted(hours)  # five seconds more an hour
+        drawn = {
+            path.get_attribute("class"): path.get_attribute("d")
+            for path in chart.find_elements(By.TAG_NAME, "path")
+        }
+        assert set(drawn) == {"median", "p90"}
+        assert all(str(way).count("L") == 3 for way in drawn.values())
+        odd.find_element(By.TAG_NAME, "summary").click()
+        browser.execute_script("shown = ''; ask()")  # what is shown again stays as somebody left it
+        until(browser, lambda: not browser.find_elements(By.CSS_SELECTOR, "#by-port details[open]"))
+
+
+def test_states_are_read_from_three_metres(browser: Chrome) -> None:
+    """A letter is read from 200 times its height. 24 inches have 1,080 lines, a wall's 48 inches 2,160."""
+    live = busy_floor(16)
+    live(Waiting("1.2", LONG))
+    with ServedPage(live) as page:
+        for at, words, metres in (
+            ("wall", ".word", 3.0),
+            ("screen", ".pass .word", 3.0),
+            ("screen", ".fail .word", 2.0),
+        ):
+            size(browser, at)
+            look(browser, page)
+            heights = browser.execute_script(CAPITALS, words)
+            assert heights
+            assert min(heights.values()) * PITCH_MM >= metres * 1000 / 200, (at, heights)
 
 
 def test_a_station_that_made_nothing_says_so(browser: Chrome, tmp_path: Path) -> None:

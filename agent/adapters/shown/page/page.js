@@ -7,7 +7,7 @@ const SAY_MS = 4000; // verdicts are read out together, and no more often than t
 const SAY_MOST = 6; // ports in one such sentence
 const LEAST_UNIT = 10.5; // px; below it nobody reads a tile, and the page scrolls
 const SCROLL_UNIT = 12; // px, of its tiles then
-const SIZES = ["", "small", "small smaller"]; // of a tile's texts, until they fit
+const SIZES = ["", "small", "small smaller", "small smaller least"]; // of a tile's texts, until they fit
 const WORDS = {
   empty: "no board", gone: "unplugged", working: "", waiting: "waits",
   pass: "PASS", fail: "FAIL", parked: "PARKED",

@@ -4,6 +4,9 @@
 const AGAIN_MS = 10000;
 const page = document.body.dataset.page;
 const root = document.body.dataset.root;
+const ODD_TIMES = 1.25; // a port's median beside that of the others
+const ODD_S = 0.5;
+const opened = new Map(); // step to whether its table is open, as somebody left it
 let shown = ""; // what the page was made from
 let wanted = new URLSearchParams(location.search).get("q") || "";
 
@@ -114,6 +117,7 @@ function showShift(shift) {
     ["longest", "number wide", (row) => seconds(row.max_s)],
     ["share of time", "share", (row) => rail(row.share_percent)],
   ], shift.steps));
+  showStepTimes(shift.step_times);
   fill("hours", shift.hours, table("Hours", [
     ["hour", "", (row) => row.hour.slice(0, 16).replace("T", " ")],
     ["passed", "number", (row) => row.passed],
@@ -121,6 +125,71 @@ function showShift(shift) {
     ["yield of runs", "number", (row) => row.passed + row.failed ? percent(row.yield_percent) : "–"],
     ["yield", "share", (row) => rail(row.yield_percent)],
   ], shift.hours));
+}
+
+// A port is odd at a step where it takes longer than the others, by a quarter and by half a second.
+function isOdd(port) {
+  const more = port.times_others === null ? 0 : port.median_s - port.median_s / Math.max(port.times_others, 0.01);
+  return port.times_others >= ODD_TIMES && more >= ODD_S;
+}
+
+function showStepTimes(times) {
+  put(at("by-port-legend"), times.hours.length ? `Boards that passed, ${clockOf(times.hours[0])} to ${clockOf(times.hours.at(-1))} and on. `
+    + "Thick line: the median of each hour. Broken line: what nine of ten boards stayed below." : "");
+  fill("by-port", times.steps, "");
+  if (!times.steps.length) return;
+  at("by-port").replaceChildren(...times.steps.map((step) => {
+    const box = make("details");
+    const odd = step.ports.filter(isOdd);
+    const summary = make("summary", "", `${step.step}: median ${seconds(step.median_s)}`);
+    for (const port of odd) summary.append(make("strong", "", `. Port ${port.port} takes ${port.times_others.toFixed(1)} times as long as the others`));
+    box.open = opened.get(step.step) ?? odd.length > 0;
+    box.addEventListener("toggle", () => opened.set(step.step, box.open));
+    box.append(summary, table(`Times of ${step.step} by port`, [
+      ["port", "", (row) => row.port],
+      ["boards", "number wide", (row) => row.boards],
+      ["median", "number", (row) => seconds(row.median_s)],
+      ["nine of ten", "number wide", (row) => seconds(row.p90_s)],
+      ["the others' ×", "number", (row) => timesOf(row)],
+      ["by hour", "share", (row) => chart(row, step, times.hours)],
+    ], step.ports));
+    return box;
+  }));
+}
+
+const clockOf = (text) => text.slice(11, 16);
+
+function timesOf(port) {
+  return make("span", isOdd(port) ? "odd" : "", port.times_others === null ? "–" : port.times_others.toFixed(2));
+}
+
+function chart(port, step, hours) {
+  const element = document.createElementNS(SVG, "svg");
+  element.setAttribute("class", "chart");
+  element.setAttribute("viewBox", `0 0 ${Math.max(hours.length, 1)} 1`);
+  element.setAttribute("preserveAspectRatio", "none");
+  element.setAttribute("role", "img");
+  const told = hours.map((hour, index) => port.hour_median_s[index] === null ? "" : `${clockOf(hour)} ${seconds(port.hour_median_s[index])}`);
+  element.setAttribute("aria-label", plain(`${step.step} at port ${port.port}, median by hour: ${told.filter(Boolean).join(", ")}`));
+  for (const [name, values] of [["p90", port.hour_p90_s], ["median", port.hour_median_s]]) {
+    const path = document.createElementNS(SVG, "path");
+    path.setAttribute("class", name);
+    path.setAttribute("d", way(values, step.most_s));
+    element.append(path);
+  }
+  return element;
+}
+
+// From hour to hour; an hour without a board is a gap, and one between two gaps a dash.
+function way(values, most) {
+  const height = (value) => (0.95 - 0.9 * value / Math.max(most, 0.001)).toFixed(3);
+  return values.map((value, index) => {
+    if (value === null) return "";
+    const begins = index === 0 || values[index - 1] === null;
+    const alone = begins && (values[index + 1] ?? null) === null;
+    if (alone) return `M${index + 0.3} ${height(value)}h.4`;
+    return `${begins ? "M" : "L"}${index + 0.5} ${height(value)}`;
+  }).join("");
 }
 
 function showFindings(shift) {

@@ -33,12 +33,14 @@ const SHAPES = {
   gone: "M5 5l14 14M19 5L5 19",
 };
 
+const SVG = "http://www.w3.org/2000/svg";
+
 function shape() {
-  const icon = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+  const icon = document.createElementNS(SVG, "svg");
   icon.setAttribute("viewBox", "0 0 24 24");
   icon.setAttribute("class", "shape");
   icon.setAttribute("aria-hidden", "true");
-  icon.append(document.createElementNS("http://www.w3.org/2000/svg", "path"));
+  icon.append(document.createElementNS(SVG, "path"));
   return icon;
 }
 

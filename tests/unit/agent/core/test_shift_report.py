@@ -7,7 +7,8 @@ from datetime import UTC, timedelta, timezone
 import pytest
 
 from agent.core.result_row import ResultRow
-from agent.core.shift_report import BREAK_S, percentile, report_of
+from agent.core.shift_report import BREAK_S, report_of
+from agent.core.step_times import percentile
 from harness.shift import MORNING
 
 
