@@ -93,4 +93,4 @@ def test_a_firewall_that_forgets_holds_boards_up_for_seconds(
         line.until_passed(boards, within_s=40)
         assert line.count("line_down") == 0
         said = {told["detail"] for told in line.events() if told["event"] == "waiting"}
-        assert all(detail.startswith(("signerd takes", "the line to signerd")) for detail in said), said
+        assert all(detail.startswith(("signerd takes", "the connection to signerd")) for detail in said), said

@@ -69,7 +69,7 @@ def fresh(chip_id: str) -> SimulatedBoard:
     return SimulatedBoard(BoardModel(chip_id, bytes(32), key_types=("p256",)))
 
 
-@pytest.mark.check
+@pytest.mark.soak  # on a busy machine the attackers take all of it
 async def test_boards_pass_as_before_while_thousands_of_connections_mean_no_good(tmp_path: Path) -> None:
     async with AgentBench(tmp_path) as bench:
         port = free_port()

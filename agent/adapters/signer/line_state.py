@@ -16,7 +16,7 @@ from collections.abc import Callable
 from agent.core.events import LineDown, LineUp, Progress
 from agent.errors import STATION_REFUSED, AgentError, Refused, SignerLineDown, SignerUnavailable
 
-_BROKE_OFF = "the line to signerd broke off, and is made anew"
+_BROKE_OFF = "the connection to signerd broke off, and is made anew"
 _FRESH_S = 5.0  # a diagnosis holds so long: the ports of a station fail one after the other
 
 

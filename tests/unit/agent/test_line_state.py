@@ -80,7 +80,7 @@ async def test_a_line_that_stands_is_not_blamed_and_grpcs_words_are_not_passed_o
     line = Line()
     error = await line.state.explained()
     assert type(error) is SignerUnavailable
-    assert error.detail == "the line to signerd broke off, and is made anew"
+    assert error.detail == "the connection to signerd broke off, and is made anew"
     assert line.events == []
 
 
