@@ -208,7 +208,9 @@ def test_a_wrong_bundle_ends_the_start(
     before = idle.farm.show(0)
     code, errors = _start(line, idle, name, make(workshop))
     assert (code, said in errors) == (CONFIGURATION, True), errors
-    assert errors.splitlines()[1].startswith("  "), "the remedy, below what is wrong"
+    (told,) = errors.splitlines()
+    wrong, _, remedy = told.rpartition(". ")
+    assert (said in wrong, remedy.endswith(".")) == (True, True), "the remedy, behind what is wrong"
     assert idle.farm.show(0) == before, "not even looked at"
 
 
