@@ -86,7 +86,7 @@ for release in "${releases[@]}"; do
     mkdir "$tree/deploy"
     cp -r "$here/deploy/examples" "$here/deploy/hsm" "$here/deploy/nftables" "$here/deploy/systemd" "$tree/deploy"
     cp -r "$here/deploy/packages/debian" "$tree/debian"
-    rm "$tree/debian/control.in"
+    rm "$tree/debian/control.in" "$tree/debian/lintian-overrides"
     paragraphs "$py" "${packages[@]}" >"$tree/debian/control"
     full=$version-$revision+${release/debian/deb}
     printf 'birthmark (%s) unstable; urgency=medium\n\n  * See CHANGELOG.md.\n\n -- %s  %s\n' "$full" \
@@ -100,6 +100,7 @@ for release in "${releases[@]}"; do
             "$work/$release/$program" "${locked[$package]}" >/dev/null
         lay_out "$tree/lib/$program" "$work/$release/$program" "$py" "${command[$package]}"
         "$here/.venv/bin/python" "$here/deploy/packages/third_party.py" "$tree/lib/$program" >"$tree/third-party-$program.txt"
+        cp "$here/deploy/packages/debian/lintian-overrides" "$tree/debian/$package.lintian-overrides"
         printf '%s\n' CHANGELOG.md "third-party-$program.txt" >>"$tree/debian/$package.docs"
     done
     # The units name the place of an installation by hand.

@@ -13,7 +13,6 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
-import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,6 +24,7 @@ from harness.process import run
 _NEEDED = ("mmdebstrap", "unshare", "nsenter", "pivot_root")
 # What a package may count on: Debian's own minimum, and a systemd that boots.
 _INCLUDED = "systemd,systemd-sysv,udev,ca-certificates"
+PACKAGES = "/srv"
 _MAKE_S, _INSTALL_S = 900.0, 600.0
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
@@ -79,6 +79,13 @@ def made_root(suite: str, folder: Path, *, include: str = "") -> Path:
     # How this machine reaches Debian's packages.
     settings = run(["apt-config", "dump", "Acquire"])
     (root / "etc/apt/apt.conf.d/99this-machine").write_text(settings, "utf-8")
+    # Debian's installer writes it.
+    (root / "etc/hosts").write_text("127.0.0.1 localhost\n", "ascii")
+    # Somebody says yes, and takes nothing that is only recommended.
+    said = 'APT::Get::Assume-Yes "true";\nAPT::Install-Recommends "false";\n'
+    (root / "etc/apt/apt.conf.d/99somebody").write_text(said, "ascii")
+    # Which goes when the test does: nothing waits for the disk.
+    (root / "etc/dpkg/dpkg.cfg.d/99this-machine").write_text("force-unsafe-io\n", "ascii")
     # Units that have nothing to do here, and whose failing would hide one of ours.
     for unit in (
         "systemd-udevd.service",
@@ -129,13 +136,15 @@ class CleanRoot(BootedMachine):
         names = []
         for each in packages:
             if isinstance(each, Path):
-                shutil.copy(each, self.root / "srv")
-                each = f"/srv/{each.name}"  # noqa: PLW2901 -- as the root sees it
+                shutil.copy(each, self.root / PACKAGES[1:])
+                each = f"{PACKAGES}/{each.name}"  # noqa: PLW2901 -- as the root sees it
             names.append(shlex.quote(each))
-        line = (
-            f"apt-get install --yes --quiet --no-install-recommends --allow-downgrades {' '.join(names)} 2>&1"
-        )
-        return run(self.command("sh", "-euc", line), timeout_s=_INSTALL_S)
+        return self.apt(f"apt-get install --quiet --allow-downgrades {' '.join(names)}")
+
+    def apt(self, line: str, *, expect: int = 0) -> str:
+        """A line that is root's, where the packages are."""
+        command = self.command("sh", "-euc", f"cd {PACKAGES}; {line} 2>&1")
+        return run(command, timeout_s=_INSTALL_S, expect=expect)
 
     def refused(self, line: str, code: int) -> str:
         """What a line said that ended so, on both streams."""
@@ -150,17 +159,17 @@ def repacked(package: Path, revision: int, folder: Path) -> Path:
     """The same package under another revision."""
     tree = folder / f"{package.name}.tree"
     run(["dpkg-deb", "--raw-extract", package, tree], timeout_s=_INSTALL_S)
+    return _packed(package, revision, tree)
+
+
+def _packed(package: Path, revision: int, tree: Path) -> Path:
     control = tree / "DEBIAN" / "control"
     text = control.read_text("utf-8")
     old = next(line for line in text.splitlines() if line.startswith("Version: "))
     before, _, release = old.partition("+")
     new = f"{before.rpartition('-')[0]}-{revision}+{release}"
     control.write_text(text.replace(old, new), "utf-8")
-    made = folder / package.name.replace(old.split()[1], new.split()[1])
-    subprocess.run(
-        ["dpkg-deb", "--root-owner-group", "-Zgzip", "-z1", "--build", tree, made],
-        check=True,
-        capture_output=True,
-    )
+    made = tree.parent / package.name.replace(old.split()[1], new.split()[1])
+    run(["dpkg-deb", "--root-owner-group", "-Znone", "--build", tree, made], timeout_s=_INSTALL_S)
     shutil.rmtree(tree)
     return made

@@ -9,18 +9,44 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
 from harness.booted_factory import BootedFactory, BootedInstallation
-from harness.clean_root import CleanRoot
+from harness.clean_root import PACKAGES, CleanRoot
 from harness.factory import Run
-from harness.process import ProgramError
+from harness.process import REPOSITORY, ProgramError
 from harness.walked_factory import MachineInstallation
 
-SIGNERDS = ("/etc/signerd", "/var/lib/signerd", "/var/lib/signerd-head")
+SIGNERDS = (
+    *("/etc/signerd", "/etc/signerd-key"),
+    *("/var/lib/signerd", "/var/lib/signerd-head", "/var/lib/signerd-key"),
+)
 STATIONS = ("/etc/birthmark-agent", "/var/lib/birthmark-agent")
+
+
+_PAGES = ("operations.md", "stations.md", "auditing.md")
+_OF_THE_PACKAGE = re.compile(r"adduser --system .* signerd-key$")
+
+
+def printed_lines() -> Mapping[str, str]:
+    """What the pages tell to install each package, for Debian 13."""
+    pages = "".join((REPOSITORY / "docs" / name).read_text("utf-8") for name in _PAGES)
+    return {
+        line[2]: line[1] for line in re.finditer(r"(?m)^    (apt install \./(birthmark-\w+)_\S+)$", pages)
+    }
+
+
+def the_key_holders_line() -> str:
+    """What takes the place of the lines of docs/key-holder.md that the package makes needless."""
+    section = (
+        (REPOSITORY / "docs/operations.md").read_text("utf-8").partition("\n### From Debian packages\n")[2]
+    )
+    (line,) = re.findall(r"(?m)^    (cp -r /usr/share/doc/\S+ \S+)$", section.partition("\n#")[0])
+    return str(line)
 
 
 class PackagedInstallation(BootedInstallation):
@@ -33,7 +59,9 @@ class PackagedInstallation(BootedInstallation):
     def _put_signerd(self) -> None:
         assert isinstance(self.machine, CleanRoot)
         self.machine.run("test ! -e /etc/signerd")
-        self.machine.install("softhsm2", "adduser", *PackagedFactory.packages)
+        PackagedFactory.install(self.machine)
+        ours = "'signerd*' 'birthmark*'"
+        assert self.machine.run(f"systemctl list-units --plain --no-legend {ours}") == "", "started by itself"
         self.machine.run("adduser signerd softhsm")
         self.machine.run("install -d -o signerd -m 0700 /run/signerd")
 
@@ -48,6 +76,22 @@ class PackagedFactory(BootedFactory):
         PackagedFactory.packages = packages
         self.root = root
         super().__init__(root)
+
+    @classmethod
+    def install(cls, root: CleanRoot) -> None:
+        """By the lines of the pages, as they are printed for Debian 13."""
+        root.install("softhsm2", "adduser")
+        for package in cls.packages:
+            shutil.copy(package, root.root / PACKAGES[1:])
+            name, version, _ = package.stem.split("_")
+            release = version.partition("+")[2]
+            root.apt(printed_lines()[name].replace("+deb13_", f"+{release}_"))
+
+    def give(self, line: str) -> str:
+        """A line of docs/key-holder.md, but for those that are the package's."""
+        if line.startswith("cp -r deploy/systemd/"):
+            line = the_key_holders_line()
+        return "" if _OF_THE_PACKAGE.match(line) else super().give(line)
 
     def work(self, run: Run) -> str:
         """Its files in their place, its unit started: its name. Later runs have new ports."""

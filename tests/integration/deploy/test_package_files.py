@@ -18,6 +18,13 @@ FOLDER = REPOSITORY / "deploy" / "packages"
 SCRIPTS = sorted(
     path for each in ("preinst", "postinst", "prerm", "postrm") for path in FOLDER.glob(f"debian/*.{each}")
 )
+KEPT = {
+    "signerd": (
+        *("etc/signerd", "etc/signerd-key"),
+        *("var/lib/signerd", "var/lib/signerd-head", "var/lib/signerd-key"),
+    ),
+    "agent": ("etc/birthmark-agent", "var/lib/birthmark-agent"),
+}
 UNITS = REPOSITORY / "deploy" / "systemd"
 
 
@@ -43,20 +50,43 @@ def test_a_maintainers_script_is_sound(script: Path) -> None:
     run(["shellcheck", "--shell=dash", script])
 
 
-@pytest.mark.parametrize("program", ["signerd", "agent"])
-def test_purging_takes_nothing_away(program: str, tmp_path: Path) -> None:
+def _purged(program: str, root: Path) -> subprocess.CompletedProcess[str]:
     """The script that dpkg runs last, on a system whose folders are here."""
     text = (FOLDER / "debian" / f"birthmark-{program}.postrm").read_text("utf-8")
-    folders = re.findall(r"/(?:etc|var/lib)/[a-z-]+", text)
-    assert len(folders) >= 2
-    for each in folders:
-        (tmp_path / each[1:]).mkdir(parents=True)
-        (tmp_path / each[1:] / "key").write_text("the only copy", "ascii")
-    script = re.sub(r"(?<![\w/])/(etc|var)/", rf"{tmp_path}/\1/", text)
-    done = subprocess.run(["sh", "-s", "purge"], input=script, capture_output=True, text=True, check=True)
-    for each in folders:
-        assert f"kept {tmp_path}{each}" in done.stderr
-        assert (tmp_path / each[1:] / "key").read_text("ascii") == "the only copy"
+    script = re.sub(r"(?<![\w/])/(etc|var)/", rf"{root}/\1/", text)
+    return subprocess.run(["sh", "-s", "purge"], input=script, capture_output=True, text=True, check=True)
+
+
+@pytest.mark.parametrize("program", list(KEPT))
+def test_purging_takes_nothing_away(program: str, tmp_path: Path) -> None:
+    for each in KEPT[program]:
+        (tmp_path / each).mkdir(parents=True)
+        (tmp_path / each / "key").write_text("the only copy", "ascii")
+    said = _purged(program, tmp_path).stderr
+    for each in KEPT[program]:
+        assert f"kept {tmp_path}/{each}" in said
+        assert (tmp_path / each / "key").read_text("ascii") == "the only copy"
+
+
+@pytest.mark.parametrize("program", list(KEPT))
+def test_purging_takes_folders_in_which_nothing_is(program: str, tmp_path: Path) -> None:
+    """One that lies on another disk, by a link, stays."""
+    other, first, *more = (tmp_path / each for each in ("disk", *KEPT[program]))
+    for each in (other, *more):
+        each.mkdir(parents=True)
+    first.parent.mkdir(parents=True, exist_ok=True)
+    first.symlink_to(other)
+    assert "kept" in _purged(program, tmp_path).stderr
+    assert [each for each in (first, *more) if each.exists()] == [first]
+
+
+def test_a_purged_station_begins_nothing_when_it_is_installed_again(tmp_path: Path) -> None:
+    wants = tmp_path / "etc/systemd/system/multi-user.target.wants"
+    wants.mkdir(parents=True)
+    for each in ("birthmark-agent@WO-1.service", "signerd.service"):
+        (wants / each).symlink_to("/dev/null")
+    _purged("agent", tmp_path)
+    assert [path.name for path in wants.iterdir()] == ["signerd.service"]
 
 
 def test_every_unit_and_only_those_are_in_a_package() -> None:
