@@ -215,6 +215,10 @@ class JournalError(AgentError):
         super().__init__("journal", detail, verdict=Verdict.STOP, remedy=remedy)
 
 
+class JournalUnusable(JournalError):  # noqa: N818 (a state of it)
+    """It is damaged, or a newer agent's: starting again changes nothing, a person has to."""
+
+
 class ConfigError(AgentError):
     """The configuration or the enrolment is wrong. The text names the remedy."""
 

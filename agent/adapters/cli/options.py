@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from agent.config import is_name
-from agent.errors import AgentError, ConfigError, SignerUnavailable
+from agent.errors import AgentError, ConfigError, JournalUnusable, SignerUnavailable
 
 
 def _order(name: str) -> str:
@@ -35,7 +35,7 @@ def print_result(text: str, value: Mapping[str, object], *, as_json: bool) -> No
 
 def exit_code(error: AgentError) -> int:
     """The process's exit code for an error."""
-    if isinstance(error, ConfigError):
+    if isinstance(error, ConfigError | JournalUnusable):
         return 3
     if isinstance(error, SignerUnavailable):  # one that only a person can mend is no signerd that is away
         return 3 if error.stops_line else 4

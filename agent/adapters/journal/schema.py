@@ -12,7 +12,7 @@ import sqlite3
 import time
 from pathlib import Path
 
-from agent.errors import ConfigError, JournalError
+from agent.errors import ConfigError, JournalError, JournalUnusable
 from agent.program import is_version
 
 FILE_NAME = "journal.sqlite"
@@ -140,7 +140,7 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
 def journal_fault(path: Path, doing: str, error: sqlite3.Error) -> JournalError:
     """What SQLite says, as what a person can do: a damaged file is another matter than a full disk."""
     if _code(error) in _DAMAGED:
-        return JournalError(f"{path} is damaged: {error}", remedy=_LOST)
+        return JournalUnusable(f"{path} is damaged: {error}", remedy=_LOST)
     return JournalError(f"cannot {doing} {path}: {error}")
 
 
@@ -168,7 +168,7 @@ def check_whole(path: Path, *, within_s: float | None = None) -> bool:
     finally:
         connection.close()
     if found != "ok":
-        raise JournalError(f"{path} is damaged: {found.splitlines()[-1]}", remedy=_LOST)
+        raise JournalUnusable(f"{path} is damaged: {found.splitlines()[-1]}", remedy=_LOST)
     return True
 
 
@@ -214,8 +214,8 @@ def _require_version(connection: sqlite3.Connection, path: Path, known: tuple[in
         connection.close()
         if version > _VERSION:
             detail = f"{path} is of version {version}, this agent writes version {_VERSION}"
-            raise JournalError(detail, remedy=remedy)
-        raise JournalError(f"{path} is damaged: no journal of a station (version {version})", remedy=_LOST)
+            raise JournalUnusable(detail, remedy=remedy)
+        raise JournalUnusable(f"{path} is damaged: no journal of a station (version {version})", remedy=_LOST)
 
 
 def _newer(connection: sqlite3.Connection) -> str:

@@ -12,6 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from agent.adapters.cli.app import app
+from agent.adapters.cli.options import exit_code
 from agent.adapters.journal import schema as journal_schema
 from agent.adapters.journal.boards import board_runs
 from agent.adapters.journal.store import SqliteJournal
@@ -124,5 +125,6 @@ def test_a_journal_of_a_newer_agent_names_it(path: Path, left: str, named: str, 
     connection.close()
     with pytest.raises(JournalError, match="version 99, this agent writes version 3") as caught:
         open_it(path)  # type: ignore[operator]
+    assert exit_code(caught.value) == 3  # which the unit does not start again
     wanted = f"Install the agent that wrote it, {named}, or a newer one."
     assert caught.value.remedy == (wanted if named else "Install the agent that wrote it, or a newer one.")
