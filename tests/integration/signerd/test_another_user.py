@@ -55,4 +55,7 @@ def test_the_configuration(installation: Installation) -> None:
     installation.config.chmod(0o600)
     shutil.chown(installation.config, 65534)
     said = refused(installation, "product", "list")
-    assert (said[0], "Permission denied; run the command as signerd's user" in said[1]) == (3, True), said
+    assert (said[0], "this user may not read it. Run the command as signerd's user" in said[1]) == (
+        3,
+        True,
+    ), said
