@@ -1,26 +1,33 @@
 #!/usr/bin/env python3
-"""Makes the self-contained station of the environment that runs this: the folder OUT/birthmark-agent.
+"""Makes the self-contained station of the environment that runs this: one archive, and its SHA256SUMS.
 
-    python freeze.py OUT
+    python freeze.py WHEELHOUSE OUT      OUT/birthmark-agent-VERSION-PLATFORM.tar.gz; on Windows .zip
 
-The environment has the station (a wheelhouse of `agent-esp32`) and requirements/onefile.txt. It runs on Linux
-and on Windows. `licenses/` in the folder has the licence of everything inside; what has none ends the build.
+The environment has the station of WHEELHOUSE, a wheelhouse of `agent-esp32`, and requirements/onefile.txt.
+In the archive, `licenses` has the licence of everything inside, and what has none ends the build. `source`
+has the wheels of what is under the GPL, for wheels are source.
 """
 
 from __future__ import annotations
 
+import gzip
+import hashlib
 import os
 import re
 import shutil
 import subprocess
 import sys
 import sysconfig
+import tarfile
 import tempfile
+import zipfile
 from importlib.metadata import Distribution, distributions
 from pathlib import Path
 from typing import NoReturn
 
 _HERE = Path(__file__).resolve().parent
+_SOURCE = ("birthmark", "esptool", "esp_pylib", "reedsolo")
+_TIME = 315532800  # of all files in the archive: 1980, where zip's begins
 _LICENCE_FILE = re.compile(r"(?i)^(licen[cs]e|copying|notice|authors)")
 _BUILD_ONLY = {
     "pip",
@@ -52,7 +59,7 @@ def freeze(out: Path) -> Path:
             "--distpath",
             str(out),
         ]
-        environment = {**os.environ, "PYTHONHASHSEED": "0", "SOURCE_DATE_EPOCH": "315532800"}
+        environment = {**os.environ, "PYTHONHASHSEED": "0", "SOURCE_DATE_EPOCH": str(_TIME)}
         done = subprocess.run(  # noqa: S603 -- PyInstaller, with arguments of our own
             [*command, "--workpath", work, str(_HERE / "birthmark-agent.spec")], env=environment, check=False
         )
@@ -132,9 +139,57 @@ def python_licence(into: Path) -> str:
     fail(f"no licence of Python itself: looked for {', '.join(map(str, places))}")
 
 
-def main(out: Path) -> None:
-    """Makes the folder."""
-    folder = freeze(out)
+def copy_source(folder: Path, wheelhouse: Path) -> str:
+    """The source of both programs. Returns the station's version."""
+    (folder / "source").mkdir()
+    for name in _SOURCE:
+        found = sorted(wheelhouse.glob(f"{name}-*.whl"))
+        if len(found) != 1:
+            fail(f"{wheelhouse} has {len(found)} wheels of {name}: name a wheelhouse of agent-esp32")
+        shutil.copyfile(found[0], folder / "source" / found[0].name)
+    (own,) = wheelhouse.glob("birthmark-*.whl")
+    return own.name.split("-")[1]
+
+
+def archived(folder: Path, out: Path, version: str) -> Path:
+    """The folder as one file, as its system unpacks it without help."""
+    files = sorted(path for path in folder.rglob("*") if path.is_symlink() or path.is_file())
+    if sys.platform == "win32":
+        archive = out / f"{folder.name}-{version}-win_amd64.zip"
+        with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as zipped:
+            for file in files:
+                name = file.relative_to(folder.parent).as_posix()
+                zipped.writestr(zipfile.ZipInfo(name), file.read_bytes(), zipfile.ZIP_DEFLATED)
+        return archive
+    archive = out / f"{folder.name}-{version}-linux_{os.uname().machine}.tar.gz"
+    with gzip.GzipFile(archive, "wb", mtime=_TIME) as packed, tarfile.open(fileobj=packed, mode="w") as tar:
+        for file in files:
+            tar.add(file, file.relative_to(folder.parent), recursive=False, filter=_plain)
+    return archive
+
+
+def _plain(member: tarfile.TarInfo) -> tarfile.TarInfo:
+    member.uid = member.gid = 0
+    member.uname = member.gname = "root"
+    member.mtime = _TIME
+    return member
+
+
+def main(wheelhouse: Path, out: Path) -> None:
+    """Makes the archive."""
+    out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as work:
+        folder = freeze(Path(work))
+        version = copy_source(folder, wheelhouse)
+        write_licences(folder)
+        archive = archived(folder, out, version)
+    line = f"{hashlib.sha256(archive.read_bytes()).hexdigest()}  {archive.name}\n"
+    (out / "SHA256SUMS").write_text(line, "utf-8", newline="\n")
+    sys.stdout.write(line)
+
+
+def write_licences(folder: Path) -> None:
+    """`licenses`, with a list of what is inside."""
     licences = folder / "licenses"
     licences.mkdir()
     lines = [python_licence(licences), *licences_of_packages(licences)]
@@ -149,4 +204,6 @@ def main(out: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    if len(sys.argv) != 3:
+        fail("usage: freeze.py WHEELHOUSE OUT")
+    main(Path(sys.argv[1]), Path(sys.argv[2]))

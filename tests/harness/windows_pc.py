@@ -132,6 +132,7 @@ class WindowsPc:
     def __init__(self, bed: Path, directory: Path) -> None:
         self.bed = bed
         self.directory = directory
+        self.program: tuple[str, ...] = (str(bed / "python" / "python.exe"), "-m", "agent")
         self._site = directory / "site"
         self._install()
         self.environment = {
@@ -171,13 +172,18 @@ class WindowsPc:
 
     def start(self, *arguments: str | Path, environment: Mapping[str, str] | None = None) -> WindowsProgram:
         """Starts `birthmark-agent`. Paths are turned into Windows' names."""
-        return self.python("-m", "agent", *arguments, environment=environment)
+        return self.run(*self.program, *arguments, environment=environment)
 
     def python(self, *arguments: str | Path, environment: Mapping[str, str] | None = None) -> WindowsProgram:
         """Starts Windows' Python."""
+        return self.run(str(self.bed / "python" / "python.exe"), *arguments, environment=environment)
+
+    def run(
+        self, program: str, *arguments: str | Path, environment: Mapping[str, str] | None = None
+    ) -> WindowsProgram:
+        """Starts a program of Windows."""
         given = [windows_path(one) if isinstance(one, Path) else one for one in arguments]
-        command = ["wine", str(self.bed / "python" / "python.exe"), *given]
-        return WindowsProgram(command, {**self.environment, **(environment or {})})
+        return WindowsProgram(["wine", program, *given], {**self.environment, **(environment or {})})
 
     def agent(self, *arguments: str | Path, environment: Mapping[str, str] | None = None) -> Ended:
         """Runs `birthmark-agent` to its end."""

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from harness.esp32_farm import RESET_COMMAND
+from harness.esp32_line import Esp32Line
 from harness.factory import Factory, Run
 from harness.process import wait_until
-from harness.windows_pc import TIMEOUT_S, Ended, WindowsPc
+from harness.windows_pc import TIMEOUT_S, Ended, WindowsPc, windows_path
 
 MARK = b"\xef\xbb\xbf"  # as Notepad begins a file
 
@@ -68,3 +70,30 @@ def enrolled(pc: WindowsPc, factory: Factory, folder: Path, name: str) -> Window
     ]
     installed = pc.agent("enroll", "--dir", folder, "--install", certificate, *trust)
     return WindowsStation(pc, folder, f"birthmark://dev/station/plant1/{name}", requested, mode, installed)
+
+
+def make_locked_product(pc: WindowsPc, line: Esp32Line) -> None:
+    """An empty chip on a COM port leaves locked and certified. A command presses its buttons, as fixtures
+    with relays do: a pty has neither DTR nor RTS."""
+    run = line.new_run()
+    (chip,) = run.farm.chips
+    press = [
+        windows_path(pc.bed / "python" / "python.exe"),
+        "-c",
+        "import os, sys; open(sys.argv[1], 'w').write('reset ' + os.environ['BIRTHMARK_RESET'] + chr(10))",
+        windows_path(Path(f"{chip.port}.control")),
+    ]
+    written = run.config.read_text("utf-8")
+    config = written.replace(json.dumps(list(RESET_COMMAND)), json.dumps(press))
+    assert config != written
+    run.config.write_text(config, "utf-8")
+    port = pc.plug(30, chip.port)
+    doctor = pc.agent("doctor", "-c", run.config, "--order", run.work_order, "--json")
+    wrong = {each["check"] for each in doctor.json() if not each["ok"]}
+    assert wrong <= {"ports"}, doctor.text  # Wine lists no port by itself
+    with pc.start(
+        "run", "-c", run.config, "--order", run.work_order, "--count", "1", "--port", port, "--json"
+    ) as program:
+        ended = program.wait(240)
+    assert ended.code == 0, ended
+    line.finished_once(run)

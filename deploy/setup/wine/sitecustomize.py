@@ -4,7 +4,9 @@ import ctypes
 from ctypes import wintypes
 
 _TIMEOUT = 1460  # ERROR_TIMEOUT
-_named = ctypes.CDLL.__getattr__
+# In a program that PyInstaller made, the classes of libraries are its own, above those of ctypes.
+_library = next(kind for kind in ctypes.WinDLL.__mro__ if "__getattr__" in vars(kind))
+_named = _library.__getattr__
 
 
 @ctypes.WINFUNCTYPE(wintypes.DWORD, wintypes.DWORD, wintypes.DWORD)
@@ -17,7 +19,7 @@ def _attribute(library, name):
     return _same_error if name == "CM_MapCrToWin32Err" else _named(library, name)
 
 
-ctypes.CDLL.__getattr__ = _attribute
+_library.__getattr__ = _attribute
 
 from serial import serialwin32  # noqa: E402 -- only now does it import
 
