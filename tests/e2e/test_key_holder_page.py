@@ -85,7 +85,7 @@ def test_an_order_that_two_key_holders_share(factory: WalkedFactory) -> None:
 
 def test_the_wrong_user_is_told_so(factory: WalkedFactory) -> None:
     said = factory.refused("signerd key-holder status", 3, user="signerd")
-    assert "run the command as the service's user" in said
+    assert "Run the command as the service's user" in said
     assert "is this user one of service.clients?" in factory.refused(f"signerd check-config {_SETTINGS}", 3)
     said = factory.installation.units[SERVICE].errors()
     assert "user 0 is none of service.clients" in said

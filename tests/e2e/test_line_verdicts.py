@@ -250,7 +250,7 @@ def test_another_ca_behind_the_address_of_a_station_that_runs(
         wait_until(lambda: impostor.seen > seen + 2, "gRPC to try again", timeout_s=60)
         assert terminal.text.count("line_wrong_ca: ") == 1
         there.target = factory.installation.target
-        terminal.until("line to signerd is up")
+        terminal.until("connection to signerd is up")
         terminal.stop()
         assert terminal.wait() == 0
     assert not FOREIGN.search(terminal.text), terminal.text

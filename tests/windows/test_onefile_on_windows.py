@@ -116,7 +116,9 @@ def test_it_is_a_station(pc: WindowsPc, folder: Path, tmp_path: Path) -> None:
         line = factory.installation
         station = enrolled(pc, factory, tmp_path / "birthmark", "frozen-1")
         assert station.installed.code == 0, station.installed
-        line.open_order(order_toml(ORDER, quantity=2, stations=[station.uri]))
+        line.open_order(
+            order_toml(ORDER, quantity=2, stations=[station.uri], serial_pattern="FRZ-{number:06d}")
+        )
         made = factory.new_run(boards=2)
         ports = [part for port in station.plug(made, 30) for part in ("--port", port)]
         doctor = pc.agent("doctor", "-c", station.config, "--order", ORDER, "--json")
