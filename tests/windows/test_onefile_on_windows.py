@@ -16,11 +16,13 @@ from pathlib import Path
 
 import pytest
 
+from boards.esp32.signing import SigningKey
+from harness.esp32_line import Esp32Line
 from harness.factory import Factory
 from harness.installation import order_toml
 from harness.process import COMMANDS, REPOSITORY, run
 from harness.windows_pc import WindowsPc, windows_pc
-from harness.windows_station import enrolled
+from harness.windows_station import enrolled, make_locked_product
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(2_400)]
 ORDER = "WO-FROZEN"
@@ -128,3 +130,9 @@ def test_it_is_a_station(pc: WindowsPc, folder: Path, tmp_path: Path) -> None:
             ended = program.wait()
         assert ended.code == 0, ended
         assert {record.chip_id for record in factory.records(made)} == set(made.chips)
+
+
+def test_its_worker_flashes_and_locks_a_chip(pc: WindowsPc, folder: Path, tmp_path: Path) -> None:
+    assert folder.exists()
+    with Esp32Line(tmp_path, "esp32s3", SigningKey.make(tmp_path)) as line:
+        make_locked_product(pc, line)
