@@ -50,13 +50,13 @@ SUITES = (
     Suite("lint", 1, command=("deploy/setup/lint.sh",)),
     # All that `make test` runs, of every folder; the next three are what it leaves out. On two quiet cores it
     # is to take 8 minutes at most; CI's machines are not always quiet.
-    Suite("test", 10, tier=TEST, paths=("tests",)),
-    Suite("integration", 20, tier=CHECK, paths=("tests/unit", "tests/integration", "tests/fuzz")),
-    Suite("hostile", 12, tier=CHECK, paths=("tests/hostile",)),
-    Suite("e2e", 8.5, tier=CHECK, paths=("tests/e2e",)),
+    Suite("test", 9, tier=TEST, paths=("tests",)),
+    Suite("integration", 17, tier=CHECK, paths=("tests/unit", "tests/integration", "tests/fuzz")),
+    Suite("hostile", 11, tier=CHECK, paths=("tests/hostile",)),
+    Suite("e2e", 13, tier=CHECK, paths=("tests/e2e",)),
     # The station on Windows, under Wine; .ci/run makes what they run in, and keeps it in ~/.cache/birthmark.
-    Suite("windows", 3, tier=CHECK, paths=("tests/windows",)),
-    Suite("demo", 1.5, command=(sys.executable, "-m", "demo.run")),
+    Suite("windows", 4, tier=CHECK, paths=("tests/windows",)),
+    Suite("demo", 1, command=(sys.executable, "-m", "demo.run")),
 )
 
 

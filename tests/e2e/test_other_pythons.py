@@ -1,11 +1,12 @@
-"""`make unit` on a machine whose Python is another one than this, and a choice of the tests that have
-sockets, processes, terminals and databases."""
+"""`make unit` on a machine whose Python is another one than this. In `make soak` also a choice of the tests
+that have sockets, processes, terminals and databases."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from harness import wheelhouses
 from harness.process import REPOSITORY, run
 from tokens import presence
 
-pytestmark = [pytest.mark.soak, pytest.mark.timeout(5400)]
+pytestmark = pytest.mark.timeout(5400)
 _RUN_S = 2700.0
 _CHOSEN = (
     "agent/drivers",
@@ -32,29 +33,49 @@ _CHOSEN = (
 _OTHERS = [each for each in wheelhouses.PYTHONS if each != f"3.{sys.version_info.minor}"]
 
 
-@pytest.mark.parametrize("version", _OTHERS)
-def test_the_tests_pass(version: str, tmp_path: Path) -> None:
+@dataclass(frozen=True, slots=True)
+class Checkout:
+    """This checkout once more, on a machine with another Python."""
+
+    version: str
+    place: Path
+    environment: dict[str, str]
+
+    @property
+    def python(self) -> Path:
+        return self.place / ".venv" / "bin" / "python"
+
+    def run(self, *command: str | Path) -> str:
+        return run(command, directory=self.place, environment=self.environment, timeout_s=_RUN_S)
+
+
+@pytest.fixture(scope="module", params=_OTHERS)
+def checkout(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    version = str(request.param)
     interpreter = wheelhouses.python(version)
     presence.skip(None if interpreter else f"no Python {version} on this machine")
     assert interpreter is not None
-    first = tmp_path / "bin"
+    folder = tmp_path_factory.mktemp("pythons")
+    first, place = folder / "bin", folder / "checkout"
     first.mkdir()
     (first / "python3").symlink_to(interpreter.resolve())
-    checkout = tmp_path / "checkout"
     for name in run(["git", "-C", REPOSITORY, "ls-files"]).splitlines():
-        (checkout / name).parent.mkdir(parents=True, exist_ok=True)
+        (place / name).parent.mkdir(parents=True, exist_ok=True)
         if (REPOSITORY / name).exists():
-            shutil.copy(REPOSITORY / name, checkout / name, follow_symlinks=False)
-    environment = {**os.environ, "PATH": f"{first}:{os.environ['PATH']}"}
-    said = run(["make", "unit"], directory=checkout, environment=environment, timeout_s=_RUN_S)
-    assert " passed" in said
-    python = checkout / ".venv" / "bin" / "python"
-    assert run([python, "--version"]).startswith(f"Python {version}.")
+            shutil.copy(REPOSITORY / name, place / name, follow_symlinks=False)
+    made = Checkout(version, place, {**os.environ, "PATH": f"{first}:{os.environ['PATH']}"})
+    made.run("make", "setup")
+    assert made.run(made.python, "--version").startswith(f"Python {version}.")
+    return made
+
+
+@pytest.mark.check
+def test_the_unit_tests_pass(checkout: Checkout) -> None:
+    assert " passed" in checkout.run("make", "unit")
+
+
+@pytest.mark.soak
+def test_more_tests_pass(checkout: Checkout) -> None:
     tier = ("-q", "-n", "2", "--dist", "loadfile", "-m", "not check and not soak and not bench")
     chosen = [f"tests/integration/{each}" for each in _CHOSEN]
-    run(
-        [python, "-m", "pytest", *tier, *chosen],
-        directory=checkout,
-        environment=environment,
-        timeout_s=_RUN_S,
-    )
+    assert " passed" in checkout.run(checkout.python, "-m", "pytest", *tier, *chosen)
