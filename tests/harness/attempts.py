@@ -86,7 +86,8 @@ class Attempts:
         """What was sent is refused with the code alone, and the ledger says for what."""
         by = station or self.line.pc1
         before = self.line.size()
-        assert code_of(lambda: by.sign(session, *sent)) == code
+        said = code_of(lambda: by.sign(session, *sent))
+        assert said == code, f"{said or 'answered'}, and not {code}"
         expected = {
             "type": "refused",
             "call": "SignCsr",
