@@ -13,7 +13,6 @@ import pytest
 
 from harness import wheelhouses
 from harness.process import REPOSITORY, run
-from tokens import presence
 
 pytestmark = pytest.mark.timeout(5400)
 _RUN_S = 2700.0
@@ -53,8 +52,8 @@ class Checkout:
 def checkout(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Checkout:
     version = str(request.param)
     interpreter = wheelhouses.python(version)
-    presence.skip(None if interpreter else f"no Python {version} on this machine")
-    assert interpreter is not None
+    if interpreter is None:
+        pytest.skip(f"no Python {version} on this machine")  # nothing that CI has to have
     folder = tmp_path_factory.mktemp("pythons")
     first, place = folder / "bin", folder / "checkout"
     first.mkdir()
