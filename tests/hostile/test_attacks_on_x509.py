@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import NameOID
 
+from birthmark.v1 import signing_pb2
 from boards.attesters.certificate_writer import (
     Authority,
     Key,
@@ -40,6 +41,9 @@ from harness.weak_keys import roca_key
 METHOD = "x509"
 LEAF = (basic_constraints(ca=False), key_usage("digital_signature"))
 MEASURED = (*LEAF, extension(TCB_INFO, tcb_info(), critical=True))
+
+
+QUICK, AT_ONCE = 400, 32  # calls; a station's rate lets 200 through at once
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +87,14 @@ def named(chip_id: str) -> bytes:
 def leaf(issuer: Authority, board: PaperBoard, extensions: Sequence[bytes] = MEASURED, **terms: Any) -> bytes:
     """A certificate of the board's attestation key."""
     return issue(issuer, named(board.chip_id), spki_of(genuine(board).key), extensions, **terms)
+
+
+def test_attempts_of_a_quick_machine_meet_no_rate(attempts: Attempts, order: str, board: PaperBoard) -> None:
+    """What is refused here is refused for what it is, however many attempts came before it."""
+    asked = signing_pb2.OpenSessionRequest(work_order=order, chip_id=board.chip_id)
+    for _ in range(QUICK // AT_ONCE):
+        calls = [attempts.line.pc1.signing.OpenSession.future(asked, timeout=60) for _ in range(AT_ONCE)]
+        assert all(call.result().challenge for call in calls)
 
 
 # Chains
