@@ -14,6 +14,7 @@ import argparse
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -22,6 +23,13 @@ from pathlib import Path
 from typing import NoReturn
 
 HERE = Path(__file__).resolve().parent
+UNFINISHED = "birthmark-unfinished"  # stands in the environment as long as files come into it
+_REMEDY = (
+    'Open the prompt by "Run as administrator", and stop the station that runs from there'
+    if os.name == "nt"
+    else "On Debian and Ubuntu: apt install python3-venv"
+)
+_OF_AN_ENVIRONMENT = ("Include", "Lib", "Scripts", "bin", "include", "lib", "lib64", "pyvenv.cfg")
 
 
 def fail(text: str) -> NoReturn:
@@ -62,12 +70,33 @@ def check_files() -> None:
             fail(f"{file.name} does not belong here: SHA256SUMS does not name it")
 
 
+def begin(target: Path) -> Path:
+    """Makes the folder ready; returns the mark of an installation under way, which stands from now on.
+
+    What one that broke off has left is removed: pip takes half a package for a whole one.
+    """
+    mark = target / UNFINISHED
+    target.mkdir(parents=True, exist_ok=True)
+    if mark.exists():
+        sys.stdout.write(f"an installation broke off in {target}: it is made anew\n")
+        for part in (target / name for name in _OF_AN_ENVIRONMENT):
+            if part.is_dir() and not part.is_symlink():
+                shutil.rmtree(part)
+            else:
+                part.unlink(missing_ok=True)
+    elif any(target.iterdir()) and not (target / "pyvenv.cfg").is_file():
+        fail(f"{target} has other files in it: name a new folder")
+    mark.touch()
+    return mark
+
+
 def install(target: Path) -> None:
     """An environment, and in it every wheel of the lock file."""
     try:
+        mark = begin(target)
         venv.EnvBuilder(with_pip=True, clear=False, symlinks=os.name != "nt").create(target)
     except (OSError, subprocess.CalledProcessError) as error:
-        fail(f"no environment at {target}: {error}. On Debian and Ubuntu: apt install python3-venv")
+        fail(f"no environment at {target}: {error}. {_REMEDY}")
     python = target / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     pip = [str(python), "-I", "-m", "pip", "--disable-pip-version-check", "--no-input", "--quiet", "install"]
     only_from_here = [
@@ -78,6 +107,7 @@ def install(target: Path) -> None:
         "--only-binary",
         ":all:",
         "--require-hashes",
+        "--force-reinstall",  # else a version that is there already stays, with whatever files it has
     ]
     # Nothing of the account's settings: an index that it names, a folder that it trusts.
     environment = {name: value for name, value in os.environ.items() if not name.upper().startswith("PIP_")}
@@ -89,6 +119,7 @@ def install(target: Path) -> None:
     done = subprocess.run(check, env=environment, capture_output=True, text=True, check=False)  # noqa: S603
     if done.returncode:
         fail(f"something is missing:\n{done.stdout}{done.stderr}")
+    mark.unlink()
 
 
 def main() -> None:
