@@ -14,7 +14,7 @@ from harness.bare_root import hand_over
 from harness.factory import Factory, Run
 from harness.installation import Installation
 from harness.lonely_network import LonelyNetwork
-from harness.process import Program
+from harness.process import Program, or_ended
 
 
 class BareInstallation(Installation):
@@ -42,8 +42,9 @@ class BareFactory(Factory):
 
     def __init__(self, directory: Path, commands: Path, network: LonelyNetwork) -> None:
         self.installation = BareInstallation(directory, commands, network)
-        self.installation.start_signerd()
-        self._fill()
+        with or_ended(self.installation.close):
+            self.installation.start_signerd()
+            self._fill()
 
     def new_run(self, *, boards: int, **options: object) -> Run:
         run = super().new_run(boards=boards, **options)

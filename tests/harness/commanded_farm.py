@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from harness.process import REPOSITORY, Program, wait_until
+from harness.process import REPOSITORY, Program, or_ended, wait_until
 
 
 def flags(options: Mapping[str, object]) -> list[str]:
@@ -31,8 +31,9 @@ class CommandedFarm:
         environment = {"PYTHONPATH": str(REPOSITORY / "tests")}
         self.program = Program(command, log=log, environment=environment, commanded=True)
         self._answers = 0
-        wait_until(lambda: '{"ready"' in self.program.output(), "the boards", program=self.program)
-        self.said = self._lines()
+        with or_ended(self.program.stop):
+            wait_until(lambda: '{"ready"' in self.program.output(), "the boards", program=self.program)
+            self.said = self._lines()
 
     def tell(self, number: int, **command: object) -> dict[str, Any]:
         """Sends one command (see `python -m boards…`) and returns its answer, which is a good one."""

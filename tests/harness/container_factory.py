@@ -17,7 +17,7 @@ from harness.containers import Engine, shell_lines
 from harness.documented import DocumentedInstallation
 from harness.factory import Factory
 from harness.installation import DEPLOYMENT
-from harness.process import REPOSITORY, wait_until
+from harness.process import REPOSITORY, or_ended, wait_until
 
 PIN = "123456"
 _DOCS = REPOSITORY / "docs"
@@ -105,7 +105,8 @@ class ContainerFactory(Factory):
         self.engine = Engine(folder / "engine").__enter__()
         try:
             self.installation: ContainerInstallation = ContainerInstallation(self.engine, floor)
-            self._fill()
+            with or_ended(self.installation.close):
+                self._fill()
         except BaseException:
             self._end()
             raise

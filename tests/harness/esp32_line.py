@@ -31,7 +31,7 @@ from boards.esp32.signing import SigningKey
 from harness.audited import Audited
 from harness.esp32_farm import RESET_COMMAND, Esp32Farm
 from harness.installation import Installation, Peer, order_toml
-from harness.process import COMMANDS, Program, run
+from harness.process import COMMANDS, Program, or_ended, run
 
 AGENT = COMMANDS / "birthmark-agent"
 LOCKS = ("secure_boot", "flash_encryption", "debug_closed")
@@ -191,15 +191,20 @@ class Esp32Line(Audited):
         """`make` makes the installation, in a directory of its own."""
         self.directory, self.family = directory, family
         self.installation = make(directory / "installation")
-        self.installation.start_signerd()
         self.method = "none" if family == CLASSIC else "hmac-sha256"
+        self._runs = 0
+        with or_ended(self.installation.close):
+            self._fill(signing_key)
+
+    def _fill(self, signing_key: SigningKey | None) -> None:
+        """What a line needs: signerd, its peers and a bundle."""
+        self.installation.start_signerd()
         self.installation.add_product(product_toml("sensor", self.method))
         self.station = self.installation.add_station("plant1", "pc1")
         self.auditor = self.installation.add_auditor("company")
-        self.company = Company(directory / "company", family, signing_key)
+        self.company = Company(self.directory / "company", self.family, signing_key)
         self.images = self.company.images()
         self.bundle = self.company.bundle("sensor", self.images)
-        self._runs = 0
 
     def new_run(
         self,

@@ -27,7 +27,7 @@ from boards.vendors import make_vendors
 from harness.audited import RPC_TIMEOUT_S, Audited
 from harness.board_farm import BoardFarm
 from harness.installation import SENSOR, Installation, Peer, order_toml, product_toml
-from harness.process import Program, wait_until
+from harness.process import Program, or_ended, wait_until
 
 # A line of 115,200 baud and a key that takes a moment: every step lasts long enough to be met.
 LINE = {"baud": 115_200, "keygen_seconds": 0.3, "buffer": 512}
@@ -83,8 +83,9 @@ class Factory(Audited):
 
     def __init__(self, directory: Path, **installation: Any) -> None:
         self.installation = Installation(directory, **installation)
-        self.installation.start_signerd()
-        self._fill()
+        with or_ended(self.installation.close):
+            self.installation.start_signerd()
+            self._fill()
 
     def _fill(self) -> None:
         """What a line needs, in an installation that is running."""

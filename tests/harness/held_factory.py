@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from harness.factory import Factory, Run
 from harness.installation import DEPLOYMENT, order_toml
-from harness.process import Program, run, wait_until
+from harness.process import Program, or_ended, run, wait_until
 from harness.ssh_signing import SshSigner
 from signerd.adapters.keyholder.protocol import SERVICE_FORM, Operation, Outcome
 from signerd.core.approval.administrators import namespace_of
@@ -44,6 +44,11 @@ class HeldFactory(Factory):
         self.settings = directory / "key-holder" / "keyholder.toml"
         self.notes = directory / "notes" / "notes.sqlite"
         self.service_socket = directory / "s"
+        with or_ended(self.installation.close):
+            self._hand_over()
+
+    def _hand_over(self) -> None:
+        """The keys go to the service."""
         home, config = self.installation.home, self.installation.config
         lines = (f"{name} {signer.public_text}\n" for name, signer in self.signers.items())
         (home / "administrators").write_text("".join(lines))

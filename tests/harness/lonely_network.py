@@ -21,7 +21,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from harness.process import REPOSITORY, Program, wait_until
+from harness.process import REPOSITORY, Program, or_ended, wait_until
 
 _PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"  # where Debian has ip
 _HOLD = f"PATH='{_PATH}'; ip link set lo up && echo made && exec sleep infinity"
@@ -38,7 +38,8 @@ class LonelyNetwork:
     def __enter__(self) -> Self:
         holder = Program(["unshare", "--net", "/bin/sh", "-c", _HOLD], log=self._folder / "network")
         self._holder = self._programs.enter_context(holder)
-        wait_until(lambda: "made" in holder.output(), "a network", program=holder)
+        with or_ended(self._programs.close):
+            wait_until(lambda: "made" in holder.output(), "a network", program=holder)
         return self
 
     def __exit__(

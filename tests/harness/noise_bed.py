@@ -36,7 +36,7 @@ from harness.edge import key_pem
 from harness.hostile_line import HostileLine, Station, code_of
 from harness.installation import Installation, Peer
 from harness.paper_board import PaperBoard
-from harness.process import COMMANDS, ProgramError, wait_until
+from harness.process import COMMANDS, ProgramError, or_ended, wait_until
 from signerd.adapters.descriptors import A_KEY_HOLDER, RESERVE
 from signerd.adapters.device_ca import create_root
 
@@ -111,10 +111,11 @@ class Bed(HostileLine):
         self.connections = min(settings["idle"] + ROOM, hard - RESERVE - A_KEY_HOLDER)
         text = installation.config.read_text("utf-8").replace('"127.0.0.1:0"', f'"{settings["listen"]}"')
         installation.config.write_text(f"{text}\n[limits]\nconnections = {self.connections}\n", "utf-8")
-        try:
-            super().__init__(installation)
-        except ProgramError as error:  # its log is here, and not where it is looked for
-            raise ProgramError(f"{error}\n{self.log.read[-2_000:].decode(errors='replace')}") from error
+        with or_ended(installation.close):
+            try:
+                super().__init__(installation)
+            except ProgramError as error:  # its log is here, and not where it is looked for
+                raise ProgramError(f"{error}\n{self.log.read[-2_000:].decode(errors='replace')}") from error
         boards = int(4 * (settings["quiet_s"] + settings["noise_s"]) / PACE_S)
         self._chips = iter(installation.personalize([f"noise:{n}" for n in range(boards)]).items())
         self.order = self.open_order(quantity=boards)

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from harness.process import COMMANDS, REPOSITORY, wait_until
+from harness.process import COMMANDS, REPOSITORY, or_ended, wait_until
 
 _NEEDED = ("unshare", "nsenter", "runuser", "adduser", "mount")
 # Another user can neither enter a home nor need anything there but the interpreter.
@@ -63,8 +63,11 @@ class OwnMachine:
             f'{_SET_UP}\ntouch "$0/ready"\nexec sleep infinity',
         ]
         self._holder = subprocess.Popen([*holding, self.folder, python], stdin=subprocess.DEVNULL)
-        wait_until(lambda: (self.folder / "ready").exists() or self._holder.poll() is not None, "a machine")
-        assert self._holder.poll() is None
+        with or_ended(self._end_holder):
+            wait_until(
+                lambda: (self.folder / "ready").exists() or self._holder.poll() is not None, "a machine"
+            )
+            assert self._holder.poll() is None
         program = self.folder / "opt" / "birthmark" / "bin" / "signerd"
         program.parent.mkdir(parents=True)
         program.write_text(f'#!/bin/sh\nexec {COMMANDS / "signerd"} "$@"\n', "utf-8")
@@ -77,6 +80,9 @@ class OwnMachine:
         for each in self._running:
             os.killpg(each.pid, signal.SIGTERM)
             each.wait(60)
+        self._end_holder()
+
+    def _end_holder(self) -> None:
         self._holder.kill()
         self._holder.wait(60)
 

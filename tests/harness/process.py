@@ -12,7 +12,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -122,6 +123,16 @@ class Program:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+
+
+@contextmanager
+def or_ended(end: Callable[[], object]) -> Iterator[None]:
+    """Set-up that starts processes: where it fails, `end` ends them. No `with` statement does it then."""
+    try:
+        yield
+    except BaseException:
+        end()
+        raise
 
 
 def wait_until(

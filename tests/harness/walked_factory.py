@@ -19,7 +19,7 @@ from harness.documented import DocumentedInstallation
 from harness.held_factory import ADMINISTRATORS, NOT_APPROVED, HeldFactory
 from harness.installation import DEPLOYMENT
 from harness.machine_with_users import MachineWithUsers
-from harness.process import REPOSITORY, Program, run
+from harness.process import REPOSITORY, Program, or_ended, run
 from harness.ssh_signing import SshSigner
 from harness.units import Units
 from signerd.adapters.installation import softhsm
@@ -181,6 +181,11 @@ class WalkedFactory(HeldFactory):
         self.signers = {name: SshSigner.ed25519() for name in ADMINISTRATORS}
         self.installation: MachineInstallation = self.installed_by(self.machine)
         self.service_socket = self.machine.path("/run/signerd-key/socket")
+        with or_ended(lambda: self.installation.__exit__(None, None, None)):
+            self._fill_walked()
+
+    def _fill_walked(self) -> None:
+        """signerd, what a line needs, and administrators who are asked."""
         self.installation.start_signerd()
         self._fill()
         lines = (f"{name} {signer.public_text}\n" for name, signer in self.signers.items())
