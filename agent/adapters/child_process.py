@@ -10,9 +10,13 @@ from contextlib import suppress
 
 
 def kill_group(process: Process) -> None:
-    """Kills it and its children. It was started with `start_new_session`; Windows kills it alone."""
-    with suppress(ProcessLookupError):  # it ended by itself
-        if sys.platform == "win32":
+    """Kills it and its children. It was started with `start_new_session`; Windows kills it alone.
+
+    One that has ended by itself is let be. Of one that is about to, Windows says that nobody is permitted to.
+    """
+    if sys.platform == "win32":
+        with suppress(ProcessLookupError, PermissionError):
             process.kill()
-        else:
+    else:
+        with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)

@@ -87,6 +87,30 @@ async def ask():
 print(asyncio.run(ask()))
 """
 
+# An ended process, as Windows shows one whose end is not over: its code says that it runs (259), and nobody
+# may end it.
+END_ONE_THAT_ENDS = """
+import asyncio, _winapi, subprocess, sys
+from agent.adapters.child_process import kill_group
+
+MAY_LOOK_AND_WAIT = 0x1000 | 0x100000  # PROCESS_QUERY_LIMITED_INFORMATION, SYNCHRONIZE
+
+async def end():
+    nothing = subprocess.DEVNULL
+    command = [sys.executable, "-c", "import os; os._exit(259)"]
+    process = await asyncio.create_subprocess_exec(*command, stdin=nothing, stdout=nothing, stderr=nothing)
+    started = process._transport._proc
+    mine, every = _winapi.GetCurrentProcess(), started._handle
+    _winapi.WaitForSingleObject(int(every), 60_000)
+    started._handle = subprocess.Handle(
+        _winapi.DuplicateHandle(mine, int(every), mine, MAY_LOOK_AND_WAIT, False, 0)
+    )
+    kill_group(process)
+    print(await process.wait())
+
+asyncio.run(end())
+"""
+
 
 @dataclass
 class Shift:
@@ -179,6 +203,11 @@ def test_esptools_process_starts(pc: WindowsPc) -> None:
     """It checks a bundle's burns, which needs no chip."""
     said = pc.script(ASK_ESPTOOL)
     assert said.text.strip() == "{}", said
+
+
+def test_a_program_that_is_ending_already_is_let_be(pc: WindowsPc) -> None:
+    said = pc.script(END_ONE_THAT_ENDS)
+    assert (said.code, said.text.strip()) == (0, "259"), said
 
 
 def test_doctor_finds_nothing_wrong_but_the_list_of_ports(shift: Shift) -> None:
