@@ -107,5 +107,9 @@ class ConfigError(Exception):
     """The configuration or the installation is wrong, and stays so. The text names the remedy."""
 
 
+class WrongFile(Exception):  # noqa: N818 (an outcome of a command, like Refused)
+    """A file that a command was given is wrong. The text names it, its line or key, and the remedy."""
+
+
 class NotNow(ConfigError):  # noqa: N818 (an outcome, like Refused)
     """What stands in the way may pass by itself: the same start may succeed later."""

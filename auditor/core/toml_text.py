@@ -41,7 +41,7 @@ class TomlError(ValueError):
 
 def read_toml(data: bytes) -> dict[str, Any]:
     """What a TOML file says. Raises TomlError, whatever the bytes."""
-    return parse_toml(_text(data))
+    return parse_toml(utf8_text(data))
 
 
 def parse_toml(text: str) -> dict[str, Any]:
@@ -63,7 +63,8 @@ def _told(said: str) -> TomlError:
     return TomlError(f"{place.replace('end of document', 'its end')} is not TOML: {words}", _MEND)
 
 
-def _text(data: bytes) -> str:
+def utf8_text(data: bytes) -> str:
+    """The text of a file, without a byte order mark. Raises TomlError: it is no UTF-8."""
     if data.startswith(_UTF16_MARKS):
         raise TomlError("it is UTF-16", _SAVE)
     data = data.removeprefix(_UTF8_MARK)

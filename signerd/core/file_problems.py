@@ -1,4 +1,4 @@
-"""How a wrong file of settings is told to a person: in the file's words, and not in its libraries'.
+"""How a wrong TOML file is told to a person: in the file's words, and not in its libraries'.
 
     agent.toml: signerd.adress: no such key; signerd.address: it is missing. Mend these keys: …
 
@@ -32,14 +32,18 @@ class FileKind:
     """What the remedies of one kind of file name.
 
     Args:
-        maker: the command that makes one.
+        maker: the command that makes one; none where people write it.
         reader: who may read it.
         page: the page or example that shows its keys.
+        named: how a command is told which file it is; nothing where the file is an argument.
+        most: bytes.
     """
 
-    maker: str
+    maker: str | None
     reader: str
     page: str
+    named: str = " with --config"
+    most: int = MAX_FILE_BYTES
 
 
 class FileProblem(Exception):  # noqa: N818 (an outcome of reading)
@@ -66,9 +70,9 @@ def unreadable(path: Path, error: OSError, kind: FileKind) -> FileProblem:
     what = _OF_SYSTEM.get(number, f"the system does not read it ({plain(error.strerror or 'no reason')})")
     match number:
         case errno.ENOENT:
-            remedy = f"Name the right one with --config, or make one: `{kind.maker}`."
+            remedy = f"Name the right one{kind.named}, or {_made(kind)}."
         case errno.ENOTDIR | errno.EISDIR:
-            remedy = "Name the file itself with --config."
+            remedy = f"Name the file itself{kind.named}."
         case errno.EACCES | errno.EPERM:
             remedy = f"Run the command as {kind.reader}."
         case _:
@@ -76,12 +80,16 @@ def unreadable(path: Path, error: OSError, kind: FileKind) -> FileProblem:
     return FileProblem(f"{shown(path)}: {what}", remedy)
 
 
+def _made(kind: FileKind) -> str:
+    return f"write one: {kind.page} shows how" if kind.maker is None else f"make one: `{kind.maker}`"
+
+
 def parse_file(path: Path, data: bytes, model: type[M], kind: FileKind, context: Mapping[str, Any]) -> M:
-    """What a settings file says.
+    """What a file says.
 
     Args:
         path: for the texts alone.
-        data: the file's bytes; of longer ones than `MAX_FILE_BYTES` the beginning is enough.
+        data: the file's bytes; of longer ones than `kind.most` the beginning is enough.
         model: what must stand in it.
         kind: for the remedies.
         context: for the model's validators.
@@ -91,10 +99,15 @@ def parse_file(path: Path, data: bytes, model: type[M], kind: FileKind, context:
             are named.
     """
     if not data.strip():
-        raise FileProblem(f"{shown(path)}: it is empty", f"Make one anew: `{kind.maker}`.")
-    if len(data) > MAX_FILE_BYTES:
-        what = f"{shown(path)}: it has more than {MAX_FILE_BYTES:,} bytes"
-        raise FileProblem(what, "Name the right file with --config.")
+        anew = (
+            f"{kind.page} shows what belongs in it"
+            if kind.maker is None
+            else f"Make one anew: `{kind.maker}`"
+        )
+        raise FileProblem(f"{shown(path)}: it is empty", f"{anew}.")
+    if len(data) > kind.most:
+        what = f"{shown(path)}: it has more than {kind.most:,} bytes"
+        raise FileProblem(what, f"Name the right file{kind.named}.")
     try:
         table = read_toml(data)
     except TomlError as error:

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import (
@@ -25,7 +26,7 @@ from pydantic import (
 
 from signerd.core.evidence.rules import MAX_COMPONENTS, Component, Version
 from signerd.core.file_form import FORM, FileForm
-from signerd.core.file_problems import in_one_line, problems
+from signerd.core.file_problems import FileKind, FileProblem, in_one_line, parse_file, problems, shown
 from signerd.core.names import Level, Reissue, Role, is_chip_id, is_component, is_name, parse_peer_uri
 from signerd.core.order import FirmwareBundle, WorkOrder
 from signerd.core.policy import check_firmware, least_firmware
@@ -43,6 +44,13 @@ _FIRST_YEAR, _LAST_YEAR = 1970, 9999  # times are kept as seconds since 1970, an
 MAX_SHARES = 64  # key holders' services of one order
 MAX_SERIAL_START = 10**15  # numbers of ledger entries are exact in JSON up to 2**53
 _SHA256 = re.compile(r"[0-9A-Fa-f]{64}")
+ORDER_FILE = FileKind(
+    maker=None,
+    reader="a user who may read it",
+    page='docs/formats.md, "Work order file",',
+    named="",
+    most=MAX_ORDER_BYTES,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +168,19 @@ class _OrderFile(BaseModel):
                 serial = pattern.render(number)
                 raise ValueError(f"serial_pattern gives {serial!r}, not 1 to 64 of [A-Za-z0-9._:-]")
         return self
+
+
+def check_order_file(path: Path, text: str) -> None:
+    """Looks at the file that a person wrote, as far as nothing else need be known.
+
+    Raises FileProblem, with all that is wrong and what to do.
+    """
+    file = parse_file(path, text.encode(), _OrderFile, ORDER_FILE, {})
+    try:
+        encode_settings(file.settings)
+    except CborError as error:
+        remedy = f"Mend [settings]: {ORDER_FILE.page} says what may stand there."
+        raise FileProblem(f"{shown(path)}: settings: {error}", remedy) from error
 
 
 def parse_order_file(text: str, find_product: Callable[[str], ProductRevision | None]) -> WorkOrder:

@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from cryptography import x509
@@ -18,7 +19,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from signerd.core.chip_form import ANY, UUID, ChipForm
 from signerd.core.evidence.rules import EvidenceRules
 from signerd.core.file_form import FORM, FileForm
-from signerd.core.file_problems import in_one_line, problems
+from signerd.core.file_problems import FileKind, in_one_line, parse_file, problems
 from signerd.core.names import FIRST, KeyType, is_component, is_name
 from signerd.core.toml_text import TomlError, parse_toml
 from signerd.errors import Code, Refused
@@ -26,6 +27,13 @@ from signerd.errors import Code, Refused
 MAX_PRODUCT_BYTES = 32768
 MAX_BACKDATE_S = 86_400  # a board's clock may be a day behind; more is no clock
 _PRODUCTS_KEPT = 256
+PRODUCT_FILE = FileKind(
+    maker=None,
+    reader="a user who may read it",
+    page='docs/formats.md, "Product file",',
+    named="",
+    most=MAX_PRODUCT_BYTES,
+)
 
 SUBJECT_OIDS = {
     "C": NameOID.COUNTRY_NAME,
@@ -179,6 +187,11 @@ class Product(_Section):
     evidence: EvidenceRules
     certificate: Profile
     stamp: StampRules = StampRules()
+
+
+def check_product_file(path: Path, text: str) -> Product:
+    """Reads the file that a person wrote. Raises FileProblem, with all that is wrong and what to do."""
+    return parse_file(path, text.encode(), Product, PRODUCT_FILE, {})
 
 
 def read_toml(text: str) -> dict[str, Any]:

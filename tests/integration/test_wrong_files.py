@@ -1,5 +1,5 @@
 """A wrong file of settings is told by all three programs in the same words, with the remedy, on one line.
-They end with the same code."""
+They end with the same code. Files that people write for signerd are told likewise."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 from pydantic import BaseModel, ValidationError
@@ -28,6 +29,7 @@ import signerd.config
 import signerd.core.order_file
 import signerd.core.product
 from agent.core.file_problems import problems
+from harness.installation import order_toml
 
 CONFIGURATION = 3  # docs/operations.md, "Exit codes"
 MOST = 2_600  # characters: eight problems, a path and a remedy
@@ -177,22 +179,96 @@ def program(request: pytest.FixtureRequest) -> Program:
     return chosen
 
 
-Said = Callable[[Program, Path], str]
+class Said(Protocol):
+    """Runs a program's command on a file; what it says on standard error."""
+
+    def __call__(self, program: Program, path: Path, code: int = CONFIGURATION) -> str: ...
 
 
 @pytest.fixture
 def said(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Said:
     """Runs a program's command on a file; what it says on standard error."""
 
-    def run(program: Program, path: Path) -> str:
+    def run(program: Program, path: Path, code: int = CONFIGURATION) -> str:
         monkeypatch.setattr(sys, "argv", [program.name, *program.command, str(path)])
         with pytest.raises(SystemExit) as ended:
             program.main()
         out, err = capfd.readouterr()
-        assert (ended.value.code, out) == (CONFIGURATION, "")
+        assert (ended.value.code, out) == (code, "")
         return err
 
     return run
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A file that people write, and a command that reads it before all else."""
+
+    command: tuple[str, ...]
+    page: str
+    most: str  # bytes
+
+
+PRODUCT = Written(("product", "add"), 'docs/formats.md, "Product file",', "32,768")
+WRITTEN = {
+    "product add": PRODUCT,
+    "explain": Written(("explain", "no-such-file", "--product"), PRODUCT.page, PRODUCT.most),
+    "order open": Written(("order", "open"), 'docs/formats.md, "Work order file",', "32,768"),
+    "order rehearse": Written(("order", "rehearse"), 'docs/formats.md, "Work order file",', "32,768"),
+}
+REFUSED = 1  # docs/operations.md, "Exit codes"
+OF_WRITTEN = {
+    "missing": Wrong(nothing, "there is no such file", "Name the right one, or write one: {page} shows how."),
+    "folder": Wrong(folder, "it is a folder", "Name the file itself."),
+    "below a file": Wrong(below_a_file, "a folder of its path is a file", "Name the file itself."),
+    "empty": Wrong(holding(b" \n"), "it is empty", "{page} shows what belongs in it."),
+    "large": Wrong(holding(b"#" * 40_000), "it has more than {most} bytes", "Name the right file."),
+    "latin-1": WRONG["latin-1"],
+    "mark": Wrong(
+        holding(b"\xef\xbb\xbfv = 1\n"),
+        "it begins with a byte order mark",
+        "Save it as UTF-8 without one.",
+    ),
+    "no TOML": WRONG["no TOML"],
+    "no quotes": WRONG["no quotes"],
+}
+
+
+@pytest.fixture(params=WRITTEN.values(), ids=WRITTEN)
+def written(request: pytest.FixtureRequest) -> Written:
+    chosen: Written = request.param
+    return chosen
+
+
+@pytest.mark.parametrize("wrong", OF_WRITTEN.values(), ids=OF_WRITTEN)
+def test_a_wrong_file_of_an_administrator_is_told_in_the_same_words(
+    written: Written, wrong: Wrong, tmp_path: Path, said: Said
+) -> None:
+    path = tmp_path / "of" / "it.toml"
+    path.parent.mkdir()
+    wrong.make(path)
+    program = replace(SIGNERD, command=written.command)
+    what, remedy = wrong.said.format(most=written.most), wrong.remedy.format(page=written.page)
+    assert said(program, path, REFUSED) == f"signerd: {path}: {what}. {remedy}\n"
+
+
+def test_a_wrong_key_of_an_administrators_file(written: Written, tmp_path: Path, said: Said) -> None:
+    path = tmp_path / "it.toml"
+    path.write_text("colour = 'red'\nv = 'one'\n", "utf-8")
+    err = said(replace(SIGNERD, command=written.command), path, REFUSED)
+    assert err.startswith(f"signerd: {path}: v: ")
+    assert "; colour: no such key" in err or re.search(r"; and \d+ more\. ", err)
+    assert err.endswith(f". Mend these keys: {written.page} shows them all.\n")
+
+
+def test_settings_of_an_order_that_no_board_can_have(tmp_path: Path, said: Said) -> None:
+    path = tmp_path / "it.toml"
+    text = order_toml("WO-1", quantity=1, stations=["birthmark://acme/station/plant1/pc1"])
+    path.write_text(text.replace("[settings]\n", "[settings]\nserial = 'mine'\n"), "utf-8")
+    err = said(replace(SIGNERD, command=("order", "open")), path, REFUSED)
+    page = WRITTEN["order open"].page
+    problem = 'settings: "serial" is set by signerd'
+    assert err == f"signerd: {path}: {problem}. Mend [settings]: {page} says what may stand there.\n"
 
 
 def of(program: Program, text: str) -> str:

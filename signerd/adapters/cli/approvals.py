@@ -233,7 +233,7 @@ def administrators(
     Those of before approve that. Change the settings too: the next start compares them with the ledger.
     """
     from birthmark.v1 import admin_pb2
-    from signerd.adapters.cli.files import read_text
+    from signerd.adapters.cli.files import read_administrators_file
     from signerd.adapters.cli.output import print_result
 
     changes = file is not None or nobody
@@ -242,7 +242,7 @@ def administrators(
     if not changes:
         _show_administrators(config, as_json=as_json)
         return
-    text = read_text(file) if file is not None else ""
+    text = read_administrators_file(file, config) if file is not None else ""
     asked = admin_pb2.SetAdministratorsRequest(threshold=threshold or 0, administrators=text)
     options = approving(approval, signature, request, valid_days, name="administrators", as_json=as_json)
     action = admin_pb2.PrepareApprovalRequest.Action(set_administrators=asked)

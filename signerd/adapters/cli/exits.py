@@ -10,7 +10,7 @@ from enum import IntEnum
 from signerd.adapters.keyholder.held_pin import WrongPin
 from signerd.adapters.line_writer import write_within
 from signerd.adapters.start_faults import passes
-from signerd.errors import Code, ConfigError, Fault, NotNow, Refused, WrongSettings
+from signerd.errors import Code, ConfigError, Fault, NotNow, Refused, WrongFile, WrongSettings
 
 
 class Exit(IntEnum):
@@ -44,7 +44,7 @@ _REMEDIES = {
 _UNWRITABLE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 
 
-def exit_for(error: Exception) -> int:  # noqa: PLR0911 - a case for each kind of error
+def exit_for(error: Exception) -> int:  # noqa: C901, PLR0911 - a case for each kind of error
     """Prints what went wrong and returns the exit code. An error that no command expects is raised again."""
     match error:
         case WrongPin():
@@ -55,6 +55,8 @@ def exit_for(error: Exception) -> int:  # noqa: PLR0911 - a case for each kind o
             return _say(str(error), Exit.CONFIGURATION)
         case Unreachable():
             return _say(str(error), Exit.UNREACHABLE)
+        case WrongFile():
+            return _say(str(error), Exit.FAILED)
         case Refused():
             return _say(f"{error.code}: {error.detail or _REMEDIES.get(error.code, '')}", Exit.FAILED)
         case Fault():

@@ -55,10 +55,10 @@ def explain(
 
 
 def _product(file: Path) -> Product:
-    from signerd.adapters.cli.files import read_text
+    from signerd.adapters.cli.files import read_product_file
     from signerd.core.product import parse_product
 
-    return parse_product(read_text(file))
+    return parse_product(read_product_file(file))
 
 
 def _explained(file: Path, product: Product | None, moment: datetime, identities: Path | None) -> Explanation:

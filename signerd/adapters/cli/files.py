@@ -1,33 +1,109 @@
-"""Files that administrators hand in. Errors name the file and the line."""
+"""Files that administrators hand in. Errors name the file, the line or key, and the remedy."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from signerd.config import load
+from signerd.core.approval.administrators import MAX_FILE, parse_administrators
+from signerd.core.approval.errors import ApprovalError
 from signerd.core.chip_list import ChipListError, check_chip_id, check_line, read_list
+from signerd.core.file_problems import FileKind, FileProblem, shown, unreadable
 from signerd.core.identity_list import MAX_LINE, ChipIdentity, IdentityError, parse_line
-from signerd.errors import Code, Refused
+from signerd.core.order_file import ORDER_FILE, check_order_file
+from signerd.core.product import PRODUCT_FILE, check_product_file
+from signerd.core.toml_text import TomlError, utf8_text
+from signerd.errors import Code, Refused, WrongFile
 
 _MARK = "\N{ZERO WIDTH NO-BREAK SPACE}"
-_MARKED = "{} begins with a byte order mark: save it as UTF-8 without one"
+_MARKED = "it begins with a byte order mark. Save it as UTF-8 without one."
+ADMINISTRATORS_FILE = FileKind(
+    maker=None,
+    reader="a user who may read it",
+    page='docs/formats.md, "Approvals",',
+    named="",
+    most=MAX_FILE,
+)
 
 
 def read_text(path: Path) -> str:
     """A UTF-8 file, byte for byte: its digest may go into the ledger.
 
     Raises:
-        Refused: `invalid`: it is no UTF-8, or begins with a byte order mark.
+        WrongFile: it is no UTF-8, or begins with a byte order mark.
         OSError: it cannot be read.
     """
+    data = path.read_bytes()
     try:
-        text = path.read_bytes().decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise Refused(Code.INVALID, f"{path} is not UTF-8: save it as UTF-8") from error
-    if text.startswith(_MARK):
-        raise Refused(Code.INVALID, _MARKED.format(path))
+        text = utf8_text(data)
+    except TomlError as error:
+        raise WrongFile(
+            f"{shown(path)}: {error.what}. {error.remedy[:1].upper()}{error.remedy[1:]}."
+        ) from error
+    if data.startswith(_MARK.encode()):
+        raise WrongFile(f"{shown(path)}: {_MARKED}")
     return text
+
+
+def read_product_file(path: Path) -> str:
+    """A product file in good form. Raises WrongFile."""
+    text = _written(path, PRODUCT_FILE)
+    with _told():
+        check_product_file(path, text)
+    return text
+
+
+def read_order_file(path: Path) -> str:
+    """A work order file in good form; what depends on its product is not looked at. Raises WrongFile."""
+    text = _written(path, ORDER_FILE)
+    with _told():
+        check_order_file(path, text)
+    return text
+
+
+def read_administrators_file(path: Path, config: Path) -> str:
+    """Keys of administrators in good form. Raises WrongFile; ConfigError: the settings cannot be read."""
+    text = _written(path, ADMINISTRATORS_FILE)
+    try:
+        parse_administrators(text, load(config).deployment)
+    except ApprovalError as error:
+        remedy = f"Mend it: {ADMINISTRATORS_FILE.page} shows its lines."
+        raise WrongFile(f"{shown(path)}: {error}. {remedy}") from error
+    return text
+
+
+def _written(path: Path, kind: FileKind) -> str:
+    try:
+        return read_text(path)
+    except OSError as error:
+        raise WrongFile(str(unreadable(path, error, kind))) from error
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    try:
+        yield
+    except FileProblem as error:
+        raise WrongFile(str(error)) from error
+
+
+@contextmanager
+def about(file: Path, approval: Path | None = None) -> Iterator[None]:
+    """Names the file in what signerd finds wrong with it.
+
+    Of a command with an approval the reason may be the approval's. Its file was looked at before it was
+    signed for.
+    """
+    try:
+        yield
+    except Refused as refused:
+        if refused.code is not Code.INVALID or approval is not None:
+            raise
+        lines = [f"{shown(file)}: {line}" for line in refused.detail.splitlines()]
+        raise Refused(refused.code, "\n".join(lines)) from refused
 
 
 def read_bounded(path: Path, most: int) -> bytes:
@@ -80,6 +156,7 @@ def read_identities(path: Path, batch_size: int) -> Iterator[IdentityBatch]:
     Only one batch is in memory at a time, so that a list may be of any length.
 
     Raises:
+        WrongFile: it begins with a byte order mark.
         Refused: `invalid`: a line is no identity, or there is none.
     """
     position = 0
@@ -90,7 +167,7 @@ def read_identities(path: Path, batch_size: int) -> Iterator[IdentityBatch]:
         for number, line in enumerate(iter(lambda: file.readline(MAX_LINE + 2), b""), 1):
             position += len(line)
             if number == 1 and line.startswith(_MARK.encode()):
-                raise Refused(Code.INVALID, _MARKED.format(path))
+                raise WrongFile(f"{shown(path)}: {_MARKED}")
             text = line.strip()
             if not text:
                 continue

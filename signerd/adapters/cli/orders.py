@@ -17,7 +17,6 @@ from signerd.adapters.cli.approvals import (
     SignatureOption,
     approved,
     approving,
-    asking,
 )
 from signerd.adapters.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption
 
@@ -49,7 +48,7 @@ def rehearse(
     from birthmark.v1 import admin_pb2
     from signerd.adapters.cli.connection import administration
     from signerd.adapters.cli.exits import Exit
-    from signerd.adapters.cli.files import read_order_list, read_text
+    from signerd.adapters.cli.files import about, read_order_file, read_order_list
     from signerd.adapters.cli.output import print_json
     from signerd.adapters.cli.rehearsal import (
         PASSED,
@@ -60,9 +59,9 @@ def rehearse(
         print_checks,
     )
 
-    text, listed = read_text(file), read_order_list(chips) if chips is not None else []
+    text, listed = read_order_file(file), read_order_list(chips) if chips is not None else []
     request = admin_pb2.RehearseWorkOrderRequest(work_order_toml=text, chip_ids=longest(listed))
-    with administration(config) as daemon:
+    with about(file), administration(config) as daemon:
         answer = daemon.RehearseWorkOrder(request)
     checks = list(answer.checks)
     if listed:
@@ -96,32 +95,34 @@ def open_(
     from birthmark.v1 import admin_pb2
     from signerd.adapters.cli.chips import put_on_list
     from signerd.adapters.cli.connection import administration
-    from signerd.adapters.cli.files import read_order_list, read_text
+    from signerd.adapters.cli.files import about, read_order_file, read_order_list
     from signerd.adapters.cli.output import plain, print_json
     from signerd.adapters.cli.rehearsal import demand_certifiable, longest, notes
 
-    text, listed = read_text(file), read_order_list(chips) if chips is not None else []
+    text, listed = read_order_file(file), read_order_list(chips) if chips is not None else []
     opened = admin_pb2.OpenWorkOrderRequest(work_order_toml=text, chip_ids=longest(listed))
     options = approving(approval, signature, request, valid_days, name=file.stem, as_json=as_json)
-    with administration(config) as daemon:
-        if listed:
-            rehearsed = daemon.RehearseWorkOrder(
-                admin_pb2.RehearseWorkOrderRequest(work_order_toml=text, chip_ids=longest(listed))
-            )
+    if chips is not None:
+        rehearsing = admin_pb2.RehearseWorkOrderRequest(work_order_toml=text, chip_ids=longest(listed))
+        with about(file), administration(config) as daemon:
+            rehearsed = daemon.RehearseWorkOrder(rehearsing)
+        with about(chips):
             demand_certifiable(config, text, rehearsed.product_toml, listed)
-        action = admin_pb2.PrepareApprovalRequest.Action(open_work_order=opened)
-        with asking(daemon, options, lambda: [action]):
-            answer = daemon.OpenWorkOrder(options.on(opened))
-        added = put_on_list(daemon, answer.work_order.work_order, listed)
+    action = admin_pb2.PrepareApprovalRequest.Action(open_work_order=opened)
+    with about(file, approval):
+        answer = approved(config, options, action, lambda daemon: daemon.OpenWorkOrder(options.on(opened)))
+    if chips is not None:
+        with about(chips), administration(config) as daemon:
+            added = put_on_list(daemon, answer.work_order.work_order, listed)
     if as_json:
-        print_json({**plain(answer), **({"added": added} if listed else {})})
+        print_json({**plain(answer), **({"added": added} if chips is not None else {})})
         return
     order = answer.work_order
     typer.echo(f"opened {order.work_order}: {order.quantity} boards of {order.product}")
     typer.echo(f"ledger entry {answer.ledger_index}")
     for note in notes(answer.checks):
         typer.echo(f"note: {note}")
-    if listed:
+    if chips is not None:
         typer.echo(f"{added} chips are on its list")
 
 

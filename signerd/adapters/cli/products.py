@@ -38,16 +38,17 @@ def add(
     A sample certificate goes through the full linter first, and the roots are looked at.
     """
     from birthmark.v1 import admin_pb2
-    from signerd.adapters.cli.files import read_text
+    from signerd.adapters.cli.files import about, read_product_file
     from signerd.adapters.cli.output import plain, print_json
     from signerd.core.product import parse_product
     from signerd.core.product_trust import describe_trust
 
-    text = read_text(file)
+    text = read_product_file(file)
     added = admin_pb2.AddProductRequest(product_toml=text)
     options = approving(approval, signature, request, valid_days, name=file.stem, as_json=as_json)
     action = admin_pb2.PrepareApprovalRequest.Action(add_product=added)
-    answer = approved(config, options, action, lambda daemon: daemon.AddProduct(options.on(added)))
+    with about(file, approval):
+        answer = approved(config, options, action, lambda daemon: daemon.AddProduct(options.on(added)))
     trust = describe_trust(parse_product(text).evidence)
     if as_json:
         print_json({**plain(answer), "trust": trust})

@@ -14,13 +14,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from signerd.adapters.installation.further_issuer import toml_lines
 from signerd.adapters.installation.keys import generate_checkpoint_key, prove_keys
@@ -32,12 +32,24 @@ from signerd.adapters.keyholder.service.settings import KeyHolderConfig
 from signerd.adapters.pin import read_pin
 from signerd.adapters.recipients import SealedPart
 from signerd.config import CheckpointKeySettings, Config, Keys, read_settings
-from signerd.core.file_problems import in_one_line, problems
+from signerd.core.file_problems import FileKind, FileProblem, parse_file
 from signerd.core.note import VerifierKey, parse_vkey
 from signerd.core.recipient import Recipient
 from signerd.errors import Code, ConfigError, Refused
 
 FOLDER = "checkpoint-keys"
+_GIVE_UP = "Mend it; or remove it, and add another key."
+_NEXT = FileKind(
+    "signerd checkpoint-key add", "signerd's user", "deploy/examples/signerd.toml, [[checkpoint_keys]],"
+)
+
+
+class _Next(BaseModel):
+    """What `section` wrote."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    checkpoint_keys: Annotated[tuple[CheckpointKeySettings, ...], Field(min_length=1, max_length=1)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +67,12 @@ def begun(base: Path) -> MadeKey | None:
     if not path.exists():
         return None
     try:
-        (values,) = tomllib.loads(path.read_text(encoding="utf-8"))["checkpoint_keys"]
-        settings = CheckpointKeySettings.model_validate(values, context={"base": base})
+        (settings,) = parse_file(path, path.read_bytes(), _Next, _NEXT, {"base": base}).checkpoint_keys
         return _made(settings, parse_vkey(settings.vkey.read_text("ascii")))
-    except ValidationError as error:
-        raise ConfigError(f"{path}: {in_one_line(problems(error))}") from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}; remove it, and add another key") from error
+    except FileProblem as error:
+        raise ConfigError(f"{error.what}. {_GIVE_UP}") from error
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path}: the key that it names cannot be read: {error}. {_GIVE_UP}") from error
 
 
 def demand_none_begun(base: Path) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import tomllib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -19,7 +18,6 @@ from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
-from pydantic import ValidationError
 
 from signerd.adapters.checks import load_issuer
 from signerd.adapters.installation.chain_files import arrange, read_certificates
@@ -30,7 +28,7 @@ from signerd.adapters.keyholder.pool import rejected_pins, settings_of_issuer
 from signerd.adapters.keyholder.service.settings import KeyHolderConfig
 from signerd.adapters.pin import read_pin
 from signerd.config import AnyTokenSettings, Config, Keys, TokenSettings, read_settings
-from signerd.core.file_problems import in_one_line, problems
+from signerd.core.file_problems import FileKind, FileProblem, parse_file
 from signerd.errors import ConfigError
 
 
@@ -165,7 +163,7 @@ def prepare(
 def _key_of_request(files: Files) -> tuple[TokenSettings, x509.CertificateSigningRequest]:
     try:
         made = x509.load_pem_x509_csr(files.request.read_bytes())
-        return token_of(files.token.read_text(encoding="utf-8")), made
+        return token_of(files.token), made
     except FileNotFoundError as error:
         raise ConfigError(
             f"there is no request {files.request}: `signerd ca request {files.name}`, or --same-key-as"
@@ -255,12 +253,16 @@ def toml_lines(values: Mapping[str, Any]) -> str:
     return "".join(f"{line}\n" for line in [*lines, *([f"environment = {{ {inline} }}"] if names else [])])
 
 
-def token_of(text: str) -> TokenSettings:
-    """Raises ConfigError: it is not what `token_text` wrote."""
+def token_of(path: Path) -> TokenSettings:
+    """Raises ConfigError: it is not what `token_text` wrote; OSError: it cannot be read."""
+    name = path.name.removeprefix("issuer-").removesuffix(".token.toml")
+    kind = FileKind(
+        f"signerd ca request {name}", "signerd's user", "deploy/examples/signerd.toml, [issuers.hsm],"
+    )
     try:
-        return TokenSettings.model_validate(tomllib.loads(text))
-    except ValidationError as error:
-        raise ConfigError(in_one_line(problems(error))) from error
+        return parse_file(path, path.read_bytes(), TokenSettings, kind, {})
+    except FileProblem as error:
+        raise ConfigError(str(error)) from error
 
 
 def _string(value: object) -> str:

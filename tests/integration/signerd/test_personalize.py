@@ -98,9 +98,9 @@ def test_lists_as_windows_writes_them(edge: Edge, tmp_path: Path) -> None:
     assert list(rows(tmp_path / "a.csv")) == ["windows:1", "windows:2"]
     chips.write_bytes(b"\xef\xbb\xbf" + chips.read_bytes())
     said = personalize(edge, chips, tmp_path / "b.csv", expect=1)
-    assert "chips.txt begins with a byte order mark: save it as UTF-8 without one" in said
+    assert "chips.txt: it begins with a byte order mark. Save it as UTF-8 without one." in said
     chips.write_bytes("windows:1\r\n".encode("utf-16"))
-    assert "save it as UTF-8" in personalize(edge, chips, tmp_path / "b.csv", expect=1)
+    assert "it is UTF-16. Save the file as UTF-8." in personalize(edge, chips, tmp_path / "b.csv", expect=1)
 
 
 def personalized(edge: Edge, **members: Any) -> list[dict[str, Any]]:

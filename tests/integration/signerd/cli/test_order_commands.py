@@ -44,7 +44,11 @@ def test_work_orders_and_chips(edge: Edge, tmp_path: Path) -> None:
     assert signerd(edge.installation, "order", "show", "WO-NONE")[0] == 1
     file.write_text(order_toml("WO-D", quantity=3, stations=["birthmark://other/station/a/b"]), "utf-8")
     code, said = signerd(edge.installation, "order", "open", file)
-    assert (code, "deployment" in said) == (1, True)
+    assert (code, f"signerd: invalid: {file}: stations: birthmark://other/station/a/b" in said) == (1, True)
+    file.write_text(order_toml("WO-D", quantity=3, product="nothing", stations=[station.uri]), "utf-8")
+    for command in ("open", "rehearse"):
+        code, said = signerd(edge.installation, "order", command, file)
+        assert (code, f"signerd: invalid: {file}: product: no product 'nothing'" in said) == (1, True)
 
 
 def test_showing_the_bundle_of_a_work_order(edge: Edge, tmp_path: Path) -> None:

@@ -100,4 +100,4 @@ def test_what_a_product_trusts_is_said_when_it_is_added(edge: Edge, tmp_path: Pa
     assert any("root CN=Vendor Root CA" in line for line in added["trust"])
     file.write_text(x509_product("vendor", root_pem("Vendor Root CA", days=-1)), "utf-8")
     code, said = signerd(edge.installation, "product", "add", file)
-    assert (code, "evidence.x509.roots.0: it ended at" in said) == (1, True)
+    assert (code, f"invalid: {file}: evidence.x509.roots.0: it ended at" in said) == (1, True)
