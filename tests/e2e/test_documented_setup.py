@@ -4,45 +4,24 @@ and over IPv6, and boards that are certified, also where the firewall between th
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import re
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 
 from harness.documented import DocumentedInstallation
 from harness.firewalled_line import SLOW, FirewalledLine
-from harness.installation import SENSOR, Peer, order_toml
-from harness.process import COMMANDS, run
-from harness.two_networks import TwoNetworks, no_two_networks
+from harness.installation import Peer, order_toml
+from harness.networked_installation import SIGNERD_NAME
+from harness.process import COMMANDS, REPOSITORY, run
+from harness.two_networks import TwoNetworks
 
 pytestmark = pytest.mark.check
-NAME = "signer.example.com"
 ORDER = "WO-NAMES"
+PAGE = (REPOSITORY / "docs" / "stations.md").read_text("utf-8")
 # On a busy machine no stamp is left for later.
 PATIENT = "[timeouts]\ncall_s = 60\nstamp_wait_s = 120\n"
-
-
-@pytest.fixture(scope="module")
-def networks() -> Iterator[TwoNetworks]:
-    if missing := no_two_networks():
-        pytest.skip(missing)
-    with TwoNetworks() as networks:
-        networks.name(NAME, networks.signerd_v4)
-        yield networks
-
-
-@pytest.fixture(scope="module")
-def installation(
-    networks: TwoNetworks, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[DocumentedInstallation]:
-    daemon = networks.at_signerd(COMMANDS / "signerd")
-    made = DocumentedInstallation(
-        tmp_path_factory.mktemp("documented"), server_name=NAME, signerd=daemon, any_port=False
-    )
-    with made as installation:
-        assert f"ok     server names: {NAME}" in installation.admin("check-config", "--dials", NAME)
-        installation.start_signerd()
-        installation.add_product(SENSOR)
-        yield installation
 
 
 @pytest.fixture(scope="module")
@@ -52,11 +31,27 @@ def station(installation: DocumentedInstallation) -> Peer:
     return station
 
 
+def test_the_certificate_has_the_name_that_stations_dial(installation: DocumentedInstallation) -> None:
+    said = installation.admin("check-config", "--dials", SIGNERD_NAME)
+    assert f"ok     server names: {SIGNERD_NAME}" in said
+
+
+def test_the_fingerprint_of_the_device_root_is_told_by_the_pages_line(
+    installation: DocumentedInstallation,
+) -> None:
+    (line,) = re.findall(r"`(openssl x509 [^`]*-fingerprint[^`]*)`", PAGE)
+    root = installation.home / "ca" / "root.pem"
+    assert root.name in line
+    said = run(["sh", "-euc", line], directory=root.parent)
+    wanted = x509.load_pem_x509_certificate(root.read_bytes()).fingerprint(hashes.SHA256())
+    assert bytes.fromhex(said.strip().partition("=")[2].replace(":", "")) == wanted
+
+
 @pytest.mark.parametrize("version", ["IPv4", "IPv6"])
 def test_a_station_dials_the_name_and_its_board_is_certified(
     networks: TwoNetworks, installation: DocumentedInstallation, station: Peer, version: str
 ) -> None:
-    networks.name(NAME, networks.signerd_v4 if version == "IPv4" else networks.signerd_v6)
+    networks.name(SIGNERD_NAME, networks.signerd_v4 if version == "IPv4" else networks.signerd_v6)
     farm = installation.start_boards(installation.personalize([f"chip-{version}"]), f"boards-{version}")
     with_ports = station.directory / f"{version}.toml"
     settings = f"ports = {farm.ports}\n{station.config.read_text('utf-8')}\n{PATIENT}"
@@ -74,10 +69,13 @@ def test_a_station_that_dials_another_name_is_told_which_there_are(
 ) -> None:
     networks.name("other.example.com", networks.signerd_v6)
     wrong = station.directory / "wrong.toml"
-    wrong.write_text(station.config.read_text("utf-8").replace(NAME, "other.example.com"), "utf-8")
+    wrong.write_text(station.config.read_text("utf-8").replace(SIGNERD_NAME, "other.example.com"), "utf-8")
     agent = networks.at_the_station(COMMANDS / "birthmark-agent")
     said = run([*agent, "doctor", "-c", wrong], expect=1)
-    assert f"signerd's certificate does not have the name other.example.com: it has {NAME}, localhost" in said
+    assert (
+        f"signerd's certificate does not have the name other.example.com: it has {SIGNERD_NAME}, localhost"
+        in said
+    )
     assert "signerd server renew --name other.example.com" in said
 
 
@@ -85,7 +83,7 @@ def test_a_firewall_that_forgets_holds_boards_up_for_seconds(
     networks: TwoNetworks, installation: DocumentedInstallation, station: Peer
 ) -> None:
     """Real packets are dropped in the middle of a connection, without a word. It took 89 s."""
-    networks.name(NAME, networks.signerd_v4)
+    networks.name(SIGNERD_NAME, networks.signerd_v4)
     with FirewalledLine(networks, installation, station) as line:
         boards = line.plug(4, **SLOW)
         line.until_begun(boards)

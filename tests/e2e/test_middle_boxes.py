@@ -12,40 +12,19 @@ import pytest
 
 from harness.documented import DocumentedInstallation
 from harness.firewalled_line import SLOW, FirewalledLine
-from harness.installation import SENSOR
-from harness.process import COMMANDS
-from harness.two_networks import Passes, TwoNetworks, no_two_networks
+from harness.two_networks import Passes, TwoNetworks
 
 pytestmark = pytest.mark.soak
-NAME = "signer.example.com"
 SLEPT_S = 90.0  # signerd gives up a peer that answers no ping for 80 s
 OUTAGES = 8
 
 
-@pytest.fixture(scope="module", name="networks")
-def make_networks() -> Iterator[TwoNetworks]:
-    if missing := no_two_networks():
-        pytest.skip(missing)
-    with TwoNetworks() as networks:
-        networks.name(NAME, networks.signerd_v4)
-        yield networks
-
-
 @pytest.fixture(scope="module", name="line")
-def make_line(networks: TwoNetworks, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FirewalledLine]:
-    made = DocumentedInstallation(
-        tmp_path_factory.mktemp("boxed"),
-        server_name=NAME,
-        signerd=networks.at_signerd(COMMANDS / "signerd"),
-        any_port=False,
-    )
-    with made as installation:
-        installation.start_signerd()
-        installation.add_product(SENSOR)
-        station = installation.add_station("plant1", "pc1")
-        with FirewalledLine(networks, installation, station) as line:
-            line.until_passed(line.plug(1), within_s=60)
-            yield line
+def make_line(networks: TwoNetworks, installation: DocumentedInstallation) -> Iterator[FirewalledLine]:
+    station = installation.add_station("plant1", "pc1")
+    with FirewalledLine(networks, installation, station) as line:
+        line.until_passed(line.plug(1), within_s=60)
+        yield line
 
 
 @pytest.fixture(autouse=True)

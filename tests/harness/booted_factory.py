@@ -68,7 +68,9 @@ class BootedFactory(WalkedFactory):
         unit, station = "birthmark-agent@.service", "/etc/birthmark-agent"
         drop_in = "".join(f"{line}\\n" for line in ("[Service]", *directives))
         for line in (
-            "adduser --system --group birthmark && adduser birthmark dialout",  # docs/stations.md
+            # docs/stations.md
+            "adduser --system --group --no-create-home --home /var/lib/birthmark-agent birthmark",
+            "adduser birthmark dialout",
             f"cp deploy/systemd/{unit} /etc/systemd/system/; mkdir /etc/systemd/system/{unit}.d",
             f"printf '{drop_in}' >/etc/systemd/system/{unit}.d/boards.conf; systemctl daemon-reload",
             f"cp -r {run.station.directory} {station}; mv {station}/state /var/lib/birthmark-agent",

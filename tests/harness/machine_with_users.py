@@ -5,9 +5,9 @@
         machine.run("id", user="signerd")
         machine.path("/etc/signerd")                 # from outside
 
-A mount namespace: /etc and /var/lib are the machine's with changes that nobody else sees, /run, /opt and /srv
-are empty but for the programs at /opt/birthmark. Users that are made there are real ones: the kernel keeps
-them apart.
+A mount namespace: /etc, /var/lib and /usr/local are the machine's with changes that nobody else sees, /run,
+/opt and /srv are empty but for the programs at /opt/birthmark. Users that are made there are real ones: the
+kernel keeps them apart.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _PATH = "/opt/birthmark/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/s
 _MAKE = """
 set -eu
 mount -t tmpfs -o mode=0755 tmpfs /srv
-for each in etc var/lib {closed}; do
+for each in etc var/lib usr/local {closed}; do
     mkdir -p "/srv/upper/$each" "/srv/work/$each"
     mount -t overlay -o "lowerdir=/$each,upperdir=/srv/upper/$each,workdir=/srv/work/$each" overlay "/$each"
 done
