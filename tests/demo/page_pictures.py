@@ -12,6 +12,7 @@ import json
 import sys
 import tempfile
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from PIL import Image
 from selenium.webdriver import Chrome
@@ -19,7 +20,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 from agent.adapters.shown.page import server
 from harness import factory_floor, page_views, shift
-from harness.page_views import BOARD, FLOORS, SIZES, write_journal
+from harness.page_views import BOARD, FLOORS, SIZES, SLOW_STEP, write_journal
 from harness.served_page import TIMEOUT_S, ServedPage, chromium
 
 MAX_BYTES = 150_000
@@ -30,7 +31,8 @@ _SHOWN = """
 const {dataset, classList} = document.body;
 return dataset.asked || !dataset.page && !classList.contains('lost');
 """
-PICTURES = {  # name: floor, path, size
+_SCROLL = "document.getElementById(arguments[0]).scrollIntoView()"
+PICTURES = {  # name: floor, path and perhaps where on it, size
     "page-phone": ("sixteen", "", "phone"),
     "page-upright-line-down": ("line down", "", "upright"),
     "page-16-ports": ("sixteen", "", "tablet"),
@@ -38,6 +40,7 @@ PICTURES = {  # name: floor, path, size
     "page-64-ports": ("sixty-four", "", "screen"),
     "page-wall": ("sixteen", "", "wall"),
     "page-shift": ("one", "shift", "tablet"),
+    "page-step-times": ("one", f"shift#by-port-{SLOW_STEP}", "phone"),
     "page-board": ("one", f"boards/{BOARD}", "phone"),
 }
 
@@ -75,6 +78,8 @@ def _picture(browser: Chrome, url: str, size: tuple[int, int]) -> bytes:
     browser.get("about:blank")
     browser.get(url)
     WebDriverWait(browser, TIMEOUT_S).until(lambda driver: driver.execute_script(_SHOWN))
+    if place := urlsplit(url).fragment:
+        browser.execute_script(_SCROLL, place)
     picture = Image.open(io.BytesIO(browser.get_screenshot_as_png())).convert("RGB")
     picture.thumbnail((_WIDEST, _WIDEST))
     out = io.BytesIO()

@@ -21,6 +21,8 @@ SIZES = {
     "wall": (3840, 2160),
 }
 BAD_PORT = "1.7"
+SLOW_PORT = "1.5"
+SLOW_STEP = "install"
 BOARD = "7c:df:a1:0b:0a:01"
 LONG = (  # 200 characters, the most that a port says
     "signerd asks for fewer calls: this station has used its share of the minute and goes on in 40 seconds; "
@@ -67,8 +69,8 @@ FLOORS: Mapping[str, Callable[[], LiveState]] = {
 
 
 def write_journal(path: Path) -> None:
-    """A shift on eight ports: one fails more often than the others, one becomes slower; and a board that came
-    three times.
+    """A shift on eight ports: one fails more often than the others, one becomes slower, and one takes four
+    times as long for a step; and a board that came three times.
     """
     write_shift(path, hours=4.0)
     for number in range(18):
@@ -89,6 +91,11 @@ def write_journal(path: Path) -> None:
             "UPDATE step SET seconds = seconds + 120 * (SELECT julianday(ended_at) - julianday(?) FROM run"
             " WHERE id = step.run) WHERE step = 'flash' AND run IN (SELECT id FROM run WHERE port = '1.3')",
             (MORNING.isoformat(),),
+        )
+        connection.execute(
+            "UPDATE step SET seconds = 4 * seconds WHERE step = ?"
+            " AND run IN (SELECT id FROM run WHERE port = ?)",
+            (SLOW_STEP, SLOW_PORT),
         )
     connection.close()
     again = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from itertools import combinations
 from pathlib import Path
@@ -18,7 +19,17 @@ from agent.core.events import BoardSeen, Finished, LineUp, Waiting
 from harness.axe import axe_source, findings
 from harness.colours import contrast, seen_apart
 from harness.factory_floor import BAD, GOOD, ORDER, STEPS, busy_floor, chip, result
-from harness.page_views import BOARD, FLOORS, LONG, SIZES, empty_journal, line_down, write_journal
+from harness.page_views import (
+    BOARD,
+    FLOORS,
+    LONG,
+    SIZES,
+    SLOW_PORT,
+    SLOW_STEP,
+    empty_journal,
+    line_down,
+    write_journal,
+)
 from harness.served_page import TIMEOUT_S, ServedPage, chromium
 
 PAGES = ("shift", "boards", "boards?q=nobody", f"boards/{BOARD}", "boards/nobody")
@@ -251,7 +262,12 @@ def test_steps_by_port_and_hour(browser: Chrome, journal: Path) -> None:
         assert len(said) == 14
         (odd,) = (box for text, box in said.items() if "Port 1.3 takes 1." in text)
         assert odd.find_element(By.TAG_NAME, "summary").text.startswith("flash: median ")
-        assert [box.get_attribute("open") is not None for box in boxes].count(True) == 1
+        slow = next(text for text in said if text.startswith(f"{SLOW_STEP}: median "))
+        assert re.search(rf"\. Port {SLOW_PORT} takes (3\.[89]|4\.[01]) times as long as the others$", slow)
+        assert {text for text, box in said.items() if box.get_attribute("open") is not None} == {
+            odd.find_element(By.TAG_NAME, "summary").text,
+            slow,
+        }
         rows = odd.find_elements(By.CSS_SELECTOR, "tbody tr")
         assert [row.find_element(By.TAG_NAME, "td").text for row in rows] == [f"1.{n}" for n in range(1, 9)]
         chart = rows[2].find_element(By.CLASS_NAME, "chart")
@@ -266,9 +282,25 @@ def test_steps_by_port_and_hour(browser: Chrome, journal: Path) -> None:
         }
         assert set(drawn) == {"median", "p90"}
         assert all(str(way).count("L") == 3 for way in drawn.values())
-        odd.find_element(By.TAG_NAME, "summary").click()
+        for box in (odd, said[slow]):
+            box.find_element(By.TAG_NAME, "summary").click()
         browser.execute_script("shown = ''; ask()")  # what is shown again stays as somebody left it
         until(browser, lambda: not browser.find_elements(By.CSS_SELECTOR, "#by-port details[open]"))
+
+
+def test_the_slow_port_is_read_on_a_phone(browser: Chrome, journal: Path) -> None:
+    size(browser, "phone")
+    with ServedPage(FLOORS["one"](), journal=journal) as page:
+        look(browser, page, "shift")
+        box = browser.find_element(By.ID, f"by-port-{SLOW_STEP}")
+        (name,) = box.find_elements(By.CSS_SELECTOR, "summary strong")
+        (times,) = box.find_elements(By.CSS_SELECTOR, "td .odd")
+        row = times.find_element(By.XPATH, "ancestor::tr")
+        assert row.find_element(By.TAG_NAME, "td").text == SLOW_PORT
+        assert row.find_element(By.CLASS_NAME, "chart").size["width"] >= 60
+        for shown in (name, times, *row.find_elements(By.TAG_NAME, "td")):
+            assert float(shown.value_of_css_property("font-size").removesuffix("px")) >= 14
+            assert 0 <= shown.rect["x"] <= shown.rect["x"] + shown.rect["width"] <= SIZES["phone"][0]
 
 
 def test_states_are_read_from_three_metres(browser: Chrome) -> None:

@@ -119,7 +119,7 @@ function showShift(shift) {
   ], shift.steps));
   showStepTimes(shift.step_times);
   fill("hours", shift.hours, table("Hours", [
-    ["hour", "", (row) => row.hour.slice(0, 16).replace("T", " ")],
+    ["hour", "words", (row) => row.hour.slice(5, 16).replace("T", " ")],
     ["passed", "number", (row) => row.passed],
     ["failed", "number", (row) => row.failed],
     ["yield of runs", "number", (row) => row.passed + row.failed ? percent(row.yield_percent) : "–"],
@@ -140,6 +140,7 @@ function showStepTimes(times) {
   if (!times.steps.length) return;
   at("by-port").replaceChildren(...times.steps.map((step) => {
     const box = make("details");
+    box.id = `by-port-${step.step}`;
     const odd = step.ports.filter(isOdd);
     const summary = make("summary", "", `${step.step}: median ${seconds(step.median_s)}`);
     for (const port of odd) summary.append(make("strong", "", `. Port ${port.port} takes ${port.times_others.toFixed(1)} times as long as the others`));
