@@ -234,7 +234,7 @@ OF_WRITTEN = {
 }
 
 
-@pytest.fixture(params=WRITTEN.values(), ids=WRITTEN)
+@pytest.fixture(params=WRITTEN.values(), ids=list(WRITTEN))
 def written(request: pytest.FixtureRequest) -> Written:
     chosen: Written = request.param
     return chosen
