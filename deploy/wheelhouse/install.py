@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -24,11 +25,12 @@ from typing import NoReturn
 
 HERE = Path(__file__).resolve().parent
 UNFINISHED = "birthmark-unfinished"  # stands in the environment as long as files come into it
-_REMEDY = (
+_MAY_WRITE = (
     'Open the prompt by "Run as administrator", and stop the station that runs from there'
     if os.name == "nt"
-    else "On Debian and Ubuntu: apt install python3-venv"
+    else "Install as root, or name a folder that you may write"
 )
+_AGAIN = "Given again, the same command makes the environment anew."
 _OF_AN_ENVIRONMENT = ("Include", "Lib", "Scripts", "bin", "include", "lib", "lib64", "pyvenv.cfg")
 
 
@@ -95,8 +97,10 @@ def install(target: Path) -> None:
     try:
         mark = begin(target)
         venv.EnvBuilder(with_pip=True, clear=False, symlinks=os.name != "nt").create(target)
-    except (OSError, subprocess.CalledProcessError) as error:
-        fail(f"no environment at {target}: {error}. {_REMEDY}")
+    except OSError as error:
+        fail(f"no environment at {target}: {error}. {_MAY_WRITE}")
+    except subprocess.CalledProcessError as error:
+        fail(f"no environment at {target}: {error}. On Debian and Ubuntu: apt install python3-venv")
     python = target / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     pip = [str(python), "-I", "-m", "pip", "--disable-pip-version-check", "--no-input", "--quiet", "install"]
     only_from_here = [
@@ -114,16 +118,18 @@ def install(target: Path) -> None:
     environment["PIP_CONFIG_FILE"] = os.devnull
     command = [*pip, *only_from_here, "--requirement", str(HERE / "requirements.txt")]
     if subprocess.run(command, env=environment, check=False).returncode:  # noqa: S603 -- pip of that environment
-        fail("pip refused: see above")
+        fail(f"pip refused: see above. {_AGAIN}")
     check = [str(python), "-I", "-m", "pip", "--disable-pip-version-check", "check"]
     done = subprocess.run(check, env=environment, capture_output=True, text=True, check=False)  # noqa: S603
     if done.returncode:
-        fail(f"something is missing:\n{done.stdout}{done.stderr}")
+        fail(f"something is missing:\n{done.stdout}{done.stderr}{_AGAIN}")
     mark.unlink()
 
 
 def main() -> None:
     """Says where the commands are."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a folder's name need not be in the code page
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("folder", type=Path, help="of the environment, as /opt/birthmark or C:\\Birthmark")
     target = parser.parse_args().folder.absolute()

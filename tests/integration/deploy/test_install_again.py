@@ -67,9 +67,10 @@ def _word(target: Path) -> str:
 
 
 def test_another_commit_of_the_same_version_takes_its_place(make: Make, tmp_path: Path) -> None:
-    target = tmp_path / "birthmark"
+    target = tmp_path / "Felső"  # in no code page of the next line
+    environment = {**os.environ, "PYTHONIOENCODING": "cp437"}
     for word in ("first", "second"):
-        assert "made anew" not in run(_command(make(word), target))
+        assert "made anew" not in run(_command(make(word), target), environment=environment)
         assert _word(target) == word
 
 
@@ -90,6 +91,14 @@ def test_one_that_was_killed_is_made_whole_by_the_same_command(make: Make, tmp_p
 def _begun(target: Path) -> bool:
     """pip has written down that the package is there, and is not through with its files."""
     return any(target.glob("lib/python*/site-packages/birthmark-*.dist-info/METADATA"))
+
+
+def test_a_file_in_its_place_is_told_with_what_to_do(make: Make, tmp_path: Path) -> None:
+    target = tmp_path / "birthmark"
+    target.touch()
+    done = subprocess.run(_command(make("word"), target), capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.endswith(". Install as root, or name a folder that you may write\n")
 
 
 def test_a_folder_of_other_files_is_refused_and_left_alone(make: Make, tmp_path: Path) -> None:
