@@ -43,6 +43,10 @@ class Terminal:
         """Returns when this was said, so many times."""
         wait_until(lambda: self.text.count(text) >= count, f"{text!r} on the terminal", timeout_s=60)
 
+    def press(self, keys: bytes) -> None:
+        """Keys, control characters among them: the terminal does what it does with them."""
+        os.write(self._ours, keys)
+
     def stop(self) -> None:
         """SIGTERM."""
         self._process.terminate()

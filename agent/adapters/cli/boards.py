@@ -8,7 +8,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Protocol, TextIO
+from typing import Protocol, TextIO, cast
 
 from agent.adapters.line.watch import Plan
 from agent.adapters.log.agent_log import agent_log, log_event, log_file
@@ -22,6 +22,7 @@ from agent.adapters.shown.json_lines import JsonLines
 from agent.adapters.shown.line_writer import LineWriter
 from agent.adapters.shown.live_state import LiveState
 from agent.adapters.shown.tally import Tally
+from agent.adapters.shown.terminal_writer import TerminalWriter
 from agent.config import Config
 from agent.core.events import Event
 from agent.core.result import Outcome, Result, Summary
@@ -152,9 +153,25 @@ def _shown(live: LiveState, *, as_json: bool) -> Iterator[Shown]:
         with LineWriter(descriptor) as lines:
             yield JsonLines(lines)
         return
+    _modern_console()
     from rich.console import Console  # noqa: PLC0415 -- 15 MB that a station without a terminal does not need
 
     from agent.adapters.shown.table import LiveTable  # noqa: PLC0415
 
-    with LiveTable(Console(highlight=False), live.snapshot) as table:
-        yield table
+    with TerminalWriter(sys.stdout) as terminal:
+        console = Console(highlight=False, file=cast("TextIO", terminal))
+        if console.legacy_windows:  # its colours are calls, which would overtake what waits in a stream
+            with LiveTable(Console(highlight=False), live.snapshot) as table:
+                yield table
+            return
+        with LiveTable(console, live.snapshot, terminal) as table:
+            yield table
+
+
+def _modern_console() -> None:
+    """A console of Windows from before its Terminal takes escapes only once it was told to."""
+    if sys.platform == "win32":
+        # typer's, on Windows alone
+        from colorama import just_fix_windows_console  # type: ignore[import-untyped]  # noqa: PLC0415
+
+        just_fix_windows_console()

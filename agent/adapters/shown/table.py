@@ -4,14 +4,20 @@ It fits the terminal, down to 80 columns and 24 lines: with few ports a verdict 
 it is one. What cannot be shown is counted. Failures and parked boards are also printed above the table, where
 they scroll away and can be scrolled back to.
 
+A terminal that takes nothing, since somebody pressed Ctrl-S or marks text in it, holds nothing up: the table
+is not drawn meanwhile, and what has to stay is printed when it goes on.
+
 Only this module imports rich, and only a station with a terminal imports this module.
 """
 
 from __future__ import annotations
 
+import logging
+import threading
+from collections import deque
 from collections.abc import Callable
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -26,7 +32,11 @@ from agent.core.plain_text import plain
 from agent.core.port_names import short_names
 from agent.core.result import Outcome, Summary
 
+_LOG = logging.getLogger(__name__)
 _REFRESH_HZ = 4.0
+_HELD = 500  # texts that are kept for a terminal that takes nothing; the oldest go first
+_LAST_S = 1.0  # that the end waits before the last drawing
+_STOPPED_S = 2.0  # for which it takes nothing until that is worth saying
 _VERDICT_WIDTH = 17  # four letters of three columns, with their gaps and a margin
 _BESIDE_NAME = _VERDICT_WIDTH + 6 + 3 + 38  # seconds, gaps, and what a verdict's words need
 _LEAST_NAME, _MOST_NAME = 12, 48  # columns of a port's name
@@ -45,30 +55,107 @@ _BIG = {
 _ASIDE = {PortState.FAIL, PortState.PARKED}
 
 
+class Stream(Protocol):
+    """How a terminal takes what it is given."""
+
+    @property
+    def behind(self) -> bool:
+        """True while it has not taken all."""
+        ...
+
+    @property
+    def stopped_s(self) -> float:
+        """For how long it has taken nothing of that."""
+        ...
+
+    def taken(self, within_s: float) -> bool:
+        """Waits until it has taken all, or for so long; whether it has."""
+        ...
+
+
+class _Drawn(Live):
+    """Not drawn again before the terminal has taken the last drawing: drawings do not pile up."""
+
+    may_draw: Callable[[], bool]
+
+    def refresh(self) -> None:
+        """See `Live`."""
+        if self.may_draw():
+            super().refresh()
+
+
 class LiveTable:
     """A `Progress`. Use it as a context manager. What it shows comes from `look`."""
 
-    def __init__(self, console: Console, look: Callable[[], Snapshot]) -> None:
+    def __init__(self, console: Console, look: Callable[[], Snapshot], stream: Stream | None = None) -> None:
+        """`stream`: what the console writes to, if it says how far that is; None: it takes all at once."""
         self._console = console
         self._look = look
-        self._live = Live(
+        self._stream = stream
+        self._held: deque[str] = deque()
+        self._left_out = 0
+        self._stopped_s = 0.0  # the longest stop that was not said yet
+        self._holding = threading.Lock()
+        self._live = _Drawn(
             console=console, get_renderable=self._render, refresh_per_second=_REFRESH_HZ, transient=False
         )
+        self._live.may_draw = self._catch_up
 
     def __enter__(self) -> Self:
         self._live.start()
         return self
 
+    def _print(self, text: str) -> None:
+        """Now, or when the terminal goes on; in their order."""
+        with self._holding:
+            if self._held or (self._stream is not None and self._stream.behind):
+                self._held.append(text)
+                if len(self._held) > _HELD:
+                    self._held.popleft()
+                    self._left_out += 1
+                return
+        self._console.print(text)
+
+    def _catch_up(self) -> bool:
+        """Prints what was held. False: the terminal has not taken the last drawing yet."""
+        if self._stream is not None and self._stream.behind:
+            stopped_s = self._stream.stopped_s
+            if stopped_s > _STOPPED_S >= self._stopped_s:
+                _LOG.warning("terminal_stopped", extra={"fields": {"detail": "boards go on"}})
+            self._stopped_s = max(self._stopped_s, stopped_s)
+            return False
+        self._print_held()
+        return True
+
+    def _print_held(self) -> None:
+        with self._holding:
+            held, left_out, stopped_s = list(self._held), self._left_out, self._stopped_s
+            self._held.clear()
+            self._left_out, self._stopped_s = 0, 0.0
+        if left_out:
+            held.insert(0, f"[yellow]{left_out} lines were left out: `birthmark-agent results` has all[/]")
+        if stopped_s > _STOPPED_S:
+            held.append(f"[yellow]this terminal took nothing for {stopped_s:.0f} s: the boards went on[/]")
+        if held:
+            self._console.print("\n".join(held))
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._end()
+
+    def _end(self) -> None:
+        """The last drawing, and what was held, for whenever the terminal takes it."""
+        if self._stream is not None:
+            self._stream.taken(_LAST_S)  # else that drawing would be spared
         self._live.stop()
+        self._print_held()
 
     def __call__(self, event: Event) -> None:
         """See `Progress`. What moves is shown at the next refresh; what has to stay is printed."""
         match event:
             case Finished(result) if result.outcome is not Outcome.PASS:
-                self._console.print(
+                self._print(
                     f"[{_COLOUR[result.outcome]}]{result.outcome}[/] {_markup(result.port)} "
                     f"{_markup(result.chip_id)} {_markup(result.serial_number)} {_markup(result.code)} "
                     f"at {_markup(result.step)}: {_markup(result.detail)}. {_markup(result.remedy)}"
@@ -79,21 +166,19 @@ class LiveTable:
                     if code
                     else "[green]PASS[/] stamp recorded"
                 )
-                self._console.print(f"{_markup(serial_number)} ({_markup(chip_id)}): {verdict}")
+                self._print(f"{_markup(serial_number)} ({_markup(chip_id)}): {verdict}")
             case LineDown(code, detail, remedy):
-                self._console.print(
-                    f"[bold red]LINE DOWN[/] {_markup(code)}: {_markup(detail)}. {_markup(remedy)}"
-                )
+                self._print(f"[bold red]LINE DOWN[/] {_markup(code)}: {_markup(detail)}. {_markup(remedy)}")
             case LineUp():
-                self._console.print("[green]connection to signerd is up[/]")
+                self._print("[green]connection to signerd is up[/]")
 
     def notice(self, text: str) -> None:
         """Something that is no board's, for the operator; the table shows the last ones below, too."""
-        self._console.print(f"[yellow]{_markup(text)}[/]")
+        self._print(f"[yellow]{_markup(text)}[/]")
 
     def summary(self, summary: Summary) -> None:
         """Ends the table; prints counts, yield and times below it."""
-        self._live.stop()
+        self._end()
         table = Table("boards", "passed", "failed", "parked", "yield", "median", title="Summary")
         table.add_row(
             str(summary.boards),
