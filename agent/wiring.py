@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from agent.adapters.checks.enrolment import own_name
 from agent.adapters.checks.finding import Examined
 from agent.adapters.checks.ports import check_names
 from agent.adapters.checks.station import demand_files, demand_signerd
@@ -119,7 +120,7 @@ async def open_line(config: Config, progress: Progress) -> AsyncIterator[OpenSta
     places = places_of(config)
     firmware = await firmware_of(config)
     async with (
-        SqliteJournal(config.state / FILE_NAME) as journal,
+        SqliteJournal(config.state / FILE_NAME, station=own_name(config).uri) as journal,
         RecordingFiles(config.state) as recordings,
         signer,
     ):

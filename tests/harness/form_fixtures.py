@@ -322,7 +322,7 @@ async def _open_intent(world: IssuanceWorld, **terms: Any) -> tuple[str, PaperBo
 
 async def _journal(path: Path, keep: Callable[[str, bytes | str], None]) -> None:
     journal_schema.create(path)
-    async with SqliteJournal(path) as journal:
+    async with SqliteJournal(path, station="birthmark://dev/station/plant1/pc1") as journal:
         for number, entry in enumerate((b'{"v":1}', b'{"v":1}'), 1):
             run = await journal.begin(f"usb-1-{number}", "WO-1", f"chip:{number}")
             queued = QueuedStamp(

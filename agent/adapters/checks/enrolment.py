@@ -10,6 +10,7 @@ from cryptography import x509
 from agent.adapters.checks.finding import Examined
 from agent.adapters.enrolment.credentials import (
     RENEW,
+    StationName,
     check_pair,
     check_validity,
     parse_cas,
@@ -42,6 +43,11 @@ async def certificate(station: Examined) -> str:
 async def key(station: Examined) -> str:
     """It can be read, by this account alone, and is the certificate's."""
     return await asyncio.to_thread(_key, station.config)
+
+
+def own_name(config: Config) -> StationName:
+    """What the station is called by its certificate. Raises ConfigError."""
+    return station_name(_read(config))
 
 
 def _read(config: Config) -> x509.Certificate:

@@ -10,7 +10,9 @@ import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
+from agent.adapters.checks.enrolment import own_name
 from agent.adapters.checks.finding import Examined
+from agent.adapters.journal.owner import check_owner
 from agent.adapters.journal.report import read_report
 from agent.adapters.journal.schema import (
     CHECKED_S,
@@ -43,7 +45,7 @@ _MIB = 1 << 20
 
 async def journal(station: Examined) -> str:
     """It is this station's alone, there, whole, and can be written."""
-    return await asyncio.to_thread(_journal, station.config)
+    return await asyncio.to_thread(_journal, station.config, named="certificate" not in station.broken)
 
 
 async def outbox(station: Examined) -> str:
@@ -60,13 +62,16 @@ async def outbox(station: Examined) -> str:
     return "empty"
 
 
-def _journal(config: Config) -> str:
+def _journal(config: Config, *, named: bool) -> str:
+    """`named`: the certificate says who this station is."""
     state = config.state
     path = state / FILE_NAME
     check_alone(config)
     if state.is_dir():  # else the journal says so
         _check_room(state)
     whole = check_whole(path)
+    if named:
+        check_owner(path, own_name(config).uri)
     connection = open_for_writing(path)
     try:
         connection.execute("BEGIN IMMEDIATE")

@@ -35,6 +35,7 @@ from agent.adapters.enrolment.credentials import (
     station_name,
 )
 from agent.adapters.journal import schema as journal_schema
+from agent.adapters.journal.owner import check_owner
 from agent.adapters.private_files import make_private, make_private_directory
 from agent.config import Config, endpoint, is_name, load
 from agent.errors import ConfigError
@@ -173,7 +174,7 @@ def install(directory: Path, given: Given) -> Path:
 
     Raises:
         ConfigError: the certificate is not for this key, not of this CA, no station's; or a file is wrong.
-        JournalError: the journal cannot be made.
+        JournalError: the journal cannot be made, or the one that is there is another station's.
     """
     try:
         endpoint(given.address)
@@ -185,6 +186,7 @@ def install(directory: Path, given: Given) -> Path:
     check_issuer(certificate, parse_cas(ca_pem, str(given.operations_ca)))
     name = station_name(certificate)
     read_trust(given.log_vkey, given.device_root)
+    _check_journal(directory, name.uri)
     try:
         for file, data in (
             (CERTIFICATE, certificate_pem),
@@ -202,6 +204,14 @@ def install(directory: Path, given: Given) -> Path:
         raise ConfigError(f"cannot write {error.filename}: {error.strerror}", remedy=_WRITABLE) from error
     journal_schema.create(state / journal_schema.FILE_NAME)
     return config
+
+
+def _check_journal(directory: Path, station: str) -> None:
+    """Before anything is written: a folder may have come with another station's, as in the image of a PC."""
+    config = directory / CONFIG
+    state = load(config).state if config.exists() else directory / STATE
+    if (state / journal_schema.FILE_NAME).exists():
+        check_owner(state / journal_schema.FILE_NAME, station)
 
 
 def _toml(deployment: str, address: str) -> str:

@@ -16,7 +16,7 @@ from agent.errors import ConfigError, JournalError, JournalUnusable
 from agent.program import is_version
 
 FILE_NAME = "journal.sqlite"
-_VERSION = 3
+_VERSION = 4
 CHECKED_S = 2.0  # a start waits so long for a look through the journal
 _BUSY_MS = 5_000  # `provision` and `run` may write the same journal
 _LABEL = """
@@ -34,8 +34,14 @@ CREATE TABLE written_by (
     since TEXT NOT NULL
 ) STRICT;
 """
+_STATION = """
+CREATE TABLE station (
+    uri TEXT NOT NULL,
+    since TEXT NOT NULL
+) STRICT;
+"""
 # What brings a journal of the version before to this one.
-_MIGRATIONS = {2: _LABEL, 3: _WRITTEN_BY}
+_MIGRATIONS = {2: _LABEL, 3: _WRITTEN_BY, 4: _STATION}
 _TABLES = """
 CREATE TABLE run (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -86,8 +92,9 @@ _LOST = (
     " results, and stamps that were not sent yet. They come back: present the boards of the last shift again."
 )
 _NEWER = "Install the agent that wrote it, or a newer one."
-_READABLE = (1, 2, 3)  # what reports read stands in all; who wrote which run, from the third on
-_HAS_VERSIONS = 3
+_READABLE = (1, 2, 3, 4)  # what reports read stands in all
+_HAS_VERSIONS = 3  # who wrote which run, from there on
+_HAS_OWNER = 4
 
 
 def create(path: Path) -> None:
@@ -102,7 +109,8 @@ def create(path: Path) -> None:
             connection.execute("PRAGMA journal_mode = WAL")
             if connection.execute("PRAGMA user_version").fetchone()[0] == 0:
                 version = f"PRAGMA user_version = {_VERSION};"
-                connection.executescript(f"BEGIN; {_TABLES} {_LABEL} {_WRITTEN_BY} {version} COMMIT;")
+                tables = f"{_TABLES} {_LABEL} {_WRITTEN_BY} {_STATION}"
+                connection.executescript(f"BEGIN; {tables} {version} COMMIT;")
         finally:
             connection.close()
     except sqlite3.Error as error:
@@ -205,6 +213,11 @@ def _version(connection: sqlite3.Connection) -> int:
 def has_versions(connection: sqlite3.Connection) -> bool:
     """True if it says which agent wrote which run. What later versions keep of it is the table."""
     return _version(connection) >= _HAS_VERSIONS
+
+
+def has_owner(connection: sqlite3.Connection) -> bool:
+    """True if it can say which station's it is."""
+    return _version(connection) >= _HAS_OWNER
 
 
 def _require_version(connection: sqlite3.Connection, path: Path, known: tuple[int, ...]) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+from agent.adapters.journal.owner import claim
 from agent.adapters.journal.schema import open_for_writing
 from agent.adapters.journal.versions import note_version
 from agent.core.result import Result
@@ -41,9 +42,13 @@ class _Job:
 class SqliteJournal:
     """See `agent.ports.Journal`. Use it as an asynchronous context manager."""
 
-    def __init__(self, path: Path, *, kept_runs: int = KEPT_RUNS, version: str | None = None) -> None:
-        """`version`: of the agent that writes; None: this one's."""
+    def __init__(
+        self, path: Path, *, station: str = "", kept_runs: int = KEPT_RUNS, version: str | None = None
+    ) -> None:
+        """`station`: the URI of the one whose boards these are, and nobody's where it has no name yet.
+        `version`: of the agent that writes; None: this one's."""
         self._path = path
+        self._station = station
         self._kept_runs = kept_runs
         self._version = program_version() if version is None else version
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
@@ -63,7 +68,8 @@ class SqliteJournal:
         await asyncio.to_thread(self._thread.join)
 
     async def begin(self, port: str, work_order: str, chip_id: str) -> int:
-        """See `Journal`. A crash before the commit: the board was not touched yet."""
+        """See `Journal`. A crash before the commit: the board was not touched yet. The first board makes the
+        journal its station's. Raises JournalUnusable where it is another's."""
 
         def work(connection: sqlite3.Connection) -> int:
             now = _now()
@@ -75,6 +81,8 @@ class SqliteJournal:
             ).lastrowid
             if run is None:
                 raise sqlite3.IntegrityError("the new run has no number")
+            if self._station:
+                claim(connection, self._path, self._station, now)
             note_version(connection, run, self._version, now)
             if run % _PRUNE_EVERY == 0:
                 _prune(connection, run - self._kept_runs)
@@ -243,6 +251,9 @@ class SqliteJournal:
                 if connection is None:
                     connection = open_for_writing(self._path)
                 values = _commit(connection, batch)
+            except JournalError as error:
+                self._failure = error
+                _settle_all(batch, [None] * len(batch), error)
             except Exception as error:  # noqa: BLE001  (a value that SQLite cannot hold, too: nobody waits for ever)
                 self._failure = error
                 _settle_all(batch, [None] * len(batch), JournalError(f"cannot write {self._path}: {error}"))

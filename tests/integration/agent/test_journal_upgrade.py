@@ -21,7 +21,7 @@ from agent.errors import JournalError
 ROOT = Path(__file__).parents[3]
 
 FORMS = ROOT / "tests" / "vectors" / "forms"
-CURRENT = 3
+CURRENT = 4
 
 
 @pytest.fixture(name="path")

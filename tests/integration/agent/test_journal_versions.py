@@ -123,7 +123,7 @@ def test_a_journal_of_a_newer_agent_names_it(path: Path, left: str, named: str, 
     connection = sqlite3.connect(path, isolation_level=None)
     connection.executescript(f"{left}; PRAGMA user_version = 99")
     connection.close()
-    with pytest.raises(JournalError, match="version 99, this agent writes version 3") as caught:
+    with pytest.raises(JournalError, match="version 99, this agent writes version 4") as caught:
         open_it(path)  # type: ignore[operator]
     assert exit_code(caught.value) == 3  # which the unit does not start again
     wanted = f"Install the agent that wrote it, {named}, or a newer one."

@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import socket
+import sqlite3
 from collections.abc import AsyncIterator, Callable
 from contextlib import closing
 from dataclasses import dataclass
@@ -185,6 +186,18 @@ def _another_in_its_folder(station: Station) -> None:
     LiveFile(station.file("state"), live, certificate=station.file("other.pem"))._write(live.snapshot())
 
 
+def _written_by_another(station: Station) -> None:
+    """Another station's boards were in this folder yesterday, and a stamp of one of them waits."""
+    journal = sqlite3.connect(station.file("state") / journal_schema.FILE_NAME, isolation_level=None)
+    with closing(journal):
+        journal.execute("INSERT INTO station VALUES ('birthmark://paper/station/plant1/pc9', '2026-11-29')")
+        journal.execute("INSERT INTO run (port, work_order, chip_id, started_at) VALUES ('p', '', 'c', 't')")
+        journal.execute(
+            "INSERT INTO outbox (run, work_order, chip_id, serial_number, certificate_sha256, session, stamp,"
+            " signature, queued_at) VALUES (1, 'WO', 'c', 's', x'00', x'00', x'00', x'00', 't')"
+        )
+
+
 def _small_files(station: Station) -> None:
     station.bench.within = ("prlimit", "--fsize=65536", "--")
 
@@ -249,6 +262,12 @@ REFUSED: dict[str, tuple[Break, str, str, str]] = {
     "state full": (_mounted(_FULL_DISK), "journal", "No space left on device", "Make room"),
     "state limited": (_small_files, "journal", "File too large", "ulimit -f"),
     "state of another station": (_another_in_its_folder, "journal", "another station works in", "`state`"),
+    "journal of another station": (
+        _written_by_another,
+        "journal",
+        "is the journal of birthmark://paper/station/plant1/pc9, and 1 of its stamps wait; this station is",
+        "`state` in agent.toml",
+    ),
     "recipe missing": (
         lambda s: s.put('recipe = "no.toml"'),
         "recipe",
@@ -366,16 +385,16 @@ def test_a_big_journal_is_looked_through_for_so_long(tmp_path: Path, monkeypatch
     config = Config.model_construct(
         state=tmp_path, signerd=Signerd.model_construct(certificate=tmp_path / "station.pem")
     )
-    assert state_checks._journal(config) == str(path)
+    assert state_checks._journal(config, named=False) == str(path)
     monkeypatch.setattr(journal_schema, "CHECKED_S", 0.0)
-    said = state_checks._journal(config)
+    said = state_checks._journal(config, named=False)
     assert "MiB, of which as much is whole as could be read in" in said
     with path.open("r+b") as file:  # what is damaged is found only where it was read
         file.seek(path.stat().st_size - 4096)
         file.write(b"\xff" * 4096)
     monkeypatch.undo()
     with pytest.raises(JournalError, match="damaged"):
-        state_checks._journal(config)
+        state_checks._journal(config, named=False)
 
 
 async def test_a_port_that_is_not_there_is_named_and_waited_for(station: Station) -> None:
