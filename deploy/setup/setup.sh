@@ -8,7 +8,7 @@
 #   setup.sh --soak    that too, and the engine in which the test of containers runs them, if it can be had
 #
 # It installs only what is missing, and says what and why. Running it again costs a fraction of a second, until
-# the pinned requirements or pyproject.toml change. Debian 12, Ubuntu 22.04 and 24.04; as root, with sudo, or with
+# the pinned requirements or pyproject.toml change. Debian 12 and 13, Ubuntu 22.04 and 24.04; as root, with sudo, or with
 # neither where the packages are there already.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -58,7 +58,7 @@ apt_install() {
         apt-get install --yes --quiet=2 --no-install-recommends "$@" </dev/null >/dev/null
 }
 
-# The distribution's python3 where it is new enough (Debian 12, Ubuntu 24.04), else python3.11 (Ubuntu 22.04).
+# The distribution's python3 where it is new enough (Debian 12 and 13, Ubuntu 24.04), else python3.11 (Ubuntu 22.04).
 install_python() {
     apt_prepare python3 python3-venv
     local candidate
@@ -70,6 +70,17 @@ install_python() {
         say "installing python3.11 and python3.11-venv (apt): this system's python3 is older than 3.11"
         apt_install python3.11 python3.11-venv
     fi
+}
+
+# tpm2-pytss is compiled against them. Debian's are a package beside the interpreter's.
+python_headers() {
+    local python
+    python=$(find_python)
+    "$python" -c 'import os, sys, sysconfig; sys.exit(not os.path.exists(sysconfig.get_config_h_filename()))' && return
+    local package
+    package=$("$python" -c 'import sys; print("python3.%d-dev" % sys.version_info[1])')
+    say "installing $package (apt): the headers against which tpm2-pytss is built"
+    apt_install "$package"
 }
 
 c_compiler_works() { # with the C library's headers
@@ -130,6 +141,7 @@ system_packages() {
     [ ${#wanted[@]} -eq 0 ] || apt_install "${wanted[@]}"
     browser_packages
     find_python >/dev/null || install_python
+    python_headers
 }
 
 # What tests/tokens runs. `wanted` is system_packages'.

@@ -1,9 +1,10 @@
-"""`make unit` on a machine whose Python is another one than this. In `make soak` also a choice of the tests
-that have sockets, processes, terminals and databases."""
+"""`make unit` on a machine whose Python is another one than this. In `make soak` also the two commands of the
+README in a fresh clone, with each of them, and on a Debian 13 in which nothing of this machine is."""
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 from dataclasses import dataclass
@@ -12,23 +13,15 @@ from pathlib import Path
 import pytest
 
 from harness import wheelhouses
+from harness.clean_root import CleanRoot, made_root, no_clean_root
 from harness.process import REPOSITORY, run
+from tokens import presence
 
 pytestmark = pytest.mark.timeout(5400)
 _RUN_S = 2700.0
-_CHOSEN = (
-    "agent/drivers",
-    "agent/test_agent_line.py",
-    "agent/test_journal.py",
-    "agent/test_signer_client.py",
-    "agent/test_signer_line.py",
-    "auditor/test_auditor_commands.py",
-    "signerd/keyholder",
-    "signerd/rpc",
-    "signerd/store",
-    "signerd/test_issuance.py",
-    "test_versions.py",
-)
+_REGISTRIES = ("PIP_", "SSL_CERT_", "NODE_EXTRA_CA_", "npm_config_")  # of variables
+_COUNTED = re.compile(r"^=*.* (\d+) passed.* in .*s", re.MULTILINE)
+_LEAST = 10_000  # tests
 _OTHERS = [each for each in wheelhouses.PYTHONS if each != f"3.{sys.version_info.minor}"]
 
 
@@ -58,10 +51,7 @@ def checkout(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     first, place = folder / "bin", folder / "checkout"
     first.mkdir()
     (first / "python3").symlink_to(interpreter.resolve())
-    for name in run(["git", "-C", REPOSITORY, "ls-files"]).splitlines():
-        (place / name).parent.mkdir(parents=True, exist_ok=True)
-        if (REPOSITORY / name).exists():
-            shutil.copy(REPOSITORY / name, place / name, follow_symlinks=False)
+    clone(place)
     made = Checkout(version, place, {**os.environ, "PATH": f"{first}:{os.environ['PATH']}"})
     made.run("make", "setup")
     assert made.run(made.python, "--version").startswith(f"Python {version}.")
@@ -74,7 +64,54 @@ def test_the_unit_tests_pass(checkout: Checkout) -> None:
 
 
 @pytest.mark.soak
-def test_more_tests_pass(checkout: Checkout) -> None:
-    tier = ("-q", "-n", "2", "--dist", "loadfile", "-m", "not check and not soak and not bench")
-    chosen = [f"tests/integration/{each}" for each in _CHOSEN]
-    assert " passed" in checkout.run(checkout.python, "-m", "pytest", *tier, *chosen)
+def test_a_newcomer_s_two_commands(checkout: Checkout) -> None:
+    played(checkout.run("make", "demo"))
+    tested(checkout.run("make", "test"))
+
+
+@pytest.mark.soak
+def test_a_newcomer_s_two_commands_on_debian_13(tmp_path: Path) -> None:
+    """Its Python 3.13 and no other; what is missing, setup.sh installs."""
+    presence.skip(no_clean_root() or None)
+    root = made_root("trixie", tmp_path, include="git,make")
+    clone(root / "srv" / "birthmark")
+    reached = registries(root)
+    with CleanRoot(root) as machine:
+        assert machine.run("python3 --version || echo none").startswith(("Python 3.13.", "none"))
+
+        def make(what: str) -> str:
+            line = f"cd /srv/birthmark; make {what} 2>&1"
+            return run(machine.command("sh", "-euc", line, environment=reached), timeout_s=_RUN_S)
+
+        played(make("demo"))
+        assert machine.run("/srv/birthmark/.venv/bin/python --version").startswith("Python 3.13.")
+        tested(make("test"))
+
+
+def played(said: str) -> None:
+    """The demo, to its end."""
+    assert "checks hold" in said
+
+
+def tested(said: str) -> None:
+    """All of the tests: a run of a few would say so too."""
+    (passed,) = _COUNTED.findall(said)
+    assert int(passed) > _LEAST
+
+
+def clone(place: Path) -> None:
+    """What is committed, and what was changed since."""
+    run(["git", "clone", "--quiet", REPOSITORY, place])
+    for name in run(["git", "-C", REPOSITORY, "ls-files"]).splitlines():
+        (place / name).parent.mkdir(parents=True, exist_ok=True)
+        if (REPOSITORY / name).exists():
+            shutil.copy(REPOSITORY / name, place / name, follow_symlinks=False)
+
+
+def registries(root: Path) -> dict[str, str]:
+    """How this machine reaches the packages of Python and Node: settings, and the CAs that they name."""
+    for name in ("/etc/ssl/certs/ca-certificates.crt", "/etc/pip.conf", "/etc/npmrc"):
+        if Path(name).exists():
+            shutil.copy(name, root / name[1:])
+    given = {name: text for name, text in os.environ.items() if name.startswith(_REGISTRIES)}
+    return {**given, "HOME": "/root"}

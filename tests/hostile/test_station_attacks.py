@@ -366,7 +366,8 @@ def test_a_board_that_never_came_to_a_request_is_refused_with_the_version_that_t
         before = line.size()
         asked = signing_pb2.OpenSessionRequest(work_order="WO-none", chip_id="c:1", agent_version=stated)
         line.refused("order_unknown", lambda: line.pc1.signing.OpenSession(asked, timeout=CALL_TIMEOUT_S))  # noqa: B023 -- called at once
-        (refusal,) = (entry for entry in line.entries(before) if entry["type"] == "refused")
+        entered = (entry for entry in line.entries(before) if entry["type"] == "refused")
+        (refusal,) = (entry for entry in entered if entry["work_order"] == asked.work_order)
         assert refusal.get("agent") == kept
     line.verify()
 

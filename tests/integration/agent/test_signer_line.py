@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -57,6 +58,26 @@ async def down(events: list[Event]) -> LineDown:
             await asyncio.sleep(0.02)
     assert isinstance(events[-1], LineDown)
     return events[-1]
+
+
+async def test_a_ca_that_grpc_takes_is_refused_by_no_python(
+    signerd: PaperSigner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Contexts of Python 3.13 are strict by themselves, and this CA says nothing of how its key is used."""
+    true_context = ssl.create_default_context
+
+    def strict(*arguments: Any, **named: Any) -> ssl.SSLContext:
+        context = true_context(*arguments, **named)
+        context.verify_flags |= ssl.VERIFY_X509_STRICT
+        return context
+
+    monkeypatch.setattr(ssl, "create_default_context", strict)
+    pems = signerd.pems()
+    paths: dict[str, Any] = {name: tmp_path / f"{name}.pem" for name in pems}
+    for name, path in paths.items():
+        path.write_bytes(pems[name])
+    where = Signerd.model_construct(address=signerd.address, **paths)
+    assert await asyncio.to_thread(diagnose, where, timeout_s=30) is None
 
 
 async def test_work_that_is_being_done_is_waited_for(signerd: PaperSigner, tmp_path: Path) -> None:
