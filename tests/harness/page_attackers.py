@@ -1,7 +1,8 @@
 """Clients of a station's page that mean no good, as a process: `python -m harness.page_attackers PORT`.
 
-So many connections are open at any time, each of a kind in turn. None is ever read, and one that is ended
-is made anew. It writes how many of each kind there were, as JSON, each so many and when standard input ends.
+So many connections are open at any time, each of a kind in turn; one of the kinds reads what it is told. What
+is ended is made anew. It writes how many of each kind there were, as JSON, each so many and when standard
+input ends.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ TOLD = 200  # connections, between two lines
 _HOST = b"Host: 127.0.0.1\r\n\r\n"
 _LARGE = b"GET /api/boards HTTP/1.1\r\nX: " + b"a" * 60_000
 # What each says at once, and what it goes on with, a byte each `DRIP_S`.
+_EAGER = "asks as fast as it is answered"
 _KINDS: dict[str, tuple[bytes, bytes]] = {
+    _EAGER: ((b"GET /api/state HTTP/1.1\r\n" + _HOST) * 20, b""),
     "says nothing": (b"", b""),
     "a byte a time": (b"GET /api/shift HTTP/1.1\r\n", b"X-Slow: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"),
     "never reads the shift": (b"GET /api/shift HTTP/1.1\r\n" + _HOST, b""),
@@ -64,6 +67,8 @@ class Attackers:
                     return
                 if event == select.EPOLLOUT:
                     self._begin(number)
+                elif event == select.EPOLLIN:
+                    self._ask_again(number)
                 else:
                     self._close(number)
             if self.counts.total() >= told_at + TOLD:
@@ -88,9 +93,15 @@ class Attackers:
         kind = self._kind.pop(number)
         first, self._slow[number] = _KINDS[kind]
         self.counts[kind] += 1
-        self._ended.modify(number, select.EPOLLRDHUP)  # and not that something can be read
+        # Of the others it is not asked whether something can be read.
+        self._ended.modify(number, select.EPOLLRDHUP | (select.EPOLLIN if kind == _EAGER else 0))
         with suppress(OSError):  # it is ended, and made anew
             self._lines[number].send(first)
+
+    def _ask_again(self, number: int) -> None:
+        with suppress(OSError):  # it is ended, and made anew
+            if self._lines[number].recv(65_536):
+                self._lines[number].send(_KINDS[_EAGER][0])
 
     def _drip(self) -> None:
         for number, rest in list(self._slow.items()):

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import resource
 import socket
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -275,6 +278,46 @@ def _ended(line: socket.socket) -> bool:
         return False
     except OSError:
         return True
+
+
+def test_who_asks_or_connects_without_end_is_given_so_much_a_second(
+    page: ServedPage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "AT_ONCE", 4)
+    monkeypatch.setattr(server, "PER_SECOND", 10)
+    with ServedPage(page.live) as slow:
+        host = f"127.0.0.1:{slow.port}"
+        request = f"GET /icon.svg HTTP/1.1\r\nHost: {host}\r\n".encode()
+        began_s = time.monotonic()
+        answers = send(slow, (request + b"\r\n") * 14 + request + b"Connection: close\r\n\r\n")
+        assert answers.count(b"HTTP/1.1 200 OK") == 15
+        assert time.monotonic() - began_s >= 1.0  # four at once, ten a second
+        began_s = time.monotonic()
+        for _ in range(18):
+            send(slow, b"no HTTP\r\n\r\n")  # no request is counted
+        assert time.monotonic() - began_s >= 1.0
+
+
+def test_a_pc_without_descriptors_lets_nobody_in_says_so_once_and_goes_on(
+    page: ServedPage, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(server, "_NO_MORE_S", 0.05)
+    softly, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with socket.socket() as line, ExitStack() as stack:
+        line.settimeout(TIMEOUT_S)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (line.fileno() + 20, hard))
+        stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (softly, hard))
+        with suppress(OSError):
+            while True:
+                stack.enter_context(Path(os.devnull).open("rb"))
+        line.connect(("127.0.0.1", page.port))
+        wait_until(lambda: bool(caplog.records), "the warning")
+        time.sleep(0.5)  # it tries ten times more
+        stack.close()
+        line.sendall(f"GET /api/state HTTP/1.1\r\nHost: 127.0.0.1:{page.port}\r\n\r\n".encode())
+        assert status(line.recv(65_536)) == 200
+    (record,) = caplog.records
+    assert record.getMessage() == "The page lets nobody in for now: Too many open files"
 
 
 def test_a_connection_that_never_ends_its_request_is_closed(

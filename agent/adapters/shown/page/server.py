@@ -13,6 +13,7 @@ address may look. What holds:
 * So many connections, so many of them streams, so many streams an address; the newest is served, an idle one
   goes, with all that its browser did not read. Nothing of this waits for a browser while a board waits for
   it, nor at the end.
+* So many new connections and so many requests a second: who sends more waits, and boards do not.
 * What is no HTTP is answered and not written down: a stranger's noise would push out of the log what happened
   to boards.
 """
@@ -26,8 +27,10 @@ import json
 import logging
 import re
 import socket
+import struct
 import sys
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import asdict
 from importlib.resources import files
 from pathlib import Path
@@ -52,7 +55,12 @@ _LOOK_S = 0.25  # changes are sent at most so often
 _BEAT_S = 2.0  # and something is sent at least so often
 _BUFFER_BYTES = 65_536  # of the kernel, per connection
 _END_S = 1.0  # for handlers to end with the page
-_BACKLOG = 64  # connections that may come at one stroke, beyond the bound
+PER_SECOND = 100  # new connections, and requests; a station's tablets need a tenth
+AT_ONCE = 128  # of both: tablets that are switched on together
+BACKLOG = 64  # connections that wait in the kernel
+_NO_MORE_S = 1.0  # where the PC has no more descriptors
+# Closed with a reset. What was not read would else stay with the kernel for minutes, and the browser with it.
+_RESET = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)  # struct linger
 _HEADER_BYTES = 4_096  # of a request line or a header
 _HEADERS = 64
 _FILES = {
@@ -110,7 +118,9 @@ class PageServer:
         self._busy: set[web.RequestHandler] = set()  # connections that a request is answered on
         self._encoded: tuple[int, float, bytes] = (-1, 0.0, b"")
         self._runner: web.AppRunner | None = None
-        self._server: asyncio.Server | None = None
+        self._listening: socket.socket | None = None
+        self._letting_in: asyncio.Task[None] | None = None
+        self._requests = _Pace()
 
     async def __aenter__(self) -> Self:
         listening = listen_on(self._page.listen)
@@ -139,8 +149,10 @@ class PageServer:
                 handler_cancellation=True,
             )
             await self._runner.setup()
-            loop = asyncio.get_running_loop()
-            self._server = await loop.create_server(self._enter, sock=listening, backlog=_BACKLOG)
+            listening.listen(BACKLOG)
+            listening.settimeout(0)  # asyncio asks for it
+            self._listening = listening
+            self._letting_in = asyncio.create_task(self._let_in(listening), name="page")
         except BaseException:
             listening.close()
             self._records.close()
@@ -151,18 +163,42 @@ class PageServer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._records.close()
-        if self._server is None or self._runner is None:
+        if self._listening is None or self._letting_in is None or self._runner is None:
             return
-        self._server.close()
+        self._letting_in.cancel()
+        await asyncio.wait({self._letting_in})
+        self._listening.close()
         for task in self._streams:
             task.cancel()
         for connection in list(self._lines):
             self._end(connection)
         await self._runner.cleanup()
 
+    async def _let_in(self, listening: socket.socket) -> None:
+        """Lets connections in, for ever. `asyncio.Server` takes all that come, and a flood has the loop."""
+        loop = asyncio.get_running_loop()
+        pace = _Pace()
+        short = False
+        while True:
+            await pace.turn()
+            try:
+                line, _ = await loop.sock_accept(listening)
+            except ConnectionError:  # it went while it waited
+                continue
+            except OSError as error:  # no more descriptors, no more memory
+                if not short:
+                    _LOG.warning("The page lets nobody in for now: %s", error.strerror)
+                short = True
+                await asyncio.sleep(_NO_MORE_S)
+                continue
+            short = False
+            try:
+                await loop.connect_accepted_socket(self._enter, line)
+            except OSError:  # it went at once
+                line.close()
+
     def _enter(self) -> asyncio.BaseProtocol:
-        """Makes room for a connection: the oldest goes on which nothing is being answered. Those that come at
-        one stroke, `_BACKLOG` at most, are let in together."""
+        """Makes room for a connection: the oldest goes on which nothing is being answered."""
         server = self._runner.server if self._runner is not None else None
         if server is None:
             return _Refused()
@@ -178,11 +214,12 @@ class PageServer:
     def _end(self, connection: web.RequestHandler) -> None:
         """At once. Closed in order, it would stay open until its browser has read what it was told."""
         connection.force_close()
-        self._lines.pop(connection).abort()
+        _reset(self._lines.pop(connection))
 
     @web.middleware
     async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         connection = request.protocol
+        await self._requests.turn()
         self._busy.add(connection)
         try:
             if not self._is_meant(request):
@@ -226,8 +263,8 @@ class PageServer:
             await response.prepare(request)
             await self._speak(response)
         except (TimeoutError, ConnectionError):  # reads too slowly, or went away
-            if request.transport is not None:
-                request.transport.abort()
+            if isinstance(request.transport, asyncio.Transport):
+                _reset(request.transport)
         finally:
             self._streams.pop(task, None)
         return response
@@ -281,7 +318,31 @@ class _Refused(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         if isinstance(transport, asyncio.Transport):
-            transport.abort()
+            _reset(transport)
+
+
+class _Pace:
+    """So many turns a second, `AT_ONCE` of them at one stroke."""
+
+    def __init__(self) -> None:
+        self._queue = asyncio.Lock()  # the first who waits is the next
+        self._next = 0.0  # when the next turn is due, by the loop's clock
+
+    async def turn(self) -> None:
+        """Waits for it. Who is cancelled meanwhile takes none."""
+        async with self._queue:
+            now = asyncio.get_running_loop().time()
+            due = max(self._next, now - AT_ONCE / PER_SECOND)
+            await asyncio.sleep(max(due - now, 0.0))
+            self._next = due + 1 / PER_SECOND
+
+
+def _reset(transport: asyncio.Transport) -> None:
+    """Ends a connection at once, on the browser's side too."""
+    line = transport.get_extra_info("socket")
+    with suppress(OSError):  # it is closed already
+        line.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+    transport.abort()
 
 
 def _file(content: bytes, kind: str) -> Handler:
