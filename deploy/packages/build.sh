@@ -46,7 +46,7 @@ trap 'rm -rf "$work"' EXIT
 mkdir -p "$out"
 out=$(cd "$out" && pwd)
 
-# The environment of one program: its interpreter is the system's.
+# The environment of one program. Its interpreter is the system's: postinst links it.
 lay_out() { # folder, wheels, python, command
     local site=$1/lib/python$3/site-packages name module
     "$here/.venv/bin/python" -m pip --disable-pip-version-check --no-input --quiet install \
@@ -55,7 +55,6 @@ lay_out() { # folder, wheels, python, command
         --find-links "$2" --target "$site" --requirement "$2/requirements.txt"
     rm -rf "$site/bin" "$site/share"
     mkdir "$1/bin"
-    ln -s "/usr/bin/python$3" "$1/bin/python3"
     printf 'home = /usr/bin\ninclude-system-site-packages = false\nversion = %s\n' "$3" >"$1/pyvenv.cfg"
     name=$4
     module=$(sed -n "s/^$name = \"\(.*\):main\"$/\1/p" "$here/pyproject.toml")
@@ -86,7 +85,7 @@ for release in "${releases[@]}"; do
     mkdir "$tree/deploy"
     cp -r "$here/deploy/examples" "$here/deploy/hsm" "$here/deploy/nftables" "$here/deploy/systemd" "$tree/deploy"
     cp -r "$here/deploy/packages/debian" "$tree/debian"
-    rm "$tree/debian/control.in" "$tree/debian/lintian-overrides"
+    rm "$tree/debian/control.in" "$tree/debian/lintian-overrides" "$tree/debian/preinst.in"
     paragraphs "$py" "${packages[@]}" >"$tree/debian/control"
     full=$version-$revision+${release/debian/deb}
     printf 'birthmark (%s) unstable; urgency=medium\n\n  * See CHANGELOG.md.\n\n -- %s  %s\n' "$full" \
@@ -101,6 +100,7 @@ for release in "${releases[@]}"; do
         lay_out "$tree/lib/$program" "$work/$release/$program" "$py" "${command[$package]}"
         "$here/.venv/bin/python" "$here/deploy/packages/third_party.py" "$tree/lib/$program" >"$tree/third-party-$program.txt"
         cp "$here/deploy/packages/debian/lintian-overrides" "$tree/debian/$package.lintian-overrides"
+        sed "s/@PROGRAM@/$program/" "$here/deploy/packages/debian/preinst.in" >"$tree/debian/$package.preinst"
         printf '%s\n' CHANGELOG.md "third-party-$program.txt" >>"$tree/debian/$package.docs"
     done
     # The units name the place of an installation by hand.

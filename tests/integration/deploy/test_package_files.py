@@ -6,6 +6,7 @@ import importlib.util
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -16,7 +17,9 @@ from tokens import presence
 
 FOLDER = REPOSITORY / "deploy" / "packages"
 SCRIPTS = sorted(
-    path for each in ("preinst", "postinst", "prerm", "postrm") for path in FOLDER.glob(f"debian/*.{each}")
+    path
+    for each in ("preinst.in", "*.postinst", "*.prerm", "*.postrm")
+    for path in FOLDER.glob(f"debian/{each}")
 )
 KEPT = {
     "signerd": (
@@ -89,6 +92,59 @@ def test_a_purged_station_begins_nothing_when_it_is_installed_again(tmp_path: Pa
     assert [path.name for path in wants.iterdir()] == ["signerd.service"]
 
 
+PROGRAMS = ("signerd", "agent", "auditor")
+
+
+def _script(program: str, name: str, root: Path, *arguments: str) -> None:
+    """A maintainer's script, on a system whose programs are here."""
+    folder = FOLDER / "debian"
+    file = folder / "preinst.in" if name == "preinst" else folder / f"birthmark-{program}.{name}"
+    text = file.read_text("utf-8").replace("@PROGRAM@", program)
+    script = text.replace("=/usr/lib/", f"={root}/usr/lib/")
+    run(["sh", "-c", script, name, *arguments])
+
+
+def _unpacked(program: str, root: Path) -> Path:
+    """As dpkg leaves it, with a command that prints 1."""
+    folder = root / "usr/lib/birthmark" / program
+    (folder / "bin").mkdir(parents=True)
+    (folder / "lib").mkdir()
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    (folder / "pyvenv.cfg").write_text(f"home = /usr/bin\nversion = {version}\n", "ascii")
+    # Where the link leads that postinst makes.
+    (root / "usr/bin").mkdir()
+    (root / "usr/bin" / f"python{version}").symlink_to(sys.executable)
+    command = folder / "bin" / "command"
+    command.write_text(f"#!{folder}/bin/python3\nprint(1)\n", "ascii")
+    command.chmod(0o755)
+    return command
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+@pytest.mark.parametrize("put_back", [("postinst", "abort-upgrade"), ("postrm", "abort-upgrade")])
+def test_nothing_starts_while_files_are_replaced(
+    program: str, put_back: tuple[str, str], tmp_path: Path
+) -> None:
+    command = _unpacked(program, tmp_path)
+    _script(program, *put_back[:1], tmp_path, put_back[1], "0.1.0-1")
+    assert run([command]) == "1\n"
+    _script(program, "preinst", tmp_path, "upgrade", "0.1.0-1")
+    done = subprocess.run([command], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (75, "")
+    assert f"birthmark-{program}" in done.stderr
+    section = done.stderr.partition('"')[2].partition('"')[0]
+    assert f"### {section}\n" in (REPOSITORY / "docs" / "operations.md").read_text("utf-8")
+    _script(program, *put_back[:1], tmp_path, put_back[1], "0.1.0-1")
+    assert run([command]) == "1\n"
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_a_first_installation_finds_nothing_to_take(program: str, tmp_path: Path) -> None:
+    _script(program, "preinst", tmp_path, "install")
+    _script(program, "postrm", tmp_path, "abort-install")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_every_unit_and_only_those_are_in_a_package() -> None:
     installed = "".join(path.read_text("utf-8") for path in FOLDER.glob("debian/*.install"))
     assert set(re.findall(r"\S+\.service", installed)) == {path.name for path in UNITS.glob("*.service")}
@@ -103,7 +159,7 @@ def test_users_and_folders_are_those_of_the_units() -> None:
         units = [path.read_text("utf-8") for path in UNITS.glob("*.service")]
         asked = {found[1] for text in units if (found := re.search(r"^User=(\S+)", text, re.MULTILINE))}
         assert known <= asked
-        for mode, user, group in re.findall(r"^d \S+ (\d+) (\S+) (\S+)", folders, re.MULTILINE):
+        for mode, user, group in re.findall(r"^d \S+ :?(\d+) :?(\S+) :?(\S+)", folders, re.MULTILINE):
             assert (mode, user, group) == ("0700", user, user)
             assert user in known
 
