@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,7 @@ import pytest
 from harness.clean_root import CleanRoot, made_root, no_clean_root, repacked
 from harness.debian_packages import SUITES, built, digests, no_builder
 from harness.packaged_factory import SIGNERDS, STATIONS, PackagedFactory
-from harness.process import run, wait_until
+from harness.process import run
 from harness.walked_factory import SERVICE, SIGNERD
 from tokens import presence
 
@@ -44,22 +43,6 @@ def factory(released: Released) -> Iterator[PackagedFactory]:
         yield factory
 
 
-def _board(factory: PackagedFactory) -> str:
-    """One more is certified and stamped by the installed station."""
-    run = factory.new_run(boards=1)
-    unit = factory.work(run)
-    # Its journal has the boards of the runs before, too.
-    done = f'"{run.chips[0]}"'
-    said = partial(factory.root.journal, unit)
-    wait_until(
-        lambda: any('"board_done"' in each and done in each for each in said().splitlines()),
-        "a board",
-        timeout_s=90,
-    )
-    factory.finished_once(run)
-    return unit
-
-
 def _processes(factory: PackagedFactory, unit: str) -> Mapping[str, str]:
     """Unit to process, of those that run."""
     units = (SIGNERD, SERVICE, unit)
@@ -71,14 +54,14 @@ def _processes(factory: PackagedFactory, unit: str) -> Mapping[str, str]:
 def _goes_on(factory: PackagedFactory) -> None:
     """After signerd was started again, on a port of the kernel's choice."""
     factory.installation.start_signerd()
-    _board(factory)
+    factory.board()
     factory.verify()
 
 
 def test_installed_it_certifies_boards(factory: PackagedFactory) -> None:
     root = factory.root
     root.run("systemctl enable signerd")
-    unit = _board(factory)
+    unit = factory.board()
     assert root.owner("/var/lib/birthmark-agent") == "birthmark:birthmark 700"
     said = root.run("birthmark-agent doctor || true", user="birthmark")
     assert "ok   signerd" in said, said
@@ -90,7 +73,7 @@ def test_installed_it_certifies_boards(factory: PackagedFactory) -> None:
 def test_the_key_holder_becomes_a_service(factory: PackagedFactory) -> None:
     """By the lines of its page, but for what the package brought."""
     factory.walk()
-    unit = _board(factory)
+    unit = factory.board()
     _processes(factory, unit)
     factory.verify()
 
@@ -98,7 +81,7 @@ def test_the_key_holder_becomes_a_service(factory: PackagedFactory) -> None:
 def test_an_upgrade_goes_on_where_it_was(
     factory: PackagedFactory, released: Released, tmp_path: Path
 ) -> None:
-    root, unit = factory.root, _board(factory)
+    root, unit = factory.root, factory.board()
     before = _processes(factory, unit)
     said = root.install(*(repacked(path, 2, tmp_path) for path in released.packages.values()))
     assert root.run(f"dpkg-query --show --showformat='${{Version}}\n' {_ALL}").count("-2+deb") == 3, said
@@ -110,7 +93,7 @@ def test_an_upgrade_goes_on_where_it_was(
 def test_nothing_that_counts_goes_with_the_packages(factory: PackagedFactory) -> None:
     """Removed, purged and installed again: keys, ledger and journal are what they were, and work."""
     root = factory.root
-    unit = _board(factory)
+    unit = factory.board()
     root.run(f"systemctl stop {unit} signerd signerd-key-holder")
     kept = factory.kept(*SIGNERDS, *STATIONS)
     assert {"/etc/birthmark-agent/station.key", "/var/lib/signerd/signerd.sqlite"} <= set(kept)
@@ -131,7 +114,7 @@ def test_nothing_that_counts_goes_with_the_packages(factory: PackagedFactory) ->
         assert root.shown(each, "ActiveState") == "inactive"
         assert root.shown(each, "UnitFileState") == "disabled"
     root.run("systemctl enable --now signerd-key-holder signerd")
-    _board(factory)
+    factory.board()
     factory.verify()
 
 

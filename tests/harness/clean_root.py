@@ -10,10 +10,15 @@ machine's, so that simulated boards are seen on both sides, and so is the folder
 
 from __future__ import annotations
 
+import hashlib
 import os
+import re
 import shlex
 import shutil
+import subprocess
+import tarfile
 from collections.abc import Mapping
+from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import ClassVar
@@ -25,6 +30,9 @@ _NEEDED = ("mmdebstrap", "unshare", "nsenter", "pivot_root")
 # What a package may count on: Debian's own minimum, and a systemd that boots.
 _INCLUDED = "systemd,systemd-sysv,udev,ca-certificates"
 PACKAGES = "/srv"
+_OURS = ("agent", "auditor", "birthmark", "signerd")
+_OURS_IN = re.compile(rf"/site-packages/({'|'.join(_OURS)})/.*\.py$")
+_REVISION = "_REVISION = "
 _MAKE_S, _INSTALL_S = 900.0, 600.0
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
@@ -136,7 +144,7 @@ class CleanRoot(BootedMachine):
         names = []
         for each in packages:
             if isinstance(each, Path):
-                shutil.copy(each, self.root / PACKAGES[1:])
+                self.put(each)
                 each = f"{PACKAGES}/{each.name}"  # noqa: PLW2901 -- as the root sees it
             names.append(shlex.quote(each))
         return self.apt(f"apt-get install --quiet --allow-downgrades {' '.join(names)}")
@@ -145,6 +153,24 @@ class CleanRoot(BootedMachine):
         """A line that is root's, where the packages are."""
         command = self.command("sh", "-euc", f"cd {PACKAGES}; {line} 2>&1")
         return run(command, timeout_s=_INSTALL_S, expect=expect)
+
+    def put(self, package: Path) -> None:
+        """Where `apt` works."""
+        shutil.copy(package, self.root / PACKAGES[1:])
+
+    def cut(self, packages: str, renamed: int) -> None:
+        """dpkg is killed while it puts packages' files into their places, as by a power cut. Takes strace."""
+        kill = f"strace -f -o /dev/null -e trace=rename -e inject=rename:signal=KILL:when={renamed}"
+        self.apt(f"{kill} dpkg --install {packages}", expect=137)
+
+    def full(self, place: str, *, spare_k: int) -> None:
+        """A folder becomes a disk with so many KiB left; `mount -o remount,size=` makes it larger."""
+        disk = f"/mnt{place.replace('/', '-')}"
+        self.run(
+            f"mountpoint -q {place} || {{ mkdir {disk}; mount -t tmpfs -o mode=0755 tmpfs {disk};"
+            f" cp -a {place}/. {disk}; mount --bind {disk} {place}; }}; df --output=used {place} >{disk}.used"
+            f"; mount -o remount,size=$(($(tail -n 1 {disk}.used) + {spare_k}))k {place}"
+        )
 
     def refused(self, line: str, code: int) -> str:
         """What a line said that ended so, on both streams."""
@@ -156,20 +182,56 @@ class CleanRoot(BootedMachine):
 
 
 def repacked(package: Path, revision: int, folder: Path) -> Path:
-    """The same package under another revision."""
+    """The same package under another revision, which each of our modules names in its last line.
+
+    Two such packages differ in no module's size or date, as those of two builds may.
+    """
     tree = folder / f"{package.name}.tree"
     run(["dpkg-deb", "--raw-extract", package, tree], timeout_s=_INSTALL_S)
-    return _packed(package, revision, tree)
-
-
-def _packed(package: Path, revision: int, tree: Path) -> Path:
+    for module in _modules(tree):
+        date = module.stat().st_mtime_ns
+        with module.open("a", encoding="utf-8") as file:
+            file.write(f"{_REVISION}{revision}\n")
+        os.utime(module, ns=(date, date))
+    (tree / "DEBIAN" / "md5sums").write_text(_md5sums(tree), "utf-8")
     control = tree / "DEBIAN" / "control"
     text = control.read_text("utf-8")
     old = next(line for line in text.splitlines() if line.startswith("Version: "))
     before, _, release = old.partition("+")
     new = f"{before.rpartition('-')[0]}-{revision}+{release}"
     control.write_text(text.replace(old, new), "utf-8")
-    made = tree.parent / package.name.replace(old.split()[1], new.split()[1])
+    made = folder / package.name.replace(old.split()[1], new.split()[1])
     run(["dpkg-deb", "--root-owner-group", "-Znone", "--build", tree, made], timeout_s=_INSTALL_S)
     shutil.rmtree(tree)
     return made
+
+
+def middle(package: Path) -> int:
+    """How many files dpkg unpacks before it comes to that which is amidst our modules."""
+    unpacked = subprocess.run(["dpkg-deb", "--fsys-tarfile", package], capture_output=True, check=True)
+    with tarfile.open(fileobj=BytesIO(unpacked.stdout)) as archive:
+        files = [member.name for member in archive if member.isreg()]
+    ours = [number for number, name in enumerate(files) if _OURS_IN.search(name)]
+    return ours[len(ours) // 2]
+
+
+def revisions(root: Path, folder: str = "/usr/lib/birthmark/*") -> set[str]:
+    """Of our modules that are installed there; an empty text for one that was not repacked."""
+    modules = _modules(root, folder)
+    last = (module.read_text("utf-8").rstrip("\n").rpartition("\n")[2] for module in modules)
+    return {line.removeprefix(_REVISION) if line.startswith(_REVISION) else "" for line in last}
+
+
+def _modules(root: Path, folder: str = "/usr/lib/birthmark/*") -> list[Path]:
+    sites = root.glob(f"{folder[1:]}/lib/python3.*/site-packages")
+    return sorted(path for site in sites for program in _OURS for path in (site / program).rglob("*.py"))
+
+
+def _md5sums(tree: Path) -> str:
+    files = sorted(
+        path for path in tree.rglob("*")
+        if path.is_file() and not path.is_symlink() and "DEBIAN" not in path.relative_to(tree).parts[:1]
+    )  # fmt: skip
+    return "".join(
+        f"{hashlib.md5(path.read_bytes()).hexdigest()}  {path.relative_to(tree)}\n" for path in files
+    )

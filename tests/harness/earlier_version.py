@@ -20,6 +20,7 @@ from pathlib import Path
 
 from harness.process import REPOSITORY
 
+PROGRAM_FOLDERS = ("agent", "auditor", "proto", "signerd")
 _PROGRAMS = {
     "signerd": "signerd.__main__",
     "birthmark-agent": "agent.__main__",
@@ -37,10 +38,7 @@ def holds(commit: str) -> bool:
 def earlier_commands(commit: str, directory: Path) -> Path:
     """Makes an environment with the commit's programs in `directory`; returns the folder of its commands."""
     tree = directory / "tree"
-    archived = _git("archive", "--format=tar", commit, "agent", "auditor", "proto", "signerd")
-    archived.check_returncode()
-    with tarfile.open(fileobj=BytesIO(archived.stdout)) as archive:
-        archive.extractall(tree, filter="data")
+    put(commit, tree, *PROGRAM_FOLDERS)
     environment = directory / "environment"
     venv.create(environment, symlinks=True)
     paths = sysconfig.get_paths("venv", {"base": str(environment), "platbase": str(environment)})
@@ -53,6 +51,21 @@ def earlier_commands(commit: str, directory: Path) -> Path:
         (commands / name).write_text(script, encoding="utf-8")
         (commands / name).chmod(0o755)
     return commands
+
+
+def put(commit: str, directory: Path, *paths: str) -> None:
+    """The commit's files, or those below `paths`, into `directory`."""
+    archived = _git("archive", "--format=tar", commit, *paths)
+    archived.check_returncode()
+    with tarfile.open(fileobj=BytesIO(archived.stdout)) as archive:
+        archive.extractall(directory, filter="data")
+
+
+def made_at(commit: str) -> int:
+    """When, in seconds since 1970."""
+    said = _git("log", "-1", "--format=%ct", commit)
+    said.check_returncode()
+    return int(said.stdout)
 
 
 def _git(*arguments: str) -> subprocess.CompletedProcess[bytes]:

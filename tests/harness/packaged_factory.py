@@ -10,15 +10,17 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shlex
 import shutil
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
 from harness.booted_factory import BootedFactory, BootedInstallation
 from harness.clean_root import PACKAGES, CleanRoot
 from harness.factory import Run
-from harness.process import REPOSITORY, ProgramError
+from harness.process import REPOSITORY, ProgramError, wait_until
 from harness.walked_factory import MachineInstallation
 
 SIGNERDS = (
@@ -28,6 +30,12 @@ SIGNERDS = (
 STATIONS = ("/etc/birthmark-agent", "/var/lib/birthmark-agent")
 
 
+# What is outside below /proc/PID/root has its own name inside.
+_GIVEN = """\
+#!/bin/sh
+for each; do shift; set -- "$@" "${{each#{root}}}"; done
+exec {command} "$@"
+"""
 _PAGES = ("operations.md", "stations.md", "auditing.md")
 _OF_THE_PACKAGE = re.compile(r"adduser --system .* signerd-key$")
 
@@ -60,10 +68,21 @@ class PackagedInstallation(BootedInstallation):
         assert isinstance(self.machine, CleanRoot)
         self.machine.run("test ! -e /etc/signerd")
         PackagedFactory.install(self.machine)
+        self.commands = self._commands()
         ours = "'signerd*' 'birthmark*'"
         assert self.machine.run(f"systemctl list-units --plain --no-legend {ours}") == "", "started by itself"
         self.machine.run("adduser signerd softhsm")
         self.machine.run("install -d -o signerd -m 0700 /run/signerd")
+
+    def _commands(self) -> Path:
+        """A folder of commands that are the packages', for who is outside."""
+        folder = self.directory / "commands"
+        folder.mkdir()
+        for name in ("birthmark-agent", "birthmark-auditor"):
+            command = shlex.join(self.machine.command(name))
+            (folder / name).write_text(_GIVEN.format(root=self.machine.path(""), command=command), "utf-8")
+            (folder / name).chmod(0o755)
+        return folder
 
 
 class PackagedFactory(BootedFactory):
@@ -112,6 +131,21 @@ class PackagedFactory(BootedFactory):
             self.root.run(f"systemctl daemon-reload; systemctl enable {unit}; systemctl restart {unit}")
         except ProgramError as error:
             raise ProgramError(f"{error}\n{self.root.journal(unit)}") from error
+        return unit
+
+    def board(self) -> str:
+        """One more is certified and stamped by the installed station: its unit."""
+        run = self.new_run(boards=1)
+        unit = self.work(run)
+        # Its journal has the boards of the runs before, too.
+        done = f'"{run.chips[0]}"'
+        said = partial(self.root.journal, unit)
+        wait_until(
+            lambda: any('"board_done"' in each and done in each for each in said().splitlines()),
+            "a board",
+            timeout_s=90,
+        )
+        self.finished_once(run)
         return unit
 
     def kept(self, *folders: str) -> Mapping[str, str]:
