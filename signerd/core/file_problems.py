@@ -80,6 +80,12 @@ def unreadable(path: Path, error: OSError, kind: FileKind) -> FileProblem:
     return FileProblem(f"{shown(path)}: {what}", remedy)
 
 
+def too_large(path: Path, kind: FileKind) -> FileProblem:
+    """The file is larger than any that works."""
+    what = f"{shown(path)}: it has more than {kind.most:,} bytes"
+    return FileProblem(what, f"Name the right file{kind.named}.")
+
+
 def _made(kind: FileKind) -> str:
     return f"write one: {kind.page} shows how" if kind.maker is None else f"make one: `{kind.maker}`"
 
@@ -106,8 +112,7 @@ def parse_file(path: Path, data: bytes, model: type[M], kind: FileKind, context:
         )
         raise FileProblem(f"{shown(path)}: it is empty", f"{anew}.")
     if len(data) > kind.most:
-        what = f"{shown(path)}: it has more than {kind.most:,} bytes"
-        raise FileProblem(what, f"Name the right file{kind.named}.")
+        raise too_large(path, kind)
     try:
         table = read_toml(data)
     except TomlError as error:

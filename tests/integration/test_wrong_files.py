@@ -91,6 +91,10 @@ def below_a_file(path: Path) -> None:
     path.parent.write_bytes(b"")
 
 
+def endless(path: Path) -> None:
+    path.symlink_to("/dev/zero")
+
+
 def holding(data: bytes) -> Callable[[Path], None]:
     def write(path: Path) -> None:
         path.write_bytes(data)
@@ -223,6 +227,7 @@ OF_WRITTEN = {
     "below a file": Wrong(below_a_file, "a folder of its path is a file", "Name the file itself."),
     "empty": Wrong(holding(b" \n"), "it is empty", "{page} shows what belongs in it."),
     "large": Wrong(holding(b"#" * 40_000), "it has more than {most} bytes", "Name the right file."),
+    "endless": Wrong(endless, "it has more than {most} bytes", "Name the right file."),
     "latin-1": WRONG["latin-1"],
     "mark": Wrong(
         holding(b"\xef\xbb\xbfv = 1\n"),

@@ -11,7 +11,7 @@ from signerd.config import load
 from signerd.core.approval.administrators import MAX_FILE, parse_administrators
 from signerd.core.approval.errors import ApprovalError
 from signerd.core.chip_list import ChipListError, check_chip_id, check_line, read_list
-from signerd.core.file_problems import FileKind, FileProblem, shown, unreadable
+from signerd.core.file_problems import FileKind, FileProblem, shown, too_large, unreadable
 from signerd.core.identity_list import MAX_LINE, ChipIdentity, IdentityError, parse_line
 from signerd.core.order_file import ORDER_FILE, check_order_file
 from signerd.core.product import PRODUCT_FILE, check_product_file
@@ -36,7 +36,10 @@ def read_text(path: Path) -> str:
         WrongFile: it is no UTF-8, or begins with a byte order mark.
         OSError: it cannot be read.
     """
-    data = path.read_bytes()
+    return _text(path, path.read_bytes())
+
+
+def _text(path: Path, data: bytes) -> str:
     try:
         text = utf8_text(data)
     except TomlError as error:
@@ -77,9 +80,13 @@ def read_administrators_file(path: Path, config: Path) -> str:
 
 def _written(path: Path, kind: FileKind) -> str:
     try:
-        return read_text(path)
+        with path.open("rb") as file:
+            data = file.read(kind.most + 1)
     except OSError as error:
         raise WrongFile(str(unreadable(path, error, kind))) from error
+    if len(data) > kind.most:
+        raise WrongFile(str(too_large(path, kind)))
+    return _text(path, data)
 
 
 @contextmanager
