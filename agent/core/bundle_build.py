@@ -105,7 +105,7 @@ def parse_description(data: bytes) -> Description:
     except ValidationError as error:
         raise BundleError(in_one_line(problems(error))) from error
     except TomlError as error:
-        raise BundleError(str(error)) from error
+        raise BundleError(error.what) from error
     files: dict[str, str] = {}
     for image in table.image:
         name = image.called

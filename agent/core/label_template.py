@@ -120,7 +120,7 @@ def parse_template(data: bytes) -> LabelTemplate:
     try:
         document = read_toml(data)
     except TomlError as error:
-        raise TemplateError(str(error)) from error
+        raise TemplateError(error.what) from error
     try:
         return LabelTemplate.model_validate(document)
     except ValidationError as error:

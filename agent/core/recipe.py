@@ -192,7 +192,7 @@ def parse_recipe(data: bytes) -> Recipe:
     try:
         document = read_toml(data)
     except TomlError as error:
-        raise RecipeError(str(error)) from error
+        raise RecipeError(error.what) from error
     _only(document, {"name", "step"}, "")
     name = document.get("name")
     if not isinstance(name, str) or not name:

@@ -116,8 +116,7 @@ def parse_file(path: Path, data: bytes, model: type[M], kind: FileKind, context:
     try:
         table = read_toml(data)
     except TomlError as error:
-        remedy = error.remedy[:1].upper() + error.remedy[1:]
-        raise FileProblem(f"{shown(path)}: {_cut(error.what)}", f"{remedy}.") from error
+        raise FileProblem(f"{shown(path)}: {_cut(error.what)}", error.mend) from error
     try:
         return model.model_validate(table, context=dict(context))
     except ValidationError as error:

@@ -38,6 +38,11 @@ class TomlError(ValueError):
         self.what = what
         self.remedy = remedy
 
+    @property
+    def mend(self) -> str:
+        """The remedy as a sentence."""
+        return f"{self.remedy[:1].upper()}{self.remedy[1:]}."
+
 
 def read_toml(data: bytes) -> dict[str, Any]:
     """What a TOML file says. Raises TomlError, whatever the bytes."""

@@ -276,6 +276,19 @@ def test_settings_of_an_order_that_no_board_can_have(tmp_path: Path, said: Said)
     assert err == f"signerd: {path}: {problem}. Mend [settings]: {page} says what may stand there.\n"
 
 
+@pytest.mark.parametrize("name", ["no TOML", "no quotes", "latin-1", "utf-16"])
+@pytest.mark.parametrize(
+    "command", [("bundle", "build", "--out", "none.zip"), ("label", "sample", "--out", "none", "--template")]
+)
+def test_a_companys_file_for_the_agent_is_told_in_the_same_words(
+    command: tuple[str, ...], name: str, tmp_path: Path, said: Said
+) -> None:
+    path = tmp_path / "it.toml"
+    WRONG[name].make(path)
+    err = said(replace(AGENT, command=command), path)
+    assert err == f"birthmark-agent: {path}: {WRONG[name].said}. {WRONG[name].remedy}\n"
+
+
 def of(program: Program, text: str) -> str:
     return text.format(maker=program.maker, reader=program.reader, page=program.page)
 

@@ -18,6 +18,7 @@ from agent.adapters.labels.zpl import as_zpl
 from agent.core.label import Label
 from agent.core.label_pattern import LabelContentError
 from agent.core.label_template import MAX_TEMPLATE_BYTES, LabelTemplate, TemplateError, parse_template
+from agent.core.toml_text import TomlError
 from agent.errors import ConfigError, LabelError
 
 FORMATS: Mapping[str, Callable[[Layout], bytes]] = {
@@ -80,5 +81,7 @@ def open_maker(path: Path) -> LabelMaker:
     try:
         template = parse_template(data)
     except TemplateError as error:
-        raise ConfigError(f"{path}: {error}", remedy=_TEMPLATE) from error
+        cause = error.__cause__
+        remedy = cause.mend if isinstance(cause, TomlError) else _TEMPLATE
+        raise ConfigError(f"{path}: {error}", remedy=remedy) from error
     return LabelMaker(template, LabelFont(None if template.font is None else path.parent / template.font))

@@ -43,9 +43,7 @@ def _text(path: Path, data: bytes) -> str:
     try:
         text = utf8_text(data)
     except TomlError as error:
-        raise WrongFile(
-            f"{shown(path)}: {error.what}. {error.remedy[:1].upper()}{error.remedy[1:]}."
-        ) from error
+        raise WrongFile(f"{shown(path)}: {error.what}. {error.mend}") from error
     if data.startswith(_MARK.encode()):
         raise WrongFile(f"{shown(path)}: {_MARKED}")
     return text
