@@ -2,7 +2,8 @@
 
 It fits the terminal, down to 80 columns and 24 lines: with few ports a verdict is three lines high, with many
 it is one. What cannot be shown is counted. Failures and parked boards are also printed above the table, where
-they scroll away and can be scrolled back to.
+they scroll away and can be scrolled back to. A port has one name in all of it: the short one of its row. What
+holds for several ports is said once for all of them.
 
 A terminal that takes nothing, since somebody pressed Ctrl-S or marks text in it, holds nothing up: the table
 is not drawn meanwhile, and what has to stay is printed when it goes on.
@@ -15,7 +16,8 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from textwrap import wrap
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -30,7 +32,7 @@ from agent.core.events import Event, Finished, LineDown, LineUp, StampSettled
 from agent.core.floor import PortState, PortView, Snapshot
 from agent.core.plain_text import plain
 from agent.core.port_names import short_names
-from agent.core.result import Outcome, Summary
+from agent.core.result import Outcome, Result, Summary
 
 _LOG = logging.getLogger(__name__)
 _REFRESH_HZ = 4.0
@@ -42,6 +44,7 @@ _BESIDE_NAME = _VERDICT_WIDTH + 6 + 3 + 38  # seconds, gaps, and what a verdict'
 _LEAST_NAME, _MOST_NAME = 12, 48  # columns of a port's name
 _BIG_LINES = 3
 _REMEDY_LINES = 4  # kept for remedies when it is decided how big verdicts are
+_WHO_SHARE = 0.3  # of a remedy's line, that the names of its ports may take
 _COLOUR = {Outcome.PASS: "green", Outcome.FAIL: "red", Outcome.PARKED: "yellow"}
 _VERDICT = {
     PortState.PASS: ("PASS", "bold white on green"),
@@ -155,11 +158,7 @@ class LiveTable:
         """See `Progress`. What moves is shown at the next refresh; what has to stay is printed."""
         match event:
             case Finished(result) if result.outcome is not Outcome.PASS:
-                self._print(
-                    f"[{_COLOUR[result.outcome]}]{result.outcome}[/] {_markup(result.port)} "
-                    f"{_markup(result.chip_id)} {_markup(result.serial_number)} {_markup(result.code)} "
-                    f"at {_markup(result.step)}: {_markup(result.detail)}. {_markup(result.remedy)}"
-                )
+                self._print(self._of_board(result))
             case StampSettled(chip_id=chip_id, serial_number=serial_number, code=code):
                 verdict = (
                     f"[bold red]FAIL[/] stamp refused: {_markup(code)}"
@@ -167,10 +166,21 @@ class LiveTable:
                     else "[green]PASS[/] stamp recorded"
                 )
                 self._print(f"{_markup(serial_number)} ({_markup(chip_id)}): {verdict}")
-            case LineDown(code, detail, remedy):
-                self._print(f"[bold red]LINE DOWN[/] {_markup(code)}: {_markup(detail)}. {_markup(remedy)}")
+            case LineDown(code, detail):  # its remedy stands below the table, as long as it is down
+                self._print(f"[bold red]LINE DOWN[/] {_markup(code)}: {_markup(detail)}")
             case LineUp():
                 self._print("[green]connection to signerd is up[/]")
+
+    def _of_board(self, result: Result) -> str:
+        floor = self._look()
+        name = _names(floor.ports, self._console.width).get(result.port, plain(result.port))
+        said = floor.line is not None and floor.line.code == result.code
+        return (
+            f"[{_COLOUR[result.outcome]}]{result.outcome}[/] {escape(name)} "
+            f"{_markup(result.chip_id)} {_markup(result.serial_number)} {_markup(result.code)} "
+            f"at {_markup(result.step)}: {_markup(result.detail)}"
+            f"{'' if said else f'. {_markup(result.remedy)}'}"
+        )
 
     def notice(self, text: str) -> None:
         """Something that is no board's, for the operator; the table shows the last ones below, too."""
@@ -200,16 +210,21 @@ class LiveTable:
 
 def floor_view(floor: Snapshot, width: int, height: int) -> RenderableType:
     """The whole table, at most `height` - 1 lines of at most `width` columns."""
-    room = height - 2  # the head, and the line on which the cursor stands
+    names = _names(floor.ports, width)
+    down = _line_down(floor, width)
+    room = height - 2 - len(down)  # the head, and the line on which the cursor stands
+    if room < 1:
+        down, room = down[: height - 3], 1
     big = len(floor.ports) * _BIG_LINES + _REMEDY_LINES <= room
     shown = floor.ports if big else floor.ports[: max(room - 1, 1)]
-    parts: list[RenderableType] = [_head(floor), _ports(shown, width, big=big)]
+    parts: list[RenderableType] = [_head(floor), _ports(shown, names, big=big)]
     room -= len(shown) * (_BIG_LINES if big else 1)
     hidden = len(floor.ports) - len(shown)
-    if hidden:
+    if hidden and room > 0:
         parts.append(Text(f" … {hidden} more ports: enlarge the terminal", style="bold yellow"))
         room -= 1
-    below = [*_remedies(floor.ports, width), *_notices(floor)]
+    parts += down
+    below = [*_remedies(floor, names, width), *_notices(floor)]
     if len(below) > room:
         fitting = max(room - 1, 0)
         below = [*below[:fitting], *[Text(f" … {len(below) - fitting} more")][:room]]
@@ -228,9 +243,8 @@ def _head(floor: Snapshot) -> Text:
     return text
 
 
-def _ports(ports: tuple[PortView, ...], width: int, *, big: bool) -> Table:
-    names = _names(ports, width)
-    longest = max((len(name) for name in names.values()), default=1)
+def _ports(ports: tuple[PortView, ...], names: Mapping[str, str], *, big: bool) -> Table:
+    longest = max((len(names[port.port]) for port in ports), default=1)
     table = Table.grid(padding=(0, 1, 0, 0), expand=True)
     table.add_column(width=max(longest, 2), no_wrap=True, overflow="crop", vertical="middle")
     table.add_column(width=_VERDICT_WIDTH, no_wrap=True, vertical="middle")
@@ -286,15 +300,29 @@ def _words(port: PortView, *, big: bool) -> Text:
     return text
 
 
-def _remedies(ports: tuple[PortView, ...], width: int) -> list[RenderableType]:
-    """What to do about each board that stands there and did not pass, a line each."""
+def _line_down(floor: Snapshot, width: int) -> list[RenderableType]:
+    """Why no board can get on, whole and once for all of them."""
+    if floor.line is None:
+        return []
+    said = f"{plain(floor.line.code)}: {plain(floor.line.remedy or floor.line.detail)}"
+    return [Text(f" {line}", style="bold yellow") for line in wrap(said, max(width - 1, 1))]
+
+
+def _remedies(floor: Snapshot, names: Mapping[str, str], width: int) -> list[RenderableType]:
+    """What to do about the boards that stand there and did not pass: a line for each remedy."""
+    ports: dict[str, list[str]] = {}
+    for port in floor.ports:
+        if port.state in _ASIDE and (floor.line is None or port.code != floor.line.code):
+            ports.setdefault(port.remedy or port.detail, []).append(names[port.port])
     lines: list[RenderableType] = []
-    for port in ports:
-        if port.state in _ASIDE:
-            text = Text(f" {plain(port.port)}: ", style="bold", no_wrap=True, overflow="ellipsis")
-            text.append(plain(port.remedy or port.detail), style="not bold")
-            text.truncate(width, overflow="ellipsis")
-            lines.append(text)
+    for remedy, named in ports.items():
+        who = ", ".join(named)
+        if len(named) > 1 and len(who) > width * _WHO_SHARE:
+            who = f"{len(named)} ports"
+        text = Text(f" {who}: ", style="bold", no_wrap=True, overflow="ellipsis")
+        text.append(plain(remedy), style="not bold")
+        text.truncate(width, overflow="ellipsis")
+        lines.append(text)
     return lines
 
 

@@ -11,10 +11,10 @@ from rich.console import Console
 from agent.adapters.shown.fan_out import fan_out
 from agent.adapters.shown.live_state import LiveState
 from agent.adapters.shown.table import LiveTable, floor_view
-from agent.core.events import BoardSeen, Finished, StepStarted, Waiting
+from agent.core.events import BoardSeen, Finished, LineDown, LineUp, StepStarted, Waiting
 from agent.core.floor import PortState
 from agent.core.result import Outcome, Result
-from harness.factory_floor import busy_floor, result
+from harness.factory_floor import BAD, HELD, busy_floor, result
 
 RESULT = Result("port-1", "WO-1", "CHIP-1", "BM-1", "aa", Outcome.FAIL, "stamp", "x", "no", "", 1.0, ())
 ESCAPE = "\x1b]0;owned\x07\x1b[2J\u202e"
@@ -41,8 +41,12 @@ def test_no_escape_sequence_reaches_the_terminal(field: str, outcome: Outcome) -
 
 
 def drawn(ports: int, width: int, height: int) -> list[str]:
+    return drawing(busy_floor(ports), width, height)
+
+
+def drawing(live: LiveState, width: int, height: int) -> list[str]:
     console = Console(file=io.StringIO(), width=width, height=height, color_system=None, legacy_windows=False)
-    console.print(floor_view(busy_floor(ports).snapshot(), width, height))
+    console.print(floor_view(live.snapshot(), width, height))
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue().splitlines()
 
@@ -81,3 +85,75 @@ def test_time_of_the_second_board_on_a_port_runs() -> None:
     live(BoardSeen("1.1", "C"))
     port = live.snapshot().ports[0]
     assert (port.state, port.elapsed_s, port.percent) == (PortState.WORKING, 0.0, 0)
+
+
+BY_PATH = [f"/dev/serial/by-path/pci-0000:00:14.0-usb-0:1.1.{n}:1.0-port0" for n in range(1, 17)]
+
+
+def scrolled(live: LiveState, width: int, *events: object) -> str:
+    """What these events print above the table."""
+    stream = io.StringIO()
+    table = LiveTable(Console(file=stream, width=width, color_system=None), live.snapshot)
+    for event in events:
+        fan_out(live, table)(event)  # type: ignore[arg-type]
+    return stream.getvalue()
+
+
+def test_remedies_have_the_names_of_their_rows_and_the_room() -> None:
+    live = LiveState("WO-1", 14)
+    live.ports_listed(BY_PATH)
+    remedy = "Take the board to the repair desk: its flash fails"
+    codes = ["storage_full", "wrong_digest", "no_key"]
+    above = scrolled(
+        live,
+        80,
+        *(
+            Finished(replace(result(port, n, BAD), code=codes[n % 3], remedy=f"{n}: {remedy}"))
+            for n, port in enumerate(BY_PATH)
+        ),
+    )
+    lines = drawing(live, 80, 24)
+    assert [line.split()[0] for line in lines[1:17]] == [f"1.1.{n}:1.0-port0" for n in range(1, 17)]
+    assert lines[17] == f" 1.1.1:1.0-port0: 0: {remedy}"
+    assert "by-path" not in "\n".join(lines)
+    assert "FAIL 1.1.4:1.0-port0 " in above
+    assert "by-path" not in above
+
+
+def test_a_remedy_of_many_boards_is_one_line() -> None:
+    live = LiveState("WO-1", 14)
+    live.ports_listed(["1", "2", *BY_PATH])
+    for port in BY_PATH:
+        live(Finished(result(port, 1, BAD)))
+    for port in ("1", "2"):
+        live(Finished(replace(result(port, 2, BAD), remedy="Press reset")))
+    assert drawing(live, 80, 26)[19:] == [" 1, 2: Press reset", f" 16 ports: {BAD.remedy}"[:79] + "…"]
+
+
+@pytest.mark.parametrize("width", [80, 200])
+def test_why_the_line_is_down_is_said_once(width: int) -> None:
+    """Whole, below the ports, as long as it is down. Parked boards have their rows."""
+    remedy = "Ask signerd's administrator: this station is revoked, and has to be enrolled anew under another"
+    parked = replace(HELD, code="peer_revoked", detail="signerd refused", remedy=remedy)
+    live = LiveState("WO-1", 14)
+    live.ports_listed(["1", "2", "3", "4"])
+    down = LineDown("peer_revoked", "signerd refused", remedy, stop=True)
+    above = scrolled(live, width, down, *(Finished(result(str(n), n, parked)) for n in range(1, 5)))
+    lines = drawing(live, width, 24)
+    assert above.count("LINE DOWN peer_revoked: signerd refused") == 1
+    assert above.count("PARKED") == 4
+    assert (above + "".join(lines)).replace("\n", "").count("has to be enrolled anew") == 1
+    assert sum("PARKED" in line for line in lines) == 4
+    assert remedy in " ".join(line.strip() for line in lines)
+    live(LineUp())
+    assert "1, 2, 3, 4: Ask" in "\n".join(drawing(live, width, 24))
+
+
+@pytest.mark.parametrize("height", [5, 6, 8, 24])
+@pytest.mark.parametrize("ports", [1, 4, 40])
+def test_a_table_without_its_line_fits_too(ports: int, height: int) -> None:
+    live = busy_floor(ports)
+    live(LineDown("line_silent", "x" * 200, "y " * 100, stop=False))
+    lines = drawing(live, 80, height)
+    assert len(lines) < height
+    assert any("line_silent" in line for line in lines)
