@@ -223,7 +223,11 @@ class Issuance:
         if context.grant is not None and context.granted is not None:
             return await self._again(peer, context.grant, context.granted, csr_der)
         if session is None or session.peer != peer.uri or now >= session.expires_at:
-            raise Refused(Code.SESSION_UNKNOWN, "not sealed by this process, another station's, or expired")
+            raise Refused(
+                Code.SESSION_UNKNOWN,
+                "the session has expired, is another station's, or is not one of this signerd: the station"
+                " opens a new one",
+            )
         order, product = self._order(context, peer)
         # Before anything is done that would have to wait.
         self._issuers.active(product.certificate.ca).parts.demand_room()
@@ -333,7 +337,9 @@ class Issuance:
         if grant.station != peer.uri:
             raise Refused(Code.SESSION_UNKNOWN, "another station's session")
         if grant.csr_sha256 != hashlib.sha256(csr_der).digest():
-            raise Refused(Code.SESSION_USED, f"the session led to record {record.record_id} for another CSR")
+            raise Refused(
+                Code.SESSION_USED, f"the session was used for record {record.record_id}, with another CSR"
+            )
         if record.state is RecordState.REVOKED:
             raise Refused(Code.CERTIFICATE_REVOKED, f"record {record.record_id} is revoked")
         return await self._answer(record)
@@ -387,7 +393,9 @@ class Issuance:
         """Refuses a chip that no method of the product could speak for at the order's level."""
         rules = product.evidence
         if rules.chip_ids is not None and not rules.chip_ids.matches(chip_id):
-            raise Refused(Code.CHIP_UNKNOWN, f"the product's chip ids have the form {rules.chip_ids.text}")
+            raise Refused(
+                Code.CHIP_UNKNOWN, f"the chip id is not of the product's form, {rules.chip_ids.text}"
+            )
         check_listed(rules, listed=chip is not None and chip.listed)
         if (
             chip is not None
@@ -402,14 +410,17 @@ class Issuance:
         for method in rules.methods:
             if await self._identity(product, method, chip_id) is not None:
                 return
-        raise Refused(Code.CHIP_UNKNOWN, "no method of the product knows the chip")
+        raise Refused(
+            Code.CHIP_UNKNOWN,
+            "the chip is not personalized, and no key of it is imported for a method of the product",
+        )
 
     @staticmethod
     def _order(context: CallContext, peer: PeerName) -> tuple[WorkOrder, Product]:
         """The order, if this station may work on it. Others cannot tell it from one that does not exist."""
         order = context.order
         if order is None or context.product_toml is None or peer.uri not in order.stations:
-            raise Refused(Code.ORDER_UNKNOWN, "no such work order for this station")
+            raise Refused(Code.ORDER_UNKNOWN, "there is no such work order, or this station is not in it")
         return order, parse_product(context.product_toml)
 
 
@@ -417,7 +428,7 @@ def _check_room(context: CallContext, order: WorkOrder, product: Product) -> Non
     """A chip that has its place already may come back to a full order, also under another name."""
     full = context.places_taken >= order.quantity and not context.has_place
     if full and not named_by_certificate(product.evidence):
-        raise Refused(Code.ORDER_FULL, f"all {order.quantity} places are taken")
+        raise Refused(Code.ORDER_FULL, f"all {order.quantity} places of {order.work_order} are taken")
 
 
 def _resumed(record: Record, csr: VerifiedCsr, product: Product, issuer: Issuer) -> PreparedCertificate:

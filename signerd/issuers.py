@@ -110,7 +110,7 @@ class Issuers:
                 return self._whole(record)
         if any(record.ca == ca for record in self._known.values()):
             raise Unavailable(f"no issuer of CA {ca} is active: `signerd ca activate`")
-        raise Refused(Code.INVALID, f"there is no CA {ca!r} here (certificate.ca): `signerd ca list`")
+        raise Refused(Code.INVALID, f"certificate.ca: there is no CA {ca!r}: `signerd ca list` shows all")
 
     def of(self, issuer_id: int) -> InService:
         """The issuer of a record, in whatever state."""

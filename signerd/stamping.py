@@ -56,9 +56,7 @@ class Stamping:
         )
         grant, record = context.grant, context.granted
         if grant is None or record is None or grant.station != peer.uri:
-            raise Refused(
-                Code.SESSION_UNKNOWN, "no certificate was handed out in this session to this station"
-            )
+            raise Refused(Code.SESSION_UNKNOWN, "this station was given no certificate in this session")
         # 2. The certificate.
         if record.state is RecordState.REVOKED:
             raise Refused(Code.CERTIFICATE_REVOKED, f"record {record.record_id} is revoked")
@@ -91,7 +89,9 @@ class Stamping:
         locks = product.stamp.required_locks
         still_open = [lock for lock in locks if said.claims.security_state.get(lock) is not True]
         if still_open:
-            raise Refused(Code.STAMP_LOCKS_OPEN, f"open: {', '.join(still_open)}")
+            raise Refused(
+                Code.STAMP_LOCKS_OPEN, f"locks that the product requires are open: {', '.join(still_open)}"
+            )
 
 
 def _read(record: Record, grant: Grant, stamp: bytes, signature: bytes) -> Stamp:

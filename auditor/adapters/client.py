@@ -141,14 +141,16 @@ class GrpcLog:
                 if _status(error) != (grpc.StatusCode.RESOURCE_EXHAUSTED, RATE_LIMITED):
                     self._raise(error)
                 self._wait(1.0)
-        raise Unreachable(f"signerd at {self._endpoint} goes on refusing us: {RATE_LIMITED}")
+        raise Unreachable(
+            f"signerd at {self._endpoint} keeps refusing calls: {RATE_LIMITED}. Try again later"
+        )
 
     def _raise(self, error: grpc.RpcError) -> NoReturn:
         code, text = _status(error)
         if code is grpc.StatusCode.NOT_FOUND:
             raise NotFound(f"signerd has no such thing: {text}") from error
         if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
-            raise Malformed(f"an answer larger than the API allows: {text}") from error
+            raise Malformed(f"the answer is larger than the API allows: {text}") from error
         raise Unreachable(f"signerd at {self._endpoint}: {code.name.lower()}: {text}") from error
 
 

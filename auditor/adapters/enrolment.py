@@ -33,6 +33,8 @@ MAX_ROOTS = 16  # pinned: one for each chain that issuers have, or had
 KEY, REQUEST, CERTIFICATE = "auditor.key", "auditor.csr.pem", "auditor.pem"
 OPERATIONS_CA, VKEY, DEVICE_ROOT, CONFIG = "operations-ca.pem", "log.vkey", "device-root.pem", "auditor.toml"
 
+_WRITABLE = "See that this user may write there, and that the disk has room"
+_COMPANYS = "Take the file that the company sent, or ask for it again"
 _TOML = """\
 deployment = "{deployment}"
 state = "state"
@@ -72,7 +74,9 @@ def make_request(directory: Path, *, deployment: str, name: str) -> Path:
     try:
         forms.auditor(uri)
     except Malformed as error:
-        raise ConfigError(f"{uri} is no auditor's URI: names are 1 to 64 of [A-Za-z0-9._-]") from error
+        raise ConfigError(
+            f"{uri} is no name of an auditor: give --deployment and --name 1 to 64 of [A-Za-z0-9._-]"
+        ) from error
     key = ec.generate_private_key(ec.SECP256R1())
     request = (
         x509.CertificateSigningRequestBuilder()
@@ -87,9 +91,9 @@ def make_request(directory: Path, *, deployment: str, name: str) -> Path:
             file.write(pem)
         (directory / REQUEST).write_bytes(request.public_bytes(Encoding.PEM))
     except FileExistsError as error:
-        raise ConfigError(f"{directory / KEY} exists: enroll into another directory") from error
+        raise ConfigError(f"{directory / KEY} exists: give another directory with --dir") from error
     except OSError as error:
-        raise ConfigError(f"cannot write into {directory}: {error.strerror}") from error
+        raise ConfigError(f"cannot write into {directory}: {error.strerror}. {_WRITABLE}") from error
     return directory / REQUEST
 
 
@@ -101,15 +105,14 @@ def install(directory: Path, files: Installed) -> Path:
     """
     certificate = _certificate(files.certificate)
     operations_cas = _certificates(files.operations_ca)
-    vkey = read_bytes(files.log_vkey, "the log's verifier key")
+    vkey = load_vkey(files.log_vkey)
     roots = load_roots(files.device_root)
-    deployment = _deployment(certificate)
-    _check_ours(directory, certificate, operations_cas)
-    load_vkey(vkey)
+    deployment = _deployment(certificate, files.certificate)
+    _check_ours(directory, certificate, operations_cas, files)
     contents = {
         CERTIFICATE: certificate.public_bytes(Encoding.PEM),
         OPERATIONS_CA: b"".join(ca.public_bytes(Encoding.PEM) for ca in operations_cas),
-        VKEY: vkey,
+        VKEY: f"{vkey}\n".encode(),
         DEVICE_ROOT: b"".join(root.public_bytes(Encoding.PEM) for root in roots),
         CONFIG: _TOML.format(deployment=deployment, endpoint=files.endpoint).encode(),
     }
@@ -117,17 +120,17 @@ def install(directory: Path, files: Installed) -> Path:
         for name, content in contents.items():
             (directory / name).write_bytes(content)
     except OSError as error:
-        raise ConfigError(f"cannot write into {directory}: {error.strerror}") from error
+        raise ConfigError(f"cannot write into {directory}: {error.strerror}. {_WRITABLE}") from error
     return directory / CONFIG
 
 
-def load_vkey(data: bytes) -> str:
+def load_vkey(path: Path) -> str:
     """The verifier key's text, its form checked. Raises ConfigError."""
     try:
-        text = data.decode("utf-8").strip()
+        text = read_bytes(path, "the log's verifier key").decode("utf-8").strip()
         parse_vkey(text)
     except (UnicodeDecodeError, Malformed) as error:
-        raise ConfigError(f"the log's verifier key: {error}") from error
+        raise ConfigError(f"{path}: this is no verifier key ({error}). {_COMPANYS}") from error
     return text
 
 
@@ -136,9 +139,9 @@ def load_roots(path: Path) -> tuple[x509.Certificate, ...]:
     try:
         roots = x509.load_pem_x509_certificates(read_bytes(path, "the device root"))
     except X509_ERRORS as error:
-        raise ConfigError(f"{path} is not a certificate in PEM") from error
+        raise ConfigError(f"{path}: this is no certificate in PEM. {_COMPANYS}") from error
     if len(roots) > MAX_ROOTS:
-        raise ConfigError(f"{path} holds {len(roots)} certificates, at most {MAX_ROOTS}")
+        raise ConfigError(f"{path}: it holds {len(roots)} certificates, more than {MAX_ROOTS}. {_COMPANYS}")
     for root in roots:
         _check_root(root, path)
     return tuple(roots)
@@ -149,16 +152,16 @@ def _check_root(root: x509.Certificate, path: Path) -> None:
         root.verify_directly_issued_by(root)
         is_ca = root.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
     except (InvalidSignature, x509.ExtensionNotFound, *X509_ERRORS) as error:
-        raise ConfigError(f"{path} is not a self-signed CA certificate") from error
+        raise ConfigError(f"{path}: this is no self-signed CA certificate. {_COMPANYS}") from error
     if not is_ca:
-        raise ConfigError(f"{path} is not a CA certificate")
+        raise ConfigError(f"{path}: this is no CA certificate. {_COMPANYS}")
 
 
 def _certificate(path: Path) -> x509.Certificate:
     try:
         return x509.load_pem_x509_certificate(read_bytes(path, "the certificate"))
     except X509_ERRORS as error:
-        raise ConfigError(f"{path} is not a certificate in PEM") from error
+        raise ConfigError(f"{path}: this is no certificate in PEM. {_COMPANYS}") from error
 
 
 def _certificates(path: Path) -> list[x509.Certificate]:
@@ -166,32 +169,42 @@ def _certificates(path: Path) -> list[x509.Certificate]:
     try:
         return x509.load_pem_x509_certificates(read_bytes(path, "the operations CA"))
     except X509_ERRORS as error:
-        raise ConfigError(f"{path} is not a certificate in PEM") from error
+        raise ConfigError(f"{path}: this is no certificate in PEM. {_COMPANYS}") from error
 
 
-def _deployment(certificate: x509.Certificate) -> str:
+def _deployment(certificate: x509.Certificate, path: Path) -> str:
     """From the URI SAN, which must be an auditor's."""
     try:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         (uri,) = names.get_values_for_type(x509.UniformResourceIdentifier)
         return str(forms.auditor(uri)).split("/")[2]
     except (x509.ExtensionNotFound, Malformed, *X509_ERRORS) as error:
-        raise ConfigError("the certificate bears no auditor's URI") from error
+        raise ConfigError(f"{path}: this certificate names no auditor. {_COMPANYS}") from error
 
 
 def _check_ours(
-    directory: Path, certificate: x509.Certificate, operations_cas: Sequence[x509.Certificate]
+    directory: Path,
+    certificate: x509.Certificate,
+    operations_cas: Sequence[x509.Certificate],
+    files: Installed,
 ) -> None:
     try:
         key = load_pem_private_key(read_bytes(directory / KEY, "our key"), None)
         ours = any(_issued(certificate, ca) for ca in operations_cas)
     except X509_ERRORS as error:
-        raise ConfigError(f"our key or the certificate's issuer: {error}") from error
+        raise ConfigError(
+            f"{directory / KEY} or {files.operations_ca} cannot be used: {error}. {_COMPANYS}"
+        ) from error
     if not ours:
-        raise ConfigError("the certificate is not the operations CA's")
+        raise ConfigError(
+            f"{files.certificate}: the CA in {files.operations_ca} did not issue it. {_COMPANYS}"
+        )
     form = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     if key.public_key().public_bytes(*form) != certificate.public_key().public_bytes(*form):
-        raise ConfigError(f"the certificate is not for the key in {directory / KEY}")
+        raise ConfigError(
+            f"{files.certificate}: this certificate is for another key than {directory / KEY}."
+            " Send the request of this directory, and install what comes back"
+        )
 
 
 def _issued(certificate: x509.Certificate, ca: x509.Certificate) -> bool:

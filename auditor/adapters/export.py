@@ -48,5 +48,7 @@ def export(lookup: Lookup, directory: Path) -> tuple[int, list[Finding]]:
         chain = b"".join(issuer.public_bytes(Encoding.PEM) for issuer in above)
         (directory / "chain.pem").write_bytes(chain)
     except OSError as error:
-        raise ConfigError(f"cannot write into {directory}: {error.strerror}") from error
+        raise ConfigError(
+            f"cannot write into {directory}: {error.strerror}. See that this user may write there"
+        ) from error
     return len(written), findings

@@ -72,7 +72,9 @@ def _read(config: Config) -> tuple[x509.Certificate, Credentials]:
     try:
         certificate = x509.load_pem_x509_certificate(pem)
     except X509_ERRORS as error:
-        raise ConfigError(f"{config.identity.certificate} is not a certificate in PEM") from error
+        raise ConfigError(
+            f"{config.identity.certificate}: this is no certificate in PEM. Enroll again"
+        ) from error
     cas = read_bytes(config.signerd.operations_ca, "the operations CA")
     return certificate, Credentials(cas, pem, read_bytes(config.identity.key, "our key"))
 
@@ -130,4 +132,6 @@ def _replace(path: Path, data: bytes) -> None:
             os.fsync(file.fileno())
         Path(file.name).replace(path)
     except OSError as error:
-        raise ConfigError(f"cannot write {path}: {error.strerror}") from error
+        raise ConfigError(
+            f"cannot write {path}: {error.strerror}. See that this user may write there"
+        ) from error

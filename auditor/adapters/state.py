@@ -56,7 +56,7 @@ class SqliteState(SqliteBooks):
             return cls(_ready(connection))
         except (OSError, sqlite3.Error) as error:
             raise ConfigError(
-                f"cannot use the state in {directory}: {error}; is another auditor running?"
+                f"cannot use the state in {directory}: {error}. See that no other auditor works there"
             ) from error
         except (ValueError, TypeError, KeyError, Malformed, CheckFailed) as error:
             raise ConfigError(f"the state in {directory} is damaged: move it away and verify anew") from error
@@ -75,7 +75,9 @@ class SqliteState(SqliteBooks):
         try:
             self._db.execute("BEGIN IMMEDIATE")
         except sqlite3.Error as error:
-            raise ConfigError(f"the state is locked: {error}; is another auditor running?") from error
+            raise ConfigError(
+                f"the state is locked: {error}. See that no other auditor works there"
+            ) from error
         try:
             yield
             self._save()
@@ -86,7 +88,7 @@ class SqliteState(SqliteBooks):
         try:
             self._db.execute("COMMIT")
         except sqlite3.Error as error:
-            raise ConfigError(f"the state cannot be written: {error}") from error
+            raise ConfigError(f"the state cannot be written: {error}. See that its disk has room") from error
 
     def kept(self) -> Kept | None:
         """See `auditor.ports.State`."""
@@ -231,7 +233,8 @@ def _ready(connection: sqlite3.Connection) -> sqlite3.Connection:
         version += 1
     if version != VERSION:
         raise ConfigError(
-            f"the state is of version {version}, this auditor reads {VERSION}: verify anew elsewhere"
+            f"the state is of version {version}, and this auditor reads {VERSION}: verify anew in another"
+            " directory"
         )
     return connection
 

@@ -230,7 +230,7 @@ def receipt(
     """Verifies a receipt offline: that the entry is in the log."""
     output = Output(as_json=as_json)
     path = vkey or load(config).trust.log_vkey
-    key = parse_vkey(load_vkey(read_bytes(path, "the log's verifier key")))
+    key = parse_vkey(load_vkey(path))
     data = read_bytes(entry, "the entry")
     verified = verify_receipt(read_bytes(file, "the receipt"), data, key)
     kind = parse_entry(data).type

@@ -50,7 +50,7 @@ def utc_now() -> datetime:
 
 def pinned(config: Config, identities: Sequence[Path] = ()) -> Pinned:
     """The trust that the configuration and the command name. Raises ConfigError."""
-    text = load_vkey(read_bytes(config.trust.log_vkey, "the log's verifier key"))
+    text = load_vkey(config.trust.log_vkey)
     key = parse_vkey(text)
     roots = load_roots(config.trust.device_root)
     digests = frozenset(sha256(root.public_bytes(Encoding.DER)).hexdigest() for root in roots)
@@ -66,7 +66,8 @@ def load_identities(files: Sequence[Path]) -> Identities:
         try:
             lists.append(read_identities(data.decode("utf-8").splitlines()))
         except (Malformed, UnicodeDecodeError) as error:
-            raise ConfigError(f"{file}: {error}") from error
+            remedy = "Have the company export the list again"
+            raise ConfigError(f"{file}: {error}. {remedy}") from error
     return Identities.joined(lists)
 
 

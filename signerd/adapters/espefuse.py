@@ -27,8 +27,8 @@ def check_chip(chip: str) -> None:
     if chip in _WITHOUT_HMAC:
         raise Refused(
             Code.INVALID,
-            f"{chip} has no HMAC peripheral: a key in its eFuses can prove nothing, and without other storage"
-            " for one its evidence stays at level none (docs/evidence.md)",
+            f"{chip} has no HMAC peripheral, so a key in its eFuses proves nothing. Unless it keeps a key"
+            " elsewhere, its evidence stays at level none (docs/evidence.md)",
         )
     if chip not in HMAC_CHIPS:
         raise Refused(

@@ -95,14 +95,14 @@ class SampleLinter:
             tbs = x509.load_der_x509_certificate(certificate).tbs_certificate_bytes
             guard.check_certificate(tbs, sample.place.moment)
         except (ValueError, Fault) as error:
-            raise Refused(Code.INVALID, f"the profile gives no certificate: {error}") from error
+            raise Refused(Code.INVALID, f"no certificate can be made by this profile: {error}") from error
         except SigningRefusedError as error:
             raise Refused(Code.INVALID, f"the key holder would refuse its certificates: {error}") from error
         size = sum(len(each) + _ITEM_OVERHEAD for each in (certificate, *issuer.chain))
         if size > MAX_CREDENTIAL_BYTES:
             raise Refused(
                 Code.INVALID,
-                f"certificate and chain come to {size} bytes, and a board takes {MAX_CREDENTIAL_BYTES}:"
+                f"certificate and chain have {size} bytes, and a board stores at most {MAX_CREDENTIAL_BYTES}:"
                 " shorten the names, or take a shorter chain",
             )
         return certificate

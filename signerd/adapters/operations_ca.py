@@ -162,7 +162,10 @@ def sign_peer_request(request_pem: bytes, uri: str, ca: OperationsCa, now: datet
     try:
         peer = parse_peer_uri(uri)
     except ValueError as error:
-        raise Refused(Code.INVALID, f"{uri} is not the name of a station or an auditor") from error
+        raise Refused(
+            Code.INVALID,
+            f"{uri} is not birthmark://DEPLOYMENT/station/SITE/NAME, nor an auditor's name of that form",
+        ) from error
     if len(request_pem) > MAX_REQUEST:
         raise Refused(Code.INVALID, f"a request has at most {MAX_REQUEST} bytes")
     try:
@@ -170,9 +173,11 @@ def sign_peer_request(request_pem: bytes, uri: str, ca: OperationsCa, now: datet
         key = request.public_key()
         proven = request.is_signature_valid
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise Refused(Code.INVALID, "not a certification request in PEM") from error
+        raise Refused(
+            Code.INVALID, "this is no certification request in PEM: send the .csr.pem that `enroll` made"
+        ) from error
     if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
-        raise Refused(Code.INVALID, "a peer's key must be P-256")
+        raise Refused(Code.INVALID, "the key must be P-256: make the request with `enroll`")
     if not proven:
         raise Refused(Code.INVALID, "the request is not signed by the key that it names")
     return certify_peer(key, peer, ca, now)

@@ -162,7 +162,7 @@ def with_one_more(parts: Sequence[SealedPart], new: Recipient) -> list[list[Reci
     """The list of each part with this one. Raises Refused `already_exists`."""
     spki_sha256 = new.spki_sha256()
     if all(new in part.recipients and spki_sha256 in part.named for part in parts):
-        raise Refused(Code.ALREADY_EXISTS, f"{spki_sha256.hex()} opens what is sealed already")
+        raise Refused(Code.ALREADY_EXISTS, f"the key {spki_sha256.hex()} is a recipient already")
     return [list(dict.fromkeys((*part.recipients, new))) for part in parts]
 
 
@@ -186,7 +186,8 @@ def with_one_less(
     if not no_spare and any(len(recipients) < 2 for _, recipients in _changing(parts, left)):
         raise Refused(
             Code.INVALID,
-            "what is sealed to one token alone is lost with it: add a spare before, or --no-spare",
+            "only one token would be left, and the sealed keys are lost with it: add a spare first"
+            " (`signerd recipient add`), or give --no-spare",
         )
     return named[0], left
 

@@ -62,7 +62,7 @@ def check_csr(
         Refused: `csr_rejected` for its form or signature, `key_rejected` for its key.
     """
     if not 0 < len(data) <= MAX_CSR_BYTES:
-        raise Refused(Code.CSR_REJECTED, f"{len(data)} bytes, allowed are 1 to {MAX_CSR_BYTES}")
+        raise Refused(Code.CSR_REJECTED, f"the request has {len(data)} bytes, not 1 to {MAX_CSR_BYTES}")
     try:
         request = read_request(data)
         check_asks_for_a_leaf(request)
@@ -75,7 +75,7 @@ def check_csr(
     except WeakKeyError as error:
         raise Refused(Code.KEY_REJECTED, str(error)) from error
     except InvalidSignature as error:
-        raise Refused(Code.CSR_REJECTED, "the self-signature is wrong") from error
+        raise Refused(Code.CSR_REJECTED, "the request's signature does not fit the key in it") from error
     except DerError as error:
         raise Refused(Code.CSR_REJECTED, str(error)) from error
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:

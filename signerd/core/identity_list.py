@@ -102,7 +102,7 @@ def check_identity(identity: ChipIdentity, method: str) -> None:
     """
     form = _FORMS.get(method)
     if form is None:
-        raise IdentityError(f"method {method} rests on no imported keys")
+        raise IdentityError(f"method {method} uses no imported keys")
     if not is_chip_id(identity.chip_id):
         raise IdentityError("chip_id is not 1 to 64 of [A-Za-z0-9._:-]")
     if identity.tpm_public and method != "tpm2":

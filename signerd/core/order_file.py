@@ -208,7 +208,8 @@ def parse_order_file(text: str, find_product: Callable[[str], ProductRevision | 
     _check_reachable(file, revision.product)
     if file.bundle is not None and file.bundle.product not in {None, file.product}:
         raise Refused(
-            Code.INVALID, f"bundle.product: it is for product {file.bundle.product}, not {file.product}"
+            Code.INVALID,
+            f"bundle.product: the bundle is for product {file.bundle.product}, the order for {file.product}",
         )
     order = WorkOrder(
         work_order=file.work_order,

@@ -21,7 +21,9 @@ def check_open(order: WorkOrder, *, closed: bool, now: datetime) -> None:
     if closed:
         raise Refused(Code.ORDER_NOT_OPEN, f"work order {order.work_order} is closed")
     if not order.not_before <= now <= order.not_after:
-        raise Refused(Code.ORDER_NOT_OPEN, f"work order {order.work_order}: {now} is outside its window")
+        window = f"{order.not_before:%Y-%m-%d %H:%M} to {order.not_after:%Y-%m-%d %H:%M} UTC"
+        said = f"it is {now:%Y-%m-%d %H:%M}, and work order {order.work_order} is open from {window}"
+        raise Refused(Code.ORDER_NOT_OPEN, said)
 
 
 def check_level(evidence: VerifiedEvidence, order: WorkOrder) -> None:
@@ -29,7 +31,7 @@ def check_level(evidence: VerifiedEvidence, order: WorkOrder) -> None:
     if evidence.level < order.level:
         raise Refused(
             Code.LEVEL_INSUFFICIENT,
-            f"evidence reaches {evidence.level.label}, the order demands {order.level.label}:"
+            f"the evidence reaches level {evidence.level.label}, and the order demands {order.level.label}:"
             f" {_shortfall(evidence)}",
         )
 
@@ -51,9 +53,11 @@ def check_firmware(versions: Mapping[str, str], minimum: Mapping[str, str]) -> N
     """Raises Refused `firmware_too_old` if a component is missing or below its minimum."""
     for name, least in minimum.items():
         if name not in versions:
-            raise Refused(Code.FIRMWARE_TOO_OLD, f"firmware {name} is not claimed")
+            raise Refused(
+                Code.FIRMWARE_TOO_OLD, f"firmware {name} is not named, and must be {least} or newer"
+            )
         if version_key(versions[name]) < version_key(least):
-            raise Refused(Code.FIRMWARE_TOO_OLD, f"firmware {name} {versions[name]} is below {least}")
+            raise Refused(Code.FIRMWARE_TOO_OLD, f"firmware {name} is {versions[name]}, below {least}")
 
 
 def check_bundle(firmware: Mapping[str, tuple[str, bytes]], bundle: FirmwareBundle | None) -> None:
@@ -63,7 +67,7 @@ def check_bundle(firmware: Mapping[str, tuple[str, bytes]], bundle: FirmwareBund
     """
     for name, (version, digest) in ({} if bundle is None else bundle.firmware).items():
         if name not in firmware:
-            raise Refused(Code.FIRMWARE_DIFFERS, f"firmware {name} is not in the stamp")
+            raise Refused(Code.FIRMWARE_DIFFERS, f"the stamp names no firmware {name}, and the order does")
         if firmware[name] != (version, digest):
             found, sha256 = firmware[name]
             raise Refused(
@@ -114,5 +118,5 @@ def listed_as(evidence: VerifiedEvidence, rules: EvidenceRules, *, by_name: bool
         if kinds.get(anchor.kind) in rules.listed_by and anchor.issuer not in own
     )
     if not lines:
-        raise Refused(Code.CHIP_UNKNOWN, "nothing that the evidence shows is on the work order's list")
+        raise Refused(Code.CHIP_UNKNOWN, "the evidence shows nothing by which the product's chips are listed")
     return lines

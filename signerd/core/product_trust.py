@@ -45,7 +45,8 @@ def review_trust(rules: EvidenceRules, now: datetime) -> list[str]:
     if reached < rules.level:
         raise Refused(
             Code.INVALID,
-            f"evidence.level: it demands {rules.level.label}, and its methods reach {reached.label} at most",
+            f"evidence.level: it is {rules.level.label}, and the methods reach {reached.label} at most:"
+            " lower it, or add a method",
         )
     notes = _review_anchors(rules)
     for name in rules.methods:
@@ -54,7 +55,7 @@ def review_trust(rules: EvidenceRules, now: datetime) -> list[str]:
             where = f"evidence.{name}.roots.{number}"
             notes += _review_root(root, where, now)
             if root in roots[:number]:
-                raise Refused(Code.INVALID, f"{where}: the same root stands there before")
+                raise Refused(Code.INVALID, f"{where}: this root is there twice: take one away")
     return notes
 
 
@@ -69,8 +70,9 @@ def _review_anchors(rules: EvidenceRules) -> list[str]:
     if certified and others and rules.chips != "listed":
         raise Refused(
             Code.INVALID,
-            f"evidence.methods: {certified[0]} and {others[0]} share nothing that tells a chip again, so that"
-            ' one chip would be two boards: use one of them, or name the chips (chips = "listed")',
+            f"evidence.methods: {certified[0]} and {others[0]} have nothing in common by which a chip is"
+            " known again. One chip could become two boards: keep one of the methods, or list the chips"
+            ' (chips = "listed")',
         )
     notes = []
     if len(certified) > 1 and rules.chips != "listed":
@@ -145,7 +147,7 @@ def _review_root(root: Certificate, where: str, now: datetime) -> list[str]:
         check_is_ca(root)
     except EvidenceError as error:
         raise Refused(
-            Code.INVALID, f"{where}: it is no CA ({error}): a root is wanted, and not a device's certificate"
+            Code.INVALID, f"{where}: this is no CA ({error}): name the root, not a device's certificate"
         ) from error
     ends = root.not_after
     if ends <= now:

@@ -245,7 +245,7 @@ def test_the_chip_key_as_key_of_psa_tokens(attempts: Attempts, both: str, board:
 def test_a_chip_with_the_keys_of_two_methods(attempts: Attempts, burned: PsaVendor) -> None:
     """A second key for a chip would be a second way in: the registry does not give one."""
     psa = attempts.line.board("psa-token", vendor=burned)
-    with pytest.raises(ProgramError, match="has its key, for good: --key psa-iak-sha256"):
+    with pytest.raises(ProgramError, match="keeps the key that it has: give --key psa-iak-sha256"):
         attempts.line.installation.personalize([psa.chip_id])
 
 

@@ -158,7 +158,7 @@ def test_a_list_with_a_chip_that_gets_no_certificate(edge: Edge, station: EdgePe
     # More than one call takes: nothing of the first is entered where the second would be refused.
     chips.write_text("".join(f"CHIP-{number}\n" for number in range(2, 10_003)) + "CHIP_2\n", "utf-8")
     code, said = signerd(edge.installation, "chips", "import", chips, "--order", "WO-L")
-    assert (code, "none of the list is entered" in " ".join(said.split())) == (1, True), said
+    assert (code, "Nothing of the list is entered" in " ".join(said.split())) == (1, True), said
     listed = edge.admin.ListChips(admin_pb2.ListChipsRequest(), timeout=20).chips
     assert {chip.chip_id for chip in listed if "WO-L" in chip.work_orders} == {"CHIP-1"}
 

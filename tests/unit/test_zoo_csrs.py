@@ -34,7 +34,7 @@ REASONS = {
     "twice": "twice",
     "form": "DerError",
     "key": "not in its canonical form",
-    "signature": "the self-signature is wrong",
+    "signature": "does not fit the key in it",
 }
 
 

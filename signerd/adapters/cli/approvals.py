@@ -190,9 +190,14 @@ def show(
     except ApprovalError as error:
         raise Refused(Code.APPROVAL_INVALID, f"{file}: {error}") from error
     if statement.expires <= datetime.now(UTC):
-        raise Refused(Code.APPROVAL_INVALID, f"{file} expired at {statement.expires:%Y-%m-%d %H:%M} UTC")
+        raise Refused(
+            Code.APPROVAL_INVALID,
+            f"{file} expired at {statement.expires:%Y-%m-%d %H:%M} UTC: ask for a new one",
+        )
     if given is not None and hashlib.sha256(given.read_bytes()).digest() not in statement.inputs:
-        raise Refused(Code.APPROVAL_INVALID, f"{file} is about another file than {given}")
+        raise Refused(
+            Code.APPROVAL_INVALID, f"{file} is not about {given}, but about another file: do not sign it"
+        )
     namespace = namespace_of(statement.deployment)
     if as_json:
         print_json(

@@ -242,7 +242,7 @@ def _demand_room(config: Path) -> None:
         keys = daemon.ListCheckpointKeys(admin_pb2.ListCheckpointKeysRequest()).keys
     there = [key.key_id for key in keys if key.state != admin_pb2.CHECKPOINT_KEY_STATE_RETIRED]
     if len(there) >= MAX_SIGNERS:
-        detail = f"keys {' and '.join(there)} are there: retire one of them first"
+        detail = f"the log has keys {' and '.join(there)}, and may have no more: retire one of them first"
         raise Refused(Code.INVALID, detail)
 
 

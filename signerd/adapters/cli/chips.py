@@ -65,7 +65,7 @@ def _check_whole(daemon: AdminServiceStub, order: str, file: Path, lines: list[s
     product = parse_product(shown.product_toml)
     for line in lines:
         if (problem := next(line_problems(shown.work_order, product, line), None)) is not None:
-            raise Refused(Code.INVALID, f"{file}: {problem}; none of the list is entered")
+            raise Refused(Code.INVALID, f"{file}: {problem}. Nothing of the list is entered")
 
 
 def put_on_list(daemon: AdminServiceStub, order: str, chip_ids: list[str]) -> int:

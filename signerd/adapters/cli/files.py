@@ -121,7 +121,7 @@ def read_bounded(path: Path, most: int) -> bytes:
     with path.open("rb") as file:
         data = file.read(most + 1)
     if len(data) > most:
-        raise Refused(Code.INVALID, f"{path} has more than {most} bytes")
+        raise Refused(Code.INVALID, f"{path}: it has more than {most:,} bytes. Name the right file")
     return data
 
 
@@ -191,4 +191,4 @@ def read_identities(path: Path, batch_size: int) -> Iterator[IdentityBatch]:
     if batch.identities:
         yield batch
     if not some:
-        raise Refused(Code.INVALID, f"{path} holds no identity")
+        raise Refused(Code.INVALID, f"{path}: it holds no identity")

@@ -217,7 +217,7 @@ def _certified(config: Path, waiting: admin_pb2.ListRenewalsResponse.Renewal) ->
 
     key = load_der_public_key(waiting.spki)
     if not isinstance(key, ec.EllipticCurvePublicKey):
-        raise Refused(Code.INVALID, "a peer's key must be P-256")
+        raise Refused(Code.INVALID, "the key must be P-256: make the request with `enroll`")
     ca, now = load_ca(config.resolve().parent), datetime.now(UTC).replace(microsecond=0)
     return certify_peer(key, parse_peer_uri(waiting.uri), ca, now)
 

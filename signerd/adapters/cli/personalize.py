@@ -120,7 +120,10 @@ def personalize(
         check_chip(chip)
         check_block(block)
         if key is not BurnedKey.HMAC_SHA256:
-            raise Refused(Code.INVALID, f"an HMAC key block holds the key of hmac-sha256, not {key}")
+            raise Refused(
+                Code.INVALID,
+                f"--chip goes with --key hmac-sha256, the only key of an HMAC key block, and not with {key}",
+            )
     who = by or administrator()
     chip_ids = read_chip_ids(file)
     if chip is not None:

@@ -81,8 +81,8 @@ def demand_none_begun(base: Path) -> None:
     if made is not None and made.recipients:
         raise Refused(
             Code.INVALID,
-            f"key {made.verifier.key_id.hex()} of the log waits to be announced, sealed to the recipients of"
-            f" now: finish `signerd checkpoint-key add` first, or give the key up: remove"
+            f"key {made.verifier.key_id.hex()} of the log waits to be announced, and only today's recipients"
+            f" can open it: finish `signerd checkpoint-key add` first, or give the key up and remove"
             f" {base / FOLDER / 'next.toml'}",
         )
 

@@ -255,14 +255,14 @@ class AdminService:
         try:
             identity = identity_of(x509.load_der_x509_certificate(der), self._deployment, self._cas)
         except UNREADABLE as error:
-            raise Refused(Code.INVALID, f"not a certificate that can be read: {error}") from error
+            raise Refused(Code.INVALID, f"the certificate cannot be read: {error}") from error
         if identity.name is None:
             raise Refused(
                 Code.INVALID,
                 f"the certificate must name exactly one station or auditor of deployment {self._deployment}",
             )
         if identity.not_after <= self._clock():
-            raise Refused(Code.INVALID, f"the certificate ended at {identity.not_after}")
+            raise Refused(Code.INVALID, f"the certificate ended at {identity.not_after}: sign a new request")
         return identity.name, identity
 
     async def list_peers(

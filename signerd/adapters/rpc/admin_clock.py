@@ -52,10 +52,12 @@ class ClockAdministration:
         it once more enters it once more, and contradicts nothing.
         """
         if not is_administrator(request.by):
-            raise Refused(Code.INVALID, "`by` is not of its form")
+            raise Refused(Code.INVALID, "by must be 1 to 64 of [A-Za-z0-9._@-]")
         judged = self._clock.look()
         if judged.state is ClockState.RIGHT:
-            raise Refused(Code.INVALID, "the clock is right by all that is known: there is nothing to accept")
+            raise Refused(
+                Code.INVALID, "signerd sees nothing wrong with the clock: there is nothing to accept"
+            )
         before = max(judged.expected, self._store.newest or judged.expected)
         index = await self._store.accept_clock(by=request.by, before=before, now=judged.wall)
         self._clock.accept()

@@ -55,9 +55,7 @@ class IdentityAdministration:
         importing = methods_with(Entered.IMPORTED)
         if method not in importing:
             known = ", ".join(sorted(importing))
-            raise Refused(
-                Code.INVALID, f"method {method!r} rests on no imported keys; those that do: {known}"
-            )
+            raise Refused(Code.INVALID, f"method {method!r} uses no imported keys. These do: {known}")
         stored = await self._store.product(product)
         if stored is None:
             raise Refused(Code.INVALID, f"no product {product!r}; `signerd product add` adds one")
@@ -70,8 +68,8 @@ class IdentityAdministration:
                 return
         raise Refused(
             Code.INVALID,
-            f"product {product} accepts {', '.join(accepted)} in its newest revision, and not {method};"
-            " nor does any open work order of it",
+            f"neither the newest revision of product {product} nor an open work order of it accepts {method}."
+            f" The newest revision accepts: {', '.join(accepted)}",
         )
 
 

@@ -155,7 +155,7 @@ def _checked(
         problems = device_ca.check_sub_ca(chain, root, now)
         Issuer.of(chain, root=root)
     except (ValueError, ConfigError) as error:
-        raise Refused(Code.INVALID, f"no chain that can issue: {error}") from error
+        raise Refused(Code.INVALID, f"this chain cannot issue: {error}") from error
     if problems:
         raise Refused(
             Code.INVALID, "\n".join(["the issuer's certificate or its chain is not usable:", *problems])

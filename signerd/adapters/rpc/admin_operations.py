@@ -20,6 +20,8 @@ _STEPS = {
     admin_pb2.OPERATIONS_CA_STEP_RETIRED: Step.RETIRED,
 }
 
+_NO_CA = "this is not a CA's certificate"
+
 
 class OperationsAdministration:
     """Announces each step before the command takes it."""
@@ -43,7 +45,9 @@ class OperationsAdministration:
         step = _STEPS[request.step]
         ca = _ca(der)
         if step is not Step.RETIRED and ca.not_valid_after_utc <= now:
-            raise Refused(Code.INVALID, f"the CA's certificate ended at {ca.not_valid_after_utc}")
+            raise Refused(
+                Code.INVALID, f"the CA's certificate ended at {ca.not_valid_after_utc}: make a new one"
+            )
         await self._peers_seen()
         wanted = Announcement(step, digest(ca), ca.not_valid_after_utc, by, request.force)
         index, behind = await self._store.announce_operations_ca(wanted, now)
@@ -55,7 +59,7 @@ def _ca(der: bytes) -> x509.Certificate:
         certificate = x509.load_der_x509_certificate(der)
         is_ca = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
     except (ValueError, x509.ExtensionNotFound, x509.DuplicateExtension) as error:
-        raise Refused(Code.INVALID, "not a CA's certificate") from error
+        raise Refused(Code.INVALID, _NO_CA) from error
     if not is_ca:
-        raise Refused(Code.INVALID, "not a CA's certificate")
+        raise Refused(Code.INVALID, _NO_CA)
     return certificate

@@ -99,7 +99,7 @@ class OrderAdministration:
             if not is_name(name):
                 raise Refused(Code.INVALID, "a key holder's name is 1 to 64 of [A-Za-z0-9._-]")
         if request.giver == request.taker or not request.places or not is_name(request.work_order):
-            raise Refused(Code.INVALID, "at least one place, from one key holder to another")
+            raise Refused(Code.INVALID, "give at least one place, from one key holder to another one")
         share = Share(request.work_order, request.giver, request.taker, request.places)
         index = await self._store.give_share(
             share,

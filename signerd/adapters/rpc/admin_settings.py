@@ -20,5 +20,7 @@ class SettingsAdministration:
         try:
             waiting = await self._reload()
         except ConfigError as error:
-            raise Refused(Code.INVALID, f"not reloaded, the settings of before go on: {error}") from error
+            raise Refused(
+                Code.INVALID, f"the settings are not reloaded, and the old ones stay in force: {error}"
+            ) from error
         return admin_pb2.ReloadResponse(needs_restart=waiting)

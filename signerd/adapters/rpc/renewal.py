@@ -141,5 +141,5 @@ def _due_at(shown: PeerIdentity) -> datetime:
 def _p256(spki: bytes) -> ec.EllipticCurvePublicKey:
     key = load_der_public_key(spki)
     if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
-        raise ConfigError("a peer's key must be P-256")
+        raise ConfigError("the key must be P-256: make the request with `enroll`")
     return key

@@ -65,7 +65,7 @@ def append_approved(tx: Transaction, entry: AdministratorsEntry, approval: Appro
         return tx.append(entry, approved=True)
     if approval is None:
         raise Refused(
-            Code.APPROVAL_REQUIRED, f"{asked.threshold} of {', '.join(asked.names)} are to approve this"
+            Code.APPROVAL_REQUIRED, f"{asked.threshold} of {', '.join(asked.names)} must approve this first"
         )
     _demand_unused(tx.connection, approval)
     approved = _verified(tx.connection, entry, approval, asked)
@@ -168,7 +168,8 @@ def _demand_unused(connection: Connection, approval: ShownApproval) -> None:
     if used is not None:
         raise Refused(
             Code.ALREADY_EXISTS,
-            f"this approval was used, once and for all: ledger entry {used} is what it did",
+            f"this approval was used, and works once: ledger entry {used} is what it did. Ask for a"
+            " new one: give the command without --approval",
         )
 
 

@@ -71,8 +71,8 @@ def find_chip(tx: Transaction, request: IntentRequest, rows: tuple[Row, ...]) ->
         one, other = (_CHIP.row(tx.connection, {"chip": chip}) for chip in (found.low, found.high))
         raise Refused(
             Code.CHIP_ALREADY_CERTIFIED,
-            f"the evidence of {request.chip_id} is that of two chips:"
-            f" {one.chip_id}, board {one.serial_number}, and {other.chip_id}, board {other.serial_number}",
+            f"the evidence of {request.chip_id} fits two chips that are known: {one.chip_id}, board"
+            f" {one.serial_number}, and {other.chip_id}, board {other.serial_number}",
         )
     active = None if found.id is None else record_of(found)
     return CertifiedChip(found.low, found.board_serial, active, complete=found.known == len(rows))
@@ -100,7 +100,8 @@ def add_missing(tx: Transaction, chip: CertifiedChip, request: IntentRequest, ro
     found = _finding(len(rows)).row(tx.connection, _values(rows))
     if (found.low, found.high, found.known) != (chip.number, chip.number, len(rows)):
         raise Refused(
-            Code.CHIP_ALREADY_CERTIFIED, f"another chip has an anchor of {request.chip_id} meanwhile"
+            Code.CHIP_ALREADY_CERTIFIED,
+            f"another chip was entered with an anchor of {request.chip_id} in between",
         )
 
 
@@ -115,8 +116,9 @@ def _check_one_key(tx: Transaction, chip: CertifiedChip, request: IntentRequest)
         if before and keys and before.isdisjoint(keys):
             raise Refused(
                 Code.CHIP_ALREADY_CERTIFIED,
-                f"{request.chip_id} has another certified key than chip {chip.number}, board"
-                f" {chip.serial_number}, which shares a name or anchor with it: is it unique?",
+                f"{request.chip_id} shares a name or anchor with chip {chip.number}, board"
+                f" {chip.serial_number}, and has another certified key: either that name is not unique, or"
+                " the chip uses two keys",
             )
 
 

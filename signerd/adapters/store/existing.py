@@ -26,7 +26,7 @@ def order_exists(work_order: str, *, closed: bool, opened_index: int) -> Refused
     return Refused(
         Code.ALREADY_EXISTS,
         f"work order {work_order} exists, and is {state} (ledger entry {opened_index}): `signerd order show"
-        f" {work_order}`\nif it is not this one, give this one another work_order: its terms do not change",
+        f" {work_order}`\nits terms do not change: for another order, give this one another work_order",
     )
 
 
@@ -46,9 +46,9 @@ def demand_new_peer(connection: Connection, name: PeerName, spki_sha256: bytes) 
     if (row := connection.execute(asked).one_or_none()) is not None:
         raise Refused(
             Code.ALREADY_EXISTS,
-            f"{name.uri} is registered with another key, since {peer_of(row).added_at:%Y-%m-%d}: take another"
-            f" name; `signerd {name.role.value} renew` if it is the same one with a newer key; or"
-            f" `signerd {name.role.value} revoke {name.uri}` first",
+            f"{name.uri} is registered with another key, since {peer_of(row).added_at:%Y-%m-%d}. The same"
+            f" {name.role.value} with a newer key: `signerd {name.role.value} renew`. Another one: take"
+            f" another name, or `signerd {name.role.value} revoke {name.uri}` first",
         )
 
 
@@ -96,11 +96,11 @@ def demand_new_revision(connection: Connection, name: str, sha256: bytes) -> Non
     newest = select(products.c.sha256).where(products.c.name == name).order_by(products.c.id.desc()).limit(1)
     said = f"this file is a revision of product {name}, added on {moment_of(row.added_at):%Y-%m-%d}"
     if connection.execute(newest).scalar_one() == sha256:
-        raise Refused(Code.ALREADY_EXISTS, f"{said}, and the newest: nothing is to be done")
+        raise Refused(Code.ALREADY_EXISTS, f"{said}, and is the newest: there is nothing to do")
     raise Refused(
         Code.ALREADY_EXISTS,
         f"{said}, and a newer one is in force: `signerd product show {name}`\n"
-        "to go back to this one, add it with any change, such as a comment",
+        "to go back to this one, change anything in it, such as a comment, and add it",
     )
 
 

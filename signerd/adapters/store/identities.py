@@ -47,13 +47,13 @@ class _Known:
             if (known.key_id, known.spki) == (wanted.key_id, wanted.spki):
                 return True
             what = "key" if known.key_id == wanted.key_id else "key id"
-            raise Refused(Code.INVALID, f"chip {chip}: it is imported with another {what}")
+            raise Refused(Code.INVALID, f"chip {chip}: it was imported before, with another {what}")
         if wanted.key_id in self._key_ids:
             other = self._key_ids[wanted.key_id]
-            raise Refused(Code.INVALID, f"chip {chip}: its key id is imported for chip {other}")
+            raise Refused(Code.INVALID, f"chip {chip}: its key id was imported before, for chip {other}")
         if wanted.spki in self._keys:
             other = self._keys[wanted.spki]
-            raise Refused(Code.INVALID, f"chip {chip}: its public key is imported for chip {other}")
+            raise Refused(Code.INVALID, f"chip {chip}: its public key was imported before, for chip {other}")
         return False
 
 
@@ -108,7 +108,7 @@ def _demand_one_chip_a_key(
         if chips[spki] != other:
             raise Refused(
                 Code.INVALID,
-                f"chip {chips[spki]}: its public key is imported for chip {other},"
+                f"chip {chips[spki]}: its public key was imported before, for chip {other},"
                 f" product {of_product}, method {of_method}",
             )
 

@@ -70,15 +70,15 @@ def add_issuer(tx: Transaction, entry: IssuerAdded, approval: Approval) -> Issue
     for known in list_issuers(tx.connection):
         if entry.issuer == known.name:
             same = known.certificate_sha256 == entry.certificate_sha256
-            said = "and is this one" if same else "with another certificate: give this one another name"
+            which = "this" if same else "another"
+            remedy = "`signerd ca list` shows it" if same else "take another name"
             raise Refused(
                 Code.ALREADY_EXISTS,
-                f"issuer {known.name} is known, {said} (ledger entry {known.added_index}): `signerd ca list`",
+                f"issuer {known.name} is there already, with {which} certificate (ledger entry"
+                f" {known.added_index}): {remedy}",
             )
         if entry.certificate_sha256 == known.certificate_sha256:
-            raise Refused(
-                Code.ALREADY_EXISTS, f"this certificate is issuer {known.name}'s: `signerd ca list`"
-            )
+            raise Refused(Code.ALREADY_EXISTS, f"issuer {known.name} has this certificate: `signerd ca list`")
     index = append_approved(tx, entry, approval)
     row = {
         "name": entry.issuer,
@@ -101,7 +101,7 @@ def activate_issuer(
     if issuer.state is IssuerState.ACTIVE:
         raise Refused(Code.ALREADY_EXISTS, f"issuer {name} is active already")
     if issuer.state is IssuerState.RETIRED:
-        raise Refused(Code.INVALID, f"issuer {name} is retired, and does not come back: `signerd ca add`")
+        raise Refused(Code.INVALID, f"issuer {name} is retired for good: add another one (`signerd ca add`)")
     before = update(issuers).where(_i.ca == issuer.ca, _i.state == IssuerState.ACTIVE.value)
     tx.connection.execute(before.values(state=IssuerState.STANDBY.value))
     return _changed(tx, issuer, IssuerState.ACTIVE, IssuerActivated, now, by, approval)
@@ -115,7 +115,7 @@ def retire_issuer(
     if issuer.state is IssuerState.ACTIVE:
         raise Refused(
             Code.INVALID,
-            f"issuer {name} is active: `signerd ca activate` another one of CA {issuer.ca} before",
+            f"issuer {name} is active: activate another one of CA {issuer.ca} first (`signerd ca activate`)",
         )
     if issuer.state is IssuerState.RETIRED:
         raise Refused(Code.ALREADY_EXISTS, f"issuer {name} is retired already")

@@ -130,10 +130,11 @@ def take_place(tx: Transaction, request: IntentRequest, prepare: Callable[[Place
     active = None if chip is None else chip.active
     if chip is not None and active is not None and active.spki_sha256 == request.spki_sha256:
         if active.state is RecordState.REVOKED:
-            raise Refused(Code.CERTIFICATE_REVOKED, f"record {active.record_id}")
+            raise Refused(Code.CERTIFICATE_REVOKED, f"record {active.record_id} is revoked")
         if active.place.work_order != request.order.work_order:
             # Its terms were another order's, and one key never has two certificates.
-            raise Refused(Code.CHIP_ALREADY_CERTIFIED, f"record {active.record_id} is of another work order")
+            said = f"this key has record {active.record_id}, of work order {active.place.work_order}"
+            raise Refused(Code.CHIP_ALREADY_CERTIFIED, said)
         if active.state is RecordState.INTENT and active.issuer_id != request.issuer_id:
             demand_active(tx, request.issuer_id)  # `complete` asks of every other intent
             tx.append(_abandoned(tx, active, request))
@@ -252,7 +253,9 @@ def _place_row(request: IntentRequest, number: int, chip: int) -> dict[str, obje
 def _check_open(tx: Transaction, request: IntentRequest) -> None:
     asked = {"order": request.order.work_order, "now": seconds(request.moment)}
     if _IS_OPEN.row(tx.connection, asked) is None:
-        raise Refused(Code.ORDER_NOT_OPEN, f"{request.order.work_order} is closed or outside its window")
+        raise Refused(
+            Code.ORDER_NOT_OPEN, f"work order {request.order.work_order} is closed or outside its window"
+        )
 
 
 def _supersede(tx: Transaction, chip: int, active: Record, rule: Reissue) -> None:
@@ -260,12 +263,13 @@ def _supersede(tx: Transaction, chip: int, active: Record, rule: Reissue) -> Non
     stays valid until the new one is there (`complete`)."""
     stamped = active.stamp is not None
     if rule is Reissue.NEVER or (rule is Reissue.BEFORE_STAMP and stamped):
-        raise Refused(Code.CHIP_ALREADY_CERTIFIED, f"record {active.record_id}, reissue is {rule.value}")
+        said = f"the chip has record {active.record_id}, and the order's reissue is {rule.value!r}"
+        raise Refused(Code.CHIP_ALREADY_CERTIFIED, said)
     made = _RECORDS_OF.row(tx.connection, {"chip": chip}).records
     if made >= MAX_RECORDS:
-        raise Refused(Code.CHIP_ALREADY_CERTIFIED, f"the chip has had {made} records")
+        raise Refused(Code.CHIP_ALREADY_CERTIFIED, f"the chip has had {made} records, and may have no more")
     if _SUPERSEDE.count(tx.connection, {"record": active.record_id}) != 1:
-        raise Refused(Code.CHIP_ALREADY_CERTIFIED, f"record {active.record_id} was superseded meanwhile")
+        raise Refused(Code.CHIP_ALREADY_CERTIFIED, f"record {active.record_id} was superseded in between")
 
 
 def _intent(request: IntentRequest, place: Place, prepared: PreparedBytes) -> Record:
@@ -307,9 +311,9 @@ def complete(
     _add_grant(tx, grant)
     found = _COMPLETION.row(tx.connection, {"record": record.record_id})
     if found.superseded:
-        raise Refused(Code.CHIP_ALREADY_CERTIFIED, f"record {record.record_id} was superseded meanwhile")
+        raise Refused(Code.CHIP_ALREADY_CERTIFIED, f"record {record.record_id} was superseded in between")
     if found.state == RecordState.REVOKED:
-        raise Refused(Code.CERTIFICATE_REVOKED, f"record {record.record_id} was revoked meanwhile")
+        raise Refused(Code.CERTIFICATE_REVOKED, f"record {record.record_id} was revoked in between")
     if found.state != RecordState.INTENT:
         # The certificate was handed out before; its oldest sessions make room, and may stamp no more.
         _FORGET.run(tx.connection, {"record": record.record_id})
@@ -359,7 +363,7 @@ def _add_grant(tx: Transaction, grant: Grant) -> None:
         return
     found = _GRANT.row(tx.connection, {"session": grant.session_sha256})
     if (found.record_id, found.csr_sha256) != (grant.record_id, grant.csr_sha256):
-        raise Refused(Code.SESSION_USED, f"the session led to record {found.record_id}")
+        raise Refused(Code.SESSION_USED, f"the session was used for record {found.record_id}")
 
 
 def _revoke_replaced(tx: Transaction, chip: int, record: Record, now: datetime) -> bytes | None:

@@ -68,9 +68,7 @@ def announce(tx: Transaction, wanted: Announcement, now: datetime) -> tuple[int,
 
 def _demand_order(wanted: Announcement, *, added: bool, known: object) -> None:
     if known is not None and getattr(known, Step.RETIRED.value) is not None:
-        raise Refused(
-            Code.INVALID, "this operations CA was retired, and does not come back: make another one"
-        )
+        raise Refused(Code.INVALID, "this operations CA is retired for good: make another one")
     if wanted.step is Step.ACTIVATED and not added:
         raise Refused(Code.INVALID, "this operations CA was not added: signerd operations-ca add")
 

@@ -234,11 +234,11 @@ def _check_terms(connection: Connection, order: WorkOrder) -> None:
         products.c.name == order.product, products.c.sha256 == order.product_sha256
     )
     if connection.execute(known).one_or_none() is None:
-        raise Refused(Code.INVALID, f"there is no product {order.product} of this revision")
+        raise Refused(Code.INVALID, f"product {order.product} has no such revision")
     for station in order.stations:
         row = connection.execute(_VALID_PEER, {"peer": station}).one_or_none()
         if row is None or peer_of(row).name.role is not Role.STATION:
-            raise Refused(Code.INVALID, f"no station {station} is registered")
+            raise Refused(Code.INVALID, f"no station {station} is registered: `signerd station add`")
     demand_new_order(connection, order.work_order)
     ours = _serials(order)
     others = [order_of(found) for found in connection.execute(select(*ORDER)).all()]
@@ -246,7 +246,7 @@ def _check_terms(connection: Connection, order: WorkOrder) -> None:
         if overlap(*ours, *_serials(other)):
             raise Refused(
                 Code.INVALID,
-                f"serial numbers overlap those of work order {other.work_order}:"
+                f"its serial numbers overlap those of work order {other.work_order}:"
                 " take another serial_pattern or serial_start",
             )
 
@@ -274,9 +274,9 @@ def give_share(tx: Transaction, share: Share, now: datetime, *, by: str | None, 
     quantity = tx.connection.execute(asked).scalar_one_or_none()
     if quantity is None:
         _open_order(tx.connection, share.work_order)
-        raise Refused(Code.INVALID, f"{share.work_order} is closed")
+        raise Refused(Code.INVALID, f"work order {share.work_order} is closed")
     if share.places > quantity:
-        raise Refused(Code.INVALID, f"{share.work_order} has {quantity} places")
+        raise Refused(Code.INVALID, f"work order {share.work_order} has only {quantity} places")
     entry = ShareGiven(
         time=now,
         by=by,
@@ -339,10 +339,12 @@ def personalize_chips(
         asked = select(chips.c.chip_id, chips.c.locked, chips.c.key).where(chips.c.chip_id.in_(chunk))
         for row in tx.connection.execute(asked):
             if row.locked is not locked:
-                state = "locked: --locked" if row.locked else "not locked, for good: without --locked"
+                state = "locked: give --locked" if row.locked else "not locked, for good: leave --locked out"
                 raise Refused(Code.INVALID, f"chip {row.chip_id} is registered as {state}")
             if row.key != key:
-                raise Refused(Code.INVALID, f"chip {row.chip_id} has its key, for good: --key {row.key}")
+                raise Refused(
+                    Code.INVALID, f"chip {row.chip_id} keeps the key that it has: give --key {row.key}"
+                )
             known.add(row.chip_id)
     added = sorted(set(chip_ids) - known)
     if added:
@@ -425,7 +427,7 @@ def commit_recipients(tx: Transaction, entry: KeysCommitted, approval: Approval)
     if last is not None and last.recipients == entry.recipients:
         if isinstance(approval, Preparing):
             raise Refused(
-                Code.ALREADY_EXISTS, f"the ledger names these recipients already: entry {last.index}"
+                Code.ALREADY_EXISTS, f"these recipients are in the ledger already: entry {last.index}"
             )
         return last.index
     index = append_approved(tx, entry, approval)

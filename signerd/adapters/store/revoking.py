@@ -57,7 +57,7 @@ def supersede(tx: Transaction, record: Record, superseded_by: bytes, now: dateti
 
 def _demand_valid(record: Record) -> None:
     if not record.certificate_der:
-        raise Refused(Code.NOT_FOUND, f"{_board(record)} has its place, and no certificate yet")
+        raise Refused(Code.NOT_FOUND, f"{_board(record)} has no certificate yet: there is nothing to revoke")
     if record.revoked_index is not None:
         raise _revoked_already(record)
 

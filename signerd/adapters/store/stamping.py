@@ -68,7 +68,7 @@ def record_stamp(
 
 def _stamped_before(record: Record, stamp: bytes) -> Record:
     if record.state is RecordState.REVOKED or record.superseded:
-        raise Refused(Code.CERTIFICATE_REVOKED, f"record {record.record_id}")
+        raise Refused(Code.CERTIFICATE_REVOKED, f"record {record.record_id} is revoked")
     if record.state is RecordState.INTENT:
         raise Fault(f"record {record.record_id} has no certificate to stamp")
     if record.stamp != stamp:

@@ -43,7 +43,7 @@ _REMEDIES: Final = (
     ("the key has", "make a key that signs and does nothing else: neither restricted nor decrypt"),
     ("bare public key", "AT%KEYGEN=<sec_tag>,2,0: type 2 gives a CSR"),
     ("weak", "the key can be computed or guessed: make a new one, and find out how this one was made"),
-    ("the self-signature is wrong", "the CSR was changed after it was signed, or signed with another key"),
+    ("does not fit the key in it", "the CSR was changed after it was signed, or signed with another key"),
     ("asks for an extension twice", "name each extension once"),
     ("asks for", "a board's CSR asks for no CA: leave the extension out"),
     ("is not accepted", "name its type in the product's keys.accept, or make a key of another type"),

@@ -205,14 +205,14 @@ async def test_changes_that_mean_nothing(world: IssuanceWorld) -> None:
     store, now = world.store, world.now
     await world.add_issuer("next")
     assert "`signerd ca list`" in await refused(Code.NOT_FOUND, store.activate_issuer("other", now))
-    assert "activate` another" in await refused(Code.INVALID, store.retire_issuer("main", now))
+    assert "activate another one of CA" in await refused(Code.INVALID, store.retire_issuer("main", now))
     await refused(Code.ALREADY_EXISTS, store.activate_issuer("main", now))
     assert "with another certificate" in await refused(Code.ALREADY_EXISTS, world.add_issuer("next"))
     before = len(await entries(world, "issuer_added", "issuer_activated", "issuer_retired"))
     record, _ = await store.retire_issuer("next", now)
     assert record.state is IssuerState.RETIRED
     await refused(Code.ALREADY_EXISTS, store.retire_issuer("next", now))
-    assert "does not come back" in await refused(Code.INVALID, store.activate_issuer("next", now))
+    assert "is retired for good" in await refused(Code.INVALID, store.activate_issuer("next", now))
     after = await entries(world, "issuer_added", "issuer_activated", "issuer_retired")
     assert len(after) == before + 1
 

@@ -88,7 +88,7 @@ def test_a_chip_stays_as_it_was_registered(edge: Edge, tmp_path: Path) -> None:
     chips = listed(tmp_path, "stays:1")
     personalize(edge, chips, tmp_path / "a.csv")
     said = personalize(edge, chips, tmp_path / "b.csv", "--locked", expect=1)
-    assert "chip stays:1 is registered as not locked, for good: without --locked" in said
+    assert "chip stays:1 is registered as not locked, for good: leave --locked out" in said
 
 
 def test_lists_as_windows_writes_them(edge: Edge, tmp_path: Path) -> None:

@@ -100,13 +100,13 @@ def flipped(pem: bytes) -> bytes:
 @pytest.mark.parametrize(
     ("asked", "uri", "reason"),
     [
-        (request(), "birthmark://example/signerd", "not the name"),
-        (request(), "birthmark://example/station/plant1", "not the name"),
+        (request(), "birthmark://example/signerd", "is not birthmark:"),
+        (request(), "birthmark://example/station/plant1", "is not birthmark:"),
         (request(ec.generate_private_key(ec.SECP384R1())), STATION, "P-256"),
         (request(constant_rsa_key(2048)), STATION, "P-256"),
         (flipped(request()), STATION, "not signed by"),
-        (b"", STATION, "not a certification request"),
-        (request()[:200], STATION, "not a certification request"),
+        (b"", STATION, "no certification request"),
+        (request()[:200], STATION, "no certification request"),
         (b"x" * 16_385, STATION, "at most"),
     ],
     ids=["signerd", "no name", "P-384", "RSA", "signature", "empty", "cut", "large"],

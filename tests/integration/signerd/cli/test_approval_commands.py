@@ -214,7 +214,7 @@ def test_a_changed_file_is_refused(desk: Desk) -> None:
     said = desk.shell(f"signerd order open changed.toml {options} -c signerd.toml", expect=1)
     assert "approval_invalid: the command is given another file" in said
     shown = desk.shell("signerd approval show changed.approval --input changed.toml", expect=1)
-    assert "is about another file" in shown
+    assert "but about another file" in shown
 
 
 def test_what_is_shown_needs_no_installation(desk: Desk, tmp_path: Path) -> None:

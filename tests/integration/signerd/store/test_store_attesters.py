@@ -52,7 +52,8 @@ async def test_a_key_of_one_chip_is_no_other_chips(world: World, store: SqlStore
     await issue(store, attested("chip-1"))
     refused = await refusal(store, attested("chip-2"))
     assert refused.code is Code.CHIP_ALREADY_CERTIFIED
-    assert refused.detail == "record 1, reissue is never"  # it is one chip, under another name
+    # It is one chip, under another name.
+    assert refused.detail == "the chip has record 1, and the order's reissue is 'never'"
     assert await places(store) == 1
     assert kept(world) == {KEY_SHA256: "chip-1"}
     # With a key of its own, this very chip has its place.

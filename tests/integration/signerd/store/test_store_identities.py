@@ -81,10 +81,10 @@ async def test_the_same_again_counts_nothing(store: SqlStore) -> None:
 
 
 CONFLICTS = [
-    (replace(ONE, key_id=b"other"), "chip chip-1: it is imported with another key id"),
-    (replace(ONE, spki=b"other"), "chip chip-1: it is imported with another key"),
-    (replace(TWO, key_id=ONE.key_id), "chip chip-2: its key id is imported for chip chip-1"),
-    (replace(TWO, spki=ONE.spki), "chip chip-2: its public key is imported for chip chip-1"),
+    (replace(ONE, key_id=b"other"), "chip chip-1: it was imported before, with another key id"),
+    (replace(ONE, spki=b"other"), "chip chip-1: it was imported before, with another key"),
+    (replace(TWO, key_id=ONE.key_id), "chip chip-2: its key id was imported before, for chip chip-1"),
+    (replace(TWO, spki=ONE.spki), "chip chip-2: its public key was imported before, for chip chip-1"),
 ]
 
 

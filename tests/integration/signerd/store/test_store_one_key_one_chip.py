@@ -33,7 +33,7 @@ async def test_a_key_gets_no_second_chip_id_elsewhere(store: SqlStore, product: 
         await enter(store, third, replace(ONE, chip_id="chip-2"), product=product, method=method)
     assert caught.value.code is Code.INVALID
     assert caught.value.detail == (
-        "chip chip-2: its public key is imported for chip chip-1, product sensor, method nrf91"
+        "chip chip-2: its public key was imported before, for chip chip-1, product sensor, method nrf91"
     )
     for chip_id in ("chip-2", "chip-3"):
         assert await store.identity(product=product, method=method, chip_id=chip_id) is None

@@ -158,11 +158,11 @@ async def test_an_administrator_is_told_which_revision_exists(store: SqlStore) -
     assert said.startswith(
         "already_exists: this file is a revision of product sensor, added on 2026-11-15, and"
     )
-    assert said.endswith("and the newest: nothing is to be done")
+    assert said.endswith("and is the newest: there is nothing to do")
     await store.add_product("sensor", PRODUCT_TOML + "# revised\n", NOW)
     said = await told(store.add_product("sensor", PRODUCT_TOML, NOW))
     assert (
-        "a newer one is in force: `signerd product show sensor`\nto go back to this one, add it with" in said
+        "a newer one is in force: `signerd product show sensor`\nto go back to this one, change any" in said
     )
 
 
@@ -310,7 +310,7 @@ async def test_an_intent_has_nothing_to_revoke(store: SqlStore) -> None:
     await store.take_place(intent("chip-1"), prepare)
     revoking = store.revoke(serial_number="BM-000001", reason="keyCompromise", now=NOW)
     assert await told(revoking) == (
-        "not_found: board BM-000001 (chip chip-1) has its place, and no certificate yet"
+        "not_found: board BM-000001 (chip chip-1) has no certificate yet: there is nothing to revoke"
     )
 
 

@@ -149,9 +149,9 @@ def compressed() -> bytes:
 @pytest.mark.parametrize(
     ("identity", "method", "named"),
     [
-        (PSA, "x509", "rests on no imported keys"),
-        (PSA, "hmac-sha256", "rests on no imported keys"),
-        (PSA, "", "rests on no imported keys"),
+        (PSA, "x509", "uses no imported keys"),
+        (PSA, "hmac-sha256", "uses no imported keys"),
+        (PSA, "", "uses no imported keys"),
         (replace(PSA, chip_id="a b"), "psa-token", "chip_id"),
         (replace(PSA, key_id=UEID[:-1]), "psa-token", "instance id"),
         (replace(PSA, key_id=b"\x02" + UEID[1:]), "psa-token", "instance id"),

@@ -56,5 +56,5 @@ def test_what_is_missing(method: str, level: Level, said: str) -> None:
     with pytest.raises(Refused) as refused:
         check_level(less, ORDER)
     assert refused.value.code is Code.LEVEL_INSUFFICIENT
-    assert f"evidence reaches {level.label}, the order demands key: " in refused.value.detail
+    assert f"the evidence reaches level {level.label}, and the order demands key: " in refused.value.detail
     assert said in refused.value.detail

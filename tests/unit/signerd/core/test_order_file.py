@@ -138,8 +138,8 @@ def test_an_order_that_names_its_bundle() -> None:
         ("cd" * 32, "cd" * 20, "bundle.firmware.app"),
         ('["1.4.0", "' + "cd" * 32 + '"]', '{ version = "1.4.0" }', "bundle.firmware.app"),
         ('["1.4.0", "' + "cd" * 32 + '"]', '"1.4.0"', "bundle.firmware.app"),
-        ('"1.4.0"', '"1.1.9"', "bundle.firmware: firmware app 1.1.9 is below 1.2.0"),
-        ('"1.4.0"', '"1.2.0-rc1"', "bundle.firmware: firmware app 1.2.0-rc1 is below 1.2.0"),
+        ('"1.4.0"', '"1.1.9"', "bundle.firmware: firmware app is 1.1.9, below 1.2.0"),
+        ('"1.4.0"', '"1.2.0-rc1"', "bundle.firmware: firmware app is 1.2.0-rc1, below 1.2.0"),
     ],
 )
 def test_one_wrong_thing_in_the_bundle_is_refused_and_named(old: str, new: str, named: str) -> None:
@@ -169,7 +169,7 @@ def test_firmware_below_the_products_minimum() -> None:
         return ProductRevision(PRODUCT.model_copy(update={"evidence": evidence}), b"")
 
     assert parse_order_file(ORDER + BUNDLE, lambda _: with_minimum("1.4.0")).bundle is not None
-    with pytest.raises(Refused, match=r"app 1\.4\.0 is below 1\.4\.1"):
+    with pytest.raises(Refused, match=r"app is 1\.4\.0, below 1\.4\.1"):
         parse_order_file(ORDER + BUNDLE, lambda _: with_minimum("1.4.1"))
 
 

@@ -129,7 +129,7 @@ def test_a_root_with_any_byte_changed_is_refused_as_an_administrators_error(chan
 
 def test_one_root_twice_is_refused() -> None:
     twice = root()
-    with pytest.raises(Refused, match="stands there before"):
+    with pytest.raises(Refused, match="is there twice"):
         review_trust(rules(twice, twice), NOW)
     review_trust(rules(twice, root()), NOW)
 
