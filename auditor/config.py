@@ -14,6 +14,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationInfo
 
 from auditor.core.file_problems import MAX_FILE_BYTES, FileKind, FileProblem, parse_file, unreadable
+from auditor.core.toml_text import without_mark
 from auditor.errors import ConfigError
 
 _FILE = FileKind(
@@ -100,9 +101,17 @@ def _read(path: Path) -> bytes:
 
 
 def read_bytes(path: Path, what: str) -> bytes:
-    """A file that the configuration names. Raises ConfigError."""
+    """A file, byte for byte. Raises ConfigError."""
     try:
         return path.read_bytes()
     except OSError as error:
         remedy = f"Give the right path, or run the command as {_FILE.reader}."
         raise ConfigError(f"cannot read {what} {path}: {error.strerror}. {remedy}") from error
+
+
+def read_text_file(path: Path, what: str) -> bytes:
+    """A PEM or a key that the configuration names, without a byte order mark: gRPC takes none before a PEM.
+
+    Raises ConfigError.
+    """
+    return without_mark(read_bytes(path, what))

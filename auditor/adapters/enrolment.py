@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import NameOID
 
-from auditor.config import read_bytes
+from auditor.config import read_text_file
 from auditor.core import forms
 from auditor.core.csr import X509_ERRORS
 from auditor.core.note import parse_vkey
@@ -127,7 +127,7 @@ def install(directory: Path, files: Installed) -> Path:
 def load_vkey(path: Path) -> str:
     """The verifier key's text, its form checked. Raises ConfigError."""
     try:
-        text = read_bytes(path, "the log's verifier key").decode("utf-8").strip()
+        text = read_text_file(path, "the log's verifier key").decode("utf-8").strip()
         parse_vkey(text)
     except (UnicodeDecodeError, Malformed) as error:
         raise ConfigError(f"{path}: this is no verifier key ({error}). {_COMPANYS}") from error
@@ -137,7 +137,7 @@ def load_vkey(path: Path) -> str:
 def load_roots(path: Path) -> tuple[x509.Certificate, ...]:
     """The device root, a self-signed CA certificate, or several of them. Raises ConfigError."""
     try:
-        roots = x509.load_pem_x509_certificates(read_bytes(path, "the device root"))
+        roots = x509.load_pem_x509_certificates(read_text_file(path, "the device root"))
     except X509_ERRORS as error:
         raise ConfigError(f"{path}: this is no certificate in PEM. {_COMPANYS}") from error
     if len(roots) > MAX_ROOTS:
@@ -159,7 +159,7 @@ def _check_root(root: x509.Certificate, path: Path) -> None:
 
 def _certificate(path: Path) -> x509.Certificate:
     try:
-        return x509.load_pem_x509_certificate(read_bytes(path, "the certificate"))
+        return x509.load_pem_x509_certificate(read_text_file(path, "the certificate"))
     except X509_ERRORS as error:
         raise ConfigError(f"{path}: this is no certificate in PEM. {_COMPANYS}") from error
 
@@ -167,7 +167,7 @@ def _certificate(path: Path) -> x509.Certificate:
 def _certificates(path: Path) -> list[x509.Certificate]:
     """The operations CAs: one, or two while one takes the other's place."""
     try:
-        return x509.load_pem_x509_certificates(read_bytes(path, "the operations CA"))
+        return x509.load_pem_x509_certificates(read_text_file(path, "the operations CA"))
     except X509_ERRORS as error:
         raise ConfigError(f"{path}: this is no certificate in PEM. {_COMPANYS}") from error
 
@@ -189,7 +189,7 @@ def _check_ours(
     files: Installed,
 ) -> None:
     try:
-        key = load_pem_private_key(read_bytes(directory / KEY, "our key"), None)
+        key = load_pem_private_key(read_text_file(directory / KEY, "our key"), None)
         ours = any(_issued(certificate, ca) for ca in operations_cas)
     except X509_ERRORS as error:
         raise ConfigError(

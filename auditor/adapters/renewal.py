@@ -17,7 +17,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from auditor.adapters.client import Credentials, GrpcLog
-from auditor.config import Config, read_bytes
+from auditor.config import Config, read_text_file
 from auditor.core.csr import X509_ERRORS
 from auditor.errors import ConfigError, Malformed
 from birthmark.v1 import renewal_pb2 as pb
@@ -68,15 +68,15 @@ def renew(config: Config, connect: Callable[[Credentials], GrpcLog]) -> Renewal:
 
 
 def _read(config: Config) -> tuple[x509.Certificate, Credentials]:
-    pem = read_bytes(config.identity.certificate, "our certificate")
+    pem = read_text_file(config.identity.certificate, "our certificate")
     try:
         certificate = x509.load_pem_x509_certificate(pem)
     except X509_ERRORS as error:
         raise ConfigError(
             f"{config.identity.certificate}: this is no certificate in PEM. Enroll again"
         ) from error
-    cas = read_bytes(config.signerd.operations_ca, "the operations CA")
-    return certificate, Credentials(cas, pem, read_bytes(config.identity.key, "our key"))
+    cas = read_text_file(config.signerd.operations_ca, "the operations CA")
+    return certificate, Credentials(cas, pem, read_text_file(config.identity.key, "our key"))
 
 
 def _checked(

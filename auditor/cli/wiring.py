@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from auditor.adapters.client import Credentials, GrpcLog
 from auditor.adapters.enrolment import load_roots, load_vkey
 from auditor.adapters.state import SqliteState
-from auditor.config import Config, load, read_bytes
+from auditor.config import Config, load, read_text_file
 from auditor.core.history import Trust
 from auditor.core.identities import Identities, read_identities
 from auditor.core.note import parse_vkey
@@ -62,7 +62,7 @@ def load_identities(files: Sequence[Path]) -> Identities:
     """The company's list of attestation keys, in one file or several. Raises ConfigError."""
     lists = []
     for file in files:
-        data = read_bytes(file, "the list of attestation keys")
+        data = read_text_file(file, "the list of attestation keys")
         try:
             lists.append(read_identities(data.decode("utf-8").splitlines()))
         except (Malformed, UnicodeDecodeError) as error:
@@ -77,9 +77,9 @@ def session(path: Path, identities: Sequence[Path] = ()) -> Iterator[Session]:
     config = load(path)
     trust = pinned(config, identities)
     credentials = Credentials(
-        read_bytes(config.signerd.operations_ca, "the operations CA"),
-        read_bytes(config.identity.certificate, "our certificate"),
-        read_bytes(config.identity.key, "our key"),
+        read_text_file(config.signerd.operations_ca, "the operations CA"),
+        read_text_file(config.identity.certificate, "our certificate"),
+        read_text_file(config.identity.key, "our key"),
     )
     with SqliteState.open(config.state) as state, GrpcLog(config.signerd.endpoint, credentials) as log:
         yield Session(log, state, trust)

@@ -68,11 +68,16 @@ def _told(said: str) -> TomlError:
     return TomlError(f"{place.replace('end of document', 'its end')} is not TOML: {words}", _MEND)
 
 
+def without_mark(data: bytes) -> bytes:
+    """A file of text, be it TOML, PEM or a key, without the byte order mark that an editor put before it."""
+    return data.removeprefix(_UTF8_MARK)
+
+
 def utf8_text(data: bytes) -> str:
     """The text of a file, without a byte order mark. Raises TomlError: it is no UTF-8."""
     if data.startswith(_UTF16_MARKS):
         raise TomlError("it is UTF-16", _SAVE)
-    data = data.removeprefix(_UTF8_MARK)
+    data = without_mark(data)
     if b"\0" in data:
         line = data.count(b"\n", 0, data.index(b"\0")) + 1
         raise TomlError(f"line {line} has a NUL byte, so it is UTF-16 or no text at all", _SAVE)

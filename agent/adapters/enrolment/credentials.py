@@ -15,11 +15,14 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 
 from agent.core.certificate import Trust
 from agent.core.note import NoteError, parse_vkeys
+from agent.core.pem_text import PemError, check_lines
+from agent.core.toml_text import without_mark
 from agent.errors import ConfigError
 
 _AGAIN = "Run birthmark-agent enroll --install again, with the files that signerd's administrator gave you."
 _CLOCK = "Set this PC's clock (Windows: w32tm /resync; Linux: timedatectl set-ntp true)."
 RENEW = "Run birthmark-agent renew, and send the request that it makes to signerd's administrator."
+_FORM = "Mend that line, or take the file as it was sent. Two files that become one need a line break between them."
 _STATION = re.compile(r"birthmark://(?P<deployment>[^/]+)/station/(?P<site>[^/]+)/(?P<name>[^/]+)")
 _MAX_FILE_BYTES = 65_536
 _MAX_ROOTS = 16
@@ -36,18 +39,27 @@ class StationName:
 
 
 def read_file(path: Path, remedy: str = _AGAIN) -> bytes:
-    """A small file. Raises ConfigError."""
+    """A small file of text, without a byte order mark: gRPC takes none before a PEM. Raises ConfigError."""
     try:
         data = path.read_bytes()
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}", remedy=remedy) from error
     if len(data) > _MAX_FILE_BYTES:
         raise ConfigError(f"{path} is larger than {_MAX_FILE_BYTES} bytes", remedy=remedy)
-    return data
+    return without_mark(data)
+
+
+def _check_form(pem: bytes, what: str) -> None:
+    """Before a file is parsed that goes to gRPC: it would not say which of them it cannot read, nor that."""
+    try:
+        check_lines(pem)
+    except PemError as error:
+        raise ConfigError(f"{what}: {error}", remedy=_FORM) from error
 
 
 def parse_certificate(pem: bytes, what: str) -> x509.Certificate:
     """The first certificate of a PEM file. Raises ConfigError, naming `what`."""
+    _check_form(pem, what)
     try:
         return x509.load_pem_x509_certificate(pem)
     except ValueError as error:
@@ -93,6 +105,7 @@ def check_validity(certificate: x509.Certificate) -> None:
 
 def parse_key(pem: bytes, what: str, remedy: str) -> PrivateKeyTypes:
     """A private key. Raises ConfigError, naming `what`."""
+    _check_form(pem, what)
     try:
         return load_pem_private_key(pem, password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
@@ -101,6 +114,7 @@ def parse_key(pem: bytes, what: str, remedy: str) -> PrivateKeyTypes:
 
 def parse_cas(pem: bytes, what: str) -> list[x509.Certificate]:
     """The operations CAs of a PEM file: one, or two while one takes the other's place. Raises ConfigError."""
+    _check_form(pem, what)
     try:
         return x509.load_pem_x509_certificates(pem)
     except ValueError as error:

@@ -19,7 +19,6 @@ from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
     PrivateFormat,
-    load_pem_private_key,
 )
 from cryptography.x509.oid import NameOID
 
@@ -30,6 +29,7 @@ from agent.adapters.enrolment.credentials import (
     check_pair,
     parse_cas,
     parse_certificate,
+    parse_key,
     read_file,
     read_trust,
     station_name,
@@ -158,10 +158,7 @@ def _own_key(path: Path) -> ec.EllipticCurvePrivateKey:
 
 
 def _load(path: Path) -> ec.EllipticCurvePrivateKey:
-    try:
-        key = load_pem_private_key(read_file(path), password=None)
-    except (ValueError, TypeError) as error:
-        raise ConfigError(f"{path} is not an unencrypted PEM private key", remedy=_OWN) from error
+    key = parse_key(read_file(path), str(path), _OWN)
     if not isinstance(key, ec.EllipticCurvePrivateKey):
         raise ConfigError(f"{path} is not an EC key", remedy=_OWN)
     return key

@@ -13,10 +13,14 @@ import socket
 import ssl
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
+
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from agent.adapters.enrolment.credentials import (
     check_issuer,
+    check_pair,
     check_validity,
     parse_cas,
     parse_certificate,
@@ -29,6 +33,7 @@ _CLOCK = "Set this PC's clock (Windows: w32tm /resync; Linux: timedatectl set-nt
 _ADDRESS = "Check host and port of signerd.address with signerd's administrator."
 _NETWORK = "Check network, firewall and VPN."
 _LARGE = "Where it worked before: do large packets pass (MTU of a VPN)?"
+_FILES = "Take these files as they were sent, or have signerd's administrator send them again."
 _ASK = "Ask signerd's administrator: the station may be revoked, or signerd may be another company's."
 
 # X509_V_ERR_HOSTNAME_MISMATCH and X509_V_ERR_IP_ADDRESS_MISMATCH of OpenSSL's x509_vfy.h
@@ -169,18 +174,27 @@ def _other_name(host: str, names: list[str]) -> LineBrokenError:
 
 
 def _context(signerd: Signerd) -> ssl.SSLContext:
-    """Raises ConfigError: the files are looked at first, by name."""
-    parse_cas(read_file(signerd.operations_ca), str(signerd.operations_ca))
+    """Raises ConfigError, which names the file."""
+    cas = parse_cas(read_file(signerd.operations_ca), str(signerd.operations_ca))
+    held = parse_certificate(read_file(signerd.certificate), str(signerd.certificate))
+    check_pair(held, read_file(signerd.key))
+    context = _context_of(b"".join(ca.public_bytes(Encoding.DER) for ca in cas), signerd.operations_ca)
     try:
-        context = ssl.create_default_context(cafile=str(signerd.operations_ca))
         context.load_cert_chain(str(signerd.certificate), str(signerd.key))
     except OSError as error:
-        detail = f"certificate, key and operations CA cannot be used: {_reason(error)}"
-        raise ConfigError(detail, remedy="birthmark-agent doctor says which of them is wrong.") from error
+        detail = f"{signerd.certificate} and {signerd.key} cannot be used for TLS: {_reason(error)}"
+        raise ConfigError(detail, remedy=_FILES) from error
     # Which lines stand is gRPC's to say. Python from 3.13 on would also refuse a CA whose form is not strict.
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     context.set_alpn_protocols(["h2"])
     return context
+
+
+def _context_of(cas_der: bytes, file: Path) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cadata=cas_der)
+    except OSError as error:
+        raise ConfigError(f"{file} cannot be used for TLS: {_reason(error)}", remedy=_FILES) from error
 
 
 def _reason(error: OSError) -> str:

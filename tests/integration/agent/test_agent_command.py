@@ -50,8 +50,14 @@ async def test_enrolment_by_commands(bench: AgentBench) -> None:
         if file.is_file():
             file.unlink()
     assert "signerd station add" in (await bench.request()).out
-    ended = await bench.command("enroll", "--dir", bench.station, *bench.given(), "--json")
+    given = bench.given()
+    sent = {name: bench.directory / f"given-{name}" for name in ("install", "operations-ca", "log-vkey")}
+    for file in sent.values():
+        file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())  # an editor of Windows was here
+    ended = await bench.command("enroll", "--dir", bench.station, *given, "--json")
     assert (ended.code, ended.err) == (0, "")
+    for name in ("station.pem", "operations-ca.pem", "log.vkey"):
+        assert not (bench.station / name).read_bytes().startswith(b"\xef")
     assert json.loads(ended.out) == {"config": str(bench.station / "agent.toml")}
     assert (await (await bench.start("status")).end()).code == 0
 

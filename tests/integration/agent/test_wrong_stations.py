@@ -131,6 +131,10 @@ def _write(name: str, data: bytes) -> Break:
     return write
 
 
+def _rewrite(station: Station, name: str, change: Callable[[bytes], bytes]) -> None:
+    station.file(name).write_bytes(change(station.file(name).read_bytes()))
+
+
 def _plain_file(station: Station) -> None:
     station.file("file").touch()
     station.edit(station.port, str(station.file("file")))
@@ -229,6 +233,18 @@ REFUSED: dict[str, tuple[Break, str, str, str]] = {
         "certificate",
         "not a PEM certificate",
         "enroll --install",
+    ),
+    "operations CA after a blank": (
+        lambda s: _rewrite(s, "operations-ca.pem", lambda pem: b" " + pem),
+        "certificate",
+        "operations-ca.pem: line 1: a -----BEGIN or -----END must stand alone on its line",
+        "a line break between them",
+    ),
+    "operations CAs joined": (
+        lambda s: _rewrite(s, "operations-ca.pem", lambda pem: pem.rstrip() + pem),
+        "certificate",
+        "must stand alone on its line",
+        "a line break between them",
     ),
     "certificate expired": (
         lambda s: _others_certificate(s, begins=-3, days=-1),
@@ -355,17 +371,18 @@ async def _run(station: Station) -> tuple[int, str]:
 
 
 EXAMPLES = Path(__file__).parents[3] / "deploy" / "examples"
-CRLF = ("agent.toml", "station.pem", "station.key", "operations-ca.pem", "log.vkey", "device-root.pem")
+MARK = b"\xef\xbb\xbf"
+FILES = ("agent.toml", "station.pem", "station.key", "operations-ca.pem", "log.vkey", "device-root.pem")
 
 
 async def test_files_of_an_editor_of_windows_are_right(station: Station) -> None:
-    """Lines that end by CR LF, in each file that a person may have sent by mail or opened."""
+    """A byte order mark and lines that end by CR LF, in each file that may have been sent by mail or opened."""
     station.put('recipe = "recipe.toml"')
     station.file("recipe.toml").write_bytes((EXAMPLES / "recipe.toml").read_bytes())
-    for name in (*CRLF, "recipe.toml"):
+    for name in (*FILES, "recipe.toml"):
         plain = station.file(name).read_bytes()
         assert b"\r" not in plain
-        station.file(name).write_bytes(plain.replace(b"\n", b"\r\n"))
+        station.file(name).write_bytes(MARK + plain.replace(b"\n", b"\r\n"))
     assert bad(await examine(station)) == {}
     ended = await (await station.bench.start(*RUN)).end()
     assert (ended.code, ended.err) == (0, "")

@@ -24,6 +24,8 @@ from harness.paper_certificates import Authority, new_key, pem
 from harness.paper_log import DEPLOYMENT, PaperLog, vkey
 from harness.paper_server import PaperServer
 
+MARK = b"\xef\xbb\xbf"
+
 
 @dataclass
 class Desk:
@@ -81,6 +83,9 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
 
 
 def test_verify_list_show_order(desk: Desk) -> None:
+    for name in ("auditor.pem", "auditor.key", "operations-ca.pem", "log.vkey", "device-root.pem"):
+        file = desk.directory / name
+        file.write_bytes(MARK + file.read_bytes())  # an editor of Windows was here
     code, lines, _ = desk.run("verify")
     assert code == 0
     assert lines[-1]["event"] == "summary"
