@@ -2,8 +2,8 @@
 
     check_lines(b"-----BEGIN CERTIFICATE-----\\nMIIB\\n-----END CERTIFICATE-----\\n")
 
-Our own reader finds a mark anywhere in a line. gRPC's does not, and says nothing: its connection never stands.
-Pure.
+Our own reader finds a mark anywhere in a line. gRPC's does not, and says nothing: its connection never
+stands. Pure.
 """
 
 from __future__ import annotations

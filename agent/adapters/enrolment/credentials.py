@@ -22,7 +22,10 @@ from agent.errors import ConfigError
 _AGAIN = "Run birthmark-agent enroll --install again, with the files that signerd's administrator gave you."
 _CLOCK = "Set this PC's clock (Windows: w32tm /resync; Linux: timedatectl set-ntp true)."
 RENEW = "Run birthmark-agent renew, and send the request that it makes to signerd's administrator."
-_FORM = "Mend that line, or take the file as it was sent. Two files that become one need a line break between them."
+_FORM = (
+    "Mend that line, or take the file as it was sent."
+    " Where two files become one, there is a line break between them."
+)
 _STATION = re.compile(r"birthmark://(?P<deployment>[^/]+)/station/(?P<site>[^/]+)/(?P<name>[^/]+)")
 _MAX_FILE_BYTES = 65_536
 _MAX_ROOTS = 16

@@ -238,13 +238,13 @@ REFUSED: dict[str, tuple[Break, str, str, str]] = {
         lambda s: _rewrite(s, "operations-ca.pem", lambda pem: b" " + pem),
         "certificate",
         "operations-ca.pem: line 1: a -----BEGIN or -----END must stand alone on its line",
-        "a line break between them",
+        "there is a line break between them",
     ),
     "operations CAs joined": (
         lambda s: _rewrite(s, "operations-ca.pem", lambda pem: pem.rstrip() + pem),
         "certificate",
         "must stand alone on its line",
-        "a line break between them",
+        "there is a line break between them",
     ),
     "certificate expired": (
         lambda s: _others_certificate(s, begins=-3, days=-1),
@@ -376,7 +376,7 @@ FILES = ("agent.toml", "station.pem", "station.key", "operations-ca.pem", "log.v
 
 
 async def test_files_of_an_editor_of_windows_are_right(station: Station) -> None:
-    """A byte order mark and lines that end by CR LF, in each file that may have been sent by mail or opened."""
+    """A byte order mark and lines that end by CR LF, in each file that may have been opened or mailed."""
     station.put('recipe = "recipe.toml"')
     station.file("recipe.toml").write_bytes((EXAMPLES / "recipe.toml").read_bytes())
     for name in (*FILES, "recipe.toml"):
