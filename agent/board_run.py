@@ -36,7 +36,7 @@ from agent.core.stamp import CheckedStamp, Expected, check_stamp
 from agent.delivery import deliver
 from agent.errors import STATION_REFUSED, AgentError, BoardError, SignerUnavailable, StoppedError
 from agent.inspection import Inspection, firmware_of, holds, reported
-from agent.labelling import hand_over_label, other_code
+from agent.labelling import hand_over_label, other_code, require_code
 from agent.ports import BoardIdentity, BoardStamp, Driver, FirmwareDemands, Found, OnProgress, QueuedStamp
 from agent.station import StationContext
 from agent.steps import StepRunner
@@ -307,6 +307,8 @@ class BoardRun:
         if self._signed_for is not None and checked.commitment != self._signed_for.commitment:
             raise other_code("the stamp commits to another code than the one that was printed")
         self._signed_for = checked
+        if StepName.LABEL in self._station.recipe.names:
+            require_code(checked)
         queued = QueuedStamp(
             work_order=self._work_order,
             chip_id=self._chip_id,

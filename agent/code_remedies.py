@@ -34,6 +34,8 @@ REMEDIES: Mapping[str, str] = {
     "unsupported": "Check the work order and the board's firmware: the board offers another key or other"
     " evidence than the product accepts.",
     "sealed": "Put the board aside: it was finished before, with other content.",
+    "no_pop": "Flash the firmware that makes a proof-of-possession code. Where the product has none, take"
+    " `label` out of the recipe.",
     "no_group": "Flash the manufacturing firmware: the board's firmware has no Birthmark group.",
     "bad_answer": _FIRMWARE,
     "too_large": _FIRMWARE,

@@ -36,18 +36,25 @@ async def hand_over_label(
         label_with: makes the label of a code.
 
     Raises:
-        BoardError: `label_differs`; what `signed` and `tell` raise.
+        BoardError: `label_differs`, `no_pop`; what `signed` and `tell` raise.
         LabelError: it could not be printed or left in its folder.
         JournalError: whether it was handed over cannot be known or noted.
     """
     if await journal.has_label(certificate_sha256):
         return
-    commitment = (await signed()).commitment
+    checked = await signed()
+    require_code(checked)
     pop = await tell()
-    if pop.commitment != commitment:
+    if pop.commitment != checked.commitment:
         raise other_code("the board's stamp commits to another code than the one that it tells")
     await labels.put(label_with(pop.code))
     await journal.note_label(run, certificate_sha256)
+
+
+def require_code(stamp: CheckedStamp) -> None:
+    """Raises BoardError `no_pop` where the board's stamp says that it has no code: no label can show one."""
+    if stamp.commitment is None:
+        raise BoardError("no_pop", "the board has no proof-of-possession code, which its label is to show")
 
 
 def other_code(detail: str) -> BoardError:

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+from agent.core.file_problems import problems
 from agent.core.note import LogKey
 from agent.core.recipe import Recipe
 from agent.errors import Verdict
@@ -136,8 +137,7 @@ def loaded(kind: Any, data: Any) -> Any:
     try:
         return _adapter(kind).validate_json(json.dumps([data]))[0]
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        raise ValueError(f"{'.'.join(map(str, first['loc'][1:]))}: {first['msg']}") from error
+        raise ValueError(problems(error)[0].removeprefix("0.").removeprefix("0: ")) from error
 
 
 @cache

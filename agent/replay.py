@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any, cast
@@ -49,6 +49,8 @@ from agent.station import StationContext
 
 _SPINS = 200  # turns of the loop in which nothing moves: the call whose turn it is does not come any more
 _LONG_S = 1e6
+_Line = Basis | Call | Happened | Result
+_KINDS: Mapping[str, type[_Line]] = {"basis": Basis, "call": Call, "happened": Happened, "result": Result}
 
 
 class RecordingError(ValueError):
@@ -83,30 +85,50 @@ def read_recording(data: bytes) -> Recording:
         raise RecordingError(f"it is larger than {MAX_BYTES} bytes")
     try:
         return _read(data)
-    except RecordingError:
-        raise
-    except (ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
-        raise RecordingError(f"it is no recording, or was cut: {str(error)[:200]}") from error
+    except (UnicodeDecodeError, RecursionError) as error:
+        raise RecordingError("it is no recording: not JSON, line by line") from error
 
 
 def _read(data: bytes) -> Recording:
-    first, *middle, last = [json.loads(line) for line in data.decode("utf-8").splitlines()]
-    if len(middle) > MAX_LINES:
+    texts = data.decode("utf-8-sig").splitlines()
+    if len(texts) > MAX_LINES + 2:  # and basis and result
         raise RecordingError(f"it has more than {MAX_LINES} lines")
-    if first["basis"]["form"] != FORM:
-        raise RecordingError("it is of another form than this agent reads: take the agent that wrote it")
-    basis, result = loaded(Basis, first["basis"]), loaded(Result, last["result"])
-    return Recording(basis, tuple(map(_line, middle)), result)
+    lines = [_line(number, text) for number, text in enumerate(texts, 1)]
+    match lines:
+        case [Basis() as basis, *middle, Result() as result]:
+            way = tuple(_happened(number, line) for number, line in enumerate(middle, 2))
+            return Recording(basis, way, result)
+        case [Basis(), *_]:
+            raise RecordingError("it was cut: its last line is not the run's result")
+    raise RecordingError("it is no recording: its first line is not the basis of a run")
 
 
-def _line(members: dict[str, Any]) -> Call | Happened:
-    if "call" not in members:
-        return cast("Happened", loaded(Happened, members["happened"]))
-    call = cast("Call", loaded(Call, members["call"]))
-    answers = ANSWERS.get(call.of, {})
-    if call.call not in answers:
-        raise RecordingError(f"it has a call that this agent does not know: {call.of[:20]}.{call.call[:20]}")
-    return call
+def _line(number: int, text: str) -> _Line:
+    try:
+        members = json.loads(text)
+    except ValueError as error:
+        raise RecordingError(f"line {number} is no JSON, or was cut") from error
+    if not isinstance(members, dict) or members.keys().isdisjoint(_KINDS):
+        raise RecordingError(f"line {number} is none of a recording")
+    match members:
+        case {"basis": {"form": int(form)}} if form != FORM:
+            raise RecordingError("it is of another form than this agent reads: take the agent that wrote it")
+    name = next(name for name in _KINDS if name in members)
+    try:
+        return cast("_Line", loaded(_KINDS[name], members[name]))
+    except ValueError as error:
+        raise RecordingError(f"line {number}: {error}") from error
+
+
+def _happened(number: int, line: _Line) -> Call | Happened:
+    if isinstance(line, Happened):
+        return line
+    if isinstance(line, Call):
+        if line.call in ANSWERS.get(line.of, {}):
+            return line
+        what = f"{line.of[:20]}.{line.call[:20]}"
+        raise RecordingError(f"line {number} has a call that this agent does not know: {what}")
+    raise RecordingError(f"line {number} does not belong where it stands")
 
 
 async def replay(recording: Recording) -> Replayed:

@@ -21,6 +21,7 @@ from agent.core.bundle import (
     Role,
     SecureBoot,
 )
+from agent.core.file_problems import problems
 
 FORM = 1  # `v`
 MAX_MANIFEST_BYTES = 65_536
@@ -88,10 +89,7 @@ def parse_manifest(data: bytes) -> Manifest:
         document = json.loads(data.decode("utf-8"), parse_float=_refuse, parse_constant=_refuse)
         parsed = _Manifest.model_validate(document)
     except ValidationError as error:
-        problem = error.errors(include_url=False, include_input=False)[0]
-        # A name of a member may be anything, and goes to somebody's terminal.
-        where = ".".join(ascii(part).strip("'") for part in problem["loc"])[:200] or "the document"
-        raise BundleError(f"manifest.json: {where}: {problem['msg']}") from error
+        raise BundleError(f"manifest.json: {problems(error)[0]}") from error
     except (UnicodeDecodeError, ValueError, RecursionError) as error:
         raise BundleError("manifest.json: not JSON of the allowed kind") from error
     manifest = _manifest(parsed)

@@ -67,9 +67,7 @@ def provision(config: Config, port: str, order: str, *, as_json: bool, trace: st
                 result = asyncio.run(one())
         except asyncio.CancelledError:
             return _NOT_PASSED
-    away = result.code in {"signer_unavailable", "signer_slow", "clock_wrong"} or result.code.startswith(
-        "line_"
-    )
+    away = result.code in _AWAY or result.code.startswith("line_")
     if result.outcome is Outcome.PARKED and away:
         return _NO_SIGNERD
     return _PASSED if result.outcome is Outcome.PASS else _NOT_PASSED

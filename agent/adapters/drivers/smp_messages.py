@@ -46,13 +46,6 @@ ERROR_NAMES = {
     11: "sealed",
 }
 _PASSING = frozenset({"busy", "bad_offset"})  # a state of the moment, not of the board
-_REMEDIES = {
-    "storage_full": "Erase the board's storage, which is full or worn, or put the board aside.",
-    "key_mismatch": "Erase the board and begin again: its key is not the certificate's.",
-    "unsupported": "Check the work order and the firmware: it lacks this key type or evidence method.",
-    "sealed": "Put the board aside: it was finished before, with other content.",
-    "no_group": "Flash the manufacturing firmware: the board's firmware has no Birthmark group.",
-}
 
 _Digest = Annotated[bytes, Field(min_length=32, max_length=32)]
 _Component = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,32}$")]
@@ -178,9 +171,12 @@ def _validate(body: object, expected: type[AnswerT]) -> AnswerT:
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         place = ".".join(str(part) for part in first["loc"][:2])
-        raise BoardError(
-            "bad_answer", f"{expected.__name__}, field {place[:80]!r}: {first['msg'][:80]}"
-        ) from error
+        how = "is missing" if first["type"] == "missing" else "is not as docs/board-protocol.md has it"
+        raise BoardError("bad_answer", f"{_told(expected)}: {place[:80]!r} {how}") from error
+
+
+def _told(answer: type[Answer]) -> str:
+    return f"the board's {answer.__name__.removesuffix('Answer').lower()} answer"
 
 
 def _raise_error(body: dict[Any, Any]) -> None:
@@ -190,16 +186,10 @@ def _raise_error(body: dict[Any, Any]) -> None:
         return
     if isinstance(err, dict) and type(err.get("rc")) is int and err.get("group") == GROUP:
         code = ERROR_NAMES.get(err["rc"], "unknown")
-        raise BoardError(
-            code,
-            f"the board answered error {err['rc']}",
-            retryable=code in _PASSING,
-            remedy=_REMEDIES.get(code, ""),
-        )
+        raise BoardError(code, f"the board answered error {err['rc']}", retryable=code in _PASSING)
     if err is None and type(rc) is int:
         no_group = rc == MGMT_ERR.ENOTSUP
-        code = "no_group" if no_group else "unknown"
-        raise BoardError(code, f"SMP itself answered error {rc}", remedy=_REMEDIES.get(code, ""))
+        raise BoardError("no_group" if no_group else "unknown", f"SMP itself answered error {rc}")
     raise BoardError("bad_answer", "an error that is not of our group")
 
 
@@ -254,7 +244,7 @@ def proof_of_possession(answer: PopAnswer) -> ProofOfPossession:
     try:
         return ProofOfPossession(answer.pop, answer.salt)
     except PopError as error:
-        raise BoardError("bad_answer", f"PopAnswer: {error}") from error
+        raise BoardError("bad_answer", f"{_told(PopAnswer)}: {error}") from error
 
 
 def _component(name: str, pair: list[Any]) -> FirmwareComponent:
@@ -262,7 +252,8 @@ def _component(name: str, pair: list[Any]) -> FirmwareComponent:
     if not (
         type(version) is str and _VERSION.fullmatch(version) and type(digest) is bytes and len(digest) == 32
     ):
-        raise BoardError("bad_answer", f"HelloAnswer, firmware component {name!r}")
+        what = f"{_told(HelloAnswer)}: version or digest of {name!r} is not as docs/board-protocol.md has it"
+        raise BoardError("bad_answer", what)
     return FirmwareComponent(version, digest)
 
 

@@ -38,7 +38,6 @@ _RSA_HASHES: dict[str, hashes.HashAlgorithm] = {  # RFC 8332 §3
 ALGORITHMS: Final = (ED25519, *_CURVES, SK_ED25519, RSA)
 MIN_RSA_BITS, MAX_RSA_BITS = 2_048, 4_096
 MAX_KEY = 1_024  # bytes: RSA-4096 takes 535
-_ED25519_BYTES = 64
 _USER_PRESENT, _USER_VERIFIED = 0x01, 0x04  # PROTOCOL.u2f, "SSH U2F Signatures"
 _APPLICATION = "ssh:"  # every key that ssh-keygen makes begins so; a browser's keys do not
 

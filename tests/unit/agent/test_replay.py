@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -239,6 +240,24 @@ async def test_a_call_without_a_recorded_answer_is_said() -> None:
 def test_what_is_no_recording(data: bytes) -> None:
     with pytest.raises(RecordingError):
         read_recording(data)
+
+
+async def test_what_is_wrong_with_a_recording_is_said_with_its_line() -> None:
+    lines = await recording()
+    assert isinstance(read_recording(b"\xef\xbb\xbf" + joined(lines)).result, Result)
+    other = {**lines[0], "basis": {**lines[0]["basis"], "work_order": 7}}
+    for wrong, said in (
+        ([], "it is no recording: its first line is not the basis of a run"),
+        (lines[1:], "it is no recording: its first line is not the basis of a run"),
+        (lines[:-1], "it was cut: its last line is not the run's result"),
+        ([lines[0], {}, *lines[1:]], "line 2 is none of a recording"),
+        ([lines[0], *lines], "line 2 does not belong where it stands"),
+        ([other, *lines[1:]], "line 1: work_order: must be a text in quotes"),
+    ):
+        with pytest.raises(RecordingError, match=f"^{re.escape(said)}$"):
+            read_recording(joined(wrong))
+    with pytest.raises(RecordingError, match="line 2 is no JSON, or was cut"):
+        read_recording(joined(lines[:2])[:-9])
 
 
 @given(st.data())

@@ -16,7 +16,7 @@ from harness.agent_world import ORDER
 from harness.watch_bench import Bench
 
 NO_GROUP = BoardError("no_group", "SMP itself answered error 8", remedy="flash the manufacturing firmware")
-BAD_HELLO = BoardError("bad_answer", "HelloAnswer, field 'buf': Field required", remedy="wrong firmware")
+BAD_HELLO = BoardError("bad_answer", "the board's hello answer: 'buf' is missing", remedy="wrong firmware")
 NO_FIRMWARE = BoardError("no_firmware", "a chip starts here", retryable=True, remedy="try another board")
 NOTHING = LineError("no_answer", "nothing there")
 FOREVER = 10_000

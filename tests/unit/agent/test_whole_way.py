@@ -439,7 +439,21 @@ async def test_board_that_is_stamped_before_must_commit_to_its_code_too(
 async def test_board_without_a_code(world: AgentWorld) -> None:
     chip = paper_chip(pop=False)
     result = await world.provision(chip)
-    assert (result.outcome, result.step) == (Outcome.FAIL, "label")
+    assert (result.outcome, result.code, result.step) == (Outcome.FAIL, "no_pop", "stamp")
+    assert "proof-of-possession code" in result.remedy
+    assert "record_stamp" not in world.company.calls
+    assert not world.journal.queue
+    assert not world.labels.printed
+
+
+async def test_board_without_a_code_that_was_stamped_before(world: AgentWorld) -> None:
+    chip = paper_chip()
+    await world.provision(chip)
+    world.journal.labels.clear()
+    world.labels.printed.clear()
+    chip.board.model = replace(chip.board.model, pop=False)
+    result = await world.provision(chip)
+    assert (result.outcome, result.code, result.step) == (Outcome.FAIL, "no_pop", "label")
     assert not world.labels.printed
 
 

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from agent.adapters.drivers.esp32.images import ImageFacts
 from agent.core import firmware_demands
 from agent.core.bundle import Bundle, Burn, Manifest, Role
+from agent.core.file_problems import problems
 from agent.core.version import version_key
 from agent.errors import BoardError, BundleMismatch, LineError
 from agent.ports import BoardIdentity, FirmwareComponent, FirmwareDemands
@@ -71,9 +72,7 @@ def parse_report(fields: object) -> ChipReport:
             ChipReport.model_validate_json(fields) if isinstance(fields, str | bytes) else _from_json(fields)
         )
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise LineError("worker_junk", f"the worker's report, {place[:40]}: {first['msg'][:80]}") from error
+        raise LineError("worker_junk", f"the worker's report: {problems(error)[0]}") from error
 
 
 def _from_json(fields: object) -> ChipReport:

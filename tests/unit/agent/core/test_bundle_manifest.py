@@ -63,8 +63,8 @@ def changed(change: Callable[[dict[str, Any]], object]) -> bytes:
         pytest.param(DATA.replace(b'"v":1', b'"v":' + b"1" * 5_000), "not JSON", id="endless-number"),
         pytest.param(b"[" * 60_000, "not JSON", id="deep"),
         pytest.param(b'{"a":"' + b"a" * 66_000 + b'"}', "larger", id="large"),
-        pytest.param(b"[]", "the document", id="list"),
-        pytest.param(b"null", "the document", id="null"),
+        pytest.param(b"[]", "must be a table", id="list"),
+        pytest.param(b"null", "must be a table", id="null"),
     ],
 )
 def test_other_encodings_are_refused(data: bytes, text: str) -> None:
