@@ -27,7 +27,7 @@ pytestmark = [
 _SIGNERDS_PACKAGE, _STATIONS_PACKAGE, _ = NAMES
 _USERS = ("signerd", "signerd-key", "birthmark")
 _RESTARTS = 6  # one more than systemd makes in ten seconds
-_WRONG, _LATER = "3", "75"  # docs/operations.md, "Exit codes"
+_WRONG, _LATER = "3", "75"  # docs/operations.md, "Exit codes", has them
 
 
 @dataclass
