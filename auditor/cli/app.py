@@ -14,6 +14,7 @@ from auditor.adapters import renewal
 from auditor.adapters.client import GrpcLog
 from auditor.adapters.enrolment import Installed, install, load_vkey, make_request
 from auditor.adapters.export import export as export_files
+from auditor.cli.empty_options import NothingEmpty
 from auditor.cli.output import Output
 from auditor.cli.values import (
     certificate_values,
@@ -34,7 +35,7 @@ from auditor.verify import Report
 
 FINDINGS, ALARMS = 1, 5
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
+app = typer.Typer(cls=NothingEmpty, no_args_is_help=True, add_completion=False, help=__doc__)
 
 ConfigOption = Annotated[Path, typer.Option("--config", "-c", help="The auditor's auditor.toml.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Prints JSON, for machines.")]

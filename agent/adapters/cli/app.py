@@ -12,6 +12,7 @@ import typer
 
 from agent.adapters.cli import boards, report, results, setup, status
 from agent.adapters.cli.bundle import bundle_app
+from agent.adapters.cli.empty_options import NothingEmpty
 from agent.adapters.cli.label import label_app
 from agent.adapters.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption, OrderOption, exit_code
 from agent.adapters.cli.service import service_app
@@ -34,6 +35,7 @@ TraceOption = Annotated[
 ]
 
 app = typer.Typer(
+    cls=NothingEmpty,
     name="birthmark-agent",
     help="The station: takes boards on serial lines through key, certificate and stamp.",
     no_args_is_help=True,
@@ -242,4 +244,5 @@ def _all_given(options: dict[str, T | None]) -> dict[str, T]:
     missing = [name for name, value in options.items() if value is None]
     if missing:
         raise typer.BadParameter(f"missing: {', '.join(missing)}")
-    return {name.removeprefix("--").replace("-", "_"): value for name, value in options.items() if value}
+    given = {name: value for name, value in options.items() if value is not None}
+    return {name.removeprefix("--").replace("-", "_"): value for name, value in given.items()}

@@ -27,6 +27,7 @@ from signerd.adapters.cli import (
     server,
     token,
 )
+from signerd.adapters.cli.empty_options import NothingEmpty
 from signerd.adapters.cli.exits import exit_for, unexpected
 from signerd.adapters.cli.options import remember
 
@@ -36,6 +37,7 @@ __all__ = ["build_app", "exit_for", "unexpected"]
 def build_app(run: daemon.Run) -> typer.Typer:
     """All commands. `run` is the daemon."""
     app = typer.Typer(
+        cls=NothingEmpty,
         help="Birthmark's signer: certifies the keys of boards on lines that you do not own.",
         no_args_is_help=True,
         add_completion=False,
