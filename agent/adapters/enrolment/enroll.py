@@ -204,10 +204,11 @@ def install(directory: Path, given: Given) -> Path:
 
 
 def _check_journal(directory: Path, station: str) -> None:
-    """Before anything is written: a folder may have come with another station's, as in the image of a PC."""
+    """Before anything is written: a folder may have come with another station's, as in the image of a PC, or
+    something else is in the way."""
     config = directory / CONFIG
     state = load(config).state if config.exists() else directory / STATE
-    if (state / journal_schema.FILE_NAME).exists():
+    if journal_schema.is_there(state / journal_schema.FILE_NAME):
         check_owner(state / journal_schema.FILE_NAME, station)
 
 

@@ -91,10 +91,46 @@ _LOST = (
     "Keep it: move it away, and let birthmark-agent enroll --install make a new one. Lost are this station's"
     " results, and stamps that were not sent yet. They come back: present the boards of the last shift again."
 )
+_IN_THE_WAY = (
+    "Move it away, or name another folder: `state` in agent.toml. birthmark-agent enroll --install then makes"
+    " a journal there."
+)
 _NEWER = "Install the agent that wrote it, or a newer one."
 _READABLE = (1, 2, 3, 4)  # what reports read stands in all
 _HAS_VERSIONS = 3  # who wrote which run, from there on
 _HAS_OWNER = 4
+
+
+def is_there(path: Path) -> bool:
+    """True for a file, whatever is in it; False where one can be made.
+
+    Raises:
+        ConfigError: something else is in its place, or in that of a folder on the way to it.
+        JournalError: it cannot be seen.
+    """
+    for folder in reversed(path.parents):
+        if _is_there(folder) and not folder.is_dir():
+            raise ConfigError(f"{folder} is {_kind(folder)}, and must be a folder", remedy=_IN_THE_WAY)
+    if _is_there(path) and not path.is_file():
+        raise ConfigError(f"{path} is {_kind(path)}, and must be the journal's file", remedy=_IN_THE_WAY)
+    return path.is_file()
+
+
+def _is_there(path: Path) -> bool:
+    """True also for a link that leads nowhere."""
+    try:
+        path.lstat()
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise JournalError(f"cannot open {path}: {error.strerror}") from error
+    return True
+
+
+def _kind(path: Path) -> str:
+    if not path.exists():
+        return "a link that leads nowhere"
+    return "a folder" if path.is_dir() else "a file"
 
 
 def create(path: Path) -> None:
@@ -242,7 +278,7 @@ def _newer(connection: sqlite3.Connection) -> str:
 
 
 def _open(path: Path, mode: str) -> sqlite3.Connection:
-    if not path.is_file():
+    if not is_there(path):
         raise ConfigError(
             f"no journal at {path}",
             remedy="A lost journal may mean stamps that were never sent: look for it first. "

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import signal
 import stat
 import tomllib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,31 @@ async def test_enrolment_by_commands(bench: AgentBench) -> None:
         assert not (bench.station / name).read_bytes().startswith(b"\xef")
     assert json.loads(ended.out) == {"config": str(bench.station / "agent.toml")}
     assert (await (await bench.start("status")).end()).code == 0
+
+
+async def test_what_stands_in_the_way_of_the_journal_is_named_before_the_first_file(
+    bench: AgentBench,
+) -> None:
+    given = bench.given()
+    state = bench.station / "state"
+    kept = (bench.station / "station.pem").read_bytes()
+    in_the_way: dict[str, Callable[[], object]] = {
+        "state is a file, and must be a folder": lambda: state.write_text(""),
+        "state is a link that leads nowhere, and": lambda: state.symlink_to("nowhere"),
+        "journal.sqlite is a folder, and must be the journal's file": lambda: (
+            state / "journal.sqlite"
+        ).mkdir(parents=True),
+    }
+    shutil.rmtree(state)
+    for said, put in in_the_way.items():
+        put()
+        ended = await bench.command("enroll", "--dir", bench.station, *given)
+        assert ended.code == 3
+        assert said in ended.err
+        assert "Move it away, or name another folder: `state`" in ended.err
+        assert (bench.station / "station.pem").read_bytes() == kept
+        shutil.move(state, bench.directory / f"away-{len(said)}")
+    assert (await bench.command("enroll", "--dir", bench.station, *given)).code == 0
 
 
 async def test_key_is_the_stations_own_and_nobody_elses_to_read(bench: AgentBench) -> None:

@@ -159,6 +159,16 @@ def _bundle_that_looks_elsewhere(station: Station) -> None:
     station.file("company.pem").write_bytes(pem)
 
 
+def _file_in_place_of_state(station: Station) -> None:
+    shutil.rmtree(station.file("state"))
+    station.file("state").write_text("")
+
+
+def _folder_in_place_of_journal(station: Station) -> None:
+    station.file("state/journal.sqlite").unlink()
+    station.file("state/journal.sqlite").mkdir()
+
+
 def _mounted(script: str) -> Break:
     """The folder `state` is on a disk of its own, for the agent alone."""
 
@@ -274,6 +284,18 @@ REFUSED: dict[str, tuple[Break, str, str, str]] = {
         "move it away",
     ),
     "journal empty": (_write("state/journal.sqlite", b""), "journal", "damaged", "move it away"),
+    "state is a file": (
+        _file_in_place_of_state,
+        "journal",
+        "state is a file, and must be a folder",
+        "Move it away, or name another folder: `state`",
+    ),
+    "journal is a folder": (
+        _folder_in_place_of_journal,
+        "journal",
+        "journal.sqlite is a folder, and must be the journal's file",
+        "Move it away",
+    ),
     "state read-only": (_mounted(_READ_ONLY_DISK), "journal", "Read-only file system", "writable again"),
     "state full": (_mounted(_FULL_DISK), "journal", "No space left on device", "Make room"),
     "state limited": (_small_files, "journal", "File too large", "ulimit -f"),
