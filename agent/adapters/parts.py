@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 _DIAGNOSIS_S = 3.0  # for a look at the line that does not stand
 _RECIPE_REMEDY = 'docs/stations.md, "Recipes", says what may stand where.'
-_RECIPE_FILE = "Put the recipe there, or mend `recipe` in agent.toml. Without it the driver's own holds."
+_RECIPE_FILE = "Put the recipe there, or mend `recipe` in agent.toml. Without it the driver has its own."
 
 
 def read_recipe(config: Config) -> Recipe:

@@ -25,7 +25,7 @@ _WORDS = (
     (re.compile(r"Cannot (declare|mutate|redefine) .*"), "this table is given twice"),
     (re.compile(r"Duplicate inline table key .*"), "this key is given twice"),
     (re.compile(r"Unescaped '\\' in a string|Invalid hex value|Escaped character .*"), _BACKSLASH),
-    (re.compile(r"Invalid value"), "no value of TOML: texts need quotes"),
+    (re.compile(r"Invalid value"), "this is no TOML value: put texts in quotes"),
     (re.compile(r"Unterminated string"), "the text's closing quote is missing"),
 )
 

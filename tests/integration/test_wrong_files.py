@@ -131,7 +131,7 @@ WRONG = {
     ),
     "no quotes": Wrong(
         holding(b"deployment = acme\n"),
-        "line 1, column 14 is not TOML: no value of TOML: texts need quotes",
+        "line 1, column 14 is not TOML: this is no TOML value: put texts in quotes",
         MEND_LINE,
     ),
     "backslashes": Wrong(
@@ -151,7 +151,7 @@ WRONG = {
     ),
     "escape sequence": Wrong(
         holding(b"deployment = \x1b[31m\n"),
-        "line 1, column 14 is not TOML: no value of TOML: texts need quotes",
+        "line 1, column 14 is not TOML: this is no TOML value: put texts in quotes",
         MEND_LINE,
     ),
     "binary": Wrong(

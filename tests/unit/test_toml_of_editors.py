@@ -83,7 +83,7 @@ def test_anything_else_is_an_error_of_its_own(
             'a = "C:\\Users"\n',
             "line 1, column 10 is not TOML: a backslash in double quotes: write paths in single quotes",
         ),
-        ("a = yes\n", "line 1, column 5 is not TOML: no value of TOML: texts need quotes"),
+        ("a = yes\n", "line 1, column 5 is not TOML: this is no TOML value: put texts in quotes"),
         ('a = "b\n', "line 1, column 7 is not TOML: illegal character '\\n'"),
         ('a = "b', "its end is not TOML: the text's closing quote is missing"),
     ],

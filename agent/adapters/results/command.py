@@ -14,7 +14,7 @@ from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import Callable
 from contextlib import suppress
 
-from agent.adapters.child_process import kill_group
+from agent.adapters.child_process import end_group
 from agent.core.result_row import ResultRow, json_object
 
 _AT_ONCE = 4
@@ -74,17 +74,20 @@ class ResultCommand:
         except (OSError, ValueError) as error:  # ValueError: a NUL in the configured words
             return f"cannot start {self._command[0]}: {error}"
         said = asyncio.create_task(_last_words(process))
+        failure = ""
         try:
             async with asyncio.timeout(self._timeout_s):
                 await _tell(process, json.dumps(json_object(row)).encode() + b"\n")
                 code = await process.wait()
         except TimeoutError:
-            return f"ended after {self._timeout_s:g} s"
+            failure = f"ended after {self._timeout_s:g} s"
         finally:
-            kill_group(process)
-            await process.wait()
+            if not await end_group(process):
+                failure = f"did not end in {self._timeout_s:g} s, and goes on: it is another user's"
             await asyncio.wait([said], timeout=_STDERR_S)
             said.cancel()
+        if failure:
+            return failure
         words = said.result() if said.done() and not said.cancelled() else ""
         return f"exit code {code}{': ' if words else ''}{words}" if code else ""
 

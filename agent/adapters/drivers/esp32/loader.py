@@ -10,7 +10,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from agent.adapters.child_process import kill_group
+from agent.adapters.child_process import end_group
 from agent.adapters.drivers.esp32.chip import ChipReport, parse_report
 from agent.adapters.drivers.esp32.options import Esp32Options
 from agent.adapters.drivers.esp32.plan import Piece, Region
@@ -178,8 +178,7 @@ class Loader:
             raise LineError("reset_failed", "the reset command does not end") from error
         finally:
             if process.returncode is None:
-                kill_group(process)
-                await process.wait()
+                await end_group(process)
         if code:
             raise LineError(
                 "reset_failed", f"the reset command ended with {code}", remedy="Check the fixture."

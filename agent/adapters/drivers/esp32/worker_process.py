@@ -13,7 +13,6 @@ with all that it started, and the next command starts another.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import os
 import sys
@@ -25,7 +24,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 import agent
-from agent.adapters.child_process import kill_group
+from agent.adapters.child_process import end_group
 from agent.errors import AgentError, BoardError, LineError
 from agent.ports import OnProgress
 
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
 
 _MAX_LINE = 262_144  # bytes of an answer; the longest is some thousand MD5s
 _MAX_LINES = 100_000  # of one command: progress comes at most ten times a second
-_KILL_TIMEOUT_S = 5.0
 
 
 def worker_command(executable: str, *, frozen: bool) -> tuple[str, ...]:
@@ -178,12 +176,9 @@ class Worker:
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
-    kill_group(process)
     if process.stdin is not None:
         process.stdin.close()
-    with contextlib.suppress(TimeoutError):  # one that the kernel cannot end holds nobody up
-        async with asyncio.timeout(_KILL_TIMEOUT_S):
-            await process.wait()
+    await end_group(process)  # one that the kernel cannot end holds nobody up
 
 
 def _environment(home: str) -> dict[str, str]:
