@@ -24,6 +24,8 @@ BAD_PORT = "1.7"
 SLOW_PORT = "1.5"
 SLOW_STEP = "install"
 BOARD = "7c:df:a1:0b:0a:01"
+BY_PATH = tuple(f"/dev/serial/by-path/pci-0000:00:14.0-usb-0:1.1.{n}:1.0-port0" for n in range(1, 17))
+LONG_CODES = ("key_generation_failed", "key_already_certified", "bad_answer_from_signerd", "unauthenticated")
 LONG = (  # 200 characters, the most that a port says
     "signerd asks for fewer calls: this station has used its share of the minute and goes on in 40 seconds; "
     "boards under way keep their place and go on by themselves, nobody has to do a thing at this line"
@@ -122,3 +124,29 @@ def write_journal(path: Path) -> None:
 def empty_journal(path: Path) -> None:
     """A station that has made nothing."""
     schema.create(path)
+
+
+def write_long_names(path: Path) -> None:
+    """A shift on sixteen ports that the system named, with failures of long codes on each."""
+    schema.create(path)
+    for number, port in enumerate(BY_PATH):
+        for other, code in enumerate((*LONG_CODES, "")):
+            add_run(
+                path,
+                port=port,
+                chip=chip(16 * number + other),
+                ended=MORNING + timedelta(minutes=number + 20 * other),
+                times={"identify": 0.4, "first-boot": 11.0 + number},
+                seconds=11.6,
+                outcome="FAIL" if code else "PASS",
+                code=code,
+                step="first-boot",
+                serial="" if code else f"SN-2026-{number:08}",
+            )
+
+
+def long_names() -> LiveState:
+    """The floor beside it."""
+    live = no_port()
+    live.ports_listed(BY_PATH)
+    return live

@@ -80,7 +80,7 @@ async def test_runs_of_before_are_of_no_version(path: Path) -> None:
     found = board_runs(path, "CHIP-0")
     assert found is not None
     assert found.agents == {after[0]: "1.1"}
-    runs = json.loads(_board(path, "CHIP-0"))["runs"]
+    runs = json.loads(_board(path, "CHIP-0", frozenset()))["runs"]
     assert [(run["run"], run["agent"]) for run in runs] == [(after[0], "1.1"), (before, "")]
 
 

@@ -14,23 +14,29 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
+from agent.adapters.journal import schema
 from agent.adapters.shown.live_state import LiveState
 from agent.core.events import BoardSeen, Finished, LineUp, Waiting
 from harness.axe import axe_source, findings
 from harness.colours import contrast, seen_apart
-from harness.factory_floor import BAD, GOOD, ORDER, STEPS, busy_floor, chip, result
+from harness.factory_floor import BAD, GOOD, MORNING, ORDER, STEPS, busy_floor, chip, result
 from harness.page_views import (
     BOARD,
+    BY_PATH,
     FLOORS,
     LONG,
+    LONG_CODES,
     SIZES,
     SLOW_PORT,
     SLOW_STEP,
     empty_journal,
     line_down,
+    long_names,
     write_journal,
+    write_long_names,
 )
 from harness.served_page import TIMEOUT_S, ServedPage, chromium
+from harness.shift import add_run
 
 PAGES = ("shift", "boards", "boards?q=nobody", f"boards/{BOARD}", "boards/nobody")
 # Every state at one size, and every size with the states that are hardest.
@@ -72,6 +78,22 @@ HEADER = """
 const order = document.getElementById('order');
 const box = order.getBoundingClientRect();
 return [box.left, box.width, box.height, box.right - innerWidth, order.textContent];
+"""
+
+
+NAMES = """
+const lines = (node) => {
+  const range = document.createRange();
+  range.selectNodeContents(node);
+  return new Set([...range.getClientRects()].map((box) => Math.round(box.top))).size;
+};
+const cells = [...document.querySelectorAll('td.words:has(wbr)')];
+return cells.filter((cell) => cell.textContent && cell.getClientRects().length).map((cell) => {
+  const words = document.createTreeWalker(cell, NodeFilter.SHOW_TEXT);
+  let most = 0;
+  while (words.nextNode()) most = Math.max(most, lines(words.currentNode));
+  return [cell.textContent, lines(cell), most];
+});
 """
 
 
@@ -301,6 +323,42 @@ def test_the_slow_port_is_read_on_a_phone(browser: Chrome, journal: Path) -> Non
         for shown in (name, times, *row.find_elements(By.TAG_NAME, "td")):
             assert float(shown.value_of_css_property("font-size").removesuffix("px")) >= 14
             assert 0 <= shown.rect["x"] <= shown.rect["x"] + shown.rect["width"] <= SIZES["phone"][0]
+
+
+@pytest.mark.parametrize("at", ["phone", "tablet"])
+def test_codes_and_ports_break_between_their_words(browser: Chrome, tmp_path: Path, at: str) -> None:
+    """Also where the system named the ports: they are called as on their tiles."""
+    size(browser, at)
+    write_long_names(tmp_path / "journal.sqlite")
+    shorts = {f"1.1.{n}:1.0-port0" for n in range(1, 17)}
+    with ServedPage(long_names(), journal=tmp_path / "journal.sqlite") as page:
+        for path in ("shift", "boards"):
+            look(browser, page, path)
+            cells = browser.execute_script(NAMES)
+            names = {name for name, _, _ in cells}
+            assert set(LONG_CODES) <= names
+            assert "by-path" not in str(names)
+            assert shorts <= names or (path, at) == ("boards", "phone")  # it leaves that column out there
+            assert [cell for cell in cells if cell[2] > 1] == []  # a name's part is on one line
+            assert max(lines for _, lines, _ in cells) <= (2 if at == "phone" else 1)
+            assert browser.execute_script(SIDEWAYS) == 0
+        look(browser, page, "shift")
+        port = browser.find_element(By.CSS_SELECTOR, "#ports td.words span")
+        assert (port.text, port.get_attribute("title")) == ("1.1.1:1.0-port0", BY_PATH[0])
+        assert "Port 1.1.16:1.0-port0 takes" in browser.find_element(By.ID, "by-port-first-boot").text
+        look(browser, page, f"boards/{chip(17)}")
+        assert "at port 1.1.2:1.0-port0" in browser.find_element(By.CSS_SELECTOR, ".run h2").text
+
+
+def test_no_figure_is_told_of_boards_that_are_none(browser: Chrome, tmp_path: Path) -> None:
+    schema.create(tmp_path / "journal.sqlite")
+    add_run(tmp_path / "journal.sqlite", outcome="FAIL", code="no_answer", ended=MORNING)
+    with ServedPage(long_names(), journal=tmp_path / "journal.sqlite") as page:
+        look(browser, page, "shift")
+        figures = browser.find_element(By.ID, "figures").text
+        assert "a good board takes\n–\nnone passed" in figures
+        assert "waiting for signerd\n–" in figures
+        assert "0.00 s" not in figures
 
 
 def test_states_are_read_from_three_metres(browser: Chrome) -> None:

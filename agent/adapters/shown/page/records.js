@@ -8,6 +8,7 @@ const ODD_TIMES = 1.25; // a port's median beside that of the others
 const ODD_S = 0.5;
 const opened = new Map(); // step to whether its table is open, as somebody left it
 let shown = ""; // what the page was made from
+let shorts = {}; // port to its name beside the others', as on its tile
 let wanted = new URLSearchParams(location.search).get("q") || "";
 
 const when = (text) => {
@@ -27,8 +28,25 @@ function verdict(outcome) {
   return element;
 }
 
+const nameOf = (port) => (Object.hasOwn(shorts, port) ? shorts[port] : port);
+
+// A name of words and signs: it breaks between them, and within one only where that is longer than any of ours.
+const WORD = /[^_\-:/]{0,16}[_\-:/]*/gu;
+const PIECE = /[^_\-:/]{0,12}[_\-:/]*/gu;
+
+function pieces(text, title, each = PIECE) {
+  const element = make("span");
+  for (const piece of plain(text).match(each)) element.append(piece, make("wbr"));
+  if (title && title !== text) element.title = plain(title);
+  return element;
+}
+
+const portOf = (row) => pieces(nameOf(row.port), row.port);
+const codeOf = (row) => pieces(row.code, "", WORD);
+
 function link(board, text) {
-  const element = make("a", "", text);
+  const element = make("a");
+  element.append(pieces(text));
   element.href = `${root}boards/${inPath(board)}`;
   return element;
 }
@@ -86,14 +104,14 @@ function showShift(shift) {
     ["first-pass yield", boards.boards ? percent(boards.first_pass_percent) : "–", `${boards.passed_first} of ${boards.boards} boards passed at first`],
     ["final yield", boards.boards ? percent(boards.final_percent) : "–", `${boards.passed_at_last} of ${boards.boards} boards passed in the end`],
     ["runs", String(shift.boards), `${shift.passed} passed, ${shift.failed} failed, ${shift.parked} parked`],
-    ["a good board takes", shift.passed ? seconds(shift.median_s) : "–", `nine of ten less than ${seconds(shift.p90_s)}`],
-    ["waiting for signerd", percent(shift.signerd_percent), "of the time of all steps"],
+    ["a good board takes", shift.passed ? seconds(shift.median_s) : "–", shift.passed ? `nine of ten less than ${seconds(shift.p90_s)}` : "none passed"],
+    ["waiting for signerd", shift.steps.length ? percent(shift.signerd_percent) : "–", "of the time of all steps"],
   ]);
   at("part").hidden = shift.whole;
   showFindings(shift);
   fill("faults", shift.faults, table("Failures by code and port", [
-    ["code", "", (row) => row.code],
-    ["port", "", (row) => row.port],
+    ["code", "words", codeOf],
+    ["port", "words", portOf],
     ["boards", "number", (row) => row.count],
     ["percent", "number wide", (row) => percent(row.share_percent)],
     ["with those above", "number wide", (row) => percent(row.sum_percent)],
@@ -101,7 +119,7 @@ function showShift(shift) {
   ], shift.faults));
   const worst = Math.max(...shift.quality.map((port) => port.failed_percent), 1);
   fill("ports", shift.quality, table("Ports", [
-    ["port", "", (row) => row.port],
+    ["port", "words", portOf],
     ["passed", "number", (row) => row.passed],
     ["failed", "number", (row) => row.failed],
     ["fails", "number", (row) => percent(row.failed_percent)],
@@ -110,7 +128,7 @@ function showShift(shift) {
     ["finding", "wide", (row) => row.flagged ? "stands out" : ""],
   ], shift.quality));
   fill("steps", shift.steps, table("Steps", [
-    ["step", "", (row) => row.step],
+    ["step", "words", (row) => pieces(row.step)],
     ["boards", "number wide", (row) => row.boards],
     ["median", "number", (row) => seconds(row.median_s)],
     ["nine of ten", "number", (row) => seconds(row.p90_s)],
@@ -143,11 +161,11 @@ function showStepTimes(times) {
     box.id = `by-port-${step.step}`;
     const odd = step.ports.filter(isOdd);
     const summary = make("summary", "", `${step.step}: median ${seconds(step.median_s)}`);
-    for (const port of odd) summary.append(make("strong", "", `. Port ${port.port} takes ${port.times_others.toFixed(1)} times as long as the others`));
+    for (const port of odd) summary.append(make("strong", "", `. Port ${nameOf(port.port)} takes ${port.times_others.toFixed(1)} times as long as the others`));
     box.open = opened.get(step.step) ?? odd.length > 0;
     box.addEventListener("toggle", () => opened.set(step.step, box.open));
     box.append(summary, table(`Times of ${step.step} by port`, [
-      ["port", "", (row) => row.port],
+      ["port", "words", portOf],
       ["boards", "number wide", (row) => row.boards],
       ["median", "number", (row) => seconds(row.median_s)],
       ["nine of ten", "number wide", (row) => seconds(row.p90_s)],
@@ -171,7 +189,7 @@ function chart(port, step, hours) {
   element.setAttribute("preserveAspectRatio", "none");
   element.setAttribute("role", "img");
   const told = hours.map((hour, index) => port.hour_median_s[index] === null ? "" : `${clockOf(hour)} ${seconds(port.hour_median_s[index])}`);
-  element.setAttribute("aria-label", plain(`${step.step} at port ${port.port}, median by hour: ${told.filter(Boolean).join(", ")}`));
+  element.setAttribute("aria-label", plain(`${step.step} at port ${nameOf(port.port)}, median by hour: ${told.filter(Boolean).join(", ")}`));
   for (const [name, values] of [["p90", port.hour_p90_s], ["median", port.hour_median_s]]) {
     const path = document.createElementNS(SVG, "path");
     path.setAttribute("class", name);
@@ -194,10 +212,10 @@ function way(values, most) {
 }
 
 function showFindings(shift) {
-  const said = shift.quality.filter((port) => port.flagged).map((port) => `Port ${port.port} fails ${percent(port.failed_percent)} of its boards, `
+  const said = shift.quality.filter((port) => port.flagged).map((port) => `Port ${nameOf(port.port)} fails ${percent(port.failed_percent)} of its boards, `
     + (port.times_others === null ? "the others none." : `${port.times_others.toFixed(1)} times as often as the others (${percent(port.others_percent)}).`));
   for (const drift of shift.drifts) {
-    said.push(`Port ${drift.port}: ${drift.step} became ${drift.last_s > drift.first_s ? "slower" : "faster"}, `
+    said.push(`Port ${nameOf(drift.port)}: ${drift.step} became ${drift.last_s > drift.first_s ? "slower" : "faster"}, `
       + `from ${seconds(drift.first_s)} to ${seconds(drift.last_s)}.`);
   }
   const list = said.map((text) => make("li", "", text));
@@ -209,10 +227,10 @@ function showBoards(found) {
   fill("boards", found.boards, table("Runs", [
     ["ended", "", (row) => shortly(row.ended_at)],
     ["verdict", "", (row) => verdict(row.outcome)],
-    ["serial number", "", (row) => link(row.chip_id || String(row.run), row.serial_number || row.chip_id || `run ${row.run}`)],
-    ["chip", "wide", (row) => row.chip_id],
-    ["port", "wide", (row) => row.port],
-    ["code", "", (row) => row.code],
+    ["serial number", "words", (row) => link(row.chip_id || String(row.run), row.serial_number || row.chip_id || `run ${row.run}`)],
+    ["chip", "words wide", (row) => pieces(row.chip_id)],
+    ["port", "words wide", portOf],
+    ["code", "words", codeOf],
     ["took", "number wide", (row) => seconds(row.seconds)],
   ], found.boards));
 }
@@ -234,7 +252,8 @@ function showBoard(board) {
 function runOf(run, stamps) {
   const element = make("section", "run");
   const heading = make("h2");
-  heading.append(verdict(run.outcome), `Run ${run.run} at port ${plain(run.port)}`);
+  heading.append(verdict(run.outcome), `Run ${run.run} at port ${plain(nameOf(run.port))}`);
+  heading.title = plain(run.port);
   element.append(heading, make("p", "", run.ended_at ? `${when(run.started_at)}, ${seconds(run.seconds)}` : `since ${when(run.started_at)}`));
   if (run.agent) element.append(make("p", "", `birthmark-agent ${run.agent}`));
   if (run.code) element.append(make("p", "code", `${run.code} at ${run.step}`));
@@ -281,7 +300,11 @@ async function ask() {
     const answer = await fetch(address);
     const text = await answer.text();
     if (!answer.ok) throw new Error(text.trim() || `The station answers ${answer.status}.`);
-    if (text !== shown) PAGES[page].show(JSON.parse(text));
+    if (text !== shown) {
+      const told = JSON.parse(text);
+      shorts = told.short_names;
+      PAGES[page].show(told);
+    }
     shown = text;
     put(at("trouble"), "");
   } catch (error) {

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from datetime import datetime
@@ -23,6 +23,7 @@ from aiohttp import web
 from agent.adapters.journal.boards import MAX_KEY, board_runs, find_boards, shift_rows
 from agent.adapters.shown.live_state import LiveState
 from agent.adapters.shown.page.run_log import run_log
+from agent.core.port_names import by_place, short_names
 from agent.core.result_row import json_object
 from agent.core.shift_report import report_of, way_place
 from agent.errors import AgentError
@@ -55,7 +56,8 @@ class Records:
         since = self._live.snapshot().shift.since
         kept = self._shift
         if kept is None or kept[0] != since or loop.time() - kept[1] >= KEPT_S or _failed(kept[2]):
-            reading = asyncio.ensure_future(self._read(lambda path: _shift(path, since)))
+            names = self._names()
+            reading = asyncio.ensure_future(self._read(lambda path: _shift(path, since, names)))
             kept = self._shift = since, loop.time(), reading
         # A browser that goes takes the reading from nobody else.
         return await _told(asyncio.shield(kept[2]))
@@ -65,14 +67,20 @@ class Records:
         text = request.query.get("q", "").strip()
         if len(text) > MAX_KEY:
             raise web.HTTPBadRequest(text=f"At most {MAX_KEY} characters.\n")
-        return await _told(self._read(lambda path: _boards(path, text)))
+        names = self._names()
+        return await _told(self._read(lambda path: _boards(path, text, names)))
 
     async def board(self, request: web.Request) -> web.StreamResponse:
         """One board, by chip id, serial number or number of a run."""
         key = request.match_info["key"]
         if len(key) > MAX_KEY:
             raise web.HTTPNotFound(text="No such board.\n")
-        return await _told(self._read(lambda path: _board(path, key)))
+        names = self._names()
+        return await _told(self._read(lambda path: _board(path, key, names)))
+
+    def _names(self) -> frozenset[str]:
+        """The ports of the page of tiles: boards that are done have the short names beside them."""
+        return frozenset(port.port for port in self._live.snapshot().ports)
 
     async def _read(self, question: Callable[[Path], bytes]) -> bytes:
         if self._journal is None:
@@ -111,21 +119,30 @@ def _failed(reading: asyncio.Future[bytes]) -> bool:
     return reading.done() and (reading.cancelled() or reading.exception() is not None)
 
 
-def _shift(path: Path, since: str) -> bytes:
+def _short(names: frozenset[str], ports: Iterable[str]) -> dict[str, str]:
+    """What each of these ports is called, as on its tile."""
+    ports = set(ports)
+    shorts = short_names(names | ports)
+    return {port: shorts[port] for port in sorted(ports, key=by_place)}
+
+
+def _shift(path: Path, since: str, names: frozenset[str]) -> bytes:
     rows, whole = shift_rows(path, datetime.fromisoformat(since).isoformat(timespec="milliseconds"))
     report = asdict(report_of(rows))
+    report["short_names"] = _short(names, (row.port for row in rows))
     report["faults_left_out"] = max(len(report["faults"]) - _FAULTS, 0)
     report["faults"] = report["faults"][:_FAULTS]
     return json.dumps({"since": since, "whole": whole, **report}).encode()
 
 
-def _boards(path: Path, text: str) -> bytes:
+def _boards(path: Path, text: str, names: frozenset[str]) -> bytes:
     found = map(asdict, find_boards(path, text))
     listed = [{name: row[name] for name in _LISTED} for row in found]
-    return json.dumps({"boards": listed}).encode()
+    shorts = _short(names, (row["port"] for row in listed))
+    return json.dumps({"boards": listed, "short_names": shorts}).encode()
 
 
-def _board(path: Path, key: str) -> bytes:
+def _board(path: Path, key: str, names: frozenset[str]) -> bytes:
     found = board_runs(path, key)
     if found is None:
         return b""
@@ -137,4 +154,5 @@ def _board(path: Path, key: str) -> bytes:
         run["times"] = {step: run["times"][step] for step in sorted(run["times"], key=way_place)}
     for run in runs[:_LOGS]:
         run["log"] = run_log(path.parent, run["run"])
-    return json.dumps({"runs": runs, "stamps": stamps}).encode()
+    shorts = _short(names, (run["port"] for run in runs))
+    return json.dumps({"runs": runs, "stamps": stamps, "short_names": shorts}).encode()
