@@ -8,8 +8,10 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Protocol, TextIO, cast
 
+from agent.adapters.line.called import port_of_station, port_to_trace
 from agent.adapters.line.watch import Plan
 from agent.adapters.log.agent_log import agent_log, log_event, log_file
 from agent.adapters.log.trace import SerialTrace
@@ -53,6 +55,8 @@ class Shown(Protocol):
 
 def provision(config: Config, port: str, order: str, *, as_json: bool, trace: str | None = None) -> int:
     """One board. Returns the exit code; interrupted, the board is parked and the code is 1."""
+    port = port_of_station(port, config)
+    tracing = None if trace is None else _Tracing(trace, port_to_trace(trace, config, (port,)))
     live = _live(config, order)
     with _shown(live, as_json=as_json) as shown:
 
@@ -62,7 +66,7 @@ def provision(config: Config, port: str, order: str, *, as_json: bool, trace: st
                 return await provision_one(config, port, order, progress, traced)
 
         try:
-            with agent_log(config, shown.notice), _traced(config, trace, shown.notice) as traced:
+            with agent_log(config, shown.notice), _traced(config, tracing, shown.notice) as traced:
                 _LOG.info("started", extra={"fields": {"version": program_version(), "order": order}})
                 result = asyncio.run(one())
         except asyncio.CancelledError:
@@ -84,6 +88,8 @@ def run(
     trace: str | None = None,
 ) -> int:
     """All ports, until the count is reached or a signal comes. Returns 0 only if every board passed."""
+    ports = [port_of_station(port, config) for port in ports]
+    tracing = None if trace is None else _Tracing(trace, port_to_trace(trace, config, ports))
     plan = Plan(order, boards=count, once=once, stop_s=config.timeouts.stop_s)
     live = _live(config, order)
     with _shown(live, as_json=as_json) as shown:
@@ -101,7 +107,7 @@ def run(
                 )
 
         try:
-            with agent_log(config, notice), _traced(config, trace, notice) as traced:
+            with agent_log(config, notice), _traced(config, tracing, notice) as traced:
                 _LOG.info("started", extra={"fields": {"version": program_version(), "order": order}})
                 asyncio.run(all_ports())
         finally:
@@ -109,18 +115,29 @@ def run(
     return _PASSED if tally.all_passed else _NOT_PASSED
 
 
+@dataclass(frozen=True, slots=True)
+class _Tracing:
+    """The port whose dialogue is written: as it was called, and by its name."""
+
+    called: str
+    port: str
+
+
 @contextmanager
-def _traced(config: Config, port: str | None, notice: Callable[[str], None]) -> Iterator[Traced | None]:
+def _traced(
+    config: Config, wanted: _Tracing | None, notice: Callable[[str], None]
+) -> Iterator[Traced | None]:
     """Says where the trace goes, and at the end if there was nothing to trace."""
-    if port is None:
+    if wanted is None:
         yield None
         return
-    file = log_file(config, f"trace-{re.sub('[^A-Za-z0-9.]+', '-', port).strip('-.')}.log")
+    called = wanted.called
+    file = log_file(config, f"trace-{re.sub('[^A-Za-z0-9.]+', '-', called).strip('-.')}.log")
     trace = SerialTrace(file, notice)
-    notice(f"the dialogue of {port} goes to {file.path}")
-    yield Traced(port, trace)
+    notice(f"the dialogue of {called} goes to {file.path}")
+    yield Traced(wanted.port, trace)
     if not trace.begun:
-        notice(f"nothing was traced: no port {port} was opened; `birthmark-agent ports` shows the names")
+        notice(f"nothing was traced: port {called} was not opened")
 
 
 def _live(config: Config, order: str) -> LiveState:
