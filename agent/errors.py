@@ -125,7 +125,7 @@ class DriverFaultError(AgentError):
             "driver_fault",
             f"the driver failed with {kind}",
             verdict=Verdict.REJECT,
-            remedy="Try another board. If it fails too, the driver is at fault: call its maker.",
+            remedy="Try another board. If it fails too, call the driver's maker: agent.log has a traceback.",
         )
 
 

@@ -2,8 +2,9 @@
 
 A port whose board is finished waits until that board is gone or another chip answers; meanwhile it is only
 asked whether it is there. A board that answers, and not as its protocol says, fails once and is left alone
-until it is lifted. A port that is away for a moment has not lost its board: a chip on USB takes the
-port along when it resets. A board that was parked because signerd is away is taken up again where it stands.
+until it is lifted. So does one at which the driver fails. A port that is away for a moment has not lost its
+board: a chip on USB takes the port along when it resets. A board that was parked because signerd is away is
+taken up again where it stands.
 Ports are shown and journalled under their place on the line, where the configuration names one.
 """
 
@@ -163,10 +164,14 @@ class PortWatch:
 
     def _note_fault(self, name: str, place: str, error: BaseException) -> None:
         """A driver's fault that repeats at each look is one line of the log, until a board is taken."""
+        fault = self._fault(name, place, error)
+        self._station.progress(Waiting(place, f"{fault.detail}. {fault.remedy}"))
+
+    def _fault(self, name: str, place: str, error: BaseException) -> DriverFaultError:
         said = f"{type(error).__name__}: {error}"
         fault = driver_fault(error, place, log=self._faults.get(name) != said)
         self._faults[name] = said
-        self._station.progress(Waiting(place, fault.detail))
+        return fault
 
     def _is_served(self, name: str) -> bool:
         done = self._plan.once and name in self._served
@@ -181,29 +186,40 @@ class PortWatch:
         misses, first = 0, True
         while self._is_served(name):
             finished = self._done.get(name, "")
-            present = await self._is_there(driver) if finished and not first else None
+            present = await self._is_there(name, place, driver) if finished and not first else None
             misses = misses + 1 if finished and present is None else 0
             if first or not finished or misses >= _MISSES or present not in {None, finished}:
-                await self._take_what_stands(name, place, driver, first=first)
+                if not await self._take_what_stands(name, place, driver, first=first):
+                    return
                 misses, first = 0, False
             await self._pause()
 
-    async def _is_there(self, driver: Driver) -> str | None:
+    async def _is_there(self, name: str, place: str, driver: Driver) -> str | None:
         try:
             return await self._look_at(driver.present)
         except BoardError:
             return None  # not the finished board; who it is, `identify` asks next
+        except Exception as error:
+            if isinstance(error, AgentError) and not isinstance(error, DriverFaultError):
+                raise
+            self._fault(name, place, error)
+            return None
 
-    async def _take_what_stands(self, name: str, place: str, driver: Driver, *, first: bool) -> None:
+    async def _take_what_stands(self, name: str, place: str, driver: Driver, *, first: bool) -> bool:
         """The board on the port, unless it is the finished one. `first`: the port was just opened, and one
-        that resets as it is opened may not be there yet.
+        that resets as it is opened may not be there yet. False: the driver failed, and is opened anew.
         """
         started_s = self._station.clock.now_s()
         try:
             found = await self._look_at(driver.identify)
         except BoardError as error:
             await self._answers_wrongly(name, place, error, started_s)
-            return
+            return True
+        except Exception as error:
+            if isinstance(error, AgentError) and not isinstance(error, DriverFaultError):
+                raise
+            await self._answers_wrongly(name, place, self._fault(name, place, error), started_s)
+            return False
         if found is None:
             if not first:
                 self._done.pop(name, None)
@@ -218,8 +234,11 @@ class PortWatch:
             if not self._goes_on(result) and result.code != "port_gone":
                 self._done[name] = found.chip_id
             self._account(name, result)
+        return True
 
-    async def _answers_wrongly(self, name: str, place: str, error: BoardError, started_s: float) -> None:
+    async def _answers_wrongly(
+        self, name: str, place: str, error: BoardError | DriverFaultError, started_s: float
+    ) -> None:
         """The FAIL of a board that does not say who it is: once it is sure, and once until it is lifted.
 
         A finished board that is heard and answers no more has its verdict, unless its place was empty since.

@@ -134,7 +134,9 @@ async def test_driver_that_raises_anything_is_shown_and_tried_again() -> None:
     watch = PortWatch(world.station, open_driver, lambda: (PORT,), Plan(ORDER, boards=1, look_s=0.001))
     async with asyncio.timeout(20):
         await watch.run()
-    assert ("waiting", "port-0", "the driver failed with RuntimeError") in world.progress.events
+    (said,) = (event[2] for event in world.progress.events if event[0] == "waiting")
+    assert said.startswith("the driver failed with RuntimeError. Try another board.")
+    assert "agent.log" in said
     assert [result.outcome for result in world.progress.results] == [Outcome.PASS]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 
 import pytest
 
@@ -23,10 +24,10 @@ FOREVER = 10_000
 SHIFT = 57_600  # looks in eight hours
 
 
-def bench_with(answers: list[BoardError | LineError], *, looks: int, once: bool = False) -> Bench:
+def bench_with(answers: Sequence[BaseException], *, looks: int, once: bool = False) -> Bench:
     bench = Bench("A", plan=Plan(ORDER, look_s=0.0, once=once))
     socket = bench.sockets["port-0"]
-    socket.before["identify"] = list(answers)
+    socket.before["identify"] = list(answers)  # type: ignore[arg-type]
     socket.on_look = lambda seen: bench.stop() if seen == looks else None
     return bench
 
@@ -38,6 +39,34 @@ async def test_board_that_does_not_say_who_it_is_fails_once_until_it_is_lifted(a
     assert (result.outcome, result.code, result.step) == (Outcome.FAIL, answer.code, "identify")
     assert result.remedy
     assert [run.outcome for run in bench.world.journal.runs.values()] == [Outcome.FAIL]
+
+
+@pytest.mark.parametrize("fault", [KeyError("serial"), SystemExit(2)], ids=["KeyError", "SystemExit"])
+async def test_board_at_which_the_driver_fails_fails_once_until_it_is_lifted(fault: BaseException) -> None:
+    """With a row, a remedy that says where the traceback is, and nothing that waits over its verdict."""
+    bench = bench_with([fault] * 5 + [NOTHING] * 4 + [fault] * FOREVER, looks=40)
+    results = await bench.run()
+    assert [(result.outcome, result.code, result.step) for result in results] == [
+        (Outcome.FAIL, "driver_fault", "identify")
+    ] * 2
+    assert type(fault).__name__ in results[0].detail
+    assert "agent.log" in results[0].remedy
+    assert [run.outcome for run in bench.world.journal.runs.values()] == [Outcome.FAIL] * 2
+    assert not [event for event in bench.world.progress.events if event[0] == "waiting"]
+    assert bench.opened > 2  # in what state the driver is, nobody knows
+
+
+async def test_driver_that_fails_once_fails_no_board() -> None:
+    bench = bench_with([KeyError("serial")] * 2, looks=20)
+    assert [(result.outcome, result.chip_id) for result in await bench.run()] == [(Outcome.PASS, "A")]
+
+
+async def test_driver_that_fails_beside_a_finished_board_says_nothing_of_it() -> None:
+    """It was asked whether the board is still there: who is, `identify` says."""
+    bench = bench_with([], looks=40)
+    bench.sockets["port-0"].before["present"] = [KeyError("serial")] * FOREVER
+    assert [result.code for result in await bench.run()] == [""]
+    assert not [event for event in bench.world.progress.events if event[0] == "waiting"]
 
 
 async def test_after_it_was_lifted_the_next_one_fails_again() -> None:
