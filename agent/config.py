@@ -64,7 +64,14 @@ def _place(text: str) -> str:
     return text
 
 
+def _port(text: str) -> str:
+    if not text.strip():
+        raise ValueError("must not be empty: name a device or a pattern")
+    return text
+
+
 Name = Annotated[str, AfterValidator(_name)]
+PortPattern = Annotated[str, AfterValidator(_port)]
 FilePath = Annotated[Path, AfterValidator(_resolved)]
 Seconds = Annotated[float, Field(gt=0, le=3600)]
 
@@ -141,8 +148,10 @@ class Config(_Section):
     signerd: Signerd
     state: FilePath  # directory of the journal
     driver: Name = "smp"  # entry point of group birthmark.drivers
-    drivers: dict[str, dict[str, Any]] = Field(default_factory=dict)  # options by driver, e.g. baudrate
-    ports: tuple[str, ...] = ()  # device names or globs; none: every USB serial port
+    drivers: dict[Name, dict[str, Any]] = Field(default_factory=dict)  # options by driver, e.g. baudrate
+    ports: tuple[
+        Annotated[str, AfterValidator(_port)], ...
+    ] = ()  # device names or globs; none: every USB serial port
     recipe: FilePath | None = None  # none: the driver's own
     bundle: BundleFiles | None = None
     label: LabelPlace | None = None

@@ -209,6 +209,13 @@ Raises `ConfigError`, which names the image.
 """
 
 
+CheckOptions = Callable[[Mapping[str, object]], object]
+"""A family's own look at its table `[drivers.*]`, before the first board, and where another driver is used.
+
+Raises `ConfigError`, which names the option. What it returns is nobody's.
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class DriverKind:
     """A family of boards: what an entry point of group `birthmark.drivers` names."""
@@ -217,6 +224,7 @@ class DriverKind:
     open: OpenDriver
     default_recipe: bytes | None = None  # TOML; None: every step that it can take
     check_firmware: CheckFirmware | None = None  # None: the family takes no bundle
+    check_options: CheckOptions | None = None  # None: they are looked at when the first port is opened
 
 
 class Labels(Protocol):

@@ -1,4 +1,4 @@
-"""Key, certificate and recipe: files of the station alone, looked at without a network."""
+"""Driver, recipe, certificate and key: what is on this PC alone, looked at without a network."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from cryptography import x509
 
 from agent.adapters.checks.finding import Examined
+from agent.adapters.drivers.registry import check_tables, find_driver
 from agent.adapters.enrolment.credentials import (
     RENEW,
     StationName,
@@ -28,6 +29,11 @@ _SOON = timedelta(days=60)  # as signerd warns its administrators
 _KEY = "Put back the key that birthmark-agent enroll made. If it is lost, this station enrolls anew."
 
 
+async def driver(station: Examined) -> str:
+    """It is there, and each table `[drivers.*]` is a driver's, with options of it."""
+    return await asyncio.to_thread(_driver, station.config)
+
+
 async def recipe(station: Examined) -> str:
     """The recipe can be taken with this driver."""
     return (await asyncio.to_thread(read_recipe, station.config)).name
@@ -43,6 +49,12 @@ async def certificate(station: Examined) -> str:
 async def key(station: Examined) -> str:
     """It can be read, by this account alone, and is the certificate's."""
     return await asyncio.to_thread(_key, station.config)
+
+
+def _driver(config: Config) -> str:
+    find_driver(config.driver)
+    check_tables(config.drivers, config.driver)
+    return config.driver
 
 
 def own_name(config: Config) -> StationName:

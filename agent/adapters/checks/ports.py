@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import stat
 import sys
 from collections.abc import Iterator, Sequence
@@ -21,10 +22,15 @@ from agent.errors import ConfigError, JournalError, LineError
 from agent.ports import PortInfo
 
 _NONE = "Plug one in, or name it under `ports` or with --port. Linux: the group dialout may open it."
+_LISTS = "Run birthmark-agent ports: it lists those that are there."
 _MISSING = "Plug it in, or mend the name: birthmark-agent ports lists those that are there."
 _SERIAL = "Name serial ports alone, under `ports` or with --port: birthmark-agent ports lists them."
 _ACCESS = "Give this user access to serial ports (Linux: the group dialout), and log in again."
-_PTY_MAJORS = range(136, 144)  # Linux, Documentation/admin-guide/devices.txt: they stand in no /sys
+# Linux, Documentation/admin-guide/devices.txt
+_PTY_MAJORS = range(136, 144)  # they stand in no /sys
+_SCREENS = (4, range(64))  # the first serial port of this major is 64
+_OF_THE_PROCESS = (5, range(3))  # /dev/tty, /dev/console and /dev/ptmx
+_CUT = re.compile(r"(tty|cu\.|rfcomm|COM)[^/:]*")  # without its /dev/, or another system's
 
 
 async def ports(station: Examined) -> str:
@@ -49,20 +55,25 @@ def check_names(patterns: Sequence[str]) -> tuple[PortInfo, ...]:
         ConfigError: there is none and none is named; or a name is that of something else than a serial port.
         LineError: `port_gone`: a name or pattern that nothing answers to now.
     """
+    _check_not_cut(patterns)
     found = list_ports(patterns, discover=not patterns)
     for port in found:
         _check_serial(port.device)
     missing = [pattern for pattern in patterns if not _matches(pattern)]
     if missing:
-        names = ", ".join(missing)
-        raise LineError(
-            "port_gone",
-            f"no serial port is called {names}",
-            remedy=f"{_NONE} birthmark-agent ports lists them.",
-        )
+        raise LineError("port_gone", f"no serial port is called {', '.join(missing)}", remedy=_MISSING)
     if not found:
         raise ConfigError("no serial port", remedy=_NONE)
     return found
+
+
+def _check_not_cut(patterns: Sequence[str]) -> None:
+    """Raises ConfigError for the names of serial ports that no system but another one gives to a device."""
+    cut = [] if sys.platform == "win32" else [name for name in patterns if _CUT.fullmatch(name)]
+    if cut:
+        named = ", ".join(f"/dev/{name}" for name in cut if not name.upper().startswith("COM"))
+        remedy = f"Write {named}. {_LISTS}" if named else _LISTS
+        raise ConfigError(f"no serial port is called {', '.join(cut)}", remedy=remedy)
 
 
 def _matches(pattern: str) -> bool:
@@ -102,6 +113,8 @@ else:
         major, minor = os.major(device), os.minor(device)
         if sys.platform != "linux" or major in _PTY_MAJORS:
             return True
+        if any(major == one and minor in minors for one, minors in (_SCREENS, _OF_THE_PROCESS)):
+            return False
         subsystem = Path(f"/sys/dev/char/{major}:{minor}/subsystem")
         return not subsystem.exists() or subsystem.resolve().name == "tty"
 

@@ -20,7 +20,8 @@ from agent.config import Config, Results, load
 from agent.errors import AgentError
 from agent.program import program_version
 
-_RECIPE = Check("recipe", enrolment.recipe)
+_DRIVER = Check("driver", enrolment.driver)
+_RECIPE = Check("recipe", enrolment.recipe, needs=("driver",))
 _CERTIFICATE = Check("certificate", enrolment.certificate)
 _KEY = Check("key", enrolment.key, needs=("certificate",))
 _JOURNAL = Check("journal", state.journal)
@@ -29,10 +30,10 @@ _LINE = Check("line", signerd.line, needs=("certificate", "key"))
 _SIGNERD = Check("signerd", signerd.signerd, needs=("certificate", "key", "line"))
 _TRUST = Check("trust", signerd.trust)
 _CLOCK = Check("clock", signerd.clock, needs=("journal",))
-_PORTS = Check("ports", ports.ports)
+_PORTS = Check("ports", ports.ports, needs=("driver",))
 
 # Before the first board, in this order; what depends on another's mistake comes after it.
-_OF_FILES = (_RECIPE, _CERTIFICATE, _KEY, _JOURNAL)
+_OF_FILES = (_DRIVER, _RECIPE, _CERTIFICATE, _KEY, _JOURNAL)
 _OF_SIGNERD = (_LINE, _SIGNERD, _TRUST, _CLOCK)
 # Nothing ever answered there as signerd does: it is not one that is away.
 _REFUSED_AT_START = frozenset({"line_silent"})
@@ -76,7 +77,7 @@ async def _demand(checks: Sequence[Check], station: Examined) -> None:
 
 
 def _all_checks(config: Config) -> list[Check]:
-    checks = [_RECIPE, _CERTIFICATE, _KEY, _JOURNAL, _OUTBOX, _LINE, _SIGNERD, _TRUST, _CLOCK, _PORTS]
+    checks = [*_OF_FILES, _OUTBOX, *_OF_SIGNERD, _PORTS]
     if config.bundle is not None:
         checks.append(Check("bundle", shop.bundle, needs=("recipe",)))
     if config.label is not None:

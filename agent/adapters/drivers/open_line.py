@@ -45,7 +45,8 @@ def _open(port: str, baudrate: int) -> serial.Serial:
         if busy or isinstance(error.__cause__, PermissionError) or "PermissionError" in str(error):
             remedy = "Close the other program that has the port, or give this user access to serial ports."
             raise LineError("port_busy", f"{port} cannot be opened for us alone", remedy=remedy) from error
-        raise LineError("port_gone", f"{port} cannot be opened", remedy="Plug the adapter in.") from error
+        remedy = "Plug it in, or mend the name: birthmark-agent ports lists those that are there."
+        raise LineError("port_gone", f"{port} cannot be opened", remedy=remedy) from error
 
 
 def _close_unused(opening: asyncio.Task[serial.Serial]) -> None:

@@ -65,6 +65,21 @@ class SmpOptions(BaseModel):
     keygen_timeout_s: Annotated[float, Field(gt=0, le=3600)] = 180.0
 
 
+def parse_options(table: Mapping[str, object]) -> SmpOptions:
+    """Checks the table.
+
+    Raises:
+        ConfigError: a key is unknown or its value is wrong; it is named.
+    """
+    try:
+        return SmpOptions.model_validate(dict(table))
+    except ValidationError as error:
+        remedy = "Mend [drivers.smp] in agent.toml; docs/stations.md lists the options."
+        raise ConfigError(
+            in_one_line([f"drivers.smp.{said}" for said in problems(error)]), remedy=remedy
+        ) from error
+
+
 class SmpDriver:
     """See `agent.ports.Driver`."""
 
@@ -74,13 +89,7 @@ class SmpDriver:
         options: Mapping[str, object],
         firmware: Firmware | None = None,  # noqa: ARG002  (this family's boards come with their firmware)
     ) -> None:
-        try:
-            self._options = SmpOptions.model_validate(dict(options))
-        except ValidationError as error:
-            remedy = "Mend [drivers.smp] in agent.toml; docs/stations.md lists the options."
-            raise ConfigError(
-                in_one_line([f"drivers.smp.{said}" for said in problems(error)]), remedy=remedy
-            ) from error
+        self._options = parse_options(options)
         self._link = SmpLink(port, self._options.baudrate)
         self._buffer = messages.MIN_BUFFER
         self._sequence = 0
@@ -278,4 +287,8 @@ def _no_step(name: StepName) -> NoReturn:
     raise BoardError("no_step", f"boards of driver smp have no step {name}")
 
 
-DRIVER = DriverKind(steps=frozenset(StepName) - {StepName.FLASH, StepName.FIRST_BOOT}, open=SmpDriver)
+DRIVER = DriverKind(
+    steps=frozenset(StepName) - {StepName.FLASH, StepName.FIRST_BOOT},
+    open=SmpDriver,
+    check_options=parse_options,
+)

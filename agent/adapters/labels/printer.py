@@ -251,11 +251,11 @@ def open_printer(text: str, *, status: bool | None = None) -> LabelPrinter:
 
 
 def _port(text: str) -> PrinterPort:
-    if not text.startswith(_TCP):
+    if "://" not in text:
         return DevicePort(text, print_s=PRINT_S)
     address = text.removeprefix(_TCP)
     wait_eof = not address.endswith(_NO_EOF)
-    try:
+    try:  # what begins as another address does has its :// still
         host, _, port = endpoint(address.removesuffix(_NO_EOF).rstrip("/")).rpartition(":")
     except ValueError as error:
         raise ConfigError(

@@ -296,7 +296,7 @@ def test_configuration_that_is_not_there(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changed", "says"),
     [
-        ({"driver": "none"}, "drivers are called"),
+        ({"driver": "none"}, "no driver is called 'none'; known: "),
         ({"places": {"a": "left", "b": "left"}}, "left is given twice"),
         ({"places": {"a": "b", "b": "left"}}, "b is the name of another port"),
     ],

@@ -166,6 +166,7 @@ def test_what_a_power_cut_left_is_removed(tmp_path: Path) -> None:
         ({"folder": "missing"}, "does not exist"),
         ({"template": "missing.toml"}, "cannot read the label's template"),
         ({"printer": "tcp://x"}, "no printer's address"),
+        ({"printer": "http://printer:80"}, "no printer's address"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )

@@ -318,6 +318,54 @@ REFUSED: dict[str, tuple[Break, str, str, str]] = {
         "code looks for the partition table at 0x9000, and the bundle puts it at 0x8000",
         "",
     ),
+    "driver that is none": (
+        lambda s: s.put('driver = "nrf"'),
+        "driver",
+        "no driver is called 'nrf'; known: ",
+        "Set `driver` to a known one",
+    ),
+    "options of no driver": (
+        lambda s: s.add("[drivers.smpp]\nbaudrate = 9600\n"),
+        "driver",
+        "[drivers.smpp]: no driver is called 'smpp'; known: ",
+        "Mend the name of the table",
+    ),
+    "wrong options of another driver": (
+        lambda s: s.add("[drivers.esp32]\nkeygen_timeout = 9.0\n"),
+        "driver",
+        "drivers.esp32.keygen_timeout: no such key",
+        "Mend [drivers.esp32]",
+    ),
+    "wrong options": (
+        lambda s: s.add('[drivers.smp]\nbaudrate = "fast"\n'),
+        "driver",
+        "drivers.smp.baudrate: must be a whole number",
+        "Mend [drivers.smp]",
+    ),
+    "port without its /dev/": (
+        lambda s: s.edit(s.port, "ttyUSB0"),
+        "ports",
+        "no serial port is called ttyUSB0",
+        "Write /dev/ttyUSB0.",
+    ),
+    "port of Windows": (
+        lambda s: s.edit(s.port, "COM7"),
+        "ports",
+        "no serial port is called COM7",
+        "Run birthmark-agent ports",
+    ),
+    "port without a name": (
+        lambda s: s.edit(f'"{s.port}"', '""'),
+        "configuration",
+        "ports.0: must not be empty",
+        "Mend this key",
+    ),
+    "/dev/ptmx": (
+        lambda s: s.edit(s.port, "/dev/ptmx"),
+        "ports",
+        "/dev/ptmx is not a serial port",
+        "birthmark-agent ports",
+    ),
     "plain file": (_plain_file, "ports", "file is not a serial port", "birthmark-agent ports"),
     "/dev/null": (
         lambda s: s.edit(s.port, "/dev/null"),
@@ -364,6 +412,7 @@ def bad(findings: dict[str, dict[str, object]]) -> dict[str, dict[str, object]]:
 
 async def test_a_right_station(station: Station) -> None:
     station.bench.signerd.tells_time = True
+    station.add("[drivers.esp32]\nbaudrate = 9600\n")  # of another station that the file serves
     findings = await examine(station)
     assert all(finding["state"] == "ok" for finding in findings.values())
     assert str(findings["version"]["detail"]).startswith("birthmark-agent ")
@@ -451,7 +500,7 @@ async def test_once_without_its_port_ends(station: Station) -> None:
     ended = await (await station.bench.start("run", "--order", "WO-1", "--once", "--port", "/dev/nope")).end()
     assert ended.code == 3
     assert "no serial port is called /dev/nope" in ended.err
-    assert "birthmark-agent ports lists them" in ended.err
+    assert "birthmark-agent ports lists those that are there" in ended.err
 
 
 async def test_a_station_that_runs_keeps_its_ports(station: Station) -> None:
