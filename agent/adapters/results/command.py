@@ -1,8 +1,9 @@
 """Runs the command of the configuration for each result: its failure is told, and changes nothing else.
 
 Each run has a bound of time, and so many run at once; what comes faster waits, up to a bound, and beyond that
-is left out and told. The command's standard input is the row as JSON; its standard output goes nowhere; the
-last of its standard error stands in the notice if it fails.
+is left out and told. A command that does not start is told once, and how many rows it missed when it starts
+again or the station ends. The command's standard input is the row as JSON. Its standard output goes nowhere,
+and the last of its standard error stands in the notice if it fails.
 """
 
 from __future__ import annotations
@@ -24,6 +25,10 @@ _ENDING_S = 2.0  # for a command that is ended by its bound, and its notice
 _STDERR_S = 0.5  # for what is still in the pipe when the command has ended
 
 
+class _NotStartedError(Exception):
+    """There is no such program, or this account may not run it."""
+
+
 class ResultCommand:
     """The command, and those of its runs that are under way."""
 
@@ -33,6 +38,7 @@ class ResultCommand:
         self._notice = notice
         self._places = asyncio.Semaphore(_AT_ONCE)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._missed = 0  # rows since it did not start
 
     def submit(self, row: ResultRow) -> None:
         """Has the command run for this row, soon. Never waits."""
@@ -51,14 +57,29 @@ class ResultCommand:
         for task in left:
             task.cancel()
         await asyncio.gather(*left, return_exceptions=True)
+        self._tell_missed()
         if left:
             self._notice(f"results.command: {len(left)} results were not told when the station ended")
 
     async def _in_turn(self, row: ResultRow) -> None:
         async with self._places:
-            failure = await self._run(row)
+            try:
+                failure = await self._run(row)
+            except _NotStartedError as error:
+                self._missed += 1
+                if self._missed == 1:
+                    self._notice(f"results.command for {_who(row)}: {error}; said once until it starts")
+                return
+        self._tell_missed()
         if failure:
             self._notice(f"results.command for {_who(row)}: {failure}")
+
+    def _tell_missed(self) -> None:
+        missed, self._missed = self._missed, 0
+        if missed > 1:
+            self._notice(
+                f"results.command was not told of {missed} results: birthmark-agent results has them"
+            )
 
     async def _run(self, row: ResultRow) -> str:
         """Runs it; returns what went wrong, or nothing."""
@@ -72,7 +93,7 @@ class ResultCommand:
                 start_new_session=True,  # so that its children end with it
             )
         except (OSError, ValueError) as error:  # ValueError: a NUL in the configured words
-            return f"cannot start {self._command[0]}: {error}"
+            raise _NotStartedError(f"cannot start {self._command[0]}: {error}") from error
         said = asyncio.create_task(_last_words(process))
         failure = ""
         try:

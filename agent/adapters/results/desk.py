@@ -45,7 +45,7 @@ class ResultsDesk:
         folder = self._wanted.folder
         if folder is None and not self._wanted.command:
             return self
-        with suppress(NotedError):  # said of each result
+        with suppress(NotedError):  # said at the first result
             check_results(self._wanted)
         if self._wanted.command:
             self._command = ResultCommand(self._wanted.command, self._wanted.command_timeout_s, self._notice)

@@ -14,7 +14,7 @@ def check_results(wanted: Results) -> str:
 
     Raises:
         ConfigError: the folder takes no files.
-        NotedError: the command is no program. Boards go on, and each result says so.
+        NotedError: the command is no program. Boards go on, and the first result says so.
     """
     folder, command = wanted.folder, wanted.command
     if folder is not None and not (folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)):
