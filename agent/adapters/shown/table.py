@@ -28,6 +28,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from agent.adapters.shown.signs import fitted, fitting
 from agent.core.events import Event, Finished, LineDown, LineUp, StampSettled
 from agent.core.floor import PortState, PortView, Snapshot
 from agent.core.plain_text import plain
@@ -95,6 +96,7 @@ class LiveTable:
         self._console = console
         self._look = look
         self._stream = stream
+        self._fit = fitting(console.encoding)
         self._held: deque[str] = deque()
         self._left_out = 0
         self._stopped_s = 0.0  # the longest stop that was not said yet
@@ -110,6 +112,7 @@ class LiveTable:
 
     def _print(self, text: str) -> None:
         """Now, or when the terminal goes on; in their order."""
+        text = self._fit(text)
         with self._holding:
             if self._held or (self._stream is not None and self._stream.behind):
                 self._held.append(text)
@@ -202,10 +205,10 @@ class LiveTable:
         for step, seconds in summary.step_median_s.items():
             self._console.print(f"  {step:<10} {seconds:8.3f} s (median)")
         for code, count in summary.codes.items():
-            self._console.print(f"  {count} × {_markup(code)}")
+            self._console.print(f"  {count} × {_markup(self._fit(code))}")
 
     def _render(self) -> RenderableType:
-        return floor_view(self._look(), self._console.width, self._console.height)
+        return floor_view(fitted(self._look(), self._fit), self._console.width, self._console.height)
 
 
 def floor_view(floor: Snapshot, width: int, height: int) -> RenderableType:

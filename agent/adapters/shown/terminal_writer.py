@@ -6,7 +6,8 @@
 Whoever presses Ctrl-S, or marks text in a console of Windows, stops what is written to it: the program that
 writes waits. Here a thread of its own does. What it has not written yet waits in order, within a bound, and
 what comes beyond it is left out. `behind` says that something waits: who draws can save the drawing. At the
-end the terminal has `close_s` to take the rest.
+end the terminal has `close_s` to take the rest. Signs of the table that its encoding lacks are written as
+others of the same width.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ import threading
 import time
 from types import TracebackType
 from typing import Self, TextIO
+
+from agent.adapters.shown.signs import signs
 
 MAX_WAITING = 1024 * 1024  # bytes
 CLOSE_S = 5.0  # that the end waits for the terminal
@@ -34,6 +37,7 @@ class TerminalWriter:
         # A console of Windows takes UTF-8, whatever its code page is.
         self.encoding = stream.encoding if isinstance(self._raw, io.FileIO) else "utf-8"
         self.errors = stream.errors or "backslashreplace"
+        self._signs = signs(self.encoding)
         self._bound, self._close_s = waiting, close_s
         self._texts: list[bytes] = []
         self._waiting = 0  # bytes, those that are being written too
@@ -73,7 +77,7 @@ class TerminalWriter:
 
     def write(self, text: str) -> int:
         """Queues a text, or leaves it out where there is no room. Returns at once."""
-        data = text.encode(self.encoding, self.errors)
+        data = text.translate(self._signs).encode(self.encoding, self.errors)
         with self._changed:
             if not self._gone and not self._closing and self._waiting + len(data) <= self._bound:
                 if not self._waiting:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from dataclasses import asdict, replace
 
 import pytest
@@ -10,6 +11,7 @@ from rich.console import Console
 
 from agent.adapters.shown.fan_out import fan_out
 from agent.adapters.shown.live_state import LiveState
+from agent.adapters.shown.signs import signs
 from agent.adapters.shown.table import LiveTable, floor_view
 from agent.core.events import BoardSeen, Finished, LineDown, LineUp, StepStarted, Waiting
 from agent.core.floor import PortState
@@ -157,3 +159,46 @@ def test_a_table_without_its_line_fits_too(ports: int, height: int) -> None:
     lines = drawing(live, 80, height)
     assert len(lines) < height
     assert any("line_silent" in line for line in lines)
+
+
+class Encoded(io.StringIO):
+    """A terminal of some encoding, before its bytes."""
+
+    def __init__(self, encoding: str) -> None:
+        super().__init__()
+        self._encoding = encoding
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        return self._encoding
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "ANSI_X3.4-1968", "cp437", "cp1252", "iso8859-1", "utf-8"])
+@pytest.mark.parametrize("ports", [4, 16, 40])
+def test_a_table_is_as_wide_as_its_encoding_prints_it(encoding: str, ports: int) -> None:
+    """No sign is printed as its escape, and a text that has some is laid out with them: no line breaks."""
+    live = busy_floor(ports)
+    live(Finished(replace(result("1.3", 3, BAD), serial_number="Prüfling №3 …", remedy="→ " * 60)))
+    live(LineDown("line_silent", "…", "Nürnberg → " * 20, stop=False))
+    stream = Encoded(encoding)
+    with LiveTable(
+        Console(file=stream, width=80, height=24, force_terminal=True, color_system=None), live.snapshot
+    ) as table:
+        table._live.refresh()
+    printed = (
+        stream.getvalue().translate(signs(encoding)).encode(encoding, "backslashreplace").decode(encoding)
+    )
+    lines = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", printed).splitlines()
+    assert max(map(len, lines)) <= 80
+    assert "\\u2588" not in printed
+    assert "\\u2026" not in printed
+    assert ("\\u2192" in printed) == (encoding != "utf-8")  # a text of others says what it is
+    if ports == 4:
+        assert any(sign * 3 in printed for sign in ("▀", '"'))
+
+
+def test_what_is_printed_above_fits_too() -> None:
+    stream = Encoded("ascii")
+    table = LiveTable(Console(file=stream, width=80), LiveState("WO-1", 14).snapshot)
+    table.notice("Prüfling [bold]3 → 4")
+    assert stream.getvalue() == "Pr\\xfcfling [bold]3 \\u2192 4\n"
