@@ -11,14 +11,20 @@ test, one-sided. It is flagged where chance alone would do so in less than one s
 **A step that drifts.** The first and the last quarter of a port's boards that passed are compared by the
 rank test of Mann and Whitney. The step is flagged where the test's normal score reaches `DRIFT_SCORE`, and
 the median moved by a quarter and by half a second. It takes 32 boards.
+
+**A port that is slow.** Its boards that passed are compared with those of all other ports together by the
+same test. It is flagged at a step where the score reaches `DRIFT_SCORE`, and its median is longer than the
+middle one of the other ports' medians by a quarter and by half a second. It takes 16 boards, and as many of
+the others.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from math import exp, lgamma, sqrt
 from statistics import median
 
@@ -33,6 +39,7 @@ DRIFT_SCORE = 3.3  # one of 1,000 by chance, of both signs
 DRIFT_LEAST_BOARDS = 32
 DRIFT_LEAST_SHARE = 0.25
 DRIFT_LEAST_S = 0.5
+SLOW_LEAST_BOARDS = 16
 _VERDICTS = frozenset({Outcome.PASS, Outcome.FAIL})
 
 
@@ -82,6 +89,18 @@ class Drift:
     first_s: float  # median of the first quarter of the boards
     last_s: float
     change_percent: float
+
+
+@dataclass(frozen=True, slots=True)
+class SlowPort:
+    """A step that takes longer at a port than at the others."""
+
+    port: str
+    step: str
+    boards: int
+    median_s: float
+    others_s: float  # the middle one of the other ports' medians
+    times_others: float | None  # None where the others take no time
 
 
 def board_yield(rows: Iterable[ResultRow]) -> BoardYield:
@@ -199,3 +218,40 @@ def rank_score(first: Sequence[float], last: Sequence[float]) -> float:
     larger = sum((bisect_left(ordered, value) + bisect_right(ordered, value)) / 2 for value in last)
     pairs = len(first) * len(last)
     return (larger - pairs / 2) / sqrt(pairs * (len(first) + len(last) + 1) / 12)
+
+
+def slow_ports(rows: Iterable[ResultRow]) -> tuple[SlowPort, ...]:
+    """Ports that are slow at a step, the most seconds first. See the module for the rule."""
+    times: dict[str, dict[str, list[float]]] = {}
+    for row in rows:
+        if row.outcome == Outcome.PASS:
+            for step, seconds in row.times.items():
+                times.setdefault(step, {}).setdefault(row.port, []).append(seconds)
+    found = [slow for step, ports in times.items() for slow in _slow_at(step, ports)]
+    return tuple(sorted(found, key=lambda slow: (slow.others_s - slow.median_s, by_place(slow.port))))
+
+
+def _slow_at(step: str, ports: Mapping[str, Sequence[float]]) -> Iterator[SlowPort]:
+    medians = {port: median(values) for port, values in ports.items()}
+    everywhere = sorted(chain.from_iterable(ports.values()))
+    for port, values in ports.items():
+        others = len(everywhere) - len(values)
+        if min(len(values), others) < SLOW_LEAST_BOARDS:
+            continue
+        others_s = median(seconds for name, seconds in medians.items() if name != port)
+        more = medians[port] - others_s
+        if (
+            more >= DRIFT_LEAST_S
+            and more >= DRIFT_LEAST_SHARE * others_s
+            and _score_among(values, everywhere) >= DRIFT_SCORE
+        ):
+            times = medians[port] / others_s if others_s else None
+            yield SlowPort(port, step, len(values), medians[port], others_s, times)
+
+
+def _score_among(values: Sequence[float], everywhere: Sequence[float]) -> float:
+    """`rank_score` of some values beside the others. `everywhere` has both, sorted."""
+    twice = sum(bisect_left(everywhere, value) + bisect_right(everywhere, value) + 1 for value in values)
+    larger = (twice - len(values) * (len(values) + 1)) / 2
+    pairs = len(values) * (len(everywhere) - len(values))
+    return (larger - pairs / 2) / sqrt(pairs * (len(everywhere) + 1) / 12)

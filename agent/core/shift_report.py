@@ -19,10 +19,12 @@ from agent.core.line_quality import (
     Drift,
     Fault,
     PortQuality,
+    SlowPort,
     board_yield,
     drifts,
     pareto,
     port_quality,
+    slow_ports,
 )
 from agent.core.port_names import by_place
 from agent.core.result import Outcome, yield_percent
@@ -91,6 +93,7 @@ class ShiftReport:
     faults: tuple[Fault, ...]
     quality: tuple[PortQuality, ...]
     drifts: tuple[Drift, ...]
+    slow_ports: tuple[SlowPort, ...]
     step_times: TimesOfShift
 
 
@@ -122,6 +125,7 @@ def report_of(rows: Sequence[ResultRow], zone: tzinfo | None = None) -> ShiftRep
         faults=pareto(rows),
         quality=port_quality(rows),
         drifts=drifts(rows),
+        slow_ports=slow_ports(rows),
         step_times=times_of_shift(rows, zone, way_place),
     )
 

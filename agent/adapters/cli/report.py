@@ -99,6 +99,11 @@ def _findings(report: ShiftReport) -> Iterator[str]:
                 f"! port {plain(port.port)} fails {port.failed_percent:.1f} % of its boards, "
                 f"the others {port.others_percent:.1f} %"
             )
+    for slow in report.slow_ports:
+        yield (
+            f"! port {plain(slow.port)}: {plain(slow.step)} takes {slow.median_s:.1f} s, "
+            f"at the others {slow.others_s:.1f} s"
+        )
     for drift in report.drifts:
         yield (
             f"! port {plain(drift.port)}: {plain(drift.step)} took {drift.first_s:.1f} s at first and "

@@ -4,8 +4,6 @@
 const AGAIN_MS = 10000;
 const page = document.body.dataset.page;
 const root = document.body.dataset.root;
-const ODD_TIMES = 1.25; // a port's median beside that of the others
-const ODD_S = 0.5;
 const opened = new Map(); // step to whether its table is open, as somebody left it
 let shown = ""; // what the page was made from
 let shorts = {}; // port to its name beside the others', as on its tile
@@ -135,7 +133,7 @@ function showShift(shift) {
     ["longest", "number wide", (row) => seconds(row.max_s)],
     ["share of time", "share", (row) => rail(row.share_percent)],
   ], shift.steps));
-  showStepTimes(shift.step_times);
+  showStepTimes(shift.step_times, shift.slow_ports);
   fill("hours", shift.hours, table("Hours", [
     ["hour", "words", (row) => row.hour.slice(5, 16).replace("T", " ")],
     ["passed", "number", (row) => row.passed],
@@ -145,13 +143,7 @@ function showShift(shift) {
   ], shift.hours));
 }
 
-// A port is odd at a step where it takes longer than the others, by a quarter and by half a second.
-function isOdd(port) {
-  const more = port.times_others === null ? 0 : port.median_s - port.median_s / Math.max(port.times_others, 0.01);
-  return port.times_others >= ODD_TIMES && more >= ODD_S;
-}
-
-function showStepTimes(times) {
+function showStepTimes(times, slowPorts) {
   put(at("by-port-legend"), times.hours.length ? `Boards that passed, ${clockOf(times.hours[0])} to ${clockOf(times.hours.at(-1))} and on. `
     + "Thick line: the median of each hour. Broken line: what nine of ten boards stayed below." : "");
   fill("by-port", times.steps, "");
@@ -159,17 +151,17 @@ function showStepTimes(times) {
   at("by-port").replaceChildren(...times.steps.map((step) => {
     const box = make("details");
     box.id = `by-port-${step.step}`;
-    const odd = step.ports.filter(isOdd);
+    const slow = slowPorts.filter((port) => port.step === step.step);
     const summary = make("summary", "", `${step.step}: median ${seconds(step.median_s)}`);
-    for (const port of odd) summary.append(make("strong", "", `. Port ${nameOf(port.port)} takes ${port.times_others.toFixed(1)} times as long as the others`));
-    box.open = opened.get(step.step) ?? odd.length > 0;
+    for (const port of slow) summary.append(make("strong", "", `. Port ${nameOf(port.port)} takes ${longer(port)}`));
+    box.open = opened.get(step.step) ?? slow.length > 0;
     box.addEventListener("toggle", () => opened.set(step.step, box.open));
     box.append(summary, table(`Times of ${step.step} by port`, [
       ["port", "words", portOf],
       ["boards", "number wide", (row) => row.boards],
       ["median", "number", (row) => seconds(row.median_s)],
       ["nine of ten", "number wide", (row) => seconds(row.p90_s)],
-      ["the others' ×", "number", (row) => timesOf(row)],
+      ["the others' ×", "number", (row) => timesOf(row, slow)],
       ["by hour", "share", (row) => chart(row, step, times.hours)],
     ], step.ports));
     return box;
@@ -178,8 +170,11 @@ function showStepTimes(times) {
 
 const clockOf = (text) => text.slice(11, 16);
 
-function timesOf(port) {
-  return make("span", isOdd(port) ? "odd" : "", port.times_others === null ? "–" : port.times_others.toFixed(2));
+const longer = (port) => port.times_others === null ? `${seconds(port.median_s)}, and the others none`
+  : `${port.times_others.toFixed(1)} times as long as the others`;
+
+function timesOf(port, slow) {
+  return make("span", slow.some((other) => other.port === port.port) ? "odd" : "", port.times_others === null ? "–" : port.times_others.toFixed(2));
 }
 
 function chart(port, step, hours) {
@@ -214,12 +209,15 @@ function way(values, most) {
 function showFindings(shift) {
   const said = shift.quality.filter((port) => port.flagged).map((port) => `Port ${nameOf(port.port)} fails ${percent(port.failed_percent)} of its boards, `
     + (port.times_others === null ? "the others none." : `${port.times_others.toFixed(1)} times as often as the others (${percent(port.others_percent)}).`));
+  for (const port of shift.slow_ports) {
+    said.push(`Port ${nameOf(port.port)}: ${port.step} takes ${longer(port)} (${seconds(port.median_s)}, ${seconds(port.others_s)}).`);
+  }
   for (const drift of shift.drifts) {
     said.push(`Port ${nameOf(drift.port)}: ${drift.step} became ${drift.last_s > drift.first_s ? "slower" : "faster"}, `
       + `from ${seconds(drift.first_s)} to ${seconds(drift.last_s)}.`);
   }
   const list = said.map((text) => make("li", "", text));
-  at("out").replaceChildren(...(list.length ? list : [make("li", "none", "No port fails more often than chance explains, and no step drifts.")]));
+  at("out").replaceChildren(...(list.length ? list : [make("li", "none", "No port fails more often than chance explains, none is slow, and no step drifts.")]));
 }
 
 function showBoards(found) {

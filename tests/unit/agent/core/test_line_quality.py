@@ -7,8 +7,19 @@ from datetime import timedelta
 from math import comb
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from agent.core.line_quality import board_yield, drifts, fisher, pareto, port_quality, rank_score
+from agent.core.line_quality import (
+    _score_among,
+    board_yield,
+    drifts,
+    fisher,
+    pareto,
+    port_quality,
+    rank_score,
+    slow_ports,
+)
 from agent.core.result_row import ResultRow
 from harness.shift import MORNING
 
@@ -83,7 +94,7 @@ def test_runs_without_a_chip_id_are_boards_of_their_own() -> None:
 
 def test_nothing_has_no_yield() -> None:
     assert board_yield([]).first_pass_percent == 0.0
-    assert (pareto([]), port_quality([]), drifts([])) == ((), (), ())
+    assert (pareto([]), port_quality([]), drifts([]), slow_ports([])) == ((), (), (), ())
 
 
 def test_faults_by_code_and_port() -> None:
@@ -199,6 +210,50 @@ def test_what_only_varies_is_no_drift() -> None:
         for one in timed([chance.lognormvariate(2, 0.5) for _ in range(60)], str(port))
     ]
     assert drifts(rows) == ()
+
+
+def test_a_port_that_is_slow_at_a_step_is_found() -> None:
+    rows = [one for port in "123" for one in timed([10.0 + n * 0.1 for n in range(16)], port)]
+    (slow,) = slow_ports([*rows, *timed([40.0] * 16, "4")])
+    assert (slow.port, slow.step, slow.boards, slow.median_s) == ("4", "flash", 16, 40.0)
+    assert slow.others_s == pytest.approx(10.75)
+    assert slow.times_others == pytest.approx(3.72, abs=0.01)
+    (slow,) = slow_ports([*timed([0.0] * 16, "1"), *timed([1.0] * 16, "2")])
+    assert (slow.port, slow.others_s, slow.times_others) == ("2", 0.0, None)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "others"),
+    [
+        ([40.0] * 15, [10.0] * 16),
+        ([40.0] * 16, [10.0] * 15),
+        ([12.4] * 16, [10.0] * 16),
+        ([0.50] * 16, [0.10] * 16),
+        ([10.0] * 16, [40.0] * 16),
+        ([10.0] * 7 + [13.0] * 9, [10.0] * 9 + [13.0] * 7),
+    ],
+    ids=["too few", "too few others", "less than a quarter", "less than half a second", "faster", "chance"],
+)
+def test_what_is_no_slow_port(seconds: list[float], others: list[float]) -> None:
+    assert [slow for slow in slow_ports(timed(seconds) + timed(others, "2")) if slow.port == "1"] == []
+
+
+def test_ports_of_one_speed_are_none_of_them_slow() -> None:
+    chance = random.Random(5)
+    rows = [
+        one
+        for port in range(16)
+        for one in timed([chance.lognormvariate(2, 0.5) for _ in range(60)], str(port))
+    ]
+    assert slow_ports(rows) == ()
+
+
+SECONDS = st.lists(st.integers(0, 5), min_size=1, max_size=20)
+
+
+@given(SECONDS, SECONDS)
+def test_both_ways_to_rank_agree(some: list[int], others: list[int]) -> None:
+    assert _score_among(some, sorted(some + others)) == pytest.approx(rank_score(others, some))
 
 
 def test_ranks() -> None:
