@@ -13,6 +13,7 @@ from pathlib import Path
 from agent.adapters.checks.enrolment import own_name
 from agent.adapters.checks.finding import Examined
 from agent.adapters.checks.ports import check_names
+from agent.adapters.checks.shop import check_places
 from agent.adapters.checks.station import demand_files, demand_signerd
 from agent.adapters.drivers.registry import find_driver
 from agent.adapters.enrolment.credentials import read_trust
@@ -31,7 +32,7 @@ from agent.adapters.stop_signals import on_stop
 from agent.config import Config
 from agent.core.events import Event, Progress
 from agent.core.result import Result
-from agent.errors import AgentError, ConfigError, LineError
+from agent.errors import AgentError, ConfigError, LineError, NotedError
 from agent.ports import Driver, ListPorts
 from agent.provision import provision
 from agent.station import StationContext
@@ -204,6 +205,7 @@ async def run_ports(
     """
     patterns = tuple(ports) or config.ports
     await _demand_ports(patterns, plan, notice)
+    await _note_places(config, patterns, notice)
     async with open_line(config, progress) as opened, StationRenewal(config, opened.signer):
         line = opened.tracing(traced)
         listed = seen_by(partial(list_ports, patterns, discover=not patterns), line.places)
@@ -230,6 +232,15 @@ async def _demand_ports(patterns: Sequence[str], plan: Plan, notice: Callable[[s
         if plan.once and not await asyncio.to_thread(list_ports, patterns, discover=False):
             raise ConfigError(error.detail, remedy=error.remedy) from error  # no board was tried
         notice(f"{error.detail}: waiting for it. {error.remedy}" if not plan.once else error.detail)
+
+
+async def _note_places(config: Config, patterns: Sequence[str], notice: Callable[[str], None]) -> None:
+    if not config.places:
+        return
+    try:
+        await asyncio.to_thread(check_places, config, patterns)
+    except (NotedError, LineError) as error:  # boards go on, under the names of their ports
+        notice(f"{error.detail}. {error.remedy}")
 
 
 async def _end(sending: asyncio.Task[None]) -> AgentError | None:

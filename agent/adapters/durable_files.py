@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import sys
 import tempfile
 from pathlib import Path
@@ -37,6 +38,13 @@ def replace(path: Path, data: bytes, mode: int) -> None:
         write_new(new, data, mode)
         new.replace(path)
         sync_directory(path.parent)
+
+
+def try_folder(folder: Path) -> None:
+    """Makes a file there and takes it away again: rights alone do not tell. Raises OSError."""
+    path = folder / f".birthmark-{secrets.token_hex(8)}"
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NOFOLLOW | _BINARY, 0o600))
+    path.unlink()
 
 
 def sync_directory(path: Path) -> None:

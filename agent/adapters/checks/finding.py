@@ -18,7 +18,7 @@ class State(StrEnum):
 
     OK = "ok"
     BAD = "bad"
-    NOT_CHECKED = "not_checked"  # what it depends on is not in order
+    NOT_CHECKED = "not_checked"  # or not wholly: what it depends on is not in order
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +30,13 @@ class Finding:
     state: State
     detail: str
     remedy: str
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What a check saw, and what of it another line has to hold for first."""
+
+    detail: str
 
 
 @dataclass
@@ -59,12 +66,12 @@ class Check:
 
     Args:
         name: what the line is called.
-        look: says what is there; raises AgentError for what is wrong.
+        look: says what is there, or which part of it could be looked at; raises AgentError for what is wrong.
         needs: checks that must be in order first, else this one would name a wrong cause.
     """
 
     name: str
-    look: Callable[[Examined], Awaitable[str]]
+    look: Callable[[Examined], Awaitable[str | Part]]
     needs: tuple[str, ...] = ()
 
 
@@ -76,7 +83,11 @@ async def look_at(check: Check, station: Examined) -> AgentError | None:
         _keep(station, check, State.NOT_CHECKED, f"not checked: {first} comes first")
         return None
     try:
-        _keep(station, check, State.OK, await check.look(station))
+        seen = await check.look(station)
+        if isinstance(seen, Part):
+            _keep(station, check, State.NOT_CHECKED, seen.detail)
+        else:
+            _keep(station, check, State.OK, seen)
     except AgentError as error:
         if not isinstance(error, NotedError):
             station.broken.add(check.name)

@@ -1,17 +1,19 @@
-"""What stands beside the boards: bundle, labels, places, page and results."""
+"""What stands beside the boards: bundle, labels, places, page, results and the log."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from agent.adapters.checks.finding import Examined
 from agent.adapters.line.serial_port import list_ports
+from agent.adapters.log.agent_log import check_log
 from agent.adapters.parts import firmware_of, labels_of, places_of
 from agent.adapters.results.place import check_results
 from agent.adapters.shown.live_state import read_live
 from agent.config import Config
-from agent.errors import ConfigError
+from agent.errors import ConfigError, NotedError
 
 
 async def bundle(station: Examined) -> str:
@@ -35,8 +37,14 @@ async def labels(station: Examined) -> str:
 
 
 async def places(station: Examined) -> str:
-    """No adapter is a fault, nor is a place too many; both at once are a name that is not the port's."""
-    return await asyncio.to_thread(_places, station.config)
+    """No adapter is a fault, nor is a place too many; both at once are a name that is not the port's, which
+    holds no board up. Raises NotedError."""
+    return await asyncio.to_thread(check_places, station.config, station.ports or station.config.ports)
+
+
+async def log(station: Examined) -> str:
+    """It can be written."""
+    return await asyncio.to_thread(check_log, station.config)
 
 
 async def page(station: Examined) -> str:
@@ -65,12 +73,18 @@ def _names_on_labels(config: Config) -> list[str]:
     return sorted(called | set(config.places.values()))
 
 
-def _places(config: Config) -> str:
+def check_places(config: Config, patterns: Sequence[str]) -> str:
+    """Says how many ports have one.
+
+    Raises:
+        ConfigError: a place is given twice, or is another port's name.
+        NotedError: a port has none, and one that there is not has one.
+    """
     called = places_of(config)
-    names = [port.name for port in list_ports(config.ports, discover=not config.ports)]
+    names = [port.name for port in list_ports(patterns, discover=not patterns)]
     unknown = [name for name in called if name not in names]
     nameless = [name for name in names if name not in called]
     if unknown and nameless:
         detail = f"port {nameless[0]} has no place, and {unknown[0]} is no port's name"
-        raise ConfigError(detail, remedy="Name ports under [places] as birthmark-agent ports does.")
+        raise NotedError(detail, remedy="Name ports under [places] as birthmark-agent ports does.")
     return f"{len(names) - len(nameless)} of {len(names)} ports have one"

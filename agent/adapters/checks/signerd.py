@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 
-from agent.adapters.checks.finding import Examined
+from agent.adapters.checks.finding import Examined, Part
 from agent.adapters.enrolment.credentials import (
     check_issuer,
     parse_cas,
@@ -54,8 +54,8 @@ async def signerd(station: Examined) -> str:
         return await _ask(station, signer)
 
 
-async def trust(station: Examined) -> str:
-    """Verifier keys and device roots can be read; signerd's CAs, if it was asked, are under a root."""
+async def trust(station: Examined) -> str | Part:
+    """Verifier keys and device roots can be read; signerd's CAs, if it answered, are under a root."""
     pinned = await asyncio.to_thread(
         read_trust, station.config.signerd.log_vkey, station.config.signerd.device_root
     )
@@ -63,14 +63,25 @@ async def trust(station: Examined) -> str:
         _check_roots(pinned.device_roots, station.answer)
     roots = "; ".join(root.subject.rfc4514_string() for root in pinned.device_roots)
     keys = ", ".join(each.key_id.hex() for each in (pinned.log_key, *pinned.log_key.beside))
-    return f"ledger {pinned.log_key.name} (key {keys}), device root {roots}"
+    read = f"ledger {pinned.log_key.name} (key {keys}), device root {roots}"
+    if _is_away(station):
+        return Part(f"{read}; not compared with signerd's chain, which it has not said")
+    return read
 
 
-async def clock(station: Examined) -> str:
+async def clock(station: Examined) -> str | Part:
     """This PC's clock agrees with signerd's, and stands after what has certainly passed."""
     if station.apart is not None:
         clocks.check(station.apart, timedelta(seconds=station.config.clock_bound_s))
-    return await asyncio.to_thread(_clock, station)
+    seen = await asyncio.to_thread(_clock, station)
+    if station.apart is None and _is_away(station):
+        return Part(f"{seen}; not compared with signerd's clock, which it has not said")
+    return seen
+
+
+def _is_away(station: Examined) -> bool:
+    """signerd has not answered, and that is another line's to say. One of before cannot be asked more."""
+    return station.answer is None and not station.broken.isdisjoint({"line", "signerd"})
 
 
 def _check_own_issuer(config: Config) -> None:

@@ -88,4 +88,5 @@ def _all_checks(config: Config) -> list[Check]:
         checks.append(Check("page", shop.page))
     if config.results != Results():
         checks.append(Check("results", shop.results))
+    checks.append(Check("log", shop.log, needs=("journal",) if config.log.folder is None else ()))
     return checks

@@ -20,8 +20,10 @@ from pathlib import Path
 from agent.adapters.log.rotating import RotatingFile
 from agent.config import Config
 from agent.core.events import Event, Finished, LineDown, LineUp, PortReady, StampSettled, Waiting
+from agent.errors import NotedError
 
 FILE_NAME = "agent.log"
+_REMEDY = "Name a folder that is there and takes this account's files: log.folder in agent.toml."
 _FRAMES = 40  # the last of a traceback
 _CHAIN = 5  # exceptions that caused each other
 _TEXT = 2_000  # characters of a message or a source line
@@ -45,6 +47,24 @@ def agent_log(config: Config, notice: Callable[[str], None]) -> Iterator[None]:
     finally:
         ours.setLevel(before)
         root.removeHandler(handler)
+
+
+def check_log(config: Config) -> str:
+    """Says where it goes.
+
+    Raises:
+        NotedError: it cannot be written. Boards go on, and a start says the same.
+    """
+    file = log_file(config, FILE_NAME)
+    try:
+        file.check()
+    except OSError as error:
+        raise NotedError(_not_written(file.path, error), remedy=_REMEDY) from error
+    return str(file.path)
+
+
+def _not_written(path: Path, error: OSError) -> str:
+    return f"{path}: {error.strerror or error}; the log is not written"
 
 
 def log_file(config: Config, name: str) -> RotatingFile:
@@ -103,7 +123,7 @@ class _JsonHandler(logging.Handler):
         except OSError as error:
             self._lost += 1
             if self._lost == 1:
-                self._notice(f"{self._file.path}: {error.strerror or error}; the log is not written")
+                self._notice(_not_written(self._file.path, error))
 
 
 def line_of(record: logging.LogRecord, more: dict[str, int] | None = None) -> str:

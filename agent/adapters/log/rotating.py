@@ -15,6 +15,8 @@ import os
 import threading
 from pathlib import Path
 
+from agent.adapters.durable_files import try_folder
+
 _MOST = 2  # times its bound, while somebody else holds the file open and it cannot be renamed
 _BINARY = getattr(os, "O_BINARY", 0)  # POSIX has none
 _NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)  # Windows has none
@@ -51,6 +53,13 @@ class RotatingFile:
                     raise OSError(f"{self.path}: the disk took half a line")
             finally:
                 os.close(descriptor)
+
+    def check(self) -> None:
+        """Raises OSError where `write` would. Leaves no file behind, that might be another user's."""
+        try:
+            os.close(os.open(self.path, os.O_RDWR | os.O_APPEND | _BINARY | _NOFOLLOW))
+        except FileNotFoundError:
+            try_folder(self.path.parent)
 
     def _full(self, more: int) -> bool:
         try:

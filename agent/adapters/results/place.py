@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import shutil
+from pathlib import Path
 
+from agent.adapters.durable_files import try_folder
 from agent.config import Results
 from agent.errors import ConfigError, NotedError
 
@@ -17,10 +18,17 @@ def check_results(wanted: Results) -> str:
         NotedError: the command is no program. Boards go on, and the first result says so.
     """
     folder, command = wanted.folder, wanted.command
-    if folder is not None and not (folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)):
-        detail = f"results.folder: {folder} is no directory that this account may write to"
-        raise ConfigError(detail, remedy="Make it, give it to this account, or mend the key.")
+    if folder is not None:
+        _check_takes_files(folder)
     if command and shutil.which(command[0]) is None:
         detail = f"results.command: {command[0]} is no program that this account may run"
         raise NotedError(detail, remedy="Mend the key, or make the file executable (chmod +x).")
     return ", ".join(str(one) for one in (folder, command[0] if command else None) if one is not None)
+
+
+def _check_takes_files(folder: Path) -> None:
+    try:
+        try_folder(folder)
+    except OSError as error:
+        detail = f"results.folder: {folder} takes no files: {error.strerror}"
+        raise ConfigError(detail, remedy="Make it, give it to this account, or mend the key.") from error

@@ -300,6 +300,10 @@ async def test_doctor_finds_no_signerd(sound: AgentBench) -> None:
     findings = await examine(sound)
     assert bad(findings) == {"line"}
     assert findings["signerd"]["state"] == "not_checked"
+    for name, what in (("trust", "chain"), ("clock", "clock")):
+        assert findings[name]["state"] == "not_checked"
+        assert f"; not compared with signerd's {what}" in str(findings[name]["detail"])
+    assert "device root CN=" in str(findings["trust"]["detail"])
     assert "nothing listens" in str(findings["line"]["detail"])
 
 
@@ -363,7 +367,7 @@ async def test_doctor_names_the_code_of_a_refusal(sound: AgentBench) -> None:
 async def test_doctor_finds_an_unknown_option_of_the_driver(sound: AgentBench) -> None:
     config = sound.config.read_text(encoding="utf-8")
     sound.config.write_text(f"{config}\n[drivers.smp]\nbaud = 1\n", encoding="utf-8")
-    assert bad(await examine(sound)) == {"ports"}
+    assert bad(await examine(sound)) == {"driver"}
 
 
 async def test_doctor_finds_no_journal(sound: AgentBench) -> None:

@@ -366,6 +366,12 @@ REFUSED: dict[str, tuple[Break, str, str, str]] = {
         "/dev/ptmx is not a serial port",
         "birthmark-agent ports",
     ),
+    "results where no files go": (
+        lambda s: s.add('[results]\nfolder = "/proc"\n'),
+        "results",
+        "results.folder: /proc takes no files: ",
+        "Make it, give it to this account, or mend the key.",
+    ),
     "plain file": (_plain_file, "ports", "file is not a serial port", "birthmark-agent ports"),
     "/dev/null": (
         lambda s: s.edit(s.port, "/dev/null"),
@@ -457,6 +463,19 @@ async def test_files_of_an_editor_of_windows_are_right(station: Station) -> None
     assert bad(await examine(station)) == {}
     ended = await (await station.bench.start(*RUN)).end()
     assert (ended.code, ended.err) == (0, "")
+
+
+async def test_what_holds_no_board_up_is_said_by_doctor_and_by_run(station: Station) -> None:
+    station.add('[log]\nfolder = "/proc/x"\n[places]\n"/dev/ttyNope7" = "A"\n')
+    wrong = bad(await examine(station))
+    code, said = await _run(station)
+    assert code == 0
+    assert set(wrong) == {"log", "places"}
+    assert wrong["log"]["detail"] == "/proc/x/agent.log: No such file or directory; the log is not written"
+    assert "/dev/ttyNope7 is no port's name" in str(wrong["places"]["detail"])
+    for finding in wrong.values():
+        assert finding["remedy"]
+        assert said.count(str(finding["detail"])) == 1
 
 
 async def test_two_programs_of_one_station_share_its_folder(station: Station) -> None:
