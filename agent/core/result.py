@@ -66,6 +66,11 @@ def yield_percent(passed: int, failed: int) -> float:
     return 100.0 * passed / (passed + failed) if passed + failed else 0.0
 
 
+def yield_words(passed: int, failed: int) -> str:
+    """The same for people, who are told no figure of boards that are none."""
+    return f"{yield_percent(passed, failed):.1f} %" if passed + failed else "-"
+
+
 def summarize(results: Sequence[Result]) -> Summary:
     """Counts the results; a chip that came several times counts each time."""
     passed = [result for result in results if result.outcome is Outcome.PASS]

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol, TextIO, cast
@@ -28,6 +28,7 @@ from agent.adapters.shown.terminal_writer import TerminalWriter
 from agent.config import Config
 from agent.core.events import Event
 from agent.core.result import Outcome, Result, Summary
+from agent.ports import ListPorts
 from agent.program import program_version
 from agent.wiring import Traced, provision_one, run_ports
 
@@ -42,6 +43,10 @@ class Shown(Protocol):
 
     def __call__(self, event: Event) -> None:
         """See `Progress`."""
+        ...
+
+    def begin(self) -> None:
+        """The station is open. Not called where its start is refused."""
         ...
 
     def summary(self, summary: Summary) -> None:
@@ -99,12 +104,14 @@ def run(
             live.notice(text)
             shown.notice(text)
 
+        def begun(listed: ListPorts, places: Mapping[str, str]) -> ListPorts:
+            shown.begin()
+            return live.watching(listed, places)
+
         async def all_ports() -> None:
             async with shop_floor(config, live, notice) as results:
                 progress = fan_out(live, results, log_event, tally)
-                await run_ports(
-                    config, ports, plan, progress, seen_by=live.watching, traced=traced, notice=notice
-                )
+                await run_ports(config, ports, plan, progress, seen_by=begun, traced=traced, notice=notice)
 
         try:
             with agent_log(config, notice), _traced(config, tracing, notice) as traced:

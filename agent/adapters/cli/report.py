@@ -16,6 +16,7 @@ from agent.adapters.results.files import read_results
 from agent.config import Config
 from agent.core.plain_text import plain
 from agent.core.port_names import short_names
+from agent.core.result import yield_words
 from agent.core.shift_report import ShiftReport, report_of
 
 _NAME = 19  # columns of a port's name
@@ -49,11 +50,16 @@ def lines(report: ShiftReport, order: str | None) -> Iterator[str]:
     yield _title(report, order)
     if not report.boards:
         return
-    yield (
-        f"boards, each once: {report.board_yield.first_pass_percent:.1f} % passed at first, "
-        f"{report.board_yield.final_percent:.1f} % in the end, of {report.board_yield.boards}"
-    )
-    yield f"a board that passed: median {report.median_s:.1f} s, p90 {report.p90_s:.1f} s"
+    boards = report.board_yield
+    if boards.boards:
+        yield (
+            f"boards, each once: {boards.first_pass_percent:.1f} % passed at first, "
+            f"{boards.final_percent:.1f} % in the end, of {boards.boards}"
+        )
+    else:
+        yield "boards, each once: none has a verdict"
+    times = f"median {report.median_s:.1f} s, p90 {report.p90_s:.1f} s" if report.passed else "none"
+    yield f"a board that passed: {times}"
     yield ""
     yield f"{'step':<11}{'share':<{_BAR + 8}}{'boards':>7}{'median':>9}{'p90':>9}{'max':>9}"
     for step in report.steps:
@@ -62,7 +68,9 @@ def lines(report: ShiftReport, order: str | None) -> Iterator[str]:
             f"{plain(step.step):<11}{bar:<{_BAR}}{step.share_percent:6.1f} %{step.boards:>7}"
             f"{step.median_s:>9.2f}{step.p90_s:>9.2f}{step.max_s:>9.2f}"
         )
-    yield f"waiting for signerd: {report.signerd_s:.0f} s, {report.signerd_percent:.1f} % of the steps' time"
+    if report.steps:
+        share = f"{report.signerd_percent:.1f} % of the steps' time"
+        yield f"waiting for signerd: {report.signerd_s:.0f} s, {share}"
     yield ""
     yield f"{'port':<20}{'boards':>7}{'busy':>10}{'between':>10}{'median':>9}{'breaks':>8}"
     names = short_names([plain(port.port) for port in report.ports], _NAME)
@@ -73,8 +81,9 @@ def lines(report: ShiftReport, order: str | None) -> Iterator[str]:
         )
     yield ""
     for hour in report.hours:
-        bar = _bar(hour.yield_percent) if hour.passed + hour.failed else ""
-        yield f"{hour.hour[:16]}  {bar:<{_BAR}} {hour.yield_percent:5.1f} % of {hour.passed + hour.failed}"
+        verdicts = hour.passed + hour.failed
+        bar = _bar(hour.yield_percent) if verdicts else ""
+        yield f"{hour.hour[:16]}  {bar:<{_BAR}} {yield_words(hour.passed, hour.failed):>7} of {verdicts}"
     if report.codes:
         yield ""
     for code, count in report.codes.items():
@@ -119,7 +128,8 @@ def _title(report: ShiftReport, order: str | None) -> str:
     parked = f", {report.parked} parked" if report.parked else ""
     return (
         f"{what}{first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M}: {report.boards} boards, "
-        f"{report.passed} passed, {report.failed} failed{parked}, yield {report.yield_percent:.1f} %"
+        f"{report.passed} passed, {report.failed} failed{parked}, "
+        f"yield {yield_words(report.passed, report.failed)}"
     )
 
 

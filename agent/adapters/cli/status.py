@@ -16,6 +16,7 @@ from agent.adapters.shown.live_state import Live, read_live
 from agent.config import Config
 from agent.core.plain_text import plain
 from agent.core.port_names import short_names
+from agent.core.result import yield_words
 
 _NAME = 24  # columns of a port's name
 _EVERY_S = 1.0
@@ -72,7 +73,8 @@ def _report_lines(report: Report) -> Iterator[str]:
     summary = report.summary
     yield (
         f"boards {summary.boards}, passed {summary.passed}, failed {summary.failed}, "
-        f"parked {summary.parked}, yield {summary.yield_percent:.1f} %, median {summary.median_s:.2f} s"
+        f"parked {summary.parked}, yield {yield_words(summary.passed, summary.failed)}, "
+        f"median {f'{summary.median_s:.2f} s' if summary.passed else '-'}"
     )
     for step, seconds in summary.step_median_s.items():
         yield f"  {step:<10} {seconds:8.3f} s"

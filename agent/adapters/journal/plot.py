@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent.core.port_names import short_names
+from agent.core.result import yield_words
 from agent.core.shift_report import SIGNERD_STEPS, ShiftReport
 from agent.errors import ConfigError
 
@@ -100,7 +101,7 @@ def _draw_hours(axes: Axes, report: ShiftReport) -> None:
     axes.set_xticks(places[::every], names[::every], fontsize=8, rotation=45 if len(hours) > 8 else 0)
     axes.margins(y=0.12)
     axes.set_ylabel("boards")
-    title = f"Boards and yield by hour; all: {report.yield_percent:.1f} %"
+    title = f"Boards and yield by hour; all: {yield_words(report.passed, report.failed)}"
     axes.set_title(title, loc="left", fontsize=11)
     axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, frameon=False, fontsize=8)
 

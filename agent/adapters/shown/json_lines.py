@@ -92,6 +92,9 @@ class JsonLines:
             self._shown[port, step] = tenth
             self._write("step_progress", port=port, step=step, done=done, total=total)
 
+    def begin(self) -> None:
+        """A line needs no beginning."""
+
     def notice(self, text: str) -> None:
         """Something that is no board's, for the operator."""
         self._write("notice", detail=text)

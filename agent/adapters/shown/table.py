@@ -33,7 +33,7 @@ from agent.core.events import Event, Finished, LineDown, LineUp, StampSettled
 from agent.core.floor import PortState, PortView, Snapshot
 from agent.core.plain_text import plain
 from agent.core.port_names import short_names
-from agent.core.result import Outcome, Result, Summary
+from agent.core.result import Outcome, Result, Summary, yield_words
 
 _LOG = logging.getLogger(__name__)
 _REFRESH_HZ = 4.0
@@ -99,6 +99,7 @@ class LiveTable:
         self._fit = fitting(console.encoding)
         self._held: deque[str] = deque()
         self._left_out = 0
+        self._ended = False
         self._stopped_s = 0.0  # the longest stop that was not said yet
         self._holding = threading.Lock()
         self._live = _Drawn(
@@ -107,8 +108,11 @@ class LiveTable:
         self._live.may_draw = self._catch_up
 
     def __enter__(self) -> Self:
-        self._live.start()
         return self
+
+    def begin(self) -> None:
+        """Draws it from now on. Before, a start that is refused has the terminal for what it says."""
+        self._live.start()
 
     def _print(self, text: str) -> None:
         """Now, or when the terminal goes on; in their order."""
@@ -154,11 +158,14 @@ class LiveTable:
         """The last drawing, and what was held, for whenever the terminal takes it."""
         if self._stream is not None:
             self._stream.taken(_LAST_S)  # else that drawing would be spared
+        self._ended = True
         self._live.stop()
         self._print_held()
 
     def __call__(self, event: Event) -> None:
         """See `Progress`. What moves is shown at the next refresh; what has to stay is printed."""
+        if not self._ended:
+            self.begin()
         match event:
             case Finished(result) if result.outcome is not Outcome.PASS:
                 self._print(self._of_board(result))
@@ -190,16 +197,19 @@ class LiveTable:
         self._print(f"[yellow]{_markup(text)}[/]")
 
     def summary(self, summary: Summary) -> None:
-        """Ends the table; prints counts, yield and times below it."""
+        """Ends the table; prints counts, yield and times below it. Nothing where it never began."""
+        begun = self._live.is_started
         self._end()
+        if not begun:
+            return
         table = Table("boards", "passed", "failed", "parked", "yield", "median", title="Summary")
         table.add_row(
             str(summary.boards),
             str(summary.passed),
             str(summary.failed),
             str(summary.parked),
-            f"{summary.yield_percent:.1f} %",
-            f"{summary.median_s:.2f} s",
+            yield_words(summary.passed, summary.failed),
+            f"{summary.median_s:.2f} s" if summary.passed else "-",
         )
         self._console.print(table)
         for step, seconds in summary.step_median_s.items():
@@ -242,7 +252,7 @@ def _head(floor: Snapshot) -> Text:
     text.append(f"  failed {shift.failed}", style="bold red" if shift.failed else "")
     if shift.parked:
         text.append(f"  parked {shift.parked}", style="yellow")
-    text.append(f"  yield {shift.yield_percent:.1f} %")
+    text.append(f"  yield {yield_words(shift.passed, shift.failed)}")
     return text
 
 

@@ -22,7 +22,7 @@ from agent.adapters.cli.period import moment
 from agent.adapters.cli.report import lines
 from agent.adapters.cli.status import live_lines
 from agent.adapters.journal.plot import draw
-from agent.adapters.journal.schema import FILE_NAME
+from agent.adapters.journal.schema import FILE_NAME, create
 from agent.adapters.results.files import count_outcomes, read_results
 from agent.adapters.shown.live_state import FILE_NAME as LIVE
 from agent.adapters.shown.live_state import LiveFile, LiveState, read_live
@@ -56,6 +56,20 @@ def run(state: Path, *arguments: str) -> str:
         raise result.exception
     assert result.exit_code == 0, result.output
     return result.stdout
+
+
+@pytest.mark.parametrize("outcome", ["FAIL", "PARKED"])
+def test_no_figure_is_told_of_boards_that_are_none(state: Path, tmp_path: Path, outcome: str) -> None:
+    create(tmp_path / FILE_NAME)
+    (tmp_path / "agent.toml").write_text((state / "agent.toml").read_text())
+    add_run(tmp_path / FILE_NAME, outcome=outcome, code="no_answer", seconds=1.0)
+    out = run(tmp_path, "report", "--since", "2026-11-20T00:00+00:00") + run(tmp_path, "status")
+    assert "a board that passed: none" in out
+    assert "waiting for signerd" not in out
+    assert "0.00 s" not in out
+    assert ("median -" in out, "yield -" in out) == (True, outcome == "PARKED")
+    assert ("none has a verdict" in out, " - of 0" in out) == (outcome == "PARKED",) * 2
+    assert ("0.0 %" in out) == (outcome == "FAIL")
 
 
 def test_the_report_fits_80_columns_and_adds_up(state: Path) -> None:

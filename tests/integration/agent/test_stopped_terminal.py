@@ -71,7 +71,9 @@ def unread() -> Iterator[Unread]:
 
 def table_on(writer: TerminalWriter, live: LiveState) -> LiveTable:
     console = Console(file=cast("TextIO", writer), force_terminal=True, width=200, height=40, highlight=False)
-    return LiveTable(console, live.snapshot, writer)
+    table = LiveTable(console, live.snapshot, writer)
+    table.begin()
+    return table
 
 
 def fail(table: LiveTable, count: int) -> None:

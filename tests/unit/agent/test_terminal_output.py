@@ -15,7 +15,7 @@ from agent.adapters.shown.signs import signs
 from agent.adapters.shown.table import LiveTable, floor_view
 from agent.core.events import BoardSeen, Finished, LineDown, LineUp, StepStarted, Waiting
 from agent.core.floor import PortState
-from agent.core.result import Outcome, Result
+from agent.core.result import Outcome, Result, summarize
 from harness.factory_floor import BAD, HELD, busy_floor, result
 
 RESULT = Result("port-1", "WO-1", "CHIP-1", "BM-1", "aa", Outcome.FAIL, "stamp", "x", "no", "", 1.0, ())
@@ -184,7 +184,7 @@ def test_a_table_is_as_wide_as_its_encoding_prints_it(encoding: str, ports: int)
     with LiveTable(
         Console(file=stream, width=80, height=24, force_terminal=True, color_system=None), live.snapshot
     ) as table:
-        table._live.refresh()
+        table.begin()
     printed = (
         stream.getvalue().translate(signs(encoding)).encode(encoding, "backslashreplace").decode(encoding)
     )
@@ -202,3 +202,31 @@ def test_what_is_printed_above_fits_too() -> None:
     table = LiveTable(Console(file=stream, width=80), LiveState("WO-1", 14).snapshot)
     table.notice("Prüfling [bold]3 → 4")
     assert stream.getvalue() == "Pr\\xfcfling [bold]3 \\u2192 4\n"
+
+
+def test_a_start_that_is_refused_leaves_the_terminal_to_what_it_says() -> None:
+    stream = io.StringIO()
+    with LiveTable(
+        Console(file=stream, width=80, force_terminal=True), LiveState("WO-1", 14).snapshot
+    ) as table:
+        table.notice("no serial port is called /dev/ttyUSB9: waiting for it")
+        table.summary(summarize([]))
+    assert "waiting for it" in stream.getvalue()
+    assert "WO-1" not in stream.getvalue()
+    assert "Summary" not in stream.getvalue()
+
+
+@pytest.mark.parametrize("parked", [False, True])
+def test_no_figure_of_boards_that_are_none(parked: bool) -> None:
+    stream = io.StringIO()
+    live = LiveState("WO-1", 14)
+    results = [result("1.1", 1, HELD)] * parked
+    with LiveTable(Console(file=stream, width=80, force_terminal=True), live.snapshot) as table:
+        table.begin()
+        for one in results:
+            fan_out(live, table)(Finished(one))
+        assert "yield -" in drawing(live, 80, 24)[0]
+        table.summary(summarize(results))
+    assert "Summary" in stream.getvalue()
+    assert "0.0 %" not in stream.getvalue()
+    assert "0.00 s" not in stream.getvalue()
