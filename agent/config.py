@@ -13,7 +13,7 @@ import stat
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
 
 from agent.core.file_problems import MAX_FILE_BYTES, FileKind, FileProblem, parse_file, unreadable
 from agent.errors import ConfigError
@@ -21,6 +21,8 @@ from agent.errors import ConfigError
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _TIME_OF_DAY = re.compile(r"([01][0-9]|2[0-3]):[0-5][0-9]")
 _PORT_NAME = re.compile(r"usb-.*|COM[0-9]+|/.*|\\\\.*", re.IGNORECASE)  # as systems and `ports` name them
+_MAX_PATH_PART = 255  # bytes: NAME_MAX of Linux; Windows has as many characters
+_MAX_PATH = 4_000  # below PATH_MAX, with what is added to it
 _MAX_PLACE = 64  # characters; it stands on labels, in tables and in files
 _FILE = FileKind(maker="birthmark-agent enroll", reader="the station's user", page="docs/stations.md")
 _ENDPOINT = re.compile(r"(?P<host>[A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\]):(?P<port>[0-9]{1,5})")
@@ -34,6 +36,17 @@ def is_name(text: str) -> bool:
 def _name(text: str) -> str:
     if not is_name(text):
         raise ValueError("must be 1 to 64 of [A-Za-z0-9._-], beginning with a letter or digit")
+    return text
+
+
+def _path_text(text: object) -> object:
+    """What no system takes as a path. Other types are the model's to refuse."""
+    if isinstance(text, str):
+        if not text.strip():
+            raise ValueError("must not be empty")
+        longest = max(len(part.encode("utf-8", "surrogateescape")) for part in text.split("/"))
+        if "\0" in text or longest > _MAX_PATH_PART or len(text) > _MAX_PATH:
+            raise ValueError(f"is no path: a name in it has at most {_MAX_PATH_PART} bytes, and none is NUL")
     return text
 
 
@@ -65,14 +78,15 @@ def _place(text: str) -> str:
 
 
 def _port(text: str) -> str:
-    if not text.strip():
-        raise ValueError("must not be empty: name a device or a pattern")
+    _path_text(text)
+    if text.strip() != text:
+        raise ValueError("must have no blanks at its ends")
     return text
 
 
 Name = Annotated[str, AfterValidator(_name)]
 PortPattern = Annotated[str, AfterValidator(_port)]
-FilePath = Annotated[Path, AfterValidator(_resolved)]
+FilePath = Annotated[Path, BeforeValidator(_path_text), AfterValidator(_resolved)]
 Seconds = Annotated[float, Field(gt=0, le=3600)]
 
 
@@ -159,7 +173,7 @@ class Config(_Section):
     results: Results = Results()
     log: Log = Log()
     # A port's name to what it is called on the line.
-    places: dict[str, Annotated[str, AfterValidator(_place)]] = Field(default_factory=dict)
+    places: dict[PortPattern, Annotated[str, AfterValidator(_place)]] = Field(default_factory=dict)
     shifts: tuple[Annotated[str, AfterValidator(_time_of_day)], ...] = ()  # HH:MM, when counts begin anew
     board_retries: Annotated[int, Field(ge=0, le=10)] = 1  # whole ways of a board that failed and may pass
     clock_bound_s: Annotated[float, Field(gt=0, le=86_400)] = 300.0  # this PC's clock against signerd's

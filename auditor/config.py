@@ -14,7 +14,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationInfo
 
 from auditor.core.file_problems import MAX_FILE_BYTES, FileKind, FileProblem, parse_file, unreadable
-from auditor.core.toml_text import without_mark
+from auditor.core.toml_text import TomlError, without_mark
 from auditor.errors import ConfigError
 
 _FILE = FileKind(
@@ -114,4 +114,8 @@ def read_text_file(path: Path, what: str) -> bytes:
 
     Raises ConfigError.
     """
-    return without_mark(read_bytes(path, what))
+    data = read_bytes(path, what)
+    try:
+        return without_mark(data)
+    except TomlError as error:
+        raise ConfigError(f"{path}: {error.what}. {error.mend.removesuffix('.')}") from error

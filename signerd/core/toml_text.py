@@ -69,14 +69,18 @@ def _told(said: str) -> TomlError:
 
 
 def without_mark(data: bytes) -> bytes:
-    """A file of text, be it TOML, PEM or a key, without the byte order mark that an editor put before it."""
+    """A file of text, be it TOML, PEM or a key, without the byte order mark that an editor put before it.
+
+    Raises:
+        TomlError: it is UTF-16.
+    """
+    if data.startswith(_UTF16_MARKS):
+        raise TomlError("it is UTF-16", _SAVE)
     return data.removeprefix(_UTF8_MARK)
 
 
 def utf8_text(data: bytes) -> str:
     """The text of a file, without a byte order mark. Raises TomlError: it is no UTF-8."""
-    if data.startswith(_UTF16_MARKS):
-        raise TomlError("it is UTF-16", _SAVE)
     data = without_mark(data)
     if b"\0" in data:
         line = data.count(b"\n", 0, data.index(b"\0")) + 1

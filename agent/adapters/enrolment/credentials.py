@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 from agent.core.certificate import Trust
 from agent.core.note import NoteError, parse_vkeys
 from agent.core.pem_text import PemError, check_lines
-from agent.core.toml_text import without_mark
+from agent.core.toml_text import TomlError, utf8_text, without_mark
 from agent.errors import ConfigError
 
 _AGAIN = "Run birthmark-agent enroll --install again, with the files that signerd's administrator gave you."
@@ -44,12 +44,16 @@ class StationName:
 def read_file(path: Path, remedy: str = _AGAIN) -> bytes:
     """A small file of text, without a byte order mark: gRPC takes none before a PEM. Raises ConfigError."""
     try:
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            data = file.read(_MAX_FILE_BYTES + 1)
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}", remedy=remedy) from error
     if len(data) > _MAX_FILE_BYTES:
         raise ConfigError(f"{path} is larger than {_MAX_FILE_BYTES} bytes", remedy=remedy)
-    return without_mark(data)
+    try:
+        return without_mark(data)
+    except TomlError as error:
+        raise ConfigError(f"{path}: {error.what}", remedy=error.mend) from error
 
 
 def _check_form(pem: bytes, what: str) -> None:
@@ -78,9 +82,11 @@ def read_trust(log_vkey: Path, device_root: Path) -> Trust:
     if len(roots) > _MAX_ROOTS:
         raise ConfigError(f"{device_root} holds more than {_MAX_ROOTS} certificates", remedy=_AGAIN)
     try:
-        log_key = parse_vkeys(read_file(log_vkey).decode("utf-8"))
-    except (NoteError, UnicodeDecodeError) as error:
+        log_key = parse_vkeys(utf8_text(read_file(log_vkey)))
+    except NoteError as error:
         raise ConfigError(f"{log_vkey}: {error}", remedy=_AGAIN) from error
+    except TomlError as error:
+        raise ConfigError(f"{log_vkey}: {error.what}", remedy=error.mend) from error
     return Trust(tuple(roots), log_key)
 
 

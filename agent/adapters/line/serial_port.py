@@ -65,8 +65,14 @@ def _name(info: ListPortInfo, taken: Collection[str]) -> str:
 def _matches(pattern: str) -> list[str]:
     if glob.has_magic(pattern):
         return sorted(glob.glob(pattern), key=by_place)  # noqa: PTH207 (the pattern may be absolute, which Path.glob refuses)
-    is_path = "/" in pattern
-    return [pattern] if not is_path or Path(pattern).exists() else []
+    return [pattern] if "/" not in pattern or _is_there(pattern) else []
+
+
+def _is_there(path: str) -> bool:
+    try:
+        return Path(path).exists()
+    except OSError:  # a name that no system would have, as one of 300 letters
+        return False
 
 
 def _target(device: str) -> str:

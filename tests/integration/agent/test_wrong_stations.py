@@ -164,11 +164,6 @@ def _file_in_place_of_state(station: Station) -> None:
     station.file("state").write_text("")
 
 
-def _folder_in_place_of_journal(station: Station) -> None:
-    station.file("state/journal.sqlite").unlink()
-    station.file("state/journal.sqlite").mkdir()
-
-
 def _mounted(script: str) -> Break:
     """The folder `state` is on a disk of its own, for the agent alone."""
 
@@ -244,12 +239,6 @@ REFUSED: dict[str, tuple[Break, str, str, str]] = {
         "not a PEM certificate",
         "enroll --install",
     ),
-    "operations CA after a blank": (
-        lambda s: _rewrite(s, "operations-ca.pem", lambda pem: b" " + pem),
-        "certificate",
-        "operations-ca.pem: line 1: a -----BEGIN or -----END must stand alone on its line",
-        "there is a line break between them",
-    ),
     "operations CAs joined": (
         lambda s: _rewrite(s, "operations-ca.pem", lambda pem: pem.rstrip() + pem),
         "certificate",
@@ -290,12 +279,6 @@ REFUSED: dict[str, tuple[Break, str, str, str]] = {
         "state is a file, and must be a folder",
         "Move it away, or name another folder: `state`",
     ),
-    "journal is a folder": (
-        _folder_in_place_of_journal,
-        "journal",
-        "journal.sqlite is a folder, and must be the journal's file",
-        "Move it away",
-    ),
     "state read-only": (_mounted(_READ_ONLY_DISK), "journal", "Read-only file system", "writable again"),
     "state full": (_mounted(_FULL_DISK), "journal", "No space left on device", "Make room"),
     "state limited": (_small_files, "journal", "File too large", "ulimit -f"),
@@ -318,53 +301,17 @@ REFUSED: dict[str, tuple[Break, str, str, str]] = {
         "code looks for the partition table at 0x9000, and the bundle puts it at 0x8000",
         "",
     ),
-    "driver that is none": (
-        lambda s: s.put('driver = "nrf"'),
-        "driver",
-        "no driver is called 'nrf'; known: ",
-        "Set `driver` to a known one",
-    ),
     "options of no driver": (
         lambda s: s.add("[drivers.smpp]\nbaudrate = 9600\n"),
         "driver",
         "[drivers.smpp]: no driver is called 'smpp'; known: ",
         "Mend the name of the table",
     ),
-    "wrong options of another driver": (
-        lambda s: s.add("[drivers.esp32]\nkeygen_timeout = 9.0\n"),
-        "driver",
-        "drivers.esp32.keygen_timeout: no such key",
-        "Mend [drivers.esp32]",
-    ),
-    "wrong options": (
-        lambda s: s.add('[drivers.smp]\nbaudrate = "fast"\n'),
-        "driver",
-        "drivers.smp.baudrate: must be a whole number",
-        "Mend [drivers.smp]",
-    ),
     "port without its /dev/": (
         lambda s: s.edit(s.port, "ttyUSB0"),
         "ports",
         "no serial port is called ttyUSB0",
         "Write /dev/ttyUSB0.",
-    ),
-    "port of Windows": (
-        lambda s: s.edit(s.port, "COM7"),
-        "ports",
-        "no serial port is called COM7",
-        "Run birthmark-agent ports",
-    ),
-    "port without a name": (
-        lambda s: s.edit(f'"{s.port}"', '""'),
-        "configuration",
-        "ports.0: must not be empty",
-        "Mend this key",
-    ),
-    "/dev/ptmx": (
-        lambda s: s.edit(s.port, "/dev/ptmx"),
-        "ports",
-        "/dev/ptmx is not a serial port",
-        "birthmark-agent ports",
     ),
     "results where no files go": (
         lambda s: s.add('[results]\nfolder = "/proc"\n'),
