@@ -194,8 +194,10 @@ class PageServer:
             short = False
             try:
                 await loop.connect_accepted_socket(self._enter, line)
-            except OSError:  # it went at once
+            except Exception as error:  # noqa: BLE001 -- one connection, and not all that come after it
                 line.close()
+                if not isinstance(error, OSError):  # else it went at once
+                    _LOG.exception("A browser could not be let in")
 
     def _enter(self) -> asyncio.BaseProtocol:
         """Makes room for a connection: the oldest goes on which nothing is being answered."""
