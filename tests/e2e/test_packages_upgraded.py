@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from agent.adapters.journal import schema
 from harness.clean_root import PACKAGES, CleanRoot, made_root, middle, no_clean_root, repacked, revisions
 from harness.debian_packages import NAMES, SUITES, built, earlier, no_builder, no_earlier
 from harness.packaged_factory import STATIONS, PackagedFactory
@@ -146,7 +147,9 @@ def test_programs_of_before_refuse_what_is_newer(upgraded: Upgraded) -> None:
     root.apt(f"apt install --allow-downgrades {names}")
     assert root.shown(SIGNERD, "ExecMainStatus") == _WRONG, root.journal(SIGNERD)
     assert "which this signerd does not know: run the signerd that made it" in root.journal(SIGNERD)
-    assert "journal.sqlite is of version 3, this agent writes version 2" in root.journal(unit)
+    assert f"journal.sqlite is of version {schema._VERSION}, this agent writes version 2" in root.journal(
+        unit
+    )
     root.install(*upgraded.newer())
     upgraded.whole()
 
