@@ -15,7 +15,7 @@ from pathlib import Path
 
 from agent.adapters.line.serial_port import list_ports
 from agent.config import Config
-from agent.core.port_names import short_names
+from agent.core.port_names import by_place, short_names
 from agent.errors import ConfigError, LineError
 from agent.ports import PortInfo
 
@@ -48,7 +48,8 @@ def port_to_trace(wanted: str, config: Config, ports: Sequence[str]) -> str:
         or any(wanted == pattern or fnmatchcase(wanted, pattern) for pattern in patterns)
     ):
         return wanted
-    names = ", ".join(sorted(config.places.get(port.name, port.name) for port in found or present))
+    meant = sorted((config.places.get(port.name, port.name) for port in found or present), key=by_place)
+    names = ", ".join(meant if found else short_names(meant).values())
     if found:
         raise ConfigError(
             f"--trace: {wanted} is the short name of several ports", remedy=f"Name one of {names}."

@@ -106,12 +106,15 @@ class LiveTable:
             console=console, get_renderable=self._render, refresh_per_second=_REFRESH_HZ, transient=False
         )
         self._live.may_draw = self._catch_up
+        self._starts = console.status("checking this station, and its connection to signerd", spinner="line")
 
     def __enter__(self) -> Self:
+        self._starts.start()
         return self
 
     def begin(self) -> None:
         """Draws it from now on. Before, a start that is refused has the terminal for what it says."""
+        self._starts.stop()
         self._live.start()
 
     def _print(self, text: str) -> None:
@@ -159,6 +162,7 @@ class LiveTable:
         if self._stream is not None:
             self._stream.taken(_LAST_S)  # else that drawing would be spared
         self._ended = True
+        self._starts.stop()
         self._live.stop()
         self._print_held()
 

@@ -212,6 +212,8 @@ def test_a_start_that_is_refused_leaves_the_terminal_to_what_it_says() -> None:
         table.notice("no serial port is called /dev/ttyUSB9: waiting for it")
         table.summary(summarize([]))
     assert "waiting for it" in stream.getvalue()
+    assert "checking this station" in stream.getvalue()  # as long as it takes
+    assert stream.getvalue().endswith("\x1b[2K")
     assert "WO-1" not in stream.getvalue()
     assert "Summary" not in stream.getvalue()
 
