@@ -23,6 +23,8 @@ from signerd.adapters.server_files import ServerFiles
 from signerd.adapters.start_faults import from_system
 from signerd.config import ServerSettings
 from signerd.core.names import PeerName, parse_peer_uri
+from signerd.core.toml_text import TomlError, without_mark
+from signerd.errors import ConfigError
 
 # All that the cryptography package raises for a certificate that TLS let pass and that cannot be read.
 UNREADABLE = (ValueError, UnsupportedAlgorithm, x509.DuplicateExtension, x509.UnsupportedGeneralNameType)
@@ -145,9 +147,11 @@ class ServerCertificate:
         """Raises ConfigError: a file cannot be read, or the key is not the certificate's."""
         pair = ServerFiles(server.certificate, server.key).read()
         try:
-            client_ca = server.client_ca.read_bytes()
+            client_ca = without_mark(server.client_ca.read_bytes())
         except OSError as error:
             raise from_system(f"cannot read {error.filename}: {error.strerror}", error) from error
+        except TomlError as error:
+            raise ConfigError(f"{server.client_ca}: {error.what}. {error.mend}") from error
         return cls(pair.key, pair.chain, client_ca)
 
     def credentials(self) -> grpc.ServerCredentials:

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from signerd.adapters import installed_files
 from signerd.adapters.one_at_a_time import alone
 from signerd.adapters.pem_keys import joined, key_of, pem_of, split_keys
+from signerd.core.toml_text import without_mark
 from signerd.errors import ConfigError
 
 _MOST_KEYS = 8  # of requests that were made and not answered; the oldest leave first
@@ -43,6 +44,7 @@ class ServerFiles:
         """Raises ConfigError: a file cannot be read or is not of its form, or no key is the certificate's."""
         chain = installed_files.read(self.certificate)
         try:
+            chain = without_mark(chain)  # gRPC takes none before a PEM
             certificate = x509.load_pem_x509_certificates(chain)[0]
         except ValueError as error:
             raise ConfigError(f"{self.certificate} is not a certificate in PEM") from error

@@ -85,6 +85,16 @@ def test_a_renewal_has_a_new_key_and_the_names_of_before(settings: Config) -> No
     made.verify_directly_issued_by(load_ca(base(settings)).certificate)
 
 
+def test_files_of_an_editor_of_windows_are_served_without_their_mark(settings: Config) -> None:
+    before = ServerCertificate.read(settings.server)
+    for file in (settings.server.certificate, settings.server.key, settings.server.client_ca):
+        file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
+    assert ServerCertificate.read(settings.server) == before
+    settings.server.client_ca.write_bytes("-----BEGIN".encode("utf-16"))
+    with pytest.raises(ConfigError, match="it is UTF-16"):
+        ServerCertificate.read(settings.server)
+
+
 def test_names_are_added_and_dropped(settings: Config) -> None:
     made = renew(settings, base(settings), Renamed(added=["B.example", "2001:db8::7"]), NOW)
     assert set(names_in(made)) == {"signer.example.com", "localhost", "b.example", "2001:db8::7"}
