@@ -189,9 +189,9 @@ class LiveTable:
         floor = self._look()
         name = _names(floor.ports, self._console.width).get(result.port, plain(result.port))
         said = floor.line is not None and floor.line.code == result.code
+        who = " ".join(filter(None, (escape(name), _markup(result.chip_id), _markup(result.serial_number))))
         return (
-            f"[{_COLOUR[result.outcome]}]{result.outcome}[/] {escape(name)} "
-            f"{_markup(result.chip_id)} {_markup(result.serial_number)} {_markup(result.code)} "
+            f"[{_COLOUR[result.outcome]}]{result.outcome}[/] {who} {_markup(result.code)} "
             f"at {_markup(result.step)}: {_markup(result.detail)}"
             f"{'' if said else f'. {_markup(result.remedy)}'}"
         )
@@ -241,7 +241,9 @@ def floor_view(floor: Snapshot, width: int, height: int) -> RenderableType:
         parts.append(Text(f" … {hidden} more ports: enlarge the terminal", style="bold yellow"))
         room -= 1
     parts += down
-    below = [*_remedies(floor, names, width), *_notices(floor)]
+    below = [*_remedies(floor, names, width, whole=True), *_notices(floor)]
+    if len(below) > room:
+        below = [*_remedies(floor, names, width, whole=False), *_notices(floor)]
     if len(below) > room:
         fitting = max(room - 1, 0)
         below = [*below[:fitting], *[Text(f" … {len(below) - fitting} more")][:room]]
@@ -325,8 +327,8 @@ def _line_down(floor: Snapshot, width: int) -> list[RenderableType]:
     return [Text(f" {line}", style="bold yellow") for line in wrap(said, max(width - 1, 1))]
 
 
-def _remedies(floor: Snapshot, names: Mapping[str, str], width: int) -> list[RenderableType]:
-    """What to do about the boards that stand there and did not pass: a line for each remedy."""
+def _remedies(floor: Snapshot, names: Mapping[str, str], width: int, *, whole: bool) -> list[RenderableType]:
+    """What to do about the boards that stand there and did not pass, each remedy once: whole, or a line."""
     ports: dict[str, list[str]] = {}
     for port in floor.ports:
         if port.state in _ASIDE and (floor.line is None or port.code != floor.line.code):
@@ -336,10 +338,12 @@ def _remedies(floor: Snapshot, names: Mapping[str, str], width: int) -> list[Ren
         who = ", ".join(named)
         if len(named) > 1 and len(who) > width * _WHO_SHARE:
             who = f"{len(named)} ports"
-        text = Text(f" {who}: ", style="bold", no_wrap=True, overflow="ellipsis")
-        text.append(plain(remedy), style="not bold")
-        text.truncate(width, overflow="ellipsis")
-        lines.append(text)
+        said = wrap(f"{who}: {plain(remedy)}", max(width - 1, 1))
+        text = Text("\n".join(f" {line}" for line in said) if whole else f" {who}: {plain(remedy)}")
+        text.stylize("bold", 1, 1 + len(f"{who}:"))
+        if not whole:
+            text.truncate(width, overflow="ellipsis")
+        lines += text.split("\n")
     return lines
 
 

@@ -352,6 +352,20 @@ def test_codes_and_ports_break_between_their_words(browser: Chrome, tmp_path: Pa
         assert "at port 1.1.2:1.0-port0" in browser.find_element(By.CSS_SELECTOR, ".run h2").text
 
 
+@pytest.mark.parametrize("path", ["shift", "boards"])
+def test_names_longer_than_any_of_ours_are_broken_and_not_cut(
+    browser: Chrome, tmp_path: Path, path: str
+) -> None:
+    size(browser, "phone")
+    schema.create(tmp_path / "journal.sqlite")
+    add_run(tmp_path / "journal.sqlite", outcome="FAIL", code="W" * 200, port="M" * 64, ended=MORNING)
+    add_run(tmp_path / "journal.sqlite", outcome="FAIL", code="constructor", port="__proto__", ended=MORNING)
+    with ServedPage(long_names(), journal=tmp_path / "journal.sqlite") as page:
+        look(browser, page, path)
+        assert browser.execute_script("return document.body.scrollWidth") == SIZES["phone"][0]
+        assert "constructor" in browser.find_element(By.TAG_NAME, "main").text
+
+
 def test_no_figure_is_told_of_boards_that_are_none(browser: Chrome, tmp_path: Path) -> None:
     schema.create(tmp_path / "journal.sqlite")
     add_run(tmp_path / "journal.sqlite", outcome="FAIL", code="no_answer", ended=MORNING)

@@ -129,7 +129,21 @@ def test_a_remedy_of_many_boards_is_one_line() -> None:
         live(Finished(result(port, 1, BAD)))
     for port in ("1", "2"):
         live(Finished(replace(result(port, 2, BAD), remedy="Press reset")))
-    assert drawing(live, 80, 26)[19:] == [" 1, 2: Press reset", f" 16 ports: {BAD.remedy}"[:79] + "…"]
+    assert drawing(live, 80, 22)[19:] == [" 1, 2: Press reset", f" 16 ports: {BAD.remedy}"[:79] + "…"]
+
+
+def test_remedies_are_whole_where_there_is_room() -> None:
+    live = LiveState("WO-1", 14)
+    live.ports_listed(BY_PATH[:2])
+    remedy = "Try another board. If it fails too, call the driver's maker: agent.log has a traceback."
+    above = scrolled(
+        live,
+        200,
+        *(Finished(replace(result(port, 1, BAD), chip_id="", remedy=remedy)) for port in BY_PATH[:2]),
+    )
+    assert f"2 ports: {remedy}" in " ".join(line.strip() for line in drawing(live, 80, 24))
+    assert "FAIL 1.1.1:1.0-port0 first_boot_loops at" in above
+    assert drawing(live, 80, 5)[-1].endswith("…")
 
 
 @pytest.mark.parametrize("width", [80, 200])

@@ -155,7 +155,10 @@ function showStepTimes(times, slowPorts) {
     const summary = make("summary", "", `${step.step}: median ${seconds(step.median_s)}`);
     for (const port of slow) summary.append(make("strong", "", `. Port ${nameOf(port.port)} takes ${longer(port)}`));
     box.open = opened.get(step.step) ?? slow.length > 0;
-    box.addEventListener("toggle", () => opened.set(step.step, box.open));
+    box.addEventListener("toggle", () => {
+      opened.set(step.step, box.open);
+      fit();
+    });
     box.append(summary, table(`Times of ${step.step} by port`, [
       ["port", "words", portOf],
       ["boards", "number wide", (row) => row.boards],
@@ -286,6 +289,14 @@ function logOf(run) {
   return box;
 }
 
+// A table with a name longer than any of ours is rather broken than cut.
+function fit() {
+  for (const one of document.querySelectorAll("table")) {
+    one.classList.remove("tight");
+    one.classList.toggle("tight", one.offsetWidth > one.parentElement.clientWidth);
+  }
+}
+
 const PAGES = {
   shift: { from: () => "api/shift", show: showShift },
   boards: { from: () => `api/boards?q=${encodeURIComponent(wanted)}`, show: showBoards },
@@ -302,6 +313,7 @@ async function ask() {
       const told = JSON.parse(text);
       shorts = told.short_names;
       PAGES[page].show(told);
+      fit();
     }
     shown = text;
     put(at("trouble"), "");
@@ -321,5 +333,6 @@ if (page === "boards") {
   });
 }
 if (page === "board") at("json").href = PAGES.board.from();
+addEventListener("resize", fit);
 ask();
 setInterval(ask, AGAIN_MS);
