@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 import stat
 import sys
 from collections.abc import Iterator, Sequence
@@ -15,7 +14,7 @@ from pathlib import Path
 from agent.adapters.checks.finding import Examined
 from agent.adapters.drivers.registry import find_driver
 from agent.adapters.line.port_lock import port_lock
-from agent.adapters.line.serial_port import list_ports
+from agent.adapters.line.serial_port import is_cut, list_ports
 from agent.adapters.shown.live_state import read_live
 from agent.config import Config
 from agent.errors import ConfigError, JournalError, LineError
@@ -30,7 +29,6 @@ _ACCESS = "Give this user access to serial ports (Linux: the group dialout), and
 _PTY_MAJORS = range(136, 144)  # they stand in no /sys
 _SCREENS = (4, range(64))  # the first serial port of this major is 64
 _OF_THE_PROCESS = (5, range(3))  # /dev/tty, /dev/console and /dev/ptmx
-_CUT = re.compile(r"(tty|cu\.|rfcomm|COM)[^/:]*")  # without its /dev/, or another system's
 
 
 async def ports(station: Examined) -> str:
@@ -68,8 +66,8 @@ def check_names(patterns: Sequence[str]) -> tuple[PortInfo, ...]:
 
 
 def _check_not_cut(patterns: Sequence[str]) -> None:
-    """Raises ConfigError for the names of serial ports that no system but another one gives to a device."""
-    cut = [] if sys.platform == "win32" else [name for name in patterns if _CUT.fullmatch(name)]
+    """Raises ConfigError for names that would be waited for in vain."""
+    cut = [name for name in patterns if is_cut(name)]
     if cut:
         named = ", ".join(f"/dev/{name}" for name in cut if not name.upper().startswith("COM"))
         remedy = f"Write {named}. {_LISTS}" if named else _LISTS

@@ -11,6 +11,8 @@ A port named in the configuration, by path or by pattern, keeps the path that ma
 from __future__ import annotations
 
 import glob
+import re
+import sys
 from collections.abc import Collection, Sequence
 from itertools import count
 from pathlib import Path
@@ -21,6 +23,8 @@ from serial.tools.list_ports_common import ListPortInfo
 from agent.core.port_names import by_place
 from agent.errors import LineError
 from agent.ports import PortInfo
+
+_CUT = re.compile(r"(tty|cu\.|rfcomm|COM)[^/:]*")
 
 
 def list_ports(patterns: Sequence[str] = (), *, discover: bool = True) -> tuple[PortInfo, ...]:
@@ -62,7 +66,15 @@ def _name(info: ListPortInfo, taken: Collection[str]) -> str:
     return name if name not in taken else next(one for one in numbered if one not in taken)
 
 
+def is_cut(name: str) -> bool:
+    """True for a serial port's name without its /dev/, and for one of Windows on another system: no port has
+    it here."""
+    return sys.platform != "win32" and _CUT.fullmatch(name) is not None
+
+
 def _matches(pattern: str) -> list[str]:
+    if is_cut(pattern):
+        return []
     if glob.has_magic(pattern):
         return sorted(glob.glob(pattern), key=by_place)  # noqa: PTH207 (the pattern may be absolute, which Path.glob refuses)
     return [pattern] if "/" not in pattern or _is_there(pattern) else []

@@ -16,6 +16,7 @@ from agent.adapters.checks.ports import check_names
 from agent.adapters.drivers.registry import check_tables, find_driver
 from agent.adapters.enrolment.credentials import parse_cas, read_file, read_trust
 from agent.adapters.journal.schema import is_there
+from agent.adapters.line.serial_port import list_ports
 from agent.errors import ConfigError, LineError
 from harness.paper_company import PaperCompany
 
@@ -66,6 +67,7 @@ def test_names_that_are_no_serial_ports(name: str, said: str, remedy: str) -> No
     with pytest.raises(ConfigError, match=said) as refused:
         check_names((name,))
     assert remedy in refused.value.remedy
+    assert name.startswith("/") or list_ports((name,), discover=False) == ()  # nor does `ports` list it
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="names of devices on Linux")
