@@ -68,7 +68,7 @@ def test_the_unit_tests_pass(checkout: Checkout) -> None:
 @pytest.mark.soak
 def test_a_newcomer_s_two_commands(checkout: Checkout) -> None:
     played(checkout.run("make", "demo"))
-    tested(checkout.run("make", "test"))
+    counted(checkout.run("make", "test"))
 
 
 @pytest.mark.soak
@@ -88,7 +88,7 @@ def test_a_newcomer_s_two_commands_on_debian_13(tmp_path: Path) -> None:
 
         played(make("demo"))
         assert machine.run("/srv/birthmark/.venv/bin/python --version").startswith("Python 3.13.")
-        tested(make("test"))
+        counted(make("test"))
 
 
 def played(said: str) -> None:
@@ -96,7 +96,7 @@ def played(said: str) -> None:
     assert "checks hold" in said
 
 
-def tested(said: str) -> None:
+def counted(said: str) -> None:
     """All of the tests: a run of a few would say so too."""
     (passed,) = _COUNTED.findall(said)
     assert int(passed) > _LEAST
