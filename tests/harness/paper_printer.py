@@ -95,7 +95,13 @@ class PaperPrinter:
 
 @asynccontextmanager
 async def listening(serve: Serve) -> AsyncIterator[int]:
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    kept = []  # asyncio itself keeps no connection that nobody reads: it would be closed at any moment
+
+    async def keep(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        kept.append((asyncio.current_task(), writer))
+        await serve(reader, writer)
+
+    server = await asyncio.start_server(keep, "127.0.0.1", 0)
     try:
         yield server.sockets[0].getsockname()[1]
     finally:

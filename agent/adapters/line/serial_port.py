@@ -33,7 +33,7 @@ def list_ports(patterns: Sequence[str] = (), *, discover: bool = True) -> tuple[
     Args:
         patterns: paths or glob patterns of ports to list besides, for example `/dev/pts/[0-9]*` or
             `COM7`. What a pattern with wildcards does not match now is not there; a plain name that is no
-            path (`COM7`) is taken as it is.
+            path (`COM7` on Windows) is taken as it is.
         discover: list the USB serial ports that the system knows.
 
     Raises:

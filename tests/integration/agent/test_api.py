@@ -132,7 +132,7 @@ async def test_results_command_that_fails_goes_to_the_log(
 
 
 async def test_results_folder_that_is_not_there(bench: AgentBench, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="is no directory"):
+    with pytest.raises(ConfigError, match="takes no files: No such file"):
         async with Station(quick(bench, results=Results(folder=tmp_path / "mes"))):
             pass
 

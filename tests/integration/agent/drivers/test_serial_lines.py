@@ -104,4 +104,4 @@ async def test_named_ports_are_listed_once_while_they_are_there(
     assert [(port.device, port.name) for port in found] == [(str(link), str(link))]
     assert len(list_ports([pty[2], str(link)], discover=False)) == 1
     assert list_ports([str(tmp_path / "place-2")], discover=False) == ()
-    assert [port.device for port in list_ports(["COM7"], discover=False)] == ["COM7"]
+    assert list_ports(["COM7"], discover=False) == ()
