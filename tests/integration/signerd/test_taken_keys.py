@@ -159,7 +159,6 @@ REFUSED = {
         ("--ca-key", "id:31", "--sealing-key", "p521"),
         "secrets are sealed to",
     ),
-    "an empty name": (("--ca-key", ""), "a key's name is empty"),
     "a PIN in the URI": (("--ca-key", "pkcs11:id=1?pin-value=1234"), "never stands in clear"),
 }
 
@@ -196,7 +195,6 @@ def test_a_token_is_taken_by_any_of_its_names(vendor: Vendor, tmp_path: Path, na
     [
         (TWIN, "name one by its serial number"),
         ("nowhere", "the module has no token 'nowhere'; it has"),
-        ("", "names no token"),
         ("pkcs11:slot-id=0", "the module has no token"),
     ],
 )

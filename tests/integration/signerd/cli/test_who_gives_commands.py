@@ -52,7 +52,7 @@ def test_the_user_who_calls_is_named_where_nobody_is(
     assert last(edge, "crl_issued")["by"] == "erin"
 
 
-@pytest.mark.parametrize("name", ["", "ann smith", "x" * 65, "PLANT\\ann"])
+@pytest.mark.parametrize("name", ["ann smith", "x" * 65, "PLANT\\ann"])
 def test_a_name_that_the_ledger_cannot_hold_changes_nothing(edge: Edge, tmp_path: Path, name: str) -> None:
     before = len(list(edge.entries()))
     code, said = signerd(edge.installation, "--by", name, "crl", "--out", tmp_path / "crl.der")
