@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import logging
+from typing import TypeGuard
 
-from agent.errors import DriverFaultError
+from agent.errors import AgentError, DriverFaultError
 
 _LOG = logging.getLogger(__name__)
+
+
+def is_known(failure: BaseException) -> TypeGuard[AgentError]:
+    """False for what no driver may raise, also where it is a `DriverFaultError` already."""
+    return isinstance(failure, AgentError) and not isinstance(failure, DriverFaultError)
 
 
 def driver_fault(

@@ -17,8 +17,8 @@ from agent.board_run import BoardRun
 from agent.core.events import BoardSeen, Finished, StepDone, StepStarted, Waiting
 from agent.core.recipe import StepName
 from agent.core.result import Outcome, Result
-from agent.driver_fault import driver_fault
-from agent.errors import AgentError, DriverFaultError, StoppedError
+from agent.driver_fault import driver_fault, is_known
+from agent.errors import AgentError, StoppedError
 from agent.ports import Driver, Found
 from agent.program import program_version
 from agent.recorder import Tape, basis_of, recorded
@@ -126,7 +126,7 @@ async def _take_once(board_run: BoardRun, *, again: bool) -> AgentError | None:
 
 
 def _agent_error(failure: BaseException, port: str, chip_id: str = "") -> AgentError:
-    if isinstance(failure, AgentError) and not isinstance(failure, DriverFaultError):
+    if is_known(failure):
         return failure
     return driver_fault(failure, port, chip_id)
 

@@ -21,7 +21,7 @@ from agent.adapters.signer.tls_probe import diagnose
 from agent.config import Config
 from agent.core.events import Progress
 from agent.core.recipe import Recipe, RecipeError, StepName, default_recipe, parse_recipe
-from agent.core.toml_text import TomlError
+from agent.core.toml_remedy import toml_remedy
 from agent.errors import ConfigError
 from agent.ports import DriverKind, Firmware
 from agent.program import program_version
@@ -60,9 +60,7 @@ def _parsed(where: str, data: bytes) -> Recipe:
     try:
         return parse_recipe(data)
     except RecipeError as error:
-        cause = error.__cause__
-        remedy = cause.mend if isinstance(cause, TomlError) else _RECIPE_REMEDY
-        raise ConfigError(f"{where}: {error}", remedy=remedy) from error
+        raise ConfigError(f"{where}: {error}", remedy=toml_remedy(error, _RECIPE_REMEDY)) from error
 
 
 def _check_recipe(config: Config, kind: DriverKind, recipe: Recipe, where: str) -> None:

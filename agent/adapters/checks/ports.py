@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from agent.adapters.checks.finding import Examined
+from agent.adapters.drivers.open_line import PORT_MISSING
 from agent.adapters.drivers.registry import find_driver
 from agent.adapters.line.port_lock import port_lock
 from agent.adapters.line.serial_port import is_cut, list_ports
@@ -22,7 +23,6 @@ from agent.ports import PortInfo
 
 _NONE = "Plug one in, or name it under `ports` or with --port. Linux: the group dialout may open it."
 _LISTS = "Run birthmark-agent ports: it lists those that are there."
-_MISSING = "Plug it in, or mend the name: birthmark-agent ports lists those that are there."
 _SERIAL = "Name serial ports alone, under `ports` or with --port: birthmark-agent ports lists them."
 _ACCESS = "Give this user access to serial ports (Linux: the group dialout), and log in again."
 # Linux, Documentation/admin-guide/devices.txt
@@ -59,7 +59,7 @@ def check_names(patterns: Sequence[str]) -> tuple[PortInfo, ...]:
         _check_serial(port.device)
     missing = [pattern for pattern in patterns if not _matches(pattern)]
     if missing:
-        raise LineError("port_gone", f"no serial port is called {', '.join(missing)}", remedy=_MISSING)
+        raise LineError("port_gone", f"no serial port is called {', '.join(missing)}", remedy=PORT_MISSING)
     if not found:
         raise ConfigError("no serial port", remedy=_NONE)
     return found

@@ -24,7 +24,7 @@ from agent.core.bundle_build import MAX_DESCRIPTION_BYTES, build_bundle, parse_d
 from agent.core.bundle_manifest import encode_manifest
 from agent.core.bundle_verify import UnverifiedBundle, read_unverified, sign_bundle, verify_bundle
 from agent.core.table_place import not_shown
-from agent.core.toml_text import TomlError
+from agent.core.toml_remedy import toml_remedy
 from agent.errors import AgentError, ConfigError, Verdict
 
 _MODE = 0o644  # nothing in a bundle is secret; the station keeps its own copy to itself
@@ -49,10 +49,8 @@ def build(
     try:
         wanted = parse_description(read_bounded(description, MAX_DESCRIPTION_BYTES))
     except BundleError as error:
-        cause = error.__cause__
         mend = "Mend these keys: deploy/examples/bundle.toml shows them all."
-        remedy = cause.mend if isinstance(cause, TomlError) else mend
-        raise ConfigError(f"{description}: {error}", remedy=remedy) from error
+        raise ConfigError(f"{description}: {error}", remedy=toml_remedy(error, mend)) from error
     base = description.parent
     images = {name: read_bounded(base / file, MAX_IMAGE_BYTES) for name, file in wanted.files.items()}
     pem = None if wanted.public_key is None else read_bounded(base / wanted.public_key, _MAX_KEY_BYTES)

@@ -13,6 +13,8 @@ from agent.adapters.drivers.traced_line import TracedLine
 from agent.adapters.log.trace import current_trace
 from agent.errors import LineError
 
+PORT_MISSING = "Plug it in, or mend the name: birthmark-agent ports lists those that are there."
+
 
 async def open_line(port: str, baudrate: int, on_bytes: OnBytes, on_gone: OnGone) -> SerialLine:
     """Opens a port for us alone, 8N1.
@@ -45,8 +47,7 @@ def _open(port: str, baudrate: int) -> serial.Serial:
         if busy or isinstance(error.__cause__, PermissionError) or "PermissionError" in str(error):
             remedy = "Close the other program that has the port, or give this user access to serial ports."
             raise LineError("port_busy", f"{port} cannot be opened for us alone", remedy=remedy) from error
-        remedy = "Plug it in, or mend the name: birthmark-agent ports lists those that are there."
-        raise LineError("port_gone", f"{port} cannot be opened", remedy=remedy) from error
+        raise LineError("port_gone", f"{port} cannot be opened", remedy=PORT_MISSING) from error
 
 
 def _close_unused(opening: asyncio.Task[serial.Serial]) -> None:

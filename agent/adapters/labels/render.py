@@ -18,7 +18,7 @@ from agent.adapters.labels.zpl import as_zpl
 from agent.core.label import Label
 from agent.core.label_pattern import LabelContentError
 from agent.core.label_template import MAX_TEMPLATE_BYTES, LabelTemplate, TemplateError, parse_template
-from agent.core.toml_text import TomlError
+from agent.core.toml_remedy import toml_remedy
 from agent.errors import ConfigError, LabelError
 
 FORMATS: Mapping[str, Callable[[Layout], bytes]] = {
@@ -81,7 +81,5 @@ def open_maker(path: Path) -> LabelMaker:
     try:
         template = parse_template(data)
     except TemplateError as error:
-        cause = error.__cause__
-        remedy = cause.mend if isinstance(cause, TomlError) else _TEMPLATE
-        raise ConfigError(f"{path}: {error}", remedy=remedy) from error
+        raise ConfigError(f"{path}: {error}", remedy=toml_remedy(error, _TEMPLATE)) from error
     return LabelMaker(template, LabelFont(None if template.font is None else path.parent / template.font))

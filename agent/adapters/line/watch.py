@@ -20,7 +20,7 @@ from agent.core.events import PortReady, Waiting
 from agent.core.recipe import StepName
 from agent.core.result import Outcome, Result
 from agent.core.said_once import SaidOnce
-from agent.driver_fault import driver_fault
+from agent.driver_fault import driver_fault, is_known
 from agent.errors import AgentError, BoardError, DriverFaultError, LineError
 from agent.ports import Driver, Found, ListPorts, PortInfo
 from agent.provision import unidentified, work
@@ -155,7 +155,7 @@ class PortWatch:
             except LineError as error:
                 self._station.progress(Waiting(place, error.detail))
             except (Exception, SystemExit) as error:  # noqa: BLE001  (a driver of others may raise anything: other ports go on)
-                if isinstance(error, AgentError) and not isinstance(error, DriverFaultError):
+                if is_known(error):
                     self.fault = error  # journal or configuration: no port can work
                     self.stopping.set()
                 else:
@@ -200,7 +200,7 @@ class PortWatch:
         except BoardError:
             return None  # not the finished board; who it is, `identify` asks next
         except Exception as error:
-            if isinstance(error, AgentError) and not isinstance(error, DriverFaultError):
+            if is_known(error):
                 raise
             self._fault(name, place, error)
             return None
@@ -216,7 +216,7 @@ class PortWatch:
             await self._answers_wrongly(name, place, error, started_s)
             return True
         except Exception as error:
-            if isinstance(error, AgentError) and not isinstance(error, DriverFaultError):
+            if is_known(error):
                 raise
             await self._answers_wrongly(name, place, self._fault(name, place, error), started_s)
             return False
