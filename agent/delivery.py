@@ -7,7 +7,7 @@ same stamp is answered as before.
 
 from __future__ import annotations
 
-from agent.core.note import LogKey
+from agent.core.log_keys import LogKey
 from agent.core.stamp import check_stamp_receipt
 from agent.errors import Refused
 from agent.ports import Journal, QueuedStamp, Signer

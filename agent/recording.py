@@ -18,7 +18,7 @@ from typing import Any, Final
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from agent.core.file_problems import problems
-from agent.core.note import LogKey
+from agent.core.log_keys import LogKey
 from agent.core.recipe import Recipe
 from agent.errors import Verdict
 from agent.ports import (

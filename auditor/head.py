@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from auditor.core.checkpoint import Checkpoint, claimed_checkpoint, open_checkpoint
 from auditor.core.codes import Code
 from auditor.core.findings import Finding, Rejected, finding_of
-from auditor.core.merkle import is_consistent
-from auditor.core.note import VerifierKey, has_signature, no_signature
+from auditor.core.proofs import (
+    claimed_checkpoint,
+    has_signature,
+    is_consistent,
+    no_signature,
+    open_checkpoint,
+)
 from auditor.errors import CheckFailed, Malformed, NotFound
 from auditor.ports import Log
+from birthmark.proof import Checkpoint, VerifierKey
 
 
 @dataclass(frozen=True, slots=True)

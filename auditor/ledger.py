@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from auditor.core.checkpoint import Checkpoint
 from auditor.core.codes import Code
 from auditor.core.entry import CheckpointKeyActivated, parse_entry
 from auditor.core.findings import Finding, Rejected, finding_of
 from auditor.core.history import Trust, apply, unfinished
 from auditor.core.log_keys import proof_of
-from auditor.core.merkle import Frontier, leaf_hash
 from auditor.errors import CheckFailed, Malformed, NotFound, Unreachable
 from auditor.head import is_prefix
 from auditor.ports import Log, Progress, State
+from birthmark.proof import Checkpoint, Frontier, leaf_hash
 
 CHUNK = 8_192  # entries a call: each call has a deadline of its own
 

@@ -14,13 +14,14 @@ from auditor.core.codes import Code
 from auditor.core.entry import Entry, reread_entry
 from auditor.core.findings import Finding, finding_of
 from auditor.core.identities import Identities
-from auditor.core.merkle import is_included, leaf_hash
+from auditor.core.proofs import is_included
 from auditor.core.record import AppraisalPolicy, Checked, Record, check_record
 from auditor.errors import CheckFailed, Malformed, NotFound
 from auditor.facts import facts_of
 from auditor.issuers import Issuers
 from auditor.ports import Log, OrderTerms, State
 from auditor.products import Products
+from birthmark.proof import leaf_hash
 
 
 @dataclass(frozen=True, slots=True)

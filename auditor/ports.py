@@ -10,10 +10,9 @@ from typing import Protocol
 
 from auditor.core.anchors import Anchor
 from auditor.core.books import Basis, Books, CertificateState, IntentState
-from auditor.core.checkpoint import Checkpoint
 from auditor.core.findings import Finding
-from auditor.core.merkle import Frontier
 from auditor.core.record import Record
+from birthmark.proof import Checkpoint, Frontier
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,17 +26,15 @@ from cryptography import x509
 
 from auditor.core.anchors import Anchor
 from auditor.core.books import Basis, CertificateState, IntentState, OrderState, Totals
-from auditor.core.checkpoint import Checkpoint
 from auditor.core.findings import Finding, Rejected
 from auditor.core.history import Trust, ahead
 from auditor.core.identities import Identities
 from auditor.core.log_keys import check_signers, in_succession, signers
-from auditor.core.merkle import Frontier
-from auditor.core.note import VerifierKey
 from auditor.head import Head, check_continues, read_head
 from auditor.ledger import LedgerRun
 from auditor.ports import Kept, KeptFinding, Log, Progress, State
 from auditor.records import RecordRun
+from birthmark.proof import Checkpoint, Frontier, VerifierKey
 
 MAX_FINDINGS = 10_000  # kept of one run
 
@@ -130,7 +128,7 @@ class Audit:
             if kept is not None:
                 with _doubted(shown):
                     check_continues(self._log, head, kept.checkpoint)
-            start, record_id = Frontier.empty(), 0
+            start, record_id = Frontier(), 0
             if from_scratch:
                 self._state.forget()
             elif kept is not None:

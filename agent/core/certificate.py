@@ -28,7 +28,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 
 from agent.core import strict_cbor
 from agent.core.chain import MAX_CHAIN, check_chain, extension
-from agent.core.note import LogKey
+from agent.core.log_keys import LogKey
 from agent.core.receipt import ReceiptError, require, verify_receipt
 from agent.core.strict_cbor import CborError
 from agent.errors import BadAnswer, BoardError

@@ -1,82 +1,42 @@
-"""Receipts: proof that an entry is in the ledger (C2SP tlog-proof@v1, RFC 6962 §2.1.1).
+"""Receipts of the ledger: what they prove, and what their entry says.
 
-A receipt that passes shows that the log with the pinned key has published a head that covers exactly
-these bytes at exactly this index. What the entry says is compared by the caller, with `require`.
+`birthmark.proof` verifies that the log with a pinned key has published a head that covers exactly these
+bytes. What the entry says is compared by the caller, with `require`.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from agent.core.note import Checkpoint, LogKey, NoteError, decode_hash, open_checkpoint, parse_number
+from agent.core.log_keys import LogKey
+from birthmark import proof
+from birthmark.proof import Checkpoint, ProofError, Reason
+from birthmark.proof.tile import MAX_ENTRY_BYTES
 
-MAX_RECEIPT_BYTES = 32_768
-MAX_ENTRY_BYTES = 65_535
-_HEADER = "c2sp.org/tlog-proof@v1"
-_MAX_PATH = 64  # a tree of 2^64 leaves
+_UNPINNED = "the checkpoint is not signed by a key that log_vkey pins: the log may have another one by now"
 
 
 class ReceiptError(ValueError):
     """The receipt proves nothing, or its entry speaks of something else."""
 
 
-def verify_receipt(proof: bytes, entry: bytes, index: int, key: LogKey) -> Checkpoint:
+def verify_receipt(receipt: bytes, entry: bytes, index: int, key: LogKey) -> Checkpoint:
     """Verifies that `entry` stands at `index` of the log of `key`; returns the head that shows it.
 
     Raises:
         ReceiptError: malformed, another index, a path that leads elsewhere, or a signature that fails.
     """
-    if len(proof) > MAX_RECEIPT_BYTES or not 0 < len(entry) <= MAX_ENTRY_BYTES:
-        raise ReceiptError("the receipt or its entry is too large")
+    if not 0 < len(entry) <= MAX_ENTRY_BYTES:
+        raise ReceiptError("the entry is empty or too large")
     try:
-        header, _, note = proof.decode("utf-8").partition("\n\n")
-        path = _path(header.split("\n"), index)
-        checkpoint = open_checkpoint(note, key)
-    except (NoteError, UnicodeDecodeError) as error:
-        raise ReceiptError(str(error)) from error
-    leaf = hashlib.sha256(b"\x00" + entry).digest()
-    if root_from_path(leaf, index, checkpoint.size, path) != checkpoint.root:
-        raise ReceiptError("the entry is not in the tree of the checkpoint")
-    return checkpoint
-
-
-def _path(lines: Sequence[str], index: int) -> list[bytes]:
-    if len(lines) < 2 or lines[0] != _HEADER or not lines[1].startswith("index "):
-        raise NoteError("not a tlog-proof without extra data")
-    if parse_number(lines[1].removeprefix("index ")) != index:
-        raise NoteError("the receipt is for another index")
-    return [decode_hash(line) for line in lines[2:]]
-
-
-def root_from_path(leaf: bytes, index: int, size: int, path: Sequence[bytes]) -> bytes:
-    """The root to which an inclusion path leads (RFC 9162 §2.1.3.2, the same tree as RFC 6962).
-
-    Raises:
-        ReceiptError: the path has not the length that index and size demand.
-    """
-    if not 0 <= index < size or len(path) > _MAX_PATH:
-        raise ReceiptError("the index lies beyond the tree")
-    node, last, value = index, size - 1, leaf
-    for sibling in path:
-        if last == 0:
-            raise ReceiptError("the path is too long")
-        if node & 1 or node == last:
-            value = _node(sibling, value)
-            while not node & 1 and node:
-                node, last = node >> 1, last >> 1
-        else:
-            value = _node(value, sibling)
-        node, last = node >> 1, last >> 1
-    if last != 0:
-        raise ReceiptError("the path is too short")
-    return value
-
-
-def _node(left: bytes, right: bytes) -> bytes:
-    return hashlib.sha256(b"\x01" + left + right).digest()
+        verified = proof.verify_receipt(receipt, entry, key.verifiers)
+    except ProofError as error:
+        raise ReceiptError(_UNPINNED if error.reason is Reason.UNSIGNED else str(error)) from error
+    if verified.index != index:
+        raise ReceiptError("the receipt is for another index")
+    return verified.checkpoint
 
 
 def require(entry: bytes, expected: Mapping[str, object]) -> None:

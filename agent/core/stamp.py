@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 
 from agent.core import strict_cbor
 from agent.core.certificate import CheckedCertificate
-from agent.core.note import LogKey
+from agent.core.log_keys import LogKey
 from agent.core.receipt import ReceiptError, require, verify_receipt
 from agent.core.strict_cbor import CborError
 from agent.errors import BadAnswer, BoardError

@@ -26,7 +26,7 @@ from cryptography.x509.oid import NameOID
 from auditor.config import read_text_file
 from auditor.core import forms
 from auditor.core.csr import X509_ERRORS
-from auditor.core.note import parse_vkey
+from auditor.core.proofs import parse_vkey
 from auditor.errors import ConfigError, Malformed
 
 MAX_ROOTS = 16  # pinned: one for each chain that issuers have, or had

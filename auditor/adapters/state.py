@@ -21,13 +21,12 @@ from typing import Any, Self
 from auditor.adapters.books import CERTIFICATE, SqliteBooks, moment_of, seconds_of
 from auditor.adapters.schema import SCHEMA, TABLES, UPGRADES, VERSION
 from auditor.core.books import CertificateState, OrderState, Totals
-from auditor.core.checkpoint import Checkpoint
 from auditor.core.codes import Code
 from auditor.core.entry import LogOpened, OrderOpened, parse_entry
 from auditor.core.findings import Finding
-from auditor.core.merkle import Frontier
 from auditor.errors import CheckFailed, ConfigError, Malformed, NotFound
 from auditor.ports import Kept, KeptFinding
+from birthmark.proof import Checkpoint, Frontier
 
 FILE = "state.sqlite"
 _COUNTS = ("places", "highest", "unproved", "imported", "stamped", "revoked", "certificates")
@@ -97,7 +96,9 @@ class SqliteState(SqliteBooks):
             return None
         head = json.loads(self._meta("head") or b"{}")
         frontier = Frontier(head["size"], [bytes.fromhex(item) for item in head["frontier"]])
-        return Kept(Checkpoint(frontier.size, frontier.root(), note), frontier, head["record_id"])
+        origin = note.partition(b"\n")[0].decode()
+        checkpoint = Checkpoint(origin, frontier.size, frontier.root(), note)
+        return Kept(checkpoint, frontier, head["record_id"])
 
     def keep(self, kept: Kept) -> None:
         """See `auditor.ports.State`."""

@@ -27,8 +27,7 @@ from auditor.cli.values import (
 from auditor.cli.wiring import Session, session
 from auditor.config import load, read_bytes
 from auditor.core.entry import parse_entry
-from auditor.core.note import parse_vkey
-from auditor.core.receipt import verify_receipt
+from auditor.core.proofs import parse_vkey, verify_receipt
 from auditor.errors import CheckFailed, Unreachable
 from auditor.program import version_text
 from auditor.verify import Report

@@ -17,7 +17,7 @@ from auditor.adapters.state import SqliteState
 from auditor.config import Config, load, read_text_file
 from auditor.core.history import Trust
 from auditor.core.identities import Identities, read_identities
-from auditor.core.note import parse_vkey
+from auditor.core.proofs import parse_vkey
 from auditor.errors import ConfigError, Malformed
 from auditor.lookup import Lookup
 from auditor.ports import Progress

@@ -18,12 +18,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from auditor.core.books import Books
-from auditor.core.checkpoint import Checkpoint, open_checkpoint
 from auditor.core.codes import Code
 from auditor.core.entry import CheckpointKeyActivated, CheckpointKeyAdded, CheckpointKeyRetired
 from auditor.core.findings import Finding, Rejected
-from auditor.core.note import VerifierKey, parse_vkey
+from auditor.core.proofs import claimed_checkpoint, open_checkpoint, parse_vkey
 from auditor.errors import CheckFailed, Malformed
+from birthmark.proof import Checkpoint, VerifierKey
 
 _Steps = Mapping[str, Sequence[int | None]]
 _ADDED, _ACTIVATED, _RETIRED = range(3)  # places in the steps of a key
@@ -89,7 +89,7 @@ def proof_of(books: Books, entry: CheckpointKeyActivated) -> Checkpoint:
     tree, a consistency proof shows. Raises CheckFailed, Malformed."""
     data = entry.checkpoint.encode()
     (first, *_) = _known(books)
-    keys = signers(books, _claimed_size(data, parse_vkey(first).name))
+    keys = signers(books, claimed_checkpoint(data, parse_vkey(first).name).size)
     if not keys:
         raise Malformed("nobody signed at its size")
     (proof, *_) = [open_checkpoint(data, key) for key in keys]
@@ -142,14 +142,6 @@ def _unusable(books: Books, vkey: str) -> str:
         return "no verifier key"
     named = books.opened is not None and key.name == books.opened.origin
     return "" if named else "of another log's name"
-
-
-def _claimed_size(data: bytes, origin: str) -> int:
-    """Of a note that is not verified yet."""
-    lines = data.split(b"\n", 2)
-    if lines[0] != origin.encode() or len(lines) != 3 or not lines[1].isdigit() or len(lines[1]) > 18:
-        raise Malformed("no checkpoint of this log")
-    return int(lines[1])
 
 
 def _off(detail: str, index: int, found: str) -> Finding:

@@ -19,7 +19,7 @@ from auditor.adapters.client import Credentials, GrpcLog
 from auditor.adapters.state import SqliteState
 from auditor.core.history import Trust
 from auditor.core.identities import Identities
-from auditor.core.note import parse_vkey
+from auditor.core.proofs import parse_vkey
 from auditor.verify import Audit, Pinned, Report
 from boards.attesters.nrf91 import Nrf91Vendor
 from boards.attesters.port import Vendor

@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import NameOID
 
 from agent.core.certificate import Trust
-from agent.core.note import parse_vkey
+from agent.core.log_keys import parse_log_keys
 from agent.errors import AgentError, Refused
 from agent.ports import BoardRequest, BoardStamp, Issued, Receipt, Session
 
@@ -176,7 +176,7 @@ class PaperCompany:
 
     @property
     def trust(self) -> Trust:
-        return Trust((self.tree.root,), parse_vkey(self.log.vkey))
+        return Trust((self.tree.root,), parse_log_keys(self.log.vkey))
 
     async def open_session(self, work_order: str, chip_id: str) -> Session:
         self._enter("open_session")

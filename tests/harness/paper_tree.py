@@ -29,6 +29,10 @@ class PaperTree:
     def root(self, size: int) -> bytes:
         return self._mth(0, size) if size else sha256(b"").digest()
 
+    def range(self, start: int, end: int) -> bytes:
+        """MTH(D[start:end]) of a perfect subtree."""
+        return self._mth(start, end)
+
     def inclusion(self, index: int, size: int) -> list[bytes]:
         """PATH(m, D[n]), RFC 6962 §2.1.1."""
         return self._path(index, 0, size)

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from agent.core.certificate import Answer, Asked, Trust, check_answer
 from agent.core.chain import check_chain
-from agent.core.note import parse_vkey
+from agent.core.log_keys import parse_log_keys
 from agent.errors import BadAnswer
 from auditor.core.chain import check_issuers
 from auditor.errors import CheckFailed
@@ -122,7 +122,7 @@ def test_a_board_below_four_cas(edge: Edge, station: EdgePeer, tmp_path: Path) -
     answer = station.signing.SignCsr(asked, timeout=20, wait_for_ready=True)
     assert len(answer.chain_der) == 5
     root = x509.load_pem_x509_certificate((edge.home / "ca" / "root.pem").read_bytes())
-    trust = Trust((root,), parse_vkey((edge.home / "log.vkey").read_text("ascii").strip()))
+    trust = Trust((root,), parse_log_keys((edge.home / "log.vkey").read_text("ascii").strip()))
     asked_of = Asked(order, board.chip_id, csr)
     answered = Answer(
         answer.certificate_der, tuple(answer.chain_der), answer.serial_number, answer.settings,

@@ -22,21 +22,21 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from agent.core import note as agent_note
 from agent.core.bundle_verify import verify_bundle
 from agent.core.certificate import request_spki
+from agent.core.log_keys import parse_log_keys
 from agent.core.receipt import require, verify_receipt
 from agent.core.result_row import csv_key, json_key
-from auditor.core import checkpoint as auditor_checkpoint
 from auditor.core import claims as auditor_claims
 from auditor.core import entry as auditor_entry
-from auditor.core import note as auditor_note
+from auditor.core import proofs as auditor_proofs
 from auditor.core import stamp as auditor_stamp
 from auditor.core.certificate import Issuer, Leaf, check_extension, read_leaf
 from auditor.core.entry import Issued, parse_entry
 from auditor.core.identities import read_identities
 from auditor.core.product import read_product
 from auditor.errors import CheckFailed, Malformed
+from birthmark.proof import open_checkpoint
 from harness.form_fixtures import MASTER_KEY, SESSION_KEY, TOKEN_KEY
 from harness.paper_certificates import new_key
 from harness.session_keys import EveryDay
@@ -187,19 +187,19 @@ def signerd_checkpoint() -> None:
 
 
 def agent_checkpoint() -> None:
-    key = agent_note.parse_vkey(text("log-1.vkey").strip())
-    assert agent_note.open_checkpoint(text("checkpoint-1.txt"), key).size == len(entries(1))
+    key = parse_log_keys(text("log-1.vkey"))
+    assert open_checkpoint(read("checkpoint-1.txt"), key.verifiers).size == len(entries(1))
 
 
 def auditor_checkpoint_() -> None:
-    key = auditor_note.parse_vkey(text("log-1.vkey").strip())
-    assert auditor_checkpoint.open_checkpoint(read("checkpoint-1.txt"), key).size == len(entries(1))
+    key = auditor_proofs.parse_vkey(text("log-1.vkey").strip())
+    assert auditor_proofs.open_checkpoint(read("checkpoint-1.txt"), key).size == len(entries(1))
 
 
 def agent_receipt() -> None:
     entry = read("receipt-entry-1.json")
     index = entries(1).index(entry)
-    verify_receipt(read("receipt-1.txt"), entry, index, agent_note.parse_vkey(text("log-1.vkey").strip()))
+    verify_receipt(read("receipt-1.txt"), entry, index, parse_log_keys(text("log-1.vkey")))
 
 
 def chip_id() -> str:

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
 from agent.core.certificate import Trust
-from agent.core.note import NoteError, parse_vkeys
+from agent.core.log_keys import LogKeyError, parse_log_keys
 from agent.core.pem_text import PemError, check_lines
 from agent.core.toml_text import TomlError, utf8_text, without_mark
 from agent.errors import ConfigError
@@ -82,8 +82,8 @@ def read_trust(log_vkey: Path, device_root: Path) -> Trust:
     if len(roots) > _MAX_ROOTS:
         raise ConfigError(f"{device_root} holds more than {_MAX_ROOTS} certificates", remedy=_AGAIN)
     try:
-        log_key = parse_vkeys(utf8_text(read_file(log_vkey)))
-    except NoteError as error:
+        log_key = parse_log_keys(utf8_text(read_file(log_vkey)))
+    except LogKeyError as error:
         raise ConfigError(f"{log_vkey}: {error}", remedy=_AGAIN) from error
     except TomlError as error:
         raise ConfigError(f"{log_vkey}: {error.what}", remedy=error.mend) from error

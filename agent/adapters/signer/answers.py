@@ -9,9 +9,10 @@ from enum import StrEnum
 
 from agent.core.certificate import MAX_SERIAL_CHARACTERS, MAX_SETTINGS_BYTES
 from agent.core.chain import MAX_CHAIN
-from agent.core.receipt import MAX_ENTRY_BYTES, MAX_RECEIPT_BYTES
 from agent.errors import BadAnswer
 from agent.ports import Issued, Receipt, Session
+from birthmark.proof.receipt import MAX_RECEIPT_BYTES
+from birthmark.proof.tile import MAX_ENTRY_BYTES
 from birthmark.v1 import renewal_pb2, station_pb2
 from birthmark.v1 import signing_pb2 as pb
 
