@@ -13,6 +13,7 @@ from agent.adapters.signer.client import GrpcSigner
 from agent.core.result import Outcome
 from agent.errors import BadAnswer, BoardError, ClocksApart, Refused, SignerUnavailable, Verdict
 from agent.ports import BoardRequest, BoardStamp
+from birthmark.proof.receipt import MAX_RECEIPT_BYTES
 from birthmark.v1 import signing_pb2 as pb
 from boards import keys
 from harness.agent_world import AgentWorld
@@ -180,7 +181,7 @@ ISSUED: dict[str, Any] = {
         {"serial_number": "S" * 65},
         {"settings": bytes(8_193)},
         {"receipt": b""},
-        {"receipt": bytes(32_769)},
+        {"receipt": bytes(MAX_RECEIPT_BYTES + 1)},
         {"ledger_entry": bytes(65_536)},
         {"certificate_der": bytes(300_000)},
     ],

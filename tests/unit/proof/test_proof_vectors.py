@@ -1,4 +1,4 @@
-"""Receipts that outsiders can test an implementation with (docs/formats.md, "Ledger"), and ours passes."""
+"""Receipts that outsiders can test an implementation with (docs/formats.md, "Receipts"), and ours passes."""
 
 from __future__ import annotations
 
