@@ -56,6 +56,7 @@ from signerd.adapters.rpc.renewal import Caller, IdentifiedAdmission, RenewalSer
 from signerd.adapters.rpc.server import PeerListener, admin_server, foreign_method_name
 from signerd.adapters.rpc.signing import SigningService
 from signerd.adapters.rpc.station_check import StationService
+from signerd.adapters.run_entries import RunEntries
 from signerd.adapters.scheduling import let_network_give_way
 from signerd.adapters.session_keys import SessionKeys, of_this_process, outlive_restarts
 from signerd.adapters.shared_primes import SearchState, SharedPrimesSearch
@@ -109,6 +110,7 @@ class _Parts:
     identities: PeerIdentities
     moved: MovedPeers
     told: ToldServices
+    run: RunEntries
 
 
 def run(read: Callable[[], Config], base: Path, announce: Callable[[str], None]) -> None:
@@ -180,6 +182,7 @@ async def _serve(
         announce(where)
         systemd.notify(systemd.READY)
         await _until_stopped(stop, parts)
+        parts.run.asked_to_stop()
         _log.info("stopping")
         systemd.notify(systemd.STOPPING)
 
@@ -238,7 +241,9 @@ async def _start_parts(config: Config, base: Path, pin: bytearray, running: Asyn
     )
     running.push_async_callback(store.close)
     clock = ClockGuard(lambda: store.newest, file=_reference_file(config))
-    await _watch_clock(clock, store, wanted, running)
+    run = RunEntries(store, clock)
+    running.push_async_callback(run.stop)
+    await _watch_clock(clock, store, run, wanted, running)
     refusals = LedgerRefusals(store, refusals_per_h=config.limits.refusals_per_h, clock=clock)
     refusals.start()
     running.push_async_callback(refusals.close)
@@ -278,6 +283,7 @@ async def _start_parts(config: Config, base: Path, pin: bytearray, running: Asyn
         PeerIdentities(config.deployment, cas),
         MovedPeers(store.note_cas),
         told,
+        run,
     )
 
 
@@ -298,19 +304,24 @@ async def _session_keys(
 
 
 async def _watch_clock(
-    clock: ClockGuard, store: SqlStore, wanted: AdministratorSet | None, running: AsyncExitStack
+    clock: ClockGuard,
+    store: SqlStore,
+    run: RunEntries,
+    wanted: AdministratorSet | None,
+    running: AsyncExitStack,
 ) -> None:
-    """Enters the open intents, and administrators that the settings ask (`wanted`), as soon as the time is
-    certain, at once where it is; then looks on."""
+    """Enters the start, the open intents, and administrators that the settings ask (`wanted`), as soon as the
+    time is certain, at once where it is; then looks on."""
     entered: asyncio.Task[None] | None = None
 
     async def enter() -> None:
         nonlocal entered
         try:
+            await run.start()
             await store.enter_open_intents(clock())
             asked = await store.ask_administrators(clock())
         except Fault as error:
-            _log.error("intents_not_entered", detail=error.detail)
+            _log.error("start_not_entered", detail=error.detail)
             entered = None  # with the next look
             return
         if asked.asked and (wanted is None or not wanted.same_as(asked)):

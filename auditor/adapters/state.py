@@ -255,4 +255,5 @@ def _totals(data: bytes | None) -> Totals:
     approved = values.get("approved")  # absent: kept before there were approvals
     values["approved"] = None if approved is None else tuple(approved)
     values.setdefault("approvals", {})
+    values.setdefault("runs", {})  # as above
     return Totals(**{item.name: values[item.name] for item in fields(Totals)})

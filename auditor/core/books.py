@@ -116,6 +116,8 @@ class Totals:
     # of an `action_approved` entry whose action has yet to come: its index, the action, and its members
     approvals: dict[str, int] = field(default_factory=dict)
     # uses of approvals, by request and part -> index
+    runs: dict[str, int] = field(default_factory=dict)
+    # signerds that started and did not stop, by name, hexadecimal -> index of the start
 
 
 class Books(Protocol):

@@ -2,7 +2,7 @@
 
 entry = parse_entry(leaf)      # an Issued, a Stamped, …, or CheckFailed
 
-Both forms of docs/formats.md, "Ledger", are read. What an entry of form 1 does not say is None.
+All forms of docs/formats.md, "Ledger", are read. What an entry of an earlier form does not say is None.
 """
 
 # ruff: noqa: RUF009 (`_member` is dataclasses.field)
@@ -25,7 +25,7 @@ from auditor.core.forms import Administrator, ApprovalSignature, Form
 from auditor.errors import CheckFailed, Malformed
 
 MAX_ENTRY = 65_535  # bytes
-FORMS = (1, 2)  # `v`; a log may go on in form 2, and never back
+FORMS = (1, 2, 3)  # `v`; a log may go on in a later form, and never back
 LEVELS = ("none", "chip", "key")  # ascending
 CHIP_KEY = "hmac-sha256"  # kinds of keys that a trusted personalization burns
 CHIP_KEYS = (CHIP_KEY, "psa-iak-sha256", "psa-iak-sha384", "psa-iak-sha512")
@@ -58,16 +58,13 @@ def _member_if_said(form: Form) -> Any:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """What every entry has. `id` tells it from every other one of the log; it has one exactly in form 2."""
+    """What every entry has. `id` tells it from every other one of the log; it has one from form 2 on."""
 
     type: ClassVar[str]
+    since_form: ClassVar[int] = 1  # the first form that has entries of this type
+    form: int = FORMS[-1]
     time: datetime = _member(forms.time)
     id: bytes | None = _member_of_form_2(forms.entry_id)
-
-    @property
-    def form(self) -> int:
-        """1 or 2."""
-        return 1 if self.id is None else 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -487,6 +484,29 @@ class ClockAccepted(AdministratorsEntry):
     clock_to: datetime = _member(forms.time)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignerdStarted(Entry):
+    """A signerd began to serve, under a name of its own, after what was done to its database."""
+
+    type: ClassVar[str] = "signerd_started"
+    since_form: ClassVar[int] = 3
+    run: bytes = _member(forms.entry_id)
+    version: str = _member(forms.program_version)
+    schema: str = _member(forms.schema)
+    upgraded_from: str | None = _member(forms.optional(forms.schema))
+    backup_made: datetime | None = _member(forms.optional(forms.time))
+    backup_size: int | None = _member(forms.optional(forms.integer))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignerdStopped(Entry):
+    """The signerd of this name stopped, since it was asked to."""
+
+    type: ClassVar[str] = "signerd_stopped"
+    since_form: ClassVar[int] = 3
+    run: bytes = _member(forms.entry_id)
+
+
 _TYPES: tuple[type[Entry], ...] = (
     LogOpened, KeysCommitted, IssuerAdded, IssuerActivated, IssuerRetired,
     AdministratorsSet, ActionApproved,
@@ -495,15 +515,20 @@ _TYPES: tuple[type[Entry], ...] = (
     CheckpointKeyAdded, CheckpointKeyActivated, CheckpointKeyRetired, ProductAdded,
     OrderOpened, ShareGiven, OrderClosed, ChipsImported, ChipsPersonalized, IdentitiesImported,
     Issued, Stamped, Revoked, RefusedCall, IntentOpen, IntentAbandoned, SharedPrimesFound, CrlIssued,
-    ClockAccepted,
+    ClockAccepted, SignerdStarted, SignerdStopped,
 )  # fmt: skip
 _MEMBERS: dict[tuple[int, str], tuple[type[Entry], dict[str, Form]]] = {
     (form, kind.type): (
         kind,
-        {item.name: item.metadata["form"] for item in fields(kind) if item.metadata["since"] <= form},
+        {
+            item.name: item.metadata["form"]
+            for item in fields(kind)
+            if "form" in item.metadata and item.metadata["since"] <= form
+        },
     )
     for kind in _TYPES
     for form in FORMS
+    if kind.since_form <= form
 }
 
 
@@ -546,7 +571,7 @@ def _entry(members: dict[str, Any]) -> Entry:
     if members.keys() != wanted:
         odd = ", ".join(sorted(members.keys() ^ wanted))
         raise CheckFailed(Code.ENTRY_FORM, f"members missing or too many in `{kind.type}`", found=odd[:200])
-    values = {}
+    values: dict[str, Any] = {"form": members["v"]}
     for key, form in member_forms.items():
         if key in unsaid:
             continue

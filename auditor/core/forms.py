@@ -76,6 +76,7 @@ private_oid = matching(
     r"1\.3\.6\.1\.4\.1(?:\.(?:0|[1-9][0-9]{0,9})){1,12}"
 )  # an enterprise's own (RFC 1155 §3.1.4)
 administrator = matching(r"[A-Za-z0-9._@-]{1,64}")
+schema = matching(r"[0-9]{4}")  # of signerd's database
 program_version = matching(r"[0-9A-Za-z.+-]{1,64}")
 
 

@@ -515,6 +515,19 @@ def _off(
     return Finding(code, detail, index, entry.serial_number)
 
 
+def _started(books: Books, index: int, entry: entries.SignerdStarted) -> Iterator[Finding]:
+    first = books.totals.runs.setdefault(entry.run.hex(), index)
+    if first != index:
+        detail = f"a signerd of the name of the one that entry {first} started"
+        yield Finding(Code.RUN_HISTORY, detail, index, found=entry.run.hex())
+
+
+def _stopped(books: Books, index: int, entry: entries.SignerdStopped) -> Iterator[Finding]:
+    if books.totals.runs.pop(entry.run.hex(), None) is None:
+        detail = "a signerd stopped that had not started, or had stopped already"
+        yield Finding(Code.RUN_HISTORY, detail, index, found=entry.run.hex())
+
+
 def _unknown_order(index: int, work_order: str) -> Finding:
     return Finding(Code.ORDER_UNKNOWN, "no such work order was opened", index, found=work_order)
 
@@ -554,4 +567,6 @@ _RULES: dict[type[Entry], Callable[[Books, int, Any], Iterator[Finding]]] = {
     entries.SharedPrimesFound: _shared_primes_found,
     entries.CrlIssued: _crl_issued,
     entries.ClockAccepted: _clock_accepted,
+    entries.SignerdStarted: _started,
+    entries.SignerdStopped: _stopped,
 }

@@ -21,7 +21,7 @@ from pydantic import BaseModel
 from signerd.adapters import backup_archive, durable_files
 from signerd.adapters.backup_archive import DATABASE, SETTINGS, About, Member, member_of
 from signerd.adapters.head_file import HeadFile, load_vkey, read_second_place
-from signerd.adapters.store import compare_database, known_log_keys, sqlite_file
+from signerd.adapters.store import compare_database, known_log_keys, note_restored, sqlite_file
 from signerd.config import Config, database_url, load
 from signerd.core.checkpoint_keys import LogKeys
 from signerd.core.note import NoteError
@@ -169,6 +169,7 @@ def _restored(
     _prepare_second_place(config.ledger.head, checkpoint, keys, written)
     with closing(HeadFile(config.ledger.head, keys)) as second_place:
         compare_database(f"sqlite:///{waiting[DATABASE]}", second_place.checkpoint)
+        note_restored(f"sqlite:///{waiting[DATABASE]}", datetime.fromisoformat(about.made), about.ledger_size)
         _move_database(waiting[DATABASE], database, written)
     waiting[SETTINGS].rename(settings)
     written.append(settings)

@@ -6,8 +6,8 @@ times UTC text, tuples arrays, claims an object of firmware and security state.
 
     encode(OrderClosed(time=now, work_order="WO-1", by="ann"), secrets.token_bytes(ID_BYTES))
 
-What is written is form 2. A new member is a field here, with its row in docs/formats.md and its form in the
-auditor's `core/entry.py`; a log may hold older entries of form 1, which nobody writes any more.
+What is written is form 3. A new member is a field here, with its row in docs/formats.md and its form in the
+auditor's `core/entry.py`; a log may hold older entries of forms 1 and 2, which nobody writes any more.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from signerd.core.evidence.claims import Claims
 MAX_ENTRY = 65_535  # bytes: C2SP tlog-tiles gives an entry's length 16 bits
 MAX_SHARED_PRIMES = 500  # certificates in one `shared_primes_found` entry (docs/formats.md, "Ledger")
 ID_BYTES = 16  # random: an entry has a name before the log gives it an index
-_FORM = 2
+_FORM = 3
 
 Anchors = tuple[tuple[str, str | None, str], ...]
 """Kind, issuer (lower-case hexadecimal) or None, value: sorted, each once (docs/formats.md, "Ledger")."""
@@ -502,6 +502,31 @@ class ClockAccepted(AdministratorsEntry):
 
     clock_from: datetime
     clock_to: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignerdStarted(Entry):
+    """A signerd began to serve. `run` names it until it stops: `ID_BYTES` random bytes. `upgraded_from`: the
+    schema that its database had at the start before, where that was another. `backup_made`, `backup_size`:
+    the backup that the database was restored from since then, and how many entries it had."""
+
+    type: ClassVar[str] = "signerd_started"
+
+    run: bytes
+    version: str
+    schema: str
+    upgraded_from: str | None
+    backup_made: datetime | None
+    backup_size: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignerdStopped(Entry):
+    """It was asked to stop, and did. A run without this entry goes on, or ended otherwise."""
+
+    type: ClassVar[str] = "signerd_stopped"
+
+    run: bytes
 
 
 class EntryError(ValueError):

@@ -94,7 +94,7 @@ def opened(
     level: str = "chip",
     product: str = PRODUCT_TOML,
     now: datetime = PaperLog.now,
-    form: int = 2,
+    form: int = 3,
 ) -> PaperLog:
     """An honest log with one order, before its first board."""
     log = PaperLog(product_toml=product, now=now, form=form)
@@ -106,7 +106,7 @@ def opened(
     return log
 
 
-def small(*, form: int = 2) -> PaperLog:
+def small(*, form: int = 3) -> PaperLog:
     """An honest log with three boards: stamped, revoked, only issued."""
     log = opened(form=form)
     boards = [log.issue(number) for number in (1, 2, 3)]

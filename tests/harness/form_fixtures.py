@@ -73,6 +73,7 @@ from signerd.errors import Unavailable
 
 AUDITOR = parse_peer_uri("birthmark://test/auditor/second")
 CLOCK_BOOT = "a boot"
+RUN = bytes(range(16))
 SESSION_KEY = MASTER_KEY = bytes(32)
 TOKEN_KEY = ec.derive_private_key(1, ec.SECP256R1())  # of no token, and no secret
 
@@ -158,6 +159,8 @@ async def _signerd(directory: Path, keep: Callable[[str, bytes | str], None]) ->
         await _crl(world, keep)
         await _refused(store, now, order)
         await store.accept_clock(by="ann", before=now, now=now)
+        await store.enter_start(RUN, now)
+        await store.enter_stop(RUN, now)
         _board(board, session.challenge, answer.record, keep)
         _session(order, keep)
         keep("receipt-1.txt", stamped.receipt)

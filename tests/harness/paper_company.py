@@ -105,7 +105,7 @@ class PaperLog:
 
     def append(self, **members: object) -> Receipt:
         entry = json.dumps(
-            {"v": 2, "id": os.urandom(16).hex(), "time": _now(), **members},
+            {"v": 3, "id": os.urandom(16).hex(), "time": _now(), **members},
             sort_keys=True,
             separators=(",", ":"),
         ).encode()

@@ -212,7 +212,7 @@ class PaperLog:
     root: Authority = field(default_factory=lambda: Authority.root("Paper Root"))
     now: datetime = datetime(2026, 11, 1, tzinfo=UTC)
     product_toml: str = PRODUCT_TOML
-    form: int = 2
+    form: int = 3
 
     lie_checkpoint: Callable[[bytes], bytes] = honest
     lie_entries: Callable[[list[bytes]], list[bytes]] = honest
@@ -239,9 +239,9 @@ class PaperLog:
         """Adds an entry; returns its index."""
         self.now += timedelta(seconds=1)
         common: dict[str, Any] = {"v": self.form, "type": kind, "time": text(self.now)}
-        if self.form == 2:
+        if self.form >= 2:
             common["id"] = secrets.token_hex(16)
-        if kind in (OF_ADMINISTRATORS if self.form == 2 else NAMED_IN_FORM_1):
+        if kind in (OF_ADMINISTRATORS if self.form >= 2 else NAMED_IN_FORM_1):
             common["by"] = "carol"
         return self.append_raw(rfc8785.dumps(common | members))
 
@@ -335,7 +335,7 @@ class PaperLog:
             "settings_sha256": sha256(cbor2.dumps(self.settings, canonical=True)).hexdigest(),
             "bundle_sha256": None,
             "firmware": None,
-            **({"rehearsed": True} if self.form == 2 else {}),
+            **({"rehearsed": True} if self.form >= 2 else {}),
         } | changes
         index = self.append("order_opened", **members)
         self.orders[work_order] = audit_pb2.WorkOrder(
@@ -409,7 +409,7 @@ class PaperLog:
             told = {"challenge": challenge, "chip": chip} | dict(over or {})
             request, made = attested(attester, csr_key or key, claims, told, inside=inside)
             signer = spki_of(attester, made)
-            if self.form == 2:
+            if self.form >= 2:
                 told_of = anchors(attester, chip, signer, made, self.product_toml)
                 changes = {"anchors": told_of} | changes
         made = made if evidence is None else evidence
@@ -461,7 +461,7 @@ class PaperLog:
             "station": record.station,
             "supersedes": None,
         }
-        if self.form == 2:
+        if self.form >= 2:
             versions = {"signerd": "1.0", "agent": "1.0"}
             members |= {"anchors": personalized(record), "certificate_name": "device", "versions": versions}
         return self.append("issued", **members | changes)

@@ -23,6 +23,7 @@ from signerd.adapters.store.issuers import known_issuers
 from signerd.adapters.store.operations_cas import Announcement, Step
 from signerd.adapters.store.registered import asked_administrators, committed_recipients, registered_peers
 from signerd.adapters.store.renewals import RenewalRequest
+from signerd.adapters.store.runs import note_restored
 from signerd.adapters.store.sqlstore import SqlStore, compare_database, open_log
 from signerd.adapters.store.upgrading import upgrade_database
 
@@ -38,6 +39,7 @@ __all__ = [
     "create_database",
     "known_issuers",
     "known_log_keys",
+    "note_restored",
     "open_log",
     "registered_peers",
     "sqlite_file",

@@ -352,6 +352,10 @@ counters = Table(
 CRL_NUMBER = "crl_number"  # the name of a counter, as the next two
 CLOCK_ACCEPTED = "clock_accepted"  # the last such entry's index
 KEYS_COMMITTED = "keys_committed"  # the last such entry's index, where it is not entry 1
+# What the next start enters (`store/runs.py`), as numbers: a schema; seconds since 1970; entries.
+UPGRADED_FROM = "upgraded_from"
+BACKUP_MADE = "backup_made"
+BACKUP_SIZE = "backup_size"
 _CRL_NEXT_UPDATE = "crl_next_update"
 
 

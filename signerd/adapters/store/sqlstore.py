@@ -17,7 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from signerd.adapters.head_file import HeadFile
 from signerd.adapters.head_file import create as create_second_place
-from signerd.adapters.store import calls, issuing, open_intents, stamping
+from signerd.adapters.store import calls, issuing, open_intents, runs, stamping
 from signerd.adapters.store.admin import Administration
 from signerd.adapters.store.audit import Audit
 from signerd.adapters.store.checkpoint_keys import known_log_keys
@@ -47,6 +47,7 @@ from signerd.ports import (
     PreparedBytes,
     Record,
 )
+from signerd.program import program_version
 
 PROBE_S = 1.0  # between looks at a store that failed
 QUIET_S = 10.0  # between looks at one of which nobody wrote anything
@@ -190,6 +191,15 @@ class SqlStore(Administration, Audit):
         left_open = await self._writer.do(lambda tx: open_intents.enter_open_intents(tx, now))
         if left_open:
             _log.warning("intents_open", count=left_open)
+
+    async def enter_start(self, run: bytes, now: datetime) -> int:
+        """Enters that signerd begins to serve, and what was done to its database since the last start; the
+        ledger index. `run` names what begins: `ID_BYTES` random bytes."""
+        return await self._writer.do(lambda tx: runs.enter_start(tx, run, program_version(), now))
+
+    async def enter_stop(self, run: bytes, now: datetime) -> int:
+        """Enters that this run ends because it was asked to; the ledger index."""
+        return await self._writer.do(lambda tx: runs.enter_stop(tx, run, now))
 
     @property
     def fault(self) -> Fault | None:

@@ -4,7 +4,8 @@ Order of writes, and what a crash after each means. Whatever it is, running the 
 signerd starts on the database before it is done.
   1. the tables of schema 0004, one transaction: before its commit, the schema is the one of before;
   2. the chips of the records, a transaction a batch: those that were committed are done;
-  3. the newest schema, one transaction: its constraints hold over all that was read.
+  3. the newest schema, one transaction: its constraints hold over all that was read. What the next start
+     says of it in the ledger is in it.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from signerd.adapters.store.database import (
     start_fault,
 )
 from signerd.adapters.store.merged_chips import MergedChip, merged_chips
+from signerd.adapters.store.runs import note_upgrade
 from signerd.errors import Fault
 
 _CHIPS = "0004"  # from here on records have a chip
@@ -70,6 +72,7 @@ def upgrade_database(url: str, progress: Callable[[int, int], None] = _nobody) -
             _read_evidence(connection, progress)
             with connection.begin():
                 migrate(connection, migrations.HEAD)
+                note_upgrade(connection, found)
                 return Upgraded(found, tuple(merged_chips(connection)))
     except SQLAlchemyError as error:
         raise start_fault("cannot upgrade the database", error) from error

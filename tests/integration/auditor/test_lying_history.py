@@ -449,7 +449,7 @@ def _intent_before_its_order(log: PaperLog) -> int:
 
 
 def _not_canonical(log: PaperLog) -> int:
-    common: dict[str, Any] = {"v": 2, "id": "00" * 16, "by": None, "time": text(log.now)}
+    common: dict[str, Any] = {"v": 3, "id": "00" * 16, "by": None, "time": text(log.now)}
     entry = rfc8785.dumps(common | {"type": "order_closed", "work_order": ORDER})
     return log.append_raw(entry.replace(b",", b", "))
 

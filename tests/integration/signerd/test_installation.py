@@ -125,7 +125,7 @@ def test_dev_opens_the_ledger(dev: Path) -> None:
     assert entry.pop("time")
     assert len(bytes.fromhex(str(entry.pop("id")))) == 16
     assert entry == {
-        "v": 2,
+        "v": 3,
         "type": "log_opened",
         "by": "ann",
         "deployment": "desk",

@@ -103,7 +103,7 @@ def test_what_the_token_cannot_hold_is_sealed_to_it_and_to_the_spare(begin: Begi
     assert entry.pop("time")
     assert entry.pop("id")
     assert entry == {
-        "v": 2,
+        "v": 3,
         "type": "keys_committed",
         "by": "ann",
         "checkpoint": "sealed",

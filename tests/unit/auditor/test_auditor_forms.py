@@ -43,7 +43,7 @@ def test_honest_entries_are_read(data: bytes) -> None:
 
 K = "ab" * 32
 BAD: dict[str, list[object]] = {
-    "v": [0, 3, "2", True, 1.5, None],
+    "v": [0, 4, "2", True, 1.5, None],
     "type": ["other", 1, None, []],
     "time": [
         "2026-02-30T00:00:00Z",
@@ -216,7 +216,7 @@ _ADMINISTRATOR = {"name": "ann", "key": SSH_KEY, "verify_required": False}
 
 
 def _other(kind: str, **changes: Any) -> bytes:
-    common: dict[str, Any] = {"v": 2, "id": "00" * 16, "type": kind, "time": "2026-11-01T00:00:00Z"}
+    common: dict[str, Any] = {"v": 3, "id": "00" * 16, "type": kind, "time": "2026-11-01T00:00:00Z"}
     return rfc8785.dumps(common | OTHERS[kind] | changes)
 
 

@@ -206,7 +206,7 @@ async def test_a_start_that_dies_before_the_note_is_written_leaves_the_one_befor
     [
         b"",
         b"{}",
-        b'{"v": 2, "rejected": []}',
+        b'{"v": 3, "rejected": []}',
         b'{"v": 1, "rejected": [1]}',
         b'{"v": 1, "rejected": [{"salt": "", "scrypt": "\\u00e9", "at": ""}]}',
     ],

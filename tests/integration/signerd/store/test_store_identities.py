@@ -59,7 +59,7 @@ async def test_what_is_imported_is_found_for_its_product_method_and_chip(store: 
     keys = {key: hashlib.sha256(key).hexdigest() for key in (b"key 1", b"key 2")}
     lines = f"chip-1 {b'id 1'.hex()} {keys[b'key 1']}\nchip-2 {b'id 2'.hex()} {keys[b'key 2']}\n"
     assert await entry(store, index) == {
-        "v": 2,
+        "v": 3,
         "type": "identities_imported",
         "time": "2026-11-15T12:00:00Z",
         "product": "sensor",

@@ -74,7 +74,7 @@ async def test_a_refusal_is_an_entry(store: SqlStore) -> None:
     members = json.loads(position.entry)
     assert len(bytes.fromhex(members.pop("id"))) == 16
     assert members == {
-        "v": 2,
+        "v": 3,
         "type": "refused",
         "time": "2026-11-15T12:00:00Z",
         "peer": STATION,

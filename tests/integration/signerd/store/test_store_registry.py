@@ -69,7 +69,7 @@ async def test_a_renewal_keeps_the_key_or_puts_another_beside_it(store: SqlStore
     assert await store.peer_of_key(digest("first")) == same
     assert same.not_after == ends[1]
     assert await entry(store, index) == {
-        "v": 2,
+        "v": 3,
         "type": "auditor_renewed",
         "time": "2026-11-15T12:00:00Z",
         "peer": AUDITOR.uri,
@@ -98,7 +98,7 @@ async def test_peers_come_and_go(store: SqlStore) -> None:
     peer, index = await store.add_peer(AUDITOR, digest("auditor"), NOW, by="ann")
     assert await peer_of(store, AUDITOR.uri) == await store.peer_of_key(digest("auditor")) == peer
     assert await entry(store, index) == {
-        "v": 2,
+        "v": 3,
         "type": "auditor_added",
         "time": "2026-11-15T12:00:00Z",
         "peer": AUDITOR.uri,
@@ -252,7 +252,7 @@ async def test_personalized_chips_keep_their_locks_and_their_key(store: SqlStore
     added, index = await personalize("x", "y")
     assert added == 2
     assert await entry(store, index) == {
-        "v": 2,
+        "v": 3,
         "type": "chips_personalized",
         "time": "2026-11-15T12:00:00Z",
         "count": 2,

@@ -79,7 +79,7 @@ async def test_what_shares_a_prime_is_named_once(big: SqlStore) -> None:
     value = json.loads((await big.published(index)).entry)
     assert len(bytes.fromhex(value.pop("id"))) == 16
     assert value == {
-        "v": 2,
+        "v": 3,
         "type": "shared_primes_found",
         "time": "2026-11-15T12:00:00Z",
         "count": 2,
