@@ -19,9 +19,10 @@ import signal
 import subprocess
 import sys
 import threading
+import uuid
 import zipfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -35,6 +36,17 @@ _BED = REPOSITORY / "deploy" / "setup" / "wine" / "bed.sh"
 _UNAVAILABLE = 3  # its exit code
 COM_PORTS = range(30, 46)
 TIMEOUT_S = 120.0
+STARTS = 3  # of a script that Wine ends before it begins
+# An exception's text goes into the file, and then where it always goes.
+_BEGUN = """\
+import sys as _sys, traceback as _traceback
+open({path!r}, "w").close()
+def _last_words(*error):
+    with open({path!r}, "w") as file:
+        _traceback.print_exception(*error, file=file)
+    _sys.__excepthook__(*error)
+_sys.excepthook = _last_words
+"""
 
 
 @dataclass(frozen=True)
@@ -206,9 +218,21 @@ class WindowsPc:
         assert self.tool("wineboot").code == 0
 
     def script(self, text: str, *arguments: str | Path) -> Ended:
-        """Runs a few lines of Python there."""
-        with self.python("-c", text, *arguments) as program:
-            return program.wait()
+        """Runs a few lines of Python there.
+
+        Once in some hundred times, beside busy neighbours, Wine ends a program before its first line with
+        code 1 and without a word. Such a one is started again, and no other: each leaves a file as it begins,
+        in which its last words stand as well, should the pipes not bring them.
+        """
+        for attempt in range(STARTS):
+            said = self.directory / f"said-{uuid.uuid4().hex}"
+            begun = _BEGUN.format(path=windows_path(said))
+            with self.python("-c", begun + text, *arguments) as program:
+                ended = program.wait()
+            if said.exists():
+                return replace(ended, err=ended.err or said.read_bytes())
+            assert not ended.out + ended.err, f"attempt {attempt}: {ended}"
+        raise AssertionError(f"no program began in {STARTS} starts: {ended}")
 
 
 @contextlib.contextmanager
