@@ -19,7 +19,7 @@ from typing import IO
 from pydantic import BaseModel
 
 from signerd.adapters import backup_archive, durable_files
-from signerd.adapters.backup_archive import DATABASE, SETTINGS, About, Member, member_of
+from signerd.adapters.backup_archive import DATABASE, MADE_FORM, SETTINGS, About, Member, member_of
 from signerd.adapters.head_file import HeadFile, load_vkey, read_second_place
 from signerd.adapters.store import compare_database, known_log_keys, note_restored, sqlite_file
 from signerd.config import Config, database_url, load
@@ -57,7 +57,7 @@ def back_up(settings: Path, stream: IO[bytes]) -> tuple[About, list[Path]]:
         inside, outside = _files(settings, config, base)
         sources = {DATABASE: copy, **inside}
         about = About(
-            made=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
+            made=f"{datetime.now(UTC):{MADE_FORM}}",
             signerd=program_version(),
             origin=key.name,
             ledger_size=tree.size,
@@ -168,8 +168,8 @@ def _restored(
             _make(place, written)
     _prepare_second_place(config.ledger.head, checkpoint, keys, written)
     with closing(HeadFile(config.ledger.head, keys)) as second_place:
-        compare_database(f"sqlite:///{waiting[DATABASE]}", second_place.checkpoint)
-        note_restored(f"sqlite:///{waiting[DATABASE]}", datetime.fromisoformat(about.made), about.ledger_size)
+        tree = compare_database(f"sqlite:///{waiting[DATABASE]}", second_place.checkpoint)
+        note_restored(f"sqlite:///{waiting[DATABASE]}", about.moment, tree.size)
         _move_database(waiting[DATABASE], database, written)
     waiting[SETTINGS].rename(settings)
     written.append(settings)

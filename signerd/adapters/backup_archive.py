@@ -14,6 +14,7 @@ import re
 import tarfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
 from typing import IO, Any
@@ -21,6 +22,8 @@ from typing import IO, Any
 from signerd.errors import ConfigError
 
 FORM = 1
+MADE_FORM = "%Y-%m-%dT%H:%M:%SZ"
+_EPOCH = 1970  # times of entries are seconds since then
 DATABASE = "database"  # the member's name; where it goes, the settings say
 SETTINGS = "signerd.toml"
 MODES = frozenset({0o400, 0o600, 0o640, 0o644})
@@ -53,6 +56,11 @@ class About:
     ledger_size: int  # entries in the database
     ledger_root: str  # lower-case hexadecimal
     files: tuple[Member, ...]  # the database is the first
+
+    @property
+    def moment(self) -> datetime:
+        """`made`, aware, UTC. Raises ValueError for another form."""
+        return datetime.strptime(self.made, MADE_FORM).replace(tzinfo=UTC)
 
 
 Place = Callable[[Member, IO[bytes]], None]  # takes the member's content
@@ -168,7 +176,7 @@ def _parsed(said: Mapping[str, Any]) -> About:
         raise ValueError(f"its form is {said['birthmark-backup']!r:.20}, and not {FORM}")
     files = tuple(Member(**entry) for entry in said["files"])
     _check_files(files)
-    return About(
+    about = About(
         made=_text(said["made"]),
         signerd=_text(said["signerd"]),
         origin=_text(said["origin"]),
@@ -176,6 +184,9 @@ def _parsed(said: Mapping[str, Any]) -> About:
         ledger_root=_text(said["ledger_root"]),
         files=files,
     )
+    if about.moment.year < _EPOCH:
+        raise ValueError("its time is before all time")
+    return about
 
 
 def _text(value: object) -> str:

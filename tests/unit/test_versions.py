@@ -64,7 +64,7 @@ FORMS = REPOSITORY / "tests" / "vectors" / "forms"
 _EVERY = ("v", "type", "id", "time", "by")  # members of every entry
 _BEGIN = datetime(2026, 11, 15, tzinfo=UTC)
 IN_INTEGRATION = {"reference of signerd's clock", "journal of a station", "state of an auditor"}
-FORMS = (1, 2, 3)
+ENTRY_FORMS = (1, 2, 3)
 SINCE_FORM_3 = {"signerd_started", "signerd_stopped"}
 OF_FORM_1 = {  # of which no more come
     "log_opened", "station_added", "auditor_added", "station_revoked", "auditor_revoked", "product_added",
@@ -116,7 +116,7 @@ READ = types_in(auditor_entry, auditor_entry.Entry)
 
 def test_there_is_a_line_of_each_type_of_entry() -> None:
     """What signerd writes, what an auditor reads, and what is kept here are the same types."""
-    kept = {form: {json.loads(data)["type"] for data in entries(form)} for form in FORMS}
+    kept = {form: {json.loads(data)["type"] for data in entries(form)} for form in ENTRY_FORMS}
     assert kept == {1: OF_FORM_1, 2: WRITTEN.keys() - SINCE_FORM_3, 3: WRITTEN.keys()}
     assert kept[3] == READ.keys()
 
@@ -163,7 +163,7 @@ READ_AGAIN: dict[str, Callable[[dict[str, Any]], None]] = {
 def signerd_entries() -> None:
     """It writes the newest form; it looks at times and types of what stands there (`store.moments`), and at
     all of some."""
-    for form in FORMS:
+    for form in ENTRY_FORMS:
         for data in entries(form):
             entry = json.loads(data)
             assert (entry["v"], {"type", "time"} <= entry.keys()) == (form, True)
@@ -172,13 +172,13 @@ def signerd_entries() -> None:
 
 
 def agent_entries() -> None:
-    for form in FORMS:
+    for form in ENTRY_FORMS:
         issued = next(data for data in entries(form) if json.loads(data)["type"] == "issued")
         require(issued, {"type": "issued", "level": json.loads(issued)["level"]})
 
 
 def auditor_entries() -> None:
-    for form in FORMS:
+    for form in ENTRY_FORMS:
         parsed = [parse_entry(data) for data in entries(form)]
         assert {entry.form for entry in parsed} == {form}
 

@@ -68,6 +68,7 @@ def upgrade_database(url: str, progress: Callable[[int, int], None] = _nobody) -
                 assert found is not None  # noqa: S101 - `is_behind` refuses an empty database
                 if found < _CHIPS:
                     migrate(connection, _CHIPS)
+                    note_upgrade(connection, found)
                     _check_references(connection)
             _read_evidence(connection, progress)
             with connection.begin():

@@ -52,6 +52,12 @@ def on_disks_of_their_own(installation: Installation) -> None:
     configuration.write_text(text, "utf-8")
 
 
+def die(installation: Installation) -> None:
+    """With its disk: a stop would be an entry, which the backup of before does not have."""
+    installation.process.kill()
+    wait_until(lambda: not installation.process.running(), "signerd to die")
+
+
 @pytest.fixture(scope="module")
 def lost(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lost]:
     with Installation(tmp_path_factory.mktemp("backup") / "line") as installation:
@@ -61,7 +67,7 @@ def lost(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lost]:
         installation.admin("backup", "--out", earlier)
         installation.add_product(SENSOR)
         about = json.loads(installation.admin("backup", "--out", newest, "--json"))
-        installation.process.stop()
+        die(installation)
         files = contents(installation.home)
         shutil.rmtree(installation.home)
         yield Lost(installation, newest, earlier, about, files)
@@ -168,7 +174,7 @@ def test_the_pages_commands(installation: Installation) -> None:
     recipient, backup, restoring = (re.sub(r"^    ", "", block, flags=re.MULTILINE) for block in blocks)
     shell(installation, recipient)
     shell(installation, backup)
-    installation.process.stop()
+    die(installation)
     shutil.rmtree(installation.home)
     shell(installation, restoring.replace("systemctl enable --now signerd\n", ""))
     installation.start_signerd()

@@ -92,7 +92,7 @@ def test_the_form_of_each_kind_of_member() -> None:
     )
     data = encode(order)
     value = json.loads(data)
-    assert (value["v"], value["type"]) == (2, "order_opened")
+    assert (value["v"], value["type"]) == (3, "order_opened")
     assert (value["id"], value["by"]) == (ID.hex(), "ann")
     assert value["time"] == value["not_before"] == value["not_after"] == "2026-11-15T12:30:00Z"
     assert value["settings_sha256"] == "ab" * 32
