@@ -28,6 +28,7 @@ from agent.adapters.log.trace import SerialTrace, tracing
 from agent.adapters.parts import firmware_of, labels_of, places_of, read_recipe, signer_of
 from agent.adapters.signer.client import GrpcSigner
 from agent.adapters.signer.outbox import OutboxSender
+from agent.adapters.signer.seen_checkpoint import SeenCheckpoint
 from agent.adapters.stop_signals import on_stop
 from agent.config import Config
 from agent.core.events import Event, Progress
@@ -115,8 +116,8 @@ async def open_line(config: Config, progress: Progress) -> AsyncIterator[OpenSta
     kind = find_driver(config.driver)
     await demand_files(Examined(config))
     said = _AfterStart(progress)
-    signer = signer_of(config, said)
     trust, recipe = read_trust(config.signerd.log_vkey, config.signerd.device_root), read_recipe(config)
+    signer = signer_of(config, said, SeenCheckpoint(config.state, trust.log_key))
     labels = labels_of(config)
     places = places_of(config)
     firmware = await firmware_of(config)

@@ -42,6 +42,7 @@ class Code(StrEnum):
     APPROVAL_REQUIRED = "approval_required"
     APPROVAL_INVALID = "approval_invalid"
     CLOCK_WRONG = "clock_wrong"
+    LEDGER_DIFFERS = "ledger_differs"
     UNAVAILABLE = "unavailable"
     INTERNAL = "internal"
 

@@ -72,6 +72,7 @@ from signerd.core.session import SessionSealer
 from signerd.errors import Fault
 from signerd.issuance import Issuance
 from signerd.issuers import Issuers
+from signerd.seen_checkpoints import SeenCheckpoints
 from signerd.stamping import Stamping
 
 STOP_GRACE_S = 10.0  # calls under way may take this long; their work goes on for as long again
@@ -445,8 +446,9 @@ def _for_peers(
 ) -> tuple[grpc.GenericRpcHandler[Any, Any], ...]:
     """What the network is served; the last one refuses all else."""
     store, pool, clock = parts.store, parts.pool, parts.clock
+    seen = SeenCheckpoints(store, [vkey_in(settings.vkey) for settings in parts.config.checkpoint_keys])
     return (
-        SigningService(issuance, Stamping(store=store, clock=clock), parts.sealer).handler(peers),
+        SigningService(issuance, Stamping(store=store, clock=clock), parts.sealer, seen).handler(peers),
         StationService(issuance, parts.issuers).handler(peers),
         RenewalService(store=store, cas=parts.cas, load_ca=lambda: load_ca(parts.base), clock=clock).handler(
             renewals

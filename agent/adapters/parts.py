@@ -17,6 +17,7 @@ from agent.adapters.drivers.registry import find_driver
 from agent.adapters.enrolment.credentials import check_pair, parse_cas, parse_certificate, read_file
 from agent.adapters.signer.client import GrpcSigner
 from agent.adapters.signer.line_state import LineState
+from agent.adapters.signer.seen_checkpoint import SeenCheckpoint
 from agent.adapters.signer.tls_probe import diagnose
 from agent.config import Config
 from agent.core.events import Progress
@@ -81,8 +82,11 @@ def _check_recipe(config: Config, kind: DriverKind, recipe: Recipe, where: str) 
         raise ConfigError(detail, remedy="Take [bundle] out of agent.toml, or set the product's `driver`.")
 
 
-def signer_of(config: Config, progress: Progress | None = None) -> GrpcSigner:
-    """The connection to signerd, not open yet. `progress` is told why it is down, and when it is up again.
+def signer_of(
+    config: Config, progress: Progress | None = None, seen: SeenCheckpoint | None = None
+) -> GrpcSigner:
+    """The connection to signerd, not open yet. `progress` is told why it is down, and when it is up again;
+    `seen` keeps the newest checkpoint of its receipts.
 
     Raises ConfigError: a wrong file would look like a dead line.
     """
@@ -103,6 +107,7 @@ def signer_of(config: Config, progress: Progress | None = None) -> GrpcSigner:
         version=program_version(),
         clock_bound=timedelta(seconds=config.clock_bound_s),
         line=line,
+        seen=seen,
     )
 
 

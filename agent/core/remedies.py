@@ -57,6 +57,11 @@ _TABLE: dict[str, tuple[Verdict, str]] = {
         Verdict.REJECT,
         f"The product's profile gives this board no certificate. {_ADMIN} to run `signerd order rehearse`.",
     ),
+    "ledger_differs": (
+        Verdict.STOP,
+        "Stop the line and call the company: signerd's ledger is not the one that this station saw. A backup"
+        " was restored there, or a copy of signerd answers. Keep this station's `state` folder.",
+    ),
     "internal": (Verdict.REJECT, f"{_ADMIN} to look into signerd's log."),
 }
 _BUSY = {"rate_limited": "signerd asks for fewer calls", "unavailable": "signerd's HSM or store is away"}

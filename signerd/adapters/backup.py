@@ -20,6 +20,7 @@ from pydantic import BaseModel
 
 from signerd.adapters import backup_archive, durable_files
 from signerd.adapters.backup_archive import DATABASE, MADE_FORM, SETTINGS, About, Member, member_of
+from signerd.adapters.contradiction_file import compare_with_contradiction
 from signerd.adapters.head_file import HeadFile, load_vkey, read_second_place
 from signerd.adapters.store import compare_database, known_log_keys, note_restored, sqlite_file
 from signerd.config import Config, database_url, load
@@ -169,6 +170,7 @@ def _restored(
     _prepare_second_place(config.ledger.head, checkpoint, keys, written)
     with closing(HeadFile(config.ledger.head, keys)) as second_place:
         tree = compare_database(f"sqlite:///{waiting[DATABASE]}", second_place.checkpoint)
+        compare_with_contradiction(config.ledger.head, keys.origin, tree)
         note_restored(f"sqlite:///{waiting[DATABASE]}", about.moment, tree.size)
         _move_database(waiting[DATABASE], database, written)
     waiting[SETTINGS].rename(settings)

@@ -22,6 +22,7 @@ from harness.issuance_world import IssuanceWorld, issuance_world
 from harness.paper_board import PaperBoard
 from signerd.adapters.rpc.signing import SigningService
 from signerd.errors import Refused
+from signerd.seen_checkpoints import SeenCheckpoints
 
 Runner = Callable[[bytes], None]
 Seeds = Callable[[], list[bytes]]
@@ -45,7 +46,9 @@ class _Line:
         issuance = self.world.issuance
         self._genuine: pb.SignCsrRequest | None = None
         self._stamped: pb.RecordStampRequest | None = None
-        self.service = SigningService(issuance, self.world.stamping, issuance._sealer)
+        self.service = SigningService(
+            issuance, self.world.stamping, issuance._sealer, SeenCheckpoints(self.world.store)
+        )
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         return self._loop.run_until_complete(work)

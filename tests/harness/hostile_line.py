@@ -116,9 +116,9 @@ class Station:
         self.close()
         return Station(self.uri, target, self._credentials)
 
-    def open(self, order: str, chip_id: str) -> signing_pb2.OpenSessionResponse:
-        """OpenSession."""
-        request = signing_pb2.OpenSessionRequest(work_order=order, chip_id=chip_id)
+    def open(self, order: str, chip_id: str, seen: bytes = b"") -> signing_pb2.OpenSessionResponse:
+        """OpenSession. `seen`: a checkpoint that the station says it saw."""
+        request = signing_pb2.OpenSessionRequest(work_order=order, chip_id=chip_id, seen_checkpoint=seen)
         return self.signing.OpenSession(request, timeout=CALL_TIMEOUT_S)
 
     def sign(

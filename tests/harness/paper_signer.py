@@ -96,6 +96,7 @@ class PaperSigner(rpc.SigningServiceServicer, station_rpc.StationServiceServicer
         self.gates: dict[str, Gate] = {}  # calls of this name are held up
         self.answers: list[Any] = []  # given in place of the company's
         self.agent_versions: list[str] = []  # as stated
+        self.seen_checkpoints: list[bytes] = []  # as sent with each session
 
     def issue_station(
         self, request_pem: bytes, uri: str = STATION, *, days: int = 825, begins: int = -1
@@ -146,6 +147,7 @@ class PaperSigner(rpc.SigningServiceServicer, station_rpc.StationServiceServicer
 
     async def OpenSession(self, request: pb.OpenSessionRequest, context: Any) -> Any:  # noqa: N802 -- gRPC's
         await self._held("OpenSession")
+        self.seen_checkpoints.append(request.seen_checkpoint)
         self.agent_versions.append(request.agent_version)
         session = await self._answer(self.company.open_session(request.work_order, request.chip_id), context)
         if self.answers:

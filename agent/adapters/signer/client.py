@@ -29,6 +29,7 @@ from agent.adapters.signer.answers import (
 from agent.adapters.signer.channel import PROBE_S, answer_of, changes, is_alive, is_ready, open_channel
 from agent.adapters.signer.failures import code_of, translated, value_of
 from agent.adapters.signer.line_state import LineState
+from agent.adapters.signer.seen_checkpoint import SeenCheckpoint
 from agent.core.clocks import apart, check, read_time
 from agent.core.stamp import MAX_SIGNATURE_BYTES, MAX_STAMP_BYTES
 from agent.errors import BoardError, Refused, SignerSlow, SignerUnavailable
@@ -58,6 +59,7 @@ class GrpcSigner:
         clock_bound: so far the clocks of signerd and of this PC may be apart.
         now: this PC's clock, aware.
         line: is told how the line stands, and says why it does not.
+        seen: is told of each receipt, and gives what goes with each session.
     """
 
     def __init__(
@@ -72,6 +74,7 @@ class GrpcSigner:
         clock_bound: timedelta = timedelta(minutes=5),
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         line: LineState | None = None,
+        seen: SeenCheckpoint | None = None,
     ) -> None:
         self._target = target
         self._version = version
@@ -81,6 +84,7 @@ class GrpcSigner:
         self._clock_bound = clock_bound
         self._now = now
         self._line = line
+        self._seen = seen
         self._silent: grpc.aio.Channel | None = None  # the last one that was given up
         self._looking: asyncio.Task[str] | None = None
         self._watching: asyncio.Task[None] | None = None
@@ -148,6 +152,7 @@ class GrpcSigner:
             version=self._version,
             clock_bound=self._clock_bound,
             now=self._now,
+            seen=self._seen,
         )
 
     async def go_on_as(self, other: GrpcSigner) -> None:
@@ -200,7 +205,12 @@ class GrpcSigner:
         """See `Signer`. Raises ClocksApart before anything is done with the board."""
         answer = await self._call(
             self._stub.OpenSession,
-            pb.OpenSessionRequest(work_order=work_order, chip_id=chip_id, agent_version=self._version),
+            pb.OpenSessionRequest(
+                work_order=work_order,
+                chip_id=chip_id,
+                agent_version=self._version,
+                seen_checkpoint=b"" if self._seen is None else self._seen.to_send,
+            ),
         )
         self.check_clocks()
         return read_session(answer)
@@ -219,7 +229,9 @@ class GrpcSigner:
             ),
         )
         self.check_clocks()
-        return read_issued(answer)
+        issued = read_issued(answer)
+        await self._saw(issued.receipt)
+        return issued
 
     async def record_stamp(self, session: bytes, stamp: BoardStamp) -> Receipt:
         """See `Signer`. Raises BoardError `too_large` for a stamp that signerd would not take. Clocks
@@ -227,7 +239,13 @@ class GrpcSigner:
         _sendable("stamp", stamp.stamp, MAX_STAMP_BYTES)
         _sendable("signature", stamp.signature, MAX_SIGNATURE_BYTES)
         request = pb.RecordStampRequest(session=session, stamp=stamp.stamp, signature=stamp.signature)
-        return read_receipt(await self._call(self._stub.RecordStamp, request))
+        receipt = read_receipt(await self._call(self._stub.RecordStamp, request))
+        await self._saw(receipt)
+        return receipt
+
+    async def _saw(self, receipt: Receipt) -> None:
+        if self._seen is not None:
+            await self._seen.saw(receipt.proof)
 
     async def _call(self, method: Callable[..., Any], request: Any, *, unknown_before: bool = False) -> Any:
         """`unknown_before`: a signerd of before may deny the call, which says nothing of this station."""

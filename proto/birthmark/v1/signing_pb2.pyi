@@ -88,6 +88,7 @@ class OpenSessionRequest(_message.Message):
     WORK_ORDER_FIELD_NUMBER: _builtins.int
     CHIP_ID_FIELD_NUMBER: _builtins.int
     AGENT_VERSION_FIELD_NUMBER: _builtins.int
+    SEEN_CHECKPOINT_FIELD_NUMBER: _builtins.int
     work_order: _builtins.str
     """Identifier of the work order. 1 to 64 characters of [A-Za-z0-9._-]."""
     chip_id: _builtins.str
@@ -96,16 +97,22 @@ class OpenSessionRequest(_message.Message):
     """As in SignCsrRequest, for boards that never get there: signerd logs it with the session, and enters it with
     a refusal. Empty: the station states none.
     """
+    seen_checkpoint: _builtins.bytes
+    """The newest checkpoint of the log that this station saw, a C2SP signed note as it stood in a receipt. At most
+    8,192 bytes. What no key of the log signed is passed over. If signerd's ledger is not the one that was signed,
+    signerd stops (`ledger_differs`). Empty: the station has seen none.
+    """
     def __init__(
         self,
         *,
         work_order: _builtins.str = ...,
         chip_id: _builtins.str = ...,
         agent_version: _builtins.str = ...,
+        seen_checkpoint: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_version", b"agent_version", "chip_id", b"chip_id", "work_order", b"work_order"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_version", b"agent_version", "chip_id", b"chip_id", "seen_checkpoint", b"seen_checkpoint", "work_order", b"work_order"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

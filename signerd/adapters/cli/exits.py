@@ -35,10 +35,13 @@ _REMEDIES = {
     Code.CERTIFICATE_REVOKED: "the certificate is revoked already",
     Code.REQUEST_MALFORMED: "a value is missing, too large or not of its form",
     Code.CLOCK_WRONG: "signerd's clock is wrong, or cannot be known to be right: signerd clock show",
+    Code.LEDGER_DIFFERS: "this ledger is not the one that a station saw; signerd's log says more",
     Code.UNAVAILABLE: "the HSM or the database does not answer; signerd's log says more",
     Code.INTERNAL: "a fault inside signerd; its log says more",
 }
 
+
+_FAULTS = {Code.UNAVAILABLE: Exit.NOT_NOW, Code.LEDGER_DIFFERS: Exit.CONFIGURATION}
 
 # Of standard output, which alone is written to without a file's name.
 _UNWRITABLE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
@@ -61,7 +64,7 @@ def exit_for(error: Exception) -> int:  # noqa: C901, PLR0911 - a case for each 
             return _say(f"{error.code}: {error.detail or _REMEDIES.get(error.code, '')}", Exit.FAILED)
         case Fault():
             said = "\n".join([f"{error.code}: {error.detail}", *getattr(error, "__notes__", ())])
-            return _say(said, Exit.NOT_NOW if error.code is Code.UNAVAILABLE else Exit.FAILED)
+            return _say(said, _FAULTS.get(error.code, Exit.FAILED))
         case FileExistsError() if error.filename is not None:
             return _say(f"{error.filename} exists, and is not written over: name a new place", Exit.FAILED)
         case OSError() if error.filename is not None:

@@ -15,9 +15,11 @@ from signerd.adapters.rpc import fields
 from signerd.adapters.rpc.gate import Call, Gate, Subject
 from signerd.core.evidence.method import MAX_EVIDENCE_BYTES, EvidenceSubmission
 from signerd.core.names import PeerName, Role, is_chip_id, is_name
+from signerd.core.seen_checkpoint import MAX_SEEN_CHECKPOINT
 from signerd.core.session import MAX_SESSION_BYTES, SessionSealer
 from signerd.issuance import Issuance
 from signerd.program import is_version
+from signerd.seen_checkpoints import SeenCheckpoints
 from signerd.stamping import Stamping
 
 SERVICE = "birthmark.v1.SigningService"
@@ -30,11 +32,14 @@ MAX_SIGNATURE = 512
 class SigningService:
     """The three calls of a station."""
 
-    def __init__(self, issuance: Issuance, stamping: Stamping, sealer: SessionSealer) -> None:
+    def __init__(
+        self, issuance: Issuance, stamping: Stamping, sealer: SessionSealer, seen: SeenCheckpoints
+    ) -> None:
         """`sealer` only names the board of a refused call; whether a session counts is not decided here."""
         self._issuance = issuance
         self._stamping = stamping
         self._sealer = sealer
+        self._seen = seen
 
     def handler(self, gate: Gate[PeerName]) -> grpc.GenericRpcHandler[Any, Any]:
         """The service behind the gate."""
@@ -69,8 +74,10 @@ class SigningService:
     async def open_session(
         self, peer: PeerName, request: signing_pb2.OpenSessionRequest
     ) -> signing_pb2.OpenSessionResponse:
-        """See `Issuance.open_session`."""
+        """See `SeenCheckpoints.check` and `Issuance.open_session`."""
         fields.version(request.agent_version)  # of its form, or nothing is opened
+        seen = fields.size(request.seen_checkpoint, "seen_checkpoint", most=MAX_SEEN_CHECKPOINT)
+        await self._seen.check(peer.uri, seen)
         opened = await self._issuance.open_session(
             peer, fields.name(request.work_order, "work_order"), fields.chip_id(request.chip_id)
         )

@@ -54,6 +54,7 @@ STATUS_OF: dict[Code, grpc.StatusCode] = {
     Code.APPROVAL_REQUIRED: grpc.StatusCode.FAILED_PRECONDITION,
     Code.APPROVAL_INVALID: grpc.StatusCode.PERMISSION_DENIED,
     Code.CLOCK_WRONG: grpc.StatusCode.UNAVAILABLE,
+    Code.LEDGER_DIFFERS: grpc.StatusCode.DATA_LOSS,
     Code.UNAVAILABLE: grpc.StatusCode.UNAVAILABLE,
     Code.INTERNAL: grpc.StatusCode.INTERNAL,
 }

@@ -25,12 +25,14 @@ from signerd.core import receipt
 from signerd.core.checkpoint_keys import LogKeys
 from signerd.core.merkle import Tree
 from signerd.core.note import Checkpoint, NoteError, VerifierKey, sign_note
+from signerd.core.seen_checkpoint import Standing, standing
 from signerd.errors import Code, Fault, Unavailable
 
 Sign = Callable[[bytes], Awaitable[bytes]]  # note text -> 64-byte Ed25519 signature
 Due = Callable[[], Awaitable[None]]  # returns when it is a checkpoint's turn at the token
 
 _RETRY_S = 1.0  # between attempts while the key holder does not sign
+_OWN_NOTES = 4_096  # kept in memory: what stations send back is known by its bytes
 _RECENT = 4_096  # entries kept in memory for the receipts that are about to be asked for
 
 _log = structlog.get_logger(__name__)
@@ -55,6 +57,7 @@ class Ledger:
         self._head = head
         self._size = head.checkpoint.size
         self._note = head.note
+        self._own_notes = dict.fromkeys([head.note])  # in the order of publishing
         self.keys = keys
         self._signs = signs
         self._due = due
@@ -80,6 +83,14 @@ class Ledger:
             raise Unavailable("no checkpoint is signed yet")
         return self._note
 
+    def published_here(self, note: bytes) -> bool:
+        """Whether it is one of the last notes that this process published, or began with."""
+        return note in self._own_notes
+
+    def standing(self, seen: Checkpoint) -> Standing:
+        """What a checkpoint of this log says of the tree that is committed."""
+        return standing(seen, self._committed, self._tree.root)
+
     @property
     def fault(self) -> Fault | None:
         """Why the newest entries are not published; None while all is well."""
@@ -90,7 +101,7 @@ class Ledger:
         await self._is_over.wait()
         if self._over is None:
             raise Fault("publishing has stopped, and nobody said why")
-        return Fault(self._over.detail)
+        return Fault(self._over.detail, code=self._over.code)
 
     def stop(self, error: Fault) -> None:
         """Says that nothing is written or published any more."""
@@ -202,8 +213,14 @@ class Ledger:
             # Durable before anyone sees it; see the order of writes above.
             await asyncio.to_thread(self._head.swap, checkpoint, note)
             self._size, self._note = size, note
+            self._published_note(note)
         self._fault = None
         self._release_waiters()
+
+    def _published_note(self, note: bytes) -> None:
+        self._own_notes[note] = None
+        if len(self._own_notes) > _OWN_NOTES:
+            del self._own_notes[next(iter(self._own_notes))]
 
     async def _signature(self, key: VerifierKey, body: bytes) -> bytes:
         sign = self._signs.get(key)

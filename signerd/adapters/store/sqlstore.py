@@ -15,6 +15,7 @@ import structlog
 from sqlalchemy import Connection, insert, select
 from sqlalchemy.exc import SQLAlchemyError
 
+from signerd.adapters.contradiction_file import compare_with_contradiction, keep_contradiction
 from signerd.adapters.head_file import HeadFile
 from signerd.adapters.head_file import create as create_second_place
 from signerd.adapters.store import calls, issuing, open_intents, runs, stamping
@@ -28,6 +29,7 @@ from signerd.adapters.store.ledger import Due, Ledger, Sign
 from signerd.adapters.store.listing import read_entries
 from signerd.adapters.store.merged_chips import unsettled_chips
 from signerd.adapters.store.moments import newest_moment
+from signerd.adapters.store.opened_only import demand_only_opened
 from signerd.adapters.store.schema import entries, head, issuers
 from signerd.adapters.store.worker import InPlaceReader, Reader, Reads
 from signerd.adapters.store.writer import Transaction, Writer, Written
@@ -37,7 +39,8 @@ from signerd.core.evidence.method import IdentityKey
 from signerd.core.merkle import Tree, leaf_hash
 from signerd.core.note import Checkpoint, NoteError, VerifierKey, parse_vkey
 from signerd.core.order import Place
-from signerd.errors import ConfigError, Fault
+from signerd.core.seen_checkpoint import Standing
+from signerd.errors import ConfigError, Fault, Unavailable
 from signerd.ports import (
     CallContext,
     Grant,
@@ -50,6 +53,7 @@ from signerd.ports import (
 from signerd.program import program_version
 
 PROBE_S = 1.0  # between looks at a store that failed
+FIRST_CHECKPOINT_S = 10.0  # that a start waits for the first checkpoint of a log
 QUIET_S = 10.0  # between looks at one of which nobody wrote anything
 
 _log = structlog.get_logger(__name__)
@@ -117,6 +121,8 @@ class SqlStore(Administration, Audit):
         try:
             tree = await asyncio.to_thread(_load_tree, url)
             _compare(tree, second_place.checkpoint)
+            await asyncio.to_thread(compare_with_contradiction, head_file, origin, tree)
+            await asyncio.to_thread(demand_only_opened, url, second_place.checkpoint)
             newest = await asyncio.to_thread(newest_moment, url)
             await asyncio.to_thread(_warn_of_merged_chips, url)
         except BaseException:
@@ -129,7 +135,7 @@ class SqlStore(Administration, Audit):
         writer = Writer(make_engine(url, "write"), tree, ledger, newest, known_peers.changed)
         writer.demanded = administrators
         long_reader = Reader("store-long-reader", make_engine(url, "read"))
-        store = cls(writer, reader, long_reader, ledger, known_peers)
+        store = cls(writer, reader, long_reader, ledger, known_peers, head_file)
         try:
             writer.start()
             long_reader.start()
@@ -142,13 +148,23 @@ class SqlStore(Administration, Audit):
             raise
         ledger.start()
         store.watch()
+        if ledger.size == 0:  # nothing more is written before; why it fails stands in `fault`
+            with suppress(Fault, TimeoutError):
+                await asyncio.wait_for(ledger.wait_published(0), FIRST_CHECKPOINT_S)
         return store
 
     def __init__(
-        self, writer: Writer, reader: Reads, long_reader: Reads, ledger: Ledger, known_peers: KnownPeers
+        self,
+        writer: Writer,
+        reader: Reads,
+        long_reader: Reads,
+        ledger: Ledger,
+        known_peers: KnownPeers,
+        head_file: Path,
     ) -> None:
         super().__init__(writer, reader, long_reader, ledger)
         self._known_peers = known_peers
+        self._head_file = head_file
         self._terms = calls.OrderTerms()
         self._watching: asyncio.Task[None] | None = None
 
@@ -218,6 +234,29 @@ class SqlStore(Administration, Audit):
     async def wait_stopped(self) -> Fault:
         """Returns once writing or publishing has stopped for good: signerd must end, and start anew."""
         return await self._ledger.wait_stopped()
+
+    def published_here(self, note: bytes) -> bool:
+        """See `signerd.seen_checkpoints.PublishedLog`, as the next three."""
+        return self._ledger.published_here(note)
+
+    def standing(self, seen: Checkpoint) -> Standing:
+        """See `PublishedLog`."""
+        return self._ledger.standing(seen)
+
+    async def demand_no_newer_head(self, seen: Checkpoint) -> None:
+        """See `PublishedLog`."""
+        size = await self._reader.do(lambda connection: connection.execute(select(head.c.size)).scalar_one())
+        if size >= seen.size:
+            raise Unavailable(f"the database's ledger has {size} entries by now, which another process wrote")
+
+    async def contradicted(self, note: bytes, fault: Fault) -> None:
+        """See `PublishedLog`. A note that cannot be kept stops signerd all the same."""
+        self._writer.broken = self._writer.broken or fault  # before the wait: what is queued is not written
+        try:
+            await asyncio.to_thread(keep_contradiction, self._head_file, note)
+        except OSError as error:
+            _log.error("contradiction_not_kept", detail=str(error), note=note.decode("utf-8", "replace"))
+        self._ledger.stop(fault)
 
     async def unpublished(self, index: int, within_s: float) -> str:
         """Why no signed checkpoint covers this entry, after some seconds; empty: one does."""

@@ -23,6 +23,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from signerd.adapters.store.constraints import translated
 from signerd.adapters.store.ledger import Ledger
+from signerd.adapters.store.opened_only import NOT_BEGUN
 from signerd.adapters.store.savepoint import attempt
 from signerd.adapters.store.schema import entries, head
 from signerd.adapters.store.worker import Outcome, Unit, Worker
@@ -155,6 +156,8 @@ class Writer(Worker[Transaction]):
             # checkpoint covers yet are signed at start-up.
             with connection.begin():
                 outcomes = [self._attempt(transaction, unit) for unit in units]
+                if transaction.pending and self._ledger.size == 0:
+                    raise Unavailable(NOT_BEGUN)
                 root = self._append(connection, size, transaction.pending)
         except (SQLAlchemyError, Fault) as error:
             # Whether a commit that failed left something is not for us to guess.

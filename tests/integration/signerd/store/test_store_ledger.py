@@ -134,15 +134,47 @@ async def test_publishing_is_tried_again_without_a_call(
 
 
 async def test_a_store_opens_while_the_key_holder_is_away(world: World) -> None:
+    async with world.opened() as store:
+        await store.published(0)
     world.log_key.available = False
     async with world.opened() as store:
-        with pytest.raises(Unavailable, match="no checkpoint"):
-            store.checkpoint()
         await store.add_product("early", 'name = "early"', NOW)
+        assert store.published_size == 1
     world.log_key.available = True
     async with world.opened() as store:
         await store.published(1)
         assert store.published_size == 2
+
+
+async def test_nothing_is_entered_before_the_first_checkpoint_is_signed(world: World) -> None:
+    """Else the mark of `init` could stand beside a ledger of any length."""
+    world.log_key.available = False
+    async with world.opened() as store:
+        with pytest.raises(Unavailable, match="no checkpoint"):
+            store.checkpoint()
+        with pytest.raises(Unavailable, match="first checkpoint"):
+            await store.add_product("early", 'name = "early"', NOW)
+    world.log_key.available = True
+    async with world.opened() as store:
+        await store.add_product("early", 'name = "early"', NOW)
+        await store.published(1)
+
+
+async def test_the_first_mark_beside_a_ledger_that_went_on_is_refused(world: World) -> None:
+    mark = world.head_file.read_bytes()
+    async with world.opened() as store:
+        await store.published(0)
+    world.head_file.write_bytes(mark)
+    async with world.opened() as store:  # beside the opening alone it is what it was
+        await store.add_product("early", 'name = "early"', NOW)
+        await store.published(1)
+    signed = world.head_file.read_bytes()
+    world.head_file.write_bytes(mark)
+    with pytest.raises(ConfigError, match=r"no checkpoint was ever signed.*product_added.*lost"):
+        await world.open()
+    world.head_file.write_bytes(signed)
+    async with world.opened() as store:
+        assert store.fault is None
 
 
 async def test_a_signature_that_does_not_hold_stops_publishing(world: World, store: SqlStore) -> None:

@@ -1,0 +1,62 @@
+"""A checkpoint that the ledger here does not continue, kept beside the second place: signerd does not start
+while that is so.
+
+A running signerd keeps it before it ends. Else a start would find nothing wrong, and certify boards until the
+same station calls.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from signerd.adapters import durable_files
+from signerd.adapters.start_faults import from_system
+from signerd.core.merkle import Tree
+from signerd.core.note import Checkpoint, NoteError, claimed_checkpoint
+from signerd.core.seen_checkpoint import Standing, standing
+from signerd.errors import ConfigError
+
+
+def contradiction_file(head_file: Path) -> Path:
+    """Where it is kept, beside this second place."""
+    return head_file.with_name(head_file.name + ".contradicted")
+
+
+def keep_contradiction(head_file: Path, note: bytes) -> None:
+    """Keeps it. A crash before leaves nothing: the station shows it again at its next call.
+
+    Raises OSError.
+    """
+    durable_files.replace(contradiction_file(head_file), note, 0o600)
+
+
+def compare_with_contradiction(head_file: Path, origin: str, tree: Tree) -> None:
+    """Forgets what is kept if this tree continues it: the right database was put back.
+
+    A crash before it is forgotten: it is compared again at the next start.
+
+    Raises:
+        ConfigError: this tree does not continue it, or it cannot be read.
+    """
+    path = contradiction_file(head_file)
+    try:
+        seen = claimed_checkpoint(path.read_bytes(), origin)
+        how = standing(seen, tree.size, tree.root)
+        if how is Standing.HELD:
+            path.unlink()
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise from_system(f"cannot read or remove {path}: {error.strerror}", error) from error
+    except NoteError as error:
+        raise ConfigError(f"{path} holds no checkpoint of the log {origin}: {error}") from error
+    if how is not Standing.HELD:
+        raise ConfigError(_said(path, seen, tree, how))
+
+
+def _said(path: Path, seen: Checkpoint, tree: Tree, how: Standing) -> str:
+    here = f"has {tree.size}" if how is Standing.AHEAD else "had another root at that size"
+    return (
+        f"a station saw a checkpoint over {seen.size} ledger entries ({path}), and the database {here}: a"
+        ' restored backup, or a copy? See docs/operations.md, "A backup was restored"'
+    )
