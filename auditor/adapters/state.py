@@ -26,7 +26,7 @@ from auditor.core.entry import LogOpened, OrderOpened, parse_entry
 from auditor.core.findings import Finding
 from auditor.errors import CheckFailed, ConfigError, Malformed, NotFound
 from auditor.ports import Kept, KeptFinding
-from birthmark.proof import Checkpoint, Frontier
+from birthmark.proof import Checkpoint, Frontier, ProofError
 
 FILE = "state.sqlite"
 _COUNTS = ("places", "highest", "unproved", "imported", "stamped", "revoked", "certificates")
@@ -95,7 +95,10 @@ class SqliteState(SqliteBooks):
         if note is None:
             return None
         head = json.loads(self._meta("head") or b"{}")
-        frontier = Frontier(head["size"], [bytes.fromhex(item) for item in head["frontier"]])
+        try:
+            frontier = Frontier(head["size"], [bytes.fromhex(item) for item in head["frontier"]])
+        except (ProofError, KeyError) as error:
+            raise ConfigError(f"the state is damaged ({error}): move it away and verify anew") from error
         origin = note.partition(b"\n")[0].decode()
         checkpoint = Checkpoint(origin, frontier.size, frontier.root(), note)
         return Kept(checkpoint, frontier, head["record_id"])

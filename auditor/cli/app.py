@@ -1,4 +1,5 @@
-"""The commands. Exit codes: 0 ok, 1 findings, 2 usage, 3 configuration, 4 signerd not reachable, 5 alarms."""
+"""The commands. Exit codes: 0 ok, 1 findings, 2 usage, 3 configuration, 4 signerd not reachable, 5 alarms,
+7 no such thing in what was verified."""
 
 from __future__ import annotations
 
@@ -14,6 +15,7 @@ from auditor.adapters import renewal
 from auditor.adapters.client import GrpcLog
 from auditor.adapters.enrolment import Installed, install, load_vkey, make_request
 from auditor.adapters.export import export as export_files
+from auditor.cli import logged
 from auditor.cli.empty_options import NothingEmpty
 from auditor.cli.output import Output
 from auditor.cli.values import (
@@ -235,6 +237,9 @@ def receipt(
     verified = verify_receipt(read_bytes(file, "the receipt"), data, key)
     kind = parse_entry(data).type
     output.thing("receipt", {"entry": verified.index, "type": kind, "tree_size": verified.checkpoint.size})
+
+
+app.command("is-logged")(logged.is_logged)
 
 
 @app.command()

@@ -10,6 +10,7 @@ from agent.adapters.cli.options import exit_code
 from agent.errors import AgentError, ConfigError, SignerUnavailable, Verdict
 from auditor.__main__ import CONFIGURATION, UNREACHABLE
 from auditor.cli.app import ALARMS, FINDINGS
+from auditor.cli.logged import UNKNOWN
 from signerd.adapters.cli.exits import Exit
 
 REPOSITORY = Path(__file__).parents[2]
@@ -23,7 +24,7 @@ USAGE = 2  # typer's own
 
 
 def test_the_table_has_every_code_and_no_other() -> None:
-    assert set(ROWS) == {0, *(code.value for code in Exit)}
+    assert set(ROWS) == {0, *(code.value for code in Exit), UNKNOWN}
 
 
 def test_the_agent_and_the_auditor_have_theirs_in_it() -> None:
@@ -33,10 +34,10 @@ def test_the_agent_and_the_auditor_have_theirs_in_it() -> None:
         AgentError("c", "d", verdict=Verdict.REJECT),
     )
     agents = {0, USAGE, *map(exit_code, errors)}
-    auditors = {0, USAGE, FINDINGS, ALARMS, CONFIGURATION, UNREACHABLE}
+    auditors = {0, USAGE, FINDINGS, ALARMS, CONFIGURATION, UNREACHABLE, UNKNOWN}
     assert {code for code, row in ROWS.items() if row[AGENT]} == agents
     assert {code for code, row in ROWS.items() if row[AUDITOR]} == auditors
-    assert all(row[SIGNERD] for row in ROWS.values())
+    assert all(row[SIGNERD] for code, row in ROWS.items() if code != UNKNOWN)
 
 
 def test_the_unit_prevents_the_restarts_that_the_table_says_it_does() -> None:

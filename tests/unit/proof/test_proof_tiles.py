@@ -24,6 +24,7 @@ from birthmark.proof.tile import (
     tile_of,
     tiles_of,
 )
+from harness.paper_tiles import files_of
 from harness.paper_tree import PaperTree
 
 ENTRIES = [b"signerd/v1 cert 0", b"signerd/v1 cert 1", b"signerd/v1 stamp 2"]
@@ -40,17 +41,7 @@ def _tree() -> PaperTree:
 
 
 def _files(size: int) -> dict[str, bytes]:
-    """The published files of this size, made from the definition: MTH of 256^level leaves each."""
-    tree, files = _tree(), {}
-    for tile in tiles_of(size):
-        span = 256**tile.level
-        first = tile.index * 256
-        hashes = [tree.range(at * span, (at + 1) * span) for at in range(first, first + tile.width)]
-        files[tile.path] = b"".join(hashes)
-    for bundle in bundles_of(size):
-        texts = [b"%d" % (bundle.index * 256 + at) for at in range(bundle.width)]
-        files[bundle.path] = b"".join(len(text).to_bytes(2) + text for text in texts)
-    return files
+    return files_of([b"%d" % index for index in range(size)], tree=_tree())
 
 
 @cache
