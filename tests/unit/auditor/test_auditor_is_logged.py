@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
@@ -121,7 +122,7 @@ def test_what_was_known_goes_on_with_later_entries() -> None:
 
 def test_an_entry_that_speaks_of_it_and_is_none_is_said() -> None:
     data = _log()[0].entries[_index("issued", "issued")]
-    for wrong in (data.replace(b'"v":2', b'"v":9'), data[:-1]):
+    for wrong in (re.sub(rb'"v":\d', b'"v":99', data), data[:-1]):
         assert wrong != data
         with pytest.raises(CheckFailed):
             Search([_certificate("issued")]).take(7, wrong)
