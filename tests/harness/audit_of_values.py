@@ -12,6 +12,7 @@ from auditor.core.certificate import Issuer, verify_issuer
 from auditor.core.entry import parse_entry
 from auditor.core.findings import Finding, finding_of
 from auditor.core.history import apply, unfinished
+from auditor.core.identities import Identities
 from auditor.core.product import ProductRules
 from auditor.core.record import AppraisalPolicy, Checked, Record, check_record
 from auditor.errors import CheckFailed
@@ -62,6 +63,7 @@ class ValueAudit:
         *,
         issuer: Issuer | None = None,
         product: ProductRules | None = None,
+        identities: Identities | None = None,
         changed: Callable[[Record], Record] = lambda record: record,
     ) -> Checked:
         """`check_record` of the newest certificate of a board, with what signerd shows `changed`.
@@ -73,4 +75,6 @@ class ValueAudit:
         facts = facts_of(self.state, certificate, self.size)
         chain = [der(self.log.issuer.certificate)]
         verified = issuer or verify_issuer(chain, self.log.root.certificate)
-        return check_record(changed(record_of(board.record)), facts, verified, AppraisalPolicy(product, None))
+        return check_record(
+            changed(record_of(board.record)), facts, verified, AppraisalPolicy(product, identities)
+        )
