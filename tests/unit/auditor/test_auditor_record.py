@@ -15,10 +15,11 @@ from auditor.core.books import Basis
 from auditor.core.product import read_product
 from auditor.core.record import Record, RecordState
 from auditor.errors import CheckFailed
+from auditor.facts import facts_of
 from harness.audit_bench import opened
 from harness.audit_of_values import ValueAudit
 from harness.paper_certificates import Authority, csr, new_key
-from harness.paper_log import FIRMWARE, LOCKS, PRODUCT_TOML, Board, PaperLog
+from harness.paper_log import FIRMWARE, LOCKS, ORDER, PRODUCT_TOML, Board, PaperLog, text
 
 Change = Callable[[Record], Record]
 ORDERED: dict[str, list[Any]] = {
@@ -289,3 +290,37 @@ def test_the_higher_minimum_of_order_and_product_counts(least: str, code: str) -
     audit, board = _log_of(lambda log: log.issue(1))  # the order demands 1.0.0
     product = PRODUCT_TOML.replace("[evidence]", f'[evidence]\nminimum_firmware = {{ app = "{least}" }}')
     assert _code(audit, board, product=product) == code
+
+
+# An intent that a crash held up, and evidence inside a CSR
+
+
+def test_evidence_is_judged_at_the_moment_of_its_intent() -> None:
+    """Where the certificate begins then, as one does that a crash held up."""
+    log = opened()
+    began = log.now
+    log.append(
+        "intent_open", work_order=ORDER, chip_id=f"chip-{ORDER}-1", serial_number=f"{ORDER}-000001",
+        number=1, tbs_sha256="00" * 32, since=text(began),
+    )  # fmt: skip
+    log.now += timedelta(days=1)
+    log.issue(1, begin=began)
+    log.issue(2)
+    audit = _read(log)
+    held_up, usual = (
+        facts_of(audit.state, certificate, audit.size) for certificate in audit.state.certificates_of()
+    )
+    nothing = timedelta(0)
+    assert held_up.moment(began, nothing) == began
+    assert held_up.moment(began - timedelta(hours=1), timedelta(hours=1)) == began  # backdated
+    assert held_up.moment(held_up.issued.time, nothing) == held_up.issued.time
+    assert usual.moment(began, nothing) == usual.issued.time
+
+
+def test_chip_ids_have_the_form_of_the_product() -> None:
+    log = opened()
+    board = log.issue(1)
+    audit = _read(log)
+    for form, code in (("chip-WO-[0-9]-[0-9]", ""), ("CHIP-[0-9]{6}", "EVIDENCE")):
+        product = PRODUCT_TOML.replace("[evidence]", f'[evidence]\nchip_ids = "{form}"')
+        assert _code(audit, board, product=product) == code

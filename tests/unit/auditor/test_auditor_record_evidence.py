@@ -4,6 +4,7 @@ shows, and names the key and the anchors that it proves."""
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -114,3 +115,25 @@ def test_an_imported_tpm_has_the_name_of_its_import_among_its_anchors() -> None:
     name = bytes.fromhex(said[0][2])
     for wrong in (said[1:], [["imported", None, (b"\x00\x0c" + name[2:]).hex()], said[1]]):
         assert Plant("tpm2 imported", anchors=wrong).code() == "ANCHORS"
+
+
+@pytest.mark.parametrize("name", ["psa-token", "tpm2"])
+def test_evidence_inside_the_csr_is_the_records(name: str) -> None:
+    assert Plant(name, inside=True).code() == ""
+    assert Plant(name, inside=True, evidence=b"other").code() == "EVIDENCE"
+
+
+def test_evidence_that_shows_less_than_the_ledgers_level() -> None:
+    """Without measurements in the product, the vendor's key shows level `chip`."""
+    plant = Plant("x509", measured={}, level="chip")
+    higher = Plant("x509", measured={}, level="key")
+    for each in (plant, higher):
+        each.log.product_toml = _without_measurements(each.log.product_toml)
+    assert plant.code() == ""
+    assert higher.code() == "EVIDENCE_LEVEL"
+
+
+def _without_measurements(product: str) -> str:
+    bare = re.sub(r"\nmeasurements = [^\n]*", "", product)
+    assert bare != product
+    return bare
