@@ -10,8 +10,10 @@ import sys
 # error, between the JSON of an alarm and the next.
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
-from auditor.cli.app import FINDINGS, app
+from auditor.cli.app import app
+from auditor.cli.options import FINDINGS, UNKNOWN
 from auditor.cli.text_output import never_fail
+from auditor.core.findings import Rejected
 from auditor.errors import CheckFailed, ConfigError, Malformed, NotFound, Unreachable
 
 CONFIGURATION, UNREACHABLE = 3, 4
@@ -20,8 +22,8 @@ _UNWRITABLE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 
 
 def main() -> None:
-    """Runs the command line; exits 0, 1 (findings), 2 (usage), 3 (configuration), 4 (unreachable)
-    or 5 (no findings, and alarms)."""
+    """Runs the command line; exits 0, 1 (findings), 2 (usage), 3 (configuration), 4 (unreachable),
+    5 (alarms, and no findings), 6 (findings, all acknowledged) or 7 (no such thing)."""
     never_fail()
     try:
         app()
@@ -29,7 +31,11 @@ def main() -> None:
         _end(str(error), CONFIGURATION)
     except Unreachable as error:
         _end(f"not reachable: {error}", UNREACHABLE)
-    except (CheckFailed, Malformed, NotFound) as error:
+    except NotFound as error:
+        _end(str(error), UNKNOWN)
+    except Rejected as error:
+        _end(f"{error}. Run `verify`, which keeps the finding", FINDINGS)
+    except (CheckFailed, Malformed) as error:
         _end(str(error), FINDINGS)
     except OSError as error:
         if error.filename is not None or error.errno not in _UNWRITABLE:

@@ -34,3 +34,7 @@ class Unreachable(Exception):  # noqa: N818 (a state of the line)
 
 class ConfigError(Exception):
     """The configuration or the state directory is wrong. The text names the remedy."""
+
+
+class WorkerEnded(ConfigError):  # noqa: N818 (what happened)
+    """A process of this auditor ended before its time. The text names the remedy."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from auditor.core.codes import Code
 from auditor.core.findings import Finding, Rejected, finding_of
+from auditor.core.growth import Growth, leaf_hashes
 from auditor.core.proofs import (
     claimed_checkpoint,
     has_signature,
@@ -17,6 +18,8 @@ from auditor.core.proofs import (
 from auditor.errors import CheckFailed, Malformed, NotFound
 from auditor.ports import Log
 from birthmark.proof import Checkpoint, VerifierKey
+
+_CHUNK = 16_384  # entries a call
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +55,53 @@ def check_continues(log: Log, head: Checkpoint, kept: Checkpoint) -> None:
         )
     if head.size == kept.size:
         if head.root != kept.root:
-            raise Rejected(_fork(head, kept, "two checkpoints of one size"))
+            raise Rejected(fork(head, kept, "two checkpoints of one size"))
         return
     if kept.size == 0:
         return
-    if not is_prefix(log, head, kept.size, kept.root):
-        raise Rejected(_fork(head, kept, "the log does not continue the kept checkpoint"))
+    check_passes(log, head, kept, "the kept checkpoint")
+
+
+def check_passes(log: Log, head: Checkpoint, earlier: Checkpoint, what: str) -> None:
+    """Checks that the head's tree passes through an earlier, signed checkpoint.
+
+    A consistency proof that does not hold is no proof of a fork: whoever sends it may send a wrong one of an
+    honest log. The entries decide, all of them. A fork is only what they show to be one.
+
+    Raises:
+        Rejected: FORK: the entries lead to the head and not to the earlier checkpoint. PROOF_MALFORMED: they
+            lead to both, and the proof is wrong. CONTINUATION: they do not lead to the head either.
+        Unreachable: signerd does not answer.
+    """
+    if is_prefix(log, head, earlier.size, earlier.root):
+        return
+    passed, root = _roots(log, head, earlier.size)
+    if root != head.root:
+        detail = f"neither proof nor entries show that the log continues {what}"
+        raise Rejected(Finding(Code.CONTINUATION, detail, None, None, *_notes(earlier, head)))
+    if passed != earlier.root:
+        raise Rejected(fork(head, earlier, f"the log does not continue {what}"))
+    wrong = f"a consistency proof from {earlier.size} to {head.size} that does not hold, of entries that do"
+    raise Rejected(Finding(Code.PROOF_MALFORMED, wrong))
+
+
+def _roots(log: Log, head: Checkpoint, size: int) -> tuple[bytes, bytes]:
+    """Of the entries up to this size, and up to the head's."""
+    growth, passed = Growth.empty(), b""
+    try:
+        while growth.size < head.size:
+            end = min(head.size, growth.size + _CHUNK)
+            if growth.size < size < end:
+                end = size
+            leaves = leaf_hashes(list(log.entries(growth.size, end)))
+            if not leaves:
+                break
+            growth.extend(leaves)
+            if growth.size == size:
+                passed = growth.root()
+    except (Malformed, NotFound):
+        return b"", b""
+    return passed, growth.root()
 
 
 def is_prefix(log: Log, head: Checkpoint, size: int, root: bytes) -> bool:
@@ -72,9 +116,13 @@ def is_prefix(log: Log, head: Checkpoint, size: int, root: bytes) -> bool:
         raise Rejected(Finding(Code.PROOF_MALFORMED, detail)) from error
 
 
-def _fork(head: Checkpoint, kept: Checkpoint, detail: str) -> Finding:
-    """Both notes stand in the finding: together they prove to anyone that the log's key signed both."""
-    return Finding(Code.FORK, detail, None, None, kept.note.decode(), head.note.decode())
+def fork(head: Checkpoint, kept: Checkpoint, detail: str) -> Finding:
+    """Both notes stand in the finding: the log's key signed both, and no tree has both."""
+    return Finding(Code.FORK, detail, None, None, *_notes(kept, head))
+
+
+def _notes(kept: Checkpoint, head: Checkpoint) -> tuple[str, str]:
+    return kept.note.decode(), head.note.decode()
 
 
 def _text(checkpoint: Checkpoint) -> str:

@@ -24,6 +24,9 @@ class Issuers:
         self._roots = {sha256(root.public_bytes(Encoding.DER)).digest(): root for root in roots}
         self._known: Known = replay((index, parse_entry(data)) for index, data in state.entries(kinds=KINDS))
         self._verified: dict[bytes, Issuer] = {}  # by the SHA-256 of its certificate
+        self.chains: dict[
+            bytes, tuple[bytes, ...]
+        ] = {}  # the same, DER: the root that it leads to is the last
 
     def of(self, certificate_der: bytes, index: int, ca: str | None) -> Issuer:
         """The issuer of a board's certificate that was entered at this index.
@@ -63,7 +66,9 @@ class Issuers:
                 detail = "the chain does not begin with an issuer of the ledger"
                 expected = ", ".join(one.certificate_sha256.hex() for one in self._known.values())
                 raise CheckFailed(Code.CERTIFICATE_CHAIN, detail, expected=expected, found=digest.hex())
-            self._verified[digest] = verify_issuer(chain, self._root(known))
+            root = self._root(known)
+            self._verified[digest] = verify_issuer(chain, root)
+            self.chains[digest] = (*chain, root.public_bytes(Encoding.DER))
         return self._verified[digest]
 
     def _root(self, known: KnownIssuer) -> x509.Certificate:

@@ -54,7 +54,7 @@ def from_state(state: State, subjects: Sequence[Subject]) -> Answers:
     """By the last run of `verify`. Raises ConfigError where there was none."""
     kept = _kept(state)
     search = Search(subjects, _known(state, subjects))
-    return _answers(kept.checkpoint.size, search, state)
+    return _answers(kept.frontier.size, search, state)
 
 
 def live(

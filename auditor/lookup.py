@@ -134,7 +134,7 @@ class Lookup:
         kept = self.state.kept()
         if kept is None:
             raise NotFound("no ledger was verified")
-        return check_record(record, facts_of(self.state, certificate, kept.checkpoint.size), issuer, policy)
+        return check_record(record, facts_of(self.state, certificate, kept.frontier.size), issuer, policy)
 
     def _entries(self, certificate: CertificateState, findings: list[Finding]) -> Iterator[ProvedEntry]:
         for index in (certificate.index, certificate.stamped_index, certificate.revoked_index):

@@ -6,12 +6,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
+from enum import Enum
 from typing import Protocol
 
 from auditor.core.anchors import Anchor
 from auditor.core.books import Basis, Books, CertificateState, IntentState
 from auditor.core.findings import Finding
 from auditor.core.record import Record
+from auditor.judging import Batch, Outcome
 from birthmark.proof import Checkpoint, Frontier
 
 
@@ -86,52 +88,106 @@ class Log(Protocol):
         ...
 
 
+class Stage(Enum):
+    """How far the last run came."""
+
+    ENTRIES = "entries"  # broken off among the entries
+    RECORDS = "records"  # all entries are in the books, not all records were looked at
+    WHOLE = "whole"
+
+
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """Where the last run ended: a verified checkpoint, and the frontier of its tree."""
+    """Where the last run stands: a tree that is proven to be a beginning of a signed checkpoint's.
+
+    `checkpoint` is that one, and larger than the tree where the run was broken off among the entries.
+    """
 
     checkpoint: Checkpoint
     frontier: Frontier
+    tail: tuple[bytes, ...]  # leaf hashes of the last entries, which are no whole bundle yet
     record_id: int  # records up to here were looked at
+    stage: Stage = Stage.WHOLE
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledgement:
+    """Somebody's word on a finding. It stands as before; `signature` is an SSH signature over `statement`."""
+
+    statement: bytes  # JSON (docs/formats.md, "Acknowledgements")
+    signature: bytes  # without armor; empty: not signed
+    at: datetime
 
 
 @dataclass(frozen=True, slots=True)
 class KeptFinding:
-    """A finding, and when it was found first."""
+    """A finding, and when it was found first. `number` 0: it is not kept, and stands as long as its cause."""
 
     finding: Finding
     found_at: datetime
+    number: int = 0
+    acknowledged: tuple[Acknowledgement, ...] = ()
 
 
 class State(Books, Protocol):
-    """The books, and what a run keeps for the next one. Durable as a whole or not at all."""
+    """The books, and what a run keeps for the next one. A transaction is durable as a whole or not at all."""
+
+    read_entry: Callable[
+        [int], bytes
+    ]  # how an entry is read anew that is not kept; raises Rejected if it differs
 
     def kept(self) -> Kept | None:
-        """Where the last run ended; None before the first."""
+        """Where the last run stands; None before the first."""
         ...
 
     def keep(self, kept: Kept) -> None:
-        """Sets where this run ended."""
+        """Sets where this run stands."""
+        ...
+
+    def passing(self) -> Checkpoint | None:
+        """A checkpoint of an earlier run from whose entries nothing is kept any more: the log must still pass
+        through it."""
+        ...
+
+    def passed(self) -> None:
+        """It did."""
         ...
 
     def transaction(self) -> AbstractContextManager[None]:
         """All that is written within becomes durable together at its end, or nothing if it raises."""
         ...
 
+    def begin_run(self) -> None:
+        """Findings from here on are of a new run."""
+        ...
+
     def forget(self) -> None:
-        """Empties everything, to verify from scratch."""
+        """Empties the books, to verify from scratch. The log must pass through the last checkpoint, and
+        findings stay until `forget_findings`."""
+        ...
+
+    def forget_findings(self) -> None:
+        """Drops findings that no run found again since all was forgotten, if it was."""
         ...
 
     def add_entry(self, index: int, kind: str, data: bytes) -> None:
-        """Keeps an entry's bytes. `kind` is its type, or empty where it could not be read."""
+        """Keeps an entry, if it is of a type of which all are kept: those are few."""
+        ...
+
+    def add_bundles(self, first: int, hashes: Sequence[bytes]) -> None:
+        """Keeps the hashes of bundles from this number on."""
+        ...
+
+    def bundle(self, number: int) -> bytes:
+        """The hash of a whole bundle. Raises NotFound."""
         ...
 
     def entry(self, index: int) -> bytes:
-        """An entry's bytes. Raises NotFound."""
+        """An entry's bytes, kept or read anew. Raises NotFound, Rejected, Unreachable."""
         ...
 
     def entries(self, start: int = 0, kinds: Sequence[str] = ()) -> Iterator[tuple[int, bytes]]:
-        """Kept entries in order, all or some types."""
+        """Kept entries of some types in order, or all entries, read anew."""
         ...
 
     def certificate_at(self, index: int) -> CertificateState | None:
@@ -142,30 +198,33 @@ class State(Books, Protocol):
         """Certificates of one board or of one order, or all, in the order of issuing."""
         ...
 
-    def unchecked(self, limit: int) -> list[CertificateState]:
-        """Certificates whose record was not checked since an entry last spoke of them."""
+    def unchecked(self, after: int, limit: int) -> list[CertificateState]:
+        """Certificates whose record was not checked since an entry last spoke of them, of entries after
+        this."""
         ...
 
-    def checked(self, index: int) -> None:
-        """Notes that the record of the certificate that entry `index` issued was looked at."""
-        ...
-
-    def put_basis(self, index: int, basis: Basis, rests_on: str) -> None:
-        """Notes what the evidence of the certificate that entry `index` issued rests on.
+    def judged(self, index: int, basis: Basis, rests_on: str, round_: int) -> None:
+        """Notes that the record of the certificate that entry `index` issued was looked at.
 
         Args:
             index: of the `issued` entry.
-            basis: as its record showed.
+            basis: what its evidence rests on, as its record showed.
             rests_on: what its chip must have been counted under (`auditor.core.counting`), or empty.
+            round_: of looking again, 0 or 1.
         """
+        ...
+
+    def unseen(self, below: int, round_: int, limit: int) -> list[CertificateState]:
+        """Certificates of entries below this index whose record was not looked at in this round."""
         ...
 
     def bases(self) -> dict[str, dict[Basis, int]]:
         """Certificates by method and by what their evidence rests on."""
         ...
 
-    def chips_resting_on(self) -> dict[str, int]:
-        """Distinct chips by what they must have been counted under, as records showed."""
+    def chips_resting_on(self, prefixes: tuple[str, ...]) -> dict[str, int]:
+        """Distinct chips by what they must have been counted under, as records showed: names that begin
+        so."""
         ...
 
     def derive_anchors(self, anchors: Sequence[Anchor], certificate: CertificateState) -> None:
@@ -218,6 +277,29 @@ class State(Books, Protocol):
         """All findings that are kept, oldest first."""
         ...
 
+    def acknowledge(self, number: int, acknowledgement: Acknowledgement) -> None:
+        """Adds a word on a finding. Raises NotFound."""
+        ...
+
+    def look_again(self) -> Mapping[str, int]:
+        """Where looking again stands (`auditor.again`); empty before the first time."""
+        ...
+
+    def keep_look_again(self, place: Mapping[str, int]) -> None:
+        """Sets that."""
+        ...
+
 
 Progress = Callable[[str, int, int], None]
 """Phase, done, total; 0 where the total is not known."""
+
+
+class Judges(Protocol):
+    """Whoever judges batches of records (`auditor.judging`)."""
+
+    count: int
+
+    def submit(self, batch: Batch) -> Callable[[], list[Outcome]]:
+        """Gives a batch. What is returned waits for its outcomes, in the order of its jobs. Raises
+        WorkerEnded."""
+        ...

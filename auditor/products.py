@@ -19,6 +19,7 @@ class Products:
 
     log: Log
     _known: dict[bytes, ProductRules] = field(default_factory=dict, init=False)
+    _files: dict[bytes, bytes] = field(default_factory=dict, init=False)
 
     def of(self, order: OrderState) -> ProductRules:
         """What the order's product demands, in the revision that the order was opened with.
@@ -41,6 +42,10 @@ class Products:
             raise CheckFailed(Code.ORDER_TERMS, detail, expected=rules.level, found=terms.level)
         return rules
 
+    def file_of(self, order: OrderState) -> bytes:
+        """The file itself, once `of` took it."""
+        return self._files[order.terms.product_sha256]
+
     def _fetch(self, order: OrderState) -> ProductRules:
         try:
             data = self.log.order(order.terms.work_order).product_file
@@ -52,6 +57,8 @@ class Products:
                     expected=order.terms.product_sha256.hex(),
                     found=found,
                 )
-            return read_product(data)
+            rules = read_product(data)
         except (Malformed, NotFound) as error:
             raise CheckFailed(Code.PRODUCT_FILE, str(error)) from error
+        self._files[order.terms.product_sha256] = data
+        return rules

@@ -1,9 +1,15 @@
-"""Checks certificate records against the verified ledger, in both directions."""
+"""Checks certificate records against the verified ledger, in both directions.
+
+Records come page by page. What one is judged by is put together here; the judging itself, signatures and
+evidence, is the `Judges`' part and may go on elsewhere meanwhile. Outcomes are taken in the order of the
+records, so what is found does not depend on who judged. Every few pages what was judged is kept.
+"""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 
 from cryptography import x509
@@ -14,18 +20,32 @@ from auditor.core.counting import known
 from auditor.core.findings import Finding, finding_of
 from auditor.core.identities import Identities
 from auditor.core.product import ProductRules
-from auditor.core.record import AppraisalPolicy, Record, RecordState, check_record
-from auditor.errors import CheckFailed, Malformed, NotFound
-from auditor.facts import facts_of
+from auditor.core.record import Record, RecordState
+from auditor.errors import CheckFailed, Malformed, NotFound, Unreachable
 from auditor.issuers import Issuers
-from auditor.ports import Log, Progress, RecordPage, State
+from auditor.judging import Batch, Outcome, Terms
+from auditor.ports import Judges, Log, Progress, RecordPage, Stage, State
 from auditor.products import Products
 
 MAX_EXCESS = 100_000  # records beyond those that the ledger knows: open intents, and what is just being made
 MAX_MISSING = 1_000  # place numbers looked into of one order
 MAX_SHOWN = 20  # of them in a finding
-# What is found when the evidence itself does not hold, or not for what the ledger says.
-_FALSE = frozenset({Code.EVIDENCE, Code.EVIDENCE_FALSE, Code.EVIDENCE_LEVEL, Code.ATTESTER})
+COMMIT = 4_000  # records a transaction, at most
+_WAITING = 2  # batches a judge that may wait
+_PAGE = 500  # certificates that are asked for one by one, a batch
+
+_Later = Callable[[], list[Outcome]]
+
+
+@dataclass(slots=True)
+class _Page:
+    """Records that were handed to the judges. `steps` puts together what is done once they answer: an outcome
+    of this process, or None where it is the judges' next one."""
+
+    record_id: int
+    batch: Batch
+    steps: list[Outcome | Callable[[], None] | None] = field(default_factory=list)
+    later: _Later | None = None
 
 
 @dataclass(slots=True)
@@ -39,38 +59,73 @@ class RecordRun:
     size: int  # of the verified tree
     progress: Progress
     report: Callable[[Finding], None]
+    commit: Callable[[Callable[[], None]], None]  # what it is given is durable as a whole or not at all
+    judges: Judges
+    round: int  # of looking again, 0 or 1
     records: int = 0
     stamps: int = 0
     awaited: int = 0
     _issuers: Issuers = field(init=False)
     _products: Products = field(init=False)
     _rules: dict[str, ProductRules | None] = field(default_factory=dict, init=False)  # by work order
+    _waiting: deque[_Page] = field(default_factory=deque, init=False)
+    _done: list[_Page] = field(default_factory=list, init=False)
+    _stands: int = field(default=0, init=False)  # record id up to which all was judged
+    _advancing: bool = field(default=False, init=False)  # else these records were judged before
 
     def __post_init__(self) -> None:
         self._products = Products(self.log)
         self._issuers = Issuers(self.log, self.state, self.roots)
 
-    def run(self, after_record_id: int) -> int:
-        """Checks all that is due; returns the record id to go on from. Raises Unreachable."""
-        if not self._knows_issuer():
-            return after_record_id
-        noted = self.state.awaited()
-        after_record_id = self._new(after_record_id)
-        self._touched()
+    def run(self, after_record_id: int) -> bool:
+        """Checks all that is due, records from this id on. False: no issuer is known, so nothing can be.
+        Raises Rejected, Unreachable: what was judged before is kept."""
+        self._stands, self._advancing = after_record_id, True
+        knows = self._knows_issuer()
+        if knows:
+            noted = self.state.awaited()
+            try:
+                self._new(after_record_id)
+                self._touched()
+            except Unreachable:
+                self.settle_all()  # what came before the line broke
+                raise
+            self.commit(lambda: self._at_the_end(noted))
+        self.awaited = len(self.state.awaited())
+        self.commit(lambda: self._keep(Stage.WHOLE))
+        return knows
+
+    def again(self, pages: Iterator[tuple[int, Sequence[Record]]]) -> None:
+        """Judges records that were judged before: pages, each with the record id that it ends with."""
+        for _, records in pages:
+            page = _Page(self._stands, Batch(self.size))
+            for record in records:
+                self._prepare(page, record, missing_too=False)
+            self._submit(page)
+        self.settle_all()
+
+    def asked_one_by_one(self, certificates: Sequence[CertificateState]) -> None:
+        """Judges the records of these certificates; one that is missing is a finding."""
+        page = _Page(self._stands, Batch(self.size))
+        for certificate in certificates:
+            self._ask(page, certificate)
+        self._submit(page)
+
+    def _at_the_end(self, noted: list[tuple[bytes, int, str]]) -> None:
         self._settle(noted)
         self._numbers()
         self._counts()
         self._new_again()
-        self.awaited = len(self.state.awaited())
-        return after_record_id
 
     def _knows_issuer(self) -> bool:
         """Fetches the chain with the first certificate that is due. False: nothing can be checked now."""
-        while due := self.state.unchecked(1):
+        after = -1
+        while due := self.state.unchecked(after, 1):
             try:
                 chain = self.log.record(due[0].certificate_sha256).chain
             except NotFound:
-                self._missing(due[0])
+                self.commit(lambda: self._missing(due[0]))
+                after = due[0].index
                 continue
             except Malformed as error:
                 self.report(Finding(Code.ANSWER_MALFORMED, f"the chain: {error}"))
@@ -86,7 +141,9 @@ class RecordRun:
             return False
         return True
 
-    def _pages(self, after: int, *, intents: bool = False, work_order: str = "") -> Iterator[Record]:
+    def pages(
+        self, after: int, *, intents: bool = False, work_order: str = ""
+    ) -> Iterator[tuple[int, Sequence[Record]]]:
         """Records page by page, ascending, bounded. What is not so is a finding and ends them."""
         left = self.state.totals.certificates + MAX_EXCESS
         try:
@@ -94,45 +151,55 @@ class RecordRun:
                 page = self.log.records(after, intents=intents, work_order=work_order)
                 left -= len(page.records)
                 _check_page(page, after, left)
-                for record in page.records:
-                    after = record.record_id
-                    yield record
+                if page.records:
+                    after = page.records[-1].record_id
+                    yield after, page.records
                 if not page.more:
                     return
         except (Malformed, NotFound) as error:
             self.report(Finding(Code.ANSWER_MALFORMED, f"records after {after}: {error}"))
 
-    def _new(self, after_record_id: int) -> int:
-        total = self.state.totals.certificates
-        for record in self._pages(after_record_id):
-            after_record_id = record.record_id
-            if record.state is RecordState.INTENT and not record.certificate:
-                continue
-            certificate = self._entry_of(record)
-            if certificate is not None:
-                self._check(record, certificate)
-            elif record.issued_index >= self.size:
-                digest = sha256(record.certificate).digest()
-                self.state.await_entry(digest, record.issued_index, record.serial_number)
-            else:
-                self._unlogged(sha256(record.certificate).digest(), record.issued_index, record.serial_number)
-            self.progress("records", self.records, total)
-        return after_record_id
+    def _new(self, after_record_id: int) -> None:
+        for record_id, records in self.pages(after_record_id):
+            page = _Page(record_id, Batch(self.size))
+            for record in records:
+                self._prepare(page, record, missing_too=True)
+            self._submit(page)
+        self.settle_all()
 
     def _touched(self) -> None:
         """Certificates that no new record spoke of: older ones that were stamped or revoked since, and
         those whose record is missing."""
-        while due := self.state.unchecked(500):
-            for certificate in due:
-                try:
-                    record = self.log.record(certificate.certificate_sha256).record
-                except NotFound:
-                    self._missing(certificate)
-                except Malformed as error:
-                    self._answer(certificate, error)
-                else:
-                    self._check(record, certificate)
-                self.progress("records", self.records, self.state.totals.certificates)
+        after = -1
+        while due := self.state.unchecked(after, _PAGE):
+            after = due[-1].index
+            self.asked_one_by_one(due)
+        self.settle_all()
+
+    def _ask(self, page: _Page, certificate: CertificateState) -> None:
+        try:
+            record = self.log.record(certificate.certificate_sha256).record
+        except NotFound:
+            page.steps.append(lambda: self._missing(certificate))
+        except Malformed as error:
+            page.steps.append(_answer(certificate, error))
+        else:
+            self._job(page, record, certificate)
+
+    def _prepare(self, page: _Page, record: Record, *, missing_too: bool) -> None:
+        if record.state is RecordState.INTENT and not record.certificate:
+            return
+        certificate = self._entry_of(record)
+        if certificate is not None:
+            self._job(page, record, certificate)
+            return
+        digest = sha256(record.certificate).digest()
+        if record.issued_index < self.size:
+            page.steps.append(lambda: self._unlogged(digest, record.issued_index, record.serial_number))
+        elif missing_too:
+            page.steps.append(
+                lambda: self.state.await_entry(digest, record.issued_index, record.serial_number)
+            )
 
     def _entry_of(self, record: Record) -> CertificateState | None:
         """The `issued` entry that a record belongs to: the one it names, if that speaks of this board."""
@@ -144,47 +211,118 @@ class RecordRun:
             return named
         return self.state.certificate(sha256(record.certificate).digest())
 
-    def _check(self, record: Record, certificate: CertificateState) -> None:
+    def _job(self, page: _Page, record: Record, certificate: CertificateState) -> None:
+        """Puts together what a record is judged by."""
         self.records += 1
-        self.state.checked(certificate.index)
-        policy = AppraisalPolicy(self._product(certificate.work_order), self.identities)
-        basis, rests_on = Basis.UNCHECKED, ""
+        rules = self._product(page, certificate.work_order)
         try:
-            facts = facts_of(self.state, certificate, self.size)
-            ca = None if policy.product is None else policy.product.ca
-            issuer = self._issuers.of(record.certificate, certificate.index, ca)
-            checked = check_record(record, facts, issuer, policy)
-            basis, rests_on = checked.basis, checked.rests_on
-            self.stamps += bool(record.stamp)
-            if facts.issued.anchors is None:
-                self.state.derive_anchors(checked.anchors, certificate)
+            issuer = self._issuers.of(
+                record.certificate, certificate.index, None if rules is None else rules.ca
+            )
         except CheckFailed as error:
-            basis = Basis.FALSE if error.code in _FALSE else basis
-            self.report(finding_of(error, index=certificate.index, serial_number=certificate.serial_number))
+            found = finding_of(error, index=certificate.index, serial_number=certificate.serial_number)
+            page.steps.append(Outcome(certificate.index, Basis.UNCHECKED, "", (), found))
+            return
         except NotFound:
-            self._missing(certificate)
+            page.steps.append(lambda: self._missing(certificate))
+            return
         except Malformed as error:
-            self._answer(certificate, error)
-        self.state.put_basis(certificate.index, basis, rests_on)
+            page.steps.append(_answer(certificate, error))
+            return
+        digest = issuer.sha256
+        page.batch.chains[digest] = self._issuers.chains[digest]
+        stamped = certificate.stamped_index
+        intent = self.state.intent(certificate.work_order, certificate.number)
+        page.batch.add(
+            record,
+            certificate,
+            self.state.read_entry(certificate.index),
+            None if stamped is None else self.state.read_entry(stamped),
+            None if intent is None else intent.since,
+            digest,
+        )
+        page.steps.append(None)
 
-    def _product(self, work_order: str) -> ProductRules | None:
+    def _submit(self, page: _Page) -> None:
+        if page.steps:
+            page.later = self.judges.submit(page.batch) if page.batch.jobs else list
+        self._waiting.append(page)
+        while len(self._waiting) > _WAITING * self.judges.count:
+            self._take()
+
+    def settle_all(self) -> None:
+        """Takes all outcomes that are still to come, and keeps them."""
+        while self._waiting:
+            self._take()
+        self._write()
+
+    def _take(self) -> None:
+        """The outcomes of the page that waits longest."""
+        page = self._waiting.popleft()
+        outcomes = iter([] if page.later is None else page.later())
+        page.steps = [next(outcomes) if step is None else step for step in page.steps]
+        self._done.append(page)
+        if sum(len(done.steps) for done in self._done) >= COMMIT:
+            self._write()
+        self.progress("records", self.records, max(self.records, self.state.totals.certificates))
+
+    def _write(self) -> None:
+        """Keeps what was judged, and how far that is. A crash before leaves it to be judged again."""
+        done, self._done = self._done, []
+        if done:
+            self._stands = done[-1].record_id
+            self.commit(lambda: self._enter(done))
+
+    def _enter(self, done: list[_Page]) -> None:
+        for page in done:
+            for step in page.steps:
+                if isinstance(step, Outcome):
+                    self._enter_outcome(step)
+                elif step is not None:
+                    step()
+        if self._advancing:
+            self._keep(Stage.RECORDS)
+
+    def _enter_outcome(self, outcome: Outcome) -> None:
+        self.stamps += outcome.stamped
+        if outcome.finding is not None:
+            self.report(outcome.finding)
+        if outcome.anchors:
+            certificate = self.state.certificate_at(outcome.index)
+            if certificate is not None:
+                self.state.derive_anchors(outcome.anchors, certificate)
+        self.state.judged(outcome.index, outcome.basis, outcome.rests_on, self.round)
+
+    def _keep(self, stage: Stage) -> None:
+        kept = self.state.kept()
+        if kept is not None:
+            self.state.keep(replace(kept, record_id=self._stands, stage=stage))
+
+    def _product(self, page: _Page, work_order: str) -> ProductRules | None:
         """The rules that the order's evidence is measured by. None where that is a finding of its own."""
+        self._judge_by(page, work_order)
+        return self._rules[work_order]
+
+    def _judge_by(self, page: _Page, work_order: str) -> None:
+        order = self.state.order(work_order)
         if work_order not in self._rules:
             self._rules[work_order] = None
-            order = self.state.order(work_order)
             if order is not None:
                 try:
                     self._rules[work_order] = self._products.of(order)
                 except CheckFailed as error:
-                    self.report(finding_of(error, index=order.opened_index))
-        return self._rules[work_order]
+                    found = finding_of(error, index=order.opened_index)
+                    page.steps.append(lambda: self.report(found))
+        if order is not None and work_order not in page.batch.orders:
+            known_file = None if self._rules[work_order] is None else self._products.file_of(order)
+            page.batch.orders[work_order] = Terms(self.state.entry(order.opened_index), known_file)
 
     def _counts(self) -> None:
         """Counts that the entries alone do not tell: of the evidence's hash, or of a chain that is not there;
         and the chips of an order whose product wants each on its list."""
         totals = self.state.totals
-        for name, chips in self.state.chips_resting_on().items():
-            if name.startswith(("psa-iak-", "tpm2 ")) and chips > known(totals.known, name):
+        for name, chips in self.state.chips_resting_on(("psa-iak-", "tpm2 ")).items():
+            if chips > known(totals.known, name):
                 detail = f"more chips than were personalized or imported: {name}"
                 expected = f"at most {known(totals.known, name)}"
                 self.report(Finding(Code.CHIPS_UNCOUNTED, detail, None, None, expected, str(chips)))
@@ -221,10 +359,10 @@ class RecordRun:
                 gaps[name] = set(self.state.missing_numbers(name, order.highest, MAX_MISSING))
         if not gaps:
             return
-        for record in self._pages(0, intents=True):
+        for record in self._each(0, intents=True):
             gaps.get(record.work_order, set()).discard(record.number)
         for name in [name for name, numbers in gaps.items() if numbers]:
-            for record in self._pages(0, work_order=name):
+            for record in self._each(0, work_order=name):
                 if record.state is RecordState.INTENT or record.issued_index >= self.size:
                     gaps[name].discard(record.number)
         for name, numbers in gaps.items():
@@ -233,8 +371,11 @@ class RecordRun:
                 shown = ", ".join(str(number) for number in sorted(numbers)[:MAX_SHOWN])
                 self.report(Finding(Code.NUMBER, detail, found=shown))
 
+    def _each(self, after: int, *, intents: bool = False, work_order: str = "") -> Iterator[Record]:
+        for _, records in self.pages(after, intents=intents, work_order=work_order):
+            yield from records
+
     def _missing(self, certificate: CertificateState) -> None:
-        self.state.checked(certificate.index)
         self.report(
             Finding(
                 Code.RECORD_MISSING,
@@ -244,15 +385,16 @@ class RecordRun:
                 certificate.certificate_sha256.hex(),
             )
         )
+        self.state.judged(certificate.index, Basis.UNCHECKED, "", self.round)
 
     def _unlogged(self, digest: bytes, claimed: int, serial_number: str) -> None:
         detail = f"a certificate that is not in the ledger; its record names entry {claimed}"
         self.report(Finding(Code.RECORD_UNLOGGED, detail, None, serial_number, "", digest.hex()))
 
-    def _answer(self, certificate: CertificateState, error: Malformed) -> None:
-        self.state.checked(certificate.index)
-        detail = f"record: {error}"
-        self.report(Finding(Code.ANSWER_MALFORMED, detail, certificate.index, certificate.serial_number))
+
+def _answer(certificate: CertificateState, error: Malformed) -> Outcome:
+    found = Finding(Code.ANSWER_MALFORMED, f"record: {error}", certificate.index, certificate.serial_number)
+    return Outcome(certificate.index, Basis.UNCHECKED, "", (), found)
 
 
 def _check_page(page: RecordPage, after: int, left: int) -> None:

@@ -3,38 +3,41 @@
     1  the checkpoint: form, and the signature of a key that we know: the pinned one, or those that the log
        led to by the last run; if none of these has signed, 3 decides
     2  it continues the checkpoint that the last run kept (or the run begins from scratch)
-    3  the entries: hashed into the kept tree, they must give the checkpoint's root, and the keys that sign by
-       them (`auditor.core.log_keys`) must all have signed it
-    4  each entry's form, and that it follows from all before it
-    5  the records of all certificates that are new or were spoken of: chain, CSR, evidence (verified again by
-       the order's product file), settings, stamp
-    6  places without gaps
-    7  what was verified is kept, and every finding
+    3  the entries, chunk by chunk: each chunk is proven to be of the checkpoint's tree, then its entries'
+       form is checked, and that each follows from all before it; at the end the keys that sign by them
+       (`auditor.core.log_keys`) must all have signed the checkpoint
+    4  the records of all certificates that are new or were spoken of: chain, CSR, evidence (verified again by
+       the order's product file), settings, stamp; places without gaps
+    5  a share of what was verified before, again (`auditor.again`)
 
-A failure of 1 to 3 keeps nothing but its finding: what signerd showed is not the log. From 4 on the log is
-genuine and its content is off: the run goes on, keeps the checkpoint, and keeps all findings.
+Each chunk of entries and each few thousand records are kept as soon as they are verified, with what was
+found. A run that is broken off goes on from there. A chunk that is not proven is not kept, but its finding
+is: what signerd showed is not the log. What is off in a genuine log is a finding too, and the run goes on.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 
 from cryptography import x509
 
+from auditor.again import SHARE, Again, look_again, round_of
 from auditor.core.anchors import Anchor
 from auditor.core.books import Basis, CertificateState, IntentState, OrderState, Totals
 from auditor.core.findings import Finding, Rejected
+from auditor.core.growth import Growth
 from auditor.core.history import Trust, ahead
 from auditor.core.identities import Identities
 from auditor.core.log_keys import check_signers, in_succession, signers
 from auditor.head import Head, check_continues, read_head
-from auditor.ledger import LedgerRun
-from auditor.ports import Kept, KeptFinding, Log, Progress, State
+from auditor.ledger import CHUNK, LedgerRun
+from auditor.ports import Judges, Kept, KeptFinding, Log, Progress, Stage, State
 from auditor.records import RecordRun
-from birthmark.proof import Checkpoint, Frontier, VerifierKey
+from auditor.reread import Reader
+from birthmark.proof import Checkpoint, VerifierKey
 
 MAX_FINDINGS = 10_000  # kept of one run
 
@@ -65,6 +68,8 @@ class Report:
 
     head: Checkpoint | None  # what was verified; None where the head was rejected
     start: int  # size that the run began from
+    resumed: Stage  # how far the run before had come: WHOLE, if it was not broken off
+    again: Again  # what was looked at again
     records: int  # checked in this run
     stamps: int
     awaited: int  # records whose entry lies beyond the verified tree
@@ -83,6 +88,11 @@ class Report:
         """True if nothing was ever found."""
         return not self.findings
 
+    @property
+    def acknowledged(self) -> bool:
+        """True if somebody gave a reason for each finding that there is."""
+        return all(finding.acknowledged for finding in self.findings)
+
 
 @contextmanager
 def _doubted(shown: Head) -> Iterator[None]:
@@ -97,59 +107,116 @@ class Audit:
     """An audit of one log with one kept state."""
 
     def __init__(
-        self, log: Log, state: State, pinned: Pinned, *, clock: Callable[[], datetime], progress: Progress
+        self,
+        log: Log,
+        state: State,
+        pinned: Pinned,
+        *,
+        clock: Callable[[], datetime],
+        progress: Progress,
+        judges: Judges,
+        share: float = SHARE,
+        chunk: int = CHUNK,
     ) -> None:
         self._log = log
         self._state = state
         self._pinned = pinned
         self._clock = clock
         self._progress = progress
+        self._judges = judges
+        self._share = share
+        self._chunk = chunk
+        self._found: list[Finding] = []
+        self._new: list[Finding] = []
+        self._dropped = 0
 
     def run(self, *, from_scratch: bool = False) -> Report:
         """Verifies all that is new; from scratch, all there is.
 
         Raises:
-            Unreachable: signerd stopped answering. What was kept before is kept still.
+            Unreachable: signerd stopped answering. What was verified before is kept.
+            WorkerEnded: a worker process ended. The same.
             ConfigError: the state cannot be written.
         """
+        self._found, self._new, self._dropped = [], [], 0
+        before = self._state.kept()
+        reader = Reader(self._log, self._state)
+        self._state.read_entry = reader.entry
         try:
-            return self._run(from_scratch=from_scratch)
+            return self._run(before, reader, from_scratch=from_scratch)
         except Rejected as rejected:
-            with self._state.transaction():
-                new = self._state.add_findings([rejected.finding], self._clock())
-            return self._report(None, self._start(), None, new, 0)
+            self._found = [rejected.finding]
+            self._commit(lambda: None)
+            return self._report(None, before, None, Again())
 
-    def _run(self, *, from_scratch: bool) -> Report:
-        found: list[Finding] = []
-        with self._state.transaction():
-            kept = self._state.kept()
-            shown = read_head(self._log, self._known_keys(kept))
-            head = shown.checkpoint
-            if kept is not None:
-                with _doubted(shown):
-                    check_continues(self._log, head, kept.checkpoint)
-            start, record_id = Frontier(), 0
-            if from_scratch:
-                self._state.forget()
-            elif kept is not None:
-                start, record_id = kept.frontier, kept.record_id
-            ledger = LedgerRun(self._log, self._state, self._pinned.trust, self._progress, found.append)
-            with _doubted(shown):
-                frontier = ledger.read(head, start, kept.checkpoint if kept is not None else None)
-                self._check_signed(shown)
-            records = RecordRun(
+    def _run(self, before: Kept | None, reader: Reader, *, from_scratch: bool) -> Report:
+        shown = read_head(self._log, self._known_keys(before))
+        head = shown.checkpoint
+        known = self._state.passing() if before is None else before.checkpoint
+        with _doubted(shown):
+            for earlier in (None if before is None else before.checkpoint, self._state.passing()):
+                if earlier is not None:
+                    check_continues(self._log, head, earlier)
+        start = Growth.empty() if from_scratch else reader.growth
+        # Of a head that none of the known keys has signed, only its last entries say who has.
+        whole = self._state.transaction() if shown.doubt is not None else nullcontext()
+        with _doubted(shown), whole:
+            ledger = LedgerRun(
                 self._log,
                 self._state,
-                self._pinned.roots,
-                self._pinned.identities,
-                head.size,
+                reader,
+                self._pinned.trust,
                 self._progress,
-                found.append,
+                self._found.append,
+                self._commit if shown.doubt is None else self._enter,
+                self._chunk,
             )
-            record_id = records.run(record_id)
-            self._state.keep(Kept(head, frontier, record_id))
-            new = self._state.add_findings(found[:MAX_FINDINGS], self._clock())
-        return self._report(head, start.size, records, new, max(0, len(found) - MAX_FINDINGS))
+            ledger.read(
+                head,
+                start,
+                known,
+                lambda: self._begin(from_scratch=from_scratch),
+                lambda: self._check_signed(shown),
+            )
+        records = self._records(head)
+        kept = self._state.kept()
+        again = Again()
+        if records.run(0 if kept is None else kept.record_id):
+            old = 0 if from_scratch or before is None else before.frontier.size
+            again = look_again(self._state, reader, self._records(head), self._share, old, self._commit)
+        self._commit(self._state.forget_findings)
+        return self._report(head, None if from_scratch else before, records, again)
+
+    def _begin(self, *, from_scratch: bool) -> None:
+        if from_scratch:
+            self._state.forget()
+        self._state.begin_run()
+
+    def _records(self, head: Checkpoint) -> RecordRun:
+        return RecordRun(
+            self._log,
+            self._state,
+            self._pinned.roots,
+            self._pinned.identities,
+            head.size,
+            self._progress,
+            self._found.append,
+            self._commit,
+            self._judges,
+            round_of(self._state),
+        )
+
+    def _commit(self, write: Callable[[], None]) -> None:
+        """One transaction, with what was found by then."""
+        with self._state.transaction():
+            self._enter(write)
+
+    def _enter(self, write: Callable[[], None]) -> None:
+        write()
+        room = max(0, MAX_FINDINGS - len(self._new))
+        self._new += self._state.add_findings(self._found[:room], self._clock())
+        self._dropped += len(self._found[room:])
+        self._found.clear()
 
     def _known_keys(self, kept: Kept | None) -> list[VerifierKey]:
         """Whose signature is expected: of the keys that the kept log led to, where that is from ours."""
@@ -164,19 +231,17 @@ class Audit:
         elif shown.doubt is not None:
             raise Rejected(shown.doubt)
 
-    def _start(self) -> int:
-        kept = self._state.kept()
-        return 0 if kept is None else kept.checkpoint.size
-
     def _report(
-        self, head: Checkpoint | None, start: int, run: RecordRun | None, new: list[Finding], dropped: int
+        self, head: Checkpoint | None, before: Kept | None, run: RecordRun | None, again: Again
     ) -> Report:
         standing = [] if head is None else [found for found in [ahead(self._state, self._clock())] if found]
         kept = [*self._state.findings(), *(KeptFinding(found, self._clock()) for found in standing)]
         states = (self._state.order(name) for name in self._state.orders())
         return Report(
             head=head,
-            start=start,
+            start=0 if before is None else before.frontier.size,
+            resumed=Stage.WHOLE if before is None else before.stage,
+            again=again,
             records=0 if run is None else run.records,
             stamps=0 if run is None else run.stamps,
             awaited=0 if run is None else run.awaited,
@@ -186,7 +251,7 @@ class Audit:
             one_chip=tuple(self._state.chips_that_are_one()),
             orders=tuple(order for order in states if order is not None),
             open_intents=tuple(self._state.open_intents()),
-            new=(*new, *standing),
-            dropped=dropped,
+            new=(*self._new, *standing),
+            dropped=self._dropped,
             findings=tuple(kept),
         )

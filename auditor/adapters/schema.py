@@ -1,38 +1,23 @@
-"""Tables of the kept state, SQLite. The version is checked at opening: an older one is brought here, and goes
-on from where it stood."""
+"""Tables of the kept state, SQLite. A state of another version is not read (`auditor.adapters.state`).
+
+A board takes a row of `certificates`, its marks (`auditor.adapters.marks`), and two rows of indexes. Texts
+that come again (orders, stations, what certificates rest on) stand once, in `words`. The entries of boards
+are not kept: `bundles` has a hash for each 256 entries, by which they are known again when they are read
+anew.
+"""
 
 from __future__ import annotations
 
-VERSION = 5
+VERSION = 6
 
-_ENTRY_IDS = """
-CREATE TABLE entry_ids (id BLOB PRIMARY KEY, idx INTEGER NOT NULL) WITHOUT ROWID;
-"""
-
-_ANCHORS = """
-CREATE TABLE anchors (
-    kind TEXT, issuer TEXT, value TEXT, chip INTEGER NOT NULL, idx INTEGER NOT NULL,
-    PRIMARY KEY (kind, issuer, value)
-) WITHOUT ROWID;
-CREATE INDEX anchor_chip ON anchors (chip);
-CREATE TABLE derived_anchors (
-    kind TEXT, issuer TEXT, value TEXT, chip INTEGER NOT NULL, idx INTEGER NOT NULL,
-    PRIMARY KEY (kind, issuer, value, chip)
-) WITHOUT ROWID;
-CREATE INDEX certificate_of_chip ON certificates (chip);
-"""
-# Entries of form 1 know a chip by its id alone.
-_ADD_CHIPS = """
-ALTER TABLE certificates ADD COLUMN chip INTEGER NOT NULL DEFAULT -1;
-UPDATE certificates SET chip = (SELECT min(o.idx) FROM certificates o WHERE o.chip_id = certificates.chip_id);
-"""
-
-UPGRADES = {3: _ENTRY_IDS, 4: _ADD_CHIPS + _ANCHORS}  # what brings the state of a version to the next one
-
-SCHEMA = f"""
-{_ENTRY_IDS}
+SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE bundles (number INTEGER PRIMARY KEY, hash BLOB NOT NULL);
+CREATE TABLE runs (name TEXT PRIMARY KEY, place INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE recent_marks (id INTEGER PRIMARY KEY, cells BLOB NOT NULL);
+CREATE TABLE words (id INTEGER PRIMARY KEY, word TEXT NOT NULL UNIQUE);
 CREATE TABLE entries (idx INTEGER PRIMARY KEY, kind TEXT NOT NULL, data BLOB NOT NULL);
+CREATE INDEX entry_kind ON entries (kind, idx);
 CREATE TABLE peers (uri TEXT PRIMARY KEY, spki BLOB NOT NULL, revoked_at INTEGER) WITHOUT ROWID;
 CREATE TABLE products (name TEXT, sha256 BLOB, PRIMARY KEY (name, sha256)) WITHOUT ROWID;
 CREATE TABLE orders (
@@ -40,22 +25,26 @@ CREATE TABLE orders (
 );
 CREATE TABLE certificates (
     idx INTEGER PRIMARY KEY,
-    sha256 BLOB NOT NULL, serial BLOB NOT NULL, spki BLOB NOT NULL, challenge BLOB NOT NULL,
-    work_order TEXT NOT NULL, number INTEGER NOT NULL, chip_id TEXT NOT NULL, serial_number TEXT NOT NULL,
-    stamped_index INTEGER, revoked_index INTEGER, superseded_by BLOB, counted TEXT NOT NULL,
-    unchecked INTEGER NOT NULL, method TEXT NOT NULL, basis TEXT NOT NULL, rests_on TEXT NOT NULL,
-    attester BLOB, chip INTEGER NOT NULL DEFAULT -1
+    sha256 BLOB NOT NULL, work_order INTEGER NOT NULL, number INTEGER NOT NULL,
+    chip_id TEXT NOT NULL, serial_number TEXT NOT NULL,
+    chip INTEGER,                   -- NULL: this entry is its chip's first
+    anchored INTEGER NOT NULL,      -- an anchor is its chip's since this entry
+    issued_at INTEGER NOT NULL, station INTEGER NOT NULL, kind INTEGER NOT NULL,
+    stamped_index INTEGER, stamped_at INTEGER, stamped_by INTEGER, revoked_index INTEGER,
+    basis INTEGER NOT NULL,         -- what its evidence rests on; 0: not judged yet
+    unchecked INTEGER NOT NULL,     -- an entry spoke of it since its record was checked
+    round INTEGER NOT NULL          -- of looking again, in which its record was seen last: 0 or 1 by turns
 );
-CREATE TABLE weak_keys (sha256 BLOB PRIMARY KEY, idx INTEGER NOT NULL) WITHOUT ROWID;
-CREATE INDEX certificate_sha256 ON certificates (sha256);
-CREATE INDEX certificate_serial ON certificates (serial);
-CREATE INDEX certificate_spki ON certificates (spki);
-CREATE INDEX certificate_challenge ON certificates (challenge);
 CREATE INDEX certificate_place ON certificates (work_order, number);
-CREATE INDEX certificate_chip ON certificates (chip_id);
-CREATE INDEX certificate_serial_number ON certificates (serial_number);
-CREATE INDEX certificate_attester ON certificates (attester) WHERE attester IS NOT NULL;
 CREATE INDEX certificate_unchecked ON certificates (idx) WHERE unchecked = 1;
+CREATE INDEX certificate_missing ON certificates (work_order, issued_at)
+    WHERE stamped_index IS NULL AND revoked_index IS NULL;
+CREATE INDEX certificate_station ON certificates (station, issued_at);
+CREATE TABLE derived_anchors (
+    kind TEXT, issuer TEXT, value TEXT, chip INTEGER NOT NULL, idx INTEGER NOT NULL,
+    PRIMARY KEY (kind, issuer, value, chip)
+) WITHOUT ROWID;
+CREATE TABLE weak_keys (sha256 BLOB PRIMARY KEY, idx INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE intents (
     idx INTEGER PRIMARY KEY, work_order TEXT NOT NULL, number INTEGER NOT NULL,
     chip_id TEXT NOT NULL, serial_number TEXT NOT NULL, since INTEGER NOT NULL, resolved INTEGER NOT NULL
@@ -66,14 +55,18 @@ CREATE TABLE awaited (
 ) WITHOUT ROWID;
 CREATE TABLE findings (
     id INTEGER PRIMARY KEY, code TEXT NOT NULL, detail TEXT NOT NULL, idx INTEGER, serial_number TEXT,
-    expected TEXT NOT NULL, found TEXT NOT NULL, found_at INTEGER NOT NULL
+    expected TEXT NOT NULL, found TEXT NOT NULL, found_at INTEGER NOT NULL, run INTEGER NOT NULL
 );
 CREATE UNIQUE INDEX finding_once
     ON findings (code, detail, ifnull(idx, -1), ifnull(serial_number, ''), found);
-{_ANCHORS}
+CREATE TABLE acknowledgements (
+    finding INTEGER NOT NULL REFERENCES findings (id), statement BLOB NOT NULL, signature BLOB NOT NULL,
+    at INTEGER NOT NULL, id INTEGER PRIMARY KEY
+);
 """
 
-TABLES = (
-    "anchors", "derived_anchors", "entries", "entry_ids", "peers", "products", "orders", "certificates",
-    "weak_keys", "intents", "awaited", "findings",
+LEDGER_TABLES = (
+    "bundles", "runs", "recent_marks", "words", "entries", "peers", "products", "orders", "certificates",
+    "derived_anchors", "weak_keys", "intents", "awaited",
 )  # fmt: skip
+"""What is read anew with `--from-scratch`."""

@@ -1,5 +1,5 @@
 """The commands. Exit codes: 0 ok, 1 findings, 2 usage, 3 configuration, 4 signerd not reachable, 5 alarms,
-7 no such thing in what was verified."""
+6 findings that are all acknowledged, 7 no such board, order or finding."""
 
 from __future__ import annotations
 
@@ -15,12 +15,24 @@ from auditor.adapters import renewal
 from auditor.adapters.client import GrpcLog
 from auditor.adapters.enrolment import Installed, install, load_vkey, make_request
 from auditor.adapters.export import export as export_files
+from auditor.again import SHARE
+from auditor.cli import findings as findings_commands
 from auditor.cli import logged
 from auditor.cli.empty_options import NothingEmpty
+from auditor.cli.options import (
+    ALARMS,
+    DEFAULT_CONFIG,
+    FINDINGS,
+    AgainOption,
+    ConfigOption,
+    IdentitiesOption,
+    JsonOption,
+    WorkersOption,
+    exit_of_findings,
+)
 from auditor.cli.output import Output
 from auditor.cli.values import (
     certificate_values,
-    finding_values,
     order_values,
     standing,
     terms_values,
@@ -34,17 +46,7 @@ from auditor.errors import CheckFailed, Unreachable
 from auditor.program import version_text
 from auditor.verify import Report
 
-FINDINGS, ALARMS = 1, 5
-
 app = typer.Typer(cls=NothingEmpty, no_args_is_help=True, add_completion=False, help=__doc__)
-
-ConfigOption = Annotated[Path, typer.Option("--config", "-c", help="The auditor's auditor.toml.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Prints JSON, for machines.")]
-IdentitiesOption = Annotated[
-    list[Path] | None,
-    typer.Option("--identities", help="The company's own list of attestation keys. Again for each file."),
-]
-DEFAULT_CONFIG = Path("auditor.toml")
 
 
 def _print_version(asked: bool) -> None:  # noqa: FBT001 -- typer calls it so
@@ -74,12 +76,14 @@ def verify(
         bool, typer.Option("--from-scratch", help="Forgets the earlier runs, and verifies all anew.")
     ] = False,
     identities: IdentitiesOption = None,
+    workers: WorkersOption = 0,
+    again: AgainOption = SHARE,
     as_json: JsonOption = False,
 ) -> None:
-    """Verifies all that is new since the last run: checkpoint, entries, history, records."""
+    """Verifies all that is new since the last run, and a share of the old once more."""
     output = Output(as_json=as_json)
-    with session(config, identities or ()) as opened, output.progress() as progress:
-        report = opened.audit(progress).run(from_scratch=from_scratch)
+    with session(config, identities or (), workers=workers) as opened, output.progress() as progress:
+        report = opened.audit(progress, share=again).run(from_scratch=from_scratch)
     output.summary(report)
     _exit_of(report)
 
@@ -91,14 +95,16 @@ def watch(
     interval: Annotated[float, typer.Option(min=0.1, help="Seconds between rounds.")] = 10.0,
     rounds: Annotated[int, typer.Option(min=0, help="Ends after so many; 0: goes on until a finding.")] = 0,
     identities: IdentitiesOption = None,
+    workers: WorkersOption = 0,
+    again: AgainOption = 0.0,
     as_json: JsonOption = False,
 ) -> None:
     """Verifies again and again, prints what happens, and stops at the first finding or new alarm."""
     output = Output(as_json=as_json)
     pause = threading.Event()
-    with session(config, identities or ()) as opened:
+    with session(config, identities or (), workers=workers) as opened:
         for left in itertools.count(rounds, -1):
-            report = _round(opened, output, last=left == 1)
+            report = _round(opened, output, again, last=left == 1)
             if left == 1 or (report is not None and _is_news(report)):
                 break
             pause.wait(interval)
@@ -108,14 +114,15 @@ def watch(
 
 
 def _is_news(report: Report) -> bool:
-    """A finding, or an alarm of an entry that this round read; one that was known before goes on standing."""
-    return not report.clean or any(alarm.index >= report.start for alarm in report.alarms)
+    """A finding that nobody gave a reason for, or an alarm of an entry that this round read; one that was
+    known before goes on standing."""
+    return not report.acknowledged or any(alarm.index >= report.start for alarm in report.alarms)
 
 
-def _round(opened: Session, output: Output, *, last: bool) -> Report | None:
+def _round(opened: Session, output: Output, share: float, *, last: bool) -> Report | None:
     """One round of `watch`; None where signerd was not reachable, which is an error in the last one only."""
     try:
-        report = opened.audit(lambda _phase, _done, _total: None).run()
+        report = opened.audit(lambda _phase, _done, _total: None, share=share).run()
     except Unreachable as error:
         if last:
             raise
@@ -189,16 +196,6 @@ def show_order(
     output.thing("order", order_values(view.ledger) | {"by_signerd": terms_values(view.signerd)})
     output.findings(view.findings)
     _exit(clean=not view.findings)
-
-
-@app.command()
-def findings(config: ConfigOption = DEFAULT_CONFIG, *, as_json: JsonOption = False) -> None:
-    """Lists all findings that are kept."""
-    output = Output(as_json=as_json)
-    with session(config) as opened:
-        rows = [finding_values(item.finding, item.found_at) for item in opened.state.findings()]
-    output.things("finding", rows, ("found_at", "code", "kind", "entry", "serial_number", "detail"))
-    _exit(clean=not rows)
 
 
 @app.command()
@@ -276,9 +273,9 @@ def enroll(
 
 
 def _exit_of(report: Report) -> None:
-    _exit(clean=report.clean)
-    if report.alarms:
+    if report.acknowledged and report.alarms:
         raise typer.Exit(ALARMS)
+    exit_of_findings(report.findings)
 
 
 def _exit(*, clean: bool) -> None:
@@ -312,3 +309,6 @@ def renew(config: ConfigOption = DEFAULT_CONFIG, *, as_json: JsonOption = False)
         )
     else:
         typer.echo(f"not yet: it is valid until {found.until:%F}, and renewed from {found.due_at:%F} on")
+
+
+findings_commands.register(app.command)

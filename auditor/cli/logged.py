@@ -13,6 +13,7 @@ from auditor.adapters.certificate_file import subject_of
 from auditor.adapters.enrolment import load_vkey
 from auditor.adapters.state import SqliteState
 from auditor.adapters.tile_folder import read_checkpoint, tile_folder
+from auditor.cli.options import FINDINGS, UNKNOWN
 from auditor.cli.output import Output
 from auditor.cli.wiring import session
 from auditor.config import load, read_bytes
@@ -23,7 +24,7 @@ from auditor.logged import Answers
 from birthmark.proof import VerifierKey
 from birthmark.proof.tile import CHECKPOINT_PATH
 
-FINDINGS, UNKNOWN = 1, 7
+
 _SHOWN = 10  # names in a message
 _COLUMNS = ("asked", "in_ledger", "state", "serial_number", "issued_entry", "stamped_entry", "revoked_entry")
 _NOTHING = dict.fromkeys(

@@ -104,6 +104,8 @@ class Output:
         if earlier:
             self.console.print(f"[bold red]{earlier} findings of earlier runs stand: see `findings`[/]")
         verdict = "[bold green]nothing is off[/]" if report.clean else f"[bold red]{len(kept)} findings[/]"
+        if report.acknowledged and not report.clean:
+            verdict = f"[bold yellow]{len(kept)} findings, all acknowledged: see `findings`[/]"
         self.console.print(verdict)
 
     @contextlib.contextmanager

@@ -8,12 +8,14 @@ from datetime import datetime
 from hashlib import sha256
 from typing import Any
 
+from auditor.core.acknowledgement import read_statement, signer
 from auditor.core.books import Basis, CertificateState, OrderState
 from auditor.core.entry import Issued
 from auditor.core.findings import Finding
 from auditor.core.forms import time_text
+from auditor.errors import Malformed
 from auditor.lookup import CertificateView
-from auditor.ports import OrderTerms
+from auditor.ports import Acknowledgement, KeptFinding, OrderTerms, Stage
 from auditor.verify import Alarm, Report
 
 _BASES = {
@@ -40,6 +42,22 @@ def finding_values(finding: Finding, found_at: datetime | None = None) -> dict[s
     if found_at is not None:
         values["found_at"] = time_text(found_at)
     return values
+
+
+def kept_finding_values(item: KeptFinding, deployment: str) -> dict[str, Any]:
+    """One that is kept, with its number and what was said of it."""
+    said = [_said(each, deployment) for each in item.acknowledged]
+    return {"number": item.number} | finding_values(item.finding, item.found_at) | {"acknowledged": said}
+
+
+def _said(item: Acknowledgement, deployment: str) -> dict[str, Any]:
+    """`key` is the one whose signature holds; null where nobody signed."""
+    try:
+        values = read_statement(item.statement)
+        key, problem = signer(item.statement, item.signature, deployment), None
+    except Malformed as error:
+        return {"by": None, "reason": None, "at": None, "key": None, "problem": f"its signature {error}"}
+    return {name: values[name] for name in ("by", "reason", "at")} | {"key": key, "problem": problem}
 
 
 def evidence_values(bases: Mapping[str, Mapping[Basis, int]]) -> dict[str, dict[str, int]]:
@@ -102,9 +120,12 @@ def report_values(report: Report) -> dict[str, Any]:
     head = report.head
     return {
         "clean": report.clean,
+        "acknowledged": report.acknowledged and not report.clean,
         "tree_size": None if head is None else head.size,
         "root": None if head is None else head.root.hex(),
         "verified_from": report.start,
+        "resumed": None if report.resumed is Stage.WHOLE else report.resumed.value,
+        "again": {"entries": report.again.entries, "records": report.again.records},
         "records": report.records,
         "stamps": report.stamps,
         "records_ahead": report.awaited,
@@ -124,7 +145,12 @@ def report_values(report: Report) -> dict[str, Any]:
         ],
         "orders": [order_values(order) for order in report.orders],
         "new_findings": len(report.new) + report.dropped,
-        "findings": [finding_values(item.finding, item.found_at) for item in report.findings],
+        "findings": [
+            {"number": item.number}
+            | finding_values(item.finding, item.found_at)
+            | {"acknowledged": bool(item.acknowledged)}
+            for item in report.findings
+        ],
     }
 
 
@@ -144,8 +170,6 @@ def certificate_values(certificate: CertificateState) -> dict[str, Any]:
         "number": certificate.number,
         "state": standing(certificate),
         "certificate_sha256": certificate.certificate_sha256.hex(),
-        "certificate_serial": certificate.certificate_serial.hex(),
-        "spki_sha256": certificate.spki_sha256.hex(),
         "issued_entry": certificate.index,
         "stamped_entry": certificate.stamped_index,
         "revoked_entry": certificate.revoked_index,
@@ -156,6 +180,8 @@ def _issued_values(issued: Issued) -> dict[str, Any]:
     """What the certificate rests on, by its entry."""
     claims = issued.claims
     return {
+        "certificate_serial": issued.certificate_serial.hex(),
+        "spki_sha256": issued.spki_sha256.hex(),
         "level": issued.level,
         "method": issued.method,
         "measured": dict(issued.measured),

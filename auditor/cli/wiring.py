@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from auditor.adapters.client import Credentials, GrpcLog
 from auditor.adapters.enrolment import load_roots, load_vkey
 from auditor.adapters.state import SqliteState
+from auditor.adapters.workers import Workers, usual_count
 from auditor.config import Config, load, read_text_file
 from auditor.core.history import Trust
 from auditor.core.identities import Identities, read_identities
@@ -22,6 +23,7 @@ from auditor.errors import ConfigError, Malformed
 from auditor.lookup import Lookup
 from auditor.ports import Progress
 from auditor.products import Products
+from auditor.reread import Reader
 from auditor.verify import Audit, Pinned
 
 
@@ -32,10 +34,19 @@ class Session:
     log: GrpcLog
     state: SqliteState
     pinned: Pinned
+    workers: Workers
 
-    def audit(self, progress: Progress) -> Audit:
+    def audit(self, progress: Progress, *, share: float) -> Audit:
         """An audit by the system's clock."""
-        return Audit(self.log, self.state, self.pinned, clock=utc_now, progress=progress)
+        return Audit(
+            self.log,
+            self.state,
+            self.pinned,
+            clock=utc_now,
+            progress=progress,
+            judges=self.workers,
+            share=share,
+        )
 
     @property
     def lookup(self) -> Lookup:
@@ -72,8 +83,14 @@ def load_identities(files: Sequence[Path]) -> Identities:
 
 
 @contextlib.contextmanager
-def session(path: Path, identities: Sequence[Path] = ()) -> Iterator[Session]:
-    """Everything that a configuration file names, opened. Raises ConfigError."""
+def session(path: Path, identities: Sequence[Path] = (), *, workers: int = 1) -> Iterator[Session]:
+    """Everything that a configuration file names, opened. Raises ConfigError.
+
+    Args:
+        path: of the configuration.
+        identities: files of the company's own list of attestation keys.
+        workers: processes that judge records; 0: one a processor.
+    """
     config = load(path)
     trust = pinned(config, identities)
     credentials = Credentials(
@@ -81,5 +98,10 @@ def session(path: Path, identities: Sequence[Path] = ()) -> Iterator[Session]:
         read_text_file(config.identity.certificate, "our certificate"),
         read_text_file(config.identity.key, "our key"),
     )
-    with SqliteState.open(config.state) as state, GrpcLog(config.signerd.endpoint, credentials) as log:
-        yield Session(log, state, trust)
+    with (
+        SqliteState.open(config.state) as state,
+        GrpcLog(config.signerd.endpoint, credentials) as log,
+        Workers(workers or usual_count(), trust.identities) as judges,
+    ):
+        state.read_entry = Reader(log, state).entry
+        yield Session(log, state, trust, judges)

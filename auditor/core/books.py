@@ -12,7 +12,7 @@ from enum import Enum
 from typing import Protocol
 
 from auditor.core.anchors import Anchor
-from auditor.core.entry import AdministratorsSet, Issued, KeysCommitted, LogOpened, OrderOpened
+from auditor.core.entry import AdministratorsSet, Issued, KeysCommitted, LogOpened, OrderOpened, Stamped
 from auditor.core.issuers import Known
 
 
@@ -57,16 +57,12 @@ class CertificateState:
 
     index: int
     certificate_sha256: bytes
-    certificate_serial: bytes
-    spki_sha256: bytes
-    challenge: bytes
     work_order: str
     number: int
     chip_id: str
     serial_number: str
     stamped_index: int | None
     revoked_index: int | None
-    superseded_by: bytes | None
     counted: str  # what its chip must have been counted under, and its level: `name/level`; may be empty
     method: str
     chip: int  # the object that it is of, whatever its names: index of its first `issued` entry
@@ -199,6 +195,11 @@ class Books(Protocol):
         """The certificate of this SHA-256."""
         ...
 
+    def issued(self, index: int) -> Issued:
+        """The `issued` entry of a certificate that these books returned. Raises Rejected where the log now
+        hands over another one, Unreachable."""
+        ...
+
     def other_chip_of(self, issued: Issued, chip: int) -> CertificateState | None:
         """The first certificate of another chip whose evidence the same attestation key signed."""
         ...
@@ -207,11 +208,11 @@ class Books(Protocol):
         """Adds a certificate of this chip."""
         ...
 
-    def stamped(self, certificate: CertificateState, index: int) -> None:
-        """Notes the index of its `stamped` entry."""
+    def stamped(self, certificate: CertificateState, index: int, entry: Stamped) -> None:
+        """Notes its `stamped` entry, and the index of that."""
         ...
 
-    def revoked(self, certificate: CertificateState, index: int, superseded_by: bytes | None) -> None:
+    def revoked(self, certificate: CertificateState, index: int) -> None:
         """Notes the index of its `revoked` entry."""
         ...
 

@@ -55,6 +55,11 @@ class Issuer:
     valid_until: datetime
     allowance: Allowance = NO_LIMITS  # names and purposes that the chain leaves to leaves
 
+    @property
+    def sha256(self) -> bytes:
+        """Of its certificate."""
+        return sha256(self.certificate.public_bytes(Encoding.DER)).digest()
+
 
 @dataclass(frozen=True, slots=True)
 class Leaf:

@@ -15,10 +15,9 @@ from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any, ClassVar
 
-import rfc8785
-
 from auditor.core import forms
 from auditor.core.anchors import Anchor, ledger_anchors
+from auditor.core.canonical import canonical_object
 from auditor.core.claims import Claims, ledger_claims, ledger_firmware
 from auditor.core.codes import Code
 from auditor.core.forms import Administrator, ApprovalSignature, Form
@@ -548,7 +547,7 @@ def parse_entry(data: bytes) -> Entry:
             expected=f"at most {MAX_ENTRY}",
             found=str(len(data)),
         )
-    return _entry(_canonical_object(data))
+    return _entry(canonical_object(data))
 
 
 def reread_entry(data: bytes) -> Entry:
@@ -566,7 +565,8 @@ def reread_entry(data: bytes) -> Entry:
 
 def _entry(members: dict[str, Any]) -> Entry:
     kind, member_forms = _kind(members)
-    unsaid = _IF_SAID[kind.type] - members.keys()
+    may_be_unsaid = _IF_SAID[kind.type]
+    unsaid = may_be_unsaid - members.keys() if may_be_unsaid else may_be_unsaid
     wanted = (member_forms.keys() | {"v", "type"}) - unsaid
     if members.keys() != wanted:
         odd = ", ".join(sorted(members.keys() ^ wanted))
@@ -593,17 +593,3 @@ def _kind(members: dict[str, Any]) -> tuple[type[Entry], dict[str, Form]]:
     if not isinstance(found, str) or (form, found) not in _MEMBERS:
         raise CheckFailed(Code.ENTRY_FORM, "unknown type", found=repr(found)[:64])
     return _MEMBERS[form, found]
-
-
-def _canonical_object(data: bytes) -> dict[str, Any]:
-    try:
-        value = json.loads(data.decode("utf-8"))
-        canonical = isinstance(value, dict) and rfc8785.dumps(value) == data
-    except (ValueError, RecursionError) as error:
-        # Covers JSONDecodeError, UnicodeError and rfc8785's own errors, which derive from ValueError.
-        raise CheckFailed(
-            Code.ENTRY_NOT_CANONICAL, "the entry is not JSON that RFC 8785 can encode"
-        ) from error
-    if not canonical:
-        raise CheckFailed(Code.ENTRY_NOT_CANONICAL, "the entry is not a JSON object in its canonical form")
-    return dict(value)

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from auditor.core.ssh_signature import check_key
@@ -106,9 +107,14 @@ _HEX = re.compile(r"(?:[0-9a-f]{2})+")
 
 def digest(value: Any) -> bytes:
     """32 bytes in lower-case hexadecimal."""
-    if not isinstance(value, str) or len(value) != 64 or _HEX.fullmatch(value) is None:
-        raise Malformed("is not 32 bytes in lower-case hexadecimal")
-    return bytes.fromhex(value)
+    if isinstance(value, str) and len(value) == 64:
+        try:
+            data = bytes.fromhex(value)
+        except ValueError:
+            data = b""
+        if data.hex() == value:  # lower case, and no spaces between
+            return data
+    raise Malformed("is not 32 bytes in lower-case hexadecimal")
 
 
 def entry_id(value: Any) -> bytes:
@@ -132,7 +138,14 @@ def serial(value: Any) -> bytes:
 
 def time(value: Any) -> datetime:
     """`YYYY-MM-DDTHH:MM:SSZ`."""
-    if not isinstance(value, str) or _TIME.fullmatch(value) is None:
+    if isinstance(value, str):
+        return _time(value)
+    raise Malformed("is not a time of the form YYYY-MM-DDTHH:MM:SSZ")
+
+
+@lru_cache(maxsize=1_024)  # entries of one second, and orders' windows, come again and again
+def _time(value: str) -> datetime:
+    if _TIME.fullmatch(value) is None:
         raise Malformed("is not a time of the form YYYY-MM-DDTHH:MM:SSZ")
     try:
         return datetime.fromisoformat(value)
@@ -280,7 +293,14 @@ def text(value: Any) -> str:
 
 def version_key(value: Any) -> tuple[tuple[int, ...], bool, str]:
     """A firmware version as something that sorts as docs/formats.md says. Raises Malformed."""
-    match = _VERSION.fullmatch(value) if isinstance(value, str) and len(value) <= 32 else None
+    if not isinstance(value, str) or len(value) > 32:
+        raise Malformed("is not a version")
+    return _version_key(value)
+
+
+@lru_cache(maxsize=1_024)
+def _version_key(value: str) -> tuple[tuple[int, ...], bool, str]:
+    match = _VERSION.fullmatch(value)
     if match is None:
         raise Malformed("is not a version")
     numbers = [int(part) for part in match["numbers"].split(".")]

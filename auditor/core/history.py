@@ -387,7 +387,7 @@ def _stamped(books: Books, index: int, entry: entries.Stamped) -> Iterator[Findi
     if order is not None:
         yield from check_station(books, index, entry, order, None)
         order.stamped += 1
-    books.stamped(certificate, index)
+    books.stamped(certificate, index, entry)
     books.totals.stamped += 1
 
 
@@ -401,13 +401,13 @@ def _revoked(books: Books, index: int, entry: entries.Revoked) -> Iterator[Findi
         yield _off(Code.REVOCATION_HISTORY, f"revoked twice, first by entry {first}", index, entry)
         return
     yield from _agrees(Code.REVOCATION_HISTORY, index, entry, certificate)
-    if certificate.certificate_serial != entry.certificate_serial:
+    if books.issued(certificate.index).certificate_serial != entry.certificate_serial:
         yield _off(Code.REVOCATION_HISTORY, "another certificate serial than was issued", index, entry)
     if entry.superseded_by is not None:
         books.totals.superseding[entry.chip_id] = (index, entry.superseded_by)
         if entry.reason != "superseded":
             yield _off(Code.REVOCATION_HISTORY, f"superseded, for the reason {entry.reason}", index, entry)
-    books.revoked(certificate, index, entry.superseded_by)
+    books.revoked(certificate, index)
     books.totals.revoked += 1
     order = books.order(certificate.work_order)
     if order is not None:

@@ -45,7 +45,7 @@ def issued(books: Books, index: int, entry: Issued) -> Iterator[Finding]:
         yield from check_station(books, index, entry, order, intent)
         yield from _place(index, entry, order, related, same)
         yield from _serial(index, entry, order, related, same)
-    yield from _unique(index, entry, related)
+    yield from _unique(books, index, entry, related)
     yield from twice
     yield from _attested(books, index, entry, chip)
     yield from _counted(books, index, entry, order, own)
@@ -57,7 +57,7 @@ def issued(books: Books, index: int, entry: Issued) -> Iterator[Finding]:
 def _chip(books: Books, index: int, entry: Issued) -> tuple[int, list[Finding]]:
     """The chip, as an object: the one that its anchors, or an id that more than its firmware states, belong
     to, whatever it is called."""
-    owners = books.owners(_shown(entry))
+    owners = books.owners(shown_anchors(entry))
     for other in _of_the_same_chip(books, entry):
         owners.setdefault(other.chip, other.index)
     if len(owners) <= 1:
@@ -67,7 +67,7 @@ def _chip(books: Books, index: int, entry: Issued) -> tuple[int, list[Finding]]:
     return min(owners), [_finding(Code.ANCHOR_HISTORY, detail, index, entry, found=entry.chip_id)]
 
 
-def _shown(entry: Issued) -> tuple[Anchor, ...]:
+def shown_anchors(entry: Issued) -> tuple[Anchor, ...]:
     """What the entry says that is one chip's. Form 1 says nothing of the kind."""
     if entry.anchors is None:
         return ()
@@ -79,7 +79,7 @@ def _of_the_same_chip(books: Books, entry: Issued) -> Iterator[CertificateState]
     """Earlier certificates of the chip that no anchor tells: of entries of form 1, which name it by its id;
     and of its board, whose serial number stays. An id that firmware wrote is no proof by itself."""
     named, board = books.newest_named(entry.chip_id), books.newest_numbered(entry.serial_number)
-    label = entry.anchors and name_anchor(entry.chip_id) not in _shown(entry)
+    label = entry.anchors and name_anchor(entry.chip_id) not in shown_anchors(entry)
     numbered = named is not None and named.serial_number == entry.serial_number
     if named is not None and (numbered or not label) and not books.has_anchors(named.chip):
         yield named
@@ -198,15 +198,16 @@ def _serial(
         yield _finding(Code.SERIAL_NUMBER, detail, index, entry, expected, entry.serial_number)
 
 
-def _unique(index: int, entry: Issued, related: list[CertificateState]) -> Iterator[Finding]:
-    for other in related:
+def _unique(books: Books, index: int, entry: Issued, related: list[CertificateState]) -> Iterator[Finding]:
+    others = [(other.index, books.issued(other.index)) for other in related]
+    for earlier, other in others:
         if other.spki_sha256 == entry.spki_sha256:
-            detail = f"entry {other.index} certified this key already"
+            detail = f"entry {earlier} certified this key already"
             yield _finding(Code.KEY_TWICE, detail, index, entry, found=entry.spki_sha256.hex())
             return
     for what in ("certificate_sha256", "certificate_serial", "challenge"):
         value = getattr(entry, what)
-        used = next((other.index for other in related if getattr(other, what) == value), None)
+        used = next((earlier for earlier, other in others if getattr(other, what) == value), None)
         if used is not None:
             yield _finding(
                 Code.VALUE_REUSED, f"{what} of entry {used} again", index, entry, found=value.hex()
@@ -286,7 +287,7 @@ def _resolve(books: Books, index: int, entry: Issued, intent: IntentState) -> It
 
 def _enter(books: Books, index: int, entry: Issued, order: OrderState | None, chip: int) -> None:
     books.add_certificate(index, entry, chip)
-    books.add_anchors(_shown(entry), chip, index)
+    books.add_anchors(shown_anchors(entry), chip, index)
     totals = books.totals
     totals.certificates += 1
     totals.levels[entry.level] = totals.levels.get(entry.level, 0) + 1

@@ -17,9 +17,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from auditor.adapters.client import Credentials, GrpcLog
 from auditor.adapters.state import SqliteState
+from auditor.adapters.workers import Workers
+from auditor.again import SHARE
 from auditor.core.history import Trust
 from auditor.core.identities import Identities
 from auditor.core.proofs import parse_vkey
+from auditor.ledger import CHUNK
 from auditor.verify import Audit, Pinned, Report
 from boards.attesters.nrf91 import Nrf91Vendor
 from boards.attesters.port import Vendor
@@ -68,6 +71,10 @@ def bench(
     service: PaperService | None = None,
     identities: Identities | None = None,
     key: Ed25519PrivateKey | None = None,
+    *,
+    workers: int = 1,
+    share: float = SHARE,
+    chunk: int = CHUNK,
 ) -> Iterator[Bench]:
     with PaperServer(log, service) as server:
         credentials = Credentials(
@@ -76,6 +83,7 @@ def bench(
         with (
             GrpcLog(server.endpoint, credentials, wait=lambda _: None) as grpc_log,
             SqliteState.open(directory) as state,
+            Workers(workers, identities, alone=0) as judges,
         ):
             audit = Audit(
                 grpc_log,
@@ -83,6 +91,9 @@ def bench(
                 pinned(log, identities, key),
                 clock=lambda: LATER,
                 progress=lambda _phase, _done, _total: None,
+                judges=judges,
+                share=share,
+                chunk=chunk,
             )
             yield Bench(log, audit, state, server, grpc_log)
 

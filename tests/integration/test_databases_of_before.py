@@ -37,16 +37,21 @@ async def test_a_station_goes_on_with_its_journal(tmp_path: Path, name: str) -> 
 
 
 @pytest.mark.parametrize("name", sorted(path.name for path in FORMS.glob("auditor-state-*.sql")))
-def test_an_auditor_goes_on_from_its_state(tmp_path: Path, name: str) -> None:
+def test_an_auditor_keeps_the_checkpoint_and_the_findings_of_its_state(tmp_path: Path, name: str) -> None:
     load(tmp_path / FILE, name)
+    connection = sqlite3.connect(tmp_path / FILE)
+    (entries,) = connection.execute("SELECT count(*) FROM entries").fetchone()
+    row = ("F312", "less evidence than ordered", 11, "WO-1-000004", "chip", "none", 1_800_000_000)
+    with connection:
+        connection.execute("INSERT INTO findings VALUES (NULL, ?, ?, ?, ?, ?, ?, ?)", row)
+    connection.close()
     with SqliteState.open(tmp_path) as state:
-        assert state.opened is not None
-        kept = state.kept()
-        assert kept is not None
-        assert kept.frontier.size == len(list(state.entries()))
-        assert state.totals.certificates == 3
-        assert [intent.index for intent in state.open_intents()] == []
-        assert state.findings() == []
+        assert state.kept() is None  # everything else is read anew
+        passing = state.passing()
+        assert passing is not None
+        assert passing.size == entries
+        (found,) = state.findings()
+        assert (found.finding.code.value, found.finding.index) == ("F312", 11)
     connection = sqlite3.connect(tmp_path / FILE)
     assert connection.execute("PRAGMA user_version").fetchone() == (VERSION,)
     connection.close()

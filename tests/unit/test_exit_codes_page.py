@@ -9,8 +9,7 @@ from pathlib import Path
 from agent.adapters.cli.options import exit_code
 from agent.errors import AgentError, ConfigError, SignerUnavailable, Verdict
 from auditor.__main__ import CONFIGURATION, UNREACHABLE
-from auditor.cli.app import ALARMS, FINDINGS
-from auditor.cli.logged import UNKNOWN
+from auditor.cli.options import ACKNOWLEDGED, ALARMS, FINDINGS, UNKNOWN
 from signerd.adapters.cli.exits import Exit
 
 REPOSITORY = Path(__file__).parents[2]
@@ -24,7 +23,7 @@ USAGE = 2  # typer's own
 
 
 def test_the_table_has_every_code_and_no_other() -> None:
-    assert set(ROWS) == {0, *(code.value for code in Exit), UNKNOWN}
+    assert set(ROWS) == {0, *(code.value for code in Exit), ACKNOWLEDGED, UNKNOWN}
 
 
 def test_the_agent_and_the_auditor_have_theirs_in_it() -> None:
@@ -34,10 +33,10 @@ def test_the_agent_and_the_auditor_have_theirs_in_it() -> None:
         AgentError("c", "d", verdict=Verdict.REJECT),
     )
     agents = {0, USAGE, *map(exit_code, errors)}
-    auditors = {0, USAGE, FINDINGS, ALARMS, CONFIGURATION, UNREACHABLE, UNKNOWN}
+    auditors = {0, USAGE, FINDINGS, ALARMS, ACKNOWLEDGED, UNKNOWN, CONFIGURATION, UNREACHABLE}
     assert {code for code, row in ROWS.items() if row[AGENT]} == agents
     assert {code for code, row in ROWS.items() if row[AUDITOR]} == auditors
-    assert all(row[SIGNERD] for code, row in ROWS.items() if code != UNKNOWN)
+    assert all(row[SIGNERD] for code, row in ROWS.items() if code not in {ACKNOWLEDGED, UNKNOWN})
 
 
 def test_the_unit_prevents_the_restarts_that_the_table_says_it_does() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import sqlite3
 import stat
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from auditor.adapters.enrolment import Installed, install, make_request
+from auditor.cli.options import ACKNOWLEDGED, UNKNOWN
 from auditor.errors import ConfigError
 from harness.audit_bench import small
 from harness.paper_certificates import Authority, new_key, pem
@@ -114,8 +116,8 @@ def test_verify_list_show_order(desk: Desk) -> None:
     code, lines, _ = desk.run("order", "WO-1")
     assert (code, lines[0]["boards"], lines[0]["stamped"]) == (0, 3, 2)
     assert "firmware_stamped" not in desk.run("show", "WO-1-000003")[1][0]
-    assert desk.run("show", "WO-1-000009")[0] == 1
-    assert desk.run("order", "WO-9")[0] == 1
+    assert desk.run("show", "WO-1-000009")[0] == UNKNOWN
+    assert desk.run("order", "WO-9")[0] == UNKNOWN
 
 
 def test_the_bundle_of_an_order_by_the_ledger_and_by_signerd(desk: Desk) -> None:
@@ -152,6 +154,35 @@ def test_a_finding_is_printed_and_stays(desk: Desk) -> None:
     assert (code, lines[-1]["new_findings"]) == (1, 0)
     code, lines, _ = desk.run("findings")
     assert (code, {line["code"] for line in lines}) == (1, {"F312"})
+
+
+def test_an_acknowledged_finding_stays_visible_and_has_an_exit_code_of_its_own(
+    desk: Desk, tmp_path: Path
+) -> None:
+    desk.log.issue(4, level="none")
+    assert desk.run("verify")[0] == 1
+    numbers = [line["number"] for line in desk.run("findings")[1]]
+    key = tmp_path / "id"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
+    said = ("--reason", "a sample of the line", "--by", "carol")
+    assert desk.run("acknowledge", "99", *said)[0] == UNKNOWN
+    for number in numbers:
+        assert desk.run("verify")[0] == 1
+        code, lines, _ = desk.run("acknowledge", str(number), *said, "--key", str(key))
+    public = " ".join(key.with_name("id.pub").read_text().split()[:2])
+    (told,) = lines[0]["acknowledged"]  # type: ignore[misc]
+    assert (code, told["by"], told["reason"], told["key"]) == (0, "carol", "a sample of the line", public)
+    code, lines, _ = desk.run("verify")
+    assert (code, lines[-1]["clean"], lines[-1]["acknowledged"]) == (ACKNOWLEDGED, False, True)
+    code, lines, _ = desk.run("findings")
+    assert (code, {line["code"] for line in lines}) == (ACKNOWLEDGED, {"F312"})
+    desk.log.issue(5, level="none")
+    assert desk.run("verify")[0] == 1  # one that nobody has looked into
+    with sqlite3.connect(desk.directory / "state" / "state.sqlite") as state:
+        state.execute("UPDATE acknowledgements SET statement = replace(statement, 'sample', 'simple')")
+    state.close()
+    line = desk.run("findings")[1][0]
+    assert line["acknowledged"][0]["problem"] == "its signature does not verify"  # type: ignore[index]
 
 
 def test_a_broken_key_is_an_exit_code_of_its_own(desk: Desk) -> None:
@@ -206,7 +237,7 @@ def test_watch_prints_entries_and_stops_at_a_finding(desk: Desk) -> None:
 
 
 def test_export_writes_what_openssl_accepts(desk: Desk, tmp_path: Path) -> None:
-    assert desk.run("export", "--out", str(tmp_path / "out"))[0] == 1
+    assert desk.run("export", "--out", str(tmp_path / "out"))[0] == UNKNOWN
     assert desk.run("verify")[0] == 0
     code, lines, _ = desk.run("export", "--out", str(tmp_path / "out"))
     assert (code, lines[0]["certificates"]) == (0, 3)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from pathlib import Path
 
-from auditor.adapters.state import FILE
 from harness.audit_bench import bench, opened, small
 from harness.paper_log import PaperLog
 
@@ -49,31 +47,3 @@ def test_an_id_is_found_again_in_a_later_run_too(tmp_path: Path) -> None:
         ("VALUE_REUSED", board.issued_index, used)
     ]
     assert "entry 3" in found[0].detail
-
-
-def test_the_state_of_an_older_auditor_goes_on(tmp_path: Path) -> None:
-    log = small(form=1)
-    with bench(log, tmp_path) as made:
-        assert made.verify().clean
-    _as_version_3(tmp_path / FILE)
-    _go_on_in_form_2(log)
-    with bench(log, tmp_path) as made:
-        report = made.verify()
-        assert report.clean
-        assert report.records == 1  # the others were checked before
-        assert made.state.totals.form == 2
-
-
-def _as_version_3(path: Path) -> None:
-    """What the auditor kept before it knew form 2."""
-    with sqlite3.connect(path) as connection:
-        connection.execute("DROP INDEX certificate_of_chip")
-        for table in ("entry_ids", "anchors", "derived_anchors"):
-            connection.execute(f"DROP TABLE {table}")
-        connection.execute("ALTER TABLE certificates DROP COLUMN chip")
-        (data,) = connection.execute("SELECT value FROM meta WHERE key = 'totals'").fetchone()
-        totals = json.loads(data)
-        del totals["form"]
-        connection.execute("UPDATE meta SET value = ? WHERE key = 'totals'", (json.dumps(totals).encode(),))
-        connection.execute("PRAGMA user_version = 3")
-    connection.close()

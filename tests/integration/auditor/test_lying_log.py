@@ -158,7 +158,20 @@ def test_a_consistency_proof_that_does_not_hold(honest: Bench) -> None:
     honest.verify()
     honest.log.close_order()
     honest.log.lie_proof = lambda hashes: [*hashes[:-1], bytes(32)]
-    assert honest.codes() == [("FORK", None)]
+    assert honest.codes() == [
+        ("PROOF_MALFORMED", None)
+    ]  # the entries lead to both checkpoints: it is no fork
+
+
+def test_neither_proof_nor_entries_lead_to_the_head(honest: Bench) -> None:
+    honest.verify()
+    honest.log.close_order()
+    honest.log.lie_proof = lambda hashes: [*hashes[:-1], bytes(32)]
+    honest.log.lie_entries = lambda entries: [entries[0], *entries[:-1]]
+    (finding,) = honest.verify().new
+    assert finding.code.name == "CONTINUATION"
+    assert finding.expected.startswith(f"{ORIGIN}\n11\n")
+    assert finding.found.startswith(f"{ORIGIN}\n12\n")
 
 
 @pytest.mark.parametrize("index", [0, 4, 10])

@@ -1,0 +1,131 @@
+"""A past that is doctored after it was verified: found within the number of runs that the manual states."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from birthmark.v1 import audit_pb2
+from harness.audit_bench import Bench, bench, opened
+from harness.paper_log import PaperLog
+
+BOARDS, SHARE = 12, 0.25
+RUNS, RUNS_OF_REMOVED = 4, 8  # 1 / SHARE, and two rounds
+
+
+@pytest.fixture
+def verified(tmp_path: Path) -> Iterator[Bench]:
+    log = opened(quantity=BOARDS)
+    log.personalize(BOARDS)
+    for number in range(1, BOARDS + 1):
+        log.stamp(log.issue(number))
+    with bench(log, tmp_path, share=SHARE) as made:
+        assert made.verify().clean
+        yield made
+
+
+def _runs(made: Bench, most: int) -> list[str]:
+    """Codes of what is found, within so many runs."""
+    found: list[str] = []
+    for _ in range(most):
+        found += [finding.code.name for finding in made.verify().new]
+    return found
+
+
+def _removed_stamp(record: audit_pb2.Record) -> None:
+    record.ClearField("stamp")
+    record.ClearField("stamp_signature")
+    record.state = audit_pb2.RECORD_STATE_ISSUED
+
+
+def _another_certificate(record: audit_pb2.Record) -> None:
+    record.certificate_der = record.certificate_der[:-1] + bytes([record.certificate_der[-1] ^ 1])
+
+
+def _another_station(record: audit_pb2.Record) -> None:
+    record.station = record.station.replace("pc1", "pc2")
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        (_removed_stamp, "RECORD_STATE"),
+        (_another_certificate, "CERTIFICATE_DIFFERS"),
+        (_another_station, "RECORD_DIFFERS"),
+    ],
+)
+@pytest.mark.parametrize("place", [0, BOARDS - 1])
+def test_a_record_that_was_altered(
+    verified: Bench, change: Callable[[audit_pb2.Record], None], code: str, place: int
+) -> None:
+    change(verified.log.records[place])
+    assert _runs(verified, RUNS) == [code]
+
+
+def test_nothing_is_found_where_nothing_was_altered(verified: Bench) -> None:
+    assert _runs(verified, RUNS_OF_REMOVED) == []
+
+
+@pytest.mark.parametrize("place", [0, 5, BOARDS - 1])
+def test_a_record_that_was_removed(verified: Bench, place: int) -> None:
+    del verified.log.records[place]
+    assert set(_runs(verified, RUNS_OF_REMOVED)) == {"RECORD_MISSING"}
+
+
+def test_a_record_of_another_certificate_in_its_place(verified: Bench) -> None:
+    record = verified.log.records[3]
+    other = verified.log.records[4]
+    record.certificate_der = other.certificate_der
+    assert _runs(verified, RUNS) == ["CERTIFICATE_DIFFERS"]
+
+
+@pytest.mark.parametrize("index", [0, 9, 29])
+def test_an_entry_that_is_handed_over_otherwise(verified: Bench, index: int) -> None:
+    def change(entries: list[bytes]) -> list[bytes]:
+        entries[index] = entries[index].replace(b"2026-11", b"2026-12")
+        return entries
+
+    verified.log.lie_entries = change
+    reports = [verified.verify() for _ in range(RUNS)]
+    found = [finding for report in reports for finding in report.new]
+    assert [(finding.code.name, finding.index) for finding in found] == [("ENTRY_NOT_IN_TREE", index)]
+    verified.log.lie_entries = lambda entries: entries
+    assert not verified.verify().clean  # it stays
+
+
+def test_new_boards_meanwhile_are_no_finding(verified: Bench) -> None:
+    log: PaperLog = verified.log
+    log.open_order("WO-2", quantity=8)
+    for number in range(1, 9):
+        log.issue(number, work_order="WO-2", chip=f"other-{number}")
+        log.personalize(1)
+        assert verified.verify().new == ()
+
+
+def test_the_share_is_what_a_run_looks_at(verified: Bench) -> None:
+    report = verified.verify()
+    assert (report.again.records, report.records) == (BOARDS * SHARE, 0)
+    assert report.again.entries > 0
+
+
+def test_a_proof_that_is_one_bit_off_is_no_fork(verified: Bench) -> None:
+    verified.log.close_order()
+    verified.log.lie_proof = lambda hashes: [*hashes[:-1], bytes([hashes[-1][0] ^ 1]) + hashes[-1][1:]]
+    (finding,) = verified.verify().new
+    assert finding.code.name == "PROOF_MALFORMED"
+    verified.log.lie_proof = lambda hashes: hashes
+    assert verified.verify().new == ()
+
+
+def test_a_fork_has_both_signed_checkpoints(verified: Bench) -> None:
+    past = verified.log.entries
+    verified.log.tree, verified.log.entries = type(verified.log.tree)(), []
+    for index, data in enumerate(past):
+        verified.log.append_raw(data.replace(b"2026-11", b"2026-10") if index == 9 else data)
+    verified.log.close_order()
+    (finding,) = verified.verify().new
+    assert finding.code.name == "FORK"
+    assert "—" in finding.expected
+    assert "—" in finding.found
