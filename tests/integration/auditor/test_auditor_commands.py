@@ -170,7 +170,7 @@ def test_an_acknowledged_finding_stays_visible_and_has_an_exit_code_of_its_own(
         assert desk.run("verify")[0] == 1
         code, lines, _ = desk.run("acknowledge", str(number), *said, "--key", str(key))
     public = " ".join(key.with_name("id.pub").read_text().split()[:2])
-    (told,) = lines[0]["acknowledged"]  # type: ignore[misc]
+    told = lines[0]["acknowledged"][0]  # type: ignore[index]
     assert (code, told["by"], told["reason"], told["key"]) == (0, "carol", "a sample of the line", public)
     code, lines, _ = desk.run("verify")
     assert (code, lines[-1]["clean"], lines[-1]["acknowledged"]) == (ACKNOWLEDGED, False, True)
@@ -179,7 +179,9 @@ def test_an_acknowledged_finding_stays_visible_and_has_an_exit_code_of_its_own(
     desk.log.issue(5, level="none")
     assert desk.run("verify")[0] == 1  # one that nobody has looked into
     with sqlite3.connect(desk.directory / "state" / "state.sqlite") as state:
-        state.execute("UPDATE acknowledgements SET statement = replace(statement, 'sample', 'simple')")
+        state.execute(
+            "UPDATE acknowledgements SET statement = CAST(replace(statement, 'sample', 'simple') AS BLOB)"
+        )
     state.close()
     line = desk.run("findings")[1][0]
     assert line["acknowledged"][0]["problem"] == "its signature does not verify"  # type: ignore[index]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import grpc
@@ -49,14 +50,19 @@ class _Dying:
         self._inner = type(self._state).transaction(self._state)
         self._inner.__enter__()
 
-    def __exit__(self, *raised: object) -> bool | None:
-        self.commits += raised[0] is None
-        dies = raised[0] is None and self.commits == self._at
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> bool | None:
+        self.commits += error is None
+        dies = error is None and self.commits == self._at
         if dies and not self._after:
-            error = DiskThatEndsError()
-            self._inner.__exit__(DiskThatEndsError, error, None)
-            raise error
-        ended = self._inner.__exit__(*raised)
+            death = DiskThatEndsError()
+            self._inner.__exit__(DiskThatEndsError, death, None)
+            raise death
+        ended = self._inner.__exit__(kind, error, trace)
         if dies:
             raise DiskThatEndsError
         return ended
