@@ -60,7 +60,8 @@ class Kind(Enum):
 class Marks:
     """See the module. Not durable by itself: the state's transaction takes what `unsaved` and `runs` say."""
 
-    def __init__(self, directory: Path, secret: bytes) -> None:
+    def __init__(self, directory: Path | None, secret: bytes) -> None:
+        """`directory`: of the runs; None: there are none, and everything stays in memory."""
         self._directory = directory
         self._known: dict[tuple[Kind, bytes], int] = {}  # marks of the entry that is just being entered
         self._keyed = {kind: blake2b(key=secret, person=kind.value, digest_size=5) for kind in Kind}
@@ -77,21 +78,25 @@ class Marks:
         """
         self.close()
         self._recent, self._count, self._unsaved = {}, 0, array(_TYPE)
-        try:
-            self._directory.mkdir(exist_ok=True)
-            for stray in self._directory.iterdir():
-                if stray.name not in runs:
-                    with suppress(OSError):  # open elsewhere, on Windows: the next start removes it
-                        stray.unlink()
-            self._runs = [_Run(self._directory / name) for name in runs]
-        except (OSError, ValueError) as error:
-            raise ConfigError(
-                f"the state lacks {error}: restore its directory as a whole, or verify anew in another one"
-            ) from error
+        if self._directory is not None:
+            self._load_runs(self._directory, runs)
         for blob in recent:
             pairs = array(_TYPE, blob)
             for mark, index in zip(pairs[::2], pairs[1::2], strict=True):
                 self._put(mark, index)
+
+    def _load_runs(self, directory: Path, runs: Sequence[str]) -> None:
+        try:
+            directory.mkdir(exist_ok=True)
+            for stray in directory.iterdir():
+                if stray.name not in runs:
+                    with suppress(OSError):  # open elsewhere, on Windows: the next start removes it
+                        stray.unlink()
+            self._runs = [_Run(directory / name) for name in runs]
+        except (OSError, ValueError) as error:
+            raise ConfigError(
+                f"the state lacks {error}: restore its directory as a whole, or verify anew in another one"
+            ) from error
 
     def close(self) -> None:
         """Lets go of the files."""
@@ -129,13 +134,14 @@ class Marks:
         """Makes a run of what came last, if it is time, and merges. Returns the runs' names from now on and
         those of before; None: it is not time. A crash before the database takes them leaves the runs of
         before as they were, and what came last in the database."""
-        if self._count < FLUSH:
+        directory = self._directory
+        if directory is None or self._count < FLUSH:
             return None
         before = [run.path.name for run in self._runs]
-        runs = [*self._runs, self._written(self._sorted_recent())]
+        runs = [*self._runs, _written(directory, self._sorted_recent())]
         while len(runs) > 1 and runs[-2].size < _GROWTH * runs[-1].size:
             last, last_but_one = runs.pop(), runs.pop()
-            runs.append(self._written(_merged(last_but_one, last)))
+            runs.append(_written(directory, _merged(last_but_one, last)))
             for run in (last, last_but_one):
                 if run not in self._runs:
                     run.discard()
@@ -150,7 +156,8 @@ class Marks:
         kept = {run.path.name for run in self._runs}
         for name in set(names) - kept:
             with suppress(OSError):  # the next start removes it
-                (self._directory / name).unlink()
+                if self._directory is not None:
+                    (self._directory / name).unlink()
 
     def _mark(self, kind: Kind, value: bytes) -> int:
         mark = self._known.get((kind, value))
@@ -181,29 +188,6 @@ class Marks:
         for number, part in enumerate(parts):
             part.sort()
             yield number, array(_TYPE, part)
-
-    def _written(self, parts: Iterator[tuple[int, array[int]]]) -> _Run:
-        path = self._directory / f"run-{os.urandom(8).hex()}"
-        try:
-            with path.open("xb") as file:
-                starts = array(_TYPE, bytes(8 * (_PARTS + 1)))
-                file.write(starts.tobytes())
-                for number, cells in parts:
-                    starts[number + 1] = starts[number] + len(cells)
-                    file.write(_little(cells))
-                file.seek(0)
-                file.write(_little(starts))
-                file.flush()
-                os.fsync(file.fileno())
-            if os.name == "posix":
-                directory = os.open(self._directory, os.O_RDONLY)
-                try:
-                    os.fsync(directory)
-                finally:
-                    os.close(directory)
-            return _Run(path)
-        except OSError as error:
-            raise ConfigError(f"the state cannot be written: {error}. See that its disk has room") from error
 
 
 class _Run:
@@ -265,3 +249,27 @@ def _little(cells: array[int]) -> bytes:
         cells = array(_TYPE, cells)
         cells.byteswap()
     return cells.tobytes()
+
+
+def _written(directory: Path, parts: Iterator[tuple[int, array[int]]]) -> _Run:
+    path = directory / f"run-{os.urandom(8).hex()}"
+    try:
+        with path.open("xb") as file:
+            starts = array(_TYPE, bytes(8 * (_PARTS + 1)))
+            file.write(starts.tobytes())
+            for number, cells in parts:
+                starts[number + 1] = starts[number] + len(cells)
+                file.write(_little(cells))
+            file.seek(0)
+            file.write(_little(starts))
+            file.flush()
+            os.fsync(file.fileno())
+        if os.name == "posix":
+            opened = os.open(directory, os.O_RDONLY)
+            try:
+                os.fsync(opened)
+            finally:
+                os.close(opened)
+        return _Run(path)
+    except OSError as error:
+        raise ConfigError(f"the state cannot be written: {error}. See that its disk has room") from error

@@ -43,9 +43,10 @@ _NOT_KEPT = frozenset(
 class SqliteState(SqliteBooks):
     """`auditor.ports.State`. One process at a time: the file is locked for a transaction's length."""
 
-    def __init__(self, connection: sqlite3.Connection, directory: Path) -> None:
+    def __init__(self, connection: sqlite3.Connection, directory: Path | None) -> None:
+        """`directory`: where marks lie; None: nowhere, for books in memory."""
         secret = connection.execute("SELECT value FROM meta WHERE key = 'secret'").fetchone()[0]
-        super().__init__(connection, Marks(directory / MARKS, secret))
+        super().__init__(connection, Marks(None if directory is None else directory / MARKS, secret))
         self._saved: dict[str, str] = {}  # counts of orders, as the file has them
         self._load()
 

@@ -24,7 +24,6 @@ from auditor.logged import Answers
 from birthmark.proof import VerifierKey
 from birthmark.proof.tile import CHECKPOINT_PATH
 
-
 _SHOWN = 10  # names in a message
 _COLUMNS = ("asked", "in_ledger", "state", "serial_number", "issued_entry", "stamped_entry", "revoked_entry")
 _NOTHING = dict.fromkeys(

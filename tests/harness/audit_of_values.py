@@ -24,7 +24,7 @@ from harness.paper_log import Board, PaperLog
 
 def books_in_memory() -> SqliteState:
     """The books that an auditor keeps, without a file."""
-    return SqliteState(_ready(sqlite3.connect(":memory:", isolation_level=None)))
+    return SqliteState(_ready(sqlite3.connect(":memory:", isolation_level=None)), None)
 
 
 @dataclass
@@ -34,6 +34,9 @@ class ValueAudit:
     log: PaperLog
     state: SqliteState = field(default_factory=books_in_memory)
     size: int = 0
+
+    def __post_init__(self) -> None:
+        self.state.read_entry = lambda index: self.log.entries[index]
 
     def read(self) -> list[tuple[str, int | None]]:
         """Code and entry of each finding."""
