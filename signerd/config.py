@@ -192,6 +192,13 @@ class LedgerSettings(LogNameSettings):
     head: FilePath  # must not lie where the database's backups go
 
 
+class PublicationSettings(Section):
+    """The log as tiles (C2SP tlog-tiles)."""
+
+    # Absent: `tiles` beside the database's file, or where that is no file, beside the second place.
+    folder: FilePath | None = None
+
+
 _OF_A_TOKEN = ("module", "token", "pin")
 
 
@@ -381,6 +388,7 @@ class Config(Keys):
     metrics: MetricsSettings | None = None
     database: DatabaseSettings
     ledger: LedgerSettings
+    publication: PublicationSettings = PublicationSettings()
     limits: LimitsSettings = LimitsSettings()
     hygiene: HygieneSettings = HygieneSettings()
 
@@ -426,3 +434,12 @@ def database_url(config: Config, base: Path) -> str:
     if config.database.url.startswith(prefix):
         return prefix + str(base / config.database.url.removeprefix(prefix))
     return config.database.url
+
+
+def tiles_folder(config: Config, base: Path) -> Path:
+    """Where the log's tiles are."""
+    if config.publication.folder is not None:
+        return config.publication.folder
+    url, prefix = database_url(config, base), "sqlite:///"
+    beside = Path(url.removeprefix(prefix)) if url.startswith(prefix) else config.ledger.head
+    return beside.parent / "tiles"

@@ -62,7 +62,7 @@ from signerd.adapters.session_keys import SessionKeys, of_this_process, outlive_
 from signerd.adapters.shared_primes import SearchState, SharedPrimesSearch
 from signerd.adapters.start_faults import from_system
 from signerd.adapters.store import SqlStore, known_log_keys
-from signerd.config import Config, LimitsSettings, database_url
+from signerd.config import Config, LimitsSettings, database_url, tiles_folder
 from signerd.core import key_policy
 from signerd.core.approval.administrators import AdministratorSet
 from signerd.core.clock import judge
@@ -231,6 +231,7 @@ async def _start_parts(config: Config, base: Path, pin: bytearray, running: Asyn
     store = await SqlStore.open(
         database_url(config, base),
         head_file=config.ledger.head,
+        tiles=tiles_folder(config, base),
         origin=config.ledger.origin,
         vkey=first.text(),
         sign_checkpoint=signs.get(first),
@@ -553,6 +554,7 @@ def _start_metrics(parts: _Parts, running: AsyncExitStack) -> None:
     metrics.watch(
         Gauges(
             lambda: store.published_size,
+            lambda: store.tiles_size,
             lambda: pool.serving and parts.issuers.serving and clock.right,
             lambda: len(pool.pids),
             lambda: clock.right,

@@ -54,15 +54,15 @@ def back_up(settings: Path, stream: IO[bytes]) -> tuple[About, list[Path]]:
     with tempfile.TemporaryDirectory(prefix=".backup-", dir=_room(base)) as folder:
         copy = Path(folder) / "signerd.sqlite"
         _copy_database(database, copy)
-        tree = compare_database(f"sqlite:///{copy}", published)
+        found = compare_database(f"sqlite:///{copy}", published)
         inside, outside = _files(settings, config, base)
         sources = {DATABASE: copy, **inside}
         about = About(
             made=f"{datetime.now(UTC):{MADE_FORM}}",
             signerd=program_version(),
             origin=key.name,
-            ledger_size=tree.size,
-            ledger_root=tree.root().hex(),
+            ledger_size=found.size,
+            ledger_root=found.root.hex(),
             files=tuple(member_of(name, path) for name, path in sources.items()),
         )
         backup_archive.write(stream, about, sources)

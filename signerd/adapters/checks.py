@@ -39,7 +39,7 @@ from signerd.adapters.store import (
     known_log_keys,
     registered_peers,
 )
-from signerd.config import Config, IssuerSettings, Keys, database_url
+from signerd.config import Config, IssuerSettings, Keys, database_url, tiles_folder
 from signerd.core import note
 from signerd.core.checkpoint_keys import KeyState
 from signerd.core.ends import WARNED, due
@@ -76,6 +76,7 @@ def start_checks(config: Config, base: Path, now: datetime, *, starting: bool = 
         Check("database", lambda: _database(config, base)),
         Check("issuers", lambda: _issuers(config, base, now, starting=starting)),
         Check("second place of the checkpoint", lambda: _head(config, base)),
+        Check("tiles", lambda: _tiles(config, base)),
         Check("administrators' socket", lambda: _socket(config, starting=starting)),
         Check("administrators' keys", lambda: _administrators(config, base)),
     )
@@ -286,6 +287,17 @@ def _head(config: Config, base: Path) -> str:
         return f"checkpoint of {keys.open(data).size} entries"
     except note.NoteError as error:
         raise ConfigError(f"{ledger.head} holds no checkpoint of this log: {error}") from error
+
+
+def _tiles(config: Config, base: Path) -> str:
+    """What the start of the ledger looks into: here, that the folder can be made or written."""
+    folder = tiles_folder(config, base)
+    place = folder if folder.exists() else folder.parent
+    if not place.is_dir():
+        raise ConfigError(f"publication.folder: {place} is no folder: make it, or name another one")
+    if not os.access(place, os.W_OK | os.X_OK, effective_ids=True):
+        raise ConfigError(f"publication.folder: signerd's user cannot write in {place}: chown it")
+    return f"in {folder}" if place == folder else f"none yet: signerd makes {folder}"
 
 
 def _log_keys(config: Config, base: Path) -> str:

@@ -43,6 +43,7 @@ class Gauges:
     """What is read at the moment of a scrape. The functions are called from another thread."""
 
     published_size: Callable[[], int]
+    tiles_size: Callable[[], int]
     serving: Callable[[], bool]
     key_holders: Callable[[], int]
     clock_right: Callable[[], bool]
@@ -183,6 +184,11 @@ class _State(Collector):
         gauges = self._gauges
         yield _gauge(
             "signerd_ledger_published_size", "Entries under the last checkpoint", gauges.published_size()
+        )
+        yield _gauge(
+            "signerd_ledger_tiles_size",
+            "Entries under the checkpoint in the folder of tiles",
+            gauges.tiles_size(),
         )
         yield _gauge("signerd_serving", "1 while certificates can be signed", gauges.serving())
         yield _gauge("signerd_clock_right", "0 while the clock cannot be right", gauges.clock_right())

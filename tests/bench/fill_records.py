@@ -57,6 +57,7 @@ async def fill(job: dict[str, Any]) -> None:
     store = await SqlStore.open(
         configuration.database_url(config, path.parent),
         head_file=config.ledger.head,
+        tiles=configuration.tiles_folder(config, path.parent),
         origin=config.ledger.origin,
         vkey=config.ledger.vkey.read_text(encoding="utf-8").strip(),
         sign_checkpoint=pool.sign_checkpoint,

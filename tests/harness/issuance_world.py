@@ -212,6 +212,7 @@ async def issuance_world(
     store = await SqlStore.open(
         url,
         head_file=head,
+        tiles=directory / "tiles",
         origin=log.name,
         vkey=log.text(),
         sign_checkpoint=key_holder.sign_checkpoint,

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from signerd.adapters.store import SqlStore, create_database, open_log
 from signerd.core import strict_cbor
-from signerd.core.entry import LogOpened
+from signerd.core.entry import LogOpened, RefusedCall
 from signerd.core.names import Level, Reissue, parse_peer_uri
 from signerd.core.note import VerifierKey
 from signerd.core.order import Place, WorkOrder
@@ -70,12 +70,13 @@ class SoftwareLogKey:
 
 
 class World:
-    """An installation's database and second place in one directory."""
+    """An installation's database, second place and tiles in one directory."""
 
     def __init__(self, directory: Path) -> None:
         self.database = directory / "signerd.sqlite"
         self.url = f"sqlite:///{self.database}"
         self.head_file = directory / "head" / "checkpoint"
+        self.tiles = directory / "tiles"
         self.log_key = SoftwareLogKey()
         self.further: list[SoftwareLogKey] = []  # keys of the log after the first that are at hand
         self.has_first = True
@@ -105,6 +106,7 @@ class World:
         return await SqlStore.open(
             self.url,
             head_file=self.head_file,
+            tiles=self.tiles,
             origin=ORIGIN,
             vkey=self.log_key.verifier.text(),
             sign_checkpoint=self.log_key.sign_checkpoint if self.has_first else None,
@@ -128,6 +130,21 @@ async def stock(store: SqlStore, *orders: WorkOrder) -> None:
     await store.add_product("sensor", PRODUCT_TOML, NOW)
     for order in orders:
         await store.open_order(order, NOW, rehearsed=True)
+
+
+def refusals(count: int, code: str = "order_full") -> list[RefusedCall]:
+    """Entries to fill a log with: each is like the others, but for its id."""
+    refusal = RefusedCall(
+        time=NOW,
+        peer=STATION,
+        call="SignCsr",
+        code=code,
+        count=1,
+        work_order="WO-1",
+        chip_id="chip-1",
+        csr_sha256=None,
+    )
+    return [refusal] * count
 
 
 def digest(name: str) -> bytes:

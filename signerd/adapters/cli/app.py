@@ -18,6 +18,7 @@ from signerd.adapters.cli import (
     explain,
     installation,
     key_holder,
+    ledger,
     operations,
     orders,
     peers,
@@ -49,6 +50,7 @@ def build_app(run: daemon.Run) -> typer.Typer:
     app.command("run")(daemon.run_command(run))
     app.command("check-config")(daemon.check_config)
     app.add_typer(database.app, name="database")
+    app.add_typer(ledger.app, name="ledger")
     app.add_typer(ca.app, name="ca")
     app.add_typer(server.app, name="server")
     app.add_typer(operations.app, name="operations-ca")

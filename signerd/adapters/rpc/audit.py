@@ -73,14 +73,14 @@ class AuditService:
         self, _peer: PeerName, request: audit_pb2.GetInclusionProofRequest
     ) -> audit_pb2.GetInclusionProofResponse:
         """RFC 6962 §2.1.1."""
-        hashes = self._store.inclusion_proof(request.index, request.tree_size)
+        hashes = await self._store.inclusion_proof(request.index, request.tree_size)
         return audit_pb2.GetInclusionProofResponse(hashes=hashes)
 
     async def get_consistency_proof(
         self, _peer: PeerName, request: audit_pb2.GetConsistencyProofRequest
     ) -> audit_pb2.GetConsistencyProofResponse:
         """RFC 6962 §2.1.2."""
-        hashes = self._store.consistency_proof(request.old_size, request.new_size)
+        hashes = await self._store.consistency_proof(request.old_size, request.new_size)
         return audit_pb2.GetConsistencyProofResponse(hashes=hashes)
 
     async def stream_entries(

@@ -19,33 +19,44 @@ class Audit(Parts):
         """Size of the tree of the last published checkpoint."""
         return self._ledger.size
 
+    @property
+    def tiles_size(self) -> int:
+        """Size of the tree whose tiles readers of the folder find."""
+        return self._ledger.tiles.size
+
+    @property
+    def tiles_fault(self) -> Fault | None:
+        """Why the tiles are behind the last published checkpoint. Stations are served all the same."""
+        return self._ledger.tiles.fault
+
     def checkpoint(self) -> bytes:
         """The last published checkpoint, a signed note. Raises Unavailable before the first."""
         return self._ledger.note
 
-    def inclusion_proof(self, index: int, tree_size: int) -> list[bytes]:
+    async def inclusion_proof(self, index: int, tree_size: int) -> list[bytes]:
         """Raises: Refused: `not_found`: unless index < tree_size ≤ the published size."""
         if not index < tree_size <= self._ledger.size:
             raise Refused(Code.NOT_FOUND, "beyond the published tree")
-        return self._ledger.inclusion(index, tree_size)
+        return await self._ledger.inclusion(index, tree_size)
 
-    def consistency_proof(self, old_size: int, new_size: int) -> list[bytes]:
+    async def consistency_proof(self, old_size: int, new_size: int) -> list[bytes]:
         """Raises: Refused: `not_found`: unless 1 ≤ old_size ≤ new_size ≤ the published size."""
         if not 1 <= old_size <= new_size <= self._ledger.size:
             raise Refused(Code.NOT_FOUND, "beyond the published tree")
-        return self._ledger.consistency(old_size, new_size)
+        return await self._ledger.consistency(old_size, new_size)
 
     async def entries(self, start: int, end: int) -> list[bytes]:
         """Entries start…end, at most `MAX_ENTRIES` of them.
 
         Raises:
             Refused: `not_found`: unless start ≤ end ≤ the published size.
+            Fault: an entry in the database is not the one that was logged.
         """
         if not start <= end <= self._ledger.size:
             raise Refused(Code.NOT_FOUND, "beyond the published tree")
         end = min(end, start + MAX_ENTRIES)
         found = await self._long_reader.do(lambda connection: listing.read_entries(connection, start, end))
-        return list(found)
+        return await self._ledger.as_logged(start, end, found)
 
     async def find_records(
         self, wanted: RecordFilter, *, after_record_id: int = 0, page_size: int = 500

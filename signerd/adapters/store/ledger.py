@@ -10,7 +10,8 @@ Order of writes, and what a crash after each means:
   2. checkpoint signed, by one key or all: the signatures are lost, nobody saw them; the same tree is signed
      again;
   3. checkpoint in the second place: it is what the next start publishes;
-  4. published: readers and waiters get it.
+  4. published: readers and waiters get it;
+  5. tiles, after it and apart from it (`adapters/tiles`): the next start completes them.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 import structlog
 
 from signerd.adapters.head_file import HeadFile
+from signerd.adapters.store.logged_entries import RecentEntries, altered, altered_fault, missing_fault
+from signerd.adapters.tiles import TilePublisher
 from signerd.core import receipt
 from signerd.core.checkpoint_keys import LogKeys
 from signerd.core.merkle import Tree
@@ -33,7 +36,7 @@ Due = Callable[[], Awaitable[None]]  # returns when it is a checkpoint's turn at
 
 _RETRY_S = 1.0  # between attempts while the key holder does not sign
 _OWN_NOTES = 4_096  # kept in memory: what stations send back is known by its bytes
-_RECENT = 4_096  # entries kept in memory for the receipts that are about to be asked for
+_AT_ONCE = 8  # entries that are compared on the event loop; more of them are in a thread
 
 _log = structlog.get_logger(__name__)
 
@@ -47,10 +50,13 @@ class Ledger:
         head: HeadFile,
         keys: LogKeys,
         signs: Mapping[VerifierKey, Sign],
+        tiles: TilePublisher,
+        recent: RecentEntries,
         due: Due,
         awaited: Callable[[], None],
     ) -> None:
         """`signs`: of each key that is at hand. One that is to sign and is not keeps from publishing.
+        `tiles` are up to date with `head`. `recent` is filled with what is committed.
         `awaited` is called by each task that begins to wait for a checkpoint."""
         self._tree = tree
         self._committed = tree.size
@@ -60,9 +66,10 @@ class Ledger:
         self._own_notes = dict.fromkeys([head.note])  # in the order of publishing
         self.keys = keys
         self._signs = signs
+        self.tiles = tiles
+        self.recent = recent
         self._due = due
         self._awaited = awaited
-        self._recent: dict[int, bytes] = {}
         self._waiters: list[tuple[int, asyncio.Future[None]]] = []
         self._wanted = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -113,6 +120,7 @@ class Ledger:
     def start(self) -> None:
         """Begins publishing; what start-up found committed and not published comes first."""
         self._wanted.set()
+        self.tiles.start()
         self._task = asyncio.get_running_loop().create_task(self._publish_always(), name="ledger-publisher")
 
     async def close(self) -> None:
@@ -123,6 +131,7 @@ class Ledger:
             await self._task
             self._task = None
         self._fail_waiters(Unavailable("the store is closed"))
+        await self.tiles.close()
         self._head.close()
 
     def committed(self, start: int, entries: Sequence[bytes], keys: LogKeys) -> None:
@@ -130,14 +139,8 @@ class Ledger:
         are those of the log, as of these entries."""
         self.keys = keys
         self._committed = start + len(entries)
-        self._recent.update(enumerate(entries, start))
-        while len(self._recent) > _RECENT:
-            del self._recent[next(iter(self._recent))]
+        self.recent.add(start, entries)
         self._wanted.set()
-
-    def recent(self, index: int) -> bytes | None:
-        """The entry, if it is one of the last."""
-        return self._recent.get(index)
 
     async def wait_published(self, index: int) -> None:
         """Waits until the published tree holds the entry.
@@ -161,18 +164,38 @@ class Ledger:
         self._wanted.set()
         await future
 
-    def receipt(self, index: int) -> bytes:
+    async def receipt(self, index: int) -> bytes:
         """The receipt of a published entry, against the published checkpoint."""
-        size = self._size
-        return receipt.build(index, self._tree.inclusion(index, size), self.note)
+        size, note = self._size, self.note
+        return receipt.build(index, await self.inclusion(index, size), note)
 
-    def inclusion(self, index: int, size: int) -> list[bytes]:
-        """The tree's proof; the caller bounds `size` to the published one."""
-        return self._tree.inclusion(index, size)
+    async def inclusion(self, index: int, size: int) -> list[bytes]:
+        """The tree's proof; the caller bounds `size` to the published one. Raises Fault: a tile is wrong."""
+        if self._tree.at_hand(index, size - 1):
+            return self._tree.inclusion(index, size)
+        return await asyncio.to_thread(self._tree.inclusion, index, size)
 
-    def consistency(self, old: int, new: int) -> list[bytes]:
-        """The tree's proof; the caller bounds `new` to the published size."""
-        return self._tree.consistency(old, new)
+    async def consistency(self, old: int, new: int) -> list[bytes]:
+        """The tree's proof; the caller bounds `new` to the published size. Raises as `inclusion`."""
+        if self._tree.at_hand(old - 1, new - 1):
+            return self._tree.consistency(old, new)
+        return await asyncio.to_thread(self._tree.consistency, old, new)
+
+    async def as_logged(self, start: int, end: int, entries: Sequence[bytes]) -> list[bytes]:
+        """The entries start…end that the database has, if they are those of the tree.
+
+        Raises:
+            Fault: one is not, or a tile is wrong.
+        """
+        if len(entries) != end - start:
+            raise missing_fault(start, end)
+        if len(entries) <= _AT_ONCE and self._tree.at_hand(*range(start, end)):
+            wrong = altered(self._tree, start, entries)
+        else:
+            wrong = await asyncio.to_thread(altered, self._tree, start, entries)
+        if wrong is not None:
+            raise altered_fault(wrong)
+        return list(entries)
 
     async def _publish_always(self) -> None:
         while not self._closing or self._wanted.is_set():
@@ -201,7 +224,10 @@ class Ledger:
             await self._due()
         size = self._committed
         if size > self._size:
-            keys = self.keys
+            keys, last = self.keys, self._head.checkpoint
+            # Before it is signed: what is signed twice for one size stays a fork, wherever it was written.
+            if self._tree.root(last.size) != last.root:
+                raise Fault(f"the log has another root at size {last.size} than was signed: a fork")
             checkpoint = Checkpoint(keys.origin, size, self._tree.root(size))
             body = checkpoint.body()
             signed = [(key, await self._signature(key, body)) for key in keys.signers(size)]
@@ -214,6 +240,7 @@ class Ledger:
             await asyncio.to_thread(self._head.swap, checkpoint, note)
             self._size, self._note = size, note
             self._published_note(note)
+            self.tiles.published(checkpoint, note)
         self._fault = None
         self._release_waiters()
 

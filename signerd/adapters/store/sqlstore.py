@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Self
 
 import structlog
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import insert, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from signerd.adapters.contradiction_file import compare_with_contradiction, keep_contradiction
@@ -22,17 +22,20 @@ from signerd.adapters.store import calls, issuing, open_intents, runs, stamping
 from signerd.adapters.store.admin import Administration
 from signerd.adapters.store.audit import Audit
 from signerd.adapters.store.checkpoint_keys import known_log_keys
-from signerd.adapters.store.database import check_database, make_engine, start_fault
+from signerd.adapters.store.database import check_database, make_engine
 from signerd.adapters.store.issuers import first_issuer
 from signerd.adapters.store.known_peers import KnownPeers
 from signerd.adapters.store.ledger import Due, Ledger, Sign
 from signerd.adapters.store.listing import read_entries
+from signerd.adapters.store.log_start import start_tree
+from signerd.adapters.store.logged_entries import LoggedEntries, RecentEntries
 from signerd.adapters.store.merged_chips import unsettled_chips
 from signerd.adapters.store.moments import newest_moment
 from signerd.adapters.store.opened_only import demand_only_opened
 from signerd.adapters.store.schema import entries, head, issuers
 from signerd.adapters.store.worker import InPlaceReader, Reader, Reads
 from signerd.adapters.store.writer import Transaction, Writer, Written
+from signerd.adapters.tiles import Publication, TilePublisher, TilesFolder
 from signerd.core.approval.administrators import AdministratorSet
 from signerd.core.entry import ID_BYTES, Entry, LogOpened, RefusedCall, encode
 from signerd.core.evidence.method import IdentityKey
@@ -70,7 +73,7 @@ def _nothing() -> None:
 class SqlStore(Administration, Audit):
     """All of signerd's durable state.
 
-    store = await SqlStore.open(url, head_file=…, vkey=…, sign_checkpoint=key_holder.sign_checkpoint, now=…)
+    store = await SqlStore.open(url, head_file=…, tiles=…, vkey=…, sign_checkpoint=…, now=…)
     …
     await store.close()
     """
@@ -81,6 +84,7 @@ class SqlStore(Administration, Audit):
         url: str,
         *,
         head_file: Path,
+        tiles: Path,
         origin: str,
         vkey: str,
         sign_checkpoint: Sign | None,
@@ -95,6 +99,7 @@ class SqlStore(Administration, Audit):
         Args:
             url: SQLAlchemy URL of the database.
             head_file: the second place.
+            tiles: the folder of the log's tiles. It is made where it is missing.
             origin: the log's name.
             vkey: the log's first verifier key, signed-note text, of the same name.
             sign_checkpoint: the key holder's. It need not be ready: publishing waits for it. None: the log's
@@ -106,7 +111,8 @@ class SqlStore(Administration, Audit):
             now: aware, UTC; None while the clock is wrong: `enter_open_intents` is then to be called later.
 
         Raises:
-            ConfigError: no database or not of our schema, no second place, or the database is behind it.
+            ConfigError: no database or not of our schema, no second place, the database is behind it, or the
+                tiles cannot be written.
             Unavailable, Fault: the open intents could not be entered.
         """
         try:
@@ -117,10 +123,9 @@ class SqlStore(Administration, Audit):
             raise ConfigError(f"the log's verifier key is of {key.name}, not of {origin}")
         check_database(url)
         log_keys = await asyncio.to_thread(known_log_keys, url, key)
-        second_place = HeadFile(head_file, log_keys)
+        second_place, folder = HeadFile(head_file, log_keys), TilesFolder(tiles)
         try:
-            tree = await asyncio.to_thread(_load_tree, url)
-            _compare(tree, second_place.checkpoint)
+            tree = await asyncio.to_thread(start_tree, url, folder, second_place, log_keys)
             await asyncio.to_thread(compare_with_contradiction, head_file, origin, tree)
             await asyncio.to_thread(demand_only_opened, url, second_place.checkpoint)
             newest = await asyncio.to_thread(newest_moment, url)
@@ -129,7 +134,12 @@ class SqlStore(Administration, Audit):
             second_place.close()
             raise
         signs = {**({} if sign_checkpoint is None else {key: sign_checkpoint}), **further_signs}
-        ledger = Ledger(tree, second_place, log_keys, signs, checkpoint_due, checkpoint_awaited)
+        recent = RecentEntries()
+        logged = LoggedEntries(url, tree, recent.get)
+        copies = TilePublisher(Publication(folder, tree, logged.read, second_place.checkpoint.size))
+        ledger = Ledger(
+            tree, second_place, log_keys, signs, copies, recent, checkpoint_due, checkpoint_awaited
+        )
         reader = _short_reads(url)
         known_peers = KnownPeers(lambda key: reader.do(lambda connection: calls.peer_of_key(connection, key)))
         writer = Writer(make_engine(url, "write"), tree, ledger, newest, known_peers.changed)
@@ -333,10 +343,11 @@ class SqlStore(Administration, Audit):
     async def published(self, index: int) -> LedgerPosition:
         """See `signerd.ports.Store`."""
         await self._ledger.wait_published(index)
-        entry = self._ledger.recent(index)
+        entry = self._ledger.recent.get(index)
         if entry is None:
-            (entry,) = await self._reader.do(lambda connection: read_entries(connection, index, index + 1))
-        return LedgerPosition(index, entry, self._ledger.receipt(index))
+            found = await self._reader.do(lambda connection: read_entries(connection, index, index + 1))
+            (entry,) = await self._ledger.as_logged(index, index + 1, found)
+        return LedgerPosition(index, entry, await self._ledger.receipt(index))
 
     async def append_refusals(self, refusals: Sequence[RefusedCall]) -> None:
         """Enters refusals, in one transaction. For `signerd.adapters.refusals`."""
@@ -384,53 +395,3 @@ def open_log(url: str, *, head_file: Path, entry: LogOpened, more: Sequence[Entr
     finally:
         engine.dispose()
     create_second_place(head_file, entry.origin)
-
-
-def compare_database(url: str, published: Checkpoint) -> Tree:
-    """The ledger's tree, of a database of any schema, once it is known to continue what was published.
-
-    Raises:
-        ConfigError: it is damaged, or does not.
-    """
-    tree = _load_tree(url)
-    _compare(tree, published)
-    return tree
-
-
-def _load_tree(url: str) -> Tree:
-    engine = make_engine(url, "read")
-    try:
-        with engine.begin() as connection:
-            return _read_tree(connection)
-    except SQLAlchemyError as error:
-        raise start_fault("cannot read the ledger", error) from error
-    finally:
-        engine.dispose()
-
-
-def _read_tree(connection: Connection) -> Tree:
-    found = connection.execute(select(head.c.size, head.c.root)).one_or_none()
-    if found is None:
-        raise ConfigError("the database holds no ledger: `signerd init` opens one")
-    tree = Tree()
-    for leaf in connection.execute(select(entries.c.leaf_hash).order_by(entries.c.entry_index)).scalars():
-        tree.append(leaf)
-    if tree.size != found.size or tree.root() != found.root:
-        raise ConfigError(
-            "the ledger's entries do not give the head in the database: the database is damaged"
-        )
-    return tree
-
-
-def _compare(tree: Tree, last: Checkpoint) -> None:
-    """The database must continue what was published last."""
-    if last.size > tree.size:
-        raise ConfigError(
-            f"the database has {tree.size} ledger entries, but a checkpoint over {last.size} was published:"
-            " a restored backup? See docs/operations.md"
-        )
-    if last.root != tree.root(last.size):
-        raise ConfigError(
-            f"the database's ledger is not the one that was published at size {last.size}:"
-            " a restored backup, or another installation's? See docs/operations.md"
-        )

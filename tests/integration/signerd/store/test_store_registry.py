@@ -354,16 +354,16 @@ async def test_proofs_are_bounded_to_the_published_tree(store: SqlStore) -> None
     tree = Tree()
     for data in read:
         tree.append(leaf_hash(data))
-    assert store.inclusion_proof(1, size) == tree.inclusion(1, size)
-    assert store.consistency_proof(2, size) == tree.consistency(2, size)
+    assert await store.inclusion_proof(1, size) == tree.inclusion(1, size)
+    assert await store.consistency_proof(2, size) == tree.consistency(2, size)
     assert await store.entries(2, 4) == read[2:4]
     assert await store.entries(size, size) == []
     for index, of in ((size, size), (0, size + 1), (0, 0)):
         with pytest.raises(Refused):
-            store.inclusion_proof(index, of)
+            await store.inclusion_proof(index, of)
     for old, new in ((0, size), (2, 1), (1, size + 1)):
         with pytest.raises(Refused):
-            store.consistency_proof(old, new)
+            await store.consistency_proof(old, new)
     assert await refused(store.entries(0, size + 1)) is Code.NOT_FOUND
     assert await refused(store.entries(2, 1)) is Code.NOT_FOUND
 

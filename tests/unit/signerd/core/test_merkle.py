@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from signerd.core.merkle import EMPTY_ROOT, Tree, leaf_hash, node_hash
+from signerd.core.merkle import EMPTY_ROOT, Frontier, Tree, leaf_hash, node_hash
+from signerd.core.tiles import WIDTH, TileId, edge, new_tiles
+from signerd.core.tree_tiles import KeptTiles
 
 VECTORS = Path(__file__).parents[3] / "vectors" / "merkle"
 
@@ -93,6 +96,121 @@ def test_a_truncated_tree_is_the_tree_that_it_was(kept: int, dropped: int, added
     for leaf in others:
         tree.append(leaf)
     assert tree.root() == mth(hashes[:kept] + others)
+
+
+class Folder:
+    """Tiles that a tree released, as the adapter has them."""
+
+    def __init__(self) -> None:
+        self.tiles: dict[TileId, bytes] = {}
+        self.reads = 0
+
+    def read(self, tile: TileId) -> bytes:
+        self.reads += 1
+        return self.tiles[tile]
+
+    def differs(self, tile: TileId) -> Exception:
+        return DiffersError(tile)
+
+
+class DiffersError(Exception):
+    pass
+
+
+def released(hashes: list[bytes], size: int) -> tuple[Tree, Folder]:
+    """A tree whose full tiles, as of a smaller size, are in the folder alone."""
+    folder = Folder()
+    tree = Tree(folder, kept=2)
+    for leaf in hashes[:size]:
+        tree.append(leaf)
+    folder.tiles = {tile: tree.tile(tile) for tile in new_tiles(0, size) if tile.width == WIDTH}
+    tree.release(size)
+    for leaf in hashes[size:]:
+        tree.append(leaf)
+    return tree, folder
+
+
+LEAVES = leaves(66_000)
+SIZES = (1, 255, 256, 257, 511, 512, 65_535, 65_536, 65_537, 66_000)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_tree_of_tiles_gives_the_same_proofs(size: int) -> None:
+    whole = tree_of(LEAVES)
+    tree, folder = released(LEAVES, size)
+    for at in SIZES:
+        assert tree.root(at) == whole.root(at)
+        assert tree.inclusion(at // 2, at) == whole.inclusion(at // 2, at)
+        assert tree.consistency(at // 2 + 1, 66_000) == whole.consistency(at // 2 + 1, 66_000)
+    again = Tree.at(size, {tile: whole.tile(tile) for tile in edge(size)}, folder)
+    for leaf in LEAVES[size:]:
+        again.append(leaf)
+    assert again.root() == whole.root()
+    assert again.inclusion(0, size) == whole.inclusion(0, size)
+    assert again.leaf(size - 1) == LEAVES[size - 1]
+
+
+def test_memory_does_not_grow_with_the_tree() -> None:
+    tree, folder = released(LEAVES, 65_536 + 256)
+    assert len(tree._held) == 3  # the edge of each level
+    assert len(tree._read._tiles) == 2
+    folder.reads = 0
+    assert tree.at_hand(65_999)
+    tree.inclusion(65_999, 66_000)
+    assert folder.reads == 0
+    assert not tree.at_hand(5, 65_999)
+    tree.inclusion(5, 66_000)
+    assert folder.reads == 2  # its tile, and the one above
+
+
+@pytest.mark.parametrize("level", [0, 1])
+@pytest.mark.parametrize(
+    "change", [lambda data: data[:-1], lambda data: bytes(32) + data[32:], lambda _: b""]
+)
+def test_a_tile_that_is_not_of_the_tree(level: int, change: Callable[[bytes], bytes]) -> None:
+    tree, folder = released(LEAVES, 66_000)
+    assert tree.inclusion(5, 66_000)
+    tree._read = KeptTiles(2)
+    wrong = TileId(level, 0)
+    folder.tiles[wrong] = change(folder.tiles[wrong])
+    with pytest.raises(DiffersError) as raised:
+        tree.inclusion(5, 66_000)
+    assert raised.value.args == (wrong,)
+
+
+def test_what_is_released_is_not_taken_back() -> None:
+    tree, _ = released(LEAVES[:600], 520)
+    tree.truncate(520)
+    assert tree.root() == mth(LEAVES[:520])
+    with pytest.raises(ValueError, match="a size it had"):
+        tree.truncate(519)
+    with pytest.raises(ValueError, match="beyond the tree"):
+        tree.release(521)
+    with pytest.raises(ValueError, match="beyond the tree"):
+        tree_of(LEAVES[:3]).release(3)
+
+
+@pytest.mark.parametrize("size", [3, 256, 300])
+def test_edges_of_another_size(size: int) -> None:
+    whole = tree_of(LEAVES[:400])
+    edges = {tile: whole.tile(tile) for tile in edge(size)}
+    assert Tree.at(size, edges, Folder()).size == size
+    last = max(edges, key=lambda tile: -tile.level)
+    with pytest.raises(ValueError, match="hashes has"):
+        Tree.at(size, {**edges, last: edges[last] + bytes(32)}, Folder())
+    with pytest.raises(ValueError, match="hashes has"):
+        Tree.at(size + 1, edges, Folder())
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 400), st.integers(0, 300))
+def test_a_frontier_has_the_root_of_the_tree(kept: int, added: int) -> None:
+    tree = tree_of(LEAVES[:kept])
+    frontier = Frontier(tree)
+    for leaf in LEAVES[kept : kept + added]:
+        frontier.append(leaf)
+        tree.append(leaf)
+    assert (frontier.size, frontier.root()) == (tree.size, tree.root())
 
 
 @pytest.mark.parametrize(("index", "size"), [(-1, 3), (3, 3), (0, 6), (0, 0)])

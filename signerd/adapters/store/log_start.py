@@ -1,0 +1,228 @@
+"""The ledger at start: its tree, from the tiles where they are right, else from the entries in the database.
+
+What the tiles say counts because of the signed checkpoint beside them. Entries beyond it are hashed anew from
+their data, and have to give the root in the second place and the head in the database. Tiles that are missing
+or damaged are written anew; that reads all entries, and says how far it is.
+
+Before this returns, the tiles are those of the checkpoint in the second place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+from sqlalchemy import Connection, select
+from sqlalchemy.exc import SQLAlchemyError
+
+from signerd.adapters import systemd
+from signerd.adapters.head_file import HeadFile
+from signerd.adapters.start_faults import from_system
+from signerd.adapters.store.database import make_engine, start_fault
+from signerd.adapters.store.logged_entries import LoggedEntries
+from signerd.adapters.store.schema import entries, head
+from signerd.adapters.tiles import Counts, Publication, TilesFolder
+from signerd.adapters.tiles.publication import AT_ONCE
+from signerd.core.checkpoint_keys import LogKeys
+from signerd.core.merkle import Frontier, Tree, leaf_hash
+from signerd.core.note import Checkpoint, NoteError, parse_checkpoint
+from signerd.errors import ConfigError, Fault
+
+_SAID_EVERY = 65_536  # entries between two lines in the log, and two signs of life for systemd
+_ALIVE = "EXTEND_TIMEOUT_USEC=60000000"  # sd_notify(3): the start may take another minute from now
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerHead:
+    """Of all that is committed."""
+
+    size: int
+    root: bytes
+
+
+def compare_database(url: str, published: Checkpoint) -> LedgerHead:
+    """The head of a database of any schema, once its entries are known to continue what was published.
+
+    Raises:
+        ConfigError: it is damaged, or does not.
+    """
+    with _reading(url) as connection:
+        return _verified(connection, published, Frontier())
+
+
+def start_tree(url: str, folder: TilesFolder, second_place: HeadFile, keys: LogKeys) -> Tree:
+    """The ledger's tree, whose full tiles are in the folder.
+
+    Raises:
+        ConfigError: the database is damaged or behind the second place, the folder holds something else or
+            cannot be written.
+    """
+    published = second_place.checkpoint
+    try:
+        folder.make()
+        note = folder.note()
+        tree = Tree(folder) if note is None else _tree_of_tiles(folder, note, published, keys)
+        with _reading(url) as connection:
+            found = _compared(connection, published, tree, folder.path)
+            anew = tree.size == 0 and published.size > 0
+            if anew:
+                _log.warning("tiles_are_written_anew", folder=str(folder.path), entries=published.size)
+            copies = Publication(folder, tree, _entries(url, tree), tree.size, anew=anew)
+            _extend(connection, tree, found.size, copies, published)
+        if published.size and (anew or note != second_place.note):
+            copies.publish(published, second_place.note)
+    except OSError as error:
+        raise from_system(f"the log's tiles: {error.filename}: {error.strerror}", error) from error
+    except Fault as error:
+        raise ConfigError(f"the log's tiles: {error.detail}") from error
+    return tree
+
+
+def write_tiles_anew(url: str, folder: TilesFolder, second_place: HeadFile) -> Counts:
+    """Holds all tiles of the published log against the database, and writes those that differ. Nobody else
+    may write meanwhile: the caller has the second place.
+
+    Raises:
+        ConfigError: the database is damaged or behind the second place.
+        OSError: the folder cannot be written.
+    """
+    published, tree = second_place.checkpoint, Tree(folder)
+    folder.make()
+    with _reading(url) as connection:
+        _verified(connection, published, Frontier())
+        copies = Publication(folder, tree, _entries(url, tree), 0, anew=True)
+        _extend(connection, tree, published.size, copies, published)
+    if published.size:
+        copies.publish(published, second_place.note)
+        copies.mend_partials()
+    return copies.counts
+
+
+def _tree_of_tiles(folder: TilesFolder, note: bytes, published: Checkpoint, keys: LogKeys) -> Tree:
+    """As the checkpoint in the folder has it; the empty one where they do not bear it out."""
+    try:
+        said = keys.open(note)
+    except NoteError as error:
+        _demand_ours(folder, note, keys.origin)
+        return _useless(folder, f"checkpoint: {error}")
+    if said.size > published.size:
+        raise ConfigError(
+            f"the tiles in {folder.path} have a signed checkpoint over {said.size} entries, and the second"
+            f" place one over {published.size}: the second place went back. See docs/operations.md,"
+            ' "The second place is lost"'
+        )
+    missing = folder.missing(said.size)
+    if missing is not None:
+        return _useless(folder, f"{missing} is not there")
+    try:
+        tree = Tree.at(said.size, folder.edges(said.size), folder)
+    except FileNotFoundError as error:
+        return _useless(folder, f"{error.filename} is not there")
+    except ValueError as error:
+        return _useless(folder, str(error))
+    return tree if tree.root() == said.root else _useless(folder, "they do not give the checkpoint's root")
+
+
+def _useless(folder: TilesFolder, why: str) -> Tree:
+    _log.warning("tiles_do_not_hold", folder=str(folder.path), why=why)
+    return Tree(folder)
+
+
+def _demand_ours(folder: TilesFolder, note: bytes, origin: str) -> None:
+    try:
+        said = parse_checkpoint(note.partition(b"\n\n")[0] + b"\n")
+    except NoteError:
+        return
+    if said.origin != origin:
+        raise ConfigError(
+            f"the tiles in {folder.path} are those of the log {said.origin}, and this one is {origin}: name"
+            " another folder in publication.folder"
+        )
+
+
+def _compared(connection: Connection, published: Checkpoint, tree: Tree, folder: Path) -> LedgerHead:
+    try:
+        return _verified(connection, published, Frontier(tree))
+    except ConfigError:
+        if tree.size == 0:
+            raise
+        _verified(connection, published, Frontier())  # says of most what is wrong with the database
+        raise ConfigError(
+            f"the tiles in {folder} have a signed checkpoint over {tree.size} entries that are not those of"
+            " the database: two histories of one log were signed. See docs/operations.md,"
+            ' "Two histories of one log"'
+        ) from None
+
+
+def _verified(connection: Connection, published: Checkpoint, frontier: Frontier) -> LedgerHead:
+    """Holds the entries after those of `frontier` against the second place and the database's own head."""
+    found = connection.execute(select(head.c.size, head.c.root)).one_or_none()
+    if found is None:
+        raise ConfigError("the database holds no ledger: `signerd init` opens one")
+    if published.size > found.size:
+        raise ConfigError(
+            f"the database has {found.size} ledger entries, but a checkpoint over {published.size} was"
+            " published: a restored backup? See docs/operations.md"
+        )
+    at_published = frontier.root()
+    for leaf in _leaf_hashes(connection, frontier.size, found.size):
+        frontier.append(leaf)
+        if frontier.size == published.size:
+            at_published = frontier.root()
+    if published.size and at_published != published.root:
+        raise ConfigError(
+            f"the database's ledger is not the one that was published at size {published.size}:"
+            " a restored backup, or another installation's? See docs/operations.md"
+        )
+    beyond = select(entries.c.entry_index).where(entries.c.entry_index >= found.size).limit(1)
+    more = connection.execute(beyond).one_or_none() is not None
+    if more or (frontier.size, frontier.root()) != (found.size, found.root):
+        raise ConfigError(
+            "the ledger's entries do not give the head in the database: the database is damaged"
+        )
+    return LedgerHead(found.size, found.root)
+
+
+def _extend(
+    connection: Connection, tree: Tree, size: int, copies: Publication, published: Checkpoint
+) -> None:
+    """Appends entries up to this size; full tiles go to the folder on the way, so that memory stays small."""
+    for leaf in _leaf_hashes(connection, tree.size, size):
+        tree.append(leaf)
+        if tree.size % AT_ONCE == 0 and tree.size <= published.size:
+            copies.advance(tree.size)
+
+
+def _leaf_hashes(connection: Connection, start: int, end: int) -> Iterator[bytes]:
+    """Of the entries start…end, each hashed from its data; they end before one that is missing."""
+    index = entries.c.entry_index
+    asked = select(index, entries.c.data).where(index >= start, index < end).order_by(index)
+    rows = connection.execution_options(yield_per=1_000).execute(asked)
+    for expected, (found, data) in enumerate(rows, start):
+        if found != expected:
+            return
+        if (found - start) % _SAID_EVERY == _SAID_EVERY - 1:
+            systemd.notify(_ALIVE)
+            _log.info("ledger_read", entries=found - start + 1, of=end - start)
+        yield leaf_hash(data)
+
+
+def _entries(url: str, tree: Tree) -> Callable[[int, int], list[bytes]]:
+    return LoggedEntries(url, tree, lambda _index: None).read
+
+
+@contextmanager
+def _reading(url: str) -> Iterator[Connection]:
+    engine = make_engine(url, "read")
+    try:
+        with engine.begin() as connection:
+            yield connection
+    except SQLAlchemyError as error:
+        raise start_fault("cannot read the ledger", error) from error
+    finally:
+        engine.dispose()

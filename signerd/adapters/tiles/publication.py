@@ -1,0 +1,132 @@
+"""Writing tiles: those that a newer checkpoint has, then the checkpoint.
+
+Order of writes, and what a crash after each means:
+  1. a tile or bundle under a temporary name: nobody reads it;
+  2. under its own name: it is beyond the checkpoint that readers see. It is of a tree that was signed, so the
+     next start writes the same bytes, and holds these against them;
+  3. the checkpoint: readers see the larger tree, all of whose tiles are there;
+  4. partial tiles removed: the full one, which has what they had, is there. Some may be left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from signerd.adapters.tiles.folder import TilesFolder
+from signerd.core.merkle import HASH_SIZE, Tree
+from signerd.core.note import Checkpoint
+from signerd.core.tiles import (
+    HEIGHT,
+    WIDTH,
+    bundle,
+    bundle_path,
+    edge,
+    new_tiles,
+    partials_folder,
+    tile_path,
+)
+from signerd.errors import Fault
+
+AT_ONCE = 4_096  # entries that are read and written before their tiles are released; a multiple of WIDTH
+
+Entries = Callable[[int, int], Sequence[bytes]]  # the entries start…end, as they were logged
+
+
+@dataclass(slots=True)
+class Counts:
+    """Of files."""
+
+    written: int = 0  # because they were not there, or differed
+    right: int = 0  # there already
+
+
+class Publication:
+    """What the folder has of the log. Its calls run in a thread, one at a time."""
+
+    def __init__(
+        self, folder: TilesFolder, tree: Tree, entries: Entries, size: int, *, anew: bool = False
+    ) -> None:
+        """`size`: of the checkpoint in the folder. `anew`: files that differ are written over."""
+        self._folder = folder
+        self._tree = tree
+        self._entries = entries
+        self._anew = anew
+        self._full = size - size % WIDTH  # entries whose full tiles are there
+        self.size = size  # of the checkpoint in the folder
+        self.counts = Counts()
+
+    def advance(self, size: int) -> None:
+        """Writes the full tiles of a tree of this size, without its checkpoint, and releases them.
+
+        Raises:
+            Fault: a file in the folder differs.
+            OSError: the folder cannot be written.
+        """
+        size -= size % WIDTH
+        while self._full < size:
+            step = min(size, self._full + AT_ONCE)
+            for start in range(self._full, step, WIDTH):
+                self._put(bundle_path(start // WIDTH), bundle(self._entries(start, start + WIDTH)))
+            for tile in new_tiles(self._full, step):
+                if tile.width == WIDTH:
+                    self._put(tile.path, self._tree.tile(tile))
+            self._tree.release(step)
+            self._full = step
+
+    def publish(self, checkpoint: Checkpoint, note: bytes) -> None:
+        """Writes what the tree of this checkpoint has more, then the checkpoint. Raises as `advance`."""
+        size = checkpoint.size
+        if self._tree.root(size) != checkpoint.root:
+            raise Fault(f"the log has another root at size {size} than the checkpoint: no tile is written")
+        self.advance(size)
+        there = set(edge(self.size))
+        if size % WIDTH and size != self.size:
+            index, width = divmod(size, WIDTH)
+            self._put(bundle_path(index, width), bundle(self._entries(size - width, size)))
+        for tile in edge(size):
+            if tile not in there:
+                self._put(tile.path, self._tree.tile(tile))
+        self._folder.put_checkpoint(note)
+        before, self.size = self.size, size
+        self._drop_partials(before, size)
+
+    def mend_partials(self) -> None:
+        """Holds the partial tiles of smaller sizes against the log, as they lie beside the ones of this size.
+        Raises OSError."""
+        for tile in edge(self.size):
+            hashes = self._tree.tile(tile)
+            self._mend(tile_path(tile.level, tile.index), tile.width, partial(_cut, hashes))
+        if width := self.size % WIDTH:
+            entries = self._entries(self.size - width, self.size)
+            self._mend(bundle_path(self.size // WIDTH), width, lambda count: bundle(entries[:count]))
+
+    def _mend(self, path: str, width: int, cut: Callable[[int], bytes]) -> None:
+        for smaller, file in self._folder.partials(path):
+            if smaller > width:  # of a checkpoint that never came
+                file.unlink()
+            else:
+                self._put(f"{partials_folder(path)}/{smaller}", cut(smaller))
+
+    def _put(self, path: str, data: bytes) -> None:
+        if self._folder.put(path, data, anew=self._anew):
+            self.counts.written += 1
+        else:
+            self.counts.right += 1
+
+    def _drop_partials(self, before: int, size: int) -> None:
+        """Of each tile that is full, and whose next one is. Until then, whoever began to read at a smaller
+        checkpoint finds the partial ones."""
+        level = 0
+        while full := (size >> (HEIGHT * level)) // WIDTH:
+            # Beginning early enough for what a crash left.
+            for index in range(max(0, (before >> (HEIGHT * level)) // WIDTH - 2), full - 1):
+                self._folder.drop_partials(tile_path(level, index))
+                if level == 0:
+                    self._folder.drop_partials(bundle_path(index))
+            level += 1
+
+
+def _cut(hashes: bytes, width: int) -> bytes:
+    return hashes[: width * HASH_SIZE]

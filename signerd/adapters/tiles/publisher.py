@@ -1,0 +1,101 @@
+"""Keeps the tiles up with the log while signerd runs.
+
+Nobody waits for it. A receipt needs no tile, and tiles can be written again from the database, so no board
+pays for their syncs. The newest checkpoint alone is written, at most one each `EVERY_S`, because a bundle is
+written anew with each checkpoint that adds to it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import structlog
+
+from signerd.adapters.tiles.publication import Publication
+from signerd.core.note import Checkpoint
+from signerd.errors import Fault, Unavailable
+
+EVERY_S = 1.0  # between checkpoints in the folder, while there are newer ones
+_RETRY_S = 5.0  # until the next attempt where the folder could not be written
+
+_log = structlog.get_logger(__name__)
+
+
+class TilePublisher:
+    """Lives on the event loop, and writes in a thread; `start` it there."""
+
+    def __init__(self, publication: Publication, *, every_s: float = EVERY_S) -> None:
+        self._publication = publication
+        self._every_s = every_s
+        self._newest: tuple[Checkpoint, bytes] | None = None
+        self._wanted = asyncio.Event()
+        self._closing = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self.fault: Fault | None = None  # why the newest tiles are not there
+
+    @property
+    def size(self) -> int:
+        """Of the tree whose tiles are there."""
+        return self._publication.size
+
+    def start(self) -> None:
+        """Begins to write what is published."""
+        self._task = asyncio.get_running_loop().create_task(self._run(), name="tile-publisher")
+
+    def published(self, checkpoint: Checkpoint, note: bytes) -> None:
+        """A checkpoint stands in the second place: readers of the tiles are to see it."""
+        self._newest = checkpoint, note
+        self._wanted.set()
+
+    async def close(self) -> None:
+        """Writes the newest checkpoint, if that can be done, and stops. Once more does nothing."""
+        self._closing.set()
+        self._wanted.set()
+        if self._task is not None:  # not cancelled: a thread would go on writing
+            await self._task
+            self._task = None
+
+    async def _run(self) -> None:
+        while not self._closing.is_set() or self._newest is not None:
+            await self._wanted.wait()
+            self._wanted.clear()
+            written = await self._write()
+            if not written and not self._closing.is_set():
+                self._wanted.set()  # again, after a while
+            elif not written:
+                return
+            await self._pause(self._every_s if written else _RETRY_S)
+
+    async def _write(self) -> bool:
+        if self._newest is None:
+            return True
+        newest, self._newest = self._newest, None
+        try:
+            await asyncio.to_thread(self._publication.publish, *newest)
+        except Fault as error:
+            self._failed(error)
+        except OSError as error:
+            self._failed(Unavailable(f"cannot write {error.filename}: {error.strerror}"))
+        except Exception as error:  # noqa: BLE001 - a dead task would let the tiles fall behind unseen
+            fault = Fault(f"writing tiles failed: {type(error).__name__}")
+            fault.__cause__ = error
+            self._failed(fault)
+        else:
+            if self.fault is not None:
+                _log.info("tiles_written_again", size=self.size)
+            self.fault = None
+            return True
+        self._newest = self._newest or newest
+        return False
+
+    async def _pause(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._closing.wait()
+        except TimeoutError:
+            return
+
+    def _failed(self, error: Fault) -> None:
+        if self.fault is None or self.fault.detail != error.detail:
+            _log.error("tiles_not_written", detail=error.detail, size=self.size, exc_info=error.__cause__)
+        self.fault = error
