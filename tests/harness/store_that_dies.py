@@ -60,7 +60,11 @@ def arm(world: World, point: Point) -> None:
     """Lays the trap for the points after the intent."""
     replace = Path.replace
 
-    def replaced_then_dead(self: Path, target: Path) -> Path:
+    def replaced(self: Path, target: Path) -> Path:
+        if target != world.head_file:  # tiles are written meanwhile
+            return replace(self, target)
+        if point is Point.HEAD_NOT_RENAMED:
+            die()
         done = replace(self, target)
         die()
         return done
@@ -71,10 +75,8 @@ def arm(world: World, point: Point) -> None:
         world.log_key.die_instead = die
     elif point is Point.CHECKPOINT_SIGNED:
         HeadFile.swap = lambda *_: die()  # type: ignore[method-assign]
-    elif point is Point.HEAD_NOT_RENAMED:
-        Path.replace = lambda *_: die()  # type: ignore[method-assign,assignment]
-    elif point is Point.HEAD_RENAMED:
-        Path.replace = replaced_then_dead  # type: ignore[method-assign,assignment]
+    elif point in {Point.HEAD_NOT_RENAMED, Point.HEAD_RENAMED}:
+        Path.replace = replaced  # type: ignore[method-assign,assignment]
 
 
 if __name__ == "__main__":
