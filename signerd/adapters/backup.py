@@ -62,7 +62,7 @@ def back_up(settings: Path, stream: IO[bytes]) -> tuple[About, list[Path]]:
             signerd=program_version(),
             origin=key.name,
             ledger_size=found.size,
-            ledger_root=found.root.hex(),
+            ledger_root=found.root().hex(),
             files=tuple(member_of(name, path) for name, path in sources.items()),
         )
         backup_archive.write(stream, about, sources)

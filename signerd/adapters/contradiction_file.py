@@ -8,13 +8,24 @@ same station calls.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Protocol
 
 from signerd.adapters import durable_files
 from signerd.adapters.start_faults import from_system
-from signerd.core.merkle import Tree
 from signerd.core.note import Checkpoint, NoteError, claimed_checkpoint
 from signerd.core.seen_checkpoint import Standing, standing
 from signerd.errors import ConfigError
+
+
+class HasRoots(Protocol):
+    """A tree, or a database that can be read for one."""
+
+    @property
+    def size(self) -> int:
+        """Number of entries."""
+
+    def root(self, size: int | None = None) -> bytes:
+        """Of the first `size` entries."""
 
 
 def contradiction_file(head_file: Path) -> Path:
@@ -30,7 +41,7 @@ def keep_contradiction(head_file: Path, note: bytes) -> None:
     durable_files.replace(contradiction_file(head_file), note, 0o600)
 
 
-def compare_with_contradiction(head_file: Path, origin: str, tree: Tree) -> None:
+def compare_with_contradiction(head_file: Path, origin: str, tree: HasRoots) -> None:
     """Forgets what is kept if this tree continues it: the right database was put back.
 
     A crash before it is forgotten: it is compared again at the next start.
@@ -54,7 +65,7 @@ def compare_with_contradiction(head_file: Path, origin: str, tree: Tree) -> None
         raise ConfigError(_said(path, seen, tree, how))
 
 
-def _said(path: Path, seen: Checkpoint, tree: Tree, how: Standing) -> str:
+def _said(path: Path, seen: Checkpoint, tree: HasRoots, how: Standing) -> str:
     here = f"has {tree.size}" if how is Standing.AHEAD else "had another root at that size"
     return (
         f"a station saw a checkpoint over {seen.size} ledger entries ({path}), and the database {here}: a"

@@ -42,7 +42,7 @@ class Line(HostileLine):
         """Copies what a snapshot of the machine has."""
         self.installation.process.stop()
         home = self.installation.home
-        for name in ("signerd.sqlite", "head"):
+        for name in ("signerd.sqlite", "head", "tiles"):
             kept = self._copy / name
             kept.parent.mkdir(exist_ok=True)
             (shutil.copytree if (home / name).is_dir() else shutil.copy)(home / name, kept)
@@ -50,13 +50,15 @@ class Line(HostileLine):
         self.reconnect()
 
     def put_back(self) -> None:
-        """Goes back to the copy, the second place too, and starts."""
+        """Goes back to the copy, the second place and tiles too, and starts."""
         self.installation.process.stop()
         home = self.installation.home
-        shutil.rmtree(home / "head")
+        for folder in ("head", "tiles"):
+            shutil.rmtree(home / folder)
         for left in home.glob("signerd.sqlite*"):
             left.unlink()
-        shutil.copytree(self._copy / "head", home / "head")
+        for folder in ("head", "tiles"):
+            shutil.copytree(self._copy / folder, home / folder)
         shutil.copy(self._copy / "signerd.sqlite", home / "signerd.sqlite")
         self.installation.start_signerd()
         self.reconnect()

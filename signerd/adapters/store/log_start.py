@@ -45,14 +45,37 @@ class LedgerHead:
     root: bytes
 
 
-def compare_database(url: str, published: Checkpoint) -> LedgerHead:
-    """The head of a database of any schema, once its entries are known to continue what was published.
+@dataclass(frozen=True, slots=True)
+class ReadLedger:
+    """A ledger in a database that nobody writes to meanwhile; its tree is nowhere."""
+
+    url: str
+    head: LedgerHead
+
+    @property
+    def size(self) -> int:
+        """Number of entries."""
+        return self.head.size
+
+    def root(self, size: int | None = None) -> bytes:
+        """Of all entries, or of the first ones, which are then read again. Raises ConfigError."""
+        if size is None or size == self.size:
+            return self.head.root
+        frontier = Frontier()
+        with _reading(self.url) as connection:
+            for leaf in _leaf_hashes(connection, 0, size):
+                frontier.append(leaf)
+        return frontier.root()
+
+
+def compare_database(url: str, published: Checkpoint) -> ReadLedger:
+    """What is in a database of any schema, once its entries are known to continue what was published.
 
     Raises:
         ConfigError: it is damaged, or does not.
     """
     with _reading(url) as connection:
-        return _verified(connection, published, Frontier())
+        return ReadLedger(url, _verified(connection, published, Frontier()))
 
 
 def start_tree(url: str, folder: TilesFolder, second_place: HeadFile, keys: LogKeys) -> Tree:

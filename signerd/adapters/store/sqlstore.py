@@ -125,9 +125,9 @@ class SqlStore(Administration, Audit):
         log_keys = await asyncio.to_thread(known_log_keys, url, key)
         second_place, folder = HeadFile(head_file, log_keys), TilesFolder(tiles)
         try:
+            await asyncio.to_thread(demand_only_opened, url, second_place.checkpoint)
             tree = await asyncio.to_thread(start_tree, url, folder, second_place, log_keys)
             await asyncio.to_thread(compare_with_contradiction, head_file, origin, tree)
-            await asyncio.to_thread(demand_only_opened, url, second_place.checkpoint)
             newest = await asyncio.to_thread(newest_moment, url)
             await asyncio.to_thread(_warn_of_merged_chips, url)
         except BaseException:

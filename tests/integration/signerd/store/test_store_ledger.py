@@ -7,6 +7,7 @@ import base64
 import json
 import os
 import resource
+import shutil
 import signal
 import sys
 import threading
@@ -165,6 +166,7 @@ async def test_the_first_mark_beside_a_ledger_that_went_on_is_refused(world: Wor
     async with world.opened() as store:
         await store.published(0)
     world.head_file.write_bytes(mark)
+    shutil.rmtree(world.tiles)  # else they show that the mark is not the last
     async with world.opened() as store:  # beside the opening alone it is what it was
         await store.add_product("early", 'name = "early"', NOW)
         await store.published(1)

@@ -55,6 +55,7 @@ async def lost(world: World) -> bytes:
         seen = await grow(store, "chip-2", "chip-3")
     world.restore(backup)
     shutil.copy(backup.with_suffix(".head"), world.head_file)
+    shutil.rmtree(world.tiles)  # they went back too, as in a snapshot of the machine
     return seen
 
 
@@ -112,6 +113,7 @@ async def test_the_right_database_goes_on(world: World) -> None:
         await differs(store, seen)
     world.restore(right)
     shutil.copy(head, world.head_file)
+    shutil.rmtree(world.tiles)
     async with world.opened() as store:
         await SeenCheckpoints(store).check(PC, seen)
         await grow(store, "chip-9")
@@ -129,6 +131,7 @@ async def lost_again(world: World, right: Path, head: Path) -> bytes:
     shutil.copy(world.head_file, head)
     world.restore(before)
     shutil.copy(before.with_suffix(".head"), world.head_file)
+    shutil.rmtree(world.tiles)
     return seen
 
 
@@ -189,8 +192,8 @@ async def test_a_disk_that_takes_no_note_stops_signerd_all_the_same(
     def full(*_arguments: object) -> None:
         raise OSError(28, "No space left on device", "head")
 
-    monkeypatch.setattr(durable_files, "replace", full)
     async with world.opened() as store:
+        monkeypatch.setattr(durable_files, "replace", full)
         with capture_logs() as logs:
             await differs(store, seen)
         assert "contradiction_not_kept" in [line["event"] for line in logs]
