@@ -43,7 +43,7 @@ def round_of(state: State) -> int:
 def look_again(
     state: State,
     reader: Reader,
-    records: RecordRun,
+    records: RecordRun | None,
     share: float,
     old: int,
     commit: Callable[[Callable[[], None]], None],
@@ -53,7 +53,7 @@ def look_again(
     Args:
         state: the kept one.
         reader: of entries.
-        records: a pass over records.
+        records: a pass over records; None where the log has none.
         share: 0 to 1; 0 looks at nothing again.
         old: entries that an earlier run verified. Later ones were read just now.
         commit: what it is given is durable as a whole or not at all.
@@ -66,9 +66,9 @@ def look_again(
         return Again()
     place = dict(state.look_again())
     bundles = _bundles(reader, share, old, place)
-    ended = _records(state, records, share, place)
+    ended = records is not None and _records(state, records, share, place)
     commit(lambda: state.keep_look_again(place))
-    return Again(bundles, records.records, int(ended))
+    return Again(bundles, 0 if records is None else records.records, int(ended))
 
 
 def _bundles(reader: Reader, share: float, old: int, place: dict[str, int]) -> int:

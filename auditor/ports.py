@@ -53,11 +53,15 @@ class OrderTerms:
 
 
 class Log(Protocol):
-    """signerd's `AuditService`. Nothing that it returns is verified.
+    """signerd's `AuditService`, or tiles. Nothing that it returns is verified.
 
     Every method raises `Unreachable` where signerd does not answer, `Malformed` where an answer is not of the
     form of the API, `NotFound` where signerd says so.
     """
+
+    has_records: (
+        bool  # False: of published tiles, which have entries alone; the last three are not called then
+    )
 
     def checkpoint(self) -> bytes:
         """The last published checkpoint."""

@@ -70,6 +70,7 @@ class Report:
     start: int  # size that the run began from
     resumed: Stage  # how far the run before had come: WHOLE, if it was not broken off
     again: Again  # what was looked at again
+    without_records: bool  # tiles have none: no certificate, evidence or stamp was looked at
     records: int  # checked in this run
     stamps: int
     awaited: int  # records whose entry lies beyond the verified tree
@@ -181,8 +182,10 @@ class Audit:
         records = self._records(head)
         kept = self._state.kept()
         again = Again()
-        if records.run(0 if kept is None else kept.record_id):
-            old = 0 if from_scratch or before is None else before.frontier.size
+        old = 0 if from_scratch or before is None else before.frontier.size
+        if not self._log.has_records:
+            again = look_again(self._state, reader, None, self._share, old, self._commit)
+        elif records.run(0 if kept is None else kept.record_id):
             again = look_again(self._state, reader, self._records(head), self._share, old, self._commit)
         self._commit(self._state.forget_findings)
         return self._report(head, None if from_scratch else before, records, again)
@@ -240,6 +243,7 @@ class Audit:
         return Report(
             head=head,
             start=0 if before is None else before.frontier.size,
+            without_records=not self._log.has_records,
             resumed=Stage.WHOLE if before is None else before.stage,
             again=again,
             records=0 if run is None else run.records,

@@ -223,9 +223,9 @@ class CertificateBooks:
     def _owner(self, anchor: Anchor) -> tuple[int, int] | None:
         """Its chip, and the index of the entry that said so."""
         for index in self._marks.find(Kind.ANCHOR, _anchor(anchor)):
-            if anchor in shown_anchors(self.issued(index)):
-                row = self._row(index)
-                return None if row is None else (index if row[_CHIP] is None else row[_CHIP], index)
+            row = self._row(index)  # none: the mark is met by chance, by an entry of another type
+            if row is not None and anchor in shown_anchors(self.issued(index)):
+                return index if row[_CHIP] is None else row[_CHIP], index
         return None
 
     def add_anchors(self, anchors: Sequence[Anchor], chip: int, index: int) -> None:  # noqa: ARG002

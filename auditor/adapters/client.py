@@ -43,6 +43,8 @@ class Credentials:
 class GrpcLog:
     """`auditor.ports.Log`."""
 
+    has_records = True
+
     def __init__(
         self, endpoint: str, credentials: Credentials, *, wait: Callable[[float], None] = time.sleep
     ) -> None:

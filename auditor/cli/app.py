@@ -78,11 +78,20 @@ def verify(
     identities: IdentitiesOption = None,
     workers: WorkersOption = 0,
     again: AgainOption = SHARE,
+    tiles: Annotated[
+        str,
+        typer.Option(
+            help="A folder or an http(s) address of published tiles, instead of signerd: entries alone."
+        ),
+    ] = "",
     as_json: JsonOption = False,
 ) -> None:
     """Verifies all that is new since the last run, and a share of the old once more."""
     output = Output(as_json=as_json)
-    with session(config, identities or (), workers=workers) as opened, output.progress() as progress:
+    with (
+        session(config, identities or (), workers=workers, tiles=tiles) as opened,
+        output.progress() as progress,
+    ):
         report = opened.audit(progress, share=again).run(from_scratch=from_scratch)
     output.summary(report)
     _exit_of(report)

@@ -124,6 +124,7 @@ def report_values(report: Report) -> dict[str, Any]:
         "tree_size": None if head is None else head.size,
         "root": None if head is None else head.root.hex(),
         "verified_from": report.start,
+        "without_records": report.without_records,
         "resumed": None if report.resumed is Stage.WHOLE else report.resumed.value,
         "again": {"entries": report.again.entries, "records": report.again.records},
         "records": report.records,

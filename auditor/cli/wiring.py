@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from auditor.adapters.client import Credentials, GrpcLog
 from auditor.adapters.enrolment import load_roots, load_vkey
 from auditor.adapters.state import SqliteState
+from auditor.adapters.tile_log import TileLog
 from auditor.adapters.workers import Workers, usual_count
 from auditor.config import Config, load, read_text_file
 from auditor.core.history import Trust
@@ -21,7 +22,7 @@ from auditor.core.identities import Identities, read_identities
 from auditor.core.proofs import parse_vkey
 from auditor.errors import ConfigError, Malformed
 from auditor.lookup import Lookup
-from auditor.ports import Progress
+from auditor.ports import Log, Progress
 from auditor.products import Products
 from auditor.reread import Reader
 from auditor.verify import Audit, Pinned
@@ -31,7 +32,7 @@ from auditor.verify import Audit, Pinned
 class Session:
     """An open state and a connection to signerd."""
 
-    log: GrpcLog
+    log: Log
     state: SqliteState
     pinned: Pinned
     workers: Workers
@@ -83,25 +84,34 @@ def load_identities(files: Sequence[Path]) -> Identities:
 
 
 @contextlib.contextmanager
-def session(path: Path, identities: Sequence[Path] = (), *, workers: int = 1) -> Iterator[Session]:
+def session(
+    path: Path, identities: Sequence[Path] = (), *, workers: int = 1, tiles: str = ""
+) -> Iterator[Session]:
     """Everything that a configuration file names, opened. Raises ConfigError.
 
     Args:
         path: of the configuration.
         identities: files of the company's own list of attestation keys.
         workers: processes that judge records; 0: one a processor.
+        tiles: a folder or an address of published tiles, instead of signerd.
     """
     config = load(path)
     trust = pinned(config, identities)
+    with (
+        SqliteState.open(config.state) as state,
+        _log(config, tiles) as log,
+        Workers(workers or usual_count(), trust.identities) as judges,
+    ):
+        state.read_entry = Reader(log, state).entry
+        yield Session(log, state, trust, judges)
+
+
+def _log(config: Config, tiles: str) -> contextlib.AbstractContextManager[Log]:
+    if tiles:
+        return contextlib.nullcontext(TileLog(tiles))
     credentials = Credentials(
         read_text_file(config.signerd.operations_ca, "the operations CA"),
         read_text_file(config.identity.certificate, "our certificate"),
         read_text_file(config.identity.key, "our key"),
     )
-    with (
-        SqliteState.open(config.state) as state,
-        GrpcLog(config.signerd.endpoint, credentials) as log,
-        Workers(workers or usual_count(), trust.identities) as judges,
-    ):
-        state.read_entry = Reader(log, state).entry
-        yield Session(log, state, trust, judges)
+    return GrpcLog(config.signerd.endpoint, credentials)
