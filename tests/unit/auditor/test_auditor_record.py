@@ -304,11 +304,12 @@ def test_evidence_is_judged_at_the_moment_of_its_intent() -> None:
         number=1, tbs_sha256="00" * 32, since=text(began),
     )  # fmt: skip
     log.now += timedelta(days=1)
-    log.issue(1, begin=began)
-    log.issue(2)
+    boards = [log.issue(1, begin=began), log.issue(2)]
     audit = _read(log)
     held_up, usual = (
-        facts_of(audit.state, certificate, audit.size) for certificate in audit.state.certificates_of()
+        facts_of(audit.state, certificate, audit.size)
+        for board in boards
+        for certificate in audit.state.certificates_of(serial_number=board.record.serial_number)
     )
     nothing = timedelta(0)
     assert held_up.moment(began, nothing) == began
