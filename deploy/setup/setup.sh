@@ -239,6 +239,22 @@ package_tools() {
     [ ${#wanted[@]} -eq 0 ] || apt_install "${wanted[@]}"
 }
 
+# Code of others judges the published log (tests/interop). From 1.21 on, Go loads the release that a module asks for.
+foreign_code() {
+    local go candidate
+    go=$(PATH=$PATH:/usr/local/go/bin command -v go || true)
+    if [ -n "$go" ] && dpkg --compare-versions "$("$go" env GOVERSION | sed 's/^go//')" ge 1.21; then
+        return
+    fi
+    candidate=$(apt-cache policy golang-go | sed -n 's/^ *Candidate: //p')
+    if dpkg --compare-versions "${candidate:-0}" ge 2:1.21; then
+        say "installing golang-go (apt): with it others' code judges the published log"
+        apt_install golang-go
+    else
+        say "no Go from 1.21 on is here, and apt has none (https://go.dev/dl): others' code does not judge the log"
+    fi
+}
+
 fingerprint() {
     sha256sum pyproject.toml requirements/{build,dev,source}.txt deploy/setup/setup.sh deploy/wheelhouse/source_wheels.py
     pwd # the editable install points here
@@ -280,7 +296,9 @@ elif [ "${1:-}" = --fuzz ]; then
     fuzz_packages
 elif [ "${1:-}" = --packages ]; then
     package_tools
+    foreign_code
 elif [ "${1:-}" = --soak ]; then
     package_tools
+    foreign_code
     soak_packages
 fi
