@@ -21,7 +21,6 @@ from auditor.core.proofs import open_checkpoint, parse_vkey
 from auditor.errors import ConfigError
 
 
-
 @dataclass(frozen=True, slots=True)
 class Log:
     """What the folder's checkpoint says at the start."""
