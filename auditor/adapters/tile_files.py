@@ -11,6 +11,8 @@ import re
 import stat
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import reduce
+from operator import or_
 from pathlib import Path
 
 from auditor.errors import ConfigError
@@ -23,8 +25,16 @@ _PATH = re.compile(
     r"tile/(?P<level>entries|[0-9]|[1-5][0-9]|6[0-3])"
     r"/(?:x[0-9]{3}/){0,6}[0-9]{3}(?:\.p/(?P<width>[1-9][0-9]{0,2}))?"
 )
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+def _flags(*names: str) -> int:
+    """Windows, where nothing is opened here, has not all of them."""
+    return reduce(or_, (getattr(os, name, 0) for name in names), os.O_RDONLY)
+
+
+_ROOT = _flags("O_DIRECTORY", "O_CLOEXEC")
+_FOLDER = _flags("O_DIRECTORY", "O_NOFOLLOW", "O_CLOEXEC")
+_FILE = _flags("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC")  # a FIFO is not waited for
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +55,7 @@ class TileFiles:
                 "tiles are served on Linux and its like alone: this system cannot open below a folder"
             )
         try:
-            self._folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            self._folder = os.open(path, _ROOT)
         except OSError as error:
             raise ConfigError(f"cannot read the folder of tiles {path}: {error.strerror}") from error
 
