@@ -16,6 +16,7 @@ from abc import abstractmethod
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self, TypeVar
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -27,6 +28,7 @@ from pydantic import (
     model_validator,
 )
 
+from signerd.core.cosigning import MAX_WITNESSES, parse_witness_key
 from signerd.core.file_problems import MAX_FILE_BYTES, FileKind, FileProblem, parse_file, unreadable
 from signerd.core.names import FIRST, is_name
 from signerd.core.pkcs11_uri import key_name, token_name
@@ -72,6 +74,22 @@ def _local(text: str) -> str:
         raise ValueError(
             "must be an address of this machine alone, such as 127.0.0.1: metrics are not authenticated"
         )
+    return text
+
+
+def _witness_url(text: str) -> str:
+    parts = urlsplit(text)
+    local = parts.hostname in {"127.0.0.1", "::1", "localhost"}
+    if parts.scheme not in {"https", "http"} or (parts.scheme == "http" and not local):
+        raise ValueError("must begin with https:// (http:// for this machine alone)")
+    if not parts.hostname or parts.query or parts.fragment or parts.username or not text.isascii():
+        raise ValueError("must be a witness's submission prefix, as https://witness.example/prefix")
+    _ = parts.port  # raises ValueError where it is none
+    return text
+
+
+def _witness_key(text: str) -> str:
+    parse_witness_key(text)
     return text
 
 
@@ -186,6 +204,14 @@ class LogNameSettings(Section):
     vkey: FilePath  # the log's verifier key, C2SP signed-note text
 
 
+class WitnessSettings(Section):
+    """Who cosigns the log's checkpoints (C2SP tlog-witness)."""
+
+    url: Annotated[str, AfterValidator(_witness_url)]  # the submission prefix
+    vkey: Annotated[str, AfterValidator(_witness_key)]  # its verifier key, type 04
+    ca: FilePath | None = None  # PEM of what its TLS certificate comes from; absent: the system's roots
+
+
 class LedgerSettings(LogNameSettings):
     """And the second place of its last checkpoint."""
 
@@ -193,8 +219,9 @@ class LedgerSettings(LogNameSettings):
 
 
 class PublicationSettings(Section):
-    """The log as tiles (C2SP tlog-tiles)."""
+    """The log as tiles (C2SP tlog-tiles), and what a checkpoint must have before anybody is given it."""
 
+    witnesses_required: Annotated[int, Field(ge=0, le=MAX_WITNESSES)] = 0  # of [[witnesses]]
     # Absent: `tiles` beside the database's file, or where that is no file, beside the second place.
     folder: FilePath | None = None
 
@@ -388,9 +415,22 @@ class Config(Keys):
     metrics: MetricsSettings | None = None
     database: DatabaseSettings
     ledger: LedgerSettings
-    publication: PublicationSettings = PublicationSettings()
     limits: LimitsSettings = LimitsSettings()
     hygiene: HygieneSettings = HygieneSettings()
+    witnesses: Annotated[tuple[WitnessSettings, ...], Field(max_length=MAX_WITNESSES)] = ()
+    publication: PublicationSettings = PublicationSettings()
+
+    @model_validator(mode="after")
+    def _enough_witnesses(self) -> Self:
+        keys = [parse_witness_key(witness.vkey).public_key for witness in self.witnesses]
+        if len(set(keys)) != len(keys):
+            raise ValueError("two of [[witnesses]] have one key: they are one witness")
+        if self.publication.witnesses_required > len(keys):
+            raise ValueError(
+                f"publication.witnesses_required is {self.publication.witnesses_required}, and [[witnesses]]"
+                f" names {len(keys)}: nothing could be published"
+            )
+        return self
 
     @property
     def rejected_pins(self) -> Path:

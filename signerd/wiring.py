@@ -62,6 +62,7 @@ from signerd.adapters.session_keys import SessionKeys, of_this_process, outlive_
 from signerd.adapters.shared_primes import SearchState, SharedPrimesSearch
 from signerd.adapters.start_faults import from_system
 from signerd.adapters.store import SqlStore, known_log_keys
+from signerd.adapters.witnesses import WitnessState, open_witnesses
 from signerd.config import Config, LimitsSettings, database_url, tiles_folder
 from signerd.core import key_policy
 from signerd.core.approval.administrators import AdministratorSet
@@ -112,6 +113,7 @@ class _Parts:
     moved: MovedPeers
     told: ToldServices
     run: RunEntries
+    witnesses: Sequence[WitnessState]  # as they stand
 
 
 def run(read: Callable[[], Config], base: Path, announce: Callable[[str], None]) -> None:
@@ -228,6 +230,7 @@ async def _start_parts(config: Config, base: Path, pin: bytearray, running: Asyn
     running.push_async_callback(checkpoint_key_holders.stop)
     await checkpoint_key_holders.start(base, log_keys, key_holder_changed)
     signs = checkpoint_key_holders.signs
+    witnesses = open_witnesses(config)
     store = await SqlStore.open(
         database_url(config, base),
         head_file=config.ledger.head,
@@ -240,6 +243,7 @@ async def _start_parts(config: Config, base: Path, pin: bytearray, running: Asyn
         checkpoint_awaited=pool.checkpoint_awaited,
         now=None,
         administrators=wanted,
+        witnesses=witnesses,
     )
     running.push_async_callback(store.close)
     clock = ClockGuard(lambda: store.newest, file=_reference_file(config))
@@ -286,6 +290,7 @@ async def _start_parts(config: Config, base: Path, pin: bytearray, running: Asyn
         MovedPeers(store.note_cas),
         told,
         run,
+        () if witnesses is None else witnesses.states,
     )
 
 
@@ -544,6 +549,7 @@ def _admin(parts: _Parts, reload: Reload, read_ends: Callable[[], Awaitable[Sequ
         cas=parts.cas,
         peers_seen=parts.moved.keep,
         told=parts.told,
+        witnesses=parts.witnesses,
     )
 
 
@@ -558,6 +564,7 @@ def _start_metrics(parts: _Parts, running: AsyncExitStack) -> None:
             lambda: pool.serving and parts.issuers.serving and clock.right,
             lambda: len(pool.pids),
             lambda: clock.right,
+            lambda: parts.witnesses,
         )
     )
     running.callback(metrics.serve(parts.config.metrics.listen))

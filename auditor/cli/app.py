@@ -39,6 +39,7 @@ from auditor.cli.values import (
     view_values,
 )
 from auditor.cli.wiring import Session, session
+from auditor.cli.witness import app as witness_app
 from auditor.config import load, read_bytes
 from auditor.core.entry import parse_entry
 from auditor.core.proofs import parse_vkey, verify_receipt
@@ -47,6 +48,7 @@ from auditor.program import version_text
 from auditor.verify import Report
 
 app = typer.Typer(cls=NothingEmpty, no_args_is_help=True, add_completion=False, help=__doc__)
+app.add_typer(witness_app, name="witness")
 
 
 def _print_version(asked: bool) -> None:  # noqa: FBT001 -- typer calls it so

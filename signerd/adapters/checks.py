@@ -39,6 +39,7 @@ from signerd.adapters.store import (
     known_log_keys,
     registered_peers,
 )
+from signerd.adapters.witnesses import open_witnesses
 from signerd.config import Config, IssuerSettings, Keys, database_url, tiles_folder
 from signerd.core import note
 from signerd.core.checkpoint_keys import KeyState
@@ -77,6 +78,7 @@ def start_checks(config: Config, base: Path, now: datetime, *, starting: bool = 
         Check("issuers", lambda: _issuers(config, base, now, starting=starting)),
         Check("second place of the checkpoint", lambda: _head(config, base)),
         Check("tiles", lambda: _tiles(config, base)),
+        *((Check("witnesses", lambda: _witnesses(config)),) if config.witnesses else ()),
         Check("administrators' socket", lambda: _socket(config, starting=starting)),
         Check("administrators' keys", lambda: _administrators(config, base)),
     )
@@ -298,6 +300,12 @@ def _tiles(config: Config, base: Path) -> str:
     if not os.access(place, os.W_OK | os.X_OK, effective_ids=True):
         raise ConfigError(f"publication.folder: signerd's user cannot write in {place}: chown it")
     return f"in {folder}" if place == folder else f"none yet: signerd makes {folder}"
+
+
+def _witnesses(config: Config) -> str:
+    open_witnesses(config)
+    demanded = config.publication.witnesses_required
+    return f"{len(config.witnesses)} are shown each checkpoint, {demanded or 'none'} must cosign it"
 
 
 def _log_keys(config: Config, base: Path) -> str:

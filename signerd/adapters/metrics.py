@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -15,6 +15,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from signerd.adapters.start_faults import from_system
+from signerd.adapters.witnesses import WitnessState
 from signerd.core.ends import End, What
 from signerd.errors import ConfigError, Fault
 
@@ -47,6 +48,7 @@ class Gauges:
     serving: Callable[[], bool]
     key_holders: Callable[[], int]
     clock_right: Callable[[], bool]
+    witnesses: Callable[[], Sequence[WitnessState]] = tuple
 
 
 class Metrics:
@@ -193,6 +195,7 @@ class _State(Collector):
         yield _gauge("signerd_serving", "1 while certificates can be signed", gauges.serving())
         yield _gauge("signerd_clock_right", "0 while the clock cannot be right", gauges.clock_right())
         yield _gauge("signerd_key_holders", "Key holder processes that serve", gauges.key_holders())
+        yield from _of_witnesses(gauges.witnesses())
         yield _gauge("signerd_resident_bytes", "Resident memory of signerd itself", _resident_bytes())
 
     def describe(self) -> Iterable[Metric]:
@@ -202,6 +205,21 @@ class _State(Collector):
 
 def _gauge(name: str, text: str, value: float) -> Metric:
     return GaugeMetricFamily(name, text, value=float(value))
+
+
+def _of_witnesses(states: Sequence[WitnessState]) -> Iterator[Metric]:
+    cosigned = GaugeMetricFamily(
+        "signerd_witness_cosigned_size", "Entries under the last cosigned checkpoint", labels=["witness"]
+    )
+    alarm = GaugeMetricFamily(
+        "signerd_witness_alarm", "1 where a witness saw another or a larger tree", labels=["witness"]
+    )
+    for state in states:
+        cosigned.add_metric([state.name], state.cosigned)
+        alarm.add_metric([state.name], float(state.alarm))
+    if states:
+        yield cosigned
+        yield alarm
 
 
 def _resident_bytes() -> int:

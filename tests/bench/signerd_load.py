@@ -38,10 +38,13 @@ class Line:
     def __init__(self, stubs: Sequence[rpc.SigningServiceAsyncStub], work_order: str) -> None:
         self._stubs = stubs
         self._work_order = work_order
+        self._seen = b""  # the newest checkpoint, which a station sends with each session
 
     async def open(self, prepared: Prepared, worker: int) -> pb.OpenSessionResponse:
         """`OpenSession`."""
-        request = pb.OpenSessionRequest(work_order=self._work_order, chip_id=prepared.board.chip_id)
+        request = pb.OpenSessionRequest(
+            work_order=self._work_order, chip_id=prepared.board.chip_id, seen_checkpoint=self._seen
+        )
         return await self._stub(worker).OpenSession(request)
 
     async def sign(self, request: pb.SignCsrRequest, worker: int) -> pb.SignCsrResponse:
@@ -55,9 +58,10 @@ class Line:
         stamp, signature = prepared.board.stamp(
             session.challenge, issued.serial_number, issued.certificate_der, issued.settings
         )
-        await self._stub(worker).RecordStamp(
+        recorded = await self._stub(worker).RecordStamp(
             pb.RecordStampRequest(session=session.session, stamp=stamp, signature=signature)
         )
+        self._seen = recorded.receipt.partition(b"\n\n")[2]
 
     def _stub(self, worker: int) -> rpc.SigningServiceAsyncStub:
         return self._stubs[worker % len(self._stubs)]

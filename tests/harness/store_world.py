@@ -14,6 +14,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from signerd.adapters.store import SqlStore, create_database, open_log
+from signerd.adapters.witnesses import Witnesses, WitnessState
 from signerd.core import strict_cbor
 from signerd.core.entry import LogOpened, RefusedCall
 from signerd.core.names import Level, Reissue, parse_peer_uri
@@ -80,6 +81,7 @@ class World:
         self.log_key = SoftwareLogKey()
         self.further: list[SoftwareLogKey] = []  # keys of the log after the first that are at hand
         self.has_first = True
+        self.witnesses: Witnesses | None = None
 
     def create(self) -> None:
         """What `signerd init` does."""
@@ -112,7 +114,13 @@ class World:
             sign_checkpoint=self.log_key.sign_checkpoint if self.has_first else None,
             further_signs={key.verifier: key.sign_checkpoint for key in self.further},
             now=now,
+            witnesses=self.witnesses,
         )
+
+    @property
+    def witness_states(self) -> list[WitnessState]:
+        """How its witnesses stand."""
+        return [] if self.witnesses is None else self.witnesses.states
 
     @asynccontextmanager
     async def opened(self, *, now: datetime | None = NOW) -> AsyncIterator[SqlStore]:

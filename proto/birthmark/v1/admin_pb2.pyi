@@ -2215,6 +2215,76 @@ class AcceptClockResponse(_message.Message):
 Global___AcceptClockResponse: _TypeAlias = AcceptClockResponse  # noqa: Y015
 
 @_typing.final
+class ListWitnessesRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListWitnessesRequest: _TypeAlias = ListWitnessesRequest  # noqa: Y015
+
+@_typing.final
+class ListWitnessesResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Witness(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        NAME_FIELD_NUMBER: _builtins.int
+        URL_FIELD_NUMBER: _builtins.int
+        COSIGNED_SIZE_FIELD_NUMBER: _builtins.int
+        TROUBLE_FIELD_NUMBER: _builtins.int
+        ALARM_FIELD_NUMBER: _builtins.int
+        name: _builtins.str
+        """As in its verifier key."""
+        url: _builtins.str
+        cosigned_size: _builtins.int
+        """Size of the last tree that it cosigned since signerd started; 0: none."""
+        trouble: _builtins.str
+        """Why it did not cosign the newest checkpoint; empty: it did, or was not asked yet."""
+        alarm: _builtins.bool
+        """It says that this log does not continue the one that it saw."""
+        def __init__(
+            self,
+            *,
+            name: _builtins.str = ...,
+            url: _builtins.str = ...,
+            cosigned_size: _builtins.int = ...,
+            trouble: _builtins.str = ...,
+            alarm: _builtins.bool = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["alarm", b"alarm", "cosigned_size", b"cosigned_size", "name", b"name", "trouble", b"trouble", "url", b"url"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    WITNESSES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def witnesses(self) -> _containers.RepeatedCompositeFieldContainer[Global___ListWitnessesResponse.Witness]:
+        """As in the settings."""
+
+    def __init__(
+        self,
+        *,
+        witnesses: _abc.Iterable[Global___ListWitnessesResponse.Witness] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["witnesses", b"witnesses"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListWitnessesResponse: _TypeAlias = ListWitnessesResponse  # noqa: Y015
+
+@_typing.final
 class ListEndsRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

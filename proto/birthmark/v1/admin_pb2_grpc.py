@@ -204,6 +204,11 @@ class AdminServiceStub:
                 request_serializer=birthmark_dot_v1_dot_admin__pb2.ListEndsRequest.SerializeToString,
                 response_deserializer=birthmark_dot_v1_dot_admin__pb2.ListEndsResponse.FromString,
                 _registered_method=True)
+        self.ListWitnesses = channel.unary_unary(
+                '/birthmark.v1.AdminService/ListWitnesses',
+                request_serializer=birthmark_dot_v1_dot_admin__pb2.ListWitnessesRequest.SerializeToString,
+                response_deserializer=birthmark_dot_v1_dot_admin__pb2.ListWitnessesResponse.FromString,
+                _registered_method=True)
         self.PrepareApproval = channel.unary_unary(
                 '/birthmark.v1.AdminService/PrepareApproval',
                 request_serializer=birthmark_dot_v1_dot_admin__pb2.PrepareApprovalRequest.SerializeToString,
@@ -466,6 +471,13 @@ class AdminServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListWitnesses(self, request, context):
+        """Who cosigns the log, and how each of them stands.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def PrepareApproval(self, request, context):
         """Says what an action would enter into the ledger, as a text for administrators to sign. Does nothing of it.
         """
@@ -666,6 +678,11 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.ListEnds,
                     request_deserializer=birthmark_dot_v1_dot_admin__pb2.ListEndsRequest.FromString,
                     response_serializer=birthmark_dot_v1_dot_admin__pb2.ListEndsResponse.SerializeToString,
+            ),
+            'ListWitnesses': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListWitnesses,
+                    request_deserializer=birthmark_dot_v1_dot_admin__pb2.ListWitnessesRequest.FromString,
+                    response_serializer=birthmark_dot_v1_dot_admin__pb2.ListWitnessesResponse.SerializeToString,
             ),
             'PrepareApproval': grpc.unary_unary_rpc_method_handler(
                     servicer.PrepareApproval,
@@ -1606,6 +1623,33 @@ class AdminService:
             '/birthmark.v1.AdminService/ListEnds',
             birthmark_dot_v1_dot_admin__pb2.ListEndsRequest.SerializeToString,
             birthmark_dot_v1_dot_admin__pb2.ListEndsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListWitnesses(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/birthmark.v1.AdminService/ListWitnesses',
+            birthmark_dot_v1_dot_admin__pb2.ListWitnessesRequest.SerializeToString,
+            birthmark_dot_v1_dot_admin__pb2.ListWitnessesResponse.FromString,
             options,
             channel_credentials,
             insecure,

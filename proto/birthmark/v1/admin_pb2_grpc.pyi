@@ -104,6 +104,8 @@ class AdminServiceStub:
     """Goes on with the clock as it is, with a ledger entry. `invalid` while it is right."""
     ListEnds: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListEndsRequest, _admin_pb2.ListEndsResponse]
     """Every date on which something stops, the next one first."""
+    ListWitnesses: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListWitnessesRequest, _admin_pb2.ListWitnessesResponse]
+    """Who cosigns the log, and how each of them stands."""
     PrepareApproval: _grpc.UnaryUnaryMultiCallable[_admin_pb2.PrepareApprovalRequest, _admin_pb2.PrepareApprovalResponse]
     """Says what an action would enter into the ledger, as a text for administrators to sign. Does nothing of it."""
     SetAdministrators: _grpc.UnaryUnaryMultiCallable[_admin_pb2.SetAdministratorsRequest, _admin_pb2.SetAdministratorsResponse]
@@ -188,6 +190,8 @@ class AdminServiceAsyncStub(AdminServiceStub):
     """Goes on with the clock as it is, with a ledger entry. `invalid` while it is right."""
     ListEnds: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListEndsRequest, _admin_pb2.ListEndsResponse]  # type: ignore[assignment]
     """Every date on which something stops, the next one first."""
+    ListWitnesses: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListWitnessesRequest, _admin_pb2.ListWitnessesResponse]  # type: ignore[assignment]
+    """Who cosigns the log, and how each of them stands."""
     PrepareApproval: _aio.UnaryUnaryMultiCallable[_admin_pb2.PrepareApprovalRequest, _admin_pb2.PrepareApprovalResponse]  # type: ignore[assignment]
     """Says what an action would enter into the ledger, as a text for administrators to sign. Does nothing of it."""
     SetAdministrators: _aio.UnaryUnaryMultiCallable[_admin_pb2.SetAdministratorsRequest, _admin_pb2.SetAdministratorsResponse]  # type: ignore[assignment]
@@ -473,6 +477,14 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_admin_pb2.ListEndsResponse, _abc.Awaitable[_admin_pb2.ListEndsResponse]]:
         """Every date on which something stops, the next one first."""
+
+    @_abc_1.abstractmethod
+    def ListWitnesses(
+        self,
+        request: _admin_pb2.ListWitnessesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.ListWitnessesResponse, _abc.Awaitable[_admin_pb2.ListWitnessesResponse]]:
+        """Who cosigns the log, and how each of them stands."""
 
     @_abc_1.abstractmethod
     def PrepareApproval(

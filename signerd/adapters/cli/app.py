@@ -27,6 +27,7 @@ from signerd.adapters.cli import (
     recipients,
     server,
     token,
+    witnesses,
 )
 from signerd.adapters.cli.empty_options import NothingEmpty
 from signerd.adapters.cli.exits import exit_for, unexpected
@@ -64,6 +65,7 @@ def build_app(run: daemon.Run) -> typer.Typer:
     app.add_typer(chips.app, name="chips")
     app.add_typer(approvals.app, name="approval")
     app.add_typer(clock.app, name="clock")
+    app.add_typer(witnesses.app, name="witness")
     app.add_typer(token.app, name="token")
     app.add_typer(recipients.app, name="recipient")
     app.add_typer(key_holder.app, name="key-holder")

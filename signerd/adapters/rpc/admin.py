@@ -29,10 +29,12 @@ from signerd.adapters.rpc.admin_keys import KeyAdministration
 from signerd.adapters.rpc.admin_operations import OperationsAdministration
 from signerd.adapters.rpc.admin_orders import OrderAdministration
 from signerd.adapters.rpc.admin_settings import SettingsAdministration
+from signerd.adapters.rpc.admin_witnesses import WitnessAdministration
 from signerd.adapters.rpc.gate import Call, Gate
 from signerd.adapters.rpc.rehearsing import Rehearsing
 from signerd.adapters.shared_primes import SharedPrimesSearch
 from signerd.adapters.store import SqlStore
+from signerd.adapters.witnesses import WitnessState
 from signerd.config import HsmSettings
 from signerd.core.crl import REASONS
 from signerd.core.ends import End
@@ -71,10 +73,12 @@ class AdminService:
         cas: TrustedCas,
         peers_seen: Callable[[], Awaitable[None]],
         told: ToldServices,
+        witnesses: Sequence[WitnessState],
     ) -> None:
         """`cas` are the operations CAs; `peers_seen` returns once the registry has what peers showed until
         now; `told` are services that hold keys."""
         self._told = told
+        self._witnesses = WitnessAdministration(witnesses)
         self._deployment = deployment
         self._store = store
         self._linter = linter
@@ -140,6 +144,7 @@ class AdminService:
             Call("CommitRecipients", pb.CommitRecipientsRequest, self._keys.commit_recipients),
             Call("ShowClock", pb.ShowClockRequest, self._clocks.show_clock),
             Call("AcceptClock", pb.AcceptClockRequest, self._clocks.accept_clock),
+            Call("ListWitnesses", pb.ListWitnessesRequest, self._witnesses.list_witnesses),
             Call("ListEnds", pb.ListEndsRequest, self._calendar.list_ends),
             Call("PrepareApproval", pb.PrepareApprovalRequest, self.prepare_approval),
             Call("SetAdministrators", pb.SetAdministratorsRequest, self._approvals.set_administrators),

@@ -9,7 +9,8 @@ Order of writes, and what a crash after each means:
   1. entries and head committed: signed and published at the next start;
   2. checkpoint signed, by one key or all: the signatures are lost, nobody saw them; the same tree is signed
      again;
-  3. checkpoint in the second place: it is what the next start publishes;
+  3. checkpoint in the second place: it is what the next start publishes; witnesses are shown it from here
+     on, and where cosignatures are demanded, it is not published before they are there;
   4. published: readers and waiters get it;
   5. tiles, after it and apart from it (`adapters/tiles`): the next start completes them.
 """
@@ -24,6 +25,7 @@ import structlog
 from signerd.adapters.head_file import HeadFile
 from signerd.adapters.store.logged_entries import RecentEntries, altered, altered_fault, missing_fault
 from signerd.adapters.tiles import TilePublisher
+from signerd.adapters.witnesses import Witnesses
 from signerd.core import receipt
 from signerd.core.checkpoint_keys import LogKeys
 from signerd.core.merkle import Tree
@@ -54,6 +56,7 @@ class Ledger:
         recent: RecentEntries,
         due: Due,
         awaited: Callable[[], None],
+        witnesses: Witnesses | None = None,
     ) -> None:
         """`signs`: of each key that is at hand. One that is to sign and is not keeps from publishing.
         `tiles` are up to date with `head`. `recent` is filled with what is committed.
@@ -70,6 +73,7 @@ class Ledger:
         self.recent = recent
         self._due = due
         self._awaited = awaited
+        self._witnesses = witnesses
         self._waiters: list[tuple[int, asyncio.Future[None]]] = []
         self._wanted = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -121,6 +125,10 @@ class Ledger:
         """Begins publishing; what start-up found committed and not published comes first."""
         self._wanted.set()
         self.tiles.start()
+        if self._witnesses is not None:
+            self._witnesses.start(self.consistency, self._cosigned)
+            if self._size:
+                self._witnesses.show(self._head.checkpoint, self._head.note)
         self._task = asyncio.get_running_loop().create_task(self._publish_always(), name="ledger-publisher")
 
     async def close(self) -> None:
@@ -130,6 +138,8 @@ class Ledger:
         if self._task is not None:  # not cancelled: a swap under way runs in a thread, to its end
             await self._task
             self._task = None
+        if self._witnesses is not None:
+            await self._witnesses.close()
         self._fail_waiters(Unavailable("the store is closed"))
         await self.tiles.close()
         self._head.close()
@@ -238,11 +248,19 @@ class Ledger:
                 raise Fault(f"the key holder's signature does not hold: {error}") from error
             # Durable before anyone sees it; see the order of writes above.
             await asyncio.to_thread(self._head.swap, checkpoint, note)
+            if self._witnesses is not None:
+                note = await self._witnesses.shown(checkpoint, note)
             self._size, self._note = size, note
             self._published_note(note)
             self.tiles.published(checkpoint, note)
         self._fault = None
         self._release_waiters()
+
+    def _cosigned(self, checkpoint: Checkpoint, line: bytes) -> None:
+        """A cosignature came after its checkpoint was published: who asks from now on gets it too."""
+        if checkpoint.size == self._size and line not in self._note:
+            self._note += line
+            self._published_note(self._note)
 
     def _published_note(self, note: bytes) -> None:
         self._own_notes[note] = None

@@ -36,6 +36,7 @@ from signerd.adapters.store.schema import entries, head, issuers
 from signerd.adapters.store.worker import InPlaceReader, Reader, Reads
 from signerd.adapters.store.writer import Transaction, Writer, Written
 from signerd.adapters.tiles import Publication, TilePublisher, TilesFolder
+from signerd.adapters.witnesses import Witnesses
 from signerd.core.approval.administrators import AdministratorSet
 from signerd.core.entry import ID_BYTES, Entry, LogOpened, RefusedCall, encode
 from signerd.core.evidence.method import IdentityKey
@@ -93,6 +94,7 @@ class SqlStore(Administration, Audit):
         checkpoint_awaited: Callable[[], None] = _nothing,
         now: datetime | None,
         administrators: AdministratorSet | None = None,
+        witnesses: Witnesses | None = None,
     ) -> Self:
         """Loads the ledger, compares it with the second place, enters open intents, begins to publish.
 
@@ -108,6 +110,7 @@ class SqlStore(Administration, Audit):
             checkpoint_due: returns when it is a checkpoint's turn at the token.
             checkpoint_awaited: called by each task that begins to wait for a checkpoint.
             administrators: of the settings, where approvals are demanded. `ask_administrators` enters them.
+            witnesses: who are shown each checkpoint, and how many of them must cosign it.
             now: aware, UTC; None while the clock is wrong: `enter_open_intents` is then to be called later.
 
         Raises:
@@ -137,9 +140,8 @@ class SqlStore(Administration, Audit):
         recent = RecentEntries()
         logged = LoggedEntries(url, tree, recent.get)
         copies = TilePublisher(Publication(folder, tree, logged.read, second_place.checkpoint.size))
-        ledger = Ledger(
-            tree, second_place, log_keys, signs, copies, recent, checkpoint_due, checkpoint_awaited
-        )
+        turns = (checkpoint_due, checkpoint_awaited)
+        ledger = Ledger(tree, second_place, log_keys, signs, copies, recent, *turns, witnesses)
         reader = _short_reads(url)
         known_peers = KnownPeers(lambda key: reader.do(lambda connection: calls.peer_of_key(connection, key)))
         writer = Writer(make_engine(url, "write"), tree, ledger, newest, known_peers.changed)

@@ -26,9 +26,13 @@ def _old() -> bool:
 pytestmark = pytest.mark.skipif(_old(), reason="systemd-analyze of systemd 250 or newer: not on this machine")
 
 
-@pytest.mark.parametrize("name", ["signerd", "signerd-key-holder"])
+@pytest.mark.parametrize(
+    "name", ["systemd/signerd", "systemd/signerd-key-holder", "examples/birthmark-witness"]
+)
 def test_exposure(name: str) -> None:
-    said = run(["systemd-analyze", "security", "--offline=true", "--no-pager", UNITS / f"{name}.service"])
+    said = run(
+        ["systemd-analyze", "security", "--offline=true", "--no-pager", UNITS.parent / f"{name}.service"]
+    )
     found = re.search(r"Overall exposure level for \S+: ([0-9.]+)", said)
     assert found, said
     print(f"{name}: {found[1]}")

@@ -1,0 +1,302 @@
+"""`birthmark-auditor witness` as a process: its cosignatures, its state over kills, callers of every kind."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import socket
+import ssl
+import subprocess
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from birthmark.proof import Checkpoint, cosignatures, parse_vkey
+from birthmark.proof.checkpoint import checkpoint_text
+from harness.go_witness import built, fed
+from harness.process import COMMANDS, Program, wait_until
+from harness.store_world import SoftwareLogKey
+from signerd.core.cosigning import request_body
+from signerd.core.merkle import Tree, leaf_hash
+from signerd.core.note import sign_note
+
+NAME = "witness.example/w1"
+AUDITOR = COMMANDS / "birthmark-auditor"
+
+
+class Log:
+    """A log of paper."""
+
+    def __init__(self, seed: bytes = b"log") -> None:
+        self.key = SoftwareLogKey(seed, origin="example.com/line")
+        self.tree = Tree()
+
+    def grow(self, count: int = 1, mark: bytes = b"") -> None:
+        for _ in range(count):
+            self.tree.append(leaf_hash(mark + self.tree.size.to_bytes(4)))
+
+    def note(self) -> bytes:
+        text = checkpoint_text(self.key.verifier.name, self.tree.size, self.tree.root()).encode()
+        return sign_note(text, (self.key.verifier, self.key._key.sign(text)))
+
+    def body(self, old: int) -> bytes:
+        proof = self.tree.consistency(old, self.tree.size) if 0 < old < self.tree.size else []
+        return request_body(old, proof, self.note())
+
+
+class Witness:
+    """One, run as a process; `start` again after `end`."""
+
+    def __init__(self, folder: Path, log: Log) -> None:
+        self.folder, self.log = folder / "witness", log
+        self._logs = folder / "out"
+        said = command("init", "--name", NAME, "--dir", self.folder, "--json")
+        self.vkey = parse_vkey(json.loads(said)["vkey"])
+        vkey = folder / "log.vkey"
+        vkey.write_text(log.key.verifier.text() + "\n", encoding="ascii")
+        command("add-log", vkey, "--dir", self.folder)
+        self.start()
+
+    def start(self, *options: str) -> None:
+        self._logs.with_suffix(".out").unlink(missing_ok=True)
+        line: list[str | Path] = [AUDITOR, "witness", "run", "--dir", self.folder]
+        line += ["--listen", "127.0.0.1:0", *options]
+        self.process = Program(line, log=self._logs)
+        wait_until(lambda: bool(self.events()), "the witness to serve", program=self.process)
+        self.port = int(self.events()[0]["port"])
+
+    def events(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.process.output().splitlines()]
+
+    def post(self, body: bytes) -> tuple[int, str, bytes]:
+        line = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        try:
+            line.request("POST", "/add-checkpoint", body)
+            answer = line.getresponse()
+            return answer.status, answer.headers["Content-Type"], answer.read()
+        finally:
+            line.close()
+
+    def cosigns(self, old: int) -> int:
+        """It cosigns the log as it is; the time that it says."""
+        note = self.log.note()
+        status, _, line = self.post(self.log.body(old))
+        assert status == 200, line
+        size, root = self.log.tree.size, self.log.tree.root()
+        (found,) = cosignatures(Checkpoint(self.log.key.verifier.name, size, root, note + line), [self.vkey])
+        return found.time
+
+    def size(self) -> int:
+        said = json.loads(command("show", "--dir", self.folder, "--json"))
+        return int(said["logs"][self.log.key.verifier.name])
+
+
+def command(*arguments: str | Path, expect: int = 0) -> str:
+    done = subprocess.run(
+        [AUDITOR, "witness", *arguments], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == expect, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+@pytest.fixture
+def witness(tmp_path: Path) -> Iterator[Witness]:
+    made = Witness(tmp_path, Log())
+    try:
+        yield made
+    finally:
+        made.process.stop()
+
+
+def test_it_cosigns_what_continues_and_keeps_it_over_restarts(witness: Witness) -> None:
+    log, size = witness.log, 0
+    for count in (1, 2, 300):
+        log.grow(count)
+        witness.cosigns(size)
+        witness.cosigns(log.tree.size)  # the same again
+        size = log.tree.size
+        assert witness.size() == size
+    assert witness.process.stop() == 0
+    witness.start()
+    assert witness.post(log.body(0)) == (409, "text/x.tlog.size", f"{size}\n".encode())
+    log.grow()
+    witness.cosigns(size)
+    assert [event["event"] for event in witness.events()] == ["serving", "cosigned"]
+
+
+def test_rollback_and_fork_are_refused_and_a_fork_is_told_with_its_note(witness: Witness) -> None:
+    log, other = witness.log, Log()
+    log.grow(10)
+    other.grow(12, b"other")
+    witness.cosigns(0)
+    shorter = Log()
+    shorter.grow(9)
+    assert witness.post(shorter.body(10))[0] == 400
+    assert witness.post(shorter.body(9))[:2] == (409, "text/x.tlog.size")
+    assert witness.post(other.body(10))[0] == 422
+    same = Log()
+    same.grow(10, b"same")
+    assert witness.post(same.body(10)) == (409, "text/plain", b"")
+    assert witness.size() == 10
+    told = [(event["event"], event["note"]) for event in witness.events() if "note" in event]
+    assert told == [("unproven", other.note().decode()), ("fork", same.note().decode())]
+    stranger = Log(b"stranger")
+    stranger.grow()
+    assert witness.post(stranger.body(0))[0] == 403
+    log.grow()
+    witness.cosigns(10)
+
+
+@pytest.mark.soak  # it builds a Go program of modules from the network
+def test_transparency_dev_s_client_is_answered_as_it_knows_it(witness: Witness, tmp_path: Path) -> None:
+    client = built(tmp_path, "./feed")
+    if client is None:
+        pytest.skip("there is no Go here")
+    log, url = witness.log, f"http://127.0.0.1:{witness.port}"
+    for old, size in ((0, 1), (1, 2), (2, 7), (7, 255), (255, 256), (256, 258)):
+        log.grow(size - log.tree.size)
+        proof = log.tree.consistency(old, size) if old else []
+        line = fed(client, url, old, log.note(), proof).encode()
+        name, root = log.key.verifier.name, log.tree.root()
+        assert cosignatures(Checkpoint(name, size, root, log.note() + line), [witness.vkey])
+    assert fed(client, url, 7, log.note(), []) == "stale 258\n"
+    other = Log()
+    other.grow(300, b"other")
+    assert "proof" in fed(client, url, 258, other.note(), other.tree.consistency(258, 300))
+    same = Log()
+    same.grow(258, b"same")
+    assert "root" in fed(client, url, 258, same.note(), []).lower()
+    stranger = Log(b"stranger")
+    stranger.grow()
+    assert "signature" in fed(client, url, 0, stranger.note(), [])
+
+
+@pytest.mark.check
+def test_kills_under_load_never_let_it_go_back(witness: Witness) -> None:
+    """Whatever it answered is kept: after each kill, the size is at least that of the last cosignature."""
+    log, told = witness.log, 0
+    for _ in range(8):
+        ended = threading.Event()
+        timer = threading.Timer(0.15, lambda pid=witness.process.pid: os.kill(pid, signal.SIGKILL))
+        timer.start()
+        while not ended.is_set():
+            log.grow()
+            try:
+                witness.cosigns(told)
+                told = log.tree.size
+            except (OSError, http.client.HTTPException):
+                ended.set()
+        timer.join()
+        witness.process.wait()
+        witness.start()
+        kept = witness.size()
+        assert told <= kept <= log.tree.size
+        told = kept
+
+
+def test_of_two_requests_at_once_from_one_size_one_passes(witness: Witness) -> None:
+    log = witness.log
+    log.grow(5)
+    witness.cosigns(0)
+    bodies = []
+    for mark in range(8):
+        branch = Log()
+        branch.grow(5)
+        branch.grow(1 + mark, bytes([mark]))
+        bodies.append(branch.body(5))
+    with ThreadPoolExecutor(8) as threads:
+        statuses = sorted(status for status, *_ in threads.map(witness.post, bodies))
+    assert statuses == [200, *[409] * 7]
+
+
+@pytest.mark.parametrize(
+    ("raw", "status"),
+    [
+        (b"GET /add-checkpoint HTTP/1.1\r\n\r\n", b"405"),
+        (b"POST / HTTP/1.1\r\nContent-Length: 0\r\n\r\n", b"404"),
+        (b"POST /add-checkpoint HTTP/1.1\r\n\r\n", b"411"),
+        (b"POST /add-checkpoint HTTP/1.1\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n", b"411"),
+        (b"POST /add-checkpoint HTTP/1.1\r\nContent-Length: -1\r\n\r\n", b"411"),
+        (b"POST /add-checkpoint HTTP/1.1\r\nContent-Length: 65537\r\n\r\n", b"413"),
+        (b"POST /add-checkpoint HTTP/1.1\r\nContent-Length: 99999999999999999999\r\n\r\n", b"413"),
+        (b"POST /add-checkpoint HTTP/2\r\nContent-Length: 0\r\n\r\n", b"400"),
+        (b"\x16\x03\x01\x02\x00 hello\r\n\r\n", b"400"),
+        (b"POST /add-checkpoint HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc", b"400"),
+        (b"POST /add-checkpoint HTTP/1.1\r\n" + b"X: y\r\n" * 4_000 + b"\r\n", b""),  # it hangs up
+    ],
+)
+def test_what_is_no_request_is_answered_and_harms_nobody(witness: Witness, raw: bytes, status: bytes) -> None:
+    with socket.create_connection(("127.0.0.1", witness.port), timeout=30) as line:
+        try:
+            line.sendall(raw)
+            said = line.recv(1_000)
+        except ConnectionError:
+            said = b""
+    assert said.partition(b" ")[2][:3] == status
+    witness.log.grow()
+    witness.cosigns(0)
+
+
+def test_connections_beyond_the_bound_are_closed_and_the_rest_served(witness: Witness) -> None:
+    idle = [socket.create_connection(("127.0.0.1", witness.port), timeout=30) for _ in range(64)]
+    try:
+        with socket.create_connection(("127.0.0.1", witness.port), timeout=30) as more:
+            assert more.recv(1) == b""
+    finally:
+        for line in idle:
+            line.close()
+    witness.log.grow()
+    wait_until(lambda: witness.post(witness.log.body(0))[0] == 200, "it serves again", timeout_s=30)
+
+
+def test_a_further_key_of_the_log_counts_at_once(witness: Witness, tmp_path: Path) -> None:
+    successor = Log(b"successor")
+    successor.grow(3)
+    assert witness.post(successor.body(0))[0] == 403
+    vkey = tmp_path / "second.vkey"
+    vkey.write_text(successor.key.verifier.text(), encoding="ascii")
+    command("add-log", vkey, "--dir", witness.folder)
+    assert witness.post(successor.body(0))[0] == 200
+
+
+def test_a_folder_that_is_not_whole_is_refused(witness: Witness, tmp_path: Path) -> None:
+    run = ("run", "--listen", "127.0.0.1:0", "--dir")
+    assert "witness's folder" in command(*run, tmp_path / "nowhere", expect=3)
+    assert "not empty" in command("init", "--name", NAME, "--dir", witness.folder, expect=3)
+    assert "--name" in command("init", "--name", "a b", "--dir", tmp_path / "new", expect=3)
+    witness.process.stop()
+    database = (witness.folder / "witness.sqlite").read_bytes()
+    (witness.folder / "witness.sqlite").unlink()
+    assert "make a new one" in command(*run, witness.folder, expect=3)  # never an empty state under its key
+    (witness.folder / "witness.sqlite").write_bytes(database)
+    command("init", "--name", NAME, "--dir", tmp_path / "other")
+    key = (tmp_path / "other" / "witness.key").read_bytes()
+    (witness.folder / "witness.key").write_bytes(key)
+    assert "two witnesses" in command(*run, witness.folder, expect=3)
+    assert (witness.folder / "witness.key").stat().st_mode & 0o777 == 0o600
+
+
+def test_another_address_than_this_machine_s_wants_tls(witness: Witness) -> None:
+    said = command("run", "--listen", "0.0.0.0:0", "--dir", witness.folder, expect=3)
+    assert "--tls-certificate" in said
+
+
+def test_over_tls(witness: Witness, tmp_path: Path) -> None:
+    witness.process.stop()
+    made = ("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2")
+    files = ("-keyout", str(tmp_path / "tls.key"), "-out", str(tmp_path / "tls.pem"))
+    name = ("-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1")
+    subprocess.run(["openssl", *made, *files, *name], check=True, capture_output=True, timeout=60)
+    witness.start("--tls-certificate", str(tmp_path / "tls.pem"), "--tls-key", str(tmp_path / "tls.key"))
+    witness.log.grow()
+    trusted = ssl.create_default_context(cafile=tmp_path / "tls.pem")
+    line = http.client.HTTPSConnection("127.0.0.1", witness.port, context=trusted, timeout=30)
+    line.request("POST", "/add-checkpoint", witness.log.body(0))
+    assert line.getresponse().status == 200
+    line.close()

@@ -1,0 +1,267 @@
+"""Witnesses beside a real store: cosignatures in receipts, and witnesses that are down, slow or wrong, or say
+that the log was put back."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import socket
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from harness.paper_witness import SIZE, Answered, PaperWitness, Shown
+from harness.store_world import ORIGIN, World, intent, issue, stock, with_terms
+from signerd.adapters import witness_line, witnesses
+from signerd.adapters.store import SqlStore
+from signerd.adapters.witness_line import WitnessLine
+from signerd.adapters.witnesses import Witnesses
+from signerd.core.cosigning import MAX_ANSWER, parse_witness_key, read_answer
+from signerd.errors import Unavailable
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    made = World(tmp_path)
+    made.create()
+    return made
+
+
+@pytest.fixture
+def paper() -> Iterator[PaperWitness]:
+    with PaperWitness() as witness:
+        yield witness
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(witnesses, "PACE_S", 0.01)
+    monkeypatch.setattr(witnesses, "_FIRST_RETRY_S", 0.02)
+    monkeypatch.setattr(witnesses, "_LAST_RETRY_S", 0.05)
+    monkeypatch.setattr(witnesses, "_LAST_RETRY_REQUIRED_S", 0.05)
+
+
+@asynccontextmanager
+async def opened(world: World, *papers: PaperWitness, required: int = 0) -> AsyncIterator[SqlStore]:
+    lines = [(parse_witness_key(each.vkey), each.url, WitnessLine(each.url, None)) for each in papers]
+    made = Witnesses(lines, required)
+    world.witnesses = made
+    store = await world.open()
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+async def grow(store: SqlStore, *chips: str) -> bytes:
+    """Boards of these chips; the last receipt."""
+    receipt = b""
+    for chip in chips:
+        record = await issue(store, intent(chip))
+        assert record.issued_index is not None
+        receipt = (await store.published(record.issued_index)).receipt
+    return receipt
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not condition():  # noqa: ASYNC110 -- it is another task's, or a thread's
+            await asyncio.sleep(0.01)
+
+
+def cosigned_by(note: bytes, paper: PaperWitness) -> bool:
+    """Whether the note, or a receipt's end, has this witness's cosignature."""
+    text, _, lines = note.rpartition(b"\n\n")
+    text = text.rpartition(b"\n\n")[2] + b"\n"
+    return bool(read_answer(200, "", lines, text=text, key=parse_witness_key(paper.vkey)).line)
+
+
+async def test_receipts_have_the_cosignatures_that_are_demanded(world: World, paper: PaperWitness) -> None:
+    with PaperWitness("witness.example/second") as second:
+        async with opened(world, paper, second, required=2) as store:
+            await stock(store, with_terms())
+            receipt = await grow(store, "chip-1", "chip-2", "chip-3")
+            assert cosigned_by(receipt, paper)
+            assert cosigned_by(receipt, second)
+            assert cosigned_by(store.checkpoint(), paper)
+            assert [state.cosigned for state in world.witness_states] == [store.published_size] * 2
+    # From nothing, then always from the size before: the proofs are as short as they can be.
+    assert [shown.old for shown in paper.requests][:2] == [0, paper.requests[0].size]
+    assert not paper.requests[0].proof
+
+
+async def test_where_none_is_demanded_they_come_beside(world: World, paper: PaperWitness) -> None:
+    async with opened(world, paper) as store:
+        await stock(store, with_terms())
+        await grow(store, "chip-1")
+        await until(lambda: cosigned_by(store.checkpoint(), paper))
+        again = await store.published(store.published_size - 1)
+        assert cosigned_by(again.receipt, paper)
+
+
+async def test_a_witness_that_is_down_holds_up_nobody_who_does_not_demand_it(
+    world: World, paper: PaperWitness
+) -> None:
+    paper.wrong = lambda _shown: None  # hangs up
+    async with opened(world, paper) as store:
+        await stock(store, with_terms())
+        await grow(store, "chip-1")
+        (state,) = world.witness_states
+        await until(lambda: bool(state.trouble))
+        assert not state.alarm
+        assert store.fault is None
+        paper.wrong = None
+        await until(lambda: state.cosigned == store.published_size)
+        assert state.trouble == ""
+
+
+async def test_one_of_two_is_enough_where_one_is_demanded(world: World, paper: PaperWitness) -> None:
+    with PaperWitness("witness.example/down") as down:
+        down.wrong = lambda _shown: (500, {}, b"")
+        async with opened(world, down, paper, required=1) as store:
+            await stock(store, with_terms())
+            receipt = await grow(store, "chip-1")
+            assert cosigned_by(receipt, paper)
+            assert not cosigned_by(receipt, down)
+
+
+async def test_nothing_is_published_before_as_many_have_cosigned(
+    world: World, paper: PaperWitness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(world, paper, required=1) as store:
+        await stock(store, with_terms())
+        await grow(store, "chip-1")
+        monkeypatch.setattr(witnesses, "REQUIRED_S", 0.1)
+        size = store.published_size
+        paper.wrong = lambda _shown: (503, {}, b"")
+        record = await issue(store, intent("chip-2"))
+        assert record.issued_index is not None
+        with pytest.raises(Unavailable, match="0 of 1 witnesses have cosigned"):
+            await store.published(record.issued_index)
+        assert store.published_size == size
+        assert store.fault is not None
+        paper.wrong = None
+        await until(lambda: store.published_size > size)
+        assert cosigned_by((await store.published(record.issued_index)).receipt, paper)
+        assert store.fault is None
+
+
+async def test_a_start_asks_for_the_last_checkpoint_again(world: World, paper: PaperWitness) -> None:
+    async with opened(world) as store:
+        await stock(store, with_terms())
+        await grow(store, "chip-1")
+    async with opened(world, paper) as store:
+        await until(lambda: cosigned_by(store.checkpoint(), paper))
+
+
+async def test_a_log_that_was_put_back_is_an_alarm(world: World, paper: PaperWitness) -> None:
+    """The witness saw more, and says so."""
+    async with opened(world, paper, required=1) as store:
+        await stock(store, with_terms())
+        await grow(store, "chip-1")
+    backup = world.database.with_name("backup")
+    shutil.copy(world.database, backup)
+    shutil.copy(world.head_file, backup.with_suffix(".head"))
+    async with opened(world, paper, required=1) as store:
+        await grow(store, "chip-2")
+    world.restore(backup)
+    shutil.copy(backup.with_suffix(".head"), world.head_file)
+    shutil.rmtree(world.tiles)  # they went back too, as in a snapshot of the machine
+    with capture_logs() as logs:
+        async with opened(world, paper) as store:
+            (state,) = world.witness_states
+            await until(lambda: state.alarm)
+            assert "it saw a tree of" in state.trouble
+            await grow(store, "chip-3", "chip-4")  # the line goes on
+    assert "witness_alarm" in [line["event"] for line in logs]
+
+
+WRONG: dict[str, tuple[Callable[[Shown], Answered | None], bool]] = {
+    "no consistency": (lambda _shown: (422, {}, b""), True),
+    "another tree of this size": (lambda _shown: (409, {}, b""), True),
+    "a larger one": (lambda shown: (409, SIZE, f"{shown.size + 9}\n".encode()), True),
+    "another size each time": (lambda shown: (409, SIZE, f"{(shown.old + 1) % 2}\n".encode()), False),
+    "an unknown log": (lambda _shown: (404, {}, b""), False),
+    "another key": (lambda _shown: (403, {}, b""), False),
+    "a redirect": (lambda _shown: (307, {"Location": "http://127.0.0.1:9/"}, b""), False),
+    "no cosignature": (lambda _shown: (200, {}, b"hello\n"), False),
+    "an endless answer": (lambda _shown: (200, {}, b"x" * (4 * MAX_ANSWER)), False),
+    "too many requests": (lambda _shown: (429, {}, b""), False),
+    "nothing": (lambda _shown: None, False),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+async def test_witnesses_that_answer_wrongly(world: World, paper: PaperWitness, name: str) -> None:
+    paper.wrong, alarm = WRONG[name]
+    async with opened(world, paper) as store:
+        await stock(store, with_terms())
+        await grow(store, "chip-1")
+        (state,) = world.witness_states
+        await until(lambda: bool(state.trouble))
+        assert state.alarm is alarm
+        assert not cosigned_by(store.checkpoint(), paper)
+        paper.wrong = None  # and its honest twin
+        await until(lambda: cosigned_by(store.checkpoint(), paper))
+        assert (state.trouble, state.alarm) == ("", False)
+
+
+@contextmanager
+def dripping() -> Iterator[str]:
+    """A server that takes what it is sent, and answers a byte each 50 ms for ever."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    ended = threading.Event()
+
+    def serve() -> None:
+        line, _ = listener.accept()
+        with line:
+            line.recv(65_536)
+            try:
+                line.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 10000\r\n\r\n")
+                while not ended.wait(0.05):
+                    line.sendall(b"x")
+            except OSError:
+                return
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        ended.set()
+        thread.join()
+        listener.close()
+
+
+async def test_an_answer_that_drips_ends_at_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(witness_line, "DEADLINE_S", 0.5)
+    with dripping() as url:
+        line = WitnessLine(url, None)
+        with pytest.raises(witness_line.WitnessDown, match="no answer in"):
+            await asyncio.wait_for(line.post(b"old 0\n\n"), 20)
+        line.close()
+
+
+async def test_closing_does_not_wait_for_a_witness() -> None:
+    with dripping() as url:
+        line = WitnessLine(url, None)
+        asked = asyncio.create_task(line.post(b"old 0\n\n"))
+        await until(lambda: line._connection is not None and line._connection.sock is not None)
+        line.close()
+        with suppress(witness_line.WitnessDown):  # or a part of the answer
+            await asyncio.wait_for(asked, witness_line.DEADLINE_S / 2)
+
+
+async def test_a_connection_that_ended_meanwhile_is_made_anew(paper: PaperWitness) -> None:
+    line = WitnessLine(paper.url, None)
+    body = b"old 0\n\n" + f"{ORIGIN}\n1\nAAAA\n\n".encode()
+    assert (await line.post(body))[0] == 200
+    assert line._connection is not None
+    assert line._connection.sock is not None
+    line._connection.sock.shutdown(socket.SHUT_RDWR)
+    assert (await line.post(body))[0] == 409
+    line.close()
