@@ -28,6 +28,7 @@ from signerd.adapters.administrators_file import read_administrators
 from signerd.adapters.checkpoint_key_holders import CheckpointKeyHolders, vkey_in
 from signerd.adapters.checks import start_checks
 from signerd.adapters.clock import ClockGuard, ReferenceFile, read_clocks, this_boot
+from signerd.adapters.commit_keys import CommitKeys
 from signerd.adapters.descriptors import connections_within_limit
 from signerd.adapters.ends import Ends, EndsWatch
 from signerd.adapters.issuer_key_holders import IssuerKeyHolders
@@ -231,6 +232,7 @@ async def _start_parts(config: Config, base: Path, pin: bytearray, running: Asyn
     await checkpoint_key_holders.start(base, log_keys, key_holder_changed)
     signs = checkpoint_key_holders.signs
     witnesses = open_witnesses(config)
+    commit_keys = CommitKeys(pool.commit_key, *checkpoint_key_holders.commit_keys)
     store = await SqlStore.open(
         database_url(config, base),
         head_file=config.ledger.head,
@@ -238,6 +240,7 @@ async def _start_parts(config: Config, base: Path, pin: bytearray, running: Asyn
         origin=config.ledger.origin,
         vkey=first.text(),
         sign_checkpoint=signs.get(first),
+        commit_keys=commit_keys,
         further_signs=signs,
         checkpoint_due=pool.checkpoint_due,
         checkpoint_awaited=pool.checkpoint_awaited,

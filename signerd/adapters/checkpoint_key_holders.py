@@ -13,6 +13,7 @@ from pathlib import Path
 
 import structlog
 
+from signerd.adapters.commit_keys import Derive
 from signerd.adapters.head_file import load_vkey
 from signerd.adapters.keyholder.channel import SignatureDamaged
 from signerd.adapters.keyholder.held_pin import WrongPin
@@ -87,6 +88,11 @@ class CheckpointKeyHolders:
     def signs(self) -> Mapping[VerifierKey, Sign]:
         """How each key that is here signs."""
         return {verifier: pool.sign_checkpoint for verifier, pool in self._pools.items()}
+
+    @property
+    def commit_keys(self) -> list[Derive]:
+        """How those beyond the first derive keys of commits."""
+        return [pool.commit_key for pool in self._further]
 
     def serves(self, verifier: VerifierKey) -> bool:
         """Whether this key is here, and answers."""

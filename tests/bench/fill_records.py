@@ -17,6 +17,7 @@ from typing import Any
 
 from boards import formats
 from signerd import config as configuration
+from signerd.adapters.commit_keys import CommitKeys
 from signerd.adapters.keyholder.pool import KeyHolderPool, settings_for
 from signerd.adapters.pin import read_pin
 from signerd.adapters.store.sqlstore import SqlStore
@@ -61,6 +62,7 @@ async def fill(job: dict[str, Any]) -> None:
         origin=config.ledger.origin,
         vkey=config.ledger.vkey.read_text(encoding="utf-8").strip(),
         sign_checkpoint=pool.sign_checkpoint,
+        commit_keys=CommitKeys(pool.commit_key),
         now=now,
     )
     context = await store.call_context(

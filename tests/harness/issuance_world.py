@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from boards.attesters.port import Attester
+from harness.commit_keys import software_commit_keys
 from harness.installation import SENSOR
 from harness.paper_board import PaperBoard
 from harness.session_keys import EveryDay
@@ -216,6 +217,7 @@ async def issuance_world(
         origin=log.name,
         vkey=log.text(),
         sign_checkpoint=key_holder.sign_checkpoint,
+        commit_keys=software_commit_keys(),
         further_signs=further_signs,
         now=now,
     )

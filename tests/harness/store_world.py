@@ -13,6 +13,7 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from harness.commit_keys import software_commit_keys
 from signerd.adapters.store import SqlStore, create_database, open_log
 from signerd.adapters.witnesses import Witnesses, WitnessState
 from signerd.core import strict_cbor
@@ -82,6 +83,7 @@ class World:
         self.further: list[SoftwareLogKey] = []  # keys of the log after the first that are at hand
         self.has_first = True
         self.witnesses: Witnesses | None = None
+        self.commit_keys = software_commit_keys()
 
     def create(self) -> None:
         """What `signerd init` does."""
@@ -112,6 +114,7 @@ class World:
             origin=ORIGIN,
             vkey=self.log_key.verifier.text(),
             sign_checkpoint=self.log_key.sign_checkpoint if self.has_first else None,
+            commit_keys=self.commit_keys,
             further_signs={key.verifier: key.sign_checkpoint for key in self.further},
             now=now,
             witnesses=self.witnesses,

@@ -478,6 +478,9 @@ def test_everything_else_that_a_key_can_sign(factory: HeldFactory, forger: Forge
         assert line.ask(Operation.SIGN_CRL, crl)[0] is REFUSED
     for arguments in ((0, 0), (10**6, 0), (-1, 0), (2**80, 0), (True, False), ("1", 0), ()):
         assert line.ask(Operation.SESSION_KEY, *arguments)[0] is REFUSED
+    starts: tuple[tuple[object, ...], ...] = ((), (b"",), (bytes(15),), (bytes(10_000),), ("0" * 16,))
+    for start in (*starts, (bytes(16), bytes(16))):
+        assert line.ask(Operation.COMMIT_KEY, *start)[0] is REFUSED
     for question in (
         ("chip-1", "master", "sha256", b"x", bytes(32)),
         ("chip-1", "chip", "sha384", b"x", bytes(48)),

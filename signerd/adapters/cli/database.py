@@ -31,7 +31,7 @@ def upgrade(*, config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = Fals
 
     from signerd.adapters.cli.output import counted, print_json
     from signerd.adapters.head_file import HeadFile, load_vkey
-    from signerd.adapters.store import known_log_keys, upgrade_database
+    from signerd.adapters.store import demand_covered, known_log_keys, upgrade_database
     from signerd.config import database_url, load
 
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
@@ -39,7 +39,11 @@ def upgrade(*, config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = Fals
     url = database_url(settings, base)
     keys = known_log_keys(url, load_vkey(settings.ledger.vkey))
     # Every signerd that runs on this database holds the second place.
-    with closing(HeadFile(settings.ledger.head, keys)), counted("reading evidence again") as advance:
+    with (
+        closing(HeadFile(settings.ledger.head, keys)) as second_place,
+        counted("reading evidence again") as advance,
+    ):
+        demand_covered(url, second_place.checkpoint)
         upgraded = upgrade_database(url, advance)
     if as_json:
         found = [] if upgraded is None else [asdict(chip) for chip in upgraded.merged]

@@ -335,6 +335,14 @@ class KeyHolderProcess:
             raise Fault("the key holder answered with something that is no key of sessions")
         return value
 
+    async def commit_key(self, start: bytes) -> bytes | None:
+        """The key of this start's commits; None where there is no secret to derive it from. Raises as
+        `check_chip_mac`."""
+        value = await self._ask(Operation.COMMIT_KEY, start)
+        if value is None or (isinstance(value, bytes) and len(value) == KEY_BYTES["sha256"]):
+            return value
+        raise Fault("the key holder answered with something that is no key of commits")
+
     async def check_chip_mac(self, question: MacQuestion) -> bool:
         """See `signerd.ports.KeyHolder`. A MAC of another length is False like any wrong one."""
         if len(question.mac) != KEY_BYTES.get(question.hash):

@@ -26,7 +26,7 @@ from signerd.adapters.keyholder.protocol import MAX_MESSAGE, MAX_TBS
 from signerd.core import der, distinguished_names, evidence_extension, note
 from signerd.core.chip_key import KEY_BYTES
 from signerd.core.evidence.rules import PRIVATE_ENTERPRISES
-from signerd.core.internal_key import MAX_DAY, MAX_ERA, day_of
+from signerd.core.internal_key import MAX_DAY, MAX_ERA, START_BYTES, day_of
 from signerd.core.issuer_algorithm import issuer_key
 from signerd.core.names import MacKey, is_chip_id
 
@@ -225,6 +225,15 @@ def check_session_day(arguments: list[object], now: datetime) -> tuple[int, int]
             return day, era
         case _:
             raise SigningRefusedError("not a day and an era")
+
+
+def check_start(arguments: list[object]) -> bytes:
+    """The name of a start of signerd. Raises SigningRefusedError."""
+    match arguments:
+        case [bytes(start)] if len(start) == START_BYTES:
+            return start
+        case _:
+            raise SigningRefusedError("not the name of a start")
 
 
 def check_message(message: object) -> bytes:

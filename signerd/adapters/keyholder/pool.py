@@ -298,6 +298,10 @@ class KeyHolderPool:
         """The key of sessions that end on this day (`core/internal_key.py`)."""
         return await self._first.session_key(day, era)
 
+    async def commit_key(self, start: bytes) -> bytes | None:
+        """The key of the commits of the start of this name (`core/commits.py`); None: it has none."""
+        return await self._first.commit_key(start)
+
     async def check_chip_mac(self, question: MacQuestion) -> bool:
         """See `signerd.ports.KeyHolder`."""
         return await self._queue.check(CALLER.get(), lambda holder: holder.check_chip_mac(question))

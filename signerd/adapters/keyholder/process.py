@@ -52,7 +52,7 @@ from signerd.adapters.keyholder.token import (
 )
 from signerd.core import note
 from signerd.core.chip_key import derive_chip_key
-from signerd.core.internal_key import internal_key, session_key
+from signerd.core.internal_key import commit_key, internal_key, session_key
 from signerd.core.issuer_algorithm import KEY_TYPES, IssuerKey
 from signerd.core.names import Place
 from signerd.core.pkcs11_uri import TokenName
@@ -130,8 +130,18 @@ def serving(setup: Setup, token: Token) -> dict[str, Handler]:
         of_log = partial(internal_key, internal.mac, log.name)
         return Work(of_log, lambda key: session_key(key, day, era))
 
+    commits = sealed_keys.commit_mac(checkpoint_key, master_key, log)
+
+    def key_of_commits(arguments: list[object]) -> Work:
+        start = guard.check_start(arguments)
+        if commits is None or log is None:
+            return Work(lambda: None)
+        of_log = partial(internal_key, commits.mac, log.name)
+        return Work(of_log, lambda key: commit_key(key, start))
+
     return {
         Operation.SESSION_KEY: day_key,
+        Operation.COMMIT_KEY: key_of_commits,
         Operation.SIGN_CERTIFICATE: sign_certificate,
         Operation.SIGN_CRL: sign_crl,
         Operation.SIGN_CHECKPOINT: sign_checkpoint,

@@ -28,7 +28,7 @@ _BYTES, _TEXT, _ARRAY, _MAP, _TAG, _SIMPLE = range(2, 8)  # major types of RFC 8
 _BIGNUM = 2  # the one tag: a certificate's serial number is larger than 64 bits
 _NULL = 22
 _BOOLEANS_AND_NULL = (20, 21, _NULL)
-SERVICE_FORM = 1  # of what passes between signerd and a key holder's service
+SERVICE_FORM = 2  # of what passes between signerd and a key holder's service
 _LENGTH = struct.Struct(">I")
 
 
@@ -53,6 +53,7 @@ class Operation(StrEnum):
     SIGN_CHECKPOINT = "sign_checkpoint"  # serve: note text -> 64 bytes
     CHECK_CHIP_MAC = "check_chip_mac"  # serve: chip id, key, hash, message, MAC -> bool
     SESSION_KEY = "session_key"  # serve: day, era -> key of the sessions that end on it
+    COMMIT_KEY = "commit_key"  # serve: name of a start -> key of its commits; null: it has no secret
     DERIVE_CHIP_KEY = "derive_chip_key"  # personalize: chip id, key, hash -> key
     OFFERS = "offers"  # generate: -> [role that the token can hold, …], and "sealing" where it does ECDH
     CHANGE_PIN = "change_pin"  # generate: new PIN -> null

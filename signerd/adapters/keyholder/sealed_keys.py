@@ -21,6 +21,7 @@ from signerd.adapters.keyholder.hardening import locked_memory
 from signerd.adapters.keyholder.protocol import Setup
 from signerd.adapters.keyholder.token import SealingKey, Token, WrongSettingsError
 from signerd.core import note
+from signerd.core.internal_key import secret_text
 from signerd.core.names import Place
 from signerd.core.recipient import SECRET_BYTES, Recipient, SealingError
 from signerd.core.sealing import (
@@ -93,6 +94,30 @@ def internal_mac(checkpoint: SigningKey | None, master: MacKey | None) -> MacKey
     if master is None and isinstance(checkpoint, _OpenedCheckpointKey):
         return checkpoint
     return master
+
+
+@dataclass(frozen=True, slots=True)
+class _SignedSecret:
+    """A secret that a checkpoint key in the token stands for: its signature over a text of our own (RFC 8032:
+    the same each time), which never leaves this process."""
+
+    _secret: bytes
+
+    def mac(self, message: bytes) -> bytes:
+        return hmac.digest(self._secret, message, "sha256")
+
+
+def commit_mac(
+    checkpoint: SigningKey | None, master: MacKey | None, log: note.VerifierKey | None
+) -> MacKey | None:
+    """From what the keys of commits follow: what the internal key follows from; else a signature of the
+    checkpoint key. None: there is neither, or the token signs otherwise each time."""
+    internal = internal_mac(checkpoint, master)
+    if internal is not None or checkpoint is None or log is None:
+        return internal
+    text = secret_text(log.name)
+    signature = checkpoint.sign(text)
+    return _SignedSecret(signature) if hmac.compare_digest(signature, checkpoint.sign(text)) else None
 
 
 @dataclass(frozen=True, slots=True)

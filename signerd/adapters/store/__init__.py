@@ -26,7 +26,7 @@ from signerd.adapters.store.registered import asked_administrators, committed_re
 from signerd.adapters.store.renewals import RenewalRequest
 from signerd.adapters.store.runs import note_restored
 from signerd.adapters.store.sqlstore import SqlStore, open_log
-from signerd.adapters.store.upgrading import upgrade_database
+from signerd.adapters.store.upgrading import demand_covered, upgrade_database
 
 __all__ = [
     "Announcement",
@@ -38,6 +38,7 @@ __all__ = [
     "committed_recipients",
     "compare_database",
     "create_database",
+    "demand_covered",
     "known_issuers",
     "known_log_keys",
     "note_restored",

@@ -321,8 +321,24 @@ head = Table(
     Column("id", Integer, primary_key=True, autoincrement=False),
     Column("size", BigInteger, nullable=False),
     Column("root", LargeBinary, nullable=False),
+    # How many entries changed the administration (`core.state.administration`).
+    Column("epoch", BigInteger, nullable=False, server_default="0"),
     CheckConstraint("id = 1", name="one_head"),
 )
+
+# One a transaction with entries, until a checkpoint covers them (`core.commits`).
+commits = Table(
+    "commits",
+    metadata,
+    Column("id", _ID, primary_key=True),
+    Column("size_after", BigInteger, nullable=False),  # to find them by; the MAC says nothing of it
+    Column("start", LargeBinary, nullable=False),
+    Column("epoch", BigInteger, nullable=False),
+    Column("published", BigInteger, nullable=False),
+    Column("leaves", LargeBinary, nullable=False),
+    Column("mac", LargeBinary, nullable=False),
+)
+Index("commits_by_size", commits.c.size_after)
 
 # The newest row is in force: what the newest `administrators_set` entry says.
 administrator_sets = Table(

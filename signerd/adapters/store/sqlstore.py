@@ -15,6 +15,7 @@ import structlog
 from sqlalchemy import insert, select
 from sqlalchemy.exc import SQLAlchemyError
 
+from signerd.adapters.commit_keys import CommitKeys
 from signerd.adapters.contradiction_file import compare_with_contradiction, keep_contradiction
 from signerd.adapters.head_file import HeadFile
 from signerd.adapters.head_file import create as create_second_place
@@ -32,7 +33,9 @@ from signerd.adapters.store.logged_entries import LoggedEntries, RecentEntries
 from signerd.adapters.store.merged_chips import unsettled_chips
 from signerd.adapters.store.moments import newest_moment
 from signerd.adapters.store.opened_only import demand_only_opened
+from signerd.adapters.store.replay import demand_committed, demand_same_keys, demand_same_tree, replay
 from signerd.adapters.store.schema import entries, head, issuers
+from signerd.adapters.store.states import States
 from signerd.adapters.store.worker import InPlaceReader, Reader, Reads
 from signerd.adapters.store.writer import Transaction, Writer, Written
 from signerd.adapters.tiles import Publication, TilePublisher, TilesFolder
@@ -89,6 +92,7 @@ class SqlStore(Administration, Audit):
         origin: str,
         vkey: str,
         sign_checkpoint: Sign | None,
+        commit_keys: CommitKeys,
         further_signs: Mapping[VerifierKey, Sign] = MappingProxyType({}),
         checkpoint_due: Due = _at_once,
         checkpoint_awaited: Callable[[], None] = _nothing,
@@ -98,6 +102,9 @@ class SqlStore(Administration, Audit):
     ) -> Self:
         """Loads the ledger, compares it with the second place, enters open intents, begins to publish.
 
+        What no checkpoint covers counts if signerd committed it: before anything is signed over it, the MACs
+        of its commits are looked at.
+
         Args:
             url: SQLAlchemy URL of the database.
             head_file: the second place.
@@ -106,6 +113,7 @@ class SqlStore(Administration, Audit):
             vkey: the log's first verifier key, signed-note text, of the same name.
             sign_checkpoint: the key holder's. It need not be ready: publishing waits for it. None: the log's
                 first key is not here.
+            commit_keys: the key holders'. They have to answer.
             further_signs: of keys that came after the first.
             checkpoint_due: returns when it is a checkpoint's turn at the token.
             checkpoint_awaited: called by each task that begins to wait for a checkpoint.
@@ -114,9 +122,9 @@ class SqlStore(Administration, Audit):
             now: aware, UTC; None while the clock is wrong: `enter_open_intents` is then to be called later.
 
         Raises:
-            ConfigError: no database or not of our schema, no second place, the database is behind it, or the
-                tiles cannot be written.
-            Unavailable, Fault: the open intents could not be entered.
+            ConfigError: no database or not of our schema, no second place, the database is behind it, it holds
+                entries that signerd did not commit, or the tiles cannot be written.
+            Unavailable, Fault: the key holder does not answer, or the open intents could not be entered.
         """
         try:
             key = parse_vkey(vkey)
@@ -131,6 +139,11 @@ class SqlStore(Administration, Audit):
             await asyncio.to_thread(demand_only_opened, url, second_place.checkpoint)
             tree = await asyncio.to_thread(start_tree, url, folder, second_place, log_keys)
             await asyncio.to_thread(compare_with_contradiction, head_file, origin, tree)
+            replayed = await asyncio.to_thread(replay, url, second_place.checkpoint)
+            demand_same_tree(replayed, tree)
+            demand_same_keys(replayed.state, log_keys)
+            await demand_committed(replayed, commit_keys)  # before the publisher begins
+            start_key = await commit_keys.new()
             newest = await asyncio.to_thread(newest_moment, url)
             await asyncio.to_thread(_warn_of_merged_chips, url)
         except BaseException:
@@ -144,7 +157,10 @@ class SqlStore(Administration, Audit):
         ledger = Ledger(tree, second_place, log_keys, signs, copies, recent, *turns, witnesses)
         reader = _short_reads(url)
         known_peers = KnownPeers(lambda key: reader.do(lambda connection: calls.peer_of_key(connection, key)))
-        writer = Writer(make_engine(url, "write"), tree, ledger, newest, known_peers.changed)
+        states = States(replayed.state)
+        writer = Writer(
+            make_engine(url, "write"), tree, ledger, newest, known_peers.changed, states, start_key
+        )
         writer.demanded = administrators
         long_reader = Reader("store-long-reader", make_engine(url, "read"))
         store = cls(writer, reader, long_reader, ledger, known_peers, head_file)
@@ -390,7 +406,9 @@ def open_log(url: str, *, head_file: Path, entry: LogOpened, more: Sequence[Entr
     try:
         with engine.begin() as connection:
             connection.execute(insert(entries), rows)
-            connection.execute(insert(head), {"id": 1, "size": len(rows), "root": tree.root()})
+            # Nothing but `log_opened` and `keys_committed`: each changes the administration.
+            first = {"id": 1, "size": len(rows), "root": tree.root(), "epoch": len(rows)}
+            connection.execute(insert(head), first)
             connection.execute(insert(issuers), first_issuer(entry))
     except SQLAlchemyError as error:
         raise ConfigError("cannot open a log: the database holds one, or cannot be written") from error

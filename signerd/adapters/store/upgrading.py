@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from signerd.adapters import migrations
@@ -28,9 +28,13 @@ from signerd.adapters.store.database import (
 )
 from signerd.adapters.store.merged_chips import MergedChip, merged_chips
 from signerd.adapters.store.runs import note_upgrade
-from signerd.errors import Fault
+from signerd.adapters.store.schema import head
+from signerd.core.note import Checkpoint
+from signerd.errors import ConfigError, Fault
 
 _CHIPS = "0004"  # from here on records have a chip
+_COMMITS = "0012"  # from here on commits have a MAC
+_OF_INIT = 2  # entries that `signerd init` writes before any checkpoint is signed
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +83,33 @@ def upgrade_database(url: str, progress: Callable[[int, int], None] = _nobody) -
         raise start_fault("cannot upgrade the database", error) from error
     finally:
         engine.dispose()
+
+
+def demand_covered(url: str, published: Checkpoint) -> None:
+    """Entries of a database without MACs of commits count by a checkpoint alone: one has to cover all of
+    them.
+
+    Raises:
+        ConfigError: none does. Nothing was changed.
+    """
+    check_file(url)
+    engine = make_engine(url, "read")
+    try:
+        with engine.begin() as connection:
+            found = revision_of(connection)
+            if found is None or found >= _COMMITS:
+                return
+            size = connection.execute(select(head.c.size)).scalar_one()
+    except SQLAlchemyError as error:
+        raise start_fault("cannot read the database", error) from error
+    finally:
+        engine.dispose()
+    if size > max(published.size, _OF_INIT if published.size == 0 else 0):
+        raise ConfigError(
+            f"the ledger has {size} entries, and the last checkpoint covers {published.size}: signerd was not"
+            " stopped cleanly. Start the signerd of before once, stop it when `signerd status` says that it"
+            " serves, and upgrade then"
+        )
 
 
 def _read_evidence(connection: Connection, progress: Callable[[int, int], None]) -> None:

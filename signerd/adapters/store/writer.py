@@ -6,41 +6,57 @@ work that fails undoes itself and no other, and that nobody gets an answer befor
 Times of entries never go back by more than `core.clock.BOUND`, but at an entry that says so: whatever a clock
 does between a call's look at it and its entry, nothing is entered out of order.
 
-The head row (size, root) moves by compare-and-swap in the same transaction as the entries: a second
-writer, or a database that was exchanged underneath, fails here and nothing more is written.
+The head row (size, root, epoch) moves by compare-and-swap in the same transaction as the entries: a second
+writer, or a database that was exchanged underneath, fails here and nothing more is written. So does the MAC
+over the entries (`core/commits.py`): the next start believes none without it that no checkpoint covers.
 """
 
 from __future__ import annotations
 
+import json
 import secrets
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, Engine, bindparam, insert, update
+from sqlalchemy import Connection, Engine, bindparam, delete, insert, update
 from sqlalchemy.exc import SQLAlchemyError
 
+from signerd.adapters.commit_keys import StartKey
 from signerd.adapters.store.constraints import translated
 from signerd.adapters.store.ledger import Ledger
 from signerd.adapters.store.opened_only import NOT_BEGUN
+from signerd.adapters.store.prepared import Prepared
 from signerd.adapters.store.savepoint import attempt
-from signerd.adapters.store.schema import entries, head
+from signerd.adapters.store.schema import commits, entries, head
+from signerd.adapters.store.states import States
 from signerd.adapters.store.worker import Outcome, Unit, Worker
 from signerd.core.approval.actions import ACTIONS
 from signerd.core.approval.administrators import AdministratorSet
 from signerd.core.checkpoint_keys import LogKeys
 from signerd.core.clock import BOUND
+from signerd.core.commits import Commit
 from signerd.core.entry import ID_BYTES, ClockAccepted, Entry, Revoked, encode
 from signerd.core.merkle import Tree, leaf_hash
+from signerd.core.state.administration import State, changes
+from signerd.core.state.values import StateError
 from signerd.errors import ClockWrong, Fault, Unavailable
 
 _ADD_ENTRIES = insert(entries)
-_MOVE_HEAD = (
+_ADD_COMMIT = Prepared(insert(commits), ("size_after", "start", "epoch", "published", "leaves", "mac"))
+_FORGET_COMMITS = Prepared(delete(commits).where(commits.c.size_after <= bindparam("published")))
+_MOVE_HEAD = Prepared(
     update(head)
-    .where(head.c.id == 1, head.c.size == bindparam("old_size"), head.c.root == bindparam("old_root"))
-    .values(size=bindparam("new_size"), root=bindparam("new_root"))
+    .where(
+        head.c.id == 1,
+        head.c.size == bindparam("old_size"),
+        head.c.root == bindparam("old_root"),
+        head.c.epoch == bindparam("old_epoch"),
+    )
+    .values(size=bindparam("new_size"), root=bindparam("new_root"), epoch=bindparam("new_epoch"))
 )
+_FORGET_EVERY = 256  # entries that a checkpoint covers, and whose commits are still there
 _PROBE = update(head).where(head.c.id == 1).values(size=head.c.size)
 
 
@@ -49,6 +65,7 @@ class Transaction:
 
     __slots__ = (
         "_base", "connection", "demanded", "log_keys", "newest", "pending", "proven", "registry_changed",
+        "state",
     )  # fmt: skip
 
     def __init__(
@@ -56,10 +73,12 @@ class Transaction:
         connection: Connection,
         size: int,
         log_keys: LogKeys,
+        state: State,
         newest: datetime | None = None,
         demanded: AdministratorSet | None = None,
     ) -> None:
         self.connection = connection
+        self.state = state  # with what this transaction appended so far
         self.log_keys = log_keys  # replaced by what changes them
         self.demanded = demanded  # administrators of the settings, who are asked once an entry says so
         self.pending: list[bytes] = []
@@ -76,6 +95,7 @@ class Transaction:
 
         Raises:
             ClockWrong: its time is too far before the newest entry's.
+            Fault: it does not follow from the entries before it.
         """
         if entry.type in ACTIONS and not approved and not _follows_by_itself(entry):
             raise Fault(f"a {entry.type} entry that no approval was asked for")
@@ -86,8 +106,14 @@ class Transaction:
             raise ClockWrong(f"an entry of {moment} would follow one of {self.newest}")
         else:
             self.newest = max(self.newest, moment)
-        self.pending.append(encode(entry, secrets.token_bytes(ID_BYTES)))
-        return self._base + len(self.pending) - 1
+        data, index = encode(entry, secrets.token_bytes(ID_BYTES)), self.next_index
+        if changes(entry.type):
+            try:
+                self.state = self.state.after(index, json.loads(data))
+            except StateError as error:
+                raise Fault(f"the tables are not what the ledger says: {error}") from error
+        self.pending.append(data)
+        return index
 
     def prove(self) -> None:
         """Writes what stands there already: its commit succeeds where others would."""
@@ -124,15 +150,20 @@ class Writer(Worker[Transaction]):
         ledger: Ledger,
         newest: datetime | None,
         registry_changed: Callable[[], None],
+        states: States,
+        start_key: StartKey,
     ) -> None:
         """`newest` is the latest time in the ledger (`store.moments`). `registry_changed` is called on the
-        event loop, before those who changed it get their answers."""
+        event loop, before those who changed it get their answers. `start_key` makes the MACs of commits."""
         super().__init__("store-writer", engine)
         self._registry_changed = registry_changed
         self._registry_touched = False  # set here, cleared on the event loop
         self._tree = tree
         self._root = tree.root()
         self._ledger = ledger
+        self._states = states
+        self._start_key = start_key
+        self._kept_from = ledger.size  # commits of entries before this one are gone
         self.newest = newest
         self.demanded: AdministratorSet | None = None  # see `Transaction.demanded`
         self._log_keys = ledger.keys
@@ -149,7 +180,8 @@ class Writer(Worker[Transaction]):
             # One for each caller: an exception that is raised again and again keeps every traceback.
             return [(None, Fault(self.broken.detail)) for _ in units]
         size = self._tree.size
-        transaction = Transaction(connection, size, self._log_keys, self.newest, self.demanded)
+        before = self._states.newest
+        transaction = Transaction(connection, size, self._log_keys, before, self.newest, self.demanded)
         try:
             # A crash before the commit leaves nothing of this batch, and nobody was told of any of it.
             # A crash after it leaves all of it: callers ask again and find their record; entries that no
@@ -158,11 +190,12 @@ class Writer(Worker[Transaction]):
                 outcomes = [self._attempt(transaction, unit) for unit in units]
                 if transaction.pending and self._ledger.size == 0:
                     raise Unavailable(NOT_BEGUN)
-                root = self._append(connection, size, transaction.pending)
+                root = self._append(connection, size, transaction)
         except (SQLAlchemyError, Fault) as error:
             # Whether a commit that failed left something is not for us to guess.
             self._registry_touched |= transaction.registry_changed
             self._tree.truncate(size)
+            self._states.back_to(before)
             fault = translated(error) if isinstance(error, SQLAlchemyError) else error
             return self._failed(fault, len(units))
         self._registry_touched |= transaction.registry_changed
@@ -194,30 +227,59 @@ class Writer(Worker[Transaction]):
 
     def _attempt(self, transaction: Transaction, unit: Unit[Transaction]) -> Outcome:
         kept, newest, log_keys = len(transaction.pending), transaction.newest, transaction.log_keys
+        state = transaction.state
         outcome = attempt(transaction.connection, unit, transaction)
         if outcome[1] is not None:
             del transaction.pending[kept:]
-            transaction.newest, transaction.log_keys = newest, log_keys
+            transaction.newest, transaction.log_keys, transaction.state = newest, log_keys, state
         return outcome
 
-    def _append(self, connection: Connection, size: int, pending: list[bytes]) -> bytes:
-        """Entries, tree and head; the new root."""
+    def _append(self, connection: Connection, size: int, transaction: Transaction) -> bytes:
+        """Entries, the MAC over them, tree and head; the new root."""
+        pending, old_epoch, state = transaction.pending, self._states.newest.epoch, transaction.state
         if not pending:
             return self._root
-        rows = []
+        rows, leaves = [], bytearray()
         for index, data in enumerate(pending, size):
             leaf = leaf_hash(data)
             self._tree.append(leaf)
+            leaves += leaf
             rows.append({"entry_index": index, "leaf_hash": leaf, "data": data})
         connection.execute(_ADD_ENTRIES, rows)
+        self._add_commit(connection, bytes(leaves), state.epoch)
         root = self._tree.root()
-        moved = connection.execute(
-            _MOVE_HEAD,
-            {"old_size": size, "old_root": self._root, "new_size": self._tree.size, "new_root": root},
+        moved = _MOVE_HEAD.count(
+            connection,
+            {
+                "old_size": size,
+                "old_root": self._root,
+                "old_epoch": old_epoch,
+                "new_size": self._tree.size,
+                "new_root": root,
+                "new_epoch": state.epoch,
+            },
         )
-        if moved.rowcount != 1:
+        if moved != 1:
             self.broken = Fault(
                 "the ledger's head in the database is not ours: another writer, or another file"
             )
             raise self.broken
+        self._states.put(state)  # before the commit: whoever reads the new epoch finds its state
         return root
+
+    def _add_commit(self, connection: Connection, leaves: bytes, epoch: int) -> None:
+        """Durable with the entries. A crash before the commit leaves neither, and after it both."""
+        published = self._ledger.size
+        commit = Commit(self._start_key.start, epoch, published, leaves)
+        row = {
+            "size_after": self._tree.size,
+            "start": commit.start,
+            "epoch": epoch,
+            "published": published,
+            "leaves": leaves,
+            "mac": commit.mac(self._start_key.key, self._log_keys.origin),
+        }
+        _ADD_COMMIT.run(connection, row)
+        if published - self._kept_from >= _FORGET_EVERY:
+            _FORGET_COMMITS.run(connection, {"published": published})
+            self._kept_from = published

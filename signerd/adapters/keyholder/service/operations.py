@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from sqlalchemy import Connection
 
 from signerd.adapters.keyholder.channel import KeyHolderRefusal
-from signerd.adapters.keyholder.guard import SigningRefusedError
+from signerd.adapters.keyholder.guard import SigningRefusedError, check_start
 from signerd.adapters.keyholder.protocol import Operation, Outcome, frame
 from signerd.adapters.keyholder.service import noted_approvals, notes
 from signerd.adapters.keyholder.service.approved import take_in
@@ -139,6 +139,10 @@ class Asked:
             case _:
                 raise SigningRefusedError("session_key takes a day and an era")
 
+    async def commit_key(self, arguments: list[object]) -> bytes | None:
+        """Of any start: its process looks at the name's form."""
+        return await self.key.pool.commit_key(check_start(arguments))
+
     async def show_approval(self, arguments: list[object]) -> bool:
         """Takes in what administrators approved."""
         text, *signatures = _bytes(arguments, len(arguments) or 1)
@@ -180,6 +184,7 @@ _OPERATIONS: dict[str, Callable[[Asked, list[object]], Awaitable[object]]] = {
     Operation.SIGN_CHECKPOINT: Asked.sign_checkpoint,
     Operation.CHECK_CHIP_MAC: Asked.check_chip_mac,
     Operation.SESSION_KEY: Asked.session_key,
+    Operation.COMMIT_KEY: Asked.commit_key,
     Operation.SHOW_APPROVAL: Asked.show_approval,
     Operation.SHOW_PRODUCT: Asked.show_product,
     Operation.CLOSE_ORDER: Asked.close_order,

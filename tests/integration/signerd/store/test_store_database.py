@@ -26,6 +26,7 @@ from signerd.adapters.store.schema import metadata, orders, peers, places, recor
 from signerd.adapters.store.values import RecordFilter
 from signerd.adapters.store.writer import Transaction
 from signerd.core.checkpoint_keys import LogKeys
+from signerd.core.state.administration import State
 from signerd.errors import Code, ConfigError, Fault, Refused, Unavailable
 from signerd.ports import RecordState
 
@@ -190,7 +191,7 @@ async def test_reads_by_state_and_by_chip_use_their_indexes(world: World, store:
             connection, RecordFilter(state=RecordState.INTENT), after_record_id=0, page_size=10
         )
         open_intents.enter_open_intents(
-            Transaction(connection, 0, LogKeys.first(world.log_key.verifier)), NOW
+            Transaction(connection, 0, LogKeys.first(world.log_key.verifier), State()), NOW
         )
         selects = [statement for statement in seen if statement.startswith("SELECT")]
         plans = [

@@ -1,0 +1,166 @@
+"""Reads the log at the start: the state that follows from it, and what no checkpoint covers yet.
+
+Guarantees that what is read is the log: the entries' bytes, and not the hashes beside them, have to give the
+root that was signed, and the head.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, select
+from sqlalchemy.exc import SQLAlchemyError
+
+from signerd.adapters.commit_keys import CommitKeys
+from signerd.adapters.store.database import make_engine, start_fault
+from signerd.adapters.store.schema import commits, entries, head
+from signerd.core.checkpoint_keys import LogKeys
+from signerd.core.commits import CommitError, KeptCommit, Uncovered, oldest_needed
+from signerd.core.merkle import Frontier, Tree, leaf_hash
+from signerd.core.note import Checkpoint
+from signerd.core.state.administration import State, may_change
+from signerd.core.state.values import StateError
+from signerd.errors import ConfigError, NotNow
+
+_BATCH = 1_000  # rows at once
+_REMEDY = 'see docs/operations.md, "Entries that signerd did not write"'
+_DAMAGED = 'see docs/operations.md, "The tables are not what the ledger says"'
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """What the log says."""
+
+    state: State
+    size: int
+    root: bytes
+    uncovered: Uncovered
+
+
+def replay(url: str, published: Checkpoint) -> Replayed:
+    """Reads it whole.
+
+    Raises:
+        ConfigError: it is not what was published, its entries contradict each other, or the rows of `commits`
+            are damaged.
+    """
+    engine = make_engine(url, "read")
+    try:
+        with engine.begin() as connection:
+            return _replay(connection, published)
+    except SQLAlchemyError as error:
+        raise start_fault("cannot read the ledger", error) from error
+    finally:
+        engine.dispose()
+
+
+def _replay(connection: Connection, published: Checkpoint) -> Replayed:
+    kept = _kept(connection, published.size)
+    oldest = oldest_needed(published.size, kept)
+    state, frontier = State(), Frontier()
+    before: list[bytes] = []
+    leaves: list[bytes] = []
+    epochs: list[int] = []
+    asked = select(entries.c.entry_index, entries.c.data).order_by(entries.c.entry_index)
+    with connection.execution_options(yield_per=_BATCH).execute(asked) as rows:
+        for index, (entry_index, data) in enumerate(rows):
+            if entry_index != index or not isinstance(data, bytes):
+                raise ConfigError(f"the ledger has no entry {index}: the database is damaged; {_DAMAGED}")
+            if index == published.size:
+                _demand_root(frontier, published)
+            if may_change(data):
+                state = _after(state, index, data)
+            leaf = leaf_hash(data)
+            frontier.append(leaf)
+            if index >= published.size:
+                leaves.append(leaf)
+                epochs.append(state.epoch)
+            elif index >= oldest:
+                before.append(leaf)
+    if frontier.size == published.size:
+        _demand_root(frontier, published)
+    _demand_head(connection, frontier, state)
+    uncovered = Uncovered(published.origin, published.size, before, leaves, epochs, kept)
+    return Replayed(state, frontier.size, frontier.root(), uncovered)
+
+
+def _after(state: State, index: int, data: bytes) -> State:
+    try:
+        return state.after(index, json.loads(data))
+    except (StateError, ValueError) as error:
+        raise ConfigError(f"ledger entry {index}: {error}; {_DAMAGED}") from error
+
+
+def _demand_root(frontier: Frontier, published: Checkpoint) -> None:
+    if published.size and frontier.root() != published.root:
+        raise ConfigError(
+            "an entry in the database is not the one that was published: its bytes do not give the root that"
+            f" was signed at size {published.size}; {_DAMAGED}"
+        )
+
+
+def _demand_head(connection: Connection, frontier: Frontier, state: State) -> None:
+    row = connection.execute(select(head.c.size, head.c.root, head.c.epoch)).one()
+    if (row.size, row.root) != (frontier.size, frontier.root()):
+        raise ConfigError(f"the ledger's entries do not give the head in the database; {_DAMAGED}")
+    if row.epoch != state.epoch:
+        raise ConfigError(
+            f"the head in the database says epoch {row.epoch} of the administration, and the ledger"
+            f" {state.epoch}; {_DAMAGED}"
+        )
+
+
+def _kept(connection: Connection, size: int) -> Sequence[KeptCommit]:
+    asked = (
+        select(commits.c.start, commits.c.epoch, commits.c.published, commits.c.leaves, commits.c.mac)
+        .where(commits.c.size_after > size)
+        .order_by(commits.c.size_after)
+    )
+    try:
+        return [KeptCommit.read(*row) for row in connection.execute(asked)]
+    except CommitError as error:
+        raise ConfigError(f"{error}: the database is damaged; {_REMEDY}") from error
+
+
+async def demand_committed(replayed: Replayed, keys: CommitKeys) -> None:
+    """Before anything is signed over them: entries beyond the last checkpoint are signerd's own.
+
+    Raises:
+        ConfigError: one is not. Nothing was signed, nothing was changed.
+        Fault: the key holder does not answer.
+    """
+    uncovered = _without_first_entries(replayed)
+    starts = {each.commit.start for each in uncovered.kept}
+    try:
+        uncovered.demand({start: await keys.of(start) for start in starts})
+    except CommitError as error:
+        raise ConfigError(
+            f"the ledger has {replayed.size} entries, the last checkpoint covers {replayed.uncovered.size},"
+            f" and those beyond it are not what signerd committed: {error}; {_REMEDY}"
+        ) from error
+
+
+def _without_first_entries(replayed: Replayed) -> Uncovered:
+    """What `signerd init` wrote, before any key holder served, counts without a MAC until the first
+    checkpoint: the log's opening, and where the keys are."""
+    given = replayed.uncovered
+    if given.size:
+        return given
+    count = 2 if replayed.state.keys_committed == 1 else 1
+    return Uncovered(
+        given.origin, count, given.leaves[:count], given.leaves[count:], given.epochs[count:], given.kept
+    )
+
+
+def demand_same_tree(replayed: Replayed, tree: Tree) -> None:
+    """Both were read from one log. Raises NotNow."""
+    if (replayed.size, replayed.root) != (tree.size, tree.root()):
+        raise NotNow("the ledger in the database changes while it is read: another signerd?")
+
+
+def demand_same_keys(state: State, kept: LogKeys) -> None:
+    """The log's keys in the table are those of the log. Raises ConfigError."""
+    if state.log_keys != kept:
+        raise ConfigError(f"the table checkpoint_keys is not what the ledger says; {_DAMAGED}")
