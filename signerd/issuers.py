@@ -130,18 +130,22 @@ class Issuers:
                 return record
         raise Refused(Code.NOT_FOUND, f"no issuer {name!r}: `signerd ca list` lists them")
 
-    def with_one_crl(self, issuer: InService) -> list[int]:
-        """Those whose certificates one CRL revokes: of this issuer's name and key (RFC 5280 section 5)."""
-        own = issuer.issuer
-        found = []
-        for record in self._known.values():
-            parts = self._parts.get(record.certificate_sha256)
-            if parts is None:
-                continue
-            same_name = parts.issuer.certificate.subject == own.certificate.subject
-            if same_name and parts.issuer.key == own.key:
-                found.append(record.issuer_id)
-        return found
+    def in_crl_of(self, issuer: InService) -> Callable[[bytes], bool] | None:
+        """Whether a certificate (DER) is one that this issuer's CRL revokes: of its name and key (RFC 5280
+        section 5). None: there is no other issuer."""
+        if len(self._known) == 1:
+            return None
+        name = issuer.issuer.certificate.subject
+        key_id = issuer.issuer.authority_key_identifier.key_identifier
+
+        def ours(certificate_der: bytes) -> bool:
+            certificate = x509.load_der_x509_certificate(certificate_der)
+            if certificate.issuer != name:
+                return False
+            of = certificate.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier)
+            return of.value.key_identifier == key_id
+
+        return ours
 
     def _whole(self, record: IssuerRecord) -> InService:
         parts = self._parts.get(record.certificate_sha256)

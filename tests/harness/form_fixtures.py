@@ -251,7 +251,7 @@ def _session(order: str, keep: Callable[[str, bytes | str], None]) -> None:
 
 async def _crl(world: IssuanceWorld, keep: Callable[[str, bytes | str], None]) -> None:
     now = world.now.replace(microsecond=0)
-    revoked = await world.store.revoked_certificates([1])
+    revoked = await world.store.revoked_certificates()
     until = now + timedelta(days=7)
     unsigned = build_crl(revoked, issuer=world.issuer, number=1, this_update=now, next_update=until)
     crl = unsigned.signed(await world.key_holder.sign_crl(unsigned.tbs))

@@ -14,11 +14,26 @@ import pytest
 
 from harness.commit_keys import software_commit_keys
 from harness.doctored_store import append, change, encoded, forge_row_of_order, forged_order, log_of, sql
-from harness.store_world import NOW, ORDER, World, digest, intent, issue, stock
+from harness.store_world import (
+    NOW,
+    ORDER,
+    PRODUCT_SHA256,
+    PRODUCT_TOML,
+    STATION,
+    World,
+    digest,
+    intent,
+    issue,
+    stock,
+    with_terms,
+)
 from harness.waiting import until
 from signerd.adapters.store import SqlStore
+from signerd.adapters.store.values import RevokedCertificate
+from signerd.core.issuers import IssuerState
 from signerd.core.names import parse_peer_uri
-from signerd.errors import ConfigError
+from signerd.errors import ConfigError, Fault, Refused
+from signerd.ports import CallContext, Record, RecordState
 
 OTHER = "birthmark://test/station/plant1/pc2"
 BEYOND = "not what signerd committed"
@@ -184,5 +199,243 @@ async def test_entries_in_an_installation_that_never_started(tmp_path: Path) -> 
     world.create()
     time, key = "2026-11-15T12:00:00Z", bytes(32).hex()
     append(world, encoded(type="station_added", time=time, by=None, peer=OTHER, spki_sha256=key))
-    with pytest.raises(ConfigError, match="no commit has entry 1"):
+    with pytest.raises(ConfigError, match="no checkpoint was ever signed"):
         await start(world)
+
+
+# From here on: rows of what administrators entered, and signerd serves. The log decides.
+
+
+async def asked(store: SqlStore, work_order: str = "WO-1") -> CallContext:
+    """What a station's call goes by."""
+    return await store.call_context(
+        peer_uri=STATION, work_order=work_order, chip_id="chip-9", session_sha256=None
+    )
+
+
+async def test_honest_rows_are_used(world: World) -> None:
+    async with world.opened() as store:
+        context = await asked(store)
+        assert (context.order, context.product_toml, context.order_closed) == (ORDER, PRODUCT_TOML, False)
+        assert context.peer == await store.peer_of_key(digest("station"))
+        (issuer,) = await store.list_issuers()
+        assert issuer.state is IssuerState.ACTIVE
+
+
+ROWS: dict[str, str] = {
+    "a quantity raised": "UPDATE orders SET quantity = 1000",
+    "a window made longer": "UPDATE orders SET not_after = not_after + 86400",
+    "a station more": f"UPDATE orders SET stations = json_array('{STATION}', '{OTHER}')",
+    "a level lowered": "UPDATE orders SET level = 'none'",
+    "firmware that is older": "UPDATE orders SET minimum_firmware = '{}'",
+    "serial numbers of another order": "UPDATE orders SET serial_pattern = 'XX-{number:06d}'",
+    "serial numbers from elsewhere": "UPDATE orders SET serial_start = 500",
+    "reissue allowed": "UPDATE orders SET reissue = 'always'",
+    "settings of somebody else": "UPDATE orders SET settings = X'A16161'",
+    "another product": "UPDATE orders SET product = 'other'",
+    "a bundle that nobody signed": "UPDATE orders SET bundle_sha256 = zeroblob(32)",
+    "an order that is damaged": "UPDATE orders SET stations = 'no JSON'",
+    "an order closed": "UPDATE orders SET closed_at = 1",
+    "an order taken away": "DELETE FROM orders",
+    "locks that are not required": "UPDATE products SET toml = toml || ' '",
+    "a product taken away": "DELETE FROM products",
+    "a station's key exchanged": "UPDATE peers SET spki_sha256 = zeroblob(32)",
+    "a station revoked": "UPDATE peers SET revoked_at = 1",
+    "a station renamed": f"UPDATE peers SET uri = '{OTHER}'",
+    "a station taken away": "DELETE FROM peers",
+    "a station renewed by itself": "UPDATE peers SET automatic = 1",
+    "an epoch": "UPDATE head SET epoch = epoch + 1",
+    "an epoch of before": "UPDATE head SET epoch = 1",
+}
+
+
+@pytest.mark.parametrize("name", ROWS)
+async def test_rows_that_the_log_does_not_bear_out_are_not_used(world: World, name: str) -> None:
+    async with world.opened() as store:
+        sql(world, ROWS[name])
+        with pytest.raises(Fault, match=r"says otherwise|epoch"):
+            await asked(store)
+
+
+async def test_rows_that_were_altered_while_signerd_was_stopped(world: World) -> None:
+    for name in ("a quantity raised", "locks that are not required"):
+        sql(world, ROWS[name])
+    async with world.opened() as store:
+        with pytest.raises(Fault, match="quantity is another"):
+            await asked(store)
+
+
+async def test_a_row_of_a_peer_that_nobody_added(world: World) -> None:
+    key = digest("mallory")
+    sql(
+        world,
+        "INSERT INTO peers (uri, role, spki_sha256, added_at) VALUES (?, 'station', ?, 1)",
+        OTHER,
+        key,
+    )
+    async with world.opened() as store:
+        with pytest.raises(Fault, match="table peers"):
+            await store.peer_of_key(key)
+        assert await store.peer_of_key(digest("nobody")) is None
+
+
+async def test_a_revoked_station_brought_back(world: World) -> None:
+    async with world.opened() as store:
+        await store.revoke_peer(STATION, NOW)
+        sql(world, "UPDATE peers SET revoked_at = NULL")
+        with pytest.raises(Fault, match="revoked_at"):
+            await store.peer_of_key(digest("station"))
+        with pytest.raises(Fault, match="revoked_at"):
+            await asked(store)
+
+
+async def test_a_closed_order_opened_again(world: World) -> None:
+    async with world.opened() as store:
+        await store.close_order("WO-1", NOW)
+        sql(world, "UPDATE orders SET closed_at = NULL")
+        with pytest.raises(Fault, match="it is open"):
+            await asked(store)
+        with pytest.raises(Refused, match="closed or outside"):  # and where the first look came before
+            await issue(store, intent("chip-2"))
+
+
+async def test_a_place_beyond_the_quantity(world: World) -> None:
+    """The row says more, and the look at the order came before it did."""
+    async with world.opened() as store:
+        sql(world, "UPDATE orders SET quantity = 1000, places = 10")
+        with pytest.raises(Refused, match="all 10 places"):
+            await issue(store, intent("chip-2"))
+
+
+async def test_an_order_row_that_no_entry_opened(world: World) -> None:
+    forge_row_of_order(world)
+    async with world.opened() as store:
+        with pytest.raises(Fault, match="no entry of the ledger"):
+            await asked(store, "WO-FORGED")
+        with pytest.raises(Refused, match="closed or outside"):
+            await issue(store, intent("chip-2", order=with_terms(work_order="WO-FORGED")))
+
+
+async def test_an_order_opened_once_more_with_other_terms(world: World) -> None:
+    """Its row and its places are taken away: the log knows that there was one of this name."""
+    async with world.opened() as store:
+        for table in ("grants", "records", "places", "orders"):
+            sql(world, f"DELETE FROM {table}")
+        other = with_terms(quantity=1_000, serial_pattern="XX-{number:06d}")
+        with pytest.raises(Fault, match="WO-1 is there already"):
+            await store.open_order(other, NOW, rehearsed=True)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE issuers SET state = 'retired'",
+        "UPDATE issuers SET certificate_sha256 = zeroblob(31)",
+        "UPDATE issuers SET ca = 'other'",
+        "DELETE FROM issuers",
+        "INSERT INTO issuers (name, ca, state, added_index, certificate_sha256, root_sha256)"
+        " VALUES ('mallory', 'other', 'active', 0, X'00', X'00')",
+    ],
+)
+async def test_issuers_that_the_log_does_not_name(world: World, statement: str) -> None:
+    sql(world, statement)
+    async with world.opened() as store:
+        with pytest.raises(Fault, match="table issuers"):
+            await store.list_issuers()
+
+
+async def test_administrators_that_nobody_set(world: World) -> None:
+    """Nobody is asked in the log. A row says that one is, or that those of the log are not."""
+    sql(world, "INSERT INTO administrator_sets VALUES (1, 1, '[]')")
+    async with world.opened() as store:
+        assert not (await store.administrators()).asked
+
+
+async def test_an_older_revision_of_a_product_made_the_newest(world: World) -> None:
+    async with world.opened() as store:
+        await store.add_product("sensor", PRODUCT_TOML + "# newer\n", NOW)
+        sql(world, "UPDATE products SET id = 99 WHERE sha256 = ?", PRODUCT_SHA256)
+        newest = await store.product("sensor")
+        assert newest is not None
+        assert newest.toml.endswith("# newer\n")
+
+
+async def test_sessions_of_before_the_clock_was_set_right(world: World) -> None:
+    async with world.opened() as store:
+        index = await store.accept_clock(by="ann", before=NOW, now=NOW)
+        sql(world, "DELETE FROM counters")
+        assert await store.clock_era() == index
+
+
+# Revocations and places, which the log has as well.
+
+LOST = "UPDATE records SET state = 'issued', revoked_at = NULL, revoked_index = NULL, revoked_reason = NULL"
+
+
+async def revoked(store: SqlStore) -> Record:
+    """The board's record, revoked by its serial number."""
+    record = await store.record_by_serial("BM-000001")
+    assert record is not None
+    await store.revoke(serial_number="BM-000001", reason="keyCompromise", now=NOW, by="ann")
+    return record
+
+
+async def test_a_revocation_lost_is_in_the_next_crl_all_the_same(world: World) -> None:
+    async with world.opened() as store:
+        record = await revoked(store)
+        sql(world, LOST)
+        expected = RevokedCertificate(record.place.certificate_serial, NOW, "keyCompromise")
+        assert await store.revoked_certificates() == [expected]
+    async with world.opened() as store:
+        assert await store.revoked_certificates() == [expected]
+
+
+async def test_a_revocation_lost_gives_the_board_nothing(world: World) -> None:
+    """Neither a stamp, nor its certificate once more, nor another revocation."""
+    async with world.opened() as store:
+        record = await revoked(store)
+        sql(world, LOST)
+        with pytest.raises(Fault, match="and revoked"):
+            await store.record_stamp(record, stamp=b"stamp", signature=b"s", station=STATION, now=NOW)
+        with pytest.raises(Fault, match="and revoked"):
+            await issue(store, intent("chip-1", session="another"))
+        with pytest.raises(Fault, match="and revoked"):
+            await store.revoke(serial_number="BM-000001", reason="superseded", now=NOW)
+        session = digest("session of chip-1 with key of chip-1")
+        context = await store.call_context(
+            peer_uri=STATION, work_order="WO-1", chip_id="chip-1", session_sha256=session
+        )
+        assert context.granted is not None
+        assert context.granted.state is RecordState.REVOKED
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE records SET certificate_der = zeroblob(100)",
+        "UPDATE records SET certificate_sha256 = zeroblob(32)",
+        "UPDATE records SET certificate_der = NULL",
+    ],
+)
+async def test_a_revoked_certificate_taken_away_leaves_no_crl_without_it(
+    world: World, statement: str
+) -> None:
+    """Whose it is follows from its bytes, where there are several issuers."""
+    async with world.opened() as store:
+        await revoked(store)
+        assert len(await store.revoked_certificates(lambda _der: True)) == 1
+        assert await store.revoked_certificates(lambda _der: False) == []
+        sql(world, statement)
+        with pytest.raises(Fault, match="it is not there"):
+            await store.revoked_certificates(lambda _der: True)
+
+
+async def test_places_lowered(world: World) -> None:
+    """With the place's row taken away, the next board would have its number and serial number once more."""
+    async with world.opened() as store:
+        sql(world, "UPDATE places SET number = 99")
+        sql(world, "UPDATE records SET number = 99, serial_number = 'X'")
+        sql(world, "UPDATE certified_chips SET serial_number = 'X'")
+        sql(world, "UPDATE orders SET places = 0")
+        with pytest.raises(Fault, match="place 1 is taken next, and is issued"):
+            await issue(store, intent("chip-2"))

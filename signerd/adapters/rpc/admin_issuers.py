@@ -106,7 +106,7 @@ class IssuerAdministration:
         key_holder = issuer.key_holder
         # The number first: of two CRLs at once, the one with the higher number never knows less.
         number = await self._store.allot_crl_number()
-        revoked = await self._store.revoked_certificates(self._issuers.with_one_crl(issuer))
+        revoked = await self._store.revoked_certificates(self._issuers.in_crl_of(issuer))
         unsigned = await asyncio.to_thread(
             build_crl, revoked, issuer=issuer.issuer, number=number, this_update=now, next_update=next_update
         )

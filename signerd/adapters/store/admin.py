@@ -6,7 +6,7 @@ Every method that changes something appends its ledger entry in the same transac
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from functools import partial
@@ -17,7 +17,6 @@ from signerd.adapters.store.approving import (
     administrators_entry,
     approvals_in_use,
     ask_administrators,
-    in_force,
     set_administrators,
 )
 from signerd.adapters.store.chip_list import list_chips
@@ -49,7 +48,7 @@ class Administration(Parts):
 
     async def administrators(self) -> AdministratorSet:
         """Who is asked for approvals now."""
-        return await self._long_reader.do(in_force)
+        return self._writer.states.newest.administrators
 
     async def approvals_shown(self) -> ApprovalsInUse:
         """Those that a key holder's service has to know."""
@@ -123,7 +122,8 @@ class Administration(Parts):
 
     async def renewal_of(self, request: RenewalRequest) -> Asked:
         """How a peer's request for a renewal stands."""
-        return await self._reader.do(lambda connection: renewals.asked(connection, request))
+        states = self._writer.states
+        return await self._reader.do(lambda connection: renewals.asked(connection, states, request))
 
     async def ask_renewal(self, request: RenewalRequest, now: datetime) -> bool:
         """Keeps that a peer asked and waits; whether that is new. One request a key."""
@@ -206,7 +206,8 @@ class Administration(Parts):
 
     async def product(self, name: str) -> ProductRevision | None:
         """The newest revision."""
-        return await self._long_reader.do(lambda connection: listing.product(connection, name))
+        states = self._writer.states
+        return await self._long_reader.do(lambda connection: listing.product(connection, states, name))
 
     async def open_revisions(self, name: str) -> Sequence[str]:
         """The TOML of each revision that an order keeps which is not closed."""
@@ -385,7 +386,8 @@ class Administration(Parts):
 
     async def list_issuers(self) -> list[IssuerRecord]:
         """All of them, the first one first."""
-        return await self._long_reader.do(issuers.list_issuers)
+        states = self._writer.states
+        return await self._long_reader.do(lambda connection: issuers.list_issuers(connection, states))
 
     async def add_issuer(self, entry: IssuerAdded, approval: Approval = None) -> IssuerRecord:
         """A further issuer, which does not issue yet. Raises Refused `already_exists`."""
@@ -417,12 +419,16 @@ class Administration(Parts):
 
     async def clock_era(self) -> int:
         """The index of the last `clock_accepted` entry, 0 where there is none."""
-        return await self._long_reader.do(listing.clock_era)
+        return self._writer.states.newest.clock_accepted
 
-    async def revoked_certificates(self, issuer_ids: Collection[int]) -> list[RevokedCertificate]:
-        """What a CRL of these issuers lists: those of one name and key, whose CRL is one."""
+    async def revoked_certificates(
+        self, ours: Callable[[bytes], bool] | None = None
+    ) -> list[RevokedCertificate]:
+        """What a CRL lists. `ours`: whether a certificate (DER) is of its issuer's name and key; None: all
+        are, since there is one issuer."""
+        states = self._writer.states
         return await self._long_reader.do(
-            lambda connection: listing.revoked_certificates(connection, issuer_ids)
+            lambda connection: listing.revoked_certificates(connection, states, ours)
         )
 
     async def allot_crl_number(self) -> int:

@@ -53,12 +53,12 @@ def append_approved(tx: Transaction, entry: AdministratorsEntry, approval: Appro
             `already_exists`: it was used before; `invalid`: nobody is asked here.
         WouldAppend: the action is only prepared.
     """
-    asked = in_force(tx.connection)
+    asked = tx.state.administrators
     if tx.demanded is not None and not asked.asked and not isinstance(entry, AdministratorsSet):
         detail = "the settings ask administrators who are not in the ledger yet: restart signerd"
         raise Refused(Code.APPROVAL_REQUIRED, detail)
     if isinstance(approval, Preparing):
-        raise WouldAppend(entry, _installation(tx.connection), asked, approval.given)
+        raise WouldAppend(entry, _installation(tx), asked, approval.given)
     if not asked.asked:
         if approval is not None:
             raise Refused(Code.INVALID, "no approval is asked for here: give the command without one")
@@ -67,8 +67,8 @@ def append_approved(tx: Transaction, entry: AdministratorsEntry, approval: Appro
         raise Refused(
             Code.APPROVAL_REQUIRED, f"{asked.threshold} of {', '.join(asked.names)} must approve this first"
         )
-    _demand_unused(tx.connection, approval)
-    approved = _verified(tx.connection, entry, approval, asked)
+    _demand_unused(tx, approval)
+    approved = _verified(tx, entry, approval, asked)
     try:
         tx.append(_approval_entry(entry, approved, approval.part))
     except EntryError as error:
@@ -80,7 +80,8 @@ def append_approved(tx: Transaction, entry: AdministratorsEntry, approval: Appro
 
 
 def in_force(connection: Connection) -> AdministratorSet:
-    """Who is asked now. Raises Fault where the database is damaged."""
+    """Who is asked now, as the table says: for commands that look on beside signerd, which goes by the
+    ledger. Raises Fault where the database is damaged."""
     newest = select(_s.threshold, _s.administrators).order_by(_s.entry_index.desc()).limit(1)
     row = connection.execute(newest).one_or_none()
     if row is None:
@@ -132,7 +133,7 @@ def set_administrators(tx: Transaction, entry: AdministratorsSet, approval: Appr
 
     Raises as `append_approved`; and Refused `invalid` where nobody is asked.
     """
-    if not in_force(tx.connection).asked:
+    if not tx.state.administrators.asked:
         detail = (
             "no approval is asked for here: name threshold and administrators in the settings, [approvals]"
         )
@@ -142,7 +143,7 @@ def set_administrators(tx: Transaction, entry: AdministratorsSet, approval: Appr
 
 def ask_administrators(tx: Transaction, now: datetime) -> AdministratorSet:
     """`Administration.ask_administrators`. Where somebody is asked already, settings change nothing."""
-    asked = in_force(tx.connection)
+    asked = tx.state.administrators
     if tx.demanded is None or asked.asked:
         return asked
     _enter(tx, administrators_entry(tx.demanded, now, None), None)
@@ -160,11 +161,9 @@ def _enter(tx: Transaction, entry: AdministratorsSet, approval: Approval) -> int
     return index
 
 
-def _demand_unused(connection: Connection, approval: ShownApproval) -> None:
+def _demand_unused(tx: Transaction, approval: ShownApproval) -> None:
     """Before it is verified: whoever repeats a command that was done is told so, even if it expired since."""
-    request = _request_of(approval.statement)
-    asked = select(_a.entry_index).where(_a.request == request, _a.part == approval.part)
-    used = connection.execute(asked).scalar_one_or_none()
+    used = tx.state.approvals.get((_request_of(approval.statement), approval.part))
     if used is not None:
         raise Refused(
             Code.ALREADY_EXISTS,
@@ -181,14 +180,14 @@ def _request_of(statement: bytes) -> bytes:
 
 
 def _verified(
-    connection: Connection, entry: AdministratorsEntry, approval: ShownApproval, asked: AdministratorSet
+    tx: Transaction, entry: AdministratorsEntry, approval: ShownApproval, asked: AdministratorSet
 ) -> Approved:
     try:
         approved = verify_approval(
             approval.statement,
             approval.signatures,
             asked,
-            installation=_installation(connection),
+            installation=_installation(tx),
             now=entry.time,
         )
         approved.demand(entry.type, members_of(entry), given=approval.given, part=approval.part)
@@ -197,11 +196,12 @@ def _verified(
     return approved
 
 
-def _installation(connection: Connection) -> Installation:
+def _installation(tx: Transaction) -> Installation:
     """As the log's first entry says."""
-    first = connection.execute(select(entries.c.data).where(entries.c.entry_index == 0)).scalar_one()
-    opened = json.loads(first)
-    return Installation(opened["deployment"], opened["vkey"])
+    opened = tx.state.opened
+    if opened is None:
+        raise Fault("the log has no first entry")
+    return Installation(opened.deployment, opened.vkey)
 
 
 def _approval_entry(entry: AdministratorsEntry, approved: Approved, part: int) -> ActionApproved:

@@ -7,15 +7,17 @@ must not learn where else a chip was certified.
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, and_, bindparam, false, func, literal, select
+from sqlalchemy import Connection, and_, bindparam, false, func, select
 
+from signerd.adapters.store import compared
 from signerd.adapters.store.certified_chips import NAME
 from signerd.adapters.store.prepared import Prepared
-from signerd.adapters.store.rows import ORDER, PEER, RECORD, order_of, peer_of, record_of
+from signerd.adapters.store.rows import ORDER, PEER, RECORD, record_of
 from signerd.adapters.store.schema import (
     anchors,
     chips,
     grants,
+    head,
     identities,
     order_chips,
     orders,
@@ -24,8 +26,10 @@ from signerd.adapters.store.schema import (
     products,
     records,
 )
+from signerd.adapters.store.states import States
 from signerd.core.evidence.method import IdentityKey
 from signerd.core.order import WorkOrder
+from signerd.core.state.values import Terms
 from signerd.ports import CallContext, Chip, Grant, PeerRecord, RecordState
 
 _MAX_ORDERS = 1_024  # work orders kept in memory
@@ -40,9 +44,9 @@ _chip = func.coalesce(
     -1,
 )
 _newest = records.alias("newest")  # of the chip, if it is of its place in this order
-_one_row = select(literal(1).label("one")).subquery()
 _CONTEXT = Prepared(
     select(
+        head.c.epoch,
         *PEER,
         orders.c.places,
         orders.c.closed_at,
@@ -56,7 +60,7 @@ _CONTEXT = Prepared(
         _newest.c.state.label("newest_state"),
         *RECORD,
     ).select_from(
-        _one_row.outerjoin(peers, peers.c.id == _newest_peer)
+        head.outerjoin(peers, peers.c.id == _newest_peer)
         .outerjoin(orders, orders.c.work_order == bindparam("order"))
         .outerjoin(chips, chips.c.chip_id == bindparam("chip"))
         .outerjoin(
@@ -88,11 +92,14 @@ _IDENTITY = Prepared(
         identities.c.chip_id == bindparam("chip"),
     )
 )
-_PEER_OF_KEY = Prepared(select(*PEER).where(peers.c.spki_sha256 == bindparam("key")))
+_PEER_OF_KEY = Prepared(
+    select(head.c.epoch, *PEER).select_from(head.outerjoin(peers, peers.c.spki_sha256 == bindparam("key")))
+)
 
 
 class OrderTerms:
-    """Work orders as opened, with their product's text. Neither ever changes, so both are kept in memory.
+    """Work orders as opened, with their product's text. Neither ever changes, so both are kept in memory,
+    once they are known to be what the ledger says.
 
     Used where the store's short reads run, and nowhere else.
     """
@@ -100,32 +107,38 @@ class OrderTerms:
     def __init__(self) -> None:
         self._known: dict[str, tuple[WorkOrder, str]] = {}
 
-    def of(self, connection: Connection, work_order: str) -> tuple[WorkOrder, str]:
-        """OrderTerms of a work order that exists, and its product's TOML."""
-        known = self._known.get(work_order)
+    def of(self, connection: Connection, said: Terms) -> tuple[WorkOrder, str]:
+        """A work order of the ledger, and its product's TOML. Raises Fault: a row differs."""
+        known = self._known.get(said.work_order)
         if known is None:
-            row = connection.execute(_TERMS, {"order": work_order}).one()
+            row = connection.execute(_TERMS, {"order": said.work_order}).one_or_none()
+            order = compared.order(said, row)
+            toml = compared.product_text(said.product_sha256, None if row is None else row.toml)
             if len(self._known) >= _MAX_ORDERS:
                 self._known.clear()
-            known = self._known[work_order] = (order_of(row), row.toml)
+            known = self._known[said.work_order] = (order, toml)
         return known
 
 
 def call_context(
     connection: Connection,
     terms: OrderTerms,
+    states: States,
     *,
     peer_uri: str,
     work_order: str,
     chip_id: str,
     session_sha256: bytes | None,
 ) -> CallContext:
-    """`Store.call_context`."""
+    """`Store.call_context`. Raises Fault: a row is not what the ledger says."""
     row = _CONTEXT.row(
         connection,
         {"peer": peer_uri, "order": work_order, "chip": chip_id, "session": session_sha256},
     )
-    order, product_toml = (None, None) if row.places is None else terms.of(connection, work_order)
+    state = states.of(row.epoch)
+    said = state.orders.get(work_order)
+    closed = compared.closed(said, row, work_order)
+    order, product_toml = (None, None) if said is None else terms.of(connection, said)
     chip = None
     if row.locked is not None or row.listed is not None:
         chip = Chip(
@@ -139,11 +152,11 @@ def call_context(
         grant = Grant(
             session_sha256, row.grant_record_id, row.grant_challenge, row.grant_station, row.grant_csr_sha256
         )
-        granted = record_of(row)
+        granted = compared.revoked_or_not(states.boards, record_of(row))
     return CallContext(
-        peer=None if row.peer_uri is None else peer_of(row),
+        peer=compared.peer(state.peer_named(peer_uri), row, peer_uri),
         order=order,
-        order_closed=row.closed_at is not None,
+        order_closed=closed,
         product_toml=product_toml,
         places_taken=row.places or 0,
         chip=chip,
@@ -154,10 +167,10 @@ def call_context(
     )
 
 
-def peer_of_key(connection: Connection, spki_sha256: bytes) -> PeerRecord | None:
-    """The peer that this key was registered for."""
+def peer_of_key(connection: Connection, states: States, spki_sha256: bytes) -> PeerRecord | None:
+    """The peer that this key was registered for. Raises Fault: its row is not what the ledger says."""
     row = _PEER_OF_KEY.row(connection, {"key": spki_sha256})
-    return None if row is None else peer_of(row)
+    return compared.peer(states.of(row.epoch).peers.get(spki_sha256), row, spki_sha256.hex())
 
 
 def identity(connection: Connection, *, product: str, method: str, chip_id: str) -> IdentityKey | None:

@@ -5,26 +5,26 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime
 
-from sqlalchemy import Connection, bindparam, insert, select, update
+from sqlalchemy import Connection, insert, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
+from signerd.adapters.store import compared
 from signerd.adapters.store.approving import append_approved
 from signerd.adapters.store.database import make_engine, start_fault
-from signerd.adapters.store.prepared import Prepared
 from signerd.adapters.store.rows import AnyRow
-from signerd.adapters.store.schema import issuers
+from signerd.adapters.store.schema import head, issuers
+from signerd.adapters.store.states import States
 from signerd.adapters.store.writer import Transaction
 from signerd.core.approval.actions import Approval
 from signerd.core.entry import IssuerActivated, IssuerAdded, IssuerRetired, LogOpened
 from signerd.core.issuers import IssuerRecord, IssuerState
 from signerd.core.names import FIRST
-from signerd.errors import Code, IssuerChanged, Refused
+from signerd.errors import Code, Fault, IssuerChanged, Refused
 
 _i = issuers.c
 _ISSUER = select(
     _i.id, _i.name, _i.ca, _i.state, _i.certificate_sha256, _i.root_sha256, _i.added_index
 ).order_by(_i.id)
-_STATE = Prepared(select(_i.state).where(_i.id == bindparam("issuer")))
 
 
 def first_issuer(opened: LogOpened) -> dict[str, object]:
@@ -40,8 +40,13 @@ def first_issuer(opened: LogOpened) -> dict[str, object]:
     }
 
 
-def list_issuers(connection: Connection) -> list[IssuerRecord]:
-    """`Administration.list_issuers`."""
+def list_issuers(connection: Connection, states: States) -> list[IssuerRecord]:
+    """`Administration.list_issuers`. Raises Fault: a row is not what the ledger says."""
+    epoch = connection.execute(select(head.c.epoch)).scalar_one()
+    return compared.issuers(states.of(epoch).issuers, _rows(connection))
+
+
+def _rows(connection: Connection) -> list[IssuerRecord]:
     return [_issuer_of(row) for row in connection.execute(_ISSUER)]
 
 
@@ -50,7 +55,7 @@ def known_issuers(url: str) -> list[IssuerRecord]:
     engine = make_engine(url, "read")
     try:
         with engine.begin() as connection:
-            return list_issuers(connection)
+            return _rows(connection)
     except SQLAlchemyError as error:
         raise start_fault("cannot read the issuers", error) from error
     finally:
@@ -60,14 +65,18 @@ def known_issuers(url: str) -> list[IssuerRecord]:
 def demand_active(tx: Transaction, issuer_id: int) -> None:
     """Raises IssuerChanged unless the issuer issues now. Of two calls, an activation and an issuance, the
     database's order decides: no `issued` entry follows the entry that took its issuer out of service."""
-    row = _STATE.row(tx.connection, {"issuer": issuer_id})
-    if row is None or row.state != IssuerState.ACTIVE:
+    if not is_active(tx, issuer_id):
         raise IssuerChanged("another issuer took over meanwhile")
+
+
+def is_active(tx: Transaction, issuer_id: int) -> bool:
+    """Whether the issuer issues now, as the ledger says."""
+    return any(each.issuer_id == issuer_id and each.state is IssuerState.ACTIVE for each in tx.state.issuers)
 
 
 def add_issuer(tx: Transaction, entry: IssuerAdded, approval: Approval) -> IssuerRecord:
     """`Administration.add_issuer`."""
-    for known in list_issuers(tx.connection):
+    for known in tx.state.issuers:
         if entry.issuer == known.name:
             same = known.certificate_sha256 == entry.certificate_sha256
             which = "this" if same else "another"
@@ -80,7 +89,9 @@ def add_issuer(tx: Transaction, entry: IssuerAdded, approval: Approval) -> Issue
         if entry.certificate_sha256 == known.certificate_sha256:
             raise Refused(Code.ALREADY_EXISTS, f"issuer {known.name} has this certificate: `signerd ca list`")
     index = append_approved(tx, entry, approval)
+    added = _named(tx, entry.issuer)
     row = {
+        "id": added.issuer_id,
         "name": entry.issuer,
         "ca": entry.ca,
         "state": IssuerState.STANDBY.value,
@@ -89,7 +100,7 @@ def add_issuer(tx: Transaction, entry: IssuerAdded, approval: Approval) -> Issue
         "root_sha256": entry.root_sha256,
     }
     tx.connection.execute(insert(issuers), row)
-    return _named(tx.connection, entry.issuer)
+    return added
 
 
 def activate_issuer(
@@ -97,7 +108,7 @@ def activate_issuer(
 ) -> tuple[IssuerRecord, int]:
     """`Administration.activate_issuer`. One transaction: after a crash the CA has the issuer of before and
     there is no entry, or the new one."""
-    issuer = _named(tx.connection, name)
+    issuer = _named(tx, name)
     if issuer.state is IssuerState.ACTIVE:
         raise Refused(Code.ALREADY_EXISTS, f"issuer {name} is active already")
     if issuer.state is IssuerState.RETIRED:
@@ -111,7 +122,7 @@ def retire_issuer(
     tx: Transaction, name: str, now: datetime, by: str | None, approval: Approval
 ) -> tuple[IssuerRecord, int]:
     """`Administration.retire_issuer`."""
-    issuer = _named(tx.connection, name)
+    issuer = _named(tx, name)
     if issuer.state is IssuerState.ACTIVE:
         raise Refused(
             Code.INVALID,
@@ -138,11 +149,11 @@ def _changed(
     return replace(issuer, state=state), append_approved(tx, entry, approval)
 
 
-def _named(connection: Connection, name: str) -> IssuerRecord:
-    row = connection.execute(_ISSUER.where(_i.name == name)).one_or_none()
-    if row is None:
-        raise Refused(Code.NOT_FOUND, f"no issuer {name!r}: `signerd ca list` lists them")
-    return _issuer_of(row)
+def _named(tx: Transaction, name: str) -> IssuerRecord:
+    for each in tx.state.issuers:
+        if each.name == name:
+            return each
+    raise Refused(Code.NOT_FOUND, f"no issuer {name!r}: `signerd ca list` lists them")
 
 
 def _issuer_of(row: AnyRow) -> IssuerRecord:
@@ -157,7 +168,9 @@ def _issuer_of(row: AnyRow) -> IssuerRecord:
     )
 
 
-def issuer_name(connection: Connection, issuer_id: int) -> str:
+def issuer_name(tx: Transaction, issuer_id: int) -> str:
     """Of one that there is."""
-    name: str = connection.execute(select(_i.name).where(_i.id == issuer_id)).scalar_one()
-    return name
+    for each in tx.state.issuers:
+        if each.issuer_id == issuer_id:
+            return each.name
+    raise Fault(f"no issuer {issuer_id}")

@@ -12,25 +12,26 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 
-from sqlalchemy import and_, bindparam, delete, false, func, insert, null, select, text, true, update
+from sqlalchemy import bindparam, delete, false, func, insert, null, select, text, true, update
 
+from signerd.adapters.store import compared
 from signerd.adapters.store.certified_chips import add_chip, add_missing, find_chip, shown
-from signerd.adapters.store.issuers import demand_active, issuer_name
+from signerd.adapters.store.issuers import demand_active, is_active, issuer_name
 from signerd.adapters.store.prepared import Prepared
 from signerd.adapters.store.revoking import supersede
 from signerd.adapters.store.rows import INTENT, RECORD, record_of, row_of_intent, seconds
-from signerd.adapters.store.schema import grants, issuers, order_chips, orders, places, records
+from signerd.adapters.store.schema import grants, order_chips, orders, places, records
 from signerd.adapters.store.writer import Transaction
 from signerd.core.anchors import entry_form
 from signerd.core.approved_order import MAX_RECORDS
 from signerd.core.clock import BOUND
 from signerd.core.entry import IntentAbandoned, Issued, serial_bytes
 from signerd.core.evidence.claims import Claims, parse_claims
-from signerd.core.issuers import IssuerState
 from signerd.core.leaf import DEVICE
 from signerd.core.names import Reissue
 from signerd.core.order import Place
 from signerd.core.serial_number import parse_pattern
+from signerd.core.state.values import Terms
 from signerd.core.strict_cbor import CborError
 from signerd.errors import Code, Fault, IssuerChanged, Refused
 from signerd.ports import Grant, IntentRequest, PreparedBytes, Record, RecordState
@@ -48,16 +49,12 @@ _SUPERSEDE = Prepared(
     update(records).where(_r.id == bindparam("record"), _r.superseded == false()).values(superseded=true())
 )
 
-_OPEN = and_(
-    _o.work_order == bindparam("order"),
-    _o.closed_at.is_(null()),
-    _o.not_before <= bindparam("now"),
-    _o.not_after >= bindparam("now"),
-)
 _TAKE = Prepared(
-    update(orders).where(_OPEN, _o.places < _o.quantity).values(places=_o.places + 1).returning(_o.places)
+    update(orders)
+    .where(_o.work_order == bindparam("order"), _o.places < bindparam("quantity"))
+    .values(places=_o.places + 1)
+    .returning(_o.places)
 )
-_IS_OPEN = Prepared(select(_o.work_order).where(_OPEN))
 _PLACE_OF = Prepared(
     select(_p.number).where(_p.work_order == bindparam("order"), _p.chip == bindparam("chip"))
 )
@@ -71,10 +68,8 @@ _COMPLETION = Prepared(
         _r.supersedes_id,
         _r.chip,
         _r.certificate_serial,
-        issuers.c.state.label("issuer_state"),
-    )
-    .join(issuers, issuers.c.id == _r.issuer)
-    .where(_r.id == bindparam("record"))
+        _r.issuer,
+    ).where(_r.id == bindparam("record"))
 )
 _COMPLETE = Prepared(
     update(records)
@@ -131,6 +126,7 @@ def take_place(tx: Transaction, request: IntentRequest, prepare: Callable[[Place
     if chip is not None and active is not None and active.spki_sha256 == request.spki_sha256:
         if active.state is RecordState.REVOKED:
             raise Refused(Code.CERTIFICATE_REVOKED, f"record {active.record_id} is revoked")
+        compared.not_revoked(tx.boards, active)
         if active.place.work_order != request.order.work_order:
             # Its terms were another order's, and one key never has two certificates.
             said = f"this key has record {active.record_id}, of work order {active.place.work_order}"
@@ -207,8 +203,8 @@ def _abandoned(tx: Transaction, intent: Record, request: IntentRequest) -> Inten
         number=place.number,
         tbs_sha256=hashlib.sha256(intent.tbs).digest(),
         certificate_serial=serial_bytes(place.certificate_serial),
-        issuer=issuer_name(tx.connection, intent.issuer_id),
-        successor=issuer_name(tx.connection, request.issuer_id),
+        issuer=issuer_name(tx, intent.issuer_id),
+        successor=issuer_name(tx, request.issuer_id),
     )
 
 
@@ -225,13 +221,15 @@ def _check_listed(tx: Transaction, request: IntentRequest) -> None:
 
 def _next_place(tx: Transaction, request: IntentRequest) -> tuple[int, str]:
     """The next place of the order, and the serial number that a board which is new gets with it."""
-    order = request.order
-    asked = {"order": order.work_order, "now": seconds(request.moment)}
-    taken = _TAKE.row(tx.connection, asked)
+    order, terms = request.order, _check_open(tx, request)
+    # The quantity is the ledger's. A row that says another one is refused where the order is read.
+    taken = _TAKE.row(tx.connection, {"order": order.work_order, "quantity": terms.quantity})
     if taken is None:
-        _check_open(tx, request)
         raise Refused(Code.ORDER_FULL, f"all {order.quantity} places of {order.work_order} are taken")
     number: int = taken.places
+    if number <= tx.boards.highest.get(order.work_order, 0):
+        what = f"place {number} is taken next, and is issued"
+        raise compared.differs("orders", order.work_order, terms.index, what)
     return number, parse_pattern(order.serial_pattern).render(order.serial_start + number - 1)
 
 
@@ -250,12 +248,13 @@ def _place_row(request: IntentRequest, number: int, chip: int) -> dict[str, obje
     return {"work_order": request.order.work_order, "number": number, "chip": chip}
 
 
-def _check_open(tx: Transaction, request: IntentRequest) -> None:
-    asked = {"order": request.order.work_order, "now": seconds(request.moment)}
-    if _IS_OPEN.row(tx.connection, asked) is None:
+def _check_open(tx: Transaction, request: IntentRequest) -> Terms:
+    terms = tx.state.orders.get(request.order.work_order)
+    if terms is None or not terms.open_at(request.moment):
         raise Refused(
             Code.ORDER_NOT_OPEN, f"work order {request.order.work_order} is closed or outside its window"
         )
+    return terms
 
 
 def _supersede(tx: Transaction, chip: int, active: Record, rule: Reissue) -> None:
@@ -319,7 +318,7 @@ def complete(
         _FORGET.run(tx.connection, {"record": record.record_id})
         return record_of(_BY_ID.row(tx.connection, {"record": record.record_id}))
     begun_again = found.certificate_serial != serial_bytes(record.place.certificate_serial).hex()
-    if begun_again or found.issuer_state != IssuerState.ACTIVE:
+    if begun_again or not is_active(tx, found.issuer):
         raise IssuerChanged(f"record {record.record_id} is another issuer's since its bytes were made")
     replaced = None
     if found.supersedes_id is not None:

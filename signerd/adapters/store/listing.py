@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, case, false, func, literal, null, select
 
+from signerd.adapters.store import compared
 from signerd.adapters.store.rows import (
     ORDER,
     PEER,
@@ -20,17 +22,18 @@ from signerd.adapters.store.rows import (
     record_of,
 )
 from signerd.adapters.store.schema import (
-    CLOCK_ACCEPTED,
     KEYS_COMMITTED,
     checkpoint_keys,
     counters,
     entries,
+    head,
     issuer_of_next_update,
     orders,
     peers,
     products,
     records,
 )
+from signerd.adapters.store.states import States
 from signerd.adapters.store.values import (
     OrderCounts,
     OrderState,
@@ -82,16 +85,12 @@ def crl_next_updates(connection: Connection) -> dict[str, datetime]:
     return found
 
 
-def clock_era(connection: Connection) -> int:
-    """`Administration.clock_era`."""
-    asked = select(counters.c.value).where(counters.c.name == CLOCK_ACCEPTED)
-    return int(connection.execute(asked).scalar_one_or_none() or 0)
-
-
-def keys_committed(connection: Connection) -> Recipients | None:
-    """The last `keys_committed` entry; None where there is none: each key is in the token."""
-    asked = select(counters.c.value).where(counters.c.name == KEYS_COMMITTED)
-    index = connection.execute(asked).scalar_one_or_none()
+def keys_committed(connection: Connection, index: int | None = None) -> Recipients | None:
+    """The last `keys_committed` entry; None where there is none: each key is in the token. `index`: of it,
+    where the ledger was read; otherwise the table says."""
+    if index is None:
+        asked = select(counters.c.value).where(counters.c.name == KEYS_COMMITTED)
+        index = connection.execute(asked).scalar_one_or_none()
     found = select(entries.c.data).where(entries.c.entry_index == (1 if index is None else index))
     data = connection.execute(found).scalar_one_or_none()
     entry = {} if data is None else json.loads(data)
@@ -132,11 +131,17 @@ def list_products(connection: Connection) -> list[ProductRevision]:
     return [_revision(row) for row in connection.execute(asked)]
 
 
-def product(connection: Connection, name: str) -> ProductRevision | None:
-    """`Administration.product`."""
-    asked = select(*_PRODUCT).where(_p.name == name).order_by(_p.id.desc()).limit(1)
-    row = connection.execute(asked).one_or_none()
-    return None if row is None else _revision(row)
+def product(connection: Connection, states: States, name: str) -> ProductRevision | None:
+    """`Administration.product`. Raises Fault: its row is not what the ledger says."""
+    epoch = connection.execute(select(head.c.epoch)).scalar_one()
+    newest = states.of(epoch).newest_revision.get(name)
+    if newest is None:
+        return None
+    row = connection.execute(select(*_PRODUCT).where(_p.sha256 == newest)).one_or_none()
+    if row is None or row.name != name:
+        raise compared.differs("products", newest.hex(), None, "there is no row of this product")
+    compared.product_text(newest, row.toml)
+    return _revision(row)
 
 
 def _revision(row: AnyRow) -> ProductRevision:
@@ -190,17 +195,28 @@ def _state(connection: Connection, row: Any) -> OrderState:
     )
 
 
-def revoked_certificates(connection: Connection, issuer_ids: Collection[int]) -> list[RevokedCertificate]:
-    """`Administration.revoked_certificates`."""
-    asked = (
-        select(_r.certificate_serial, _r.revoked_at, _r.revoked_reason)
-        .where(_in_state(RecordState.REVOKED), _r.issuer.in_(issuer_ids))
-        .order_by(_r.id)
-    )
+def revoked_certificates(
+    connection: Connection, states: States, ours: Callable[[bytes], bool] | None
+) -> list[RevokedCertificate]:
+    """`Administration.revoked_certificates`. The log says which; a row has no more than the certificate, to
+    see whose it is.
+
+    Raises:
+        Fault: a certificate that the log revokes is gone, or is another one: a CRL without it would lie.
+    """
     return [
-        RevokedCertificate(int(row.certificate_serial, 16), moment_of(row.revoked_at), row.revoked_reason)
-        for row in connection.execute(asked)
+        RevokedCertificate(each.certificate_serial, each.revoked_at, each.reason)
+        for each in states.boards.revocations
+        if ours is None or ours(_certificate(connection, each.certificate_sha256))
     ]
+
+
+def _certificate(connection: Connection, sha256: bytes) -> bytes:
+    asked = select(_r.certificate_der).where(_r.certificate_sha256 == sha256)
+    der = connection.execute(asked).scalar_one_or_none()
+    if not isinstance(der, bytes) or hashlib.sha256(der).digest() != sha256:
+        raise compared.missing_certificate(sha256)
+    return der
 
 
 def find_records(

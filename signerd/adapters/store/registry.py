@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from sqlalchemy import Connection, bindparam, false, insert, null, select, update
+from sqlalchemy import bindparam, false, insert, null, select, update
 
+from signerd.adapters.store import compared
 from signerd.adapters.store.approving import append_approved
 from signerd.adapters.store.existing import (
     demand_new_key,
@@ -27,11 +28,8 @@ from signerd.adapters.store.open_intents import enter_open_intents
 from signerd.adapters.store.renewals import approve
 from signerd.adapters.store.revoking import revoke
 from signerd.adapters.store.rows import (
-    ORDER,
     PEER,
     RECORD,
-    order_of,
-    peer_of,
     record_of,
     row_of_order,
     seconds,
@@ -74,6 +72,7 @@ from signerd.core.entry import (
 from signerd.core.names import PeerName, Place, Role
 from signerd.core.order import Share, WorkOrder
 from signerd.core.serial_number import Pattern, overlap, parse_pattern
+from signerd.core.state.values import Terms
 from signerd.errors import Code, Refused
 from signerd.ports import PeerRecord
 
@@ -128,10 +127,7 @@ def renew_peer(
     """`Administration.renew_peer`. One transaction: after a crash the peer has the old end and the old key
     alone, and there is no entry; or all of the new."""
     tx.registry_changed = True
-    row = tx.connection.execute(_VALID_PEER, {"peer": name.uri}).one_or_none()
-    if row is None:
-        raise no_peer(tx.connection, name.uri)
-    peer = peer_of(row)
+    peer = _valid_peer(tx, name.uri)
     if spki_sha256 == peer.spki_sha256:
         tx.connection.execute(_NEWEST_KEY.values(not_after=seconds(not_after)), {"peer": name.uri})
         renewed = replace(peer, not_after=not_after)
@@ -148,6 +144,17 @@ def renew_peer(
         approve(tx, spki_sha256, certificate)
     index = tx.append(entry(time=now, peer=name.uri, spki_sha256=spki_sha256, not_after=not_after, by=by))
     return renewed, index
+
+
+def _valid_peer(tx: Transaction, uri: str) -> PeerRecord:
+    """The peer, by its newest key. Raises Refused `not_found`; Fault: its row is not what the ledger says."""
+    said = tx.state.peer_named(uri)
+    row = tx.connection.execute(_VALID_PEER, {"peer": uri}).one_or_none()
+    valid = None if said is None or not said.newest else said
+    found = compared.peer(valid, row, uri)
+    if found is None:
+        raise no_peer(tx.connection, uri)
+    return found
 
 
 def _peer_row(
@@ -170,10 +177,7 @@ def _peer_row(
 def revoke_peer(tx: Transaction, uri: str, now: datetime, by: str | None) -> tuple[PeerRecord, int]:
     """`Administration.revoke_peer`."""
     tx.registry_changed = True
-    row = tx.connection.execute(_VALID_PEER, {"peer": uri}).one_or_none()
-    if row is None:
-        raise no_peer(tx.connection, uri)
-    peer = peer_of(row)
+    peer = _valid_peer(tx, uri)
     tx.connection.execute(_REVOKE_PEER, {"peer": uri, "at": seconds(now)})
     entry = StationRevoked if peer.name.role is Role.STATION else AuditorRevoked
     index = tx.append(entry(time=now, peer=uri, by=by))
@@ -196,7 +200,7 @@ def open_order(
     tx: Transaction, order: WorkOrder, now: datetime, by: str | None, approval: Approval, *, rehearsed: bool
 ) -> int:
     """`Administration.open_order`."""
-    _check_terms(tx.connection, order)
+    _check_terms(tx, order)
     try:
         index = append_approved(tx, _opened(order, now, by, rehearsed=rehearsed), approval)
     except EntryError as error:  # a number or a list of stations beyond all bounds
@@ -229,20 +233,17 @@ def _opened(order: WorkOrder, now: datetime, by: str | None, *, rehearsed: bool)
     )
 
 
-def _check_terms(connection: Connection, order: WorkOrder) -> None:
-    known = select(products.c.id).where(
-        products.c.name == order.product, products.c.sha256 == order.product_sha256
-    )
-    if connection.execute(known).one_or_none() is None:
+def _check_terms(tx: Transaction, order: WorkOrder) -> None:
+    revision = tx.state.revisions.get(order.product_sha256)
+    if revision is None or revision.product != order.product:
         raise Refused(Code.INVALID, f"product {order.product} has no such revision")
     for station in order.stations:
-        row = connection.execute(_VALID_PEER, {"peer": station}).one_or_none()
-        if row is None or peer_of(row).name.role is not Role.STATION:
+        peer = tx.state.peer_named(station)
+        if peer is None or not peer.newest or peer.name.role is not Role.STATION:
             raise Refused(Code.INVALID, f"no station {station} is registered: `signerd station add`")
-    demand_new_order(connection, order.work_order)
+    demand_new_order(tx.connection, order.work_order)
     ours = _serials(order)
-    others = [order_of(found) for found in connection.execute(select(*ORDER)).all()]
-    for other in others:
+    for other in tx.state.orders.values():
         if overlap(*ours, *_serials(other)):
             raise Refused(
                 Code.INVALID,
@@ -251,7 +252,7 @@ def _check_terms(connection: Connection, order: WorkOrder) -> None:
             )
 
 
-def _serials(order: WorkOrder) -> tuple[Pattern, range]:
+def _serials(order: WorkOrder | Terms) -> tuple[Pattern, range]:
     try:
         pattern = parse_pattern(order.serial_pattern)
     except ValueError as error:
@@ -261,20 +262,15 @@ def _serials(order: WorkOrder) -> tuple[Pattern, range]:
 
 def close_order(tx: Transaction, work_order: str, now: datetime, by: str | None) -> int:
     """`Administration.close_order`."""
+    said = _open_order(tx, work_order)
     if tx.connection.execute(_CLOSE, {"order": work_order, "at": seconds(now)}).rowcount != 1:
-        _open_order(tx.connection, work_order)
+        raise compared.differs("orders", work_order, said.index, "it is closed, or there is no row")
     return tx.append(OrderClosed(time=now, work_order=work_order, by=by))
 
 
 def give_share(tx: Transaction, share: Share, now: datetime, *, by: str | None, approval: Approval) -> int:
     """`Administration.give_share`."""
-    asked = select(orders.c.quantity).where(
-        orders.c.work_order == share.work_order, orders.c.closed_at.is_(None)
-    )
-    quantity = tx.connection.execute(asked).scalar_one_or_none()
-    if quantity is None:
-        _open_order(tx.connection, share.work_order)
-        raise Refused(Code.INVALID, f"work order {share.work_order} is closed")
+    quantity = _open_order(tx, share.work_order).quantity
     if share.places > quantity:
         raise Refused(Code.INVALID, f"work order {share.work_order} has only {quantity} places")
     entry = ShareGiven(
@@ -288,20 +284,20 @@ def give_share(tx: Transaction, share: Share, now: datetime, *, by: str | None, 
     return append_approved(tx, entry, approval)
 
 
-def _open_order(connection: Connection, work_order: str) -> None:
-    asked = select(orders.c.closed_at).where(orders.c.work_order == work_order)
-    row = connection.execute(asked).one_or_none()
-    if row is None:
+def _open_order(tx: Transaction, work_order: str) -> Terms:
+    said = tx.state.orders.get(work_order)
+    if said is None:
         raise no_order(work_order)
-    if row.closed_at is not None:
+    if said.closed is not None:
         raise Refused(Code.INVALID, f"work order {work_order} is closed")
+    return said
 
 
 def import_chips(
     tx: Transaction, work_order: str, chip_ids: Sequence[str], now: datetime, by: str | None
 ) -> tuple[int, int]:
     """`Administration.import_chips`."""
-    _open_order(tx.connection, work_order)
+    _open_order(tx, work_order)
     demand_one_spelling(tx.connection, chip_ids)
     listed: set[str] = set()
     for chunk in _chunks(chip_ids):
@@ -413,7 +409,8 @@ def record_crl(tx: Transaction, entry: CrlIssued, issuer: str) -> int:
 def commit_recipients(tx: Transaction, entry: KeysCommitted, approval: Approval) -> int:
     """`Administration.commit_recipients`. A list that the ledger names was approved, and asks nobody. Where
     keys are does not change with who opens them: that is as the entry before says."""
-    last = keys_committed(tx.connection)
+    index = tx.state.keys_committed
+    last = None if index is None else keys_committed(tx.connection, index)
     if last is not None:
         entry = replace(
             entry,

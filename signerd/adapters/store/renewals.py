@@ -12,7 +12,8 @@ from sqlalchemy import Connection, bindparam, delete, insert, null, select, upda
 
 from signerd.adapters.store.existing import no_peer
 from signerd.adapters.store.rows import PEER, moment_of, peer_of, seconds
-from signerd.adapters.store.schema import peers, renewals
+from signerd.adapters.store.schema import head, peers, renewals
+from signerd.adapters.store.states import States
 from signerd.adapters.store.writer import Transaction
 from signerd.core.entry import AuditorRenewed, RenewalChosen, StationRenewed
 from signerd.core.names import PeerName, Role
@@ -48,13 +49,13 @@ class Asked:
     certificate: bytes | None  # of the last renewal that was asked for
 
 
-def asked(connection: Connection, request: RenewalRequest) -> Asked:
+def asked(connection: Connection, states: States, request: RenewalRequest) -> Asked:
     """`Administration.renewal_of`."""
-    own = peers.c.spki_sha256 == request.spki_sha256
-    peer = connection.execute(select(peers.c.automatic).where(own, *_NEWEST)).one_or_none()
+    peer = states.of(connection.execute(select(head.c.epoch)).scalar_one()).peers.get(request.spki_sha256)
+    newest = peer is not None and peer.newest
     made = select(renewals.c.certificate).where(_OF_KEY)
     certificate = connection.execute(made, {"key": request.spki_sha256}).scalar_one_or_none()
-    return Asked(peer is not None, peer is not None and bool(peer.automatic), certificate)
+    return Asked(newest, newest and peer is not None and peer.automatic, certificate)
 
 
 def ask(tx: Transaction, request: RenewalRequest, now: datetime) -> bool:
@@ -76,8 +77,11 @@ def renew(
     """`Administration.renew_by_itself`. One transaction: a crash before leaves a certificate that nobody was
     given; after it the peer fetches this one."""
     own = peers.c.spki_sha256 == request.spki_sha256
+    said = tx.state.peers.get(request.spki_sha256)
+    if said is None or not said.newest:  # revoked, or replaced, since it was let in
+        raise no_peer(tx.connection, request.name.uri)
     changed = tx.connection.execute(update(peers).where(own, *_NEWEST).values(not_after=seconds(not_after)))
-    if changed.rowcount != 1:  # revoked, or replaced, since it was let in
+    if changed.rowcount != 1:
         raise no_peer(tx.connection, request.name.uri)
     tx.registry_changed = True
     tx.connection.execute(delete(renewals).where(_OF_KEY), {"key": request.spki_sha256})

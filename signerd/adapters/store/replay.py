@@ -18,13 +18,17 @@ from signerd.adapters.store.database import make_engine, start_fault
 from signerd.adapters.store.schema import commits, entries, head
 from signerd.core.checkpoint_keys import LogKeys
 from signerd.core.commits import CommitError, KeptCommit, Uncovered, oldest_needed
+from signerd.core.entry import Issued, Revoked, Stamped
 from signerd.core.merkle import Frontier, Tree, leaf_hash
 from signerd.core.note import Checkpoint
-from signerd.core.state.administration import State, may_change
+from signerd.core.state.administration import State
+from signerd.core.state.boards import Boards
+from signerd.core.state.kinds import mentioned
 from signerd.core.state.values import StateError
 from signerd.errors import ConfigError, NotNow
 
 _BATCH = 1_000  # rows at once
+_ISSUED, _STAMPED = [Issued.type.encode()], [Stamped.type.encode()]  # nearly all entries: not parsed
 _REMEDY = 'see docs/operations.md, "Entries that signerd did not write"'
 _DAMAGED = 'see docs/operations.md, "The tables are not what the ledger says"'
 
@@ -34,6 +38,7 @@ class Replayed:
     """What the log says."""
 
     state: State
+    boards: Boards
     size: int
     root: bytes
     uncovered: Uncovered
@@ -59,7 +64,7 @@ def replay(url: str, published: Checkpoint) -> Replayed:
 def _replay(connection: Connection, published: Checkpoint) -> Replayed:
     kept = _kept(connection, published.size)
     oldest = oldest_needed(published.size, kept)
-    state, frontier = State(), Frontier()
+    state, boards, frontier = State(), Boards(), Frontier()
     before: list[bytes] = []
     leaves: list[bytes] = []
     epochs: list[int] = []
@@ -70,8 +75,7 @@ def _replay(connection: Connection, published: Checkpoint) -> Replayed:
                 raise ConfigError(f"the ledger has no entry {index}: the database is damaged; {_DAMAGED}")
             if index == published.size:
                 _demand_root(frontier, published)
-            if may_change(data):
-                state = _after(state, index, data)
+            state = _after(state, boards, index, data)
             leaf = leaf_hash(data)
             frontier.append(leaf)
             if index >= published.size:
@@ -83,14 +87,28 @@ def _replay(connection: Connection, published: Checkpoint) -> Replayed:
         _demand_root(frontier, published)
     _demand_head(connection, frontier, state)
     uncovered = Uncovered(published.origin, published.size, before, leaves, epochs, kept)
-    return Replayed(state, frontier.size, frontier.root(), uncovered)
+    return Replayed(state, boards, frontier.size, frontier.root(), uncovered)
 
 
-def _after(state: State, index: int, data: bytes) -> State:
+def _after(state: State, boards: Boards, index: int, data: bytes) -> State:
     try:
-        return state.after(index, json.loads(data))
+        kinds = mentioned(data)
+        if kinds == _ISSUED:
+            boards.issued(data)
+        elif kinds != _STAMPED:
+            state = _parsed(state, boards, index, data)
     except (StateError, ValueError) as error:
         raise ConfigError(f"ledger entry {index}: {error}; {_DAMAGED}") from error
+    return state
+
+
+def _parsed(state: State, boards: Boards, index: int, data: bytes) -> State:
+    members = json.loads(data)
+    if members.get("type") == Issued.type:
+        boards.issued(data)
+    elif members.get("type") == Revoked.type:
+        boards.revoked(members)
+    return state.after(index, members)
 
 
 def _demand_root(frontier: Frontier, published: Checkpoint) -> None:

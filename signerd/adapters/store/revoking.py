@@ -7,6 +7,7 @@ from datetime import datetime
 
 from sqlalchemy import bindparam, null, update
 
+from signerd.adapters.store import compared
 from signerd.adapters.store.approving import append_approved
 from signerd.adapters.store.prepared import Prepared
 from signerd.adapters.store.rows import seconds
@@ -41,7 +42,7 @@ def revoke(
         Refused: `not_found`: it has no certificate; `certificate_revoked`: it is revoked already; and as
             `approving.append_approved`.
     """
-    _demand_valid(record)
+    _demand_valid(tx, record)
     index = append_approved(tx, _entry(record, reason, None, now, by), approval)
     _mark(tx, record, reason, now, index)
     return index
@@ -49,17 +50,18 @@ def revoke(
 
 def supersede(tx: Transaction, record: Record, superseded_by: bytes, now: datetime) -> int:
     """Revokes a record's certificate because the chip has a newer one. Raises Refused as `revoke`."""
-    _demand_valid(record)
+    _demand_valid(tx, record)
     index = tx.append(_entry(record, SUPERSEDED, superseded_by, now, None))
     _mark(tx, record, SUPERSEDED, now, index)
     return index
 
 
-def _demand_valid(record: Record) -> None:
+def _demand_valid(tx: Transaction, record: Record) -> None:
     if not record.certificate_der:
         raise Refused(Code.NOT_FOUND, f"{_board(record)} has no certificate yet: there is nothing to revoke")
     if record.revoked_index is not None:
         raise _revoked_already(record)
+    compared.not_revoked(tx.boards, record)
 
 
 def _mark(tx: Transaction, record: Record, reason: str, now: datetime, index: int) -> None:

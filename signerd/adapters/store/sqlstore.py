@@ -156,8 +156,10 @@ class SqlStore(Administration, Audit):
         turns = (checkpoint_due, checkpoint_awaited)
         ledger = Ledger(tree, second_place, log_keys, signs, copies, recent, *turns, witnesses)
         reader = _short_reads(url)
-        known_peers = KnownPeers(lambda key: reader.do(lambda connection: calls.peer_of_key(connection, key)))
-        states = States(replayed.state)
+        states = States(replayed.state, replayed.boards)
+        known_peers = KnownPeers(
+            lambda key: reader.do(lambda connection: calls.peer_of_key(connection, states, key))
+        )
         writer = Writer(
             make_engine(url, "write"), tree, ledger, newest, known_peers.changed, states, start_key
         )
@@ -314,6 +316,7 @@ class SqlStore(Administration, Audit):
             lambda connection: calls.call_context(
                 connection,
                 self._terms,
+                self._writer.states,
                 peer_uri=peer_uri,
                 work_order=work_order,
                 chip_id=chip_id,

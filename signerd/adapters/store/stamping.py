@@ -8,6 +8,7 @@ from datetime import datetime
 
 from sqlalchemy import bindparam, false, select, update
 
+from signerd.adapters.store import compared
 from signerd.adapters.store.prepared import Prepared
 from signerd.adapters.store.rows import RECORD, record_of, seconds
 from signerd.adapters.store.schema import records
@@ -44,6 +45,7 @@ def record_stamp(
         "index": index,
     }
     if _STAMP.count(tx.connection, asked) == 1:
+        compared.not_revoked(tx.boards, record)  # the row says so, as of now
         tx.append(
             Stamped(
                 time=now,

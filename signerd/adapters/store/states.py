@@ -8,6 +8,7 @@ the first call after the commit, and a call that began before goes on with what 
 from __future__ import annotations
 
 from signerd.core.state.administration import State
+from signerd.core.state.boards import Boards
 from signerd.errors import Fault
 
 _KEPT = 64  # states; a snapshot is read within milliseconds
@@ -16,7 +17,10 @@ _KEPT = 64  # states; a snapshot is read within milliseconds
 class States:
     """Written by the writer's thread, read by any."""
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: State, boards: Boards) -> None:
+        """`boards`: what the log says of them. The writer notes each commit there, before anybody hears of
+        it."""
+        self.boards = boards
         self._newest = state
         self._known = {state.epoch: state}
 

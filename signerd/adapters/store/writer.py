@@ -37,9 +37,10 @@ from signerd.core.approval.administrators import AdministratorSet
 from signerd.core.checkpoint_keys import LogKeys
 from signerd.core.clock import BOUND
 from signerd.core.commits import Commit
-from signerd.core.entry import ID_BYTES, ClockAccepted, Entry, Revoked, encode
+from signerd.core.entry import ID_BYTES, ClockAccepted, Entry, Issued, Revoked, encode
 from signerd.core.merkle import Tree, leaf_hash
 from signerd.core.state.administration import State, changes
+from signerd.core.state.boards import Boards, Revocation
 from signerd.core.state.values import StateError
 from signerd.errors import ClockWrong, Fault, Unavailable
 
@@ -64,8 +65,8 @@ class Transaction:
     """What a unit of work is given: the connection, and the ledger to append to."""
 
     __slots__ = (
-        "_base", "connection", "demanded", "log_keys", "newest", "pending", "proven", "registry_changed",
-        "state",
+        "_base", "boards", "connection", "demanded", "log_keys", "newest", "noted", "pending", "proven",
+        "registry_changed", "state",
     )  # fmt: skip
 
     def __init__(
@@ -74,10 +75,13 @@ class Transaction:
         size: int,
         log_keys: LogKeys,
         state: State,
+        boards: Boards,
         newest: datetime | None = None,
         demanded: AdministratorSet | None = None,
     ) -> None:
         self.connection = connection
+        self.boards = boards  # as of the last commit
+        self.noted: list[Issued | Revoked] = []  # for it, once this is committed
         self.state = state  # with what this transaction appended so far
         self.log_keys = log_keys  # replaced by what changes them
         self.demanded = demanded  # administrators of the settings, who are asked once an entry says so
@@ -112,6 +116,8 @@ class Transaction:
                 self.state = self.state.after(index, json.loads(data))
             except StateError as error:
                 raise Fault(f"the tables are not what the ledger says: {error}") from error
+        if isinstance(entry, Issued | Revoked):
+            self.noted.append(entry)
         self.pending.append(data)
         return index
 
@@ -129,6 +135,20 @@ class Transaction:
 def _follows_by_itself(entry: Entry) -> bool:
     """Whether it is the other half of something else: a newer certificate of the chip revoked this one."""
     return isinstance(entry, Revoked) and entry.superseded_by is not None
+
+
+def _note(boards: Boards, entry: Issued | Revoked) -> None:
+    if isinstance(entry, Issued):
+        boards.took(entry.work_order, entry.number)
+        return
+    boards.revocations.add(
+        Revocation(
+            entry.certificate_sha256,
+            int.from_bytes(entry.certificate_serial, "big"),
+            entry.time.replace(microsecond=0),
+            entry.reason,
+        )
+    )
 
 
 @dataclass(slots=True)
@@ -161,7 +181,7 @@ class Writer(Worker[Transaction]):
         self._tree = tree
         self._root = tree.root()
         self._ledger = ledger
-        self._states = states
+        self.states = states
         self._start_key = start_key
         self._kept_from = ledger.size  # commits of entries before this one are gone
         self.newest = newest
@@ -180,8 +200,11 @@ class Writer(Worker[Transaction]):
             # One for each caller: an exception that is raised again and again keeps every traceback.
             return [(None, Fault(self.broken.detail)) for _ in units]
         size = self._tree.size
-        before = self._states.newest
-        transaction = Transaction(connection, size, self._log_keys, before, self.newest, self.demanded)
+        before = self.states.newest
+        boards = self.states.boards
+        transaction = Transaction(
+            connection, size, self._log_keys, before, boards, self.newest, self.demanded
+        )
         try:
             # A crash before the commit leaves nothing of this batch, and nobody was told of any of it.
             # A crash after it leaves all of it: callers ask again and find their record; entries that no
@@ -195,10 +218,12 @@ class Writer(Worker[Transaction]):
             # Whether a commit that failed left something is not for us to guess.
             self._registry_touched |= transaction.registry_changed
             self._tree.truncate(size)
-            self._states.back_to(before)
+            self.states.back_to(before)
             fault = translated(error) if isinstance(error, SQLAlchemyError) else error
             return self._failed(fault, len(units))
         self._registry_touched |= transaction.registry_changed
+        for entry in transaction.noted:
+            _note(boards, entry)
         failed = next((error for _, error in outcomes if isinstance(error, Unavailable)), None)
         if failed or transaction.pending or transaction.proven:  # a batch that wrote nothing proves nothing
             self.failing = failed
@@ -227,16 +252,16 @@ class Writer(Worker[Transaction]):
 
     def _attempt(self, transaction: Transaction, unit: Unit[Transaction]) -> Outcome:
         kept, newest, log_keys = len(transaction.pending), transaction.newest, transaction.log_keys
-        state = transaction.state
+        state, noted = transaction.state, len(transaction.noted)
         outcome = attempt(transaction.connection, unit, transaction)
         if outcome[1] is not None:
-            del transaction.pending[kept:]
+            del transaction.pending[kept:], transaction.noted[noted:]
             transaction.newest, transaction.log_keys, transaction.state = newest, log_keys, state
         return outcome
 
     def _append(self, connection: Connection, size: int, transaction: Transaction) -> bytes:
         """Entries, the MAC over them, tree and head; the new root."""
-        pending, old_epoch, state = transaction.pending, self._states.newest.epoch, transaction.state
+        pending, old_epoch, state = transaction.pending, self.states.newest.epoch, transaction.state
         if not pending:
             return self._root
         rows, leaves = [], bytearray()
@@ -264,7 +289,7 @@ class Writer(Worker[Transaction]):
                 "the ledger's head in the database is not ours: another writer, or another file"
             )
             raise self.broken
-        self._states.put(state)  # before the commit: whoever reads the new epoch finds its state
+        self.states.put(state)  # before the commit: whoever reads the new epoch finds its state
         return root
 
     def _add_commit(self, connection: Connection, leaves: bytes, epoch: int) -> None:

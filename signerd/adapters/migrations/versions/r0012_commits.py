@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from alembic import op
 
 from signerd.core.state.administration import changes, may_change
+from signerd.core.state.kinds import mentioned
 
 revision = "0012"
 down_revision = "0011"
@@ -50,5 +51,5 @@ def _changes(connection: sa.Connection) -> int:
         sa.text("SELECT data FROM entries ORDER BY entry_index"), execution_options={"yield_per": _BATCH}
     ) as rows:
         for data in rows.scalars():
-            found += may_change(data) and changes(json.loads(data)["type"])
+            found += may_change(mentioned(data)) and changes(json.loads(data)["type"])
     return found

@@ -9,6 +9,7 @@ import pytest
 from harness.store_world import NOW, digest
 from signerd.adapters.store import SqlStore, calls, known_peers
 from signerd.adapters.store.known_peers import KnownPeers
+from signerd.adapters.store.states import States
 from signerd.core.names import parse_peer_uri
 from signerd.errors import Refused
 from signerd.ports import PeerRecord
@@ -22,9 +23,9 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     asked: list[bytes] = []
     really = calls.peer_of_key
 
-    def peer_of_key(connection: object, key: bytes) -> PeerRecord | None:
+    def peer_of_key(connection: object, states: States, key: bytes) -> PeerRecord | None:
         asked.append(key)
-        return really(connection, key)  # type: ignore[arg-type] # the store's own connection
+        return really(connection, states, key)  # type: ignore[arg-type] # the store's own connection
 
     monkeypatch.setattr(calls, "peer_of_key", peer_of_key)
     return asked

@@ -27,6 +27,7 @@ from signerd.adapters.store.values import RecordFilter
 from signerd.adapters.store.writer import Transaction
 from signerd.core.checkpoint_keys import LogKeys
 from signerd.core.state.administration import State
+from signerd.core.state.boards import Boards
 from signerd.errors import Code, ConfigError, Fault, Refused, Unavailable
 from signerd.ports import RecordState
 
@@ -186,12 +187,10 @@ async def test_reads_by_state_and_by_chip_use_their_indexes(world: World, store:
         seen.append(statement)
 
     with engine.connect() as connection:
-        listing.revoked_certificates(connection, [1])
-        listing.find_records(
-            connection, RecordFilter(state=RecordState.INTENT), after_record_id=0, page_size=10
-        )
+        for state in (RecordState.REVOKED, RecordState.INTENT):
+            listing.find_records(connection, RecordFilter(state=state), after_record_id=0, page_size=10)
         open_intents.enter_open_intents(
-            Transaction(connection, 0, LogKeys.first(world.log_key.verifier), State()), NOW
+            Transaction(connection, 0, LogKeys.first(world.log_key.verifier), State(), Boards()), NOW
         )
         selects = [statement for statement in seen if statement.startswith("SELECT")]
         plans = [

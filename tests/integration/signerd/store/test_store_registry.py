@@ -285,7 +285,7 @@ async def test_revocation_and_crl(store: SqlStore) -> None:
     assert (revoked["reason"], revoked["superseded_by"]) == ("keyCompromise", None)
     assert revoked["certificate_serial"] == f"{request.certificate_serial:x}".zfill(32)
     expected = RevokedCertificate(request.certificate_serial, NOW, "keyCompromise")
-    assert await store.revoked_certificates([1]) == [expected]
+    assert await store.revoked_certificates() == [expected]
     certificate = hashlib.sha256(record.certificate_der).digest()
     again = store.revoke(certificate_sha256=certificate, reason="keyCompromise", now=NOW)
     assert await told(again) == (
