@@ -6,6 +6,7 @@ root that was signed, and the head.
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -158,6 +159,18 @@ async def demand_committed(replayed: Replayed, keys: CommitKeys) -> None:
             f"the ledger has {replayed.size} entries, the last checkpoint covers {replayed.uncovered.size},"
             f" and those beyond it are not what signerd committed: {error}; {_REMEDY}"
         ) from error
+
+
+async def replay_believed(
+    url: str, published: Checkpoint, tree: Tree, log_keys: LogKeys, keys: CommitKeys
+) -> Replayed:
+    """What the log says, once all of it is known to be signerd's. Nothing is signed before. Raises as
+    `replay` and `demand_committed`."""
+    replayed = await asyncio.to_thread(replay, url, published)
+    demand_same_tree(replayed, tree)
+    demand_same_keys(replayed.state, log_keys)
+    await demand_committed(replayed, keys)
+    return replayed
 
 
 def _without_first_entries(replayed: Replayed) -> Uncovered:

@@ -33,7 +33,7 @@ from signerd.adapters.store.logged_entries import LoggedEntries, RecentEntries
 from signerd.adapters.store.merged_chips import unsettled_chips
 from signerd.adapters.store.moments import newest_moment
 from signerd.adapters.store.opened_only import demand_only_opened
-from signerd.adapters.store.replay import demand_committed, demand_same_keys, demand_same_tree, replay
+from signerd.adapters.store.replay import replay_believed
 from signerd.adapters.store.schema import entries, head, issuers
 from signerd.adapters.store.states import States
 from signerd.adapters.store.worker import InPlaceReader, Reader, Reads
@@ -122,7 +122,7 @@ class SqlStore(Administration, Audit):
             now: aware, UTC; None while the clock is wrong: `enter_open_intents` is then to be called later.
 
         Raises:
-            ConfigError: no database or not of our schema, no second place, the database is behind it, it holds
+            ConfigError: no database or not of our schema, no second place, the database is behind it, it has
                 entries that signerd did not commit, or the tiles cannot be written.
             Unavailable, Fault: the key holder does not answer, or the open intents could not be entered.
         """
@@ -139,10 +139,7 @@ class SqlStore(Administration, Audit):
             await asyncio.to_thread(demand_only_opened, url, second_place.checkpoint)
             tree = await asyncio.to_thread(start_tree, url, folder, second_place, log_keys)
             await asyncio.to_thread(compare_with_contradiction, head_file, origin, tree)
-            replayed = await asyncio.to_thread(replay, url, second_place.checkpoint)
-            demand_same_tree(replayed, tree)
-            demand_same_keys(replayed.state, log_keys)
-            await demand_committed(replayed, commit_keys)  # before the publisher begins
+            replayed = await replay_believed(url, second_place.checkpoint, tree, log_keys, commit_keys)
             start_key = await commit_keys.new()
             newest = await asyncio.to_thread(newest_moment, url)
             await asyncio.to_thread(_warn_of_merged_chips, url)

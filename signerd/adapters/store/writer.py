@@ -40,7 +40,7 @@ from signerd.core.commits import Commit
 from signerd.core.entry import ID_BYTES, ClockAccepted, Entry, Issued, Revoked, encode
 from signerd.core.merkle import Tree, leaf_hash
 from signerd.core.state.administration import State, changes
-from signerd.core.state.boards import Boards, Revocation
+from signerd.core.state.boards import MAX_SERIAL, Boards, Revocation
 from signerd.core.state.values import StateError
 from signerd.errors import ClockWrong, Fault, Unavailable
 
@@ -116,6 +116,10 @@ class Transaction:
                 self.state = self.state.after(index, json.loads(data))
             except StateError as error:
                 raise Fault(f"the tables are not what the ledger says: {error}") from error
+        if isinstance(entry, Revoked) and len(entry.certificate_serial) > MAX_SERIAL:
+            raise Fault(
+                "a certificate with a serial number that no certificate has"
+            )  # never after the commit
         if isinstance(entry, Issued | Revoked):
             self.noted.append(entry)
         self.pending.append(data)

@@ -17,7 +17,9 @@ from typing import Any
 from signerd.core.state.times import moment
 from signerd.core.state.values import StateError
 
-_SERIAL = 20  # octets of a certificate's serial (RFC 5280 §4.1.2.2)
+MAX_SERIAL = (
+    32  # octets of a certificate's serial (RFC 5280 §4.1.2.2: 20; logs of before were not held to it)
+)
 _DIGEST = 32
 _UNSORTED = 65_536  # revocations: sorting each time would cost a million of them a minute
 # Canonical JSON: a number is no text, and no other member of an `issued` entry holds one of this name.
@@ -54,7 +56,7 @@ class Revocations:
         for at in range(len(self)):
             yield Revocation(
                 bytes(self._digests[at * _DIGEST :][:_DIGEST]),
-                int.from_bytes(self._serials[at * _SERIAL :][:_SERIAL], "big"),
+                int.from_bytes(self._serials[at * MAX_SERIAL :][:MAX_SERIAL], "big"),
                 datetime.fromtimestamp(self._moments[at], UTC),
                 self._names[self._reasons[at]],
             )
@@ -63,7 +65,7 @@ class Revocations:
         """One more. Raises ValueError, OverflowError: it is of another form."""
         if len(revocation.certificate_sha256) != _DIGEST:
             raise ValueError("no SHA-256 of a certificate")
-        serial = revocation.certificate_serial.to_bytes(_SERIAL, "big")
+        serial = revocation.certificate_serial.to_bytes(MAX_SERIAL, "big")
         if revocation.reason not in self._names:
             self._names.append(revocation.reason)
         self._digests += revocation.certificate_sha256

@@ -71,7 +71,9 @@ def old(tmp_path: Path) -> World:
             copy.insert("places", work_order="WO-9", number=number, chip_id=name)
             copy.insert("attesters", spki_sha256=hashlib.sha256(key).digest(), chip_id=name)
             place = {"work_order": "WO-9", "number": number, "product": "anchored", "serial_number": serial}
-            unlike = {"spki_sha256": unique, "certificate_sha256": unique, "certificate_serial": unique.hex()}
+            der = f"certificate of {serial}".encode()
+            unlike = {"spki_sha256": unique, "certificate_serial": unique[:16].hex(), "certificate_der": der}
+            unlike |= {"certificate_sha256": hashlib.sha256(der).digest()}
             shown = {"method": "x509", "evidence": evidence, "attester": key}
             copy.row("records", 1, id=10 + number, chip_id=name, **place, **unlike, **shown)
         database.commit()

@@ -78,7 +78,7 @@ def test_an_entry_is_read_as_a_revocation() -> None:
     for name, wrong in (
         ("certificate_sha256", "00"),
         ("certificate_serial", "xx"),
-        ("certificate_serial", "ff" * 21),
+        ("certificate_serial", "ff" * 33),
         ("time", "yesterday"),
         ("reason", None),
     ):
