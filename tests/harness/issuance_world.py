@@ -24,11 +24,12 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from boards.attesters.port import Attester
 from harness.commit_keys import software_commit_keys
+from harness.fresh_database import fresh_database
 from harness.installation import SENSOR
 from harness.paper_board import PaperBoard
 from harness.session_keys import EveryDay
 from harness.software_key_holder import SoftwareKeyHolder, make_device_tree
-from signerd.adapters.store import SqlStore, create_database, open_log
+from signerd.adapters.store import SqlStore, open_log
 from signerd.adapters.store.ledger import Sign
 from signerd.core.entry import IssuerAdded, LogOpened
 from signerd.core.evidence.method import EvidenceSubmission
@@ -198,7 +199,7 @@ async def issuance_world(
     tree = make_device_tree(now=datetime.now(UTC).replace(microsecond=0) - timedelta(days=2))
     key_holder = SoftwareKeyHolder(tree.sub_ca, tree.sub_ca_key)
     url, head = f"sqlite:///{directory / 'signerd.sqlite'}", directory / "head" / "checkpoint"
-    create_database(url)
+    fresh_database(url)
     now, log = datetime.now(UTC), key_holder.log
     opened = LogOpened(
         time=now,

@@ -14,7 +14,8 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from harness.commit_keys import software_commit_keys
-from signerd.adapters.store import SqlStore, create_database, open_log
+from harness.fresh_database import fresh_database
+from signerd.adapters.store import SqlStore, open_log
 from signerd.adapters.witnesses import Witnesses, WitnessState
 from signerd.core import strict_cbor
 from signerd.core.entry import LogOpened, RefusedCall
@@ -87,7 +88,7 @@ class World:
 
     def create(self) -> None:
         """What `signerd init` does."""
-        create_database(self.url)
+        fresh_database(self.url)
         opened = LogOpened(
             time=NOW,
             by=None,
