@@ -38,6 +38,8 @@ from signerd.ports import CallContext, Record, RecordState
 OTHER = "birthmark://test/station/plant1/pc2"
 BEYOND = "not what signerd committed"
 
+pytestmark = pytest.mark.check
+
 
 @pytest.fixture
 async def world(tmp_path: Path) -> World:

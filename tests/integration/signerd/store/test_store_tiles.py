@@ -232,32 +232,38 @@ class TestServing:
 
     async def test_an_altered_entry_with_its_old_leaf_hash(self, world: World) -> None:
         await grow(world, MANY)
-        sql(world, "UPDATE entries SET data = ? WHERE entry_index = 17", ALTERED)
         async with world.opened() as store:
+            sql(world, "UPDATE entries SET data = ? WHERE entry_index = 17", ALTERED)
             assert len(await store.entries(18, 40)) == 22
             for asked in (store.entries(0, 256), store.entries(17, 18), store.published(17)):
                 with pytest.raises(Fault, match=r"entry 17 .*not the one that was logged"):
                     await asked
             assert store.fault is None  # boards go on
+        with pytest.raises(ConfigError, match="not the one that was published"):
+            await world.open()
 
     async def test_an_altered_entry_and_leaf_hash(self, world: World) -> None:
         await grow(world, MANY)
-        sql(
-            world,
-            "UPDATE entries SET data = ?, leaf_hash = ? WHERE entry_index = 17",
-            ALTERED,
-            leaf_hash(ALTERED),
-        )
         async with world.opened() as store:
+            sql(
+                world,
+                "UPDATE entries SET data = ?, leaf_hash = ? WHERE entry_index = 17",
+                ALTERED,
+                leaf_hash(ALTERED),
+            )
             with pytest.raises(Fault, match="entry 17"):
                 await store.published(17)
+        with pytest.raises(ConfigError, match="not the one that was published"):
+            await world.open()
 
     async def test_an_entry_that_is_gone(self, world: World) -> None:
         await grow(world, MANY)
-        sql(world, "DELETE FROM entries WHERE entry_index = 17")
         async with world.opened() as store:
+            sql(world, "DELETE FROM entries WHERE entry_index = 17")
             with pytest.raises(Fault, match="lacks ledger entries"):
                 await store.entries(10, 20)
+        with pytest.raises(ConfigError, match="no entry 17"):
+            await world.open()
 
     @pytest.mark.parametrize("missing", [True, False], ids=["missing", "altered"])
     async def test_a_wrong_tile(self, world: World, *, missing: bool) -> None:
