@@ -114,11 +114,17 @@ class Ledger:
             raise Fault("publishing has stopped, and nobody said why")
         return Fault(self._over.detail, code=self._over.code)
 
-    def stop(self, error: Fault) -> None:
-        """Says that nothing is written or published any more."""
-        _log.critical("ledger_publishing_stopped", detail=error.detail, exc_info=error.__cause__)
-        self._failed(error)
+    def halt(self, error: Fault) -> None:
+        """From the moment it returns, nothing more is signed or published, and nobody gets a receipt: what is
+        under way ends before its next step."""
         self._over = self._over or error
+        self._failed(error)
+        self._wanted.set()  # for the task to end
+
+    def stop(self, error: Fault) -> None:
+        """As `halt`, and says so to whoever ends the program."""
+        _log.critical("ledger_publishing_stopped", detail=error.detail, exc_info=error.__cause__)
+        self.halt(error)
         self._is_over.set()
 
     def start(self) -> None:
@@ -132,7 +138,8 @@ class Ledger:
         self._task = asyncio.get_running_loop().create_task(self._publish_always(), name="ledger-publisher")
 
     async def close(self) -> None:
-        """Publishes what is committed, if the key holder signs, and stops. Once more does nothing."""
+        """Publishes what is committed, if the key holder signs and nothing halted it, and ends. Once more
+        does nothing."""
         self._closing = True
         self._wanted.set()
         if self._task is not None:  # not cancelled: a swap under way runs in a thread, to its end
@@ -159,6 +166,7 @@ class Ledger:
             Unavailable: the checkpoint cannot be signed now. The entry is kept and published later.
             Fault: publishing has stopped for good.
         """
+        self._demand_going()
         if index < self._size:
             return
         # The tree, not what the event loop was told: a short read may see a commit before the loop does.
@@ -177,7 +185,9 @@ class Ledger:
     async def receipt(self, index: int) -> bytes:
         """The receipt of a published entry, against the published checkpoint."""
         size, note = self._size, self.note
-        return receipt.build(index, await self.inclusion(index, size), note)
+        proof = await self.inclusion(index, size)
+        self._demand_going()
+        return receipt.build(index, proof, note)
 
     async def inclusion(self, index: int, size: int) -> list[bytes]:
         """The tree's proof; the caller bounds `size` to the published one. Raises Fault: a tile is wrong."""
@@ -208,7 +218,7 @@ class Ledger:
         return list(entries)
 
     async def _publish_always(self) -> None:
-        while not self._closing or self._wanted.is_set():
+        while self._over is None and (not self._closing or self._wanted.is_set()):
             behind = self._size < self._committed
             try:
                 async with asyncio.timeout(_RETRY_S if behind else None):
@@ -221,7 +231,8 @@ class Ledger:
             except Unavailable as error:
                 self._failed(error)
             except Fault as error:  # a fork, or a signature that does not hold: never go on
-                self.stop(error)
+                if self._over is None:
+                    self.stop(error)
                 return
             except Exception as error:  # noqa: BLE001 - waiters would never hear of a dead task
                 fault = Fault(f"signing a checkpoint failed: {type(error).__name__}")
@@ -229,9 +240,14 @@ class Ledger:
                 self.stop(fault)
                 return
 
+    def _demand_going(self) -> None:
+        if self._over is not None:  # one for each caller: a raised exception keeps its traceback
+            raise Fault(self._over.detail)
+
     async def _publish(self) -> None:
         if self._committed > self._size:
             await self._due()
+        self._demand_going()  # here and after each wait: what was told meanwhile counts
         size = self._committed
         if size > self._size:
             keys, last = self.keys, self._head.checkpoint
@@ -240,7 +256,10 @@ class Ledger:
                 raise Fault(f"the log has another root at size {last.size} than was signed: a fork")
             checkpoint = Checkpoint(keys.origin, size, self._tree.root(size))
             body = checkpoint.body()
-            signed = [(key, await self._signature(key, body)) for key in keys.signers(size)]
+            signed = []
+            for key in keys.signers(size):
+                signed.append((key, await self._signature(key, body)))
+                self._demand_going()
             try:
                 note = sign_note(body, *signed)
                 keys.open(note)
@@ -248,8 +267,10 @@ class Ledger:
                 raise Fault(f"the key holder's signature does not hold: {error}") from error
             # Durable before anyone sees it; see the order of writes above.
             await asyncio.to_thread(self._head.swap, checkpoint, note)
+            self._demand_going()
             if self._witnesses is not None:
                 note = await self._witnesses.shown(checkpoint, note)
+                self._demand_going()
             self._size, self._note = size, note
             self._published_note(note)
             self.tiles.published(checkpoint, note)

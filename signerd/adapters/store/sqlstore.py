@@ -278,7 +278,8 @@ class SqlStore(Administration, Audit):
 
     async def contradicted(self, note: bytes, fault: Fault) -> None:
         """See `PublishedLog`. A note that cannot be kept stops signerd all the same."""
-        self._writer.broken = self._writer.broken or fault  # before the wait: what is queued is not written
+        self._writer.broken = self._writer.broken or fault  # before the wait: what is queued is not written,
+        self._ledger.halt(fault)  # and what is committed is not signed
         try:
             await asyncio.to_thread(keep_contradiction, self._head_file, note)
         except OSError as error:

@@ -15,7 +15,7 @@ from signerd.adapters import durable_files
 from signerd.adapters.contradiction_file import contradiction_file as kept_at
 from signerd.adapters.store import SqlStore
 from signerd.core.note import Checkpoint, VerifierKey, sign_note
-from signerd.errors import Code, ConfigError, Fault
+from signerd.errors import Code, ConfigError, Fault, Unavailable
 from signerd.seen_checkpoints import SeenCheckpoints
 
 PC = "birthmark://test/station/plant1/pc1"
@@ -220,3 +220,87 @@ async def test_a_crash_before_it_has_its_name_leaves_none_and_the_next_call_find
     async with world.opened() as store:
         await differs(store, seen)
     assert kept_at(world.head_file).read_bytes() == seen
+
+
+async def unsigned(world: World, store: SqlStore) -> int:
+    """A board that is committed while the key holder does not sign; its index."""
+    await stock(store, with_terms())
+    await grow(store, "chip-1")
+    world.log_key.available = False
+    record = await issue(store, intent("chip-2"))
+    assert record.issued_index is not None
+    return record.issued_index
+
+
+def contradiction(world: World) -> bytes:
+    return signed(world.log_key, 900)
+
+
+async def test_nothing_is_signed_or_handed_out_after_a_contradiction(world: World) -> None:
+    async with world.opened() as store:
+        index = await unsigned(world, store)
+        before, size = len(world.log_key.signed), store.published_size
+        await differs(store, contradiction(world))
+        world.log_key.available = True
+        assert store._ledger._task is not None
+        await asyncio.wait_for(asyncio.shield(store._ledger._task), 10)  # it ends, and not by a signature
+        for asked in (index, 0):  # what was published before is of the same history
+            with pytest.raises(Fault, match="the ledger here is shorter"):
+                await store.published(asked)
+        assert (len(world.log_key.signed), store.published_size) == (before, size)
+
+
+async def test_the_twin_without_one_is_signed_and_handed_out(world: World) -> None:
+    async with world.opened() as store:
+        index = await unsigned(world, store)
+        with pytest.raises(Unavailable):
+            await store.published(index)
+        world.log_key.available = True
+        async with asyncio.timeout(20):
+            while await store.unpublished(index, within_s=5):
+                pass
+        assert (await store.published(index)).index == index
+
+
+async def test_closing_signs_nothing_after_a_contradiction(world: World) -> None:
+    store = await world.open()
+    await unsigned(world, store)
+    before, size = len(world.log_key.signed), store.published_size
+    await differs(store, contradiction(world))
+    world.log_key.available = True
+    await store.close()
+    assert (len(world.log_key.signed), store.published_size) == (before, size)
+
+
+async def test_a_signature_that_comes_after_it_is_not_used(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The key holder signs while the note is written to its file."""
+    asked, told = asyncio.Event(), asyncio.Event()
+    right = SoftwareLogKey.sign_checkpoint
+
+    async def slow(key: SoftwareLogKey, body: bytes) -> bytes:
+        asked.set()
+        await told.wait()
+        return await right(key, body)
+
+    async with world.opened() as store:
+        await stock(store, with_terms())
+        await grow(store, "chip-1")
+        kept, size = world.head_file.read_bytes(), store.published_size
+        monkeypatch.setattr(SoftwareLogKey, "sign_checkpoint", slow)
+        monkeypatch.setattr(
+            store._ledger, "_signs", dict.fromkeys(store._ledger._signs, world.log_key.sign_checkpoint)
+        )
+        record = await issue(store, intent("chip-2"))
+        assert record.issued_index is not None
+        await asyncio.wait_for(asked.wait(), 10)
+        waiting = asyncio.create_task(store.published(record.issued_index))
+        await asyncio.sleep(0)
+        contradicted = asyncio.create_task(differs(store, contradiction(world)))
+        await asyncio.sleep(0)  # it begins: from here on nothing is used
+        told.set()
+        await contradicted
+        with pytest.raises(Fault):
+            await waiting
+    assert (world.head_file.read_bytes(), store.published_size) == (kept, size)
