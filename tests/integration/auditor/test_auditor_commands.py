@@ -84,6 +84,7 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
         yield Desk(directory, log, server)
 
 
+@pytest.mark.check
 def test_verify_list_show_order(desk: Desk) -> None:
     for name in ("auditor.pem", "auditor.key", "operations-ca.pem", "log.vkey", "device-root.pem"):
         file = desk.directory / name
@@ -120,6 +121,7 @@ def test_verify_list_show_order(desk: Desk) -> None:
     assert desk.run("order", "WO-9")[0] == UNKNOWN
 
 
+@pytest.mark.check
 def test_the_bundle_of_an_order_by_the_ledger_and_by_signerd(desk: Desk) -> None:
     digest = "cd" * 32
     index = desk.log.open_order("WO-2", bundle_sha256="ab" * 32, firmware={"app": ["1.4.0", digest]})
@@ -143,6 +145,7 @@ def test_the_bundle_of_an_order_by_the_ledger_and_by_signerd(desk: Desk) -> None
     assert (code, lines[0]["bundle_sha256"], lines[0]["firmware"]) == (0, None, None)
 
 
+@pytest.mark.check
 def test_a_finding_is_printed_and_stays(desk: Desk) -> None:
     assert desk.run("verify")[0] == 0
     desk.log.issue(4, level="none")
@@ -156,6 +159,7 @@ def test_a_finding_is_printed_and_stays(desk: Desk) -> None:
     assert (code, {line["code"] for line in lines}) == (1, {"F312"})
 
 
+@pytest.mark.check
 def test_an_acknowledged_finding_stays_visible_and_has_an_exit_code_of_its_own(
     desk: Desk, tmp_path: Path
 ) -> None:
@@ -187,6 +191,7 @@ def test_an_acknowledged_finding_stays_visible_and_has_an_exit_code_of_its_own(
     assert line["acknowledged"][0]["problem"] == "its signature does not verify"  # type: ignore[index]
 
 
+@pytest.mark.check
 def test_a_broken_key_is_an_exit_code_of_its_own(desk: Desk) -> None:
     board = desk.log.issue(4)
     desk.log.append("shared_primes_found", count=1, certificates=[board.certificate_sha256])
@@ -206,6 +211,7 @@ def test_a_broken_key_is_an_exit_code_of_its_own(desk: Desk) -> None:
     assert desk.run("verify")[0] == 0
 
 
+@pytest.mark.check
 def test_the_companys_list_of_identities(desk: Desk, tmp_path: Path) -> None:
     file = tmp_path / "identities.jsonl"
     file.write_text("\n")
@@ -238,6 +244,7 @@ def test_watch_prints_entries_and_stops_at_a_finding(desk: Desk) -> None:
     assert (code, lines[0]["code"]) == (1, "F103")
 
 
+@pytest.mark.check
 def test_export_writes_what_openssl_accepts(desk: Desk, tmp_path: Path) -> None:
     assert desk.run("export", "--out", str(tmp_path / "out"))[0] == UNKNOWN
     assert desk.run("verify")[0] == 0

@@ -92,6 +92,12 @@ class Witness:
         (found,) = cosignatures(Checkpoint(self.log.key.verifier.name, size, root, note + line), [self.vkey])
         return found.time
 
+    def cosigns_the_next(self) -> None:
+        """It is whole: what comes next is cosigned."""
+        size = self.log.tree.size
+        self.log.grow()
+        self.cosigns(size)
+
     def size(self) -> int:
         said = json.loads(command("show", "--dir", self.folder, "--json"))
         return int(said["logs"][self.log.key.verifier.name])
@@ -107,6 +113,7 @@ def command(*arguments: str | Path, expect: int = 0) -> str:
 
 @pytest.fixture
 def witness(tmp_path: Path) -> Iterator[Witness]:
+    """One of the test's own: starting it takes seconds."""
     made = Witness(tmp_path, Log())
     try:
         yield made
@@ -114,6 +121,17 @@ def witness(tmp_path: Path) -> Iterator[Witness]:
         made.process.stop()
 
 
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Witness]:
+    """One of all tests that leave it and its log's newest size as they are."""
+    made = Witness(tmp_path_factory.mktemp("shared"), Log())
+    try:
+        yield made
+    finally:
+        made.process.stop()
+
+
+@pytest.mark.check
 def test_it_cosigns_what_continues_and_keeps_it_over_restarts(witness: Witness) -> None:
     log, size = witness.log, 0
     for count in (1, 2, 300):
@@ -130,6 +148,7 @@ def test_it_cosigns_what_continues_and_keeps_it_over_restarts(witness: Witness) 
     assert [event["event"] for event in witness.events()] == ["serving", "cosigned"]
 
 
+@pytest.mark.check
 def test_rollback_and_fork_are_refused_and_a_fork_is_told_with_its_note(witness: Witness) -> None:
     log, other = witness.log, Log()
     log.grow(10)
@@ -200,6 +219,7 @@ def test_kills_under_load_never_let_it_go_back(witness: Witness) -> None:
         told = kept
 
 
+@pytest.mark.check
 def test_of_two_requests_at_once_from_one_size_one_passes(witness: Witness) -> None:
     log = witness.log
     log.grow(5)
@@ -231,30 +251,31 @@ def test_of_two_requests_at_once_from_one_size_one_passes(witness: Witness) -> N
         (b"POST /add-checkpoint HTTP/1.1\r\n" + b"X: y\r\n" * 4_000 + b"\r\n", b""),  # it hangs up
     ],
 )
-def test_what_is_no_request_is_answered_and_harms_nobody(witness: Witness, raw: bytes, status: bytes) -> None:
-    with socket.create_connection(("127.0.0.1", witness.port), timeout=30) as line:
+def test_what_is_no_request_is_answered_and_harms_nobody(shared: Witness, raw: bytes, status: bytes) -> None:
+    with socket.create_connection(("127.0.0.1", shared.port), timeout=30) as line:
         try:
             line.sendall(raw)
             said = line.recv(1_000)
         except ConnectionError:
             said = b""
     assert said.partition(b" ")[2][:3] == status
-    witness.log.grow()
-    witness.cosigns(0)
+    shared.cosigns_the_next()
 
 
-def test_connections_beyond_the_bound_are_closed_and_the_rest_served(witness: Witness) -> None:
-    idle = [socket.create_connection(("127.0.0.1", witness.port), timeout=30) for _ in range(64)]
+def test_connections_beyond_the_bound_are_closed_and_the_rest_served(shared: Witness) -> None:
+    idle = [socket.create_connection(("127.0.0.1", shared.port), timeout=30) for _ in range(64)]
     try:
-        with socket.create_connection(("127.0.0.1", witness.port), timeout=30) as more:
+        with socket.create_connection(("127.0.0.1", shared.port), timeout=30) as more:
             assert more.recv(1) == b""
     finally:
         for line in idle:
             line.close()
-    witness.log.grow()
-    wait_until(lambda: witness.post(witness.log.body(0))[0] == 200, "it serves again", timeout_s=30)
+    size = shared.log.tree.size
+    shared.log.grow()
+    wait_until(lambda: shared.post(shared.log.body(size))[0] == 200, "it serves again", timeout_s=30)
 
 
+@pytest.mark.check
 def test_a_further_key_of_the_log_counts_at_once(witness: Witness, tmp_path: Path) -> None:
     successor = Log(b"successor")
     successor.grow(3)
@@ -265,6 +286,7 @@ def test_a_further_key_of_the_log_counts_at_once(witness: Witness, tmp_path: Pat
     assert witness.post(successor.body(0))[0] == 200
 
 
+@pytest.mark.check
 def test_a_folder_that_is_not_whole_is_refused(witness: Witness, tmp_path: Path) -> None:
     run = ("run", "--listen", "127.0.0.1:0", "--dir")
     assert "witness's folder" in command(*run, tmp_path / "nowhere", expect=3)
@@ -282,11 +304,12 @@ def test_a_folder_that_is_not_whole_is_refused(witness: Witness, tmp_path: Path)
     assert (witness.folder / "witness.key").stat().st_mode & 0o777 == 0o600
 
 
-def test_another_address_than_this_machine_s_wants_tls(witness: Witness) -> None:
-    said = command("run", "--listen", "0.0.0.0:0", "--dir", witness.folder, expect=3)
+def test_another_address_than_this_machine_s_wants_tls(shared: Witness) -> None:
+    said = command("run", "--listen", "0.0.0.0:0", "--dir", shared.folder, expect=3)
     assert "--tls-certificate" in said
 
 
+@pytest.mark.check
 def test_over_tls(witness: Witness, tmp_path: Path) -> None:
     witness.process.stop()
     made = ("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2")
