@@ -51,9 +51,9 @@ SUITES = (
     # All that `make test` runs, of every folder; the next three are what it leaves out. On two quiet cores it
     # is to take 8 minutes at most; CI's machines are not always quiet.
     Suite("test", 9, tier=TEST, paths=("tests",)),
-    Suite("integration", 17, tier=CHECK, paths=("tests/unit", "tests/integration", "tests/fuzz")),
-    Suite("hostile", 11, tier=CHECK, paths=("tests/hostile",)),
-    Suite("e2e", 13, tier=CHECK, paths=("tests/e2e",)),
+    Suite("integration", 21, tier=CHECK, paths=("tests/unit", "tests/integration", "tests/fuzz")),
+    Suite("hostile", 10, tier=CHECK, paths=("tests/hostile",)),
+    Suite("e2e", 10, tier=CHECK, paths=("tests/e2e",)),
     # The station on Windows, under Wine; .ci/run makes what they run in, and keeps it in ~/.cache/birthmark.
     Suite("windows", 4, tier=CHECK, paths=("tests/windows",)),
     Suite("demo", 1, command=(sys.executable, "-m", "demo.run")),
