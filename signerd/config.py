@@ -222,7 +222,8 @@ class PublicationSettings(Section):
     """The log as tiles (C2SP tlog-tiles), and what a checkpoint must have before anybody is given it."""
 
     witnesses_required: Annotated[int, Field(ge=0, le=MAX_WITNESSES)] = 0  # of [[witnesses]]
-    # Absent: `tiles` beside the database's file, or where that is no file, beside the second place.
+    # Absent: `tiles` beside the database's file, or where that is no file, beside the settings: not beside
+    # the second place, which is made anew from the tiles' checkpoint where it is lost.
     folder: FilePath | None = None
 
 
@@ -481,5 +482,4 @@ def tiles_folder(config: Config, base: Path) -> Path:
     if config.publication.folder is not None:
         return config.publication.folder
     url, prefix = database_url(config, base), "sqlite:///"
-    beside = Path(url.removeprefix(prefix)) if url.startswith(prefix) else config.ledger.head
-    return beside.parent / "tiles"
+    return (Path(url.removeprefix(prefix)).parent if url.startswith(prefix) else base) / "tiles"

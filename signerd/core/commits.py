@@ -101,6 +101,7 @@ class Uncovered:
         Args:
             keys: by the name of a start, those that may be its.
         """
+        self._demand_first()
         at = self.size - self._overlap()
         seen = set(self.before)
         for each in self.kept:
@@ -113,6 +114,20 @@ class Uncovered:
                 raise CommitError(f"a commit of another administration ends at entry {at - 1}")
         if at < self.size + len(self.leaves):
             raise CommitError(f"no commit has entry {at}")
+
+    def _demand_first(self) -> None:
+        """For an error of its own: commits of the log's end alone, as in a log older than they are."""
+        count = sum(each.commit.count for each in self.kept)
+        missing = len(self.leaves) - count
+        if self.kept and missing > 0 and b"".join(self.leaves[missing:]) == self._committed():
+            raise CommitError(
+                f"there are commits from entry {self.size + missing} on, and none between the checkpoint and"
+                " it: the checkpoint is older than they are, or they were taken away. Take a newer one, over"
+                f" {self.size + missing} entries or more"
+            )
+
+    def _committed(self) -> bytes:
+        return b"".join(each.commit.leaves for each in self.kept)
 
     def _overlap(self) -> int:
         """How many entries of the first commit the checkpoint covers."""

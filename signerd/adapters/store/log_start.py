@@ -222,12 +222,12 @@ def _extend(
 
 
 def _leaf_hashes(connection: Connection, start: int, end: int) -> Iterator[bytes]:
-    """Of the entries start…end, each hashed from its data; they end before one that is missing."""
+    """Of the entries start…end, each hashed from its data, up to one that is missing or no bytes."""
     index = entries.c.entry_index
     asked = select(index, entries.c.data).where(index >= start, index < end).order_by(index)
     rows = connection.execution_options(yield_per=1_000).execute(asked)
     for expected, (found, data) in enumerate(rows, start):
-        if found != expected:
+        if found != expected or not isinstance(data, bytes):
             return
         if (found - start) % _SAID_EVERY == _SAID_EVERY - 1:
             systemd.notify(_ALIVE)

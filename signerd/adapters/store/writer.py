@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, Engine, bindparam, delete, insert, update
+from sqlalchemy import Connection, Engine, bindparam, insert, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from signerd.adapters.commit_keys import StartKey
@@ -46,7 +46,6 @@ from signerd.errors import ClockWrong, Fault, Unavailable
 
 _ADD_ENTRIES = insert(entries)
 _ADD_COMMIT = Prepared(insert(commits), ("size_after", "start", "epoch", "published", "leaves", "mac"))
-_FORGET_COMMITS = Prepared(delete(commits).where(commits.c.size_after <= bindparam("published")))
 _MOVE_HEAD = Prepared(
     update(head)
     .where(
@@ -57,7 +56,6 @@ _MOVE_HEAD = Prepared(
     )
     .values(size=bindparam("new_size"), root=bindparam("new_root"), epoch=bindparam("new_epoch"))
 )
-_FORGET_EVERY = 256  # entries that a checkpoint covers, and whose commits are still there
 _PROBE = update(head).where(head.c.id == 1).values(size=head.c.size)
 
 
@@ -187,7 +185,6 @@ class Writer(Worker[Transaction]):
         self._ledger = ledger
         self.states = states
         self._start_key = start_key
-        self._kept_from = ledger.size  # commits of entries before this one are gone
         self.newest = newest
         self.demanded: AdministratorSet | None = None  # see `Transaction.demanded`
         self._log_keys = ledger.keys
@@ -297,7 +294,8 @@ class Writer(Worker[Transaction]):
         return root
 
     def _add_commit(self, connection: Connection, leaves: bytes, epoch: int) -> None:
-        """Durable with the entries. A crash before the commit leaves neither, and after it both."""
+        """Durable with the entries. A crash before the commit leaves neither, and after it both. It stays: a
+        second place that was lost is made anew from an older checkpoint, beyond which it is needed again."""
         published = self._ledger.size
         commit = Commit(self._start_key.start, epoch, published, leaves)
         row = {
@@ -309,6 +307,3 @@ class Writer(Worker[Transaction]):
             "mac": commit.mac(self._start_key.key, self._log_keys.origin),
         }
         _ADD_COMMIT.run(connection, row)
-        if published - self._kept_from >= _FORGET_EVERY:
-            _FORGET_COMMITS.run(connection, {"published": published})
-            self._kept_from = published

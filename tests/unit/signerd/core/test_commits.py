@@ -91,6 +91,7 @@ FORGED: dict[str, tuple[Uncovered, str]] = {
         log([*HONEST, kept(BEFORE[2:], published=2)], [*FIRST, *SECOND, BEFORE[2]], epochs=(1, 1, 1, 1)),
         "before",
     ),
+    "a checkpoint that is older than commits": (log([kept(SECOND)]), "over 5 entries or more"),
     "one that changed the administration is left out": (
         log([kept(SECOND, epoch=2)], SECOND, epochs=(1,)),
         "another administration",
