@@ -12,7 +12,7 @@ entry.
 Marks lie in runs: files of sorted 64-bit cells, 40 bits of mark over 32 bits of index less the 8 bits that
 choose the file's part. What came last is in memory and, with each commit, in the state's database; from
 `FLUSH` cells on it becomes a run. Runs of like size are merged. A run is written once, is durable before the
-database names it, and is never changed: a crash leaves a file that nothing names, which the next start
+database names it, and is never changed: a crash leaves a file that nothing names, which the next writer
 removes.
 """
 
@@ -39,6 +39,10 @@ _ASKED = 64  # values that are looked for and then added, of one entry
 _PARTS = 256  # a merge holds so small a part of both runs in memory
 _TYPE: Final = "Q"
 _MARK_BITS, _INDEX_BITS = 32, 32  # of a cell; the part says 8 more bits of the mark
+
+
+class RunMissing(ConfigError):  # noqa: N818 (what is off)
+    """A run is not there, or not whole."""
 
 
 class Kind(Enum):
@@ -71,10 +75,11 @@ class Marks:
         self._runs: list[_Run] = []
 
     def load(self, runs: Sequence[str], recent: Sequence[bytes]) -> None:
-        """Takes what a committed transaction says; forgets all else, also on the disk.
+        """Takes what a transaction says; forgets all else, but removes no file: a run that is named nowhere
+        may be of a transaction that another process is just making.
 
         Raises:
-            ConfigError: a run is missing or cut.
+            RunMissing: a run is missing or cut.
         """
         self.close()
         self._recent, self._count, self._unsaved = {}, 0, array(_TYPE)
@@ -88,15 +93,22 @@ class Marks:
     def _load_runs(self, directory: Path, runs: Sequence[str]) -> None:
         try:
             directory.mkdir(exist_ok=True)
-            for stray in directory.iterdir():
-                if stray.name not in runs:
-                    with suppress(OSError):  # open elsewhere, on Windows: the next start removes it
-                        stray.unlink()
-            self._runs = [_Run(directory / name) for name in runs]
+            for name in runs:
+                self._runs.append(_Run(directory / name))
         except (OSError, ValueError) as error:
-            raise ConfigError(
+            raise RunMissing(
                 f"the state lacks {error}: restore its directory as a whole, or verify anew in another one"
             ) from error
+
+    def sweep(self, named: Sequence[str]) -> None:
+        """Removes what a crash left: all runs but those that the database names. Only for whoever holds the
+        database's write lock, for nobody else makes runs then."""
+        if self._directory is not None:
+            self.remove([stray.name for stray in self._directory.iterdir() if stray.name not in named])
+
+    def names(self) -> list[str]:
+        """Of the runs."""
+        return [run.path.name for run in self._runs]
 
     def close(self) -> None:
         """Lets go of the files."""
@@ -155,7 +167,7 @@ class Marks:
         """Removes runs that no database names any more."""
         kept = {run.path.name for run in self._runs}
         for name in set(names) - kept:
-            with suppress(OSError):  # the next start removes it
+            with suppress(OSError):  # open elsewhere, on Windows: the next writer removes it
                 if self._directory is not None:
                     (self._directory / name).unlink()
 
@@ -233,7 +245,7 @@ class _Run:
     def discard(self) -> None:
         """Removes it: it was of use only on the way to a larger one."""
         self.close()
-        with suppress(OSError):  # the next start removes it
+        with suppress(OSError):  # the next writer removes it
             self.path.unlink()
 
 

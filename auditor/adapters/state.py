@@ -21,7 +21,7 @@ from typing import Any, Self
 
 from auditor.adapters.books import SqliteBooks, moment_of, seconds_of
 from auditor.adapters.earlier_state import brought_over
-from auditor.adapters.marks import Marks
+from auditor.adapters.marks import Marks, RunMissing
 from auditor.adapters.schema import LEDGER_TABLES, SCHEMA, VERSION
 from auditor.core.books import OrderState, Totals
 from auditor.core.codes import Code
@@ -41,13 +41,17 @@ _NOT_KEPT = frozenset(
 
 
 class SqliteState(SqliteBooks):
-    """`auditor.ports.State`. One process at a time: the file is locked for a transaction's length."""
+    """`auditor.ports.State`. One process writes at a time: the file is locked for a transaction's length.
+    Others may read meanwhile."""
 
     def __init__(self, connection: sqlite3.Connection, directory: Path | None) -> None:
         """`directory`: where marks lie; None: nowhere, for books in memory."""
         secret = connection.execute("SELECT value FROM meta WHERE key = 'secret'").fetchone()[0]
         super().__init__(connection, Marks(None if directory is None else directory / MARKS, secret))
         self._saved: dict[str, str] = {}  # counts of orders, as the file has them
+        self._dropped: list[str] = []  # runs of marks that this transaction names no more
+        self._swept = False
+        self._version = self._data_version()
         self._load()
 
     @classmethod
@@ -90,13 +94,15 @@ class SqliteState(SqliteBooks):
             raise ConfigError(
                 f"the state is locked: {error}. See that no other auditor works there"
             ) from error
+        self._dropped = []
         try:
+            self._begin_writing()
             yield
             self.write_rows()
             self._save()
-            before = self._save_marks()
+            self._dropped += self._save_marks()
             # A crash before this line leaves the transaction before; after it, this one. Runs of marks that
-            # only one of the two names are removed at the next start.
+            # only one of the two names are removed by the next writer.
             self._db.execute("COMMIT")
         except BaseException as error:
             with contextlib.suppress(sqlite3.Error):  # a full disk has rolled it back already
@@ -107,7 +113,21 @@ class SqliteState(SqliteBooks):
                     f"the state cannot be written: {error}. See that its disk has room"
                 ) from error
             raise
-        self._marks.remove(before)
+        self._marks.remove(self._dropped)
+
+    def _begin_writing(self) -> None:
+        """The write lock is held: nobody else makes runs, or changes what is saved from memory."""
+        version = self._data_version()
+        if version != self._version:  # another process wrote, as `acknowledge` does
+            self._load()
+            self._version = version
+        if not self._swept:
+            self._marks.sweep(self._marks.names())
+            self._swept = True
+
+    def _data_version(self) -> int:
+        """Changes with each commit of another process, and with none of ours."""
+        return int(self._db.execute("PRAGMA data_version").fetchone()[0])
 
     def kept(self) -> Kept | None:
         """See `auditor.ports.State`."""
@@ -150,6 +170,7 @@ class SqliteState(SqliteBooks):
         if kept is not None and self.passing() is None:
             self._put_checkpoint("passing", kept.checkpoint)
         self._put_meta("since", str(self._run()).encode())
+        self._dropped += self._marks.names()  # removed once this is durable, and not before
         for table in LEDGER_TABLES:
             self._db.execute(f"DELETE FROM {table}")  # noqa: S608 (names of our own schema)
         names = ("head", "tail", "checkpoint", "totals", "again")
@@ -272,6 +293,25 @@ class SqliteState(SqliteBooks):
     # Inside
 
     def _load(self) -> None:
+        try:
+            self._load_at_once()
+        except RunMissing:
+            if self._db.in_transaction:
+                raise
+            self._load_at_once()  # another process merged it between our reading its name and opening it
+
+    def _load_at_once(self) -> None:
+        """As of one commit, whoever writes meanwhile."""
+        if self._db.in_transaction:
+            self._load_rows()
+            return
+        self._db.execute("BEGIN")
+        try:
+            self._load_rows()
+        finally:
+            self._db.execute("ROLLBACK")
+
+    def _load_rows(self) -> None:
         self._peers = {}
         self._no_intents = None
         self._saved = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -99,3 +100,82 @@ def test_values_that_share_a_mark_are_no_finding(tmp_path: Path, monkeypatch: py
         assert (report.records, report.stamps) == (6, 6)
         log.append_raw(log.entries[-2])
         assert "KEY_TWICE" in {code for code, _ in made.codes()}
+
+
+def _filled(state: SqliteState, first: int, count: int) -> None:
+    with state.transaction():
+        for number in range(first, first + count):
+            state._marks.add(Kind.KEY, _value(number), number)
+
+
+def test_who_opens_a_state_while_another_writes_it_leaves_its_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "FLUSH", SMALL)
+    save = SqliteState._save_marks
+
+    def disturbed(self: SqliteState) -> list[str]:
+        before = save(self)
+        with SqliteState.open(tmp_path) as other:  # as `findings` does, between the run and its commit
+            assert other.findings() == []
+        return before
+
+    monkeypatch.setattr(SqliteState, "_save_marks", disturbed)
+    with SqliteState.open(tmp_path) as state:
+        _filled(state, 0, SMALL)
+    with SqliteState.open(tmp_path) as state:
+        assert len(state._marks.names()) == 1
+        assert state._marks.find(Kind.KEY, _value(1)) == [1]
+
+
+def test_a_reader_that_finds_a_run_merged_reads_the_names_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "FLUSH", SMALL)
+    with SqliteState.open(tmp_path) as state:
+        _filled(state, 0, SMALL)
+        load = Marks.load
+
+        def late(self: Marks, *named: Any) -> None:
+            monkeypatch.setattr(Marks, "load", load)
+            _filled(state, SMALL, SMALL)  # one run of both, and the first is gone
+            load(self, *named)
+
+        monkeypatch.setattr(Marks, "load", late)
+        with SqliteState.open(tmp_path) as other:
+            assert other._marks.find(Kind.KEY, _value(SMALL)) == [SMALL]
+
+
+def test_a_word_on_a_finding_during_a_run_takes_nothing_back(tmp_path: Path) -> None:
+    with SqliteState.open(tmp_path) as state, SqliteState.open(tmp_path) as other:
+        with state.transaction():
+            state.totals.certificates = 7
+        with other.transaction():
+            pass  # `acknowledge` was open before
+        with state.transaction():
+            state.totals.stamped = 5
+    with SqliteState.open(tmp_path) as state:
+        assert (state.totals.certificates, state.totals.stamped) == (7, 5)
+
+
+def test_from_scratch_that_dies_in_its_first_transaction_leaves_all_of_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "FLUSH", SMALL)
+    with SqliteState.open(tmp_path) as state:
+        _filled(state, 0, SMALL)
+
+        def broken_off() -> None:
+            with state.transaction():
+                state.forget()
+                assert state._marks.find(Kind.KEY, _value(1)) == []
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            broken_off()
+        assert state._marks.find(Kind.KEY, _value(1)) == [1]
+    with SqliteState.open(tmp_path) as state:
+        assert state._marks.find(Kind.KEY, _value(1)) == [1]
+        with state.transaction():
+            state.forget()
+    assert list((tmp_path / MARKS).iterdir()) == []
