@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
+from auditor.core.findings import Finding, Rejected
 from auditor.core.growth import BUNDLE
 from auditor.core.record import Record
 from auditor.ports import State
@@ -47,6 +48,7 @@ def look_again(
     share: float,
     old: int,
     commit: Callable[[Callable[[], None]], None],
+    report: Callable[[Finding], None],
 ) -> Again:
     """One share.
 
@@ -57,28 +59,43 @@ def look_again(
         share: 0 to 1; 0 looks at nothing again.
         old: entries that an earlier run verified. Later ones were read just now.
         commit: what it is given is durable as a whole or not at all.
+        report: is told what is off: an entry that is another one than before is, and all else is looked at.
 
     Raises:
-        Rejected: an entry is another one than before.
         Unreachable: signerd stopped answering.
     """
     if share == 0 or old == 0:
         return Again()
     place = dict(state.look_again())
-    bundles = _bundles(reader, share, old, place)
+    bundles = _bundles(reader, share, old, place, state, commit, report)
     ended = records is not None and _records(state, records, share, place)
     commit(lambda: state.keep_look_again(place))
     return Again(bundles, 0 if records is None else records.records, int(ended))
 
 
-def _bundles(reader: Reader, share: float, old: int, place: dict[str, int]) -> int:
-    """Reads bundles from the place on, and from the first one again after the last."""
+def _bundles(
+    reader: Reader,
+    share: float,
+    old: int,
+    place: dict[str, int],
+    state: State,
+    commit: Callable[[Callable[[], None]], None],
+    report: Callable[[Finding], None],
+) -> int:
+    """Reads bundles from the place on, and from the first one again after the last. One that is altered is
+    reported, and the next ones are read all the same."""
     count = math.ceil(old / BUNDLE)
     begin, wanted = place.get("bundle", 0), math.ceil(count * share)
     read = 0
     for number in range(begin, begin + wanted):
-        read += len(reader.fetch(number % count))
-    place["bundle"] = (begin + wanted) % count
+        # A crash before or after: the next run goes on with this bundle or with the next one, and no bundle
+        # keeps later ones from being read.
+        try:
+            read += len(reader.fetch(number % count))
+        except Rejected as rejected:
+            report(rejected.finding)
+        place["bundle"] = (number + 1) % count
+        commit(lambda: state.keep_look_again({**state.look_again(), "bundle": place["bundle"]}))
     return read
 
 

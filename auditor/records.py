@@ -17,7 +17,7 @@ from cryptography import x509
 from auditor.core.books import Basis, CertificateState
 from auditor.core.codes import Code
 from auditor.core.counting import known
-from auditor.core.findings import Finding, finding_of
+from auditor.core.findings import Finding, Rejected, finding_of
 from auditor.core.identities import Identities
 from auditor.core.product import ProductRules
 from auditor.core.record import Record, RecordState
@@ -229,15 +229,21 @@ class RecordRun:
         except Malformed as error:
             page.steps.append(_answer(certificate, error))
             return
+        stamped = certificate.stamped_index
+        try:
+            issued = self.state.read_entry(certificate.index)
+            stamp = None if stamped is None else self.state.read_entry(stamped)
+        except Rejected as rejected:  # of this one alone: the others are judged all the same
+            page.steps.append(Outcome(certificate.index, Basis.UNCHECKED, "", (), rejected.finding))
+            return
         digest = issuer.sha256
         page.batch.chains[digest] = self._issuers.chains[digest]
-        stamped = certificate.stamped_index
         intent = self.state.intent(certificate.work_order, certificate.number)
         page.batch.add(
             record,
             certificate,
-            self.state.read_entry(certificate.index),
-            None if stamped is None else self.state.read_entry(stamped),
+            issued,
+            stamp,
             None if intent is None else intent.since,
             digest,
         )

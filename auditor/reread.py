@@ -29,6 +29,7 @@ class Reader:
         self._log = log
         self._state = state
         self._bundles: dict[int, Sequence[bytes]] = {}
+        self._rejected: dict[int, Rejected] = {}  # asked for once: naming the entry takes a proof for each
         self._ahead: tuple[int, Sequence[bytes]] = (0, ())
         kept = state.kept()
         self.growth = Growth.empty() if kept is None else Growth.of(kept.frontier, kept.tail)
@@ -37,6 +38,7 @@ class Reader:
         """Entries that are proven and just being entered, from index `start` on; `growth` has them."""
         self._ahead = (start, entries)
         self._bundles.pop(self.growth.bundles, None)  # it has grown
+        self._rejected.pop(self.growth.bundles, None)
         self.growth = growth
 
     def entry(self, index: int) -> bytes:
@@ -58,7 +60,14 @@ class Reader:
         """The entries of one bundle; of the last one, those that there are. Raises as `entry`."""
         found = self._bundles.pop(number, None)
         if found is None:
-            found = self.fetch(number)
+            if number in self._rejected:
+                raise Rejected(self._rejected[number].finding)
+            try:
+                found = self.fetch(number)
+            except Rejected as rejected:
+                if len(self._rejected) < _HELD:
+                    self._rejected[number] = rejected
+                raise
             if len(self._bundles) >= _HELD:
                 del self._bundles[next(iter(self._bundles))]
         self._bundles[number] = found  # as the one used last

@@ -91,8 +91,9 @@ class Report:
 
     @property
     def acknowledged(self) -> bool:
-        """True if somebody gave a reason for each finding that there is."""
-        return all(finding.acknowledged for finding in self.findings)
+        """True if somebody gave a reason for each finding that there is. Of a run that verified nothing
+        nobody can: what it did not look at is not known."""
+        return self.head is not None and all(finding.acknowledged for finding in self.findings)
 
 
 @contextmanager
@@ -184,11 +185,14 @@ class Audit:
         again = Again()
         old = 0 if from_scratch or before is None else before.frontier.size
         if not self._log.has_records:
-            again = look_again(self._state, reader, None, self._share, old, self._commit)
+            again = self._look_again(reader, None, old)
         elif records.run(0 if kept is None else kept.record_id):
-            again = look_again(self._state, reader, self._records(head), self._share, old, self._commit)
+            again = self._look_again(reader, self._records(head), old)
         self._commit(self._state.forget_findings)
         return self._report(head, None if from_scratch else before, records, again)
+
+    def _look_again(self, reader: Reader, records: RecordRun | None, old: int) -> Again:
+        return look_again(self._state, reader, records, self._share, old, self._commit, self._found.append)
 
     def _begin(self, *, from_scratch: bool) -> None:
         if from_scratch:

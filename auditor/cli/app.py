@@ -286,6 +286,8 @@ def enroll(
 def _exit_of(report: Report) -> None:
     if report.acknowledged and report.alarms:
         raise typer.Exit(ALARMS)
+    if report.head is None:  # nothing was verified, whatever was said of what stopped it
+        raise typer.Exit(FINDINGS)
     exit_of_findings(report.findings)
 
 

@@ -6,9 +6,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from typer import Exit
 
+from auditor.cli.app import _exit_of, _is_news
+from auditor.cli.options import ACKNOWLEDGED, FINDINGS
+from auditor.ports import Acknowledgement
+from auditor.verify import Report
 from birthmark.v1 import audit_pb2
-from harness.audit_bench import Bench, bench, opened
+from harness.audit_bench import LATER, Bench, bench, opened
 from harness.paper_log import PaperLog
 
 BOARDS, SHARE = 12, 0.25
@@ -93,6 +98,41 @@ def test_an_entry_that_is_handed_over_otherwise(verified: Bench, index: int) -> 
     assert [(finding.code.name, finding.index) for finding in found] == [("ENTRY_NOT_IN_TREE", index)]
     verified.log.lie_entries = lambda entries: entries
     assert not verified.verify().clean  # it stays
+
+
+def _acknowledge_all(made: Bench) -> None:
+    with made.state.transaction():
+        for kept in made.state.findings():
+            made.state.acknowledge(kept.number, Acknowledgement(b"known", b"", LATER))
+
+
+def _exit_code(report: Report) -> int:
+    with pytest.raises(Exit) as ended:
+        _exit_of(report)
+    return ended.value.exit_code
+
+
+def test_an_altered_entry_keeps_nothing_else_from_being_looked_at(verified: Bench) -> None:
+    def change(entries: list[bytes]) -> list[bytes]:
+        entries[9] = entries[9].replace(b"2026-11", b"2026-12")
+        return entries
+
+    verified.log.lie_entries = change
+    assert _runs(verified, RUNS) == ["ENTRY_NOT_IN_TREE"]
+    _acknowledge_all(verified)
+    report = verified.verify()
+    assert (report.head is not None, _exit_code(report)) == (True, ACKNOWLEDGED)
+    del verified.log.records[3]
+    assert _runs(verified, RUNS_OF_REMOVED) == ["RECORD_MISSING"]
+
+
+def test_a_run_that_verified_nothing_is_no_pass_whatever_was_said_of_why(verified: Bench) -> None:
+    verified.log.lie_checkpoint = lambda _: verified.log.checkpoint(size=2)
+    assert verified.verify().head is None
+    _acknowledge_all(verified)
+    report = verified.verify()
+    assert (report.head, report.acknowledged, _is_news(report)) == (None, False, True)
+    assert _exit_code(report) == FINDINGS
 
 
 def test_new_boards_meanwhile_are_no_finding(verified: Bench) -> None:
