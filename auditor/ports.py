@@ -170,8 +170,13 @@ class State(Books, Protocol):
         findings stay until `forget_findings`."""
         ...
 
-    def forget_findings(self) -> None:
-        """Drops findings that no run found again since all was forgotten, if it was."""
+    def forget_findings(self, *, records: bool) -> None:
+        """Drops findings that no run found again since all was forgotten, if it was.
+
+        Args:
+            records: these were judged to the end too. Else what judging them may find stays, and is dropped
+                by the first run that judges them and does not find it.
+        """
         ...
 
     def add_entry(self, index: int, kind: str, data: bytes) -> None:

@@ -184,11 +184,12 @@ class Audit:
         kept = self._state.kept()
         again = Again()
         old = 0 if from_scratch or before is None else before.frontier.size
+        judged = self._log.has_records and records.run(0 if kept is None else kept.record_id)
         if not self._log.has_records:
             again = self._look_again(reader, None, old)
-        elif records.run(0 if kept is None else kept.record_id):
+        elif judged:
             again = self._look_again(reader, self._records(head), old)
-        self._commit(self._state.forget_findings)
+        self._commit(lambda: self._state.forget_findings(records=judged))
         return self._report(head, None if from_scratch else before, records, again)
 
     def _look_again(self, reader: Reader, records: RecordRun | None, old: int) -> Again:

@@ -177,13 +177,16 @@ class SqliteState(SqliteBooks):
         self._db.executemany("DELETE FROM meta WHERE key = ?", [(name,) for name in names])
         self._load()
 
-    def forget_findings(self) -> None:
+    def forget_findings(self, *, records: bool) -> None:
         """See `auditor.ports.State`."""
         since = self._meta("since")
-        if since is not None:
-            old = "SELECT id FROM findings WHERE run < ?"
-            self._db.execute(f"DELETE FROM acknowledgements WHERE finding IN ({old})", (int(since),))  # noqa: S608
-            self._db.execute("DELETE FROM findings WHERE run < ?", (int(since),))
+        if since is None:
+            return
+        found = self._db.execute("SELECT id, code FROM findings WHERE run <= ?", (int(since),)).fetchall()
+        old = [(number,) for number, code in found if records or not Code(code).may_be_of_records]
+        self._db.executemany("DELETE FROM acknowledgements WHERE finding = ?", old)
+        self._db.executemany("DELETE FROM findings WHERE id = ?", old)
+        if records:
             self._db.execute("DELETE FROM meta WHERE key = 'since'")
 
     def look_again(self) -> Mapping[str, int]:

@@ -79,3 +79,13 @@ class Code(Enum):
     def title(self) -> str:
         """The kind in words, as it stands in machine output."""
         return self.name.lower().replace("_", " ")
+
+    @property
+    def may_be_of_records(self) -> bool:
+        """True if judging records may find it: who reads entries alone does not find it again."""
+        return self.value.startswith("F4") or self in _OF_BOTH
+
+
+_OF_BOTH = frozenset(
+    {Code.ANSWER_MALFORMED, Code.ORDER_TERMS, Code.NUMBER, Code.CHIP_TWICE, Code.CHIPS_UNCOUNTED}
+)

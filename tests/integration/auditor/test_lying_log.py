@@ -133,6 +133,15 @@ def test_a_rewritten_past(honest: Bench, *, from_scratch: bool) -> None:
     assert kept.checkpoint.size == 11
 
 
+def test_from_scratch_drops_what_the_run_just_before_it_found(honest: Bench) -> None:
+    past = list(honest.log.entries)
+    honest.log.lie_entries = lambda entries: [*entries[:-1], entries[-1][:-1] + b"?"]
+    assert [item.code.name for item in honest.verify().new] == ["ENTRY_NOT_IN_TREE"]
+    assert honest.log.entries == past
+    honest.log.lie_entries = lambda entries: entries
+    assert honest.verify(from_scratch=True).clean
+
+
 def test_findings_stay_and_keep_failing(honest: Bench) -> None:
     honest.verify()
     honest.log.lie_checkpoint = lambda _: honest.log.checkpoint(size=9)

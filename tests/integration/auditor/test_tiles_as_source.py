@@ -57,7 +57,7 @@ def folder(log: PaperLog, tmp_path: Path) -> Path:
     return tmp_path / "tiles"
 
 
-def _verify(log: PaperLog, place: str, state: Path) -> Report:
+def _verify(log: PaperLog, place: str, state: Path, *, from_scratch: bool = False) -> Report:
     with SqliteState.open(state) as kept, Workers(1, None) as judges:
         audit = Audit(
             TileLog(place),
@@ -69,7 +69,7 @@ def _verify(log: PaperLog, place: str, state: Path) -> Report:
             share=1.0,
             chunk=CHUNK,
         )
-        return audit.run()
+        return audit.run(from_scratch=from_scratch)
 
 
 def test_every_source_has_the_same_findings(log: PaperLog, folder: Path, tmp_path: Path) -> None:
@@ -90,6 +90,22 @@ def test_records_are_verified_once_signerd_is_asked(log: PaperLog, folder: Path,
     _verify(log, str(folder), tmp_path / "state")
     with bench(log, tmp_path / "state", chunk=CHUNK) as made:
         assert made.verify().records == BOARDS + 1  # one is in two entries
+
+
+def test_from_scratch_over_tiles_keeps_what_only_records_show(tmp_path: Path) -> None:
+    log = opened(quantity=1)
+    log.personalize(1)
+    log.issue(1)
+    csr = log.records[0].csr_der
+    log.records[0].csr_der = csr[:-1] + b"\0"
+    write_tiles(tmp_path / "tiles", files_of(log.entries), log.checkpoint())
+    with bench(log, tmp_path / "state") as made:
+        assert made.codes() == [("CSR", 6)]
+    report = _verify(log, str(tmp_path / "tiles"), tmp_path / "state", from_scratch=True)
+    assert [kept.finding.code.name for kept in report.findings] == ["CSR"]
+    log.records[0].csr_der = csr
+    with bench(log, tmp_path / "state") as made:
+        assert made.verify().clean  # judged again, and not found
 
 
 @pytest.mark.parametrize("index", [3, 200])
