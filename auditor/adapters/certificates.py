@@ -78,6 +78,14 @@ class CertificateBooks:
         self._marks.add(Kind.ENTRY, entry_id, index)
         return None
 
+    def add_run(self, run: bytes, index: int) -> int | None:
+        """See `auditor.core.books`."""
+        for earlier in self._marks.find(Kind.RUN, run):
+            if json.loads(self.read_entry(earlier)).get("run") == run.hex():
+                return earlier
+        self._marks.add(Kind.RUN, run, index)
+        return None
+
     def issued(self, index: int) -> Issued:
         """See `auditor.core.books`. Raises ConfigError: the state is damaged."""
         entry = self._entries.get(index)

@@ -59,6 +59,7 @@ class Kind(Enum):
     CHIP = b"chip"
     ANCHOR = b"anchor"
     ATTESTER = b"attester"
+    RUN = b"run of signerd"
 
 
 class Marks:

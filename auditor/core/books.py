@@ -113,7 +113,7 @@ class Totals:
     approvals: dict[str, int] = field(default_factory=dict)
     # uses of approvals, by request and part -> index
     runs: dict[str, int] = field(default_factory=dict)
-    # signerds that started and did not stop, by name, hexadecimal -> index of the start
+    # signerds that started and did not stop, the newest of them, by name, hexadecimal -> index of the start
 
 
 class Books(Protocol):
@@ -124,6 +124,11 @@ class Books(Protocol):
 
     def add_id(self, entry_id: bytes, index: int) -> int | None:
         """Notes the id of an entry. The index of the entry that has it already, if there is one."""
+        ...
+
+    def add_run(self, run: bytes, index: int) -> int | None:
+        """Notes the name of a signerd that started. The index of the entry that started one of this name
+        before, if there is one."""
         ...
 
     def keys_committed(self, before: int) -> KeysCommitted | None:

@@ -28,6 +28,8 @@ from auditor.core.issuers import check_abandoned, check_added, check_changed
 from auditor.core.log_keys import check_activated, check_retired, has_successors, in_succession
 from auditor.core.log_keys import check_added as check_log_key_added
 
+MAX_OPEN_RUNS = 100  # signerds without a stop that are kept: one runs at a time, and others have crashed
+
 
 @dataclass(frozen=True, slots=True)
 class Trust:
@@ -516,8 +518,14 @@ def _off(
 
 
 def _started(books: Books, index: int, entry: entries.SignerdStarted) -> Iterator[Finding]:
-    first = books.totals.runs.setdefault(entry.run.hex(), index)
-    if first != index:
+    runs = books.totals.runs
+    earlier = books.add_run(entry.run, index)
+    first = runs.get(entry.run.hex()) if earlier is None else earlier
+    # Those that crashed stay open for ever: of so many, the eldest are long gone.
+    while len(runs) >= MAX_OPEN_RUNS:
+        del runs[next(iter(runs))]
+    runs.setdefault(entry.run.hex(), index)
+    if first is not None:
         detail = f"a signerd of the name of the one that entry {first} started"
         yield Finding(Code.RUN_HISTORY, detail, index, found=entry.run.hex())
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from auditor.core import history
 from harness.audit_bench import bench, opened
 from harness.paper_log import PaperLog
 
@@ -48,6 +51,31 @@ def test_a_second_stop_is_found(tmp_path: Path) -> None:
     index = stop(log, RUN)
     with bench(log, tmp_path) as made:
         assert made.codes() == [("RUN_HISTORY", index)]
+
+
+def test_a_name_that_comes_again_after_its_stop_is_found(tmp_path: Path) -> None:
+    log = opened()
+    start(log, RUN)
+    stop(log, RUN)
+    with bench(log, tmp_path) as made:
+        assert made.verify().clean
+        index = start(log, RUN)
+        stop(log, RUN)
+        assert made.codes() == [("RUN_HISTORY", index)]
+
+
+def test_of_starts_without_a_stop_the_newest_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(history, "MAX_OPEN_RUNS", 2)
+    log = opened()
+    for number in range(3):
+        start(log, f"{number:02}" * 16)
+    with bench(log, tmp_path) as made:
+        assert made.verify().clean
+        assert list(made.state.totals.runs) == ["01" * 16, "02" * 16]
+        stop(log, "02" * 16)
+        assert made.verify().clean
 
 
 def test_two_starts_of_one_name_are_found(tmp_path: Path) -> None:
