@@ -20,7 +20,8 @@ def publish(*, config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = Fals
     """Writes the tiles that are missing or differ from the database, while signerd is stopped.
 
     signerd writes tiles by itself. This is for a folder that was damaged or moved. A database that does not
-    give the last signed checkpoint is refused, and no tile is touched.
+    give the last signed checkpoint is refused, and no tile is touched. Where witnesses have to cosign what is
+    published, the folder keeps its checkpoint: the next start of signerd writes the newest, cosigned.
     """
     import sys
     from contextlib import closing
@@ -43,7 +44,8 @@ def publish(*, config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = Fals
     with closing(HeadFile(settings.ledger.head, keys)) as second_place:
         size = second_place.checkpoint.size
         try:
-            counts = write_tiles_anew(url, folder, second_place)
+            cosigned = settings.publication.witnesses_required > 0
+            counts = write_tiles_anew(url, folder, second_place, cosigned=cosigned)
         except OSError as error:
             raise from_system(f"cannot write {error.filename}: {error.strerror}", error) from error
     if as_json:

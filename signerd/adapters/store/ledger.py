@@ -10,7 +10,8 @@ Order of writes, and what a crash after each means:
   2. checkpoint signed, by one key or all: the signatures are lost, nobody saw them; the same tree is signed
      again;
   3. checkpoint in the second place: it is what the next start publishes; witnesses are shown it from here
-     on, and where cosignatures are demanded, it is not published before they are there;
+     on. Where cosignatures are demanded, it is not published before they are there: they are in memory, so a
+     start publishes nothing before it has asked for them again;
   4. published: readers and waiters get it;
   5. tiles, after it and apart from it (`adapters/tiles`): the next start completes them.
 """
@@ -64,7 +65,9 @@ class Ledger:
         self._tree = tree
         self._committed = tree.size
         self._head = head
-        self._size = head.checkpoint.size
+        self._signed = head.checkpoint.size
+        # The second place does not say whether witnesses cosigned what stands there.
+        self._size = 0 if witnesses is not None and witnesses.required else self._signed
         self._note = head.note
         self._own_notes = dict.fromkeys([head.note])  # in the order of publishing
         self.keys = keys
@@ -84,8 +87,13 @@ class Ledger:
 
     @property
     def size(self) -> int:
-        """Size of the published tree."""
+        """Size of the published tree. 0: nothing is published, or not yet since the start."""
         return self._size
+
+    @property
+    def signed_size(self) -> int:
+        """Size of the last tree whose checkpoint was signed and is durable, published or not."""
+        return self._signed
 
     @property
     def note(self) -> bytes:
@@ -254,19 +262,14 @@ class Ledger:
             # Before it is signed: what is signed twice for one size stays a fork, wherever it was written.
             if self._tree.root(last.size) != last.root:
                 raise Fault(f"the log has another root at size {last.size} than was signed: a fork")
-            checkpoint = Checkpoint(keys.origin, size, self._tree.root(size))
-            body = checkpoint.body()
-            signed = []
-            for key in keys.signers(size):
-                signed.append((key, await self._signature(key, body)))
-                self._demand_going()
-            try:
-                note = sign_note(body, *signed)
-                keys.open(note)
-            except NoteError as error:
-                raise Fault(f"the key holder's signature does not hold: {error}") from error
+            if size == last.size:  # signed, and then not cosigned, or not synced
+                checkpoint, note = last, self._head.note
+            else:
+                checkpoint = Checkpoint(keys.origin, size, self._tree.root(size))
+                note = await self._signed_note(checkpoint, keys)
             # Durable before anyone sees it; see the order of writes above.
             await asyncio.to_thread(self._head.swap, checkpoint, note)
+            self._signed = size
             self._demand_going()
             if self._witnesses is not None:
                 note = await self._witnesses.shown(checkpoint, note)
@@ -276,6 +279,18 @@ class Ledger:
             self.tiles.published(checkpoint, note)
         self._fault = None
         self._release_waiters()
+
+    async def _signed_note(self, checkpoint: Checkpoint, keys: LogKeys) -> bytes:
+        body, signed = checkpoint.body(), []
+        for key in keys.signers(checkpoint.size):
+            signed.append((key, await self._signature(key, body)))
+            self._demand_going()
+        try:
+            note = sign_note(body, *signed)
+            keys.open(note)
+        except NoteError as error:
+            raise Fault(f"the key holder's signature does not hold: {error}") from error
+        return note
 
     def _cosigned(self, checkpoint: Checkpoint, line: bytes) -> None:
         """A cosignature came after its checkpoint was published: who asks from now on gets it too."""

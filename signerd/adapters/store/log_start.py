@@ -4,7 +4,8 @@ What the tiles say counts because of the signed checkpoint beside them. Entries 
 their data, and have to give the root in the second place and the head in the database. Tiles that are missing
 or damaged are written anew; that reads all entries, and says how far it is.
 
-Before this returns, the tiles are those of the checkpoint in the second place.
+Before this returns, the tiles are those of the checkpoint in the second place. Where witnesses have to cosign
+what is published, the folder's own checkpoint stays as it is: signerd writes the newer one once they have.
 """
 
 from __future__ import annotations
@@ -78,8 +79,11 @@ def compare_database(url: str, published: Checkpoint) -> ReadLedger:
         return ReadLedger(url, _verified(connection, published, Frontier()))
 
 
-def start_tree(url: str, folder: TilesFolder, second_place: HeadFile, keys: LogKeys) -> Tree:
-    """The ledger's tree, whose full tiles are in the folder.
+def start_tree(
+    url: str, folder: TilesFolder, second_place: HeadFile, keys: LogKeys, *, cosigned: bool = False
+) -> Tree:
+    """The ledger's tree, whose full tiles are in the folder. `cosigned`: what is published has to be, and the
+    note in the second place is not.
 
     Raises:
         ConfigError: the database is damaged or behind the second place, the folder holds something else or
@@ -98,7 +102,7 @@ def start_tree(url: str, folder: TilesFolder, second_place: HeadFile, keys: LogK
             copies = Publication(folder, tree, _entries(url, tree), tree.size, anew=anew)
             _extend(connection, tree, found.size, copies, published)
         if published.size and (anew or note != second_place.note):
-            copies.publish(published, second_place.note)
+            _put(copies, published, second_place.note, cosigned=cosigned)
     except OSError as error:
         raise from_system(f"the log's tiles: {error.filename}: {error.strerror}", error) from error
     except Fault as error:
@@ -106,9 +110,18 @@ def start_tree(url: str, folder: TilesFolder, second_place: HeadFile, keys: LogK
     return tree
 
 
-def write_tiles_anew(url: str, folder: TilesFolder, second_place: HeadFile) -> Counts:
+def _put(copies: Publication, published: Checkpoint, note: bytes, *, cosigned: bool) -> None:
+    if cosigned:
+        copies.complete(published)
+    else:
+        copies.publish(published, note)
+
+
+def write_tiles_anew(
+    url: str, folder: TilesFolder, second_place: HeadFile, *, cosigned: bool = False
+) -> Counts:
     """Holds all tiles of the published log against the database, and writes those that differ. Nobody else
-    may write meanwhile: the caller has the second place.
+    may write meanwhile: the caller has the second place. `cosigned`: see `start_tree`.
 
     Raises:
         ConfigError: the database is damaged or behind the second place.
@@ -121,7 +134,7 @@ def write_tiles_anew(url: str, folder: TilesFolder, second_place: HeadFile) -> C
         copies = Publication(folder, tree, _entries(url, tree), 0, anew=True)
         _extend(connection, tree, published.size, copies, published)
     if published.size:
-        copies.publish(published, second_place.note)
+        _put(copies, published, second_place.note, cosigned=cosigned)
         copies.mend_partials()
     return copies.counts
 

@@ -137,7 +137,8 @@ class SqlStore(Administration, Audit):
         second_place, folder = HeadFile(head_file, log_keys), TilesFolder(tiles)
         try:
             await asyncio.to_thread(demand_only_opened, url, second_place.checkpoint)
-            tree = await asyncio.to_thread(start_tree, url, folder, second_place, log_keys)
+            cosigned = witnesses is not None and witnesses.required > 0  # whatever is published
+            tree = await asyncio.to_thread(start_tree, url, folder, second_place, log_keys, cosigned=cosigned)
             await asyncio.to_thread(compare_with_contradiction, head_file, origin, tree)
             replayed = await replay_believed(url, second_place.checkpoint, tree, log_keys, commit_keys)
             start_key = await commit_keys.new()
@@ -175,7 +176,8 @@ class SqlStore(Administration, Audit):
             raise
         ledger.start()
         store.watch()
-        if ledger.size == 0:  # nothing more is written before; why it fails stands in `fault`
+        # Nothing more is written before the first of a log. Why it fails stands in `fault`.
+        if ledger.size == 0:
             with suppress(Fault, TimeoutError):
                 await asyncio.wait_for(ledger.wait_published(0), FIRST_CHECKPOINT_S)
         return store

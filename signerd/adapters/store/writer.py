@@ -212,7 +212,7 @@ class Writer(Worker[Transaction]):
             # checkpoint covers yet are signed at start-up.
             with connection.begin():
                 outcomes = [self._attempt(transaction, unit) for unit in units]
-                if transaction.pending and self._ledger.size == 0:
+                if transaction.pending and self._ledger.signed_size == 0:
                     raise Unavailable(NOT_BEGUN)
                 root = self._append(connection, size, transaction)
         except (SQLAlchemyError, Fault) as error:
@@ -296,7 +296,7 @@ class Writer(Worker[Transaction]):
     def _add_commit(self, connection: Connection, leaves: bytes, epoch: int) -> None:
         """Durable with the entries. A crash before the commit leaves neither, and after it both. It stays: a
         second place that was lost is made anew from an older checkpoint, beyond which it is needed again."""
-        published = self._ledger.size
+        published = self._ledger.signed_size
         commit = Commit(self._start_key.start, epoch, published, leaves)
         row = {
             "size_after": self._tree.size,

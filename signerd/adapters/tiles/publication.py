@@ -4,7 +4,8 @@ Order of writes, and what a crash after each means:
   1. a tile or bundle under a temporary name: nobody reads it;
   2. under its own name: it is beyond the checkpoint that readers see. It is of a tree that was signed, so the
      next start writes the same bytes, and holds these against them;
-  3. the checkpoint: readers see the larger tree, all of whose tiles are there;
+  3. the checkpoint: readers see the larger tree, all of whose tiles are there. It comes at another time where
+     witnesses cosign it first, and a crash before it leaves readers the smaller one;
   4. partial tiles removed: the full one, which has what they had, is there. Some may be left.
 """
 
@@ -48,13 +49,14 @@ class Publication:
     def __init__(
         self, folder: TilesFolder, tree: Tree, entries: Entries, size: int, *, anew: bool = False
     ) -> None:
-        """`size`: of the checkpoint in the folder. `anew`: files that differ are written over."""
+        """`size`: of the tree all of whose tiles are in the folder. `anew`: files that differ are written
+        over."""
         self._folder = folder
         self._tree = tree
         self._entries = entries
         self._anew = anew
         self._full = size - size % WIDTH  # entries whose full tiles are there
-        self.size = size  # of the checkpoint in the folder
+        self.size = size  # of the tree all of whose tiles are there
         self.counts = Counts()
 
     def advance(self, size: int) -> None:
@@ -77,6 +79,17 @@ class Publication:
 
     def publish(self, checkpoint: Checkpoint, note: bytes) -> None:
         """Writes what the tree of this checkpoint has more, then the checkpoint. Raises as `advance`."""
+        self._write(checkpoint)
+        self._folder.put_checkpoint(note)
+        before, self.size = self.size, checkpoint.size
+        self._drop_partials(before, checkpoint.size)
+
+    def complete(self, checkpoint: Checkpoint) -> None:
+        """As `publish`, and leaves readers the checkpoint that they have, with its partial tiles."""
+        self._write(checkpoint)
+        self.size = checkpoint.size
+
+    def _write(self, checkpoint: Checkpoint) -> None:
         size = checkpoint.size
         if self._tree.root(size) != checkpoint.root:
             raise Fault(f"the log has another root at size {size} than the checkpoint: no tile is written")
@@ -88,9 +101,6 @@ class Publication:
         for tile in edge(size):
             if tile not in there:
                 self._put(tile.path, self._tree.tile(tile))
-        self._folder.put_checkpoint(note)
-        before, self.size = self.size, size
-        self._drop_partials(before, size)
 
     def mend_partials(self) -> None:
         """Holds the partial tiles of smaller sizes against the log, as they lie beside the ones of this size.

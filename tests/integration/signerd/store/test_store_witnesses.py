@@ -17,9 +17,12 @@ from structlog.testing import capture_logs
 from harness.paper_witness import SIZE, Answered, PaperWitness, Shown
 from harness.store_world import ORIGIN, World, intent, issue, stock, with_terms
 from signerd.adapters import witness_line, witnesses
-from signerd.adapters.store import SqlStore
+from signerd.adapters.head_file import HeadFile
+from signerd.adapters.store import SqlStore, write_tiles_anew
+from signerd.adapters.tiles import TilesFolder
 from signerd.adapters.witness_line import WitnessLine
 from signerd.adapters.witnesses import Witnesses
+from signerd.core.checkpoint_keys import LogKeys
 from signerd.core.cosigning import MAX_ANSWER, parse_witness_key, read_answer
 from signerd.errors import Unavailable
 
@@ -148,6 +151,77 @@ async def test_nothing_is_published_before_as_many_have_cosigned(
         await until(lambda: store.published_size > size)
         assert cosigned_by((await store.published(record.issued_index)).receipt, paper)
         assert store.fault is None
+
+
+async def test_a_start_publishes_nothing_that_was_not_cosigned(
+    world: World, paper: PaperWitness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A checkpoint stands in the second place, its witness says nothing, and signerd starts anew."""
+    monkeypatch.setattr(witnesses, "REQUIRED_S", 0.2)
+    async with opened(world, paper, required=1) as store:
+        await stock(store, with_terms())
+        await grow(store, "chip-1")
+        paper.wrong = lambda _shown: None
+        record = await issue(store, intent("chip-2"))
+        assert record.issued_index is not None
+        with pytest.raises(Unavailable, match="0 of 1 witnesses"):
+            await store.published(record.issued_index)
+    folder_had = (world.tiles / "checkpoint").read_bytes()
+    second_place, signed = world.head_file.read_bytes(), len(world.log_key.signed)
+    assert world.log_key.signed[-1] in second_place
+    async with opened(world, paper, required=1) as store:
+        assert store.published_size == 0
+        with pytest.raises(Unavailable):
+            store.checkpoint()
+        for index in (0, record.issued_index):
+            with pytest.raises(Unavailable, match="0 of 1 witnesses"):
+                await store.published(index)
+        assert (world.tiles / "checkpoint").read_bytes() == folder_had
+        later = await issue(store, intent("chip-3"))  # entered as before the start, and not published
+        paper.wrong = None
+        assert later.issued_index is not None
+        await until(lambda: store.published_size > (later.issued_index or 0))
+        for index in (record.issued_index, later.issued_index):
+            assert cosigned_by((await store.published(index)).receipt, paper)
+    assert cosigned_by((world.tiles / "checkpoint").read_bytes(), paper)
+    assert len(world.log_key.signed) == signed + 1  # what was signed is not signed again
+
+
+async def test_a_folder_of_tiles_gets_no_checkpoint_at_a_start_before_it_is_cosigned(
+    world: World, paper: PaperWitness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where all its files are written anew, and by `signerd ledger publish`."""
+    monkeypatch.setattr(witnesses, "REQUIRED_S", 0.2)
+    async with opened(world, paper, required=1) as store:
+        await stock(store, with_terms())
+        await grow(store, "chip-1")
+    shutil.rmtree(world.tiles)
+    place = HeadFile(world.head_file, LogKeys.first(world.log_key.verifier))
+    try:
+        assert write_tiles_anew(world.url, TilesFolder(world.tiles), place, cosigned=True).written > 0
+    finally:
+        place.close()
+    assert not (world.tiles / "checkpoint").exists()
+    shutil.rmtree(world.tiles)
+    paper.wrong = lambda _shown: None
+    async with opened(world, paper, required=1):
+        assert (world.tiles / "tile").is_dir()
+        assert not (world.tiles / "checkpoint").exists()
+    paper.wrong = None
+    async with opened(world, paper, required=1) as store:
+        await until((world.tiles / "checkpoint").exists)
+        assert store.published_size > 0
+    assert cosigned_by((world.tiles / "checkpoint").read_bytes(), paper)
+
+
+async def test_a_start_that_demands_none_publishes_at_once(world: World, paper: PaperWitness) -> None:
+    async with opened(world, paper, required=1) as store:
+        await stock(store, with_terms())
+        await grow(store, "chip-1")
+        size = store.published_size
+    paper.wrong = lambda _shown: None
+    async with opened(world, paper) as store:
+        assert store.published_size == size
 
 
 async def test_a_start_asks_for_the_last_checkpoint_again(world: World, paper: PaperWitness) -> None:
