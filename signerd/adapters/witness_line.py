@@ -10,6 +10,7 @@ import asyncio
 import http.client
 import socket
 import ssl
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -37,12 +38,16 @@ class WitnessLine:
         self._tls = None if parts.scheme == "http" else ssl.create_default_context(cafile=ca)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="witness")
         self._connection: http.client.HTTPConnection | None = None
+        self._ended = threading.Event()  # of the request that is under way: it does nothing more
 
     async def post(self, body: bytes) -> tuple[int, str, bytes]:
         """Status, content type and at most one byte more than an answer may have. Raises WitnessDown."""
-        asked = asyncio.get_running_loop().run_in_executor(self._thread, self._post, body)
+        self._ended = ended = threading.Event()
+        asked = asyncio.get_running_loop().run_in_executor(self._thread, self._post, body, ended)
         try:
-            return await asyncio.wait_for(asyncio.shield(asked), DEADLINE_S)
+            # Not `wait_for`: in Python 3.11 it swallows a cancellation that meets the answer.
+            async with asyncio.timeout(DEADLINE_S):
+                return await asyncio.shield(asked)
         except TimeoutError as error:
             self._cut()
             with suppress(WitnessDown):
@@ -55,28 +60,33 @@ class WitnessLine:
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     def _cut(self) -> None:
-        """Wakes the thread, whatever it waits for. It closes the connection itself."""
+        """Wakes the thread, whatever it waits for. It closes the connection itself, and makes no other."""
+        self._ended.set()  # before the look at the socket: a thread that connects looks at it afterwards
         connection = self._connection
         if connection is not None and connection.sock is not None:
             with suppress(OSError):
                 connection.sock.shutdown(socket.SHUT_RDWR)
 
-    def _post(self, body: bytes) -> tuple[int, str, bytes]:
+    def _post(self, body: bytes, ended: threading.Event) -> tuple[int, str, bytes]:
         kept = self._connection is not None
         try:
-            return self._once(body)
+            return self._once(body, ended)
         except (OSError, http.client.HTTPException) as error:
             self._drop()
-            if not kept or isinstance(error, TimeoutError):
+            if not kept or ended.is_set() or isinstance(error, TimeoutError):
                 raise WitnessDown(_said(error)) from error
         try:  # the connection may have ended since the last request: once more on a fresh one
-            return self._once(body)
+            return self._once(body, ended)
         except (OSError, http.client.HTTPException) as error:
             self._drop()
             raise WitnessDown(_said(error)) from error
 
-    def _once(self, body: bytes) -> tuple[int, str, bytes]:
+    def _once(self, body: bytes, ended: threading.Event) -> tuple[int, str, bytes]:
         connection = self._connection = self._connection or self._opened()
+        if connection.sock is None:
+            connection.connect()
+        if ended.is_set():
+            raise ConnectionAbortedError("the deadline has passed")
         connection.request("POST", self._path, body, {"Content-Type": "application/octet-stream"})
         response = connection.getresponse()
         data = response.read(MAX_ANSWER + 1)

@@ -320,6 +320,53 @@ async def test_an_answer_that_drips_ends_at_the_deadline(monkeypatch: pytest.Mon
         line.close()
 
 
+@contextmanager
+def dripping_later(connections: list[socket.socket]) -> Iterator[str]:
+    """As `dripping`, on every connection, after one answer that keeps the first."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    ended = threading.Event()
+
+    def serve() -> None:
+        line = listener.accept()[0]
+        connections.append(line)
+        line.recv(65_536)
+        line.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        while not ended.is_set():
+            try:
+                line.recv(65_536)
+                line.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 10000\r\n\r\n")
+                while not ended.wait(0.05):
+                    line.sendall(b"x")
+            except OSError:  # it was cut
+                line = listener.accept()[0]
+                connections.append(line)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    address = listener.getsockname()
+    try:
+        yield f"http://127.0.0.1:{address[1]}"
+    finally:
+        ended.set()
+        socket.create_connection(address).close()  # wakes it
+        thread.join()
+        for each in (listener, *connections):
+            each.close()
+
+
+async def test_a_request_cut_at_the_deadline_is_not_sent_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a kept connection: one that has ended is made anew, one that was cut is not."""
+    monkeypatch.setattr(witness_line, "DEADLINE_S", 0.5)
+    connections: list[socket.socket] = []
+    with dripping_later(connections) as url:
+        line = WitnessLine(url, None)
+        assert (await line.post(b"old 0\n\n"))[2] == b"ok"
+        with pytest.raises(witness_line.WitnessDown, match="no answer in"):
+            await asyncio.wait_for(line.post(b"old 0\n\n"), 5)
+        assert len(connections) == 1
+        line.close()
+
+
 async def test_closing_does_not_wait_for_a_witness() -> None:
     with dripping() as url:
         line = WitnessLine(url, None)
