@@ -28,6 +28,7 @@ from auditor.reread import Reader, shown
 from birthmark.proof import Checkpoint
 
 CHUNK = 16_384  # entries a transaction, and a call: each call has a deadline of its own
+CHUNK_BYTES = 32 << 20  # the same: a chunk ends with the entry that comes to it
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,9 +101,15 @@ class LedgerRun:
         if start == end:
             return []
         try:
-            return list(self.log.entries(start, end))
+            entries, size = list[bytes](), 0
+            for data in self.log.entries(start, end):
+                entries.append(data)
+                size += len(data)
+                if size >= CHUNK_BYTES:
+                    break
         except (Malformed, NotFound) as error:
             raise Rejected(Finding(Code.ANSWER_MALFORMED, f"entries: {error}", start)) from error
+        return entries
 
     def _prove(
         self,
@@ -114,7 +121,7 @@ class LedgerRun:
     ) -> None:
         """The tree with the chunk is a beginning of the head's. Raises Rejected."""
         asked = min(head.size, growth.size + self.chunk)
-        if grown.size == asked:
+        if grown.size == asked or sum(map(len, entries)) >= CHUNK_BYTES:
             if grown.size == head.size:
                 if grown.root() == head.root:
                     return

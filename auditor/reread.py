@@ -20,6 +20,7 @@ from auditor.ports import Log, State
 from birthmark.proof import Checkpoint
 
 _HELD = 128  # bundles, some 30 MiB of usual entries
+_HELD_BYTES = 64 << 20  # of their entries, but for one bundle that has more
 
 
 class Reader:
@@ -29,6 +30,7 @@ class Reader:
         self._log = log
         self._state = state
         self._bundles: dict[int, Sequence[bytes]] = {}
+        self._held_bytes = 0
         self._rejected: dict[int, Rejected] = {}  # asked for once: naming the entry takes a proof for each
         self._ahead: tuple[int, Sequence[bytes]] = (0, ())
         kept = state.kept()
@@ -37,7 +39,7 @@ class Reader:
     def hold(self, start: int, entries: Sequence[bytes], growth: Growth) -> None:
         """Entries that are proven and just being entered, from index `start` on; `growth` has them."""
         self._ahead = (start, entries)
-        self._bundles.pop(self.growth.bundles, None)  # it has grown
+        self._held_bytes -= _size(self._bundles.pop(self.growth.bundles, ()))  # it has grown
         self._rejected.pop(self.growth.bundles, None)
         self.growth = growth
 
@@ -68,8 +70,9 @@ class Reader:
                 if len(self._rejected) < _HELD:
                     self._rejected[number] = rejected
                 raise
-            if len(self._bundles) >= _HELD:
-                del self._bundles[next(iter(self._bundles))]
+            self._held_bytes += _size(found)
+            while self._bundles and (len(self._bundles) >= _HELD or self._held_bytes > _HELD_BYTES):
+                self._held_bytes -= _size(self._bundles.pop(next(iter(self._bundles))))
         self._bundles[number] = found  # as the one used last
         return found
 
@@ -111,6 +114,10 @@ class Reader:
             return is_included(index=index, size=head.size, root=head.root, leaf=leaf, proof=proof)
         except (Malformed, NotFound):
             return False
+
+
+def _size(entries: Sequence[bytes]) -> int:
+    return sum(map(len, entries))
 
 
 def shown(data: bytes) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 import grpc
 import pytest
 
+from auditor import ledger, reread
 from auditor.adapters.schema import VERSION
 from auditor.adapters.state import FILE, SqliteState
 from auditor.errors import Unreachable
@@ -180,6 +181,24 @@ def test_a_chunk_that_is_not_proven_is_not_kept(log: PaperLog, tmp_path: Path) -
         assert kept.frontier.size == 32
         log.lie_entries = lambda entries: entries
         assert [item.finding.index for item in made.verify().findings] == [40]  # it stays
+
+
+def test_chunks_and_held_bundles_end_by_their_bytes_too(
+    log: PaperLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = _whole(log, tmp_path / "whole")
+    monkeypatch.setattr(ledger, "CHUNK_BYTES", 8_000)
+    monkeypatch.setattr(reread, "_HELD_BYTES", 1)
+    with bench(log, tmp_path / "small") as made:
+        sizes: list[int] = []
+        made.audit._progress = lambda phase, done, _total: sizes.append(done) if phase == "entries" else None
+        assert _seen(made.verify()) == expected
+        assert len(sizes) > 3
+        reader = reread.Reader(made.grpc_log, made.state)
+        first = reader.bundle(0)
+        reader._bundles = {7: first}  # another one, as large
+        reader.bundle(0)
+        assert list(reader._bundles) == [0]
 
 
 def test_marks_of_a_run_that_died_are_removed(log: PaperLog, tmp_path: Path) -> None:
