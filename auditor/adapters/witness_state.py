@@ -127,11 +127,13 @@ class WitnessState:
         the disk when it returns. Raises what `judge` raises, and sqlite3.Error."""
         self._database.execute("BEGIN IMMEDIATE")  # from here on nobody else writes
         try:
-            judge(self.kept(checkpoint.origin))
-            self._database.execute(
-                "UPDATE logs SET size = ?, root = ?, note = ? WHERE origin = ?",
-                (checkpoint.size, checkpoint.root, checkpoint.note, checkpoint.origin),
-            )
+            kept = self.kept(checkpoint.origin)
+            judge(kept)
+            if (kept.size, kept.root) != (checkpoint.size, checkpoint.root):  # else no write
+                self._database.execute(
+                    "UPDATE logs SET size = ?, root = ?, note = ? WHERE origin = ?",
+                    (checkpoint.size, checkpoint.root, checkpoint.note, checkpoint.origin),
+                )
             self._database.execute("COMMIT")
         except BaseException:
             if self._database.in_transaction:

@@ -149,6 +149,19 @@ def test_it_cosigns_what_continues_and_keeps_it_over_restarts(witness: Witness) 
 
 
 @pytest.mark.check
+def test_a_tree_that_is_kept_already_is_cosigned_and_not_written_again(witness: Witness) -> None:
+    """Whoever has the log's newest note can send it without end."""
+    log, database = witness.log, witness.folder / "witness.sqlite"
+    log.grow(3)
+    witness.cosigns(0)
+    written = database.read_bytes()  # its header counts the writes
+    witness.cosigns(3)
+    assert database.read_bytes() == written
+    log.grow()
+    witness.cosigns(3)
+    assert database.read_bytes() != written
+
+
 def test_rollback_and_fork_are_refused_and_a_fork_is_told_with_its_note(witness: Witness) -> None:
     log, other = witness.log, Log()
     log.grow(10)
