@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,7 @@ from harness.store_world import (
 from harness.waiting import until
 from signerd.adapters.store import SqlStore
 from signerd.adapters.store.values import RevokedCertificate
+from signerd.core.entry import KeysCommitted
 from signerd.core.issuers import IssuerState
 from signerd.core.names import parse_peer_uri
 from signerd.errors import ConfigError, Fault, Refused
@@ -367,6 +369,27 @@ async def test_sessions_of_before_the_clock_was_set_right(world: World) -> None:
         index = await store.accept_clock(by="ann", before=NOW, now=NOW)
         sql(world, "DELETE FROM counters")
         assert await store.clock_era() == index
+
+
+async def test_an_altered_keys_committed_is_not_repeated(world: World) -> None:
+    """Where keys are is repeated by the next entry of recipients, and nobody looks at it again."""
+    honest = KeysCommitted(
+        time=NOW,
+        by="ann",
+        checkpoint="sealed",
+        chip_master="sealed",
+        chip_master_commitment=digest("chip master"),
+        recipients=(digest("one token"), digest("its spare")),
+    )
+    async with world.opened() as store:
+        first = await store.commit_recipients(honest)
+        said = json.loads(log_of(world)[first])
+        altered = encoded(**said | {"chip_master_commitment": digest("mallory").hex()})
+        sql(world, "UPDATE entries SET data = ? WHERE entry_index = ?", altered, first)
+        index = await store.commit_recipients(replace(honest, recipients=(digest("another token"),)))
+        newer = json.loads(log_of(world)[index])
+    assert newer["recipients"] == [digest("another token").hex()]
+    assert newer["chip_master_commitment"] == digest("chip master").hex()
 
 
 # Revocations and places, which the log has as well.

@@ -83,6 +83,12 @@ def named_by(row: Row) -> set[str]:
     return found
 
 
+def test_a_defence_is_more_than_the_name_of_an_attacker() -> None:
+    attackers = {row.cells[0] for row in ROWS}
+    assert len(attackers) > 5
+    assert [row.cells for row in ROWS if row.cells[2] in attackers] == []
+
+
 def test_there_are_tables_with_attacks_in_them() -> None:
     assert {row.part for row in ROWS} == {"Attacks on the line", "Doctored stores", EVIDENCE}
     assert len(TESTS) > 300

@@ -23,7 +23,6 @@ from signerd.adapters.store.existing import (
     no_order,
     no_peer,
 )
-from signerd.adapters.store.listing import keys_committed, sealed_successors
 from signerd.adapters.store.open_intents import enter_open_intents
 from signerd.adapters.store.renewals import approve
 from signerd.adapters.store.revoking import revoke
@@ -409,8 +408,7 @@ def record_crl(tx: Transaction, entry: CrlIssued, issuer: str) -> int:
 def commit_recipients(tx: Transaction, entry: KeysCommitted, approval: Approval) -> int:
     """`Administration.commit_recipients`. A list that the ledger names was approved, and asks nobody. Where
     keys are does not change with who opens them: that is as the entry before says."""
-    index = tx.state.keys_committed
-    last = None if index is None else keys_committed(tx.connection, index)
+    last = tx.state.keys_committed
     if last is not None:
         entry = replace(
             entry,
@@ -419,7 +417,7 @@ def commit_recipients(tx: Transaction, entry: KeysCommitted, approval: Approval)
             chip_master_commitment=last.chip_master_commitment,
         )
     sealed = Place.SEALED in (entry.checkpoint, entry.chip_master)
-    if not sealed and all(each.retired for each in sealed_successors(tx.connection)):
+    if not sealed and not tx.state.sealed_keys:
         raise Refused(Code.INVALID, "nothing is sealed: each key is in the token")
     if last is not None and last.recipients == entry.recipients:
         if isinstance(approval, Preparing):

@@ -179,7 +179,8 @@ def _without_first_entries(replayed: Replayed) -> Uncovered:
     given = replayed.uncovered
     if given.size:
         return given
-    count = 2 if replayed.state.keys_committed == 1 else 1
+    said = replayed.state.keys_committed
+    count = 2 if said is not None and said.index == 1 else 1
     return Uncovered(
         given.origin, count, given.leaves[:count], given.leaves[count:], given.epochs[count:], given.kept
     )

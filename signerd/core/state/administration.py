@@ -26,7 +26,7 @@ from signerd.core.issuers import IssuerRecord, IssuerState
 from signerd.core.names import FIRST
 from signerd.core.note import NoteError, parse_vkey
 from signerd.core.state import orders, peers
-from signerd.core.state.values import NamedList, Opened, Peer, Revision, StateError, Terms
+from signerd.core.state.values import KeysAt, NamedList, Opened, Peer, Revision, StateError, Terms
 
 Members = Mapping[str, Any]
 """An entry, as JSON has it."""
@@ -51,7 +51,8 @@ class State:
     administrators: AdministratorSet = NOBODY
     approvals: Mapping[tuple[bytes, int], int] = field(default_factory=_empty)  # used: index of the action
     log_keys: LogKeys | None = None
-    keys_committed: int | None = None  # the last such entry
+    keys_committed: KeysAt | None = None  # the last such entry
+    sealed_keys: Mapping[str, str] = field(default_factory=_empty)  # sealed successors: vkey by key ID
     clock_accepted: int = 0  # likewise; 0: there is none
     lists: tuple[NamedList, ...] = ()  # `chips_imported`
     personalized: tuple[NamedList, ...] = ()  # `chips_personalized`
@@ -178,8 +179,16 @@ def _action_approved(state: State, index: int, members: Members) -> State:
     return replace(state, approvals={**state.approvals, use: index + 1})  # the action follows it
 
 
-def _keys_committed(state: State, index: int, _members: Members) -> State:
-    return replace(state, keys_committed=index)
+def _keys_committed(state: State, index: int, members: Members) -> State:
+    commitment = members["chip_master_commitment"]
+    said = KeysAt(
+        index,
+        tuple(bytes.fromhex(each) for each in members["recipients"]),
+        members["checkpoint"],
+        members["chip_master"],
+        None if commitment is None else bytes.fromhex(commitment),
+    )
+    return replace(state, keys_committed=said)
 
 
 def _clock_accepted(state: State, index: int, _members: Members) -> State:
@@ -193,11 +202,15 @@ def _checkpoint_key(state: State, index: int, members: Members) -> State:
     key_id = verifier.key_id.hex()
     match members["type"]:
         case "checkpoint_key_added":
-            return replace(state, log_keys=keys.added(verifier, index))
+            sealed = (
+                {**state.sealed_keys, key_id: members["vkey"]} if members["recipients"] else state.sealed_keys
+            )
+            return replace(state, log_keys=keys.added(verifier, index), sealed_keys=sealed)
         case "checkpoint_key_activated":
             return replace(state, log_keys=keys.activated(key_id, index, members["checkpoint"].encode()))
         case _:
-            return replace(state, log_keys=keys.retired(key_id, index))
+            open_ones = {name: vkey for name, vkey in state.sealed_keys.items() if name != key_id}
+            return replace(state, log_keys=keys.retired(key_id, index), sealed_keys=open_ones)
 
 
 def _seen(state: State, _index: int, _members: Members) -> State:

@@ -23,6 +23,17 @@ class Opened:
 
 
 @dataclass(frozen=True, slots=True)
+class KeysAt:
+    """`keys_committed`: where first key and chip master key are, and who opens what is sealed."""
+
+    index: int
+    recipients: tuple[bytes, ...]  # SHA-256 of each SubjectPublicKeyInfo
+    checkpoint: str
+    chip_master: str
+    chip_master_commitment: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
 class Peer:
     """One key of a peer. A peer that was renewed with another key has several, the newest of which is not
     `renewed`; one that was revoked may have come back with a newer one."""
