@@ -50,10 +50,10 @@ SUITES = (
     Suite("lint", 1, command=("deploy/setup/lint.sh",)),
     # All that `make test` runs, of every folder; the next three are what it leaves out. On two quiet cores it
     # is to take 8 minutes at most; CI's machines are not always quiet.
-    Suite("test", 9, tier=TEST, paths=("tests",)),
-    Suite("integration", 21, tier=CHECK, paths=("tests/unit", "tests/integration", "tests/fuzz")),
+    Suite("test", 11, tier=TEST, paths=("tests",)),
+    Suite("integration", 20, tier=CHECK, paths=("tests/unit", "tests/integration", "tests/fuzz")),
     Suite("hostile", 10, tier=CHECK, paths=("tests/hostile",)),
-    Suite("e2e", 10, tier=CHECK, paths=("tests/e2e",)),
+    Suite("e2e", 9, tier=CHECK, paths=("tests/e2e",)),
     # The station on Windows, under Wine; .ci/run makes what they run in, and keeps it in ~/.cache/birthmark.
     Suite("windows", 4, tier=CHECK, paths=("tests/windows",)),
     Suite("demo", 1, command=(sys.executable, "-m", "demo.run")),
