@@ -72,18 +72,18 @@ class CertificateBooks:
 
     def add_id(self, entry_id: bytes, index: int) -> int | None:
         """See `auditor.core.books`."""
-        for earlier in self._marks.find(Kind.ENTRY, entry_id):
-            if json.loads(self.read_entry(earlier)).get("id") == entry_id.hex():
-                return earlier
-        self._marks.add(Kind.ENTRY, entry_id, index)
-        return None
+        return self._add_member(Kind.ENTRY, "id", entry_id, index)
 
     def add_run(self, run: bytes, index: int) -> int | None:
         """See `auditor.core.books`."""
-        for earlier in self._marks.find(Kind.RUN, run):
-            if json.loads(self.read_entry(earlier)).get("run") == run.hex():
+        return self._add_member(Kind.RUN, "run", run, index)
+
+    def _add_member(self, kind: Kind, member: str, value: bytes, index: int) -> int | None:
+        """The index of the entry whose member says this value already. Where none does, it is noted."""
+        for earlier in self._marks.find(kind, value):
+            if json.loads(self.read_entry(earlier)).get(member) == value.hex():
                 return earlier
-        self._marks.add(Kind.RUN, run, index)
+        self._marks.add(kind, value, index)
         return None
 
     def issued(self, index: int) -> Issued:
