@@ -5,6 +5,9 @@ with its second place, started a snapshot, or runs a clone, has a ledger that la
 it is found at that station's first call. Nothing that a station can make itself stops signerd: a checkpoint
 counts by the log's own signature (`core/seen_checkpoint.py`), and all else is passed over.
 
+A tile that cannot be read, or is wrong, refuses nobody: what a station saw is passed over for this call, and
+looked at again at its next one. A checkpoint over more entries than are here needs no tile.
+
 What it costs: a note that this process published is known by its bytes, as is the last one that each station
 sent. Of any other, one signature a key is verified.
 """
@@ -12,7 +15,8 @@ sent. Of any other, one signature a key is verified.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import structlog
@@ -21,6 +25,8 @@ from signerd.core.checkpoint_keys import LogKeys
 from signerd.core.note import Checkpoint, NoteError, VerifierKey
 from signerd.core.seen_checkpoint import Standing, counting_keys, open_seen
 from signerd.errors import Code, Fault
+
+_SAY_S = 60.0  # between two lines of what could not be compared, whichever stations it was of
 
 _log = structlog.get_logger(__name__)
 
@@ -37,8 +43,9 @@ class PublishedLog(Protocol):
         """Whether this process published exactly this, not long ago."""
         ...
 
-    def standing(self, seen: Checkpoint) -> Standing:
-        """What this checkpoint says of the tree that is committed."""
+    async def standing(self, seen: Checkpoint) -> Standing:
+        """What this checkpoint says of the tree that is committed. Raises Fault: a tile of it is wrong, or
+        cannot be read in time."""
         ...
 
     async def demand_no_newer_head(self, seen: Checkpoint) -> None:
@@ -53,9 +60,17 @@ class PublishedLog(Protocol):
 class SeenCheckpoints:
     """What stations sent, beside this ledger."""
 
-    def __init__(self, log: PublishedLog, named: Sequence[VerifierKey] = ()) -> None:
+    def __init__(
+        self,
+        log: PublishedLog,
+        named: Sequence[VerifierKey] = (),
+        seconds: Callable[[], float] = time.monotonic,
+    ) -> None:
         """`named`: the log's keys that the settings name. A copy of the database may not know them yet."""
         self._log = log
+        self._seconds = seconds
+        self._said_at = -_SAY_S
+        self._unsaid = 0  # calls since then whose checkpoint could not be compared
         self._named = tuple(named)
         self._keys: LogKeys | None = None
         self._last: dict[
@@ -83,7 +98,12 @@ class SeenCheckpoints:
         except NoteError as error:
             self._pass_over(station, error)
         else:
-            await self._compare(station, seen, note)
+            try:
+                standing = await self._log.standing(seen)
+            except Fault as error:  # of the tiles: says nothing of the ledger
+                self._not_compared(station, seen, error)
+                return
+            await self._demand_held(station, seen, note, standing)
         self._last[station] = digest
 
     def _pass_over(self, station: str, error: NoteError) -> None:
@@ -92,8 +112,21 @@ class SeenCheckpoints:
             self._passed_over.add(station)
             _log.warning("seen_checkpoint_passed_over", station=station, detail=str(error))
 
-    async def _compare(self, station: str, seen: Checkpoint, note: bytes) -> None:
-        standing = self._log.standing(seen)
+    def _not_compared(self, station: str, seen: Checkpoint, error: Fault) -> None:
+        self._unsaid += 1
+        now = self._seconds()
+        if now - self._said_at >= _SAY_S:
+            calls, self._unsaid, self._said_at = self._unsaid, 0, now
+            _log.error(
+                "seen_checkpoint_not_compared",
+                station=station,
+                size=seen.size,
+                calls=calls,
+                detail=error.detail,
+                exc_info=error.__cause__,
+            )
+
+    async def _demand_held(self, station: str, seen: Checkpoint, note: bytes, standing: Standing) -> None:
         if standing is Standing.AHEAD:
             await self._log.demand_no_newer_head(seen)
         if standing is Standing.HELD:

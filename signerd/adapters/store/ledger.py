@@ -24,6 +24,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 import structlog
 
 from signerd.adapters.head_file import HeadFile
+from signerd.adapters.store.earlier_roots import EarlierRoots
 from signerd.adapters.store.logged_entries import RecentEntries, altered, altered_fault, missing_fault
 from signerd.adapters.tiles import TilePublisher
 from signerd.adapters.witnesses import Witnesses
@@ -63,6 +64,7 @@ class Ledger:
         `tiles` are up to date with `head`. `recent` is filled with what is committed.
         `awaited` is called by each task that begins to wait for a checkpoint."""
         self._tree = tree
+        self._earlier = EarlierRoots(tree)
         self._committed = tree.size
         self._head = head
         self._signed = head.checkpoint.size
@@ -106,9 +108,11 @@ class Ledger:
         """Whether it is one of the last notes that this process published, or began with."""
         return note in self._own_notes
 
-    def standing(self, seen: Checkpoint) -> Standing:
-        """What a checkpoint of this log says of the tree that is committed."""
-        return standing(seen, self._committed, self._tree.root)
+    async def standing(self, seen: Checkpoint) -> Standing:
+        """What a checkpoint of this log says of the tree that is committed. Raises as `EarlierRoots.root`."""
+        size = self._committed
+        root = await self._earlier.root(seen.size) if seen.size <= size else b""
+        return standing(seen, size, lambda _size: root)
 
     @property
     def fault(self) -> Fault | None:
@@ -157,6 +161,7 @@ class Ledger:
             await self._witnesses.close()
         self._fail_waiters(Unavailable("the store is closed"))
         await self.tiles.close()
+        self._earlier.close()
         self._head.close()
 
     def committed(self, start: int, entries: Sequence[bytes], keys: LogKeys) -> None:

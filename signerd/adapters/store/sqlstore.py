@@ -178,8 +178,7 @@ class SqlStore(Administration, Audit):
         store.watch()
         # Nothing more is written before the first of a log. Why it fails stands in `fault`.
         if ledger.size == 0:
-            with suppress(Fault, TimeoutError):
-                await asyncio.wait_for(ledger.wait_published(0), FIRST_CHECKPOINT_S)
+            await store.unpublished(0, within_s=FIRST_CHECKPOINT_S)
         return store
 
     def __init__(
@@ -268,9 +267,9 @@ class SqlStore(Administration, Audit):
         """See `signerd.seen_checkpoints.PublishedLog`, as the next three."""
         return self._ledger.published_here(note)
 
-    def standing(self, seen: Checkpoint) -> Standing:
+    async def standing(self, seen: Checkpoint) -> Standing:
         """See `PublishedLog`."""
-        return self._ledger.standing(seen)
+        return await self._ledger.standing(seen)
 
     async def demand_no_newer_head(self, seen: Checkpoint) -> None:
         """See `PublishedLog`."""
