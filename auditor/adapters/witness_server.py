@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 
+from auditor.adapters.witness_journal import Event, WitnessJournal, signed_by
 from auditor.adapters.witness_state import WitnessState
 from auditor.core.witnessing import (
     MAX_REQUEST,
@@ -32,20 +33,6 @@ _PATH = "/add-checkpoint"
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
-    """What happened, for the log: one for each request that a log signed, and one for each start."""
-
-    name: str
-    origin: str
-    size: int
-    detail: str = ""
-    note: str = ""  # the checkpoint that was not cosigned
-
-
-Told = Callable[[Event], None]
-
-
-@dataclass(frozen=True, slots=True)
 class _Head:
     """Of a request. `refused`: it is answered with this, and nothing more is read."""
 
@@ -58,9 +45,11 @@ class _Head:
 class WitnessServer:
     """Serves one witness. `start` it on the event loop."""
 
-    def __init__(self, state: WitnessState, told: Told, now: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, state: WitnessState, journal: WitnessJournal, now: Callable[[], float] = time.time
+    ) -> None:
         self._state = state
-        self._told = told
+        self._journal = journal
         self._now = now
         self._open = 0
         self._turn = asyncio.Lock()
@@ -107,18 +96,22 @@ class WitnessServer:
             return await asyncio.to_thread(self._cosign, request)
 
     def _cosign(self, request: Request) -> bytes:
-        checkpoint = signed_checkpoint(request, self._state.logs)
+        logs = self._state.logs
+        checkpoint = signed_checkpoint(request, logs)
         size, origin = checkpoint.size, checkpoint.origin
         try:
-            self._state.replace(checkpoint, lambda kept: judge(request, checkpoint, kept))
+            grown = self._state.replace(checkpoint, lambda kept: judge(request, checkpoint, kept))
         except NotCosigned as error:
             if error.told:
-                note = checkpoint.note.decode("utf-8", "replace")
-                self._told(Event(error.told, origin, size, error.detail, note))
+                note = signed_by(checkpoint.note, logs[origin])
+                self._journal.repeatable(Event(error.told, origin, size, error.detail, note))
             raise
         moment = int(self._now())
         signature = self._state.sign(message_to_cosign(checkpoint, moment))
-        self._told(Event("cosigned", origin, size))
+        if grown:
+            self._journal.new(Event("cosigned", origin, size))
+        else:
+            self._journal.repeatable(Event("cosigned", origin, size))
         return cosignature_line(self._state.vkey, moment, signature)
 
 

@@ -122,14 +122,18 @@ class WitnessState:
         ).fetchone()
         return Kept(size, root)
 
-    def replace(self, checkpoint: Checkpoint, judge: Callable[[Kept], None]) -> None:
+    def replace(self, checkpoint: Checkpoint, judge: Callable[[Kept], None]) -> bool:
         """Puts the checkpoint in the place of the last one, if `judge` lets it pass, in one transaction. On
-        the disk when it returns. Raises what `judge` raises, and sqlite3.Error."""
+        the disk when it returns. Whether it was another one.
+
+        Raises what `judge` raises, and sqlite3.Error.
+        """
         self._database.execute("BEGIN IMMEDIATE")  # from here on nobody else writes
         try:
             kept = self.kept(checkpoint.origin)
             judge(kept)
-            if (kept.size, kept.root) != (checkpoint.size, checkpoint.root):  # else no write
+            grown = (kept.size, kept.root) != (checkpoint.size, checkpoint.root)
+            if grown:  # else no write
                 self._database.execute(
                     "UPDATE logs SET size = ?, root = ?, note = ? WHERE origin = ?",
                     (checkpoint.size, checkpoint.root, checkpoint.note, checkpoint.origin),
@@ -139,6 +143,7 @@ class WitnessState:
             if self._database.in_transaction:
                 self._database.execute("ROLLBACK")
             raise
+        return grown
 
 
 def _connected(folder: Path, *, create: bool) -> sqlite3.Connection:

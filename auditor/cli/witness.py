@@ -13,7 +13,8 @@ from typing import Annotated
 import typer
 
 from auditor.adapters.enrolment import load_vkey
-from auditor.adapters.witness_server import Event, WitnessServer
+from auditor.adapters.witness_journal import Event, WitnessJournal
+from auditor.adapters.witness_server import WitnessServer
 from auditor.adapters.witness_state import WitnessState, make_witness
 from auditor.errors import ConfigError
 from birthmark.proof import parse_vkey
@@ -84,7 +85,9 @@ def run(
     ] = None,
     key: Annotated[Path | None, typer.Option("--tls-key", help="PEM of that certificate's key.")] = None,
 ) -> None:
-    """Serves until SIGTERM or SIGINT. Prints a JSON line for each cosignature and each fork."""
+    """Serves until SIGTERM or SIGINT. Prints a JSON line for each larger tree that it cosigns. Of repetitions
+    and of wrong requests it prints one a minute for each log, verdict and size of the tree by powers of two,
+    with the number left out."""
     host, port = _address(listen)
     tls = _tls(certificate, key)
     if tls is None and host not in {"127.0.0.1", "::1", "localhost"}:
@@ -99,22 +102,28 @@ def run(
 
 
 async def _served(state: WitnessState, host: str, port: int, tls: ssl.SSLContext | None) -> None:
-    stop = asyncio.Event()
+    stop, journal = asyncio.Event(), WitnessJournal(_print)
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     try:
-        server = await WitnessServer(state, _print).start(host, port, tls)
+        server = await WitnessServer(state, journal).start(host, port, tls)
     except OSError as error:
         raise ConfigError(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
     bound = server.sockets[0].getsockname()[1]
     _line({"event": "serving", "host": host, "port": bound, "vkey": state.vkey.text()})
     await stop.wait()
     server.close()
+    for event in journal.rest():
+        _print(event)
 
 
 def _print(event: Event) -> None:
     said: dict[str, object] = {"event": event.name, "origin": event.origin, "size": event.size}
-    _line(said | ({"detail": event.detail, "note": event.note} if event.detail else {}))
+    if event.detail:
+        said |= {"detail": event.detail, "note": event.note}
+    if event.left_out:
+        said["left_out"] = event.left_out
+    _line(said)
 
 
 def _line(said: dict[str, object]) -> None:
