@@ -377,7 +377,7 @@ def _keys(config: Config, base: Path) -> str:
         said += "; sessions end when signerd does"
     if hsm.sealed is not None:
         _demand_sealed(config, hsm.sealed)
-    parts = read_parts(config, database_url(config, base))
+    parts = read_parts(config, database_url(config, base), config.ledger.head)
     if not parts:
         return said
     if wrong := [

@@ -31,9 +31,9 @@ from signerd.adapters.keyholder.resealing import Resealed, reseal
 from signerd.adapters.keyholder.sealed_file import read_sealed_file
 from signerd.adapters.one_at_a_time import alone
 from signerd.adapters.start_faults import from_system, unreadable
-from signerd.adapters.store import committed_recipients
+from signerd.adapters.store import committed_keys
 from signerd.config import AnyTokenSettings, CheckpointKeySettings, HsmSettings, Keys
-from signerd.core.note import NoteError, parse_vkey
+from signerd.core.note import NoteError, VerifierKey, parse_vkey
 from signerd.core.recipient import Recipient
 from signerd.core.sealing import SealedSecrets
 from signerd.errors import Code, ConfigError, Refused, WrongSettings
@@ -83,18 +83,22 @@ class SealedPart:
         return replace(setup, vkey=self.vkey)
 
 
-def read_parts(keys: Keys, database: str) -> list[SealedPart]:
+def read_parts(keys: Keys, database: str, head_file: Path) -> list[SealedPart]:
     """All that is sealed, the oldest first; empty where nothing is. A successor that the ledger does not know
     yet, or that is retired, is none.
 
     Args:
         keys: the settings of whoever has the tokens.
         database: signerd's, its URL.
+        head_file: the second place: entries that its checkpoint covers say who opens each part.
 
     Raises:
-        ConfigError: a file or the database cannot be read.
+        ConfigError: a file or the database cannot be read, or its entries are not those that were signed.
     """
-    last, successors = committed_recipients(database)
+    if keys.hsm.sealed is None and all(each.sealed is None for each in keys.checkpoint_keys):
+        return []
+    committed = committed_keys(database, head_file, _parsed(_vkey(keys.ledger.vkey)))
+    last, successors = committed.last, committed.successors
     found: list[SealedPart] = []
     if keys.hsm.sealed is not None:
         sealed, named = read_sealed_file(keys.hsm.sealed), () if last is None else last.recipients
@@ -208,7 +212,7 @@ def opened_by(keys: Keys, parts: Sequence[SealedPart], pin: bytearray) -> Opened
 
 def change(
     keys: Keys,
-    database: str,
+    read: Callable[[], Sequence[SealedPart]],
     pins: Pins,
     wanted: Callable[[Sequence[SealedPart]], Sequence[Sequence[Recipient]]],
     announce: Announce,
@@ -217,7 +221,7 @@ def change(
 
     Args:
         keys: the settings of whoever has the tokens.
-        database: signerd's, its URL.
+        read: the parts, as `demand_parts`.
         pins: of the token of each part that changes.
         wanted: the new list of each part.
         announce: step 2.
@@ -227,8 +231,8 @@ def change(
         ConfigError: nothing is sealed, a secret does not open, or a file cannot be written.
         Refused: what `wanted` refuses, or a token at hand is left out.
     """
-    with alone(demand_parts(keys, database)[0].file, "change of the recipients", by_root=True):
-        parts = demand_parts(keys, database)
+    with alone(read()[0].file, "change of the recipients", by_root=True):
+        parts = read()
         lists = wanted(parts)
         resealed = {
             part.file: _resealed(keys, part, pins(part.settings), recipients)
@@ -241,9 +245,9 @@ def change(
     return list(named), index
 
 
-def demand_parts(keys: Keys, database: str) -> list[SealedPart]:
+def demand_parts(keys: Keys, database: str, head_file: Path) -> list[SealedPart]:
     """As `read_parts`. Raises ConfigError also where nothing is sealed."""
-    parts = read_parts(keys, database)
+    parts = read_parts(keys, database, head_file)
     if not parts:
         raise ConfigError("nothing is sealed: each key is in the token, and no other token can open it")
     return parts
@@ -291,7 +295,11 @@ def _vkey(path: Path) -> str:
 
 
 def _key_id(vkey: str) -> str:
+    return _parsed(vkey).key_id.hex()
+
+
+def _parsed(vkey: str) -> VerifierKey:
     try:
-        return parse_vkey(vkey).key_id.hex()
+        return parse_vkey(vkey)
     except NoteError as error:
         raise ConfigError(f"{vkey!r} is no verifier key: {error}") from error

@@ -29,7 +29,7 @@ from harness.store_world import (
     with_terms,
 )
 from harness.waiting import until
-from signerd.adapters.store import SqlStore
+from signerd.adapters.store import SqlStore, committed_keys
 from signerd.adapters.store.values import RevokedCertificate
 from signerd.core.entry import KeysCommitted
 from signerd.core.issuers import IssuerState
@@ -390,6 +390,67 @@ async def test_an_altered_keys_committed_is_not_repeated(world: World) -> None:
         newer = json.loads(log_of(world)[index])
     assert newer["recipients"] == [digest("another token").hex()]
     assert newer["chip_master_commitment"] == digest("chip master").hex()
+
+
+RECIPIENTS = KeysCommitted(
+    time=NOW,
+    by="ann",
+    checkpoint="sealed",
+    chip_master="sealed",
+    chip_master_commitment=digest("chip master"),
+    recipients=(digest("one token"), digest("its spare")),
+)
+
+
+async def committed_twice(world: World) -> tuple[int, int]:
+    """The indexes of two entries of recipients, both under a checkpoint."""
+    async with world.opened() as store:
+        first = await store.commit_recipients(replace(RECIPIENTS, recipients=(digest("mallory"),)))
+        return first, await store.commit_recipients(RECIPIENTS)
+
+
+def recipients_of(world: World) -> tuple[bytes, ...]:
+    """As `signerd recipient list` reads them."""
+    last = committed_keys(world.url, world.head_file, world.log_key.verifier).last
+    assert last is not None
+    return last.recipients
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE counters SET value = value - 1 WHERE name = 'keys_committed'",
+        "DELETE FROM counters WHERE name = 'keys_committed'",
+    ],
+)
+async def test_a_counter_that_names_another_keys_committed(world: World, statement: str) -> None:
+    """An earlier entry of recipients made the last one again, or none."""
+    await committed_twice(world)
+    assert sql(world, statement) == 1
+    assert recipients_of(world) == RECIPIENTS.recipients  # a command beside signerd goes by the log
+    with pytest.raises(ConfigError, match="counter keys_committed"):
+        await start(world)
+
+
+async def test_a_counter_that_names_a_keys_committed_in_a_log_without_one(world: World) -> None:
+    sql(world, "INSERT INTO counters VALUES ('keys_committed', 2)")
+    with pytest.raises(ConfigError, match="counter keys_committed"):
+        await start(world)
+
+
+async def test_an_altered_keys_committed_is_not_read(world: World) -> None:
+    _, last = await committed_twice(world)
+    assert recipients_of(world) == RECIPIENTS.recipients
+    change(world, last, lambda entry: entry | {"recipients": [digest("mallory").hex()]})
+    with pytest.raises(ConfigError, match="not those that were published"):
+        recipients_of(world)
+
+
+async def test_a_keys_committed_that_no_checkpoint_covers_is_not_read(world: World) -> None:
+    await committed_twice(world)
+    forged = json.loads(log_of(world)[-1]) | {"recipients": [digest("mallory").hex()]}
+    append(world, encoded(**forged))
+    assert recipients_of(world) == RECIPIENTS.recipients
 
 
 # Revocations and places, which the log has as well.

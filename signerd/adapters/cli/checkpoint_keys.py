@@ -121,7 +121,8 @@ def add(
         _demand_room(config)
         wanted = _wanted(keys, module, token, pin, environment(hsm_env), key_in, key)
         sealed = wanted.key_in == "sealed"
-        there = read_parts(keys, database_url(settings, config.resolve().parent)) if sealed else []
+        url, head = database_url(settings, config.resolve().parent), settings.ledger.head
+        there = read_parts(keys, url, head) if sealed else []
         recipients = further_checkpoint_key.recipients_of(there, spare or ()) if sealed else []
         made = further_checkpoint_key.make(keys, base, wanted, recipients)
     key_id = made.verifier.key_id.hex()

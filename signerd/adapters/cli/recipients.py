@@ -188,6 +188,7 @@ class _Files:
 
     config: Path
     database: str  # URL
+    head: Path  # the second place
     keys: Keys
     base: Path  # the directory of `keys`
 
@@ -195,7 +196,7 @@ class _Files:
         """What is sealed."""
         from signerd.adapters.recipients import demand_parts
 
-        return demand_parts(self.keys, self.database)
+        return demand_parts(self.keys, self.database, self.head)
 
 
 def _loaded(config: Path, key_holder: Path) -> _Files:
@@ -204,7 +205,8 @@ def _loaded(config: Path, key_holder: Path) -> _Files:
 
     settings = load(config)
     keys, base = who_has_the_token(settings, config, key_holder)
-    return _Files(config, database_url(settings, config.resolve().parent), keys, base)
+    url = database_url(settings, config.resolve().parent)
+    return _Files(config, url, settings.ledger.head, keys, base)
 
 
 def _with(settings: AnyTokenSettings, given: dict[str, object]) -> Any:
@@ -233,7 +235,7 @@ def _change(
             return daemon.CommitRecipients(options.on(request)).ledger_index
 
     with _pins(files, pin) as pins:
-        named, index = change(files.keys, files.database, pins, wanted, announce)
+        named, index = change(files.keys, files.parts, pins, wanted, announce)
     return len(named), index
 
 

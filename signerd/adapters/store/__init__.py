@@ -18,11 +18,12 @@ Before the commit of each, a crash leaves nothing of it, and nobody was told. Al
 """
 
 from signerd.adapters.store.checkpoint_keys import known_log_keys
+from signerd.adapters.store.covered import committed_keys
 from signerd.adapters.store.database import check_database, create_database, sqlite_file
 from signerd.adapters.store.issuers import known_issuers
 from signerd.adapters.store.log_start import compare_database, write_tiles_anew
 from signerd.adapters.store.operations_cas import Announcement, Step
-from signerd.adapters.store.registered import asked_administrators, committed_recipients, registered_peers
+from signerd.adapters.store.registered import asked_administrators, registered_peers
 from signerd.adapters.store.renewals import RenewalRequest
 from signerd.adapters.store.runs import note_restored
 from signerd.adapters.store.sqlstore import SqlStore, open_log
@@ -35,7 +36,7 @@ __all__ = [
     "Step",
     "asked_administrators",
     "check_database",
-    "committed_recipients",
+    "committed_keys",
     "compare_database",
     "create_database",
     "demand_covered",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
@@ -22,8 +21,6 @@ from signerd.adapters.store.rows import (
     record_of,
 )
 from signerd.adapters.store.schema import (
-    KEYS_COMMITTED,
-    checkpoint_keys,
     counters,
     entries,
     head,
@@ -38,13 +35,10 @@ from signerd.adapters.store.values import (
     OrderCounts,
     OrderState,
     ProductRevision,
-    Recipients,
     RecordFilter,
     RecordPage,
     RevokedCertificate,
-    SealedSuccessor,
 )
-from signerd.core.entry import KeysCommitted
 from signerd.core.names import Role
 from signerd.ports import PeerRecord, Record, RecordState
 
@@ -82,45 +76,6 @@ def crl_next_updates(connection: Connection) -> dict[str, datetime]:
     for row in connection.execute(select(counters.c.name, counters.c.value)):
         if (issuer := issuer_of_next_update(row.name)) is not None:
             found[issuer] = moment_of(row.value)
-    return found
-
-
-def keys_committed(connection: Connection, index: int | None = None) -> Recipients | None:
-    """The last `keys_committed` entry; None where there is none: each key is in the token. `index`: of it,
-    where the ledger was read; otherwise the table says."""
-    if index is None:
-        asked = select(counters.c.value).where(counters.c.name == KEYS_COMMITTED)
-        index = connection.execute(asked).scalar_one_or_none()
-    found = select(entries.c.data).where(entries.c.entry_index == (1 if index is None else index))
-    data = connection.execute(found).scalar_one_or_none()
-    entry = {} if data is None else json.loads(data)
-    if entry.get("type") != KeysCommitted.type:
-        return None
-    commitment = entry["chip_master_commitment"]
-    return Recipients(
-        index or 1,
-        tuple(bytes.fromhex(each) for each in entry["recipients"]),
-        entry["checkpoint"],
-        entry["chip_master"],
-        None if commitment is None else bytes.fromhex(commitment),
-    )
-
-
-def sealed_successors(connection: Connection) -> list[SealedSuccessor]:
-    """Keys of the log after the first that are sealed, the oldest first, the retired ones too."""
-    asked = (
-        select(checkpoint_keys.c.vkey, checkpoint_keys.c.retired_index, entries.c.entry_index, entries.c.data)
-        .join(entries, entries.c.entry_index == checkpoint_keys.c.added_index)
-        .order_by(entries.c.entry_index)
-    )
-    last, found = keys_committed(connection), []
-    for row in connection.execute(asked):
-        if not (named := json.loads(row.data)["recipients"]):
-            continue
-        recipients = tuple(bytes.fromhex(each) for each in named)
-        if last is not None and last.index > row.entry_index:
-            recipients = last.recipients
-        found.append(SealedSuccessor(row.vkey, row.retired_index is not None, recipients))
     return found
 
 

@@ -19,11 +19,11 @@ import structlog
 from sqlalchemy import Connection, select
 from sqlalchemy.exc import SQLAlchemyError
 
-from signerd.adapters import systemd
 from signerd.adapters.head_file import HeadFile
 from signerd.adapters.start_faults import from_system
 from signerd.adapters.store.database import make_engine, start_fault
 from signerd.adapters.store.logged_entries import LoggedEntries
+from signerd.adapters.store.reading_progress import say_read
 from signerd.adapters.store.schema import entries, head
 from signerd.adapters.tiles import Counts, Publication, TilesFolder
 from signerd.adapters.tiles.publication import AT_ONCE
@@ -31,9 +31,6 @@ from signerd.core.checkpoint_keys import LogKeys
 from signerd.core.merkle import Frontier, Tree, leaf_hash
 from signerd.core.note import Checkpoint, NoteError, parse_checkpoint
 from signerd.errors import ConfigError, Fault
-
-_SAID_EVERY = 65_536  # entries between two lines in the log, and two signs of life for systemd
-_ALIVE = "EXTEND_TIMEOUT_USEC=60000000"  # sd_notify(3): the start may take another minute from now
 
 _log = structlog.get_logger(__name__)
 
@@ -242,9 +239,7 @@ def _leaf_hashes(connection: Connection, start: int, end: int) -> Iterator[bytes
     for expected, (found, data) in enumerate(rows, start):
         if found != expected or not isinstance(data, bytes):
             return
-        if (found - start) % _SAID_EVERY == _SAID_EVERY - 1:
-            systemd.notify(_ALIVE)
-            _log.info("ledger_read", entries=found - start + 1, of=end - start)
+        say_read("ledger_read", found - start + 1, end - start)
         yield leaf_hash(data)
 
 

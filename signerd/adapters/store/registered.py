@@ -1,4 +1,4 @@
-"""What the registry and the ledger say, for a command that runs beside signerd or without it."""
+"""What the registry says, for a command that runs beside signerd or without it."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from signerd.adapters.store.approving import in_force
 from signerd.adapters.store.database import check_database, make_engine, start_fault
-from signerd.adapters.store.listing import keys_committed, list_peers, sealed_successors
-from signerd.adapters.store.values import Recipients, SealedSuccessor
+from signerd.adapters.store.listing import list_peers
 from signerd.core.approval.administrators import AdministratorSet
 from signerd.ports import PeerRecord
 
@@ -30,15 +29,6 @@ def registered_peers(url: str) -> list[PeerRecord]:
 def asked_administrators(url: str) -> AdministratorSet:
     """Who is asked for approvals. Raises as `registered_peers`."""
     return _read(url, in_force)
-
-
-def committed_recipients(url: str) -> tuple[Recipients | None, list[SealedSuccessor]]:
-    """The token keys that the ledger's last `keys_committed` names, None where there is none; and what it
-    says of each successor of the log's key that is sealed.
-
-    Raises as `registered_peers`.
-    """
-    return _read(url, lambda connection: (keys_committed(connection), sealed_successors(connection)))
 
 
 def _read(url: str, read: Callable[[Connection], _Found]) -> _Found:

@@ -16,7 +16,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from signerd.adapters.commit_keys import CommitKeys
 from signerd.adapters.store.database import make_engine, start_fault
-from signerd.adapters.store.schema import commits, entries, head
+from signerd.adapters.store.reading_progress import say_read
+from signerd.adapters.store.schema import KEYS_COMMITTED, commits, counters, entries, head
 from signerd.core.checkpoint_keys import LogKeys
 from signerd.core.commits import CommitError, KeptCommit, Uncovered, oldest_needed
 from signerd.core.entry import Issued, Revoked, Stamped
@@ -69,6 +70,7 @@ def _replay(connection: Connection, published: Checkpoint) -> Replayed:
     before: list[bytes] = []
     leaves: list[bytes] = []
     epochs: list[int] = []
+    total = connection.execute(select(head.c.size)).scalar_one()
     asked = select(entries.c.entry_index, entries.c.data).order_by(entries.c.entry_index)
     with connection.execution_options(yield_per=_BATCH).execute(asked) as rows:
         for index, (entry_index, data) in enumerate(rows):
@@ -84,9 +86,11 @@ def _replay(connection: Connection, published: Checkpoint) -> Replayed:
                 epochs.append(state.epoch)
             elif index >= oldest:
                 before.append(leaf)
+            say_read("ledger_replayed", index + 1, total)
     if frontier.size == published.size:
         _demand_root(frontier, published)
     _demand_head(connection, frontier, state)
+    _demand_keys_committed(connection, state)
     uncovered = Uncovered(published.origin, published.size, before, leaves, epochs, kept)
     return Replayed(state, boards, frontier.size, frontier.root(), uncovered)
 
@@ -129,6 +133,18 @@ def _demand_head(connection: Connection, frontier: Frontier, state: State) -> No
             f"the head in the database says epoch {row.epoch} of the administration, and the ledger"
             f" {state.epoch}; {_DAMAGED}"
         )
+
+
+def _demand_keys_committed(connection: Connection, state: State) -> None:
+    """The counter names the last such entry, unless that is entry 1."""
+    row = connection.execute(select(counters.c.value).where(counters.c.name == KEYS_COMMITTED)).one_or_none()
+    said = state.keys_committed
+    if said is None or row is None:
+        right = row is None and (said is None or said.index == 1)
+    else:
+        right = row.value == said.index
+    if not right:
+        raise ConfigError(f"the counter {KEYS_COMMITTED} is not what the ledger says; {_DAMAGED}")
 
 
 def _kept(connection: Connection, size: int) -> Sequence[KeptCommit]:

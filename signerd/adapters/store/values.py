@@ -20,26 +20,6 @@ class ProductRevision:
 
 
 @dataclass(frozen=True, slots=True)
-class Recipients:
-    """The token keys that open what is sealed, as the ledger names them, and its entry that does."""
-
-    index: int
-    recipients: tuple[bytes, ...]  # SHA-256 of each SubjectPublicKeyInfo
-    checkpoint: str  # where the log's first key was made
-    chip_master: str
-    chip_master_commitment: bytes | None
-
-
-@dataclass(frozen=True, slots=True)
-class SealedSuccessor:
-    """A key of the log after the first whose seed is sealed, and the token keys that open it."""
-
-    vkey: str
-    retired: bool
-    recipients: tuple[bytes, ...]  # of `checkpoint_key_added`, or of a later `keys_committed`
-
-
-@dataclass(frozen=True, slots=True)
 class OrderCounts:
     """How far a work order is. Superseded certificates count in `issued`, `stamped` and `revoked`."""
 

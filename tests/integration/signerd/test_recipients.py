@@ -245,7 +245,7 @@ def test_a_rejected_pin_is_not_tried_again(
     code, said = installation.refused(*options)
     assert (code, "it is not tried again" in said) == (77, True)
     config = load(installation.config)
-    parts = recipients.read_parts(config, database_url(config, installation.home))
+    parts = recipients.read_parts(config, database_url(config, installation.home), config.ledger.head)
     pin = read_pin(config.hsm.pin, installation.home)
     assert recipients.opened_by(config, parts, pin).own in parts[0].recipients
 
