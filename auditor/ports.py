@@ -161,6 +161,10 @@ class State(Books, Protocol):
         """All that is written within becomes durable together at its end, or nothing if it raises."""
         ...
 
+    def looked(self, now: datetime) -> None:
+        """A run has come to its end: this is how new the log's last entry was known to be."""
+        ...
+
     def begin_run(self) -> None:
         """Findings from here on are of a new run."""
         ...

@@ -189,8 +189,12 @@ class Audit:
             again = self._look_again(reader, None, old)
         elif judged:
             again = self._look_again(reader, self._records(head), old)
-        self._commit(lambda: self._state.forget_findings(records=judged))
+        self._commit(lambda: self._end(records=judged))
         return self._report(head, None if from_scratch else before, records, again)
+
+    def _end(self, *, records: bool) -> None:
+        self._state.forget_findings(records=records)
+        self._state.looked(self._clock())
 
     def _look_again(self, reader: Reader, records: RecordRun | None, old: int) -> Again:
         return look_again(self._state, reader, records, self._share, old, self._commit, self._found.append)

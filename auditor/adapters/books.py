@@ -9,8 +9,18 @@ from typing import Any
 from auditor.adapters.certificates import CertificateBooks
 from auditor.adapters.marks import Marks
 from auditor.core.books import IntentState, OrderState, PeerState, Totals
-from auditor.core.entry import AdministratorsSet, Entry, KeysCommitted, LogOpened, parse_entry
+from auditor.core.entry import (
+    ActionApproved,
+    AdministratorsEntry,
+    AdministratorsSet,
+    Entry,
+    KeysCommitted,
+    LogOpened,
+    parse_entry,
+    reread_entry,
+)
 from auditor.core.issuers import KINDS, Known, replay
+from auditor.core.questions.acts import about, is_somebodys
 
 _INTENT = "idx, work_order, number, chip_id, serial_number, since, resolved"
 
@@ -50,6 +60,26 @@ class SqliteBooks(CertificateBooks):
             "SELECT data FROM entries WHERE kind = ? AND idx < ? ORDER BY idx DESC LIMIT 1", (kind, before)
         ).fetchone()
         return None if found is None else parse_entry(found[0])
+
+    def add_act(self, index: int, entry: AdministratorsEntry) -> None:
+        """See `auditor.core.books.Books`."""
+        if not is_somebodys(entry):
+            return
+        word = self._words.number
+        actor = 0 if entry.by is None else word(entry.by)
+        names = self._approvers(index)
+        approvers = word(" ".join(names)) if names else 0
+        row = (index, seconds_of(entry.time), word(entry.type), actor, approvers, about(entry))
+        self._db.execute("INSERT INTO acts VALUES (?, ?, ?, ?, ?, ?)", row)
+
+    def _approvers(self, index: int) -> list[str]:
+        """Whose signatures stand in the entry right before, if that is an approval."""
+        row = self._db.execute(
+            "SELECT data FROM entries WHERE idx = ? AND kind = 'action_approved'", (index - 1,)
+        ).fetchone()
+        approval = None if row is None else reread_entry(row[0])
+        signatures = approval.signatures if isinstance(approval, ActionApproved) else ()
+        return sorted({each.administrator for each in signatures})
 
     def peer(self, uri: str) -> PeerState | None:
         """See `auditor.core.books`."""

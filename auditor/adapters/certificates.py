@@ -13,11 +13,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from auditor.adapters.marks import Kind, Marks
+from auditor.adapters.tallies import Tallies
 from auditor.adapters.words import Words
 from auditor.core.anchors import Anchor
 from auditor.core.books import Basis, CertificateState
 from auditor.core.counting import mark
-from auditor.core.entry import Issued, Stamped, reread_entry
+from auditor.core.entry import Issued, RefusedCall, Stamped, reread_entry
 from auditor.core.issuance import shown_anchors
 from auditor.errors import CheckFailed, ConfigError
 
@@ -30,7 +31,7 @@ _RELATED = 16
 _CACHED = 4_096  # entries of boards, as values
 _Row = list[Any]
 _IDX, _SHA256, _ORDER, _NUMBER, _CHIP_ID, _SERIAL, _CHIP, _ANCHORED = range(8)
-_KIND, _STAMPED, _STAMPED_AT, _STAMPED_BY, _REVOKED, _BASIS, _UNCHECKED = range(10, 17)
+_ISSUED_AT, _STATION, _KIND, _STAMPED, _STAMPED_AT, _STAMPED_BY, _REVOKED, _BASIS, _UNCHECKED = range(8, 17)
 
 
 class CertificateBooks:
@@ -41,6 +42,7 @@ class CertificateBooks:
         self._marks = marks
         self._words = Words(connection)
         self.read_entry: Callable[[int], bytes] = _no_source
+        self._tallies = Tallies(connection)
         self._new: dict[int, _Row] = {}  # rows of this transaction, not written yet
         self._judged: list[tuple[int, int, int]] = []
         self._entries: dict[int, Issued] = {}
@@ -59,6 +61,7 @@ class CertificateBooks:
         query = "UPDATE certificates SET basis = ?, unchecked = 0, round = ? WHERE idx = ?"
         self._db.executemany(query, self._judged)
         self._judged.clear()
+        self._tallies.write()
 
     def forget_rows(self) -> None:
         """Everything that is in memory alone."""
@@ -66,6 +69,7 @@ class CertificateBooks:
         self._judged.clear()
         self._entries.clear()
         self._words.forget()
+        self._tallies.forget()
         self._free = ((), [])
 
     # Looking up
@@ -304,6 +308,7 @@ class CertificateBooks:
             word(issued.station), word(json.dumps(values, sort_keys=True)),
             None, None, None, None, 0, 1, 0,
         ]  # fmt: skip
+        self._count(self._new[index], "issued")
         self._remember(index, issued)
         add = self._marks.add
         add(Kind.CERTIFICATE, issued.certificate_sha256, index)
@@ -322,6 +327,9 @@ class CertificateBooks:
         """See `auditor.core.books`."""
         row = self._new.get(certificate.index)
         said = (index, int(entry.time.timestamp()), self._words.number(entry.station))
+        issued = self._known_row(certificate.index)
+        self._count(issued, "stamped")
+        self._tallies.add(said[2], said[1], issued[_ORDER], issued[_KIND], "stamps")
         if row is not None:
             row[_STAMPED], row[_STAMPED_AT], row[_STAMPED_BY] = said
             return
@@ -334,11 +342,33 @@ class CertificateBooks:
     def revoked(self, certificate: CertificateState, index: int) -> None:
         """See `auditor.core.books`."""
         row = self._new.get(certificate.index)
+        self._count(self._known_row(certificate.index), "revoked")
         if row is not None:
             row[_REVOKED] = index
             return
         query = "UPDATE certificates SET revoked_index = ?, unchecked = 1 WHERE idx = ?"
         self._db.execute(query, (index, certificate.index))
+
+    def _known_row(self, index: int) -> _Row:
+        row = self._row(index)
+        if row is None:
+            raise _damaged()
+        return row
+
+    def _count(self, row: _Row, what: str) -> None:
+        """Under the station that asked for the certificate, and its day."""
+        self._tallies.add(row[_STATION], row[_ISSUED_AT], row[_ORDER], row[_KIND], what)
+
+    def add_refusal(self, index: int, entry: RefusedCall) -> None:
+        """See `auditor.core.books`."""
+        word, at = self._words.number, int(entry.time.timestamp())
+        peer = 0 if entry.peer is None else word(entry.peer)
+        order = 0 if entry.work_order is None else word(entry.work_order)
+        code = word(entry.code)
+        self._tallies.refuse(peer, at, order, code, entry.count)
+        if entry.chip_id is not None:
+            row = (entry.chip_id, index, at, peer, order, code, entry.count)
+            self._db.execute("INSERT INTO refused_chips VALUES (?, ?, ?, ?, ?, ?, ?)", row)
 
     # Records
 

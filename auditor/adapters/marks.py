@@ -38,6 +38,7 @@ _GROWTH = 4  # a run is merged with the one before it, unless that is so many ti
 _ASKED = 64  # values that are looked for and then added, of one entry
 _PARTS = 256  # a merge holds so small a part of both runs in memory
 _TYPE: Final = "Q"
+_SMALL: Final = "I"  # 32 bits on every platform that Python runs on
 _MARK_BITS, _INDEX_BITS = 32, 32  # of a cell; the part says 8 more bits of the mark
 
 
@@ -72,7 +73,7 @@ class Marks:
         self._keyed = {kind: blake2b(key=secret, person=kind.value, digest_size=5) for kind in Kind}
         self._recent: dict[int, int | list[int]] = {}  # mark -> indexes
         self._count = 0  # of cells in it
-        self._unsaved = array(_TYPE)  # of them, mark and index by turns: what the next commit takes
+        self._unsaved = array(_TYPE)  # of them, mark and index by turns: for the next commit
         self._runs: list[_Run] = []
 
     def load(self, runs: Sequence[str], recent: Sequence[bytes]) -> None:
@@ -87,8 +88,7 @@ class Marks:
         if self._directory is not None:
             self._load_runs(self._directory, runs)
         for blob in recent:
-            pairs = array(_TYPE, blob)
-            for mark, index in zip(pairs[::2], pairs[1::2], strict=True):
+            for mark, index in _unpacked(blob):
                 self._put(mark, index)
 
     def _load_runs(self, directory: Path, runs: Sequence[str]) -> None:
@@ -138,10 +138,9 @@ class Marks:
         return sorted(set(found)) if len(found) > 1 else found
 
     def unsaved(self) -> bytes:
-        """What was added since the last commit, for the database."""
-        data = self._unsaved.tobytes()
-        self._unsaved = array(_TYPE)
-        return data
+        """What was added since the last commit, for the database: 9 bytes each."""
+        added, self._unsaved = self._unsaved, array(_TYPE)
+        return _packed(added[::2], added[1::2])
 
     def flush(self) -> tuple[list[str], list[str]] | None:
         """Makes a run of what came last, if it is time, and merges. Returns the runs' names from now on and
@@ -257,9 +256,28 @@ def _merged(first: _Run, second: _Run) -> Iterator[tuple[int, array[int]]]:
         yield number, array(_TYPE, cells)
 
 
+def _packed(marks: array[int], indexes: array[int]) -> bytes:
+    """All indexes, the low 32 bits of all marks, then the high 8 bits of all."""
+    low = (1 << _MARK_BITS) - 1
+    numbers = array(_SMALL, [*indexes, *[mark & low for mark in marks]])
+    return _little(numbers) + bytes([mark >> _MARK_BITS for mark in marks])
+
+
+def _unpacked(data: bytes) -> Iterator[tuple[int, int]]:
+    """Mark and index of each. Raises ValueError: the bytes are no such list."""
+    count, rest = divmod(len(data), 9)
+    if rest:
+        raise ValueError("marks that are cut")
+    numbers = array(_SMALL, data[: 8 * count])
+    if sys.byteorder == "big":
+        numbers.byteswap()
+    for index, low, high in zip(numbers[:count], numbers[count:], data[8 * count :], strict=True):
+        yield high << _MARK_BITS | low, index
+
+
 def _little(cells: array[int]) -> bytes:
     if sys.byteorder == "big":
-        cells = array(_TYPE, cells)
+        cells = array(cells.typecode, cells)
         cells.byteswap()
     return cells.tobytes()
 

@@ -4,13 +4,17 @@ A board takes a row of `certificates`, its marks (`auditor.adapters.marks`), and
 that come again (orders, stations, what certificates rest on) stand once, in `words`. The entries of boards
 are not kept: `bundles` has a hash for each 256 entries, by which they are known again when they are read
 anew.
+
+`tallies`, `refusals`, `refused_chips` and `acts` are for questions (`auditor.adapters.answers`): counts by
+day, and what stands in entries that are not kept. 0 in place of a word says that the entry names none.
 """
 
 from __future__ import annotations
 
-VERSION = 6
+VERSION = 7
+LATE = 3_600  # seconds after the certificate; most stamps come within minutes, and need no row of their own
 
-SCHEMA = """
+SCHEMA = f"""
 CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE bundles (number INTEGER PRIMARY KEY, hash BLOB NOT NULL);
 CREATE TABLE runs (name TEXT PRIMARY KEY, place INTEGER NOT NULL) WITHOUT ROWID;
@@ -37,9 +41,39 @@ CREATE TABLE certificates (
 );
 CREATE INDEX certificate_place ON certificates (work_order, number);
 CREATE INDEX certificate_unchecked ON certificates (idx) WHERE unchecked = 1;
-CREATE INDEX certificate_missing ON certificates (work_order, issued_at)
+CREATE INDEX certificate_missing ON certificates (issued_at)
+    WHERE stamped_index IS NULL AND revoked_index IS NULL;
+CREATE INDEX certificate_missing_order ON certificates (work_order, issued_at)
+    WHERE stamped_index IS NULL AND revoked_index IS NULL;
+CREATE INDEX certificate_missing_station ON certificates (station, issued_at)
     WHERE stamped_index IS NULL AND revoked_index IS NULL;
 CREATE INDEX certificate_station ON certificates (station, issued_at);
+CREATE INDEX certificate_late ON certificates (stamped_by, stamped_at)
+    WHERE stamped_by != station OR stamped_at > issued_at + {LATE} OR stamped_at < issued_at;
+CREATE INDEX certificate_again ON certificates (chip) WHERE chip IS NOT NULL;
+CREATE TABLE tallies (              -- of the certificates that a station asked for on a day
+    station INTEGER, day INTEGER,   -- since 1970, UTC
+    work_order INTEGER, kind INTEGER,
+    issued INTEGER NOT NULL, stamped INTEGER NOT NULL, revoked INTEGER NOT NULL,
+    stamps INTEGER NOT NULL,        -- that it delivered on this day, of whichever certificates
+    PRIMARY KEY (station, day, work_order, kind)
+) WITHOUT ROWID;
+CREATE TABLE refusals (
+    peer INTEGER, day INTEGER, work_order INTEGER, code INTEGER, count INTEGER NOT NULL,
+    PRIMARY KEY (peer, day, work_order, code)
+) WITHOUT ROWID;
+CREATE TABLE refused_chips (
+    chip_id TEXT, idx INTEGER, at INTEGER NOT NULL, peer INTEGER NOT NULL, work_order INTEGER NOT NULL,
+    code INTEGER NOT NULL, count INTEGER NOT NULL,
+    PRIMARY KEY (chip_id, idx)
+) WITHOUT ROWID;
+CREATE TABLE acts (
+    idx INTEGER PRIMARY KEY, at INTEGER NOT NULL, type INTEGER NOT NULL, actor INTEGER NOT NULL,
+    approvers INTEGER NOT NULL, about TEXT NOT NULL
+);
+CREATE INDEX act_time ON acts (at, idx);
+CREATE INDEX act_actor ON acts (actor, at);
+CREATE INDEX act_approvers ON acts (approvers, at) WHERE approvers != 0;
 CREATE TABLE derived_anchors (
     kind TEXT, issuer TEXT, value TEXT, chip INTEGER NOT NULL, idx INTEGER NOT NULL,
     PRIMARY KEY (kind, issuer, value, chip)
@@ -67,6 +101,6 @@ CREATE TABLE acknowledgements (
 
 LEDGER_TABLES = (
     "bundles", "runs", "recent_marks", "words", "entries", "peers", "products", "orders", "certificates",
-    "derived_anchors", "weak_keys", "intents", "awaited",
+    "derived_anchors", "weak_keys", "intents", "awaited", "tallies", "refusals", "refused_chips", "acts",
 )  # fmt: skip
 """What is read anew with `--from-scratch`."""

@@ -33,7 +33,10 @@ from auditor.ports import Acknowledgement, Kept, KeptFinding, Stage
 from birthmark.proof import Checkpoint, Frontier
 
 FILE, MARKS = "state.sqlite", "marks"
-_COUNTS = ("places", "highest", "unproved", "imported", "stamped", "revoked", "certificates")
+_COUNTS = (
+    "places", "highest", "unproved", "imported", "stamped", "revoked", "certificates", "stamped_revoked",
+    "refused", "at_close",
+)  # fmt: skip
 # Of boards there are many, and of refusals and CRLs as many as there are calls and days: these are read anew.
 _NOT_KEPT = frozenset(
     {"", "issued", "stamped", "revoked", "refused", "intent_open", "intent_abandoned", "crl_issued"}
@@ -157,6 +160,10 @@ class SqliteState(SqliteBooks):
         """See `auditor.ports.State`."""
         self._db.execute("DELETE FROM meta WHERE key = 'passing'")
 
+    def looked(self, now: datetime) -> None:
+        """See `auditor.ports.State`."""
+        self._put_meta("looked_at", str(seconds_of(now)).encode())
+
     def begin_run(self) -> None:
         """See `auditor.ports.State`."""
         self._put_meta("run", str(self._run() + 1).encode())
@@ -173,7 +180,7 @@ class SqliteState(SqliteBooks):
         self._dropped += self._marks.names()  # removed once this is durable, and not before
         for table in LEDGER_TABLES:
             self._db.execute(f"DELETE FROM {table}")  # noqa: S608 (names of our own schema)
-        names = ("head", "tail", "checkpoint", "totals", "again")
+        names = ("head", "tail", "checkpoint", "totals", "again", "looked_at")
         self._db.executemany("DELETE FROM meta WHERE key = ?", [(name,) for name in names])
         self._load()
 
@@ -348,7 +355,7 @@ class SqliteState(SqliteBooks):
         }
         self._put_meta("totals", json.dumps(totals).encode())
         for order in self._orders.values():
-            counts: dict[str, int | None] = {name: getattr(order, name) for name in _COUNTS}
+            counts: dict[str, Any] = {name: getattr(order, name) for name in _COUNTS}
             counts["closed_at"] = None if order.closed_at is None else seconds_of(order.closed_at)
             text = json.dumps(counts)
             if self._saved.get(order.terms.work_order) != text:

@@ -17,7 +17,7 @@ from auditor.adapters.enrolment import Installed, install, load_vkey, make_reque
 from auditor.adapters.export import export as export_files
 from auditor.again import SHARE
 from auditor.cli import findings as findings_commands
-from auditor.cli import logged, serving
+from auditor.cli import logged, questions, serving
 from auditor.cli.empty_options import NothingEmpty
 from auditor.cli.options import (
     ALARMS,
@@ -325,4 +325,5 @@ def renew(config: ConfigOption = DEFAULT_CONFIG, *, as_json: JsonOption = False)
 
 
 findings_commands.register(app.command)
+questions.register(app.command)
 app.command("serve-tiles")(serving.serve_tiles)

@@ -12,7 +12,16 @@ from enum import Enum
 from typing import Protocol
 
 from auditor.core.anchors import Anchor
-from auditor.core.entry import AdministratorsSet, Issued, KeysCommitted, LogOpened, OrderOpened, Stamped
+from auditor.core.entry import (
+    AdministratorsEntry,
+    AdministratorsSet,
+    Issued,
+    KeysCommitted,
+    LogOpened,
+    OrderOpened,
+    RefusedCall,
+    Stamped,
+)
 from auditor.core.issuers import Known
 
 
@@ -49,6 +58,28 @@ class OrderState:
     stamped: int = 0
     revoked: int = 0
     certificates: int = 0
+    stamped_revoked: int = 0  # certificates that are both
+    refused: int = 0  # calls that named it
+    at_close: dict[str, int] = field(
+        default_factory=dict
+    )  # these counts when it was closed; empty: it is open
+
+    @property
+    def good(self) -> int:
+        """Boards with a certificate that is stamped and counts."""
+        return self.stamped - self.stamped_revoked
+
+    @property
+    def scrapped(self) -> int:
+        """Boards none of whose certificates counts any more: revoked, and not certified again."""
+        return max(0, self.places - (self.certificates - self.revoked))
+
+    def counts(self) -> dict[str, int]:
+        """What an order comes to, by the names that questions give it."""
+        return {
+            "boards": self.places, "certificates": self.certificates, "stamped": self.stamped,
+            "good": self.good, "revoked": self.revoked, "scrapped": self.scrapped, "refused": self.refused,
+        }  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +250,14 @@ class Books(Protocol):
 
     def revoked(self, certificate: CertificateState, index: int) -> None:
         """Notes the index of its `revoked` entry."""
+        ...
+
+    def add_refusal(self, index: int, entry: RefusedCall) -> None:
+        """Counts calls that were refused, by peer and day, and notes the chip that one named."""
+        ...
+
+    def add_act(self, index: int, entry: AdministratorsEntry) -> None:
+        """Notes who did this. The entry before it, which may be its approval, was kept before."""
         ...
 
     def add_weak_key(self, index: int, certificate_sha256: bytes) -> None:

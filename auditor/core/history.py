@@ -43,6 +43,8 @@ class Trust:
 
 def apply(books: Books, index: int, entry: Entry, *, data: bytes, trust: Trust) -> list[Finding]:
     """Checks one entry against the books, and enters it. `data` are its bytes."""
+    if isinstance(entry, entries.AdministratorsEntry):
+        books.add_act(index, entry)
     found = [
         *_form(books, index, entry),
         *_time(books, index, entry),
@@ -331,7 +333,7 @@ def _order_closed(books: Books, index: int, entry: entries.OrderClosed) -> Itera
     if order is None or order.closed_at is not None:
         yield Finding(Code.ORDER_HISTORY, "closed without being open", index, found=entry.work_order)
     else:
-        order.closed_at = entry.time
+        order.closed_at, order.at_close = entry.time, order.counts()
 
 
 def _chips_imported(books: Books, index: int, entry: entries.ChipsImported) -> Iterator[Finding]:
@@ -389,6 +391,7 @@ def _stamped(books: Books, index: int, entry: entries.Stamped) -> Iterator[Findi
     if order is not None:
         yield from check_station(books, index, entry, order, None)
         order.stamped += 1
+        order.stamped_revoked += certificate.revoked_index is not None
     books.stamped(certificate, index, entry)
     books.totals.stamped += 1
 
@@ -414,11 +417,16 @@ def _revoked(books: Books, index: int, entry: entries.Revoked) -> Iterator[Findi
     order = books.order(certificate.work_order)
     if order is not None:
         order.revoked += 1
+        order.stamped_revoked += certificate.stamped_index is not None
 
 
-def _refused(books: Books, index: int, entry: entries.RefusedCall) -> Iterator[Finding]:  # noqa: ARG001
+def _refused(books: Books, index: int, entry: entries.RefusedCall) -> Iterator[Finding]:
     refused = books.totals.refused  # anybody may be refused anything
     refused[entry.code] = refused.get(entry.code, 0) + entry.count
+    order = None if entry.work_order is None else books.order(entry.work_order)
+    if order is not None:
+        order.refused += entry.count
+    books.add_refusal(index, entry)
     yield from ()
 
 

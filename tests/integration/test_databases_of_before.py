@@ -37,22 +37,29 @@ async def test_a_station_goes_on_with_its_journal(tmp_path: Path, name: str) -> 
     assert [stamp.serial_number for stamp in report.open_stamps] == []
 
 
-@pytest.mark.parametrize("name", ["auditor-state-3.sql", "auditor-state-4.sql", "auditor-state-5.sql"])
-def test_an_auditor_keeps_the_checkpoint_and_the_findings_of_its_state(tmp_path: Path, name: str) -> None:
-    load(tmp_path / FILE, name)
+@pytest.mark.parametrize("version", [3, 4, 5, 6])
+def test_an_auditor_keeps_the_checkpoint_and_the_findings_of_its_state(tmp_path: Path, version: int) -> None:
+    load(tmp_path / FILE, f"auditor-state-{version}.sql")
     connection = sqlite3.connect(tmp_path / FILE)
-    (entries,) = connection.execute("SELECT count(*) FROM entries").fetchone()
-    row = ("F312", "less evidence than ordered", 11, "WO-1-000004", "chip", "none", 1_800_000_000)
     with connection:
-        connection.execute("INSERT INTO findings VALUES (NULL, ?, ?, ?, ?, ?, ?, ?)", row)
+        connection.execute(
+            "INSERT INTO findings (id, code, detail, idx, serial_number, expected, found, found_at)"
+            " VALUES (7, 'F312', 'less evidence than ordered', 11, 'WO-1-000004', 'chip', 'none', 1800000000)"
+            if version < 6
+            else "INSERT INTO findings VALUES"
+            " (7, 'F312', 'less evidence than ordered', 11, 'WO-1-000004', 'chip', 'none', 1800000000, 1)"
+        )
+        if version >= 6:
+            connection.execute("INSERT INTO acknowledgements VALUES (7, x'7b7d', x'', 1800000001, 1)")
     connection.close()
     with SqliteState.open(tmp_path) as state:
         assert state.kept() is None  # everything else is read anew
         passing = state.passing()
         assert passing is not None
-        assert passing.size == entries
+        assert passing.size == 11
         (found,) = state.findings()
-        assert (found.finding.code.value, found.finding.index) == ("F312", 11)
+        assert (found.finding.code.value, found.finding.index, found.number) == ("F312", 11, 7)
+        assert len(found.acknowledged) == (version >= 6)
     connection = sqlite3.connect(tmp_path / FILE)
     assert connection.execute("PRAGMA user_version").fetchone() == (VERSION,)
     connection.close()

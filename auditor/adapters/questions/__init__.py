@@ -1,0 +1,1 @@
+"""Questions to the kept state, by SQL alone: nothing is asked of signerd, and nothing is changed."""
