@@ -90,10 +90,10 @@ class Guarded(Audited):
         return parse_statement(answer.statement)
 
     def size(self) -> int:
-        """Entries that are in the database."""
+        """Entries that are in the database, but for signerd's starts and stops."""
         with sqlite3.connect(f"file:{self.home / 'signerd.sqlite'}?mode=ro", uri=True) as connection:
-            (count,) = connection.execute("SELECT count(*) FROM entries").fetchone()
-        return int(count)
+            entries = [json.loads(data) for (data,) in connection.execute("SELECT data FROM entries")]
+        return sum(entry["type"] not in {"signerd_started", "signerd_stopped"} for entry in entries)
 
 
 def code_of(call: Callable[[], Any]) -> str:

@@ -70,7 +70,9 @@ def test_metrics_are_served_locally(fresh: Installation) -> None:
             line.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
             return b"".join(iter(lambda: line.recv(65536), b"")).decode("utf-8")
 
-    wait_until(lambda: "signerd_ledger_published_size 1.0" in scraped(), "the first checkpoint")
+    wait_until(
+        lambda: "signerd_ledger_published_size 2.0" in scraped(), "a checkpoint of the opening and the start"
+    )
     text = scraped()
     for name in (
         'signerd_calls_total{code="ok",rpc="ListWorkOrders"}',
