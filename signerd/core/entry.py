@@ -570,7 +570,7 @@ def encode(entry: Entry, entry_id: bytes) -> bytes:
 
 def digest_chips(chip_ids: Iterable[str]) -> bytes:
     """SHA-256 of the chip ids, sorted, each followed by a newline."""
-    return hashlib.sha256("".join(f"{chip_id}\n" for chip_id in sorted(chip_ids)).encode()).digest()
+    return digest_lines(map(chip_line, chip_ids))
 
 
 def digest_identities(identities: Iterable[tuple[str, bytes, bytes]]) -> bytes:
@@ -579,8 +579,23 @@ def digest_identities(identities: Iterable[tuple[str, bytes, bytes]]) -> bytes:
     Args:
         identities: chip id, key id, SHA-256 of the SubjectPublicKeyInfo.
     """
-    lines = sorted(f"{chip_id} {key_id.hex()} {spki.hex()}\n" for chip_id, key_id, spki in identities)
-    return hashlib.sha256("".join(lines).encode()).digest()
+    return digest_lines(identity_line(*each) for each in identities)
+
+
+def chip_line(chip_id: str) -> str:
+    """A chip, in what `digest_chips` is over."""
+    return f"{chip_id}\n"
+
+
+def identity_line(chip_id: str, key_id: bytes, spki_sha256: bytes) -> str:
+    """A chip's key, in what `digest_identities` is over."""
+    return f"{chip_id} {key_id.hex()} {spki_sha256.hex()}\n"
+
+
+def digest_lines(lines: Iterable[str]) -> bytes:
+    """SHA-256 of lines, sorted. A newline sorts before all that a chip id has, so that lines have the order
+    of their chips."""
+    return hashlib.sha256("".join(sorted(lines)).encode()).digest()
 
 
 def serial_bytes(certificate_serial: int) -> bytes:

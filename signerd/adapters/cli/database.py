@@ -21,7 +21,7 @@ def upgrade(*, config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = Fals
 
     Back it up first: there is no way back but the backup. If it is interrupted, run it again: it goes on.
 
-    It names chips that have certificates under several names.
+    It names chips with certificates under several names, and counts those that no list of the ledger has.
     """
     import sys
     from contextlib import closing
@@ -47,7 +47,8 @@ def upgrade(*, config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = Fals
         upgraded = upgrade_database(url, advance)
     if as_json:
         found = [] if upgraded is None else [asdict(chip) for chip in upgraded.merged]
-        print_json({"from_schema": None if upgraded is None else upgraded.schema, "merged": found})
+        schema, unproven = (None, {}) if upgraded is None else (upgraded.schema, dict(upgraded.unproven))
+        print_json({"from_schema": schema, "merged": found, "unproven": unproven})
         return
     if upgraded is None:
         typer.echo("the database has the newest schema already")
@@ -58,4 +59,9 @@ def upgrade(*, config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = Fals
     if upgraded.merged:
         typer.echo(
             f"{len(upgraded.merged)} boards more than chips: see docs/operations.md, 'Two names, one chip'"
+        )
+    for table, count in upgraded.unproven.items():
+        typer.echo(
+            f"{count} chips in the table {table} are of no list in the ledger, and signerd refuses them: see"
+            " docs/operations.md, 'The tables are not what the ledger says'"
         )

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, and_, bindparam, false, func, select
 from signerd.adapters.store import compared
 from signerd.adapters.store.certified_chips import NAME
 from signerd.adapters.store.prepared import Prepared
-from signerd.adapters.store.rows import ORDER, PEER, RECORD, record_of
+from signerd.adapters.store.rows import ORDER, PEER, RECORD, AnyRow, record_of
 from signerd.adapters.store.schema import (
     anchors,
     chips,
@@ -29,6 +29,7 @@ from signerd.adapters.store.schema import (
 from signerd.adapters.store.states import States
 from signerd.core.evidence.method import IdentityKey
 from signerd.core.order import WorkOrder
+from signerd.core.state.administration import State
 from signerd.core.state.values import Terms
 from signerd.ports import CallContext, Chip, Grant, PeerRecord, RecordState
 
@@ -51,7 +52,9 @@ _CONTEXT = Prepared(
         orders.c.places,
         orders.c.closed_at,
         chips.c.locked,
+        chips.c.entry.label("personalized_entry"),
         order_chips.c.chip_id.label("listed"),
+        order_chips.c.entry.label("listed_entry"),
         grants.c.record_id.label("grant_record_id"),
         grants.c.challenge.label("grant_challenge"),
         grants.c.station.label("grant_station"),
@@ -86,10 +89,17 @@ _TERMS = (
     .where(orders.c.work_order == bindparam("order"))
 )
 _IDENTITY = Prepared(
-    select(identities.c.key_id, identities.c.spki).where(
-        identities.c.product == bindparam("product"),
-        identities.c.method == bindparam("method"),
-        identities.c.chip_id == bindparam("chip"),
+    select(
+        head.c.epoch, identities.c.entry, identities.c.chip_id, identities.c.key_id, identities.c.spki
+    ).select_from(
+        head.outerjoin(
+            identities,
+            and_(
+                identities.c.product == bindparam("product"),
+                identities.c.method == bindparam("method"),
+                identities.c.chip_id == bindparam("chip"),
+            ),
+        )
     )
 )
 _PEER_OF_KEY = Prepared(
@@ -141,12 +151,7 @@ def call_context(
     order, product_toml = (None, None) if said is None else terms.of(connection, said)
     chip = None
     if row.locked is not None or row.listed is not None:
-        chip = Chip(
-            chip_id,
-            personalized=row.locked is not None,
-            locked=bool(row.locked),
-            listed=row.listed is not None,
-        )
+        chip = _chip_of(connection, states, state, row, work_order, chip_id)
     grant = granted = None
     if session_sha256 is not None and row.grant_record_id is not None:
         grant = Grant(
@@ -167,13 +172,31 @@ def call_context(
     )
 
 
+def _chip_of(
+    connection: Connection, states: States, state: State, row: AnyRow, work_order: str, chip_id: str
+) -> Chip:
+    """What lists say of it. Raises Fault: a list is not what the ledger says."""
+    personalized, listed, locked = row.locked is not None, row.listed is not None, bool(row.locked)
+    if personalized:
+        states.lists.demand_personalized(connection, state, chip_id, row.personalized_entry, locked=locked)
+    if listed:
+        states.lists.demand_listed(connection, state, work_order, chip_id, row.listed_entry)
+    return Chip(chip_id, personalized=personalized, locked=locked, listed=listed)
+
+
 def peer_of_key(connection: Connection, states: States, spki_sha256: bytes) -> PeerRecord | None:
     """The peer that this key was registered for. Raises Fault: its row is not what the ledger says."""
     row = _PEER_OF_KEY.row(connection, {"key": spki_sha256})
     return compared.peer(states.of(row.epoch).peers.get(spki_sha256), row, spki_sha256.hex())
 
 
-def identity(connection: Connection, *, product: str, method: str, chip_id: str) -> IdentityKey | None:
-    """`Store.identity`."""
+def identity(
+    connection: Connection, states: States, *, product: str, method: str, chip_id: str
+) -> IdentityKey | None:
+    """`Store.identity`. Raises Fault: the list that has it is not what the ledger says."""
     row = _IDENTITY.row(connection, {"product": product, "method": method, "chip": chip_id})
-    return None if row is None else IdentityKey(key_id=row.key_id, spki=row.spki)
+    if row is None or row.key_id is None:
+        return None
+    state = states.of(row.epoch)
+    states.lists.demand_imported(connection, state, (product, method), chip_id, row)
+    return IdentityKey(key_id=row.key_id, spki=row.spki)

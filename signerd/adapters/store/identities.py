@@ -79,11 +79,6 @@ def import_identities(
             added.append(identity)
     if added:
         _demand_one_chip_a_key(tx.connection, product, method, added)
-        common = {"product": product, "method": method, "imported_at": seconds(now), "by": by}
-        tx.connection.execute(
-            insert(identities),
-            [{"chip_id": each.chip_id, "key_id": each.key_id, "spki": each.spki, **common} for each in added],
-        )
     lines = ((each.chip_id, each.key_id, hashlib.sha256(each.spki).digest()) for each in added)
     entry = IdentitiesImported(
         time=now,
@@ -93,7 +88,16 @@ def import_identities(
         identities_sha256=digest_identities(lines),
         by=by,
     )
-    return len(added), append_approved(tx, entry, approval)
+    index = append_approved(tx, entry, approval)
+    if added:
+        common = {
+            "product": product, "method": method, "imported_at": seconds(now), "by": by, "entry": index
+        }  # fmt: skip
+        tx.connection.execute(
+            insert(identities),
+            [{"chip_id": each.chip_id, "key_id": each.key_id, "spki": each.spki, **common} for each in added],
+        )
+    return len(added), index
 
 
 def _demand_one_chip_a_key(

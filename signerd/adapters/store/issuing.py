@@ -210,13 +210,14 @@ def _abandoned(tx: Transaction, intent: Record, request: IntentRequest) -> Inten
 
 def _check_listed(tx: Transaction, request: IntentRequest) -> None:
     """The list names the chip in one of the ways that the product allows. Lists only grow."""
-    asked = select(_l.chip_id).where(
-        _l.work_order == request.order.work_order, _l.chip_id.in_(request.listed_as)
-    )
-    if tx.connection.execute(asked.limit(1)).one_or_none() is None:
+    work_order = request.order.work_order
+    asked = select(_l.chip_id, _l.entry).where(_l.work_order == work_order, _l.chip_id.in_(request.listed_as))
+    found = tx.connection.execute(asked.limit(1)).one_or_none()
+    if found is None:
         raise Refused(
             Code.CHIP_UNKNOWN, "the chip is not on the work order's list, neither by id nor by anchor"
         )
+    tx.lists.demand_listed(tx.connection, tx.state, work_order, found.chip_id, found.entry)
 
 
 def _next_place(tx: Transaction, request: IntentRequest) -> tuple[int, str]:

@@ -305,14 +305,14 @@ def import_chips(
         )
         listed.update(tx.connection.execute(asked).scalars())
     added = sorted(set(chip_ids) - listed)
-    if added:
-        rows = [{"work_order": work_order, "chip_id": chip_id} for chip_id in added]
-        tx.connection.execute(insert(order_chips), rows)
     index = tx.append(
         ChipsImported(
             time=now, work_order=work_order, count=len(added), chips_sha256=digest_chips(added), by=by
         )
     )
+    if added:
+        common = {"work_order": work_order, "entry": index}
+        tx.connection.execute(insert(order_chips), [{"chip_id": chip_id, **common} for chip_id in added])
     return len(added), index
 
 
@@ -342,9 +342,6 @@ def personalize_chips(
                 )
             known.add(row.chip_id)
     added = sorted(set(chip_ids) - known)
-    if added:
-        common = {"locked": locked, "site": site, "key": key, "by": by, "personalized_at": seconds(now)}
-        tx.connection.execute(insert(chips), [{"chip_id": chip_id, **common} for chip_id in added])
     entry = ChipsPersonalized(
         time=now,
         count=len(added),
@@ -355,7 +352,12 @@ def personalize_chips(
         key=key,
         by=by,
     )
-    return len(added), append_approved(tx, entry, approval)
+    index = append_approved(tx, entry, approval)
+    if added:
+        common = {"locked": locked, "site": site, "key": key, "by": by, "personalized_at": seconds(now)}
+        rows = [{"chip_id": chip_id, "entry": index, **common} for chip_id in added]
+        tx.connection.execute(insert(chips), rows)
+    return len(added), index
 
 
 def _chunks(chip_ids: Sequence[str]) -> list[Sequence[str]]:

@@ -32,6 +32,13 @@ metadata = MetaData()
 # SQLite numbers rows by itself only in a column of exactly this type.
 _ID = BigInteger().with_variant(Integer(), "sqlite")
 
+
+def _entry() -> Column[int]:
+    """Of a row that came with a list: the index of the entry that has the list's digest. Null: a row of
+    before schema 0013 that no entry bears out."""
+    return Column("entry", BigInteger)
+
+
 peers = Table(
     "peers",
     metadata,
@@ -156,7 +163,9 @@ chips = Table(
     Column("personalized_at", BigInteger, nullable=False),
     Column("key", Text, nullable=False, server_default="hmac-sha256"),  # which secret was burned
     Column("by", Text),  # null: personalized before this was noted
+    _entry(),
 )
+Index("chips_by_entry", chips.c.entry)
 
 # Attestation keys that administrators imported (docs/formats.md, "Identity keys").
 identities = Table(
@@ -170,18 +179,23 @@ identities = Table(
     Column("imported_at", BigInteger, nullable=False),
     Column("by", Text, nullable=False),
     Column("spki", LargeBinary, nullable=False),
+    _entry(),
     UniqueConstraint("product", "method", "chip_id", name="one_identity_a_chip"),
     UniqueConstraint("product", "method", "key_id", name="one_identity_a_key_id"),
     # The key first: its index also finds the key in the lists of other products and methods.
     UniqueConstraint("spki", "product", "method", name="one_identity_a_key"),
 )
 
+Index("identities_by_entry", identities.c.entry)
+
 order_chips = Table(
     "order_chips",
     metadata,
     Column("work_order", Text, ForeignKey("orders.work_order"), primary_key=True),
     Column("chip_id", Text, primary_key=True),
+    _entry(),
 )
+Index("order_chips_by_entry", order_chips.c.entry)
 
 # Chips that took a place. A chip is its anchors: it may have had several names.
 certified_chips = Table(

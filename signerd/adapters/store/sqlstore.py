@@ -326,7 +326,9 @@ class SqlStore(Administration, Audit):
     async def identity(self, *, product: str, method: str, chip_id: str) -> IdentityKey | None:
         """See `signerd.ports.Store`."""
         return await self._reader.do(
-            lambda connection: calls.identity(connection, product=product, method=method, chip_id=chip_id)
+            lambda connection: calls.identity(
+                connection, self._writer.states, product=product, method=method, chip_id=chip_id
+            )
         )
 
     async def take_place(self, request: IntentRequest, prepare: Callable[[Place], PreparedBytes]) -> Record:

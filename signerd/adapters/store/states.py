@@ -7,6 +7,7 @@ the first call after the commit, and a call that began before goes on with what 
 
 from __future__ import annotations
 
+from signerd.adapters.store.proven_lists import ProvenLists
 from signerd.core.state.administration import State
 from signerd.core.state.boards import Boards
 from signerd.errors import Fault
@@ -21,6 +22,7 @@ class States:
         """`boards`: what the log says of them. The writer notes each commit there, before anybody hears of
         it."""
         self.boards = boards
+        self.lists = ProvenLists()
         self._newest = state
         self._known = {state.epoch: state}
 

@@ -10,10 +10,10 @@ signerd starts on the database before it is done.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from signerd.adapters import migrations
@@ -28,7 +28,7 @@ from signerd.adapters.store.database import (
 )
 from signerd.adapters.store.merged_chips import MergedChip, merged_chips
 from signerd.adapters.store.runs import note_upgrade
-from signerd.adapters.store.schema import head
+from signerd.adapters.store.schema import chips, head, identities, order_chips
 from signerd.core.note import Checkpoint
 from signerd.errors import ConfigError, Fault
 
@@ -43,6 +43,7 @@ class Upgraded:
 
     schema: str  # of before
     merged: tuple[MergedChip, ...]  # all that there are, of earlier runs too
+    unproven: Mapping[str, int]  # table: chips of lists that no entry bears out, where there are some
 
 
 def _nobody(_done: int, _total: int) -> None:
@@ -78,7 +79,7 @@ def upgrade_database(url: str, progress: Callable[[int, int], None] = _nobody) -
             with connection.begin():
                 migrate(connection, migrations.HEAD)
                 note_upgrade(connection, found)
-                return Upgraded(found, tuple(merged_chips(connection)))
+                return Upgraded(found, tuple(merged_chips(connection)), _unproven(connection))
     except SQLAlchemyError as error:
         raise start_fault("cannot upgrade the database", error) from error
     finally:
@@ -123,6 +124,17 @@ def _read_evidence(connection: Connection, progress: Callable[[int, int], None])
             raise Fault(f"{total - done} records are of a chip that has no place: the database is damaged")
         done += count
         progress(done, total)
+
+
+def _unproven(connection: Connection) -> dict[str, int]:
+    """See migration 0013."""
+    counted = {
+        table.name: connection.execute(
+            select(func.count()).select_from(table).where(table.c.entry.is_(None))
+        ).scalar_one()
+        for table in (chips, order_chips, identities)
+    }
+    return {name: count for name, count in counted.items() if count}
 
 
 def _check_references(connection: Connection) -> None:

@@ -28,6 +28,7 @@ from signerd.adapters.store.constraints import translated
 from signerd.adapters.store.ledger import Ledger
 from signerd.adapters.store.opened_only import NOT_BEGUN
 from signerd.adapters.store.prepared import Prepared
+from signerd.adapters.store.proven_lists import ProvenLists
 from signerd.adapters.store.savepoint import attempt
 from signerd.adapters.store.schema import commits, entries, head
 from signerd.adapters.store.states import States
@@ -63,8 +64,8 @@ class Transaction:
     """What a unit of work is given: the connection, and the ledger to append to."""
 
     __slots__ = (
-        "_base", "boards", "connection", "demanded", "log_keys", "newest", "noted", "pending", "proven",
-        "registry_changed", "state",
+        "_base", "boards", "connection", "demanded", "lists", "log_keys", "newest", "noted", "pending",
+        "proven", "registry_changed", "state",
     )  # fmt: skip
 
     def __init__(
@@ -74,11 +75,13 @@ class Transaction:
         log_keys: LogKeys,
         state: State,
         boards: Boards,
+        lists: ProvenLists,
         newest: datetime | None = None,
         demanded: AdministratorSet | None = None,
     ) -> None:
         self.connection = connection
         self.boards = boards  # as of the last commit
+        self.lists = lists
         self.noted: list[Issued | Revoked] = []  # for it, once this is committed
         self.state = state  # with what this transaction appended so far
         self.log_keys = log_keys  # replaced by what changes them
@@ -204,7 +207,14 @@ class Writer(Worker[Transaction]):
         before = self.states.newest
         boards = self.states.boards
         transaction = Transaction(
-            connection, size, self._log_keys, before, boards, self.newest, self.demanded
+            connection,
+            size,
+            self._log_keys,
+            before,
+            boards,
+            self.states.lists,
+            self.newest,
+            self.demanded,
         )
         try:
             # A crash before the commit leaves nothing of this batch, and nobody was told of any of it.

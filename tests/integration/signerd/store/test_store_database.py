@@ -22,6 +22,7 @@ from signerd.adapters import migrations
 from signerd.adapters.store import SqlStore, check_database, create_database, database, listing, open_intents
 from signerd.adapters.store.constraints import translated
 from signerd.adapters.store.database import make_engine
+from signerd.adapters.store.proven_lists import ProvenLists
 from signerd.adapters.store.schema import metadata, orders, peers, places, records
 from signerd.adapters.store.values import RecordFilter
 from signerd.adapters.store.writer import Transaction
@@ -190,7 +191,10 @@ async def test_reads_by_state_and_by_chip_use_their_indexes(world: World, store:
         for state in (RecordState.REVOKED, RecordState.INTENT):
             listing.find_records(connection, RecordFilter(state=state), after_record_id=0, page_size=10)
         open_intents.enter_open_intents(
-            Transaction(connection, 0, LogKeys.first(world.log_key.verifier), State(), Boards()), NOW
+            Transaction(
+                connection, 0, LogKeys.first(world.log_key.verifier), State(), Boards(), ProvenLists()
+            ),
+            NOW,
         )
         selects = [statement for statement in seen if statement.startswith("SELECT")]
         plans = [
