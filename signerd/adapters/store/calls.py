@@ -158,6 +158,7 @@ def call_context(
             session_sha256, row.grant_record_id, row.grant_challenge, row.grant_station, row.grant_csr_sha256
         )
         granted = compared.revoked_or_not(states.boards, record_of(row))
+        compared.board(states.entry_of, granted)
     return CallContext(
         peer=compared.peer(state.peer_named(peer_uri), row, peer_uri),
         order=order,

@@ -8,10 +8,13 @@ nothing depends on (a peer's end, the CA of its certificate).
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
 
 from signerd.adapters.store.rows import AnyRow, order_of, peer_of
+from signerd.core.anchors import entry_form
+from signerd.core.entry import Issued, Stamped, serial_bytes
 from signerd.core.issuers import IssuerRecord
 from signerd.core.names import Level, Reissue
 from signerd.core.order import FirmwareBundle, WorkOrder
@@ -118,6 +121,67 @@ def product_text(sha256: bytes, text: object) -> str:
     if not isinstance(text, str) or hashlib.sha256(text.encode()).digest() != sha256:
         raise differs("products", sha256.hex(), None, "its text is another, or missing")
     return text
+
+
+def board(entry_of: Callable[[int], bytes], record: Record) -> None:
+    """A record that has a certificate is what the entry says that issued it, and its stamp the one that was
+    entered. `entry_of` gives an entry by its index, as it was logged.
+
+    Members that entries of older forms do not have are not compared.
+
+    Raises:
+        Fault: it is not, or `entry_of` raises it.
+    """
+    if record.issued_index is None and record.state is RecordState.INTENT and not record.certificate_der:
+        return
+    _demand_said(entry_of, record, record.issued_index, _issued(record))
+    if record.stamp is not None or record.stamped_index is not None:
+        _demand_said(entry_of, record, record.stamped_index, _stamped(record))
+
+
+def _issued(record: Record) -> dict[str, object]:
+    place = record.place
+    return {
+        "type": Issued.type,
+        "work_order": place.work_order,
+        "product": place.product,
+        "number": place.number,
+        "chip_id": place.chip_id,
+        "serial_number": place.serial_number,
+        "certificate_serial": serial_bytes(place.certificate_serial).hex(),
+        "certificate_sha256": hashlib.sha256(record.certificate_der).hexdigest(),
+        "spki_sha256": record.spki_sha256.hex(),
+        "csr_sha256": hashlib.sha256(record.csr_der).hexdigest(),
+        "settings_sha256": hashlib.sha256(record.settings).hexdigest(),
+        "level": record.level.label,
+        "method": record.method,
+        "measured": record.measured,
+        "attester_sha256": hashlib.sha256(record.attester).hexdigest() if record.attester else None,
+        "evidence_sha256": hashlib.sha256(record.evidence).hexdigest(),
+        "challenge": record.challenge.hex(),
+        "station": record.station,
+        "anchors": [list(anchor) for anchor in entry_form(record.anchors)],
+    }
+
+
+def _stamped(record: Record) -> dict[str, object]:
+    return {
+        "type": Stamped.type,
+        "certificate_sha256": hashlib.sha256(record.certificate_der).hexdigest(),
+        "stamp_sha256": hashlib.sha256(record.stamp or b"").hexdigest(),
+    }
+
+
+def _demand_said(
+    entry_of: Callable[[int], bytes], record: Record, index: object, found: Mapping[str, object]
+) -> None:
+    key = f"record {record.record_id}"
+    if not isinstance(index, int):
+        raise differs("records", key, None, f"it is {found['type']}")
+    said = json.loads(entry_of(index))
+    for name, value in found.items():
+        if said.get(name, value) != value:
+            raise differs("records", key, index, f"{name} is another")
 
 
 def not_revoked(boards: Boards, record: Record) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 
+import structlog
 from sqlalchemy import bindparam, delete, false, func, insert, null, select, text, true, update
 
 from signerd.adapters.store import compared
@@ -37,6 +38,8 @@ from signerd.errors import Code, Fault, IssuerChanged, Refused
 from signerd.ports import Grant, IntentRequest, PreparedBytes, Record, RecordState
 from signerd.program import program_version
 
+_log = structlog.get_logger(__name__)
+
 MAX_GRANTS = 64  # sessions kept that led to one certificate: a station may open any number
 
 _r, _o, _p, _l = records.c, orders.c, places.c, order_chips.c
@@ -58,6 +61,7 @@ _TAKE = Prepared(
 _PLACE_OF = Prepared(
     select(_p.number).where(_p.work_order == bindparam("order"), _p.chip == bindparam("chip"))
 )
+_PLACES = select(_r.work_order, _r.number).where(_r.chip == bindparam("chip"))
 _ADD_PLACE = Prepared(insert(places), ("work_order", "number", "chip"))
 _ADD_RECORD = Prepared(insert(records).returning(_r.id), INTENT)
 
@@ -127,6 +131,7 @@ def take_place(tx: Transaction, request: IntentRequest, prepare: Callable[[Place
         if active.state is RecordState.REVOKED:
             raise Refused(Code.CERTIFICATE_REVOKED, f"record {active.record_id} is revoked")
         compared.not_revoked(tx.boards, active)
+        compared.board(tx.entry_of, active)
         if active.place.work_order != request.order.work_order:
             # Its terms were another order's, and one key never has two certificates.
             said = f"this key has record {active.record_id}, of work order {active.place.work_order}"
@@ -135,7 +140,9 @@ def take_place(tx: Transaction, request: IntentRequest, prepare: Callable[[Place
             demand_active(tx, request.issuer_id)  # `complete` asks of every other intent
             tx.append(_abandoned(tx, active, request))
             return _begun_again(tx, chip.number, active, request, prepare)
-        if active.state is RecordState.INTENT and active.place.moment - request.moment > BOUND:
+        if active.state is RecordState.INTENT and (
+            active.place.moment - request.moment > BOUND or not _made_here(tx, active)
+        ):
             return _begun_again(tx, chip.number, active, request, prepare)
         # Under whatever name it came this time: its certificate has the name that it had first.
         return active
@@ -145,8 +152,10 @@ def take_place(tx: Transaction, request: IntentRequest, prepare: Callable[[Place
         _ADD_PLACE.run(tx.connection, _place_row(request, number, chip_number))
     else:
         if active is not None:
+            compared.board(tx.entry_of, active)
             _supersede(tx, chip.number, active, request.order.reissue)
         chip_number, serial = chip.number, chip.serial_number
+        _demand_serial(tx, chip_number, serial)
         number = _place_again(tx, request, chip_number)
     place = Place(
         work_order=request.order.work_order,
@@ -159,7 +168,8 @@ def take_place(tx: Transaction, request: IntentRequest, prepare: Callable[[Place
     )
     record = _intent(request, place, prepare(place))
     supersedes_id = None if active is None else active.record_id
-    added = _ADD_RECORD.row(tx.connection, row_of_intent(record, chip_number, supersedes_id))
+    row = row_of_intent(record, chip_number, supersedes_id, tx.intents.columns(record))
+    added = _ADD_RECORD.row(tx.connection, row)
     return replace(record, record_id=added.id)
 
 
@@ -171,21 +181,23 @@ def _begun_again(
     prepare: Callable[[Place], PreparedBytes],
 ) -> Record:
     """An intent whose bytes cannot be signed any more: of a time that has not come, since the clock had been
-    ahead and a crash lies between, or of an issuer that is no longer active.
+    ahead and a crash lies between, of an issuer that is no longer active, or not known to be ours.
 
     The place and the board's serial number stay. The bytes go: whatever was signed over them was never
     handed out, for that comes after the entry. The new ones have a certificate serial of their own, and rest
     on the evidence that came with this request, over the name that it names.
     """
     _check_open(tx, request)
+    _demand_serial(tx, chip, active.place.serial_number)
     place = replace(
         active.place,
+        product=request.order.product,
         chip_id=request.chip_id,
         moment=request.moment,
         certificate_serial=request.certificate_serial,
     )
     record = replace(_intent(request, place, prepare(place)), record_id=active.record_id)
-    row = row_of_intent(record, chip, None)
+    row = row_of_intent(record, chip, None, tx.intents.columns(record))
     del row["supersedes_id"]  # stays as it was
     changed = update(records).where(_r.id == active.record_id, _r.state == RecordState.INTENT.value)
     if tx.connection.execute(changed.values(**row)).rowcount != 1:
@@ -243,6 +255,25 @@ def _place_again(tx: Transaction, request: IntentRequest, chip: int) -> int:
         return number
     _check_open(tx, request)
     return int(kept.number)
+
+
+def _made_here(tx: Transaction, intent: Record) -> bool:
+    made = tx.intents.made(tx.connection, intent)
+    if not made:
+        _log.warning("intent_not_proven", record=intent.record_id, work_order=intent.place.work_order)
+    return made
+
+
+def _demand_serial(tx: Transaction, chip: int, serial_number: str) -> None:
+    """A board's serial number is that of one of its chip's places, by the ledger's terms of the order. Raises
+    Fault."""
+    for row in tx.connection.execute(_PLACES, {"chip": chip}):
+        terms = tx.state.orders.get(row.work_order)
+        if terms is not None and 1 <= row.number <= terms.quantity:
+            wanted = parse_pattern(terms.serial_pattern).render(terms.serial_start + row.number - 1)
+            if wanted == serial_number:
+                return
+    raise compared.differs("certified_chips", f"chip {chip}", None, f"its board is {serial_number!r:.80}")
 
 
 def _place_row(request: IntentRequest, number: int, chip: int) -> dict[str, object]:
@@ -317,7 +348,9 @@ def complete(
     if found.state != RecordState.INTENT:
         # The certificate was handed out before; its oldest sessions make room, and may stamp no more.
         _FORGET.run(tx.connection, {"record": record.record_id})
-        return record_of(_BY_ID.row(tx.connection, {"record": record.record_id}))
+        before = record_of(_BY_ID.row(tx.connection, {"record": record.record_id}))
+        compared.board(tx.entry_of, before)
+        return before
     begun_again = found.certificate_serial != serial_bytes(record.place.certificate_serial).hex()
     if begun_again or not is_active(tx, found.issuer):
         raise IssuerChanged(f"record {record.record_id} is another issuer's since its bytes were made")

@@ -69,6 +69,10 @@ class LoggedEntries:
         self._tree = tree
         self._recent = recent
 
+    def one(self, index: int) -> bytes:
+        """The entry of this index. Raises as `read`."""
+        return self.read(index, index + 1)[0]
+
     def read(self, start: int, end: int) -> list[bytes]:
         """Entries start…end. Raises Fault, Unavailable."""
         recent = [entry for index in range(start, end) if (entry := self._recent(index)) is not None]

@@ -62,6 +62,7 @@ def _demand_valid(tx: Transaction, record: Record) -> None:
     if record.revoked_index is not None:
         raise _revoked_already(record)
     compared.not_revoked(tx.boards, record)
+    compared.board(tx.entry_of, record)
 
 
 def _mark(tx: Transaction, record: Record, reason: str, now: datetime, index: int) -> None:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
+
+from sqlalchemy import LargeBinary
 
 from signerd.adapters.store.schema import orders, peers, records
 from signerd.core.anchors import from_text, to_text
 from signerd.core.entry import serial_bytes
 from signerd.core.names import Level, Reissue, parse_peer_uri
 from signerd.core.order import FirmwareBundle, Place, WorkOrder
+from signerd.errors import Fault
 from signerd.ports import PeerRecord, Record, RecordState
 
 AnyRow = Any  # its attributes are the columns' names: SQLAlchemy's Row, or one of `Prepared`
@@ -54,6 +58,8 @@ RECORD = (
     _r.issuer,
 )
 
+_BYTES = tuple(column.name for column in RECORD if isinstance(column.type, LargeBinary))
+
 # What `row_of_intent` gives.
 INTENT = (
     "work_order",
@@ -81,6 +87,8 @@ INTENT = (
     "chip",
     "settings",
     "tbs",
+    "intent_start",
+    "intent_mac",
 )
 
 _p = peers.c
@@ -134,7 +142,20 @@ def _maybe_moment(value: int | None) -> datetime | None:
 
 
 def record_of(row: AnyRow) -> Record:
-    """The value of a row of the columns `RECORD`."""
+    """The value of a row of the columns `RECORD`. Raises Fault: the row is damaged."""
+    try:
+        return _record_of(row)
+    except (ValueError, TypeError, AttributeError, OverflowError) as error:
+        raise Fault(
+            f"the database's table records, record {row.id}: it is damaged: {error}; see docs/operations.md,"
+            ' "The tables are not what the ledger says"'
+        ) from error
+
+
+def _record_of(row: AnyRow) -> Record:
+    for name in _BYTES:
+        if not isinstance(getattr(row, name), bytes | None):
+            raise TypeError(f"{name} is no bytes")
     return Record(
         record_id=row.id,
         place=Place(
@@ -174,8 +195,11 @@ def record_of(row: AnyRow) -> Record:
     )
 
 
-def row_of_intent(record: Record, chip: int, supersedes_id: int | None) -> dict[str, object]:
-    """The row to insert for a new intent of this certified chip; the database numbers it."""
+def row_of_intent(
+    record: Record, chip: int, supersedes_id: int | None, proof: Mapping[str, bytes]
+) -> dict[str, object]:
+    """The row to insert for a new intent of this certified chip; the database numbers it. `proof`:
+    `IntentKeys.columns`."""
     place = record.place
     return {
         "work_order": place.work_order,
@@ -203,6 +227,7 @@ def row_of_intent(record: Record, chip: int, supersedes_id: int | None) -> dict[
         "chip": chip,
         "settings": record.settings,
         "tbs": record.tbs,
+        **proof,
     }
 
 

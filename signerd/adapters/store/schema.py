@@ -277,6 +277,9 @@ records = Table(
     Column("anchors", Text, nullable=False, server_default="[]"),  # that the evidence proved (`core.anchors`)
     # Added by migration 0007: whose certificate it is. Before there was one issuer.
     Column("issuer", BigInteger, nullable=False, server_default="1"),
+    # Added by migration 0014: who wrote the intent (`core.intents`). Null: an intent of before.
+    Column("intent_start", LargeBinary),
+    Column("intent_mac", LargeBinary),
     ForeignKeyConstraint(
         ["work_order", "number"], ["places.work_order", "places.number"], name="record_place"
     ),

@@ -24,6 +24,7 @@ from signerd.adapters.store.admin import Administration
 from signerd.adapters.store.audit import Audit
 from signerd.adapters.store.checkpoint_keys import known_log_keys
 from signerd.adapters.store.database import check_database, make_engine
+from signerd.adapters.store.intents import intent_keys
 from signerd.adapters.store.issuers import first_issuer
 from signerd.adapters.store.known_peers import KnownPeers
 from signerd.adapters.store.ledger import Due, Ledger, Sign
@@ -126,12 +127,7 @@ class SqlStore(Administration, Audit):
                 entries that signerd did not commit, or the tiles cannot be written.
             Unavailable, Fault: the key holder does not answer, or the open intents could not be entered.
         """
-        try:
-            key = parse_vkey(vkey)
-        except NoteError as error:
-            raise ConfigError(f"the log's verifier key: {error}") from error
-        if key.name != origin:
-            raise ConfigError(f"the log's verifier key is of {key.name}, not of {origin}")
+        key = _first_key(vkey, origin)
         check_database(url)
         log_keys = await asyncio.to_thread(known_log_keys, url, key)
         second_place, folder = HeadFile(head_file, log_keys), TilesFolder(tiles)
@@ -142,6 +138,7 @@ class SqlStore(Administration, Audit):
             await asyncio.to_thread(compare_with_contradiction, head_file, origin, tree)
             replayed = await replay_believed(url, second_place.checkpoint, tree, log_keys, commit_keys)
             start_key = await commit_keys.new()
+            intents = await intent_keys(url, start_key, origin, commit_keys)
             newest = await asyncio.to_thread(newest_moment, url)
             await asyncio.to_thread(_warn_of_merged_chips, url)
         except BaseException:
@@ -154,7 +151,7 @@ class SqlStore(Administration, Audit):
         turns = (checkpoint_due, checkpoint_awaited)
         ledger = Ledger(tree, second_place, log_keys, signs, copies, recent, *turns, witnesses)
         reader = _short_reads(url)
-        states = States(replayed.state, replayed.boards)
+        states = States(replayed.state, replayed.boards, intents, logged.one)
         known_peers = KnownPeers(
             lambda key: reader.do(lambda connection: calls.peer_of_key(connection, states, key))
         )
@@ -379,6 +376,17 @@ class SqlStore(Administration, Audit):
 def _warn_of_merged_chips(url: str) -> None:
     for merged in unsettled_chips(url):
         _log.warning("one_chip_two_boards", remedy="revoke one of the two", detail=str(merged))
+
+
+def _first_key(vkey: str, origin: str) -> VerifierKey:
+    """The log's. Raises ConfigError: it is none, or another log's."""
+    try:
+        key = parse_vkey(vkey)
+    except NoteError as error:
+        raise ConfigError(f"the log's verifier key: {error}") from error
+    if key.name != origin:
+        raise ConfigError(f"the log's verifier key is of {key.name}, not of {origin}")
+    return key
 
 
 def _short_reads(url: str) -> Reads:

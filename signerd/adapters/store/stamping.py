@@ -35,7 +35,7 @@ _BY_ID = Prepared(select(*RECORD).where(_r.id == bindparam("record")))
 def record_stamp(
     tx: Transaction, record: Record, stamp: bytes, signature: bytes, station: str, now: datetime
 ) -> Record:
-    """`Store.record_stamp`."""
+    """`Store.record_stamp`. `record` is `calls.call_context`'s, which compared it with its entry."""
     index = tx.next_index
     asked = {
         "record": record.record_id,
@@ -65,7 +65,9 @@ def record_stamp(
             stamped_at=now.replace(microsecond=0),
             stamped_index=index,
         )
-    return _stamped_before(record_of(_BY_ID.row(tx.connection, {"record": record.record_id})), stamp)
+    before = record_of(_BY_ID.row(tx.connection, {"record": record.record_id}))
+    compared.board(tx.entry_of, before)
+    return _stamped_before(before, stamp)
 
 
 def _stamped_before(record: Record, stamp: bytes) -> Record:

@@ -7,6 +7,9 @@ the first call after the commit, and a call that began before goes on with what 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from signerd.adapters.store.intents import IntentKeys
 from signerd.adapters.store.proven_lists import ProvenLists
 from signerd.core.state.administration import State
 from signerd.core.state.boards import Boards
@@ -18,10 +21,15 @@ _KEPT = 64  # states; a snapshot is read within milliseconds
 class States:
     """Written by the writer's thread, read by any."""
 
-    def __init__(self, state: State, boards: Boards) -> None:
+    def __init__(
+        self, state: State, boards: Boards, intents: IntentKeys, entry_of: Callable[[int], bytes]
+    ) -> None:
         """`boards`: what the log says of them. The writer notes each commit there, before anybody hears of
-        it."""
+        it. `intents` tells which of them are ours. `entry_of` gives an entry that is committed by its
+        index, as it was logged."""
         self.boards = boards
+        self.intents = intents
+        self.entry_of = entry_of
         self.lists = ProvenLists()
         self._newest = state
         self._known = {state.epoch: state}

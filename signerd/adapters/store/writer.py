@@ -28,7 +28,6 @@ from signerd.adapters.store.constraints import translated
 from signerd.adapters.store.ledger import Ledger
 from signerd.adapters.store.opened_only import NOT_BEGUN
 from signerd.adapters.store.prepared import Prepared
-from signerd.adapters.store.proven_lists import ProvenLists
 from signerd.adapters.store.savepoint import attempt
 from signerd.adapters.store.schema import commits, entries, head
 from signerd.adapters.store.states import States
@@ -40,7 +39,7 @@ from signerd.core.clock import BOUND
 from signerd.core.commits import Commit
 from signerd.core.entry import ID_BYTES, ClockAccepted, Entry, Issued, Revoked, encode
 from signerd.core.merkle import Tree, leaf_hash
-from signerd.core.state.administration import State, changes
+from signerd.core.state.administration import changes
 from signerd.core.state.boards import MAX_SERIAL, Boards, Revocation
 from signerd.core.state.values import StateError
 from signerd.errors import ClockWrong, Fault, Unavailable
@@ -64,8 +63,8 @@ class Transaction:
     """What a unit of work is given: the connection, and the ledger to append to."""
 
     __slots__ = (
-        "_base", "boards", "connection", "demanded", "lists", "log_keys", "newest", "noted", "pending",
-        "proven", "registry_changed", "state",
+        "_base", "_entry_of", "boards", "connection", "demanded", "intents", "lists", "log_keys", "newest",
+        "noted", "pending", "proven", "registry_changed", "state",
     )  # fmt: skip
 
     def __init__(
@@ -73,17 +72,17 @@ class Transaction:
         connection: Connection,
         size: int,
         log_keys: LogKeys,
-        state: State,
-        boards: Boards,
-        lists: ProvenLists,
+        states: States,
         newest: datetime | None = None,
         demanded: AdministratorSet | None = None,
     ) -> None:
         self.connection = connection
-        self.boards = boards  # as of the last commit
-        self.lists = lists
+        self.boards = states.boards  # as of the last commit
+        self.lists = states.lists
+        self.intents = states.intents
+        self._entry_of = states.entry_of
         self.noted: list[Issued | Revoked] = []  # for it, once this is committed
-        self.state = state  # with what this transaction appended so far
+        self.state = states.newest  # with what this transaction appended so far
         self.log_keys = log_keys  # replaced by what changes them
         self.demanded = demanded  # administrators of the settings, who are asked once an entry says so
         self.pending: list[bytes] = []
@@ -130,6 +129,12 @@ class Transaction:
         """Writes what stands there already: its commit succeeds where others would."""
         self.connection.execute(_PROBE)
         self.proven = True
+
+    def entry_of(self, index: int) -> bytes:
+        """An entry, also one that this transaction appended. Raises Fault: there is none as it was logged."""
+        if self._base <= index < self.next_index:
+            return self.pending[index - self._base]
+        return self._entry_of(index)
 
     @property
     def next_index(self) -> int:
@@ -206,16 +211,7 @@ class Writer(Worker[Transaction]):
         size = self._tree.size
         before = self.states.newest
         boards = self.states.boards
-        transaction = Transaction(
-            connection,
-            size,
-            self._log_keys,
-            before,
-            boards,
-            self.states.lists,
-            self.newest,
-            self.demanded,
-        )
+        transaction = Transaction(connection, size, self._log_keys, self.states, self.newest, self.demanded)
         try:
             # A crash before the commit leaves nothing of this batch, and nobody was told of any of it.
             # A crash after it leaves all of it: callers ask again and find their record; entries that no

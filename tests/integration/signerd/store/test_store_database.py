@@ -17,13 +17,16 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import event, insert, select
 from sqlalchemy.exc import IntegrityError, OperationalError
 
+from harness.doctored_store import log_of
 from harness.store_world import NOW, World, digest, intent, issue, stock
 from signerd.adapters import migrations
+from signerd.adapters.commit_keys import StartKey
 from signerd.adapters.store import SqlStore, check_database, create_database, database, listing, open_intents
 from signerd.adapters.store.constraints import translated
 from signerd.adapters.store.database import make_engine
-from signerd.adapters.store.proven_lists import ProvenLists
+from signerd.adapters.store.intents import IntentKeys
 from signerd.adapters.store.schema import metadata, orders, peers, places, records
+from signerd.adapters.store.states import States
 from signerd.adapters.store.values import RecordFilter
 from signerd.adapters.store.writer import Transaction
 from signerd.core.checkpoint_keys import LogKeys
@@ -187,14 +190,13 @@ async def test_reads_by_state_and_by_chip_use_their_indexes(world: World, store:
     def _note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
         seen.append(statement)
 
+    no_intents = IntentKeys(StartKey(bytes(16), bytes(32)), "test.example/line", {})
+    states = States(State(), Boards(), no_intents, log_of(world).__getitem__)
     with engine.connect() as connection:
         for state in (RecordState.REVOKED, RecordState.INTENT):
             listing.find_records(connection, RecordFilter(state=state), after_record_id=0, page_size=10)
         open_intents.enter_open_intents(
-            Transaction(
-                connection, 0, LogKeys.first(world.log_key.verifier), State(), Boards(), ProvenLists()
-            ),
-            NOW,
+            Transaction(connection, 0, LogKeys.first(world.log_key.verifier), states), NOW
         )
         selects = [statement for statement in seen if statement.startswith("SELECT")]
         plans = [
