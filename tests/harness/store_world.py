@@ -20,7 +20,7 @@ from signerd.adapters.witnesses import Witnesses, WitnessState
 from signerd.core import strict_cbor
 from signerd.core.entry import LogOpened, RefusedCall
 from signerd.core.names import Level, Reissue, parse_peer_uri
-from signerd.core.note import VerifierKey
+from signerd.core.note import Checkpoint, VerifierKey, sign_note
 from signerd.core.order import Place, WorkOrder
 from signerd.errors import Unavailable
 from signerd.ports import Grant, IntentRequest, PreparedBytes, Record
@@ -60,6 +60,11 @@ class SoftwareLogKey:
         self.signed: list[bytes] = []
         self.has_signed = asyncio.Event()
         self.die_instead: Callable[[], None] | None = None
+
+    def checkpoint(self, size: int, root: bytes) -> bytes:
+        """The signed note over a tree."""
+        body = Checkpoint(self.verifier.name, size, root).body()
+        return sign_note(body, (self.verifier, self._key.sign(body)))
 
     async def sign_checkpoint(self, body: bytes) -> bytes:
         """Ed25519 over the note text."""

@@ -221,6 +221,8 @@ async def test_lists_beyond_what_is_kept_are_read_again(
 
 def before(world: World) -> None:
     """As signerd kept it at schema 0012."""
+    for column in ("intent_start", "intent_mac"):
+        sql(world, f"ALTER TABLE records DROP COLUMN {column}")
     for table in ("chips", "order_chips", "identities"):
         sql(world, f"DROP INDEX {table}_by_entry")
         sql(world, f"ALTER TABLE {table} DROP COLUMN entry")

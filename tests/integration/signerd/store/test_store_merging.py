@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import signal
 import sqlite3
 from contextlib import closing
@@ -12,6 +13,7 @@ from typing import Any
 
 import cbor2
 import pytest
+import rfc8785
 from structlog.testing import capture_logs
 
 from boards.attesters.certificate_writer import make_key, pem, root_authority, spki_of
@@ -22,6 +24,7 @@ from harness.store_world import NOW, World, digest, intent, issue, prepare, with
 from signerd.adapters.store import chips_of_records, upgrade_database
 from signerd.adapters.store.values import RecordFilter
 from signerd.core.anchors import Anchor
+from signerd.core.merkle import Frontier, leaf_hash
 from signerd.core.names import Reissue
 from signerd.errors import Code, Refused
 from signerd.ports import IntentRequest
@@ -53,6 +56,7 @@ BOARDS = [
     build(TPM, 5, UEID),
     build(ONE, 6, UEID),  # shows that the fifth is the first one's chip too
 ]
+FIRST_ISSUED = 12  # entries: ten of the vector, a product, an order
 NAMES = [name for name, _, _ in BOARDS]
 
 
@@ -75,9 +79,36 @@ def old(tmp_path: Path) -> World:
             unlike = {"spki_sha256": unique, "certificate_serial": unique[:16].hex(), "certificate_der": der}
             unlike |= {"certificate_sha256": hashlib.sha256(der).digest()}
             shown = {"method": "x509", "evidence": evidence, "attester": key}
-            copy.row("records", 1, id=10 + number, chip_id=name, **place, **unlike, **shown)
+            index = {"issued_index": FIRST_ISSUED + number - 1}
+            copy.row("records", 1, id=10 + number, chip_id=name, **place, **unlike, **shown, **index)
+        _log(world, database)
         database.commit()
     return world
+
+
+def _log(world: World, database: sqlite3.Connection) -> None:
+    """What a signerd of before logged of them, under a checkpoint."""
+    entries = [data for (data,) in database.execute("SELECT data FROM entries ORDER BY entry_index")]
+    product = json.loads(entries[2]) | {"product": "anchored", "product_sha256": TOML_SHA256.hex()}
+    order = {"work_order": "WO-9", "serial_pattern": "N-{number}", "quantity": len(BOARDS)}
+    own = {"product": "anchored", "product_sha256": TOML_SHA256.hex()}
+    added = [product, json.loads(entries[3]) | order | own]
+    columns = "number, chip_id, serial_number, certificate_serial"
+    hashed = "evidence, attester, certificate_der, spki_sha256"
+    asked = f"SELECT {columns}, {hashed} FROM records WHERE work_order = 'WO-9' ORDER BY number"
+    for *named, evidence, attester, der, spki in database.execute(asked):
+        values = dict(zip(columns.split(", "), named, strict=True))
+        digests = {"evidence_sha256": evidence, "attester_sha256": attester, "certificate_sha256": der}
+        values |= {name: hashlib.sha256(value).hexdigest() for name, value in digests.items()}
+        values |= {"spki_sha256": spki.hex(), "work_order": "WO-9", "product": "anchored", "method": "x509"}
+        added.append(json.loads(entries[5]) | values)
+    frontier = Frontier()
+    for index, data in enumerate([*entries, *map(rfc8785.dumps, added)]):
+        frontier.append(leaf_hash(data))
+        if index >= len(entries):
+            database.execute("INSERT INTO entries VALUES (?, ?, ?)", (index, leaf_hash(data), data))
+    database.execute("UPDATE head SET size = ?, root = ?", (frontier.size, frontier.root()))
+    world.head_file.write_bytes(world.log_key.checkpoint(frontier.size, frontier.root()))
 
 
 class _Copies:
@@ -136,7 +167,7 @@ async def test_history_is_as_it_was(old: World) -> None:
         ).fetchall()
         entries = database.execute("SELECT count(*) FROM entries").fetchone()
     assert after == before
-    assert entries == (10,)
+    assert entries == (FIRST_ISSUED + len(BOARDS),)
     async with old.opened() as store:
         page = await store.find_records(RecordFilter(work_order="WO-9"))
         assert [record.place.number for record in page.records] == [1, 2, 3, 4, 5, 6]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import signal
 from pathlib import Path
@@ -135,16 +136,16 @@ async def test_what_was_recorded_is_kept_and_goes_on(old: World, schema: str) ->
             records["chip-1"], stamp=b"stamp", signature=b"signature", station=STATION, now=NOW
         )
         assert stamped.state is RecordState.STAMPED
-        # The open intent is resumed: its bytes and its serial number are those of before.
+        # The open intent is begun again: its serial number is that of before, its evidence the retry's.
         resumed = await store.take_place(intent("chip-4"), prepare)
-        assert (resumed.record_id, resumed.tbs) == (records["chip-4"].record_id, records["chip-4"].tbs)
+        assert (resumed.record_id, resumed.place) == (records["chip-4"].record_id, records["chip-4"].place)
         done = await store.complete(
             resumed, certificate_of(resumed), grant_of(intent("chip-4"), resumed), NOW
         )
         assert done.issued_index is not None
         entry = (await store.published(done.issued_index)).entry
-        assert json.loads(entry)["measured"] == measured
-        assert (json.loads(entry)["attester_sha256"] is None) == (not measured)
+        assert json.loads(entry)["measured"] == {"app": "1.2.0"}
+        assert json.loads(entry)["attester_sha256"] == hashlib.sha256(resumed.attester).hexdigest()
         assert b'"firmware":{"app":["1.2.0","' in entry
         # A new chip gets the next place.
         fresh = await issue(store, intent("chip-5"))
