@@ -67,7 +67,7 @@ def test_no_board_begins_while_signerd_is_ahead(stepped: SteppedFactory, seconds
     assert [event for event in events(agent) if event["event"] == "board_failed"] == []
     stepped.untouched(run)
     stepped.start_at(0)
-    stepped.installation.admin("clock", "accept")  # the start before was entered, with a time that is still to come
+    stepped.installation.admin("clock", "accept")  # that start was entered, at a time to come
     assert run.start_agent().wait() == 0
     stepped.finished_once(run)
     stepped.verify()
