@@ -17,7 +17,7 @@ from auditor.adapters.enrolment import Installed, install, load_vkey, make_reque
 from auditor.adapters.export import export as export_files
 from auditor.again import SHARE
 from auditor.cli import findings as findings_commands
-from auditor.cli import logged, questions, serving
+from auditor.cli import logged, questions, report, serving
 from auditor.cli.empty_options import NothingEmpty
 from auditor.cli.options import (
     ALARMS,
@@ -248,6 +248,7 @@ def receipt(
 
 
 app.command("is-logged")(logged.is_logged)
+app.command("report")(report.report)
 
 
 @app.command()

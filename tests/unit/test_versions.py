@@ -63,7 +63,9 @@ REPOSITORY = Path(__file__).parents[2]
 FORMS = REPOSITORY / "tests" / "vectors" / "forms"
 _EVERY = ("v", "type", "id", "time", "by")  # members of every entry
 _BEGIN = datetime(2026, 11, 15, tzinfo=UTC)
-IN_INTEGRATION = {"reference of signerd's clock", "journal of a station", "state of an auditor"}
+IN_INTEGRATION = {
+    "reference of signerd's clock", "journal of a station", "state of an auditor", "production file",
+}  # fmt: skip
 ENTRY_FORMS = (1, 2, 3)
 SINCE_FORM_3 = {"signerd_started", "signerd_stopped"}
 OF_FORM_1 = {  # of which no more come

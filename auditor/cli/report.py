@@ -1,0 +1,174 @@
+"""`report`: the production file of an order or of a time, and the verification of one."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from auditor.adapters.enrolment import load_roots
+from auditor.adapters.report.making import Making, Produced, Subject
+from auditor.adapters.report.verifying import Trusted, Verdict, verify_archive
+from auditor.adapters.workers import Workers, usual_count
+from auditor.cli.options import DEFAULT_CONFIG, FINDINGS, ConfigOption, JsonOption, WorkersOption
+from auditor.cli.output import Output
+from auditor.cli.wiring import session
+from auditor.config import load, read_bytes, read_text_file
+from auditor.core.report.form import MAX_CRL
+from auditor.errors import ConfigError
+from birthmark.proof import ProofError, SignatureType, VerifierKey, parse_vkey
+
+_DAY = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%SZ"]
+
+
+def report(
+    config: ConfigOption = DEFAULT_CONFIG,
+    *,
+    order: Annotated[str, typer.Option(help="The work order that the report is about.")] = "",
+    begin: Annotated[
+        datetime | None,
+        typer.Option(
+            "--from", formats=_DAY, help="Instead of an order: from this moment on, UTC, with --to."
+        ),
+    ] = None,
+    end: Annotated[
+        datetime | None, typer.Option("--to", formats=_DAY, help="Before this moment, UTC.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="The archive to write.")] = None,
+    whole: Annotated[
+        bool,
+        typer.Option("--whole", help="All entries since the order was opened: shows that none is left out."),
+    ] = False,
+    crl: Annotated[
+        list[Path] | None, typer.Option(help="A CRL to put into it, DER. Again for each file.")
+    ] = None,
+    tiles: Annotated[
+        str,
+        typer.Option(
+            help="A folder or an http(s) address of published tiles, instead of signerd: entries alone."
+        ),
+    ] = "",
+    verify: Annotated[
+        Path | None, typer.Option("--verify", help="Verifies this archive, and writes none.")
+    ] = None,
+    vkey: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="With --verify: the log's verifier key, instead of the settings', and keys of witnesses."
+        ),
+    ] = None,
+    root: Annotated[
+        Path | None, typer.Option(help="With --verify: the boards' root, PEM, instead of the settings'.")
+    ] = None,
+    workers: WorkersOption = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Makes the production file of an order or of a time: one archive, and a page to sign in it.
+
+    With --verify it verifies one. Exit codes: 0 all of it holds, 1 something does not, or the report has
+    findings that nobody acknowledged.
+    """
+    output = Output(as_json=as_json)
+    making = out is not None or order or begin is not None or end is not None or whole or crl or tiles
+    if verify is not None:
+        if making:
+            raise typer.BadParameter(
+                "--verify verifies an archive and makes none: leave out the other options"
+            )
+        _verify(verify, _trusted(config, vkey or [], root), workers, output)
+        return
+    if vkey or root is not None:
+        raise typer.BadParameter("--vkey and --root go with --verify")
+    if out is None or bool(order) == (begin is not None) or (begin is None) != (end is None):
+        raise typer.BadParameter("give --out, and either --order, or --from and --to")
+    if whole and not order:
+        raise typer.BadParameter("--whole goes with --order: a report of a time always has all")
+    subject = Subject(order or None, _utc(begin), _utc(end), whole)
+    if subject.begin is not None and subject.end is not None and subject.begin >= subject.end:
+        raise typer.BadParameter("--from is not before --to")
+    crls = [_crl(file) for file in crl or ()]
+    with session(config, tiles=tiles) as opened, output.progress() as progress:
+        making_it = Making(opened.log, opened.state, opened.pinned.roots, subject, crls, progress)
+        produced = making_it.write(out)
+    _tell(output, out, produced)
+
+
+def _utc(moment: datetime | None) -> datetime | None:
+    return None if moment is None else moment.replace(tzinfo=UTC)
+
+
+def _crl(file: Path) -> bytes:
+    data = read_bytes(file, "the CRL")
+    if len(data) > MAX_CRL:
+        raise ConfigError(
+            f"{file} has {len(data)} bytes, and a CRL in a report at most {MAX_CRL}. Leave it out"
+        )
+    return data
+
+
+def _tell(output: Output, out: Path, produced: Produced) -> None:
+    values = {
+        "file": str(out),
+        "bytes": produced.size,
+        "sha256": produced.sha256.hex(),
+        "order": produced.manifest.order,
+        "tree_size": produced.manifest.tree_size,
+        "whole": produced.manifest.whole is not None,
+        "records": produced.manifest.records,
+        "open_findings": produced.open + len(produced.findings),
+    }
+    output.thing("produced", values | dict(produced.manifest.counts))
+    output.findings(produced.findings)
+    if produced.open or produced.findings:
+        raise typer.Exit(FINDINGS)
+
+
+def _trusted(config: Path, vkeys: list[Path], root: Path | None) -> Trusted:
+    """What was given; for the log's key, and where it is not given for the root too, the settings'."""
+    keys = [_vkey(file) for file in vkeys]
+    log_keys = [key for key in keys if key.type is SignatureType.ED25519]
+    witnesses = [key for key in keys if key.type is SignatureType.COSIGNATURE]
+    if log_keys:
+        return Trusted(log_keys, witnesses, () if root is None else load_roots(root))
+    trust = load(config).trust
+    return Trusted([_vkey(trust.log_vkey)], witnesses, load_roots(root or trust.device_root))
+
+
+def _vkey(file: Path) -> VerifierKey:
+    """Of a log or of a witness. Raises ConfigError."""
+    try:
+        return parse_vkey(read_text_file(file, "the verifier key").decode("utf-8").strip())
+    except (UnicodeDecodeError, ProofError) as error:
+        raise ConfigError(f"{file}: this is no verifier key ({error}). Take it from the company") from error
+
+
+def _verify(file: Path, trusted: Trusted, workers: int, output: Output) -> None:
+    count = workers or usual_count()
+    with Workers(count, None) as judges, output.progress() as progress:
+        verdict = verify_archive(file, trusted, judges, progress)
+    output.thing("production_file", _values(verdict))
+    if verdict.problems:
+        raise typer.Exit(FINDINGS)
+
+
+def _values(verdict: Verdict) -> dict[str, object]:
+    manifest = verdict.manifest
+    return {
+        "holds": not verdict.problems,
+        "sha256": verdict.sha256.hex(),
+        "order": manifest.order,
+        "from": manifest.begin,
+        "to": manifest.end,
+        "tree_size": manifest.tree_size,
+        "root": manifest.root.hex(),
+        "as_of": manifest.as_of,
+        "whole": manifest.whole is not None,
+        "cosigned": list(verdict.cosigned),
+        **verdict.account.counts(),
+        "evidence": dict(sorted(verdict.evidence.items())),
+        "open_findings": verdict.open_findings,
+        "problems": list(verdict.problems),
+        "notes": list(verdict.notes),
+    }
