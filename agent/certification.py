@@ -151,13 +151,16 @@ class Certification:
         session, request = await self.opened(board), self._request
         if request is None:
             raise ValueError("the board's request was not read")
-        issued = await self._steps.ask(
-            StepName.SIGN,
-            lambda: self._station.signer.sign_csr(session.session, request),
-            wait_s=self._station.bounds.signer_wait_s,
-        )
         asked = Asked(self._work_order, self._chip_id, request.csr_der)
-        checked = check_answer(asked, _answer(issued), self._station.trust)
+
+        async def signed() -> tuple[Issued, CheckedCertificate]:
+            issued = await self._station.signer.sign_csr(session.session, request)
+            return issued, check_answer(asked, _answer(issued), self._station.trust)
+
+        # Checked within the wait: a cosignature that comes late is in the next answer to the same request.
+        issued, checked = await self._steps.ask(
+            StepName.SIGN, signed, wait_s=self._station.bounds.signer_wait_s
+        )
         self._course.on(CourseEvent.CERTIFIED)
         self._certificate, self.stamped = checked, issued.stamped
 

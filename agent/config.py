@@ -11,11 +11,20 @@ import errno
 import re
 import stat
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    model_validator,
+)
 
 from agent.core.file_problems import MAX_FILE_BYTES, FileKind, FileProblem, parse_file, unreadable
+from agent.core.log_keys import MAX_WITNESSES
 from agent.errors import ConfigError
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -103,6 +112,19 @@ class Signerd(_Section):
     operations_ca: FilePath
     log_vkey: FilePath  # the ledger's verifier key, C2SP signed-note text
     device_root: FilePath  # the root of the boards' certificates, or several
+    witnesses: FilePath | None = None  # verifier keys of the log's witnesses; none: receipts need none
+    witnesses_required: Annotated[int, Field(ge=1, le=MAX_WITNESSES)] | None = None  # how many; none: one
+
+    @model_validator(mode="after")
+    def _witnesses_are_named(self) -> Self:
+        if self.witnesses_required is not None and self.witnesses is None:
+            raise ValueError("witnesses_required wants signerd.witnesses, the file of their verifier keys")
+        return self
+
+    @property
+    def cosigners_at_least(self) -> int:
+        """How many witnesses have to have cosigned; 0 where none are named."""
+        return 0 if self.witnesses is None else self.witnesses_required or 1
 
 
 class Timeouts(_Section):

@@ -37,7 +37,7 @@ async def deliver(queued: QueuedStamp, signer: Signer, journal: Journal, log_key
 
     Raises:
         Refused: signerd did not record it. If that `is_final`: out of the outbox, and its run has failed.
-        SignerUnavailable: no answer; it stays.
+        SignerUnavailable: no answer, or one that too few witnesses have cosigned; it stays.
         BadAnswer: the answer proves nothing; it stays.
     """
     try:

@@ -91,6 +91,24 @@ class SignerBusy(SignerUnavailable):
         self.delay_s = delay_s
 
 
+class NotCosigned(SignerUnavailable):
+    """A receipt proves its entry, and fewer witnesses have cosigned than this station demands.
+
+    Cosignatures come late, so that the call is made again for a while; the board is then parked.
+    """
+
+    def __init__(self, detail: str) -> None:
+        AgentError.__init__(
+            self,
+            "not_cosigned",
+            f"a receipt of signerd is not cosigned: {detail}",
+            verdict=Verdict.AGAIN,
+            remedy="Leave the board where it is. Ask signerd's administrator whether the witnesses answer"
+            " (signerd witness list), and whether signerd demands as many as this station"
+            " (publication.witnesses_required).",
+        )
+
+
 class SignerClockWrong(SignerUnavailable):
     """signerd does not serve while its clock is wrong, and goes on by itself when it is right."""
 

@@ -16,7 +16,7 @@ from agent.adapters.checks.ports import check_names
 from agent.adapters.checks.shop import check_places
 from agent.adapters.checks.station import demand_files, demand_signerd
 from agent.adapters.drivers.registry import find_driver
-from agent.adapters.enrolment.credentials import read_trust
+from agent.adapters.enrolment.credentials import trust_of
 from agent.adapters.enrolment.renewal import StationRenewal
 from agent.adapters.journal.recordings import RecordingFiles
 from agent.adapters.journal.schema import FILE_NAME
@@ -116,7 +116,7 @@ async def open_line(config: Config, progress: Progress) -> AsyncIterator[OpenSta
     kind = find_driver(config.driver)
     await demand_files(Examined(config))
     said = _AfterStart(progress)
-    trust, recipe = read_trust(config.signerd.log_vkey, config.signerd.device_root), read_recipe(config)
+    trust, recipe = trust_of(config.signerd), read_recipe(config)
     signer = signer_of(config, said, SeenCheckpoint(config.state, trust.log_key))
     labels = labels_of(config)
     places = places_of(config)

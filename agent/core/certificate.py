@@ -10,7 +10,8 @@ The checks, in order:
 2. Its chain leads to the pinned device root, and allows it (`agent.core.chain`).
 3. The settings are a canonical map and hold the serial number.
 4. The ledger entry speaks of this certificate, chip, order, serial number and settings.
-5. The receipt proves that entry, under the pinned log key.
+5. The receipt proves that entry, under the pinned log key, and as many pinned witnesses cosigned as are
+   demanded.
 
 Times are not compared here: a factory PC's clock is nobody's evidence, and the certificate's are signerd's.
 Whether the two clocks agree is looked at with each answer (`agent.core.clocks`).
@@ -29,9 +30,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 from agent.core import strict_cbor
 from agent.core.chain import MAX_CHAIN, check_chain, extension
 from agent.core.log_keys import LogKey
-from agent.core.receipt import ReceiptError, require, verify_receipt
+from agent.core.receipt import ReceiptError, UncosignedError, require, verify_receipt
 from agent.core.strict_cbor import CborError
-from agent.errors import BadAnswer, BoardError
+from agent.errors import BadAnswer, BoardError, NotCosigned
 
 MAX_CREDENTIAL_BYTES = 16_384  # docs/board-protocol.md, contents
 MAX_SETTINGS_BYTES = 8_192
@@ -87,6 +88,7 @@ def check_answer(asked: Asked, answer: Answer, trust: Trust) -> CheckedCertifica
 
     Raises:
         BadAnswer: one of them fails; its text says which.
+        NotCosigned: all hold, but for the number of cosignatures.
         BoardError: `bad_answer`, the board's CSR holds no readable public key.
     """
     certificate = _load(answer.certificate_der)
@@ -208,5 +210,7 @@ def _check_ledger(answer: Answer, trust: Trust, expected: dict[str, object]) -> 
     try:
         require(answer.entry, expected)
         verify_receipt(answer.proof, answer.entry, answer.index, trust.log_key)
+    except UncosignedError as error:
+        raise NotCosigned(str(error)) from error
     except ReceiptError as error:
         raise BadAnswer(str(error)) from error

@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from agent.core.log_keys import LogKey
+from agent.core.log_keys import Cosigners, LogKey
 from birthmark import proof
 from birthmark.proof import Checkpoint, ProofError, Reason
 from birthmark.proof.tile import MAX_ENTRY_BYTES
@@ -22,11 +22,17 @@ class ReceiptError(ValueError):
     """The receipt proves nothing, or its entry speaks of something else."""
 
 
+class UncosignedError(ReceiptError):
+    """It proves its entry, and fewer witnesses have cosigned the checkpoint than the station demands."""
+
+
 def verify_receipt(receipt: bytes, entry: bytes, index: int, key: LogKey) -> Checkpoint:
     """Verifies that `entry` stands at `index` of the log of `key`; returns the head that shows it.
 
     Raises:
-        ReceiptError: malformed, another index, a path that leads elsewhere, or a signature that fails.
+        ReceiptError: malformed, another index, a path that leads elsewhere, or a signature that fails, a
+            pinned witness's too.
+        UncosignedError: too few of the pinned witnesses have cosigned.
     """
     if not 0 < len(entry) <= MAX_ENTRY_BYTES:
         raise ReceiptError("the entry is empty or too large")
@@ -36,7 +42,16 @@ def verify_receipt(receipt: bytes, entry: bytes, index: int, key: LogKey) -> Che
         raise ReceiptError(_UNPINNED if error.reason is Reason.UNSIGNED else str(error)) from error
     if verified.index != index:
         raise ReceiptError("the receipt is for another index")
+    _require_cosigned(verified.checkpoint, key.cosigners)
     return verified.checkpoint
+
+
+def _require_cosigned(checkpoint: Checkpoint, cosigners: Cosigners) -> None:
+    try:
+        proof.require_cosignatures(checkpoint, cosigners.witnesses, cosigners.at_least)
+    except ProofError as error:
+        kind = UncosignedError if error.reason is Reason.UNSIGNED else ReceiptError
+        raise kind(str(error)) from error
 
 
 def require(entry: bytes, expected: Mapping[str, object]) -> None:

@@ -18,9 +18,9 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from agent.core import strict_cbor
 from agent.core.certificate import CheckedCertificate
 from agent.core.log_keys import LogKey
-from agent.core.receipt import ReceiptError, require, verify_receipt
+from agent.core.receipt import ReceiptError, UncosignedError, require, verify_receipt
 from agent.core.strict_cbor import CborError
-from agent.errors import BadAnswer, BoardError
+from agent.errors import BadAnswer, BoardError, NotCosigned
 
 MAX_STAMP_BYTES = 4_096
 MAX_SIGNATURE_BYTES = 512
@@ -109,6 +109,7 @@ def check_stamp_receipt(
 
     Raises:
         BadAnswer: the receipt does not prove it.
+        NotCosigned: too few witnesses have cosigned it.
     """
     expected = {
         "type": "stamped",
@@ -118,6 +119,8 @@ def check_stamp_receipt(
     try:
         require(entry, expected)
         verify_receipt(proof, entry, index, log_key)
+    except UncosignedError as error:
+        raise NotCosigned(str(error)) from error
     except ReceiptError as error:
         raise BadAnswer(str(error)) from error
 

@@ -12,7 +12,7 @@ import json
 import os
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 import cbor2
@@ -23,9 +23,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import NameOID
 
 from agent.core.certificate import Trust
-from agent.core.log_keys import parse_log_keys
+from agent.core.log_keys import Cosigners, parse_log_keys
 from agent.errors import AgentError, Refused
 from agent.ports import BoardRequest, BoardStamp, Issued, Receipt, Session
+from harness.paper_witness import PaperWitness
 
 ORIGIN = "paper.example/line"
 _BEGIN, _END = datetime(2026, 1, 1, tzinfo=UTC), datetime(2046, 1, 1, tzinfo=UTC)
@@ -102,6 +103,7 @@ class PaperLog:
         public = b"\x01" + self._key.public_key().public_bytes_raw()
         self._key_id = hashlib.sha256(origin.encode() + b"\n" + public).digest()[:4]
         self.vkey = f"{origin}+{self._key_id.hex()}+{base64.b64encode(public).decode()}"
+        self.witnesses: list[PaperWitness] = []  # who cosign each checkpoint
 
     def append(self, **members: object) -> Receipt:
         entry = json.dumps(
@@ -118,7 +120,8 @@ class PaperLog:
         signature = base64.b64encode(self._key_id + self._key.sign(body.encode())).decode()
         path = "".join(base64.b64encode(node).decode() + "\n" for node in _path(index, leaves))
         proof = f"c2sp.org/tlog-proof@v1\nindex {index}\n{path}\n{body}\n\u2014 {self._origin} {signature}\n"
-        return Receipt(index, self.entries[index], proof.encode())
+        lines = b"".join(each.cosignature(body.encode()) for each in self.witnesses)
+        return Receipt(index, self.entries[index], proof.encode() + lines)
 
 
 def _root(leaves: list[bytes]) -> bytes:
@@ -160,6 +163,7 @@ class PaperCompany:
     required_locks: tuple[str, ...] = ("secure_boot",)
     bundle_sha256: bytes | None = None
     minimum_firmware: dict[str, str] = field(default_factory=dict)
+    cosigners: Cosigners = field(default_factory=Cosigners)  # whom stations demand
     settings: dict[str, object] = field(default_factory=lambda: {"endpoint": "mqtts://example.com"})
     calls: list[str] = field(default_factory=list)
     # What the next calls of a name raise, before they do anything, and after they have done it all.
@@ -176,7 +180,8 @@ class PaperCompany:
 
     @property
     def trust(self) -> Trust:
-        return Trust((self.tree.root,), parse_log_keys(self.log.vkey))
+        key = replace(parse_log_keys(self.log.vkey), cosigners=self.cosigners)
+        return Trust((self.tree.root,), key)
 
     async def open_session(self, work_order: str, chip_id: str) -> Session:
         self._enter("open_session")
@@ -207,7 +212,8 @@ class PaperCompany:
             raise Refused("chip_already_certified")
         self.granted.add(session)
         self._leave("sign_csr")
-        return self.change_answer(board.issued)
+        receipt = self.log.receipt(board.issued.receipt.index)  # as of now
+        return self.change_answer(replace(board.issued, receipt=receipt))
 
     def _issue(
         self, work_order: str, chip_id: str, key: ec.EllipticCurvePublicKey | rsa.RSAPublicKey
@@ -259,7 +265,7 @@ class PaperCompany:
                 stamped=True,
             )
         self._leave("record_stamp")
-        return board.stamped
+        return self.log.receipt(board.stamped.index)
 
     def _enter(self, call: str) -> None:
         self.calls.append(call)

@@ -15,7 +15,7 @@ from agent.adapters.enrolment.credentials import (
     parse_cas,
     parse_certificate,
     read_file,
-    read_trust,
+    trust_of,
 )
 from agent.adapters.journal.report import newest_entry
 from agent.adapters.journal.schema import FILE_NAME
@@ -56,14 +56,15 @@ async def signerd(station: Examined) -> str:
 
 async def trust(station: Examined) -> str | Part:
     """Verifier keys and device roots can be read; signerd's CAs, if it answered, are under a root."""
-    pinned = await asyncio.to_thread(
-        read_trust, station.config.signerd.log_vkey, station.config.signerd.device_root
-    )
+    pinned = await asyncio.to_thread(trust_of, station.config.signerd)
     if station.answer is not None and station.answer.highest_ca_der:
         _check_roots(pinned.device_roots, station.answer)
     roots = "; ".join(root.subject.rfc4514_string() for root in pinned.device_roots)
     keys = ", ".join(each.key_id.hex() for each in (pinned.log_key, *pinned.log_key.beside))
-    read = f"ledger {pinned.log_key.name} (key {keys}), device root {roots}"
+    cosigners = pinned.log_key.cosigners
+    names = ", ".join(each.name for each in cosigners.witnesses)
+    cosigned = f"{cosigners.at_least} of the witnesses {names} cosign" if names else "no witness is demanded"
+    read = f"ledger {pinned.log_key.name} (key {keys}; {cosigned}), device root {roots}"
     if _is_away(station):
         return Part(f"{read}; not compared with signerd's chain, which it has not said")
     return read

@@ -80,6 +80,13 @@ def enroll(
     device_root: Annotated[Path | None, typer.Option(help="The boards' root, PEM, with --install.")] = None,
     signerd: Annotated[str | None, typer.Option(help="HOST:PORT of signerd, with --install.")] = None,
     *,
+    witnesses: Annotated[
+        Path | None,
+        typer.Option(help="Verifier keys of the log's witnesses, with --install, where receipts need them."),
+    ] = None,
+    witnesses_required: Annotated[
+        int | None, typer.Option(min=1, max=16, help="How many of them have to cosign; 1 if not said.")
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Makes the station's own key and a request. With --install, takes the certificate that came back."""
@@ -89,7 +96,15 @@ def enroll(
         return
     files = {"--operations-ca": operations_ca, "--log-vkey": log_vkey, "--device-root": device_root}
     address = _all_given({"--signerd": signerd})["signerd"]
-    setup.install(directory, install, address=address, **_all_given(files), as_json=json)
+    setup.install(
+        directory,
+        install,
+        address=address,
+        witnesses=witnesses,
+        witnesses_required=witnesses_required,
+        **_all_given(files),
+        as_json=json,
+    )
 
 
 @app.command()

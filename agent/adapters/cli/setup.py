@@ -41,12 +41,16 @@ def install(
     log_vkey: Path,
     device_root: Path,
     address: str,
+    witnesses: Path | None,
+    witnesses_required: int | None,
     as_json: bool,
 ) -> None:
     """Takes in what the administrator sent back."""
     from agent.adapters.enrolment import enroll  # noqa: PLC0415 -- as above
 
-    given = enroll.Given(certificate, operations_ca, log_vkey, device_root, address)
+    given = enroll.Given(
+        certificate, operations_ca, log_vkey, device_root, address, witnesses, witnesses_required
+    )
     config = enroll.install(directory, given)
     said = f"Enrolled. Check it with:  birthmark-agent doctor -c {config}"
     print_result(said, {"config": str(config)}, as_json=as_json)

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeVar
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
+from agent.config import Signerd
 from agent.core.certificate import Trust
-from agent.core.log_keys import LogKeyError, parse_log_keys
+from agent.core.log_keys import LogKeyError, parse_log_keys, parse_witnesses
 from agent.core.pem_text import PemError, check_lines
 from agent.core.toml_text import TomlError, utf8_text, without_mark
 from agent.errors import ConfigError
@@ -26,6 +28,11 @@ _FORM = (
     "Mend that line, or take the file as it was sent."
     " Where two files become one, there is a line break between them."
 )
+_WITNESSES = (
+    "Put the verifier keys there that the company names, one a line, and in signerd.witnesses_required how"
+    " many of them have to cosign."
+)
+T = TypeVar("T")
 _STATION = re.compile(r"birthmark://(?P<deployment>[^/]+)/station/(?P<site>[^/]+)/(?P<name>[^/]+)")
 _MAX_FILE_BYTES = 65_536
 _MAX_ROOTS = 16
@@ -73,21 +80,33 @@ def parse_certificate(pem: bytes, what: str) -> x509.Certificate:
         raise ConfigError(f"{what} is not a PEM certificate", remedy=_AGAIN) from error
 
 
-def read_trust(log_vkey: Path, device_root: Path) -> Trust:
-    """The device roots and the log's keys. Raises ConfigError."""
+def trust_of(signerd: Signerd) -> Trust:
+    """What the configuration pins. Raises ConfigError."""
+    return read_trust(signerd.log_vkey, signerd.device_root, signerd.witnesses, signerd.cosigners_at_least)
+
+
+def read_trust(log_vkey: Path, device_root: Path, witnesses: Path | None = None, at_least: int = 0) -> Trust:
+    """The device roots, the log's keys, and those of the witnesses that are to cosign. Raises ConfigError."""
     try:
         roots = x509.load_pem_x509_certificates(read_file(device_root))
     except ValueError as error:
         raise ConfigError(f"{device_root} is not a PEM certificate", remedy=_AGAIN) from error
     if len(roots) > _MAX_ROOTS:
         raise ConfigError(f"{device_root} holds more than {_MAX_ROOTS} certificates", remedy=_AGAIN)
-    try:
-        log_key = parse_log_keys(utf8_text(read_file(log_vkey)))
-    except LogKeyError as error:
-        raise ConfigError(f"{log_vkey}: {error}", remedy=_AGAIN) from error
-    except TomlError as error:
-        raise ConfigError(f"{log_vkey}: {error.what}", remedy=error.mend) from error
+    log_key = _read_keys(log_vkey, parse_log_keys, _AGAIN)
+    if witnesses is not None:
+        cosigners = _read_keys(witnesses, lambda text: parse_witnesses(text, at_least), _WITNESSES)
+        log_key = replace(log_key, cosigners=cosigners)
     return Trust(tuple(roots), log_key)
+
+
+def _read_keys(path: Path, parse: Callable[[str], T], remedy: str) -> T:
+    try:
+        return parse(utf8_text(read_file(path, remedy)))
+    except LogKeyError as error:
+        raise ConfigError(f"{path}: {error}", remedy=remedy) from error
+    except TomlError as error:
+        raise ConfigError(f"{path}: {error.what}", remedy=error.mend) from error
 
 
 def check_pair(certificate: x509.Certificate, key_pem: bytes) -> None:

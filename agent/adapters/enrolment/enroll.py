@@ -42,6 +42,7 @@ from agent.errors import ConfigError
 
 KEY, REQUEST, CERTIFICATE = "station.key", "station.csr.pem", "station.pem"
 OPERATIONS_CA, LOG_VKEY, DEVICE_ROOT = "operations-ca.pem", "log.vkey", "device-root.pem"
+WITNESSES = "witnesses.vkey"
 CONFIG, STATE = "agent.toml", "state"
 _WRITABLE = "See that the folder exists, and that this user may write to it."
 _OWN = "Put back the key that birthmark-agent enroll made, or enroll into another folder."
@@ -56,6 +57,8 @@ class Given:
     log_vkey: Path
     device_root: Path
     address: str  # host:port of signerd
+    witnesses: Path | None = None  # verifier keys of the log's witnesses
+    witnesses_required: int | None = None
 
 
 def request(directory: Path, *, deployment: str, site: str, name: str) -> Path:
@@ -182,7 +185,8 @@ def install(directory: Path, given: Given) -> Path:
     check_pair(certificate, read_file(directory / KEY))
     check_issuer(certificate, parse_cas(ca_pem, str(given.operations_ca)))
     name = station_name(certificate)
-    read_trust(given.log_vkey, given.device_root)
+    read_trust(given.log_vkey, given.device_root, given.witnesses, given.witnesses_required or 1)
+    _check_witnesses(directory, given)
     _check_journal(directory, name.uri)
     try:
         for file, data in (
@@ -190,17 +194,37 @@ def install(directory: Path, given: Given) -> Path:
             (OPERATIONS_CA, ca_pem),
             (LOG_VKEY, read_file(given.log_vkey)),
             (DEVICE_ROOT, read_file(given.device_root)),
+            *([] if given.witnesses is None else [(WITNESSES, read_file(given.witnesses))]),
         ):
             (directory / file).write_bytes(data)
         config = directory / CONFIG
         if not config.exists():
-            config.write_text(_toml(name.deployment, given.address), encoding="utf-8")
+            config.write_text(_toml(name.deployment, given), encoding="utf-8")
         state = load(config).state  # an operator may have moved it
         make_private_directory(state)
     except OSError as error:
         raise ConfigError(f"cannot write {error.filename}: {error.strerror}", remedy=_WRITABLE) from error
     journal_schema.create(state / journal_schema.FILE_NAME)
     return config
+
+
+def _check_witnesses(directory: Path, given: Given) -> None:
+    """Witnesses that are given are asked for: a configuration that is there stays as it is."""
+    if given.witnesses is None:
+        if given.witnesses_required is not None:
+            remedy = "Give --witnesses too: the file with the witnesses' verifier keys."
+            raise ConfigError("--witnesses-required without --witnesses", remedy=remedy)
+        return
+    config, required = directory / CONFIG, given.witnesses_required or 1
+    if not config.exists():
+        return
+    there = load(config).signerd
+    if (there.witnesses, there.cosigners_at_least) != (directory.resolve() / WITNESSES, required):
+        raise ConfigError(
+            f"{config} is there, and does not ask for these witnesses",
+            remedy=f'Write witnesses = "{WITNESSES}" and witnesses_required = {required} into its [signerd],'
+            " then give the command again.",
+        )
 
 
 def _check_journal(directory: Path, station: str) -> None:
@@ -212,18 +236,21 @@ def _check_journal(directory: Path, station: str) -> None:
         check_owner(state / journal_schema.FILE_NAME, station)
 
 
-def _toml(deployment: str, address: str) -> str:
+def _toml(deployment: str, given: Given) -> str:
     """JSON strings are TOML basic strings: both values have passed their form."""
+    witnesses = ""
+    if given.witnesses is not None:
+        witnesses = f'witnesses = "{WITNESSES}"\nwitnesses_required = {given.witnesses_required or 1}\n'
     return f"""\
 # Relative paths are relative to this file. birthmark-agent doctor checks it.
 deployment = {json.dumps(deployment)}
 state = "{STATE}"
 
 [signerd]
-address = {json.dumps(address)}
+address = {json.dumps(given.address)}
 certificate = "{CERTIFICATE}"
 key = "{KEY}"
 operations_ca = "{OPERATIONS_CA}"
 log_vkey = "{LOG_VKEY}"
 device_root = "{DEVICE_ROOT}"
-"""
+{witnesses}"""

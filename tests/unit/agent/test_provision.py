@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from agent.adapters.signer.outbox import OutboxSender
+from agent.core.log_keys import parse_witnesses
 from agent.core.recipe import Recipe, StepName, default_recipe
 from agent.core.remedies import error_for
 from agent.core.result import Outcome
@@ -16,6 +17,7 @@ from agent.ports import BoardRequest, Issued
 from boards.faults import ALWAYS, Fault, Kind
 from harness.agent_world import SMP_STEPS, AgentWorld, Gate, MemoryDriver
 from harness.paper_company import DeviceTree, PaperCompany, PaperLog
+from harness.paper_witness import PaperWitness
 
 AWAY = SignerUnavailable("the line is down")
 
@@ -389,6 +391,74 @@ async def test_ledger_of_another_key(board: MemoryDriver) -> None:
     company.log = PaperLog()
     assert (await world.provision(board)).code == "bad_answer_from_signerd"
     assert "install" not in board.calls
+
+
+def cosigned(*, demanded: int = 1) -> tuple[AgentWorld, list[PaperWitness]]:
+    """A station that demands so many of two witnesses, none of which has cosigned yet."""
+    witnesses = [PaperWitness("w1.example"), PaperWitness("w2.example")]
+    vkeys = "\n".join(each.vkey for each in witnesses)
+    return AgentWorld(company=PaperCompany(cosigners=parse_witnesses(vkeys, demanded))), witnesses
+
+
+async def test_receipts_that_enough_witnesses_cosigned() -> None:
+    world, witnesses = cosigned(demanded=2)
+    world.company.log.witnesses = witnesses
+    assert (await world.provision(world.board())).outcome is Outcome.PASS
+
+
+async def test_a_certificate_that_too_few_witnesses_cosigned_is_not_given_to_the_board() -> None:
+    world, witnesses = cosigned(demanded=2)
+    board, world.company.log.witnesses = world.board(), witnesses[:1]
+    result = await world.provision(board)
+    assert (result.outcome, result.step, result.code) == (Outcome.PARKED, "sign", "not_cosigned")
+    assert "1 of 2 witnesses" in result.detail
+    assert "signerd witness list" in result.remedy
+    assert not result.stop
+    assert "install" not in board.calls
+    world.company.log.witnesses = witnesses  # the twin: the same board, asked again
+    assert (await world.provision(board)).outcome is Outcome.PASS
+    assert len(world.company.boards) == 1
+
+
+async def test_a_cosignature_that_comes_late_is_waited_for() -> None:
+    world, witnesses = cosigned()
+    asked = 0
+
+    def late(issued: Issued) -> Issued:
+        nonlocal asked
+        asked += 1
+        world.company.log.witnesses = witnesses if asked > 2 else []
+        return issued
+
+    world.company.change_answer = late
+    assert (await world.provision(world.board())).outcome is Outcome.PASS
+    assert asked == 4
+
+
+async def test_a_stamp_that_too_few_witnesses_cosigned_stays_in_the_outbox() -> None:
+    world, witnesses = cosigned()
+    world.company.log.witnesses = witnesses
+
+    def only_now(issued: Issued) -> Issued:
+        world.company.log.witnesses = []
+        return issued
+
+    world.company.change_answer = only_now
+    result = await world.provision(world.board())
+    assert (result.outcome, result.step, result.code) == (Outcome.PARKED, "record", "not_cosigned")
+    outbox = OutboxSender(world.station)
+    assert await outbox.flush() == 1
+    world.company.log.witnesses = witnesses
+    assert await outbox.flush() == 0
+
+
+async def test_a_false_cosignature_stops_the_line() -> None:
+    world, witnesses = cosigned()
+    false = PaperWitness("w1.example")
+    false.key = witnesses[1].key
+    world.company.log.witnesses = [false]
+    result = await world.provision(world.board())
+    assert (result.outcome, result.code, result.stop) == (Outcome.FAIL, "bad_answer_from_signerd", True)
 
 
 async def test_answers_of_two_boards_exchanged(world: AgentWorld, board: MemoryDriver) -> None:

@@ -12,12 +12,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent.core.log_keys import LogKey, parse_witnesses
 from agent.core.recipe import StepName
 from agent.core.result import Outcome, Result
 from agent.errors import BoardError, LabelError, LineError, Refused, SignerBusy, SignerUnavailable
+from agent.recording import dumped, loaded
 from agent.replay import RecordingError, Replayed, read_recording, replay
 from harness.agent_world import AgentWorld, Gate
 from harness.paper_chip import ChipDriver, bundle, paper_chip, whole_recipe
+from harness.paper_company import PaperCompany
+from harness.paper_witness import PaperWitness
 
 AWAY = SignerUnavailable("does not answer")
 SILENT = LineError("no_answer", "a weak supply")
@@ -271,3 +275,11 @@ async def test_a_recording_that_was_altered_anywhere(data: st.DataObject) -> Non
     except RecordingError:
         return
     assert isinstance(found.result, Result)
+
+
+def test_a_recording_keeps_the_witnesses_that_were_demanded() -> None:
+    key = PaperCompany().trust.log_key
+    asked = replace(key, cosigners=parse_witnesses(PaperWitness().vkey, 1))
+    assert loaded(LogKey, dumped(LogKey, asked)) == asked
+    of_before = {name: value for name, value in dumped(LogKey, key).items() if name != "cosigners"}
+    assert loaded(LogKey, of_before) == key

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from dataclasses import replace
 from hashlib import sha256
 
 import pytest
@@ -10,10 +11,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.core.log_keys import MAX_KEYS, LogKeyError, parse_log_keys
-from agent.core.receipt import ReceiptError, require, verify_receipt
+from agent.core.log_keys import MAX_KEYS, LogKey, LogKeyError, parse_log_keys, parse_witnesses
+from agent.core.receipt import ReceiptError, UncosignedError, require, verify_receipt
 from birthmark.proof import SignatureType, VerifierKey
-from birthmark.proof.note import signature_line
+from birthmark.proof.cosignature import cosignature_line
+from birthmark.proof.note import cosigned_message, signature_line
 from birthmark.proof.tile import MAX_ENTRY_BYTES
 
 # The three-entry log of tests/vectors/tlog/three-entries.md.
@@ -129,3 +131,64 @@ def test_require() -> None:
 def test_entries_that_speak_of_something_else(entry: bytes) -> None:
     with pytest.raises(ReceiptError):
         require(entry, {"type": "issued"})
+
+
+WITNESS, OTHER = (Ed25519PrivateKey.from_private_bytes(sha256(name).digest()) for name in (b"w1", b"w2"))
+
+
+def _witness(signer: Ed25519PrivateKey, name: str) -> VerifierKey:
+    return VerifierKey(name, signer.public_key().public_bytes_raw(), SignatureType.COSIGNATURE)
+
+
+KEYS = _witness(WITNESS, "w1.example"), _witness(OTHER, "w2.example")
+PINS = "".join(f"{key.text()}\n" for key in KEYS)
+
+
+def _cosigned(*signers: tuple[Ed25519PrivateKey, VerifierKey], time: int = 1_800_000_000) -> bytes:
+    lines = [
+        cosignature_line(key, time, signer.sign(cosigned_message(TEXT, time))) for signer, key in signers
+    ]
+    return _receipt() + b"".join(lines)
+
+
+def _asking(at_least: int) -> LogKey:
+    return replace(parse_log_keys(VKEY), cosigners=parse_witnesses(PINS, at_least))
+
+
+def test_cosignatures_that_are_demanded() -> None:
+    both = _cosigned((WITNESS, KEYS[0]), (OTHER, KEYS[1]))
+    one = _cosigned((OTHER, KEYS[1]))
+    assert verify_receipt(both, ENTRY, 1, _asking(2)).size == 3
+    assert verify_receipt(one, ENTRY, 1, _asking(1)).size == 3
+    for receipt, at_least in ((one, 2), (_receipt(), 1), (one + one.rpartition(TEXT.encode())[2][1:], 2)):
+        with pytest.raises(UncosignedError, match="witnesses signed"):
+            verify_receipt(receipt, ENTRY, 1, _asking(at_least))
+    stranger = Ed25519PrivateKey.generate()
+    with pytest.raises(UncosignedError):  # by a name like that of a witness
+        verify_receipt(_cosigned((stranger, _witness(stranger, "w1.example"))), ENTRY, 1, _asking(1))
+
+
+def test_a_cosignature_that_does_not_hold_is_no_missing_one() -> None:
+    wrong = _cosigned((WITNESS, KEYS[0])) + cosignature_line(KEYS[1], 7, bytes(64))
+    with pytest.raises(ReceiptError, match="does not hold") as refused:
+        verify_receipt(wrong, ENTRY, 1, _asking(1))
+    assert not isinstance(refused.value, UncosignedError)
+    assert verify_receipt(wrong, ENTRY, 1, parse_log_keys(VKEY)).size == 3  # nobody is asked
+
+
+@pytest.mark.parametrize(
+    ("text", "at_least"),
+    [
+        ("", 0),
+        ("# none\n", 1),
+        (PINS, 3),
+        (VKEY, 1),
+        (PINS + KEYS[0].text(), 1),
+        (PINS + _witness(WITNESS, "by-another-name.example").text(), 1),
+        (PINS + "w+00000000+BA==\n", 1),
+        ("".join(_witness(Ed25519PrivateKey.generate(), f"w{n}").text() + "\n" for n in range(17)), 1),
+    ],
+)
+def test_witnesses_that_are_none(text: str, at_least: int) -> None:
+    with pytest.raises(LogKeyError):
+        parse_witnesses(text, at_least)
