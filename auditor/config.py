@@ -9,10 +9,11 @@ import errno
 import re
 import stat
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationInfo
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, model_validator
 
+from auditor.core.cosigners import MAX_WITNESSES
 from auditor.core.file_problems import MAX_FILE_BYTES, FileKind, FileProblem, parse_file, unreadable
 from auditor.core.toml_text import TomlError, without_mark
 from auditor.errors import ConfigError
@@ -67,6 +68,14 @@ class TrustFiles(_Section):
 
     log_vkey: FilePath  # C2SP verifier key
     device_root: FilePath  # PEM, the offline root, or several
+    witnesses: FilePath | None = None  # verifier keys of the log's witnesses, one a line; none: not asked for
+    witnesses_required: Annotated[int, Field(ge=1, le=MAX_WITNESSES)] | None = None  # how many; none: one
+
+    @model_validator(mode="after")
+    def _witnesses_are_named(self) -> Self:
+        if self.witnesses_required is not None and self.witnesses is None:
+            raise ValueError("witnesses_required wants trust.witnesses, the file of their verifier keys")
+        return self
 
 
 class Config(_Section):

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from auditor.core.books import CertificateState
 from auditor.core.codes import Code
+from auditor.core.cosigners import Cosigners
 from auditor.core.findings import Finding, Rejected
 from auditor.core.log_keys import in_succession, signers
 from auditor.core.proofs import (
@@ -58,13 +59,18 @@ def from_state(state: State, subjects: Sequence[Subject]) -> Answers:
 
 
 def live(
-    log: Log, state: State, log_key: VerifierKey, subjects: Sequence[Subject], progress: Progress
+    log: Log,
+    state: State,
+    log_key: VerifierKey,
+    cosigners: Cosigners,
+    subjects: Sequence[Subject],
+    progress: Progress,
 ) -> Answers:
     """By the last run and by what signerd shows to have come since. Nothing of it is kept.
 
     Raises:
         Rejected: what signerd shows does not continue the kept tree, or no known key has signed it.
-        CheckFailed: an entry about a subject is none.
+        CheckFailed: an entry about a subject is none, or too few witnesses have cosigned.
         Unreachable: signerd does not answer.
     """
     kept = _kept(state)
@@ -73,6 +79,7 @@ def live(
     if shown.doubt is not None:
         raise Rejected(shown.doubt)
     head = shown.checkpoint
+    cosigners.demand(head)
     check_continues(log, head, kept.checkpoint)
     search, frontier = Search(subjects, _known(state, subjects)), kept.frontier.copy()
     while frontier.size < head.size:
@@ -88,16 +95,23 @@ def live(
 
 
 def from_tiles(
-    read: Read, checkpoint: bytes, log_key: VerifierKey, subjects: Sequence[Subject], progress: Progress
+    read: Read,
+    checkpoint: bytes,
+    log_key: VerifierKey,
+    cosigners: Cosigners,
+    subjects: Sequence[Subject],
+    progress: Progress,
 ) -> Answers:
     """By a folder of tiles: all entries are read, and their root must be the checkpoint's.
 
     Raises:
         Malformed: a tile or the checkpoint is not of its form.
-        CheckFailed: the key did not sign the checkpoint, or the entries are not those of its tree.
+        CheckFailed: the key did not sign the checkpoint, too few witnesses have cosigned it, or the entries
+            are not those of its tree.
         Unreachable: a tile is missing.
     """
     head = _signed(checkpoint, log_key)
+    cosigners.demand(head)
     search, frontier = Search(subjects), Frontier()
     tree = TileTree(head.size, read)
     while frontier.size < head.size:
@@ -116,7 +130,11 @@ def from_tiles(
 
 
 def from_receipt(
-    receipt: bytes, entry_at: Callable[[int, int], bytes], log_key: VerifierKey, subject: Subject
+    receipt: bytes,
+    entry_at: Callable[[int, int], bytes],
+    log_key: VerifierKey,
+    cosigners: Cosigners,
+    subject: Subject,
 ) -> Answers:
     """By a receipt, which shows one entry of the subject and nothing that came later.
 
@@ -124,11 +142,13 @@ def from_receipt(
         receipt: a tlog-proof.
         entry_at: the entry's bytes, by its index and the size of the receipt's tree.
         log_key: pinned.
+        cosigners: pinned, and how many of them have to have cosigned its checkpoint.
         subject: what the entry is to be about.
 
     Raises:
         Malformed: it is no receipt.
-        CheckFailed: it proves nothing, or the entry is about something else.
+        CheckFailed: it proves nothing, too few witnesses have cosigned it, or the entry is about something
+            else.
         Unreachable: the entry's tile is missing.
     """
     with translated():
@@ -136,6 +156,7 @@ def from_receipt(
     size = _signed(claimed.note, log_key).size
     data = entry_at(claimed.index, size)
     verified = verify_receipt(receipt, data, log_key)
+    cosigners.demand(verified.checkpoint)
     standing = of_entry(verified.index, data)
     if standing is None or not _is_of(standing, subject):
         raise CheckFailed(

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from cryptography import x509
@@ -27,11 +27,13 @@ from cryptography import x509
 from auditor.again import SHARE, Again, look_again, round_of
 from auditor.core.anchors import Anchor
 from auditor.core.books import Basis, CertificateState, IntentState, OrderState, Totals
-from auditor.core.findings import Finding, Rejected
+from auditor.core.cosigners import Cosigners
+from auditor.core.findings import Finding, Rejected, finding_of
 from auditor.core.growth import Growth
 from auditor.core.history import Trust, ahead
 from auditor.core.identities import Identities
 from auditor.core.log_keys import check_signers, in_succession, signers
+from auditor.errors import CheckFailed
 from auditor.head import Head, check_continues, read_head
 from auditor.ledger import CHUNK, LedgerRun
 from auditor.ports import Judges, Kept, KeptFinding, Log, Progress, Stage, State
@@ -51,6 +53,7 @@ class Pinned:
     roots: tuple[x509.Certificate, ...]
     trust: Trust
     identities: Identities | None = None
+    cosigners: Cosigners = field(default_factory=Cosigners)  # of the checkpoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,10 +246,20 @@ class Audit:
         elif shown.doubt is not None:
             raise Rejected(shown.doubt)
 
+    def _standing(self, head: Checkpoint) -> Iterator[Finding]:
+        """What is found as long as its cause stands, and not kept: cosignatures may come late."""
+        future = ahead(self._state, self._clock())
+        if future is not None:
+            yield future
+        try:
+            self._pinned.cosigners.demand(head)
+        except CheckFailed as error:
+            yield finding_of(error)
+
     def _report(
         self, head: Checkpoint | None, before: Kept | None, run: RecordRun | None, again: Again
     ) -> Report:
-        standing = [] if head is None else [found for found in [ahead(self._state, self._clock())] if found]
+        standing = [] if head is None else list(self._standing(head))
         kept = [*self._state.findings(), *(KeptFinding(found, self._clock()) for found in standing)]
         states = (self._state.order(name) for name in self._state.orders())
         return Report(

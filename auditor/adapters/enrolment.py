@@ -23,8 +23,9 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import NameOID
 
-from auditor.config import read_text_file
+from auditor.config import TrustFiles, read_text_file
 from auditor.core import forms
+from auditor.core.cosigners import Cosigners
 from auditor.core.csr import X509_ERRORS
 from auditor.core.proofs import parse_vkey
 from auditor.errors import ConfigError, Malformed
@@ -132,6 +133,22 @@ def load_vkey(path: Path) -> str:
     except (UnicodeDecodeError, Malformed) as error:
         raise ConfigError(f"{path}: this is no verifier key ({error}). {_COMPANYS}") from error
     return text
+
+
+def load_cosigners(trust: TrustFiles, at_least: int | None = None) -> Cosigners:
+    """The witnesses that the settings name; `at_least`: so many of them, whatever the settings say. Raises
+    ConfigError."""
+    path = trust.witnesses
+    if path is None:
+        return Cosigners()
+    try:
+        text = read_text_file(path, "the witnesses' verifier keys").decode("utf-8")
+        lines = [line.strip() for line in text.splitlines()]
+        keys = [line for line in lines if line and not line.startswith("#")]
+        return Cosigners.of(keys, at_least or trust.witnesses_required or 1)
+    except (UnicodeDecodeError, Malformed) as error:
+        remedy = "Write a witness's verifier key a line, and demand no more of them than there are"
+        raise ConfigError(f"{path}: {error}. {remedy}") from error
 
 
 def load_roots(path: Path) -> tuple[x509.Certificate, ...]:

@@ -27,7 +27,10 @@ from auditor.cli.options import (
     ConfigOption,
     IdentitiesOption,
     JsonOption,
+    RequiredOption,
+    WitnessOption,
     WorkersOption,
+    demanded,
     exit_of_findings,
 )
 from auditor.cli.output import Output
@@ -86,12 +89,15 @@ def verify(
             help="A folder or an http(s) address of published tiles, instead of signerd: entries alone."
         ),
     ] = "",
+    witness: WitnessOption = None,
+    witnesses_required: RequiredOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Verifies all that is new since the last run, and a share of the old once more."""
     output = Output(as_json=as_json)
+    cosigners = demanded(witness, witnesses_required, lambda: load(config).trust)
     with (
-        session(config, identities or (), workers=workers, tiles=tiles) as opened,
+        session(config, identities or (), workers=workers, tiles=tiles, cosigners=cosigners) as opened,
         output.progress() as progress,
     ):
         report = opened.audit(progress, share=again).run(from_scratch=from_scratch)
@@ -233,16 +239,20 @@ def receipt(
     config: ConfigOption = DEFAULT_CONFIG,
     *,
     vkey: Annotated[
-        Path | None, typer.Option(help="The log's verifier key, instead of the one in the settings.")
+        Path | None,
+        typer.Option(help="The log's verifier key, instead of that of the settings, and of their witnesses."),
     ] = None,
+    witness: WitnessOption = None,
+    witnesses_required: RequiredOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Verifies a receipt offline: that the entry is in the log."""
+    """Verifies a receipt offline: the entry is in the log, and as many witnesses cosigned as are demanded."""
     output = Output(as_json=as_json)
-    path = vkey or load(config).trust.log_vkey
-    key = parse_vkey(load_vkey(path))
+    key = parse_vkey(load_vkey(vkey or load(config).trust.log_vkey))
+    cosigners = demanded(witness, witnesses_required, None if vkey else lambda: load(config).trust)
     data = read_bytes(entry, "the entry")
     verified = verify_receipt(read_bytes(file, "the receipt"), data, key)
+    cosigners.demand(verified.checkpoint)
     kind = parse_entry(data).type
     output.thing("receipt", {"entry": verified.index, "type": kind, "tree_size": verified.checkpoint.size})
 

@@ -13,10 +13,11 @@ from auditor.adapters.certificate_file import subject_of
 from auditor.adapters.enrolment import load_vkey
 from auditor.adapters.state import SqliteState
 from auditor.adapters.tile_folder import read_checkpoint, tile_folder
-from auditor.cli.options import FINDINGS, UNKNOWN
+from auditor.cli.options import FINDINGS, UNKNOWN, RequiredOption, WitnessOption, demanded
 from auditor.cli.output import Output
 from auditor.cli.wiring import session
 from auditor.config import load, read_bytes
+from auditor.core.cosigners import Cosigners
 from auditor.core.findings import Rejected
 from auditor.core.proofs import parse_vkey
 from auditor.core.standing import Answer, Standing, Subject
@@ -63,6 +64,8 @@ def is_logged(
         Path | None,
         typer.Option(help="The log's verifier key for --tiles and --receipt, instead of the settings'."),
     ] = None,
+    witness: WitnessOption = None,
+    witnesses_required: RequiredOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Prints JSON, for machines.")] = False,
 ) -> None:
     """Tells whether certificates are in the ledger, where, and whether they are stamped or revoked.
@@ -71,18 +74,30 @@ def is_logged(
     findings, 4 nothing can be told: signerd does not answer, or a tile is missing.
     """
     _check_usage(
-        things, live=live, tiles=tiles, checkpoint=checkpoint, receipt=receipt, entry=entry, vkey=vkey
+        things,
+        live=live,
+        tiles=tiles,
+        checkpoint=checkpoint,
+        receipt=receipt,
+        entry=entry,
+        vkey=vkey,
+        witness=bool(witness),
+        witnesses_required=witnesses_required,
     )
     output = Output(as_json=as_json)
     subjects = [subject_of(thing) for thing in things]
+    # --vkey stands for settings that need not be there.
+    settings = None if vkey is not None else lambda: load(config).trust
     if receipt is not None:
-        found = _by_receipt(receipt, entry, tiles, _key(vkey, config), subjects[0])
+        cosigners = demanded(witness, witnesses_required, settings)
+        found = _by_receipt(receipt, entry, tiles, _key(vkey, config), cosigners, subjects[0])
     elif tiles is not None:
+        key, cosigners = _key(vkey, config), demanded(witness, witnesses_required, settings)
         with output.progress() as progress:
             head = read_checkpoint(checkpoint or tiles / CHECKPOINT_PATH)
-            found = logged.from_tiles(tile_folder(tiles), head, _key(vkey, config), subjects, progress)
+            found = logged.from_tiles(tile_folder(tiles), head, key, cosigners, subjects, progress)
     elif live:
-        found = _live(config, subjects, output)
+        found = _live(config, subjects, demanded(witness, witnesses_required, settings), output)
     else:
         with SqliteState.open(load(config).state) as state:
             found = logged.from_state(state, subjects)
@@ -98,10 +113,16 @@ def _check_usage(things: Sequence[str], **options: object) -> None:
         raise typer.BadParameter("--receipt wants its entry: either --entry FILE or --tiles DIR")
     if "receipt" in given and len(things) != 1:
         raise typer.BadParameter("a receipt is of one certificate: name one")
-    for option, wanted in (("entry", {"receipt"}), ("checkpoint", {"tiles"}), ("vkey", {"tiles", "receipt"})):
+    for option, wanted in (
+        ("entry", {"receipt"}),
+        ("checkpoint", {"tiles"}),
+        ("vkey", {"tiles", "receipt"}),
+        ("witness", {"tiles", "receipt", "live"}),
+        ("witnesses_required", {"tiles", "receipt", "live"}),
+    ):
         if option in given and not given & wanted:
             names = " or ".join(f"--{name}" for name in sorted(wanted))
-            raise typer.BadParameter(f"--{option} goes with {names}")
+            raise typer.BadParameter(f"--{option.replace('_', '-')} goes with {names}")
     if {"checkpoint", "receipt"} <= given:
         raise typer.BadParameter("a receipt has its checkpoint: leave out --checkpoint")
 
@@ -111,20 +132,27 @@ def _key(vkey: Path | None, config: Path) -> VerifierKey:
 
 
 def _by_receipt(
-    receipt: Path, entry: Path | None, tiles: Path | None, key: VerifierKey, subject: Subject
+    receipt: Path,
+    entry: Path | None,
+    tiles: Path | None,
+    key: VerifierKey,
+    cosigners: Cosigners,
+    subject: Subject,
 ) -> Answers:
     data = read_bytes(receipt, "the receipt")
     if tiles is not None:
-        return logged.from_receipt(data, logged.entry_of_tiles(tile_folder(tiles)), key, subject)
+        entry_at = logged.entry_of_tiles(tile_folder(tiles))
+        return logged.from_receipt(data, entry_at, key, cosigners, subject)
     assert entry is not None  # noqa: S101 (_check_usage)
     content = read_bytes(entry, "the entry")
-    return logged.from_receipt(data, lambda _index, _size: content, key, subject)
+    return logged.from_receipt(data, lambda _index, _size: content, key, cosigners, subject)
 
 
-def _live(config: Path, subjects: Sequence[Subject], output: Output) -> Answers:
+def _live(config: Path, subjects: Sequence[Subject], cosigners: Cosigners, output: Output) -> Answers:
     with session(config) as opened, output.progress() as progress:
         try:
-            return logged.live(opened.log, opened.state, opened.pinned.log_key, subjects, progress)
+            key = opened.pinned.log_key
+            return logged.live(opened.log, opened.state, key, cosigners, subjects, progress)
         except Rejected as rejected:
             output.findings([rejected.finding])
             raise typer.Exit(FINDINGS) from rejected

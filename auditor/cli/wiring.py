@@ -12,11 +12,12 @@ from pathlib import Path
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from auditor.adapters.client import Credentials, GrpcLog
-from auditor.adapters.enrolment import load_roots, load_vkey
+from auditor.adapters.enrolment import load_cosigners, load_roots, load_vkey
 from auditor.adapters.state import SqliteState
 from auditor.adapters.tile_log import TileLog
 from auditor.adapters.workers import Workers, usual_count
 from auditor.config import Config, load, read_text_file
+from auditor.core.cosigners import Cosigners
 from auditor.core.history import Trust
 from auditor.core.identities import Identities, read_identities
 from auditor.core.proofs import parse_vkey
@@ -60,14 +61,21 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-def pinned(config: Config, identities: Sequence[Path] = ()) -> Pinned:
-    """The trust that the configuration and the command name. Raises ConfigError."""
+def pinned(config: Config, identities: Sequence[Path] = (), cosigners: Cosigners | None = None) -> Pinned:
+    """The trust that the configuration and the command name; `cosigners`: instead of the configuration's.
+    Raises ConfigError."""
     text = load_vkey(config.trust.log_vkey)
     key = parse_vkey(text)
     roots = load_roots(config.trust.device_root)
     digests = frozenset(sha256(root.public_bytes(Encoding.DER)).hexdigest() for root in roots)
     trust = Trust(config.deployment, key.name, text, digests)
-    return Pinned(key, roots, trust, None if not identities else load_identities(identities))
+    return Pinned(
+        key,
+        roots,
+        trust,
+        None if not identities else load_identities(identities),
+        load_cosigners(config.trust) if cosigners is None else cosigners,
+    )
 
 
 def load_identities(files: Sequence[Path]) -> Identities:
@@ -85,7 +93,12 @@ def load_identities(files: Sequence[Path]) -> Identities:
 
 @contextlib.contextmanager
 def session(
-    path: Path, identities: Sequence[Path] = (), *, workers: int = 1, tiles: str = ""
+    path: Path,
+    identities: Sequence[Path] = (),
+    *,
+    workers: int = 1,
+    tiles: str = "",
+    cosigners: Cosigners | None = None,
 ) -> Iterator[Session]:
     """Everything that a configuration file names, opened. Raises ConfigError.
 
@@ -94,9 +107,10 @@ def session(
         identities: files of the company's own list of attestation keys.
         workers: processes that judge records; 0: one a processor.
         tiles: a folder or an address of published tiles, instead of signerd.
+        cosigners: witnesses that have to have cosigned, instead of the configuration's.
     """
     config = load(path)
-    trust = pinned(config, identities)
+    trust = pinned(config, identities, cosigners)
     with (
         SqliteState.open(config.state) as state,
         _log(config, tiles) as log,

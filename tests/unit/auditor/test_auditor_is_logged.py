@@ -12,6 +12,7 @@ import pytest
 
 from auditor import logged
 from auditor.core.codes import Code
+from auditor.core.cosigners import Cosigners
 from auditor.core.proofs import parse_vkey
 from auditor.core.standing import Search, Standing, Subject, of_entry
 from auditor.errors import CheckFailed, Malformed, Unreachable
@@ -19,6 +20,9 @@ from auditor.logged import Answers
 from birthmark.proof.receipt import Receipt
 from harness.paper_log import Board, PaperLog, vkey
 from harness.paper_tiles import files_of
+from harness.paper_witness import PaperWitness
+
+NOBODY = Cosigners()
 
 
 @cache
@@ -137,12 +141,18 @@ def _from_tiles(
     change: Callable[[dict[str, bytes]], dict[str, bytes]] = lambda files: files,
     checkpoint: bytes = b"",
     key: str = "",
+    cosigners: Cosigners = NOBODY,
 ) -> Answers:
     log, _ = _log()
     pinned = parse_vkey(key or vkey(log.log_key))
     files = change(files_of(log.entries))
     return logged.from_tiles(
-        files.get, checkpoint or log.checkpoint(), pinned, subjects, lambda _phase, _done, _total: None
+        files.get,
+        checkpoint or log.checkpoint(),
+        pinned,
+        cosigners,
+        subjects,
+        lambda _phase, _done, _total: None,
     )
 
 
@@ -185,8 +195,9 @@ def test_a_revocation_taken_out_of_the_tiles_is_noticed() -> None:
 
 def test_a_digest_changed_in_the_tiles_does_not_hide_a_certificate() -> None:
     digest = _digest("issued").hex().encode()
+    other = b"1" if digest.startswith(b"0") else b"0"
     with pytest.raises(CheckFailed) as raised:
-        _from_tiles(_certificate("issued"), change=lambda files: _bundle(files, digest, b"0" + digest[1:]))
+        _from_tiles(_certificate("issued"), change=lambda files: _bundle(files, digest, other + digest[1:]))
     assert raised.value.code is Code.ENTRY_NOT_IN_TREE
 
 
@@ -217,14 +228,19 @@ def test_a_checkpoint_of_another_log_or_key_is_refused() -> None:
 # By a receipt
 
 
-def _receipt(index: int) -> bytes:
+def _receipt(index: int, checkpoint: bytes = b"") -> bytes:
     log, _ = _log()
     size = log.tree.size
-    return Receipt(index, tuple(log.tree.inclusion(index, size)), log.checkpoint()).data()
+    return Receipt(index, tuple(log.tree.inclusion(index, size)), checkpoint or log.checkpoint()).data()
 
 
 def _from_receipt(
-    index: int, subject: Subject, *, entry: bytes | None = None, receipt: bytes | None = None
+    index: int,
+    subject: Subject,
+    *,
+    entry: bytes | None = None,
+    receipt: bytes | None = None,
+    cosigners: Cosigners = NOBODY,
 ) -> Answers:
     log, _ = _log()
     data = log.entries[index] if entry is None else entry
@@ -232,6 +248,7 @@ def _from_receipt(
         _receipt(index) if receipt is None else receipt,
         lambda _index, _size: data,
         parse_vkey(vkey(log.log_key)),
+        cosigners,
         subject,
     )
 
@@ -284,13 +301,28 @@ def test_a_receipt_takes_its_entry_from_tiles() -> None:
     log, index = _log()[0], _index("issued", "issued")
     files, key = files_of(log.entries), parse_vkey(vkey(log.log_key))
     subject = _certificate("issued")
-    found = logged.from_receipt(_receipt(index), logged.entry_of_tiles(files.get), key, subject)
+    found = logged.from_receipt(_receipt(index), logged.entry_of_tiles(files.get), key, NOBODY, subject)
     assert found == _from_receipt(index, subject)
     with pytest.raises(Unreachable):
-        logged.from_receipt(_receipt(index), logged.entry_of_tiles(lambda _path: None), key, subject)
+        logged.from_receipt(_receipt(index), logged.entry_of_tiles(lambda _path: None), key, NOBODY, subject)
     doctored = _bundle(files, b"WO-1-000003", b"WO-1-000002")
     with pytest.raises(CheckFailed):
-        logged.from_receipt(_receipt(index), logged.entry_of_tiles(doctored.get), key, subject)
+        logged.from_receipt(_receipt(index), logged.entry_of_tiles(doctored.get), key, NOBODY, subject)
+
+
+def test_witnesses_that_are_demanded_have_to_have_cosigned() -> None:
+    log, index = _log()[0], _index("issued", "issued")
+    witness, subject = PaperWitness(), _certificate("issued")
+    asked = Cosigners.of([witness.vkey], 1)
+    bare = log.checkpoint()
+    cosigned = bare + witness.cosignature(bare.rpartition(b"\n\n")[0] + b"\n")
+    assert _from_tiles(subject, checkpoint=cosigned, cosigners=asked).answers[0].standings
+    assert _from_receipt(index, subject, receipt=_receipt(index, cosigned), cosigners=asked).tree_size
+    with pytest.raises(CheckFailed, match="0 of 1 witnesses") as raised:
+        _from_tiles(subject, checkpoint=bare, cosigners=asked)
+    assert raised.value.code is Code.NOT_COSIGNED
+    with pytest.raises(CheckFailed, match="0 of 1 witnesses"):
+        _from_receipt(index, subject, cosigners=asked)
 
 
 def test_of_entry_reads_strictly() -> None:
