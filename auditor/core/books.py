@@ -64,21 +64,11 @@ class OrderState:
         default_factory=dict
     )  # these counts when it was closed; empty: it is open
 
-    @property
-    def good(self) -> int:
-        """Boards with a certificate that is stamped and counts."""
-        return self.stamped - self.stamped_revoked
-
-    @property
-    def scrapped(self) -> int:
-        """Boards none of whose certificates counts any more: revoked, and not certified again."""
-        return max(0, self.places - (self.certificates - self.revoked))
-
     def counts(self) -> dict[str, int]:
-        """What an order comes to, by the names that questions give it."""
+        """What it comes to now."""
         return {
             "boards": self.places, "certificates": self.certificates, "stamped": self.stamped,
-            "good": self.good, "revoked": self.revoked, "scrapped": self.scrapped, "refused": self.refused,
+            "revoked": self.revoked, "stamped_revoked": self.stamped_revoked, "refused": self.refused,
         }  # fmt: skip
 
 

@@ -47,6 +47,18 @@ def check_key(text: str) -> None:
     _public(text)
 
 
+def signing_key(signature: bytes) -> str:
+    """The fingerprint of the key that a signature names, as `ssh-keygen -l` prints it. Verifies nothing.
+
+    Raises:
+        Malformed: these bytes are no signature.
+    """
+    if len(signature) > MAX_SIGNATURE or signature[:10] != b"SSHSIG\x00\x00\x00\x01":
+        raise Malformed("is no SSH signature of version 1")
+    digest = sha256(_strings(signature[10:], 5)[0]).digest()
+    return f"SHA256:{base64.b64encode(digest).decode().rstrip('=')}"
+
+
 def check_signature(signature: bytes, key: str, message: bytes, namespace: str) -> Touch | None:
     """Verifies that this key signed this message for this namespace.
 

@@ -55,12 +55,14 @@ class AsOf:
 
 
 class Reading:
-    """See the module. `looked_at`: when the last run ended, or else the time of the newest entry; seconds."""
+    """See the module. `newest_at`: time of the newest entry. `looked_at`: when the last run ended, or else
+    the same. Both are seconds since 1970, known once `as_of` was asked."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self.db = connection
         self.words = Words(connection)
         self.looked_at = 0
+        self.newest_at = 0
         self._chosen: dict[int, bool] = {}
 
     @classmethod
@@ -105,7 +107,8 @@ class Reading:
         head, checkpoint = json.loads(meta["head"]), json.loads(meta["checkpoint"])
         newest = json.loads(meta["totals"])["last_time"] if "totals" in meta else None
         looked = int(meta["looked_at"]) if "looked_at" in meta else None
-        self.looked_at = looked or newest or 0
+        self.newest_at = newest or 0
+        self.looked_at = looked or self.newest_at
         query = "SELECT count(*) FROM findings WHERE id NOT IN (SELECT finding FROM acknowledgements)"
         (standing,) = self.db.execute(query).fetchone()
         whole = head["stage"] == Stage.WHOLE.value

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -16,7 +16,7 @@ from auditor.errors import ConfigError, NotFound
 from harness.asked import Asked
 from harness.audit_bench import opened
 from harness.many_boards import CLAIMS, add, add_revocation, add_stamp, members_of
-from harness.paper_log import STATION
+from harness.paper_log import STATION, text
 
 OTHER = STATION.replace("pc1", "pc2")
 
@@ -129,3 +129,89 @@ def test_a_state_without_a_run_and_one_of_before_answer_nothing(tmp_path: Path) 
     (tmp_path / FILE).write_bytes(b"no database" * 1_000)
     with pytest.raises(ConfigError, match="verify anew"), Reading.open(tmp_path):
         pass
+
+
+@pytest.fixture(scope="module")
+def line(tmp_path_factory: pytest.TempPathFactory) -> Asked:
+    """From 08:00 on, an hour apart, by pc1: 1 stamped at once, 2 stamped 5 h later, 3 by pc2 at once, 4 not,
+    5 revoked, 6 stamped and revoked."""
+    log = opened(quantity=9, now=datetime(2026, 11, 10, 8, tzinfo=UTC))
+    log.add_station(OTHER)
+    log.open_order("WO-2", stations=[OTHER, STATION], quantity=9)
+    boards = []
+    for number in range(1, 7):
+        log.now = datetime(2026, 11, 10, 8 + number, tzinfo=UTC)
+        serial = {"work_order": "WO-2", "serial_number": f"WO-2-{number:06d}"}
+        boards.append(members_of(log, add(log, number, stamped=number in {1, 6}, **serial)))
+        if number == 3:
+            add_stamp(log, boards[2], station=OTHER)
+    add_stamp(log, boards[1])  # at 14:00
+    add_revocation(log, boards[4])
+    add_revocation(log, boards[5])
+    made = Asked(tmp_path_factory.mktemp("line"), log)
+    made.verify()
+    return made
+
+
+@pytest.mark.parametrize(
+    ("words", "boards"),
+    [
+        (["plant1/pc1", "--from", "2026-11-10", "--to", "2026-11-10"], [1, 2, 3, 4, 5, 6]),
+        (["plant1/pc1", "--to", "2026-11-09"], []),
+        (["plant1/pc1", "--from", "2026-11-10T10:00:00Z", "--to", "2026-11-10T11:30:00Z"], [2, 3]),
+        (["plant1/pc1", "--from", "2026-11-10T14:00:00Z"], [6, 2]),  # 2 was stamped then, 5 h after
+        (["plant1/pc1", "--from", "2026-11-10T09:00:01Z", "--to", "2026-11-10T09:30:00Z"], [1]),
+        (["plant1/pc2"], [3]),
+        (["plant1/pc1", "--firmware", "app=9"], []),
+    ],
+)
+def test_doubt_names_what_the_station_had_in_hand_then(
+    line: Asked, words: list[str], boards: list[int]
+) -> None:
+    found = line.lines("doubt", *words)
+    assert [row["number"] for row in found] == boards
+    assert [int(row["number"]) for row in line.table("doubt", *words)] == boards
+
+
+def test_doubt_says_what_is_to_do_with_each_board(line: Asked) -> None:
+    rows = {row["number"]: row for row in line.lines("doubt", "plant1/pc1")}
+    assert {number: row["to_do"] for number, row in rows.items()} == {
+        1: "recall", 2: "recall", 3: "recall", 4: "hold", 5: "none", 6: "none",
+    }  # fmt: skip
+    assert rows[1]["handled"] == ["certificate", "stamp"]
+    assert rows[3]["handled"] == ["certificate"]
+    assert rows[3]["stamped_by"] == OTHER
+    assert [row["handled"] for row in line.lines("doubt", "plant1/pc2")] == [["stamp"]]
+
+
+def test_doubt_is_about_a_station_that_was_registered(line: Asked) -> None:
+    done = CliRunner().invoke(app, ["doubt", "plant1/pc9", "-c", str(line.config)])
+    assert isinstance(done.exception, NotFound)
+    back = ["doubt", "plant1/pc1", "--from", "2026-11-11", "--to", "2026-11-10", "-c", str(line.config)]
+    assert CliRunner().invoke(app, back).exit_code == 2
+
+
+def test_a_board_is_named_once_however_its_stamp_came(tmp_path: Path) -> None:
+    """Both searches of `doubt` together have each board once: every age of a stamp around an hour."""
+    log = opened(quantity=40)
+    log.add_station(OTHER)
+    log.open_order("WO-2", stations=[OTHER, STATION], quantity=40)
+    start = datetime(2026, 11, 10, 8, tzinfo=UTC)
+    for number in range(1, 31):
+        log.now = start + timedelta(seconds=number * 3)
+        serial = {"work_order": "WO-2", "serial_number": f"WO-2-{number:06d}", "time": text(log.now)}
+        board = members_of(log, add(log, number, stamped=False, **serial))
+        stamped = log.now + timedelta(seconds=3_600 + number - 15)
+        add_stamp(log, board, station=(STATION, OTHER)[number % 2], time=text(stamped))
+    made = Asked(tmp_path, log)
+    made.verify()
+    for first, last in ((0, 3_700), (30, 31), (3_600, 3_700), (3_630, 3_640)):
+        begin, end = start + timedelta(seconds=first), start + timedelta(seconds=last)
+        wanted = set()
+        for number in range(1, 31):
+            issued = start + timedelta(seconds=number * 3)
+            stamped = issued + timedelta(seconds=3_600 + number - 15)
+            if begin <= issued <= end or (number % 2 == 0 and begin <= stamped <= end):
+                wanted.add(number)
+        found = made.lines("doubt", "plant1/pc1", "--from", text(begin), "--to", text(end))
+        assert sorted(row["number"] for row in found) == sorted(wanted)
