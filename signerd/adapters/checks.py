@@ -21,7 +21,9 @@ from cryptography import x509
 from signerd.adapters import installed_files, operations_ca
 from signerd.adapters.administrators_file import read_administrators
 from signerd.adapters.checkpoint_key_holders import vkey_in
+from signerd.adapters.contradiction_file import contradiction_file, demand_continued
 from signerd.adapters.ends import certificate_ends, ended_for_good, key_holder_ends, peer_ends
+from signerd.adapters.head_file import read_second_place
 from signerd.adapters.keyholder.held_pin import WrongPin
 from signerd.adapters.keyholder.pool import KeyHolderPool, settings_for
 from signerd.adapters.keyholder.sealed_file import read_sealed_file
@@ -35,6 +37,7 @@ from signerd.adapters.start_faults import unreadable
 from signerd.adapters.store import (
     asked_administrators,
     check_database,
+    compare_database,
     known_issuers,
     known_log_keys,
     registered_peers,
@@ -94,6 +97,10 @@ def all_checks(config: Config, base: Path, now: datetime, dialled: Iterable[str]
         Check("server names", lambda: _names(config, (*config.server.names, *dialled))),
         Check("keys", lambda: _keys(config, base)),
         Check("keys of the log", lambda: _log_keys(config, base)),
+        Check(
+            "what stations saw",
+            lambda: compare_with_seen(database_url(config, base), config.ledger.head, _log_key(config)),
+        ),
         *_token_checks(config, base),
     )
 
@@ -274,11 +281,7 @@ def _database(config: Config, base: Path) -> str:
 
 
 def _head(config: Config, base: Path) -> str:
-    ledger = config.ledger
-    try:
-        key = note.parse_vkey(installed_files.read(ledger.vkey).decode("ascii").strip())
-    except ValueError as error:
-        raise ConfigError(f"{ledger.vkey} is not a verifier key: {error}") from error
+    ledger, key = config.ledger, _log_key(config)
     if key.name != ledger.origin:
         raise ConfigError(f"{ledger.vkey} is the key of {key.name}, but ledger.origin is {ledger.origin}")
     data = _read_head(ledger.head)
@@ -289,6 +292,30 @@ def _head(config: Config, base: Path) -> str:
         return f"checkpoint of {keys.open(data).size} entries"
     except note.NoteError as error:
         raise ConfigError(f"{ledger.head} holds no checkpoint of this log: {error}") from error
+
+
+def _log_key(config: Config) -> note.VerifierKey:
+    vkey = config.ledger.vkey
+    try:
+        return note.parse_vkey(installed_files.read(vkey).decode("ascii").strip())
+    except ValueError as error:
+        raise ConfigError(f"{vkey} is not a verifier key: {error}") from error
+
+
+def compare_with_seen(url: str, head_file: Path, first: note.VerifierKey) -> str:
+    """Whether the database continues a checkpoint that a station saw and that another one did not. Reads
+    the ledger, only where such a checkpoint is kept.
+
+    Raises:
+        ConfigError: it does not, or something cannot be read.
+    """
+    file = contradiction_file(head_file)
+    if not file.exists():
+        return "no station saw a ledger that this one does not continue"
+    published = read_second_place(head_file, lambda: known_log_keys(url, first))
+    seen = demand_continued(head_file, first.name, compare_database(url, published))
+    size = 0 if seen is None else seen.size
+    return f"{file} has a checkpoint over {size} entries, and this ledger continues it: a start removes it"
 
 
 def _tiles(config: Config, base: Path) -> str:

@@ -50,19 +50,32 @@ def compare_with_contradiction(head_file: Path, origin: str, tree: HasRoots) -> 
         ConfigError: this tree does not continue it, or it cannot be read.
     """
     path = contradiction_file(head_file)
+    if demand_continued(head_file, origin, tree) is not None:
+        try:
+            path.unlink()
+        except OSError as error:
+            raise from_system(f"cannot remove {path}: {error.strerror}", error) from error
+
+
+def demand_continued(head_file: Path, origin: str, tree: HasRoots) -> Checkpoint | None:
+    """What is kept, if this tree continues it; None where nothing is. Changes nothing.
+
+    Raises:
+        ConfigError: this tree does not continue it, or it cannot be read.
+    """
+    path = contradiction_file(head_file)
     try:
         seen = claimed_checkpoint(path.read_bytes(), origin)
-        how = standing(seen, tree.size, tree.root)
-        if how is Standing.HELD:
-            path.unlink()
     except FileNotFoundError:
-        return
+        return None
     except OSError as error:
-        raise from_system(f"cannot read or remove {path}: {error.strerror}", error) from error
+        raise from_system(f"cannot read {path}: {error.strerror}", error) from error
     except NoteError as error:
         raise ConfigError(f"{path} holds no checkpoint of the log {origin}: {error}") from error
+    how = standing(seen, tree.size, tree.root)
     if how is not Standing.HELD:
         raise ConfigError(_said(path, seen, tree, how))
+    return seen
 
 
 def _said(path: Path, seen: Checkpoint, tree: HasRoots, how: Standing) -> str:

@@ -109,4 +109,6 @@ class WitnessLine:
 def _said(error: Exception) -> str:
     """The library's text, bounded and printable: a peer may have made it."""
     text = str(error) or type(error).__name__
+    if isinstance(error, ssl.SSLCertVerificationError):
+        text = f"its TLS certificate is refused ({error.verify_message}): see url and ca in [[witnesses]]"
     return "".join(character if character.isprintable() else " " for character in text)[:200]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import ssl
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -47,6 +48,7 @@ class PaperWitness:
     requests: list[Shown] = field(default_factory=list)
     wrong: Callable[[Shown], Answered | None] | None = None
     time: int = 1_780_000_000
+    tls: ssl.SSLContext | None = None  # of its side; None: HTTP
 
     def __post_init__(self) -> None:
         self.key = Ed25519PrivateKey.from_private_bytes(hashlib.sha256(self.name.encode()).digest())
@@ -96,13 +98,18 @@ class PaperWitness:
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
+        if self.tls is not None:  # the handshake is the request's thread's: one that fails harms no other
+            self._server.socket = self.tls.wrap_socket(
+                self._server.socket, server_side=True, do_handshake_on_connect=False
+            )
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
         self._thread.start()
         return self
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_address[1]}/"
+        port = self._server.server_address[1]
+        return f"http://127.0.0.1:{port}/" if self.tls is None else f"https://localhost:{port}/"
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -13,7 +13,8 @@ Order of writes, and what a crash after each means:
      on. Where cosignatures are demanded, it is not published before they are there: they are in memory, so a
      start publishes nothing before it has asked for them again;
   4. published: readers and waiters get it;
-  5. tiles, after it and apart from it (`adapters/tiles`): the next start completes them.
+  5. tiles, after it and apart from it (`adapters/tiles`): the next start completes them;
+  6. a cosignature that comes later, in the tiles' checkpoint: lost, and asked for again at the next start.
 """
 
 from __future__ import annotations
@@ -298,10 +299,12 @@ class Ledger:
         return note
 
     def _cosigned(self, checkpoint: Checkpoint, line: bytes) -> None:
-        """A cosignature came after its checkpoint was published: who asks from now on gets it too."""
+        """A cosignature came after its checkpoint was published: who asks from now on, or reads the tiles,
+        gets it too."""
         if checkpoint.size == self._size and line not in self._note:
             self._note += line
             self._published_note(self._note)
+            self.tiles.published(checkpoint, self._note)
 
     def _published_note(self, note: bytes) -> None:
         self._own_notes[note] = None

@@ -6,6 +6,8 @@ Order of writes, and what a crash after each means:
      next start writes the same bytes, and holds these against them;
   3. the checkpoint: readers see the larger tree, all of whose tiles are there. It comes at another time where
      witnesses cosign it first, and a crash before it leaves readers the smaller one;
+     The same checkpoint comes once more with each cosignature that is late. A crash before it leaves readers
+     the same tree with fewer of them; a start that goes on from there asks the witnesses again;
   4. partial tiles removed: the full one, which has what they had, is there. Some may be left.
 """
 

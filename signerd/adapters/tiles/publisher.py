@@ -43,7 +43,8 @@ class TilePublisher:
         self._task = asyncio.get_running_loop().create_task(self._run(), name="tile-publisher")
 
     def published(self, checkpoint: Checkpoint, note: bytes) -> None:
-        """A checkpoint stands in the second place: readers of the tiles are to see it."""
+        """A checkpoint stands in the second place: readers of the tiles are to see it. The last one may come
+        again, with more cosignatures."""
         self._newest = checkpoint, note
         self._wanted.set()
 

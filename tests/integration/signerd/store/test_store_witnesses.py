@@ -106,6 +106,41 @@ async def test_where_none_is_demanded_they_come_beside(world: World, paper: Pape
         assert cosigned_by(again.receipt, paper)
 
 
+async def test_a_cosignature_that_comes_late_is_in_the_tiles_checkpoint(
+    world: World, paper: PaperWitness
+) -> None:
+    with PaperWitness("witness.example/late") as late:
+        late.wrong = lambda _shown: (503, {}, b"")
+        async with opened(world, paper, late) as store:
+            await stock(store, with_terms())
+            await grow(store, "chip-1")
+            file = world.tiles / "checkpoint"
+            await until(lambda: cosigned_by(file.read_bytes(), paper))
+            assert not cosigned_by(file.read_bytes(), late)
+            size, requests = store.published_size, len(paper.requests)
+            late.wrong = None
+            await until(lambda: cosigned_by(file.read_bytes(), late))
+            assert cosigned_by(file.read_bytes(), paper)
+            assert (store.published_size, len(paper.requests)) == (size, requests)  # no newer tree was needed
+            assert file.read_bytes() == store.checkpoint()
+
+
+async def test_a_crash_before_a_late_cosignature_is_in_the_tiles_checkpoint_loses_it_until_the_next_start(
+    world: World, paper: PaperWitness
+) -> None:
+    async with opened(world, paper) as store:
+        await stock(store, with_terms())
+        await grow(store, "chip-1")
+        await until(lambda: cosigned_by((world.tiles / "checkpoint").read_bytes(), paper))
+    bare = world.head_file.read_bytes()
+    (world.tiles / "checkpoint").write_bytes(bare)  # as the crash leaves it
+    paper.wrong = lambda _shown: (503, {}, b"")
+    async with opened(world, paper):
+        assert (world.tiles / "checkpoint").read_bytes() == bare
+        paper.wrong = None
+        await until(lambda: cosigned_by((world.tiles / "checkpoint").read_bytes(), paper))
+
+
 async def test_a_witness_that_is_down_holds_up_nobody_who_does_not_demand_it(
     world: World, paper: PaperWitness
 ) -> None:
