@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +11,7 @@ import typer
 
 from auditor.adapters.enrolment import load_roots
 from auditor.adapters.report.making import Making, Produced, Subject
+from auditor.adapters.report.verifier_page import verifier_page
 from auditor.adapters.report.verifying import Trusted, Verdict, verify_archive
 from auditor.adapters.workers import Workers, usual_count
 from auditor.cli.options import DEFAULT_CONFIG, FINDINGS, ConfigOption, JsonOption, WorkersOption
@@ -62,6 +64,12 @@ def report(
     root: Annotated[
         Path | None, typer.Option(help="With --verify: the boards' root, PEM, instead of the settings'.")
     ] = None,
+    page: Annotated[
+        Path | None,
+        typer.Option(
+            "--page", help="Writes verify.html, which verifies archives in a browser, to this file."
+        ),
+    ] = None,
     workers: WorkersOption = 0,
     as_json: JsonOption = False,
 ) -> None:
@@ -79,8 +87,13 @@ def report(
             )
         _verify(verify, _trusted(config, vkey or [], root), workers, output)
         return
+    if page is not None and not making:
+        _write_page(page, output)
+        return
     if vkey or root is not None:
         raise typer.BadParameter("--vkey and --root go with --verify")
+    if page is not None:
+        raise typer.BadParameter("--page writes the page alone: leave out the other options")
     if out is None or bool(order) == (begin is not None) or (begin is None) != (end is None):
         raise typer.BadParameter("give --out, and either --order, or --from and --to")
     if whole and not order:
@@ -93,6 +106,17 @@ def report(
         making_it = Making(opened.log, opened.state, opened.pinned.roots, subject, crls, progress)
         produced = making_it.write(out)
     _tell(output, out, produced)
+
+
+def _write_page(page: Path, output: Output) -> None:
+    data = verifier_page()
+    try:
+        page.write_bytes(data)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot write {page}: {error.strerror}. See that this user may write there"
+        ) from error
+    output.thing("page", {"file": str(page), "sha256": sha256(data).hexdigest()})
 
 
 def _utc(moment: datetime | None) -> datetime | None:

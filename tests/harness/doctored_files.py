@@ -32,11 +32,16 @@ Doctor = Callable[[Path, Files, PaperLog], Path]
 
 @dataclass(frozen=True)
 class Doctored:
-    """`reason`: a part of what the command says. `page`: of what the page says."""
+    """`reason`: a part of what the command says. `page`: of what the page says; empty: the same."""
 
     doctor: Doctor
     reason: str
     page: str = ""
+
+    @property
+    def page_says(self) -> str:
+        """The page has the same checks in words of its own, where the command has a code."""
+        return self.page or self.reason
 
 
 def altered(change: Callable[[Files], Files]) -> Doctor:
@@ -162,13 +167,27 @@ DOCTORED: dict[str, Doctored] = {
         ),
         "named as having no record",
     ),
-    "a certificate exchanged": Doctored(_exchanged, "F413"),
-    "evidence exchanged": Doctored(altered(lambda files: with_record(files, 0, evidence=bytes(32))), "F422"),
-    "a stamp exchanged": Doctored(altered(lambda files: with_record(files, 0, stamp=b"x")), "F431"),
-    "a stamp taken away": Doctored(
-        altered(lambda files: with_record(files, 0, stamp=b"", stamp_signature=b"")), "F404"
+    "a certificate exchanged": Doctored(_exchanged, "F413", "certificate is not the one that its entry"),
+    "evidence exchanged": Doctored(
+        altered(lambda files: with_record(files, 0, evidence=bytes(32))),
+        "F422",
+        "evidence is not the one that its entry",
     ),
-    "settings exchanged": Doctored(altered(lambda files: with_record(files, 0, settings=b"\xa0")), "F424"),
+    "a stamp exchanged": Doctored(
+        altered(lambda files: with_record(files, 0, stamp=b"x")),
+        "F431",
+        "the stamp is not the one that its entry",
+    ),
+    "a stamp taken away": Doctored(
+        altered(lambda files: with_record(files, 0, stamp=b"", stamp_signature=b"")),
+        "F404",
+        "the stamp is not the one that its entry",
+    ),
+    "settings exchanged": Doctored(
+        altered(lambda files: with_record(files, 0, settings=b"\xa0")),
+        "F424",
+        "settings is not the one that its entry",
+    ),
     "the checkpoint changed": Doctored(
         altered(lambda files: files | {form.CHECKPOINT: files[form.CHECKPOINT].replace(b"\n", b"\n1", 1)}),
         "signature of paper.example/line does not hold",
@@ -212,7 +231,9 @@ DOCTORED: dict[str, Doctored] = {
     "a zip bomb": Doctored(_bomb, "is compressed"),
     "a larger size in the directory": Doctored(raw(_says_more), "does not name"),
     "a byte of a file flipped": Doctored(
-        raw(lambda data: data.replace(b"chip-WO-1-1", b"chip-WO-1-7", 1)), "CRC-32"
+        raw(lambda data: data.replace(b"chip-WO-1-1", b"chip-WO-1-7", 1)),
+        "CRC-32",
+        "entries.jsonl is not what",
     ),
     "a file twice": Doctored(_twice, "checkpoint stands twice"),
     "a path that leads out": Doctored(_renamed("../README.txt"), "leads out of the archive"),
@@ -225,4 +246,4 @@ DOCTORED: dict[str, Doctored] = {
 
 def doctored(name: str, honest: Path, directory: Path, log: PaperLog) -> Path:
     """The archive of this name, made from an honest one."""
-    return DOCTORED[name].doctor(directory / "doctored.zip", files_of(honest), log)
+    return DOCTORED[name].doctor(directory / f"{name}.zip", files_of(honest), log)

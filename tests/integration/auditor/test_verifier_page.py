@@ -1,0 +1,115 @@
+"""`verify.html` in a real browser: an honest production file holds, each doctored one is refused."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from selenium.webdriver import Chrome
+
+from auditor.adapters.report.making import Subject
+from auditor.adapters.report.verifier_page import verifier_page
+from harness.doctored_files import DOCTORED, doctored
+from harness.paper_certificates import der
+from harness.paper_log import ORDER, PaperLog, vkey
+from harness.production_files import four_boards, production_file
+from harness.served_page import chromium
+from harness.verifier_page import Shown, VerifierPage
+
+pytestmark = pytest.mark.check
+
+
+@dataclass(frozen=True)
+class Given:
+    """An honest archive, its log, and the page in the browser."""
+
+    log: PaperLog
+    path: Path
+    page: VerifierPage
+    browser: Chrome
+
+    @property
+    def root(self) -> str:
+        return sha256(der(self.log.root.certificate)).hexdigest()
+
+    def verify(self, path: Path | None = None, *, key: str = "", root: str | None = None) -> Shown:
+        root = self.root if root is None else root
+        return self.page.verify(path or self.path, key or vkey(self.log.log_key), root)
+
+
+@pytest.fixture(scope="module")
+def given(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Given]:
+    log, folder = four_boards(), tmp_path_factory.mktemp("page")
+    (folder / "verify.html").write_bytes(verifier_page())
+    path = production_file(log, folder)
+    with chromium(1000, 1200) as browser:
+        yield Given(log, path, VerifierPage(browser, folder / "verify.html"), browser)
+
+
+def test_an_honest_archive_holds(given: Given) -> None:
+    shown = given.verify()
+    assert (shown.state, shown.verdict) == (
+        "holds",
+        "This archive holds. Order WO-1: 4 boards, 3 stamped, 1 scrapped.",
+    )
+    assert "4 certificates and 3 stamps are those of the entries" in shown.text
+    assert "1 certificates are neither stamped nor revoked." in shown.text
+    assert given.page.complaints() == []
+
+
+def test_a_whole_one_and_one_of_a_time_hold(given: Given, tmp_path: Path) -> None:
+    whole = given.verify(production_file(given.log, tmp_path, Subject(order=ORDER, whole=True)))
+    assert whole.state == "holds"
+    assert "left out" not in whole.text
+
+
+def test_another_key_no_key_and_another_root(given: Given) -> None:
+    other = given.verify(key=vkey(Ed25519PrivateKey.generate()))
+    assert (other.state, "signed by none of the keys given" in other.text) == ("fails", True)
+    assert "give the log's verifier key" in given.verify(key=" ").text
+    assert "another key id" not in given.verify(key=vkey(given.log.log_key) + "x").text
+    root = given.verify(root="00" * 32)
+    assert (root.state, "root is not the one that was given" in root.text) == ("fails", True)
+    assert given.verify(root="").state == "holds"
+
+
+def test_each_doctored_archive_is_refused_with_its_reason(given: Given, tmp_path: Path) -> None:
+    said = {}
+    for name in DOCTORED:
+        shown = given.verify(doctored(name, given.path, tmp_path, given.log))
+        said[name] = shown
+    wrong = {
+        name: (shown.state, shown.text)
+        for name, shown in said.items()
+        if shown.state != "fails" or DOCTORED[name].page_says not in shown.text
+    }
+    assert wrong == {}
+    assert given.verify().state == "holds"  # and nothing of them is left
+    assert given.page.complaints() == []
+
+
+def test_a_page_that_was_changed_does_not_run(given: Given, tmp_path: Path) -> None:
+    page = tmp_path / "verify.html"
+    page.write_bytes(verifier_page().replace(b"if (fails) conclude", b"if (false) conclude"))
+    changed = VerifierPage(given.browser, page)
+    shown = changed.verify(given.path, vkey(given.log.log_key), given.root, waits=False)
+    assert shown.verdict == "Nothing was verified yet."
+    assert any("Content Security Policy" in text for text in changed.complaints())
+
+
+def test_its_policy_names_its_own_script_and_nothing_of_elsewhere() -> None:
+    page = verifier_page().decode()
+    for tag in ("script", "style"):
+        content = re.findall(rf"<{tag}>(.*?)</{tag}>", page, re.DOTALL)
+        digest = base64.b64encode(hashlib.sha256(content[0].encode()).digest()).decode()
+        assert len(content) == 1
+        assert f"{tag}-src 'sha256-{digest}'" in page, f"set {tag}-src to sha256-{digest}"
+    assert "default-src 'none'" in page
+    assert not re.search(r"https?://|\bsrc=|\bhref=|fetch\(|XMLHttp|innerHTML|import\(", page)
