@@ -6,10 +6,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from birthmark.proof.receipt import Receipt
 from birthmark.v1 import audit_pb2, audit_pb2_grpc
 from harness.audited import RPC_TIMEOUT_S
-from harness.factory import LINE, Factory
+from harness.factory import LINE, WORK_ORDER, Factory
 from harness.paper_tiles import files_of, write_tiles
 from harness.process import run
 
@@ -63,3 +65,22 @@ def test_a_board_is_in_the_ledger_by_each_way_of_asking(factory: Factory, tmp_pa
     data.write_bytes(entries[record.issued_index])
     (shown,) = _is_logged(factory, str(certificate), "--receipt", str(receipt), "--entry", str(data))
     assert (shown["issued_entry"], shown["whole"]) == (record.issued_index, False)
+
+
+@pytest.mark.check
+def test_the_production_file_of_the_order_holds(factory: Factory, tmp_path: Path) -> None:
+    made = factory.new_run(boards=2, **LINE)
+    assert made.start_agent().wait() == 0
+    factory.installation.admin("crl", "--out", tmp_path / "crl.der")
+    factory.verify()
+    command: list[str | Path] = [factory.installation.commands / "birthmark-auditor", "report"]
+    config: list[str | Path] = ["--config", factory.auditor.config]
+    archive = tmp_path / "order.zip"
+    asked: list[str | Path] = ["--order", WORK_ORDER, "--out", archive, "--crl", tmp_path / "crl.der"]
+    produced = json.loads(run([*command, *asked, *config]))
+    assert produced["stamped"] >= 2
+    assert (produced["records"], produced["open_findings"]) == (True, 0)
+    verified = json.loads(run([*command, "--verify", archive, *config]))
+    assert (verified["holds"], verified["problems"]) == (True, [])
+    assert verified["sha256"] == produced["sha256"]
+    assert verified["certificates"] == produced["certificates"] == sum(verified["evidence"].values())
