@@ -6,6 +6,7 @@ import base64
 import json
 import zipfile
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from auditor.core.proofs import parse_vkey
 from auditor.core.report import form
 from birthmark.proof import leaf_hash
 from harness.audit_bench import Bench, bench, opened
-from harness.paper_log import ORDER, PaperLog, vkey
+from harness.paper_log import DEPLOYMENT, ORDER, PaperLog, vkey
 
 Files = dict[str, bytes]
 
@@ -140,3 +141,31 @@ def with_record(files: Files, number: int, **parts: bytes) -> Files:
 def _canonical(value: object) -> bytes:
     text = json.dumps(value, ensure_ascii=True, sort_keys=True, separators=(",", ":"))
     return text.encode() + b"\n"
+
+
+def six_days(boards: int = 96) -> PaperLog:
+    """An order of three stations over six days, with what happens on a line: refusals, boards that were
+    scrapped, some without a stamp."""
+    log = PaperLog(now=datetime(2026, 11, 2, 7, tzinfo=UTC))
+    stations = [f"birthmark://{DEPLOYMENT}/station/plant1/pc{number}" for number in (1, 2, 3)]
+    log.open_log()
+    for station in stations:
+        log.add_station(station)
+    log.add_product()
+    log.personalize(2 * boards)
+    log.open_order(quantity=boards + 4, stations=stations)
+    for number in range(1, boards + 1):
+        if number % (boards // 6) == 0:
+            log.now += timedelta(hours=22)
+        station = stations[number * number % 3 if number % 5 else 2]
+        board = log.issue(number, station=station)
+        if number % 11 == 4:
+            log.append(
+                "refused", peer=station, call="SignCsr", code="evidence_rejected", count=1, work_order=ORDER,
+                chip_id=f"chip-{number}", csr_sha256=None,
+            )  # fmt: skip
+        if number % 23 != 9:
+            log.stamp(board)
+        if number % 31 == 30:
+            log.revoke(board)
+    return log

@@ -25,6 +25,7 @@ from auditor.errors import Malformed
 _KINDS = ("made", "stamped", "scrapped", "refused")
 _DAYS = 62  # that are shown one by one; more are shown by month
 _ROWS = 200  # of a table; more are in the archive's files
+_LONG = 40  # characters of a cell that may be broken anywhere
 LEVELS = {
     "key": "The private key was made inside a chip, by firmware that the company knows. The chip was locked"
     " before it came to the line, or its evidence measures the firmware.",
@@ -44,8 +45,8 @@ _STYLE = """
 body{font:15px/1.45 system-ui,sans-serif;color:#111;max-width:52rem;margin:2rem auto;padding:0 1rem}
 h1{font-size:1.7rem;margin:0 0 .3rem}h2{font-size:1.2rem;margin:1.8rem 0 .4rem;border-bottom:1px solid #999}
 table{border-collapse:collapse;width:100%;margin:.5rem 0}
-th,td{border:1px solid #bbb;padding:.25rem .5rem;text-align:left;vertical-align:top;overflow-wrap:anywhere}
-td.n,th.n{text-align:right}code{overflow-wrap:anywhere;font-size:.85em}
+th,td{border:1px solid #bbb;padding:.25rem .5rem;text-align:left;vertical-align:top}
+td.n,th.n{text-align:right}td.l,code{overflow-wrap:anywhere}code{font-size:.85em}
 .sums{display:flex;flex-wrap:wrap;gap:.6rem;padding:0;list-style:none}
 .sums li{border:1px solid #999;padding:.4rem .8rem;min-width:6rem}
 .sums b{display:block;font-size:1.5rem}
@@ -154,7 +155,8 @@ def _by(what: str, account: Account, name: Callable[[str, str], str]) -> str:
     rows = [(key, [counts[kind] for kind in _KINDS]) for key, counts in sorted(sums.items())]
     heads = (what, *_KINDS, "stamped of made")
     cells = [(key, *map(str, values), _share(values[1], values[0])) for key, values in rows]
-    picture = bars(f"Boards by {what}", _KINDS, rows[:_DAYS]) if rows else "<p>Nothing happened.</p>"
+    shown = [(key.rpartition("/station/")[2], values) for key, values in rows[:_DAYS]]
+    picture = bars(f"Boards by {what}", _KINDS, shown) if rows else "<p>Nothing happened.</p>"
     return f"<h2>By {what}</h2>{picture}{_table(heads, cells, numbers=range(1, 6))}"
 
 
@@ -278,7 +280,9 @@ def _table(
     head = "".join(f"<th{_class(at in right)}>{escape(text)}</th>" for at, text in enumerate(heads))
     body = "".join(
         "<tr>"
-        + "".join(f"<td{_class(at in right)}>{escape(text)}</td>" for at, text in enumerate(row))
+        + "".join(
+            f"<td{_class(at in right, len(text) > _LONG)}>{escape(text)}</td>" for at, text in enumerate(row)
+        )
         + "</tr>"
         for row in rows[:_ROWS]
     )
@@ -288,5 +292,7 @@ def _table(
     return f"<table>{top}{body}</table>{left}"
 
 
-def _class(right: bool) -> str:  # noqa: FBT001 (a column of numbers)
-    return ' class="n"' if right else ""
+def _class(right: bool, long: bool = False) -> str:  # noqa: FBT001, FBT002 (a column of numbers, a cell to break)
+    if right:
+        return ' class="n"'
+    return ' class="l"' if long else ""

@@ -60,8 +60,8 @@ def bars(title: str, series: Sequence[str], rows: Sequence[tuple[str, Sequence[i
 
 
 def _scale(largest: int) -> int:
-    """The end of the axis: 1, 2 or 5 times a power of ten, or four where that is enough."""
-    if largest <= 4:
-        return 4
-    step = 10 ** (len(str(largest)) - 1)
-    return int(next(times * step for times in (1, 2, 5, 10) if times * step >= largest))
+    """The end of the axis: four whole steps of 1, 2, 3 or 5 times a power of ten."""
+    step = 1
+    while 20 * step < largest:
+        step *= 10
+    return next(4 * times * step for times in (1, 2, 3, 5) if 4 * times * step >= largest)

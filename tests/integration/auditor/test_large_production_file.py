@@ -1,0 +1,54 @@
+"""The production file of an order of 100,000 boards: made in under a minute, verified in bounded memory."""
+
+from __future__ import annotations
+
+import json
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from auditor.adapters.report.making import Subject
+from harness.audit_bench import bench, opened
+from harness.paper_certificates import pem
+from harness.paper_log import ORDER, vkey
+from harness.production_files import made
+
+BOARDS = 100_000
+MAKE_S = 60.0
+VERIFY_MB = 600  # of the largest of its processes
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(6_000)
+def test_an_order_of_a_hundred_thousand(tmp_path: Path) -> None:
+    log = opened(quantity=BOARDS)
+    log.personalize(BOARDS)
+    for number in range(1, BOARDS + 1):
+        log.stamp(log.issue(number))
+    archive = tmp_path / "order.zip"
+    with bench(log, tmp_path / "state") as verified:
+        # Records are not judged here, which takes minutes: `report` holds them against their entries anyway.
+        verified.grpc_log.has_records = False
+        assert verified.verify().clean
+        verified.grpc_log.has_records = True
+        began = time.monotonic(), time.process_time()
+        produced = made(verified, archive, Subject(order=ORDER))
+        took, cpu = time.monotonic() - began[0], time.process_time() - began[1]
+    print(f"{BOARDS} boards, {produced.size} bytes: made in {took:.1f} s, {cpu:.1f} s of CPU with the log's")
+    assert produced.manifest.counts["stamped"] == BOARDS
+    assert took < MAKE_S
+    (tmp_path / "log.vkey").write_text(vkey(log.log_key))
+    (tmp_path / "root.pem").write_bytes(pem(log.root.certificate))
+    command = [sys.executable, "-m", "auditor", "report", "--verify", str(archive), "--json"]
+    command += ["--vkey", str(tmp_path / "log.vkey"), "--root", str(tmp_path / "root.pem")]
+    began = time.monotonic(), 0.0
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=3_000)
+    largest = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024
+    print(f"verified in {time.monotonic() - began[0]:.1f} s, {largest} MB")
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert (done.returncode, found["holds"], found["evidence"]) == (0, True, {"mac": BOARDS})
+    assert largest < VERIFY_MB
