@@ -217,6 +217,15 @@ class CertificateBooks:
                 return self._state(row)
         return None
 
+    def attested_by(self, attester_sha256: bytes) -> Iterator[CertificateState]:
+        """Certificates whose evidence this attestation key signed, newest first, as their entries say, which
+        are read anew. Raises Rejected, Unreachable."""
+        rows = self._by_entry(
+            Kind.ATTESTER, attester_sha256, lambda one: one.attester_sha256 == attester_sha256
+        )
+        for row in rows:
+            yield self._state(row)
+
     # Chips
 
     def owners(self, anchors: Sequence[Anchor]) -> dict[int, int]:

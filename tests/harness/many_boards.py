@@ -10,12 +10,16 @@ import sqlite3
 import sys
 import tempfile
 import time
+from dataclasses import replace
+from datetime import datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from auditor.adapters.marks import Kind
 from auditor.adapters.state import FILE, MARKS, SqliteState
-from auditor.core.entry import parse_entry
+from auditor.core.books import Basis
+from auditor.core.entry import Issued, RefusedCall, Stamped, parse_entry
 from auditor.core.growth import Growth, leaf_hashes
 from auditor.core.history import apply
 from auditor.ports import Kept, Stage
@@ -24,6 +28,8 @@ from harness.audit_bench import opened, pinned
 from harness.paper_log import ORDER, PRODUCT, STATION, PaperLog
 
 CHUNK = 16_384
+MOST_ENTERED = 50_000  # boards whose entries are made and checked; of more, the books are filled alone
+_UNIQUE = ("certificate_sha256", "spki_sha256", "challenge", "certificate_serial")
 LOCKS = {"secure_boot": True}
 CLAIMS = {"firmware": {"app": ["1.2.0", "ab" * 32]}, "security_state": LOCKS}
 
@@ -32,13 +38,18 @@ def _digest(what: str, number: int) -> str:
     return sha256(f"{what} {number}".encode()).hexdigest()
 
 
+def chip(board: int) -> str:
+    """The id of its chip."""
+    return f"7c:df:a1:{board >> 16:02x}:{board >> 8 & 255:02x}:{board & 255:02x}"
+
+
 def add(log: PaperLog, board: int, /, *, stamped: bool = True, **changes: Any) -> int:
     """The entries of one board; returns the index of the first. `now` moves by a second an entry."""
     members: dict[str, Any] = {
         "work_order": ORDER,
         "product": PRODUCT,
         "number": board,
-        "chip_id": f"7c:df:a1:{board >> 16:02x}:{board >> 8 & 255:02x}:{board & 255:02x}",
+        "chip_id": chip(board),
         "serial_number": f"{ORDER}-{board:06d}",
         "certificate_serial": f"01{board:038x}",
         **{f"{what}_sha256": _digest(what, board) for what in ("certificate", "spki", "csr", "evidence")},
@@ -95,6 +106,11 @@ def add_refusal(log: PaperLog, code: str = "evidence_bad", **changes: Any) -> in
 def main(arguments: list[str]) -> None:
     """See the module."""
     boards = int(arguments[0]) if arguments else 12_000
+    if boards > MOST_ENTERED:
+        with tempfile.TemporaryDirectory() as name:
+            fill(Path(name), boards)
+            tell(Path(name), boards)
+        return
     log = opened(quantity=boards)
     log.personalize(boards)
     for number in range(1, boards + 1):
@@ -127,6 +143,74 @@ def keep(log: PaperLog, directory: Path) -> None:
                 checkpoint = Checkpoint("paper", growth.size, growth.root(), note)
                 state.keep(Kept(checkpoint, growth.frontier(), tuple(growth.tail), 0, Stage.WHOLE))
                 state.looked(log.now)
+
+
+def fill(directory: Path, boards: int, *, orders: int = 20, stations: int = 10, days: int = 300) -> None:
+    """A state of so many boards, by the books' own writers and without a log: each order, station, day and
+    version of the firmware by turns. One board in 499 has no stamp, and one in 49 was refused before."""
+    log = opened(quantity=boards)
+    names = [STATION, *(STATION.replace("pc1", f"pc{number}") for number in range(2, stations + 1))]
+    for name in names[1:]:
+        log.add_station(name)
+    for order in range(2, orders + 1):
+        log.open_order(f"WO-{order}", quantity=boards, stations=names)
+    keep(log, directory)
+    sample = parse_entry(log.entries[add(log, 1)])
+    assert isinstance(sample, Issued)
+    refusal = parse_entry(log.entries[add_refusal(log, chip_id="chip")])
+    assert isinstance(refusal, RefusedCall)
+    begin = log.now
+    with SqliteState.open(directory) as state:
+        index = len(log.entries)
+        for first in range(0, boards, CHUNK):
+            with state.transaction():
+                for number in range(first, min(first + CHUNK, boards)):
+                    at = begin + timedelta(seconds=number * days * 86_400 // boards)
+                    firmware = {"app": (f"1.2.{number // 200 % 5}", b"\xab" * 32)}
+                    index = _enter(
+                        state, sample, refusal, index, number, at, names[number % stations], firmware
+                    )
+                state.totals.last_time = at
+                state.looked(at)
+
+
+def _enter(
+    state: SqliteState,
+    sample: Issued,
+    refusal: RefusedCall,
+    index: int,
+    number: int,
+    at: datetime,
+    station: str,
+    firmware: dict[str, tuple[str, bytes]],
+) -> int:
+    order = f"WO-{number // 10 % 20 + 1}"
+    if number % 49 == 0:
+        state.add_refusal(
+            index, replace(refusal, time=at, peer=station, work_order=order, chip_id=chip(number))
+        )
+        index += 1
+    issued = replace(
+        sample, time=at, number=number, work_order=order, chip_id=chip(number), station=station,
+        serial_number=f"{order}-{number:07d}", claims=replace(sample.claims, firmware=firmware),
+        **{name: sha256(f"{name} {number}".encode()).digest() for name in _UNIQUE},
+    )  # fmt: skip
+    marks = state._marks  # of values that are unique: who asks whether they are would want the entries
+    marks.add(Kind.ENTRY, number.to_bytes(16), index)
+    state.add_certificate(index, issued, index)
+    marks.add(Kind.ANCHOR, issued.chip_id.encode(), index)
+    board = state.certificate_at(index)
+    assert board is not None
+    if number % 499:
+        stamped = Stamped(
+            time=at + timedelta(minutes=2), work_order=order, chip_id=issued.chip_id, station=station,
+            serial_number=issued.serial_number, certificate_sha256=issued.certificate_sha256,
+            stamp_sha256=issued.csr_sha256,
+        )  # fmt: skip
+        marks.add(Kind.ENTRY, (1 << 64 | number).to_bytes(16), index + 1)
+        state.stamped(board, index + 1, stamped)
+    state.judged(index, Basis.MAC, "hmac-sha256", 0)
+    return index + 2
 
 
 def tell(directory: Path, boards: int) -> None:

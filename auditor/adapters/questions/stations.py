@@ -116,21 +116,24 @@ def _of_station(reading: Reading, asked: Asked, name: str | None, number: int, o
     found: dict[int, _Days] = {}
     newest = reading.newest_at // DAY
     first, end = asked.period.start // DAY, -(-asked.period.end // DAY)
+    where, values = "day >= ? AND day < ?", [number, first, end]
+    if order:
+        where, values = f"{where} AND work_order = ?", [*values, order]
+    group = "day" if asked.kinds.all else "day, kind"
     query = (
-        "SELECT day, work_order, kind, issued, stamped, revoked, stamps FROM tallies"
-        " WHERE station = ? AND day >= ? AND day < ?"
+        "SELECT day, kind, sum(issued), sum(stamped), sum(revoked), sum(stamps) FROM tallies"  # noqa: S608
+        f" WHERE station = ? AND {where} GROUP BY {group}"
     )
-    for day, its_order, kind, issued, stamped, revoked, stamps in reading.rows(query, (number, first, end)):
-        if (order and its_order != order) or not reading.chosen(asked.kinds, kind):
+    for day, kind, issued, stamped, revoked, stamps in reading.rows(query, values):
+        if not reading.chosen(asked.kinds, kind):
             continue
         settled = Share(issued - stamped, issued) if day < newest else Share()
         more = _Days(name, day, issued, stamped, revoked, stamps, 0, settled)
         found[day] = _sum(found.get(day, _Days(name, day)), more)
     if asked.kinds.all:  # a refusal says nothing of evidence
-        refused = "SELECT day, work_order, count FROM refusals WHERE peer = ? AND day >= ? AND day < ?"
-        for day, its_order, count in reading.rows(refused, (number, first, end)):
-            if not order or its_order == order:
-                found[day] = _sum(found.get(day, _Days(name, day)), _Days(name, day, refused=count))
+        refused = f"SELECT day, count FROM refusals WHERE peer = ? AND {where}"  # noqa: S608 (constants)
+        for day, count in reading.rows(refused, values):
+            found[day] = _sum(found.get(day, _Days(name, day)), _Days(name, day, refused=count))
     for day in sorted(found):
         yield found[day]
 

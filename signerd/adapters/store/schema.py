@@ -305,6 +305,12 @@ Index(
     postgresql_where=records.c.state == "intent",
 )
 Index(
+    "issued_records",
+    records.c.id,
+    sqlite_where=records.c.state == "issued",
+    postgresql_where=records.c.state == "issued",
+)
+Index(
     "revoked_records",
     records.c.id,
     sqlite_where=records.c.state == "revoked",

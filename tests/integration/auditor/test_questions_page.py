@@ -13,7 +13,7 @@ from auditor.cli import questions
 from auditor.cli.app import app
 from harness.asked import Asked
 from harness.audit_bench import opened
-from harness.many_boards import add
+from harness.many_boards import add, chip
 from harness.pages import REPOSITORY
 
 PAGE = (REPOSITORY / "docs" / "auditing.md").read_text("utf-8")
@@ -29,6 +29,7 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("page")
     (made / "audit").mkdir()
     Asked(made / "audit", log).verify()
+    (made / "bought.txt").write_text(f"{chip(1)}\n{chip(3)}\n", "ascii")
     return made
 
 

@@ -193,7 +193,7 @@ async def test_reads_by_state_and_by_chip_use_their_indexes(world: World, store:
     no_intents = IntentKeys(StartKey(bytes(16), bytes(32)), "test.example/line", {})
     states = States(State(), Boards(), no_intents, log_of(world).__getitem__)
     with engine.connect() as connection:
-        for state in (RecordState.REVOKED, RecordState.INTENT):
+        for state in (RecordState.REVOKED, RecordState.INTENT, RecordState.ISSUED):
             listing.find_records(connection, RecordFilter(state=state), after_record_id=0, page_size=10)
         open_intents.enter_open_intents(
             Transaction(connection, 0, LogKeys.first(world.log_key.verifier), states), NOW
@@ -204,7 +204,7 @@ async def test_reads_by_state_and_by_chip_use_their_indexes(world: World, store:
             for statement in selects
         ]
     used = [re.findall(r"USING (?:COVERING )?INDEX (\w+)", str(plan)) for plan in plans]
-    assert used == [["revoked_records"], ["open_intents"], ["open_intents"]]
+    assert used == [["revoked_records"], ["open_intents"], ["issued_records"], ["open_intents"]]
 
 
 async def test_a_look_at_the_file_leaves_signerd_its_locks(world: World) -> None:
