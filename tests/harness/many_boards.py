@@ -146,8 +146,9 @@ def keep(log: PaperLog, directory: Path) -> None:
 
 
 def fill(directory: Path, boards: int, *, orders: int = 20, stations: int = 10, days: int = 300) -> None:
-    """A state of so many boards, by the books' own writers and without a log: each order, station, day and
-    version of the firmware by turns. One board in 499 has no stamp, and one in 49 was refused before."""
+    """A state of so many boards, by the books' own writers and without a log. Each station works on two
+    orders a day, which follow each other, and with another firmware every 200 boards. One board in 499 has no
+    stamp, and one in 49 was refused before."""
     log = opened(quantity=boards)
     names = [STATION, *(STATION.replace("pc1", f"pc{number}") for number in range(2, stations + 1))]
     for name in names[1:]:
@@ -167,8 +168,19 @@ def fill(directory: Path, boards: int, *, orders: int = 20, stations: int = 10, 
                 for number in range(first, min(first + CHUNK, boards)):
                     at = begin + timedelta(seconds=number * days * 86_400 // boards)
                     firmware = {"app": (f"1.2.{number // 200 % 5}", b"\xab" * 32)}
+                    work_order = (
+                        f"WO-{1 + min(number * orders // boards + number // stations % 2, orders - 1)}"
+                    )
                     index = _enter(
-                        state, sample, refusal, index, number, at, names[number % stations], firmware
+                        state,
+                        sample,
+                        refusal,
+                        index,
+                        number,
+                        at,
+                        names[number % stations],
+                        work_order,
+                        firmware,
                     )
                 state.totals.last_time = at
                 state.looked(at)
@@ -182,18 +194,18 @@ def _enter(
     number: int,
     at: datetime,
     station: str,
+    order: str,
     firmware: dict[str, tuple[str, bytes]],
 ) -> int:
-    order = f"WO-{number // 10 % 20 + 1}"
     if number % 49 == 0:
         state.add_refusal(
             index, replace(refusal, time=at, peer=station, work_order=order, chip_id=chip(number))
         )
         index += 1
+    unique: Any = {name: sha256(f"{name} {number}".encode()).digest() for name in _UNIQUE}
     issued = replace(
         sample, time=at, number=number, work_order=order, chip_id=chip(number), station=station,
-        serial_number=f"{order}-{number:07d}", claims=replace(sample.claims, firmware=firmware),
-        **{name: sha256(f"{name} {number}".encode()).digest() for name in _UNIQUE},
+        serial_number=f"{order}-{number:07d}", claims=replace(sample.claims, firmware=firmware), **unique,
     )  # fmt: skip
     marks = state._marks  # of values that are unique: who asks whether they are would want the entries
     marks.add(Kind.ENTRY, number.to_bytes(16), index)

@@ -14,6 +14,7 @@ from auditor.core.questions.periods import Period
 
 _STATION = "/station/"
 _NONE = Share()
+_HELD = 10_000  # days of stations in memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,15 +49,18 @@ class Asked:
 
 
 def stations(reading: Reading, asked: Asked) -> Iterator[dict[str, Any]]:
-    """Rows by name of the station and by day. The days are counted twice: what is usual comes first.
+    """Rows by name of the station and by day. What is usual is counted first: where there are more days than
+    `_HELD`, all are read a second time.
 
     Raises:
         NotFound: the ledger has no such order or station.
     """
-    everyone, refusals = Share(), Share()
-    for days in _days(reading, asked):
+    everyone, refusals, held = Share(), Share(), list[_Days]()
+    for number, days in enumerate(_days(reading, asked)):
         everyone, refusals = everyone + days.settled, refusals + days.refusals
-    for days in _days(reading, asked):
+        if number <= _HELD:
+            held.append(days)
+    for days in held if len(held) <= _HELD else _days(reading, asked):
         odd = [
             name
             for name, one, all_ in (("yield", days.settled, everyone), ("refusals", days.refusals, refusals))
