@@ -9,18 +9,30 @@ from typing import Annotated
 
 import typer
 
-from auditor.adapters.enrolment import load_roots
+from auditor.adapters.enrolment import load_roots, load_vkey
 from auditor.adapters.report.making import Making, Produced, Subject
 from auditor.adapters.report.verifier_page import verifier_page
 from auditor.adapters.report.verifying import Trusted, Verdict, verify_archive
 from auditor.adapters.workers import Workers, usual_count
-from auditor.cli.options import DEFAULT_CONFIG, FINDINGS, ConfigOption, JsonOption, WorkersOption
+from auditor.cli.options import (
+    DEFAULT_CONFIG,
+    FINDINGS,
+    ConfigOption,
+    IdentitiesOption,
+    JsonOption,
+    RequiredOption,
+    WitnessOption,
+    WorkersOption,
+    demanded,
+)
 from auditor.cli.output import Output
-from auditor.cli.wiring import session
-from auditor.config import load, read_bytes, read_text_file
+from auditor.cli.wiring import load_identities, session
+from auditor.config import load, read_bytes
+from auditor.core.cosigners import Cosigners
+from auditor.core.identities import Identities
+from auditor.core.proofs import parse_vkey
 from auditor.core.report.form import MAX_CRL
 from auditor.errors import ConfigError
-from birthmark.proof import ProofError, SignatureType, VerifierKey, parse_vkey
 
 _DAY = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%SZ"]
 
@@ -56,9 +68,9 @@ def report(
         Path | None, typer.Option("--verify", help="Verifies this archive, and writes none.")
     ] = None,
     vkey: Annotated[
-        list[Path] | None,
+        Path | None,
         typer.Option(
-            help="With --verify: the log's verifier key, instead of the settings', and keys of witnesses."
+            help="With --verify: the log's verifier key. The settings and their witnesses do not count then."
         ),
     ] = None,
     root: Annotated[
@@ -70,6 +82,9 @@ def report(
             "--page", help="Writes verify.html, which verifies archives in a browser, to this file."
         ),
     ] = None,
+    witness: WitnessOption = None,
+    witnesses_required: RequiredOption = None,
+    identities: IdentitiesOption = None,
     workers: WorkersOption = 0,
     as_json: JsonOption = False,
 ) -> None:
@@ -85,13 +100,15 @@ def report(
             raise typer.BadParameter(
                 "--verify verifies an archive and makes none: leave out the other options"
             )
-        _verify(verify, _trusted(config, vkey or [], root), workers, output)
+        cosigners = demanded(witness, witnesses_required, None if vkey else lambda: load(config).trust)
+        trusted = _trusted(config, vkey, root, cosigners)
+        _verify(verify, trusted, workers, load_identities(identities) if identities else None, output)
         return
     if page is not None and not making:
         _write_page(page, output)
         return
-    if vkey or root is not None:
-        raise typer.BadParameter("--vkey and --root go with --verify")
+    if vkey or root or witness or witnesses_required or identities:
+        raise typer.BadParameter("--vkey, --root, --identities and those of witnesses go with --verify")
     if page is not None:
         raise typer.BadParameter("--page writes the page alone: leave out the other options")
     if out is None or bool(order) == (begin is not None) or (begin is None) != (end is None):
@@ -149,28 +166,19 @@ def _tell(output: Output, out: Path, produced: Produced) -> None:
         raise typer.Exit(FINDINGS)
 
 
-def _trusted(config: Path, vkeys: list[Path], root: Path | None) -> Trusted:
+def _trusted(config: Path, vkey: Path | None, root: Path | None, cosigners: Cosigners) -> Trusted:
     """What was given; for the log's key, and where it is not given for the root too, the settings'."""
-    keys = [_vkey(file) for file in vkeys]
-    log_keys = [key for key in keys if key.type is SignatureType.ED25519]
-    witnesses = [key for key in keys if key.type is SignatureType.COSIGNATURE]
-    if log_keys:
-        return Trusted(log_keys, witnesses, () if root is None else load_roots(root))
+    if vkey is not None:
+        key = parse_vkey(load_vkey(vkey))
+        return Trusted([key], cosigners, () if root is None else load_roots(root))
     trust = load(config).trust
-    return Trusted([_vkey(trust.log_vkey)], witnesses, load_roots(root or trust.device_root))
+    return Trusted([parse_vkey(load_vkey(trust.log_vkey))], cosigners, load_roots(root or trust.device_root))
 
 
-def _vkey(file: Path) -> VerifierKey:
-    """Of a log or of a witness. Raises ConfigError."""
-    try:
-        return parse_vkey(read_text_file(file, "the verifier key").decode("utf-8").strip())
-    except (UnicodeDecodeError, ProofError) as error:
-        raise ConfigError(f"{file}: this is no verifier key ({error}). Take it from the company") from error
-
-
-def _verify(file: Path, trusted: Trusted, workers: int, output: Output) -> None:
-    count = workers or usual_count()
-    with Workers(count, None) as judges, output.progress() as progress:
+def _verify(
+    file: Path, trusted: Trusted, workers: int, identities: Identities | None, output: Output
+) -> None:
+    with Workers(workers or usual_count(), identities) as judges, output.progress() as progress:
         verdict = verify_archive(file, trusted, judges, progress)
     output.thing("production_file", _values(verdict))
     if verdict.problems:

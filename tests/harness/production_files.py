@@ -13,6 +13,7 @@ from pathlib import Path
 from auditor.adapters.report.making import Making, Produced, Subject
 from auditor.adapters.report.verifying import Trusted, Verdict, verify_archive
 from auditor.adapters.workers import Workers
+from auditor.core.cosigners import Cosigners
 from auditor.core.proofs import parse_vkey
 from auditor.core.report import form
 from birthmark.proof import leaf_hash
@@ -69,7 +70,7 @@ def production_file(log: PaperLog, directory: Path, subject: Subject | None = No
 
 def trusted(log: PaperLog) -> Trusted:
     """What a reader of this log's archives holds."""
-    return Trusted([parse_vkey(vkey(log.log_key))], [], [log.root.certificate])
+    return Trusted([parse_vkey(vkey(log.log_key))], Cosigners(), [log.root.certificate])
 
 
 def verdict(path: Path, trust: Trusted) -> Verdict:

@@ -28,6 +28,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from auditor.adapters.report.archive_file import Archive
 from auditor.core.books import CertificateState
 from auditor.core.certificate import Issuer, issued_by, load_certificate, verify_issuer
+from auditor.core.cosigners import Cosigners
 from auditor.core.csr import X509_ERRORS
 from auditor.core.entry import Entry, Issued, parse_entry, reread_entry
 from auditor.core.forms import time
@@ -54,7 +55,7 @@ class Trusted:
     """What the reader holds of its own."""
 
     log_keys: Sequence[proof.VerifierKey]  # one of them must have signed
-    witnesses: Sequence[proof.VerifierKey]  # whose cosignatures are looked for
+    cosigners: Cosigners  # witnesses that have to have cosigned
     roots: Sequence[x509.Certificate]  # none: the root that the ledger names
 
 
@@ -78,7 +79,7 @@ def verify_archive(path: Path, trusted: Trusted, judges: Judges, progress: Progr
     Raises:
         ConfigError: it cannot be read.
         Malformed: it is no production file, or was altered.
-        CheckFailed: the checkpoint is not signed by the key, or the entries are not those of its tree.
+        CheckFailed: the checkpoint is not signed by the key, or cosigned by too few witnesses.
     """
     with Archive.open(path) as archive:
         return _Verifying(archive, trusted, judges, progress).run()
@@ -103,7 +104,8 @@ class _Verifying:
         self._check_digests()
         with translated():
             checkpoint = proof.open_checkpoint(self.archive.read(form.CHECKPOINT), self.trusted.log_keys)
-            cosigned = proof.cosignatures(checkpoint, self.trusted.witnesses)
+            self.trusted.cosigners.demand(checkpoint)
+            cosigned = proof.cosignatures(checkpoint, self.trusted.cosigners.witnesses)
         said = (self.manifest.origin, self.manifest.tree_size, self.manifest.root)
         if said != (checkpoint.origin, checkpoint.size, checkpoint.root):
             raise Malformed("the manifest is not of this checkpoint")

@@ -108,6 +108,8 @@ class Account:
     refusals: Counter[tuple[str, str]] = field(default_factory=Counter)  # by station and code
     levels: Counter[tuple[str, str]] = field(default_factory=Counter)  # certificates by level and method
     last: datetime | None = None  # time of the newest entry
+    # Places whose certificate was revoked without a successor, and where that was counted.
+    _scrapped: dict[tuple[str, int], tuple[str, str, str]] = field(default_factory=dict)
 
     @classmethod
     def of_order(cls, order: str) -> Account:
@@ -216,6 +218,9 @@ class Account:
             return
         first = seen is None or entry.number not in seen.places
         within = self._counts(entry)
+        again = self._scrapped.pop((entry.work_order, entry.number), None)
+        if again is not None:
+            self.cells[again] -= 1  # it got a certificate again, and is no scrap
         if seen is not None:
             self._check_terms(index, entry, seen)
         elif within:
@@ -259,7 +264,9 @@ class Account:
         if self._counts(entry):
             board.concerned = True
             if not board.superseded:
-                self.cells[_day(entry.time), board.station, "scrapped"] += 1
+                cell = (_day(entry.time), board.station, "scrapped")
+                self._scrapped[board.order, board.number] = cell
+                self.cells[cell] += 1
 
     def _of(self, index: int, entry: Stamped | Revoked) -> Made | None:
         board = self.boards.get(entry.certificate_sha256)

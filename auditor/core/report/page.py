@@ -128,13 +128,14 @@ def _terms(seen: OrderSeen) -> str:
 def _sums(account: Account) -> str:
     counts = account.counts()
     shown = [(kind, counts[kind]) for kind in ("ordered", *_KINDS)]
-    shown.append(("valid and without a stamp", counts["without_stamp"]))
+    shown.append(("without a stamp", counts["without_stamp"]))
     items = "".join(f"<li><b>{count}</b>{escape(name)}</li>" for name, count in shown)
     return (
         f'<h2>In sum</h2><ul class="sums">{items}</ul>'
         "<p>Made: boards that got their first certificate. Stamped: boards that reported their finished"
-        " state, signed with their own key. Scrapped: certificates revoked without a successor. Refused:"
-        " calls of stations that got no certificate or no stamp.</p>"
+        " state, signed with their own key. Scrapped: boards revoked and not certified again. Refused:"
+        " calls of stations that got no certificate or no stamp. Without a stamp: certificates that are"
+        " neither stamped nor revoked.</p>"
     )
 
 
@@ -248,7 +249,7 @@ def _unsaid(page: Page) -> str:
             "Anything about certificates, evidence and stamps: it was made from tiles, which have none."
         )
     listed = "".join(f"<li>{escape(item)}</li>" for item in items)
-    return f"<h2>What it does not say</h2><ul>{listed}</ul>"
+    return f"<h2>Not said here</h2><ul>{listed}</ul>"
 
 
 def _how(page: Page) -> str:

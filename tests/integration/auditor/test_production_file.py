@@ -7,7 +7,7 @@ import hashlib
 import json
 import re
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from auditor.adapters.report.making import Subject
 from auditor.adapters.report.verifying import Trusted
+from auditor.core.cosigners import Cosigners
 from auditor.core.proofs import parse_vkey
 from auditor.core.report import form
 from auditor.errors import CheckFailed, ConfigError, NotFound
@@ -94,8 +95,8 @@ def test_another_key_or_another_root_is_refused(order: Made) -> None:
     own = trusted(order.log)
     other = PaperLog()
     with pytest.raises(CheckFailed, match="signed by none of the keys"):
-        verdict(order.path, type(own)(trusted(other).log_keys, [], own.roots))
-    found = verdict(order.path, type(own)(own.log_keys, [], [other.root.certificate]))
+        verdict(order.path, replace(own, log_keys=trusted(other).log_keys))
+    found = verdict(order.path, replace(own, roots=[other.root.certificate]))
     assert "an issuer's root is not the one that was given" in found.problems[0]
 
 
@@ -221,7 +222,7 @@ def test_the_page_is_whole_by_itself_and_says_what_is_open(order: Made) -> None:
 def test_the_first_form_is_read() -> None:
     forms = Path(__file__).parents[2] / "vectors" / "forms"
     key = parse_vkey((forms / "production-1.vkey").read_text("utf-8").strip())
-    found = verdict(forms / "production-1.zip", Trusted([key], [], []))
+    found = verdict(forms / "production-1.zip", Trusted([key], Cosigners(), []))
     assert found.problems == ()
     assert found.account.counts()["boards"] == 4
 
@@ -238,8 +239,11 @@ def test_cosignatures_of_witnesses_are_told(order: Made, tmp_path: Path) -> None
         files[form.CHECKPOINT] += signature_line(witness, time + key.sign(message))
     path = pack(tmp_path / "cosigned.zip", fitted(files))
     own = trusted(order.log)
-    found = verdict(path, Trusted(own.log_keys, witnesses, own.roots))
+    both = [witness.text() for witness in witnesses]
+    found = verdict(path, replace(own, cosigners=Cosigners.of(both, 1)))
     assert (found.problems, found.cosigned) == ((), ("witness.example/a",))
+    with pytest.raises(CheckFailed, match="1 of 2 witnesses signed, and 2 must"):
+        verdict(path, replace(own, cosigners=Cosigners.of(both, 2)))
 
 
 def raw(key: Ed25519PrivateKey) -> bytes:
