@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from hashlib import sha256
+from itertools import count, islice
 
 from auditor.core import cbor
 from auditor.core.entry import (
@@ -37,6 +38,7 @@ from auditor.core.forms import time_text
 from auditor.core.report.form import RecordBytes
 
 MAX_PROBLEMS = 100  # that are kept in words; of more there is a number
+_SHOWN = 10  # places that are left out, in words
 NOBODY = "(no station)"  # of a refusal of somebody unknown
 _NONE = sha256(b"").digest()
 ANYTIME = (datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC))
@@ -152,9 +154,12 @@ class Account:
                 )
             if self.order is None:
                 continue
-            missing = sorted(set(range(1, max(seen.places, default=0) + 1)) - seen.places.keys())
+            missing = max(seen.places, default=0) - len(seen.places)
             if missing:
-                shown = ", ".join(map(str, missing[:10])) + (" …" if len(missing) > 10 else "")
+                # However high the number of a place is: these are found among the first ones.
+                numbers = (number for number in count(1) if number not in seen.places)
+                shown = ", ".join(map(str, islice(numbers, min(missing, _SHOWN))))
+                shown += " …" if missing > _SHOWN else ""
                 self.problem(f"boards are left out: places {shown} of order {name}")
 
     def concerned(self) -> Iterator[tuple[bytes, Made]]:
@@ -165,8 +170,8 @@ class Account:
         """Sums over the whole report."""
         boards = [board for _, board in self.concerned()]
         summed: Counter[str] = Counter()
-        for (_, _, what), count in self.cells.items():
-            summed[what] += count
+        for (_, _, what), counted in self.cells.items():
+            summed[what] += counted
         valid = [board for board in boards if board.revoked is None]
         return {
             "ordered": sum(seen.terms.quantity for seen in self.orders.values()),

@@ -7,6 +7,7 @@ import hashlib
 import json
 import re
 import subprocess
+import sys
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -18,8 +19,9 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from auditor.adapters.report.making import Subject
+from auditor.adapters.report.making import Making, Subject
 from auditor.adapters.report.verifying import Trusted
+from auditor.adapters.tile_log import TileLog
 from auditor.core.cosigners import Cosigners
 from auditor.core.proofs import parse_vkey
 from auditor.core.report import form
@@ -29,11 +31,14 @@ from birthmark.proof.note import cosigned_message, signature_line
 from harness.audit_bench import bench
 from harness.paper_certificates import Authority, der
 from harness.paper_log import ORDER, PaperLog, vkey
+from harness.paper_tiles import files_of as tiles_of
+from harness.paper_tiles import write_tiles
 from harness.production_files import (
     files_of,
     fitted,
     four_boards,
     made,
+    no_progress,
     pack,
     production_file,
     trusted,
@@ -190,9 +195,12 @@ def test_without_an_order_or_a_run_there_is_no_file(order: Made, tmp_path: Path)
 
 def test_a_report_that_breaks_off_leaves_the_one_of_before(order: Made, tmp_path: Path) -> None:
     path = tmp_path / "order.zip"
+    left = tmp_path / "order.zip.part"  # of a report whose process was killed
+    left.write_bytes(bytes(1 << 20))
     with bench(order.log, tmp_path / "state") as verified:
         verified.verify()
         made(verified, path, Subject(order=ORDER))
+        assert not left.exists()
         before = path.read_bytes()
         order.log.records[0].evidence.evidence, kept = b"x", order.log.records[0].evidence.evidence
         order.log.fail_at_entry = 0
@@ -204,6 +212,44 @@ def test_a_report_that_breaks_off_leaves_the_one_of_before(order: Made, tmp_path
             order.log.records[0].evidence.evidence = kept
     assert path.read_bytes() == before
     assert sorted(file.name for file in tmp_path.iterdir()) == ["order.zip", "state"]
+
+
+def test_a_report_whose_process_is_killed_before_its_end_leaves_the_one_of_before(
+    order: Made, tmp_path: Path
+) -> None:
+    path = tmp_path / "order.zip"
+    path.write_bytes(b"the one of before")
+    code = (
+        "import os, sys; from pathlib import Path; from auditor.adapters.report import archive_file as a\n"
+        "a.os.fsync = lambda _: os._exit(9)\n"
+        "with a.writing(Path(sys.argv[1])) as archive: archive.add('README.txt', [b'new'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(path)], check=False, timeout=60)
+    assert done.returncode == 9
+    assert path.read_bytes() == b"the one of before"
+    with bench(order.log, tmp_path / "state") as verified:
+        verified.verify()
+        made(verified, path, Subject(order=ORDER))
+    assert verdict(path, trusted(order.log)).problems == ()
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["order.zip", "state"]
+
+
+def test_from_tiles_it_has_the_entries_alone(order: Made, tmp_path: Path) -> None:
+    log = order.log
+    write_tiles(tmp_path / "tiles", tiles_of(log.entries), log.checkpoint())
+    source = TileLog(str(tmp_path / "tiles"))
+    with bench(log, tmp_path / "state") as verified:
+        assert verified.verify().clean
+        roots, subject = [log.root.certificate], Subject(order=ORDER)
+        making = Making(source, verified.state, roots, subject, [], no_progress)
+        making.write(tmp_path / "order.zip")
+    found = verdict(tmp_path / "order.zip", trusted(log))
+    assert found.problems == ()
+    assert found.manifest.records is False
+    assert found.account.counts()["boards"] == 4
+    assert any("made from tiles" in note for note in found.notes)
+    files = files_of(tmp_path / "order.zip")
+    assert files[form.RECORDS] == files[form.ISSUERS] == b""
 
 
 def test_the_page_is_whole_by_itself_and_says_what_is_open(order: Made) -> None:

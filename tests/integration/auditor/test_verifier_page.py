@@ -19,7 +19,7 @@ from auditor.adapters.report.verifier_page import verifier_page
 from harness.doctored_files import DOCTORED, doctored
 from harness.paper_certificates import der
 from harness.paper_log import ORDER, PaperLog, vkey
-from harness.production_files import four_boards, production_file
+from harness.production_files import files_of, four_boards, production_file
 from harness.served_page import chromium
 from harness.verifier_page import Shown, VerifierPage
 
@@ -102,6 +102,19 @@ def test_a_page_that_was_changed_does_not_run(given: Given, tmp_path: Path) -> N
     shown = changed.verify(given.path, vkey(given.log.log_key), given.root, waits=False)
     assert shown.verdict == "Nothing was verified yet."
     assert any("Content Security Policy" in text for text in changed.complaints())
+
+
+def test_the_report_is_shown_and_printed_without_a_complaint(given: Given, tmp_path: Path) -> None:
+    page = tmp_path / "report.html"
+    page.write_bytes(files_of(given.path)["report.html"])
+    given.page.complaints()
+    given.browser.get(page.as_uri())
+    assert given.browser.title == "Production file: order WO-1"
+    assert given.page.complaints() == []
+    printed = base64.b64decode(given.browser.print_page())
+    assert printed.startswith(b"%PDF")
+    wide = "return document.documentElement.scrollWidth <= document.documentElement.clientWidth"
+    assert given.browser.execute_script(wide)
 
 
 def test_its_policy_names_its_own_script_and_nothing_of_elsewhere() -> None:

@@ -161,6 +161,7 @@ def test_a_board_that_was_certified_again_is_not_scrapped() -> None:
     ("change", "problem"),
     [
         (lambda log: log.issue(3), "boards are left out: places 2"),
+        (lambda log: log.issue(2**53 - 1), "boards are left out: places 2, 3, 4, 5, 6, 7, 8, 9, 10, 11 …"),
         (lambda log: log.issue(1, chip="another"), "place 1 is another chip's"),
         (lambda log: log.issue(2, level="none"), "level of evidence is below"),
         (lambda log: log.issue(2, station="birthmark://paper/station/plant1/pc9"), "product or station"),
