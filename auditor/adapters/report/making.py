@@ -29,6 +29,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from auditor.adapters.report.archive_file import Writer, writing
 from auditor.core import log_keys
 from auditor.core.books import CertificateState
+from auditor.core.certificate import Issuer
 from auditor.core.codes import Code
 from auditor.core.entry import AdministratorsEntry, parse_entry, reread_entry
 from auditor.core.findings import Finding, Rejected, finding_of
@@ -92,6 +93,7 @@ class Making:
     _account: Account = field(init=False)
     _found: list[Finding] = field(default_factory=list, init=False)
     _without: list[int] = field(default_factory=list, init=False)
+    _issuer: Issuer | None = field(default=None, init=False)  # of the record that came last
     _chains: dict[bytes, None] = field(default_factory=dict, init=False)  # certificates, DER, each once
 
     def __post_init__(self) -> None:
@@ -360,7 +362,9 @@ class Making:
         except (CheckFailed, NotFound, Malformed) as error:
             self._note(Finding(Code.CERTIFICATE_CHAIN, str(error), board.index))
             return None
-        self._chains.update(dict.fromkeys(issuers.chains[issuer.sha256]))
+        if issuer is not self._issuer:  # of most records it is the one of the record before
+            self._issuer = issuer
+            self._chains.update(dict.fromkeys(issuers.chains[issuer.sha256]))
         line = form.record_line(parts)
         return line if len(line) <= form.MAX_RECORD_LINE else None
 
