@@ -56,7 +56,7 @@ from signerd.adapters.rpc.renewal import CALLS as RENEWALS
 from signerd.adapters.rpc.renewal import Caller, IdentifiedAdmission, RenewalService
 from signerd.adapters.rpc.server import PeerListener, admin_server, foreign_method_name
 from signerd.adapters.rpc.signing import SigningService
-from signerd.adapters.rpc.station_check import StationService
+from signerd.adapters.rpc.station_check import DemandedWitnesses, StationService
 from signerd.adapters.run_entries import RunEntries
 from signerd.adapters.scheduling import let_network_give_way
 from signerd.adapters.session_keys import SessionKeys, of_this_process, outlive_restarts
@@ -455,10 +455,14 @@ def _for_peers(
 ) -> tuple[grpc.GenericRpcHandler[Any, Any], ...]:
     """What the network is served; the last one refuses all else."""
     store, pool, clock = parts.store, parts.pool, parts.clock
+    demanded = DemandedWitnesses(
+        tuple(witness.vkey for witness in parts.config.witnesses),
+        parts.config.publication.witnesses_required,
+    )
     seen = SeenCheckpoints(store, [vkey_in(settings.vkey) for settings in parts.config.checkpoint_keys])
     return (
         SigningService(issuance, Stamping(store=store, clock=clock), parts.sealer, seen).handler(peers),
-        StationService(issuance, parts.issuers).handler(peers),
+        StationService(issuance, parts.issuers, demanded).handler(peers),
         RenewalService(store=store, cas=parts.cas, load_ca=lambda: load_ca(parts.base), clock=clock).handler(
             renewals
         ),

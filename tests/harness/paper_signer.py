@@ -91,6 +91,7 @@ class PaperSigner(rpc.SigningServiceServicer, station_rpc.StationServiceServicer
         self.statuses: list[tuple[grpc.StatusCode, str, str]] = []  # status, message, birthmark-code
         self.ahead = timedelta()  # of this PC's clock
         self.order_codes: list[str] = []  # said of orders that a station asks about
+        self.witnesses_required = 0  # as signerd says; it cosigns by those of the company's log
         self.knows_checks = True  # False: a signerd from before `StationService`
         self.tells_time = False  # as signerd does since there is `birthmark-time`
         self.gates: dict[str, Gate] = {}  # calls of this name are held up
@@ -143,7 +144,12 @@ class PaperSigner(rpc.SigningServiceServicer, station_rpc.StationServiceServicer
         context.set_trailing_metadata(self._time())
         code = self.order_codes.pop(0) if request.work_order and self.order_codes else ""
         highest = self.company.tree.sub.public_bytes(Encoding.DER)
-        return station_pb2.CheckStationResponse(highest_ca_der=[highest], order_code=code)
+        return station_pb2.CheckStationResponse(
+            highest_ca_der=[highest],
+            order_code=code,
+            witnesses_required=self.witnesses_required,
+            witness_vkeys=[each.vkey for each in self.company.log.witnesses],
+        )
 
     async def OpenSession(self, request: pb.OpenSessionRequest, context: Any) -> Any:  # noqa: N802 -- gRPC's
         await self._held("OpenSession")

@@ -25,6 +25,7 @@ from agent.adapters.signer.client import GrpcSigner
 from agent.adapters.signer.tls_probe import LineBrokenError, probe
 from agent.config import Config
 from agent.core import clocks
+from agent.core.log_keys import Cosigners
 from agent.core.remedies import error_for
 from agent.errors import ConfigError, NotedError, SignerClockWrong
 
@@ -59,6 +60,8 @@ async def trust(station: Examined) -> str | Part:
     pinned = await asyncio.to_thread(trust_of, station.config.signerd)
     if station.answer is not None and station.answer.highest_ca_der:
         _check_roots(pinned.device_roots, station.answer)
+    if station.answer is not None:
+        _compare_witnesses(pinned.log_key.cosigners, station.answer)
     roots = "; ".join(root.subject.rfc4514_string() for root in pinned.device_roots)
     keys = ", ".join(each.key_id.hex() for each in (pinned.log_key, *pinned.log_key.beside))
     cosigners = pinned.log_key.cosigners
@@ -119,6 +122,25 @@ def _check_roots(roots: tuple[x509.Certificate, ...], answer: StationAnswer) -> 
         above = ", ".join(dict.fromkeys(ca.issuer.rfc4514_string() for ca in highest))
         detail = f"device_root is not the root of signerd's chain: it is {pinned}, and signerd's is {above}"
         raise ConfigError(detail, remedy=_ROOT)
+
+
+def _compare_witnesses(own: Cosigners, answer: StationAnswer) -> None:
+    """What this station demands, beside what signerd does. Raises NotedError."""
+    required = answer.witnesses_required
+    if own.at_least < required:
+        raise NotedError(
+            f"signerd demands {required} witnesses, and this station {own.at_least}",
+            remedy="Have signerd's administrator send the witnesses' verifier keys (signerd witness keys)."
+            f" Put them at signerd.witnesses, and set signerd.witnesses_required = {required}.",
+        )
+    common = {key.text() for key in own.witnesses} & set(answer.witness_vkeys)
+    if own.at_least > min(required, len(common)):
+        raise NotedError(
+            f"this station demands {own.at_least} witnesses; signerd demands {required}, and shows its"
+            f" checkpoints to {len(common)} of this station's",
+            remedy="Boards may be parked with not_cosigned. Have signerd's administrator demand as many of"
+            " the same witnesses (publication.witnesses_required), or demand fewer here.",
+        )
 
 
 def _issued(ca: x509.Certificate, root: x509.Certificate) -> bool:

@@ -19,6 +19,7 @@ from birthmark.v1 import signing_pb2 as pb
 _MAX_CERTIFICATE_BYTES = 8_192
 _MAX_SESSION_BYTES = 512
 _MAX_LIST = 16
+_MAX_VKEY = 512  # characters, of station.proto
 _MAX_CODE = 32  # characters
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")  # of locks, methods, firmware: they are shown to the operator
 _KEY_TYPES = {
@@ -66,6 +67,8 @@ class StationAnswer:
 
     highest_ca_der: tuple[bytes, ...]  # those right below the device root
     order_code: str
+    witnesses_required: int = 0  # for a receipt to be given out
+    witness_vkeys: tuple[str, ...] = ()  # as signerd says; nobody's word for whom to trust
 
 
 def read_session(answer: pb.OpenSessionResponse) -> Session:
@@ -140,7 +143,14 @@ def read_station(answer: station_pb2.CheckStationResponse) -> StationAnswer:
         raise BadAnswer("more issuers, or a longer code, than there may be")
     for each in answer.highest_ca_der:
         _within(each, 1, _MAX_CERTIFICATE_BYTES, "issuer")
-    return StationAnswer(tuple(answer.highest_ca_der), answer.order_code)
+    if len(answer.witness_vkeys) > _MAX_LIST or any(len(each) > _MAX_VKEY for each in answer.witness_vkeys):
+        raise BadAnswer("more witnesses, or a longer key of one, than there may be")
+    return StationAnswer(
+        tuple(answer.highest_ca_der),
+        answer.order_code,
+        answer.witnesses_required,
+        tuple(answer.witness_vkeys),
+    )
 
 
 def _within(value: bytes, least: int, most: int, name: str) -> None:

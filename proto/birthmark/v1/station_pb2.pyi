@@ -48,12 +48,22 @@ class CheckStationResponse(_message.Message):
 
     HIGHEST_CA_DER_FIELD_NUMBER: _builtins.int
     ORDER_CODE_FIELD_NUMBER: _builtins.int
+    WITNESSES_REQUIRED_FIELD_NUMBER: _builtins.int
+    WITNESS_VKEYS_FIELD_NUMBER: _builtins.int
     order_code: _builtins.str
     """What OpenSession would refuse every chip of the order with (docs/formats.md, "Codes"); empty: nothing."""
+    witnesses_required: _builtins.int
+    """How many witnesses have to have cosigned before signerd gives out a receipt; 0: none has to."""
     @_builtins.property
     def highest_ca_der(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
         """The highest CA below the root, DER, of the order's issuer, or of each issuer that is active where no order
         was named or the order is refused: at most 16, at most 8,192 bytes each. A root may stand here itself.
+        """
+
+    @_builtins.property
+    def witness_vkeys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Verifier keys of the witnesses that signerd shows its checkpoints to (C2SP signed-note): at most 16, at most
+        512 characters each. For comparing: a station pins those that the company sent it.
         """
 
     def __init__(
@@ -61,10 +71,12 @@ class CheckStationResponse(_message.Message):
         *,
         highest_ca_der: _abc.Iterable[_builtins.bytes] | None = ...,
         order_code: _builtins.str = ...,
+        witnesses_required: _builtins.int = ...,
+        witness_vkeys: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["highest_ca_der", b"highest_ca_der", "order_code", b"order_code"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["highest_ca_der", b"highest_ca_der", "order_code", b"order_code", "witness_vkeys", b"witness_vkeys", "witnesses_required", b"witnesses_required"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

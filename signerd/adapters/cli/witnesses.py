@@ -11,6 +11,22 @@ from signerd.adapters.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOptio
 app = typer.Typer(help="Witnesses that cosign the log's checkpoints.", no_args_is_help=True)
 
 
+@app.command()
+def keys(*, config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
+    """Prints the verifier keys of the witnesses in the settings, one a line: the file for stations and
+    auditors."""
+    from signerd.adapters.cli.output import print_json
+    from signerd.config import load
+
+    settings = load(config)
+    vkeys = [witness.vkey for witness in settings.witnesses]
+    if as_json:
+        print_json({"vkeys": vkeys, "required": settings.publication.witnesses_required})
+        return
+    for vkey in vkeys:
+        typer.echo(vkey)
+
+
 @app.command("list")
 def list_witnesses(*, config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
     """Lists them. Exit code 1 if one of them saw another log than this one."""

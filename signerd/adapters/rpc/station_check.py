@@ -7,6 +7,7 @@ Whose order it is not learns no more than `OpenSession` would tell it.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import grpc
@@ -24,12 +25,21 @@ SERVICE = "birthmark.v1.StationService"
 MAX_ISSUERS = 16  # station.proto
 
 
+@dataclass(frozen=True, slots=True)
+class DemandedWitnesses:
+    """Of the settings: who is shown checkpoints, and how many have to cosign them."""
+
+    vkeys: tuple[str, ...]
+    required: int
+
+
 class StationService:
     """The one call."""
 
-    def __init__(self, issuance: Issuance, issuers: Issuers) -> None:
+    def __init__(self, issuance: Issuance, issuers: Issuers, demanded: DemandedWitnesses) -> None:
         self._issuance = issuance
         self._issuers = issuers
+        self._demanded = demanded
 
     def handler(self, gate: Gate[PeerName]) -> grpc.GenericRpcHandler[Any, Any]:
         """The service behind the gate."""
@@ -46,7 +56,12 @@ class StationService:
             except Refused as refusal:
                 code = refusal.code.value
         highest = dict.fromkeys(map(_highest, issuers))
-        return pb.CheckStationResponse(highest_ca_der=list(highest)[:MAX_ISSUERS], order_code=code)
+        return pb.CheckStationResponse(
+            highest_ca_der=list(highest)[:MAX_ISSUERS],
+            order_code=code,
+            witnesses_required=self._demanded.required,
+            witness_vkeys=self._demanded.vkeys,
+        )
 
 
 def _highest(issuer: Issuer) -> bytes:

@@ -11,8 +11,9 @@ from agent.adapters.checks import signerd as signerd_checks
 from agent.adapters.checks.finding import Examined
 from agent.adapters.enrolment import enroll
 from agent.adapters.enrolment.credentials import trust_of
+from agent.adapters.signer.answers import StationAnswer
 from agent.config import load
-from agent.errors import ConfigError
+from agent.errors import ConfigError, NotedError
 from birthmark.proof import VerifierKey
 from harness.paper_company import PaperCompany
 from harness.paper_signer import PaperSigner
@@ -84,6 +85,34 @@ async def test_a_configuration_that_is_there_has_to_ask_for_them(folder: Path) -
     config.write_text(added)
     enroll.install(folder, anew)
     assert "1 of the witnesses w1.example" in await shown(config)
+
+
+@pytest.mark.parametrize(
+    ("own", "theirs", "required", "said"),
+    [
+        (0, 2, 1, "signerd demands 1 witnesses, and this station 0"),
+        (1, 2, 2, "signerd demands 2 witnesses, and this station 1"),
+        (2, 2, 1, "this station demands 2 witnesses; signerd demands 1"),
+        (2, 1, 2, "shows its checkpoints to 1 of this station's"),
+        (2, 2, 2, ""),
+        (1, 2, 1, ""),
+        (0, 2, 0, ""),
+        (0, 0, 0, ""),
+    ],
+)
+async def test_doctor_compares_them_with_what_signerd_demands(
+    folder: Path, own: int, theirs: int, required: int, said: str
+) -> None:
+    vkeys = [W1.vkey, W2.vkey]
+    config = enroll.install(folder, given(folder, "\n".join(vkeys) if own else None, own or None))
+    answer = StationAnswer((), "", required, tuple(vkeys[:theirs]))
+    station = Examined(load(config), answer=answer)
+    if not said:
+        assert "ledger" in str(await signerd_checks.trust(station))
+        return
+    with pytest.raises(NotedError, match=said) as noted:
+        await signerd_checks.trust(station)
+    assert "witnesses_required" in noted.value.remedy
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from birthmark.v1 import station_pb2, station_pb2_grpc
 from harness.hostile_line import HostileLine
 from harness.installation import Installation
 from harness.paper_witness import PaperWitness
@@ -56,6 +57,10 @@ def witnessed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Witnessed]:
 
 
 def test_a_board_s_receipt_is_cosigned_and_the_auditor_reads_it(witnessed: Witnessed) -> None:
+    assert signerd(witnessed.installation, "witness", "keys") == (0, f"{witnessed.witness.vkey}\n")
+    stations = station_pb2_grpc.StationServiceStub(witnessed.line.pc1.channel)
+    said = stations.CheckStation(station_pb2.CheckStationRequest(), timeout=30)
+    assert (said.witnesses_required, list(said.witness_vkeys)) == (1, [witnessed.witness.vkey])
     order = witnessed.line.open_order()
     _, signed = witnessed.line.pc1.certify(order, witnessed.line.board())
     assert witnessed.witness.name.encode() in signed.receipt
