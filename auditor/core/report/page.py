@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from html import escape
+from html import escape as html_escape
 from itertools import islice
 
 from auditor.core.acknowledgement import read_statement
@@ -67,6 +67,12 @@ class Page:
     findings: Sequence[tuple[Finding, Sequence[bytes]]]  # kept before, with the statements on each
     found: Sequence[Finding]  # while this was made
     log_keys: Sequence[str]
+
+
+def escape(text: str) -> str:
+    """Text of others: no markup, and no character that is not printed for itself, such as a mark of
+    direction."""
+    return html_escape("".join(char if char.isprintable() else f"\\u{ord(char):04x}" for char in text))
 
 
 def page_text(page: Page) -> str:

@@ -22,10 +22,12 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from auditor.adapters.report.making import Making, Subject
 from auditor.adapters.report.verifying import Trusted
 from auditor.adapters.tile_log import TileLog
+from auditor.core.acknowledgement import statement
 from auditor.core.cosigners import Cosigners
 from auditor.core.proofs import parse_vkey
 from auditor.core.report import form
 from auditor.errors import CheckFailed, ConfigError, NotFound
+from auditor.ports import Acknowledgement
 from birthmark.proof import SignatureType, VerifierKey
 from birthmark.proof.note import cosigned_message, signature_line
 from harness.audit_bench import bench
@@ -232,6 +234,46 @@ def test_a_report_whose_process_is_killed_before_its_end_leaves_the_one_of_befor
         made(verified, path, Subject(order=ORDER))
     assert verdict(path, trusted(order.log)).problems == ()
     assert sorted(file.name for file in tmp_path.iterdir()) == ["order.zip", "state"]
+
+
+def test_findings_stand_in_it_and_so_does_their_acknowledgement(tmp_path: Path) -> None:
+    log = four_boards()
+    honest = log.records[0].settings
+    with bench(log, tmp_path / "state") as verified:
+        log.records[0].settings = honest + b"\0"
+        assert [item.code.name for item in verified.verify().new] == ["SETTINGS"]
+        log.records[0].settings = honest
+        produced = made(verified, tmp_path / "open.zip", Subject(order=ORDER))
+        assert (produced.open, produced.findings) == (1, ())
+        (kept,) = verified.state.findings()
+        said = statement(
+            kept.finding, kept.found_at, origin="paper.example/line", reason="a flipped bit, ticket <812>",
+            by="carol", key="", at=kept.found_at,
+        )  # fmt: skip
+        with verified.state.transaction():
+            verified.state.acknowledge(kept.number, Acknowledgement(said, b"", kept.found_at))
+        assert made(verified, tmp_path / "said.zip", Subject(order=ORDER)).open == 0
+    for name, count in (("open.zip", 1), ("said.zip", 0)):
+        found = verdict(tmp_path / name, trusted(log))
+        assert (found.problems, found.open_findings) == ((), count)
+    pages = [files_of(tmp_path / name)[form.PAGE].decode() for name in ("open.zip", "said.zip")]
+    assert "nothing: it stands open" in pages[0]
+    assert "carol, 2027-01-01T00:00:00Z: a flipped bit, ticket &lt;812&gt;" in pages[1]
+
+
+def test_a_log_whose_key_was_replaced(tmp_path: Path) -> None:
+    log = four_boards()
+    first, second = log.log_key, Ed25519PrivateKey.generate()
+    log.announce_key(second)
+    log.activate_key(second)
+    log.retire_key(first)
+    path = production_file(log, tmp_path)
+    keys = files_of(path)[form.VKEY].decode().splitlines()
+    assert keys == [vkey(second)]
+    own = trusted(log)
+    assert verdict(path, replace(own, log_keys=[parse_vkey(keys[0])])).problems == ()
+    with pytest.raises(CheckFailed, match="signed by none of the keys"):
+        verdict(path, own)
 
 
 def test_from_tiles_it_has_the_entries_alone(order: Made, tmp_path: Path) -> None:

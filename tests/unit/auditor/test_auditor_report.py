@@ -209,6 +209,8 @@ def test_what_a_log_says_is_text_on_the_page_and_nothing_else() -> None:
     assert "&lt;script&gt;alert(1)" in page
     assert not re.search(r"<script|<img", page)
     assert "a statement that is no acknowledgement" in page
+    turned = Finding(Code.RECORD_DIFFERS, "good \u202e dab \ud800", 3)
+    assert "good \\u202e dab \\ud800" in page_of(four_boards(), found=(turned,))
     assert not re.search(r"<(?:script|img)", bars(mean, (mean,), [(mean, (1,))]))
 
 
