@@ -128,28 +128,17 @@ def test_a_production_file_is_made_and_verified(desk: Desk) -> None:
     code, lines, _ = desk.run("report", "--order", "WO-1", "--out", str(out))
     assert (code, lines[0]["boards"], lines[0]["stamped"], lines[0]["open_findings"]) == (0, 3, 2, 0)
     assert lines[0]["sha256"] == sha256(out.read_bytes()).hexdigest()
-    code, verified, _ = desk.run("report", "--verify", str(out))
-    assert (code, verified[0]["holds"], verified[0]["evidence"]) == (0, True, {"mac": 3})
-    assert verified[0]["sha256"] == lines[0]["sha256"]
-    keys = ("--vkey", str(desk.directory / "log.vkey"))
-    offline = subprocess.run(
-        [sys.executable, "-m", "auditor", "report", "--verify", str(out), *keys],
+    offline = subprocess.run(  # without settings
+        [sys.executable, "-m", "auditor", "report", "--verify", out, "--vkey", desk.directory / "log.vkey"],
         check=False, capture_output=True, text=True, timeout=60, cwd=desk.directory / "back",
     )  # fmt: skip
     assert offline.returncode == 0
+    verified = json.loads(offline.stdout)
+    assert (verified["holds"], verified["evidence"]) == (True, {"mac": 3})
+    assert verified["sha256"] == lines[0]["sha256"]
     out.write_bytes(out.read_bytes().replace(b"chip-WO-1-1", b"chip-WO-1-7"))
-    assert desk.run("report", "--verify", str(out))[0] == 1
-    assert desk.run("report", "--order", "WO-9", "--out", str(out))[0] == UNKNOWN
-    wrong = [
-        ("--order", "WO-1"),
-        ("--out", str(out)),
-        ("--order", "WO-1", "--from", "2026-11-01", "--to", "2026-12-01", "--out", str(out)),
-        ("--from", "2026-12-01", "--to", "2026-11-01", "--out", str(out)),
-        ("--from", "2026-12-01", "--to", "2027-11-01", "--out", str(out), "--whole"),
-        ("--verify", str(out), "--order", "WO-1"),
-        ("--order", "WO-1", "--out", str(out), *keys),
-    ]
-    assert [desk.run("report", *arguments)[0] for arguments in wrong] == [2] * len(wrong)
+    code, _, said = desk.run("report", "--verify", str(out))
+    assert (code, "is damaged: its CRC-32 is another" in said) == (1, True)
 
 
 @pytest.mark.check

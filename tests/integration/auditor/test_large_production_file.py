@@ -21,7 +21,7 @@ from harness.paper_server import PaperService
 from harness.production_files import made
 
 BOARDS = 100_000
-MAKE_S = 60.0
+MAKE_S = 60.0  # of CPU, the paper log's in the same process included: what else runs here does not count
 VERIFY_MB = 600  # of the largest of its processes
 
 
@@ -53,7 +53,7 @@ def test_an_order_of_a_hundred_thousand(tmp_path: Path) -> None:
         took, cpu = time.monotonic() - began[0], time.process_time() - began[1]
     print(f"{BOARDS} boards, {produced.size} bytes: made in {took:.1f} s, {cpu:.1f} s of CPU with the log's")
     assert produced.manifest.counts["stamped"] == BOARDS
-    assert took < MAKE_S
+    assert cpu < MAKE_S
     (tmp_path / "log.vkey").write_text(vkey(log.log_key))
     (tmp_path / "root.pem").write_bytes(pem(log.root.certificate))
     command = [sys.executable, "-m", "auditor", "report", "--verify", str(archive), "--json"]

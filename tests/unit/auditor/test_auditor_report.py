@@ -8,7 +8,10 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
+import typer
+from typer.main import get_command
 
+from auditor.cli.app import app
 from auditor.core.codes import Code
 from auditor.core.entry import parse_entry
 from auditor.core.findings import Finding
@@ -236,3 +239,24 @@ def test_axes_end_at_whole_numbers(largest: int, top: str) -> None:
     found = re.findall(r'class="number"[^>]*>([^<]+)<', bars("x", ("y",), [("a", (largest,))]))
     assert found[-1] == top
     assert all(number.isdecimal() for number in found)
+
+
+WRONG = {
+    "--order WO-1": "give --out, and either --order, or --from and --to",
+    "--out a.zip": "give --out, and either --order, or --from and --to",
+    "--order WO-1 --from 2026-11-01 --to 2026-12-01 --out a.zip": "give --out, and either --order",
+    "--from 2026-11-01 --out a.zip": "give --out, and either --order, or --from and --to",
+    "--from 2026-12-01 --to 2026-11-01 --out a.zip": "--from is not before --to",
+    "--from 2026-11-01 --to 2026-12-01 --out a.zip --whole": "--whole goes with --order",
+    "--verify a.zip --order WO-1": "--verify verifies an archive and makes none",
+    "--order WO-1 --out a.zip --vkey log.vkey": "go with --verify",
+    "--order WO-1 --out a.zip --identities keys.jsonl": "go with --verify",
+    "--page verify.html --order WO-1 --out a.zip": "--page writes the page alone",
+}
+
+
+@pytest.mark.parametrize("options", WRONG)
+def test_options_that_do_not_go_together(options: str) -> None:
+    with pytest.raises(typer.BadParameter) as refused:
+        get_command(app).main(["report", *options.split()], standalone_mode=False)
+    assert WRONG[options] in refused.value.message
