@@ -20,6 +20,8 @@ from typing import Self
 
 import psutil
 
+from harness.loaded_commands import is_loaded, loaded_command
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 COMMANDS = Path(sys.executable).parent  # of the environment in which this runs
 _POLL_S = 0.02
@@ -153,6 +155,25 @@ def wait_until(
         time.sleep(_POLL_S)
 
 
+def _done(
+    command: list[str], directory: Path, environment: dict[str, str], timeout_s: float
+) -> subprocess.CompletedProcess[str]:
+    if is_loaded(command, environment):
+        done = loaded_command(command, directory=directory, environment=environment, timeout_s=timeout_s)
+        if done is not None:
+            return done
+    return subprocess.run(
+        command,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+        check=False,
+        cwd=directory,
+        env=environment,
+    )
+
+
 def run(
     command: Sequence[str | Path],
     *,
@@ -167,16 +188,7 @@ def run(
         ProgramError: its exit code is not the expected one.
     """
     text = [str(part) for part in command]
-    done = subprocess.run(
-        text,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=timeout_s,
-        check=False,
-        cwd=directory,
-        env=environment,
-    )
+    done = _done(text, directory, dict(os.environ if environment is None else environment), timeout_s)
     if done.returncode != expect:
         raise ProgramError(
             f"`{' '.join(text)}` ended with {done.returncode}, not {expect}:\n{done.stdout}{done.stderr}"

@@ -34,7 +34,7 @@ BURNS = {
 LOST = {"esp32": {"secure_boot_key_torn", "first_boot_failed"}, "esp32s3": set[str]()}
 
 
-@pytest.fixture(scope="module", params=BURNS)
+@pytest.fixture(scope="module", params=[pytest.param("esp32", marks=pytest.mark.soak), "esp32s3"])
 def line(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Esp32Line]:
     folder = tmp_path_factory.mktemp(request.param)
     with Esp32Line(folder, request.param, SigningKey.make(folder)) as line:

@@ -27,7 +27,6 @@ STEPS = (
     *("identify", "session", "flash", "keygen", "request", "sign", "install"),
     *("configure", "seal", "first-boot", "verify", "stamp", "record"),
 )
-RANDOM_PLACES = 50  # of flash bytes, and ten eFuse words besides
 SEED = 83  # of the places: a run that failed can be run again
 _FIRST_BURN_S = 60.0
 
@@ -57,13 +56,14 @@ def test_at_each_step(line: Esp32Line) -> None:
 
 
 @pytest.mark.timeout(900)
-def test_at_places_that_chance_chose(line: Esp32Line) -> None:
+@pytest.mark.parametrize(("flash", "efuse"), [(14, 4), pytest.param(50, 10, marks=pytest.mark.soak)])
+def test_at_places_that_chance_chose(line: Esp32Line, flash: int, efuse: int) -> None:
     whole = line.new_run()
     finish(line, whole)
     spent = whole.farm.show(0)
     chance = random.Random(SEED)
-    places = [f"flash {chance.randrange(spent['flash_bytes'])}" for _ in range(RANDOM_PLACES)]
-    places += [f"efuse {chance.randrange(spent['efuse_words'])}" for _ in range(10)]
+    places = [f"flash {chance.randrange(spent['flash_bytes'])}" for _ in range(flash)]
+    places += [f"efuse {chance.randrange(spent['efuse_words'])}" for _ in range(efuse)]
     run = line.new_run(chips=len(places))
     for chip, place in zip(run.farm.chips, places, strict=True):
         run.farm.press(chip.number, f"cut {place}")

@@ -78,6 +78,10 @@ TESTS_SUITE = Suite("some", 1, tier=TEST, paths=("tests",))
     [
         (Outcome(TESTS_SUITE, 0, 60), ""),
         (Outcome(TESTS_SUITE, 0, 61), "over its budget"),
+        (Outcome(TESTS_SUITE, 0, 89, pace=1.5), ""),
+        (Outcome(TESTS_SUITE, 0, 91, pace=1.5), "over its budget"),
+        (Outcome(TESTS_SUITE, 0, 61, pace=0.5), "over its budget"),
+        (Outcome(TESTS_SUITE, 0, 121, pace=9.0), "over its budget"),
         (Outcome(TESTS_SUITE, 1, 1), "exit code 1"),
         (Outcome(TESTS_SUITE, NO_TESTS, 1), "no test"),
         (Outcome(TESTS_SUITE, -9, 120), "killed"),
@@ -94,6 +98,7 @@ def test_one_suite_that_fails_fails_the_whole_and_the_next_runs(
     code = "import sys; print('ran', sys.argv[1]); sys.exit(int(sys.argv[1]))"
     both = [Suite(name, 1, command=(sys.executable, "-c", code, name)) for name in ("3", "0")]
     monkeypatch.setattr(suites, "SUITES", both)
+    monkeypatch.setattr(suites, "pace", lambda: 1.0)
     assert suites.main([]) == 1
     said = capfd.readouterr().out
     assert "ran 3" in said
@@ -103,6 +108,11 @@ def test_one_suite_that_fails_fails_the_whole_and_the_next_runs(
     assert suites.main(["none"]) == 2
 
 
-def test_a_suite_that_hangs_is_killed() -> None:
+def test_work_that_tells_the_pace_is_done() -> None:
+    assert 0.1 < suites.pace() < 1_000
+
+
+def test_a_suite_that_hangs_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(suites, "pace", lambda: 1.0)
     hanging = Suite("hangs", 0.002, command=(sys.executable, "-c", "import time; time.sleep(60)"))
     assert "killed" in suites.run(hanging).problem

@@ -188,7 +188,9 @@ def test_uniqueness_of_before_still_holds(old: World) -> None:
 
 
 @pytest.mark.check
-async def test_after_a_crash_the_upgrade_goes_on(old: World, schema: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("step", [5, pytest.param(1, marks=pytest.mark.soak)])
+async def test_after_a_crash_the_upgrade_goes_on(old: World, schema: str, step: int, tmp_path: Path) -> None:
+    """At each write, or at every fifth."""
     before = dump(old)
     kept = tmp_path / "kept.sqlite"
     kept.write_bytes(old.database.read_bytes())
@@ -197,7 +199,6 @@ async def test_after_a_crash_the_upgrade_goes_on(old: World, schema: str, tmp_pa
     after, last = dump(old), int(lived.stdout)
     assert last >= 15  # each column and table, the batches, the versions, the commits, and the end
     revisions = []
-    step = 1 if schema == "0003" else 5
     for number in (*range(1, last, step), last):
         old.restore(kept)
         assert upgrade_and_die(old, number).returncode == -signal.SIGKILL
