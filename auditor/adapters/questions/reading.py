@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
-from urllib.parse import quote
 
 from auditor.adapters.schema import VERSION
 from auditor.adapters.state import FILE
@@ -78,7 +77,7 @@ class Reading:
         if not path.exists():
             raise NotFound(f"nothing was verified yet: there is no {path}. Run `birthmark-auditor verify`")
         try:
-            address = f"file:{quote(str(path.resolve()))}?mode=rw"
+            address = f"{path.resolve().as_uri()}?mode=rw"  # never one that is made
             connection = sqlite3.connect(address, uri=True, isolation_level=None, timeout=10)
         except sqlite3.Error as error:
             raise ConfigError(f"cannot read the state in {directory}: {error}") from error
