@@ -53,6 +53,8 @@ def asked(tmp_path_factory: pytest.TempPathFactory) -> Asked:
     for _ in range(3):
         add_refusal(log, count=MOST, chip_id=chip(1))
     add(log, 1)
+    for number in (2, 3):
+        add(log, number, stamped=False)
     made = Asked(tmp_path_factory.mktemp("hostile"), log)
     made.verify()
     return made
@@ -139,5 +141,21 @@ def test_a_huge_list_takes_no_memory(asked: Asked, tmp_path: Path) -> None:
             found = sum(1 for _ in chips.against(reading, tmp_path / "list", order="", kinds=Kinds()))
             peaks.append(tracemalloc.get_traced_memory()[1])
             tracemalloc.stop()
-        assert found == lines + 1  # none of them, and the one that was certified
+        assert found == lines + 3  # none of them, and the three that were certified
     assert peaks[1] < 2 * peaks[0] + 200_000
+
+
+@pytest.mark.parametrize("question", ["missing", "orders", "stations", "who", "chips"])
+def test_a_reader_that_goes_after_a_row_leaves_no_trace(
+    asked: Asked, monkeypatch: pytest.MonkeyPatch, question: str
+) -> None:
+    """As `| head -1` does. What a row still held would be told as an exception that nobody caught."""
+
+    def gone(_output: output.Output, event: str, _values: object) -> None:
+        if event != "as_of":
+            raise BrokenPipeError
+
+    monkeypatch.setattr(output.Output, "line", gone)
+    done = CliRunner().invoke(app, [question, "--json", "-c", str(asked.config)])
+    assert done.exit_code == 1
+    assert not isinstance(done.exception, ConfigError)

@@ -8,7 +8,7 @@ from heapq import merge
 from itertools import groupby
 from typing import Any
 
-from auditor.adapters.questions.reading import Reading, moment_text
+from auditor.adapters.questions.reading import Reading, Rows, moment_text
 from auditor.core.entry import ActionApproved, reread_entry
 from auditor.core.questions.periods import Period
 from auditor.core.ssh_signature import signing_key
@@ -18,7 +18,7 @@ _ACT = "idx, at, type, actor, approvers, about"
 _Row = tuple[Any, ...]
 
 
-def acts(reading: Reading, *, person: str, act: str, period: Period) -> Iterator[dict[str, Any]]:
+def acts(reading: Reading, *, person: str, act: str, period: Period) -> Rows:
     """Acts in the order of their times.
 
     Args:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from auditor.adapters.questions.reading import Reading, moment_text
+from auditor.adapters.questions.reading import Reading, Rows, moment_text
 from auditor.adapters.schema import LATE
 from auditor.core.questions.kinds import Kinds, firmware_of
 from auditor.core.questions.periods import Period
@@ -20,9 +20,7 @@ _LATE = f"(stamped_by != station OR stamped_at > issued_at + {LATE} OR stamped_a
 _Row = tuple[Any, ...]
 
 
-def missing(
-    reading: Reading, *, order: str, station: str, older_than_s: int, kinds: Kinds
-) -> Iterator[dict[str, Any]]:
+def missing(reading: Reading, *, order: str, station: str, older_than_s: int, kinds: Kinds) -> Rows:
     """Certificates that are neither stamped nor revoked, oldest first.
 
     Args:
@@ -58,7 +56,7 @@ def missing(
             yield _board(reading, row) | {"age_h": age_h} | _kind(reading, row)
 
 
-def doubt(reading: Reading, *, station: str, period: Period, kinds: Kinds) -> Iterator[dict[str, Any]]:
+def doubt(reading: Reading, *, station: str, period: Period, kinds: Kinds) -> Rows:
     """Certificates that a station asked for within the period, and those whose stamp it delivered then.
 
     Raises:

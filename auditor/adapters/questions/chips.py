@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from auditor.adapters.marks import Kind, Marks, RunMissing
-from auditor.adapters.questions.reading import Reading, moment_text
+from auditor.adapters.questions.reading import Reading, Rows, moment_text
 from auditor.core.questions.chip_list import MAX_LINE, listed
 from auditor.core.questions.kinds import Kinds
 from auditor.errors import ConfigError, Malformed
@@ -26,7 +26,13 @@ _CERTIFICATE = "idx, chip_id, serial_number, work_order, issued_at, kind"
 _Row = tuple[Any, ...]
 
 
-def seen_again(reading: Reading, *, order: str, kinds: Kinds) -> Iterator[dict[str, Any]]:
+def noticed(reading: Reading, marks: Path, *, order: str, kinds: Kinds) -> Rows:
+    """Both of what follows. `marks`: their directory."""
+    yield from seen_again(reading, order=order, kinds=kinds)
+    yield from refused_before(reading, marks, order=order, kinds=kinds)
+
+
+def seen_again(reading: Reading, *, order: str, kinds: Kinds) -> Rows:
     """Chips, as objects, with certificates on more than one work order. With `order`: one of them is this.
 
     Raises:
@@ -60,9 +66,7 @@ def _of_chip(reading: Reading, chip: int) -> Iterator[_Row]:
     yield from reading.rows(later, (chip,))
 
 
-def refused_before(
-    reading: Reading, directory: Path, *, order: str, kinds: Kinds
-) -> Iterator[dict[str, Any]]:
+def refused_before(reading: Reading, directory: Path, *, order: str, kinds: Kinds) -> Rows:
     """Chips that were refused before their first certificate, under the name that it gives them. With
     `order`: this certificate is of it.
 
@@ -133,7 +137,7 @@ def _marks(reading: Reading, directory: Path) -> Marks:
     return marks
 
 
-def against(reading: Reading, file: Path, *, order: str, kinds: Kinds) -> Iterator[dict[str, Any]]:
+def against(reading: Reading, file: Path, *, order: str, kinds: Kinds) -> Rows:
     """What a list of chips and the certificates do not have in common. The list lies in a database of its own
     meanwhile, on disk, however long it is.
 

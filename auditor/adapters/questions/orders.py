@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from enum import Enum
 from typing import Any
 
-from auditor.adapters.questions.reading import Reading, moment_text
+from auditor.adapters.questions.reading import Reading, Rows, moment_text
 from auditor.core.entry import OrderOpened, reread_entry
 from auditor.core.forms import time_text
 from auditor.core.questions.balance import Balance
@@ -24,9 +23,7 @@ class Choice(Enum):
     OVER = "over"
 
 
-def orders(
-    reading: Reading, *, order: str, product: str, choice: Choice, at_close: bool
-) -> Iterator[dict[str, Any]]:
+def orders(reading: Reading, *, order: str, product: str, choice: Choice, at_close: bool) -> Rows:
     """Orders in the sequence of their opening.
 
     Args:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -27,6 +27,8 @@ from auditor.core.questions.kinds import Kinds
 from auditor.errors import ConfigError, NotFound
 from auditor.ports import Stage
 
+Rows = Generator[dict[str, Any], None, None]
+"""An answer, row by row. Whoever does not take all of it closes it before the state."""
 _CACHED = 4_096  # kinds of certificates that were looked at
 _AGAIN = "run `birthmark-auditor verify`, which brings it up to date"
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from auditor.adapters.questions.reading import Reading, moment_text
+from auditor.adapters.questions.reading import Reading, Rows, moment_text
 from auditor.adapters.tallies import DAY
 from auditor.core.questions.kinds import Kinds
 from auditor.core.questions.outliers import Share, is_outlier
@@ -48,7 +48,7 @@ class Asked:
     outliers: bool = False  # these alone
 
 
-def stations(reading: Reading, asked: Asked) -> Iterator[dict[str, Any]]:
+def stations(reading: Reading, asked: Asked) -> Rows:
     """Rows by name of the station and by day. What is usual is counted first: where there are more days than
     `_HELD`, all are read a second time.
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import csv
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
@@ -19,7 +19,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from auditor.adapters.questions.reading import AsOf, Reading
+from auditor.adapters.questions.reading import AsOf, Reading, Rows
 from auditor.cli.output import Output
 from auditor.config import load
 from auditor.core.questions.cells import csv_cell, shown
@@ -40,20 +40,15 @@ class Answer:
         self._json = not as_csv and (as_json or not self._output.console.is_terminal)
         self._csv = as_csv
 
-    @property
-    def whole(self) -> bool:
-        """True where every column is printed, and not those alone that a terminal has room for."""
-        return self._json or self._csv
-
     def rows(
         self,
         event: str,
         as_of: AsOf,
-        rows: Iterable[Mapping[str, Any]],
+        rows: Rows,
         columns: Sequence[str],
         shown_: Sequence[str],
     ) -> None:
-        """Prints them.
+        """Prints them, and closes them, however that ends: a reader may go before the last row.
 
         Args:
             event: of a JSON line.
@@ -62,6 +57,12 @@ class Answer:
             columns: of CSV.
             shown_: columns of a table.
         """
+        with closing(rows):
+            self._rows(event, as_of, rows, columns, shown_)
+
+    def _rows(
+        self, event: str, as_of: AsOf, rows: Rows, columns: Sequence[str], shown_: Sequence[str]
+    ) -> None:
         if self._json:
             self._output.line("as_of", asdict(as_of))
             for row in rows:
@@ -73,7 +74,7 @@ class Answer:
             for row in rows:
                 writer.writerow([csv_cell(row[name]) for name in columns])
         else:
-            self._table(iter(rows), shown_)
+            self._table(rows, shown_)
             self._output.console.print(escape(as_of.text), highlight=False)
 
     def _table(self, rows: Iterator[Mapping[str, Any]], columns: Sequence[str]) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import chain
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from auditor.adapters.questions import chips as by_chip
+from auditor.adapters.questions.reading import Rows
 from auditor.adapters.state import MARKS
 from auditor.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption
 from auditor.cli.questions.answer import Answer, asked, kinds_of
@@ -69,15 +68,11 @@ def chips(
         if attester:
             if order or not kinds.all:
                 raise typer.BadParameter("--attester names its boards by itself: leave out the other choices")
-            found: Iterator[dict[str, Any]] = _attested(config, _digest(attester), tiles)
+            found = _attested(config, _digest(attester), tiles)
         elif list_ is not None:
             found = by_chip.against(reading, list_, order=order, kinds=kinds)
         else:
-            marks = load(config).state / MARKS
-            found = chain(
-                by_chip.seen_again(reading, order=order, kinds=kinds),
-                by_chip.refused_before(reading, marks, order=order, kinds=kinds),
-            )
+            found = by_chip.noticed(reading, load(config).state / MARKS, order=order, kinds=kinds)
         answer.rows("chip", as_of, found, _COLUMNS, _SHOWN)
 
 
@@ -88,7 +83,7 @@ def _digest(text: str) -> bytes:
         raise typer.BadParameter("--attester wants a SHA-256: 64 hexadecimal digits") from error
 
 
-def _attested(config: Path, attester: bytes, tiles: str) -> Iterator[dict[str, Any]]:
+def _attested(config: Path, attester: bytes, tiles: str) -> Rows:
     with session(config, tiles=tiles) as opened:
         for one in opened.state.attested_by(attester):
             row = dict.fromkeys(_COLUMNS) | {
