@@ -98,6 +98,11 @@ def test_verify_list_show_order(desk: Desk) -> None:
     code, lines, _ = desk.run("list")
     assert [line["state"] for line in lines] == ["stamped", "revoked", "issued"]
     assert desk.run("list", "--state", "revoked")[1] == [lines[1]]
+    code, lines, _ = desk.run("missing")
+    as_of, third = lines
+    assert (code, as_of["entries"], as_of["whole"], as_of["findings"]) == (0, 11, True, 0)
+    assert str(as_of["verified_at"]) > str(as_of["newest_entry_at"])  # by the auditor's clock
+    assert third["serial_number"] == "WO-1-000003"
     code, lines, _ = desk.run("show", "WO-1-000002")
     assert code == 0
     assert lines[0]["entries_proved"] == [6, 9, 10]

@@ -7,7 +7,7 @@ import io
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auditor.core.questions.cells import csv_cell, shown, spelled
@@ -57,6 +57,7 @@ def test_a_cell_is_no_formula(value: object, cell: str) -> None:
     assert csv_cell(value) == cell
 
 
+@settings(max_examples=40)
 @given(st.lists(st.text(max_size=8), min_size=1, max_size=4))
 def test_a_row_of_any_texts_is_one_line_of_as_many_cells(texts: list[str]) -> None:
     file = io.StringIO()
