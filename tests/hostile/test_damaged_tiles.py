@@ -19,7 +19,7 @@ from signerd.core.note import Checkpoint, sign_note
 from signerd.errors import Code, Fault
 from signerd.seen_checkpoints import SeenCheckpoints
 
-COUNT = 600  # entries: the first tiles are full, and in the folder alone after a start
+COUNT = 300  # entries: the first tiles are full, and in the folder alone after a start
 PC = "birthmark://test/station/plant1/pc"
 
 

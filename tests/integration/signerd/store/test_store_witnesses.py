@@ -19,7 +19,7 @@ from harness.store_world import ORIGIN, World, intent, issue, stock, with_terms
 from signerd.adapters import witness_line, witnesses
 from signerd.adapters.head_file import HeadFile
 from signerd.adapters.store import SqlStore, write_tiles_anew
-from signerd.adapters.tiles import TilesFolder
+from signerd.adapters.tiles import TilePublisher, TilesFolder
 from signerd.adapters.witness_line import WitnessLine
 from signerd.adapters.witnesses import Witnesses
 from signerd.core.checkpoint_keys import LogKeys
@@ -42,6 +42,9 @@ def paper() -> Iterator[PaperWitness]:
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    defaults = TilePublisher.__init__.__kwdefaults__
+    assert defaults is not None
+    monkeypatch.setitem(defaults, "every_s", 0.01)
     monkeypatch.setattr(witnesses, "PACE_S", 0.01)
     monkeypatch.setattr(witnesses, "_FIRST_RETRY_S", 0.02)
     monkeypatch.setattr(witnesses, "_LAST_RETRY_S", 0.05)
@@ -115,7 +118,8 @@ async def test_a_cosignature_that_comes_late_is_in_the_tiles_checkpoint(
             await stock(store, with_terms())
             await grow(store, "chip-1")
             file = world.tiles / "checkpoint"
-            await until(lambda: cosigned_by(file.read_bytes(), paper))
+            await until(lambda: cosigned_by(store.checkpoint(), paper))
+            await until(lambda: file.read_bytes() == store.checkpoint())
             assert not cosigned_by(file.read_bytes(), late)
             size, requests = store.published_size, len(paper.requests)
             late.wrong = None
