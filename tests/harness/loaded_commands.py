@@ -187,6 +187,7 @@ def _become(request: dict[str, Any], out: int, err: int) -> None:
         os.environ.clear()
         os.environ.update(request["environment"])
         sys.argv = request["command"]
+        sys.modules["__main__"].__package__ = None  # a script's: `Usage:` shows what was called
         importlib.import_module(_PROGRAMS[Path(sys.argv[0]).name]).main()
         code = 0
     except SystemExit as error:
