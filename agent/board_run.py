@@ -184,7 +184,7 @@ class BoardRun:
         station = self._station
         await self._steps.ask(
             "record",
-            lambda: deliver(queued, station.signer, station.journal, station.trust.log_key),
+            lambda: deliver(queued, station.signer, station.journal, station.log_key),
             wait_s=station.bounds.stamp_wait_s,
         )
 

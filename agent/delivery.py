@@ -7,6 +7,8 @@ same stamp is answered as before.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from agent.core.log_keys import LogKey
 from agent.core.stamp import check_stamp_receipt
 from agent.errors import Refused
@@ -32,8 +34,11 @@ def is_final(error: Refused) -> bool:
     return error.code in _ABOUT_THE_STAMP
 
 
-async def deliver(queued: QueuedStamp, signer: Signer, journal: Journal, log_key: LogKey) -> None:
-    """Sends the stamp once, and takes it out of the outbox if signerd answered.
+async def deliver(
+    queued: QueuedStamp, signer: Signer, journal: Journal, log_key: Callable[[], LogKey]
+) -> None:
+    """Sends the stamp once, and takes it out of the outbox if signerd answered. `log_key` is asked for after
+    the answer, which may say that the log has a successor.
 
     Raises:
         Refused: signerd did not record it. If that `is_final`: out of the outbox, and its run has failed.
@@ -53,7 +58,7 @@ async def deliver(queued: QueuedStamp, signer: Signer, journal: Journal, log_key
         index=receipt.index,
         entry=receipt.entry,
         proof=receipt.proof,
-        log_key=log_key,
+        log_key=log_key(),
     )
     # A crash before this write: the stamp is sent once more, and answered as before.
     await journal.stamp_recorded(queued, receipt)

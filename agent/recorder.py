@@ -64,7 +64,7 @@ def basis_of(
         found=found,
         recipe=station.recipe,
         device_roots_der=tuple(root.public_bytes(Encoding.DER) for root in station.trust.device_roots),
-        log_key=station.trust.log_key,
+        log_key=station.log_key(),
         bounds=station.bounds,
         board_retries=station.board_retries,
         labels=station.labels is not None,

@@ -25,7 +25,14 @@ from agent.adapters.line.port_lock import port_lock
 from agent.adapters.line.serial_port import list_ports
 from agent.adapters.line.watch import Plan, PortWatch
 from agent.adapters.log.trace import SerialTrace, tracing
-from agent.adapters.parts import firmware_of, labels_of, places_of, read_recipe, signer_of
+from agent.adapters.parts import (
+    firmware_of,
+    labels_of,
+    operations_cas,
+    places_of,
+    read_recipe,
+    signer_of,
+)
 from agent.adapters.signer.client import GrpcSigner
 from agent.adapters.signer.outbox import OutboxSender
 from agent.adapters.signer.seen_checkpoint import SeenCheckpoint
@@ -117,7 +124,8 @@ async def open_line(config: Config, progress: Progress) -> AsyncIterator[OpenSta
     await demand_files(Examined(config))
     said = _AfterStart(progress)
     trust, recipe = trust_of(config.signerd), read_recipe(config)
-    signer = signer_of(config, said, SeenCheckpoint(config.state, trust.log_key))
+    seen = SeenCheckpoint(config.state, trust.log_key, partial(operations_cas, config.signerd))
+    signer = signer_of(config, said, seen)
     labels = labels_of(config)
     places = places_of(config)
     firmware = await firmware_of(config)
@@ -140,6 +148,7 @@ async def open_line(config: Config, progress: Progress) -> AsyncIterator[OpenSta
             labels=labels,
             board_retries=config.board_retries,
             keep_recording=recordings.keep,
+            followed=lambda: seen.key,
         )
         options = config.drivers.get(config.driver, {})
         open_driver = partial(kind.open, options=options, firmware=firmware)

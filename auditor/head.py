@@ -17,7 +17,7 @@ from auditor.core.proofs import (
 )
 from auditor.errors import CheckFailed, Malformed, NotFound
 from auditor.ports import Log
-from birthmark.proof import Checkpoint, VerifierKey
+from birthmark.proof import Checkpoint, VerifierKey, log_name
 
 _CHUNK = 16_384  # entries a call
 
@@ -36,6 +36,7 @@ def read_head(log: Log, known: Sequence[VerifierKey]) -> Head:
     Rejected, Unreachable."""
     try:
         data = log.checkpoint()
+        known = _named_as(data, known)
         signed = [key for key in known if has_signature(data, key)]
         if signed:
             (checkpoint, *_) = [open_checkpoint(data, key) for key in signed]
@@ -45,6 +46,20 @@ def read_head(log: Log, known: Sequence[VerifierKey]) -> Head:
         raise Rejected(finding_of(error)) from error
     except (Malformed, NotFound) as error:
         raise Rejected(Finding(Code.CHECKPOINT_MALFORMED, str(error))) from error
+
+
+def _named_as(data: bytes, known: Sequence[VerifierKey]) -> Sequence[VerifierKey]:
+    """The known keys under the name of the log that is shown, if it is a later one of ours. Raises Rejected:
+    an earlier one."""
+    origin = data.partition(b"\n")[0].decode("utf-8", "replace")
+    log, own = log_name(known[0].name)
+    shown, number = log_name(origin)
+    if shown != log or number == own:
+        return known
+    if number < own:
+        detail = "the log of before its successor is shown"
+        raise Rejected(Finding(Code.ROLLBACK, detail, None, None, known[0].name, origin))
+    return [VerifierKey(origin, key.public_key) for key in known]
 
 
 def check_continues(log: Log, head: Checkpoint, kept: Checkpoint) -> None:

@@ -34,6 +34,7 @@ from birthmark.proof import (
     TileTree,
     VerifierKey,
     leaf_hash,
+    log_name,
     parse_receipt,
 )
 from birthmark.proof.tile import Read
@@ -74,11 +75,15 @@ def live(
         Unreachable: signerd does not answer.
     """
     kept = _kept(state)
-    own = in_succession(state, log_key.text())
-    shown = read_head(log, signers(state, kept.checkpoint.size) if own else [log_key])
+    own = in_succession(state, VerifierKey(log_name(log_key.name)[0], log_key.public_key).text())
+    keys = signers(state, kept.checkpoint.size) if own else [log_key]
+    shown = read_head(log, keys)
     if shown.doubt is not None:
         raise Rejected(shown.doubt)
     head = shown.checkpoint
+    if head.origin != keys[0].name:
+        detail = "the log has a successor: run `verify`, which follows it, and ask again"
+        raise Rejected(Finding(Code.LOG_SUCCEEDED, detail, None, None, keys[0].name, head.origin))
     cosigners.demand(head)
     check_continues(log, head, kept.checkpoint)
     search, frontier = Search(subjects, _known(state, subjects)), kept.frontier.copy()

@@ -67,6 +67,10 @@ class Log(Protocol):
         """The last published checkpoint."""
         ...
 
+    def succession(self) -> bytes:
+        """The newest succession of the log (`birthmark.proof.succession`); empty: it has none."""
+        ...
+
     def consistency_proof(self, old_size: int, new_size: int) -> Sequence[bytes]:
         """RFC 6962 §2.1.2."""
         ...
@@ -169,9 +173,10 @@ class State(Books, Protocol):
         """Findings from here on are of a new run."""
         ...
 
-    def forget(self) -> None:
+    def forget(self, *, lost: bool = False) -> None:
         """Empties the books, to verify from scratch. The log must pass through the last checkpoint, and
-        findings stay until `forget_findings`."""
+        findings stay until `forget_findings`. `lost`: it need not, and they stay for good, as a part of the
+        log that was verified is lost."""
         ...
 
     def forget_findings(self, *, records: bool) -> None:

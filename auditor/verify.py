@@ -17,7 +17,7 @@ is: what signerd showed is not the log. What is off in a genuine log is a findin
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -27,19 +27,20 @@ from cryptography import x509
 from auditor.again import SHARE, Again, look_again, round_of
 from auditor.core.anchors import Anchor
 from auditor.core.books import Basis, CertificateState, IntentState, OrderState, Totals
+from auditor.core.codes import Code
 from auditor.core.cosigners import Cosigners
 from auditor.core.findings import Finding, Rejected, finding_of
 from auditor.core.growth import Growth
 from auditor.core.history import Trust, ahead
 from auditor.core.identities import Identities
 from auditor.core.log_keys import check_signers, in_succession, signers
-from auditor.errors import CheckFailed
+from auditor.errors import CheckFailed, Malformed, NotFound
 from auditor.head import Head, check_continues, read_head
 from auditor.ledger import CHUNK, LedgerRun
 from auditor.ports import Judges, Kept, KeptFinding, Log, Progress, Stage, State
 from auditor.records import RecordRun
 from auditor.reread import Reader
-from birthmark.proof import Checkpoint, VerifierKey
+from birthmark.proof import Checkpoint, ProofError, VerifierKey, open_succession
 
 MAX_FINDINGS = 10_000  # kept of one run
 
@@ -158,11 +159,15 @@ class Audit:
         shown = read_head(self._log, self._known_keys(before))
         head = shown.checkpoint
         known = self._state.passing() if before is None else before.checkpoint
+        earlier_ones = [] if before is None else [before.checkpoint]
+        earlier_ones += [each for each in [self._state.passing()] if each is not None]
+        lost = self._lost(head, self._known_keys(before), earlier_ones)
+        if lost:
+            known, earlier_ones = None, []
         with _doubted(shown):
-            for earlier in (None if before is None else before.checkpoint, self._state.passing()):
-                if earlier is not None:
-                    check_continues(self._log, head, earlier)
-        start = Growth.empty() if from_scratch else reader.growth
+            for earlier in earlier_ones:
+                check_continues(self._log, head, earlier)
+        start = Growth.empty() if from_scratch or lost else reader.growth
         # Of a head that none of the known keys has signed, only its last entries say who has.
         whole = self._state.transaction() if shown.doubt is not None else nullcontext()
         with _doubted(shown), whole:
@@ -180,20 +185,20 @@ class Audit:
                 head,
                 start,
                 known,
-                lambda: self._begin(from_scratch=from_scratch),
+                lambda: self._begin(from_scratch=from_scratch, lost=lost),
                 lambda: self._check_signed(shown),
             )
         records = self._records(head)
         kept = self._state.kept()
         again = Again()
-        old = 0 if from_scratch or before is None else before.frontier.size
+        old = 0 if from_scratch or lost or before is None else before.frontier.size
         judged = self._log.has_records and records.run(0 if kept is None else kept.record_id)
         if not self._log.has_records:
             again = self._look_again(reader, None, old)
         elif judged:
             again = self._look_again(reader, self._records(head), old)
         self._commit(lambda: self._end(records=judged))
-        return self._report(head, None if from_scratch else before, records, again)
+        return self._report(head, None if from_scratch or lost else before, records, again)
 
     def _end(self, *, records: bool) -> None:
         self._state.forget_findings(records=records)
@@ -202,9 +207,26 @@ class Audit:
     def _look_again(self, reader: Reader, records: RecordRun | None, old: int) -> Again:
         return look_again(self._state, reader, records, self._share, old, self._commit, self._found.append)
 
-    def _begin(self, *, from_scratch: bool) -> None:
-        if from_scratch:
-            self._state.forget()
+    def _lost(self, head: Checkpoint, known: Sequence[VerifierKey], kept: Sequence[Checkpoint]) -> bool:
+        """Whether the log has a successor that lost a part of what was verified: it is read anew, then.
+        Raises Rejected: the successor is not proven, or says less than was verified."""
+        if head.origin == known[0].name:
+            return False
+        try:
+            cas = self._pinned.trust.operations_cas
+            succession = open_succession(self._log.succession(), known, cas)
+            succession.demand_heads(head)
+            for each in kept:
+                succession.demand_known(each)
+        except (ProofError, Malformed, NotFound) as error:
+            detail = f"the log's name is another one, and no successor is proven: {error}"
+            found = Finding(Code.SUCCESSION_HISTORY, detail, None, None, known[0].name, head.origin)
+            raise Rejected(found) from error
+        return any(succession.is_lost(each) for each in kept)
+
+    def _begin(self, *, from_scratch: bool, lost: bool) -> None:
+        if from_scratch or lost:
+            self._state.forget(lost=lost)
         self._state.begin_run()
 
     def _records(self, head: Checkpoint) -> RecordRun:

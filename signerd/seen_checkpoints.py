@@ -24,6 +24,7 @@ import structlog
 from signerd.core.checkpoint_keys import LogKeys
 from signerd.core.note import Checkpoint, NoteError, VerifierKey
 from signerd.core.seen_checkpoint import Standing, counting_keys, open_seen
+from signerd.core.succession import origin_of
 from signerd.errors import Code, Fault
 
 _SAY_S = 60.0  # between two lines of what could not be compared, whichever stations it was of
@@ -37,6 +38,10 @@ class PublishedLog(Protocol):
     @property
     def log_keys(self) -> LogKeys:
         """As of the last entry."""
+        ...
+
+    async def succession(self) -> bytes:
+        """The newest succession of the log, for followers; empty: it has none."""
         ...
 
     def published_here(self, note: bytes) -> bool:
@@ -77,6 +82,10 @@ class SeenCheckpoints:
             str, bytes
         ] = {}  # by station: digest of what was looked at last; as many as stations
         self._passed_over: set[str] = set()  # stations of which it was said
+
+    async def succession(self) -> bytes:
+        """What stations are told of the log's successor; empty: it has none. Raises Fault."""
+        return await self._log.succession()
 
     async def check(self, station: str, note: bytes) -> None:
         """Looks at what a station saw; empty: nothing.
@@ -127,7 +136,8 @@ class SeenCheckpoints:
             )
 
     async def _demand_held(self, station: str, seen: Checkpoint, note: bytes, standing: Standing) -> None:
-        if standing is Standing.AHEAD:
+        keys = self._log.log_keys
+        if standing is Standing.AHEAD and seen.origin == origin_of(keys.origin, keys.number):
             await self._log.demand_no_newer_head(seen)
         if standing is Standing.HELD:
             return

@@ -462,7 +462,7 @@ def _for_peers(
     seen = SeenCheckpoints(store, [vkey_in(settings.vkey) for settings in parts.config.checkpoint_keys])
     return (
         SigningService(issuance, Stamping(store=store, clock=clock), parts.sealer, seen).handler(peers),
-        StationService(issuance, parts.issuers, demanded).handler(peers),
+        StationService(issuance, parts.issuers, demanded, seen).handler(peers),
         RenewalService(store=store, cas=parts.cas, load_ca=lambda: load_ca(parts.base), clock=clock).handler(
             renewals
         ),

@@ -12,6 +12,8 @@ from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 
+from cryptography import x509
+
 from agent.adapters.bundle_files import open_firmware
 from agent.adapters.drivers.registry import find_driver
 from agent.adapters.enrolment.credentials import check_pair, parse_cas, parse_certificate, read_file
@@ -19,7 +21,7 @@ from agent.adapters.signer.client import GrpcSigner
 from agent.adapters.signer.line_state import LineState
 from agent.adapters.signer.seen_checkpoint import SeenCheckpoint
 from agent.adapters.signer.tls_probe import diagnose
-from agent.config import Config
+from agent.config import Config, Signerd
 from agent.core.events import Progress
 from agent.core.recipe import Recipe, RecipeError, StepName, default_recipe, parse_recipe
 from agent.core.toml_remedy import toml_remedy
@@ -80,6 +82,11 @@ def _check_recipe(config: Config, kind: DriverKind, recipe: Recipe, where: str) 
     if config.bundle is not None and kind.check_firmware is None:
         detail = f"[bundle] is configured, and driver {config.driver} takes none"
         raise ConfigError(detail, remedy="Take [bundle] out of agent.toml, or set the product's `driver`.")
+
+
+def operations_cas(wanted: Signerd) -> list[x509.Certificate]:
+    """Who may certify signerd, and sign a successor of its log. Raises ConfigError."""
+    return parse_cas(read_file(wanted.operations_ca), str(wanted.operations_ca))
 
 
 def signer_of(

@@ -73,6 +73,12 @@ class GrpcLog:
             lambda: self._stub.GetCheckpoint(audit_pb2.GetCheckpointRequest(), timeout=UNARY_DEADLINE_S)
         ).checkpoint
 
+    def succession(self) -> bytes:
+        """See `auditor.ports.Log`."""
+        return self._retried(
+            lambda: self._stub.GetCheckpoint(audit_pb2.GetCheckpointRequest(), timeout=UNARY_DEADLINE_S)
+        ).succession
+
     def consistency_proof(self, old_size: int, new_size: int) -> Sequence[bytes]:
         """See `auditor.ports.Log`."""
         request = audit_pb2.GetConsistencyProofRequest(old_size=old_size, new_size=new_size)

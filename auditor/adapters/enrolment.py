@@ -164,6 +164,14 @@ def load_roots(path: Path) -> tuple[x509.Certificate, ...]:
     return tuple(roots)
 
 
+def load_operations_cas(path: Path) -> tuple[x509.Certificate, ...]:
+    """Who may certify signerd, and sign a successor of its log. Raises ConfigError."""
+    try:
+        return tuple(x509.load_pem_x509_certificates(read_text_file(path, "the operations CA")))
+    except X509_ERRORS as error:
+        raise ConfigError(f"{path}: this is no certificate in PEM. {_COMPANYS}") from error
+
+
 def _check_root(root: x509.Certificate, path: Path) -> None:
     try:
         root.verify_directly_issued_by(root)

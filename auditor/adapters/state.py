@@ -171,12 +171,15 @@ class SqliteState(SqliteBooks):
     def _run(self) -> int:
         return int(self._meta("run") or b"0")
 
-    def forget(self) -> None:
+    def forget(self, *, lost: bool = False) -> None:
         """See `auditor.ports.State`."""
         kept = self.kept()
-        if kept is not None and self.passing() is None:
-            self._put_checkpoint("passing", kept.checkpoint)
-        self._put_meta("since", str(self._run()).encode())
+        if lost:
+            self._db.execute("DELETE FROM meta WHERE key IN ('passing', 'since')")
+        else:
+            if kept is not None and self.passing() is None:
+                self._put_checkpoint("passing", kept.checkpoint)
+            self._put_meta("since", str(self._run()).encode())
         self._dropped += self._marks.names()  # removed once this is durable, and not before
         for table in LEDGER_TABLES:
             self._db.execute(f"DELETE FROM {table}")  # noqa: S608 (names of our own schema)

@@ -15,12 +15,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
-from auditor.adapters.tile_folder import read_checkpoint, tile_folder
+from auditor.adapters.tile_folder import read_bounded, read_checkpoint, tile_folder
 from auditor.core.proofs import claimed_checkpoint
 from auditor.errors import ConfigError, Malformed, NotFound, Unreachable
 from auditor.ports import OrderTerms, RecordPage, RecordWithChain
 from birthmark.proof import ProofError, Reason, TileTree
 from birthmark.proof.note import MAX_NOTE_BYTES
+from birthmark.proof.succession import MAX_SUCCESSION_BYTES, SUCCESSION_PATH
 from birthmark.proof.tile import CHECKPOINT_PATH, MAX_BUNDLE_BYTES, Read, parse_path
 
 DEADLINE_S = 60.0  # for one file
@@ -37,12 +38,15 @@ class TileLog:
         self._read: Read
         if place.startswith(("http://", "https://")):
             self._read, self._checkpoint = _address(place)
+            address = f"{place.rstrip('/')}/{SUCCESSION_PATH}"
+            self._succession: Callable[[], bytes | None] = lambda: _get(address, MAX_SUCCESSION_BYTES)
         elif "://" in place:
             raise ConfigError(f"{place}: give a folder, or an address that begins with https:// or http://")
         else:
             folder = Path(place)
             self._read = tile_folder(folder)
             self._checkpoint = lambda: read_checkpoint(folder / CHECKPOINT_PATH)
+            self._succession = lambda: read_bounded(folder / SUCCESSION_PATH, MAX_SUCCESSION_BYTES)
         self._size = 0  # of the checkpoint that was read last
 
     def checkpoint(self) -> bytes:
@@ -51,6 +55,10 @@ class TileLog:
         origin = data.partition(b"\n")[0].decode("utf-8", "replace")
         self._size = claimed_checkpoint(data, origin).size
         return data
+
+    def succession(self) -> bytes:
+        """See `auditor.ports.Log`."""
+        return self._succession() or b""
 
     def consistency_proof(self, old_size: int, new_size: int) -> Sequence[bytes]:
         """See `auditor.ports.Log`."""

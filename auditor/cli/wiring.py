@@ -12,7 +12,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from auditor.adapters.client import Credentials, GrpcLog
-from auditor.adapters.enrolment import load_cosigners, load_roots, load_vkey
+from auditor.adapters.enrolment import load_cosigners, load_operations_cas, load_roots, load_vkey
 from auditor.adapters.state import SqliteState
 from auditor.adapters.tile_log import TileLog
 from auditor.adapters.workers import Workers, usual_count
@@ -27,6 +27,7 @@ from auditor.ports import Log, Progress
 from auditor.products import Products
 from auditor.reread import Reader
 from auditor.verify import Audit, Pinned
+from birthmark.proof import VerifierKey, log_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,9 @@ def pinned(config: Config, identities: Sequence[Path] = (), cosigners: Cosigners
     key = parse_vkey(text)
     roots = load_roots(config.trust.device_root)
     digests = frozenset(sha256(root.public_bytes(Encoding.DER)).hexdigest() for root in roots)
-    trust = Trust(config.deployment, key.name, text, digests)
+    cas = load_operations_cas(config.signerd.operations_ca)
+    log, _ = log_name(key.name)  # a successor's key is that of the log, under another name
+    trust = Trust(config.deployment, log, VerifierKey(log, key.public_key).text(), digests, cas)
     return Pinned(
         key,
         roots,

@@ -32,6 +32,7 @@ ACTIONS = frozenset(
         "keys_committed",
         "checkpoint_key_added",
         "checkpoint_key_retired",
+        "log_succeeded",
     }
 )
 MAX_VALID = timedelta(days=90)

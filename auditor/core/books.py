@@ -129,6 +129,8 @@ class Totals:
     # Keys of the log after the first, by verifier key: indexes of the entries that added, activated and
     # retired each (`auditor.core.log_keys`). The first is here once it is retired.
     checkpoint_keys: dict[str, list[int | None]] = field(default_factory=dict)
+    # Successors of the log: index of the entry, and its number (`auditor.core.successions`).
+    successions: list[list[int]] = field(default_factory=list)
     approved: tuple[int, str, str] | None = None
     # of an `action_approved` entry whose action has yet to come: its index, the action, and its members
     approvals: dict[str, int] = field(default_factory=dict)

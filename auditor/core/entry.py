@@ -22,6 +22,7 @@ from auditor.core.claims import Claims, ledger_claims, ledger_firmware
 from auditor.core.codes import Code
 from auditor.core.forms import Administrator, ApprovalSignature, Form
 from auditor.errors import CheckFailed, Malformed
+from birthmark.proof.succession import Predecessor
 
 MAX_ENTRY = 65_535  # bytes
 FORMS = (1, 2, 3)  # `v`; a log may go on in a later form, and never back
@@ -264,6 +265,22 @@ class CheckpointKeyRetired(AdministratorsEntry):
     type: ClassVar[str] = "checkpoint_key_retired"
     vkey: str = _member(forms.vkey)
     reason: str = _member(forms.one_of("superseded", "lost", "compromised"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogSucceeded(AdministratorsEntry):
+    """A log that lost its end goes on under another name (`birthmark.proof.succession`)."""
+
+    type: ClassVar[str] = "log_succeeded"
+    since_form: ClassVar[int] = 3
+    number: int = _member(forms.positive)
+    origin: str = _member(forms.origin)
+    vkey: str = _member(forms.vkey)
+    continued: int = _member(forms.integer)
+    root: bytes = _member(forms.digest)
+    predecessors: tuple[Predecessor, ...] = _member(forms.predecessors)
+    ca_sha256: bytes = _member(forms.digest)
+    signature: bytes = _member(forms.ecdsa_signature)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -511,7 +528,7 @@ _TYPES: tuple[type[Entry], ...] = (
     AdministratorsSet, ActionApproved,
     StationAdded, AuditorAdded, StationRenewed, AuditorRenewed, RenewalChosen,
     StationRevoked, AuditorRevoked, OperationsCaAdded, OperationsCaActivated, OperationsCaRetired,
-    CheckpointKeyAdded, CheckpointKeyActivated, CheckpointKeyRetired, ProductAdded,
+    CheckpointKeyAdded, CheckpointKeyActivated, CheckpointKeyRetired, LogSucceeded, ProductAdded,
     OrderOpened, ShareGiven, OrderClosed, ChipsImported, ChipsPersonalized, IdentitiesImported,
     Issued, Stamped, Revoked, RefusedCall, IntentOpen, IntentAbandoned, SharedPrimesFound, CrlIssued,
     ClockAccepted, SignerdStarted, SignerdStopped,

@@ -16,6 +16,7 @@ from typing import Any
 
 from auditor.core.ssh_signature import check_key
 from auditor.errors import Malformed
+from birthmark.proof.succession import MAX_NUMBER, Predecessor
 
 Form = Callable[[Any], Any]
 
@@ -230,6 +231,28 @@ def token_keys(value: Any) -> tuple[bytes, ...]:
     if len(set(found)) != len(found):
         raise Malformed("names a key twice")
     return found
+
+
+def ecdsa_signature(value: Any) -> bytes:
+    """DER of an ECDSA signature, in small hexadecimal: 8 to 144 bytes."""
+    if not isinstance(value, str) or re.fullmatch(r"(?:[0-9a-f]{2}){8,144}", value) is None:
+        raise Malformed("is no signature")
+    return bytes.fromhex(value)
+
+
+def predecessors(value: Any) -> tuple[Predecessor, ...]:
+    """An array of each log before, in their order: 1 to 98."""
+    if not isinstance(value, list) or not 1 <= len(value) < MAX_NUMBER:
+        raise Malformed(f"is not an array of 1 to {MAX_NUMBER - 1} logs")
+    found = []
+    for item in value:
+        if not isinstance(item, dict) or item.keys() != {"number", "size", "root", "continued"}:
+            raise Malformed("has an item that is not `number`, `size`, `root`, `continued`")
+        numbers = (integer(item["number"]), integer(item["size"]))
+        found.append(Predecessor(*numbers, digest(item["root"]), integer(item["continued"])))
+    if [each.number for each in found] != list(range(1, len(found) + 1)):
+        raise Malformed("does not name each log before, in their order")
+    return tuple(found)
 
 
 def administrators(value: Any) -> tuple[Administrator, ...]:

@@ -14,6 +14,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
+from cryptography import x509
+
 from auditor.core import entry as entries
 from auditor.core.approval import ACTIONS, approved_members, one_form, problems
 from auditor.core.books import Books, CertificateState, IntentState, OrderState, PeerState
@@ -27,6 +29,7 @@ from auditor.core.issuance import check_station, issued
 from auditor.core.issuers import check_abandoned, check_added, check_changed
 from auditor.core.log_keys import check_activated, check_retired, has_successors, in_succession
 from auditor.core.log_keys import check_added as check_log_key_added
+from auditor.core.successions import check_succeeded
 
 MAX_OPEN_RUNS = 100  # signerds without a stop that are kept: one runs at a time, and others have crashed
 
@@ -39,6 +42,7 @@ class Trust:
     origin: str
     vkey: str
     roots: frozenset[str]  # SHA-256 of each pinned root, hexadecimal
+    operations_cas: tuple[x509.Certificate, ...] = ()  # who may sign a successor of the log
 
 
 def apply(books: Books, index: int, entry: Entry, *, data: bytes, trust: Trust) -> list[Finding]:
@@ -59,6 +63,8 @@ def apply(books: Books, index: int, entry: Entry, *, data: bytes, trust: Trust) 
         found += _opened(books, index, entry, trust)
     elif isinstance(entry, entries.IssuerAdded):
         found += check_added(books.issuers(index), index, entry, trust.roots)
+    elif isinstance(entry, entries.LogSucceeded):
+        found += check_succeeded(books, index, entry, trust.origin, trust.operations_cas)
     else:
         found += _RULES[type(entry)](books, index, entry)
     return found

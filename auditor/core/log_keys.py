@@ -22,16 +22,19 @@ from auditor.core.codes import Code
 from auditor.core.entry import CheckpointKeyActivated, CheckpointKeyAdded, CheckpointKeyRetired
 from auditor.core.findings import Finding, Rejected
 from auditor.core.proofs import claimed_checkpoint, open_checkpoint, parse_vkey
+from auditor.core.successions import origin_at
 from auditor.errors import CheckFailed, Malformed
-from birthmark.proof import Checkpoint, VerifierKey
+from birthmark.proof import Checkpoint, VerifierKey, log_name
 
 _Steps = Mapping[str, Sequence[int | None]]
 _ADDED, _ACTIVATED, _RETIRED = range(3)  # places in the steps of a key
 
 
 def signers(books: Books, size: int) -> list[VerifierKey]:
-    """Whose signatures a checkpoint of this size must bear, the oldest first."""
-    return [parse_vkey(text) for text, steps in _known(books).items() if _signs(steps, size)]
+    """Whose signatures a checkpoint of this size must bear, the oldest first, under the name of the log
+    then."""
+    keys = [parse_vkey(text) for text, steps in _known(books).items() if _signs(steps, size)]
+    return [VerifierKey(origin_at(books, key.name, size), key.public_key) for key in keys]
 
 
 def in_succession(books: Books, vkey: str) -> bool:
@@ -89,7 +92,10 @@ def proof_of(books: Books, entry: CheckpointKeyActivated) -> Checkpoint:
     tree, a consistency proof shows. Raises CheckFailed, Malformed."""
     data = entry.checkpoint.encode()
     (first, *_) = _known(books)
-    keys = signers(books, claimed_checkpoint(data, parse_vkey(first).name).size)
+    origin = data.partition(b"\n")[0].decode()
+    if log_name(origin)[0] != parse_vkey(first).name:
+        raise Malformed("it is of another log")
+    keys = signers(books, claimed_checkpoint(data, origin).size)
     if not keys:
         raise Malformed("nobody signed at its size")
     (proof, *_) = [open_checkpoint(data, key) for key in keys]

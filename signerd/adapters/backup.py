@@ -21,11 +21,13 @@ from pydantic import BaseModel
 from signerd.adapters import backup_archive, durable_files
 from signerd.adapters.backup_archive import DATABASE, MADE_FORM, SETTINGS, About, Member, member_of
 from signerd.adapters.contradiction_file import compare_with_contradiction
-from signerd.adapters.head_file import HeadFile, load_vkey, read_second_place
+from signerd.adapters.head_file import HeadFile, PlaceOfBefore, load_vkey, read_second_place
 from signerd.adapters.store import compare_database, known_log_keys, note_restored, sqlite_file
 from signerd.config import Config, database_url, load
 from signerd.core.checkpoint_keys import LogKeys
-from signerd.core.note import NoteError
+from signerd.core.merkle import EMPTY_ROOT
+from signerd.core.note import Checkpoint, NoteError, VerifierKey
+from signerd.core.seen_checkpoint import counting_keys, open_seen
 from signerd.errors import ConfigError
 from signerd.program import program_version
 
@@ -119,7 +121,9 @@ def _paths(section: BaseModel) -> Iterator[Path]:
             yield from (path for item in value if isinstance(item, BaseModel) for path in _paths(item))
 
 
-def restore(stream: IO[bytes], directory: Path, checkpoint: bytes | None) -> tuple[About, Path]:
+def restore(
+    stream: IO[bytes], directory: Path, checkpoint: bytes | None, *, to_succeed: bool = False
+) -> tuple[About, Path]:
     """Puts a backup into an empty directory, and its database where the settings say; returns the settings.
 
     Order of writes, and what a crash after each means: the installation counts once `signerd.toml` has its
@@ -128,6 +132,7 @@ def restore(stream: IO[bytes], directory: Path, checkpoint: bytes | None) -> tup
 
     Args:
         checkpoint: a signed note; it becomes the second place where that is lost.
+        to_succeed: the backup is behind what was published, and a successor of its log is to go on.
 
     Raises:
         ConfigError: the backup is damaged, or behind what was published; a place is taken; the second place
@@ -139,11 +144,11 @@ def restore(stream: IO[bytes], directory: Path, checkpoint: bytes | None) -> tup
     if any(directory.iterdir()):
         raise ConfigError(f"{directory} is not empty: a backup is restored into an empty directory")
     with _taken_away_on_error() as written:
-        return _restored(stream, directory, checkpoint, written)
+        return _restored(stream, directory, checkpoint, written, to_succeed=to_succeed)
 
 
 def _restored(
-    stream: IO[bytes], directory: Path, checkpoint: bytes | None, written: list[Path]
+    stream: IO[bytes], directory: Path, checkpoint: bytes | None, written: list[Path], *, to_succeed: bool
 ) -> tuple[About, Path]:
     settings = directory / SETTINGS
     waiting = {
@@ -167,10 +172,16 @@ def _restored(
     for place in (config.admin.socket.parent, config.ledger.head.parent):
         if place.is_relative_to(directory):
             _make(place, written)
-    _prepare_second_place(config.ledger.head, checkpoint, keys, written)
-    with closing(HeadFile(config.ledger.head, keys)) as second_place:
-        tree = compare_database(f"sqlite:///{waiting[DATABASE]}", second_place.checkpoint)
-        compare_with_contradiction(config.ledger.head, keys.origin, tree)
+    named = (load_vkey(config.ledger.vkey), *(load_vkey(each.vkey) for each in config.checkpoint_keys))
+    counting = counting_keys(keys, named) if to_succeed else ()
+    _prepare_second_place(config.ledger.head, checkpoint, keys, counting, written)
+    with closing(_held(config.ledger.head, keys, to_succeed=to_succeed)) as second_place:
+        published = second_place.checkpoint if isinstance(second_place, HeadFile) else None
+        tree = compare_database(
+            f"sqlite:///{waiting[DATABASE]}", published or Checkpoint(keys.origin, 0, EMPTY_ROOT)
+        )
+        if not to_succeed:
+            compare_with_contradiction(config.ledger.head, keys, tree)
         note_restored(f"sqlite:///{waiting[DATABASE]}", about.moment, tree.size)
         _move_database(waiting[DATABASE], database, written)
     waiting[SETTINGS].rename(settings)
@@ -190,7 +201,18 @@ def _make(directory: Path, written: list[Path]) -> None:
         written.append(directory)
 
 
-def _prepare_second_place(path: Path, checkpoint: bytes | None, keys: LogKeys, written: list[Path]) -> None:
+def _held(path: Path, keys: LogKeys, *, to_succeed: bool) -> HeadFile | PlaceOfBefore:
+    """Nobody else has the second place meanwhile. What a succession is to name is not compared here."""
+    return PlaceOfBefore(path) if to_succeed else HeadFile(path, keys)
+
+
+def _prepare_second_place(
+    path: Path,
+    checkpoint: bytes | None,
+    keys: LogKeys,
+    counting: tuple[VerifierKey, ...],
+    written: list[Path],
+) -> None:
     lock = path.with_name(path.name + ".lock")
     if not lock.exists():
         written.append(lock)
@@ -204,7 +226,10 @@ def _prepare_second_place(path: Path, checkpoint: bytes | None, keys: LogKeys, w
             ' that anybody kept with --checkpoint (docs/operations.md, "The second place is lost")'
         )
     try:
-        keys.open(checkpoint)
+        if counting:  # of the part that is lost, whose keys the backup may not know
+            open_seen(checkpoint, counting)
+        else:
+            keys.open(checkpoint)
     except NoteError as error:
         raise ConfigError(f"--checkpoint is no checkpoint of the log {keys.origin}: {error}") from error
     durable_files.write_new(path, checkpoint, 0o600)

@@ -313,7 +313,7 @@ def compare_with_seen(url: str, head_file: Path, first: note.VerifierKey) -> str
     if not file.exists():
         return "no station saw a ledger that this one does not continue"
     published = read_second_place(head_file, lambda: known_log_keys(url, first))
-    seen = demand_continued(head_file, first.name, compare_database(url, published))
+    seen = demand_continued(head_file, known_log_keys(url, first), compare_database(url, published))
     size = 0 if seen is None else seen.size
     return f"{file} has a checkpoint over {size} entries, and this ledger continues it: a start removes it"
 

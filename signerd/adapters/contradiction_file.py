@@ -12,8 +12,10 @@ from typing import Protocol
 
 from signerd.adapters import durable_files
 from signerd.adapters.start_faults import from_system
+from signerd.core.checkpoint_keys import LogKeys
 from signerd.core.note import Checkpoint, NoteError, claimed_checkpoint
-from signerd.core.seen_checkpoint import Standing, standing
+from signerd.core.seen_checkpoint import Standing, standing_in
+from signerd.core.succession import number_of
 from signerd.errors import ConfigError
 
 
@@ -41,8 +43,9 @@ def keep_contradiction(head_file: Path, note: bytes) -> None:
     durable_files.replace(contradiction_file(head_file), note, 0o600)
 
 
-def compare_with_contradiction(head_file: Path, origin: str, tree: HasRoots) -> None:
-    """Forgets what is kept if this tree continues it: the right database was put back.
+def compare_with_contradiction(head_file: Path, keys: LogKeys, tree: HasRoots) -> None:
+    """Forgets what is kept if this tree continues it: the right database was put back, or a successor of the
+    log says what is lost.
 
     A crash before it is forgotten: it is compared again at the next start.
 
@@ -50,14 +53,14 @@ def compare_with_contradiction(head_file: Path, origin: str, tree: HasRoots) -> 
         ConfigError: this tree does not continue it, or it cannot be read.
     """
     path = contradiction_file(head_file)
-    if demand_continued(head_file, origin, tree) is not None:
+    if demand_continued(head_file, keys, tree) is not None:
         try:
             path.unlink()
         except OSError as error:
             raise from_system(f"cannot remove {path}: {error.strerror}", error) from error
 
 
-def demand_continued(head_file: Path, origin: str, tree: HasRoots) -> Checkpoint | None:
+def demand_continued(head_file: Path, keys: LogKeys, tree: HasRoots) -> Checkpoint | None:
     """What is kept, if this tree continues it; None where nothing is. Changes nothing.
 
     Raises:
@@ -65,14 +68,16 @@ def demand_continued(head_file: Path, origin: str, tree: HasRoots) -> Checkpoint
     """
     path = contradiction_file(head_file)
     try:
-        seen = claimed_checkpoint(path.read_bytes(), origin)
+        seen = claimed_checkpoint(path.read_bytes(), None)
     except FileNotFoundError:
         return None
     except OSError as error:
         raise from_system(f"cannot read {path}: {error.strerror}", error) from error
     except NoteError as error:
-        raise ConfigError(f"{path} holds no checkpoint of the log {origin}: {error}") from error
-    how = standing(seen, tree.size, tree.root)
+        raise ConfigError(f"{path} holds no checkpoint of the log {keys.origin}: {error}") from error
+    if number_of(seen.origin, keys.origin) is None:
+        raise ConfigError(f"{path} holds a checkpoint of {seen.origin}, not of the log {keys.origin}")
+    how = standing_in(seen, keys, tree.size, tree.root)
     if how is not Standing.HELD:
         raise ConfigError(_said(path, seen, tree, how))
     return seen

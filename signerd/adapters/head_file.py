@@ -35,6 +35,11 @@ def create(path: Path, origin: str) -> None:
         raise ConfigError(f"cannot make the second place {path}: {error.strerror}") from error
 
 
+def succession_beside(head_file: Path) -> Path:
+    """Where the newest succession of the log is kept (`core/succession.py`): no backup has it."""
+    return head_file.with_name(head_file.name + ".succession")
+
+
 def load_vkey(path: Path) -> VerifierKey:
     """The log's verifier key. Raises ConfigError if the file holds none, and OSError."""
     try:
@@ -93,6 +98,43 @@ class HeadFile:
         except OSError as error:
             raise Unavailable(f"cannot write {self._path}: {error.strerror}") from error
         self.checkpoint, self.note = checkpoint, note
+
+    def close(self) -> None:
+        """Lets go of the file. Once more does nothing."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+
+class PlaceOfBefore:
+    """The second place, held while a successor takes it (`core/succession.py`). What it holds is not
+    compared: it may be of the part of the log that is lost."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises NotNow, ConfigError: as `HeadFile`."""
+        self._path = path
+        self._lock: int | None = _lock(path.with_name(path.name + ".lock"))
+        try:
+            self.note = _content(path)
+        except ConfigError:
+            self.close()
+            raise
+
+    def is_mark(self, origin: str) -> bool:
+        """Whether it is the unsigned mark of a log that was just opened."""
+        return self.note == Checkpoint(origin, 0, EMPTY_ROOT).body()
+
+    def put(self, note: bytes, number: int) -> Path:
+        """The successor's first checkpoint in its place; where the one of before is kept.
+
+        A crash before the second write leaves the one of before in both files: signerd does not start, and
+        the command goes on when it is given again. After it, the log is the successor. Raises OSError.
+        """
+        kept = self._path.with_name(f"{self._path.name}.before-successor-{number}")
+        durable_files.replace(kept, self.note, 0o600)
+        durable_files.replace(self._path, note, 0o600)
+        self.note = note
+        return kept
 
     def close(self) -> None:
         """Lets go of the file. Once more does nothing."""

@@ -18,6 +18,9 @@ lost:
     lost before its successor was announced    | the log ends: no key can be announced for it
     lost after the announcement was published  | activate with the checkpoint that was published last, retire
     lost while both sign                       | retire; what was entered meanwhile is published by the other
+
+After a real loss the log goes on under another name (`core/succession.py`). The keys stay. Here each bears
+the name of the log as it was opened, and signs a tree under the name that follows from the tree's size.
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from signerd.core.note import Checkpoint, NoteError, VerifierKey, claimed_checkpoint, open_checkpoint
+from signerd.core.succession import Succession, origin_of
 
 MAX_SIGNERS = 2  # at once
 
@@ -74,9 +78,10 @@ class LogKey:
 
 @dataclass(frozen=True, slots=True)
 class LogKeys:
-    """All keys of a log, the oldest first."""
+    """All keys of a log, the oldest first, and its successions."""
 
     keys: tuple[LogKey, ...]
+    successions: tuple[Succession, ...] = ()
 
     @classmethod
     def first(cls, verifier: VerifierKey) -> LogKeys:
@@ -85,8 +90,18 @@ class LogKeys:
 
     @property
     def origin(self) -> str:
-        """The log's name, which is each key's."""
+        """The log's name as it was opened, which is each key's."""
         return self.keys[0].verifier.name
+
+    @property
+    def number(self) -> int:
+        """Which one of the log's successors it is, as of the last entry; 1: the log as it was opened."""
+        return self.successions[-1].number if self.successions else 1
+
+    def origin_at(self, size: int) -> str:
+        """The name under which the tree of this size is signed."""
+        numbers = [each.number for each in self.successions if each.index < size]
+        return origin_of(self.origin, numbers[-1] if numbers else 1)
 
     def signers(self, size: int) -> tuple[VerifierKey, ...]:
         """Who signs the tree of this size, the oldest first."""
@@ -98,10 +113,11 @@ class LogKeys:
         Raises:
             NoteError: it is of another form or log, or a signature is missing or does not hold.
         """
-        signers = self.signers(claimed_checkpoint(note, self.origin).size)
+        size = claimed_checkpoint(note, None).size
+        signers, origin = self.signers(size), self.origin_at(size)
         if not signers:
             raise NoteError("no key signs a tree of this size")
-        (checkpoint, *_) = [open_checkpoint(note, key) for key in signers]  # each has to hold
+        (checkpoint, *_) = [open_checkpoint(note, key.named(origin)) for key in signers]  # each has to hold
         return checkpoint
 
     def named(self, key_id: str) -> LogKey:
@@ -123,7 +139,13 @@ class LogKeys:
                 f"key {there[0].verifier.key_id.hex()} has a successor already: retire one of the two first,"
                 " `signerd checkpoint-key list`"
             )
-        return LogKeys((*self.keys, LogKey(verifier, index)))
+        return replace(self, keys=(*self.keys, LogKey(verifier, index)))
+
+    def succeeded(self, succession: Succession) -> LogKeys:
+        """Under another name from this entry on. Raises StepRefusedError."""
+        if succession.number <= self.number:
+            raise StepRefusedError(f"successor {succession.number} follows successor {self.number}")
+        return replace(self, successions=(*self.successions, succession))
 
     def activated(self, key_id: str, index: int, proof: bytes) -> LogKeys:
         """With the announced key signing from the entry of this index on. `proof`: the last published
@@ -155,4 +177,4 @@ class LogKeys:
 
     def _changed(self, changed: LogKey) -> LogKeys:
         keys = [changed if key.verifier == changed.verifier else key for key in self.keys]
-        return LogKeys(tuple(keys))
+        return replace(self, keys=tuple(keys))

@@ -47,7 +47,8 @@ class Commit:
         return len(self.leaves) // HASH_SIZE
 
     def mac(self, key: bytes, origin: str) -> bytes:
-        """Under the key of its start, for the log of this name."""
+        """Under the key of its start, for the log of this name: the one that it had before this commit, so
+        that a commit which a succession lost counts in no successor."""
         name = origin.encode()
         framed = (
             _LABEL,
@@ -94,6 +95,7 @@ class Uncovered:
     leaves: Sequence[bytes]  # from `size` on
     epochs: Sequence[int]  # after each of `leaves`
     kept: Sequence[KeptCommit]  # in the order of the log
+    successors: Sequence[tuple[int, str]] = ()  # name of each successor of the log, from which entry on
 
     def demand(self, keys: Mapping[bytes, Sequence[bytes]]) -> None:
         """Raises CommitError unless a MAC of a commit covers each entry, once.
@@ -138,7 +140,8 @@ class Uncovered:
         return max(overlap, 0)
 
     def _demand_mac(self, each: KeptCommit, keys: Sequence[bytes], at: int) -> None:
-        if not any(hmac.compare_digest(each.commit.mac(key, self.origin), each.mac) for key in keys):
+        origin = next((name for index, name in reversed(self.successors) if index < at), self.origin)
+        if not any(hmac.compare_digest(each.commit.mac(key, origin), each.mac) for key in keys):
             raise CommitError(f"the MAC of the commit of entry {at} does not hold")
 
     def _demand_leaf(self, leaf: bytes, index: int, seen: set[bytes]) -> None:

@@ -267,6 +267,24 @@ class CheckpointKeyRetired(AdministratorsEntry):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LogSucceeded(AdministratorsEntry):
+    """After a real loss: from here on the log's name is `origin`, of which `vkey` is the verifier key
+    (`core.succession`). The operations CA of this SHA-256 signed the statement about number, `continued`,
+    root and `predecessors`."""
+
+    type: ClassVar[str] = "log_succeeded"
+
+    number: int
+    origin: str
+    vkey: str
+    continued: int
+    root: bytes
+    predecessors: tuple[Mapping[str, object], ...]
+    ca_sha256: bytes
+    signature: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ProductAdded(AdministratorsEntry):
     """A product, or a revision of one."""
 

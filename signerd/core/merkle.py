@@ -62,6 +62,10 @@ class Frontier:
         """Of all leaves."""
         return _joined(self._nodes)
 
+    def next_inclusion(self) -> list[bytes]:
+        """The proof of the leaf that is appended next, in the tree that ends with it (RFC 6962 §2.1.1)."""
+        return self._nodes[::-1]
+
 
 class Tree:
     """An append-only tree; `truncate` takes back what was not committed."""

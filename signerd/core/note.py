@@ -43,6 +43,10 @@ class VerifierKey:
         named = self.name.encode() + b"\n" + bytes([_ED25519]) + self.public_key
         return hashlib.sha256(named).digest()[:4]
 
+    def named(self, name: str) -> VerifierKey:
+        """The same key of a log of this name: its id is another one."""
+        return VerifierKey(name, self.public_key)
+
     def text(self) -> str:
         """`<name>+<key id>+<base64(0x01 ‖ key)>`."""
         key = base64.b64encode(bytes([_ED25519]) + self.public_key).decode()
@@ -123,12 +127,12 @@ def open_checkpoint(note: bytes, key: VerifierKey) -> Checkpoint:
     return checkpoint
 
 
-def claimed_checkpoint(note: bytes, origin: str) -> Checkpoint:
-    """Reads a note of this log whose signatures are yet to be verified. Raises NoteError."""
+def claimed_checkpoint(note: bytes, origin: str | None) -> Checkpoint:
+    """Reads a note of this log, or of any, whose signatures are yet to be verified. Raises NoteError."""
     return _parts(note, origin)[0]
 
 
-def _parts(note: bytes, origin: str) -> tuple[Checkpoint, bytes, bytes]:
+def _parts(note: bytes, origin: str | None) -> tuple[Checkpoint, bytes, bytes]:
     """Checkpoint, text and signature lines."""
     if len(note) > MAX_NOTE:
         raise NoteError("the note is too long")
@@ -137,7 +141,7 @@ def _parts(note: bytes, origin: str) -> tuple[Checkpoint, bytes, bytes]:
     if not separator or not lines.endswith(b"\n"):
         raise NoteError("a signed note is a text, a blank line and signature lines")
     checkpoint = parse_checkpoint(body)
-    if checkpoint.origin != origin:
+    if origin is not None and checkpoint.origin != origin:
         raise NoteError(f"the checkpoint is of {checkpoint.origin}, not of {origin}")
     return checkpoint, body, lines
 

@@ -17,6 +17,7 @@ WIDTH = 256  # hashes of a full tile, entries of a full bundle
 HEIGHT = 8  # levels of the tree in a tile: WIDTH is 2**HEIGHT
 MAX_ENTRY = 65_535  # bytes: an entry's length has two bytes in a bundle
 CHECKPOINT = "checkpoint"  # the path of the signed checkpoint
+SUCCESSION = "succession"  # beside it, where the log has a successor
 _PARTIAL = re.compile(r"[1-9][0-9]{0,2}")
 
 

@@ -106,7 +106,9 @@ async def _note_ms(path: Path) -> float:
     for size in range(1, NOTES + 1):
         begun = time.perf_counter()
         checkpoint = Checkpoint("log", size, size.to_bytes(32))
-        await kept.note(lambda connection, new=checkpoint: note_checkpoint(connection, new))  # type: ignore[misc]
+        await kept.note(
+            lambda connection, new=checkpoint: note_checkpoint(connection, new, 1)  # type: ignore[misc]
+        )
         took.append(time.perf_counter() - begun)
     await kept.close()
     return 1000 * median(took)

@@ -23,6 +23,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from agent.adapters.journal import schema as journal_schema
@@ -42,6 +43,7 @@ from harness.session_keys import EveryDay
 from harness.software_key_holder import ORIGIN as LOG
 from harness.store_world import SoftwareLogKey
 from signerd.adapters.clock import ReferenceFile
+from signerd.adapters.operations_ca import create_ca, digest
 from signerd.adapters.store import Announcement, SqlStore, Step
 from signerd.adapters.store.approving import administrators_entry
 from signerd.adapters.store.open_intents import enter_open_intents
@@ -56,6 +58,7 @@ from signerd.core.entry import (
     AdministratorsSet,
     CheckpointKeyAdded,
     KeysCommitted,
+    LogSucceeded,
     RefusedCall,
     encode,
 )
@@ -65,10 +68,12 @@ from signerd.core.evidence_extension import EvidenceStatement
 from signerd.core.identity_list import check_identity, parse_line
 from signerd.core.leaf import Leaf
 from signerd.core.names import Level, parse_peer_uri
+from signerd.core.note import VerifierKey
 from signerd.core.order import Share
 from signerd.core.recipient import Recipient
 from signerd.core.sealing import KeyRole, commitment, seal
 from signerd.core.session import Session, SessionSealer
+from signerd.core.succession import Predecessor, origin_of, statement
 from signerd.errors import Unavailable
 
 AUDITOR = parse_peer_uri("birthmark://test/auditor/second")
@@ -306,7 +311,21 @@ async def _succession(directory: Path) -> list[bytes]:
         await world.activate_issuer("spare")
         await world.certify(order, board)
         await store.retire_issuer("main", now, by="ann")
-    return _entries(directory)[begun:]
+        succeeded = _log_succeeded(second, now)
+    return [*_entries(directory)[begun:], succeeded]
+
+
+def _log_succeeded(key: VerifierKey, now: datetime) -> bytes:
+    """Of a log that lost two entries. No checkpoint is over it: only its form counts here."""
+    before = Predecessor(1, 5, hashlib.sha256(b"lost").digest(), 3)
+    root, ca = hashlib.sha256(b"left").digest(), create_ca("test", now)
+    origin = origin_of(LOG, 2)
+    entry = LogSucceeded(
+        time=now, by="ann", number=2, origin=origin, vkey=key.named(origin).text(), continued=3, root=root,
+        predecessors=(before.members(),), ca_sha256=digest(ca.certificate),
+        signature=ca.key.sign(statement(LOG, 2, 3, root, [before]), ec.ECDSA(hashes.SHA256())),
+    )  # fmt: skip
+    return encode(entry, bytes(16))
 
 
 async def _open_intent(world: IssuanceWorld, **terms: Any) -> tuple[str, PaperBoard]:

@@ -70,7 +70,7 @@ OF_ADMINISTRATORS = frozenset(
         "revoked", "crl_issued", "clock_accepted", "issuer_added", "issuer_activated", "issuer_retired",
         "operations_ca_added", "operations_ca_activated",
         "operations_ca_retired", "renewal_chosen",
-        "checkpoint_key_added", "checkpoint_key_activated", "checkpoint_key_retired",
+        "checkpoint_key_added", "checkpoint_key_activated", "checkpoint_key_retired", "log_succeeded",
     }
 )  # fmt: skip
 NAMED_IN_FORM_1 = frozenset({"chips_personalized", "identities_imported", "clock_accepted"})

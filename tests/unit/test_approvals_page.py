@@ -39,7 +39,7 @@ def test_the_auditor_asks_for_the_same() -> None:
 
 def test_each_action_can_be_put_to_administrators() -> None:
     actions = admin_pb2.PrepareApprovalRequest.Action.DESCRIPTOR.fields
-    assert len(actions) == len(ACTIONS)
+    assert len(actions) == len(ACTIONS - {"log_succeeded"})  # put by its command, while signerd is stopped
     assert all(each.message_type and "approval" in each.message_type.fields_by_name for each in actions)
 
 

@@ -57,6 +57,7 @@ from signerd.core.recipient import Recipient
 from signerd.core.sealing import KeyRole, open_into, read_sealed
 from signerd.core.session import SessionSealer
 from signerd.core.stamp import check_signature, parse_stamp
+from signerd.core.succession import read_succession
 from signerd.errors import Code, Refused
 
 REPOSITORY = Path(__file__).parents[2]
@@ -67,7 +68,7 @@ IN_INTEGRATION = {
     "reference of signerd's clock", "journal of a station", "state of an auditor", "production file",
 }  # fmt: skip
 ENTRY_FORMS = (1, 2, 3)
-SINCE_FORM_3 = {"signerd_started", "signerd_stopped"}
+SINCE_FORM_3 = {"signerd_started", "signerd_stopped", "log_succeeded"}
 OF_FORM_1 = {  # of which no more come
     "log_opened", "station_added", "auditor_added", "station_revoked", "auditor_revoked", "product_added",
     "order_opened", "order_closed", "chips_imported", "chips_personalized", "identities_imported", "issued",
@@ -153,12 +154,18 @@ def the_key_is_read(entry: dict[str, Any]) -> None:
     assert note.parse_vkey(entry["vkey"]).text() == entry["vkey"]
 
 
+def the_succession_is_read(entry: dict[str, Any]) -> None:
+    """As `read_log_keys` and a start do."""
+    assert read_succession(entry["continued"], entry).number == entry["number"]
+
+
 READ_AGAIN: dict[str, Callable[[dict[str, Any]], None]] = {
     "action_approved": the_statement_is_read,
     "order_opened": the_order_is_read,
     "checkpoint_key_added": the_key_is_read,
     "checkpoint_key_activated": the_key_is_read,
     "checkpoint_key_retired": the_key_is_read,
+    "log_succeeded": the_succession_is_read,
 }
 
 

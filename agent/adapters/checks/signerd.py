@@ -22,6 +22,7 @@ from agent.adapters.journal.schema import FILE_NAME
 from agent.adapters.parts import signer_of
 from agent.adapters.signer.answers import StationAnswer
 from agent.adapters.signer.client import GrpcSigner
+from agent.adapters.signer.seen_checkpoint import SeenCheckpoint
 from agent.adapters.signer.tls_probe import LineBrokenError, probe
 from agent.config import Config
 from agent.core import clocks
@@ -68,6 +69,9 @@ async def trust(station: Examined) -> str | Part:
     names = ", ".join(each.name for each in cosigners.witnesses)
     cosigned = f"{cosigners.at_least} of the witnesses {names} cosign" if names else "no witness is demanded"
     read = f"ledger {pinned.log_key.name} (key {keys}; {cosigned}), device root {roots}"
+    followed = await asyncio.to_thread(SeenCheckpoint, station.config.state, pinned.log_key)
+    if followed.succession is not None:
+        read += f"; it follows the log's successor {followed.succession.origin}"
     if _is_away(station):
         return Part(f"{read}; not compared with signerd's chain, which it has not said")
     return read

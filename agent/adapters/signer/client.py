@@ -182,7 +182,9 @@ class GrpcSigner:
             if refusal.code != _UNKNOWN_CALL:
                 raise
             return None
-        return read_station(answer)
+        station = read_station(answer)
+        await self._follow(answer.succession)
+        return station
 
     async def ready(self) -> None:
         """Waits until the line stands, for one deadline. Raises SignerUnavailable."""
@@ -213,7 +215,9 @@ class GrpcSigner:
             ),
         )
         self.check_clocks()
-        return read_session(answer)
+        session = read_session(answer)
+        await self._follow(answer.succession)
+        return session
 
     async def sign_csr(self, session: bytes, request: BoardRequest) -> Issued:
         """See `Signer`. Raises BoardError `too_large` for a request that signerd would not take, and
@@ -230,6 +234,7 @@ class GrpcSigner:
         )
         self.check_clocks()
         issued = read_issued(answer)
+        await self._follow(answer.succession)
         await self._saw(issued.receipt)
         return issued
 
@@ -239,9 +244,16 @@ class GrpcSigner:
         _sendable("stamp", stamp.stamp, MAX_STAMP_BYTES)
         _sendable("signature", stamp.signature, MAX_SIGNATURE_BYTES)
         request = pb.RecordStampRequest(session=session, stamp=stamp.stamp, signature=stamp.signature)
-        receipt = read_receipt(await self._call(self._stub.RecordStamp, request))
+        answer = await self._call(self._stub.RecordStamp, request)
+        receipt = read_receipt(answer)
+        await self._follow(answer.succession)
         await self._saw(receipt)
         return receipt
+
+    async def _follow(self, succession: bytes) -> None:
+        """Before a receipt is looked at: it may be of the log's successor."""
+        if self._seen is not None:
+            await self._seen.follow(succession)
 
     async def _saw(self, receipt: Receipt) -> None:
         if self._seen is not None:

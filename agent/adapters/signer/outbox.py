@@ -36,7 +36,7 @@ class OutboxSender:
             if queued.chip_id in station.busy_chips:
                 continue  # its board is on a port again and sends it itself
             try:
-                await deliver(queued, station.signer, station.journal, station.trust.log_key)
+                await deliver(queued, station.signer, station.journal, station.log_key)
             except SignerUnavailable:
                 break  # the others would wait as long, and their order stays
             except Refused as error:

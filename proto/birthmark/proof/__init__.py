@@ -36,6 +36,7 @@ from birthmark.proof.errors import ProofError, Reason
 from birthmark.proof.merkle import Frontier, leaf_hash, node_hash, verify_consistency, verify_inclusion
 from birthmark.proof.note import SignatureType, VerifierKey, open_note, parse_vkey
 from birthmark.proof.receipt import VerifiedReceipt, parse_receipt, verify_receipt
+from birthmark.proof.succession import Succession, log_name, open_succession, parse_succession
 from birthmark.proof.tile import TileTree
 
 __all__ = [
@@ -45,16 +46,20 @@ __all__ = [
     "ProofError",
     "Reason",
     "SignatureType",
+    "Succession",
     "TileTree",
     "VerifiedReceipt",
     "VerifierKey",
     "cosignatures",
     "leaf_hash",
+    "log_name",
     "node_hash",
     "open_checkpoint",
     "open_note",
+    "open_succession",
     "parse_checkpoint",
     "parse_receipt",
+    "parse_succession",
     "parse_vkey",
     "require_cosignatures",
     "verify_consistency",

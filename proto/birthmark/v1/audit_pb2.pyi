@@ -86,16 +86,20 @@ class GetCheckpointResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     CHECKPOINT_FIELD_NUMBER: _builtins.int
+    SUCCESSION_FIELD_NUMBER: _builtins.int
     checkpoint: _builtins.bytes
     """C2SP signed note, UTF-8, with the log's Ed25519 signature."""
+    succession: _builtins.bytes
+    """The newest succession of the log, as in OpenSessionResponse of signing.proto. Empty: it has none."""
     def __init__(
         self,
         *,
         checkpoint: _builtins.bytes = ...,
+        succession: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "succession", b"succession"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

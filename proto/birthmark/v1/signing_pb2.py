@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x62irthmark/v1/signing.proto\x12\x0c\x62irthmark.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"i\n\x12OpenSessionRequest\x12\x12\n\nwork_order\x18\x01 \x01(\t\x12\x0f\n\x07\x63hip_id\x18\x02 \x01(\t\x12\x15\n\ragent_version\x18\x03 \x01(\t\x12\x17\n\x0fseen_checkpoint\x18\x04 \x01(\x0c\"\x92\x03\n\x13OpenSessionResponse\x12\x0f\n\x07session\x18\x01 \x01(\x0c\x12\x11\n\tchallenge\x18\x02 \x01(\x0c\x12.\n\nexpires_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12(\n\tkey_types\x18\x04 \x03(\x0e\x32\x15.birthmark.v1.KeyType\x12\x18\n\x10\x65vidence_methods\x18\x05 \x03(\t\x12*\n\x05level\x18\x06 \x01(\x0e\x32\x1b.birthmark.v1.EvidenceLevel\x12P\n\x10minimum_firmware\x18\x07 \x03(\x0b\x32\x36.birthmark.v1.OpenSessionResponse.MinimumFirmwareEntry\x12\x16\n\x0erequired_locks\x18\x08 \x03(\t\x12\x15\n\rbundle_sha256\x18\t \x01(\x0c\x1a\x36\n\x14MinimumFirmwareEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"<\n\x08\x45vidence\x12\x0e\n\x06method\x18\x01 \x01(\t\x12\x0e\n\x06\x63laims\x18\x02 \x01(\x0c\x12\x10\n\x08\x65vidence\x18\x03 \x01(\x0c\"s\n\x0eSignCsrRequest\x12\x0f\n\x07session\x18\x01 \x01(\x0c\x12\x0f\n\x07\x63sr_der\x18\x02 \x01(\x0c\x12(\n\x08\x65vidence\x18\x03 \x01(\x0b\x32\x16.birthmark.v1.Evidence\x12\x15\n\ragent_version\x18\x04 \x01(\t\"\xb4\x01\n\x0fSignCsrResponse\x12\x17\n\x0f\x63\x65rtificate_der\x18\x01 \x01(\x0c\x12\x11\n\tchain_der\x18\x02 \x03(\x0c\x12\x15\n\rserial_number\x18\x03 \x01(\t\x12\x10\n\x08settings\x18\x04 \x01(\x0c\x12\x14\n\x0cledger_index\x18\x05 \x01(\x04\x12\x0f\n\x07receipt\x18\x06 \x01(\x0c\x12\x14\n\x0cledger_entry\x18\x07 \x01(\x0c\x12\x0f\n\x07stamped\x18\x08 \x01(\x08\"G\n\x12RecordStampRequest\x12\x0f\n\x07session\x18\x01 \x01(\x0c\x12\r\n\x05stamp\x18\x02 \x01(\x0c\x12\x11\n\tsignature\x18\x03 \x01(\x0c\"R\n\x13RecordStampResponse\x12\x14\n\x0cledger_index\x18\x01 \x01(\x04\x12\x0f\n\x07receipt\x18\x02 \x01(\x0c\x12\x14\n\x0cledger_entry\x18\x03 \x01(\x0c*y\n\rEvidenceLevel\x12\x1e\n\x1a\x45VIDENCE_LEVEL_UNSPECIFIED\x10\x00\x12\x17\n\x13\x45VIDENCE_LEVEL_NONE\x10\x01\x12\x17\n\x13\x45VIDENCE_LEVEL_CHIP\x10\x02\x12\x16\n\x12\x45VIDENCE_LEVEL_KEY\x10\x03*\x8b\x01\n\x07KeyType\x12\x18\n\x14KEY_TYPE_UNSPECIFIED\x10\x00\x12\x11\n\rKEY_TYPE_P256\x10\x01\x12\x11\n\rKEY_TYPE_P384\x10\x02\x12\x14\n\x10KEY_TYPE_RSA2048\x10\x03\x12\x14\n\x10KEY_TYPE_RSA3072\x10\x04\x12\x14\n\x10KEY_TYPE_RSA4096\x10\x05\x32\x80\x02\n\x0eSigningService\x12R\n\x0bOpenSession\x12 .birthmark.v1.OpenSessionRequest\x1a!.birthmark.v1.OpenSessionResponse\x12\x46\n\x07SignCsr\x12\x1c.birthmark.v1.SignCsrRequest\x1a\x1d.birthmark.v1.SignCsrResponse\x12R\n\x0bRecordStamp\x12 .birthmark.v1.RecordStampRequest\x1a!.birthmark.v1.RecordStampResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x62irthmark/v1/signing.proto\x12\x0c\x62irthmark.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"i\n\x12OpenSessionRequest\x12\x12\n\nwork_order\x18\x01 \x01(\t\x12\x0f\n\x07\x63hip_id\x18\x02 \x01(\t\x12\x15\n\ragent_version\x18\x03 \x01(\t\x12\x17\n\x0fseen_checkpoint\x18\x04 \x01(\x0c\"\xa6\x03\n\x13OpenSessionResponse\x12\x0f\n\x07session\x18\x01 \x01(\x0c\x12\x11\n\tchallenge\x18\x02 \x01(\x0c\x12.\n\nexpires_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12(\n\tkey_types\x18\x04 \x03(\x0e\x32\x15.birthmark.v1.KeyType\x12\x18\n\x10\x65vidence_methods\x18\x05 \x03(\t\x12*\n\x05level\x18\x06 \x01(\x0e\x32\x1b.birthmark.v1.EvidenceLevel\x12P\n\x10minimum_firmware\x18\x07 \x03(\x0b\x32\x36.birthmark.v1.OpenSessionResponse.MinimumFirmwareEntry\x12\x16\n\x0erequired_locks\x18\x08 \x03(\t\x12\x15\n\rbundle_sha256\x18\t \x01(\x0c\x12\x12\n\nsuccession\x18\n \x01(\x0c\x1a\x36\n\x14MinimumFirmwareEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"<\n\x08\x45vidence\x12\x0e\n\x06method\x18\x01 \x01(\t\x12\x0e\n\x06\x63laims\x18\x02 \x01(\x0c\x12\x10\n\x08\x65vidence\x18\x03 \x01(\x0c\"s\n\x0eSignCsrRequest\x12\x0f\n\x07session\x18\x01 \x01(\x0c\x12\x0f\n\x07\x63sr_der\x18\x02 \x01(\x0c\x12(\n\x08\x65vidence\x18\x03 \x01(\x0b\x32\x16.birthmark.v1.Evidence\x12\x15\n\ragent_version\x18\x04 \x01(\t\"\xc8\x01\n\x0fSignCsrResponse\x12\x17\n\x0f\x63\x65rtificate_der\x18\x01 \x01(\x0c\x12\x11\n\tchain_der\x18\x02 \x03(\x0c\x12\x15\n\rserial_number\x18\x03 \x01(\t\x12\x10\n\x08settings\x18\x04 \x01(\x0c\x12\x14\n\x0cledger_index\x18\x05 \x01(\x04\x12\x0f\n\x07receipt\x18\x06 \x01(\x0c\x12\x14\n\x0cledger_entry\x18\x07 \x01(\x0c\x12\x0f\n\x07stamped\x18\x08 \x01(\x08\x12\x12\n\nsuccession\x18\t \x01(\x0c\"G\n\x12RecordStampRequest\x12\x0f\n\x07session\x18\x01 \x01(\x0c\x12\r\n\x05stamp\x18\x02 \x01(\x0c\x12\x11\n\tsignature\x18\x03 \x01(\x0c\"f\n\x13RecordStampResponse\x12\x14\n\x0cledger_index\x18\x01 \x01(\x04\x12\x0f\n\x07receipt\x18\x02 \x01(\x0c\x12\x14\n\x0cledger_entry\x18\x03 \x01(\x0c\x12\x12\n\nsuccession\x18\x04 \x01(\x0c*y\n\rEvidenceLevel\x12\x1e\n\x1a\x45VIDENCE_LEVEL_UNSPECIFIED\x10\x00\x12\x17\n\x13\x45VIDENCE_LEVEL_NONE\x10\x01\x12\x17\n\x13\x45VIDENCE_LEVEL_CHIP\x10\x02\x12\x16\n\x12\x45VIDENCE_LEVEL_KEY\x10\x03*\x8b\x01\n\x07KeyType\x12\x18\n\x14KEY_TYPE_UNSPECIFIED\x10\x00\x12\x11\n\rKEY_TYPE_P256\x10\x01\x12\x11\n\rKEY_TYPE_P384\x10\x02\x12\x14\n\x10KEY_TYPE_RSA2048\x10\x03\x12\x14\n\x10KEY_TYPE_RSA3072\x10\x04\x12\x14\n\x10KEY_TYPE_RSA4096\x10\x05\x32\x80\x02\n\x0eSigningService\x12R\n\x0bOpenSession\x12 .birthmark.v1.OpenSessionRequest\x1a!.birthmark.v1.OpenSessionResponse\x12\x46\n\x07SignCsr\x12\x1c.birthmark.v1.SignCsrRequest\x1a\x1d.birthmark.v1.SignCsrResponse\x12R\n\x0bRecordStamp\x12 .birthmark.v1.RecordStampRequest\x1a!.birthmark.v1.RecordStampResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,26 +34,26 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_OPENSESSIONRESPONSE_MINIMUMFIRMWAREENTRY']._loaded_options = None
   _globals['_OPENSESSIONRESPONSE_MINIMUMFIRMWAREENTRY']._serialized_options = b'8\001'
-  _globals['_EVIDENCELEVEL']._serialized_start=1108
-  _globals['_EVIDENCELEVEL']._serialized_end=1229
-  _globals['_KEYTYPE']._serialized_start=1232
-  _globals['_KEYTYPE']._serialized_end=1371
+  _globals['_EVIDENCELEVEL']._serialized_start=1168
+  _globals['_EVIDENCELEVEL']._serialized_end=1289
+  _globals['_KEYTYPE']._serialized_start=1292
+  _globals['_KEYTYPE']._serialized_end=1431
   _globals['_OPENSESSIONREQUEST']._serialized_start=77
   _globals['_OPENSESSIONREQUEST']._serialized_end=182
   _globals['_OPENSESSIONRESPONSE']._serialized_start=185
-  _globals['_OPENSESSIONRESPONSE']._serialized_end=587
-  _globals['_OPENSESSIONRESPONSE_MINIMUMFIRMWAREENTRY']._serialized_start=533
-  _globals['_OPENSESSIONRESPONSE_MINIMUMFIRMWAREENTRY']._serialized_end=587
-  _globals['_EVIDENCE']._serialized_start=589
-  _globals['_EVIDENCE']._serialized_end=649
-  _globals['_SIGNCSRREQUEST']._serialized_start=651
-  _globals['_SIGNCSRREQUEST']._serialized_end=766
-  _globals['_SIGNCSRRESPONSE']._serialized_start=769
-  _globals['_SIGNCSRRESPONSE']._serialized_end=949
-  _globals['_RECORDSTAMPREQUEST']._serialized_start=951
-  _globals['_RECORDSTAMPREQUEST']._serialized_end=1022
-  _globals['_RECORDSTAMPRESPONSE']._serialized_start=1024
-  _globals['_RECORDSTAMPRESPONSE']._serialized_end=1106
-  _globals['_SIGNINGSERVICE']._serialized_start=1374
-  _globals['_SIGNINGSERVICE']._serialized_end=1630
+  _globals['_OPENSESSIONRESPONSE']._serialized_end=607
+  _globals['_OPENSESSIONRESPONSE_MINIMUMFIRMWAREENTRY']._serialized_start=553
+  _globals['_OPENSESSIONRESPONSE_MINIMUMFIRMWAREENTRY']._serialized_end=607
+  _globals['_EVIDENCE']._serialized_start=609
+  _globals['_EVIDENCE']._serialized_end=669
+  _globals['_SIGNCSRREQUEST']._serialized_start=671
+  _globals['_SIGNCSRREQUEST']._serialized_end=786
+  _globals['_SIGNCSRRESPONSE']._serialized_start=789
+  _globals['_SIGNCSRRESPONSE']._serialized_end=989
+  _globals['_RECORDSTAMPREQUEST']._serialized_start=991
+  _globals['_RECORDSTAMPREQUEST']._serialized_end=1062
+  _globals['_RECORDSTAMPRESPONSE']._serialized_start=1064
+  _globals['_RECORDSTAMPRESPONSE']._serialized_end=1166
+  _globals['_SIGNINGSERVICE']._serialized_start=1434
+  _globals['_SIGNINGSERVICE']._serialized_end=1690
 # @@protoc_insertion_point(module_scope)

@@ -151,6 +151,7 @@ class OpenSessionResponse(_message.Message):
     MINIMUM_FIRMWARE_FIELD_NUMBER: _builtins.int
     REQUIRED_LOCKS_FIELD_NUMBER: _builtins.int
     BUNDLE_SHA256_FIELD_NUMBER: _builtins.int
+    SUCCESSION_FIELD_NUMBER: _builtins.int
     session: _builtins.bytes
     """Opaque to the station; at most 512 bytes. To be sent back as it is."""
     challenge: _builtins.bytes
@@ -159,6 +160,10 @@ class OpenSessionResponse(_message.Message):
     """The least level that the work order demands."""
     bundle_sha256: _builtins.bytes
     """SHA-256 of the manifest of the firmware bundle that the work order names, 32 bytes; empty: it names none."""
+    succession: _builtins.bytes
+    """The newest succession of the log, where it has a successor: the entry `log_succeeded`, a newline, its receipt
+    (docs/formats.md, "Successors"). At most 131,072 bytes. Empty: the log is the one that was opened.
+    """
     @_builtins.property
     def expires_at(self) -> _timestamp_pb2.Timestamp:
         """After this moment SignCsr refuses the session (`session_unknown`)."""
@@ -195,10 +200,11 @@ class OpenSessionResponse(_message.Message):
         minimum_firmware: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         required_locks: _abc.Iterable[_builtins.str] | None = ...,
         bundle_sha256: _builtins.bytes = ...,
+        succession: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["expires_at", b"expires_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bundle_sha256", b"bundle_sha256", "challenge", b"challenge", "evidence_methods", b"evidence_methods", "expires_at", b"expires_at", "key_types", b"key_types", "level", b"level", "minimum_firmware", b"minimum_firmware", "required_locks", b"required_locks", "session", b"session"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bundle_sha256", b"bundle_sha256", "challenge", b"challenge", "evidence_methods", b"evidence_methods", "expires_at", b"expires_at", "key_types", b"key_types", "level", b"level", "minimum_firmware", b"minimum_firmware", "required_locks", b"required_locks", "session", b"session", "succession", b"succession"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -286,6 +292,7 @@ class SignCsrResponse(_message.Message):
     RECEIPT_FIELD_NUMBER: _builtins.int
     LEDGER_ENTRY_FIELD_NUMBER: _builtins.int
     STAMPED_FIELD_NUMBER: _builtins.int
+    SUCCESSION_FIELD_NUMBER: _builtins.int
     certificate_der: _builtins.bytes
     """The board's certificate, DER (RFC 5280)."""
     serial_number: _builtins.str
@@ -300,6 +307,8 @@ class SignCsrResponse(_message.Message):
     """The ledger entry that the receipt proves: canonical JSON (RFC 8785), at most 65,535 bytes."""
     stamped: _builtins.bool
     """True if a stamp of this certificate is recorded already: nothing is left to do for this board."""
+    succession: _builtins.bytes
+    """As in OpenSessionResponse: the session may be of before."""
     @_builtins.property
     def chain_der(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
         """Issuers from the sub-CA upward, without the root, DER each. At least one."""
@@ -315,10 +324,11 @@ class SignCsrResponse(_message.Message):
         receipt: _builtins.bytes = ...,
         ledger_entry: _builtins.bytes = ...,
         stamped: _builtins.bool = ...,
+        succession: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["certificate_der", b"certificate_der", "chain_der", b"chain_der", "ledger_entry", b"ledger_entry", "ledger_index", b"ledger_index", "receipt", b"receipt", "serial_number", b"serial_number", "settings", b"settings", "stamped", b"stamped"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["certificate_der", b"certificate_der", "chain_der", b"chain_der", "ledger_entry", b"ledger_entry", "ledger_index", b"ledger_index", "receipt", b"receipt", "serial_number", b"serial_number", "settings", b"settings", "stamped", b"stamped", "succession", b"succession"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -363,22 +373,26 @@ class RecordStampResponse(_message.Message):
     LEDGER_INDEX_FIELD_NUMBER: _builtins.int
     RECEIPT_FIELD_NUMBER: _builtins.int
     LEDGER_ENTRY_FIELD_NUMBER: _builtins.int
+    SUCCESSION_FIELD_NUMBER: _builtins.int
     ledger_index: _builtins.int
     """Index of the `stamped` entry in the ledger, from 0."""
     receipt: _builtins.bytes
     """C2SP tlog-proof@v1, UTF-8 text."""
     ledger_entry: _builtins.bytes
     """The ledger entry that the receipt proves: canonical JSON (RFC 8785)."""
+    succession: _builtins.bytes
+    """As in OpenSessionResponse: the session may be of before."""
     def __init__(
         self,
         *,
         ledger_index: _builtins.int = ...,
         receipt: _builtins.bytes = ...,
         ledger_entry: _builtins.bytes = ...,
+        succession: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ledger_entry", b"ledger_entry", "ledger_index", b"ledger_index", "receipt", b"receipt"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ledger_entry", b"ledger_entry", "ledger_index", b"ledger_index", "receipt", b"receipt", "succession", b"succession"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

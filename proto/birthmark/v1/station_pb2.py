@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x62irthmark/v1/station.proto\x12\x0c\x62irthmark.v1\")\n\x13\x43heckStationRequest\x12\x12\n\nwork_order\x18\x01 \x01(\t\"u\n\x14\x43heckStationResponse\x12\x16\n\x0ehighest_ca_der\x18\x01 \x03(\x0c\x12\x12\n\norder_code\x18\x02 \x01(\t\x12\x1a\n\x12witnesses_required\x18\x03 \x01(\r\x12\x15\n\rwitness_vkeys\x18\x04 \x03(\t2g\n\x0eStationService\x12U\n\x0c\x43heckStation\x12!.birthmark.v1.CheckStationRequest\x1a\".birthmark.v1.CheckStationResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x62irthmark/v1/station.proto\x12\x0c\x62irthmark.v1\")\n\x13\x43heckStationRequest\x12\x12\n\nwork_order\x18\x01 \x01(\t\"\x89\x01\n\x14\x43heckStationResponse\x12\x16\n\x0ehighest_ca_der\x18\x01 \x03(\x0c\x12\x12\n\norder_code\x18\x02 \x01(\t\x12\x1a\n\x12witnesses_required\x18\x03 \x01(\r\x12\x15\n\rwitness_vkeys\x18\x04 \x03(\t\x12\x12\n\nsuccession\x18\x05 \x01(\x0c\x32g\n\x0eStationService\x12U\n\x0c\x43heckStation\x12!.birthmark.v1.CheckStationRequest\x1a\".birthmark.v1.CheckStationResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,8 +33,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_CHECKSTATIONREQUEST']._serialized_start=44
   _globals['_CHECKSTATIONREQUEST']._serialized_end=85
-  _globals['_CHECKSTATIONRESPONSE']._serialized_start=87
-  _globals['_CHECKSTATIONRESPONSE']._serialized_end=204
-  _globals['_STATIONSERVICE']._serialized_start=206
-  _globals['_STATIONSERVICE']._serialized_end=309
+  _globals['_CHECKSTATIONRESPONSE']._serialized_start=88
+  _globals['_CHECKSTATIONRESPONSE']._serialized_end=225
+  _globals['_STATIONSERVICE']._serialized_start=227
+  _globals['_STATIONSERVICE']._serialized_end=330
 # @@protoc_insertion_point(module_scope)

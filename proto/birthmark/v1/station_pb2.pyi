@@ -50,10 +50,13 @@ class CheckStationResponse(_message.Message):
     ORDER_CODE_FIELD_NUMBER: _builtins.int
     WITNESSES_REQUIRED_FIELD_NUMBER: _builtins.int
     WITNESS_VKEYS_FIELD_NUMBER: _builtins.int
+    SUCCESSION_FIELD_NUMBER: _builtins.int
     order_code: _builtins.str
     """What OpenSession would refuse every chip of the order with (docs/formats.md, "Codes"); empty: nothing."""
     witnesses_required: _builtins.int
     """How many witnesses have to have cosigned before signerd gives out a receipt; 0: none has to."""
+    succession: _builtins.bytes
+    """As in OpenSessionResponse of signing.proto: what comes with the next receipt is known before."""
     @_builtins.property
     def highest_ca_der(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
         """The highest CA below the root, DER, of the order's issuer, or of each issuer that is active where no order
@@ -73,10 +76,11 @@ class CheckStationResponse(_message.Message):
         order_code: _builtins.str = ...,
         witnesses_required: _builtins.int = ...,
         witness_vkeys: _abc.Iterable[_builtins.str] | None = ...,
+        succession: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["highest_ca_der", b"highest_ca_der", "order_code", b"order_code", "witness_vkeys", b"witness_vkeys", "witnesses_required", b"witnesses_required"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["highest_ca_der", b"highest_ca_der", "order_code", b"order_code", "succession", b"succession", "witness_vkeys", b"witness_vkeys", "witnesses_required", b"witnesses_required"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

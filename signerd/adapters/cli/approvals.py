@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
 import typer
 
@@ -20,6 +20,7 @@ from signerd.adapters.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOptio
 if TYPE_CHECKING:
     from birthmark.v1 import admin_pb2
     from birthmark.v1.admin_pb2_grpc import AdminServiceStub
+    from signerd.core.approval.actions import ShownApproval
 
 app = typer.Typer(help="Approvals: what administrators sign, and who they are.", no_args_is_help=True)
 
@@ -55,18 +56,27 @@ class Approving:
 
     def on(self, request: Request, part: int = 0) -> Request:
         """The request with the approval that the command was given, if it was given one."""
+        given = self.shown()
+        if given is not None:
+            shown: Any = request
+            shown.approval.statement = given.statement
+            shown.approval.signatures.extend(given.signatures)
+            shown.approval.part = part
+        return request
+
+    def shown(self) -> ShownApproval | None:
+        """The approval that the command was given, if it was given one."""
         from signerd.adapters.cli.files import read_bounded
+        from signerd.core.approval.actions import ShownApproval
         from signerd.core.approval.sshsig import MAX_ARMORED
         from signerd.core.approval.statement import MAX_STATEMENT
 
         if (self.approval is None) != (not self.signatures):
             raise typer.BadParameter("--approval goes with one --signature or more")
-        if self.approval is not None:
-            shown: Any = request
-            shown.approval.statement = read_bounded(self.approval, MAX_STATEMENT)
-            shown.approval.signatures.extend(read_bounded(each, MAX_ARMORED) for each in self.signatures)
-            shown.approval.part = part
-        return request
+        if self.approval is None:
+            return None
+        signatures = tuple(read_bounded(each, MAX_ARMORED) for each in self.signatures)
+        return ShownApproval(read_bounded(self.approval, MAX_STATEMENT), signatures)
 
 
 def approving(
@@ -128,32 +138,50 @@ def prepare(
 ) -> None:
     """Writes what administrators are to sign. Raises typer.Exit."""
     from birthmark.v1 import admin_pb2
-    from signerd.adapters.cli.exits import Exit
-    from signerd.adapters.cli.output import print_json
-    from signerd.adapters.durable_files import write_new
 
     asked = admin_pb2.PrepareApprovalRequest(
         actions=actions, valid_days=options.valid_days, emergency=options.emergency
     )
     prepared = daemon.PrepareApproval(asked)
+    _write_to_sign(
+        options, prepared.statement, prepared.threshold, prepared.administrators, prepared.namespace
+    )
+
+
+def say_to_sign(
+    options: Approving, statement: bytes, threshold: int, administrators: Sequence[str], deployment: str
+) -> NoReturn:
+    """The same for a command that asks no signerd. Raises typer.Exit."""
+    from signerd.core.approval.administrators import namespace_of
+
+    _write_to_sign(options, statement, threshold, administrators, namespace_of(deployment))
+
+
+def _write_to_sign(
+    options: Approving, statement: bytes, threshold: int, administrators: Sequence[str], namespace: str
+) -> NoReturn:
+    from signerd.adapters.cli.exits import Exit
+    from signerd.adapters.cli.output import print_json
+    from signerd.adapters.durable_files import write_new
+
     # A crash leaves the file whole, or an empty one that nobody can sign for anything.
-    write_new(options.request, prepared.statement, 0o644)
+    write_new(options.request, statement, 0o644)
     if options.as_json:
         print_json(
             {
                 "done": False,
                 "request": str(options.request),
-                "threshold": prepared.threshold,
-                "administrators": list(prepared.administrators),
-                "namespace": prepared.namespace,
+                "threshold": threshold,
+                "administrators": list(administrators),
+                "namespace": namespace,
             }
         )
     else:
         typer.echo(
-            f"NOT DONE YET: {prepared.threshold} of {', '.join(prepared.administrators)} are to sign"
+            f"NOT DONE YET: {threshold} of {', '.join(administrators)} are to sign"
             f" {options.request}\n"
             f"each on a machine of their own, once they have read it:\n"
-            f"  ssh-keygen -Y sign -f KEY -n {prepared.namespace} {options.request.name}\n"
+            f"  ssh-keygen -Y sign -f KEY -n {namespace} {options.request.name}\n"
             f"then give the same command again, with\n"
             f"  --approval {options.request} --signature FILE (one for each who signed)"
         )

@@ -56,6 +56,13 @@ def restore(
             "--checkpoint", help="Where the second place is lost: the newest checkpoint that anybody has."
         ),
     ] = None,
+    to_succeed: Annotated[
+        bool,
+        typer.Option(
+            "--to-succeed",
+            help="Takes a backup that is behind what was published: `signerd ledger succeed` comes next.",
+        ),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Restores a backup, if it reaches what was published: the second place says that.
@@ -69,13 +76,17 @@ def restore(
 
     note = None if checkpoint is None else checkpoint.read_bytes()
     with _source(file) as stream:
-        about, settings = restore_backup(stream, directory, note)
+        about, settings = restore_backup(stream, directory, note, to_succeed=to_succeed)
     if as_json:
         print_json({**asdict(about), "settings": str(settings)})
         return
     typer.echo(
         f"restored the backup of {about.made}, {about.ledger_size} ledger entries\n"
-        f"next: signerd check-config --login -c {settings}"
+        + (
+            f"next: signerd ledger succeed -c {settings}"
+            if to_succeed
+            else f"next: signerd check-config --login -c {settings}"
+        )
     )
 
 

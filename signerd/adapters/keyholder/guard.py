@@ -29,6 +29,7 @@ from signerd.core.evidence.rules import PRIVATE_ENTERPRISES
 from signerd.core.internal_key import MAX_DAY, MAX_ERA, START_BYTES, day_of
 from signerd.core.issuer_algorithm import issuer_key
 from signerd.core.names import MacKey, is_chip_id
+from signerd.core.succession import number_of
 
 NO_EXPIRY = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)  # 99991231235959Z, §4.1.2.5
 _SESSION_DAYS = 3  # from now: sessions last a day at most, and clocks may differ
@@ -124,6 +125,7 @@ class Guard:
         self._limits = limits
         self._log = log
         self._last: note.Checkpoint | None = None
+        self._number = 1  # the log's successor that was signed last
 
     def check_certificate(self, tbs: bytes, now: datetime) -> None:
         """Raises SigningRefusedError unless `tbs` is the TBSCertificate of a leaf in bounds (§4.1)."""
@@ -185,7 +187,12 @@ class Guard:
         except note.NoteError as error:
             raise SigningRefusedError(f"not a checkpoint: {error}") from error
         _demand(checkpoint.body() == body, "not a checkpoint in its one spelling")
-        _demand(self._log is not None and checkpoint.origin == self._log.name, "another log's checkpoint")
+        number = None if self._log is None else number_of(checkpoint.origin, self._log.name)
+        if number is None:
+            raise SigningRefusedError("another log's checkpoint")
+        _demand(number >= self._number, "of a log that has a successor")
+        if number > self._number:
+            self._number, self._last = number, None
         if self._last is not None:
             _demand(checkpoint.size >= self._last.size, "smaller than a checkpoint signed before")
             _demand(

@@ -67,7 +67,8 @@ class AuditService:
         self, _peer: PeerName, _request: audit_pb2.GetCheckpointRequest
     ) -> audit_pb2.GetCheckpointResponse:
         """The last published checkpoint."""
-        return audit_pb2.GetCheckpointResponse(checkpoint=self._store.checkpoint())
+        succession = await self._store.succession()
+        return audit_pb2.GetCheckpointResponse(checkpoint=self._store.checkpoint(), succession=succession)
 
     async def get_inclusion_proof(
         self, _peer: PeerName, request: audit_pb2.GetInclusionProofRequest

@@ -91,6 +91,7 @@ class SigningService:
             minimum_firmware=opened.minimum_firmware,
             required_locks=opened.required_locks,
             bundle_sha256=opened.bundle_sha256 or b"",
+            succession=await self._seen.succession(),
         )
 
     async def sign_csr(
@@ -118,6 +119,7 @@ class SigningService:
             receipt=answer.position.receipt,
             ledger_entry=answer.position.entry,
             stamped=answer.stamped,
+            succession=await self._seen.succession(),
         )
 
     async def record_stamp(
@@ -131,7 +133,10 @@ class SigningService:
             fields.size(request.signature, "signature", least=1, most=MAX_SIGNATURE),
         )
         return signing_pb2.RecordStampResponse(
-            ledger_index=position.index, receipt=position.receipt, ledger_entry=position.entry
+            ledger_index=position.index,
+            receipt=position.receipt,
+            ledger_entry=position.entry,
+            succession=await self._seen.succession(),
         )
 
     def _opened_subject(self, request: signing_pb2.OpenSessionRequest) -> Subject:

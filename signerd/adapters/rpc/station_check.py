@@ -20,6 +20,7 @@ from signerd.core.profile import Issuer
 from signerd.errors import Refused
 from signerd.issuance import Issuance
 from signerd.issuers import Issuers
+from signerd.seen_checkpoints import SeenCheckpoints
 
 SERVICE = "birthmark.v1.StationService"
 MAX_ISSUERS = 16  # station.proto
@@ -36,10 +37,13 @@ class DemandedWitnesses:
 class StationService:
     """The one call."""
 
-    def __init__(self, issuance: Issuance, issuers: Issuers, demanded: DemandedWitnesses) -> None:
+    def __init__(
+        self, issuance: Issuance, issuers: Issuers, demanded: DemandedWitnesses, seen: SeenCheckpoints
+    ) -> None:
         self._issuance = issuance
         self._issuers = issuers
         self._demanded = demanded
+        self._seen = seen
 
     def handler(self, gate: Gate[PeerName]) -> grpc.GenericRpcHandler[Any, Any]:
         """The service behind the gate."""
@@ -61,6 +65,7 @@ class StationService:
             order_code=code,
             witnesses_required=self._demanded.required,
             witness_vkeys=self._demanded.vkeys,
+            succession=await self._seen.succession(),
         )
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from signerd.adapters.store import listing
 from signerd.adapters.store.parts import Parts
 from signerd.adapters.store.values import RecordFilter, RecordPage
-from signerd.errors import Code, Fault, Refused
+from signerd.core.succession import succession_file
+from signerd.errors import Code, Fault, Refused, Unavailable
 from signerd.ports import Record
 
 MAX_ENTRIES = 256  # entries in one answer
@@ -13,6 +14,8 @@ MAX_ENTRIES = 256  # entries in one answer
 
 class Audit(Parts):
     """The part of `SqlStore` that `AuditService` calls."""
+
+    _succession = (-1, b"")  # the index of the entry, and what followers are given
 
     @property
     def published_size(self) -> int:
@@ -32,6 +35,20 @@ class Audit(Parts):
     def checkpoint(self) -> bytes:
         """The last published checkpoint, a signed note. Raises Unavailable before the first."""
         return self._ledger.note
+
+    async def succession(self) -> bytes:
+        """The newest `log_succeeded` entry and its receipt, for followers; empty: the log has no successor,
+        or it is not published yet. Raises as `entries`."""
+        said = self._ledger.keys.successions
+        if not said:
+            return b""
+        if self._ledger.size <= said[-1].index:
+            raise Unavailable("the log's successor is not published yet")
+        index = said[-1].index
+        if self._succession[0] != index:  # its first receipt does as well as a later one
+            (entry,) = await self.entries(index, index + 1)
+            self._succession = (index, succession_file(entry, await self._ledger.receipt(index)))
+        return self._succession[1]
 
     async def inclusion_proof(self, index: int, tree_size: int) -> list[bytes]:
         """Raises: Refused: `not_found`: unless index < tree_size ≤ the published size."""

@@ -7,7 +7,9 @@ log, and no more: what the entries at its indexes do not say is damage.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import Connection, insert, inspect, select, update
 from sqlalchemy.exc import SQLAlchemyError
@@ -18,9 +20,10 @@ from signerd.adapters.store.schema import checkpoint_keys, entries
 from signerd.adapters.store.writer import Transaction
 from signerd.core.approval.actions import Approval
 from signerd.core.checkpoint_keys import LogKey, LogKeys, Reason, StepRefusedError
-from signerd.core.entry import CheckpointKeyActivated, CheckpointKeyAdded, CheckpointKeyRetired
+from signerd.core.entry import CheckpointKeyActivated, CheckpointKeyAdded, CheckpointKeyRetired, LogSucceeded
 from signerd.core.merkle import leaf_hash
 from signerd.core.note import NoteError, VerifierKey, parse_vkey
+from signerd.core.succession import Succession, SuccessionError, number_of, read_succession
 from signerd.errors import Code, ConfigError, Refused
 
 _k = checkpoint_keys.c
@@ -34,8 +37,12 @@ def read_log_keys(connection: Connection, first: VerifierKey) -> LogKeys:
     """
     if not inspect(connection).has_table(checkpoint_keys.name):
         return LogKeys.first(first)
-    keys = LogKeys.first(first).keys
+    keys, successions = LogKeys.first(first).keys, []
     for row in connection.execute(select(checkpoint_keys).order_by(_k.added_index)):
+        if number_of(row.vkey.partition("+")[0], first.name) not in (None, 1):  # the key of a successor
+            said = _demand_entry(connection, LogSucceeded.type, row.vkey, row.added_index)
+            successions.append(_succession(row.added_index, said))
+            continue
         for kind, index in (
             (CheckpointKeyAdded.type, row.added_index),
             (CheckpointKeyActivated.type, row.activated_index),
@@ -50,7 +57,14 @@ def read_log_keys(connection: Connection, first: VerifierKey) -> LogKeys:
         except NoteError as error:
             raise ConfigError(f"a key of the log in the database is none: {error}") from error
         keys = (*keys, LogKey(verifier, row.added_index, row.activated_index, row.retired_index))
-    return LogKeys(keys)
+    return LogKeys(keys, tuple(successions))
+
+
+def _succession(index: int | None, said: Mapping[str, Any]) -> Succession:
+    try:
+        return read_succession(0 if index is None else index, said)
+    except SuccessionError as error:
+        raise ConfigError(f"the database is damaged: ledger entry {index}: {error}") from error
 
 
 def known_log_keys(url: str, first: VerifierKey) -> LogKeys:
@@ -65,14 +79,17 @@ def known_log_keys(url: str, first: VerifierKey) -> LogKeys:
         engine.dispose()
 
 
-def _demand_entry(connection: Connection, kind: str, vkey: str, index: int | None) -> None:
+def _demand_entry(connection: Connection, kind: str, vkey: str, index: int | None) -> Mapping[str, Any]:
     if index is None:
-        return
+        return {}
     asked = select(entries.c.data, entries.c.leaf_hash).where(entries.c.entry_index == index)
     row = connection.execute(asked).one_or_none()
-    said = {} if row is None or leaf_hash(row.data) != row.leaf_hash else json.loads(row.data)
+    said: dict[str, Any] = {}
+    if row is not None and leaf_hash(row.data) == row.leaf_hash:
+        said = json.loads(row.data)
     if (said.get("type"), said.get("vkey")) != (kind, vkey):
         raise ConfigError(f"the database is damaged: ledger entry {index} is no {kind} of {vkey}")
+    return said
 
 
 def add_key(tx: Transaction, entry: CheckpointKeyAdded, approval: Approval) -> int:

@@ -33,7 +33,7 @@ from signerd.core import receipt
 from signerd.core.checkpoint_keys import LogKeys
 from signerd.core.merkle import Tree
 from signerd.core.note import Checkpoint, NoteError, VerifierKey, sign_note
-from signerd.core.seen_checkpoint import Standing, standing
+from signerd.core.seen_checkpoint import Standing, standing_in
 from signerd.errors import Code, Fault, Unavailable
 
 Sign = Callable[[bytes], Awaitable[bytes]]  # note text -> 64-byte Ed25519 signature
@@ -110,10 +110,11 @@ class Ledger:
         return note in self._own_notes
 
     async def standing(self, seen: Checkpoint) -> Standing:
-        """What a checkpoint of this log says of the tree that is committed. Raises as `EarlierRoots.root`."""
-        size = self._committed
+        """What a checkpoint of this log, or of one that it succeeds, says of the tree that is committed.
+        Raises as `EarlierRoots.root`."""
+        size, keys = self._committed, self.keys
         root = await self._earlier.root(seen.size) if seen.size <= size else b""
-        return standing(seen, size, lambda _size: root)
+        return standing_in(seen, keys, size, lambda _size: root)
 
     @property
     def fault(self) -> Fault | None:
@@ -271,7 +272,7 @@ class Ledger:
             if size == last.size:  # signed, and then not cosigned, or not synced
                 checkpoint, note = last, self._head.note
             else:
-                checkpoint = Checkpoint(keys.origin, size, self._tree.root(size))
+                checkpoint = Checkpoint(keys.origin_at(size), size, self._tree.root(size))
                 note = await self._signed_note(checkpoint, keys)
             # Durable before anyone sees it; see the order of writes above.
             await asyncio.to_thread(self._head.swap, checkpoint, note)
@@ -289,7 +290,7 @@ class Ledger:
     async def _signed_note(self, checkpoint: Checkpoint, keys: LogKeys) -> bytes:
         body, signed = checkpoint.body(), []
         for key in keys.signers(checkpoint.size):
-            signed.append((key, await self._signature(key, body)))
+            signed.append((key.named(checkpoint.origin), await self._signature(key, body)))
             self._demand_going()
         try:
             note = sign_note(body, *signed)

@@ -30,6 +30,7 @@ from signerd.adapters.tiles.publication import AT_ONCE
 from signerd.core.checkpoint_keys import LogKeys
 from signerd.core.merkle import Frontier, Tree, leaf_hash
 from signerd.core.note import Checkpoint, NoteError, parse_checkpoint
+from signerd.core.succession import number_of
 from signerd.errors import ConfigError, Fault
 
 _log = structlog.get_logger(__name__)
@@ -141,7 +142,7 @@ def _tree_of_tiles(folder: TilesFolder, note: bytes, published: Checkpoint, keys
     try:
         said = keys.open(note)
     except NoteError as error:
-        _demand_ours(folder, note, keys.origin)
+        _demand_ours(folder, note, keys, published)
         return _useless(folder, f"checkpoint: {error}")
     if said.size > published.size:
         raise ConfigError(
@@ -166,11 +167,17 @@ def _useless(folder: TilesFolder, why: str) -> Tree:
     return Tree(folder)
 
 
-def _demand_ours(folder: TilesFolder, note: bytes, origin: str) -> None:
+def _demand_ours(folder: TilesFolder, note: bytes, keys: LogKeys, published: Checkpoint) -> None:
     try:
         said = parse_checkpoint(note.partition(b"\n\n")[0] + b"\n")
     except NoteError:
         return
+    origin = keys.origin_at(published.size)
+    if number_of(said.origin, keys.origin) not in (None, keys.number):
+        raise ConfigError(
+            f"the tiles in {folder.path} are those of {said.origin}, and the log is {origin} by now: give"
+            " `signerd ledger succeed` again, which moves the folder away, or move it away"
+        )
     if said.origin != origin:
         raise ConfigError(
             f"the tiles in {folder.path} are those of the log {said.origin}, and this one is {origin}: name"

@@ -27,6 +27,7 @@ from signerd.core.state.administration import State
 from signerd.core.state.boards import Boards
 from signerd.core.state.kinds import mentioned
 from signerd.core.state.values import StateError
+from signerd.core.succession import origin_of
 from signerd.errors import ConfigError, NotNow
 
 _BATCH = 1_000  # rows at once
@@ -91,8 +92,23 @@ def _replay(connection: Connection, published: Checkpoint) -> Replayed:
         _demand_root(frontier, published)
     _demand_head(connection, frontier, state)
     _demand_keys_committed(connection, state)
-    uncovered = Uncovered(published.origin, published.size, before, leaves, epochs, kept)
+    uncovered = _uncovered(state, published.size, before, leaves, epochs, kept)
     return Replayed(state, boards, frontier.size, frontier.root(), uncovered)
+
+
+def _uncovered(
+    state: State,
+    size: int,
+    before: list[bytes],
+    leaves: list[bytes],
+    epochs: list[int],
+    kept: Sequence[KeptCommit],
+) -> Uncovered:
+    keys = state.log_keys
+    if keys is None:
+        raise ConfigError(f"the ledger has no entry 0: the database is damaged; {_DAMAGED}")
+    successors = [(each.index, origin_of(keys.origin, each.number)) for each in keys.successions]
+    return Uncovered(keys.origin, size, before, leaves, epochs, kept, successors)
 
 
 def _after(state: State, boards: Boards, index: int, data: bytes) -> State:
@@ -198,7 +214,13 @@ def _without_first_entries(replayed: Replayed) -> Uncovered:
     said = replayed.state.keys_committed
     count = 2 if said is not None and said.index == 1 else 1
     return Uncovered(
-        given.origin, count, given.leaves[:count], given.leaves[count:], given.epochs[count:], given.kept
+        given.origin,
+        count,
+        given.leaves[:count],
+        given.leaves[count:],
+        given.epochs[count:],
+        given.kept,
+        given.successors,
     )
 
 

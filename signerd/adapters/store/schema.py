@@ -105,7 +105,8 @@ operations_cas = Table(
     Column("retired_index", BigInteger),
 )
 
-# Keys of the log that were announced; the first one has a row once it is retired. The entries decide
+# Keys of the log that were announced; the first one has a row once it is retired. A successor of the log has
+# one, with its verifier key and the index of `log_succeeded`. The entries decide
 # (`store/checkpoint_keys.py`): an index that they do not bear out is damage.
 checkpoint_keys = Table(
     "checkpoint_keys",

@@ -17,7 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from signerd.adapters.commit_keys import CommitKeys
 from signerd.adapters.contradiction_file import compare_with_contradiction, keep_contradiction
-from signerd.adapters.head_file import HeadFile
+from signerd.adapters.head_file import HeadFile, succession_beside
 from signerd.adapters.head_file import create as create_second_place
 from signerd.adapters.store import calls, issuing, open_intents, runs, stamping
 from signerd.adapters.store.admin import Administration
@@ -42,12 +42,14 @@ from signerd.adapters.store.writer import Transaction, Writer, Written
 from signerd.adapters.tiles import Publication, TilePublisher, TilesFolder
 from signerd.adapters.witnesses import Witnesses
 from signerd.core.approval.administrators import AdministratorSet
+from signerd.core.checkpoint_keys import LogKeys
 from signerd.core.entry import ID_BYTES, Entry, LogOpened, RefusedCall, encode
 from signerd.core.evidence.method import IdentityKey
 from signerd.core.merkle import Tree, leaf_hash
 from signerd.core.note import Checkpoint, NoteError, VerifierKey, parse_vkey
 from signerd.core.order import Place
 from signerd.core.seen_checkpoint import Standing
+from signerd.core.tiles import SUCCESSION
 from signerd.errors import ConfigError, Fault, Unavailable
 from signerd.ports import (
     CallContext,
@@ -135,7 +137,7 @@ class SqlStore(Administration, Audit):
             await asyncio.to_thread(demand_only_opened, url, second_place.checkpoint)
             cosigned = witnesses is not None and witnesses.required > 0  # whatever is published
             tree = await asyncio.to_thread(start_tree, url, folder, second_place, log_keys, cosigned=cosigned)
-            await asyncio.to_thread(compare_with_contradiction, head_file, origin, tree)
+            await asyncio.to_thread(_beside_second_place, head_file, log_keys, tree, folder)
             replayed = await replay_believed(url, second_place.checkpoint, tree, log_keys, commit_keys)
             start_key = await commit_keys.new()
             intents = await intent_keys(url, start_key, origin, commit_keys)
@@ -148,8 +150,9 @@ class SqlStore(Administration, Audit):
         recent = RecentEntries()
         logged = LoggedEntries(url, tree, recent.get)
         copies = TilePublisher(Publication(folder, tree, logged.read, second_place.checkpoint.size))
-        turns = (checkpoint_due, checkpoint_awaited)
-        ledger = Ledger(tree, second_place, log_keys, signs, copies, recent, *turns, witnesses)
+        ledger = Ledger(
+            tree, second_place, log_keys, signs, copies, recent, checkpoint_due, checkpoint_awaited, witnesses
+        )
         reader = _short_reads(url)
         states = States(replayed.state, replayed.boards, intents, logged.one)
         known_peers = KnownPeers(
@@ -371,6 +374,22 @@ class SqlStore(Administration, Audit):
     async def append_refusals(self, refusals: Sequence[RefusedCall]) -> None:
         """Enters refusals, in one transaction. For `signerd.adapters.refusals`."""
         await self._writer.do(lambda tx: [tx.append(refusal) for refusal in refusals])
+
+
+def _beside_second_place(head_file: Path, keys: LogKeys, tree: Tree, folder: TilesFolder) -> None:
+    """What else is kept there. Raises ConfigError: a station saw a ledger that this one does not continue."""
+    compare_with_contradiction(head_file, keys, tree)
+    _publish_succession(folder, keys, succession_beside(head_file))
+
+
+def _publish_succession(folder: TilesFolder, keys: LogKeys, kept: Path) -> None:
+    """Beside the checkpoint, for readers of the folder. A crash leaves none, until the next start."""
+    if not keys.successions:
+        return
+    try:
+        folder.put(SUCCESSION, kept.read_bytes(), anew=True)
+    except OSError as error:  # signerd gives it to stations and auditors all the same
+        _log.warning("succession_not_written", file=str(error.filename), detail=error.strerror)
 
 
 def _warn_of_merged_chips(url: str) -> None:

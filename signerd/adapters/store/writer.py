@@ -310,6 +310,6 @@ class Writer(Worker[Transaction]):
             "epoch": epoch,
             "published": published,
             "leaves": leaves,
-            "mac": commit.mac(self._start_key.key, self._log_keys.origin),
+            "mac": commit.mac(self._start_key.key, self._log_keys.origin_at(self._tree.size)),
         }
         _ADD_COMMIT.run(connection, row)

@@ -21,6 +21,7 @@ ACTIONS: Final = frozenset(
         "keys_committed",
         "checkpoint_key_added",
         "checkpoint_key_retired",
+        "log_succeeded",
     }
 )
 

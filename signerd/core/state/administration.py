@@ -27,6 +27,7 @@ from signerd.core.names import FIRST
 from signerd.core.note import NoteError, parse_vkey
 from signerd.core.state import orders, peers
 from signerd.core.state.values import KeysAt, NamedList, Opened, Peer, Revision, StateError, Terms
+from signerd.core.succession import read_succession
 
 Members = Mapping[str, Any]
 """An entry, as JSON has it."""
@@ -213,6 +214,12 @@ def _checkpoint_key(state: State, index: int, members: Members) -> State:
             return replace(state, log_keys=keys.retired(key_id, index), sealed_keys=open_ones)
 
 
+def _log_succeeded(state: State, index: int, members: Members) -> State:
+    if state.log_keys is None:
+        raise StateError("the log has no key")
+    return replace(state, log_keys=state.log_keys.succeeded(read_succession(index, members)))
+
+
 def _seen(state: State, _index: int, _members: Members) -> State:
     """What counts elsewhere: the settings name the operations CAs, key holders keep their shares."""
     return state
@@ -303,6 +310,7 @@ _RULES: Mapping[str, Callable[[State, int, Members], State]] = {
     "checkpoint_key_added": _checkpoint_key,
     "checkpoint_key_activated": _checkpoint_key,
     "checkpoint_key_retired": _checkpoint_key,
+    "log_succeeded": _log_succeeded,
     "product_added": _product_added,
     "order_opened": _order_opened,
     "order_closed": _order_closed,

@@ -85,7 +85,7 @@ async def _serve(config: KeyHolderConfig, base: Path, announce: Callable[[str], 
         running.push_async_callback(kept.close)
         await kept.do(lambda connection: _check(connection, config, installation, wanted))
         keys = await _start_keys(config, kept, base, running)
-        holder = Holder(installation, kept, keys, clients)
+        holder = Holder(installation, kept, keys, clients, config.ledger.succession)
         listener = Listener(holder, config.service.socket)
         show_ends(config.service.socket, issuer_ends(config))
         try:

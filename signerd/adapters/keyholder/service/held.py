@@ -48,6 +48,7 @@ class Holder:
     notes: Notes
     keys: Mapping[bytes, HeldKey]  # by the certificate's SHA-256
     clients: frozenset[int]  # uids
+    succession: int = 1  # the highest number of a successor of the log that may be signed
     said: RateLimiter = field(default_factory=lambda: RateLimiter(time.monotonic))
     room: Room = field(default_factory=lambda: Room(MAX_HELD))
 

@@ -34,7 +34,7 @@ from signerd.errors import ConfigError
 
 T = TypeVar("T")
 FORM: Final = 1
-_about, _checkpoints = tables.about, tables.checkpoints
+_about, _checkpoints, _successions = tables.about, tables.checkpoints, tables.successions
 _VERSION = Prepared(text("PRAGMA data_version"))
 _LAST = Prepared(select(_checkpoints))
 _REMOVE_LAST = Prepared(_checkpoints.delete())
@@ -102,7 +102,14 @@ class Notes(Worker[Connection]):
                 f"there are no notes {path} of what this key holder signed: is their disk mounted? If they"
                 ' are lost: docs/key-holder.md, "The notes are lost"'
             )
-        return cls(make_engine(_url(path), "write"))
+        engine = make_engine(_url(path), "write")
+        try:
+            # Notes of before successors have no such table. A crash leaves it, empty, or not.
+            _successions.create(engine, checkfirst=True)
+        except SQLAlchemyError as error:
+            engine.dispose()
+            raise start_fault(f"cannot read the notes {path}", error) from error
+        return cls(engine)
 
 
 def _url(path: Path) -> str:
@@ -143,8 +150,21 @@ def read_about(connection: Connection) -> About:
     return About(row.holder, row.deployment, row.log)
 
 
-def note_checkpoint(connection: Connection, checkpoint: Checkpoint) -> None:
-    """Raises LeafRefusedError: the log is smaller than the last one, or another of the same size."""
+def note_checkpoint(connection: Connection, checkpoint: Checkpoint, number: int) -> None:
+    """`number`: which one of the log's successors it is of, 1 where it has none.
+
+    Raises LeafRefusedError: the log is smaller than the last one, or another of the same size, or it has a
+    successor by now.
+    """
+    noted = connection.execute(select(_successions.c.number)).scalar_one_or_none() or 1
+    if number < noted:
+        raise LeafRefusedError(
+            f"a checkpoint of log {number}, after one of successor {noted}: the log was put back"
+        )
+    if number > noted:
+        connection.execute(_successions.delete())
+        connection.execute(insert(_successions), {"number": number})
+        _REMOVE_LAST.run(connection, {})
     last = _LAST.row(connection, {})
     if last is not None and (checkpoint.size, checkpoint.root) == (last.size, last.root):
         return

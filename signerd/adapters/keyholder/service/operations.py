@@ -28,6 +28,7 @@ from signerd.core.approved_order import LeafRefusedError, ShareUsedError, check_
 from signerd.core.leaf import Leaf
 from signerd.core.names import MacKey, MacQuestion
 from signerd.core.product import MAX_PRODUCT_BYTES, Product, parse_product
+from signerd.core.succession import number_of
 from signerd.errors import Refused, Unavailable
 
 _REFUSALS = (ApprovalError, LeafRefusedError, SigningRefusedError, KeyHolderRefusal, Refused)
@@ -114,9 +115,15 @@ class Asked:
             checkpoint = note.parse_checkpoint(body)
         except ValueError as error:
             raise SigningRefusedError(f"no checkpoint: {error}") from error
-        if checkpoint.origin != note.parse_vkey(self.holder.installation.log).name:
+        number = number_of(checkpoint.origin, note.parse_vkey(self.holder.installation.log).name)
+        if number is None:
             raise SigningRefusedError("a checkpoint of another log")
-        await self.holder.notes.note(lambda connection: notes.note_checkpoint(connection, checkpoint))
+        if number > self.holder.succession:
+            raise SigningRefusedError(
+                f"a checkpoint of the log's successor {number}: write `succession = {number}` into [ledger]"
+                " of keyholder.toml first"
+            )
+        await self.holder.notes.note(lambda connection: notes.note_checkpoint(connection, checkpoint, number))
         return await self.key.pool.sign_checkpoint(body)
 
     async def check_chip_mac(self, arguments: list[object]) -> bool:

@@ -16,12 +16,14 @@ from signerd.config import (
     FilePath,
     IssuerSettings,
     Keys,
+    LogNameSettings,
     Name,
     Section,
     SocketPath,
     read_settings,
 )
 from signerd.core.names import FIRST
+from signerd.core.succession import MAX_NUMBER
 from signerd.errors import ConfigError
 
 
@@ -51,6 +53,13 @@ class HeldIssuerSettings(IssuerSettings):
     ca: Name = FIRST
 
 
+class HeldLogSettings(LogNameSettings):
+    """And how far it may have been succeeded: without this, whoever has signerd's files could have any
+    history signed under a new name."""
+
+    succession: Annotated[int, Field(ge=1, le=MAX_NUMBER)] = 1
+
+
 class KeyHolderConfig(Keys):
     """The whole file."""
 
@@ -59,6 +68,7 @@ class KeyHolderConfig(Keys):
     page = "docs/key-holder.md"
 
     service: ServiceSettings
+    ledger: HeldLogSettings
     issuers: Annotated[tuple[HeldIssuerSettings, ...], Field(max_length=MAX_ISSUERS)] = ()
 
     @property

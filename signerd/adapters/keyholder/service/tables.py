@@ -76,6 +76,8 @@ active = Table(
     Column("ca", Text, primary_key=True),
     Column("certificate_sha256", LargeBinary, nullable=False),
 )
+# The log's successor that was signed last; without a row it is the log as it was opened.
+successions = Table("successions", metadata, Column("number", Integer, nullable=False))
 checkpoints = Table(
     "checkpoints",
     metadata,

@@ -58,6 +58,7 @@ from signerd.core.entry import ShareGiven
 from signerd.core.issuers import IssuerState
 from signerd.core.leaf import DEVICE
 from signerd.core.names import FIRST
+from signerd.core.succession import number_of
 from signerd.errors import ConfigError
 
 T = TypeVar("T")
@@ -429,7 +430,7 @@ def _fill_from(source: Connection, target: Connection, asked: Plan) -> None:
     _count_places(source, target)
     first = load_vkey(asked.config.ledger.vkey)
     head = read_second_place(asked.config.ledger.head, lambda: read_log_keys(source, first))
-    notes.note_checkpoint(target, head)
+    notes.note_checkpoint(target, head, number_of(head.origin, first.name) or 1)
 
 
 def _copy_uses(source: Connection, target: Connection, own: str) -> None:
