@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -66,13 +66,16 @@ async def grow(store: SqlStore, *chips: str) -> bytes:
     return store.checkpoint()
 
 
-async def lost_world(directory: Path) -> LostWorld:
-    """Three boards were certified, and a backup of after the first is all that is left."""
+async def lost_world(directory: Path, before: Callable[[World], Awaitable[None]] | None = None) -> LostWorld:
+    """Three boards were certified, and a backup of after the first is all that is left. `before`: is done
+    before that backup is made."""
     made = LostWorld(World(directory))
     made.world.create()
     async with made.world.opened() as store:
         await stock(store, with_terms())
         await grow(store, "chip-1")
+    if before is not None:
+        await before(made.world)
     backup = made.keep("backup")
     async with made.world.opened() as store:
         made.seen = await grow(store, "chip-2", "chip-3")
