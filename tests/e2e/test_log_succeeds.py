@@ -14,7 +14,7 @@ from harness.factory import LINE, Factory, Run
 from harness.process import run
 from harness.signerd_commands import run_signerd, signerd
 
-pytestmark = pytest.mark.check
+pytestmark = pytest.mark.soak  # a minute
 
 PAGE = Path(__file__).parents[2] / "docs" / "operations.md"
 ELSEWHERE = ("softhsm", "hsm.pin", "root")

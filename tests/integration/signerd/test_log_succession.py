@@ -178,6 +178,7 @@ def crash_at(monkeypatch: pytest.MonkeyPatch, module: Any, name: str, number: in
     monkeypatch.setattr(module, name, dying)
 
 
+@pytest.mark.check
 @pytest.mark.parametrize("after", [False, True])
 @pytest.mark.parametrize("number", [1, 2, 3])  # succession, note of before, new note
 async def test_a_crash_at_each_file(
@@ -193,6 +194,7 @@ async def test_a_crash_at_each_file(
     await _goes_on(lost)
 
 
+@pytest.mark.check
 @pytest.mark.parametrize("after", [False, True])
 async def test_a_crash_at_the_folder_of_tiles(
     lost: LostWorld, monkeypatch: pytest.MonkeyPatch, after: bool
@@ -210,6 +212,7 @@ async def test_a_crash_at_the_folder_of_tiles(
             await grow(store, "chip-2")
 
 
+@pytest.mark.check
 @pytest.mark.parametrize("after", [False, True])
 async def test_a_crash_at_the_commit(lost: LostWorld, monkeypatch: pytest.MonkeyPatch, after: bool) -> None:
     with monkeypatch.context() as patch:
