@@ -70,6 +70,7 @@ def shake(edge: Edge, certificate: Path | None) -> None:
         context.wrap_socket(line).recv(4096)
 
 
+@pytest.mark.check
 def test_no_failed_handshake_writes_a_line(edge: Edge, tmp_path: Path) -> None:
     station = edge.add_peer("station/plant1/pc1")
     time.sleep(10 * GATHER_S)  # the line of the call before is on its way

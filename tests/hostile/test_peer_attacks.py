@@ -130,6 +130,7 @@ def test_a_boards_certificate_is_no_login(line: HostileLine, operations_root: by
     assert handshake_fails(line, grpc.ssl_channel_credentials(operations_root, pem(board.key), chain))
 
 
+@pytest.mark.check
 def test_no_certificate_and_a_self_signed_one_are_no_login(line: HostileLine, operations_root: bytes) -> None:
     assert handshake_fails(line, grpc.ssl_channel_credentials(operations_root))
     key = ec.generate_private_key(ec.SECP256R1())

@@ -185,6 +185,7 @@ def test_a_foreign_order_cannot_be_told_from_none(line: HostileLine) -> None:
     line.refused("order_unknown", lambda: line.pc1.open("WO-of-nobody", board.chip_id))
 
 
+@pytest.mark.check
 def test_a_future_and_a_past_order(line: HostileLine) -> None:
     board, now = line.board(), datetime.now(UTC)
     future = line.open_order(not_before=now + timedelta(days=1), not_after=now + timedelta(days=2))

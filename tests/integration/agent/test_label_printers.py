@@ -50,6 +50,7 @@ async def test_a_label_reaches_the_printer(place: Path) -> None:
     assert list((place / "labels").iterdir()) == []
 
 
+@pytest.mark.check
 async def test_labels_of_many_ports_come_one_after_the_other(place: Path) -> None:
     printer = PaperPrinter()
     async with listening(printer.serve) as port:

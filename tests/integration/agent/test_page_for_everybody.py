@@ -224,6 +224,7 @@ def test_one_banner_when_the_line_is_down(browser: Chrome) -> None:
         assert browser.find_elements(By.CLASS_NAME, "stopped") == []
 
 
+@pytest.mark.check
 def test_verdicts_are_read_out_together_and_once(browser: Chrome) -> None:
     size(browser, "tablet")
     live = busy_floor(16)

@@ -116,6 +116,7 @@ def _ports(port: int) -> list[dict[str, Any]]:
         return []
 
 
+@pytest.mark.check
 async def test_results_that_a_kill_left_behind_are_written_at_the_next_start(tmp_path: Path) -> None:
     async with AgentBench(tmp_path) as bench:
         furnish(bench)
@@ -142,6 +143,7 @@ async def test_results_that_a_kill_left_behind_are_written_at_the_next_start(tmp
     ],
     ids=["code", "words", "missing", "hangs"],
 )
+@pytest.mark.check
 async def test_a_command_that_fails_is_said_and_changes_no_verdict(
     tmp_path: Path, command: list[str], says: str
 ) -> None:

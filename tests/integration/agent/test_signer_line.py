@@ -120,6 +120,7 @@ async def test_a_line_that_went_silent_is_made_anew(signerd: PaperSigner, tmp_pa
     assert events == []
 
 
+@pytest.mark.check
 async def test_a_line_that_stays_silent_is_down_and_comes_back(signerd: PaperSigner, tmp_path: Path) -> None:
     events: list[Event] = []
     async with (

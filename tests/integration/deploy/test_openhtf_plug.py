@@ -97,6 +97,7 @@ async def test_an_order_that_cannot_be_worked_stops_the_test(tmp_path: Path) -> 
     assert tested.phase["result"]["phase_result"] == "STOP"
 
 
+@pytest.mark.check
 async def test_a_phase_that_takes_too_long_parks_its_board(tmp_path: Path) -> None:
     async with AgentBench(tmp_path) as bench:
         board = bench.board("CHIP-1", keygen_s=60.0)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from harness.hostile_line import HostileLine
 from harness.installation import Installation
 from harness.process import wait_until
 
 
+@pytest.mark.check
 def test_a_stop_stands_in_the_ledger_and_a_crash_leaves_none(tmp_path: Path) -> None:
     with Installation(tmp_path / "line") as installation:
         installation.start_signerd()

@@ -10,6 +10,7 @@ from harness.installation import Installation
 from harness.process import ProgramError
 
 
+@pytest.mark.check
 def test_the_checks_of_keys_are_ready_before_the_first_key(tmp_path: Path) -> None:
     """They take longer than a caller may wait on the event loop: without them nothing is served."""
     package = tmp_path / "packages" / "badkeys"

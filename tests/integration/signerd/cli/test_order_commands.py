@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from harness.edge import Edge
 from harness.installation import order_toml, product_toml
 from harness.signerd_commands import signerd
 
 
+@pytest.mark.check
 def test_work_orders_and_chips(edge: Edge, tmp_path: Path) -> None:
     station = edge.add_peer("station/plant1/pc1")
     file = tmp_path / "order.toml"

@@ -245,6 +245,7 @@ def test_multi_tcb_info_has_one_or_more() -> None:
             firmware(certificate, BOOT_LAYER)
 
 
+@pytest.mark.check
 def test_every_changed_byte_of_a_tcb_info_still_accepts_no_other_digest() -> None:
     """Content that means nothing to the rules may change; a digest or a flag may not."""
     for position in range(len(GOOD)):
