@@ -7,10 +7,12 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 from harness.process import REPOSITORY
 from harness.store_world import World
+from signerd.adapters import migrations
 from signerd.adapters.store.database import make_engine
 
 VECTORS = REPOSITORY / "tests" / "vectors"
@@ -26,6 +28,28 @@ def load(schema: str, directory: Path) -> World:
     world.head_file.parent.mkdir()
     shutil.copy(vector / "checkpoint", world.head_file)
     return world
+
+
+# What takes a migration back. A newer one wants a line of its own.
+_BACK = {
+    "0015": ("DROP INDEX issued_records",),
+    "0014": tuple(f"ALTER TABLE records DROP COLUMN {name}" for name in ("intent_start", "intent_mac")),
+    "0013": tuple(
+        statement
+        for table in ("chips", "order_chips", "identities")
+        for statement in (f"DROP INDEX {table}_by_entry", f"ALTER TABLE {table} DROP COLUMN entry")
+    ),
+}
+
+
+def back_to(world: World, schema: str) -> None:
+    """As a signerd of this schema, "0012" or later, would have kept it."""
+    assert max(_BACK) == migrations.HEAD
+    with closing(sqlite3.connect(world.database)) as connection, connection:
+        for number, statements in _BACK.items():
+            for statement in statements if number > schema else ():
+                connection.execute(statement)
+        connection.execute("UPDATE alembic_version SET version_num = ?", (schema,))
 
 
 def revision(world: World) -> str:

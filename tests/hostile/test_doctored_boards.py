@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from harness.doctored_store import sql
+from harness.store_of_before import back_to
 from harness.store_world import (
     NOW,
     ORDER,
@@ -238,9 +239,7 @@ async def test_an_intent_with_a_serial_number_of_somebody_s_choice(world: World)
 
 async def test_an_intent_of_before_is_begun_again(world: World) -> None:
     left = await left_open(world)
-    for column in ("intent_start", "intent_mac"):
-        sql(world, f"ALTER TABLE records DROP COLUMN {column}")
-    sql(world, "UPDATE alembic_version SET version_num = '0013'")
+    back_to(world, "0013")
     assert upgrade_database(world.url) is not None
     async with world.opened() as store:
         begun = await store.take_place(replace(REQUEST, certificate_serial=99), prepare)

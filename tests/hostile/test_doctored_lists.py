@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from harness.doctored_store import sql
+from harness.store_of_before import back_to
 from harness.store_world import NOW, ORDER, STATION, World, intent, issue, stock
 from signerd.adapters.store import SqlStore, upgrade_database
 from signerd.adapters.store.proven_lists import ProvenLists
@@ -219,18 +220,8 @@ async def test_lists_beyond_what_is_kept_are_read_again(
         await chip(store, "locked-0")
 
 
-def before(world: World) -> None:
-    """As signerd kept it at schema 0012."""
-    for column in ("intent_start", "intent_mac"):
-        sql(world, f"ALTER TABLE records DROP COLUMN {column}")
-    for table in ("chips", "order_chips", "identities"):
-        sql(world, f"DROP INDEX {table}_by_entry")
-        sql(world, f"ALTER TABLE {table} DROP COLUMN entry")
-    sql(world, "UPDATE alembic_version SET version_num = '0012'")
-
-
 async def test_lists_of_before_are_used(world: World) -> None:
-    before(world)
+    back_to(world, "0012")
     upgraded = upgrade_database(world.url)
     assert upgraded is not None
     assert upgraded.unproven == {}
@@ -263,7 +254,7 @@ async def test_lists_of_before_are_used(world: World) -> None:
 async def test_lists_of_before_that_no_entry_bears_out(
     world: World, statement: str, chip_id: str, unproven: dict[str, int]
 ) -> None:
-    before(world)
+    back_to(world, "0012")
     sql(world, statement)
     upgraded = upgrade_database(world.url)
     assert upgraded is not None

@@ -199,11 +199,12 @@ def _older(number: int, followed: int, name: str) -> str:
 
 
 def _content(path: Path, most: int) -> bytes:
-    """Empty where there is none. Raises JournalError."""
+    """Empty where there is none, as where the state folder is no folder: the journal's check says that.
+    Raises JournalError."""
     try:
         with path.open("rb") as file:
             return file.read(most + 1)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return b""
     except OSError as error:
         raise JournalError(f"cannot read {path}: {error.strerror}") from error
