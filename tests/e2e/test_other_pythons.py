@@ -1,5 +1,5 @@
-"""`make unit` on a machine whose Python is another one than this. In `make soak` also the two commands of the
-README in a fresh clone, with each of them, and on a Debian 13 in which nothing of this machine is."""
+"""`make unit` on a machine whose Python is the newest that we support. In `make soak` also on those between, and
+the two commands of the README in a fresh clone, with each of them, and on a Debian 13 in which nothing of this machine is."""
 
 from __future__ import annotations
 
@@ -43,7 +43,10 @@ class Checkout:
         return run(command, directory=self.place, environment=self.environment, timeout_s=_RUN_S)
 
 
-@pytest.fixture(scope="module", params=_OTHERS)
+@pytest.fixture(
+    scope="module",
+    params=[*(pytest.param(each, marks=pytest.mark.soak) for each in _OTHERS[:-1]), *_OTHERS[-1:]],
+)
 def checkout(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Checkout:
     version = str(request.param)
     interpreter = wheelhouses.python(version)
