@@ -1,5 +1,6 @@
-"""`make unit` on a machine whose Python is the newest that we support. In `make soak` also on those between, and
-the two commands of the README in a fresh clone, with each of them, and on a Debian 13 in which nothing of this machine is."""
+"""`make unit` on a machine whose Python is the newest other one. In `make soak` also on those between, and
+the two commands of the README in a fresh clone, with each of them, and on a Debian 13 in which nothing of
+this machine is."""
 
 from __future__ import annotations
 
