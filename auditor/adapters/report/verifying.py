@@ -8,7 +8,7 @@
     6  each record is judged by its entries as `verify` does: certificate, CSR, evidence, settings, stamp
 
 What breaks 1 to 3 ends the verification: nothing after it would mean anything. All else is collected.
-Memory grows by some hundred bytes a board, and not with evidence and certificates.
+Memory grows by less than a kilobyte a board, and not with evidence and certificates.
 """
 
 from __future__ import annotations

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import resource
 import subprocess
 import sys
 import time
@@ -22,7 +21,12 @@ from harness.production_files import made
 
 BOARDS = 100_000
 MAKE_S = 60.0  # of CPU, the paper log's in the same process included: what else runs here does not count
-VERIFY_MB = 600  # of the largest of its processes
+VERIFY_MB = 300  # of the largest of its processes
+# Of a process that this one starts itself, Linux tells the size of this one, which holds the whole log.
+MEASURED = (
+    "import resource, subprocess, sys; done = subprocess.run(sys.argv[1:])\n"
+    "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024); sys.exit(done.returncode)"
+)
 
 
 class ByNumber(PaperService):
@@ -56,12 +60,24 @@ def test_an_order_of_a_hundred_thousand(tmp_path: Path) -> None:
     assert cpu < MAKE_S
     (tmp_path / "log.vkey").write_text(vkey(log.log_key))
     (tmp_path / "root.pem").write_bytes(pem(log.root.certificate))
-    command = [sys.executable, "-m", "auditor", "report", "--verify", str(archive), "--json"]
-    command += ["--vkey", str(tmp_path / "log.vkey"), "--root", str(tmp_path / "root.pem")]
+    command = [
+        "-m",
+        "auditor",
+        "report",
+        "--verify",
+        str(archive),
+        "--json",
+        "--vkey",
+        str(tmp_path / "log.vkey"),
+    ]
+    command += ["--root", str(tmp_path / "root.pem")]
     began = time.monotonic(), 0.0
-    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=3_000)
-    largest = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURED, sys.executable, *command],
+        check=False, capture_output=True, text=True, timeout=3_000,
+    )  # fmt: skip
+    *_, said, largest = done.stdout.splitlines()
     print(f"verified in {time.monotonic() - began[0]:.1f} s, {largest} MB")
-    found = json.loads(done.stdout.splitlines()[-1])
+    found = json.loads(said)
     assert (done.returncode, found["holds"], found["evidence"]) == (0, True, {"mac": BOARDS})
-    assert largest < VERIFY_MB
+    assert int(largest) < VERIFY_MB
