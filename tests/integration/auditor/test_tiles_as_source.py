@@ -97,7 +97,7 @@ def test_from_scratch_over_tiles_keeps_what_only_records_show(tmp_path: Path) ->
     log.personalize(1)
     log.issue(1)
     csr = log.records[0].csr_der
-    log.records[0].csr_der = csr[:-1] + b"\0"
+    log.records[0].csr_der = csr[:-1] + bytes([csr[-1] ^ 1])
     write_tiles(tmp_path / "tiles", files_of(log.entries), log.checkpoint())
     with bench(log, tmp_path / "state") as made:
         assert made.codes() == [("CSR", 6)]
