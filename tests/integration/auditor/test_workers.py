@@ -29,7 +29,7 @@ def lying() -> PaperLog:
     for place, record in enumerate(log.records):
         match place % 15:
             case 4:
-                record.csr_der = record.csr_der[:-1] + b"\0"
+                record.csr_der = record.csr_der[:-1] + bytes([record.csr_der[-1] ^ 1])
             case 9:
                 record.stamp_signature = b"\0"
             case 14:
