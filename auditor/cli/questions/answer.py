@@ -21,6 +21,7 @@ from rich.table import Table
 
 from auditor.adapters.questions.reading import AsOf, Reading, Rows
 from auditor.cli.output import Output
+from auditor.cli.questions.options import Level
 from auditor.config import load
 from auditor.core.questions.cells import csv_cell, shown
 from auditor.core.questions.kinds import Kinds, firmware
@@ -118,9 +119,9 @@ def seconds_of_age(text: str) -> int:
         raise typer.BadParameter(str(error)) from error
 
 
-def kinds_of(versions: Sequence[str] | None, level: str, method: str, product: str) -> Kinds:
+def kinds_of(versions: Sequence[str] | None, level: Level | None, method: str, product: str) -> Kinds:
     """Of the options. Raises BadParameter."""
     try:
-        return Kinds(firmware(versions or ()), level, method, product)
+        return Kinds(firmware(versions or ()), "" if level is None else level.value, method, product)
     except Malformed as error:
         raise typer.BadParameter(str(error)) from error

@@ -61,7 +61,7 @@ def chips(
     Example: birthmark-auditor chips --chips bought.txt --order WO-1 --csv > differences.csv
     """
     answer = Answer(as_json=as_json, as_csv=as_csv)
-    kinds = kinds_of(firmware, "" if level is None else level.value, method, product)
+    kinds = kinds_of(firmware, level, method, product)
     if (list_ is not None and attester) or (tiles and not attester):
         raise typer.BadParameter("--chips and --attester are two questions, and --tiles goes with --attester")
     with asked(config) as (reading, as_of):

@@ -48,7 +48,7 @@ def doubt(
     Example: birthmark-auditor doubt plant1/pc1 --from 2026-11-01 --to 2026-11-03 --csv > recall.csv
     """
     answer = Answer(as_json=as_json, as_csv=as_csv)
-    kinds = kinds_of(firmware, "" if level is None else level.value, method, product)
+    kinds = kinds_of(firmware, level, method, product)
     period, uri = period_of(start, end), station_uri(config, station)
     with asked(config) as (reading, as_of):
         found = boards.doubt(reading, station=uri, period=period, kinds=kinds)

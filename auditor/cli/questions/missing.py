@@ -51,7 +51,7 @@ def missing(
     Example: birthmark-auditor missing --older-than 12h --order WO-1 --csv > missing.csv
     """
     answer = Answer(as_json=as_json, as_csv=as_csv)
-    kinds = kinds_of(firmware, "" if level is None else level.value, method, product)
+    kinds = kinds_of(firmware, level, method, product)
     older_than_s, uri = seconds_of_age(older_than), station_uri(config, station)
     with asked(config) as (reading, as_of):
         found = boards.missing(reading, order=order, station=uri, older_than_s=older_than_s, kinds=kinds)

@@ -51,7 +51,7 @@ def stations(
     Example: birthmark-auditor stations --from 2026-11-01 --outliers
     """
     answer = Answer(as_json=as_json, as_csv=as_csv)
-    kinds = kinds_of(firmware, "" if level is None else level.value, method, product)
+    kinds = kinds_of(firmware, level, method, product)
     period, uri = period_of(start, end), station_uri(config, station)
     question = by_station.Asked(period, kinds, uri, order, total, outliers)
     with asked(config) as (reading, as_of):

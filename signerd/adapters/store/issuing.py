@@ -243,7 +243,7 @@ def _next_place(tx: Transaction, request: IntentRequest) -> tuple[int, str]:
     if number <= tx.boards.highest.get(order.work_order, 0):
         what = f"place {number} is taken next, and is issued"
         raise compared.differs("orders", order.work_order, terms.index, what)
-    return number, parse_pattern(order.serial_pattern).render(order.serial_start + number - 1)
+    return number, _serial_number(terms, number)
 
 
 def _place_again(tx: Transaction, request: IntentRequest, chip: int) -> int:
@@ -255,6 +255,11 @@ def _place_again(tx: Transaction, request: IntentRequest, chip: int) -> int:
         return number
     _check_open(tx, request)
     return int(kept.number)
+
+
+def _serial_number(terms: Terms, number: int) -> str:
+    """That of a board which is new with this place."""
+    return parse_pattern(terms.serial_pattern).render(terms.serial_start + number - 1)
 
 
 def _made_here(tx: Transaction, intent: Record) -> bool:
@@ -269,10 +274,12 @@ def _demand_serial(tx: Transaction, chip: int, serial_number: str) -> None:
     Fault."""
     for row in tx.connection.execute(_PLACES, {"chip": chip}):
         terms = tx.state.orders.get(row.work_order)
-        if terms is not None and 1 <= row.number <= terms.quantity:
-            wanted = parse_pattern(terms.serial_pattern).render(terms.serial_start + row.number - 1)
-            if wanted == serial_number:
-                return
+        if (
+            terms is not None
+            and 1 <= row.number <= terms.quantity
+            and _serial_number(terms, row.number) == serial_number
+        ):
+            return
     raise compared.differs("certified_chips", f"chip {chip}", None, f"its board is {serial_number!r:.80}")
 
 
