@@ -100,6 +100,29 @@ def check_passes(log: Log, head: Checkpoint, earlier: Checkpoint, what: str) -> 
     raise Rejected(Finding(Code.PROOF_MALFORMED, wrong))
 
 
+def check_prefix(log: Log, head: Checkpoint, size: int, root: bytes) -> None:
+    """Checks that a successor of the log begins with the entries that were verified, so many of them. Else
+    who has both keys could say that the end is lost, and write the rest anew.
+
+    Raises:
+        Rejected: SUCCESSION_HISTORY: by its entries it does not. PROOF_MALFORMED: it does, and its proof does
+            not hold. CONTINUATION: its entries are not those of the head.
+        Unreachable: signerd does not answer.
+    """
+    if size == 0 or is_prefix(log, head, size, root):
+        return
+    passed, whole = _roots(log, head, size)
+    if whole != head.root:
+        raise Rejected(Finding(Code.CONTINUATION, "the successor's entries are not those of its head"))
+    if passed == root:
+        wrong = f"a consistency proof from {size} to {head.size} that does not hold, of entries that do"
+        raise Rejected(Finding(Code.PROOF_MALFORMED, wrong))
+    detail = f"the successor has other entries among the first {size} than were verified: no loss explains it"
+    expected = f"size {size}, root {root.hex()}"
+    found = f"root {passed.hex()}\n{head.note.decode()}"
+    raise Rejected(Finding(Code.SUCCESSION_HISTORY, detail, None, None, expected, found))
+
+
 def _roots(log: Log, head: Checkpoint, size: int) -> tuple[bytes, bytes]:
     """Of the entries up to this size, and up to the head's."""
     growth, passed = Growth.empty(), b""

@@ -30,17 +30,17 @@ from auditor.core.books import Basis, CertificateState, IntentState, OrderState,
 from auditor.core.codes import Code
 from auditor.core.cosigners import Cosigners
 from auditor.core.findings import Finding, Rejected, finding_of
-from auditor.core.growth import Growth
+from auditor.core.growth import BUNDLE, Growth
 from auditor.core.history import Trust, ahead
 from auditor.core.identities import Identities
 from auditor.core.log_keys import check_signers, in_succession, signers
 from auditor.errors import CheckFailed, Malformed, NotFound
-from auditor.head import Head, check_continues, read_head
+from auditor.head import Head, check_continues, check_prefix, read_head
 from auditor.ledger import CHUNK, LedgerRun
 from auditor.ports import Judges, Kept, KeptFinding, Log, Progress, Stage, State
 from auditor.records import RecordRun
 from auditor.reread import Reader
-from birthmark.proof import Checkpoint, ProofError, VerifierKey, open_succession
+from birthmark.proof import Checkpoint, ProofError, Succession, VerifierKey, log_name, open_succession
 
 MAX_FINDINGS = 10_000  # kept of one run
 
@@ -161,9 +161,11 @@ class Audit:
         known = self._state.passing() if before is None else before.checkpoint
         earlier_ones = [] if before is None else [before.checkpoint]
         earlier_ones += [each for each in [self._state.passing()] if each is not None]
-        lost = self._lost(head, self._known_keys(before), earlier_ones)
-        if lost:
-            known, earlier_ones = None, []
+        succession = self._succession(head, self._known_keys(before), earlier_ones)
+        lost = succession is not None and any(map(succession.is_lost, earlier_ones))
+        if succession is not None and lost:
+            check_prefix(self._log, head, *self._went_on(succession, earlier_ones, reader.growth))
+            known, earlier_ones = None, [each for each in earlier_ones if not succession.is_lost(each)]
         with _doubted(shown):
             for earlier in earlier_ones:
                 check_continues(self._log, head, earlier)
@@ -207,11 +209,13 @@ class Audit:
     def _look_again(self, reader: Reader, records: RecordRun | None, old: int) -> Again:
         return look_again(self._state, reader, records, self._share, old, self._commit, self._found.append)
 
-    def _lost(self, head: Checkpoint, known: Sequence[VerifierKey], kept: Sequence[Checkpoint]) -> bool:
-        """Whether the log has a successor that lost a part of what was verified: it is read anew, then.
-        Raises Rejected: the successor is not proven, or says less than was verified."""
+    def _succession(
+        self, head: Checkpoint, known: Sequence[VerifierKey], kept: Sequence[Checkpoint]
+    ) -> Succession | None:
+        """What the head's log goes on from, if it is a later one than was verified. Where it lost a part of
+        that, it is read anew. Raises Rejected: it is not proven, or says less than was verified."""
         if head.origin == known[0].name:
-            return False
+            return None
         try:
             cas = self._pinned.trust.operations_cas
             succession = open_succession(self._log.succession(), known, cas)
@@ -222,7 +226,21 @@ class Audit:
             detail = f"the log's name is another one, and no successor is proven: {error}"
             found = Finding(Code.SUCCESSION_HISTORY, detail, None, None, known[0].name, head.origin)
             raise Rejected(found) from error
-        return any(succession.is_lost(each) for each in kept)
+        return succession
+
+    def _went_on(
+        self, succession: Succession, kept: Sequence[Checkpoint], growth: Growth
+    ) -> tuple[int, bytes]:
+        """How many of the entries that were verified the successor says to have, and the root of their tree:
+        as far as the state can tell, which has a hash for each 256."""
+        numbers = {log_name(each.origin)[1] for each in kept}
+        size = min(growth.size, *(succession.predecessors[number - 1].continued for number in numbers))
+        if size == growth.size:
+            return size, growth.root()
+        part = Growth.empty()
+        for number in range(size // BUNDLE):
+            part.extend_by(self._state.bundle(number))
+        return part.size, part.root()
 
     def _begin(self, *, from_scratch: bool, lost: bool) -> None:
         if from_scratch or lost:

@@ -87,6 +87,12 @@ class Growth:
         del self.tail[:at]
         return finished
 
+    def extend_by(self, bundle: bytes) -> None:
+        """Adds 256 entries of which the hash was kept. Raises Malformed: the last bundle is not whole."""
+        if self.tail:
+            raise Malformed("a bundle begins at a multiple of 256")
+        self._whole.append(bundle)
+
     def frontier(self) -> Frontier:
         """Of all entries."""
         rest = Frontier()

@@ -13,6 +13,7 @@ from hashlib import sha256
 from pathlib import Path
 from uuid import UUID
 
+from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from auditor.adapters.client import Credentials, GrpcLog
@@ -55,12 +56,15 @@ class Bench:
 
 
 def pinned(
-    log: PaperLog, identities: Identities | None = None, key: Ed25519PrivateKey | None = None
+    log: PaperLog,
+    identities: Identities | None = None,
+    key: Ed25519PrivateKey | None = None,
+    cas: tuple[x509.Certificate, ...] = (),
 ) -> Pinned:
-    """`key`: a later one of the log, instead of the first."""
+    """`key`: a later one of the log, instead of the first. `cas`: who may sign its successor."""
     text = vkey(key or log.log_key)
     root = log.root.certificate
-    trust = Trust(DEPLOYMENT, ORIGIN, text, frozenset({sha256(der(root)).hexdigest()}))
+    trust = Trust(DEPLOYMENT, ORIGIN, text, frozenset({sha256(der(root)).hexdigest()}), cas)
     return Pinned(parse_vkey(text), (root,), trust, identities)
 
 
@@ -72,6 +76,7 @@ def bench(
     identities: Identities | None = None,
     key: Ed25519PrivateKey | None = None,
     *,
+    cas: tuple[x509.Certificate, ...] = (),
     workers: int = 1,
     share: float = SHARE,
     chunk: int = CHUNK,
@@ -88,7 +93,7 @@ def bench(
             audit = Audit(
                 grpc_log,
                 state,
-                pinned(log, identities, key),
+                pinned(log, identities, key, cas),
                 clock=lambda: LATER,
                 progress=lambda _phase, _done, _total: None,
                 judges=judges,

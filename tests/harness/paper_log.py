@@ -179,10 +179,10 @@ def note(key: Ed25519PrivateKey, body: str, *, name: str = ORIGIN) -> bytes:
     return f"{body}\n— {name} {signature}\n".encode()
 
 
-def cosigned(signed: bytes, *keys: Ed25519PrivateKey) -> bytes:
+def cosigned(signed: bytes, *keys: Ed25519PrivateKey, name: str = ORIGIN) -> bytes:
     """The same note with the signatures of more keys of the log."""
     body = signed.rpartition(b"\n\n")[0].decode() + "\n"
-    return signed + b"".join(note(key, body).rpartition(b"\n\n")[2] for key in keys)
+    return signed + b"".join(note(key, body, name=name).rpartition(b"\n\n")[2] for key in keys)
 
 
 def vkey(key: Ed25519PrivateKey, *, name: str = ORIGIN) -> str:
@@ -213,6 +213,8 @@ class PaperLog:
     now: datetime = datetime(2026, 11, 1, tzinfo=UTC)
     product_toml: str = PRODUCT_TOML
     form: int = 3
+    origin: str = ORIGIN  # under which it signs; another one once it is a successor (`paper_succession`)
+    succession: bytes = b""
 
     lie_checkpoint: Callable[[bytes], bytes] = honest
     lie_entries: Callable[[list[bytes]], list[bytes]] = honest
@@ -529,7 +531,8 @@ class PaperLog:
         size = self.tree.size if size is None else size
         root = base64.b64encode(self.tree.root(size)).decode()
         first, *others = self.signing if key is None else [key]
-        return cosigned(note(first, f"{ORIGIN}\n{size}\n{root}\n"), *others)
+        body = f"{self.origin}\n{size}\n{root}\n"
+        return cosigned(note(first, body, name=self.origin), *others, name=self.origin)
 
     def announce_key(self, key: Ed25519PrivateKey, **changes: Any) -> int:
         """A successor of the log's key."""

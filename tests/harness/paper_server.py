@@ -21,7 +21,9 @@ class PaperService(audit_pb2_grpc.AuditServiceServicer):
         self.log = log
 
     def GetCheckpoint(self, request: Any, context: Any) -> audit_pb2.GetCheckpointResponse:  # noqa: ARG002, N802
-        return audit_pb2.GetCheckpointResponse(checkpoint=self.log.lie_checkpoint(self.log.checkpoint()))
+        return audit_pb2.GetCheckpointResponse(
+            checkpoint=self.log.lie_checkpoint(self.log.checkpoint()), succession=self.log.succession
+        )
 
     def GetInclusionProof(self, request: Any, context: Any) -> audit_pb2.GetInclusionProofResponse:  # noqa: ARG002, N802
         proof = self.log.tree.inclusion(request.index, request.tree_size)

@@ -1,0 +1,94 @@
+"""Who has both keys of a succession, and more in mind than a loss: auditors that follow it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from auditor.core.codes import Code
+from auditor.core.growth import BUNDLE
+from auditor.errors import Unreachable
+from auditor.verify import Report
+from harness.audit_bench import bench, opened
+from harness.paper_certificates import Authority
+from harness.paper_log import PaperLog, honest
+from harness.paper_succession import succeed
+
+CA = Authority.root("Operations")
+LEFT = 300  # entries: one bundle whole, of which a state keeps the hash
+
+
+def refused(log: PaperLog) -> None:
+    """An entry of which an auditor keeps no copy."""
+    log.append(
+        "refused", peer=None, call="SignCsr", code="unknown_peer", count=1, work_order=None, chip_id=None,
+        csr_sha256=None,
+    )  # fmt: skip
+
+
+def grown(entries: int) -> PaperLog:
+    log = opened()
+    while log.tree.size < entries:
+        refused(log)
+    return log
+
+
+def other_at(index: int) -> Callable[[list[bytes]], list[bytes]]:
+    """One entry is another, of the same form."""
+
+    def change(entries: list[bytes]) -> list[bytes]:
+        entries[index] = entries[index].replace(b'"count":1', b'"count":2', 1)
+        return entries
+
+    return change
+
+
+def after_a_loss(
+    state: Path, left: int, rewritten: Callable[[list[bytes]], list[bytes]] = honest
+) -> tuple[Report, Report]:
+    """What an auditor of 600 entries says of the successor, twice."""
+    log = grown(600)
+    with bench(log, state, cas=(CA.certificate,)) as made:
+        assert made.verify().clean
+        succeed(log, CA, left, rewritten=rewritten)
+        log.now += timedelta(hours=1)
+        refused(log)
+        return made.verify(), made.verify()
+
+
+def codes(report: Report) -> list[Code]:
+    return [finding.code for finding in report.new]
+
+
+def test_an_honest_successor_is_followed(tmp_path: Path) -> None:
+    first, second = after_a_loss(tmp_path, LEFT)
+    assert codes(first) == [Code.LOG_SUCCEEDED]
+    assert second.head is not None
+    assert codes(second) == []
+
+
+@pytest.mark.parametrize("index", [100, 255])
+def test_a_loss_does_not_hide_that_the_rest_was_rewritten(tmp_path: Path, index: int) -> None:
+    for report in after_a_loss(tmp_path, LEFT, other_at(index)):
+        assert report.head is None  # and the state is that of before
+        (found,) = [item.finding for item in report.findings]
+        assert found.code is Code.SUCCESSION_HISTORY
+        assert f"among the first {BUNDLE}" in found.detail
+
+
+def test_an_auditor_of_two_trees_compares_the_one_that_is_left(tmp_path: Path) -> None:
+    """A run from scratch was broken off: it has to pass through the older tree too."""
+    log = grown(600)
+    with bench(log, tmp_path, cas=(CA.certificate,), chunk=256) as made:
+        assert made.verify().clean
+        log.fail_at_entry = 520
+        with pytest.raises(Unreachable):
+            made.verify(from_scratch=True)
+        log.fail_at_entry = None
+        succeed(log, CA, LEFT, rewritten=other_at(100))
+        report = made.verify()
+    assert report.head is None
+    assert codes(report) == [Code.SUCCESSION_HISTORY]
