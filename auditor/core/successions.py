@@ -47,9 +47,10 @@ def words_of(index: int, entry: LogSucceeded, log: str) -> str:
 
 
 def check_succeeded(
-    books: Books, index: int, entry: LogSucceeded, log: str, cas: Sequence[x509.Certificate]
+    books: Books, index: int, entry: LogSucceeded, log: str, cas: Sequence[x509.Certificate], pinned: int
 ) -> Iterator[Finding]:
-    """A higher number, signed by an operations CA, from the entries that stand before it."""
+    """A higher number, signed by an operations CA, from the entries that stand before it. `pinned`: up to
+    this one the log's key was pinned under its name, and the CA of then may be trusted no more."""
     known = books.totals.successions
     said = said_by(entry, log)
     number = known[-1][1] if known else 1
@@ -63,7 +64,8 @@ def check_succeeded(
     if any(each.continued > min(each.size, entry.continued) for each in entry.predecessors):
         problems.append("more entries go on than there were")
     try:
-        said.demand_signed(cas)
+        if entry.number > pinned:
+            said.demand_signed(cas)
     except ProofError as error:
         problems.append(str(error))
     for problem in problems:
