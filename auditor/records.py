@@ -14,20 +14,17 @@ from hashlib import sha256
 
 from cryptography import x509
 
+from auditor.briefs import MAX_EXCESS, Briefs, malformed_answer, missing_record, pages_of
 from auditor.core.books import Basis, CertificateState
 from auditor.core.codes import Code
 from auditor.core.counting import known
-from auditor.core.findings import Finding, Rejected, finding_of
+from auditor.core.findings import Finding
 from auditor.core.identities import Identities
-from auditor.core.product import ProductRules
 from auditor.core.record import Record, RecordState
-from auditor.errors import CheckFailed, Malformed, NotFound, Unreachable
-from auditor.issuers import Issuers
-from auditor.judging import Batch, Outcome, Terms
-from auditor.ports import Judges, Log, Progress, RecordPage, Stage, State
-from auditor.products import Products
+from auditor.errors import Malformed, NotFound, Unreachable
+from auditor.judging import Batch, Outcome
+from auditor.ports import Judges, Log, Progress, Stage, State
 
-MAX_EXCESS = 100_000  # records beyond those that the ledger knows: open intents, and what is just being made
 MAX_MISSING = 1_000  # place numbers looked into of one order
 MAX_SHOWN = 20  # of them in a finding
 COMMIT = 4_000  # records a transaction, at most
@@ -65,17 +62,14 @@ class RecordRun:
     records: int = 0
     stamps: int = 0
     awaited: int = 0
-    _issuers: Issuers = field(init=False)
-    _products: Products = field(init=False)
-    _rules: dict[str, ProductRules | None] = field(default_factory=dict, init=False)  # by work order
+    _briefs: Briefs = field(init=False)
     _waiting: deque[_Page] = field(default_factory=deque, init=False)
     _done: list[_Page] = field(default_factory=list, init=False)
     _stands: int = field(default=0, init=False)  # record id up to which all was judged
     _advancing: bool = field(default=False, init=False)  # else these records were judged before
 
     def __post_init__(self) -> None:
-        self._products = Products(self.log)
-        self._issuers = Issuers(self.log, self.state, self.roots)
+        self._briefs = Briefs(self.log, self.state, self.roots)
 
     def run(self, after_record_id: int) -> bool:
         """Checks all that is due, records from this id on. False: no issuer is known, so nothing can be.
@@ -130,34 +124,15 @@ class RecordRun:
             except Malformed as error:
                 self.report(Finding(Code.ANSWER_MALFORMED, f"the chain: {error}"))
                 return False
-            return self._learn(chain)
+            return self._briefs.learn(chain, self.report)
         return True  # no certificate is due: new records, if any, are of certificates yet to be logged
-
-    def _learn(self, chain: Sequence[bytes]) -> bool:
-        try:
-            self._issuers.learn(chain)
-        except CheckFailed as error:
-            self.report(finding_of(error))
-            return False
-        return True
 
     def pages(
         self, after: int, *, intents: bool = False, work_order: str = ""
     ) -> Iterator[tuple[int, Sequence[Record]]]:
-        """Records page by page, ascending, bounded. What is not so is a finding and ends them."""
-        left = self.state.totals.certificates + MAX_EXCESS
-        try:
-            while True:
-                page = self.log.records(after, intents=intents, work_order=work_order)
-                left -= len(page.records)
-                _check_page(page, after, left)
-                if page.records:
-                    after = page.records[-1].record_id
-                    yield after, page.records
-                if not page.more:
-                    return
-        except (Malformed, NotFound) as error:
-            self.report(Finding(Code.ANSWER_MALFORMED, f"records after {after}: {error}"))
+        """See `pages_of`: as many as the ledger knows, and some more."""
+        most = self.state.totals.certificates + MAX_EXCESS
+        return pages_of(self.log, most, after, self.report, intents=intents, work_order=work_order)
 
     def _new(self, after_record_id: int) -> None:
         for record_id, records in self.pages(after_record_id):
@@ -182,14 +157,14 @@ class RecordRun:
         except NotFound:
             page.steps.append(lambda: self._missing(certificate))
         except Malformed as error:
-            page.steps.append(_answer(certificate, error))
+            page.steps.append(malformed_answer(certificate, error))
         else:
             self._job(page, record, certificate)
 
     def _prepare(self, page: _Page, record: Record, *, missing_too: bool) -> None:
         if record.state is RecordState.INTENT and not record.certificate:
             return
-        certificate = self._entry_of(record)
+        certificate = self._briefs.entry_of(record)
         if certificate is not None:
             self._job(page, record, certificate)
             return
@@ -201,53 +176,17 @@ class RecordRun:
                 lambda: self.state.await_entry(digest, record.issued_index, record.serial_number)
             )
 
-    def _entry_of(self, record: Record) -> CertificateState | None:
-        """The `issued` entry that a record belongs to: the one it names, if that speaks of this board."""
-        named = self.state.certificate_at(record.issued_index)
-        if named is not None and (named.chip_id, named.serial_number) == (
-            record.chip_id,
-            record.serial_number,
-        ):
-            return named
-        return self.state.certificate(sha256(record.certificate).digest())
-
     def _job(self, page: _Page, record: Record, certificate: CertificateState) -> None:
         """Puts together what a record is judged by."""
         self.records += 1
-        rules = self._product(page, certificate.work_order)
+
+        def doubt(found: Finding) -> None:
+            page.steps.append(lambda: self.report(found))
+
         try:
-            issuer = self._issuers.of(
-                record.certificate, certificate.index, None if rules is None else rules.ca
-            )
-        except CheckFailed as error:
-            found = finding_of(error, index=certificate.index, serial_number=certificate.serial_number)
-            page.steps.append(Outcome(certificate.index, Basis.UNCHECKED, "", (), found))
-            return
+            page.steps.append(self._briefs.add(page.batch, record, certificate, doubt))
         except NotFound:
             page.steps.append(lambda: self._missing(certificate))
-            return
-        except Malformed as error:
-            page.steps.append(_answer(certificate, error))
-            return
-        stamped = certificate.stamped_index
-        try:
-            issued = self.state.read_entry(certificate.index)
-            stamp = None if stamped is None else self.state.read_entry(stamped)
-        except Rejected as rejected:  # of this one alone: the others are judged all the same
-            page.steps.append(Outcome(certificate.index, Basis.UNCHECKED, "", (), rejected.finding))
-            return
-        digest = issuer.sha256
-        page.batch.chains[digest] = self._issuers.chains[digest]
-        intent = self.state.intent(certificate.work_order, certificate.number)
-        page.batch.add(
-            record,
-            certificate,
-            issued,
-            stamp,
-            None if intent is None else intent.since,
-            digest,
-        )
-        page.steps.append(None)
 
     def _submit(self, page: _Page) -> None:
         if page.steps:
@@ -304,25 +243,6 @@ class RecordRun:
         if kept is not None:
             self.state.keep(replace(kept, record_id=self._stands, stage=stage))
 
-    def _product(self, page: _Page, work_order: str) -> ProductRules | None:
-        """The rules that the order's evidence is measured by. None where that is a finding of its own."""
-        self._judge_by(page, work_order)
-        return self._rules[work_order]
-
-    def _judge_by(self, page: _Page, work_order: str) -> None:
-        order = self.state.order(work_order)
-        if work_order not in self._rules:
-            self._rules[work_order] = None
-            if order is not None:
-                try:
-                    self._rules[work_order] = self._products.of(order)
-                except CheckFailed as error:
-                    found = finding_of(error, index=order.opened_index)
-                    page.steps.append(lambda: self.report(found))
-        if order is not None and work_order not in page.batch.orders:
-            known_file = None if self._rules[work_order] is None else self._products.file_of(order)
-            page.batch.orders[work_order] = Terms(self.state.entry(order.opened_index), known_file)
-
     def _counts(self) -> None:
         """Counts that the entries alone do not tell: of the evidence's hash, or of a chain that is not there;
         and the chips of an order whose product wants each on its list."""
@@ -332,7 +252,7 @@ class RecordRun:
                 detail = f"more chips than were personalized or imported: {name}"
                 expected = f"at most {known(totals.known, name)}"
                 self.report(Finding(Code.CHIPS_UNCOUNTED, detail, None, None, expected, str(chips)))
-        for work_order, rules in self._rules.items():
+        for work_order, rules in self._briefs.rules.items():
             order = self.state.order(work_order)
             if rules is None or order is None or not rules.listed or order.places <= order.imported:
                 continue
@@ -382,32 +302,9 @@ class RecordRun:
             yield from records
 
     def _missing(self, certificate: CertificateState) -> None:
-        self.report(
-            Finding(
-                Code.RECORD_MISSING,
-                "signerd has no record of this certificate",
-                certificate.index,
-                certificate.serial_number,
-                certificate.certificate_sha256.hex(),
-            )
-        )
+        self.report(missing_record(certificate))
         self.state.judged(certificate.index, Basis.UNCHECKED, "", self.round)
 
     def _unlogged(self, digest: bytes, claimed: int, serial_number: str) -> None:
         detail = f"a certificate that is not in the ledger; its record names entry {claimed}"
         self.report(Finding(Code.RECORD_UNLOGGED, detail, None, serial_number, "", digest.hex()))
-
-
-def _answer(certificate: CertificateState, error: Malformed) -> Outcome:
-    found = Finding(Code.ANSWER_MALFORMED, f"record: {error}", certificate.index, certificate.serial_number)
-    return Outcome(certificate.index, Basis.UNCHECKED, "", (), found)
-
-
-def _check_page(page: RecordPage, after: int, left: int) -> None:
-    """Raises Malformed unless the page goes on where the last one ended, and the end is still in sight."""
-    if left < 0 or (page.more and not page.records):
-        raise Malformed("records without end")
-    for record in page.records:
-        if record.record_id <= after:
-            raise Malformed("record ids do not ascend")
-        after = record.record_id

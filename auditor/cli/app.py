@@ -14,7 +14,7 @@ import typer
 from auditor.adapters import renewal
 from auditor.adapters.client import GrpcLog
 from auditor.adapters.enrolment import Installed, install, load_vkey, make_request
-from auditor.adapters.export import export as export_files
+from auditor.adapters.export_folder import ExportFolder
 from auditor.again import SHARE
 from auditor.cli import findings as findings_commands
 from auditor.cli import logged, questions, report, serving
@@ -28,6 +28,7 @@ from auditor.cli.options import (
     IdentitiesOption,
     JsonOption,
     RequiredOption,
+    TilesOption,
     WitnessOption,
     WorkersOption,
     demanded,
@@ -83,12 +84,7 @@ def verify(
     identities: IdentitiesOption = None,
     workers: WorkersOption = 0,
     again: AgainOption = SHARE,
-    tiles: Annotated[
-        str,
-        typer.Option(
-            help="A folder or an http(s) address of published tiles, instead of signerd: entries alone."
-        ),
-    ] = "",
+    tiles: TilesOption = "",
     witness: WitnessOption = None,
     witnesses_required: RequiredOption = None,
     as_json: JsonOption = False,
@@ -217,19 +213,26 @@ def show_order(
 
 @app.command()
 def export(
-    out: Annotated[Path, typer.Option("--out", help="The directory to write into.")],
+    out: Annotated[Path, typer.Option("--out", help="The directory to write into, or an earlier export's.")],
     config: ConfigOption = DEFAULT_CONFIG,
     *,
     identities: IdentitiesOption = None,
+    workers: WorkersOption = 0,
+    tiles: TilesOption = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Writes certificates/<serial>.pem, chain.pem, root.pem and checkpoint, each certificate checked anew."""
+    """Writes the verified entries as tiles, and certificates/<serial>.pem, chain.pem, root.pem, each
+    certificate checked anew."""
     output = Output(as_json=as_json)
-    with session(config, identities or ()) as opened:
-        count, found = export_files(opened.lookup, out)
-    output.thing("exported", {"directory": str(out), "certificates": count})
-    output.findings(found)
-    _exit(clean=not found)
+    with (
+        session(config, identities or (), workers=workers, tiles=tiles) as opened,
+        output.progress() as progress,
+    ):
+        done = opened.export(ExportFolder(out), progress).run()
+    values = {"directory": str(out), "entries": done.entries, "certificates": done.certificates}
+    output.thing("exported", values | {"without_records": bool(tiles), "findings_not_shown": done.dropped})
+    output.findings(done.findings)
+    _exit(clean=not done.findings)
 
 
 @app.command()

@@ -29,6 +29,13 @@ WorkersOption = Annotated[
 AgainOption = Annotated[
     float, typer.Option(min=0.0, max=1.0, help="Share of what was verified before that is looked at again.")
 ]
+TilesOption = Annotated[
+    str,
+    typer.Option(
+        "--tiles",
+        help="A folder or an http(s) address of published tiles, instead of signerd: entries alone.",
+    ),
+]
 WitnessOption = Annotated[
     list[str] | None,
     typer.Option(

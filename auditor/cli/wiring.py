@@ -13,6 +13,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from auditor.adapters.client import Credentials, GrpcLog
 from auditor.adapters.enrolment import load_cosigners, load_operations_cas, load_roots, load_vkey
+from auditor.adapters.export import Export
+from auditor.adapters.export_folder import ExportFolder
 from auditor.adapters.state import SqliteState
 from auditor.adapters.tile_log import TileLog
 from auditor.adapters.workers import Workers, usual_count
@@ -51,6 +53,10 @@ class Session:
             share=share,
         )
 
+    def export(self, folder: ExportFolder, progress: Progress) -> Export:
+        """The verified ledger as files."""
+        return Export(self.log, self.state, self.pinned, self.workers, folder, progress)
+
     @property
     def lookup(self) -> Lookup:
         """For questions about single things."""
@@ -70,8 +76,8 @@ def pinned(config: Config, identities: Sequence[Path] = (), cosigners: Cosigners
     roots = load_roots(config.trust.device_root)
     digests = frozenset(sha256(root.public_bytes(Encoding.DER)).hexdigest() for root in roots)
     cas = load_operations_cas(config.signerd.operations_ca)
-    log, number = log_name(key.name)  # a successor's key is that of the log, under another name
-    trust = Trust(config.deployment, log, VerifierKey(log, key.public_key).text(), digests, cas, number)
+    log, _ = log_name(key.name)  # a successor's key is that of the log, under another name
+    trust = Trust(config.deployment, log, VerifierKey(log, key.public_key).text(), digests, cas)
     return Pinned(
         key,
         roots,

@@ -60,16 +60,12 @@ def pinned(
     identities: Identities | None = None,
     key: Ed25519PrivateKey | None = None,
     cas: tuple[x509.Certificate, ...] = (),
-    successor: int = 1,
 ) -> Pinned:
-    """`key`: a later one of the log, instead of the first. `cas`: who may sign its successor. `successor`:
-    pinned by its name."""
-    signer = key or log.log_key
-    name = ORIGIN if successor == 1 else f"{ORIGIN}/successor-{successor}"
+    """`key`: a later one of the log, instead of the first. `cas`: who may sign its successor."""
+    text = vkey(key or log.log_key)
     root = log.root.certificate
-    roots = frozenset({sha256(der(root)).hexdigest()})
-    trust = Trust(DEPLOYMENT, ORIGIN, vkey(signer), roots, cas, successor)
-    return Pinned(parse_vkey(vkey(signer, name=name)), (root,), trust, identities)
+    trust = Trust(DEPLOYMENT, ORIGIN, text, frozenset({sha256(der(root)).hexdigest()}), cas)
+    return Pinned(parse_vkey(text), (root,), trust, identities)
 
 
 @contextmanager
@@ -81,7 +77,6 @@ def bench(
     key: Ed25519PrivateKey | None = None,
     *,
     cas: tuple[x509.Certificate, ...] = (),
-    successor: int = 1,
     workers: int = 1,
     share: float = SHARE,
     chunk: int = CHUNK,
@@ -98,7 +93,7 @@ def bench(
             audit = Audit(
                 grpc_log,
                 state,
-                pinned(log, identities, key, cas, successor),
+                pinned(log, identities, key, cas),
                 clock=lambda: LATER,
                 progress=lambda _phase, _done, _total: None,
                 judges=judges,

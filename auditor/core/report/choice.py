@@ -27,7 +27,6 @@ from auditor.core.entry import (
     IssuerRetired,
     KeysCommitted,
     LogOpened,
-    LogSucceeded,
     ProductAdded,
     StationAdded,
     StationRenewed,
@@ -37,7 +36,6 @@ from auditor.core.forms import time_text
 
 _ALWAYS = (
     LogOpened,
-    LogSucceeded,
     KeysCommitted,
     IssuerAdded,
     IssuerActivated,
