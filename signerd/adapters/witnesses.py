@@ -65,6 +65,7 @@ class _Line:
     line: WitnessLine
     state: WitnessState
     size: int = 0  # of the tree that it saw last
+    went_back: bool = False  # said once: it can say another size with each answer
     target: Target | None = None
     wanted: asyncio.Event = field(default_factory=asyncio.Event)
     retry_s: float = _FIRST_RETRY_S
@@ -166,8 +167,19 @@ class Witnesses:
             if answer.size > target.checkpoint.size:
                 detail = f"it saw a tree of {answer.size} entries, and this one has {target.checkpoint.size}"
                 return Answer(Verdict.FORKED, detail=detail)
+            if answer.size < line.size:
+                self._went_back(line, answer.size)
             line.size = answer.size
         return answer
+
+    def _went_back(self, line: _Line, size: int) -> None:
+        """What it cosigned before it may cosign otherwise now. Its cosignature counts as before: readers
+        choose their witnesses."""
+        if line.went_back:
+            return
+        line.went_back = True
+        detail = f"it had cosigned {line.size} entries, and says {size} entries now: its state was put back"
+        _log.critical("witness_alarm", witness=line.state.name, url=line.state.url, detail=detail)
 
     async def _ask(self, line: _Line, target: Target) -> Answer:
         size, proof = target.checkpoint.size, list[bytes]()

@@ -114,6 +114,19 @@ def read_answer(status: int, content_type: str, body: bytes, *, text: bytes, key
             return Answer(Verdict.BUSY, detail=f"it answers with HTTP status {status}")
 
 
+def has_line_of(note: bytes, line: bytes) -> bool:
+    """Whether the note has a line of the key whose line this is. Two of one witness, of two times, are no
+    note that a reader takes: the first one stays."""
+    lines = note.rpartition(b"\n\n")[2].splitlines()
+    return _key_of(line) in {_key_of(each) for each in lines}
+
+
+def _key_of(line: bytes) -> tuple[bytes, bytes]:
+    """Name and key id, as a signature line has them."""
+    name, _, encoded = line.rstrip(b"\n").rpartition(b" ")
+    return name, base64.b64decode(encoded)[:4]
+
+
 def _cosigned(body: bytes, text: bytes, key: WitnessKey) -> Answer:
     if line := _line_of(body, text, key):
         return Answer(Verdict.COSIGNED, line=line)
@@ -149,6 +162,8 @@ def _line_of(body: bytes, text: bytes, key: WitnessKey) -> bytes:
 
 
 def _holds(signed: bytes, text: bytes, key: WitnessKey) -> bool:
+    if signed[0] & 0x80:  # a time of 2^63 and more: readers refuse the whole note
+        return False
     time = int.from_bytes(signed[:8])
     message = f"cosignature/v1\ntime {time}\n".encode() + text
     try:

@@ -31,6 +31,7 @@ from signerd.adapters.tiles import TilePublisher
 from signerd.adapters.witnesses import Witnesses
 from signerd.core import receipt
 from signerd.core.checkpoint_keys import LogKeys
+from signerd.core.cosigning import has_line_of
 from signerd.core.merkle import Tree
 from signerd.core.note import Checkpoint, NoteError, VerifierKey, sign_note
 from signerd.core.seen_checkpoint import Standing, standing_in
@@ -302,7 +303,7 @@ class Ledger:
     def _cosigned(self, checkpoint: Checkpoint, line: bytes) -> None:
         """A cosignature came after its checkpoint was published: who asks from now on, or reads the tiles,
         gets it too."""
-        if checkpoint.size == self._size and line not in self._note:
+        if checkpoint.size == self._size and not has_line_of(self._note, line):
             self._note += line
             self._published_note(self._note)
             self.tiles.published(checkpoint, self._note)

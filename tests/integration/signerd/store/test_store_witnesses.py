@@ -7,6 +7,7 @@ import asyncio
 import shutil
 import socket
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
+from birthmark.proof import open_checkpoint, parse_vkey, require_cosignatures
 from harness.paper_witness import SIZE, Answered, PaperWitness, Shown
 from harness.store_world import ORIGIN, World, intent, issue, stock, with_terms
 from signerd.adapters import witness_line, witnesses
@@ -274,6 +276,53 @@ async def test_a_start_asks_for_the_last_checkpoint_again(world: World, paper: P
         await grow(store, "chip-1")
     async with opened(world, paper) as store:
         await until(lambda: cosigned_by(store.checkpoint(), paper))
+
+
+async def test_one_witness_cosigns_a_checkpoint_once(
+    world: World, paper: PaperWitness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A checkpoint is shown again where another witness is late. Two cosignatures of one, of two times, are
+    no note that a reader takes (`birthmark.proof`), and would stop the line."""
+    monkeypatch.setattr(witnesses, "REQUIRED_S", 0.2)
+    answered = 0
+
+    def slowly(shown: Shown) -> Answered:
+        nonlocal answered
+        answered += 1
+        time.sleep(0.3 if answered > 1 else 0)
+        paper.time += 1
+        return paper.answer(shown)
+
+    with PaperWitness("witness.example/late") as late:
+        async with opened(world, paper, late, required=2) as store:
+            await stock(store, with_terms())
+            await grow(store, "chip-1")
+            late.wrong, paper.wrong = (lambda _shown: (503, {}, b"")), slowly
+            asked = len(paper.requests)
+            with suppress(Unavailable):
+                await grow(store, "chip-2")
+            late.wrong = None
+            await until(lambda: cosigned_by(store.checkpoint(), late) and len(paper.requests) >= asked + 2)
+            await asyncio.sleep(0.5)
+            note = store.checkpoint()
+    keys = [parse_vkey(each.vkey) for each in (paper, late)]
+    log = parse_vkey(world.log_key.verifier.text())
+    assert len(require_cosignatures(open_checkpoint(note, [log]), keys, at_least=2)) == 2
+
+
+async def test_a_witness_that_went_back_is_an_alarm(world: World, paper: PaperWitness) -> None:
+    """Its folder was restored from a backup, or copied: it may cosign a second history."""
+    async with opened(world, paper) as store:
+        await stock(store, with_terms())
+        await grow(store, "chip-1")
+        await until(lambda: paper.seen == store.published_size)
+        paper.seen = 3
+        with capture_logs() as logs:
+            await grow(store, "chip-2")
+            await until(lambda: paper.seen == store.published_size)
+        (said,) = [line["detail"] for line in logs if line["event"] == "witness_alarm"]
+        assert "had cosigned" in said
+        assert "3 entries" in said
 
 
 async def test_a_log_that_was_put_back_is_an_alarm(world: World, paper: PaperWitness) -> None:

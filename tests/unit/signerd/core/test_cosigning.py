@@ -88,6 +88,7 @@ TURNED = LINE[:-8] + (b"A" if LINE[-8:-7] != b"A" else b"B") + LINE[-7:]
         LINE.replace(b"\xe2\x80\x94", b"-"),
         b"\xff" * 300,
         LINE + b"x" * MAX_ANSWER,
+        PaperWitness(time=2**63).cosignature(TEXT),  # readers refuse the whole note (birthmark.proof)
     ],
 )
 def test_an_answer_without_a_cosignature_that_holds(body: bytes) -> None:
