@@ -14,6 +14,7 @@ ADDED_MS = 150
 SIGNERD_MB = 150
 AGENT_MB = 100
 CPU_A_BOARD = 1.03
+COMPARISON = 0.02  # of signerd's CPU a board
 SERVICE_BOARDS = 0.75  # of those with a child
 TOKEN_BUSY = 0.99  # of the time
 TOKEN_WAIT = 1.2  # times what the queue gives
@@ -52,6 +53,7 @@ def print_report(result: dict[str, Any], console: Console) -> None:
         )
         lines.add_row(*(str(cell) for cell in cells))
     console.print(lines)
+    _print_comparison(result["comparison"], console)
     _print_esp32(result["esp32"], console)
     _print_service(result["service"], console)
     _print_slow_token(result["slow_token"], console)
@@ -59,6 +61,13 @@ def print_report(result: dict[str, Any], console: Console) -> None:
     for what, wanted, reached, holds in _aims(result):
         aims.add_row(what, wanted, reached, "[green]yes[/green]" if holds else "[red]no[/red]")
     console.print(aims)
+
+
+def _print_comparison(comparison: dict[str, float], console: Console) -> None:
+    table = Table("what", "CPU µs a board", title="No row is believed")
+    for what, spent in comparison.items():
+        table.add_row(what, str(spent))
+    console.print(table)
 
 
 def _print_service(service: dict[str, Any], console: Console) -> None:
@@ -163,6 +172,9 @@ def _aims(result: dict[str, Any]) -> list[tuple[str, str, str, bool]]:
     if (cpu := result["cpu_a_board"]) is not None:
         what = f"signerd's CPU a board, times {cpu['base']}'s"
         aims.append((what, f"≤ {CPU_A_BOARD}", f"{cpu['ratio']:.3f}", cpu["ratio"] <= CPU_A_BOARD))
+        compared = sum(result["comparison"].values()) / 1_000 / cpu["now_ms"]
+        what = "rows compared with the ledger, share of it"
+        aims.append((what, f"≤ {COMPARISON:.0%}", f"{compared:.1%}", compared <= COMPARISON))
     share = result["service"]["boards_per_s"]["ratio"]
     what = "boards/s with a key holder's service, times a child's"
     aims.append((what, f"≥ {SERVICE_BOARDS}", f"{share:.2f}", share >= SERVICE_BOARDS))

@@ -44,6 +44,7 @@ CFSSL_RUNS = [(1, 500), (16, 3000), (64, 3000)]
 RECORDS = 100_000
 RUNS_WITH_RECORDS = [("boards", 64, 1000)]
 LINES = (1, 4, 16)
+COMPARED = 3_000
 
 
 def main() -> None:
@@ -77,6 +78,8 @@ def main() -> None:
         result["token"] = run_job("bench.token_rate", job)
     console.print("CPU a board, beside an earlier commit …")
     result["cpu_a_board"] = measure_cpu_a_board(FOLDER / "cpu")
+    console.print("rows compared with the ledger …")
+    result["comparison"] = run_job("bench.comparison", {"boards": COMPARED})
     console.print("the key holder as a service, beside one that is a child …")
     result["service"] = run_job("bench.service", {"folder": str(FOLDER / "service")})
     console.print("a token that takes long …")
