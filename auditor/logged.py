@@ -10,9 +10,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from cryptography import x509
+
 from auditor.core.books import CertificateState
 from auditor.core.codes import Code
 from auditor.core.cosigners import Cosigners
+from auditor.core.entry import LogSucceeded, parse_entry
 from auditor.core.findings import Finding, Rejected
 from auditor.core.log_keys import in_succession, signers
 from auditor.core.proofs import (
@@ -23,6 +26,7 @@ from auditor.core.proofs import (
     verify_receipt,
 )
 from auditor.core.standing import Answer, Search, Standing, Subject, of_entry
+from auditor.core.successions import words_of
 from auditor.errors import CheckFailed, ConfigError, Malformed, NotFound, Unreachable
 from auditor.head import check_continues, read_head
 from auditor.ports import Kept, Log, Progress, State
@@ -31,14 +35,17 @@ from birthmark.proof import (
     Frontier,
     ProofError,
     Reason,
+    Succession,
     TileTree,
     VerifierKey,
     leaf_hash,
     log_name,
+    open_succession,
     parse_receipt,
 )
 from birthmark.proof.tile import Read
 
+_SUCCEEDED = b'"type":"log_succeeded"'  # its quotation marks would be escaped in any text
 CHUNK = 8_192  # entries a call of signerd's, and between two reports of progress
 
 
@@ -50,6 +57,58 @@ class Answers:
     answers: tuple[Answer, ...]
     whole: bool
     findings: tuple[Finding, ...] = ()  # of earlier runs, about these certificates
+    losses: tuple[str, ...] = ()  # where the log lost entries: who is not in it may have been
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What a reader of tiles or of a receipt holds of its own, and the log's newest succession beside it."""
+
+    log_key: VerifierKey
+    operations_cas: Sequence[x509.Certificate] = ()  # who may sign a successor of the log; none: nobody
+    succession: bytes = b""  # not verified
+
+    def key_of(self, note: bytes) -> VerifierKey:
+        """The pinned key under the name of this checkpoint's log, where that is a successor's that both keys
+        have signed. Raises CheckFailed: it is not proven to be."""
+        origin = note.partition(b"\n")[0].decode("utf-8", "replace")
+        (log, own), (shown, number) = log_name(self.log_key.name), log_name(origin)
+        if shown != log or number == own:
+            return self.log_key
+        remedy = "Take the verifier key of this name from the company (--vkey)"
+        if number < own:
+            raise CheckFailed(Code.ROLLBACK, f"it is of {origin}, the log of before. {remedy}")
+        found = self.succeeded()
+        if found is None:
+            detail = f"it is of {origin}: the log lost its end, and goes on under this name. {remedy}"
+            if not self.operations_cas:
+                detail += ", or ask with the settings (-c), which name the operations CA"
+            raise CheckFailed(Code.LOG_SUCCEEDED, detail)
+        if number > found.number:
+            raise CheckFailed(Code.SUCCESSION_HISTORY, f"it is of {origin}, and the succession is older")
+        return VerifierKey(origin, self.log_key.public_key)
+
+    def succeeded(self) -> Succession | None:
+        """The succession, verified; None: there is none, or nobody who may sign one is known. Raises
+        CheckFailed: it does not hold."""
+        if not self.succession or not self.operations_cas:
+            return None
+        try:
+            return open_succession(self.succession, [self.log_key], self.operations_cas)
+        except ProofError as error:
+            raise CheckFailed(Code.SUCCESSION_HISTORY, f"the log's succession: {error}") from error
+
+    def demand_left(self, note: bytes, index: int) -> None:
+        """Raises CheckFailed: this entry of the log of before is of the part that was lost."""
+        found = self.succeeded()
+        _, number = log_name(note.partition(b"\n")[0].decode("utf-8", "replace"))
+        if found is None or number >= found.number or index < found.predecessors[number - 1].continued:
+            return
+        detail = (
+            f"entry {index} is of the part of the log that was lost: {found.origin} has another one there."
+            " With --entry FILE the receipt shows what was signed"
+        )
+        raise CheckFailed(Code.LOG_SUCCEEDED, detail)
 
 
 def from_state(state: State, subjects: Sequence[Subject]) -> Answers:
@@ -102,7 +161,7 @@ def live(
 def from_tiles(
     read: Read,
     checkpoint: bytes,
-    log_key: VerifierKey,
+    held: Held,
     cosigners: Cosigners,
     subjects: Sequence[Subject],
     progress: Progress,
@@ -115,14 +174,15 @@ def from_tiles(
             are not those of its tree.
         Unreachable: a tile is missing.
     """
-    head = _signed(checkpoint, log_key)
+    head = _signed(checkpoint, held)
     cosigners.demand(head)
-    search, frontier = Search(subjects), Frontier()
+    search, frontier, successions = Search(subjects), Frontier(), list[tuple[int, bytes]]()
     tree = TileTree(head.size, read)
     while frontier.size < head.size:
         end = min(head.size, frontier.size + CHUNK)
         with _tiles():
-            _feed(search, frontier, tree.entries(frontier.size, end))
+            entries = tree.entries(frontier.size, end)
+            _feed(search, frontier, _noting(entries, frontier.size, successions))
         progress("entries", frontier.size, head.size)
     if frontier.root() != head.root:
         raise CheckFailed(
@@ -131,13 +191,14 @@ def from_tiles(
             expected=head.root.hex(),
             found=frontier.root().hex(),
         )
-    return Answers(head.size, tuple(search.answers()), whole=True)
+    losses = _losses(successions, held.log_key.name)
+    return Answers(head.size, tuple(search.answers()), whole=True, losses=losses)
 
 
 def from_receipt(
     receipt: bytes,
     entry_at: Callable[[int, int], bytes],
-    log_key: VerifierKey,
+    held: Held,
     cosigners: Cosigners,
     subject: Subject,
 ) -> Answers:
@@ -146,7 +207,7 @@ def from_receipt(
     Args:
         receipt: a tlog-proof.
         entry_at: the entry's bytes, by its index and the size of the receipt's tree.
-        log_key: pinned.
+        held: pinned. With a succession the entry has to be of the part that went on.
         cosigners: pinned, and how many of them have to have cosigned its checkpoint.
         subject: what the entry is to be about.
 
@@ -158,9 +219,10 @@ def from_receipt(
     """
     with translated():
         claimed = parse_receipt(receipt)
-    size = _signed(claimed.note, log_key).size
+    size = _signed(claimed.note, held).size
+    held.demand_left(claimed.note, claimed.index)
     data = entry_at(claimed.index, size)
-    verified = verify_receipt(receipt, data, log_key)
+    verified = verify_receipt(receipt, data, held.key_of(claimed.note))
     cosigners.demand(verified.checkpoint)
     standing = of_entry(verified.index, data)
     if standing is None or not _is_of(standing, subject):
@@ -183,8 +245,9 @@ def entry_of_tiles(read: Read) -> Callable[[int, int], bytes]:
     return entry_at
 
 
-def _signed(checkpoint: bytes, log_key: VerifierKey) -> Checkpoint:
+def _signed(checkpoint: bytes, held: Held) -> Checkpoint:
     """A checkpoint of the pinned key. Raises Malformed, CheckFailed."""
+    log_key = held.key_of(checkpoint)
     if not has_signature(checkpoint, log_key):
         lacking = no_signature(checkpoint, log_key)
         detail = "the checkpoint is another log's, or of a newer key of this one (--vkey, then)"
@@ -229,7 +292,25 @@ def _answers(size: int, search: Search, state: State) -> Answers:
     answers = tuple(search.answers())
     boards = {standing.serial_number for answer in answers for standing in answer.standings}
     found = (item.finding for item in state.findings())
-    return Answers(size, answers, whole=True, findings=tuple(f for f in found if f.serial_number in boards))
+    concerned = tuple(finding for finding in found if finding.serial_number in boards)
+    log = "" if state.opened is None else state.opened.origin
+    losses = _losses(state.entries(kinds=(LogSucceeded.type,)), log)
+    return Answers(size, answers, whole=True, findings=concerned, losses=losses)
+
+
+def _losses(successions: Iterable[tuple[int, bytes]], origin: str) -> tuple[str, ...]:
+    """What a reader is to know of successors of the log, by their entries."""
+    log, _ = log_name(origin)
+    read = ((index, parse_entry(data)) for index, data in successions)
+    return tuple(words_of(index, entry, log) for index, entry in read if isinstance(entry, LogSucceeded))
+
+
+def _noting(entries: Iterable[bytes], start: int, found: list[tuple[int, bytes]]) -> Iterator[bytes]:
+    """The same entries, and those that make a successor of the log, with their indexes."""
+    for index, data in enumerate(entries, start):
+        if _SUCCEEDED in data:
+            found.append((index, data))
+        yield data
 
 
 def _feed(search: Search, frontier: Frontier, entries: Iterable[bytes]) -> None:

@@ -29,11 +29,13 @@ from auditor.core.anchors import Anchor
 from auditor.core.books import Basis, CertificateState, IntentState, OrderState, Totals
 from auditor.core.codes import Code
 from auditor.core.cosigners import Cosigners
+from auditor.core.entry import LogSucceeded, reread_entry
 from auditor.core.findings import Finding, Rejected, finding_of
 from auditor.core.growth import BUNDLE, Growth
 from auditor.core.history import Trust, ahead
 from auditor.core.identities import Identities
 from auditor.core.log_keys import check_signers, in_succession, signers
+from auditor.core.successions import said_by
 from auditor.errors import CheckFailed, Malformed, NotFound
 from auditor.head import Head, check_continues, check_prefix, read_head
 from auditor.ledger import CHUNK, LedgerRun
@@ -222,11 +224,20 @@ class Audit:
             succession.demand_heads(head)
             for each in kept:
                 succession.demand_known(each)
+            for earlier in self._followed():
+                succession.demand_continues(earlier)
         except (ProofError, Malformed, NotFound) as error:
             detail = f"the log's name is another one, and no successor is proven: {error}"
             found = Finding(Code.SUCCESSION_HISTORY, detail, None, None, known[0].name, head.origin)
             raise Rejected(found) from error
         return succession
+
+    def _followed(self) -> Iterator[Succession]:
+        """Successions that the kept log has."""
+        for _, data in self._state.entries(kinds=(LogSucceeded.type,)):
+            entry = reread_entry(data)
+            if isinstance(entry, LogSucceeded):
+                yield said_by(entry, self._pinned.trust.origin)
 
     def _went_on(
         self, succession: Succession, kept: Sequence[Checkpoint], growth: Growth

@@ -33,6 +33,7 @@ from signerd.core.file_problems import MAX_FILE_BYTES, FileKind, FileProblem, pa
 from signerd.core.names import FIRST, is_name
 from signerd.core.pkcs11_uri import key_name, token_name
 from signerd.core.server_names import MAX_SERVER_NAMES, server_name
+from signerd.core.succession import is_successor_s
 from signerd.core.tpm_reference import tpm_source
 from signerd.errors import ConfigError
 
@@ -52,6 +53,8 @@ def _name(text: str) -> str:
 def _origin(text: str) -> str:
     if _ORIGIN.fullmatch(text) is None:
         raise ValueError("must be 1 to 128 of [A-Za-z0-9./_-], beginning with a letter or digit")
+    if is_successor_s(text):
+        raise ValueError("must be the name that the log was opened under, without /successor- and a number")
     return text
 
 

@@ -10,9 +10,9 @@ import typer
 
 from auditor import logged
 from auditor.adapters.certificate_file import subject_of
-from auditor.adapters.enrolment import load_vkey
+from auditor.adapters.enrolment import load_operations_cas, load_vkey
 from auditor.adapters.state import SqliteState
-from auditor.adapters.tile_folder import read_checkpoint, tile_folder
+from auditor.adapters.tile_folder import read_bounded, read_checkpoint, tile_folder
 from auditor.cli.options import FINDINGS, UNKNOWN, RequiredOption, WitnessOption, demanded
 from auditor.cli.output import Output
 from auditor.cli.wiring import session
@@ -21,8 +21,8 @@ from auditor.core.cosigners import Cosigners
 from auditor.core.findings import Rejected
 from auditor.core.proofs import parse_vkey
 from auditor.core.standing import Answer, Standing, Subject
-from auditor.logged import Answers
-from birthmark.proof import VerifierKey
+from auditor.logged import Answers, Held
+from birthmark.proof.succession import MAX_SUCCESSION_BYTES, SUCCESSION_PATH
 from birthmark.proof.tile import CHECKPOINT_PATH
 
 _SHOWN = 10  # names in a message
@@ -90,9 +90,9 @@ def is_logged(
     settings = None if vkey is not None else lambda: load(config).trust
     if receipt is not None:
         cosigners = demanded(witness, witnesses_required, settings)
-        found = _by_receipt(receipt, entry, tiles, _key(vkey, config), cosigners, subjects[0])
+        found = _by_receipt(receipt, entry, tiles, _held(vkey, config, tiles), cosigners, subjects[0])
     elif tiles is not None:
-        key, cosigners = _key(vkey, config), demanded(witness, witnesses_required, settings)
+        key, cosigners = _held(vkey, config, tiles), demanded(witness, witnesses_required, settings)
         with output.progress() as progress:
             head = read_checkpoint(checkpoint or tiles / CHECKPOINT_PATH)
             found = logged.from_tiles(tile_folder(tiles), head, key, cosigners, subjects, progress)
@@ -127,25 +127,31 @@ def _check_usage(things: Sequence[str], **options: object) -> None:
         raise typer.BadParameter("a receipt has its checkpoint: leave out --checkpoint")
 
 
-def _key(vkey: Path | None, config: Path) -> VerifierKey:
-    return parse_vkey(load_vkey(vkey or load(config).trust.log_vkey))
+def _held(vkey: Path | None, config: Path, tiles: Path | None) -> Held:
+    """The operations CA is that of the settings; the succession lies beside the tiles."""
+    said = None if tiles is None else read_bounded(tiles / SUCCESSION_PATH, MAX_SUCCESSION_BYTES)
+    if vkey is not None:
+        return Held(parse_vkey(load_vkey(vkey)), (), said or b"")
+    settings = load(config)
+    cas = load_operations_cas(settings.signerd.operations_ca)
+    return Held(parse_vkey(load_vkey(settings.trust.log_vkey)), cas, said or b"")
 
 
 def _by_receipt(
     receipt: Path,
     entry: Path | None,
     tiles: Path | None,
-    key: VerifierKey,
+    held: Held,
     cosigners: Cosigners,
     subject: Subject,
 ) -> Answers:
     data = read_bytes(receipt, "the receipt")
     if tiles is not None:
         entry_at = logged.entry_of_tiles(tile_folder(tiles))
-        return logged.from_receipt(data, entry_at, key, cosigners, subject)
+        return logged.from_receipt(data, entry_at, held, cosigners, subject)
     assert entry is not None  # noqa: S101 (_check_usage)
     content = read_bytes(entry, "the entry")
-    return logged.from_receipt(data, lambda _index, _size: content, key, cosigners, subject)
+    return logged.from_receipt(data, lambda _index, _size: content, held, cosigners, subject)
 
 
 def _live(config: Path, subjects: Sequence[Subject], cosigners: Cosigners, output: Output) -> Answers:
@@ -161,6 +167,8 @@ def _live(config: Path, subjects: Sequence[Subject], cosigners: Cosigners, outpu
 def _tell(found: Answers, output: Output) -> None:
     output.things("certificate", [row for answer in found.answers for row in _rows(found, answer)], _COLUMNS)
     output.findings(found.findings)
+    for loss in found.losses:
+        typer.echo(loss, err=True)
     if not found.whole:
         typer.echo("a receipt shows one entry: whether others came later, it does not say", err=True)
     missing = [answer.subject.asked for answer in found.answers if not answer.standings]

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from auditor.adapters.enrolment import load_roots, load_vkey
+from auditor.adapters.enrolment import load_operations_cas, load_roots, load_vkey
 from auditor.adapters.report.making import Making, Produced, Subject
 from auditor.adapters.report.verifier_page import verifier_page
 from auditor.adapters.report.verifying import Trusted, Verdict, verify_archive
@@ -171,8 +171,10 @@ def _trusted(config: Path, vkey: Path | None, root: Path | None, cosigners: Cosi
     if vkey is not None:
         key = parse_vkey(load_vkey(vkey))
         return Trusted([key], cosigners, () if root is None else load_roots(root))
-    trust = load(config).trust
-    return Trusted([parse_vkey(load_vkey(trust.log_vkey))], cosigners, load_roots(root or trust.device_root))
+    settings = load(config)
+    key = parse_vkey(load_vkey(settings.trust.log_vkey))
+    cas = load_operations_cas(settings.signerd.operations_ca)
+    return Trusted([key], cosigners, load_roots(root or settings.trust.device_root), cas)
 
 
 def _verify(

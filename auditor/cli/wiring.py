@@ -76,8 +76,8 @@ def pinned(config: Config, identities: Sequence[Path] = (), cosigners: Cosigners
     roots = load_roots(config.trust.device_root)
     digests = frozenset(sha256(root.public_bytes(Encoding.DER)).hexdigest() for root in roots)
     cas = load_operations_cas(config.signerd.operations_ca)
-    log, _ = log_name(key.name)  # a successor's key is that of the log, under another name
-    trust = Trust(config.deployment, log, VerifierKey(log, key.public_key).text(), digests, cas)
+    log, number = log_name(key.name)  # a successor's key is that of the log, under another name
+    trust = Trust(config.deployment, log, VerifierKey(log, key.public_key).text(), digests, cas, number)
     return Pinned(
         key,
         roots,

@@ -43,6 +43,7 @@ class Trust:
     vkey: str
     roots: frozenset[str]  # SHA-256 of each pinned root, hexadecimal
     operations_cas: tuple[x509.Certificate, ...] = ()  # who may sign a successor of the log
+    successor: int = 1  # which one is pinned by name: of it and those before, a person said so
 
 
 def apply(books: Books, index: int, entry: Entry, *, data: bytes, trust: Trust) -> list[Finding]:
@@ -64,7 +65,7 @@ def apply(books: Books, index: int, entry: Entry, *, data: bytes, trust: Trust) 
     elif isinstance(entry, entries.IssuerAdded):
         found += check_added(books.issuers(index), index, entry, trust.roots)
     elif isinstance(entry, entries.LogSucceeded):
-        found += check_succeeded(books, index, entry, trust.origin, trust.operations_cas)
+        found += check_succeeded(books, index, entry, trust.origin, trust.operations_cas, trust.successor)
     else:
         found += _RULES[type(entry)](books, index, entry)
     return found

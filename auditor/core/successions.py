@@ -23,12 +23,9 @@ def origin_at(books: Books, log: str, size: int) -> str:
     return f"{log}/successor-{numbers[-1]}" if numbers else log
 
 
-def check_succeeded(
-    books: Books, index: int, entry: LogSucceeded, log: str, cas: Sequence[x509.Certificate]
-) -> Iterator[Finding]:
-    """A higher number, signed by an operations CA, from the entries that stand before it."""
-    known = books.totals.successions
-    said = Succession(
+def said_by(entry: LogSucceeded, log: str) -> Succession:
+    """The statement in an entry, for its signature. `log`: the name of the log as it was opened."""
+    return Succession(
         log,
         entry.number,
         entry.continued,
@@ -38,6 +35,24 @@ def check_succeeded(
         entry=b"",
         receipt=b"",
     )
+
+
+def words_of(index: int, entry: LogSucceeded, log: str) -> str:
+    """What a reader of a production file is to know of it."""
+    lost = said_by(entry, log).lost
+    return (
+        f"the log lost its end and goes on as {entry.origin} from entry {index} on: {lost} entries of before"
+        " are lost, and boards that were certified in them are in no count"
+    )
+
+
+def check_succeeded(
+    books: Books, index: int, entry: LogSucceeded, log: str, cas: Sequence[x509.Certificate], pinned: int
+) -> Iterator[Finding]:
+    """A higher number, signed by an operations CA, from the entries that stand before it. `pinned`: up to
+    this one the log's key was pinned under its name, and the CA of then may be trusted no more."""
+    known = books.totals.successions
+    said = said_by(entry, log)
     number = known[-1][1] if known else 1
     problems = []
     if entry.number <= number:
@@ -49,7 +64,8 @@ def check_succeeded(
     if any(each.continued > min(each.size, entry.continued) for each in entry.predecessors):
         problems.append("more entries go on than there were")
     try:
-        said.demand_signed(cas)
+        if entry.number > pinned:
+            said.demand_signed(cas)
     except ProofError as error:
         problems.append(str(error))
     for problem in problems:

@@ -55,6 +55,11 @@ def read_second_place(path: Path, read_keys: Callable[[], LogKeys]) -> Checkpoin
     return _opened(path, note, read_keys())
 
 
+def second_place_note(path: Path) -> bytes:
+    """Its bytes, whoever holds the file and whatever they are. Raises ConfigError, NotNow."""
+    return _content(path)
+
+
 class HeadFile:
     """The file, held by this process from construction to `close`."""
 

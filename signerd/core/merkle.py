@@ -18,7 +18,7 @@ neither touches a node that is complete at the committed size.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from signerd.core.tiles import HEIGHT, WIDTH, TileId, edge
@@ -49,6 +49,14 @@ class Frontier:
         self.size = 0 if tree is None else tree.size
         self._nodes = [] if tree is None else tree.nodes(self.size)
 
+    @classmethod
+    def at(cls, size: int, nodes: Sequence[bytes]) -> Frontier:
+        """Goes on after `size` leaves, whose complete subtrees these are, the largest first. The caller holds
+        the root against one that is known."""
+        frontier = cls()
+        frontier.size, frontier._nodes = size, list(nodes)
+        return frontier
+
     def append(self, leaf: bytes) -> None:
         """Adds one leaf, given as its `leaf_hash`."""
         index, node = self.size, leaf
@@ -61,6 +69,10 @@ class Frontier:
     def root(self) -> bytes:
         """Of all leaves."""
         return _joined(self._nodes)
+
+    def nodes(self) -> list[bytes]:
+        """The complete subtrees of all leaves, the largest first: what `at` goes on from."""
+        return list(self._nodes)
 
     def next_inclusion(self) -> list[bytes]:
         """The proof of the leaf that is appended next, in the tree that ends with it (RFC 6962 §2.1.1)."""

@@ -95,6 +95,12 @@ def number_of(origin: str, log: str) -> int | None:
     return number if number >= 2 and origin == origin_of(log, number) else None
 
 
+def is_successor_s(origin: str) -> bool:
+    """Whether this is the name of a successor of some log: no log is opened under one."""
+    log, separator, _ = origin.rpartition(_SUFFIX)
+    return bool(separator) and (number_of(origin, log) or 0) > 1
+
+
 def statement(
     log: str, number: int, continued: int, root: bytes, predecessors: Sequence[Predecessor]
 ) -> bytes:

@@ -60,12 +60,16 @@ def pinned(
     identities: Identities | None = None,
     key: Ed25519PrivateKey | None = None,
     cas: tuple[x509.Certificate, ...] = (),
+    successor: int = 1,
 ) -> Pinned:
-    """`key`: a later one of the log, instead of the first. `cas`: who may sign its successor."""
-    text = vkey(key or log.log_key)
+    """`key`: a later one of the log, instead of the first. `cas`: who may sign its successor. `successor`:
+    pinned by its name."""
+    signer = key or log.log_key
+    name = ORIGIN if successor == 1 else f"{ORIGIN}/successor-{successor}"
     root = log.root.certificate
-    trust = Trust(DEPLOYMENT, ORIGIN, text, frozenset({sha256(der(root)).hexdigest()}), cas)
-    return Pinned(parse_vkey(text), (root,), trust, identities)
+    roots = frozenset({sha256(der(root)).hexdigest()})
+    trust = Trust(DEPLOYMENT, ORIGIN, vkey(signer), roots, cas, successor)
+    return Pinned(parse_vkey(vkey(signer, name=name)), (root,), trust, identities)
 
 
 @contextmanager
@@ -77,6 +81,7 @@ def bench(
     key: Ed25519PrivateKey | None = None,
     *,
     cas: tuple[x509.Certificate, ...] = (),
+    successor: int = 1,
     workers: int = 1,
     share: float = SHARE,
     chunk: int = CHUNK,
@@ -93,7 +98,7 @@ def bench(
             audit = Audit(
                 grpc_log,
                 state,
-                pinned(log, identities, key, cas),
+                pinned(log, identities, key, cas, successor),
                 clock=lambda: LATER,
                 progress=lambda _phase, _done, _total: None,
                 judges=judges,

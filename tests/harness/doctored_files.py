@@ -144,6 +144,11 @@ def _says_more(data: bytes) -> bytes:
     return data[:at] + struct.pack("<II", 1 << 31, 1 << 31) + data[at + 8 :]
 
 
+_NO_TIME: dict[str, Any] = {
+    "order": None, "from": "2020-01-01T00:00:00Z", "to": "2020-02-01T00:00:00Z", "whole": [17, 17],
+}  # fmt: skip
+
+
 DOCTORED: dict[str, Doctored] = {
     "an entry changed": Doctored(
         altered(_replaced(form.ENTRIES, b'"chip-WO-1-1"', b'"chip-WO-1-7"')), "not those of the checkpoint"
@@ -203,6 +208,23 @@ DOCTORED: dict[str, Doctored] = {
     ),
     "other sums in the manifest": Doctored(
         altered(lambda files: with_manifest(files, counts={"boards": 5})), "counts otherwise"
+    ),
+    "another deployment in the manifest": Doctored(
+        altered(lambda files: with_manifest(files, deployment="other")), "names another deployment"
+    ),
+    "as of a later day": Doctored(
+        altered(lambda files: with_manifest(files, as_of="2030-01-01T00:00:00Z")), "is as of 2030-01-01"
+    ),
+    "as of an earlier day": Doctored(
+        altered(lambda files: with_manifest(files, as_of="2020-01-01T00:00:00Z")), "is as of 2020-01-01"
+    ),
+    "a time that has no entries": Doctored(
+        altered(lambda files: with_manifest(files, **_NO_TIME)),
+        "does not say which entries are of that time",
+    ),
+    "a time in other words": Doctored(
+        altered(lambda files: with_manifest(files, **_NO_TIME | {"from": "1 Nov 2020 (2026)"})),
+        "form",
     ),
     "the page changed": Doctored(
         unfitted(_replaced(form.PAGE, b"scrapped", b"polished")), "report.html is not what"

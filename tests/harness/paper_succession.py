@@ -23,28 +23,29 @@ def succeed(
     left: int,
     *,
     rewritten: Callable[[list[bytes]], list[bytes]] = honest,
+    said: Callable[[list[Predecessor]], list[Predecessor]] = honest,
 ) -> None:
     """The log loses all entries from `left` on, and goes on as its next successor. `rewritten`: what becomes
-    of those that are left."""
+    of those that are left. `said`: what the statement says of the logs before."""
     number = 2 + len(_known(log))
     lost = Predecessor(number - 1, log.tree.size, log.tree.root(log.tree.size), left)
     before = [
         Predecessor(each.number, each.size, each.root, min(each.continued, left)) for each in _known(log)
     ]
-    predecessors = (*before, lost)
+    predecessors = tuple(said([*before, lost]))
     log.entries = rewritten(log.entries[:left])
     log.tree = PaperTree()
     for entry in log.entries:
         log.tree.append(entry)
     log.records = [record for record in log.records if record.issued_index < left]
     root = log.tree.root(left)
-    said = Succession(ORIGIN, number, left, root, predecessors, b"", b"", b"")
-    log.origin = said.origin
+    statement = Succession(ORIGIN, number, left, root, predecessors, b"", b"", b"")
+    log.origin = statement.origin
     index = log.append(
         "log_succeeded",
         number=number,
-        origin=said.origin,
-        vkey=vkey(log.log_key, name=said.origin),
+        origin=statement.origin,
+        vkey=vkey(log.log_key, name=statement.origin),
         continued=left,
         root=root.hex(),
         predecessors=[
@@ -52,7 +53,7 @@ def succeed(
             for p in predecessors
         ],
         ca_sha256=sha256(der(ca.certificate)).hexdigest(),
-        signature=ca.key.sign(said.statement(), ec.ECDSA(hashes.SHA256())).hex(),
+        signature=ca.key.sign(statement.statement(), ec.ECDSA(hashes.SHA256())).hex(),
     )
     receipt = Receipt(index, tuple(log.tree.inclusion(index, index + 1)), log.checkpoint())
     log.succession = log.entries[index] + b"\n" + receipt.data()

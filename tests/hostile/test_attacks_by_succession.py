@@ -14,9 +14,10 @@ from cryptography import x509
 from agent.adapters.signer.seen_checkpoint import SeenCheckpoint
 from agent.core.log_keys import LogKey, parse_log_keys
 from agent.errors import BadAnswer, JournalError
-from birthmark.proof import ProofError, Reason, open_checkpoint, open_succession, parse_vkey
+from birthmark.proof import ProofError, Reason, log_name, open_checkpoint, open_succession, parse_vkey
 from birthmark.proof.succession import MAX_SUCCESSION_BYTES
 from harness.succession_samples import KNOWN, LEFT, LOG, LOST_ROOT, Sample, after, company, log_key
+from signerd.config import LogNameSettings
 from signerd.core.succession import Predecessor, read_succession
 
 HONEST = Sample()
@@ -165,11 +166,40 @@ async def test_another_tree_of_the_known_size_is_not_followed(tmp_path: Path) ->
         await seen.follow(HONEST.data())
 
 
-async def test_two_successors_of_one_number_stop_the_line(tmp_path: Path) -> None:
+async def test_two_successors_of_one_number_stop_the_line_and_both_are_kept(tmp_path: Path) -> None:
+    seen, both = station(tmp_path), [HONEST.data(), LESS.data()]
+    await seen.follow(both[0])
+    with pytest.raises(BadAnswer, match="two successors"):
+        await seen.follow(both[1])
+    assert kept(tmp_path) == both
+    assert station(tmp_path).key.name == SECOND
+
+
+async def test_a_rival_that_nobody_signed_is_no_proof(tmp_path: Path) -> None:
     seen = station(tmp_path)
     await seen.follow(HONEST.data())
-    with pytest.raises(BadAnswer, match="two successors"):
-        await seen.follow(LESS.data())
+    with pytest.raises(BadAnswer, match="no operations CA"):
+        await seen.follow(replace(LESS, ca=company("thief")).data())
+    assert len(kept(tmp_path)) == 1
+
+
+async def test_a_later_succession_hides_nothing_of_an_earlier_one(tmp_path: Path) -> None:
+    """The station saw nothing itself, and was told of a loss."""
+    seen = station(tmp_path)
+    await seen.follow(HONEST.data())
+    third = after(HONEST, known=9, left=2)
+    smaller = replace(third.predecessors[0], size=KNOWN - 1)
+    with pytest.raises(BadAnswer, match="more was lost than it says"):
+        await seen.follow(replace(third, predecessors=(smaller, *third.predecessors[1:])).data())
+    other = replace(third.predecessors[0], root=bytes(32))
+    with pytest.raises(BadAnswer, match="another tree of"):
+        await seen.follow(replace(third, predecessors=(other, *third.predecessors[1:])).data())
+    assert station(tmp_path).key.name == SECOND
+    await seen.follow(third.data())
+
+
+def kept(folder: Path) -> list[bytes]:
+    return [path.read_bytes() for path in sorted(folder.glob("succession-*"))]
 
 
 def damage(folder: Path, make: Callable[[bytes], bytes]) -> None:
@@ -214,3 +244,17 @@ async def test_a_station_that_pins_the_successor_needs_no_ca(tmp_path: Path) -> 
     assert seen.key.name == SECOND
     with pytest.raises(BadAnswer, match="an older log"):
         await seen.follow(b"")
+
+
+@pytest.mark.parametrize(
+    ("name", "taken"),
+    [("a/successor-2", False), ("a/successor-99", False), ("a/successor-1", True), ("a/successor-100", True)],
+)
+def test_no_log_is_opened_under_a_successor_s_name(name: str, taken: bool) -> None:
+    """Its keys would be taken for those of the log `a`."""
+    assert (log_name(name)[1] == 1) == taken
+    if taken:
+        assert LogNameSettings(origin=name, vkey=Path("log.vkey")).origin == name
+        return
+    with pytest.raises(ValueError, match="must be the name that the log was opened under"):
+        LogNameSettings(origin=name, vkey=Path("log.vkey"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -92,3 +93,26 @@ def test_an_auditor_of_two_trees_compares_the_one_that_is_left(tmp_path: Path) -
         report = made.verify()
     assert report.head is None
     assert codes(report) == [Code.SUCCESSION_HISTORY]
+
+
+def test_who_pins_the_successor_needs_no_ca_of_then(tmp_path: Path) -> None:
+    """docs/operations.md: once the operations CA that signed the succession is trusted no more."""
+    log = grown(20)
+    succeed(log, CA, 15)
+    other = Authority.root("Of now").certificate
+    for successor, expected in ((2, [Code.LOG_SUCCEEDED]), (1, [Code.SUCCESSION_HISTORY])):
+        with bench(log, tmp_path / str(successor), cas=(other,), successor=successor) as made:
+            assert codes(made.verify()) == expected
+    succeed(log, CA, 15)
+    with bench(log, tmp_path / "2", cas=(other,), successor=2) as made:
+        assert codes(made.verify()) == [Code.SUCCESSION_HISTORY]
+
+
+def test_a_later_succession_hides_nothing_of_an_earlier_one(tmp_path: Path) -> None:
+    log = grown(30)
+    with bench(log, tmp_path, cas=(CA.certificate,)) as made:
+        made.verify()
+        succeed(log, CA, 20)
+        assert codes(made.verify()) == [Code.LOG_SUCCEEDED]
+        succeed(log, CA, 18, said=lambda known: [replace(known[0], size=25), *known[1:]])
+        assert codes(made.verify()) == [Code.SUCCESSION_HISTORY]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
+from auditor.core.report import form
 from auditor.errors import CheckFailed, ConfigError, Malformed
 from harness.doctored_files import DOCTORED, doctored
 from harness.paper_log import PaperLog
@@ -41,6 +42,21 @@ def test_a_doctored_file_is_refused_with_its_reason(honest: Honest, tmp_path: Pa
     except (Malformed, CheckFailed) as error:
         problems = str(error)
     assert DOCTORED[name].reason in problems
+
+
+@pytest.mark.parametrize("name", [form.PAGE, form.README, form.FINDINGS])
+def test_what_no_signature_covers_is_named(honest: Honest, tmp_path: Path, name: str) -> None:
+    """Whoever alters these makes the manifest fit: nothing shows it, and so it has to be said."""
+    files = files_of(honest.path)
+    path = pack(tmp_path / "altered.zip", fitted(files | {name: b""}))
+    found = verdict(path, trusted(honest.log))
+    assert found.problems == ()
+    assert any(name in note and "the word of whoever made the file" in note for note in found.notes)
+
+
+def test_a_root_that_nobody_gave_is_named(honest: Honest) -> None:
+    found = verdict(honest.path, replace(trusted(honest.log), roots=()))
+    assert any("no root was given" in note for note in found.notes)
 
 
 def test_every_cut_and_many_flipped_bytes_are_refused(honest: Honest, tmp_path: Path) -> None:

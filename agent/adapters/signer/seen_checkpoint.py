@@ -128,17 +128,16 @@ class SeenCheckpoint:
                 if number > self._number:
                     await self._follow(open_succession(data, self._pinned.verifiers, self._cas()), data)
                 elif self._succession is not None:
-                    self._demand_same(parse_succession(data, log))
+                    await self._demand_same(data, log)
             except ProofError as error:
                 raise BadAnswer(f"the log's successor: {error}. Keep {self.path}") from error
 
     async def _follow(self, succession: Succession, data: bytes) -> None:
         if self._newest is not None:
             succession.demand_known(self._newest)
-        try:
-            await asyncio.to_thread(replace, self._succession_path, data, 0o600)
-        except OSError as error:
-            raise JournalError(f"cannot write {self._succession_path}: {error.strerror}") from error
+        if self._succession is not None:
+            succession.demand_continues(self._succession)
+        await self._write(self._succession_path, data)
         self._take(succession)
         _LOG.warning(
             "the log has a successor: %s; %d entries of the log before are lost",
@@ -146,10 +145,25 @@ class SeenCheckpoint:
             succession.lost,
         )
 
-    def _demand_same(self, succession: Succession) -> None:
-        if self._succession is not None and succession.statement() != self._succession.statement():
-            detail = f"two successors of number {self._number} are signed: keep {self._succession_path}"
-            raise BadAnswer(detail)
+    async def _demand_same(self, data: bytes, log: str) -> None:
+        """Of two of one number both are kept, once the second is verified: together they prove it."""
+        if self._succession is None:
+            return
+        if parse_succession(data, log).statement() == self._succession.statement():
+            return
+        open_succession(data, self._pinned.verifiers, self._cas())
+        rival = self._succession_path.with_name(f"{self._succession_path.name}.rival")
+        await self._write(rival, data)
+        raise BadAnswer(
+            f"two successors of number {self._number} are signed: keep {self._succession_path} and {rival}"
+        )
+
+    async def _write(self, path: Path, data: bytes) -> None:
+        """A crash before it is whole leaves what was there. Raises JournalError."""
+        try:
+            await asyncio.to_thread(replace, path, data, 0o600)
+        except OSError as error:
+            raise JournalError(f"cannot write {path}: {error.strerror}") from error
 
     async def saw(self, proof: bytes) -> None:
         """Takes the checkpoint of a receipt, if it is newer. On the disk when this returns.
@@ -174,10 +188,7 @@ class SeenCheckpoint:
                 raise BadAnswer(f"two trees of {newest.size} entries are signed: keep {self.path}")
             if newest is not None and checkpoint.size <= newest.size:
                 return
-            try:
-                await asyncio.to_thread(replace, self.path, note, 0o600)
-            except OSError as error:
-                raise JournalError(f"cannot write {self.path}: {error.strerror}") from error
+            await self._write(self.path, note)
             self._newest, self._note = checkpoint, note
 
 

@@ -1,7 +1,8 @@
 """Verifies a production file with nothing but itself, the log's key, and perhaps the boards' root.
 
     1  the zip has the one form, and each file has the SHA-256 of the manifest
-    2  the checkpoint is signed by the key that was given
+    2  the checkpoint is signed by the key that was given, or by this key as that of a successor of the log,
+       which an operations CA has signed
     3  entries and subtrees lead to the checkpoint's root
     4  the entries fit together, none is left out as far as that can be told, and the sums are the manifest's
     5  issuers lead to a root of the ledger, or to the one that was given
@@ -28,10 +29,12 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from auditor.adapters.report.archive_file import Archive
 from auditor.core.books import CertificateState
 from auditor.core.certificate import Issuer, issued_by, load_certificate, verify_issuer
+from auditor.core.clock import SKEW
+from auditor.core.codes import Code
 from auditor.core.cosigners import Cosigners
 from auditor.core.csr import X509_ERRORS
 from auditor.core.entry import Entry, Issued, parse_entry, reread_entry
-from auditor.core.forms import time
+from auditor.core.forms import time, time_text
 from auditor.core.growth import leaf_hashes
 from auditor.core.issuers import KINDS, Known, replay
 from auditor.core.proofs import translated
@@ -41,6 +44,7 @@ from auditor.core.report.account import MAX_PROBLEMS, Account, Made
 from auditor.core.report.choice import Window
 from auditor.core.report.form import Manifest, RecordBytes
 from auditor.core.report.pruned_tree import Joined
+from auditor.core.successions import said_by, words_of
 from auditor.errors import CheckFailed, Malformed
 from auditor.judging import Batch, Outcome, Terms
 from auditor.ports import Judges, Progress
@@ -57,6 +61,7 @@ class Trusted:
     log_keys: Sequence[proof.VerifierKey]  # one of them must have signed
     cosigners: Cosigners  # witnesses that have to have cosigned
     roots: Sequence[x509.Certificate]  # none: the root that the ledger names
+    operations_cas: Sequence[x509.Certificate] = ()  # who may sign a successor of the log
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +108,7 @@ class _Verifying:
         self.manifest = form.parse_manifest(self.archive.read(form.MANIFEST))
         self._check_digests()
         with translated():
-            checkpoint = proof.open_checkpoint(self.archive.read(form.CHECKPOINT), self.trusted.log_keys)
+            checkpoint = self._open_checkpoint(self.archive.read(form.CHECKPOINT))
             self.trusted.cosigners.demand(checkpoint)
             cosigned = proof.cosignatures(checkpoint, self.trusted.cosigners.witnesses)
         said = (self.manifest.origin, self.manifest.tree_size, self.manifest.root)
@@ -112,7 +117,9 @@ class _Verifying:
         self.account = self._empty_account()
         self._read_entries(checkpoint)
         self.account.end()
+        self._check_succession(checkpoint)
         self._check_whole()
+        self._check_manifest()
         if dict(self.manifest.counts) != self.account.counts():
             self.account.problem("the manifest counts otherwise than the entries do")
         products = self._products()
@@ -130,6 +137,60 @@ class _Verifying:
             tuple(self._notes()),
             unexplained,
         )
+
+    def _open_checkpoint(self, note: bytes) -> proof.Checkpoint:
+        """Signed by a key that was given. A later name of its log is taken where its succession can be
+        verified, which the entries show (`_check_succession`). Raises ProofError, CheckFailed."""
+        origin = note.partition(b"\n")[0].decode("utf-8", "replace")
+        keys, (log, number) = self.trusted.log_keys, proof.log_name(origin)
+        own = {proof.log_name(key.name) for key in keys}
+        if origin in {key.name for key in keys} or {name for name, _ in own} != {log}:
+            return proof.open_checkpoint(note, keys)
+        if number < max(before for _, before in own):
+            raise CheckFailed(
+                Code.ROLLBACK,
+                f"it is of {origin}, the log of before: later entries of it may be lost, and it shows none of"
+                " its successor. Give the verifier key of this name",
+            )
+        if not self.trusted.operations_cas:
+            raise CheckFailed(
+                Code.LOG_SUCCEEDED,
+                f"it is of {origin}: the log lost its end, and goes on under this name. Take its verifier key"
+                " from the company, or verify with the settings (-c), which name the operations CA",
+            )
+        return proof.open_checkpoint(note, [proof.VerifierKey(origin, key.public_key) for key in keys])
+
+    def _check_succession(self, checkpoint: proof.Checkpoint) -> None:
+        """The entries say why the log has its name. Who follows under a key of before, demands that an
+        operations CA said so."""
+        log, number = proof.log_name(checkpoint.origin)
+        shown = self.account.successions
+        if number == 1 and not shown:
+            return
+        index, entry = shown[-1] if shown else (0, None)
+        if entry is None or entry.number != number or index - entry.continued not in (0, 1):
+            self.account.problem(f"the entry that the name {checkpoint.origin} follows from is not there")
+            return
+        if checkpoint.origin in {key.name for key in self.trusted.log_keys}:
+            return
+        try:
+            said_by(entry, log).demand_signed(self.trusted.operations_cas)
+        except proof.ProofError as error:
+            self.account.problem(f"entry {index}: {error}")
+
+    def _check_manifest(self) -> None:
+        """What the manifest says beside its sums."""
+        account, opened = self.account, self.account.opened
+        if opened is not None and opened.deployment != self.manifest.deployment:
+            account.problem("the manifest names another deployment than the log does")
+        if account.last is None:
+            return
+        said = time(self.manifest.as_of)
+        if said < account.last or (self._shows_last() and said > account.last + SKEW):
+            account.problem(f"the manifest is as of {self.manifest.as_of}, and its newest entry is not")
+
+    def _shows_last(self) -> bool:
+        return bool(self.indexes) and self.indexes[-1] == self.manifest.tree_size - 1
 
     def _check_digests(self) -> None:
         found, said = self.archive.digests[:-1], list(self.manifest.files)
@@ -186,8 +247,10 @@ class _Verifying:
         return map(form.parse_subtree_line, form.lines(chunks, form.MAX_SUBTREE_LINE, form.SUBTREES))
 
     def _entry(self, index: int) -> bytes:
-        """The bytes of an entry that came before."""
+        """The bytes of an entry that came before. Raises Malformed: it did not."""
         at = bisect_left(self.indexes, index)
+        if at == len(self.indexes) or self.indexes[at] != index:
+            raise Malformed(f"entry {index} is not there")
         begin = self.offsets[at]
         line = self.archive.part(form.ENTRIES, begin, form.MAX_ENTRY_LINE).partition(b"\n")[0]
         return form.parse_entry_line(line + b"\n")[1]
@@ -209,9 +272,12 @@ class _Verifying:
                 self.account.problem("not all entries since the order was opened are there")
             return
         window = self._window()
+        if begin == end:
+            self.account.problem("the manifest does not say which entries are of that time")
+            return
         if begin > 0 and window.near(self._entry(begin)) != -1:
             self.account.problem("entries of that time are left out at its beginning")
-        if end < manifest.tree_size and (end == begin or window.near(self._entry(end - 1)) != 1):
+        if end < manifest.tree_size and window.near(self._entry(end - 1)) != 1:
             self.account.problem("entries of that time are left out at its end")
 
     # What stands beside
@@ -385,6 +451,20 @@ class _Verifying:
 
     def _notes(self) -> Iterator[str]:
         account, counts = self.account, self.account.counts()
+        yield (
+            "report.html, README.txt and findings.jsonl are the word of whoever made the file: nothing of the"
+            " log signs them. The sums here are those of the entries"
+        )
+        log, _ = proof.log_name(self.manifest.origin)
+        for index, entry in account.successions:
+            yield words_of(index, entry, log)
+        if account.last is not None and not self._shows_last():
+            yield (
+                f"the newest entry shown is of {time_text(account.last)}: that there is none after as_of is"
+                " the word of whoever made the file"
+            )
+        if not self.trusted.roots and self.manifest.records:
+            yield "no root was given: the certificates lead to the root that the ledger names"
         if account.unsaid:
             yield f"{account.unsaid} problems beyond the first {MAX_PROBLEMS}"
         if counts["without_stamp"]:
@@ -398,7 +478,10 @@ class _Verifying:
                         f"{len(seen.places)} of {seen.terms.quantity} places have a board: whether later ones"
                         " were left out is not shown, and a report with --whole shows it"
                     )
-            yield "whether stamps or revocations were left out is not shown: a report with --whole shows it"
+            yield (
+                "whether stamps, revocations or further certificates of a board were left out is not shown: a"
+                " report with --whole shows it"
+            )
 
 
 def _record(parts: RecordBytes, entry: Issued, board: Made) -> Record:

@@ -22,12 +22,14 @@ from itertools import count, islice
 from auditor.core import cbor
 from auditor.core.entry import (
     LEVELS,
+    ClockAccepted,
     CrlIssued,
     Entry,
     IntentOpen,
     Issued,
     IssuerAdded,
     LogOpened,
+    LogSucceeded,
     OrderClosed,
     OrderOpened,
     RefusedCall,
@@ -102,6 +104,7 @@ class Account:
         default_factory=dict
     )  # SHA-256 of an issuer's certificate: of its root
     crls: set[bytes] = field(default_factory=set)  # SHA-256 of those that the log has
+    successions: list[tuple[int, LogSucceeded]] = field(default_factory=list)  # with their indexes
     intents: dict[tuple[str, int], datetime] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
     unsaid: int = 0  # problems beyond those
@@ -109,7 +112,7 @@ class Account:
     cells: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     refusals: Counter[tuple[str, str]] = field(default_factory=Counter)  # by station and code
     levels: Counter[tuple[str, str]] = field(default_factory=Counter)  # certificates by level and method
-    last: datetime | None = None  # time of the newest entry
+    last: datetime | None = None  # the latest time of an entry since a clock was accepted last
     # Places whose certificate was revoked without a successor, and where that was counted.
     _scrapped: dict[tuple[str, int], tuple[str, str, str]] = field(default_factory=dict)
 
@@ -132,7 +135,7 @@ class Account:
 
     def take(self, index: int, entry: Entry) -> None:
         """The next entry."""
-        if self.last is None or entry.time > self.last:
+        if self.last is None or entry.time > self.last or isinstance(entry, ClockAccepted):
             self.last = entry.time
         named = getattr(entry, "work_order", None)
         if self.order is not None and named is not None and named != self.order:
@@ -195,6 +198,9 @@ class Account:
         if index == 0:
             self.opened = entry
             self.issuers[entry.issuer_sha256] = entry.root_sha256
+
+    def _take_log_succeeded(self, index: int, entry: LogSucceeded) -> None:
+        self.successions.append((index, entry))
 
     def _take_issuer_added(self, _index: int, entry: IssuerAdded) -> None:
         self.issuers[entry.certificate_sha256] = entry.root_sha256

@@ -27,6 +27,7 @@ from auditor.core.entry import (
     IssuerRetired,
     KeysCommitted,
     LogOpened,
+    LogSucceeded,
     ProductAdded,
     StationAdded,
     StationRenewed,
@@ -36,6 +37,7 @@ from auditor.core.forms import time_text
 
 _ALWAYS = (
     LogOpened,
+    LogSucceeded,
     KeysCommitted,
     IssuerAdded,
     IssuerActivated,

@@ -20,7 +20,9 @@ from auditor.core.forms import time_text
 from auditor.core.report.account import Account, OrderSeen
 from auditor.core.report.form import Manifest
 from auditor.core.report.plots import bars
+from auditor.core.successions import words_of
 from auditor.errors import Malformed
+from birthmark.proof import log_name
 
 _KINDS = ("made", "stamped", "scrapped", "refused")
 _DAYS = 62  # that are shown one by one; more are shown by month
@@ -189,7 +191,8 @@ def _levels(account: Account) -> str:
 
 def _open(page: Page) -> str:
     account = page.account
-    parts = []
+    log, _ = log_name(page.manifest.origin)
+    parts = [f"<p>{escape(words_of(index, entry, log))}.</p>" for index, entry in account.successions]
     said = [*_finding_rows(page.findings), *((_finding_text(item), "this run") for item in page.found)]
     if said:
         parts.append(f"<p>{len(said)} findings of the audit.</p>{_table(('finding', 'said of it'), said)}")

@@ -12,7 +12,11 @@ that you take from the company and not from this archive:
   - the log's verifier key: one line, "name+key id+base64". log.vkey has it too, to compare.
   - the SHA-256 of the root certificate of the boards, to compare with the last step.
 
-report.html is the page to read. Open questions stand in it.
+report.html is the page to read. Open questions stand in it. It is the word of whoever made the archive, as
+are this text and findings.jsonl. The log signs the entries, and all that they have digests of.
+
+Where the log's name ends in /successor-2 or the like, the log lost its end, and an entry `log_succeeded` says
+what. Take the verifier key of this name then. The company's key of before has the same text after its last +.
 
 WHAT IS IN IT
 

@@ -134,6 +134,13 @@ class Succession:
                 Reason.NOT_PROVED, f"another tree of {seen.size} entries was seen than the succession names"
             )
 
+    def demand_continues(self, earlier: Succession) -> None:
+        """Raises ProofError, NOT_PROVED, unless it knows all that an earlier succession named: a later one
+        hides nothing of a loss that was said before."""
+        for each in earlier.predecessors:
+            origin = self.log if each.number == 1 else f"{self.log}/successor-{each.number}"
+            self.demand_known(Checkpoint(origin, each.size, each.root, b""))
+
     def is_lost(self, seen: Checkpoint) -> bool:
         """Whether this checkpoint of a log before is of the part that is lost. Else the successor's tree has
         it, which the reader has yet to see proven."""

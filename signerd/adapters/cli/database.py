@@ -3,16 +3,82 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
 import typer
 
 from signerd.adapters.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption
 
-app = typer.Typer(help="The database: its schema.", no_args_is_help=True)
+if TYPE_CHECKING:
+    from signerd.adapters.store import Verified
+
+app = typer.Typer(
+    help="The database: its schema, and whether it is what the ledger says.", no_args_is_help=True
+)
+
+_SHOWN = 50  # findings, for people
 
 
-@app.callback()
-def _group() -> None:
-    """With one command alone, typer would leave out its name."""
+@app.command()
+def verify(*, config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
+    """Compares the whole database with the ledger, row by row and entry by entry, and changes nothing.
+
+    It may run beside signerd. Exit code 1: something differs. It needs no token. Entries that no checkpoint
+    covers yet are counted: signerd's start tells whose they are.
+    """
+    from dataclasses import asdict
+
+    from signerd.adapters.cli.exits import Exit
+    from signerd.adapters.cli.output import print_json, said_steps
+    from signerd.adapters.head_file import load_vkey
+    from signerd.adapters.store import verify_database
+    from signerd.config import database_url, load
+
+    settings, base = load(config), config.resolve().parent
+    with said_steps() as say:
+        verified = verify_database(
+            database_url(settings, base),
+            settings.ledger.head,
+            load_vkey(settings.ledger.vkey),
+            lambda step: say(step.name, step.done, step.total),
+        )
+    found = verified.found
+    if as_json:
+        print_json(
+            {
+                "entries": verified.size,
+                "covered_entries": verified.covered,
+                "log_is_whole": verified.log_is_whole,
+                "compared": dict(found.counts),
+                "not_compared": dict(found.unproven),
+                "finding_count": found.total,
+                "findings": [asdict(each) | {"remedy": each.remedy.value} for each in found.findings],
+            }
+        )
+    else:
+        for line in _report(verified):
+            typer.echo(line)
+    if found.total:
+        raise typer.Exit(Exit.FAILED)
+
+
+def _report(verified: Verified) -> Iterator[str]:
+    found = verified.found
+    yield f"{verified.size} entries, {verified.covered} of them under the signed checkpoint"
+    yield "compared: " + ", ".join(f"{count} {what}" for what, count in sorted(found.counts.items()))
+    for what, count in sorted(found.unproven.items()):
+        yield f"in no entry, and not compared: {count} {what}"
+    if beyond := verified.size - verified.covered:
+        yield f"not under the checkpoint: {beyond} entries. signerd's start tells whose they are"
+    for each in found.findings[:_SHOWN]:
+        yield f"differs: {each}"
+    if found.total > _SHOWN:
+        yield f"{found.total - _SHOWN} findings more: --json has {len(found.findings)} of {found.total}"
+    for remedy in dict.fromkeys(each.remedy for each in found.findings):
+        yield f"what to do: {remedy}"
+    if not found.total:
+        yield "the database is what the ledger says"
 
 
 @app.command()

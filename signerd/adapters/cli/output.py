@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -16,6 +17,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+_SAID_EVERY_S = 10.0
 WIDE = 250  # columns where nobody sees the edge of a screen
 
 
@@ -61,6 +63,24 @@ def counted(what: str) -> Iterator[Callable[[int, int], None]]:
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+@contextmanager
+def said_steps() -> Iterator[Callable[[str, int, int], None]]:
+    """As `counted`, of work in several steps: what, how many of how many (0: nobody knows). Where standard
+    error is no terminal, a line each `_SAID_EVERY_S`."""
+    console, last = Console(stderr=True), time.monotonic()
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("", total=None)
+
+        def say(what: str, done: int, total: int) -> None:
+            nonlocal last
+            bar.update(task, description=what, completed=done, total=total or None)
+            if not console.is_terminal and time.monotonic() - last >= _SAID_EVERY_S:
+                last = time.monotonic()
+                typer.echo(f"{what}: {done}" + (f" of {total}" if total else ""), err=True)
+
+        yield say
 
 
 def when(moment: Timestamp) -> str:

@@ -1,7 +1,7 @@
 """Alembic migrations of the store's schema; `signerd.adapters.store.database` runs them."""
 
 # The newest revision. The daemon compares with it, so that it need not load Alembic (11 MB) to start.
-HEAD = "0015"
+HEAD = "0016"
 # What `signerd database upgrade` upgrades, oldest first.
 EARLIER = (
     "0001",
@@ -18,4 +18,5 @@ EARLIER = (
     "0012",
     "0013",
     "0014",
+    "0015",
 )

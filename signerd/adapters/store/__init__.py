@@ -28,12 +28,14 @@ from signerd.adapters.store.renewals import RenewalRequest
 from signerd.adapters.store.runs import note_restored
 from signerd.adapters.store.sqlstore import SqlStore, open_log
 from signerd.adapters.store.upgrading import demand_covered, upgrade_database
+from signerd.adapters.store.verify import Verified, verify_database
 
 __all__ = [
     "Announcement",
     "RenewalRequest",
     "SqlStore",
     "Step",
+    "Verified",
     "asked_administrators",
     "check_database",
     "committed_keys",
@@ -47,5 +49,6 @@ __all__ = [
     "registered_peers",
     "sqlite_file",
     "upgrade_database",
+    "verify_database",
     "write_tiles_anew",
 ]

@@ -27,6 +27,8 @@ from signerd.ports import IntentRequest, Record
 NAME: Final = "name"  # the kind of a chip's names, beside those of `core.anchors`
 # The one method whose vendors certify one key a chip (DeviceID or leaf). A TPM may have several of its own.
 _ONE_KEY_METHOD: Final = "x509"
+# The one method of which a layer of firmware may state the name alone.
+LABELLING_METHOD: Final = "x509"
 
 Row = tuple[str, str, str]  # kind, issuer, value
 

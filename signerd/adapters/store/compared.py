@@ -24,23 +24,31 @@ from signerd.errors import Fault
 from signerd.ports import PeerRecord, Record, RecordState
 
 
-def differs(table: str, key: str, index: int | None, what: str) -> Fault:
+class Differs(Fault):
+    """A row that is not what the log says, in its parts."""
+
+    def __init__(self, table: str, key: str, index: int | None, what: str) -> None:
+        """`key`: which row, in words; `index`: of the entry that it does not agree with."""
+        super().__init__(
+            f"the database's table {table}, {key}: {what}; see docs/operations.md,"
+            ' "The tables are not what the ledger says"'
+        )
+        self.table = table
+        self.key = key
+        self.index = index
+        self.what = what
+
+
+def differs(table: str, key: str, index: int | None, what: str) -> Differs:
     """For our log: which row, and which entry it does not agree with. The peer is told nothing of it."""
     entry = "no entry of the ledger" if index is None else f"ledger entry {index}"
-    return _ledger_says(table, key, f"{what}, and {entry} says otherwise")
+    return Differs(table, key, index, f"{what}, and {entry} says otherwise")
 
 
 def missing_certificate(sha256: bytes) -> Fault:
     """A certificate that the ledger revokes, and that no row has."""
-    return _ledger_says(
-        "records", f"certificate {sha256.hex()}", "the ledger revokes it, and it is not there"
-    )
-
-
-def _ledger_says(table: str, key: str, what: str) -> Fault:
-    return Fault(
-        f"the database's table {table}, {key}: {what}; see docs/operations.md,"
-        ' "The tables are not what the ledger says"'
+    return Differs(
+        "records", f"certificate {sha256.hex()}", None, "the ledger revokes it, and it is not there"
     )
 
 
@@ -189,8 +197,8 @@ def not_revoked(boards: Boards, record: Record) -> None:
     if record.state is RecordState.REVOKED or not record.certificate_der:
         return
     if boards.revocations.hold(hashlib.sha256(record.certificate_der).digest()):
-        raise _ledger_says(
-            "records", f"record {record.record_id}", f"it is {record.state}, and revoked there"
+        raise Differs(
+            "records", f"record {record.record_id}", None, f"it is {record.state}, and the ledger revokes it"
         )
 
 

@@ -43,10 +43,11 @@ def first_issuer(opened: LogOpened) -> dict[str, object]:
 def list_issuers(connection: Connection, states: States) -> list[IssuerRecord]:
     """`Administration.list_issuers`. Raises Fault: a row is not what the ledger says."""
     epoch = connection.execute(select(head.c.epoch)).scalar_one()
-    return compared.issuers(states.of(epoch).issuers, _rows(connection))
+    return compared.issuers(states.of(epoch).issuers, issuer_rows(connection))
 
 
-def _rows(connection: Connection) -> list[IssuerRecord]:
+def issuer_rows(connection: Connection) -> list[IssuerRecord]:
+    """As the table has them, the first one first. Raises ValueError: a row is damaged."""
     return [_issuer_of(row) for row in connection.execute(_ISSUER)]
 
 
@@ -55,7 +56,7 @@ def known_issuers(url: str) -> list[IssuerRecord]:
     engine = make_engine(url, "read")
     try:
         with engine.begin() as connection:
-            return _rows(connection)
+            return issuer_rows(connection)
     except SQLAlchemyError as error:
         raise start_fault("cannot read the issuers", error) from error
     finally:

@@ -14,14 +14,14 @@ import secrets
 import threading
 from array import array
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
 
-from sqlalchemy import Connection, Select, select
+from sqlalchemy import Connection, Select, func, select
 
-from signerd.adapters.store.compared import differs
+from signerd.adapters.store.compared import Differs, differs
 from signerd.adapters.store.schema import chips, identities, order_chips
 from signerd.core.entry import chip_line, digest_lines, identity_line
 from signerd.core.state.administration import State
@@ -135,6 +135,25 @@ class ProvenLists:
             self._proven[said] = proven
             while len(self._proven) > 1 and sum(map(len, self._proven.values())) > self._max_kept:
                 del self._proven[next(iter(self._proven))]
+
+
+def compare_lists(connection: Connection, state: State) -> Iterator[Differs | None]:
+    """All rows of each entry with a list, one entry after the other: in what they differ, or None. Then rows
+    that are of no such entry."""
+    for kind in (_PERSONALIZED, _LISTED, _IMPORTED):
+        lists = kind.lists(state)
+        for said in lists:
+            try:
+                _read(connection, kind, said, lambda _line: 0)
+                yield None
+            except Differs as error:
+                yield error
+        known = {said.index for said in lists}
+        entry = kind.rows.selected_columns.entry
+        counted = select(entry, func.count()).select_from(kind.rows.get_final_froms()[0]).group_by(entry)
+        for index, count in connection.execute(counted):
+            if index not in known:
+                yield differs(kind.table, f"{count} rows with entry {index}", None, "they are there")
 
 
 def _said(lists: Sequence[NamedList], index: object) -> NamedList | None:

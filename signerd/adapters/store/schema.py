@@ -383,6 +383,18 @@ approvals = Table(
     PrimaryKeyConstraint("request", "part", name="one_use_an_approval"),
 )
 
+# What follows from the log's first entries (`core.state.kept`), with the name of the start whose key made its
+# MAC. A cache: without it a start reads the log whole.
+kept_states = Table(
+    "kept_states",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("start", LargeBinary, nullable=False),
+    Column("mac", LargeBinary, nullable=False),
+    Column("state", LargeBinary, nullable=False),
+    CheckConstraint("id = 1", name="one_kept_state"),
+)
+
 counters = Table(
     "counters",
     metadata,

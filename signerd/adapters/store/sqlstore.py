@@ -154,7 +154,7 @@ class SqlStore(Administration, Audit):
             tree, second_place, log_keys, signs, copies, recent, checkpoint_due, checkpoint_awaited, witnesses
         )
         reader = _short_reads(url)
-        states = States(replayed.state, replayed.boards, intents, logged.one)
+        states = States(replayed.state, replayed.boards, intents, logged.one, replayed.changes)
         known_peers = KnownPeers(
             lambda key: reader.do(lambda connection: calls.peer_of_key(connection, states, key))
         )
@@ -162,6 +162,7 @@ class SqlStore(Administration, Audit):
             make_engine(url, "write"), tree, ledger, newest, known_peers.changed, states, start_key
         )
         writer.demanded = administrators
+        writer.kept = replayed.kept
         long_reader = Reader("store-long-reader", make_engine(url, "read"))
         store = cls(writer, reader, long_reader, ledger, known_peers, head_file)
         try:

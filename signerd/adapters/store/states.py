@@ -13,6 +13,7 @@ from signerd.adapters.store.intents import IntentKeys
 from signerd.adapters.store.proven_lists import ProvenLists
 from signerd.core.state.administration import State
 from signerd.core.state.boards import Boards
+from signerd.core.state.kept import Changes
 from signerd.errors import Fault
 
 _KEPT = 64  # states; a snapshot is read within milliseconds
@@ -22,12 +23,18 @@ class States:
     """Written by the writer's thread, read by any."""
 
     def __init__(
-        self, state: State, boards: Boards, intents: IntentKeys, entry_of: Callable[[int], bytes]
+        self,
+        state: State,
+        boards: Boards,
+        intents: IntentKeys,
+        entry_of: Callable[[int], bytes],
+        changes: Changes | None = None,
     ) -> None:
-        """`boards`: what the log says of them. The writer notes each commit there, before anybody hears of
-        it. `intents` tells which of them are ours. `entry_of` gives an entry that is committed by its
-        index, as it was logged."""
+        """`boards`: what the log says of them, and `changes` which entries made `state`. The writer notes
+        each commit in both, before anybody hears of it. `intents` tells which of them are ours. `entry_of`
+        gives an entry that is committed by its index, as it was logged."""
         self.boards = boards
+        self.changes = changes or Changes()
         self.intents = intents
         self.entry_of = entry_of
         self.lists = ProvenLists()

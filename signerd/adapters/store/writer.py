@@ -25,6 +25,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from signerd.adapters.commit_keys import StartKey
 from signerd.adapters.store.constraints import translated
+from signerd.adapters.store.kept_states import EVERY, keep
 from signerd.adapters.store.ledger import Ledger
 from signerd.adapters.store.opened_only import NOT_BEGUN
 from signerd.adapters.store.prepared import Prepared
@@ -41,8 +42,10 @@ from signerd.core.entry import ID_BYTES, ClockAccepted, Entry, Issued, Revoked, 
 from signerd.core.merkle import Tree, leaf_hash
 from signerd.core.state.administration import changes
 from signerd.core.state.boards import MAX_SERIAL, Boards, Revocation
+from signerd.core.state.kept import KeptState
 from signerd.core.state.values import StateError
 from signerd.errors import ClockWrong, Fault, Unavailable
+from signerd.program import program_version
 
 _ADD_ENTRIES = insert(entries)
 _ADD_COMMIT = Prepared(insert(commits), ("size_after", "start", "epoch", "published", "leaves", "mac"))
@@ -63,8 +66,8 @@ class Transaction:
     """What a unit of work is given: the connection, and the ledger to append to."""
 
     __slots__ = (
-        "_base", "_entry_of", "boards", "connection", "demanded", "intents", "lists", "log_keys", "newest",
-        "noted", "pending", "proven", "registry_changed", "state",
+        "_base", "_entry_of", "boards", "changed", "connection", "demanded", "intents", "lists", "log_keys",
+        "newest", "noted", "pending", "proven", "registry_changed", "state",
     )  # fmt: skip
 
     def __init__(
@@ -82,6 +85,7 @@ class Transaction:
         self.intents = states.intents
         self._entry_of = states.entry_of
         self.noted: list[Issued | Revoked] = []  # for it, once this is committed
+        self.changed: list[int] = []  # indices of those that changed the administration
         self.state = states.newest  # with what this transaction appended so far
         self.log_keys = log_keys  # replaced by what changes them
         self.demanded = demanded  # administrators of the settings, who are asked once an entry says so
@@ -116,6 +120,7 @@ class Transaction:
                 self.state = self.state.after(index, json.loads(data))
             except StateError as error:
                 raise Fault(f"the tables are not what the ledger says: {error}") from error
+            self.changed.append(index)
         if isinstance(entry, Revoked) and len(entry.certificate_serial) > MAX_SERIAL:
             raise Fault(
                 "a certificate with a serial number that no certificate has"
@@ -195,6 +200,7 @@ class Writer(Worker[Transaction]):
         self._start_key = start_key
         self.newest = newest
         self.demanded: AdministratorSet | None = None  # see `Transaction.demanded`
+        self.kept = 0  # size of the kept state in the database; 0: there is none
         self._log_keys = ledger.keys
         self.broken: Fault | None = None  # set when writing has stopped for good
         self._told = False  # that it is broken
@@ -217,6 +223,7 @@ class Writer(Worker[Transaction]):
             # A crash after it leaves all of it: callers ask again and find their record; entries that no
             # checkpoint covers yet are signed at start-up.
             with connection.begin():
+                kept = self._keep(connection)
                 outcomes = [self._attempt(transaction, unit) for unit in units]
                 if transaction.pending and self._ledger.signed_size == 0:
                     raise Unavailable(NOT_BEGUN)
@@ -231,6 +238,9 @@ class Writer(Worker[Transaction]):
         self._registry_touched |= transaction.registry_changed
         for entry in transaction.noted:
             _note(boards, entry)
+        for index in transaction.changed:
+            self.states.changes.add(index, leaf_hash(transaction.pending[index - size]))
+        self.kept = kept
         failed = next((error for _, error in outcomes if isinstance(error, Unavailable)), None)
         if failed or transaction.pending or transaction.proven:  # a batch that wrote nothing proves nothing
             self.failing = failed
@@ -259,12 +269,28 @@ class Writer(Worker[Transaction]):
 
     def _attempt(self, transaction: Transaction, unit: Unit[Transaction]) -> Outcome:
         kept, newest, log_keys = len(transaction.pending), transaction.newest, transaction.log_keys
-        state, noted = transaction.state, len(transaction.noted)
+        state, noted, changed = transaction.state, len(transaction.noted), len(transaction.changed)
         outcome = attempt(transaction.connection, unit, transaction)
         if outcome[1] is not None:
-            del transaction.pending[kept:], transaction.noted[noted:]
+            del transaction.pending[kept:], transaction.noted[noted:], transaction.changed[changed:]
             transaction.newest, transaction.log_keys, transaction.state = newest, log_keys, state
         return outcome
+
+    def _keep(self, connection: Connection) -> int:
+        """Now and then, what follows from the entries of the commits before this one; its size."""
+        size = self._tree.size
+        if size - self.kept < EVERY:
+            return self.kept
+        state = KeptState.of(
+            program_version(),
+            self._log_keys.origin,
+            size,
+            self._tree.nodes(size),
+            self.states.changes,
+            self.states.boards,
+        )
+        keep(connection, state, self._start_key)
+        return size
 
     def _append(self, connection: Connection, size: int, transaction: Transaction) -> bytes:
         """Entries, the MAC over them, tree and head; the new root."""

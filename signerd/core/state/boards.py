@@ -7,11 +7,13 @@ and read by others meanwhile: nothing is ever taken out.
 from __future__ import annotations
 
 import re
+import sys
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from struct import iter_unpack
 from typing import Any
 
 from signerd.core.state.times import moment
@@ -21,6 +23,9 @@ MAX_SERIAL = (
     32  # octets of a certificate's serial (RFC 5280 §4.1.2.2: 20; logs of before were not held to it)
 )
 _DIGEST = 32
+_PREFIX = 8  # octets of a digest that revocations are found by
+_PREFIXES = ">Q24x"  # of digests, one after the other
+_PACKED = _DIGEST + MAX_SERIAL + 8 + 1
 _UNSORTED = 65_536  # revocations: sorting each time would cost a million of them a minute
 # Canonical JSON: a number is no text, and no other member of an `issued` entry holds one of this name.
 _NUMBER = re.compile(rb'"number":(\d+)')
@@ -77,6 +82,29 @@ class Revocations:
             self._prefixes = array("Q", sorted((*self._prefixes, *self._newest)))
             self._newest = set()
 
+    def packed(self) -> tuple[list[str], bytes]:
+        """All of them: the names of reasons, and the columns one after the other, integers big-endian. 73
+        octets each."""
+        moments = array("q", self._moments)
+        if sys.byteorder == "little":
+            moments.byteswap()
+        columns = (self._digests, self._serials, moments.tobytes(), self._reasons)
+        return list(self._names), b"".join(columns)
+
+    def unpack(self, names: Sequence[str], data: bytes) -> None:
+        """Into an empty one, what `packed` gave."""
+        count = len(data) // _PACKED
+        at_serials, at_moments = _DIGEST * count, (_DIGEST + MAX_SERIAL) * count
+        at_reasons = len(data) - count
+        self._names = list(names)
+        self._digests += data[:at_serials]
+        self._serials += data[at_serials:at_moments]
+        self._moments.frombytes(data[at_moments:at_reasons])
+        if sys.byteorder == "little":
+            self._moments.byteswap()
+        self._reasons += data[at_reasons:]
+        self._prefixes = array("Q", sorted(each for (each,) in iter_unpack(_PREFIXES, data[:at_serials])))
+
     def hold(self, certificate_sha256: bytes) -> bool:
         """Whether this certificate is revoked. By 64 bits of its digest: another one that has the same ones
         is refused like it, which the CA would have to sign 2**32 certificates for."""
@@ -122,4 +150,4 @@ class Boards:
 
 
 def _prefix(digest: bytes) -> int:
-    return int.from_bytes(digest[:8], "big")
+    return int.from_bytes(digest[:_PREFIX], "big")

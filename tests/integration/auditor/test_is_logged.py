@@ -19,9 +19,10 @@ from auditor.__main__ import main
 from auditor.adapters.enrolment import Installed, install, make_request
 from birthmark.proof.receipt import Receipt
 from harness.audit_bench import opened
-from harness.paper_certificates import pem
-from harness.paper_log import DEPLOYMENT, Board, PaperLog, vkey
+from harness.paper_certificates import Authority, pem
+from harness.paper_log import DEPLOYMENT, ORIGIN, Board, PaperLog, vkey
 from harness.paper_server import PaperServer
+from harness.paper_succession import succeed
 from harness.paper_tiles import files_of, write_tiles
 
 Run = Callable[..., tuple[int, list[dict[str, Any]], str]]
@@ -47,6 +48,8 @@ class Desk:
         changed = {path: change(data) if "entries" in path else data for path, data in files.items()}
         folder = self.folder / "tiles"
         write_tiles(folder, changed, self.log.checkpoint(size=None if size < 0 else size))
+        if self.log.succession:
+            (folder / "succession").write_bytes(self.log.succession)
         return str(folder)
 
     def certificate(self, board: Board, *, der: bool = False) -> str:
@@ -65,10 +68,10 @@ class Desk:
         (self.folder / "entry").write_bytes(self.log.entries[index])
         return str(self.folder / "receipt"), str(self.folder / "entry")
 
-    def vkey(self, log: PaperLog | None = None) -> str:
+    def vkey(self, log: PaperLog | None = None, *, name: str = ORIGIN) -> str:
         """A pinned key, without any settings."""
         file = self.folder / "log.vkey"
-        file.write_text(vkey((log or self.log).log_key) + "\n", encoding="ascii")
+        file.write_text(vkey((log or self.log).log_key, name=name) + "\n", encoding="ascii")
         return str(file)
 
 
@@ -351,3 +354,89 @@ def test_what_names_no_certificate(tmp_path: Path, run: Run) -> None:
     ):
         code, _, said = run("is-logged", thing)
         assert (code, complaint in said) == (SETTINGS, True), thing
+
+
+# A log that lost its end
+
+
+@dataclass
+class Lost:
+    """`desk`'s log goes on without the last board. `receipt` and `entry`: of that board, of before."""
+
+    desk: Desk
+    left: Board
+    gone: Board
+    receipt: str
+    entry: str
+
+
+@pytest.fixture
+def lost(desk: Desk) -> Lost:
+    gone = desk.boards[2]
+    receipt, entry = desk.receipt(gone.issued_index)
+    succeed(desk.log, desk.server.operations, gone.issued_index)
+    return Lost(desk, desk.boards[0], gone, receipt, entry)
+
+
+def test_after_a_loss_tiles_are_followed_by_the_settings_ca(lost: Lost, run: Run) -> None:
+    things = [lost.left.certificate_sha256, lost.gone.certificate_sha256]
+    folder = lost.desk.tiles()
+    code, lines, said = run("is-logged", *things, "--tiles", folder, "-c", lost.desk.config)
+    assert (code, [line["in_ledger"] for line in lines]) == (NOT_IN_IT, [True, False])
+    assert "boards that were certified in them are in no count" in said
+    code, lines, said = run("is-logged", *things, "--tiles", folder, "--vkey", lost.desk.vkey())
+    assert (code, lines) == (OFF, [])
+    assert "Take the verifier key of this name from the company" in said
+    named = lost.desk.vkey(name=lost.desk.log.origin)
+    assert run("is-logged", *things, "--tiles", folder, "--vkey", named)[0] == NOT_IN_IT
+
+
+def test_a_succession_of_another_ca_is_not_followed(lost: Lost, run: Run) -> None:
+    lost.desk.log.entries.pop()
+    succeed(lost.desk.log, Authority.root("Other"), lost.gone.issued_index)
+    folder = lost.desk.tiles()
+    code, lines, said = run(
+        "is-logged", lost.left.certificate_sha256, "--tiles", folder, "-c", lost.desk.config
+    )
+    assert (code, lines) == (OFF, [])
+    assert "no operations CA that is trusted signed" in said
+
+
+def test_a_receipt_of_the_part_that_was_lost(lost: Lost, run: Run) -> None:
+    thing, folder = lost.gone.certificate_sha256, lost.desk.tiles()
+    code, lines, said = run(
+        "is-logged", thing, "--receipt", lost.receipt, "--tiles", folder, "-c", lost.desk.config
+    )
+    assert (code, lines) == (OFF, [])
+    assert "is of the part of the log that was lost" in said
+    options = ("--receipt", lost.receipt, "--entry", lost.entry)
+    assert run("is-logged", thing, *options, "--vkey", lost.desk.vkey())[0] == YES  # it was signed
+    code, _, said = run("is-logged", thing, *options, "--vkey", lost.desk.vkey(name=lost.desk.log.origin))
+    assert (code, "the log of before" in said) == (OFF, True)
+
+
+def test_a_receipt_of_the_successor(lost: Lost, run: Run) -> None:
+    thing, folder = lost.left.certificate_sha256, lost.desk.tiles()
+    receipt, entry = lost.desk.receipt(lost.left.issued_index)
+    by_tiles = run("is-logged", thing, "--receipt", receipt, "--tiles", folder, "-c", lost.desk.config)
+    assert by_tiles[0] == YES
+    code, _, said = run("is-logged", thing, "--receipt", receipt, "--entry", entry, "-c", lost.desk.config)
+    assert (code, "Take the verifier key of this name" in said) == (OFF, True)
+
+
+def test_the_state_and_signerd_after_a_loss(lost: Lost, run: Run) -> None:
+    thing = lost.gone.certificate_sha256
+    code, lines, _ = run("is-logged", thing, "--live", "-c", lost.desk.config)
+    assert (code, lines[-1]["code"]) == (OFF, "F112")
+    assert "run `verify`" in lines[-1]["detail"]
+    assert run("verify", "-c", lost.desk.config)[0] == OFF  # F112
+    for options in ([], ["--live"]):
+        code, _, said = run("is-logged", thing, *options, "-c", lost.desk.config)
+        assert (code, "boards that were certified in them" in said) == (NOT_IN_IT, True)
+    out = str(lost.desk.folder / "order.zip")
+    assert run("report", "--order", "WO-1", "--out", out, "-c", lost.desk.config)[0] == OFF
+    code, lines, _ = run("report", "--verify", out, "-c", lost.desk.config)
+    assert (code, lines[-1]["problems"]) == (YES, [])
+    assert any("boards that were certified in them" in note for note in lines[-1]["notes"])
+    for question in ("orders", "missing", "stations", "chips", "who"):
+        assert run(question, "-c", lost.desk.config)[0] == YES

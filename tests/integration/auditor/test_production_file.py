@@ -72,8 +72,9 @@ def test_an_honest_archive_holds(order: Made) -> None:
     assert dict(found.evidence) == {"mac": 4}
     assert found.sha256 == sha256(order.path.read_bytes()).digest()
     assert [note.partition(":")[0] for note in found.notes] == [
+        "report.html, README.txt and findings.jsonl are the word of whoever made the file",
         "1 certificates are neither stamped nor revoked",
-        "whether stamps or revocations were left out is not shown",
+        "whether stamps, revocations or further certificates of a board were left out is not shown",
     ]
 
 
@@ -114,7 +115,8 @@ def test_a_whole_file_shows_that_nothing_was_left_out(order: Made, tmp_path: Pat
     assert found.manifest.whole == (4, len(order.log.entries))
     assert found.account.counts() == verdict(order.path, trusted(order.log)).account.counts()
     assert [note.partition(":")[0] for note in found.notes] == [
-        "1 certificates are neither stamped nor revoked"
+        "report.html, README.txt and findings.jsonl are the word of whoever made the file",
+        "1 certificates are neither stamped nor revoked",
     ]
 
 

@@ -16,10 +16,15 @@ from selenium.webdriver import Chrome
 
 from auditor.adapters.report.making import Subject
 from auditor.adapters.report.verifier_page import verifier_page
+from auditor.core.report import form
+from birthmark.proof import SignatureType, VerifierKey
+from birthmark.proof.note import cosigned_message, signature_line
+from harness.audit_bench import bench
 from harness.doctored_files import DOCTORED, doctored
-from harness.paper_certificates import der
+from harness.paper_certificates import Authority, der
 from harness.paper_log import ORDER, PaperLog, vkey
-from harness.production_files import files_of, four_boards, production_file
+from harness.paper_succession import succeed
+from harness.production_files import files_of, fitted, four_boards, made, pack, production_file
 from harness.served_page import chromium
 from harness.verifier_page import Shown, VerifierPage
 
@@ -61,6 +66,8 @@ def test_an_honest_archive_holds(given: Given) -> None:
     )
     assert "4 certificates and 3 stamps are those of the entries" in shown.text
     assert "1 certificates are neither stamped nor revoked." in shown.text
+    assert f"SHA-256 of this archive: {sha256(given.path.read_bytes()).hexdigest()}" in shown.text
+    assert "are the word of whoever made the file" in shown.text
     assert given.page.complaints() == []
 
 
@@ -78,6 +85,35 @@ def test_another_key_no_key_and_another_root(given: Given) -> None:
     root = given.verify(root="00" * 32)
     assert (root.state, "root is not the one that was given" in root.text) == ("fails", True)
     assert given.verify(root="").state == "holds"
+
+
+def test_a_successor_of_the_log_wants_the_key_of_its_name(given: Given, tmp_path: Path) -> None:
+    log, ca = four_boards(), Authority.root("Operations")
+    with bench(log, tmp_path / "state", cas=(ca.certificate,)) as verified:
+        assert verified.verify().clean
+        succeed(log, ca, log.tree.size - 4)
+        verified.verify()
+        made(verified, tmp_path / "order.zip", Subject(order=ORDER))
+    root = sha256(der(log.root.certificate)).hexdigest()
+    first = given.verify(tmp_path / "order.zip", key=vkey(log.log_key), root=root)
+    assert (first.state, "has another name since" in first.text) == ("fails", True)
+    second = given.verify(tmp_path / "order.zip", key=vkey(log.log_key, name=log.origin), root=root)
+    assert (second.state, "4 entries of before are lost" in second.text) == ("holds", True)
+
+
+def test_one_witness_under_two_names_is_one(given: Given, tmp_path: Path) -> None:
+    key = Ed25519PrivateKey.generate()
+    public = key.public_key().public_bytes_raw()
+    names = ("witness.example/a", "witness.example/b")
+    both = [VerifierKey(name, public, SignatureType.COSIGNATURE) for name in names]
+    files = files_of(given.path)
+    text = files[form.CHECKPOINT].rpartition(b"\n\n")[0].decode() + "\n"
+    value = (1_800_000_000).to_bytes(8) + key.sign(cosigned_message(text, 1_800_000_000))
+    files[form.CHECKPOINT] += b"".join(signature_line(witness, value) for witness in both)
+    path = pack(tmp_path / "cosigned.zip", fitted(files))
+    keys = "\n".join([vkey(given.log.log_key), *(witness.text() for witness in both)])
+    shown = given.verify(path, key=keys)
+    assert (shown.state, "It is cosigned by witness.example/a." in shown.text) == ("holds", True)
 
 
 def test_each_doctored_archive_is_refused_with_its_reason(given: Given, tmp_path: Path) -> None:

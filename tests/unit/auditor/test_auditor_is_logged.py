@@ -149,7 +149,7 @@ def _from_tiles(
     return logged.from_tiles(
         files.get,
         checkpoint or log.checkpoint(),
-        pinned,
+        logged.Held(pinned),
         cosigners,
         subjects,
         lambda _phase, _done, _total: None,
@@ -247,7 +247,7 @@ def _from_receipt(
     return logged.from_receipt(
         _receipt(index) if receipt is None else receipt,
         lambda _index, _size: data,
-        parse_vkey(vkey(log.log_key)),
+        logged.Held(parse_vkey(vkey(log.log_key))),
         cosigners,
         subject,
     )
@@ -299,7 +299,7 @@ def test_a_doctored_receipt_or_entry_proves_nothing() -> None:
 
 def test_a_receipt_takes_its_entry_from_tiles() -> None:
     log, index = _log()[0], _index("issued", "issued")
-    files, key = files_of(log.entries), parse_vkey(vkey(log.log_key))
+    files, key = files_of(log.entries), logged.Held(parse_vkey(vkey(log.log_key)))
     subject = _certificate("issued")
     found = logged.from_receipt(_receipt(index), logged.entry_of_tiles(files.get), key, NOBODY, subject)
     assert found == _from_receipt(index, subject)

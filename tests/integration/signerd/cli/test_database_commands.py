@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -12,6 +14,7 @@ from alembic.config import Config
 from sqlalchemy import create_engine
 
 from harness.installation import Installation
+from harness.process import REPOSITORY
 from harness.signerd_commands import signerd
 
 pytestmark = pytest.mark.check
@@ -36,6 +39,35 @@ def test_a_database_of_before_is_upgraded_by_its_command(fresh: Installation) ->
     fresh.start_signerd()
     assert "another signerd holds" in signerd(fresh, "database", "upgrade")[1]
     assert signerd(fresh, "order", "list")[0] == 0
+
+
+def test_a_database_is_compared_beside_signerd_as_the_manual_has_it(fresh: Installation) -> None:
+    fresh.start_signerd()
+    commands = printed("#### Comparing the whole database")
+    assert commands == [["signerd", "database", "verify"], ["signerd", "database", "verify", "--json"]]
+    people, machines = (signerd(fresh, *command[1:]) for command in commands)
+    assert (people[0], machines[0]) == (0, 0), people
+    assert "the database is what the ledger says" in people[1]
+    said = json.loads(machines[1])
+    assert (said["finding_count"], said["log_is_whole"]) == (0, True)
+    assert said["entries"] >= said["covered_entries"] > 0
+    with closing(sqlite3.connect(fresh.home / "signerd.sqlite", timeout=10)) as database:
+        database.execute("INSERT INTO approvals VALUES (x'00', 0, 1)")
+        database.commit()
+    code, text = signerd(fresh, "database", "verify")
+    assert code == 1
+    assert "differs: approvals, part 0 of request 00: no entry used it" in text
+    assert "what to do: keep a copy of the database" in text
+    code, text = signerd(fresh, "database", "verify", "--json")
+    (finding,) = json.loads(text)["findings"]
+    assert (code, finding["table"], finding["again"]) == (1, "approvals", False)
+
+
+def printed(heading: str) -> list[list[str]]:
+    """The commands of a section of docs/operations.md, without their comments."""
+    text = (REPOSITORY / "docs" / "operations.md").read_text("utf-8").partition(f"\n{heading}\n")[2]
+    lines = re.findall(r"^ {4}(signerd .*)$", re.split(r"\n#+ ", text)[0], re.MULTILINE)
+    return [line.partition("#")[0].split() for line in lines]
 
 
 def make_at(path: Path, revision: str) -> None:
