@@ -35,12 +35,11 @@ from signerd.adapters.server_files import ServerFiles
 from signerd.adapters.session_keys import outlive_restarts
 from signerd.adapters.start_faults import unreadable
 from signerd.adapters.store import (
-    asked_administrators,
+    Registered,
     check_database,
     compare_database,
     known_issuers,
     known_log_keys,
-    registered_peers,
 )
 from signerd.adapters.witnesses import open_witnesses
 from signerd.config import Config, IssuerSettings, Keys, database_url, tiles_folder
@@ -83,17 +82,19 @@ def start_checks(config: Config, base: Path, now: datetime, *, starting: bool = 
         Check("tiles", lambda: _tiles(config, base)),
         *((Check("witnesses", lambda: _witnesses(config)),) if config.witnesses else ()),
         Check("administrators' socket", lambda: _socket(config, starting=starting)),
-        Check("administrators' keys", lambda: _administrators(config, base)),
+        *((Check("administrators' keys", lambda: _wanted(config)),) if starting else ()),
     )
 
 
 def all_checks(config: Config, base: Path, now: datetime, dialled: Iterable[str] = ()) -> tuple[Check, ...]:
     """And what `check-config` looks at beyond that. `dialled`: names that stations dial, beside those of the
     settings."""
+    registered = Registered(database_url(config, base), config.ledger.head, lambda: _log_key(config))
     return (
         *start_checks(config, base, now, starting=False),
-        Check("ends", lambda: _ends(config, base, now)),
-        Check("operations CA", lambda: _operations(config, base, now)),
+        Check("administrators' keys", lambda: _administrators(config, registered)),
+        Check("ends", lambda: _ends(config, base, now, registered)),
+        Check("operations CA", lambda: _operations(config, now, registered)),
         Check("server names", lambda: _names(config, (*config.server.names, *dialled))),
         Check("keys", lambda: _keys(config, base)),
         Check("keys of the log", lambda: _log_keys(config, base)),
@@ -206,26 +207,26 @@ def _names(config: Config, dialled: Sequence[str]) -> str:
     return has
 
 
-def _ends(config: Config, base: Path, now: datetime) -> str:
+def _ends(config: Config, base: Path, now: datetime, registered: Registered) -> str:
     """What ends within 60 days: of the installation, of what its key holder's service shows, and of the peers
     in the registry. It is no fault yet."""
     url = database_url(config, base)
     gone = ended_for_good(config, known_issuers(url), now)
     own = certificate_ends(config, gone)
-    ends = [*own, *key_holder_ends(config, own, gone), *peer_ends(registered_peers(url), {})]
+    ends = [*own, *key_holder_ends(config, own, gone), *peer_ends(registered.peers(), {})]
     soon = [f"{end.what} {end.name} on {end.at:%Y-%m-%d}: {end.remedy}" for end in due(ends, now)]
     if not soon:
         return f"nothing within {WARNED.days} days"
     return "".join(f"\n         ENDS SOON: {line}" for line in soon)
 
 
-def _operations(config: Config, base: Path, now: datetime) -> str:
+def _operations(config: Config, now: datetime, registered: Registered) -> str:
     """Who certifies peers; while there are two, the peers that have not moved to the newer one."""
     trusted = _certificates(config.server.client_ca)
     newest = f"{trusted[-1].subject.rfc4514_string()} to {trusted[-1].not_valid_after_utc:%Y-%m-%d}"
     if len(trusted) == 1:
         return newest
-    by_ca = peers_by_ca(registered_peers(database_url(config, base)), now)
+    by_ca = peers_by_ca(registered.peers(), now)
     moved = by_ca.pop(operations_ca.digest(trusted[-1]), [])
     behind = sorted(uri for uris in by_ca.values() for uri in uris)
     said = f"{newest}, and {len(trusted) - 1} older; {len(moved)} peers have moved"
@@ -379,10 +380,18 @@ def _socket(config: Config, *, starting: bool) -> str:
     return str(socket)
 
 
-def _administrators(config: Config, base: Path) -> str:
+def _wanted(config: Config) -> str:
+    """Who the settings ask for approvals. A start reads the ledger later, which decides."""
+    wanted = read_administrators(config)
+    if wanted is None:
+        return "nobody is named"
+    return f"the settings name {', '.join(wanted.names)}, threshold {wanted.threshold}"
+
+
+def _administrators(config: Config, registered: Registered) -> str:
     """Who approves. The ledger decides, whatever the settings say: a difference is said, and keeps nothing
     from starting."""
-    wanted, asked = read_administrators(config), asked_administrators(database_url(config, base))
+    wanted, asked = read_administrators(config), registered.administrators()
     if not asked.asked:
         if wanted is None:
             return "nobody is asked for approvals"

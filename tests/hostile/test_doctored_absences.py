@@ -17,12 +17,13 @@ import pytest
 from harness.doctored_store import change, sql
 from harness.store_of_before import load
 from harness.store_world import NOW, ORDER, STATION, World, digest, intent, issue, stock, with_terms
-from signerd.adapters.store import Announcement, Step, Verified, upgrade_database, verify_database
+from signerd.adapters.store import Announcement, Registered, Step, Verified, upgrade_database, verify_database
 from signerd.adapters.store.findings import Finding
 from signerd.core.anchors import Anchor, AnchorKind
 from signerd.core.entry import IssuerAdded
 from signerd.core.identity_list import ChipIdentity
 from signerd.core.names import Reissue, parse_peer_uri
+from signerd.errors import ConfigError
 
 FREE = with_terms(work_order="WO-2", reissue=Reissue.ALWAYS, serial_pattern="F-{number:06d}")
 AUDITOR = parse_peer_uri("birthmark://test/auditor/ann")
@@ -338,9 +339,11 @@ def test_a_database_that_went_back(world: World, filled: World) -> None:
 
 
 def test_a_checkpoint_that_the_logs_key_did_not_sign(world: World) -> None:
+    signed = world.log_key.checkpoint(10, bytes(32))  # another note's signature
     note = world.head_file.read_bytes()
-    world.head_file.write_bytes(note[:-4] + b"AA=\n")
-    assert of_table(verified(world), "entries")
+    world.head_file.write_bytes(note.partition(b"\n\n")[0] + b"\n\n" + signed.partition(b"\n\n")[2])
+    (finding,) = of_table(verified(world), "entries")
+    assert "did not sign" in finding.what
 
 
 def test_a_database_that_is_wrong_everywhere_is_counted(
@@ -351,3 +354,25 @@ def test_a_database_that_is_wrong_everywhere_is_counted(
     found = verified(world).found
     assert len(found.findings) == 2
     assert found.total > 8
+
+
+def test_commands_beside_signerd_go_by_the_ledger(world: World) -> None:
+    def registered() -> Registered:
+        return Registered(world.url, world.head_file, lambda: world.log_key.verifier)
+
+    honest = registered().peers()
+    assert [each.name.uri for each in honest] == [STATION, AUDITOR.uri, AUDITOR.uri]
+    doctor(
+        world,
+        [
+            "UPDATE peers SET revoked_at = 1",
+            "INSERT INTO peers (uri, role, spki_sha256, added_at)"
+            " VALUES ('birthmark://test/station/x/y', 'station', zeroblob(32), 1)",
+            "INSERT INTO administrator_sets VALUES (1, 1, '[]')",
+        ],
+    )
+    assert registered().peers() == honest
+    assert not registered().administrators().asked
+    change(world, 1, lambda entry: entry | {"peer": "birthmark://test/station/x/y"})
+    with pytest.raises(ConfigError, match="root that was signed"):
+        registered().peers()

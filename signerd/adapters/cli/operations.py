@@ -114,13 +114,16 @@ def retire(
 def list_(*, config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
     """Lists the operations CAs, the newest last, and the peers that have not moved to it."""
     from signerd.adapters.cli.output import print_json, print_table
+    from signerd.adapters.head_file import load_vkey
     from signerd.adapters.operations_ca import digest
     from signerd.adapters.operations_succession import peers_by_ca
-    from signerd.adapters.store import registered_peers
+    from signerd.adapters.store import Registered
     from signerd.config import database_url
 
     settings, files = _files(config)
-    by_ca = peers_by_ca(registered_peers(database_url(settings, config.resolve().parent)), _now())
+    url, vkey = database_url(settings, config.resolve().parent), settings.ledger.vkey
+    registered = Registered(url, settings.ledger.head, lambda: load_vkey(vkey))
+    by_ca = peers_by_ca(registered.peers(), _now())
     server, trusted = files.of_server(), files.trusted()
     rows: list[dict[str, object]] = [
         {

@@ -23,7 +23,7 @@ from signerd.adapters.store.database import check_database, create_database, sql
 from signerd.adapters.store.issuers import known_issuers
 from signerd.adapters.store.log_start import compare_database, write_tiles_anew
 from signerd.adapters.store.operations_cas import Announcement, Step
-from signerd.adapters.store.registered import asked_administrators, registered_peers
+from signerd.adapters.store.registered import Registered
 from signerd.adapters.store.renewals import RenewalRequest
 from signerd.adapters.store.runs import note_restored
 from signerd.adapters.store.sqlstore import SqlStore, open_log
@@ -32,11 +32,11 @@ from signerd.adapters.store.verify import Verified, verify_database
 
 __all__ = [
     "Announcement",
+    "Registered",
     "RenewalRequest",
     "SqlStore",
     "Step",
     "Verified",
-    "asked_administrators",
     "check_database",
     "committed_keys",
     "compare_database",
@@ -46,7 +46,6 @@ __all__ = [
     "known_log_keys",
     "note_restored",
     "open_log",
-    "registered_peers",
     "sqlite_file",
     "upgrade_database",
     "verify_database",

@@ -118,7 +118,8 @@ class Administration(Parts):
 
     async def list_peers(self, role: Role | None = None) -> list[PeerRecord]:
         """All peers, the revoked ones too."""
-        return await self._long_reader.do(lambda connection: listing.list_peers(connection, role))
+        states = self._writer.states
+        return await self._long_reader.do(lambda connection: listing.list_peers(connection, states, role))
 
     async def renewal_of(self, request: RenewalRequest) -> Asked:
         """How a peer's request for a renewal stands."""

@@ -80,8 +80,8 @@ def append_approved(tx: Transaction, entry: AdministratorsEntry, approval: Appro
 
 
 def in_force(connection: Connection) -> AdministratorSet:
-    """Who is asked now, as the table says: for commands that look on beside signerd, which goes by the
-    ledger. Raises Fault where the database is damaged."""
+    """Who is asked now, as the table says, once the whole database was compared with the ledger. Raises
+    Fault where it is damaged."""
     newest = select(_s.threshold, _s.administrators).order_by(_s.entry_index.desc()).limit(1)
     row = connection.execute(newest).one_or_none()
     if row is None:

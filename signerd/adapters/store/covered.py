@@ -1,4 +1,4 @@
-"""Where the log's keys are, for a command that runs beside signerd or without it.
+"""What the log says, for a command that runs beside signerd or without it: its state, where its keys are.
 
 Guarantees that nothing of it is from a table: it follows from the entries that the checkpoint in the second
 place covers, and from their bytes. What was committed after it is not there yet. Of a log that no checkpoint
@@ -57,6 +57,20 @@ def committed_keys(url: str, head_file: Path, first: VerifierKey) -> CommittedKe
         ConfigError: there is no database of this program's schema, it or the second place cannot be read, or
             its entries are not those that were signed.
     """
+    state, named = _covered(url, head_file, first)
+    log_keys = state.log_keys
+    if log_keys is None:
+        raise ConfigError(f"the ledger has no entry 0; {_DAMAGED}")
+    return CommittedKeys(state.keys_committed, tuple(_successors(log_keys, state.keys_committed, named)))
+
+
+def covered_state(url: str, head_file: Path, first: VerifierKey) -> State:
+    """The state of the administration, as of the last signed checkpoint. Takes and raises as
+    `committed_keys`."""
+    return _covered(url, head_file, first)[0]
+
+
+def _covered(url: str, head_file: Path, first: VerifierKey) -> tuple[State, dict[int, tuple[bytes, ...]]]:
     check_database(url)
     kept: list[LogKeys] = []
 
@@ -78,7 +92,7 @@ def committed_keys(url: str, head_file: Path, first: VerifierKey) -> CommittedKe
         published.size and log_keys.signers(published.size) != kept[0].signers(published.size)
     ):
         raise ConfigError(f"the table checkpoint_keys is not what the ledger says; {_DAMAGED}")
-    return CommittedKeys(state.keys_committed, tuple(_successors(log_keys, state.keys_committed, named)))
+    return state, named
 
 
 def _read(connection: Connection, published: Checkpoint) -> tuple[State, dict[int, tuple[bytes, ...]]]:

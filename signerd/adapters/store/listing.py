@@ -12,12 +12,10 @@ from sqlalchemy import ColumnElement, Connection, Select, case, false, func, lit
 from signerd.adapters.store import compared
 from signerd.adapters.store.rows import (
     ORDER,
-    PEER,
     RECORD,
     AnyRow,
     moment_of,
     order_of,
-    peer_of,
     record_of,
 )
 from signerd.adapters.store.schema import (
@@ -40,6 +38,8 @@ from signerd.adapters.store.values import (
     RevokedCertificate,
 )
 from signerd.core.names import Role
+from signerd.core.state.administration import State
+from signerd.core.state.values import Peer
 from signerd.ports import PeerRecord, Record, RecordState
 
 # Of what stations may make large, in one page: it has to fit a message, and an auditor's calls the memory.
@@ -62,12 +62,31 @@ def _in_state(state: RecordState) -> ColumnElement[bool]:
     return _r.state == literal(state.value, literal_execute=True)
 
 
-def list_peers(connection: Connection, role: Role | None) -> list[PeerRecord]:
+def list_peers(connection: Connection, states: States, role: Role | None) -> list[PeerRecord]:
     """`Administration.list_peers`."""
-    asked = select(*PEER).order_by(peers.c.id)
-    if role is not None:
-        asked = asked.where(peers.c.role == role.value)
-    return [peer_of(row) for row in connection.execute(asked)]
+    found = peers_of(connection, states.of(connection.execute(select(head.c.epoch)).scalar_one()))
+    return [each for each in found if role is None or each.name.role is role]
+
+
+def peers_of(connection: Connection, state: State) -> list[PeerRecord]:
+    """The peers of this state, in the order of the ledger. Rows add what no entry says: the end of the
+    certificate that a peer called with, and its CA."""
+    asked = select(peers.c.spki_sha256, peers.c.not_after, peers.c.ca_sha256)
+    rows = {row.spki_sha256: row for row in connection.execute(asked)}
+    return [_peer_of(peer, rows.get(key)) for key, peer in state.peers.items()]
+
+
+def _peer_of(peer: Peer, row: AnyRow | None) -> PeerRecord:
+    end = None if row is None or row.not_after is None else moment_of(row.not_after)
+    return PeerRecord(
+        name=peer.name,
+        spki_sha256=peer.spki_sha256,
+        added_at=peer.added_at,
+        revoked_at=peer.revoked_at,
+        not_after=end,
+        ca_sha256=None if row is None else row.ca_sha256,
+        automatic=peer.automatic,
+    )
 
 
 def crl_next_updates(connection: Connection) -> dict[str, datetime]:

@@ -3,41 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from functools import cache
+from pathlib import Path
 
-from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
-from signerd.adapters.store.approving import in_force
-from signerd.adapters.store.database import check_database, make_engine, start_fault
-from signerd.adapters.store.listing import list_peers
+from signerd.adapters.store.covered import covered_state
+from signerd.adapters.store.database import make_engine, start_fault
+from signerd.adapters.store.listing import peers_of
 from signerd.core.approval.administrators import AdministratorSet
+from signerd.core.note import VerifierKey
+from signerd.core.state.administration import State
 from signerd.ports import PeerRecord
 
-_Found = TypeVar("_Found")
 
+class Registered:
+    """Peers and administrators, as the ledger has them up to its last signed checkpoint. It is read once,
+    when it is asked first; some seconds where it has millions of entries."""
 
-def registered_peers(url: str) -> list[PeerRecord]:
-    """All peers, the revoked ones too.
+    def __init__(self, url: str, head_file: Path, first: Callable[[], VerifierKey]) -> None:
+        """`first`: the log's first key, of the settings."""
+        self._url = url
+        self._state: Callable[[], State] = cache(lambda: covered_state(url, head_file, first()))
 
-    Raises:
-        ConfigError: there is no database of this program's schema, or it cannot be read.
-    """
-    return _read(url, lambda connection: list_peers(connection, None))
+    def peers(self) -> list[PeerRecord]:
+        """All of them, the revoked ones too. The end of a peer's certificate and its CA are the rows'.
 
+        Raises:
+            ConfigError: there is no database of this program's schema, it or the second place cannot be read,
+                or the entries are not those that were signed.
+        """
+        state = self._state()
+        engine = make_engine(self._url, "read")
+        try:
+            with engine.begin() as connection:
+                return peers_of(connection, state)
+        except SQLAlchemyError as error:
+            raise start_fault("cannot read the database", error) from error
+        finally:
+            engine.dispose()
 
-def asked_administrators(url: str) -> AdministratorSet:
-    """Who is asked for approvals. Raises as `registered_peers`."""
-    return _read(url, in_force)
-
-
-def _read(url: str, read: Callable[[Connection], _Found]) -> _Found:
-    check_database(url)
-    engine = make_engine(url, "read")
-    try:
-        with engine.begin() as connection:
-            return read(connection)
-    except SQLAlchemyError as error:
-        raise start_fault("cannot read the database", error) from error
-    finally:
-        engine.dispose()
+    def administrators(self) -> AdministratorSet:
+        """Who is asked for approvals. Raises as `peers`."""
+        return self._state().administrators

@@ -43,6 +43,7 @@ from signerd.adapters.store.approving import in_force
 from signerd.adapters.store.checkpoint_keys import read_log_keys
 from signerd.adapters.store.database import check_database, make_engine, start_fault
 from signerd.adapters.store.schema import approvals, entries, issuers, orders, products, records
+from signerd.adapters.store.verify import verify_database
 from signerd.config import (
     AnyTokenSettings,
     Config,
@@ -161,6 +162,7 @@ def plan(signerd: Path, settings: Path, service: ServiceSettings, user: str | No
         return Plan(signerd, config, None, settings, service, uid, {}, mark)
     _demand_free(settings.parent, ours=mark is not None)
     _demand_free(service.state, ours=mark is not None and mark.notes == service.notes)
+    _demand_right(config, signerd.resolve().parent)
     pins = dict(_pins(config, signerd.resolve().parent, settings.parent))
     edited = _edited(signerd, service.socket, config)
     return Plan(signerd, config, edited, settings, service, uid, pins, mark)
@@ -170,6 +172,24 @@ def _demand_stopped(config: Config) -> None:
     lock = config.ledger.head.with_name(f"{config.ledger.head.name}.lock")
     if answers(config.admin.socket) or _is_locked(lock):
         raise ConfigError("signerd runs: stop it first, so that the service knows of every certificate")
+
+
+def _demand_right(config: Config, base: Path) -> None:
+    """The service believes for good what it is told of orders, administrators and certificates, so that all
+    of it has to follow from the signed log."""
+    head, vkey = config.ledger.head, load_vkey(config.ledger.vkey)
+    verified = verify_database(database_url(config, base), head, vkey, lambda _step: None)
+    if verified.found.total:
+        raise ConfigError(
+            f"the database is not what the ledger says, first {verified.found.findings[0]}: signerd database"
+            " verify"
+        )
+    if verified.covered and verified.size > verified.covered:
+        raise ConfigError(
+            f"the ledger has {verified.size} entries, and the last checkpoint covers {verified.covered}:"
+            " signerd was not stopped cleanly. Start it once, and stop it when `signerd status` says that it"
+            " serves"
+        )
 
 
 def _is_locked(path: Path) -> bool:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -131,3 +133,13 @@ def test_a_pin_that_is_mounted_from_outside_stays_where_it_is(made: Path, tmp_pa
     assert load(signerd).hsm.service == tmp_path / "s"
     assert pin.exists()
     assert not list(settings.parent.glob("*.pin"))
+
+
+def test_a_database_that_is_not_what_the_ledger_says(made: Path, tmp_path: Path) -> None:
+    shutil.copytree(made, tmp_path / "signerd")
+    with closing(sqlite3.connect(tmp_path / "signerd" / "signerd.sqlite")) as database:
+        database.execute("INSERT INTO administrator_sets VALUES (1, 0, '[]')")
+        database.commit()
+    with pytest.raises(ConfigError, match="not what the ledger says, first administrator_sets"):
+        _asked(tmp_path)
+    assert not (tmp_path / "notes").exists()

@@ -21,6 +21,7 @@ from sqlalchemy import select
 
 from harness.approval_that_dies import APPROVED, Point, write_approval
 from harness.approvals import Act, Administrators, changed, would_append
+from harness.doctored_store import log_of
 from harness.process import REPOSITORY
 from harness.ssh_signing import PRESENT, SshSigner
 from harness.store_world import (
@@ -35,9 +36,9 @@ from harness.store_world import (
     stock,
     with_terms,
 )
-from signerd.adapters.store import SqlStore, asked_administrators, schema
+from signerd.adapters.store import Registered, SqlStore, schema
 from signerd.core.approval.actions import Approval, Preparing
-from signerd.core.approval.administrators import NOBODY, namespace_of
+from signerd.core.approval.administrators import NOBODY, AdministratorSet, namespace_of
 from signerd.core.approval.sshsig import read_signature
 from signerd.core.entry import (
     AdministratorsSet,
@@ -126,7 +127,7 @@ async def test_administrators_of_the_settings_are_entered_once(world: World, ask
     found = [entry for entry in await entries(asked) if entry["type"] == "administrators_set"]
     assert [entry["threshold"] for entry in found] == [2]
     assert [each["name"] for each in found[0]["administrators"]] == ["ann", "bob", "carol"]
-    assert asked_administrators(world.url).same_as(PEOPLE.set)
+    assert (await administrators_of(world, asked)).same_as(PEOPLE.set)
 
 
 async def test_an_order_waits_for_its_administrators(asked: SqlStore) -> None:
@@ -345,7 +346,13 @@ async def test_nobody_is_asked_once_administrators_say_so(asked: SqlStore, world
     await act(PEOPLE.approve(await PEOPLE.prepare(act, now=NOW), "ann", "bob"))
     asked._writer.demanded = None  # the line is out of the settings
     await opening(asked)(None)
-    assert not asked_administrators(world.url).asked
+    assert not (await administrators_of(world, asked)).asked
+
+
+async def administrators_of(world: World, store: SqlStore) -> AdministratorSet:
+    """As a command beside signerd reads them, once a checkpoint covers what is committed."""
+    await store.published(len(log_of(world)) - 1)
+    return Registered(world.url, world.head_file, lambda: world.log_key.verifier).administrators()
 
 
 async def test_the_settings_do_not_change_who_is_asked(world: World, asked: SqlStore) -> None:
