@@ -173,6 +173,13 @@ async def test_a_kept_state_altered_is_not_used(world: World, name: str) -> None
     await store.close()
 
 
+async def test_a_huge_kept_state_is_not_read(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("signerd.adapters.store.kept_states._MAX_BYTES", 100)
+    store, why = await start(world)
+    await store.close()
+    assert why == ["its MAC does not hold"]
+
+
 async def test_the_kept_state_of_another_installation_is_not_used(world: World, tmp_path: Path) -> None:
     """Of one with the same key holder and name, as a clone has them: its entries are others."""
     (tmp_path / "other").mkdir()

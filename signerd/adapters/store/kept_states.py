@@ -9,7 +9,7 @@ import asyncio
 import hmac
 
 import structlog
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, case, func, insert, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from signerd.adapters.commit_keys import CommitKeys, StartKey
@@ -20,6 +20,7 @@ from signerd.core.note import Checkpoint
 from signerd.core.state.kept import KeptState, KeptStateError, mac
 
 EVERY = 100_000  # entries from one kept state to the next: what a start reads, in a second
+_MAX_BYTES = 2**29  # seven million revocations; somebody else may have written the row
 
 _log = structlog.get_logger(__name__)
 
@@ -70,7 +71,9 @@ async def _proven(row: tuple[object, object, object], keys: CommitKeys, version:
 
 def _row(url: str) -> tuple[object, object, object] | None:
     engine = make_engine(url, "read")
-    asked = select(kept_states.c.start, kept_states.c.mac, kept_states.c.state)
+    state = kept_states.c.state
+    bounded = case((func.length(state) <= _MAX_BYTES, state))
+    asked = select(kept_states.c.start, kept_states.c.mac, bounded.label("state"))
     try:
         with engine.begin() as connection:
             row = connection.execute(asked).one_or_none()
