@@ -87,7 +87,12 @@ def verify_archive(path: Path, trusted: Trusted, judges: Judges, progress: Progr
         CheckFailed: the checkpoint is not signed by the key, or cosigned by too few witnesses.
     """
     with Archive.open(path) as archive:
-        return _Verifying(archive, trusted, judges, progress).run()
+        return verify_opened(archive, trusted, judges, progress)
+
+
+def verify_opened(archive: Archive, trusted: Trusted, judges: Judges, progress: Progress) -> Verdict:
+    """The same of one whose form holds already. Raises Malformed, CheckFailed."""
+    return _Verifying(archive, trusted, judges, progress).run()
 
 
 @dataclass(slots=True)
