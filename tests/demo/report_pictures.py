@@ -61,25 +61,27 @@ def _pictures(browser: Chrome, place: Path) -> dict[str, bytes]:
     report.write_bytes(files_of(honest)[form.PAGE])
     verifier.write_bytes(verifier_page())
     root = sha256(der(log.root.certificate)).hexdigest()
-    _sized(browser, REPORT)
+    sized(browser, REPORT)
     browser.get(report.as_uri())
-    made = {"report": _picture(browser)}
-    _sized(browser, SIZE)
+    made = {"report": picture(browser)}
+    sized(browser, SIZE)
     shown = VerifierPage(browser, verifier)
     assert shown.verify(honest, vkey(log.log_key), root).state == "holds"
-    made["verify-holds"] = _picture(browser)
+    made["verify-holds"] = picture(browser)
     bad = doctored("a certificate exchanged", honest, place, log)
     assert shown.verify(bad, vkey(log.log_key), root).state == "fails"
-    made["verify-refused"] = _picture(browser)
+    made["verify-refused"] = picture(browser)
     return made
 
 
-def _sized(browser: Chrome, size: tuple[int, int]) -> None:
+def sized(browser: Chrome, size: tuple[int, int]) -> None:
+    """In CSS pixels, whatever the window's frame takes."""
     inner = {"width": size[0], "height": size[1], "deviceScaleFactor": 1, "mobile": False}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", inner)
 
 
-def _picture(browser: Chrome) -> bytes:
+def picture(browser: Chrome) -> bytes:
+    """The page as a PNG of few colours."""
     picture = Image.open(io.BytesIO(browser.get_screenshot_as_png())).convert("RGB")
     out = io.BytesIO()
     picture.quantize(_COLOURS, dither=Image.Dither.NONE).save(out, "PNG", optimize=True)

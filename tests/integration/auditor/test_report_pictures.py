@@ -1,21 +1,29 @@
-"""The documentation's pictures of a report and of the verifier page are of these pages."""
+"""The documentation's pictures of a report, of the verifier page and of a witness are of these programs."""
 
 from __future__ import annotations
 
 import json
 import re
 from pathlib import Path
+from types import ModuleType
 
-from demo.report_pictures import MAX_BYTES, NOTED, PICTURES, content_hash
+import pytest
+
+from demo import report_pictures, witness_picture
 
 DOCS = Path(__file__).resolve().parents[3] / "docs"
+SHOWN = {*report_pictures.PICTURES, witness_picture.PICTURE}
 
 
-def test_pictures_are_current_small_and_shown() -> None:
-    noted = json.loads((DOCS / "images" / NOTED).read_text(encoding="utf-8"))
-    remedy = "PYTHONPATH=tests .venv/bin/python -m demo.report_pictures docs/images"
-    assert noted["drawn_from"] == content_hash(), f"the pages or their data changed: {remedy}"
+@pytest.mark.parametrize("drawn", [report_pictures, witness_picture])
+def test_pictures_are_current(drawn: ModuleType) -> None:
+    noted = json.loads((DOCS / "images" / drawn.NOTED).read_text(encoding="utf-8"))
+    remedy = f"PYTHONPATH=tests .venv/bin/python -m {drawn.__name__} docs/images"
+    assert noted["drawn_from"] == drawn.content_hash(), f"what they show changed: {remedy}"
+
+
+def test_pictures_are_small_and_shown() -> None:
     page = (DOCS / "auditing.md").read_text(encoding="utf-8")
-    assert set(re.findall(r"images/([a-z0-9-]+)\.png", page)) == set(PICTURES)
-    for name in PICTURES:
-        assert 1_000 < (DOCS / "images" / f"{name}.png").stat().st_size <= MAX_BYTES
+    assert set(re.findall(r"images/([a-z0-9-]+)\.png", page)) == SHOWN
+    for name in SHOWN:
+        assert 1_000 < (DOCS / "images" / f"{name}.png").stat().st_size <= report_pictures.MAX_BYTES
