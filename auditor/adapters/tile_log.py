@@ -8,12 +8,14 @@ Proofs are computed from its tiles, and verified as signerd's are. Records are n
 
 from __future__ import annotations
 
+import http.client
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from auditor.adapters.tile_folder import read_bounded, read_checkpoint, tile_folder
 from auditor.core.proofs import claimed_checkpoint
@@ -108,17 +110,53 @@ def _address(base: str) -> tuple[Read, _Checkpoint]:
     return read, checkpoint
 
 
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """To http and https alone, and from https to https."""
+
+    def redirect_request(
+        self, req: urllib.request.Request, fp: Any, code: int, msg: str, headers: Any, newurl: str
+    ) -> urllib.request.Request | None:
+        allowed = ("https://",) if req.full_url.startswith("https://") else ("https://", "http://")
+        if not newurl.lower().startswith(allowed):
+            raise Unreachable(f"{req.full_url}: it redirects to {newurl!r:.200}, which is not followed")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+_OPENER = urllib.request.build_opener(_Redirects)
+
+
 def _get(address: str, most: int) -> bytes | None:
-    """A file, and of a larger one a byte more than `most`, which its reader refuses. None: there is none."""
+    """A file, and of a larger one a byte more than `most`, which its reader refuses. None: there is none.
+
+    A server that drips would wait out any timeout of a single read. So a thread reads, and is left behind."""
+    found: list[bytes | Exception | None] = []
+
+    def read() -> None:
+        try:
+            found.append(_read(address, most))
+        except Exception as error:  # noqa: BLE001 (raised below, in the caller's thread)
+            found.append(error)
+
+    thread = threading.Thread(target=read, daemon=True)
+    thread.start()
+    thread.join(DEADLINE_S)
+    if not found:
+        raise Unreachable(f"{address}: no whole answer in {DEADLINE_S:g} s")
+    if isinstance(found[0], Exception):
+        raise found[0]
+    return found[0]
+
+
+def _read(address: str, most: int) -> bytes | None:
     try:
-        with urllib.request.urlopen(address, timeout=DEADLINE_S) as answer:  # noqa: S310 (http alone, see above)
+        with _OPENER.open(address, timeout=DEADLINE_S) as answer:
             data: bytes = answer.read(most + 1)
             return data
     except urllib.error.HTTPError as error:
         if error.code in {404, 410}:
             return None
         raise Unreachable(f"{address}: HTTP {error.code}") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         raise Unreachable(f"{address}: {error}") from error
 
 

@@ -56,7 +56,10 @@ class WitnessServer:
 
     async def start(self, host: str, port: int, tls: ssl.SSLContext | None) -> asyncio.Server:
         """Takes connections from now on. Raises OSError."""
-        return await asyncio.start_server(self._serve, host, port, ssl=tls, limit=MAX_HEAD)
+        handshake_s = None if tls is None else DEADLINE_S
+        return await asyncio.start_server(
+            self._serve, host, port, ssl=tls, limit=MAX_HEAD, ssl_handshake_timeout=handshake_s
+        )
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._open += 1

@@ -122,6 +122,11 @@ class WitnessState:
         ).fetchone()
         return Kept(size, root)
 
+    def note(self, origin: str) -> bytes:
+        """The last checkpoint of this log that was cosigned, as it came; empty: none."""
+        (note,) = self._database.execute("SELECT note FROM logs WHERE origin = ?", (origin,)).fetchone()
+        return bytes(note)
+
     def replace(self, checkpoint: Checkpoint, judge: Callable[[Kept], None]) -> bool:
         """Puts the checkpoint in the place of the last one, if `judge` lets it pass, in one transaction. On
         the disk when it returns. Whether it was another one.

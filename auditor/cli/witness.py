@@ -13,11 +13,11 @@ from typing import Annotated
 import typer
 
 from auditor.adapters.enrolment import load_vkey
-from auditor.adapters.witness_journal import Event, WitnessJournal
+from auditor.adapters.witness_journal import Event, WitnessJournal, signed_by
 from auditor.adapters.witness_server import WitnessServer
 from auditor.adapters.witness_state import WitnessState, make_witness
 from auditor.errors import ConfigError
-from birthmark.proof import parse_vkey
+from birthmark.proof import log_name, parse_vkey
 
 app = typer.Typer(help="A witness: follows logs, and cosigns what continues them.", no_args_is_help=True)
 
@@ -52,17 +52,56 @@ def add_log(
     state = WitnessState(directory)
     try:
         state.follow(keys)
+        lost = {key.name: _before(state, key.name) for key in keys}
     finally:
         state.close()
     for key in keys:
-        print(json.dumps({"origin": key.name, "vkey": key.text()}) if as_json else f"follows {key.name}")
+        origin, size = lost[key.name]
+        if as_json:
+            said: dict[str, object] = {"origin": key.name, "vkey": key.text()}
+            print(json.dumps(said | ({"before": origin, "cosigned_before": size} if origin else {})))
+            continue
+        print(f"follows {key.name}")
+        if origin:
+            print(
+                f"the log {origin} lost its end: this witness has cosigned {size} entries of it. Ask the"
+                f" company what is lost, and send it: birthmark-auditor witness show --checkpoint {origin}",
+                file=sys.stderr,
+            )
+
+
+def _before(state: WitnessState, name: str) -> tuple[str, int]:
+    """The log of before that this one succeeds, and how far it was cosigned; empty: none is known."""
+    log, number = log_name(name)
+    for earlier in range(number - 1, 0, -1):
+        origin = log if earlier == 1 else f"{log}/successor-{earlier}"
+        if origin in state.logs:
+            return origin, state.kept(origin).size
+    return "", 0
 
 
 @app.command()
-def show(directory: DirectoryOption = DEFAULT_DIRECTORY, *, as_json: JsonOption = False) -> None:
+def show(
+    directory: DirectoryOption = DEFAULT_DIRECTORY,
+    *,
+    checkpoint: Annotated[
+        str,
+        typer.Option(
+            "--checkpoint",
+            metavar="LOG",
+            help="Prints the last checkpoint of the log of this name that it cosigned, and nothing else.",
+        ),
+    ] = "",
+    as_json: JsonOption = False,
+) -> None:
     """Its verifier key, and how far it has followed each log."""
+    if checkpoint and as_json:
+        raise typer.BadParameter("--checkpoint prints the checkpoint as it is: leave out --json")
     state = WitnessState(directory)
     try:
+        if checkpoint:
+            sys.stdout.write(_checkpoint(state, checkpoint))
+            return
         logs = {origin: state.kept(origin).size for origin in state.logs}
     finally:
         state.close()
@@ -72,6 +111,16 @@ def show(directory: DirectoryOption = DEFAULT_DIRECTORY, *, as_json: JsonOption 
     print(state.vkey.text())
     for origin, size in logs.items():
         print(f"{origin}: {size} entries")
+
+
+def _checkpoint(state: WitnessState, origin: str) -> str:
+    """With the log's own signatures. Raises ConfigError: none was cosigned."""
+    keys = state.logs.get(origin)
+    note = b"" if keys is None else state.note(origin)
+    if not keys or not note:
+        known = ", ".join(state.logs) or "no log"
+        raise ConfigError(f"--checkpoint {origin}: no checkpoint of it was cosigned here. Followed: {known}")
+    return signed_by(note, keys)
 
 
 @app.command()
