@@ -81,6 +81,23 @@ def edge(size: int) -> Iterator[TileId]:
         level += 1
 
 
+def partials_between(old: int, new: int) -> Iterator[TileId]:
+    """The partial hash tiles of the trees that are larger than `old`, up to `new`: without those whose full
+    tile the last of these trees has."""
+    level = 0
+    while count := new >> (HEIGHT * level):
+        index, width = divmod(count, WIDTH)
+        first = max(((old + 1) >> (HEIGHT * level)) - index * WIDTH, 1)
+        for each in range(first, width + 1):
+            yield TileId(level, index, each)
+        level += 1
+
+
+def is_full(tile: TileId, size: int) -> bool:
+    """Whether a tree of this size has the full tile of which this one is a part."""
+    return (tile.index + 1) * WIDTH <= size >> (HEIGHT * tile.level)
+
+
 def bundle(entries: Sequence[bytes]) -> bytes:
     """An entry bundle: each entry after its length, two bytes, big-endian.
 

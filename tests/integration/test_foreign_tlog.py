@@ -89,6 +89,33 @@ async def test_others_accept_the_log_as_it_grows(world: World, tmp_path: Path) -
     assert (code, said.splitlines()) == (0, [f"ok {size}" for size in (*SMALL, *LARGE)])
 
 
+@pytest.mark.check
+async def test_others_find_the_tree_of_each_receipt(world: World, tmp_path: Path) -> None:
+    """As it was when its checkpoint was signed, with the partial tiles of that size, also of sizes that came
+    while another was written. Tessera's reader may take the full tile instead, sumdb does not."""
+    signed: list[tuple[int, bytes, dict[str, list[dict[str, object]]]]] = []
+    async with world.opened() as store:
+        store._ledger.tiles._every_s = 60.0
+        for count in (255, 4, 1, 30, 9):
+            await store.append_refusals(refusals(count))
+            await store.published(store._writer._tree.size - 1)
+            size = store.published_size
+            signed.append((size, store.checkpoint(), await made_by(store, size)))
+    folders = []
+    for size, note, proofs in signed:
+        folder = tmp_path / str(size)
+        shutil.copytree(world.tiles, folder, copy_function=os.link)
+        (folder / "checkpoint").unlink()  # it is a link
+        (folder / "checkpoint").write_bytes(note)
+        (folder / "proofs.json").write_text(json.dumps(proofs))
+        folders.append(folder)
+    sizes = [256, 260, 261, 291, 300]
+    assert judged(world, *folders) == (0, "".join(f"ok {size}\n" for size in sizes))
+    (folders[1] / "tile/0/001.p/4").unlink()
+    code, said = judged(world, *folders)
+    assert (code, "tile/0/001.p/4" in said) == (1, True), said
+
+
 @pytest.mark.soak
 async def test_others_accept_a_million_entries(world: World, tmp_path: Path) -> None:
     assert judged(world, await publish(world, 1_000_000, tmp_path)) == (0, "ok 1000000\n")

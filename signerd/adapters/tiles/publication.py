@@ -3,7 +3,8 @@
 Order of writes, and what a crash after each means:
   1. a tile or bundle under a temporary name: nobody reads it;
   2. under its own name: it is beyond the checkpoint that readers see. It is of a tree that was signed, so the
-     next start writes the same bytes, and holds these against them;
+     next start writes the same bytes, and holds these against them. That start does not know at which sizes
+     between checkpoints were signed, and writes the partial tiles of all of them;
   3. the checkpoint: readers see the larger tree, all of whose tiles are there. It comes at another time where
      witnesses cosign it first, and a crash before it leaves readers the smaller one;
      The same checkpoint comes once more with each cosignature that is late. A crash before it leaves readers
@@ -13,7 +14,7 @@ Order of writes, and what a crash after each means:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -23,10 +24,13 @@ from signerd.core.note import Checkpoint
 from signerd.core.tiles import (
     HEIGHT,
     WIDTH,
+    TileId,
     bundle,
     bundle_path,
     edge,
+    is_full,
     new_tiles,
+    partials_between,
     partials_folder,
     tile_path,
 )
@@ -79,30 +83,43 @@ class Publication:
             self._tree.release(step)
             self._full = step
 
-    def publish(self, checkpoint: Checkpoint, note: bytes) -> None:
-        """Writes what the tree of this checkpoint has more, then the checkpoint. Raises as `advance`."""
-        self._write(checkpoint)
+    def publish(self, checkpoint: Checkpoint, note: bytes, signed: Iterable[int] | None = None) -> None:
+        """Writes what the tree of this checkpoint has more, then the checkpoint.
+
+        `signed`: the sizes between for which a checkpoint was signed as well; None: nobody knows, and any may
+        have been. Their partial tiles are written too (C2SP tlog-tiles, "Partial Tiles"), unless the full one
+        is there. Raises as `advance`.
+        """
+        self._write(checkpoint, signed)
         self._folder.put_checkpoint(note)
         before, self.size = self.size, checkpoint.size
         self._drop_partials(before, checkpoint.size)
 
     def complete(self, checkpoint: Checkpoint) -> None:
         """As `publish`, and leaves readers the checkpoint that they have, with its partial tiles."""
-        self._write(checkpoint)
+        self._write(checkpoint, None)
         self.size = checkpoint.size
 
-    def _write(self, checkpoint: Checkpoint) -> None:
+    def _write(self, checkpoint: Checkpoint, signed: Iterable[int] | None) -> None:
         size = checkpoint.size
         if self._tree.root(size) != checkpoint.root:
             raise Fault(f"the log has another root at size {size} than the checkpoint: no tile is written")
         self.advance(size)
+        entries: Sequence[bytes] = ()
+        for tile in self._partials(size, signed):
+            if tile.level == 0:
+                entries = entries or self._entries(size - size % WIDTH, size)
+                self._put(bundle_path(tile.index, tile.width), bundle(entries[: tile.width]))
+            self._put(tile.path, self._tree.tile(tile))
+
+    def _partials(self, size: int, signed: Iterable[int] | None) -> Iterator[TileId]:
+        """Those that are to be there with this tree, and are not; narrow ones first."""
         there = set(edge(self.size))
-        if size % WIDTH and size != self.size:
-            index, width = divmod(size, WIDTH)
-            self._put(bundle_path(index, width), bundle(self._entries(size - width, size)))
-        for tile in edge(size):
-            if tile not in there:
-                self._put(tile.path, self._tree.tile(tile))
+        if signed is None:
+            wanted = partials_between(self.size, size)
+        else:
+            wanted = (tile for each in (*signed, size) for tile in edge(each) if not is_full(tile, size))
+        yield from (tile for tile in dict.fromkeys(wanted) if tile not in there)
 
     def mend_partials(self) -> None:
         """Holds the partial tiles of smaller sizes against the log, as they lie beside the ones of this size.

@@ -1,8 +1,8 @@
 """Keeps the tiles up with the log while signerd runs.
 
 Nobody waits for it. A receipt needs no tile, and tiles can be written again from the database, so no board
-pays for their syncs. The newest checkpoint alone is written, at most one each `EVERY_S`, because a bundle is
-written anew with each checkpoint that adds to it.
+pays for their syncs. The newest checkpoint alone is written, at most one each `EVERY_S`, with the partial
+tiles of those between: a reader with the checkpoint of a receipt finds the tiles of its tree.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from signerd.errors import Fault, Unavailable
 
 EVERY_S = 1.0  # between checkpoints in the folder, while there are newer ones
 _RETRY_S = 5.0  # until the next attempt where the folder could not be written
+_MOST_SIZES = 4_096  # that are remembered between two writes; with more of them, every size counts as signed
 
 _log = structlog.get_logger(__name__)
 
@@ -28,6 +29,7 @@ class TilePublisher:
         self._publication = publication
         self._every_s = every_s
         self._newest: tuple[Checkpoint, bytes] | None = None
+        self._signed: list[int] | None = []  # sizes of checkpoints that are to be written; None: too many
         self._wanted = asyncio.Event()
         self._closing = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -46,6 +48,10 @@ class TilePublisher:
         """A checkpoint stands in the second place: readers of the tiles are to see it. The last one may come
         again, with more cosignatures."""
         self._newest = checkpoint, note
+        if self._signed is not None:
+            self._signed.append(checkpoint.size)
+            if len(self._signed) > _MOST_SIZES:
+                self._signed = None
         self._wanted.set()
 
     async def close(self) -> None:
@@ -71,8 +77,9 @@ class TilePublisher:
         if self._newest is None:
             return True
         newest, self._newest = self._newest, None
+        signed, self._signed = self._signed, []
         try:
-            await asyncio.to_thread(self._publication.publish, *newest)
+            await asyncio.to_thread(self._publication.publish, *newest, signed)
         except Fault as error:
             self._failed(error)
         except OSError as error:
@@ -87,6 +94,7 @@ class TilePublisher:
             self.fault = None
             return True
         self._newest = self._newest or newest
+        self._signed = None if signed is None or self._signed is None else signed + self._signed
         return False
 
     async def _pause(self, seconds: float) -> None:

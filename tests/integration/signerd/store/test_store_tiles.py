@@ -47,6 +47,20 @@ def files(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+def every_partial(size: int) -> set[str]:
+    """The partial tiles of each size that may have been signed, without those whose full one is there."""
+    level0, level1 = divmod(size, 256)[::-1]
+    names = {f"tile/{at}/{level1:03d}.p/{width}" for at in (0, "entries") for width in range(1, level0 + 1)}
+    return names | {f"tile/1/000.p/{width}" for width in range(1, level1 + 1)}
+
+
+def at_most(size: int, before: dict[str, bytes], now: dict[str, bytes]) -> dict[str, bytes]:
+    """What is there now, without the partial tiles that a start writes because it does not know which sizes
+    were signed. All of them have to be there."""
+    assert every_partial(size) <= now.keys()
+    return {path: data for path, data in now.items() if path in before or path not in every_partial(size)}
+
+
 @pytest.mark.parametrize("size", [2, 15, 255, 256, 257, 512, 513])
 async def test_tiles_bundles_and_checkpoint_agree(world: World, size: int) -> None:
     await grow(world, size)
@@ -76,6 +90,41 @@ async def test_partial_tiles_stay_until_the_next_tile_is_full(world: World) -> N
     assert not (world.tiles / "tile/entries/000.p").exists()
     assert (world.tiles / "tile/0/001.p/255").exists()
     checked(world.tiles)
+
+
+async def test_partial_tiles_of_every_signed_size(world: World) -> None:
+    """C2SP tlog-tiles, "Partial Tiles": also of the checkpoints that came while the last one was written."""
+    signed = []
+    async with world.opened() as store:
+        await until(lambda: store.tiles_size == 1)
+        store._ledger.tiles._every_s = 60.0
+        for count in (3, 1, 250, 2, 40, 5):
+            await store.append_refusals(refusals(count))
+            await store.published(store._writer._tree.size - 1)
+            signed.append(store.published_size)
+    assert (signed, published(world.tiles)[0]) == ([4, 5, 255, 257, 297, 302], 302)
+    there = files(world.tiles)
+    assert "tile/1/000.p/1" in there
+    for width in (1, 41, 46):
+        hashes, entries = there[f"tile/0/001.p/{width}"], there[f"tile/entries/001.p/{width}"]
+        assert len(hashes) == 32 * width
+        assert there["tile/0/001.p/46"].startswith(hashes)
+        assert there["tile/entries/001.p/46"].startswith(entries)
+    assert "tile/0/001.p/10" not in there  # of no checkpoint
+
+
+async def test_partial_tiles_of_sizes_that_nobody_remembers(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a crash, or with more checkpoints than are remembered while the folder cannot be written."""
+    monkeypatch.setattr("signerd.adapters.tiles.publisher._MOST_SIZES", 2)
+    async with world.opened() as store:
+        await until(lambda: store.tiles_size == 1)
+        store._ledger.tiles._every_s = 60.0
+        for count in (3, 250, 10, 5):
+            await store.append_refusals(refusals(count))
+            await store.published(store._writer._tree.size - 1)
+    assert every_partial(269) <= files(world.tiles).keys()
 
 
 async def test_only_auditors_group_may_read(world: World) -> None:
@@ -126,7 +175,7 @@ class TestStart:
         found = world.tiles / path
         shutil.rmtree(found) if found.is_dir() else found.unlink()
         await self.rebuilt(world)
-        assert before.items() >= files(world.tiles).items()
+        assert before.items() == at_most(MANY, before, files(world.tiles)).items()
 
     @pytest.mark.parametrize("path", ["checkpoint", "tile/0/002.p/88", "tile/1/000.p/2"])
     @pytest.mark.parametrize(
@@ -139,7 +188,7 @@ class TestStart:
         before = files(world.tiles)
         (world.tiles / path).write_bytes(change(before[path]))
         await self.rebuilt(world)
-        assert files(world.tiles) == before
+        assert before.items() == at_most(MANY, before, files(world.tiles)).items()
 
     async def test_no_leaf_is_read_that_the_tiles_have(self, world: World) -> None:
         await grow(world, MANY)
@@ -313,7 +362,9 @@ class TestWritingAnew:
     async def test_what_differs_is_written_and_nothing_else(self, world: World) -> None:
         for size in (300, 520, MANY):
             await grow(world, size)
+        self.anew(world)  # with the partial tiles of all sizes: which of them were signed, nobody knows
         before = files(world.tiles)
+        assert every_partial(MANY) <= before.keys()
         assert self.anew(world).written == 0
         altered = [
             "tile/0/000",
@@ -324,7 +375,7 @@ class TestWritingAnew:
         ]
         for path in altered:
             (world.tiles / path).write_bytes(b"altered")
-        (world.tiles / "tile/0/002.p/99").write_bytes(bytes(99 * 32))
+        (world.tiles / "tile/0/002.p/99").write_bytes(bytes(99 * 32))  # of a checkpoint that never came
         counts = self.anew(world)
         assert (counts.written, files(world.tiles)) == (len(altered), before)
         await TestStart().rebuilt(world)

@@ -10,8 +10,10 @@ from signerd.core.tiles import (
     bundle,
     bundle_path,
     edge,
+    is_full,
     new_tiles,
     partial_width,
+    partials_between,
     tile_path,
 )
 
@@ -85,3 +87,24 @@ def test_the_edge(size: int, tiles: list[tuple[int, int, int]]) -> None:
 )
 def test_names_of_partial_tiles(name: str, width: int | None) -> None:
     assert partial_width(name) == width
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [(0, 0), (7, 7), (0, 5), (3, 7), (250, 256), (250, 300), (0, 600), (600, 601), (65_530, 65_800)],
+)
+def test_partial_tiles_of_the_sizes_between(old: int, new: int) -> None:
+    """By the specification's own words, a size at a time."""
+    wanted = {tile for size in range(old + 1, new + 1) for tile in edge(size) if not is_full(tile, new)}
+    found = list(partials_between(old, new))
+    assert (set(found), len(found)) == (wanted, len(wanted))
+
+
+@pytest.mark.parametrize(
+    ("tile", "size", "full"),
+    [((0, 0, 3), 255, False), ((0, 0, 3), 256, True), ((1, 0, 1), 65_535, False), ((1, 0, 1), 65_536, True)],
+)
+def test_a_partial_tile_may_go_once_the_full_one_is_there(
+    tile: tuple[int, int, int], size: int, *, full: bool
+) -> None:
+    assert is_full(TileId(*tile), size) is full
