@@ -350,10 +350,12 @@ class LimitsSettings(Section):
 
 
 class HygieneSettings(Section):
-    """What signerd does in the background about keys that it certified."""
+    """What signerd does in the background about what it certified."""
 
     # Hours between searches for RSA keys that share a prime, the first at start; 0: only when asked.
     shared_primes_every_h: Annotated[int, Field(ge=0, le=8760)] = 24
+    # Hours between comparisons of the whole database with the ledger, the first soon after start; 0: never.
+    database_every_h: Annotated[int, Field(ge=0, le=8760)] = 24
 
 
 class ApprovalSettings(Section):

@@ -29,6 +29,7 @@ from signerd.adapters.checkpoint_key_holders import CheckpointKeyHolders, vkey_i
 from signerd.adapters.checks import start_checks
 from signerd.adapters.clock import ClockGuard, ReferenceFile, read_clocks, this_boot
 from signerd.adapters.commit_keys import CommitKeys
+from signerd.adapters.database_check import Compared, DatabaseCheck
 from signerd.adapters.descriptors import connections_within_limit
 from signerd.adapters.ends import Ends, EndsWatch
 from signerd.adapters.issuer_key_holders import IssuerKeyHolders
@@ -105,6 +106,7 @@ class _Parts:
     checkpoint_key_holders: CheckpointKeyHolders
     metrics: Metrics
     search: SharedPrimesSearch
+    check: DatabaseCheck
     clock: ClockGuard
     sealer: SessionSealer
     session_keys: SessionKeys
@@ -261,6 +263,10 @@ async def _start_parts(config: Config, base: Path, pin: bytearray, running: Asyn
     running.push_async_callback(key_checks.stop)
     search = _search(store, metrics, clock)
     running.push_async_callback(search.stop)
+    check = database_check(
+        database_url(config, base), config.ledger.head, first.text(), store, metrics, clock.estimate
+    )
+    running.push_async_callback(check.stop)
     sealer = SessionSealer()
     session_keys = await _session_keys(config, sealer, pool, store, clock, running)
     holders = IssuerKeyHolders(config, pool)
@@ -284,6 +290,7 @@ async def _start_parts(config: Config, base: Path, pin: bytearray, running: Asyn
         checkpoint_key_holders,
         metrics,
         search,
+        check,
         clock,
         sealer,
         session_keys,
@@ -372,6 +379,19 @@ def _search(store: SqlStore, metrics: Metrics, clock: ClockGuard) -> SharedPrime
     return SharedPrimesSearch(store, clock=clock, on_end=ended)
 
 
+def database_check(
+    url: str, head_file: Path, vkey: str, store: SqlStore, metrics: Metrics, clock: Callable[[], datetime]
+) -> DatabaseCheck:
+    """The comparison in the background, with what its findings lead to."""
+
+    def ended(compared: Compared | None) -> None:
+        if compared is not None:  # after one that failed, the one before it stands
+            metrics.database_compared(findings=compared.total, ended_at=compared.ended_at)
+            store.absence = compared.refusal
+
+    return DatabaseCheck(url, head_file, vkey, clock=clock, on_end=ended)
+
+
 async def _start_servers(parts: _Parts, running: AsyncExitStack, reload: Reload, level: LogLevel) -> str:
     """Starts to listen; returns the line that says where."""
     config, store = parts.config, parts.store
@@ -439,8 +459,7 @@ async def _start_servers(parts: _Parts, running: AsyncExitStack, reload: Reload,
     looked_at = _watch_ends(ends, parts, running)
     reload.begin(identity, limits, lambda new: level.set(new.log.level), looked_at)
     _start_metrics(parts, running)
-    if config.hygiene.shared_primes_every_h:
-        parts.search.repeat(timedelta(hours=config.hygiene.shared_primes_every_h))
+    _start_hygiene(parts)
     host = config.server.listen.rpartition(":")[0]
     if config.server.port_file is not None:
         _write_port_file(config.server.port_file, port)
@@ -448,6 +467,14 @@ async def _start_servers(parts: _Parts, running: AsyncExitStack, reload: Reload,
     if not parts.clock.right:
         return f"signerd does not serve yet: {parts.clock.look()}\nit goes on when the clock is right"
     return f"signerd serves stations on {host}:{port} and administrators on {config.admin.socket}"
+
+
+def _start_hygiene(parts: _Parts) -> None:
+    hygiene = parts.config.hygiene
+    if hygiene.shared_primes_every_h:
+        parts.search.repeat(timedelta(hours=hygiene.shared_primes_every_h))
+    if hygiene.database_every_h:
+        parts.check.repeat(timedelta(hours=hygiene.database_every_h))
 
 
 def _for_peers(
@@ -472,6 +499,7 @@ def _for_peers(
                 pool.serving
                 and parts.issuers.serving
                 and store.fault is None
+                and store.absence is None
                 and clock.right
                 and parts.session_keys.at_hand
             ),

@@ -86,6 +86,16 @@ class Metrics:
             "Searches for shared primes that did not end well",
             registry=self.registry,
         )
+        self._findings = Gauge(
+            "signerd_database_findings",
+            "Differences between database and ledger, as of the last comparison",
+            registry=self.registry,
+        )
+        self._compared = Gauge(
+            "signerd_database_compared_timestamp_seconds",
+            "When the last comparison of database and ledger ended",
+            registry=self.registry,
+        )
         self._ends = Gauge(
             "signerd_certificate_not_after_timestamp_seconds",
             "When a certificate ends: the installation's own, and each registered peer's",
@@ -124,6 +134,11 @@ class Metrics:
         self._shared_primes.labels("valid").set(valid)
         self._shared_primes.labels("revoked").set(revoked)
         self._searched.set(finished_at.timestamp())
+
+    def database_compared(self, *, findings: int, ended_at: datetime) -> None:
+        """What a comparison of the whole database with the ledger found."""
+        self._findings.set(findings)
+        self._compared.set(ended_at.timestamp())
 
     def ends(self, ends: Iterable[End]) -> None:
         """What ends, all of it anew. Of several certificates of one kind, the one that ends first."""

@@ -8,22 +8,36 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from prometheus_client import CollectorRegistry
 
-from harness.doctored_store import change, sql
+from harness.doctored_store import change, database, sql
+from harness.key_holders import until
 from harness.store_of_before import load
 from harness.store_world import NOW, ORDER, STATION, World, digest, intent, issue, stock, with_terms
-from signerd.adapters.store import Announcement, Registered, Step, Verified, upgrade_database, verify_database
+from signerd.adapters.database_check import Compared, DatabaseCheck
+from signerd.adapters.metrics import Metrics
+from signerd.adapters.store import (
+    Announcement,
+    Registered,
+    SqlStore,
+    Step,
+    Verified,
+    upgrade_database,
+    verify_database,
+)
 from signerd.adapters.store.findings import Finding
 from signerd.core.anchors import Anchor, AnchorKind
 from signerd.core.entry import IssuerAdded
 from signerd.core.identity_list import ChipIdentity
 from signerd.core.names import Reissue, parse_peer_uri
-from signerd.errors import ConfigError
+from signerd.errors import ConfigError, Fault
+from signerd.wiring import database_check
 
 FREE = with_terms(work_order="WO-2", reissue=Reissue.ALWAYS, serial_pattern="F-{number:06d}")
 AUDITOR = parse_peer_uri("birthmark://test/auditor/ann")
@@ -376,3 +390,100 @@ def test_commands_beside_signerd_go_by_the_ledger(world: World) -> None:
     change(world, 1, lambda entry: entry | {"peer": "birthmark://test/station/x/y"})
     with pytest.raises(ConfigError, match="root that was signed"):
         registered().peers()
+
+
+# As the real one, and not behind the other tests: at the lowest priority a busy machine makes it wait.
+UNHURRIED = (
+    "-P",
+    "-c",
+    "import sys; from signerd.adapters import database_check_process as p; p._LOWEST = 0; sys.exit(p.main())",
+)
+
+
+@pytest.fixture
+async def watched(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[tuple[SqlStore, DatabaseCheck, CollectorRegistry]]:
+    """A store, and what compares it in the background, put together as signerd does."""
+    monkeypatch.setattr("signerd.adapters.database_check._PROGRAM", UNHURRIED)
+    metrics, vkey = Metrics(), world.log_key.verifier.text()
+    async with world.opened() as store:
+        check = database_check(world.url, world.head_file, vkey, store, metrics, lambda: NOW)
+        yield store, check, metrics.registry
+        await check.stop()
+
+
+async def stamped(store: SqlStore, chip: str) -> None:
+    record = await issue(store, replace(intent(chip), issuer_id=2))
+    await store.record_stamp(record, stamp=b"stamp", signature=b"s", station=STATION, now=NOW)
+
+
+async def test_no_place_is_taken_while_a_chip_could_be_certified_again(
+    world: World, watched: tuple[SqlStore, DatabaseCheck, CollectorRegistry]
+) -> None:
+    store, check, registry = watched
+    begun = await issue(store, replace(intent("chip-3"), issuer_id=2))
+    with database(world) as connection:
+        kept = connection.execute("SELECT * FROM anchors WHERE value = 'chip-2'").fetchone()
+        connection.execute("DELETE FROM anchors WHERE value = 'chip-2'")
+    await check.run()
+    assert registry.get_sample_value("signerd_database_findings") == 1
+    with pytest.raises(Fault, match=r"no place is taken.*name chip-2"):
+        await issue(store, replace(intent("chip-4"), issuer_id=2))
+    await store.record_stamp(begun, stamp=b"stamp", signature=b"s", station=STATION, now=NOW)
+    await store.revoke(serial_number="BM-000003", reason="superseded", now=NOW, by="ann")
+    sql(world, "INSERT INTO anchors VALUES (?, ?, ?, ?)", *kept)
+    await check.run()
+    assert registry.get_sample_value("signerd_database_findings") == 0
+    await stamped(store, "chip-4")
+
+
+async def test_an_honest_database_is_compared_by_a_process_of_its_own(world: World) -> None:
+    found: list[Compared | None] = []
+    vkey = world.log_key.verifier.text()
+    check = DatabaseCheck(world.url, world.head_file, vkey, clock=lambda: NOW, on_end=found.append)
+    await check.run()
+    assert found == [Compared(NOW, 24, 0, again=False, findings=())]
+
+
+async def test_no_place_is_taken_while_entries_are_missing(
+    world: World, watched: tuple[SqlStore, DatabaseCheck, CollectorRegistry]
+) -> None:
+    """Else whoever takes an anchor away would take an entry too, and nothing were compared."""
+    store, check, _ = watched
+    doctor(world, ["DELETE FROM entries WHERE entry_index = 3", "DELETE FROM anchors WHERE value = 'chip-2'"])
+    await check.run()
+    with pytest.raises(Fault, match="no place is taken"):
+        await issue(store, replace(intent("chip-4"), issuer_id=2))
+
+
+async def test_what_certifies_no_chip_again_stops_nothing(
+    world: World, watched: tuple[SqlStore, DatabaseCheck, CollectorRegistry]
+) -> None:
+    store, check, registry = watched
+    check.repeat(timedelta(hours=1), first_s=0)
+    await until(lambda: bool(registry.get_sample_value("signerd_database_compared_timestamp_seconds")))
+    assert registry.get_sample_value("signerd_database_findings") == 0
+    doctor(world, ["UPDATE records SET revoked_reason = 'unspecified' WHERE id = 2"])
+    await check.run()
+    assert registry.get_sample_value("signerd_database_findings") == 1
+    await stamped(store, "chip-4")
+
+
+async def test_a_comparison_that_fails_stops_nothing_and_mends_nothing(
+    world: World, watched: tuple[SqlStore, DatabaseCheck, CollectorRegistry]
+) -> None:
+    store, check, registry = watched
+    doctor(world, ["DELETE FROM anchors WHERE value = 'chip-2'"])
+    note = world.head_file.read_bytes()
+    world.head_file.write_bytes(b"none")
+    await check.run()
+    assert registry.get_sample_value("signerd_database_compared_timestamp_seconds") == 0
+    await issue(store, replace(intent("chip-5"), issuer_id=2))
+    world.head_file.write_bytes(note)
+    await check.run()
+    world.head_file.write_bytes(b"none")
+    await check.run()
+    with pytest.raises(Fault, match="no place is taken"):
+        await issue(store, replace(intent("chip-4"), issuer_id=2))
+    world.head_file.write_bytes(note)

@@ -58,6 +58,7 @@ class Found:
 
     findings: list[Finding] = field(default_factory=list)
     total: int = 0  # of findings
+    again: bool = False  # one of them is so
     counts: Counter[str] = field(default_factory=Counter)  # rows and entries that were compared
     unproven: Counter[str] = field(
         default_factory=Counter
@@ -75,6 +76,7 @@ class Found:
     ) -> None:
         """One more."""
         self.total += 1
+        self.again |= again
         if len(self.findings) < MAX_KEPT:
             self.findings.append(Finding(table, row, what, entry, remedy, again))
 
