@@ -7,7 +7,7 @@ leaf = read_leaf(der, issuer)                   # a board's certificate, verifie
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from hashlib import sha256
 from itertools import pairwise
@@ -54,11 +54,11 @@ class Issuer:
     valid_from: datetime  # all of the chain, the root included, is valid from here
     valid_until: datetime
     allowance: Allowance = NO_LIMITS  # names and purposes that the chain leaves to leaves
+    sha256: bytes = field(init=False)  # of its certificate
 
-    @property
-    def sha256(self) -> bytes:
-        """Of its certificate."""
-        return sha256(self.certificate.public_bytes(Encoding.DER)).digest()
+    def __post_init__(self) -> None:
+        digest = sha256(self.certificate.public_bytes(Encoding.DER)).digest()
+        object.__setattr__(self, "sha256", digest)  # once: each record's batch names it
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,10 +264,11 @@ def _critical(extensions: Iterable[x509.Extension[x509.ExtensionType]]) -> set[x
 
 
 def _extension(certificate: x509.Certificate, kind: type[_ExtensionT]) -> _ExtensionT | None:
-    try:
-        return certificate.extensions.get_extension_for_class(kind).value
-    except x509.ExtensionNotFound:
-        return None
+    """By its OID: looking by class costs much more, and cryptography has one class for it."""
+    for extension in certificate.extensions:
+        if extension.oid == kind.oid:
+            return extension.value if type(extension.value) is kind else None
+    return None
 
 
 def _key_identifier(certificate: x509.Certificate) -> bytes:

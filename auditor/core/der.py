@@ -21,15 +21,19 @@ def element(tag: int, content: bytes) -> bytes:
 def split(data: bytes) -> list[bytes]:
     """The elements that follow each other in `data`, as they stand. Raises Malformed."""
     found = []
-    start = 0
-    while start < len(data):
-        end = start + _header_size(data, start) + _length(data, start)
-        if end > len(data):
+    start, size = 0, len(data)
+    while start < size:
+        header = _header_size(data, start)
+        length = data[start + 1]
+        if header > 2:
+            length = int.from_bytes(data[start + 2 : start + header], "big")
+            # X.690 §10.1: one byte up to 127, and no zero before the number.
+            if length < (0x80 if header == 3 else 0x100):
+                raise Malformed("a length is not in its shortest form")
+        end = start + header + length
+        if end > size:
             raise Malformed("an element is cut")
-        raw = data[start:end]
-        if element(raw[0], raw[_header_size(data, start) :]) != raw:
-            raise Malformed("a length is not in its shortest form")
-        found.append(raw)
+        found.append(data[start:end])
         start = end
     return found
 
@@ -57,8 +61,3 @@ def _header_size(data: bytes, start: int) -> int:
     if not 1 <= first & 0x7F <= _MAX_LENGTH_SIZE:
         raise Malformed("a length is indefinite or too large")
     return 2 + (first & 0x7F)
-
-
-def _length(data: bytes, start: int) -> int:
-    first = data[start + 1]
-    return first if first < 0x80 else int.from_bytes(data[start + 2 : start + 2 + (first & 0x7F)], "big")
