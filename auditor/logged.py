@@ -37,6 +37,7 @@ from birthmark.proof import (
     Reason,
     Succession,
     TileTree,
+    VerifiedReceipt,
     VerifierKey,
     leaf_hash,
     log_name,
@@ -81,7 +82,7 @@ class Held:
         found = self.succeeded()
         if found is None:
             detail = f"it is of {origin}: the log lost its end, and goes on under this name. {remedy}"
-            if not self.operations_cas:
+            if self.succession and not self.operations_cas:
                 detail += ", or ask with the settings (-c), which name the operations CA"
             raise CheckFailed(Code.LOG_SUCCEEDED, detail)
         if number > found.number:
@@ -233,6 +234,14 @@ def from_receipt(
             found="no certificate" if standing is None else f"board {standing.serial_number}",
         )
     return Answers(size, (Answer(subject, (standing,)),), whole=False)
+
+
+def open_receipt(receipt: bytes, entry: bytes, held: Held) -> VerifiedReceipt:
+    """Verifies a receipt with the pinned key, also of a later name of its log (`Held`). Raises Malformed,
+    CheckFailed."""
+    with translated():
+        note = parse_receipt(receipt).note
+    return verify_receipt(receipt, entry, held.key_of(note))
 
 
 def entry_of_tiles(read: Read) -> Callable[[int, int], bytes]:

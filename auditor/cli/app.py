@@ -46,8 +46,9 @@ from auditor.cli.wiring import Session, session
 from auditor.cli.witness import app as witness_app
 from auditor.config import load, read_bytes
 from auditor.core.entry import parse_entry
-from auditor.core.proofs import parse_vkey, verify_receipt
+from auditor.core.proofs import parse_vkey
 from auditor.errors import CheckFailed, Unreachable
+from auditor.logged import Held, open_receipt
 from auditor.program import version_text
 from auditor.verify import Report
 
@@ -251,10 +252,10 @@ def receipt(
 ) -> None:
     """Verifies a receipt offline: the entry is in the log, and as many witnesses cosigned as are demanded."""
     output = Output(as_json=as_json)
-    key = parse_vkey(load_vkey(vkey or load(config).trust.log_vkey))
+    held = Held(parse_vkey(load_vkey(vkey or load(config).trust.log_vkey)))
     cosigners = demanded(witness, witnesses_required, None if vkey else lambda: load(config).trust)
     data = read_bytes(entry, "the entry")
-    verified = verify_receipt(read_bytes(file, "the receipt"), data, key)
+    verified = open_receipt(read_bytes(file, "the receipt"), data, held)
     cosigners.demand(verified.checkpoint)
     kind = parse_entry(data).type
     output.thing("receipt", {"entry": verified.index, "type": kind, "tree_size": verified.checkpoint.size})

@@ -5,7 +5,11 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
+import sqlite3
 import tracemalloc
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +18,7 @@ from typer.testing import CliRunner
 
 from auditor.adapters.questions import chips
 from auditor.adapters.questions.reading import Reading
+from auditor.adapters.state import FILE
 from auditor.cli import output
 from auditor.cli.app import app
 from auditor.core.questions.kinds import Kinds
@@ -159,3 +164,37 @@ def test_a_reader_that_goes_after_a_row_leaves_no_trace(
     done = CliRunner().invoke(app, [question, "--json", "-c", str(asked.config)])
     assert done.exit_code == 1
     assert not isinstance(done.exception, ConfigError)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("head", None),
+        ("head", b"[]"),
+        ("head", b"no"),
+        ("totals", b'{"last_time": 1e30}'),
+        ("looked_at", b"x"),
+    ],
+)
+def test_a_state_that_was_doctored_is_said_to_be(
+    asked: Asked, tmp_path: Path, key: str, value: bytes | None
+) -> None:
+    shutil.copytree(asked.directory / "state", tmp_path / "state")
+    with closing(sqlite3.connect(tmp_path / "state" / FILE)) as state:
+        state.execute("DELETE FROM meta WHERE key = ?", (key,))
+        if value is not None:
+            state.execute("INSERT INTO meta VALUES (?, ?)", (key, value))
+        state.commit()
+    with (
+        Reading.open(tmp_path / "state") as reading,
+        pytest.raises(ConfigError, match="the state is damaged"),
+    ):
+        reading.as_of()
+
+
+def test_an_answer_of_a_log_that_lost_its_end_says_so(asked: Asked) -> None:
+    """A list of boards to recall lacks those whose entries are lost."""
+    with Reading.open(asked.directory / "state") as reading:
+        as_of = reading.as_of()
+    assert "lost" not in as_of.text
+    assert replace(as_of, successor=2).text.endswith("successor 2: boards of lost entries are in no answer")

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -44,6 +44,7 @@ class AsOf:
     verified_at: str | None  # when the last run came to its end; None: it has not
     whole: bool  # the last run looked at all there was to look at
     findings: int  # that stand without an acknowledgement
+    successor: int = 1  # which one of the log's successors it is; 1: the log as it was opened
 
     @property
     def text(self) -> str:
@@ -51,8 +52,14 @@ class AsOf:
         end = "" if self.whole else ", and the last run was broken off: run `verify` again"
         found = f"; {self.findings} findings stand: see `findings`" if self.findings else ""
         when = f"verified {self.verified_at}" if self.verified_at else "not verified to the end yet"
+        lost = ""
+        if self.successor > 1:
+            lost = (
+                f"; the log lost its end and is successor {self.successor}: boards of lost entries are in no"
+                " answer"
+            )
         newest = f", the newest of {self.newest_entry_at}" if self.newest_entry_at else ""
-        return f"as of the first {self.entries} entries of the ledger{newest}, {when}{end}{found}"
+        return f"as of the first {self.entries} entries of the ledger{newest}, {when}{end}{found}{lost}"
 
 
 class Reading:
@@ -101,10 +108,18 @@ class Reading:
             connection.close()
 
     def as_of(self) -> AsOf:
-        """See `AsOf`. Raises NotFound: nothing was verified yet."""
+        """See `AsOf`. Raises NotFound: nothing was verified yet. ConfigError: the state is damaged."""
         meta = dict(self.db.execute("SELECT key, value FROM meta"))
         if "checkpoint" not in meta:
             raise NotFound("nothing was verified yet: run `birthmark-auditor verify`")
+        try:
+            return self._as_of(meta)
+        except (KeyError, TypeError, ValueError, OverflowError, OSError) as error:
+            raise ConfigError(
+                f"the state is damaged ({error!r:.80}): move it away and verify anew"
+            ) from error
+
+    def _as_of(self, meta: Mapping[str, bytes]) -> AsOf:
         head, checkpoint = json.loads(meta["head"]), json.loads(meta["checkpoint"])
         newest = json.loads(meta["totals"])["last_time"] if "totals" in meta else None
         looked = int(meta["looked_at"]) if "looked_at" in meta else None
@@ -114,8 +129,18 @@ class Reading:
         (standing,) = self.db.execute(query).fetchone()
         whole = head["stage"] == Stage.WHOLE.value
         newest_at, looked_at = (None if at is None else moment_text(at) for at in (newest, looked))
+        succeeded = "SELECT data FROM entries WHERE kind = 'log_succeeded' ORDER BY idx DESC LIMIT 1"
+        last = self.db.execute(succeeded).fetchone()
+        successor = 1 if last is None else int(json.loads(last[0])["number"])
         return AsOf(
-            head["size"], checkpoint["size"], checkpoint["root"], newest_at, looked_at, whole, standing
+            head["size"],
+            checkpoint["size"],
+            checkpoint["root"],
+            newest_at,
+            looked_at,
+            whole,
+            standing,
+            successor,
         )
 
     def order(self, name: str) -> int:

@@ -422,6 +422,10 @@ def test_a_receipt_of_the_successor(lost: Lost, run: Run) -> None:
     assert by_tiles[0] == YES
     code, _, said = run("is-logged", thing, "--receipt", receipt, "--entry", entry, "-c", lost.desk.config)
     assert (code, "Take the verifier key of this name" in said) == (OFF, True)
+    code, _, said = run("receipt", receipt, entry, "-c", lost.desk.config)
+    assert (code, "Take the verifier key of this name" in said) == (OFF, True)
+    named = lost.desk.vkey(name=lost.desk.log.origin)
+    assert run("receipt", receipt, entry, "--vkey", named)[0] == YES
 
 
 def test_the_state_and_signerd_after_a_loss(lost: Lost, run: Run) -> None:
@@ -439,4 +443,9 @@ def test_the_state_and_signerd_after_a_loss(lost: Lost, run: Run) -> None:
     assert (code, lines[-1]["problems"]) == (YES, [])
     assert any("boards that were certified in them" in note for note in lines[-1]["notes"])
     for question in ("orders", "missing", "stations", "chips", "who"):
-        assert run(question, "-c", lost.desk.config)[0] == YES
+        code, lines, _ = run(question, "-c", lost.desk.config)
+        assert (code, lines[0]["successor"]) == (YES, 2)
+    code, lines, _ = run("export", "--out", str(lost.desk.folder / "out"), "-c", lost.desk.config)
+    assert (code, lines[-1]["entries"]) == (YES, lost.desk.log.tree.size)
+    code, lines, _ = run("doubt", "plant1/pc1", "-c", lost.desk.config)
+    assert (code, lines[0]["successor"]) == (YES, 2)
