@@ -181,6 +181,24 @@ class BadAnswer(AgentError):  # noqa: N818 (named for what signerd sent)
         )
 
 
+class BadSuccession(BadAnswer):
+    """signerd's log has another name, and its succession does not hold, or says less than this station saw.
+
+    A wrong signerd, or a loss of which the company does not know all: the station has what it needs to know.
+    """
+
+    def __init__(self, detail: str, keep: str) -> None:
+        AgentError.__init__(
+            self,
+            "bad_answer_from_signerd",
+            detail,
+            verdict=Verdict.STOP,
+            remedy=f"Stop the line, and send signerd's administrator {keep}. Where the log lost its end,"
+            " `signerd ledger succeed --checkpoint` has to name all that stations saw. If the operations CA"
+            " is another one by now, this station needs its certificate, or the log's newest verifier key.",
+        )
+
+
 class BoardError(AgentError):
     """The board answered, and the answer was an error or made no sense.
 

@@ -4,6 +4,7 @@ huge."""
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -151,8 +152,10 @@ async def test_a_station_takes_no_older_succession(tmp_path: Path) -> None:
 
 async def test_a_station_that_saw_more_does_not_follow(tmp_path: Path) -> None:
     seen = await saw(tmp_path, HONEST.note(KNOWN + 1, root=bytes(32)))
-    with pytest.raises(BadAnswer, match="more was lost than it says"):
+    with pytest.raises(BadAnswer, match="more was lost than it says") as caught:
         await seen.follow(HONEST.data())
+    assert str(seen.path) in caught.value.remedy
+    assert "ledger succeed --checkpoint" in caught.value.remedy
     assert seen.key.name == LOG
     more = replace(HONEST, number=3, predecessors=(
         Predecessor(1, KNOWN + 1, bytes(32), LEFT), Predecessor(2, 9, bytes(32), LEFT)))  # fmt: skip
@@ -196,6 +199,13 @@ async def test_a_later_succession_hides_nothing_of_an_earlier_one(tmp_path: Path
         await seen.follow(replace(third, predecessors=(other, *third.predecessors[1:])).data())
     assert station(tmp_path).key.name == SECOND
     await seen.follow(third.data())
+
+
+def files_in(text: str, folder: Path) -> int:
+    """How many files of the folder it names, each of which is there."""
+    named = [Path(word.rstrip(".")) for word in re.findall(r"/[^ ]+", text) if str(folder) in word]
+    assert all(path.is_file() for path in named)
+    return len(named)
 
 
 def kept(folder: Path) -> list[bytes]:
@@ -258,3 +268,13 @@ def test_no_log_is_opened_under_a_successor_s_name(name: str, taken: bool) -> No
         return
     with pytest.raises(ValueError, match="must be the name that the log was opened under"):
         LogNameSettings(origin=name, vkey=Path("log.vkey"))
+
+
+async def test_the_remedy_names_files_that_are_there(tmp_path: Path) -> None:
+    """What it saw is of the log before; of the one that it follows it saw nothing yet."""
+    seen = await saw(tmp_path, HONEST.note(4, root=bytes(32)))
+    await seen.follow(HONEST.data())
+    for wrong in (b"", after(replace(HONEST, ca=company("thief")), known=9, left=2).data()):
+        with pytest.raises(BadAnswer) as caught:
+            await seen.follow(wrong)
+        assert files_in(caught.value.remedy, tmp_path) == 2

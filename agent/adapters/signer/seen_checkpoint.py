@@ -23,7 +23,7 @@ from cryptography import x509
 
 from agent.adapters.durable_files import replace
 from agent.core.log_keys import LogKey
-from agent.errors import BadAnswer, JournalError
+from agent.errors import BadAnswer, BadSuccession, JournalError
 from birthmark.proof import (
     Checkpoint,
     ProofError,
@@ -116,7 +116,8 @@ class SeenCheckpoint:
         A crash before leaves the log of before: signerd gives it again.
 
         Raises:
-            BadAnswer: it does not hold, says less than this station saw, or is older than what it follows.
+            BadSuccession: it does not hold, says less than this station saw, or is older than the one that
+                it follows.
             JournalError: it cannot be written.
         """
         async with self._lock:
@@ -124,13 +125,20 @@ class SeenCheckpoint:
             try:
                 number = parse_succession(data, log).number if data else 1
                 if number < self._number:
-                    raise BadAnswer(_older(number, self._number, self.key.name))
+                    raise BadSuccession(_older(number, self._number, self.key.name), self._evidence())
                 if number > self._number:
                     await self._follow(open_succession(data, self._pinned.verifiers, self._cas()), data)
                 elif self._succession is not None:
                     await self._demand_same(data, log)
             except ProofError as error:
-                raise BadAnswer(f"the log's successor: {error}. Keep {self.path}") from error
+                raise BadSuccession(f"the log's successor: {error}", self._evidence()) from error
+
+    def _evidence(self) -> str:
+        """The files that say what this station saw and follows: those of its newest checkpoint, and of its
+        succession."""
+        seen = [] if self._newest is None else [self._path_of(self._newest.origin)]
+        followed = [] if self._succession is None else [self._succession_path]
+        return " and ".join(map(str, [*seen, *followed])) or "nothing: it saw no checkpoint yet"
 
     async def _follow(self, succession: Succession, data: bytes) -> None:
         if self._newest is not None:
@@ -154,9 +162,8 @@ class SeenCheckpoint:
         open_succession(data, self._pinned.verifiers, self._cas())
         rival = self._succession_path.with_name(f"{self._succession_path.name}.rival")
         await self._write(rival, data)
-        raise BadAnswer(
-            f"two successors of number {self._number} are signed: keep {self._succession_path} and {rival}"
-        )
+        detail = f"two successors of number {self._number} are signed"
+        raise BadSuccession(detail, f"{self._succession_path} and {rival}")
 
     async def _write(self, path: Path, data: bytes) -> None:
         """A crash before it is whole leaves what was there. Raises JournalError."""
