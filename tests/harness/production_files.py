@@ -10,6 +10,8 @@ from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
 
+from cryptography import x509
+
 from auditor.adapters.report.making import Making, Produced, Subject
 from auditor.adapters.report.verifying import Trusted, Verdict, verify_archive
 from auditor.adapters.workers import Workers
@@ -18,6 +20,7 @@ from auditor.core.proofs import parse_vkey
 from auditor.core.report import form
 from birthmark.proof import leaf_hash
 from harness.audit_bench import Bench, bench, opened
+from harness.paper_certificates import Authority, der, pem
 from harness.paper_log import DEPLOYMENT, ORDER, PaperLog, vkey
 
 Files = dict[str, bytes]
@@ -170,3 +173,29 @@ def six_days(boards: int = 96) -> PaperLog:
         if number % 31 == 30:
             log.revoke(board)
     return log
+
+
+def of_a_rogue_issuer(directory: Path) -> tuple[PaperLog, Path]:
+    """Who has the log's key and a board's: the log names an issuer that the board has certified, and the
+    archive has all certificates from there up to the genuine root."""
+    log = opened()
+    genuine = log.issue(1)
+    leaf = x509.load_der_x509_certificate(genuine.record.certificate_der)
+    board = Authority(leaf, genuine.key)
+    rogue = log.add_issuer("rogue", root=board, root_sha256=sha256(der(log.root.certificate)).hexdigest())
+    log.change_issuer("issuer_activated", "rogue", rogue)
+    record = log.issue(2, authority=rogue).record
+    with bench(log, directory / "state") as verified:
+        verified.verify()
+        made(verified, directory / "honest.zip", Subject(order=ORDER))
+    files = files_of(directory / "honest.zip")
+    line = form.record_line(
+        form.RecordBytes(
+            record.issued_index, record.attester_spki, record.certificate_der, record.evidence.claims,
+            record.csr_der, record.evidence.evidence, record.settings, b"", b"",
+        )
+    )  # fmt: skip
+    files[form.RECORDS] += line
+    files[form.ISSUERS] += pem(rogue.certificate) + pem(leaf)
+    files = with_manifest(files | {form.FINDINGS: b""}, without_record=[])
+    return log, pack(directory / "rogue.zip", fitted(files))

@@ -11,7 +11,16 @@ from auditor.core.report import form
 from auditor.errors import CheckFailed, ConfigError, Malformed
 from harness.doctored_files import DOCTORED, doctored
 from harness.paper_log import PaperLog
-from harness.production_files import files_of, fitted, four_boards, pack, production_file, trusted, verdict
+from harness.production_files import (
+    files_of,
+    fitted,
+    four_boards,
+    of_a_rogue_issuer,
+    pack,
+    production_file,
+    trusted,
+    verdict,
+)
 
 
 @dataclass(frozen=True)
@@ -57,6 +66,12 @@ def test_what_no_signature_covers_is_named(honest: Honest, tmp_path: Path, name:
 def test_a_root_that_nobody_gave_is_named(honest: Honest) -> None:
     found = verdict(honest.path, replace(trusted(honest.log), roots=()))
     assert any("no root was given" in note for note in found.notes)
+
+
+def test_a_board_s_key_makes_no_issuer(tmp_path: Path) -> None:
+    log, path = of_a_rogue_issuer(tmp_path)
+    problems = verdict(path, trusted(log)).problems
+    assert any(problem.startswith("an issuer") for problem in problems)
 
 
 def test_every_cut_and_many_flipped_bytes_are_refused(honest: Honest, tmp_path: Path) -> None:

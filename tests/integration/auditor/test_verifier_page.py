@@ -24,7 +24,15 @@ from harness.doctored_files import DOCTORED, doctored
 from harness.paper_certificates import Authority, der
 from harness.paper_log import ORDER, PaperLog, vkey
 from harness.paper_succession import succeed
-from harness.production_files import files_of, fitted, four_boards, made, pack, production_file
+from harness.production_files import (
+    files_of,
+    fitted,
+    four_boards,
+    made,
+    of_a_rogue_issuer,
+    pack,
+    production_file,
+)
 from harness.served_page import chromium
 from harness.verifier_page import Shown, VerifierPage
 
@@ -114,6 +122,12 @@ def test_one_witness_under_two_names_is_one(given: Given, tmp_path: Path) -> Non
     keys = "\n".join([vkey(given.log.log_key), *(witness.text() for witness in both)])
     shown = given.verify(path, key=keys)
     assert (shown.state, "It is cosigned by witness.example/a." in shown.text) == ("holds", True)
+
+
+def test_a_board_s_key_makes_no_issuer(given: Given, tmp_path: Path) -> None:
+    log, path = of_a_rogue_issuer(tmp_path)
+    shown = given.verify(path, key=vkey(log.log_key), root=sha256(der(log.root.certificate)).hexdigest())
+    assert (shown.state, "an issuer's certificate does not lead to its root" in shown.text) == ("fails", True)
 
 
 def test_each_doctored_archive_is_refused_with_its_reason(given: Given, tmp_path: Path) -> None:
