@@ -16,6 +16,7 @@ from dataclasses import dataclass
 WIDTH = 256  # hashes of a full tile, entries of a full bundle
 HEIGHT = 8  # levels of the tree in a tile: WIDTH is 2**HEIGHT
 MAX_ENTRY = 65_535  # bytes: an entry's length has two bytes in a bundle
+_LENGTH = 2  # bytes before each entry of a bundle
 CHECKPOINT = "checkpoint"  # the path of the signed checkpoint
 SUCCESSION = "succession"  # beside it, where the log has a successor
 _PARTIAL = re.compile(r"[1-9][0-9]{0,2}")
@@ -108,7 +109,7 @@ def bundle(entries: Sequence[bytes]) -> bytes:
     for entry in entries:
         if len(entry) > MAX_ENTRY:
             raise ValueError(f"an entry of {len(entry)} bytes does not fit a bundle")
-        parts += (len(entry).to_bytes(2, "big"), entry)
+        parts += (len(entry).to_bytes(_LENGTH, "big"), entry)
     return b"".join(parts)
 
 
@@ -118,3 +119,18 @@ def _numbered(index: int, width: int) -> str:
     while index := index // 1000:
         text = f"x{index % 1000:03d}/{text}"
     return text if width == WIDTH else f"{text}.p/{width}"
+
+
+def parse_bundle(data: bytes) -> list[bytes]:
+    """The entries of a bundle. Raises ValueError: it ends inside an entry, or has more than `WIDTH`."""
+    found: list[bytes] = []
+    at = 0
+    while at < len(data):
+        end = at + _LENGTH + int.from_bytes(data[at : at + _LENGTH], "big")
+        if at + _LENGTH > len(data) or end > len(data):
+            raise ValueError("it ends inside an entry")
+        found.append(data[at + _LENGTH : end])
+        at = end
+    if len(found) > WIDTH:
+        raise ValueError(f"it has {len(found)} entries")
+    return found

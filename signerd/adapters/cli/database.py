@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -61,6 +62,60 @@ def verify(*, config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False
             typer.echo(line)
     if found.total:
         raise typer.Exit(Exit.FAILED)
+
+
+@app.command()
+def rebuild(
+    *,
+    copy: Annotated[
+        Path,
+        typer.Option("--from", help="The copy of the log: a folder of its tiles, or an auditor's export."),
+    ],
+    new: Annotated[Path, typer.Option("--to", help="The new database: a file that is not there yet.")],
+    parts: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--parts",
+            help="A database of before, which has the bytes of which entries have digests. Again for each."
+            " Default: the one of the settings.",
+        ),
+    ] = None,
+    config: ConfigOption = DEFAULT_CONFIG,
+    as_json: JsonOption = False,
+) -> None:
+    """Makes a new database from a copy of the log, while signerd is stopped. It replaces none.
+
+    What the log's signed entries say is taken, and nothing that they do not bear out. Certificates, evidence,
+    texts and lists of chips come from databases of before, as far as the digests in entries fit. The new
+    database is there only if nothing is missing, and if it is what the ledger says.
+    """
+    from contextlib import closing
+
+    from signerd.adapters.cli.output import print_result, said_steps
+    from signerd.adapters.head_file import PlaceOfBefore, load_vkey
+    from signerd.adapters.store import CopyOfLog, rebuild_database
+    from signerd.adapters.store.verify import claimed
+    from signerd.config import database_url, load
+
+    settings, base = load(config), config.resolve().parent
+    first = load_vkey(settings.ledger.vkey)
+    before = [f"sqlite:///{each.absolute()}" for each in parts or ()] or [database_url(settings, base)]
+    # Every signerd that runs on the database of before holds the second place.
+    with closing(PlaceOfBefore(settings.ledger.head)) as place, said_steps() as say:
+        published = claimed(place.note, "the second place")
+        rebuilt = rebuild_database(
+            CopyOfLog.read(copy),
+            before,
+            new.absolute(),
+            first,
+            published,
+            lambda step: say(step.name, step.done, step.total),
+        )
+    print_result(
+        f"{new} has {rebuilt.entries} entries and {rebuilt.boards} certificates, and is what the ledger says",
+        {"file": str(new), "entries": rebuilt.entries, "certificates": rebuilt.boards},
+        as_json=as_json,
+    )
 
 
 def _report(verified: Verified) -> Iterator[str]:

@@ -23,6 +23,7 @@ from signerd.adapters.store.database import check_database, create_database, sql
 from signerd.adapters.store.issuers import known_issuers
 from signerd.adapters.store.log_start import compare_database, write_tiles_anew
 from signerd.adapters.store.operations_cas import Announcement, Step
+from signerd.adapters.store.rebuild import CopyOfLog, Rebuilt, rebuild_database
 from signerd.adapters.store.registered import Registered
 from signerd.adapters.store.renewals import RenewalRequest
 from signerd.adapters.store.runs import note_restored
@@ -32,6 +33,8 @@ from signerd.adapters.store.verify import Verified, verify_database
 
 __all__ = [
     "Announcement",
+    "CopyOfLog",
+    "Rebuilt",
     "Registered",
     "RenewalRequest",
     "SqlStore",
@@ -46,6 +49,7 @@ __all__ = [
     "known_log_keys",
     "note_restored",
     "open_log",
+    "rebuild_database",
     "sqlite_file",
     "upgrade_database",
     "verify_database",

@@ -147,8 +147,18 @@ def verify_database(url: str, head_file: Path, first: VerifierKey, say: Callable
     Raises:
         ConfigError: there is no database of this program's schema, or a file cannot be read.
     """
-    check_database(url)
     note = second_place_note(head_file)  # before the snapshot, which may be newer
+    return verify_against(url, note, first, say)
+
+
+def second_place_checkpoint(head_file: Path) -> Checkpoint:
+    """What it says, whoever signed it. Raises ConfigError: it holds none, or cannot be read."""
+    return claimed(second_place_note(head_file), "the second place")
+
+
+def verify_against(url: str, note: bytes, first: VerifierKey, say: Callable[[Step], None]) -> Verified:
+    """The same, with a checkpoint from elsewhere."""
+    check_database(url)
     found = Found()
     engine = make_engine(url, "read")
     try:
@@ -174,7 +184,7 @@ def _verify(
     def reading() -> Iterator[Connection]:
         yield connection
 
-    published = _claimed(note)
+    published = claimed(note, "the second place")
     hashed = _Hashed(published, found)
     check = Verification(reading, entry_of, hashed.read, found)
     whole = False
@@ -247,8 +257,9 @@ class _Hashed:
             found.add(entries.name, "the log", what, remedy=Remedy.ENTRY)
 
 
-def _claimed(note: bytes) -> Checkpoint:
-    """What the second place says. Who signed it is asked once the log's keys are known."""
+def claimed(note: bytes, where: str) -> Checkpoint:
+    """The checkpoint that stands there. Who signed it is asked once the log's keys are known. Raises
+    ConfigError: there is none."""
     try:
         return claimed_checkpoint(note, None)
     except NoteError as error:
@@ -256,8 +267,7 @@ def _claimed(note: bytes) -> Checkpoint:
             return parse_checkpoint(note)  # the mark of a log that was just opened
         except NoteError:
             raise ConfigError(
-                f"the second place holds no checkpoint: {error}; see docs/operations.md,"
-                ' "The second place is lost"'
+                f'{where} holds no checkpoint: {error}; see docs/operations.md, "The second place is lost"'
             ) from error
 
 

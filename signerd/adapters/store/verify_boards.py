@@ -12,6 +12,7 @@ from sqlalchemy import Connection, and_, bindparam, select
 
 from signerd.adapters.store import compared
 from signerd.adapters.store.certified_chips import LABELLING_METHOD, NAME
+from signerd.adapters.store.claims_of_rows import claims_of
 from signerd.adapters.store.compared import differs
 from signerd.adapters.store.findings import Found
 from signerd.adapters.store.prepared import Prepared
@@ -20,8 +21,6 @@ from signerd.adapters.store.schema import anchors, certified_chips, places, reco
 from signerd.adapters.store.verify_log import ISSUED, REVOKED, STAMPED, ReadLog
 from signerd.core.anchors import AnchorKind
 from signerd.core.entry import IntentOpen, SharedPrimesFound
-from signerd.core.evidence.claims import parse_claims
-from signerd.core.strict_cbor import CborError
 from signerd.ports import Record, RecordState
 
 BATCH = 200  # records at once
@@ -89,9 +88,11 @@ def _certificate(
         raise differs(records.name, key, record.issued_index, "its entry is another record's")
     if row.certificate_sha256 != hashlib.sha256(record.certificate_der).digest():
         raise differs(records.name, key, record.issued_index, "certificate_sha256 is another")
-    if "claims" in issued and _claims(record) != issued["claims"]:
+    if "claims" in issued and claims_of(record.claims) != issued["claims"]:
         raise differs(records.name, key, record.issued_index, "claims is another")
     _demand_moment(key, "issued_at", record.issued_at, issued, record.issued_index)
+    if all(each.issuer_id != record.issuer_id for each in log.state.issuers):
+        raise differs(records.name, key, record.issued_index, "its issuer is none")
     _stamp(log, entry_of, key, record)
     _revocation(log, entry_of, row, record)
     _state(key, record)
@@ -185,15 +186,6 @@ def _anchor(connection: Connection, row: AnyRow, shown: tuple[str, str, str], fo
     elif known.chip != (row.merged_into or row.chip):
         what = f"it is chip {known.chip}'s, and chip {row.chip} showed it"
         found.add(anchors.name, f"{kind} {value}", what, row.issued_index, again=True)
-
-
-def _claims(record: Record) -> Mapping[str, Any] | None:
-    try:
-        claims = parse_claims(record.claims)
-    except CborError:
-        return None
-    firmware = {name: [version, digest.hex()] for name, (version, digest) in claims.firmware.items()}
-    return {"firmware": firmware, "security_state": dict(claims.security_state)}
 
 
 def _demand_moment(

@@ -9,8 +9,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
+from signerd.adapters.store.rows import seconds
 from signerd.core.entry import (
     AdministratorsSet,
     CrlIssued,
@@ -47,6 +49,7 @@ class ReadLog:
     operations_cas: dict[bytes, dict[str, int]] = field(default_factory=dict)  # steps, by SHA-256
     administrators: dict[int, Mapping[str, Any]] = field(default_factory=dict)  # by index
     crl_number: int = 0  # the highest one
+    crl_next_update: int = 0  # of the last one, in seconds since 1970
 
     @property
     def size(self) -> int:
@@ -72,6 +75,7 @@ class ReadLog:
             self.boards.revoked(members)
         elif kind == CrlIssued.type:
             self.crl_number = max(self.crl_number, members["crl_number"])
+            self.crl_next_update = seconds(datetime.fromisoformat(members["next_update"]))
         elif kind == AdministratorsSet.type:
             self.administrators[index] = members
         elif kind in _STEPS:

@@ -14,7 +14,7 @@ from alembic.config import Config
 from sqlalchemy import create_engine
 
 from harness.installation import Installation
-from harness.process import REPOSITORY
+from harness.process import REPOSITORY, run
 from harness.signerd_commands import signerd
 
 pytestmark = pytest.mark.check
@@ -63,10 +63,42 @@ def test_a_database_is_compared_beside_signerd_as_the_manual_has_it(fresh: Insta
     assert (code, finding["table"], finding["again"]) == (1, "approvals", False)
 
 
+def test_a_database_is_made_anew_as_the_manual_has_it(fresh: Installation) -> None:
+    text = section("#### Making the database anew from the log")
+    lines = re.findall(r"^ {4}(\S.*)$", text, re.MULTILINE)
+    assert [line.split()[0] for line in lines] == [
+        "systemctl", "signerd", "mkdir", "mv", "mv", "signerd", "systemctl"
+    ]  # fmt: skip
+    fresh.start_signerd()
+    rebuild = lines[1].replace("/var/lib/signerd", str(fresh.home)).split()
+    assert "another signerd holds" in signerd(fresh, *rebuild[1:])[1]
+    fresh.process.stop()
+    database = fresh.home / "signerd.sqlite"
+    with closing(sqlite3.connect(database)) as doctored:
+        doctored.execute("UPDATE issuers SET state = 'retired'")
+        doctored.commit()
+    for line in lines[1:-1]:
+        there = line.replace("/var/lib/signerd", str(fresh.home))
+        if there.startswith("signerd "):
+            code, said = signerd(fresh, *there.split()[1:])
+            assert code == 0, said
+        else:
+            run(["bash", "-c", there])
+    assert "the database is what the ledger says" in said
+    assert (fresh.home / "before" / "signerd.sqlite").exists()
+    fresh.start_signerd()
+    assert signerd(fresh, "ca", "list")[0] == 0
+
+
+def section(heading: str) -> str:
+    """Of docs/operations.md."""
+    page = (REPOSITORY / "docs" / "operations.md").read_text("utf-8")
+    return re.split(r"\n#+ ", page.partition(f"\n{heading}\n")[2])[0]
+
+
 def printed(heading: str) -> list[list[str]]:
-    """The commands of a section of docs/operations.md, without their comments."""
-    text = (REPOSITORY / "docs" / "operations.md").read_text("utf-8").partition(f"\n{heading}\n")[2]
-    lines = re.findall(r"^ {4}(signerd .*)$", re.split(r"\n#+ ", text)[0], re.MULTILINE)
+    """The commands of a section, without their comments."""
+    lines = re.findall(r"^ {4}(signerd .*)$", section(heading), re.MULTILINE)
     return [line.partition("#")[0].split() for line in lines]
 
 
