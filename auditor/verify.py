@@ -219,8 +219,9 @@ class Audit:
         if head.origin == known[0].name:
             return None
         try:
-            cas = self._pinned.trust.operations_cas
-            succession = open_succession(self._log.succession(), known, cas)
+            # With the pinned key beside those that the log led to: its name may be the successor's.
+            keys, cas = [*known, self._pinned.log_key], self._pinned.trust.operations_cas
+            succession = open_succession(self._log.succession(), keys, cas)
             succession.demand_heads(head)
             for each in kept:
                 succession.demand_known(each)

@@ -108,6 +108,20 @@ def test_who_pins_the_successor_needs_no_ca_of_then(tmp_path: Path) -> None:
         assert codes(made.verify()) == [Code.SUCCESSION_HISTORY]
 
 
+def test_a_state_of_before_follows_the_successor_that_is_pinned(tmp_path: Path) -> None:
+    log = grown(20)
+    with bench(log, tmp_path, cas=(CA.certificate,)) as made:
+        assert made.verify().clean
+    succeed(log, CA, 15)
+    other = Authority.root("Of now").certificate
+    with bench(log, tmp_path, cas=(other,)) as made:
+        assert codes(made.verify()) == [Code.SUCCESSION_HISTORY]
+    with bench(log, tmp_path, cas=(other,), successor=2) as made:
+        report = made.verify()
+    assert report.head is not None
+    assert codes(report) == [Code.LOG_SUCCEEDED]
+
+
 def test_a_later_succession_hides_nothing_of_an_earlier_one(tmp_path: Path) -> None:
     log = grown(30)
     with bench(log, tmp_path, cas=(CA.certificate,)) as made:
