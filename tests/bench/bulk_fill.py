@@ -18,6 +18,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import structlog
+
 from harness.bulk_boards import BoardMaker, BulkTerms
 from harness.bulk_writer import BulkWriter
 from signerd import config as configuration
@@ -125,6 +127,7 @@ def _now() -> datetime:
 
 def main() -> None:
     """See the module."""
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))  # the result stands alone
     json.dump(asyncio.run(fill(json.load(sys.stdin))), sys.stdout)
 
 

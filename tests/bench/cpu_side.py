@@ -15,7 +15,8 @@ from pathlib import Path
 
 import psutil
 
-from bench.run import WARM_UP, lift_rate_limits, run_job
+from bench.jobs import lift_rate_limits, run_job
+from bench.run import WARM_UP
 from harness.installation import SENSOR, Installation, order_toml
 
 _AT_ONCE = 16

@@ -18,6 +18,9 @@ COMPARISON = 0.02  # of signerd's CPU a board
 SERVICE_BOARDS = 0.75  # of those with a child
 TOKEN_BUSY = 0.99  # of the time
 TOKEN_WAIT = 1.2  # times what the queue gives
+HASHES_PER_S = 100_000
+AUDITED_PER_S = 1_500  # boards, on two cores
+STATE_BYTES = 300  # a board
 ESP32_FLASHING = 1.05
 ESP32_SIDE_BY_SIDE = 1.3
 
@@ -54,6 +57,7 @@ def print_report(result: dict[str, Any], console: Console) -> None:
         lines.add_row(*(str(cell) for cell in cells))
     console.print(lines)
     _print_comparison(result["comparison"], console)
+    _print_audit(result["audit"], console)
     _print_esp32(result["esp32"], console)
     _print_service(result["service"], console)
     _print_slow_token(result["slow_token"], console)
@@ -68,6 +72,32 @@ def _print_comparison(comparison: dict[str, float], console: Console) -> None:
     for what, spent in comparison.items():
         table.add_row(what, str(spent))
     console.print(table)
+
+
+def _print_audit(audit: dict[str, Any], console: Console) -> None:
+    names = {
+        "hashes_per_s": "entries/s from tiles, hashed and proven, one core",
+        "entries_per_s": "entries/s from tiles, verified wholly, one core",
+        "boards_per_s": "boards/s from signerd, evidence and stamps too, by CPU time of two cores",
+        "boards_per_s_by_the_clock": "the same, on this machine",
+        "export_per_s": "boards/s exported, by CPU time of two cores",
+        "state_bytes": "state, bytes a board",
+        "resident_mb": "auditor, MB",
+        "bulk_boards_per_s": "boards/s of the bulk writer, one core",
+    }
+    table = Table("what", "reached", title=f"An audit of {audit['boards']} boards")
+    for figure, name in names.items():
+        table.add_row(name, str(audit[figure]))
+    console.print(table)
+
+
+def _audit_aims(audit: dict[str, Any]) -> list[tuple[str, str, str, bool]]:
+    hashes, boards, state = (audit[each] for each in ("hashes_per_s", "boards_per_s", "state_bytes"))
+    return [
+        ("hashed and proven, entries/s", f"≥ {HASHES_PER_S}", str(hashes), hashes >= HASHES_PER_S),
+        ("audited, boards/s on two cores", f"≥ {AUDITED_PER_S}", str(boards), boards >= AUDITED_PER_S),
+        ("auditor's state, bytes a board", f"< {STATE_BYTES}", str(state), state < STATE_BYTES),
+    ]
 
 
 def _print_service(service: dict[str, Any], console: Console) -> None:
@@ -180,6 +210,7 @@ def _aims(result: dict[str, Any]) -> list[tuple[str, str, str, bool]]:
     aims.append((what, f"≥ {SERVICE_BOARDS}", f"{share:.2f}", share >= SERVICE_BOARDS))
     aims += _slow_token_aims(result["slow_token"])
     aims += _esp32_aims(result["esp32"])
+    aims += _audit_aims(result["audit"])
     if result["cfssl"]:
         share = sign / _best(result["cfssl"])
         aims.insert(0, ("SignCsr, times cfssl", f"≥ {CFSSL_SHARE}", f"{share:.2f}", share >= CFSSL_SHARE))

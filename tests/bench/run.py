@@ -10,11 +10,8 @@ import json
 import os
 import platform
 import shutil
-import subprocess
-import sys
 import time
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 from cryptography import x509
@@ -22,8 +19,10 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from rich.console import Console
 
 from bench import cfssl_server
+from bench.audit import measure_audit
 from bench.cpu_a_board import measure_cpu_a_board
 from bench.esp32 import run_esp32
+from bench.jobs import lift_rate_limits, run_job
 from bench.line import run_lines
 from bench.memory import resident_mb
 from bench.report import print_report
@@ -86,36 +85,13 @@ def main() -> None:
     result["slow_token"] = run_slow_token(FOLDER / "slow")
     console.print("ESP32 boards on simulated chips …")
     result["esp32"] = run_esp32(FOLDER / "esp32")
+    console.print("an audit of many boards …")
+    result["audit"] = measure_audit(FOLDER / "audit")
     console.print("evidence …")
     result["evidence"] = run_job("bench.evidence_rate", {})
     RESULT.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     print_report(result, console)
     console.print(f"\nwritten to {RESULT.relative_to(REPOSITORY)}")
-
-
-def lift_rate_limits(config: Path) -> None:
-    """A bench is one station that does the work of many."""
-    text = config.read_text(encoding="utf-8")
-    if "[limits]" in text:
-        raise RuntimeError("signerd.toml has limits of its own")
-    lifted = "\n[limits]\nstation_calls_per_s = 1e6\nstation_burst = 1000000\n"
-    config.write_text(text + lifted, encoding="utf-8")
-
-
-def run_job(module: str, job: Mapping[str, Any]) -> Any:
-    """Runs a measuring process of its own; its result is what it prints."""
-    done = subprocess.run(
-        [sys.executable, "-m", module],
-        input=json.dumps(job),
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=REPOSITORY,
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY / "tests")},
-    )
-    if done.returncode != 0:
-        raise RuntimeError(f"{module} failed:\n{done.stderr[-3000:]}")
-    return json.loads(done.stdout) if done.stdout else None
 
 
 def measure_signerd(

@@ -20,7 +20,8 @@ from typing import Any
 
 import psutil
 
-from bench.run import WARM_UP, lift_rate_limits, run_job
+from bench.jobs import lift_rate_limits, run_job
+from bench.run import WARM_UP
 from harness.factory import Factory
 from harness.held_factory import HeldFactory
 from harness.installation import SENSOR, order_toml

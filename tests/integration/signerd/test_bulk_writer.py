@@ -17,7 +17,7 @@ import pytest
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from bench.run import run_job
+from bench.jobs import run_job
 from harness import read_tiles
 from harness.bulk_boards import BoardMaker, BulkBoard, BulkTerms
 from harness.bulk_writer import BulkWriter, grant_of, request_of
