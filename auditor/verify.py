@@ -31,17 +31,18 @@ from auditor.core.codes import Code
 from auditor.core.cosigners import Cosigners
 from auditor.core.entry import LogSucceeded, reread_entry
 from auditor.core.findings import Finding, Rejected, finding_of
-from auditor.core.growth import BUNDLE, Growth
+from auditor.core.growth import Growth
 from auditor.core.history import Trust, ahead
 from auditor.core.identities import Identities
 from auditor.core.log_keys import check_signers, in_succession, signers
 from auditor.core.successions import said_by
 from auditor.errors import CheckFailed, Malformed, NotFound
-from auditor.head import Head, check_continues, check_prefix, read_head
+from auditor.head import Head, check_continues, read_head
 from auditor.ledger import CHUNK, LedgerRun
 from auditor.ports import Judges, Kept, KeptFinding, Log, Progress, Stage, State
 from auditor.records import RecordRun
 from auditor.reread import Reader
+from auditor.went_on import check_went_on
 from birthmark.proof import Checkpoint, ProofError, Succession, VerifierKey, log_name, open_succession
 
 MAX_FINDINGS = 10_000  # kept of one run
@@ -166,7 +167,8 @@ class Audit:
         succession = self._succession(head, self._known_keys(before), earlier_ones)
         lost = succession is not None and any(map(succession.is_lost, earlier_ones))
         if succession is not None and lost:
-            check_prefix(self._log, head, *self._went_on(succession, earlier_ones, reader.growth))
+            size = self._went_on(succession, earlier_ones, reader.growth)
+            check_went_on(self._log, self._state, head, size, reader.growth)
             known, earlier_ones = None, [each for each in earlier_ones if not succession.is_lost(each)]
         with _doubted(shown):
             for earlier in earlier_ones:
@@ -240,19 +242,11 @@ class Audit:
             if isinstance(entry, LogSucceeded):
                 yield said_by(entry, self._pinned.trust.origin)
 
-    def _went_on(
-        self, succession: Succession, kept: Sequence[Checkpoint], growth: Growth
-    ) -> tuple[int, bytes]:
-        """How many of the entries that were verified the successor says to have, and the root of their tree:
-        as far as the state can tell, which has a hash for each 256."""
+    @staticmethod
+    def _went_on(succession: Succession, kept: Sequence[Checkpoint], growth: Growth) -> int:
+        """How many of the entries that were verified the successor says to have."""
         numbers = {log_name(each.origin)[1] for each in kept}
-        size = min(growth.size, *(succession.predecessors[number - 1].continued for number in numbers))
-        if size == growth.size:
-            return size, growth.root()
-        part = Growth.empty()
-        for number in range(size // BUNDLE):
-            part.extend_by(self._state.bundle(number))
-        return part.size, part.root()
+        return min(growth.size, *(succession.predecessors[number - 1].continued for number in numbers))
 
     def _begin(self, *, from_scratch: bool, lost: bool) -> None:
         if from_scratch or lost:

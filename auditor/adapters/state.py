@@ -25,7 +25,7 @@ from auditor.adapters.marks import Marks, RunMissing
 from auditor.adapters.schema import LEDGER_TABLES, SCHEMA, VERSION
 from auditor.core.books import OrderState, Totals
 from auditor.core.codes import Code
-from auditor.core.entry import LogOpened, OrderOpened, parse_entry
+from auditor.core.entry import NOT_KEPT, LogOpened, OrderOpened, parse_entry
 from auditor.core.findings import Finding
 from auditor.core.proofs import translated
 from auditor.errors import CheckFailed, ConfigError, Malformed, NotFound
@@ -38,9 +38,7 @@ _COUNTS = (
     "refused", "at_close",
 )  # fmt: skip
 # Of boards there are many, and of refusals and CRLs as many as there are calls and days: these are read anew.
-_NOT_KEPT = frozenset(
-    {"", "issued", "stamped", "revoked", "refused", "intent_open", "intent_abandoned", "crl_issued"}
-)
+_NOT_KEPT = NOT_KEPT | {""}
 
 
 class SqliteState(SqliteBooks):

@@ -548,6 +548,12 @@ _MEMBERS: dict[tuple[int, str], tuple[type[Entry], dict[str, Form]]] = {
 }
 
 
+TYPES = tuple(kind.type for kind in _TYPES)
+"""All types of entries, as they stand in `type`."""
+NOT_KEPT = frozenset(
+    {"issued", "stamped", "revoked", "refused", "intent_open", "intent_abandoned", "crl_issued"}
+)
+"""Of these a state keeps no copy: they grow with the boards."""
 _IF_SAID = {kind.type: {item.name for item in fields(kind) if "if_said" in item.metadata} for kind in _TYPES}
 
 

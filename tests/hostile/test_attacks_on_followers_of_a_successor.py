@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -78,6 +79,71 @@ def test_a_loss_does_not_hide_that_the_rest_was_rewritten(tmp_path: Path, index:
         (found,) = [item.finding for item in report.findings]
         assert found.code is Code.SUCCESSION_HISTORY
         assert f"among the first {BUNDLE}" in found.detail
+
+
+def small() -> PaperLog:
+    """Of less than a bundle: of its entries no hash is kept."""
+    log = opened()
+    boards = [log.issue(number) for number in (1, 2)]
+    log.stamp(boards[0])
+    log.revoke(boards[1])
+    while log.tree.size < 60:
+        refused(log)
+    return log
+
+
+def of_type(kind: bytes, old: bytes, new: bytes) -> Callable[[list[bytes]], list[bytes]]:
+    """The first entry of a type is another."""
+
+    def change(entries: list[bytes]) -> list[bytes]:
+        at = next(index for index, data in enumerate(entries) if b'"type":"%b"' % kind in data)
+        assert old in entries[at]
+        entries[at] = entries[at].replace(old, new, 1)
+        return entries
+
+    return change
+
+
+def left_out(kind: bytes) -> Callable[[list[bytes]], list[bytes]]:
+    """An entry of which no copy is kept, in the place of the first of a type."""
+
+    def change(entries: list[bytes]) -> list[bytes]:
+        at = next(index for index, data in enumerate(entries) if b'"type":"%b"' % kind in data)
+        other = next(data for data in entries if b'"type":"refused"' in data)
+        entries[at] = other.replace(b'"count":1', b'"count":3')
+        return entries
+
+    return change
+
+
+@pytest.mark.parametrize(
+    "rewritten",
+    [
+        of_type(b"order_opened", b'"quantity":4', b'"quantity":9'),
+        of_type(b"station_added", b'"spki_sha256":"', b'"spki_sha256":"0'),
+        of_type(b"issued", b'"certificate_sha256":"', b'"certificate_sha256":"0'),
+        of_type(b"stamped", b'"certificate_sha256":"', b'"certificate_sha256":"0'),
+        left_out(b"issued"),
+        left_out(b"order_opened"),
+    ],
+    ids=["order", "station", "certificate", "stamp", "a board left out", "an order left out"],
+)
+def test_of_the_last_entries_before_a_loss_too(
+    tmp_path: Path, rewritten: Callable[[list[bytes]], list[bytes]]
+) -> None:
+    def fitting(entries: list[bytes]) -> list[bytes]:
+        """Digests have 64 digits."""
+        return [
+            re.sub(rb'("[a-z_]*sha256":"0[0-9a-f]{63})[0-9a-f]"', rb'\1"', data)
+            for data in rewritten(entries)
+        ]
+
+    for rewrite, expected in ((fitting, Code.SUCCESSION_HISTORY), (honest, Code.LOG_SUCCEEDED)):
+        log = small()
+        with bench(log, tmp_path / expected.value, cas=(CA.certificate,)) as made:
+            assert made.verify().clean
+            succeed(log, CA, 30, rewritten=rewrite)
+            assert codes(made.verify()) == [expected]
 
 
 def test_an_auditor_of_two_trees_compares_the_one_that_is_left(tmp_path: Path) -> None:
