@@ -54,6 +54,7 @@ def drips(data: bytes) -> Callable[[socket.socket], None]:
     return answer
 
 
+@pytest.mark.check
 @pytest.mark.parametrize(
     "data", [HEAD.replace(b"100", b"1000000"), b"HTTP/1.1 200 OK\r\nX: "], ids=["body", "head"]
 )

@@ -90,6 +90,7 @@ def test_a_successor_is_followed_and_its_operator_told(tmp_path: Path, log: Pape
     state.close()
 
 
+@pytest.mark.check
 async def test_a_caller_that_never_ends_its_handshake_is_let_go(
     tmp_path: Path, log: PaperLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -278,6 +278,7 @@ async def test_a_start_asks_for_the_last_checkpoint_again(world: World, paper: P
         await until(lambda: cosigned_by(store.checkpoint(), paper))
 
 
+@pytest.mark.check
 async def test_one_witness_cosigns_a_checkpoint_once(
     world: World, paper: PaperWitness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
