@@ -56,6 +56,11 @@ def _member_if_said(form: Form) -> Any:
     return field(default=None, metadata={"form": form, "since": 2, "if_said": True})
 
 
+def _member_if_said_in_form_3(form: Form) -> Any:
+    """The same of form 3."""
+    return field(default=None, metadata={"form": form, "since": 3, "if_said": True})
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
     """What every entry has. `id` tells it from every other one of the log; it has one from form 2 on."""
@@ -157,6 +162,8 @@ class StationAdded(AdministratorsEntry):
     type: ClassVar[str] = "station_added"
     peer: str = _member(forms.station)
     spki_sha256: bytes = _member(forms.digest)
+    not_after: datetime | None = _member_if_said_in_form_3(forms.time)
+    ca_sha256: bytes | None = _member_if_said_in_form_3(forms.digest)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,6 +173,8 @@ class AuditorAdded(AdministratorsEntry):
     type: ClassVar[str] = "auditor_added"
     peer: str = _member(forms.auditor)
     spki_sha256: bytes = _member(forms.digest)
+    not_after: datetime | None = _member_if_said_in_form_3(forms.time)
+    ca_sha256: bytes | None = _member_if_said_in_form_3(forms.digest)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -398,6 +407,7 @@ class Issued(Entry):
     anchors: tuple[Anchor, ...] | None = _member_of_form_2(ledger_anchors)
     certificate_name: str | None = _member_of_form_2(forms.component)
     versions: Mapping[str, str | None] | None = _member_of_form_2(forms.program_versions)
+    issuer: str | None = _member_if_said_in_form_3(forms.name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

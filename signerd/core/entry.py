@@ -143,6 +143,8 @@ class StationAdded(AdministratorsEntry):
 
     peer: str
     spki_sha256: bytes
+    not_after: datetime | None = field(default=None, metadata={"if_said": True})  # of its certificate
+    ca_sha256: bytes | None = field(default=None, metadata={"if_said": True})  # the operations CA of that
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,6 +155,8 @@ class AuditorAdded(AdministratorsEntry):
 
     peer: str
     spki_sha256: bytes
+    not_after: datetime | None = field(default=None, metadata={"if_said": True})
+    ca_sha256: bytes | None = field(default=None, metadata={"if_said": True})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -409,6 +413,7 @@ class Issued(Entry):
     anchors: Anchors
     certificate_name: str
     versions: Mapping[str, str | None]
+    issuer: str | None = field(default=None, metadata={"if_said": True})  # its name; absent: of before
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

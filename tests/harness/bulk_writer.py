@@ -30,7 +30,7 @@ from signerd.core.entry import ID_BYTES, Entry, Issued, Stamped, encode, serial_
 from signerd.core.evidence.claims import parse_claims
 from signerd.core.leaf import DEVICE
 from signerd.core.merkle import Frontier, leaf_hash
-from signerd.core.names import Level
+from signerd.core.names import FIRST, Level
 from signerd.ports import Grant, IntentRequest, Record, RecordState
 from signerd.program import program_version
 
@@ -270,7 +270,7 @@ def _issued(board: BulkBoard, digest: bytes, station: str) -> Entry:
         claims=parse_claims(CLAIMS), measured={}, attester_sha256=None,
         evidence_sha256=sha256(board.evidence).digest(), challenge=board.challenge, station=station,
         supersedes=None, anchors=entry_form((Anchor.personalized(place.chip_id),)), certificate_name=DEVICE,
-        versions={"signerd": program_version(), "agent": None},
+        versions={"signerd": program_version(), "agent": None}, issuer=FIRST,
     )  # fmt: skip
 
 

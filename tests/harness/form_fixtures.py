@@ -137,13 +137,14 @@ def _version(sql: str) -> str:
 async def _signerd(directory: Path, keep: Callable[[str, bytes | str], None]) -> None:
     async with issuance_world(directory) as world:
         store, now = world.store, world.now
-        await store.add_peer(AUDITOR, hashlib.sha256(b"second").digest(), now, by="ann")
         end = now + timedelta(days=825)
+        shown: Any = {"not_after": end, "ca_sha256": hashlib.sha256(b"ca").digest()}
+        await store.add_peer(AUDITOR, hashlib.sha256(b"second").digest(), now, by="ann", **shown)
         await store.renew_peer(AUDITOR, hashlib.sha256(b"third").digest(), now, not_after=end, by="ann")
         await store.choose_renewal(AUDITOR.uri, now, automatic=True, by="ann")
         await store.revoke_peer(AUDITOR.uri, now, by="ann")
         gone = parse_peer_uri("birthmark://test/station/plant1/gone")
-        await store.add_peer(gone, hashlib.sha256(b"gone").digest(), now, by="ann")
+        await store.add_peer(gone, hashlib.sha256(b"gone").digest(), now, by="ann", **shown)
         await store.renew_peer(gone, hashlib.sha256(b"gone").digest(), now, not_after=end, by="ann")
         await store.revoke_peer(gone.uri, now, by="ann")
         for step in Step:

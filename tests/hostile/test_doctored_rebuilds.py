@@ -177,6 +177,7 @@ DOCTORED = [
     "INSERT INTO administrator_sets VALUES (1, 0, '[]')",
     "DELETE FROM operations_cas",
     "UPDATE counters SET value = 99",
+    "UPDATE records SET issuer = 1",
     "DELETE FROM entries",
     "UPDATE head SET size = 1, root = x'00', epoch = 9",
 ]

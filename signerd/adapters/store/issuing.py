@@ -365,7 +365,8 @@ def complete(
     if found.supersedes_id is not None:
         replaced = _revoke_replaced(tx, found.chip, record, now)
     digest = hashlib.sha256(certificate_der).digest()
-    index = tx.append(_issued(record, digest, replaced, now, agent))
+    issuer = issuer_name(tx, found.issuer)
+    index = tx.append(_issued(record, digest, replaced, now, agent, issuer))
     done = _COMPLETE.count(
         tx.connection,
         {
@@ -427,7 +428,12 @@ def _claims(record: Record) -> Claims:
 
 
 def _issued(
-    record: Record, certificate_sha256: bytes, supersedes: bytes | None, now: datetime, agent: str | None
+    record: Record,
+    certificate_sha256: bytes,
+    supersedes: bytes | None,
+    now: datetime,
+    agent: str | None,
+    issuer: str,
 ) -> Issued:
     place = record.place
     return Issued(
@@ -454,4 +460,5 @@ def _issued(
         anchors=entry_form(record.anchors),
         certificate_name=DEVICE,
         versions={"signerd": program_version(), "agent": agent},
+        issuer=issuer,
     )

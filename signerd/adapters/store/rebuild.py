@@ -190,7 +190,7 @@ def _fill(
                 with connection.begin():
                     write(connection, log, partial(_said, connection), parts, missing.append)
                 _demand_whole(missing)
-            _boards(connection, log, Boards(parts, missing.append), say)
+            _boards(connection, log, Boards(parts, missing.append, log.state.issuers), say)
             _demand_whole(missing)
     except SQLAlchemyError as error:
         raise start_fault("cannot rebuild the database", error) from error

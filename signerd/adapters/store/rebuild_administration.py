@@ -87,7 +87,8 @@ def _peer(log: ReadLog, said: Said, parts: Parts, peer: Peer) -> dict[str, Any]:
         for each in log.state.peers.values()
         if each.name == peer.name and each.index > peer.index
     ]
-    end = said(peer.index).get("not_after")
+    entry = said(peer.index)
+    end, ca = entry.get("not_after"), entry.get("ca_sha256")
     return {
         "uri": peer.name.uri,
         "role": peer.name.role.value,
@@ -97,6 +98,7 @@ def _peer(log: ReadLog, said: Said, parts: Parts, peer: Peer) -> dict[str, Any]:
         "renewed_at": seconds(min(later)) if peer.renewed else None,
         "automatic": peer.automatic,
         "not_after": None if end is None else seconds(datetime.fromisoformat(end)),
+        "ca_sha256": None if ca is None else bytes.fromhex(ca),
         **parts.peer(peer.spki_sha256),
     }
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -20,6 +20,7 @@ from signerd.adapters.store.rows import seconds
 from signerd.adapters.store.schema import anchors, certified_chips, places, records
 from signerd.core.anchors import AnchorKind
 from signerd.core.entry import Issued, Revoked, SharedPrimesFound, Stamped
+from signerd.core.issuers import IssuerRecord
 from signerd.core.state.kinds import mentioned
 from signerd.errors import ConfigError
 
@@ -75,9 +76,10 @@ _NAME_PRIME = Prepared(
 class Boards:
     """Writes them entry by entry, in the order of the log, in the caller's transactions."""
 
-    def __init__(self, parts: Parts, missing: Missing) -> None:
+    def __init__(self, parts: Parts, missing: Missing, issuers: Sequence[IssuerRecord]) -> None:
         self._parts = parts
         self._missing = missing
+        self._issuers = {each.name: each.issuer_id for each in issuers}
 
     def add(self, connection: Connection, index: int, data: bytes) -> None:
         """The rows that follow from one entry. Raises ConfigError: two boards are one chip's."""
@@ -119,6 +121,8 @@ class Boards:
         if last is not None:
             _SUPERSEDE.run(connection, {"record": last.id})
         values = _values(row, said, index) | {"chip": chip}
+        if "issuer" in said:
+            values["issuer"] = self._issuers[said["issuer"]]
         values["supersedes_id"] = None if last is None else last.id
         connection.execute(insert(records), values)
 

@@ -110,7 +110,16 @@ def add_peer(
     demand_new_peer(tx.connection, name, spki_sha256)
     tx.connection.execute(insert(peers), _peer_row(name, spki_sha256, now, not_after, ca_sha256))
     entry = StationAdded if name.role is Role.STATION else AuditorAdded
-    index = tx.append(entry(time=now, peer=name.uri, spki_sha256=spki_sha256, by=by))
+    index = tx.append(
+        entry(
+            time=now,
+            by=by,
+            peer=name.uri,
+            spki_sha256=spki_sha256,
+            not_after=not_after,
+            ca_sha256=ca_sha256,
+        )
+    )
     return PeerRecord(name, spki_sha256, now.replace(microsecond=0), None, not_after, ca_sha256), index
 
 

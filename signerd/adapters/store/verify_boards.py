@@ -91,8 +91,9 @@ def _certificate(
     if "claims" in issued and claims_of(record.claims) != issued["claims"]:
         raise differs(records.name, key, record.issued_index, "claims is another")
     _demand_moment(key, "issued_at", record.issued_at, issued, record.issued_index)
-    if all(each.issuer_id != record.issuer_id for each in log.state.issuers):
-        raise differs(records.name, key, record.issued_index, "its issuer is none")
+    issuer = next((each.name for each in log.state.issuers if each.issuer_id == record.issuer_id), None)
+    if issuer is None or issuer != issued.get("issuer", issuer):
+        raise differs(records.name, key, record.issued_index, "its issuer is another")
     _stamp(log, entry_of, key, record)
     _revocation(log, entry_of, row, record)
     _state(key, record)

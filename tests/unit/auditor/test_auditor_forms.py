@@ -110,6 +110,7 @@ BAD: dict[str, list[object]] = {
         [["personalized", None, f"chip-{number:02}"] for number in range(33)],
     ],
     "certificate_name": ["", "a b", "x" * 33, None],
+    "issuer": ["", "a b", 7, None],
     "versions": [
         None,
         [],
@@ -140,6 +141,13 @@ def test_members_of_form_2_have_no_place_in_form_1() -> None:
     for form, issued in ((2, ISSUED_IN_FORM_1), (1, ISSUED)):
         with pytest.raises(CheckFailed, match="F202"):
             parse_entry(rfc8785.dumps(issued | {"v": form}))
+
+
+def test_members_of_form_3_have_no_place_in_form_2() -> None:
+    said = ISSUED | {"v": 3, "issuer": "main"}
+    assert getattr(parse_entry(rfc8785.dumps(said)), "issuer", None) == "main"
+    with pytest.raises(CheckFailed, match="F202"):
+        parse_entry(rfc8785.dumps(said | {"v": 2}))
 
 
 def test_what_form_1_does_not_say_is_none() -> None:
