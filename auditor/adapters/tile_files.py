@@ -16,9 +16,11 @@ from operator import or_
 from pathlib import Path
 
 from auditor.errors import ConfigError
+from birthmark.proof.succession import MAX_SUCCESSION_BYTES, SUCCESSION_PATH
 
 CHECKPOINT = "checkpoint"
 MAX_CHECKPOINT = 64 * 1024  # bytes, with many witnesses' signatures
+_CHANGING = {CHECKPOINT: MAX_CHECKPOINT, SUCCESSION_PATH: MAX_SUCCESSION_BYTES}  # and their bounds
 MAX_BUNDLE = 256 * (2 + 65_535)  # bytes: 256 entries of the greatest length
 _HASH = 32  # bytes
 _PATH = re.compile(
@@ -42,7 +44,7 @@ class Found:
     """A file of the log."""
 
     data: bytes
-    changes: bool  # whether another one may come in its place: the checkpoint alone
+    changes: bool  # whether another one may come in its place: the checkpoint, and the succession
 
 
 class TileFiles:
@@ -72,7 +74,7 @@ class TileFiles:
             data = self._content(path.split("/"), limit)
         except OSError:
             return None
-        return None if data is None else Found(data, changes=path == CHECKPOINT)
+        return None if data is None else Found(data, changes=path in _CHANGING)
 
     def _content(self, parts: list[str], limit: int) -> bytes | None:
         with ExitStack() as opened:
@@ -93,8 +95,8 @@ class TileFiles:
 
 def _limit(path: str) -> int | None:
     """How large the file may be; None for a path that no file of a log has."""
-    if path == CHECKPOINT:
-        return MAX_CHECKPOINT
+    if path in _CHANGING:
+        return _CHANGING[path]
     match = _PATH.fullmatch(path)
     if match is None:
         return None

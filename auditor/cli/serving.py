@@ -5,20 +5,25 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+from collections.abc import Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from cryptography import x509
 
-from auditor.adapters.enrolment import load_vkey
+from auditor.adapters.enrolment import load_operations_cas, load_vkey
 from auditor.adapters.tile_files import CHECKPOINT, TileFiles
 from auditor.adapters.tile_server import TileServer
 from auditor.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption
 from auditor.config import load
 from auditor.core.proofs import open_checkpoint, parse_vkey
 from auditor.errors import ConfigError
+from auditor.logged import Held
+from birthmark.proof import VerifierKey
+from birthmark.proof.succession import SUCCESSION_PATH
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,16 +53,27 @@ def serve_tiles(
     machine alone unless told otherwise. It begins once the folder has a checkpoint of the log.
     """
     host, port = _address(listen)
-    key = parse_vkey(load_vkey(vkey or load(config).trust.log_vkey))
+    key, cas = _trusted(vkey, config)
     with closing(TileFiles(folder)) as files:
         found = files.read(CHECKPOINT)
         if found is None:
             raise ConfigError(
                 f"{folder} has no checkpoint: name the folder of tiles, as [publication] folder has it"
             )
-        size = open_checkpoint(found.data, key).size
+        succession = files.read(SUCCESSION_PATH)
+        held = Held(key, cas, b"" if succession is None else succession.data)
+        head = open_checkpoint(found.data, held.key_of(found.data))
         with suppress(KeyboardInterrupt):
-            asyncio.run(_serve(files, host, port, name or [], Log(key.name, size), as_json=as_json))
+            asyncio.run(_serve(files, host, port, name or [], Log(head.origin, head.size), as_json=as_json))
+
+
+def _trusted(vkey: Path | None, config: Path) -> tuple[VerifierKey, Sequence[x509.Certificate]]:
+    """The log's key, and who may sign a successor of the log: nobody, where the key was given."""
+    if vkey is not None:
+        return parse_vkey(load_vkey(vkey)), ()
+    settings = load(config)
+    key = parse_vkey(load_vkey(settings.trust.log_vkey))
+    return key, load_operations_cas(settings.signerd.operations_ca)
 
 
 def _address(listen: str) -> tuple[str, int]:

@@ -28,6 +28,8 @@ def folder(tmp_path: Path) -> Path:
     made = tmp_path / "tiles"
     for path, data in {
         "checkpoint": b"log\n3\nAAAA\n\nsigned\n",
+        "succession": b"entry\nreceipt",
+        "succession.rival": SECRET,
         "tile/0/000": FULL,
         "tile/0/001.p/3": PARTIAL,
         "tile/entries/x001/234": b"\0\1a",
@@ -85,6 +87,8 @@ async def test_the_log_is_served(server: TileServer) -> None:
         assert (body, b"Content-Length: %d" % len(data) in header) == (b"", True)
     header, _, body = (await ask(server, get("/checkpoint", host="mirror.example:80"))).partition(b"\r\n\r\n")
     assert (body[:4], b"no-cache" in header, b"immutable" in header) == (b"log\n", True, False)
+    header, _, body = (await ask(server, get("/succession"))).partition(b"\r\n\r\n")
+    assert (body, b"no-cache" in header) == (b"entry\nreceipt", True)
 
 
 @pytest.mark.parametrize(
@@ -95,7 +99,8 @@ async def test_the_log_is_served(server: TileServer) -> None:
         "/%74ile/0/000", "/tile/0/%30%30%30", "/tile/0/000%00", "/tile/0/000?x=1", "/tile/0/000#x",
         "/tile/0/.000.1234.new", "/tile/0/secret", "/tile/0/099.p/256", "/tile/0/001.p/03", "/tile/0/001.p/0",
         "/tile/00/000", "/tile/64/000", "/tile/-1/000", "/tile/0/0000", "/tile/0/x000", "/tile/0/00\xb2",
-        "/tile/entries/" + "x001/" * 20 + "000", "/checkpoint/", "/checkpoint.new", "/tile/0/000/..",
+        "/tile/entries/" + "x001/" * 20 + "000", "/checkpoint/", "/checkpoint.new", "/succession/",
+        "/succession.rival", "/tile/0/000/..",
         "/tile\\0\\000", "http://127.0.0.1/tile/0/000", "*", "/" + "a" * 300,
     ],
 )  # fmt: skip

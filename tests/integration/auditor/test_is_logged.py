@@ -17,6 +17,8 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from auditor.__main__ import main
 from auditor.adapters.enrolment import Installed, install, make_request
+from auditor.adapters.tile_files import TileFiles
+from auditor.cli import serving
 from birthmark.proof.receipt import Receipt
 from harness.audit_bench import opened
 from harness.paper_certificates import Authority, pem
@@ -449,3 +451,20 @@ def test_the_state_and_signerd_after_a_loss(lost: Lost, run: Run) -> None:
     assert (code, lines[-1]["entries"]) == (YES, lost.desk.log.tree.size)
     code, lines, _ = run("doubt", "plant1/pc1", "-c", lost.desk.config)
     assert (code, lines[0]["successor"]) == (YES, 2)
+
+
+def test_tiles_of_a_successor_are_served(lost: Lost, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    served: list[serving.Log] = []
+
+    async def serve(
+        _files: TileFiles, _host: str, _port: int, _names: list[str], log: serving.Log, **_: bool
+    ) -> None:
+        served.append(log)
+
+    monkeypatch.setattr(serving, "_serve", serve)
+    folder, named = lost.desk.tiles(), lost.desk.vkey(name=lost.desk.log.origin)
+    assert run("serve-tiles", folder, "-c", lost.desk.config)[0] == YES
+    assert run("serve-tiles", folder, "--vkey", named)[0] == YES
+    assert {(log.origin, log.size) for log in served} == {(lost.desk.log.origin, lost.desk.log.tree.size)}
+    code, _, said = run("serve-tiles", folder, "--vkey", lost.desk.vkey())
+    assert (code, "Take the verifier key of this name" in said, len(served)) == (OFF, True, 2)
