@@ -91,6 +91,26 @@ def _witness_url(text: str) -> str:
     return text
 
 
+def _endpoint(text: str) -> str:
+    parts = urlsplit(text)
+    local = parts.hostname in {"127.0.0.1", "::1", "localhost"}
+    if parts.scheme not in {"https", "http"} or (parts.scheme == "http" and not local):
+        raise ValueError("must begin with https:// (http:// for this machine alone)")
+    if not parts.hostname or parts.path.strip("/") or parts.query or parts.fragment or not text.isascii():
+        raise ValueError("must be the server's address alone, as https://s3.eu-central-1.amazonaws.com")
+    if parts.username is not None:
+        raise ValueError("must not hold a name or a password: see access_key and secret")
+    _ = parts.port  # raises ValueError where it is none
+    return text.rstrip("/")
+
+
+def _bucket_secret(text: str) -> str:
+    kind, _, rest = text.partition(":")
+    if kind not in {"file", "credential"} or not rest:
+        raise ValueError('must be "credential:NAME" or "file:PATH"; never the secret itself')
+    return text
+
+
 def _witness_key(text: str) -> str:
     parse_witness_key(text)
     return text
@@ -221,6 +241,20 @@ class LedgerSettings(LogNameSettings):
     head: FilePath  # must not lie where the database's backups go
 
 
+class BucketSettings(Section):
+    """An S3 bucket that has the log's tiles too."""
+
+    endpoint: Annotated[str, AfterValidator(_endpoint)]  # of the S3 server
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")]  # the bucket's
+    region: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,64}$")] = "us-east-1"  # that signatures name
+    # Before the path of each tile, with a slash at its end. One log each.
+    prefix: Annotated[str, Field(max_length=256, pattern=r"^([A-Za-z0-9][A-Za-z0-9._-]*/)*$")] = ""
+    access_key: Annotated[str, Field(pattern=r"^[A-Za-z0-9._+=@-]{1,128}$")]
+    secret: Annotated[str, AfterValidator(_bucket_secret)]  # where that of the access key is
+    ca: FilePath | None = None  # PEM of what its TLS certificate comes from; absent: the system's roots
+    addressing: Literal["path", "host"] = "path"  # endpoint/name/…, or name.endpoint/…
+
+
 class PublicationSettings(Section):
     """The log as tiles (C2SP tlog-tiles), and what a checkpoint must have before anybody is given it."""
 
@@ -228,6 +262,7 @@ class PublicationSettings(Section):
     # Absent: `tiles` beside the database's file, or where that is no file, beside the settings: not beside
     # the second place, which is made anew from the tiles' checkpoint where it is lost.
     folder: FilePath | None = None
+    bucket: BucketSettings | None = None  # that has them too; absent: none
 
 
 _OF_A_TOKEN = ("module", "token", "pin")

@@ -64,6 +64,7 @@ from signerd.adapters.session_keys import SessionKeys, of_this_process, outlive_
 from signerd.adapters.shared_primes import SearchState, SharedPrimesSearch
 from signerd.adapters.start_faults import from_system
 from signerd.adapters.store import SqlStore, known_log_keys
+from signerd.adapters.tiles import open_bucket
 from signerd.adapters.witnesses import WitnessState, open_witnesses
 from signerd.config import Config, LimitsSettings, database_url, tiles_folder
 from signerd.core import key_policy
@@ -249,6 +250,7 @@ async def _start_parts(config: Config, base: Path, pin: bytearray, running: Asyn
         now=None,
         administrators=wanted,
         witnesses=witnesses,
+        bucket=open_bucket(config.publication.bucket, base) if config.publication.bucket else None,
     )
     running.push_async_callback(store.close)
     clock = ClockGuard(lambda: store.newest, file=_reference_file(config))
@@ -600,6 +602,7 @@ def _start_metrics(parts: _Parts, running: AsyncExitStack) -> None:
             lambda: len(pool.pids),
             lambda: clock.right,
             lambda: parts.witnesses,
+            lambda: store.bucket_size,
         )
     )
     running.callback(metrics.serve(parts.config.metrics.listen))

@@ -41,9 +41,12 @@ from signerd.adapters.store import (
     known_issuers,
     known_log_keys,
 )
+from signerd.adapters.tiles import open_bucket
+from signerd.adapters.tiles.bucket_line import BucketTrouble
 from signerd.adapters.witnesses import open_witnesses
 from signerd.config import Config, IssuerSettings, Keys, database_url, tiles_folder
 from signerd.core import note
+from signerd.core.bucket_answers import TroubleCode
 from signerd.core.checkpoint_keys import KeyState
 from signerd.core.ends import WARNED, due
 from signerd.core.issuers import IssuerState
@@ -81,6 +84,7 @@ def start_checks(config: Config, base: Path, now: datetime, *, starting: bool = 
         Check("second place of the checkpoint", lambda: _head(config, base)),
         Check("tiles", lambda: _tiles(config, base)),
         *((Check("witnesses", lambda: _witnesses(config)),) if config.witnesses else ()),
+        *((Check("bucket", lambda: _bucket_opens(config, base)),) if config.publication.bucket else ()),
         Check("administrators' socket", lambda: _socket(config, starting=starting)),
         *((Check("administrators' keys", lambda: _wanted(config)),) if starting else ()),
     )
@@ -102,6 +106,7 @@ def all_checks(config: Config, base: Path, now: datetime, dialled: Iterable[str]
             "what stations saw",
             lambda: compare_with_seen(database_url(config, base), config.ledger.head, _log_key(config)),
         ),
+        *((Check("bucket takes tiles", lambda: _bucket(config, base)),) if config.publication.bucket else ()),
         *_token_checks(config, base),
     )
 
@@ -328,6 +333,43 @@ def _tiles(config: Config, base: Path) -> str:
     if not os.access(place, os.W_OK | os.X_OK, effective_ids=True):
         raise ConfigError(f"publication.folder: signerd's user cannot write in {place}: chown it")
     return f"in {folder}" if place == folder else f"none yet: signerd makes {folder}"
+
+
+def _bucket_opens(config: Config, base: Path) -> str:
+    """What a start looks at: whether the server answers is no matter of it."""
+    settings = config.publication.bucket
+    if settings is None:
+        return "none"
+    return f"tiles go to {open_bucket(settings, base).where} too"
+
+
+def _bucket(config: Config, base: Path) -> str:
+    """Asks the server for the checkpoint, and writes, reads and takes away one object of its own."""
+    settings = config.publication.bucket
+    if settings is None:
+        return "none"
+    kind, _, name = settings.secret.partition(":")
+    if kind == "credential" and "CREDENTIALS_DIRECTORY" not in os.environ:
+        return (
+            f"NOT TRIED: signerd's service alone has the credential {name}. To try it, give"
+            f" CREDENTIALS_DIRECTORY=DIR, where DIR/{name} is the secret in clear"
+        )
+    bucket = open_bucket(settings, base)
+    try:
+        there, said = bucket.note(), "is empty"
+        if there is not None:
+            keys = known_log_keys(database_url(config, base), _log_key(config))
+            try:
+                said = f"has {keys.open(there).size} entries"
+            except note.NoteError as error:
+                raise bucket.other_log(f"its checkpoint is not this log's: {error}") from error
+        bucket.probe()
+    except BucketTrouble as error:
+        passes = error.trouble.code in {TroubleCode.BUSY, TroubleCode.UNREACHABLE}
+        raise (NotNow if passes else ConfigError)(f"publication.bucket: {error.detail}") from error
+    finally:
+        bucket.close()
+    return f"{bucket.where} {said}"
 
 
 def _witnesses(config: Config) -> str:

@@ -49,6 +49,7 @@ class Gauges:
     key_holders: Callable[[], int]
     clock_right: Callable[[], bool]
     witnesses: Callable[[], Sequence[WitnessState]] = tuple
+    bucket_size: Callable[[], int | None] = lambda: None
 
 
 class Metrics:
@@ -207,6 +208,8 @@ class _State(Collector):
             "Entries under the checkpoint in the folder of tiles",
             gauges.tiles_size(),
         )
+        if (size := gauges.bucket_size()) is not None:
+            yield _gauge("signerd_ledger_bucket_size", "Entries under the checkpoint in the bucket", size)
         yield _gauge("signerd_serving", "1 while certificates can be signed", gauges.serving())
         yield _gauge("signerd_clock_right", "0 while the clock cannot be right", gauges.clock_right())
         yield _gauge("signerd_key_holders", "Key holder processes that serve", gauges.key_holders())

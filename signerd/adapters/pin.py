@@ -1,4 +1,5 @@
 """Where the PIN comes from: a descriptor, a file, one sealed under the TPM, a systemd credential, a prompt.
+The bucket's secret comes from a file or a credential.
 
 Never from the configuration, the environment or the command line: those are seen by backups, child
 processes and `ps`. The caller wipes the bytearray when it is done with it.
@@ -46,6 +47,22 @@ def read_pin(source: str, base: Path, of: str = "the HSM token") -> bytearray:
             raise ConfigError(
                 'a PIN source is "fd:NUMBER", "file:PATH", "tpm:PATH", "credential:NAME" or "prompt"'
             )
+
+
+def read_secret(source: str, base: Path, what: str) -> bytearray:
+    """Another secret, `what`, from `file:PATH` or `credential:NAME`. As `read_pin` else.
+
+    Raises:
+        ConfigError: it cannot be read, or others could read it too; the text names the remedy.
+    """
+    kind, _, rest = source.partition(":")
+    match kind:
+        case "file" if rest:
+            return _checked(_from_file(base / rest, what), source, what)
+        case "credential" if rest:
+            return _checked(_from_credential(rest, command="signerd's service alone has it"), source, what)
+        case _:
+            raise ConfigError(f'the {what} comes from "file:PATH" or "credential:NAME"')
 
 
 def pin_of(token: AnyTokenSettings, base: Path) -> bytearray:
@@ -99,19 +116,19 @@ def _bound_to(pcrs: tuple[int, ...]) -> str:
     return f" while PCR {', '.join(map(str, pcrs))} is as it was; seal it anew when that changes"
 
 
-def _checked(pin: bytearray, source: str) -> bytearray:
+def _checked(pin: bytearray, source: str, what: str = "PIN") -> bytearray:
     while pin and pin[-1] in b"\r\n":
         pin.pop()
     if not pin:
-        raise ConfigError(f"the PIN from {source} is empty")
+        raise ConfigError(f"the {what} from {source} is empty")
     if len(pin) > MAX_PIN or 0 in pin:
-        raise ConfigError(f"what {source} gives is no PIN: longer than {MAX_PIN} bytes, or binary")
+        raise ConfigError(f"what {source} gives is no {what}: longer than {MAX_PIN} bytes, or binary")
     try:
         pin.decode()
     except UnicodeDecodeError as error:
         # Not chained: the original carries the bytes.
         del error
-        raise ConfigError(f"the PIN from {source} is not UTF-8") from None
+        raise ConfigError(f"the {what} from {source} is not UTF-8") from None
     return pin
 
 
@@ -138,25 +155,25 @@ def _from_descriptor(descriptor: int) -> bytearray:
             os.close(descriptor)
 
 
-def _from_file(path: Path) -> bytearray:
+def _from_file(path: Path, what: str = "PIN") -> bytearray:
     try:
         # O_NONBLOCK: a FIFO in its place must not hang us; the type is looked at below.
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         raise from_system(
-            f"cannot read the PIN file {path}: {error.strerror}; it must be a file of mode 0400, no link",
+            f"cannot read the {what} file {path}: {error.strerror}; it must be a file of mode 0400, no link",
             error,
         ) from error
     try:
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode):
-            raise ConfigError(f"the PIN file {path} is not a regular file")
+            raise ConfigError(f"the {what} file {path} is not a regular file")
         if found.st_uid != os.geteuid():
             raise ConfigError(
-                f"the PIN file {path} belongs to another user: chown it to the one signerd runs as"
+                f"the {what} file {path} belongs to another user: chown it to the one signerd runs as"
             )
         if stat.S_IMODE(found.st_mode) != 0o400:
-            raise ConfigError(f"the PIN file {path} must have mode 0400: chmod 0400 {path}")
+            raise ConfigError(f"the {what} file {path} must have mode 0400: chmod 0400 {path}")
         return _read(descriptor)
     finally:
         os.close(descriptor)
@@ -170,11 +187,11 @@ def _from_tpm(rest: str, base: Path) -> bytearray:
     return open_pin(base / path, tcti)
 
 
-def _from_credential(name: str) -> bytearray:
+def _from_credential(name: str, command: str = "a command takes --pin prompt") -> bytearray:
     directory = os.environ.get("CREDENTIALS_DIRECTORY")
     if directory is None or "/" in name or name in (".", ".."):
         raise ConfigError(
-            f"there is no credential {name!r}: a command takes --pin prompt; start signerd by systemd with"
+            f"there is no credential {name!r}: {command}; start signerd by systemd with"
             f" LoadCredential={name}:/path or"
             f" LoadCredentialEncrypted={name}:/path"
         )

@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from harness.commit_keys import software_commit_keys
 from harness.fresh_database import fresh_database
 from signerd.adapters.store import SqlStore, open_log
+from signerd.adapters.tiles import TilesBucket
 from signerd.adapters.witnesses import Witnesses, WitnessState
 from signerd.core import strict_cbor
 from signerd.core.entry import LogOpened, RefusedCall
@@ -89,6 +90,7 @@ class World:
         self.further: list[SoftwareLogKey] = []  # keys of the log after the first that are at hand
         self.has_first = True
         self.witnesses: Witnesses | None = None
+        self.bucket: Callable[[], TilesBucket] | None = None
         self.commit_keys = software_commit_keys()
 
     def create(self) -> None:
@@ -124,6 +126,7 @@ class World:
             further_signs={key.verifier: key.sign_checkpoint for key in self.further},
             now=now,
             witnesses=self.witnesses,
+            bucket=None if self.bucket is None else self.bucket(),
         )
 
     @property

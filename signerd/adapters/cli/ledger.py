@@ -34,7 +34,8 @@ def _group() -> None:
 def publish(*, config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
     """Writes the tiles that are missing or differ from the database, while signerd is stopped.
 
-    signerd writes tiles by itself. This is for a folder that was damaged or moved. A database that does not
+    signerd writes tiles by itself. This is for a folder that was damaged or moved, and for the bucket, where
+    there is one. A database that does not
     give the last signed checkpoint is refused, and no tile is touched. Where witnesses have to cosign what is
     published, the folder keeps its checkpoint: the next start of signerd writes the newest, cosigned.
     """
@@ -46,13 +47,21 @@ def publish(*, config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = Fals
     from signerd.adapters.cli.output import print_json
     from signerd.adapters.head_file import HeadFile, load_vkey
     from signerd.adapters.start_faults import from_system
-    from signerd.adapters.store import check_database, known_log_keys, write_tiles_anew
-    from signerd.adapters.tiles import TilesFolder
+    from signerd.adapters.store import (
+        check_database,
+        known_log_keys,
+        write_tiles_anew,
+        write_tiles_to_bucket,
+    )
+    from signerd.adapters.tiles import TilesFolder, open_bucket
     from signerd.config import database_url, load, tiles_folder
+    from signerd.errors import ConfigError, Fault, NotNow, Unavailable
 
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     settings, base = load(config), config.resolve().parent
     url, folder = database_url(settings, base), TilesFolder(tiles_folder(settings, base))
+    named = settings.publication.bucket
+    bucket, sent = None if named is None else open_bucket(named, base), None
     check_database(url)
     keys = known_log_keys(url, load_vkey(settings.ledger.vkey))
     # Every signerd that writes to this folder holds the second place.
@@ -61,17 +70,31 @@ def publish(*, config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = Fals
         try:
             cosigned = settings.publication.witnesses_required > 0
             counts = write_tiles_anew(url, folder, second_place, cosigned=cosigned)
+            if bucket is not None:
+                sent = write_tiles_to_bucket(url, folder, bucket, second_place, keys, cosigned=cosigned)
         except OSError as error:
             raise from_system(f"cannot write {error.filename}: {error.strerror}", error) from error
+        except Unavailable as error:
+            raise NotNow(error.detail) from error
+        except Fault as error:
+            raise ConfigError(error.detail) from error
     if as_json:
-        print_json(
-            {"folder": str(folder.path), "size": size, "written": counts.written, "right": counts.right}
-        )
+        said: dict[str, object] = {
+            "folder": str(folder.path),
+            "size": size,
+            "written": counts.written,
+            "right": counts.right,
+        }
+        if bucket is not None and sent is not None:
+            said["bucket"] = {"where": bucket.where, "written": sent.written, "right": sent.right}
+        print_json(said)
         return
     typer.echo(
         f"{folder.path} has the log of {size} entries: {counts.written} files written, "
         f"{counts.right} were right"
     )
+    if bucket is not None and sent is not None:
+        typer.echo(f"{bucket.where}: {sent.written} objects written, {sent.right} were right")
 
 
 @app.command()

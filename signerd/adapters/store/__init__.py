@@ -21,7 +21,7 @@ from signerd.adapters.store.checkpoint_keys import known_log_keys
 from signerd.adapters.store.covered import committed_keys
 from signerd.adapters.store.database import check_database, create_database, sqlite_file
 from signerd.adapters.store.issuers import known_issuers
-from signerd.adapters.store.log_start import compare_database, write_tiles_anew
+from signerd.adapters.store.log_start import compare_database, write_tiles_anew, write_tiles_to_bucket
 from signerd.adapters.store.operations_cas import Announcement, Step
 from signerd.adapters.store.rebuild import CopyOfLog, Rebuilt, rebuild_database
 from signerd.adapters.store.registered import Registered
@@ -54,4 +54,5 @@ __all__ = [
     "upgrade_database",
     "verify_database",
     "write_tiles_anew",
+    "write_tiles_to_bucket",
 ]

@@ -28,6 +28,16 @@ class Audit(Parts):
         return self._ledger.tiles.size
 
     @property
+    def bucket_size(self) -> int | None:
+        """Of the tree whose tiles are in the bucket, 0 until that is known; None: there is no bucket."""
+        return None if self._ledger.bucket is None else self._ledger.bucket.size
+
+    @property
+    def bucket_fault(self) -> Fault | None:
+        """Why the bucket is behind. Stations are served all the same."""
+        return None if self._ledger.bucket is None else self._ledger.bucket.fault
+
+    @property
     def tiles_fault(self) -> Fault | None:
         """Why the tiles are behind the last published checkpoint. Stations are served all the same."""
         return self._ledger.tiles.fault

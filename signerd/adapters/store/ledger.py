@@ -13,7 +13,8 @@ Order of writes, and what a crash after each means:
      on. Where cosignatures are demanded, it is not published before they are there: they are in memory, so a
      start publishes nothing before it has asked for them again;
   4. published: readers and waiters get it;
-  5. tiles, after it and apart from it (`adapters/tiles`): the next start completes them;
+  5. tiles, after it and apart from it (`adapters/tiles`), in the folder and in the bucket: the next start
+     completes them;
   6. a cosignature that comes later, in the tiles' checkpoint: lost, and asked for again at the next start.
 """
 
@@ -27,7 +28,7 @@ import structlog
 from signerd.adapters.head_file import HeadFile
 from signerd.adapters.store.earlier_roots import EarlierRoots
 from signerd.adapters.store.logged_entries import RecentEntries, altered, altered_fault, missing_fault
-from signerd.adapters.tiles import TilePublisher
+from signerd.adapters.tiles import BucketPublisher, TilePublisher
 from signerd.adapters.witnesses import Witnesses
 from signerd.core import receipt
 from signerd.core.checkpoint_keys import LogKeys
@@ -61,10 +62,11 @@ class Ledger:
         due: Due,
         awaited: Callable[[], None],
         witnesses: Witnesses | None = None,
+        bucket: BucketPublisher | None = None,
     ) -> None:
         """`signs`: of each key that is at hand. One that is to sign and is not keeps from publishing.
-        `tiles` are up to date with `head`. `recent` is filled with what is committed.
-        `awaited` is called by each task that begins to wait for a checkpoint."""
+        `tiles` are up to date with `head`; the `bucket` follows as it can. `recent` is filled with what is
+        committed. `awaited` is called by each task that begins to wait for a checkpoint."""
         self._tree = tree
         self._earlier = EarlierRoots(tree)
         self._committed = tree.size
@@ -77,6 +79,7 @@ class Ledger:
         self.keys = keys
         self._signs = signs
         self.tiles = tiles
+        self.bucket = bucket
         self.recent = recent
         self._due = due
         self._awaited = awaited
@@ -146,6 +149,10 @@ class Ledger:
         """Begins publishing; what start-up found committed and not published comes first."""
         self._wanted.set()
         self.tiles.start()
+        if self.bucket is not None:
+            self.bucket.start()
+            if self._size:  # what the last run may not have written
+                self.bucket.published(self._head.checkpoint, self._head.note)
         if self._witnesses is not None:
             self._witnesses.start(self.consistency, self._cosigned)
             if self._size:
@@ -163,6 +170,8 @@ class Ledger:
         if self._witnesses is not None:
             await self._witnesses.close()
         self._fail_waiters(Unavailable("the store is closed"))
+        if self.bucket is not None:
+            await self.bucket.close()
         await self.tiles.close()
         self._earlier.close()
         self._head.close()
@@ -284,7 +293,7 @@ class Ledger:
                 self._demand_going()
             self._size, self._note = size, note
             self._published_note(note)
-            self.tiles.published(checkpoint, note)
+            self._to_tiles(checkpoint, note)
         self._fault = None
         self._release_waiters()
 
@@ -306,7 +315,12 @@ class Ledger:
         if checkpoint.size == self._size and not has_line_of(self._note, line):
             self._note += line
             self._published_note(self._note)
-            self.tiles.published(checkpoint, self._note)
+            self._to_tiles(checkpoint, self._note)
+
+    def _to_tiles(self, checkpoint: Checkpoint, note: bytes) -> None:
+        self.tiles.published(checkpoint, note)
+        if self.bucket is not None:
+            self.bucket.published(checkpoint, note)
 
     def _published_note(self, note: bytes) -> None:
         self._own_notes[note] = None

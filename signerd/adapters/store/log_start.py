@@ -25,7 +25,7 @@ from signerd.adapters.store.database import make_engine, start_fault
 from signerd.adapters.store.logged_entries import LoggedEntries
 from signerd.adapters.store.reading_progress import say_read
 from signerd.adapters.store.schema import entries, head
-from signerd.adapters.tiles import Counts, Publication, TilesFolder
+from signerd.adapters.tiles import Counts, Publication, TilesBucket, TilesFolder, write_bucket_anew
 from signerd.adapters.tiles.publication import AT_ONCE
 from signerd.core.checkpoint_keys import LogKeys
 from signerd.core.merkle import Frontier, Tree, leaf_hash
@@ -135,6 +135,31 @@ def write_tiles_anew(
         _put(copies, published, second_place.note, cosigned=cosigned)
         copies.mend_partials()
     return copies.counts
+
+
+def write_tiles_to_bucket(
+    url: str,
+    folder: TilesFolder,
+    bucket: TilesBucket,
+    second_place: HeadFile,
+    keys: LogKeys,
+    *,
+    cosigned: bool = False,
+) -> Counts:
+    """Holds all objects of the bucket against the log, whose folder is known to be right, and writes those
+    that differ. As `write_tiles_anew` else.
+
+    Raises:
+        Unavailable, Fault: the bucket does not answer, or has a checkpoint of another log or history.
+        OSError: the folder cannot be read.
+    """
+    published = second_place.checkpoint
+    if not published.size:
+        return Counts()
+    tree = Tree.at(published.size, folder.edges(published.size), folder)
+    return write_bucket_anew(
+        bucket, tree, _entries(url, tree), keys, published, second_place.note, cosigned=cosigned
+    )
 
 
 def _tree_of_tiles(folder: TilesFolder, note: bytes, published: Checkpoint, keys: LogKeys) -> Tree:

@@ -39,7 +39,14 @@ from signerd.adapters.store.schema import entries, head, issuers
 from signerd.adapters.store.states import States
 from signerd.adapters.store.worker import InPlaceReader, Reader, Reads
 from signerd.adapters.store.writer import Transaction, Writer, Written
-from signerd.adapters.tiles import Publication, TilePublisher, TilesFolder
+from signerd.adapters.tiles import (
+    BucketPublication,
+    BucketPublisher,
+    Publication,
+    TilePublisher,
+    TilesBucket,
+    TilesFolder,
+)
 from signerd.adapters.witnesses import Witnesses
 from signerd.core.approval.administrators import AdministratorSet
 from signerd.core.checkpoint_keys import LogKeys
@@ -102,6 +109,7 @@ class SqlStore(Administration, Audit):
         now: datetime | None,
         administrators: AdministratorSet | None = None,
         witnesses: Witnesses | None = None,
+        bucket: TilesBucket | None = None,
     ) -> Self:
         """Loads the ledger, compares it with the second place, enters open intents, begins to publish.
 
@@ -121,6 +129,7 @@ class SqlStore(Administration, Audit):
             checkpoint_due: returns when it is a checkpoint's turn at the token.
             checkpoint_awaited: called by each task that begins to wait for a checkpoint.
             administrators: of the settings, where approvals are demanded. `ask_administrators` enters them.
+            bucket: has the tiles too. Nothing waits for it, here or later.
             witnesses: who are shown each checkpoint, and how many of them must cosign it.
             now: aware, UTC; None while the clock is wrong: `enter_open_intents` is then to be called later.
 
@@ -150,8 +159,20 @@ class SqlStore(Administration, Audit):
         recent = RecentEntries()
         logged = LoggedEntries(url, tree, recent.get)
         copies = TilePublisher(Publication(folder, tree, logged.read, second_place.checkpoint.size))
+        beside = None
+        if bucket is not None:
+            beside = BucketPublisher(BucketPublication(bucket, tree, logged.read, lambda: ledger.keys))
         ledger = Ledger(
-            tree, second_place, log_keys, signs, copies, recent, checkpoint_due, checkpoint_awaited, witnesses
+            tree,
+            second_place,
+            log_keys,
+            signs,
+            copies,
+            recent,
+            checkpoint_due,
+            checkpoint_awaited,
+            witnesses,
+            beside,
         )
         reader = _short_reads(url)
         states = States(replayed.state, replayed.boards, intents, logged.one, replayed.changes)

@@ -101,12 +101,16 @@ class TilesFolder:
         """What readers see from now on. Raises OSError."""
         durable_files.replace(self.path / CHECKPOINT, note, FILE_MODE)
 
-    def partials(self, path: str) -> Iterator[tuple[int, Path]]:
-        """Width and file of each partial tile that becomes the full one at `path`. Raises OSError."""
+    def partials(self, path: str) -> Iterator[int]:
+        """The widths of the partial tiles that become the full one at `path`. Raises OSError."""
         with suppress(FileNotFoundError):
             for file in sorted((self.path / partials_folder(path)).iterdir()):
                 if width := partial_width(file.name):
-                    yield width, file
+                    yield width
+
+    def drop_partial(self, path: str, width: int) -> None:
+        """Takes away one of them. Raises OSError."""
+        (self.path / partials_folder(path) / str(width)).unlink()
 
     def drop_partials(self, path: str) -> None:
         """Takes away the partial tiles of a full one. A crash leaves some, which nobody needs. Raises

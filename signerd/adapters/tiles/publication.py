@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from signerd.adapters.tiles.folder import TilesFolder
+from signerd.adapters.tiles.place import TilesPlace
 from signerd.core.merkle import HASH_SIZE, Tree
 from signerd.core.note import Checkpoint
 from signerd.core.tiles import (
@@ -50,17 +50,26 @@ class Counts:
 
 
 class Publication:
-    """What the folder has of the log. Its calls run in a thread, one at a time."""
+    """What a place has of the log. Its calls run in a thread, one at a time."""
 
     def __init__(
-        self, folder: TilesFolder, tree: Tree, entries: Entries, size: int, *, anew: bool = False
+        self,
+        place: TilesPlace,
+        tree: Tree,
+        entries: Entries,
+        size: int,
+        *,
+        anew: bool = False,
+        releases: bool = True,
     ) -> None:
-        """`size`: of the tree all of whose tiles are in the folder. `anew`: files that differ are written
-        over."""
-        self._folder = folder
+        """`size`: of the tree all of whose tiles are there. `anew`: those that differ are written over.
+        `releases`: the tree reads them from there, and keeps them no longer."""
+        self._place = place
         self._tree = tree
         self._entries = entries
         self._anew = anew
+        self._releases = releases
+        self._dropped = False  # what an earlier run left
         self._full = size - size % WIDTH  # entries whose full tiles are there
         self.size = size  # of the tree all of whose tiles are there
         self.counts = Counts()
@@ -69,8 +78,8 @@ class Publication:
         """Writes the full tiles of a tree of this size, without its checkpoint, and releases them.
 
         Raises:
-            Fault: a file in the folder differs.
-            OSError: the folder cannot be written.
+            Fault: one that is there differs.
+            OSError, Fault: one cannot be written.
         """
         size -= size % WIDTH
         while self._full < size:
@@ -80,7 +89,8 @@ class Publication:
             for tile in new_tiles(self._full, step):
                 if tile.width == WIDTH:
                     self._put(tile.path, self._tree.tile(tile))
-            self._tree.release(step)
+            if self._releases:
+                self._tree.release(step)
             self._full = step
 
     def publish(self, checkpoint: Checkpoint, note: bytes, signed: Iterable[int] | None = None) -> None:
@@ -91,7 +101,7 @@ class Publication:
         is there. Raises as `advance`.
         """
         self._write(checkpoint, signed)
-        self._folder.put_checkpoint(note)
+        self._place.put_checkpoint(note)
         before, self.size = self.size, checkpoint.size
         self._drop_partials(before, checkpoint.size)
 
@@ -132,14 +142,14 @@ class Publication:
             self._mend(bundle_path(self.size // WIDTH), width, lambda count: bundle(entries[:count]))
 
     def _mend(self, path: str, width: int, cut: Callable[[int], bytes]) -> None:
-        for smaller, file in self._folder.partials(path):
+        for smaller in self._place.partials(path):
             if smaller > width:  # of a checkpoint that never came
-                file.unlink()
+                self._place.drop_partial(path, smaller)
             else:
                 self._put(f"{partials_folder(path)}/{smaller}", cut(smaller))
 
     def _put(self, path: str, data: bytes) -> None:
-        if self._folder.put(path, data, anew=self._anew):
+        if self._place.put(path, data, anew=self._anew):
             self.counts.written += 1
         else:
             self.counts.right += 1
@@ -147,13 +157,18 @@ class Publication:
     def _drop_partials(self, before: int, size: int) -> None:
         """Of each tile that is full, and whose next one is. Until then, whoever began to read at a smaller
         checkpoint finds the partial ones."""
+        if before // WIDTH == size // WIDTH and self._dropped:
+            return
+        self._dropped = True
+        if not (before or self._releases):  # the bucket's first tiles: a request for each, and nothing there
+            return
         level = 0
         while full := (size >> (HEIGHT * level)) // WIDTH:
             # Beginning early enough for what a crash left.
             for index in range(max(0, (before >> (HEIGHT * level)) // WIDTH - 2), full - 1):
-                self._folder.drop_partials(tile_path(level, index))
+                self._place.drop_partials(tile_path(level, index))
                 if level == 0:
-                    self._folder.drop_partials(bundle_path(index))
+                    self._place.drop_partials(bundle_path(index))
             level += 1
 
 
