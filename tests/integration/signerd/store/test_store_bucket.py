@@ -217,7 +217,6 @@ async def test_death_at_every_write_of_the_bucket(
     world: World, s3: S3Server, tmp_path: Path, point: BucketPoint
 ) -> None:
     world.bucket = s3.bucket
-    await follows(world, 1)
     await grow(world, 10)
     await follows(world, 10)
     paths = [str(ROOT / "tests"), str(ROOT), str(ROOT / "proto")]
