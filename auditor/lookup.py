@@ -9,7 +9,6 @@ from cryptography import x509
 
 from auditor.core.books import CertificateState, OrderState
 from auditor.core.certificate import Issuer
-from auditor.core.claims import firmware_text
 from auditor.core.codes import Code
 from auditor.core.entry import Entry, reread_entry
 from auditor.core.findings import Finding, finding_of
@@ -21,6 +20,7 @@ from auditor.facts import facts_of
 from auditor.issuers import Issuers
 from auditor.ports import Log, OrderTerms, State
 from auditor.products import Products
+from auditor.terms import differences
 from birthmark.proof import leaf_hash
 
 
@@ -98,26 +98,11 @@ class Lookup:
         ledger = self.state.order(work_order)
         if ledger is None:
             raise NotFound(f"the verified ledger has no work order {work_order}; `verify` reads what is new")
-        terms = ledger.terms
         try:
             said = self.log.order(work_order)
         except Malformed as error:
             raise NotFound(f"signerd's answer on {work_order}: {error}") from error
-        findings = [
-            Finding(
-                Code.ORDER_TERMS, f"signerd states another {what}", ledger.opened_index, None, expected, found
-            )
-            for what, found, expected in (
-                ("work order", said.work_order, terms.work_order),
-                ("product", said.product, terms.product),
-                ("quantity", str(said.quantity), str(terms.quantity)),
-                ("level", said.level, terms.level),
-                ("entry", str(said.opened_index), str(ledger.opened_index)),
-                ("bundle", said.bundle_sha256.hex(), (terms.bundle_sha256 or b"").hex()),
-                ("firmware", firmware_text(said.firmware), firmware_text(terms.firmware or {})),
-            )
-            if found != expected
-        ]
+        findings = list(differences(ledger, said))
         try:
             self.products.of(ledger)
         except CheckFailed as error:

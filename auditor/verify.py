@@ -8,7 +8,8 @@
        (`auditor.core.log_keys`) must all have signed the checkpoint
     4  the records of all certificates that are new or were spoken of: chain, CSR, evidence (verified again by
        the order's product file), settings, stamp; places without gaps
-    5  a share of what was verified before, again (`auditor.again`)
+    5  each work order as signerd states it (`auditor.terms`), and a share of what was verified before, again
+       (`auditor.again`)
 
 Each chunk of entries and each few thousand records are kept as soon as they are verified, with what was
 found. A run that is broken off goes on from there. A chunk that is not proven is not kept, but its finding
@@ -42,6 +43,7 @@ from auditor.ledger import CHUNK, LedgerRun
 from auditor.ports import Judges, Kept, KeptFinding, Log, Progress, Stage, State
 from auditor.records import RecordRun
 from auditor.reread import Reader
+from auditor.terms import look_at_orders
 from auditor.went_on import check_went_on
 from birthmark.proof import Checkpoint, ProofError, Succession, VerifierKey, log_name, open_succession
 
@@ -203,6 +205,8 @@ class Audit:
             again = self._look_again(reader, None, old)
         elif judged:
             again = self._look_again(reader, self._records(head), old)
+        if self._log.has_records and self._share > 0:  # each is a count over its boards for signerd
+            look_at_orders(self._log, self._state, self._found.append)
         self._commit(lambda: self._end(records=judged))
         return self._report(head, None if from_scratch or lost else before, records, again)
 

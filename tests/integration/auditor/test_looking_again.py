@@ -12,9 +12,9 @@ from auditor.cli.app import _exit_of, _is_news
 from auditor.cli.options import ACKNOWLEDGED, FINDINGS
 from auditor.ports import Acknowledgement
 from auditor.verify import Report
-from birthmark.v1 import audit_pb2
+from birthmark.v1 import audit_pb2, signing_pb2
 from harness.audit_bench import LATER, Bench, bench, opened
-from harness.paper_log import PaperLog
+from harness.paper_log import ORDER, PaperLog
 
 BOARDS, SHARE = 12, 0.25
 RUNS, RUNS_OF_REMOVED = 4, 8  # 1 / SHARE, and two rounds
@@ -66,7 +66,8 @@ def test_a_record_that_was_altered(
     verified: Bench, change: Callable[[audit_pb2.Record], None], code: str, place: int
 ) -> None:
     change(verified.log.records[place])
-    assert _runs(verified, RUNS) == [code]
+    counted = ["ORDER_TERMS"] if change is _removed_stamp else []  # by the order's counts, at once
+    assert sorted(_runs(verified, RUNS)) == sorted([code, *counted])
 
 
 def test_nothing_is_found_where_nothing_was_altered(verified: Bench) -> None:
@@ -76,7 +77,8 @@ def test_nothing_is_found_where_nothing_was_altered(verified: Bench) -> None:
 @pytest.mark.parametrize("place", [0, 5, BOARDS - 1])
 def test_a_record_that_was_removed(verified: Bench, place: int) -> None:
     del verified.log.records[place]
-    assert set(_runs(verified, RUNS_OF_REMOVED)) == {"RECORD_MISSING"}
+    assert "ORDER_TERMS" in _runs(verified, 1)  # the order's counts
+    assert "RECORD_MISSING" in _runs(verified, RUNS_OF_REMOVED)
 
 
 def test_a_record_of_another_certificate_in_its_place(verified: Bench) -> None:
@@ -123,7 +125,7 @@ def test_an_altered_entry_keeps_nothing_else_from_being_looked_at(verified: Benc
     report = verified.verify()
     assert (report.head is not None, _exit_code(report)) == (True, ACKNOWLEDGED)
     del verified.log.records[3]
-    assert _runs(verified, RUNS_OF_REMOVED) == ["RECORD_MISSING"]
+    assert "RECORD_MISSING" in _runs(verified, RUNS_OF_REMOVED)
 
 
 def test_a_run_that_verified_nothing_is_no_pass_whatever_was_said_of_why(verified: Bench) -> None:
@@ -169,3 +171,35 @@ def test_a_fork_has_both_signed_checkpoints(verified: Bench) -> None:
     assert finding.code.name == "FORK"
     assert "—" in finding.expected
     assert "—" in finding.found
+
+
+def _reopened(order: audit_pb2.WorkOrder) -> None:
+    order.state = audit_pb2.WORK_ORDER_STATE_OPEN
+
+
+def _larger(order: audit_pb2.WorkOrder) -> None:
+    order.quantity += 1
+
+
+def _weaker(order: audit_pb2.WorkOrder) -> None:
+    order.level = signing_pb2.EVIDENCE_LEVEL_NONE
+
+
+@pytest.mark.parametrize("change", [_reopened, _larger, _weaker])
+def test_an_order_that_was_altered_is_found_in_the_next_run(
+    verified: Bench, change: Callable[[audit_pb2.WorkOrder], None]
+) -> None:
+    verified.log.close_order()
+    assert verified.verify().clean
+    change(verified.log.orders[ORDER])
+    assert _runs(verified, 1) == ["ORDER_TERMS"]
+
+
+def test_an_order_that_is_closed_since_is_no_finding(verified: Bench) -> None:
+    verified.log.orders[ORDER].state = audit_pb2.WORK_ORDER_STATE_CLOSED
+    assert _runs(verified, 2) == []
+
+
+def test_an_order_that_is_gone_is_found_in_the_next_run(verified: Bench) -> None:
+    del verified.log.orders[ORDER]
+    assert "ORDER_TERMS" in _runs(verified, 1)

@@ -78,7 +78,8 @@ def test_every_source_has_the_same_findings(log: PaperLog, folder: Path, tmp_pat
     by_folder = _verify(log, str(folder), tmp_path / "folder")
     with served(folder) as address:
         by_address = _verify(log, address, tmp_path / "address")
-    of_entries = tuple(found for found in by_signerd.new if found.code is not Code.RECORD_DIFFERS)
+    of_signerd = {Code.RECORD_DIFFERS, Code.ORDER_TERMS}  # the entry that breaks a rule has no record
+    of_entries = tuple(found for found in by_signerd.new if found.code not in of_signerd)
     assert by_folder.new == by_address.new == of_entries
     assert {finding.code.name for finding in by_folder.new} >= {"KEY_TWICE", "VALUE_REUSED"}
     assert by_folder.totals == by_signerd.totals
