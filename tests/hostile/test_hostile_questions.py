@@ -147,7 +147,7 @@ def test_a_huge_list_takes_no_memory(asked: Asked, tmp_path: Path) -> None:
             peaks.append(tracemalloc.get_traced_memory()[1])
             tracemalloc.stop()
         assert found == lines + 3  # none of them, and the three that were certified
-    assert peaks[1] < 2 * peaks[0] + 50_000
+    assert peaks[1] < peaks[0] + 300_000  # lines kept would be a million
 
 
 @pytest.mark.parametrize("question", ["missing", "orders", "stations", "who", "chips"])
