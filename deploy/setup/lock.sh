@@ -11,6 +11,7 @@ compile() {
 
 compile requirements/build.in --output-file requirements/build.txt "$@"
 compile requirements/fuzz.in --output-file requirements/fuzz.txt "$@"
+compile requirements/s3.in --output-file requirements/s3.txt "$@"
 # Building them to learn what they need is done with pinned tools too.
 pinned=(--build-constraint requirements/build.txt)
 compile pyproject.toml --extra dev --constraint requirements/build.txt "${pinned[@]}" \

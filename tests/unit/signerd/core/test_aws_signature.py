@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from unittest import mock
 
 import pytest
-from botocore.auth import S3SigV4Auth
-from botocore.awsrequest import AWSRequest
-from botocore.credentials import Credentials
 
 from signerd.core.aws_signature import BucketCredentials, BucketRequest, signed
 
@@ -28,25 +24,30 @@ def test_the_example_of_aws() -> None:
 
 
 @pytest.mark.parametrize(
-    "request_",
+    ("request_", "signature"),
     [
-        BucketRequest("GET", "s3.example", "/tiles/line-1/checkpoint"),
-        BucketRequest("PUT", "s3.example:9000", "/tiles/tile/0/x001/234.p/7", body=bytes(range(256))),
-        BucketRequest("GET", "s3.example", "/tiles/", {"prefix": "a/tile/0/000.p/", "list-type": "2"}),
-        BucketRequest("DELETE", "[::1]:9000", "/tiles/a b+c~d"),
+        (
+            BucketRequest("GET", "s3.example", "/tiles/line-1/checkpoint"),
+            "1a9b954af17935cea132953ec9907f483b7ac32f31cd0216ac7bbb8489a4f17a",
+        ),
+        (
+            BucketRequest("PUT", "s3.example:9000", "/tiles/tile/0/x001/234.p/7", body=bytes(range(256))),
+            "066abf570ec7b8c0dada589706396f03d367216b17da0f13a1af231e093fa9da",
+        ),
+        (
+            BucketRequest("GET", "s3.example", "/tiles/", {"prefix": "a/tile/0/000.p/", "list-type": "2"}),
+            "d0eeb254c7eddd0d7d897be0f40ff2fd77601ffa146f7c8ca73f27dae2d806d1",
+        ),
+        (
+            BucketRequest("DELETE", "[::1]:9000", "/tiles/a b+c~d"),
+            "3f6e80d4716d2eccf39306d5f4d2c1a5f90bc36b2b8ba665ff414334b1ddaba4",
+        ),
     ],
 )
-def test_as_botocore_signs(request_: BucketRequest) -> None:
+def test_as_botocore_signs(request_: BucketRequest, signature: str) -> None:
+    """`S3SigV4Auth` of botocore 1.44.8, with the payload signed."""
     ours = signed(request_, EXAMPLE_KEY, "eu-central-1", EXAMPLE_TIME)
-    theirs = AWSRequest(request_.method, f"https://{request_.host}{request_.target}", data=request_.body)
-    theirs.context["payload_signing_enabled"] = True
-    credentials = Credentials(EXAMPLE_KEY.access_key, EXAMPLE_KEY.secret.decode())
-    with mock.patch("botocore.auth.get_current_datetime", return_value=EXAMPLE_TIME.replace(tzinfo=None)):
-        S3SigV4Auth(credentials, "s3", "eu-central-1").add_auth(theirs)
-    assert (
-        ours["authorization"].rpartition("Signature=")[2]
-        == theirs.headers["Authorization"].rpartition("Signature=")[2]
-    )
+    assert ours["authorization"].rpartition("Signature=")[2] == signature
 
 
 def test_the_secret_is_not_shown() -> None:
