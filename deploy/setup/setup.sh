@@ -255,6 +255,11 @@ foreign_code() {
     fi
 }
 
+# An S3 server that nobody here wrote, for the tests of tiles in a bucket. It binds other versions than ours.
+s3_server() {
+    PYTHONPATH=proto:tests:. $venv/bin/python -m harness.s3_server
+}
+
 fingerprint() {
     sha256sum pyproject.toml requirements/{build,dev,source}.txt deploy/setup/setup.sh deploy/wheelhouse/source_wheels.py
     pwd # the editable install points here
@@ -297,8 +302,10 @@ elif [ "${1:-}" = --fuzz ]; then
 elif [ "${1:-}" = --packages ]; then
     package_tools
     foreign_code
+    s3_server
 elif [ "${1:-}" = --soak ]; then
     package_tools
     foreign_code
+    s3_server
     soak_packages
 fi

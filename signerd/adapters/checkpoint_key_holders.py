@@ -20,7 +20,7 @@ from signerd.adapters.keyholder.held_pin import WrongPin
 from signerd.adapters.keyholder.pool import KeyHolderPool, settings_of_checkpoint_key
 from signerd.adapters.pin import pin_of
 from signerd.adapters.start_faults import unreadable
-from signerd.adapters.store.ledger import Sign
+from signerd.adapters.store.log.ledger import Sign
 from signerd.config import CheckpointKeySettings, Config
 from signerd.core.checkpoint_keys import KeyState, LogKey, LogKeys
 from signerd.core.note import VerifierKey

@@ -34,13 +34,7 @@ from signerd.adapters.rpc.server import check_socket_directory
 from signerd.adapters.server_files import ServerFiles
 from signerd.adapters.session_keys import outlive_restarts
 from signerd.adapters.start_faults import unreadable
-from signerd.adapters.store import (
-    Registered,
-    check_database,
-    compare_database,
-    known_issuers,
-    known_log_keys,
-)
+from signerd.adapters.store import Registered, check_database, compare_database, known_issuers, known_log_keys
 from signerd.adapters.tiles import open_bucket
 from signerd.adapters.tiles.bucket_line import BucketTrouble
 from signerd.adapters.witnesses import open_witnesses

@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 
 from signerd.adapters.stepping_back import step_back
-from signerd.adapters.store.verify import verify_database
+from signerd.adapters.store.verification.verify import verify_database
 from signerd.core.note import parse_vkey
 
 MAX_MEMORY = 2 * 1024**3  # bytes of address space, of which SQLite maps a part

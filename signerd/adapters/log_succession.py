@@ -36,9 +36,9 @@ from signerd.adapters.head_file import PlaceOfBefore, succession_beside
 from signerd.adapters.operations_ca import OperationsCa, digest
 from signerd.adapters.start_faults import from_system
 from signerd.adapters.store import known_log_keys
-from signerd.adapters.store.intents import intent_keys
-from signerd.adapters.store.ledger import Sign
-from signerd.adapters.store.succeeding import (
+from signerd.adapters.store.boards.intents import intent_keys
+from signerd.adapters.store.log.ledger import Sign
+from signerd.adapters.store.log.succeeding import (
     LeftLedger,
     OpenOrder,
     Succeeded,

@@ -23,7 +23,7 @@ import structlog
 
 from signerd.adapters.keyholder.hardening import bare_environment
 from signerd.adapters.shared_primes_process import LENGTH
-from signerd.adapters.store.shared_primes import RsaCertificates
+from signerd.adapters.store.boards.shared_primes import RsaCertificates
 from signerd.errors import Fault
 
 DEADLINE_S = 12 * 3600.0  # at the lowest priority; 100,000 keys take two minutes of an idle core

@@ -18,9 +18,10 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from harness.store_world import NOW, STATION, World, intent, issue, stock, with_terms
-from signerd.adapters.store import SqlStore, compared
-from signerd.adapters.store.intents import IntentKeys
-from signerd.adapters.store.proven_lists import ProvenLists
+from signerd.adapters.store import SqlStore
+from signerd.adapters.store.boards.intents import IntentKeys
+from signerd.adapters.store.state import compared
+from signerd.adapters.store.state.proven_lists import ProvenLists
 from signerd.core.commits import Commit
 from signerd.ports import IntentRequest
 

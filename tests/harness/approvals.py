@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from harness.ssh_signing import SshSigner
-from signerd.adapters.store.approving import WouldAppend
+from signerd.adapters.store.registry.approving import WouldAppend
 from signerd.core.approval.actions import Approval, Preparing, ShownApproval
 from signerd.core.approval.administrators import AdministratorSet, namespace_of, parse_administrators
 from signerd.core.approval.statement import REQUEST_BYTES, Statement

@@ -21,9 +21,9 @@ from typing import Any, Self
 
 from harness.bulk_boards import CLAIMS, METHOD, BulkBoard, BulkTerms, Random, Stencil, sample_of
 from signerd.adapters.commit_keys import StartKey
-from signerd.adapters.store.certified_chips import shown
-from signerd.adapters.store.intents import IntentKeys
-from signerd.adapters.store.rows import INTENT, row_of_intent, seconds
+from signerd.adapters.store.boards.certified_chips import shown
+from signerd.adapters.store.boards.intents import IntentKeys
+from signerd.adapters.store.tables.rows import INTENT, row_of_intent, seconds
 from signerd.core.anchors import Anchor, entry_form
 from signerd.core.commits import Commit
 from signerd.core.entry import ID_BYTES, Entry, Issued, Stamped, encode, serial_bytes

@@ -45,8 +45,8 @@ from harness.store_world import SoftwareLogKey
 from signerd.adapters.clock import ReferenceFile
 from signerd.adapters.operations_ca import create_ca, digest
 from signerd.adapters.store import Announcement, SqlStore, Step
-from signerd.adapters.store.approving import administrators_entry
-from signerd.adapters.store.open_intents import enter_open_intents
+from signerd.adapters.store.boards.open_intents import enter_open_intents
+from signerd.adapters.store.registry.approving import administrators_entry
 from signerd.core.approval.sshsig import read_signature
 from signerd.core.approval.statement import REQUEST_BYTES, Statement
 from signerd.core.checkpoint_keys import Reason

@@ -30,7 +30,7 @@ from harness.paper_board import PaperBoard
 from harness.session_keys import EveryDay
 from harness.software_key_holder import SoftwareKeyHolder, make_device_tree
 from signerd.adapters.store import SqlStore, open_log
-from signerd.adapters.store.ledger import Sign
+from signerd.adapters.store.log.ledger import Sign
 from signerd.core.entry import IssuerAdded, LogOpened
 from signerd.core.evidence.method import EvidenceSubmission
 from signerd.core.identity_list import check_identity, parse_line

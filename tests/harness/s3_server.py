@@ -1,6 +1,7 @@
 """An S3 server that nobody here wrote (moto's), in a process of its own, with one bucket.
 
-It is installed once and kept, in an environment of its own (`requirements/s3.txt`). Its bucket is read and
+It is installed once and kept, in an environment of its own (`requirements/s3.txt`): `python -m
+harness.s3_server` does that ahead. Its bucket is read and
 changed with boto3, in that process. It takes any key: servers that refuse are played by `paper_bucket`, and
 signatures are held against botocore's (`test_aws_signature.py`).
 """
@@ -137,3 +138,7 @@ class S3Server:
         process.stdin.flush()
         said: dict[str, Any] = json.loads(process.stdout.readline())
         return said
+
+
+if __name__ == "__main__":
+    _python()

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from signerd.__main__ import main
-from signerd.adapters.store import issuing
+from signerd.adapters.store.boards import issuing
 from signerd.core.anchors import Anchor, entry_form
 
 Form = tuple[tuple[str, str | None, str], ...]

@@ -13,7 +13,7 @@ from pathlib import Path
 from harness.process import REPOSITORY
 from harness.store_world import World
 from signerd.adapters import migrations
-from signerd.adapters.store.database import make_engine
+from signerd.adapters.store.tables.database import make_engine
 
 VECTORS = REPOSITORY / "tests" / "vectors"
 

@@ -16,7 +16,8 @@ from itertools import count
 import structlog
 from sqlalchemy import Connection, Engine, event
 
-from signerd.adapters.store import chips_of_records, upgrade_database
+from signerd.adapters.store import upgrade_database
+from signerd.adapters.store.boards import chips_of_records
 
 _CHANGES = ("ALTER", "CREATE", "UPDATE", "INSERT", "DELETE")
 

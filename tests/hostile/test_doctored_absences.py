@@ -23,14 +23,8 @@ from harness.store_of_before import load
 from harness.store_world import NOW, STATION, World, intent, issue
 from signerd.adapters.database_check import Compared, DatabaseCheck
 from signerd.adapters.metrics import Metrics
-from signerd.adapters.store import (
-    Registered,
-    SqlStore,
-    Verified,
-    upgrade_database,
-    verify_database,
-)
-from signerd.adapters.store.findings import Finding
+from signerd.adapters.store import Registered, SqlStore, Verified, upgrade_database, verify_database
+from signerd.adapters.store.verification.findings import Finding
 from signerd.errors import ConfigError, Fault
 from signerd.wiring import database_check
 
@@ -320,7 +314,7 @@ def test_a_checkpoint_that_the_logs_key_did_not_sign(world: World) -> None:
 def test_a_database_that_is_wrong_everywhere_is_counted(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("signerd.adapters.store.findings.MAX_KEPT", 2)
+    monkeypatch.setattr("signerd.adapters.store.verification.findings.MAX_KEPT", 2)
     doctor(world, ["DELETE FROM records", "DELETE FROM peers"])
     found = verified(world).found
     assert len(found.findings) == 2

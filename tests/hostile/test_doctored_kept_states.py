@@ -174,7 +174,7 @@ async def test_a_kept_state_altered_is_not_used(world: World, name: str) -> None
 
 
 async def test_a_huge_kept_state_is_not_read(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("signerd.adapters.store.kept_states._MAX_BYTES", 100)
+    monkeypatch.setattr("signerd.adapters.store.state.kept_states._MAX_BYTES", 100)
     store, why = await start(world)
     await store.close()
     assert why == ["its MAC does not hold"]

@@ -15,7 +15,7 @@ from harness.doctored_store import sql
 from harness.store_of_before import back_to
 from harness.store_world import NOW, ORDER, STATION, World, intent, issue, stock
 from signerd.adapters.store import SqlStore, upgrade_database
-from signerd.adapters.store.proven_lists import ProvenLists
+from signerd.adapters.store.state.proven_lists import ProvenLists
 from signerd.core.evidence.method import IdentityKey
 from signerd.core.identity_list import ChipIdentity
 from signerd.errors import Code, Fault, Refused

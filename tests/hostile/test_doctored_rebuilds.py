@@ -20,16 +20,10 @@ from harness.fresh_database import fresh_database
 from harness.store_of_before import load
 from harness.store_world import NOW, STATION, SoftwareLogKey, World, intent, issue, prepare
 from signerd.adapters import durable_files
-from signerd.adapters.store import (
-    CopyOfLog,
-    Rebuilt,
-    rebuild,
-    rebuild_database,
-    upgrade_database,
-    verify_database,
-)
-from signerd.adapters.store.schema import metadata
-from signerd.adapters.store.verify import second_place_checkpoint
+from signerd.adapters.store import CopyOfLog, Rebuilt, rebuild_database, upgrade_database, verify_database
+from signerd.adapters.store.tables.schema import metadata
+from signerd.adapters.store.verification import rebuild
+from signerd.adapters.store.verification.verify import second_place_checkpoint
 from signerd.core.note import Checkpoint
 from signerd.errors import Code, ConfigError, Refused
 

@@ -170,8 +170,8 @@ READ_AGAIN: dict[str, Callable[[dict[str, Any]], None]] = {
 
 
 def signerd_entries() -> None:
-    """It writes the newest form; it looks at times and types of what stands there (`store.moments`), and at
-    all of some."""
+    """It writes the newest form; it looks at times and types of what stands there (`store.log.moments`), and
+    at all of some."""
     for form in ENTRY_FORMS:
         for data in entries(form):
             entry = json.loads(data)

@@ -94,7 +94,7 @@ def rebuild(
     from signerd.adapters.cli.output import print_result, said_steps
     from signerd.adapters.head_file import PlaceOfBefore, load_vkey
     from signerd.adapters.store import CopyOfLog, rebuild_database
-    from signerd.adapters.store.verify import claimed
+    from signerd.adapters.store.verification.verify import claimed
     from signerd.config import database_url, load
 
     settings, base = load(config), config.resolve().parent

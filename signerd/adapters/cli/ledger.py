@@ -47,12 +47,7 @@ def publish(*, config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = Fals
     from signerd.adapters.cli.output import print_json
     from signerd.adapters.head_file import HeadFile, load_vkey
     from signerd.adapters.start_faults import from_system
-    from signerd.adapters.store import (
-        check_database,
-        known_log_keys,
-        write_tiles_anew,
-        write_tiles_to_bucket,
-    )
+    from signerd.adapters.store import check_database, known_log_keys, write_tiles_anew, write_tiles_to_bucket
     from signerd.adapters.tiles import TilesFolder, open_bucket
     from signerd.config import database_url, load, tiles_folder
     from signerd.errors import ConfigError, Fault, NotNow, Unavailable

@@ -20,7 +20,7 @@ from signerd.adapters.operations_ca import CERTIFICATES, OperationsCa, load_ca
 from signerd.adapters.pin import pin_of
 from signerd.adapters.start_faults import unreadable
 from signerd.adapters.store import known_log_keys
-from signerd.adapters.store.approving import WouldAppend
+from signerd.adapters.store.registry.approving import WouldAppend
 from signerd.config import Config, database_url, tiles_folder
 from signerd.core.approval.actions import Approval, Preparing
 from signerd.core.approval.statement import REQUEST_BYTES, Statement

@@ -1,4 +1,4 @@
-"""Alembic migrations of the store's schema; `signerd.adapters.store.database` runs them."""
+"""Alembic migrations of the store's schema; `signerd.adapters.store.tables.database` runs them."""
 
 # The newest revision. The daemon compares with it, so that it need not load Alembic (11 MB) to start.
 HEAD = "0016"

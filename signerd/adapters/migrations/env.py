@@ -5,7 +5,7 @@ from __future__ import annotations
 from alembic import context
 from sqlalchemy import Connection
 
-from signerd.adapters.store.schema import metadata
+from signerd.adapters.store.tables.schema import metadata
 
 
 def _run() -> None:

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from birthmark.v1 import admin_pb2
 from signerd.adapters.rpc import fields
 from signerd.adapters.store import SqlStore
-from signerd.adapters.store.approving import WouldAppend
+from signerd.adapters.store.registry.approving import WouldAppend
 from signerd.core.approval.actions import Approval, Preparing, ShownApproval
 from signerd.core.approval.administrators import (
     MAX_FILE,

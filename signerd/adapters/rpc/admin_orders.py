@@ -13,7 +13,7 @@ from signerd.adapters.rpc.admin_approvals import approval_of
 from signerd.adapters.rpc.orders import order_messages
 from signerd.adapters.rpc.rehearsing import Rehearsing
 from signerd.adapters.store import SqlStore
-from signerd.adapters.store.existing import no_order
+from signerd.adapters.store.registry.existing import no_order
 from signerd.adapters.store.values import OrderState
 from signerd.core.chip_key import BurnedKey
 from signerd.core.chip_list import ChipListError, check_chip_id, check_line, check_together

@@ -11,7 +11,7 @@ from birthmark.v1 import admin_pb2
 from signerd.adapters.linting import SampleLinter
 from signerd.adapters.rpc import fields
 from signerd.adapters.store import SqlStore
-from signerd.adapters.store.existing import order_exists
+from signerd.adapters.store.registry.existing import order_exists
 from signerd.adapters.store.values import OrderState
 from signerd.adapters.store.values import ProductRevision as StoredProduct
 from signerd.core.names import Role, is_chip_id, parse_peer_uri

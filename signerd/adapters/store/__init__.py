@@ -17,19 +17,19 @@ Before the commit of each, a crash leaves nothing of it, and nobody was told. Al
 (`writer`); reads are snapshots of what is committed (`worker.Reader`).
 """
 
-from signerd.adapters.store.checkpoint_keys import known_log_keys
-from signerd.adapters.store.covered import committed_keys
-from signerd.adapters.store.database import check_database, create_database, sqlite_file
-from signerd.adapters.store.issuers import known_issuers
-from signerd.adapters.store.log_start import compare_database, write_tiles_anew, write_tiles_to_bucket
-from signerd.adapters.store.operations_cas import Announcement, Step
-from signerd.adapters.store.rebuild import CopyOfLog, Rebuilt, rebuild_database
-from signerd.adapters.store.registered import Registered
-from signerd.adapters.store.renewals import RenewalRequest
-from signerd.adapters.store.runs import note_restored
+from signerd.adapters.store.log.checkpoint_keys import known_log_keys
+from signerd.adapters.store.log.log_start import compare_database, write_tiles_anew, write_tiles_to_bucket
+from signerd.adapters.store.log.runs import note_restored
+from signerd.adapters.store.registry.issuers import known_issuers
+from signerd.adapters.store.registry.operations_cas import Announcement, Step
+from signerd.adapters.store.registry.registered import Registered
+from signerd.adapters.store.registry.renewals import RenewalRequest
 from signerd.adapters.store.sqlstore import SqlStore, open_log
-from signerd.adapters.store.upgrading import demand_covered, upgrade_database
-from signerd.adapters.store.verify import Verified, verify_database
+from signerd.adapters.store.state.covered import committed_keys
+from signerd.adapters.store.tables.database import check_database, create_database, sqlite_file
+from signerd.adapters.store.tables.upgrading import demand_covered, upgrade_database
+from signerd.adapters.store.verification.rebuild import CopyOfLog, Rebuilt, rebuild_database
+from signerd.adapters.store.verification.verify import Verified, verify_database
 
 __all__ = [
     "Announcement",

@@ -11,20 +11,26 @@ from contextlib import suppress
 from datetime import datetime
 from functools import partial
 
-from signerd.adapters.store import checkpoint_keys, issuers, listing, operations_cas, registry, renewals
-from signerd.adapters.store.approving import (
+from signerd.adapters.store import listing
+from signerd.adapters.store.boards.shared_primes import (
+    RsaCertificates,
+    record_shared_primes,
+    rsa_certificates,
+)
+from signerd.adapters.store.log import checkpoint_keys
+from signerd.adapters.store.parts import Parts
+from signerd.adapters.store.registry import issuers, operations_cas, registry, renewals
+from signerd.adapters.store.registry.approving import (
     ApprovalsInUse,
     administrators_entry,
     approvals_in_use,
     ask_administrators,
     set_administrators,
 )
-from signerd.adapters.store.chip_list import list_chips
-from signerd.adapters.store.identities import import_identities
-from signerd.adapters.store.operations_cas import Announcement
-from signerd.adapters.store.parts import Parts
-from signerd.adapters.store.renewals import Asked, PendingRenewal, RenewalRequest
-from signerd.adapters.store.shared_primes import RsaCertificates, record_shared_primes, rsa_certificates
+from signerd.adapters.store.registry.chip_list import list_chips
+from signerd.adapters.store.registry.identities import import_identities
+from signerd.adapters.store.registry.operations_cas import Announcement
+from signerd.adapters.store.registry.renewals import Asked, PendingRenewal, RenewalRequest
 from signerd.adapters.store.values import ChipPage, OrderState, ProductRevision, RevokedCertificate
 from signerd.core.approval.actions import Approval
 from signerd.core.approval.administrators import AdministratorSet

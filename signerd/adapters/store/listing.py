@@ -9,8 +9,9 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, case, false, func, literal, null, select
 
-from signerd.adapters.store import compared
-from signerd.adapters.store.rows import (
+from signerd.adapters.store.state import compared
+from signerd.adapters.store.state.states import States
+from signerd.adapters.store.tables.rows import (
     ORDER,
     RECORD,
     AnyRow,
@@ -18,7 +19,7 @@ from signerd.adapters.store.rows import (
     order_of,
     record_of,
 )
-from signerd.adapters.store.schema import (
+from signerd.adapters.store.tables.schema import (
     counters,
     entries,
     head,
@@ -28,7 +29,6 @@ from signerd.adapters.store.schema import (
     products,
     records,
 )
-from signerd.adapters.store.states import States
 from signerd.adapters.store.values import (
     OrderCounts,
     OrderState,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from signerd.adapters.store.ledger import Ledger
-from signerd.adapters.store.worker import Reads
+from signerd.adapters.store.log.ledger import Ledger
+from signerd.adapters.store.tables.worker import Reads
 from signerd.adapters.store.writer import Writer
 
 

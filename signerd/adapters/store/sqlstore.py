@@ -19,25 +19,26 @@ from signerd.adapters.commit_keys import CommitKeys
 from signerd.adapters.contradiction_file import compare_with_contradiction, keep_contradiction
 from signerd.adapters.head_file import HeadFile, succession_beside
 from signerd.adapters.head_file import create as create_second_place
-from signerd.adapters.store import calls, issuing, open_intents, runs, stamping
 from signerd.adapters.store.admin import Administration
 from signerd.adapters.store.audit import Audit
-from signerd.adapters.store.checkpoint_keys import known_log_keys
-from signerd.adapters.store.database import check_database, make_engine
-from signerd.adapters.store.intents import intent_keys
-from signerd.adapters.store.issuers import first_issuer
-from signerd.adapters.store.known_peers import KnownPeers
-from signerd.adapters.store.ledger import Due, Ledger, Sign
+from signerd.adapters.store.boards import calls, issuing, open_intents, stamping
+from signerd.adapters.store.boards.intents import intent_keys
+from signerd.adapters.store.boards.merged_chips import unsettled_chips
 from signerd.adapters.store.listing import read_entries
-from signerd.adapters.store.log_start import start_tree
-from signerd.adapters.store.logged_entries import LoggedEntries, RecentEntries
-from signerd.adapters.store.merged_chips import unsettled_chips
-from signerd.adapters.store.moments import newest_moment
-from signerd.adapters.store.opened_only import demand_only_opened
-from signerd.adapters.store.replay import replay_believed
-from signerd.adapters.store.schema import entries, head, issuers
-from signerd.adapters.store.states import States
-from signerd.adapters.store.worker import InPlaceReader, Reader, Reads
+from signerd.adapters.store.log import runs
+from signerd.adapters.store.log.checkpoint_keys import known_log_keys
+from signerd.adapters.store.log.ledger import Due, Ledger, Sign
+from signerd.adapters.store.log.log_start import start_tree
+from signerd.adapters.store.log.logged_entries import LoggedEntries, RecentEntries
+from signerd.adapters.store.log.moments import newest_moment
+from signerd.adapters.store.log.opened_only import demand_only_opened
+from signerd.adapters.store.registry.issuers import first_issuer
+from signerd.adapters.store.registry.known_peers import KnownPeers
+from signerd.adapters.store.state.replay import replay_believed
+from signerd.adapters.store.state.states import States
+from signerd.adapters.store.tables.database import check_database, make_engine
+from signerd.adapters.store.tables.schema import entries, head, issuers
+from signerd.adapters.store.tables.worker import InPlaceReader, Reader, Reads
 from signerd.adapters.store.writer import Transaction, Writer, Written
 from signerd.adapters.tiles import (
     BucketPublication,

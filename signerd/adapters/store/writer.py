@@ -24,15 +24,15 @@ from sqlalchemy import Connection, Engine, bindparam, insert, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from signerd.adapters.commit_keys import StartKey
-from signerd.adapters.store.constraints import translated
-from signerd.adapters.store.kept_states import EVERY, keep
-from signerd.adapters.store.ledger import Ledger
-from signerd.adapters.store.opened_only import NOT_BEGUN
-from signerd.adapters.store.prepared import Prepared
-from signerd.adapters.store.savepoint import attempt
-from signerd.adapters.store.schema import commits, entries, head
-from signerd.adapters.store.states import States
-from signerd.adapters.store.worker import Outcome, Unit, Worker
+from signerd.adapters.store.log.ledger import Ledger
+from signerd.adapters.store.log.opened_only import NOT_BEGUN
+from signerd.adapters.store.state.kept_states import EVERY, keep
+from signerd.adapters.store.state.states import States
+from signerd.adapters.store.tables.constraints import translated
+from signerd.adapters.store.tables.prepared import Prepared
+from signerd.adapters.store.tables.savepoint import attempt
+from signerd.adapters.store.tables.schema import commits, entries, head
+from signerd.adapters.store.tables.worker import Outcome, Unit, Worker
 from signerd.core.approval.actions import ACTIONS
 from signerd.core.approval.administrators import AdministratorSet
 from signerd.core.checkpoint_keys import LogKeys
@@ -188,7 +188,7 @@ class Writer(Worker[Transaction]):
         states: States,
         start_key: StartKey,
     ) -> None:
-        """`newest` is the latest time in the ledger (`store.moments`). `registry_changed` is called on the
+        """`newest` is the latest time in the ledger (`log/moments.py`). `registry_changed` is called on the
         event loop, before those who changed it get their answers. `start_key` makes the MACs of commits."""
         super().__init__("store-writer", engine)
         self._registry_changed = registry_changed

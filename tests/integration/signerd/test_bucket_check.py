@@ -35,12 +35,14 @@ def config(**settings: str) -> Config:
     return Config.model_construct(publication=PublicationSettings(bucket=bucket))
 
 
+@pytest.mark.check
 def test_a_bucket_that_takes_tiles(server: S3Server, base: Path) -> None:
     said = _bucket(config(endpoint=server.endpoint, prefix="a/"), base)
     assert said == f"{server.endpoint}/tiles/a/ is empty"
     assert server.objects() == {}
 
 
+@pytest.mark.check
 def test_another_name(server: S3Server, base: Path) -> None:
     with pytest.raises(ConfigError, match=r"bucket_missing: .*publication.bucket.name") as caught:
         _bucket(config(endpoint=server.endpoint, name="others"), base)
@@ -77,6 +79,7 @@ def test_a_secret_that_others_may_read(base: Path) -> None:
         _bucket(config(endpoint="http://127.0.0.1:9"), base)
 
 
+@pytest.mark.check
 def test_a_credential_of_the_service(server: S3Server, base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     named = config(endpoint=server.endpoint, secret="credential:secret")
     monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)

@@ -26,7 +26,8 @@ from harness.paper_certificates import Authority
 from harness.process import COMMANDS, run
 from harness.store_world import NOW, ORDER, ORIGIN, STATION, World
 from signerd.adapters.commit_keys import StartKey
-from signerd.adapters.store import SqlStore, issuing, stamping, writer
+from signerd.adapters.store import SqlStore, writer
+from signerd.adapters.store.boards import issuing, stamping
 from signerd.adapters.store.writer import Transaction
 from signerd.core.names import parse_peer_uri
 from signerd.core.order import Place

@@ -28,7 +28,7 @@ from harness.shared_primes import two_with_a_shared_prime
 from harness.signing_samples import name
 from signerd.adapters.shared_primes import SearchState, SharedPrimesSearch
 from signerd.adapters.shared_primes_process import MAX_MEMORY
-from signerd.adapters.store.shared_primes import RsaCertificate, RsaCertificates
+from signerd.adapters.store.boards.shared_primes import RsaCertificate, RsaCertificates
 from signerd.errors import Unavailable
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)

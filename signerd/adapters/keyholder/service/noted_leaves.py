@@ -11,7 +11,7 @@ import hashlib
 from sqlalchemy import Connection, bindparam, func, insert, select, update
 
 from signerd.adapters.keyholder.service.tables import counts, leaves
-from signerd.adapters.store.prepared import Prepared
+from signerd.adapters.store.tables.prepared import Prepared
 from signerd.core.approved_order import ApprovedOrder, LeafRefusedError, ShareUsedError
 from signerd.core.leaf import Leaf
 from signerd.core.names import Reissue

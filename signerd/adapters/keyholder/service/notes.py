@@ -24,10 +24,10 @@ from signerd.adapters import durable_files
 from signerd.adapters.keyholder.service import tables
 from signerd.adapters.keyholder.service.kept_approvals import KeptApprovals
 from signerd.adapters.start_faults import from_system
-from signerd.adapters.store.database import make_engine, start_fault
-from signerd.adapters.store.prepared import Prepared
-from signerd.adapters.store.savepoint import attempt
-from signerd.adapters.store.worker import Outcome, Unit, Worker
+from signerd.adapters.store.tables.database import make_engine, start_fault
+from signerd.adapters.store.tables.prepared import Prepared
+from signerd.adapters.store.tables.savepoint import attempt
+from signerd.adapters.store.tables.worker import Outcome, Unit, Worker
 from signerd.core.approved_order import LeafRefusedError
 from signerd.core.note import Checkpoint
 from signerd.errors import ConfigError

@@ -13,7 +13,7 @@ from signerd.adapters.ends import issuer_ends
 from signerd.adapters.keyholder.service import noted_approvals, noted_orders, notes
 from signerd.adapters.keyholder.service.settings import KeyHolderConfig
 from signerd.adapters.keyholder.service.shown_ends import members
-from signerd.adapters.store.database import make_engine, start_fault
+from signerd.adapters.store.tables.database import make_engine, start_fault
 from signerd.core.approval.administrators import AdministratorSet
 from signerd.core.approved_order import LeafRefusedError
 from signerd.core.ends import End, in_order

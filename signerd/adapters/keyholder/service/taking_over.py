@@ -39,11 +39,11 @@ from signerd.adapters.keyholder.service.users import uid_of
 from signerd.adapters.pin import file_of, with_file
 from signerd.adapters.rpc.server import answers
 from signerd.adapters.start_faults import unreadable
-from signerd.adapters.store.approving import in_force
-from signerd.adapters.store.checkpoint_keys import read_log_keys
-from signerd.adapters.store.database import check_database, make_engine, start_fault
-from signerd.adapters.store.schema import approvals, entries, issuers, orders, products, records
-from signerd.adapters.store.verify import verify_database
+from signerd.adapters.store.log.checkpoint_keys import read_log_keys
+from signerd.adapters.store.registry.approving import in_force
+from signerd.adapters.store.tables.database import check_database, make_engine, start_fault
+from signerd.adapters.store.tables.schema import approvals, entries, issuers, orders, products, records
+from signerd.adapters.store.verification.verify import verify_database
 from signerd.config import (
     AnyTokenSettings,
     Config,

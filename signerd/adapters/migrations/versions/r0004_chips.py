@@ -1,7 +1,7 @@
 """Chips as objects, and the places that they took.
 
 Each chip id of before becomes a chip. What its records prove of it, and which of them are one chip, is read
-from their evidence after this migration and before the next one (`store.chips_of_records`).
+from their evidence after this migration and before the next one (`store.boards.chips_of_records`).
 
 Revision ID: 0004
 """

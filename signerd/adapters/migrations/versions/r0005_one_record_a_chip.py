@@ -1,6 +1,6 @@
 """One active record a chip, whatever its name. Attestation keys stand among the anchors.
 
-Every record has its chip before this runs (`store.chips_of_records`).
+Every record has its chip before this runs (`store.boards.chips_of_records`).
 
 Revision ID: 0005
 """

@@ -18,7 +18,7 @@ from harness.ssh_signing import SshSigner
 from signerd.adapters.keyholder.service import noted_approvals, noted_orders, notes
 from signerd.adapters.keyholder.service.kept_approvals import OpenOrder
 from signerd.adapters.keyholder.service.notes import About, Notes
-from signerd.adapters.store.database import make_engine
+from signerd.adapters.store.tables.database import make_engine
 from signerd.core.approval.administrators import AdministratorSet, parse_administrators
 from signerd.core.approved_order import LeafRefusedError
 from signerd.errors import Unavailable

@@ -14,7 +14,7 @@ from harness.approved_orders import order_members
 from signerd.adapters.keyholder.service import noted_orders, notes, tables
 from signerd.adapters.keyholder.service.noted_leaves import note_leaf
 from signerd.adapters.keyholder.service.notes import About
-from signerd.adapters.store.database import make_engine
+from signerd.adapters.store.tables.database import make_engine
 from signerd.core.approved_order import LeafRefusedError, ShareUsedError
 from signerd.core.evidence_extension import EvidenceStatement
 from signerd.core.leaf import Leaf

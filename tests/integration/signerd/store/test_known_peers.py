@@ -7,9 +7,11 @@ from datetime import timedelta
 import pytest
 
 from harness.store_world import NOW, digest
-from signerd.adapters.store import SqlStore, calls, known_peers
-from signerd.adapters.store.known_peers import KnownPeers
-from signerd.adapters.store.states import States
+from signerd.adapters.store import SqlStore
+from signerd.adapters.store.boards import calls
+from signerd.adapters.store.registry import known_peers
+from signerd.adapters.store.registry.known_peers import KnownPeers
+from signerd.adapters.store.state.states import States
 from signerd.core.names import parse_peer_uri
 from signerd.errors import Refused
 from signerd.ports import PeerRecord

@@ -36,7 +36,8 @@ from harness.store_world import (
     stock,
     with_terms,
 )
-from signerd.adapters.store import Registered, SqlStore, schema
+from signerd.adapters.store import Registered, SqlStore
+from signerd.adapters.store.tables import schema
 from signerd.core.approval.actions import Approval, Preparing
 from signerd.core.approval.administrators import NOBODY, AdministratorSet, namespace_of
 from signerd.core.approval.sshsig import read_signature

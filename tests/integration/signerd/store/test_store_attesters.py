@@ -13,9 +13,9 @@ from sqlalchemy.exc import IntegrityError
 
 from harness.store_world import NOW, World, intent, issue, prepare, with_terms
 from signerd.adapters.store import SqlStore
-from signerd.adapters.store.constraints import translated
-from signerd.adapters.store.database import make_engine
-from signerd.adapters.store.schema import anchors, certified_chips
+from signerd.adapters.store.tables.constraints import translated
+from signerd.adapters.store.tables.database import make_engine
+from signerd.adapters.store.tables.schema import anchors, certified_chips
 from signerd.core.names import Reissue
 from signerd.errors import Code, Fault, Refused
 from signerd.ports import IntentRequest, PreparedBytes, Record

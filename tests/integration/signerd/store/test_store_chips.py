@@ -15,10 +15,10 @@ from sqlalchemy.exc import IntegrityError
 
 from harness.store_world import NOW, STATION, World, grant_of, intent, issue, prepare, with_terms
 from signerd.adapters.store import SqlStore
-from signerd.adapters.store.certified_chips import _finding, shown
-from signerd.adapters.store.constraints import translated
-from signerd.adapters.store.database import make_engine
-from signerd.adapters.store.schema import anchors, certified_chips
+from signerd.adapters.store.boards.certified_chips import _finding, shown
+from signerd.adapters.store.tables.constraints import translated
+from signerd.adapters.store.tables.database import make_engine
+from signerd.adapters.store.tables.schema import anchors, certified_chips
 from signerd.adapters.store.writer import Transaction
 from signerd.core.anchors import Anchor, AnchorKind
 from signerd.core.names import Reissue

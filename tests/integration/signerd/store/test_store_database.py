@@ -21,12 +21,14 @@ from harness.doctored_store import log_of
 from harness.store_world import NOW, World, digest, intent, issue, stock
 from signerd.adapters import migrations
 from signerd.adapters.commit_keys import StartKey
-from signerd.adapters.store import SqlStore, check_database, create_database, database, listing, open_intents
-from signerd.adapters.store.constraints import translated
-from signerd.adapters.store.database import make_engine
-from signerd.adapters.store.intents import IntentKeys
-from signerd.adapters.store.schema import metadata, orders, peers, places, records
-from signerd.adapters.store.states import States
+from signerd.adapters.store import SqlStore, check_database, create_database, listing
+from signerd.adapters.store.boards import open_intents
+from signerd.adapters.store.boards.intents import IntentKeys
+from signerd.adapters.store.state.states import States
+from signerd.adapters.store.tables import database
+from signerd.adapters.store.tables.constraints import translated
+from signerd.adapters.store.tables.database import make_engine
+from signerd.adapters.store.tables.schema import metadata, orders, peers, places, records
 from signerd.adapters.store.values import RecordFilter
 from signerd.adapters.store.writer import Transaction
 from signerd.core.checkpoint_keys import LogKeys

@@ -12,8 +12,8 @@ from sqlalchemy.exc import OperationalError
 from harness.store_world import NOW, ORDER, World, intent, issue, stock
 from signerd.adapters import durable_files
 from signerd.adapters.head_file import HeadFile
-from signerd.adapters.store.database import make_engine
-from signerd.adapters.store.worker import Reader
+from signerd.adapters.store.tables.database import make_engine
+from signerd.adapters.store.tables.worker import Reader
 from signerd.core.checkpoint_keys import LogKeys
 from signerd.core.note import Checkpoint, sign_note
 from signerd.errors import Fault, Refused, Unavailable

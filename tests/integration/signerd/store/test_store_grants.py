@@ -5,7 +5,7 @@ from pathlib import Path
 
 from harness.store_world import NOW, ORDER, STATION, World, intent, issue, stock
 from signerd.adapters.store import SqlStore
-from signerd.adapters.store.issuing import MAX_GRANTS
+from signerd.adapters.store.boards.issuing import MAX_GRANTS
 from signerd.ports import Grant
 
 OTHER = 3

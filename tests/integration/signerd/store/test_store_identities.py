@@ -15,10 +15,10 @@ from sqlalchemy.exc import IntegrityError
 from harness.store_world import NOW, World
 from signerd.adapters.store import SqlStore
 from signerd.adapters.store.admin import MAX_IDENTITIES
-from signerd.adapters.store.constraints import translated
-from signerd.adapters.store.database import make_engine
-from signerd.adapters.store.identities import _imported
-from signerd.adapters.store.schema import identities
+from signerd.adapters.store.registry.identities import _imported
+from signerd.adapters.store.tables.constraints import translated
+from signerd.adapters.store.tables.database import make_engine
+from signerd.adapters.store.tables.schema import identities
 from signerd.core.evidence.method import IdentityKey
 from signerd.core.identity_list import ChipIdentity
 from signerd.errors import Code, Refused

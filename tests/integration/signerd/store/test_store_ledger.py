@@ -22,8 +22,8 @@ from harness.store_that_dies import Point
 from harness.store_world import NOW, ORDER, ORIGIN, World, digest, intent, issue, prepare, stock, with_terms
 from signerd.adapters.head_file import HeadFile
 from signerd.adapters.store import SqlStore
-from signerd.adapters.store.database import make_engine
-from signerd.adapters.store.schema import records
+from signerd.adapters.store.tables.database import make_engine
+from signerd.adapters.store.tables.schema import records
 from signerd.core.checkpoint_keys import LogKeys
 from signerd.core.merkle import leaf_hash, node_hash
 from signerd.core.note import Checkpoint, VerifierKey, open_checkpoint, parse_checkpoint
@@ -122,7 +122,7 @@ async def test_while_the_key_holder_is_away_nothing_is_lost(world: World, store:
 async def test_publishing_is_tried_again_without_a_call(
     world: World, store: SqlStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("signerd.adapters.store.ledger._RETRY_S", 0.01)
+    monkeypatch.setattr("signerd.adapters.store.log.ledger._RETRY_S", 0.01)
     await store.published(3)
     world.log_key.available = False
     record = await issue(store, intent("chip-1"))

@@ -21,7 +21,8 @@ from harness.chip_chains import Chain, Made
 from harness.installation import product_toml
 from harness.store_of_before import dump, load, upgrade_and_die
 from harness.store_world import NOW, World, digest, intent, issue, prepare, with_terms
-from signerd.adapters.store import chips_of_records, upgrade_database
+from signerd.adapters.store import upgrade_database
+from signerd.adapters.store.boards import chips_of_records
 from signerd.adapters.store.values import RecordFilter
 from signerd.core.anchors import Anchor
 from signerd.core.merkle import Frontier, leaf_hash

@@ -11,8 +11,8 @@ from sqlalchemy import event
 
 from harness.store_world import NOW, World
 from signerd.adapters.store import SqlStore
-from signerd.adapters.store.database import make_engine
-from signerd.adapters.store.identities import _of_other_lists
+from signerd.adapters.store.registry.identities import _of_other_lists
+from signerd.adapters.store.tables.database import make_engine
 from signerd.core.evidence.method import IdentityKey
 from signerd.core.identity_list import ChipIdentity
 from signerd.errors import Code, Refused

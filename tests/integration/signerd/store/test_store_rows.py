@@ -9,11 +9,11 @@ import pytest
 from sqlalchemy import ColumnElement, Connection, select
 
 from harness.store_world import NOW, ORDER, STATION, World, intent, issue, stock, with_terms
-from signerd.adapters.store.database import make_engine
-from signerd.adapters.store.prepared import Prepared
-from signerd.adapters.store.rows import ORDER as ORDER_COLUMNS
-from signerd.adapters.store.rows import PEER, RECORD, order_of, peer_of, record_of
-from signerd.adapters.store.schema import grants, records
+from signerd.adapters.store.tables.database import make_engine
+from signerd.adapters.store.tables.prepared import Prepared
+from signerd.adapters.store.tables.rows import ORDER as ORDER_COLUMNS
+from signerd.adapters.store.tables.rows import PEER, RECORD, order_of, peer_of, record_of
+from signerd.adapters.store.tables.schema import grants, records
 from signerd.core.order import FirmwareBundle
 
 BUNDLE = FirmwareBundle(bytes(range(32)), {"app": ("1.4.0", bytes(32))})

@@ -14,8 +14,8 @@ from harness.store_of_before import load
 from harness.store_world import NOW, World
 from signerd.adapters import migrations
 from signerd.adapters.store import SqlStore, note_restored, upgrade_database
-from signerd.adapters.store.database import make_engine
-from signerd.adapters.store.schema import UPGRADED_FROM, counters
+from signerd.adapters.store.tables.database import make_engine
+from signerd.adapters.store.tables.schema import UPGRADED_FROM, counters
 from signerd.errors import Fault
 from signerd.program import program_version
 

@@ -20,7 +20,8 @@ from harness.store_world import (
     stock,
     with_terms,
 )
-from signerd.adapters.store import SqlStore, shared_primes
+from signerd.adapters.store import SqlStore
+from signerd.adapters.store.boards import shared_primes
 from signerd.core.entry import MAX_SHARED_PRIMES
 from signerd.ports import Record
 

@@ -9,7 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from harness.store_world import World, refusals
-from signerd.adapters.store import reading_progress
+from signerd.adapters.store.log import reading_progress
 
 COUNT = 250
 

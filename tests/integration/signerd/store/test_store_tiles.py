@@ -17,7 +17,7 @@ from harness.store_world import ORDER, World, intent, issue, refusals, stock
 from harness.tiles_that_die import TilePoint
 from signerd.adapters.head_file import HeadFile
 from signerd.adapters.store import write_tiles_anew
-from signerd.adapters.store.database import make_engine
+from signerd.adapters.store.tables.database import make_engine
 from signerd.adapters.tiles import Counts, TilesFolder
 from signerd.core.checkpoint_keys import LogKeys
 from signerd.core.entry import ID_BYTES, encode

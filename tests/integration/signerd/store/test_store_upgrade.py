@@ -30,9 +30,9 @@ from harness.store_world import (
 )
 from signerd.adapters import migrations
 from signerd.adapters.store import SqlStore, check_database, upgrade_database
-from signerd.adapters.store.database import make_engine
-from signerd.adapters.store.schema import chips, metadata
-from signerd.adapters.store.upgrading import Upgraded
+from signerd.adapters.store.tables.database import make_engine
+from signerd.adapters.store.tables.schema import chips, metadata
+from signerd.adapters.store.tables.upgrading import Upgraded
 from signerd.adapters.store.values import RecordFilter
 from signerd.core.order import FirmwareBundle
 from signerd.errors import ConfigError

@@ -1,0 +1,1 @@
+"""What administrators enter: peers, products, orders, lists of chips, issuers."""

@@ -1,0 +1,1 @@
+"""`signerd database verify` and `rebuild`: the whole database beside the log."""
