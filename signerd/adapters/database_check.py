@@ -23,7 +23,7 @@ from pathlib import Path
 import structlog
 
 from signerd.adapters.keyholder.hardening import bare_environment
-from signerd.errors import Fault
+from signerd.errors import Fault, Unavailable
 
 FIRST_S = 30.0  # after the start, which others wait for
 DEADLINE_S = 12 * 3600.0  # at the lowest priority; a million boards take three minutes of an idle core
@@ -44,12 +44,12 @@ class Compared:
     findings: tuple[str, ...]  # the first ones
 
     @property
-    def refusal(self) -> Fault | None:
-        """Why no place is to be taken."""
+    def refusal(self) -> Unavailable | None:
+        """Why no place is to be taken. Stations wait, as for a database that does not answer."""
         if not self.again:
             return None
         first = self.findings[0] if self.findings else "entries are missing"
-        return Fault(
+        return Unavailable(
             "no place is taken: the database lacks what keeps a chip or a key from being certified once more"
             f" ({self.total} findings, first {first}): signerd database verify"
         )

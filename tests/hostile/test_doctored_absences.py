@@ -25,7 +25,7 @@ from signerd.adapters.database_check import Compared, DatabaseCheck
 from signerd.adapters.metrics import Metrics
 from signerd.adapters.store import Registered, SqlStore, Verified, upgrade_database, verify_database
 from signerd.adapters.store.verification.findings import Finding
-from signerd.errors import ConfigError, Fault
+from signerd.errors import ConfigError, Unavailable
 from signerd.wiring import database_check
 
 pytestmark = pytest.mark.check
@@ -379,7 +379,7 @@ async def test_no_place_is_taken_while_a_chip_could_be_certified_again(
         connection.execute("DELETE FROM anchors WHERE value = 'chip-2'")
     await check.run()
     assert registry.get_sample_value("signerd_database_findings") == 1
-    with pytest.raises(Fault, match=r"no place is taken.*name chip-2"):
+    with pytest.raises(Unavailable, match=r"no place is taken.*name chip-2"):
         await issue(store, replace(intent("chip-4"), issuer_id=2))
     await store.record_stamp(begun, stamp=b"stamp", signature=b"s", station=STATION, now=NOW)
     await store.revoke(serial_number="BM-000003", reason="superseded", now=NOW, by="ann")
@@ -404,7 +404,7 @@ async def test_no_place_is_taken_while_entries_are_missing(
     store, check, _ = watched
     doctor(world, ["DELETE FROM entries WHERE entry_index = 3", "DELETE FROM anchors WHERE value = 'chip-2'"])
     await check.run()
-    with pytest.raises(Fault, match="no place is taken"):
+    with pytest.raises(Unavailable, match="no place is taken"):
         await issue(store, replace(intent("chip-4"), issuer_id=2))
 
 
@@ -435,6 +435,6 @@ async def test_a_comparison_that_fails_stops_nothing_and_mends_nothing(
     await check.run()
     world.head_file.write_bytes(b"none")
     await check.run()
-    with pytest.raises(Fault, match="no place is taken"):
+    with pytest.raises(Unavailable, match="no place is taken"):
         await issue(store, replace(intent("chip-4"), issuer_id=2))
     world.head_file.write_bytes(note)

@@ -38,6 +38,10 @@ class LyingLine:
         self._control = directory / "lie"
         signerd: list[str | Path] = [sys.executable, SCRIPT, self._control]
         self.installation = Installation(directory / "installation", signerd=signerd)
+        with self.installation.config.open(
+            "a", encoding="utf-8"
+        ) as config:  # it looks for no lies of its own
+            config.write("\n[hygiene]\ndatabase_every_h = 0\n")
         self.line = HostileLine(self.installation)
         self._config = self.installation.add_auditor("mallory-watcher").config
 

@@ -220,7 +220,7 @@ class SqlStore(Administration, Audit):
         self._watching: asyncio.Task[None] | None = None
         # Why no place is taken: what would keep a chip from being certified again is missing. Set by whoever
         # compares the whole database.
-        self.absence: Fault | None = None
+        self.absence: Unavailable | None = None
 
     def watch(self) -> None:
         """Begins to look whether the database can be read and written while nobody asks for it."""
@@ -360,7 +360,7 @@ class SqlStore(Administration, Audit):
     async def take_place(self, request: IntentRequest, prepare: Callable[[Place], PreparedBytes]) -> Record:
         """See `signerd.ports.Store`. `prepare` runs in the writer's thread."""
         if self.absence is not None:  # one for each caller: a raised exception keeps its traceback
-            raise Fault(self.absence.detail)
+            raise Unavailable(self.absence.detail)
         return await self._writer.do(lambda tx: issuing.take_place(tx, request, prepare))
 
     async def complete(
