@@ -179,9 +179,10 @@ def test_an_order_rewritten_in_the_database(tmp_path: Path) -> None:
             lines = map(json.loads, said.splitlines())
             return [(each["code"], each["detail"]) for each in lines if each["event"] == "finding"]
 
-        run([COMMANDS / "birthmark-auditor", "verify", "--config", eve])  # no board was stamped with it
-        assert found("order", order) == [
+        differs = [
             ("F313", "signerd states another bundle"),
             ("F313", "signerd states another firmware"),
         ]
+        assert found("verify") == differs
+        assert found("order", order) == differs
         line.close()
