@@ -12,23 +12,20 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import structlog
 
-from signerd.adapters.keyholder.hardening import bare_environment
+from signerd.adapters.background_process import background_process, demand_ended_well
 from signerd.errors import Fault, Unavailable
 
 FIRST_S = 30.0  # after the start, which others wait for
 DEADLINE_S = 12 * 3600.0  # at the lowest priority; a million boards take three minutes of an idle core
-_PROGRAM = ("-P", "-m", "signerd.adapters.database_check_process")
-_SAID = 500  # characters of the process's last words in our log
+_PROGRAM = ("-m", "signerd.adapters.database_check_process")
 
 _log = structlog.get_logger(__name__)
 
@@ -108,28 +105,10 @@ class DatabaseCheck:
         self._on_end(compared)
 
     async def _compare(self) -> Compared:
-        try:
-            process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                *_PROGRAM,
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.PIPE,
-                env=bare_environment(),
-            )
-        except OSError as error:
-            raise Fault(f"cannot start the comparison: {error.strerror}") from error
-        try:
+        async with background_process(_PROGRAM, "the comparison") as process:
             output, errors = await process.communicate(self._asked)
-            said = errors.decode(errors="replace").strip()[-_SAID:]
-            if process.returncode != 0:
-                raise Fault(f"the comparison ended with {process.returncode}: {said}")
+            demand_ended_well(process, errors, "the comparison")
             return self._report(output)
-        finally:
-            if process.returncode is None:
-                with suppress(ProcessLookupError):
-                    process.kill()
-                await process.wait()
 
     def _report(self, output: bytes) -> Compared:
         try:

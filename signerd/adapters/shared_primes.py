@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
@@ -21,14 +20,13 @@ from typing import Protocol
 
 import structlog
 
-from signerd.adapters.keyholder.hardening import bare_environment
+from signerd.adapters.background_process import background_process, demand_ended_well
 from signerd.adapters.shared_primes_process import LENGTH
 from signerd.adapters.store.boards.shared_primes import RsaCertificates
 from signerd.errors import Fault
 
 DEADLINE_S = 12 * 3600.0  # at the lowest priority; 100,000 keys take two minutes of an idle core
-_PROGRAM = ("-P", "-m", "signerd.adapters.shared_primes_process")
-_SAID = 500  # characters of the process's last words in our log
+_PROGRAM = ("-m", "signerd.adapters.shared_primes_process")
 _LOGGED = 20  # certificates in one log line; the ledger names them all
 _DIGEST_BYTES = 32
 
@@ -185,31 +183,14 @@ async def _compare(pages: AsyncIterator[list[bytes]]) -> tuple[int, list[bytes]]
 async def _compare_in_process(
     first: list[bytes], pages: AsyncIterator[list[bytes]]
 ) -> tuple[int, list[bytes]]:
-    try:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            *_PROGRAM,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env=bare_environment(),
-        )
-    except OSError as error:
-        raise Fault(f"cannot start the search: {error.strerror}") from error
-    try:
+    async with background_process(_PROGRAM, "the search") as process:
         if process.stdin is None or process.stdout is None or process.stderr is None:
             raise Fault("the search has no pipes")
         await _feed(process.stdin, first, pages)
         output, errors = await asyncio.gather(process.stdout.read(), process.stderr.read())
-        said = errors.decode(errors="replace").strip()[-_SAID:]
-        if await process.wait() != 0:
-            raise Fault(f"the search ended with {process.returncode}: {said}")
+        await process.wait()
+        demand_ended_well(process, errors, "the search")
         return _report(output)
-    finally:
-        if process.returncode is None:
-            with suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
 
 
 async def _feed(line: asyncio.StreamWriter, first: list[bytes], pages: AsyncIterator[list[bytes]]) -> None:

@@ -117,7 +117,10 @@ def _server(_pid: int) -> _Server:
 
 
 def is_loaded(command: Sequence[str], environment: Mapping[str, str]) -> bool:
-    """Whether this command can be run by `loaded_command`."""
+    """Whether this command can be run by `loaded_command`. With a library before all others (libfaketime) it
+    is not: a fork has what its parent read there."""
+    if "LD_PRELOAD" in environment:
+        return False
     path = Path(command[0])
     own = path.parent == Path(sys.executable).parent and path.name in _PROGRAMS
     return own and _of_the_interpreter(environment) == _server(os.getpid()).interpreter

@@ -345,7 +345,6 @@ def test_commands_beside_signerd_go_by_the_ledger(world: World) -> None:
 
 # As the real one, and not behind the other tests: at the lowest priority a busy machine makes it wait.
 UNHURRIED = (
-    "-P",
     "-c",
     "import sys; from signerd.adapters import database_check_process as p; p._LOWEST = 0; sys.exit(p.main())",
 )
