@@ -26,6 +26,12 @@ class WitnessDown(Exception):  # noqa: N818 -- a state of the line
     """No answer. The text says why."""
 
 
+def _heard(asked: asyncio.Future[tuple[int, str, bytes]]) -> None:
+    """Whoever asked may have gone meanwhile, as when signerd stops: then nobody else takes the error."""
+    if not asked.cancelled():
+        asked.exception()
+
+
 class WitnessLine:
     """To one witness."""
 
@@ -44,6 +50,7 @@ class WitnessLine:
         """Status, content type and at most one byte more than an answer may have. Raises WitnessDown."""
         self._ended = ended = threading.Event()
         asked = asyncio.get_running_loop().run_in_executor(self._thread, self._post, body, ended)
+        asked.add_done_callback(_heard)
         try:
             # Not `wait_for`: in Python 3.11 it swallows a cancellation that meets the answer.
             async with asyncio.timeout(DEADLINE_S):
