@@ -12,10 +12,9 @@ import json
 from collections.abc import Mapping, Sequence
 
 from sqlalchemy import Connection, bindparam, literal, select
-from sqlalchemy.exc import SQLAlchemyError
 
 from signerd.adapters.commit_keys import CommitKeys, StartKey
-from signerd.adapters.store.tables.database import make_engine, start_fault
+from signerd.adapters.store.tables.database import reading_database
 from signerd.adapters.store.tables.prepared import Prepared
 from signerd.adapters.store.tables.rows import seconds
 from signerd.adapters.store.tables.schema import records
@@ -69,19 +68,13 @@ async def intent_keys(url: str, own: StartKey, origin: str, keys: CommitKeys) ->
 
 
 def _starts(url: str) -> list[bytes]:
-    engine = make_engine(url, "read")
     found: dict[bytes, None] = {}
-    try:
-        with engine.begin() as connection:
-            for start in connection.execute(_OPEN).scalars():
-                if isinstance(start, bytes) and len(start) == START_BYTES:
-                    found[start] = None
-                if len(found) == MAX_STARTS:
-                    break
-    except SQLAlchemyError as error:
-        raise start_fault("cannot read the intents", error) from error
-    finally:
-        engine.dispose()
+    with reading_database(url, "cannot read the intents") as connection:
+        for start in connection.execute(_OPEN).scalars():
+            if isinstance(start, bytes) and len(start) == START_BYTES:
+                found[start] = None
+            if len(found) == MAX_STARTS:
+                break
     return list(found)
 
 

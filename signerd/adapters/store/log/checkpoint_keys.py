@@ -12,10 +12,9 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, insert, inspect, select, update
-from sqlalchemy.exc import SQLAlchemyError
 
 from signerd.adapters.store.registry.approving import append_approved
-from signerd.adapters.store.tables.database import make_engine, start_fault
+from signerd.adapters.store.tables.database import reading_database
 from signerd.adapters.store.tables.schema import checkpoint_keys, entries
 from signerd.adapters.store.writer import Transaction
 from signerd.core.approval.actions import Approval
@@ -69,14 +68,8 @@ def _succession(index: int | None, said: Mapping[str, Any]) -> Succession:
 
 def known_log_keys(url: str, first: VerifierKey) -> LogKeys:
     """The same, of a database that no signerd has open, or that one has. Raises ConfigError."""
-    engine = make_engine(url, "read")
-    try:
-        with engine.begin() as connection:
-            return read_log_keys(connection, first)
-    except SQLAlchemyError as error:
-        raise start_fault("cannot read the log's keys", error) from error
-    finally:
-        engine.dispose()
+    with reading_database(url, "cannot read the log's keys") as connection:
+        return read_log_keys(connection, first)
 
 
 def _demand_entry(connection: Connection, kind: str, vkey: str, index: int | None) -> Mapping[str, Any]:

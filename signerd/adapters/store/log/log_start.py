@@ -11,19 +11,17 @@ what is published, the folder's own checkpoint stays as it is: signerd writes th
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
 from sqlalchemy import Connection, select
-from sqlalchemy.exc import SQLAlchemyError
 
 from signerd.adapters.head_file import HeadFile
 from signerd.adapters.start_faults import from_system
 from signerd.adapters.store.log.logged_entries import LoggedEntries
 from signerd.adapters.store.log.reading_progress import say_read
-from signerd.adapters.store.tables.database import make_engine, start_fault
+from signerd.adapters.store.tables.database import reading_database
 from signerd.adapters.store.tables.schema import entries, head
 from signerd.adapters.tiles import Counts, Publication, TilesBucket, TilesFolder, write_bucket_anew
 from signerd.adapters.tiles.publication import AT_ONCE
@@ -61,7 +59,7 @@ class ReadLedger:
         if size is None or size == self.size:
             return self.head.root
         frontier = Frontier()
-        with _reading(self.url) as connection:
+        with reading_database(self.url, "cannot read the ledger") as connection:
             for leaf in _leaf_hashes(connection, 0, size):
                 frontier.append(leaf)
         return frontier.root()
@@ -73,7 +71,7 @@ def compare_database(url: str, published: Checkpoint) -> ReadLedger:
     Raises:
         ConfigError: it is damaged, or does not.
     """
-    with _reading(url) as connection:
+    with reading_database(url, "cannot read the ledger") as connection:
         return ReadLedger(url, _verified(connection, published, Frontier()))
 
 
@@ -92,7 +90,7 @@ def start_tree(
         folder.make()
         note = folder.note()
         tree = Tree(folder) if note is None else _tree_of_tiles(folder, note, published, keys)
-        with _reading(url) as connection:
+        with reading_database(url, "cannot read the ledger") as connection:
             found = _compared(connection, published, tree, folder.path)
             anew = tree.size == 0 and published.size > 0
             if anew:
@@ -127,7 +125,7 @@ def write_tiles_anew(
     """
     published, tree = second_place.checkpoint, Tree(folder)
     folder.make()
-    with _reading(url) as connection:
+    with reading_database(url, "cannot read the ledger") as connection:
         _verified(connection, published, Frontier())
         copies = Publication(folder, tree, _entries(url, tree), 0, anew=True)
         _extend(connection, tree, published.size, copies, published)
@@ -277,15 +275,3 @@ def _leaf_hashes(connection: Connection, start: int, end: int) -> Iterator[bytes
 
 def _entries(url: str, tree: Tree) -> Callable[[int, int], list[bytes]]:
     return LoggedEntries(url, tree, lambda _index: None).read
-
-
-@contextmanager
-def _reading(url: str) -> Iterator[Connection]:
-    engine = make_engine(url, "read")
-    try:
-        with engine.begin() as connection:
-            yield connection
-    except SQLAlchemyError as error:
-        raise start_fault("cannot read the ledger", error) from error
-    finally:
-        engine.dispose()

@@ -9,9 +9,8 @@ from __future__ import annotations
 import json
 
 from sqlalchemy import Connection, select
-from sqlalchemy.exc import SQLAlchemyError
 
-from signerd.adapters.store.tables.database import make_engine, start_fault
+from signerd.adapters.store.tables.database import reading_database
 from signerd.adapters.store.tables.schema import entries
 from signerd.core.entry import KeysCommitted, LogOpened
 from signerd.core.note import Checkpoint
@@ -29,14 +28,8 @@ def demand_only_opened(url: str, published: Checkpoint) -> None:
     """
     if published.size:
         return
-    engine = make_engine(url, "read")
-    try:
-        with engine.begin() as connection:
-            beyond = _beyond_opening(connection)
-    except SQLAlchemyError as error:
-        raise start_fault("cannot read the ledger", error) from error
-    finally:
-        engine.dispose()
+    with reading_database(url, "cannot read the ledger") as connection:
+        beyond = _beyond_opening(connection)
     if beyond:
         raise ConfigError(
             f"the second place says that no checkpoint was ever signed, and the ledger has a {beyond}:"

@@ -21,7 +21,7 @@ from signerd.adapters.store.log.moments import newest_moment
 from signerd.adapters.store.registry.approving import append_approved
 from signerd.adapters.store.state.replay import Replayed, demand_committed, demand_same_keys, replay
 from signerd.adapters.store.state.states import States
-from signerd.adapters.store.tables.database import check_database, make_engine, start_fault
+from signerd.adapters.store.tables.database import check_database, make_engine, reading_database, start_fault
 from signerd.adapters.store.tables.schema import checkpoint_keys, commits, entries, head
 from signerd.adapters.store.writer import Transaction
 from signerd.core.approval.actions import Approval
@@ -159,16 +159,10 @@ def _append(connection: Connection, found: LeftLedger, tx: Transaction, key: Sta
 
 def read_succeeded(url: str) -> Succeeded:
     """Of a database whose last entry is `log_succeeded`. Raises ConfigError."""
-    engine = make_engine(url, "read")
-    try:
-        with engine.begin() as connection:
-            size = connection.execute(select(head.c.size)).scalar_one()
-            data = connection.execute(select(entries.c.data).where(size - 1 == _INDEX)).scalar_one()
-            frontier = _frontier(connection, size - 1)
-    except SQLAlchemyError as error:
-        raise start_fault("cannot read the succession", error) from error
-    finally:
-        engine.dispose()
+    with reading_database(url, "cannot read the succession") as connection:
+        size = connection.execute(select(head.c.size)).scalar_one()
+        data = connection.execute(select(entries.c.data).where(size - 1 == _INDEX)).scalar_one()
+        frontier = _frontier(connection, size - 1)
     inclusion = frontier.next_inclusion()
     frontier.append(leaf_hash(data))
     return Succeeded(data, size, frontier.root(), inclusion)

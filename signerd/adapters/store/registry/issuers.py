@@ -6,12 +6,11 @@ from dataclasses import replace
 from datetime import datetime
 
 from sqlalchemy import Connection, insert, select, update
-from sqlalchemy.exc import SQLAlchemyError
 
 from signerd.adapters.store.registry.approving import append_approved
 from signerd.adapters.store.state import compared
 from signerd.adapters.store.state.states import States
-from signerd.adapters.store.tables.database import make_engine, start_fault
+from signerd.adapters.store.tables.database import reading_database
 from signerd.adapters.store.tables.rows import AnyRow
 from signerd.adapters.store.tables.schema import head, issuers
 from signerd.adapters.store.writer import Transaction
@@ -53,14 +52,8 @@ def issuer_rows(connection: Connection) -> list[IssuerRecord]:
 
 def known_issuers(url: str) -> list[IssuerRecord]:
     """The same, of a database that no signerd has open, or that one has. Raises ConfigError."""
-    engine = make_engine(url, "read")
-    try:
-        with engine.begin() as connection:
-            return issuer_rows(connection)
-    except SQLAlchemyError as error:
-        raise start_fault("cannot read the issuers", error) from error
-    finally:
-        engine.dispose()
+    with reading_database(url, "cannot read the issuers") as connection:
+        return issuer_rows(connection)
 
 
 def demand_active(tx: Transaction, issuer_id: int) -> None:

@@ -13,11 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sqlalchemy import Connection, select
-from sqlalchemy.exc import SQLAlchemyError
 
 from signerd.adapters.head_file import read_second_place
 from signerd.adapters.store.log.checkpoint_keys import known_log_keys
-from signerd.adapters.store.tables.database import check_database, make_engine, start_fault
+from signerd.adapters.store.tables.database import check_database, reading_database
 from signerd.adapters.store.tables.schema import entries
 from signerd.core.checkpoint_keys import LogKeys
 from signerd.core.entry import CheckpointKeyAdded
@@ -79,14 +78,8 @@ def _covered(url: str, head_file: Path, first: VerifierKey) -> tuple[State, dict
         return kept[0]
 
     published = read_second_place(head_file, keys)
-    engine = make_engine(url, "read")
-    try:
-        with engine.begin() as connection:
-            state, named = _read(connection, published)
-    except SQLAlchemyError as error:
-        raise start_fault("cannot read the ledger", error) from error
-    finally:
-        engine.dispose()
+    with reading_database(url, "cannot read the ledger") as connection:
+        state, named = _read(connection, published)
     log_keys = state.log_keys
     if log_keys is None or (
         published.size and log_keys.signers(published.size) != kept[0].signers(published.size)

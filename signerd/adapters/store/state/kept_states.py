@@ -10,10 +10,9 @@ import hmac
 
 import structlog
 from sqlalchemy import Connection, case, func, insert, select, update
-from sqlalchemy.exc import SQLAlchemyError
 
 from signerd.adapters.commit_keys import CommitKeys, StartKey
-from signerd.adapters.store.tables.database import make_engine, start_fault
+from signerd.adapters.store.tables.database import reading_database
 from signerd.adapters.store.tables.schema import kept_states
 from signerd.core.internal_key import START_BYTES
 from signerd.core.note import Checkpoint
@@ -70,15 +69,9 @@ async def _proven(row: tuple[object, object, object], keys: CommitKeys, version:
 
 
 def _row(url: str) -> tuple[object, object, object] | None:
-    engine = make_engine(url, "read")
     state = kept_states.c.state
     bounded = case((func.length(state) <= _MAX_BYTES, state))
     asked = select(kept_states.c.start, kept_states.c.mac, bounded.label("state"))
-    try:
-        with engine.begin() as connection:
-            row = connection.execute(asked).one_or_none()
-    except SQLAlchemyError as error:
-        raise start_fault("cannot read the kept state", error) from error
-    finally:
-        engine.dispose()
+    with reading_database(url, "cannot read the kept state") as connection:
+        row = connection.execute(asked).one_or_none()
     return None if row is None else (row.start, row.mac, row.state)

@@ -14,12 +14,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, select
-from sqlalchemy.exc import SQLAlchemyError
 
 from signerd.adapters.commit_keys import CommitKeys
 from signerd.adapters.store.log.reading_progress import say_read
 from signerd.adapters.store.state.kept_states import believed, say_not_used
-from signerd.adapters.store.tables.database import make_engine, start_fault
+from signerd.adapters.store.tables.database import reading_database
 from signerd.adapters.store.tables.schema import KEYS_COMMITTED, commits, counters, entries, head
 from signerd.core.checkpoint_keys import LogKeys
 from signerd.core.commits import CommitError, KeptCommit, Uncovered, oldest_needed
@@ -97,18 +96,12 @@ def replay(
         ConfigError: it is not what was published, its entries contradict each other, or the rows of `commits`
             are damaged.
     """
-    engine = make_engine(url, "read")
-    try:
-        with engine.begin() as connection:
-            commits_beyond = _kept(connection, published.size)
-            oldest = oldest_needed(published.size, commits_beyond)
-            begun = None if kept is None or tree is None else _begun(connection, kept, tree, oldest)
-            reading = begun or _Reading(State(), Boards(), Changes(), Frontier(), [])
-            return _replay(connection, published, reading, oldest, commits_beyond)
-    except SQLAlchemyError as error:
-        raise start_fault("cannot read the ledger", error) from error
-    finally:
-        engine.dispose()
+    with reading_database(url, "cannot read the ledger") as connection:
+        commits_beyond = _kept(connection, published.size)
+        oldest = oldest_needed(published.size, commits_beyond)
+        begun = None if kept is None or tree is None else _begun(connection, kept, tree, oldest)
+        reading = begun or _Reading(State(), Boards(), Changes(), Frontier(), [])
+        return _replay(connection, published, reading, oldest, commits_beyond)
 
 
 def _begun(connection: Connection, kept: KeptState, tree: Tree, oldest: int) -> _Reading | None:

@@ -14,6 +14,8 @@ from __future__ import annotations
 import errno
 import os
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -101,6 +103,20 @@ def start_fault(doing: str, error: SQLAlchemyError) -> ConfigError:
     return NotNow(text) if code is None or code & 0xFF in _PASSING else ConfigError(text)
 
 
+@contextmanager
+def reading_database(url: str, failed: str) -> Iterator[Connection]:
+    """One snapshot, for a start or a command. `failed`: what an error begins with. Raises ConfigError, as
+    `start_fault` has it."""
+    engine = make_engine(url, "read")
+    try:
+        with engine.begin() as connection:
+            yield connection
+    except SQLAlchemyError as error:
+        raise start_fault(failed, error) from error
+    finally:
+        engine.dispose()
+
+
 def create_database(url: str) -> None:
     """Creates the database, empty, at the newest schema. A SQLite file gets mode 0600.
 
@@ -134,14 +150,8 @@ def check_database(url: str) -> None:
         ConfigError: it is missing, empty, or of another schema. The text names the remedy.
     """
     check_file(url)
-    engine = make_engine(url, "read")
-    try:
-        with engine.begin() as connection:
-            found = revision_of(connection)
-    except SQLAlchemyError as error:
-        raise start_fault("cannot read the database", error) from error
-    finally:
-        engine.dispose()
+    with reading_database(url, "cannot read the database") as connection:
+        found = revision_of(connection)
     if is_behind(found):
         raise ConfigError(
             f"the database has schema {found}, not {migrations.HEAD}: back it up, then run"

@@ -25,6 +25,7 @@ from signerd.adapters.store.tables.database import (
     is_behind,
     make_engine,
     migrate,
+    reading_database,
     revision_of,
     start_fault,
 )
@@ -94,17 +95,11 @@ def demand_covered(url: str, published: Checkpoint) -> None:
         ConfigError: none does. Nothing was changed.
     """
     check_file(url)
-    engine = make_engine(url, "read")
-    try:
-        with engine.begin() as connection:
-            found = revision_of(connection)
-            if found is None or found >= _COMMITS:
-                return
-            size = connection.execute(select(head.c.size)).scalar_one()
-    except SQLAlchemyError as error:
-        raise start_fault("cannot read the database", error) from error
-    finally:
-        engine.dispose()
+    with reading_database(url, "cannot read the database") as connection:
+        found = revision_of(connection)
+        if found is None or found >= _COMMITS:
+            return
+        size = connection.execute(select(head.c.size)).scalar_one()
     if size > max(published.size, _OF_INIT if published.size == 0 else 0):
         raise ConfigError(
             f"the ledger has {size} entries, and the last checkpoint covers {published.size}: signerd was not"

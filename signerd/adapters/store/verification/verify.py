@@ -20,11 +20,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sqlalchemy import Connection, bindparam, select
-from sqlalchemy.exc import SQLAlchemyError
 
 from signerd.adapters.head_file import second_place_note
 from signerd.adapters.store.log.logged_entries import missing_fault
-from signerd.adapters.store.tables.database import check_database, make_engine, start_fault
+from signerd.adapters.store.tables.database import check_database, reading_database
 from signerd.adapters.store.tables.prepared import Prepared
 from signerd.adapters.store.tables.schema import commits, entries, head, records
 from signerd.adapters.store.verification.findings import Found, Remedy
@@ -163,14 +162,8 @@ def verify_against(url: str, note: bytes, first: VerifierKey, say: Callable[[Ste
     """The same, with a checkpoint from elsewhere."""
     check_database(url)
     found = Found()
-    engine = make_engine(url, "read")
-    try:
-        with engine.begin() as connection:
-            return _verify(connection, note, first, found, say)
-    except SQLAlchemyError as error:
-        raise start_fault("cannot read the database", error) from error
-    finally:
-        engine.dispose()
+    with reading_database(url, "cannot read the database") as connection:
+        return _verify(connection, note, first, found, say)
 
 
 def _verify(
